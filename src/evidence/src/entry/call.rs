@@ -1,0 +1,557 @@
+//! The receipt: one call (`spec/pef/schemas/receipt.schema.json`).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{LineTooLong, Link, VERSION, write_line};
+use crate::capture::{Label, RunCapture, StreamRoot, Tag};
+use crate::hash::{Commit, Leaf, Root, Sha256};
+use crate::id::{CallId, Instance, RunId};
+use crate::key::KeyId;
+use crate::reason::Reason;
+use crate::time::UnixMicros;
+
+/// How bodies are captured (SPEC section 6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyMode {
+    /// Sizes only.
+    None,
+    /// Tags and commitments; no bytes are kept.
+    #[default]
+    Hmac,
+    /// The bytes are stored, by their SHA-256.
+    Full,
+}
+
+/// How the bodies of one call are captured, and why if they are stored.
+#[derive(Clone, Debug, Default)]
+pub struct Storage {
+    pub mode: BodyMode,
+    pub reason: Option<Arc<str>>,
+}
+
+/// Bytes of one body: how many, and their SHA-256 unless the mode is `none`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Captured {
+    pub bytes: u64,
+    pub sha256: Option<[u8; 32]>,
+    /// The bytes are in the body store under `sha256`.
+    pub stored: bool,
+}
+
+/// What the caller said of itself in headers: recorded, never believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Claims {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evolution_id: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipeline_id: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_id: Option<Box<str>>,
+}
+
+impl Claims {
+    /// Each claim with its name, in the order of names.
+    pub fn fields(&self) -> [(&'static str, Option<&str>); 8] {
+        [
+            ("agent", self.agent.as_deref()),
+            ("evolution_id", self.evolution_id.as_deref()),
+            ("idempotency_key", self.idempotency_key.as_deref()),
+            ("job_id", self.job_id.as_deref()),
+            ("pipeline_id", self.pipeline_id.as_deref()),
+            ("runtime", self.runtime.as_deref()),
+            ("schema", self.schema.as_deref()),
+            ("service_id", self.service_id.as_deref()),
+        ]
+    }
+
+    /// The claim of that name, to be set.
+    pub fn field_mut(&mut self, name: &str) -> Option<&mut Option<Box<str>>> {
+        Some(match name {
+            "agent" => &mut self.agent,
+            "evolution_id" => &mut self.evolution_id,
+            "idempotency_key" => &mut self.idempotency_key,
+            "job_id" => &mut self.job_id,
+            "pipeline_id" => &mut self.pipeline_id,
+            "runtime" => &mut self.runtime,
+            "schema" => &mut self.schema,
+            "service_id" => &mut self.service_id,
+            _ => return None,
+        })
+    }
+}
+
+/// A step that was not done as configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Downgrade {
+    pub code: Reason,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Box<str>>,
+}
+
+/// How far bytes were looked at. Nothing unjudged is called judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Looked {
+    /// Held against a contract.
+    Judged,
+    /// Facts were read; nothing was held against a contract.
+    Recognized,
+    /// Not looked into.
+    #[default]
+    NotEvaluated,
+    /// There were no bytes.
+    Empty,
+}
+
+/// What was looked at in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Evaluated {
+    pub bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defect: Option<Reason>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub events: u64,
+    pub skipped: u64,
+    pub state: Looked,
+}
+
+/// Token counts as the upstream reported them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_input: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+}
+
+impl Usage {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What was read from the bytes. Text is cut and cleaned by [`crate::text::name`] before it gets here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub finish: Vec<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_served: Option<Box<str>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpc_id: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools_called: Vec<Box<str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools_offered: Vec<Box<str>>,
+    #[serde(skip_serializing_if = "Usage::is_empty")]
+    pub usage: Usage,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// How an identity was proven.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdentityKind {
+    #[default]
+    None,
+    Mtls,
+    Token,
+    ApiKey,
+}
+
+/// Who called, proven by the connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kid: Option<Arc<str>>,
+    pub kind: IdentityKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Arc<str>>,
+}
+
+/// What became of the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientEnd {
+    /// All bytes were given to its transport, or are about to be once the receipt is durable. Never "delivered":
+    /// what the transport did with them cannot be known.
+    HandedOver,
+    /// It left.
+    Gone,
+    /// It got an answer of ours instead of the upstream's.
+    Refused,
+}
+
+/// How the call ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Outcome {
+    pub client: ClientEnd,
+    pub code: Reason,
+    pub complete: bool,
+}
+
+/// The policy that judged, and the rule that decided.
+#[derive(Clone, Debug, Serialize)]
+pub struct PolicyRef {
+    pub hash: Sha256,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
+}
+
+/// The request as it was received.
+#[derive(Clone, Debug)]
+pub struct RequestSide {
+    pub body: Captured,
+    pub method: Cow<'static, str>,
+    pub route: Option<Arc<str>>,
+    /// SHA-256 of the request target's bytes.
+    pub target: [u8; 32],
+    /// `1.0`, `1.1` or `2`.
+    pub version: &'static str,
+}
+
+/// The answer: what the client got and what came from the upstream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResponseSide {
+    pub client: Captured,
+    pub client_status: u16,
+    pub upstream: Option<(u16, Captured)>,
+}
+
+/// A stream's tree and how it went.
+#[derive(Clone, Debug)]
+pub struct StreamRecord {
+    pub comments: u64,
+    pub events: u64,
+    pub first_us: u64,
+    pub last_us: u64,
+    pub terminated: Option<bool>,
+    /// None with body mode `none` would hide the root too; the root is always kept.
+    pub tree: StreamRoot,
+}
+
+/// Microseconds from the moment the request head was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Times {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_us: Option<u64>,
+    pub total_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_us: Option<u64>,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerdictAction {
+    Allow,
+    Repair,
+    Hold,
+    Block,
+}
+
+/// Whether the verdict was acted on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerdictMode {
+    Enforce,
+    Shadow,
+}
+
+/// The verdict with its reason code, which may be a policy's own.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerdictRecord {
+    pub action: VerdictAction,
+    pub mode: VerdictMode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+}
+
+/// One call, as the data plane hands it over. It knows nothing of chains, keys or files.
+#[derive(Clone, Debug)]
+pub struct CallRecord {
+    pub call: CallId,
+    pub attempt: u32,
+    pub storage: Storage,
+    pub claims: Option<Box<Claims>>,
+    pub dialect: Option<&'static str>,
+    pub downgrades: Vec<Downgrade>,
+    pub evaluated_request: Evaluated,
+    pub evaluated_response: Evaluated,
+    pub facts: Facts,
+    pub identity: Identity,
+    pub operation: Cow<'static, str>,
+    pub outcome: Outcome,
+    pub policy: PolicyRef,
+    pub request: RequestSide,
+    pub response: ResponseSide,
+    pub stream: Option<Box<StreamRecord>>,
+    pub threat: Option<Arc<Threat>>,
+    pub time: Times,
+    pub upstream: Option<Arc<str>>,
+    pub verdict: VerdictRecord,
+}
+
+/// Threat classification that a rule carries; ids name their edition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Threat {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Box<str>>,
+}
+
+#[derive(Serialize)]
+struct BodyDocument<'a> {
+    mode: BodyMode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct EvaluatedDocument {
+    request: Evaluated,
+    response: Evaluated,
+}
+
+#[derive(Serialize)]
+struct RequestDocument<'a> {
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<Commit>,
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<Sha256>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<Tag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_tag: Option<Tag>,
+    version: &'static str,
+}
+
+#[derive(Serialize, Clone, Copy)]
+struct BytesDocument {
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<Commit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<Sha256>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<Tag>,
+}
+
+#[derive(Serialize)]
+struct ResponseDocument {
+    client: BytesDocument,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<BytesDocument>,
+}
+
+#[derive(Serialize)]
+struct StreamDocument {
+    comments: u64,
+    events: u64,
+    first_us: u64,
+    last_us: u64,
+    level: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Sha256>,
+    root: Root,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terminated: Option<bool>,
+    units: u64,
+}
+
+#[derive(Serialize)]
+struct CallDocument<'a> {
+    attempt: u32,
+    body: BodyDocument<'a>,
+    call: CallId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<&'a Claims>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dialect: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[Downgrade]>::is_empty")]
+    downgrades: &'a [Downgrade],
+    evaluated: EvaluatedDocument,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facts: Option<&'a Facts>,
+    identity: &'a Identity,
+    iss: &'a Instance,
+    kid: KeyId,
+    kind: &'static str,
+    mono_us: u64,
+    operation: &'a str,
+    outcome: Outcome,
+    policy: &'a PolicyRef,
+    prev: Option<Leaf>,
+    request: RequestDocument<'a>,
+    response: ResponseDocument,
+    run: RunId,
+    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sse: Option<StreamDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threat: Option<&'a Threat>,
+    time: Times,
+    ts: UnixMicros,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    v: &'static str,
+    verdict: &'a VerdictRecord,
+}
+
+impl CallRecord {
+    /// Writes the receipt's line into `out`, which is cleared first. `nodes` is the digest of the stream's nodes file if
+    /// one is kept.
+    ///
+    /// # Errors
+    /// [`LineTooLong`]; [`CallRecord::shorten`] makes it fit.
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        link: &Link<'_>,
+        capture: &RunCapture,
+        nodes: Option<Sha256>,
+    ) -> Result<(), LineTooLong> {
+        write_line(out, &self.document(link, capture, nodes))
+    }
+
+    fn document<'a>(
+        &'a self,
+        link: &Link<'a>,
+        capture: &RunCapture,
+        nodes: Option<Sha256>,
+    ) -> CallDocument<'a> {
+        let call = capture.call(self.call);
+        let keyed = self.storage.mode != BodyMode::None;
+        let body = |captured: &Captured, label: Label, status: Option<u16>| BytesDocument {
+            bytes: captured.bytes,
+            commit: captured.sha256.filter(|_| keyed).map(|digest| call.commit(label, &digest)),
+            sha256: captured.sha256.filter(|_| captured.stored).map(Sha256),
+            status,
+            tag: captured.sha256.filter(|_| keyed).map(|digest| capture.tag(label, &digest)),
+        };
+        let request = body(&self.request.body, Label::RequestBody, None);
+        let upstream = self
+            .response
+            .upstream
+            .as_ref()
+            .map(|(status, captured)| body(captured, Label::ResponseBody, Some(*status)));
+        let client = match (&upstream, &self.response.upstream) {
+            (Some(document), Some((_, captured))) if *captured == self.response.client => {
+                BytesDocument { status: Some(self.response.client_status), ..*document }
+            }
+            _ => body(
+                &self.response.client,
+                Label::ResponseBody,
+                Some(self.response.client_status).filter(|s| *s > 0),
+            ),
+        };
+        CallDocument {
+            attempt: self.attempt,
+            body: BodyDocument { mode: self.storage.mode, reason: self.storage.reason.as_deref() },
+            call: self.call,
+            claims: self.claims.as_deref(),
+            dialect: self.dialect,
+            downgrades: &self.downgrades,
+            evaluated: EvaluatedDocument {
+                request: self.evaluated_request,
+                response: self.evaluated_response,
+            },
+            facts: Some(&self.facts).filter(|facts| **facts != Facts::default()),
+            identity: &self.identity,
+            iss: link.iss,
+            kid: link.kid,
+            kind: "call",
+            mono_us: link.mono_us,
+            operation: &self.operation,
+            outcome: self.outcome,
+            policy: &self.policy,
+            prev: link.prev,
+            request: RequestDocument {
+                bytes: request.bytes,
+                commit: request.commit,
+                method: &self.request.method,
+                route: self.request.route.as_deref(),
+                sha256: request.sha256,
+                tag: request.tag,
+                target_tag: keyed.then(|| capture.tag(Label::RequestTarget, &self.request.target)),
+                version: self.request.version,
+            },
+            response: ResponseDocument { client, upstream },
+            run: link.run,
+            seq: link.seq,
+            sse: self.stream.as_ref().map(|stream| StreamDocument {
+                comments: stream.comments,
+                events: stream.events,
+                first_us: stream.first_us,
+                last_us: stream.last_us,
+                level: stream.tree.level,
+                nodes,
+                root: stream.tree.root,
+                terminated: stream.terminated,
+                units: stream.tree.units,
+            }),
+            threat: self.threat.as_deref(),
+            time: self.time,
+            ts: link.ts,
+            upstream: self.upstream.as_deref(),
+            v: VERSION,
+            verdict: &self.verdict,
+        }
+    }
+
+    /// Drops the longest lists, and says so in `facts.more`, so that the line fits. What is left has bounded names
+    /// only and cannot exceed the limit.
+    pub fn shorten(&mut self) {
+        let facts = &mut self.facts;
+        for list in [&mut facts.tools_offered, &mut facts.tools_called, &mut facts.finish] {
+            let kept = list.len().min(4);
+            facts.more += (list.len() - kept) as u64; // bounded lists
+            list.truncate(kept);
+        }
+        self.downgrades.truncate(4);
+    }
+}

@@ -1,0 +1,404 @@
+//! Entries that are not receipts (`spec/pef/schemas/journal_event.schema.json`).
+
+use serde::{Deserialize, Serialize};
+
+use super::{LineTooLong, Link, VERSION, write_line};
+use crate::hash::{Commit, Leaf, Root, Sha256};
+use crate::id::{CallId, Instance, RunId};
+use crate::key::{Alg, KeyId, Use};
+use crate::reason::Reason;
+use crate::time::UnixMicros;
+
+/// Whose calls a run holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunClass {
+    /// Callers named it in a header.
+    Caller,
+    /// Calls that named no run.
+    Ambient,
+    /// The instance's own events.
+    Instance,
+}
+
+/// Which entries carry a signature of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sign {
+    /// Every entry; a receipt then stands alone. About 10 to 20 µs of CPU each.
+    #[default]
+    Each,
+    /// None; authenticity rests on the checkpoints. For more than about 10,000 calls a second.
+    Checkpoint,
+}
+
+/// When an entry counts as recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// When it is in the operating system's memory. A power cut loses up to the flush interval (1 s).
+    Memory,
+    /// When it is on disk; one fdatasync serves many entries. The end of a response waits for it.
+    #[default]
+    Group,
+    /// As `group`, and the intent is on disk before the upstream is contacted.
+    Sync,
+}
+
+/// Why a run was sealed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SealReason {
+    Clean,
+    Timeout,
+    Shutdown,
+    CrashRecovered,
+}
+
+/// The program that writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Sha256>,
+    pub name: String,
+    pub version: String,
+}
+
+/// What a verifier recounts (SPEC section 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    pub allow: u64,
+    pub block: u64,
+    pub calls: u64,
+    pub hold: u64,
+    pub incomplete: u64,
+    pub interrupted: u64,
+    pub repair: u64,
+}
+
+/// First entry of a run.
+#[derive(Clone, Debug)]
+pub struct RunOpen {
+    pub build: Build,
+    pub capture: (String, Commit),
+    pub class: RunClass,
+    pub config: Sha256,
+    pub durability: Durability,
+    pub name: Option<String>,
+    pub policy: Sha256,
+    pub previous_seal: Option<Leaf>,
+    pub sign: Sign,
+}
+
+/// The call is about to be sent upstream.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    pub call: CallId,
+    pub operation: String,
+    pub policy: Sha256,
+}
+
+/// No receipt will follow for this call.
+#[derive(Clone, Debug)]
+pub struct Interrupted {
+    pub call: CallId,
+    pub intent: Option<Leaf>,
+    pub reason: Reason,
+}
+
+/// From the next entry on, the key of `use_` is `new`.
+#[derive(Clone, Debug)]
+pub struct KeyRotate {
+    pub alg: Alg,
+    pub new: KeyId,
+    pub old: KeyId,
+    /// Base64 of the new key's signature over [`KeyRotate::possession_message`].
+    pub possession: String,
+    /// Base64 of the new key.
+    pub spki: String,
+    pub use_: Use,
+}
+
+impl KeyRotate {
+    /// The bytes that the new key signs to show that its holder has it.
+    pub fn possession_message(iss: &Instance, run: RunId, old: KeyId, new: KeyId, use_: Use) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Possession<'a> {
+            iss: &'a Instance,
+            new: KeyId,
+            old: KeyId,
+            run: RunId,
+            r#use: Use,
+        }
+        let body = serde_json::to_vec(&Possession { iss, new, old, run, r#use: use_ })
+            .expect("ids always serialize");
+        crate::envelope::pae(crate::envelope::POSSESSION_TYPE, &body)
+    }
+}
+
+/// What start-up cut off a torn tail.
+#[derive(Clone, Debug)]
+pub struct JournalRecover {
+    pub dropped_bytes: u64,
+    pub dropped_sha256: Option<Sha256>,
+    pub last_index: Option<u64>,
+    pub segment: Option<String>,
+}
+
+/// The policy that judges from now on, or one that was refused.
+#[derive(Clone, Debug)]
+pub struct PolicyLoad {
+    pub policy: Option<Sha256>,
+    pub refused: Option<Reason>,
+}
+
+/// A span in which nothing could be recorded.
+#[derive(Clone, Debug)]
+pub struct Gap {
+    pub from: UnixMicros,
+    pub reason: Reason,
+    pub refused: u64,
+    pub to: UnixMicros,
+}
+
+/// Last entry of a run.
+#[derive(Clone, Debug)]
+pub struct RunSeal {
+    pub count: u64,
+    pub counters: Counters,
+    pub head: Leaf,
+    pub reason: SealReason,
+    pub root: Root,
+}
+
+/// An entry that is not a receipt.
+#[derive(Clone, Debug)]
+pub enum Event {
+    RunOpen(RunOpen),
+    Intent(Intent),
+    Interrupted(Interrupted),
+    KeyRotate(KeyRotate),
+    JournalRecover(JournalRecover),
+    PolicyLoad(PolicyLoad),
+    Gap(Gap),
+    RunSeal(RunSeal),
+}
+
+impl Event {
+    /// Writes the event's line into `out`, which is cleared first.
+    ///
+    /// # Errors
+    /// [`LineTooLong`], which no event with bounded names can cause.
+    pub fn write(&self, out: &mut Vec<u8>, link: &Link<'_>) -> Result<(), LineTooLong> {
+        write_line(out, &self.document(link))
+    }
+
+    fn document<'a>(&'a self, link: &Link<'a>) -> EventDocument<'a> {
+        let mut document = EventDocument::new(link);
+        match self {
+            Self::RunOpen(open) => document.run_open(open),
+            Self::Intent(intent) => {
+                document.kind = "intent";
+                document.call = Some(intent.call);
+                document.operation = Some(&intent.operation);
+                document.policy = Some(intent.policy);
+            }
+            Self::Interrupted(interrupted) => {
+                document.kind = "interrupted";
+                document.call = Some(interrupted.call);
+                document.intent = interrupted.intent;
+                document.reason = Some(interrupted.reason.code());
+            }
+            Self::KeyRotate(rotate) => document.key_rotate(rotate),
+            Self::JournalRecover(recover) => {
+                document.kind = "journal.recover";
+                document.dropped_bytes = Some(recover.dropped_bytes);
+                document.dropped_sha256 = recover.dropped_sha256;
+                document.last_index = recover.last_index;
+                document.segment = recover.segment.as_deref();
+            }
+            Self::PolicyLoad(load) => {
+                document.kind = "policy.load";
+                document.policy = load.policy;
+                document.reason = load.refused.map(Reason::code);
+                document.state = Some(if load.refused.is_some() { "refused" } else { "active" });
+            }
+            Self::Gap(gap) => {
+                document.kind = "gap";
+                document.from = Some(gap.from);
+                document.reason = Some(gap.reason.code());
+                document.refused = Some(gap.refused);
+                document.to = Some(gap.to);
+            }
+            Self::RunSeal(seal) => document.run_seal(seal),
+        }
+        document
+    }
+}
+
+#[derive(Serialize)]
+struct CaptureDocument<'a> {
+    commitment: Commit,
+    id: &'a str,
+}
+
+/// Every member that an event may have, in canonical order.
+#[derive(Serialize)]
+struct EventDocument<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alg: Option<Alg>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build: Option<&'a Build>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<CallId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capture: Option<CaptureDocument<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<RunClass>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Sha256>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counters: Option<Counters>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped_sha256: Option<Sha256>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durability: Option<Durability>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<UnixMicros>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<Leaf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intent: Option<Leaf>,
+    iss: &'a Instance,
+    kid: KeyId,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_index: Option<u64>,
+    mono_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new: Option<KeyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old: Option<KeyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Sha256>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    possession: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev: Option<Leaf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_seal: Option<Leaf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<Root>,
+    run: RunId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<&'a str>,
+    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign: Option<Sign>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spki: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<UnixMicros>,
+    ts: UnixMicros,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#use: Option<Use>,
+    v: &'static str,
+}
+
+impl<'a> EventDocument<'a> {
+    fn new(link: &Link<'a>) -> Self {
+        Self {
+            alg: None,
+            build: None,
+            call: None,
+            capture: None,
+            class: None,
+            config: None,
+            count: None,
+            counters: None,
+            dropped_bytes: None,
+            dropped_sha256: None,
+            durability: None,
+            from: None,
+            head: None,
+            intent: None,
+            iss: link.iss,
+            kid: link.kid,
+            kind: "",
+            last_index: None,
+            mono_us: link.mono_us,
+            name: None,
+            new: None,
+            old: None,
+            operation: None,
+            policy: None,
+            possession: None,
+            prev: link.prev,
+            previous_seal: None,
+            reason: None,
+            refused: None,
+            root: None,
+            run: link.run,
+            segment: None,
+            seq: link.seq,
+            sign: None,
+            spki: None,
+            state: None,
+            to: None,
+            ts: link.ts,
+            r#use: None,
+            v: VERSION,
+        }
+    }
+
+    fn run_open(&mut self, open: &'a RunOpen) {
+        self.kind = "run.open";
+        self.build = Some(&open.build);
+        self.capture = Some(CaptureDocument { commitment: open.capture.1, id: &open.capture.0 });
+        self.class = Some(open.class);
+        self.config = Some(open.config);
+        self.durability = Some(open.durability);
+        self.name = open.name.as_deref();
+        self.policy = Some(open.policy);
+        self.previous_seal = open.previous_seal;
+        self.sign = Some(open.sign);
+    }
+
+    fn key_rotate(&mut self, rotate: &'a KeyRotate) {
+        self.kind = "key.rotate";
+        self.alg = Some(rotate.alg);
+        self.new = Some(rotate.new);
+        self.old = Some(rotate.old);
+        self.possession = Some(&rotate.possession);
+        self.spki = Some(&rotate.spki);
+        self.r#use = Some(rotate.use_);
+    }
+
+    fn run_seal(&mut self, seal: &'a RunSeal) {
+        self.kind = "run.seal";
+        self.count = Some(seal.count);
+        self.counters = Some(seal.counters);
+        self.head = Some(seal.head);
+        self.reason = Some(match seal.reason {
+            SealReason::Clean => "clean",
+            SealReason::Timeout => "timeout",
+            SealReason::Shutdown => "shutdown",
+            SealReason::CrashRecovered => "crash_recovered",
+        });
+        self.root = Some(seal.root);
+    }
+}

@@ -1,0 +1,228 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::capture::CaptureKey;
+use crate::hash::Sha256;
+use crate::id::CallId;
+use crate::reason::Reason;
+
+fn instance() -> Instance {
+    "gw.local/main/1".parse().unwrap()
+}
+
+fn run() -> RunId {
+    RunId::new(1_795_233_600_000, [1; 10])
+}
+
+fn link(iss: &Instance, seq: u64) -> Link<'_> {
+    let prev = (seq > 0).then_some(Leaf([3; 32]));
+    Link {
+        iss,
+        kid: KeyId([4; 32]),
+        run: run(),
+        seq,
+        prev,
+        ts: UnixMicros(1_795_233_600_000_000),
+        mono_us: 17,
+    }
+}
+
+/// A receipt with every member present.
+pub(crate) fn full_record() -> CallRecord {
+    let captured = |n| Captured { bytes: n, sha256: Some([n as u8; 32]), stored: false };
+    let mut tree = CaptureKey::new([7; 32]).run(run()).call(CallId::new(1, [2; 10])).stream();
+    tree.update(b"data: x\n\n");
+    tree.end_unit();
+    CallRecord {
+        call: CallId::new(1, [2; 10]),
+        attempt: 1,
+        storage: Storage { mode: BodyMode::Hmac, reason: None },
+        claims: Some(Box::new(Claims { job_id: Some("nightly".into()), ..Claims::default() })),
+        dialect: Some("openai_chat"),
+        downgrades: vec![Downgrade { code: Reason::NotEvaluated, detail: Some("gzip".into()) }],
+        evaluated_request: Evaluated { bytes: 10, state: Looked::Recognized, ..Evaluated::default() },
+        evaluated_response: Evaluated {
+            bytes: 20,
+            events: 1,
+            state: Looked::Recognized,
+            ..Evaluated::default()
+        },
+        facts: Facts {
+            finish: vec!["stop".into()],
+            model: Some("m".into()),
+            tools_offered: vec!["t".into()],
+            usage: Usage { input: Some(1), output: Some(2), ..Usage::default() },
+            ..Facts::default()
+        },
+        identity: Identity::default(),
+        operation: "openai.chat.completions".into(),
+        outcome: Outcome { client: ClientEnd::HandedOver, code: Reason::Ok, complete: true },
+        policy: PolicyRef { hash: Sha256([5; 32]), rule: Some("default".into()) },
+        request: RequestSide {
+            body: captured(10),
+            method: "POST".into(),
+            route: Some("openai".into()),
+            target: [6; 32],
+            version: "1.1",
+        },
+        response: ResponseSide {
+            client: captured(20),
+            client_status: 200,
+            upstream: Some((200, captured(20))),
+        },
+        stream: Some(Box::new(StreamRecord {
+            comments: 0,
+            events: 1,
+            first_us: 5,
+            last_us: 6,
+            terminated: Some(true),
+            tree: tree.finish(),
+        })),
+        threat: Some(std::sync::Arc::new(Threat {
+            ids: vec!["owasp_llm:2025/LLM06".into()],
+            severity: Some("high".into()),
+        })),
+        time: Times { total_us: 100, upstream_us: Some(50), ..Times::default() },
+        upstream: Some("openai".into()),
+        verdict: VerdictRecord { action: VerdictAction::Allow, mode: VerdictMode::Enforce, reason: None },
+    }
+}
+
+fn line(record: &CallRecord) -> Vec<u8> {
+    let iss = instance();
+    let capture = CaptureKey::new([7; 32]).run(run());
+    let mut out = Vec::new();
+    record.write(&mut out, &link(&iss, 1), &capture, Some(Sha256([8; 32]))).unwrap();
+    out
+}
+
+fn assert_canonical(line: &[u8]) {
+    let canonical = crate::canonical::foreign(line).unwrap();
+    assert_eq!(String::from_utf8_lossy(line), String::from_utf8_lossy(&canonical));
+}
+
+#[test]
+fn a_receipt_with_every_member_is_canonical() {
+    assert_canonical(&line(&full_record()));
+}
+
+#[test]
+fn every_event_is_canonical() {
+    let iss = instance();
+    let counters = Counters { calls: 1, allow: 1, ..Counters::default() };
+    let build = Build { digest: Some(Sha256([1; 32])), name: "estoppeld".into(), version: "0.1.0".into() };
+    let events = [
+        Event::RunOpen(RunOpen {
+            build,
+            capture: ("00".repeat(8), crate::hash::Commit([2; 32])),
+            class: RunClass::Caller,
+            config: Sha256([3; 32]),
+            durability: Durability::Group,
+            name: Some("nightly".into()),
+            policy: Sha256([4; 32]),
+            previous_seal: Some(Leaf([5; 32])),
+            sign: Sign::Each,
+        }),
+        Event::Intent(Intent {
+            call: CallId::new(1, [2; 10]),
+            operation: "json".into(),
+            policy: Sha256([4; 32]),
+        }),
+        Event::Interrupted(Interrupted {
+            call: CallId::new(1, [2; 10]),
+            intent: Some(Leaf([5; 32])),
+            reason: Reason::Interrupted,
+        }),
+        Event::KeyRotate(KeyRotate {
+            alg: crate::key::Alg::Ed25519,
+            new: KeyId([1; 32]),
+            old: KeyId([2; 32]),
+            possession: "AA==".into(),
+            spki: "AA==".into(),
+            use_: crate::key::Use::Receipt,
+        }),
+        Event::JournalRecover(JournalRecover {
+            dropped_bytes: 7,
+            dropped_sha256: Some(Sha256([1; 32])),
+            last_index: Some(4),
+            segment: Some("x".into()),
+        }),
+        Event::PolicyLoad(PolicyLoad { policy: Some(Sha256([1; 32])), refused: Some(Reason::PolicyInvalid) }),
+        Event::Gap(Gap { from: UnixMicros(1), reason: Reason::DiskFull, refused: 3, to: UnixMicros(2) }),
+        Event::RunSeal(RunSeal {
+            count: 2,
+            counters,
+            head: Leaf([6; 32]),
+            reason: SealReason::CrashRecovered,
+            root: crate::hash::Root([7; 32]),
+        }),
+    ];
+    let mut out = Vec::new();
+    for event in events {
+        event.write(&mut out, &link(&iss, u64::from(!matches!(event, Event::RunOpen(_))))).unwrap();
+        assert_canonical(&out);
+    }
+}
+
+#[test]
+fn equal_client_and_upstream_bytes_show_equal_tags() {
+    let text = String::from_utf8(line(&full_record())).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["response"]["client"]["tag"], value["response"]["upstream"]["tag"]);
+    assert_ne!(value["request"]["tag"], value["response"]["client"]["tag"]);
+    assert!(value["request"].get("sha256").is_none(), "no plain digest of a private body");
+}
+
+#[test]
+fn body_mode_none_leaves_sizes_only() {
+    let mut record = full_record();
+    record.storage.mode = BodyMode::None;
+    let value: serde_json::Value = serde_json::from_slice(&line(&record)).unwrap();
+    assert_eq!(value["request"]["bytes"], 10);
+    for member in ["tag", "commit", "sha256", "target_tag"] {
+        assert!(value["request"].get(member).is_none(), "{member}");
+    }
+}
+
+#[test]
+fn the_longest_record_fits_once_it_is_shortened() {
+    let mut record = full_record();
+    let long: Box<str> = "\u{1f600}".repeat(128).into();
+    let list = vec![long.clone(); 32];
+    record.facts = Facts {
+        error: Some(long.clone()),
+        finish: list.clone(),
+        model: Some(long.clone()),
+        model_served: Some(long.clone()),
+        rpc_id: Some(long.clone()),
+        tools_called: list.clone(),
+        tools_offered: list,
+        ..record.facts
+    };
+    let mut claims = Claims::default();
+    for (name, _) in Claims::default().fields() {
+        *claims.field_mut(name).unwrap() = Some(long.clone());
+    }
+    record.claims = Some(Box::new(claims));
+    let iss = instance();
+    let capture = CaptureKey::new([7; 32]).run(run());
+    let mut out = Vec::new();
+    assert!(record.write(&mut out, &link(&iss, 1), &capture, None).is_err());
+    record.shorten();
+    record.write(&mut out, &link(&iss, 1), &capture, None).unwrap();
+    assert_eq!(record.facts.more, 84);
+    assert_canonical(&out);
+}
+
+proptest! {
+    #[test]
+    fn any_text_gives_a_canonical_line(text in "\\PC*|[\\x00-\\x7f]*", n in 0u64..(1 << 53)) {
+        let mut record = full_record();
+        let name: Box<str> = crate::text::name(&text).into();
+        record.facts.model = Some(name.clone());
+        record.facts.tools_called = vec![name.clone()];
+        record.operation = name.to_string().into();
+        record.time.total_us = n;
+        assert_canonical(&line(&record));
+    }
+}

@@ -1,0 +1,183 @@
+//! The one list of reasons: HTTP error code, metric label, receipt field and row of `spec/reasons.json`.
+//!
+//! A policy's own rules may name further codes; those appear in receipts and answers, and count under
+//! [`Reason::PolicyBlock`] in metrics. Codes of the verifiers are a list of their own (SPEC section 11), in the same
+//! file, because the verifier shares nothing with this crate.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// Whose fault it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The caller can mend it.
+    Client,
+    /// The upstream misbehaved or was not there.
+    Upstream,
+    /// A rule decided so.
+    Policy,
+    /// Ours, or of the machine we run on.
+    Us,
+    /// Nothing went wrong.
+    Nobody,
+}
+
+impl Fault {
+    /// `client`, `upstream`, `policy`, `us` or `nobody`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Policy => "policy",
+            Self::Us => "us",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($name:ident $code:literal $fault:ident $retry:literal $status:literal $text:literal;)*) => {
+        /// Why something ended as it did. Exhaustive on purpose: a new reason must be thought about everywhere.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $text] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of `spec/reasons.json`.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable code.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// Whose fault it is.
+            pub fn fault(self) -> Fault {
+                match self { $(Self::$name => Fault::$fault,)* }
+            }
+
+            /// Whether the same call may succeed later without any change.
+            pub fn retryable(self) -> bool {
+                match self { $(Self::$name => $retry,)* }
+            }
+
+            /// HTTP status of an answer that ends with this reason; 0 where none is ever sent.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// A short text that is safe to show to a caller.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Ok "OK" Nobody false 200 "the call went through";
+
+    RouteUnknown "ROUTE_UNKNOWN" Client false 404 "no route takes this request";
+    RequestInvalid "REQUEST_INVALID" Client false 400 "the request is not well-formed or its framing is ambiguous";
+    HeaderInvalid "HEADER_INVALID" Client false 400 "a header that estoppel reads has a value it does not allow";
+    HeadersMax "HEADERS_MAX" Client false 431 "the request's headers are larger than the limit";
+    RequestBytesMax "REQUEST_BYTES_MAX" Client false 413 "the request body is larger than the limit";
+    RequestBroken "REQUEST_BROKEN" Client false 400 "the request body ended before it was complete";
+    RequestStalled "REQUEST_STALLED" Client true 408 "the request body did not arrive in time";
+    IdentityRequired "IDENTITY_REQUIRED" Client false 401 "this route needs a proven identity";
+    ClientGone "CLIENT_GONE" Client true 0 "the client left before the answer was complete";
+    ClientStalled "CLIENT_STALLED" Client true 0 "the client stopped reading the answer";
+    RunsMax "RUNS_MAX" Client true 429 "too many runs are open";
+    UpgradeRefused "UPGRADE_REFUSED" Client false 501 "protocol upgrades and tunnels are not forwarded";
+
+    PolicyBlock "POLICY_BLOCK" Policy false 403 "a policy rule blocks this call";
+    ToolDenied "TOOL_DENIED" Policy false 403 "a policy rule blocks this tool";
+    ModelDenied "MODEL_DENIED" Policy false 403 "a policy rule blocks this model";
+    OperationDenied "OPERATION_DENIED" Policy false 403 "a policy rule blocks this operation";
+    NotEvaluated "NOT_EVALUATED" Policy false 403 "the bytes could not be looked at, and the policy blocks what was not";
+    ResponseBytesMax "RESPONSE_BYTES_MAX" Policy false 502 "the response is larger than the limit";
+
+    EvidenceFull "EVIDENCE_FULL" Us true 503 "the evidence queue and its spill file are full";
+    EvidenceFailed "EVIDENCE_FAILED" Us true 503 "evidence cannot be written, so nothing is forwarded";
+    EvidenceLate "EVIDENCE_LATE" Us true 503 "the receipt was not on disk in time";
+    InFlightMax "IN_FLIGHT_MAX" Us true 503 "too many calls are in flight";
+    Shutdown "SHUTDOWN" Us true 503 "the gateway is shutting down";
+    Interrupted "INTERRUPTED" Us true 0 "the gateway stopped while the call was in flight";
+    Internal "INTERNAL" Us true 500 "the gateway failed";
+
+    UpstreamConnect "UPSTREAM_CONNECT" Upstream true 502 "the upstream could not be reached";
+    UpstreamTls "UPSTREAM_TLS" Upstream false 502 "the upstream's TLS could not be trusted";
+    UpstreamProtocol "UPSTREAM_PROTOCOL" Upstream true 502 "the upstream's answer is not valid HTTP";
+    UpstreamReset "UPSTREAM_RESET" Upstream true 502 "the upstream closed before it answered";
+    UpstreamError "UPSTREAM_ERROR" Upstream true 200 "the upstream reported an error inside a success";
+    Truncated "TRUNCATED" Upstream true 502 "the upstream's answer ended before it was complete";
+    TimeoutConnect "TIMEOUT_CONNECT" Upstream true 504 "the upstream did not accept a connection in time";
+    TimeoutHeaders "TIMEOUT_HEADERS" Upstream true 504 "the upstream did not answer in time";
+    TimeoutFirstEvent "TIMEOUT_FIRST_EVENT" Upstream true 504 "the upstream's first bytes did not arrive in time";
+    TimeoutBetween "TIMEOUT_BETWEEN" Upstream true 504 "the upstream went silent inside its answer";
+    TimeoutTotal "TIMEOUT_TOTAL" Upstream true 504 "the call took longer than its limit";
+
+    JsonMalformed "JSON_MALFORMED" Upstream false 0 "the JSON is not well-formed";
+    InvalidUtf8 "INVALID_UTF8" Upstream false 0 "the bytes are not UTF-8";
+    DepthMax "DEPTH_MAX" Upstream false 0 "the JSON is nested deeper than the limit";
+    EventBytesMax "EVENT_BYTES_MAX" Upstream false 0 "one event is larger than the limit";
+    EncodingUnsupported "ENCODING_UNSUPPORTED" Upstream false 0 "the content encoding is not looked into";
+    ContentUnknown "CONTENT_UNKNOWN" Upstream false 0 "nothing is known about this content type on this route";
+
+    ConfigInvalid "CONFIG_INVALID" Us false 0 "the configuration is not valid";
+    PolicyInvalid "POLICY_INVALID" Us false 0 "the policy is not valid";
+    KeyInvalid "KEY_INVALID" Us false 0 "a key cannot be used";
+    KeyPermissions "KEY_PERMISSIONS" Us false 0 "a key file can be read by others";
+    PortInUse "PORT_IN_USE" Us true 0 "a listen address is in use";
+    ListenFailed "LISTEN_FAILED" Us false 0 "a listen address cannot be used";
+    DirectoryMissing "DIRECTORY_MISSING" Us false 0 "a directory does not exist";
+    DirectoryReadOnly "DIRECTORY_READ_ONLY" Us false 0 "a directory cannot be written";
+    DiskFull "DISK_FULL" Us true 0 "the disk is full";
+    DiskFailed "DISK_FAILED" Us false 0 "the disk reported an error";
+    JournalLocked "JOURNAL_LOCKED" Us true 0 "another process writes this journal";
+    JournalCorrupt "JOURNAL_CORRUPT" Us false 0 "the journal is damaged before its end";
+    JournalRollback "JOURNAL_ROLLBACK" Us false 0 "the journal is shorter than a checkpoint that was published";
+    JournalFork "JOURNAL_FORK" Us false 0 "the journal does not agree with a checkpoint that was published";
+    RunUnknown "RUN_UNKNOWN" Client false 404 "no such run";
+    RunSealed "RUN_SEALED" Client false 409 "the run is sealed";
+    RunBusy "RUN_BUSY" Us true 409 "calls of this run are still in flight";
+    AdminUnreachable "ADMIN_UNREACHABLE" Us true 0 "the daemon's admin listener does not answer";
+    FileUnreadable "FILE_UNREADABLE" Client false 0 "a file cannot be read";
+    ArgumentInvalid "ARGUMENT_INVALID" Client false 0 "an argument is not valid";
+    OutputExists "OUTPUT_EXISTS" Client false 0 "the output exists and is not overwritten";
+    DependencyMissing "DEPENDENCY_MISSING" Us false 0 "something that is needed is not installed or not running";
+}
+
+impl Reason {
+    /// Reads a code.
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.code() == code)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_read_back() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::parse(reason.code()), Some(*reason));
+            assert!(reason.code().chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
+        }
+    }
+}
