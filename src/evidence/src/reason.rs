@@ -122,6 +122,10 @@ reasons! {
     JsonMalformed "JSON_MALFORMED" Upstream false 0 "the JSON is not well-formed";
     InvalidUtf8 "INVALID_UTF8" Upstream false 0 "the bytes are not UTF-8";
     DepthMax "DEPTH_MAX" Upstream false 0 "the JSON is nested deeper than the limit";
+    LoneSurrogate "LONE_SURROGATE" Upstream false 0 "an escape names half of a surrogate pair";
+    KeyBytesMax "KEY_BYTES_MAX" Upstream false 0 "a member name is longer than the limit";
+    NumberBytesMax "NUMBER_BYTES_MAX" Upstream false 0 "a number is longer than the limit";
+    DuplicateKey "DUPLICATE_KEY" Upstream false 0 "a member that decides what the request is comes twice";
     EventBytesMax "EVENT_BYTES_MAX" Upstream false 0 "one event is larger than the limit";
     EncodingUnsupported "ENCODING_UNSUPPORTED" Upstream false 0 "the content encoding is not looked into";
     ContentUnknown "CONTENT_UNKNOWN" Upstream false 0 "nothing is known about this content type on this route";

@@ -7,31 +7,32 @@ pub const NAME_CHARS_MAX: usize = 128;
 /// Most code points of a free text in an entry; longer text is cut.
 pub const TEXT_CHARS_MAX: usize = 512;
 
-/// `text` cut to [`NAME_CHARS_MAX`] code points with noncharacters replaced by U+FFFD.
+/// `text` cut to [`NAME_CHARS_MAX`] code points with noncharacters and control characters replaced by U+FFFD.
 pub fn name(text: &str) -> Cow<'_, str> {
     fit(text, NAME_CHARS_MAX)
 }
 
-/// `text` cut to [`TEXT_CHARS_MAX`] code points with noncharacters replaced by U+FFFD.
+/// `text` cut to [`TEXT_CHARS_MAX`] code points with noncharacters and control characters replaced by U+FFFD.
 pub fn text(text: &str) -> Cow<'_, str> {
     fit(text, TEXT_CHARS_MAX)
 }
 
 fn fit(text: &str, max: usize) -> Cow<'_, str> {
-    if text.len() <= max && text.is_ascii() {
+    if text.len() <= max && text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
         return Cow::Borrowed(text);
     }
     let cut = text.char_indices().nth(max).map_or(text, |(at, _)| &text[..at]);
-    if cut.chars().any(is_noncharacter) {
-        Cow::Owned(cut.chars().map(|c| if is_noncharacter(c) { '\u{fffd}' } else { c }).collect())
+    if cut.chars().any(is_unfit) {
+        Cow::Owned(cut.chars().map(|c| if is_unfit(c) { '\u{fffd}' } else { c }).collect())
     } else {
         Cow::Borrowed(cut)
     }
 }
 
-fn is_noncharacter(c: char) -> bool {
-    let c = u32::from(c);
-    (0xfdd0..=0xfdef).contains(&c) || c & 0xfffe == 0xfffe
+/// Noncharacters are not admitted; control characters would take six bytes each in a line and mislead terminals.
+fn is_unfit(c: char) -> bool {
+    let n = u32::from(c);
+    c.is_control() || (0xfdd0..=0xfdef).contains(&n) || n & 0xfffe == 0xfffe
 }
 
 #[cfg(test)]
@@ -47,5 +48,6 @@ mod tests {
     #[test]
     fn noncharacters_are_replaced() {
         assert_eq!(name("a\u{fdd0}\u{ffff}\u{10fffe}b"), "a\u{fffd}\u{fffd}\u{fffd}b");
+        assert_eq!(name("a\nb\u{7f}"), "a\u{fffd}b\u{fffd}");
     }
 }

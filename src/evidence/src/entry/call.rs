@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{LineTooLong, Link, VERSION, write_line};
 use crate::capture::{Label, RunCapture, StreamRoot, Tag};
@@ -278,7 +278,7 @@ pub struct Times {
 }
 
 /// What was decided.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerdictAction {
     Allow,

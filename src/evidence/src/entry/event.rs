@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use crate::time::UnixMicros;
 
 /// Whose calls a run holds.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunClass {
     /// Callers named it in a header.
@@ -46,7 +46,7 @@ pub enum Durability {
 }
 
 /// Why a run was sealed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SealReason {
     Clean,

@@ -1,0 +1,173 @@
+// Command line of the verifier: the only part that touches files.
+
+import { createHash } from 'node:crypto';
+import { closeSync, createReadStream, fstatSync, lstatSync, openSync, readSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+import { verifyBundle, verifyJournal, verifyReceipt } from './pef-verify.mjs';
+import { REASONS, VERDICTS } from './words.mjs';
+
+const USAGE = `usage: pef-verify [--trust FILE] [--key FILE] [--json] PATH
+
+PATH is a bundle (.pef.zip or folder), a journal folder, or one exported receipt (.json).
+  --trust FILE  the keys you accept, as a trust document from elsewhere than PATH
+  --key FILE    for one receipt: the public key (PEM or DER SubjectPublicKeyInfo)
+  --json        one line of JSON instead of words
+Exit code: 0 verified, 2 refused, 6 unreadable or bad arguments, 1 internal error.`;
+
+/** Above this the ZIP is refused unread, so that no one has to hold it in memory first. */
+const ZIP_BYTES_MAX = 0xffffffff;
+
+/** Runs the program when the module at `url` is what Node was started with, be it through a link. */
+export async function runAsMain(url) {
+  if (realpathSync(process.argv[1]) === fileURLToPath(url)) process.exitCode = await main(process.argv.slice(2));
+}
+
+/** Takes the arguments, prints the answer, gives the exit code. */
+export async function main(args) {
+  let json = args.includes('--json');
+  let result;
+  try {
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: { trust: { type: 'string' }, key: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean' } },
+    });
+    if (values.help) {
+      console.log(USAGE);
+      return 0;
+    }
+    json = values.json === true;
+    if (positionals.length !== 1) throw new Unusable('ARGUMENT_INVALID', USAGE);
+    result = await verifyPath(positionals[0], values);
+  } catch (error) {
+    result = failure(error);
+  }
+  console.log(json ? jsonLine(result) : inWords(result));
+  return result.exit;
+}
+
+class Unusable extends Error {
+  constructor(reason, message) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+function failure(error) {
+  let [exit, reason] = [1, 'INTERNAL'];
+  if (error instanceof Unusable) [exit, reason] = [6, error.reason];
+  else if (error.code?.startsWith('ERR_PARSE_ARGS')) [exit, reason] = [6, 'ARGUMENT_INVALID'];
+  else if (error.syscall !== undefined) [exit, reason] = [6, 'FILE_UNREADABLE'];
+  const verdicts = Object.fromEntries(Object.keys(VERDICTS).map((name) => [name, 'unchecked']));
+  const detail = exit === 1 ? error.stack : error.message;
+  return { ok: false, exit, reason, seq: null, index: null, verdicts, run: null, entries: null, kind: null, detail };
+}
+
+async function verifyPath(path, { trust: trustPath, key: keyPath }) {
+  const trust = trustPath === undefined ? null : readWhole(trustPath);
+  if (!statSync(path).isDirectory()) {
+    if (!path.endsWith('.json')) return verifyZip(path, trust);
+    const key = keyPath === undefined ? null : spkiOf(readWhole(keyPath));
+    if ((key === null) === (trust === null)) {
+      throw new Unusable('ARGUMENT_INVALID', 'a receipt is verified with either --key or --trust');
+    }
+    return verifyReceipt(readWhole(path), { key, trust });
+  }
+  if (keyPath !== undefined) throw new Unusable('ARGUMENT_INVALID', '--key is for one receipt');
+  const names = readdirSync(path);
+  if (names.includes('segments')) return verifyJournal(journalAt(path, names), { trust });
+  return verifyBundle({ folder: filesUnder(path) }, { trust, externals: externalsBeside(path) });
+}
+
+function verifyZip(path, trust) {
+  // A length alone decides step C1; nothing of a larger file is read.
+  const zip = statSync(path).size > ZIP_BYTES_MAX ? { length: Infinity } : readWhole(path);
+  return verifyBundle({ zip }, { trust, externals: externalsBeside(path) });
+}
+
+/** Large content beside the bundle, in the folder that is named as the bundle with `.d` appended. */
+function externalsBeside(path) {
+  const folder = `${resolve(path)}.d`;
+  return async (digest) => {
+    const file = join(folder, digest);
+    const stat = statSync(file, { throwIfNoEntry: false });
+    return stat?.isFile() ? { bytes: stat.size, hash: () => hashOf(file) } : null;
+  };
+}
+
+async function hashOf(file) {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file)) hash.update(chunk);
+  return hash.digest();
+}
+
+function filesUnder(root) {
+  const files = [];
+  const walk = (folder, prefix) => {
+    for (const entry of readdirSync(folder, { withFileTypes: true, encoding: 'buffer' })) {
+      // Latin-1 keeps every byte of a name that is no UTF-8; such names are forbidden all the same.
+      const path = prefix + entry.name.toString('latin1');
+      const file = Buffer.concat([Buffer.from(folder), Buffer.from('/'), entry.name]);
+      if (entry.isDirectory()) walk(file, `${path}/`);
+      else files.push({ path, bytes: lstatSync(file).size, regular: entry.isFile(), read: async () => readWhole(file) });
+    }
+  };
+  walk(Buffer.from(resolve(root)), '');
+  return files;
+}
+
+function journalAt(root, names) {
+  const segments = readdirSync(join(root, 'segments')).map((name) => {
+    const file = join(root, 'segments', name);
+    return { name, head: async () => readWhole(file, 256), read: async () => readWhole(file) };
+  });
+  const optional = (name) => (names.includes(name) ? readWhole(join(root, name)) : null);
+  return { segments, checkpoint: optional('checkpoint'), trust: optional('trust.json') };
+}
+
+/** The bytes of a file, in pieces: Node reads at most 2 GiB at once. */
+function readWhole(file, most = Infinity) {
+  const fd = openSync(file, 'r');
+  try {
+    const bytes = new Uint8Array(Math.min(fstatSync(fd).size, most));
+    let at = 0;
+    while (at < bytes.length) {
+      const count = readSync(fd, bytes, at, Math.min(bytes.length - at, 1 << 30), at);
+      if (count === 0) return bytes.subarray(0, at);
+      at += count;
+    }
+    return bytes;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function spkiOf(bytes) {
+  const pem = /-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----/.exec(Buffer.from(bytes).toString('latin1'));
+  return pem === null ? bytes : new Uint8Array(Buffer.from(pem[1], 'base64'));
+}
+
+function jsonLine({ ok, reason, seq, index, verdicts, run, entries, kind }) {
+  return JSON.stringify({ ok, reason, seq, index, verdicts, run, entries, kind });
+}
+
+function inWords(result) {
+  const { ok, reason, verdicts, run, entries, kind, detail } = result;
+  const lines = [];
+  if (ok) lines.push(`VERIFIED: ${kind}${run === null ? '' : ` of run ${run}`}, ${entries} ${entries === 1 ? 'entry' : 'entries'}`);
+  else lines.push(`${result.exit === 2 ? 'REFUSED' : 'NOT VERIFIED'}: ${reason}${place(result)}`, detail ?? REASONS[reason]);
+  for (const [name, value] of Object.entries(verdicts)) {
+    if (result.exit === 0 || result.exit === 2) lines.push(`  ${name.padEnd(13)} ${value.padEnd(14)} ${VERDICTS[name][value]}`);
+  }
+  return lines.join('\n');
+}
+
+function place({ seq, index }) {
+  const parts = [];
+  if (index !== null) parts.push(`log index ${index}`);
+  if (seq !== null) parts.push(`seq ${seq}`);
+  return parts.length === 0 ? '' : ` at ${parts.join(', ')}`;
+}

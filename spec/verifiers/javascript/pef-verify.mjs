@@ -1,0 +1,83 @@
+#!/usr/bin/env node
+// Verifier of PEF v0 evidence: bundles, journals, single receipts (spec/pef/SPEC.md).
+//
+// Independent of every program that writes it, without dependencies, and the same in Node and in a browser:
+// nothing here but the last lines knows of files. Nothing is ever written and nothing is asked of a network.
+//
+// An answer is
+//   { ok, exit, reason, step, seq, index, verdicts, run, entries, kind, facts }
+// `reason` is null when no step failed. `facts` is what the steps before a failure found; it is for showing,
+// and proves nothing by itself.
+
+import { Bundle } from './bundle.mjs';
+import { readFolder, readZip } from './container.mjs';
+import { Journal } from './journal.mjs';
+import { PublicKey } from './keys.mjs';
+import { verifyReceipt as readReceipt } from './receipt.mjs';
+import { Refusal, verdictsOf } from './refusal.mjs';
+import { readTrust } from './trust.mjs';
+
+/**
+ * Verifies a bundle, given as `{ zip: bytes }` or `{ folder: [{ path, bytes, regular, read() }] }`.
+ *
+ * Options: `trust`, the bytes of a trust document; `externals(hex)`, which gives `{ bytes, hash() }` or null;
+ * `watch(entry, seq)`, called for each line as it is read, before its signature is known to be good.
+ */
+export async function verifyBundle({ zip, folder }, { trust = null, externals = async () => null, watch } = {}) {
+  let bundle = null;
+  return answer('bundle', async () => {
+    const keys = trust === null ? null : readTrust(trust);
+    bundle = new Bundle(zip === undefined ? readFolder(folder) : readZip(zip), { externals, trust: keys, watch });
+    await bundle.verify();
+  }, () => ({ ...bundle, run: bundle?.facts.manifest?.run }));
+}
+
+/** Verifies a journal, given as `{ segments: [{ name, head(), read() }], checkpoint, trust }` (bytes or null). */
+export async function verifyJournal(journal, { trust = null, watch } = {}) {
+  let reading = null;
+  return answer('journal', async () => {
+    const own = trust === null;
+    const keys = readTrust(trust ?? journal.trust ?? new Uint8Array());
+    reading = new Journal(journal, { trust: keys, watch });
+    await reading.verify(!own);
+  }, () => ({ ...reading }));
+}
+
+/** Verifies one exported receipt with `key` (bytes of an SPKI) or with the keys of `trust`. */
+export async function verifyReceipt(envelope, { key = null, trust = null } = {}) {
+  const decided = {};
+  const facts = { entries: null };
+  return answer('receipt', async () => {
+    const entry = await readReceipt(envelope, key === null ? readTrust(trust) : givenKey(key));
+    Object.assign(facts, { entries: 1, entry });
+    Object.assign(decided, { integrity: 'ok', authenticity: 'trusted' });
+  }, () => ({ decided, facts, run: facts.entry?.run }));
+}
+
+function givenKey(spki) {
+  const key = PublicKey.fromSpki(spki);
+  if (key === null) throw new Refusal('K1', 'TRUST_INVALID', { exit: 6 });
+  return new Map([[key.kid, key]]);
+}
+
+async function answer(kind, work, found) {
+  let refusal = null;
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    refusal = error;
+  }
+  const { decided, facts, run } = found();
+  const { step = null, reason = null, seq = null, index = null, exit = 0 } = refusal ?? {};
+  const verdicts = verdictsOf(decided, refusal);
+  return {
+    ok: refusal === null, exit, reason, step, seq, index, verdicts, run: run ?? null, entries: facts?.entries ?? null,
+    kind, facts: facts ?? {},
+  };
+}
+
+// Run as a program: not awaited, since cli.mjs imports this module.
+if (/pef-verify(?:\.mjs)?$/.test(globalThis.process?.argv?.[1] ?? '')) {
+  import('./cli.mjs').then(({ runAsMain }) => runAsMain(import.meta.url));
+}

@@ -1,0 +1,294 @@
+//! The daemon's configuration: file, then environment (`ESTOPPEL__JOURNAL__DIR=…`), then `--set journal.dir=…`.
+//!
+//! Each crate owns the types of its own part; this file composes them. Unknown keys are refused, and every error of
+//! the file is reported at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use estoppel_evidence::entry::{Build, Durability, Sign};
+use estoppel_evidence::{Instance, Reason, Sha256};
+use estoppel_gateway::Settings;
+use estoppel_gateway::settings::{Admin, Listener, Route, Server, Upstream};
+use estoppel_policy::PolicyDocument;
+use serde::Deserialize;
+
+/// The file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default)]
+    pub instance: InstanceConfig,
+    pub journal: JournalConfig,
+    #[serde(default)]
+    pub keys: KeysConfig,
+    pub policy: PolicyConfig,
+    #[serde(default)]
+    pub log: LogConfig,
+    #[serde(default)]
+    pub listener: Vec<Listener>,
+    pub admin: Option<Admin>,
+    #[serde(default)]
+    pub upstream: BTreeMap<String, Upstream>,
+    #[serde(default)]
+    pub route: Vec<Route>,
+    #[serde(default)]
+    pub server: Server,
+}
+
+/// Whose log this is: `<host>/<name>/<epoch>`. A journal folder belongs to one instance for good.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InstanceConfig {
+    /// Default `localhost`.
+    pub host: String,
+    /// Default `main`.
+    pub name: String,
+    /// Raised when a new journal is begun under the same name. Default 1.
+    pub epoch: u32,
+}
+
+impl Default for InstanceConfig {
+    fn default() -> Self {
+        Self { host: "localhost".into(), name: "main".into(), epoch: 1 }
+    }
+}
+
+/// Where and how evidence is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalConfig {
+    /// Folder of the journal. Whoever can write it can destroy evidence, but not forge it without the keys.
+    pub dir: PathBuf,
+    /// When a call counts as recorded: `memory`, `group` or `sync`. Default `group`.
+    #[serde(default)]
+    pub durability: Durability,
+    /// Which entries are signed one by one: `each` or `checkpoint`. Default `each`.
+    #[serde(default)]
+    pub sign: Sign,
+    /// Size of a segment file, MiB. Default 64.
+    #[serde(default = "segment_mib")]
+    pub segment_mib: u64,
+    /// Records that may wait for the writer. When it is full, records spill; when that is full too, calls are answered
+    /// 503 `EVIDENCE_FULL`. Default 16,384.
+    #[serde(default = "queue_entries")]
+    pub queue_entries: usize,
+    /// Spill file, better on another disk. None by default.
+    pub spill: Option<PathBuf>,
+    /// Size of the spill file, MiB. Default 64.
+    #[serde(default = "segment_mib")]
+    pub spill_mib: u64,
+    /// A checkpoint is signed at least this often while entries come in. Default 1,000 ms.
+    #[serde(default = "checkpoint_ms")]
+    pub checkpoint_ms: u64,
+    /// Second place for the newest checkpoint, better on another disk: a journal that is shorter than it is refused at
+    /// start. None by default.
+    pub checkpoint_store: Option<PathBuf>,
+    /// Most runs that may be open. Default 4,096.
+    #[serde(default = "runs_max")]
+    pub runs_max: usize,
+    /// The run of calls that name none is sealed and replaced after this long. Default 3,600 s.
+    #[serde(default = "ambient_seconds")]
+    pub ambient_seconds: u64,
+    /// Named runs without a call for this long are sealed. Default 86,400 s.
+    #[serde(default = "run_idle_seconds")]
+    pub run_idle_seconds: u64,
+}
+
+/// Where the keys are.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysConfig {
+    /// Folder made by `estoppel keys init`. Default: `keys` in the journal's folder.
+    pub dir: Option<PathBuf>,
+    /// Makes the keys at the first start if there are none. Default false: in production keys are made on purpose.
+    pub init: bool,
+}
+
+/// Where the policy is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// `policy.yaml`. Whoever edits it decides what passes; every receipt names its hash.
+    pub file: PathBuf,
+}
+
+/// How the daemon's own log is written. It goes to stderr and holds no bodies and no secrets.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// `text` or `json`. Default `text`.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, or a filter such as `estoppel_gateway=debug`. Default `info`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".into() }
+    }
+}
+
+fn segment_mib() -> u64 {
+    64
+}
+
+fn queue_entries() -> usize {
+    16_384
+}
+
+fn checkpoint_ms() -> u64 {
+    1_000
+}
+
+fn runs_max() -> usize {
+    4_096
+}
+
+fn ambient_seconds() -> u64 {
+    3_600
+}
+
+fn run_idle_seconds() -> u64 {
+    86_400
+}
+
+/// A start or reload that cannot go on: a stable code and one line each.
+#[derive(Debug)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub lines: Vec<String>,
+}
+
+impl Refusal {
+    pub fn new(reason: Reason, line: impl Into<String>) -> Self {
+        Self { reason, lines: vec![line.into()] }
+    }
+}
+
+/// A configuration that was read and checked.
+pub struct Loaded {
+    pub config: Config,
+    pub settings: Settings,
+    pub policy: PolicyDocument,
+    pub instance: Instance,
+    /// Digest of what the configuration says, whatever it was put together from.
+    pub digest: Sha256,
+}
+
+/// Reads and checks everything that `file` names, without opening the journal or a port.
+pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
+    let raw = read(file, set)?;
+    let digest = Sha256::of(raw.to_string().as_bytes());
+    let config: Config = serde_json::from_value(raw)
+        .map_err(|error| Refusal::new(Reason::ConfigInvalid, format!("{}: {error}", file.display())))?;
+    let settings = Settings {
+        listener: config.listener.clone(),
+        admin: config.admin.clone(),
+        upstream: config.upstream.clone(),
+        route: config.route.clone(),
+        server: config.server.clone(),
+    };
+    let mut lines: Vec<String> = settings.check().iter().map(|e| format!("{}: {e}", file.display())).collect();
+    let name = format!("{}/{}/{}", config.instance.host, config.instance.name, config.instance.epoch);
+    let instance = name.parse::<Instance>();
+    if let Err(error) = &instance {
+        lines.push(format!("{}: instance: `{name}` is {error}", file.display()));
+    }
+    if !(1..=4_096).contains(&config.journal.segment_mib) {
+        lines.push(format!("{}: journal.segment_mib: must be between 1 and 4,096", file.display()));
+    }
+    if config.journal.queue_entries == 0 || config.journal.runs_max == 0 {
+        lines.push(format!("{}: journal: queue_entries and runs_max must be at least 1", file.display()));
+    }
+    match (lines.is_empty(), instance) {
+        (true, Ok(instance)) => {
+            let policy = policy(&config.policy.file)?;
+            Ok(Loaded { config, settings, policy, instance, digest })
+        }
+        (_, _) => Err(Refusal { reason: Reason::ConfigInvalid, lines }),
+    }
+}
+
+fn read(file: &Path, set: &[(String, String)]) -> Result<serde_json::Value, Refusal> {
+    let invalid = |error: config::ConfigError| Refusal::new(Reason::ConfigInvalid, error.to_string());
+    if !file.exists() {
+        let line = format!("there is no configuration at `{}`; examples/ has some to start from", file.display());
+        return Err(Refusal::new(Reason::FileUnreadable, line));
+    }
+    let mut builder = config::Config::builder()
+        .add_source(config::File::from(file).format(config::FileFormat::Toml))
+        .add_source(config::Environment::with_prefix("ESTOPPEL").prefix_separator("__").separator("__").try_parsing(true));
+    for (key, value) in set {
+        builder = builder.set_override(key.as_str(), scalar(value)).map_err(invalid)?;
+    }
+    builder.build().and_then(config::Config::try_deserialize).map_err(invalid)
+}
+
+/// `--set` values are what TOML would make of them, text otherwise.
+fn scalar(text: &str) -> config::Value {
+    match (text.parse::<bool>(), text.parse::<i64>()) {
+        (Ok(value), _) => value.into(),
+        (_, Ok(value)) => value.into(),
+        _ => text.into(),
+    }
+}
+
+/// Reads and checks a policy file.
+pub fn policy(file: &Path) -> Result<PolicyDocument, Refusal> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Refusal::new(Reason::FileUnreadable, format!("cannot read the policy `{}`: {error}", file.display()))
+    })?;
+    PolicyDocument::parse(&text).map_err(|errors| Refusal {
+        reason: Reason::PolicyInvalid,
+        lines: errors.iter().map(|error| format!("{}: {error}", file.display())).collect(),
+    })
+}
+
+impl Loaded {
+    /// What the journal needs to know.
+    pub fn journal(&self) -> estoppel_journal::Settings {
+        let journal = &self.config.journal;
+        estoppel_journal::Settings {
+            dir: journal.dir.clone(),
+            instance: self.instance.clone(),
+            durability: journal.durability,
+            sign: journal.sign,
+            segment_bytes: journal.segment_mib << 20,
+            queue_entries: journal.queue_entries,
+            spill: journal
+                .spill
+                .clone()
+                .map(|path| estoppel_journal::SpillSettings { path, bytes_max: journal.spill_mib << 20 }),
+            checkpoint_every: Duration::from_millis(journal.checkpoint_ms),
+            checkpoint_store: journal.checkpoint_store.clone(),
+            runs_max: journal.runs_max,
+            ambient_every: Duration::from_secs(journal.ambient_seconds),
+            run_idle: Duration::from_secs(journal.run_idle_seconds),
+            policy: Sha256(*self.policy.hash().as_bytes()),
+            config: self.digest,
+            build: build(),
+            ..estoppel_journal::Settings::new(journal.dir.clone(), self.instance.clone())
+        }
+    }
+
+    /// Folder of the keys.
+    pub fn keys_dir(&self) -> PathBuf {
+        self.config.keys.dir.clone().unwrap_or_else(|| self.config.journal.dir.join("keys"))
+    }
+}
+
+/// This program, as receipts name it.
+pub fn build() -> Build {
+    let digest = std::env::current_exe().and_then(std::fs::read).ok().map(|bytes| Sha256::of(&bytes));
+    Build { digest, name: "estoppeld".into(), version: env!("CARGO_PKG_VERSION").into() }
+}

@@ -1,0 +1,193 @@
+//! `estoppeld`: the gateway daemon. Arguments, configuration, wiring, signals; no rules of its own.
+
+mod config;
+mod reload;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use config::{LogConfig, LogFormat, Loaded, Refusal};
+use estoppel_evidence::{Reason, Sha256};
+use estoppel_gateway::{Gateway, Metrics, Snapshot, admin};
+use estoppel_journal::{Journal, SystemClock};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The gateway daemon: forwards LLM and tool traffic, judges it by policy and leaves a signed receipt for every call.
+#[derive(Parser)]
+#[command(name = "estoppeld", version, about)]
+struct Arguments {
+    /// Configuration file (TOML). Environment variables ESTOPPEL__SECTION__KEY override it.
+    #[arg(long, default_value = "/etc/estoppel/estoppeld.toml")]
+    config: PathBuf,
+    /// Overrides one key, as in `--set journal.dir=/tmp/j`. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Checks configuration, policy, keys and certificates, says what is wrong, and ends.
+    #[arg(long)]
+    check_config: bool,
+    /// Writes the addresses that are listened on to this file (JSON), once calls are taken.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=').map(|(k, v)| (k.into(), v.into())).ok_or_else(|| "must be KEY=VALUE".into())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            report(&refusal);
+            ExitCode::from(exit_code(refusal.reason))
+        }
+    }
+}
+
+/// One line per problem, so that a log collector and a person both can read it.
+#[expect(clippy::print_stderr, reason = "the log may not be set up yet")]
+fn report(refusal: &Refusal) {
+    for line in &refusal.lines {
+        eprintln!("estoppeld: {}: {line}", refusal.reason);
+    }
+}
+
+fn exit_code(reason: Reason) -> u8 {
+    match reason {
+        Reason::ConfigInvalid | Reason::PolicyInvalid | Reason::FileUnreadable | Reason::ArgumentInvalid => 6,
+        Reason::KeyInvalid | Reason::KeyPermissions => 6,
+        Reason::DirectoryMissing | Reason::DependencyMissing => 7,
+        Reason::JournalCorrupt | Reason::JournalRollback | Reason::JournalFork => 2,
+        _ => 1,
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Refusal> {
+    let loaded = config::load(&arguments.config, &arguments.set)?;
+    log(&loaded.config.log)?;
+    let metrics = Metrics::new();
+    let policy = Arc::new(loaded.policy.compile());
+    let snapshot = Snapshot::build(&loaded.settings, policy, &metrics, None)
+        .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
+    if arguments.check_config {
+        return check(&loaded);
+    }
+    let journal = open_journal(&loaded)?;
+    let threads = match loaded.settings.server.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let runtime = |name: &str, threads: usize| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name(name)
+            .enable_all()
+            .build()
+            .map_err(|error| Refusal::new(Reason::Internal, format!("cannot start a runtime: {error}")))
+    };
+    let data = runtime("data", threads)?;
+    let background = runtime("background", 1)?;
+    let clock: Arc<dyn estoppel_journal::Clock> = Arc::new(SystemClock::new());
+    let started = data.block_on(async {
+        let durability = loaded.config.journal.durability;
+        Gateway::start(&loaded.settings, snapshot, journal.clone(), durability, clock, metrics.clone())
+    });
+    let gateway = Arc::new(started.map_err(|error| Refusal::new(error.reason(), error.to_string()))?);
+    let ended = background.block_on(serve(arguments, &loaded, &gateway, &journal, &metrics));
+    data.block_on(gateway.shutdown());
+    journal.close(Duration::from_secs(30)).map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    tracing::info!("stopped");
+    ended
+}
+
+/// Runs until a signal says stop.
+async fn serve(
+    arguments: &Arguments,
+    loaded: &Loaded,
+    gateway: &Arc<Gateway>,
+    journal: &Journal,
+    metrics: &Metrics,
+) -> Result<(), Refusal> {
+    let admin = match &loaded.settings.admin {
+        None => None,
+        Some(settings) => Some(
+            admin::start(settings.listen, gateway)
+                .await
+                .map_err(|error| Refusal::new(error.reason(), error.to_string()))?,
+        ),
+    };
+    let listening = gateway.listening();
+    for (name, address) in &listening.listeners {
+        tracing::info!(listener = %name, %address, "listening");
+    }
+    if let Some(address) = admin {
+        tracing::info!(%address, "admin listening");
+    }
+    if let Some(path) = &arguments.ready_file {
+        let listeners: std::collections::BTreeMap<_, _> = listening.listeners.iter().cloned().collect();
+        let ready = serde_json::json!({ "listeners": listeners, "admin": admin, "pid": std::process::id() });
+        write_whole(path, ready.to_string().as_bytes())
+            .map_err(|error| Refusal::new(Reason::DirectoryReadOnly, format!("cannot write `{}`: {error}", path.display())))?;
+    }
+    reload::until_stopped(arguments, gateway, journal, metrics).await
+}
+
+/// A reader sees the whole file or none.
+fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    std::fs::write(&temporary, bytes)?;
+    std::fs::rename(&temporary, path)
+}
+
+fn open_journal(loaded: &Loaded) -> Result<Journal, Refusal> {
+    let keys_dir = loaded.keys_dir();
+    if loaded.config.keys.init && !estoppel_journal::keys::exist(&keys_dir) {
+        estoppel_journal::keys::init(&keys_dir, estoppel_evidence::Alg::Ed25519)
+            .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+        tracing::info!(dir = %keys_dir.display(), "keys were made");
+    }
+    let keys = estoppel_journal::keys::load(&keys_dir).map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    let journal = Journal::open(loaded.journal(), keys, Arc::new(SystemClock::new()))
+        .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    let hash = Sha256(*loaded.policy.hash().as_bytes());
+    journal
+        .store_policy(hash, &loaded.policy.canonical())
+        .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    journal.policy_loaded(Some(hash), None);
+    Ok(journal)
+}
+
+/// Everything that a start needs, short of ports and the journal's lock.
+fn check(loaded: &Loaded) -> Result<(), Refusal> {
+    for listener in &loaded.settings.listener {
+        if let Some(tls) = &listener.tls {
+            estoppel_gateway::tls::listener(tls, listener.http2)
+                .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
+        }
+    }
+    if !loaded.config.keys.init || estoppel_journal::keys::exist(&loaded.keys_dir()) {
+        estoppel_journal::keys::load(&loaded.keys_dir()).map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    }
+    #[expect(clippy::print_stdout, reason = "the answer to --check-config")]
+    {
+        println!("configuration ok, policy {}", loaded.policy.hash());
+    }
+    Ok(())
+}
+
+fn log(log: &LogConfig) -> Result<(), Refusal> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&log.level)
+        .map_err(|error| Refusal::new(Reason::ConfigInvalid, format!("log.level: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(false).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! Runs until told to stop, and reloads on SIGHUP or when the configuration or the policy changes on disk. What cannot
+//! be loaded changes nothing: the last good configuration stays in force, and the log, the metrics and the journal say
+//! so.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use estoppel_evidence::{Reason, Sha256};
+use estoppel_gateway::{Gateway, Metrics, Snapshot};
+use estoppel_journal::Journal;
+use notify::Watcher as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::Arguments;
+use crate::config::{self, Loaded, Refusal};
+
+/// An editor writes a file in several steps; they are taken as one.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Returns when SIGTERM or SIGINT comes.
+pub async fn until_stopped(
+    arguments: &Arguments,
+    gateway: &Arc<Gateway>,
+    journal: &Journal,
+    metrics: &Metrics,
+) -> Result<(), Refusal> {
+    let failed = |error: std::io::Error| Refusal::new(Reason::Internal, format!("cannot take signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    let changed = Arc::new(Notify::new());
+    let _watcher = watch(arguments, changed.clone());
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {}
+            () = changed.notified() => tokio::time::sleep(SETTLE).await,
+        }
+        match reload(arguments, gateway, journal, metrics) {
+            Ok(Some(hash)) => tracing::info!(policy = %hash, "reloaded"),
+            Ok(None) => {}
+            Err(refusal) => {
+                metrics.reloaded(false);
+                journal.policy_loaded(None, Some(refusal.reason));
+                for line in &refusal.lines {
+                    tracing::error!(code = %refusal.reason, "reload refused, the last good configuration stays: {line}");
+                }
+            }
+        }
+    }
+    tracing::info!("stopping");
+    Ok(())
+}
+
+/// Watches the folders of both files, because editors replace files by renaming.
+fn watch(arguments: &Arguments, changed: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+    let config = config::load(&arguments.config, &arguments.set).ok()?;
+    let files = [arguments.config.clone(), config.config.policy.file.clone()];
+    let names: Vec<PathBuf> = files.iter().filter_map(|file| file.file_name().map(PathBuf::from)).collect();
+    let seen = move |event: notify::Result<notify::Event>| {
+        let ours = event.is_ok_and(|event| {
+            !event.kind.is_access()
+                && event.paths.iter().any(|path| path.file_name().is_some_and(|name| names.iter().any(|n| n == name)))
+        });
+        if ours {
+            changed.notify_one();
+        }
+    };
+    let mut watcher = notify::recommended_watcher(seen)
+        .inspect_err(|error| tracing::warn!(%error, "files are not watched; SIGHUP reloads"))
+        .ok()?;
+    for file in &files {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+        if let Err(error) = watcher.watch(folder, notify::RecursiveMode::NonRecursive) {
+            tracing::warn!(%error, folder = %folder.display(), "folder is not watched; SIGHUP reloads");
+        }
+    }
+    Some(watcher)
+}
+
+/// `None` when nothing has changed.
+fn reload(
+    arguments: &Arguments,
+    gateway: &Gateway,
+    journal: &Journal,
+    metrics: &Metrics,
+) -> Result<Option<Sha256>, Refusal> {
+    let loaded = config::load(&arguments.config, &arguments.set)?;
+    let Loaded { settings, policy, .. } = &loaded;
+    let before = gateway.snapshot();
+    let snapshot = Snapshot::build(settings, Arc::new(policy.compile()), metrics, Some(&before))
+        .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
+    let hash = Sha256(*policy.hash().as_bytes());
+    journal
+        .store_policy(hash, &policy.canonical())
+        .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    gateway.reload(settings, snapshot).map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
+    journal.policy_loaded(Some(hash), None);
+    metrics.reloaded(true);
+    Ok(Some(hash))
+}

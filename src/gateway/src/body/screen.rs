@@ -1,0 +1,363 @@
+//! The upstream's answer on its way to the client: read, looked at, joined into few writes, and held at its end until
+//! its receipt is durable.
+//!
+//! [`Screened`] is the machine; [`ScreenedBody`] polls it as an HTTP body; `layer/forward.rs` polls it to the end for
+//! answers that are sent whole. Bytes leave as the slices that came in, except that small ones which are ready together
+//! are joined, so that a burst of events costs one write.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use estoppel_evidence::{Leaf, Reason};
+use estoppel_journal::Ack;
+use estoppel_policy::Limits;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::Cut;
+use crate::exchange::Exchange;
+use crate::upstream::Relay;
+
+/// Chunks below this size are joined with what follows if that is ready too.
+const JOIN_BELOW: usize = 4 << 10;
+/// Most bytes joined into one frame.
+const JOINED_MAX: usize = 32 << 10;
+/// After the dialect's own terminator the upstream has this long to end its answer; then we end it.
+const TERMINATED_GRACE: Duration = Duration::from_secs(2);
+
+/// What the machine gives.
+pub(crate) enum Step {
+    /// Bytes that may leave now.
+    Data(Bytes),
+    /// The record was handed over; when it is durable, `tail` and then the end may leave.
+    End { tail: Vec<Bytes>, trailers: Option<HeaderMap>, ack: Option<Ack> },
+    /// Everything has been read and nothing was recorded yet: the answer can be judged now. Only in whole mode.
+    Judge,
+    /// The answer cannot be completed. In whole mode nothing was recorded yet.
+    Cut(Reason),
+}
+
+/// Whether the client gets the answer as it comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As it comes; its end waits for the receipt.
+    Streamed,
+    /// Once it is whole and judged.
+    Whole,
+}
+
+/// The upstream's answer as it is read.
+pub(crate) struct Screened {
+    exchange: Box<Exchange>,
+    relay: Relay,
+    limits: Limits,
+    mode: Mode,
+    joined: BytesMut,
+    /// The answer has ended with these trailers and waits for its judgement.
+    ended: Option<Option<HeaderMap>>,
+    /// What has to be given out once `joined` has left.
+    next: Option<Step>,
+    began: Instant,
+    last: Instant,
+    any: bool,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Screened {
+    pub(crate) fn new(exchange: Box<Exchange>, relay: Relay, limits: Limits, mode: Mode) -> Self {
+        let now = Instant::now();
+        let began = now.checked_sub(Duration::from_micros(exchange.elapsed_us())).unwrap_or(now);
+        Self {
+            exchange,
+            relay,
+            limits,
+            mode,
+            joined: BytesMut::new(),
+            ended: None,
+            next: None,
+            began,
+            last: now,
+            any: false,
+            timer: Box::pin(tokio::time::sleep_until(now + limits.first_event)),
+        }
+    }
+
+    pub(crate) fn exchange(&mut self) -> &mut Exchange {
+        &mut self.exchange
+    }
+
+    pub(crate) fn into_exchange(self) -> Box<Exchange> {
+        self.exchange
+    }
+
+    /// Length of the answer, if it was announced.
+    pub(crate) fn exact_length(&self) -> Option<u64> {
+        self.relay.exact_length()
+    }
+
+    /// The next step. After `End` or `Cut` it must not be polled again.
+    pub(crate) fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if let Some(next) = self.next.take() {
+            return Poll::Ready(next);
+        }
+        if let Some(trailers) = self.ended.take() {
+            return Poll::Ready(self.record(trailers));
+        }
+        loop {
+            if self.joined.len() >= JOINED_MAX {
+                return Poll::Ready(self.leave());
+            }
+            match self.relay.poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(step) = self.frame(frame) {
+                        return Poll::Ready(self.after_joined(step));
+                    }
+                }
+                Poll::Ready(None) => {
+                    let step = self.end(None);
+                    return Poll::Ready(self.after_joined(step));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(%error, "upstream body failed");
+                    let step = self.cut(Reason::Truncated);
+                    return Poll::Ready(self.after_joined(step));
+                }
+                Poll::Pending if !self.joined.is_empty() => return Poll::Ready(self.leave()),
+                Poll::Pending => {
+                    let step = ready!(self.poll_timers(cx));
+                    return Poll::Ready(step);
+                }
+            }
+        }
+    }
+
+    fn leave(&mut self) -> Step {
+        Step::Data(self.joined.split().freeze())
+    }
+
+    /// What was joined goes first.
+    fn after_joined(&mut self, step: Step) -> Step {
+        if self.joined.is_empty() {
+            return step;
+        }
+        self.next = Some(step);
+        self.leave()
+    }
+
+    /// Looks at one frame. Gives a step if something must be given out now.
+    fn frame(&mut self, frame: Frame<Bytes>) -> Option<Step> {
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => return Some(self.end(frame.into_trailers().ok())),
+        };
+        self.last = Instant::now();
+        if !std::mem::replace(&mut self.any, true) {
+            let now = self.exchange.elapsed_us();
+            self.exchange.record.time.first_byte_us = Some(now);
+        }
+        if self.exchange.response_bytes() + data.len() as u64 > self.limits.response_bytes_max {
+            return Some(self.cut(Reason::ResponseBytesMax));
+        }
+        // An answer of announced length is complete for the client with its last byte, so that must wait.
+        let last = self.relay.is_end();
+        let data = self.exchange.response_data(data);
+        if last && self.mode == Mode::Streamed {
+            return Some(self.end_with(data));
+        }
+        if last {
+            self.joined.extend_from_slice(&data);
+            return Some(self.end(None));
+        }
+        if data.is_empty() {
+            return None;
+        }
+        if self.joined.is_empty() && data.len() >= JOIN_BELOW {
+            return Some(Step::Data(data));
+        }
+        self.joined.extend_from_slice(&data);
+        None
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>) -> Step {
+        if let Some(reason) = self.missing() {
+            return self.cut(reason);
+        }
+        self.relay.release();
+        if self.mode == Mode::Whole {
+            self.ended = Some(trailers);
+            return Step::Judge;
+        }
+        self.record(trailers)
+    }
+
+    fn record(&mut self, trailers: Option<HeaderMap>) -> Step {
+        let (tail, ack) = self.exchange.complete();
+        Step::End { tail, trailers, ack }
+    }
+
+    /// The end has come with `data`, which is not to leave before the receipt is durable.
+    fn end_with(&mut self, data: Bytes) -> Step {
+        match self.end(None) {
+            Step::End { mut tail, trailers, ack } => {
+                if !data.is_empty() {
+                    tail.insert(0, data);
+                }
+                Step::End { tail, trailers, ack }
+            }
+            other => other,
+        }
+    }
+
+    /// Why an answer that has ended is not complete.
+    fn missing(&mut self) -> Option<Reason> {
+        (self.exchange.stream_is_cut()).then_some(Reason::Truncated)
+    }
+
+    fn cut(&mut self, reason: Reason) -> Step {
+        if self.mode == Mode::Streamed {
+            drop(self.exchange.cut(reason));
+        }
+        Step::Cut(reason)
+    }
+
+    /// When the upstream's silence ends the call, and with what.
+    fn deadline(&self) -> (Instant, Reason) {
+        let total = (self.began + self.limits.total, Reason::TimeoutTotal);
+        let silence = if self.exchange.holds_tail() {
+            (self.last + TERMINATED_GRACE, Reason::Ok)
+        } else if self.any {
+            (self.last + self.limits.between_events, Reason::TimeoutBetween)
+        } else {
+            (self.last + self.limits.first_event, Reason::TimeoutFirstEvent)
+        };
+        if silence.0 <= total.0 { silence } else { total }
+    }
+
+    fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        loop {
+            let (deadline, reason) = self.deadline();
+            // One timer, moved only when it fires early or must fire sooner: most events cost nothing here.
+            if deadline < self.timer.deadline() {
+                self.timer.as_mut().reset(deadline);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(match reason {
+                    Reason::Ok => self.end(None),
+                    reason => self.cut(reason),
+                });
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+/// [`Screened`] as the body of an HTTP answer.
+pub(crate) struct ScreenedBody {
+    stage: Stage,
+    hint: SizeHint,
+    /// Whether the client takes trailers, so that it can be told the receipt's id.
+    receipt_trailer: bool,
+    evidence: Duration,
+}
+
+enum Stage {
+    Flow(Box<Screened>),
+    /// The record is on its way to the disk.
+    Wait { ack: Ack, late: Pin<Box<Sleep>>, tail: std::vec::IntoIter<Bytes>, trailers: Option<HeaderMap> },
+    Tail { tail: std::vec::IntoIter<Bytes>, trailers: Option<HeaderMap> },
+    Done,
+}
+
+impl ScreenedBody {
+    pub(crate) fn new(screened: Screened, receipt_trailer: bool, evidence: Duration) -> Box<Self> {
+        let hint = screened.exact_length().map_or_else(SizeHint::default, SizeHint::with_exact);
+        Box::new(Self { stage: Stage::Flow(Box::new(screened)), hint, receipt_trailer, evidence })
+    }
+
+    fn trailers(&self, upstream: Option<HeaderMap>, leaf: Leaf) -> Option<HeaderMap> {
+        if !self.receipt_trailer {
+            return upstream;
+        }
+        let mut trailers = upstream.unwrap_or_default();
+        if let Ok(value) = HeaderValue::from_str(&leaf.to_string()) {
+            trailers.insert(HeaderName::from_static(crate::respond::RECEIPT), value);
+        }
+        Some(trailers)
+    }
+}
+
+impl Body for ScreenedBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        loop {
+            match &mut self.stage {
+                Stage::Flow(screened) => match ready!(screened.poll_step(cx)) {
+                    Step::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Step::Cut(reason) => {
+                        self.stage = Stage::Done;
+                        return Poll::Ready(Some(Err(Cut(reason))));
+                    }
+                    Step::Judge => {} // not in streamed mode
+                    Step::End { tail, trailers, ack } => {
+                        let tail = tail.into_iter();
+                        let late = Box::pin(tokio::time::sleep(self.evidence));
+                        self.stage = match ack {
+                            Some(ack) => Stage::Wait { ack, late, tail, trailers },
+                            None => Stage::Tail { tail, trailers },
+                        };
+                    }
+                },
+                Stage::Wait { ack, late, tail, trailers } => {
+                    let durable = match Pin::new(ack).poll(cx) {
+                        Poll::Ready(Ok(leaf)) => Ok(leaf),
+                        Poll::Ready(Err(_)) => Err(Reason::EvidenceFailed),
+                        Poll::Pending => {
+                            ready!(late.as_mut().poll(cx));
+                            Err(Reason::EvidenceLate)
+                        }
+                    };
+                    match durable {
+                        Err(reason) => {
+                            self.stage = Stage::Done;
+                            return Poll::Ready(Some(Err(Cut(reason))));
+                        }
+                        Ok(leaf) => {
+                            let tail = std::mem::take(tail);
+                            let trailers = trailers.take();
+                            let trailers = self.trailers(trailers, leaf);
+                            self.stage = Stage::Tail { tail, trailers };
+                        }
+                    }
+                }
+                Stage::Tail { tail, trailers } => {
+                    if let Some(data) = tail.next() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    let trailers = trailers.take();
+                    self.stage = Stage::Done;
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Stage::Done => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.stage {
+            Stage::Done => true,
+            Stage::Tail { tail, trailers } => tail.as_slice().is_empty() && trailers.is_none(),
+            Stage::Flow(_) | Stage::Wait { .. } => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.hint.clone()
+    }
+}

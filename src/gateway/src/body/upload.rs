@@ -1,0 +1,203 @@
+//! The request body: read whole before it is judged, or read while it is sent.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use estoppel_evidence::Reason;
+use estoppel_wire::dialect::{RequestFacts, RequestScan};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, Sleep};
+
+use super::Cut;
+
+/// Why a request body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadError {
+    TooLarge,
+    Broken,
+    Stalled,
+}
+
+impl ReadError {
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::TooLarge => Reason::RequestBytesMax,
+            Self::Broken => Reason::RequestBroken,
+            Self::Stalled => Reason::RequestStalled,
+        }
+    }
+}
+
+/// The next frame of a request body, waited for at most `stall`.
+pub(crate) async fn read_next(body: &mut Incoming, stall: Duration) -> Option<Result<Frame<Bytes>, ReadError>> {
+    if body.is_end_stream() {
+        return None;
+    }
+    let next = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+    match tokio::time::timeout(stall, next).await {
+        Err(_) => Some(Err(ReadError::Stalled)),
+        Ok(frame) => frame.map(|frame| frame.map_err(|_| ReadError::Broken)),
+    }
+}
+
+/// What is sent upstream as a request body.
+pub(crate) enum UpstreamBody {
+    /// Read whole already.
+    Held(HeldBody),
+    /// Read while it is sent.
+    Streamed(Box<StreamedBody>),
+}
+
+impl UpstreamBody {
+    pub(crate) fn held(chunks: Vec<Bytes>) -> Self {
+        Self::Held(HeldBody::new(chunks))
+    }
+
+    pub(crate) fn streamed(body: Incoming, upload: Arc<Upload>, stall: Duration) -> Self {
+        Self::Streamed(Box::new(StreamedBody { body, upload, stall, timer: None }))
+    }
+}
+
+/// A body that was read whole, still in its original pieces.
+pub(crate) struct HeldBody {
+    chunks: std::vec::IntoIter<Bytes>,
+    left: u64,
+}
+
+impl HeldBody {
+    pub(crate) fn new(chunks: Vec<Bytes>) -> Self {
+        let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        Self { chunks: chunks.into_iter(), left }
+    }
+}
+
+/// How far a streamed request body has been read; shared with the call's record, because the upstream connection owns
+/// the body while it sends it.
+pub(crate) struct Upload {
+    state: Mutex<UploadState>,
+    bytes_max: u64,
+}
+
+struct UploadState {
+    hash: Option<Sha256>,
+    bytes: u64,
+    scan: Option<RequestScan>,
+    error: Option<ReadError>,
+}
+
+impl Upload {
+    /// `before` are chunks that were read before streaming began; they count.
+    pub(crate) fn new(hashes: bool, scan: Option<RequestScan>, bytes_max: u64) -> Arc<Self> {
+        let state = UploadState { hash: hashes.then(Sha256::new), bytes: 0, scan, error: None };
+        Arc::new(Self { state: Mutex::new(state), bytes_max })
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, UploadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn see(&self, data: &[u8]) -> Result<(), ReadError> {
+        let mut state = self.locked();
+        state.bytes += data.len() as u64;
+        if state.bytes > self.bytes_max {
+            state.error = Some(ReadError::TooLarge);
+            return Err(ReadError::TooLarge);
+        }
+        if let Some(hash) = &mut state.hash {
+            hash.update(data);
+        }
+        if let Some(scan) = &mut state.scan {
+            scan.push(data);
+        }
+        Ok(())
+    }
+
+    fn fail(&self, error: ReadError) {
+        self.locked().error.get_or_insert(error);
+    }
+
+    /// Why reading ended early, if it did.
+    pub(crate) fn error(&self) -> Option<ReadError> {
+        self.locked().error
+    }
+
+    /// What was read: hash, size and facts.
+    pub(crate) fn take(&self) -> (Sha256, u64, Option<RequestFacts>) {
+        let mut state = self.locked();
+        let facts = state.scan.as_mut().map(RequestScan::finish);
+        (state.hash.take().unwrap_or_default(), state.bytes, facts)
+    }
+}
+
+/// A request body that is read while it is sent.
+pub(crate) struct StreamedBody {
+    body: Incoming,
+    upload: Arc<Upload>,
+    stall: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl StreamedBody {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.timer = None;
+                if let Some(data) = frame.data_ref() {
+                    self.upload.see(data)?;
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(ReadError::Broken))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                let stall = self.stall;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + stall)));
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(Some(Err(ReadError::Stalled)))
+            }
+        }
+    }
+}
+
+use std::future::Future as _;
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.get_mut() {
+            Self::Held(held) => Poll::Ready(held.chunks.next().map(|chunk| {
+                held.left -= chunk.len() as u64;
+                Ok(Frame::data(chunk))
+            })),
+            Self::Streamed(streamed) => match ready!(streamed.poll_next(cx)) {
+                Some(Err(error)) => {
+                    streamed.upload.fail(error);
+                    Poll::Ready(Some(Err(Cut(error.reason()))))
+                }
+                Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+                None => Poll::Ready(None),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Held(held) => held.left == 0,
+            Self::Streamed(streamed) => streamed.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Held(held) => SizeHint::with_exact(held.left),
+            Self::Streamed(streamed) => streamed.body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,583 @@
+//! One call's record in the making. It is the finish guard: however the call ends, also by being dropped, exactly one
+//! record goes to the journal. Dropping it pushes the record and formats nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use estoppel_evidence::capture::StreamTree;
+use estoppel_evidence::entry::{
+    BodyMode, CallRecord, Captured, ClientEnd, Downgrade, Evaluated, Facts, Intent, Looked, Outcome, StreamRecord, Threat, Usage,
+    VerdictAction,
+};
+use estoppel_evidence::{CallId, Reason, text};
+use estoppel_journal::{Ack, RunHandle, Slot};
+use estoppel_policy::{BodyStorage, Decision, Evaluation, RequestFacts, ResponseFacts, Verdict};
+use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, RequestScan, ResponseScan};
+use http::{HeaderMap, StatusCode};
+use sha2::{Digest as _, Sha256};
+
+use crate::body::Upload;
+use crate::call::InFlight;
+use crate::serve::Shared;
+use crate::snapshot::{RouteEntry, Snapshot};
+
+/// One call from routing to its receipt.
+pub(crate) struct Exchange {
+    pub(crate) call: CallId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) route: Option<Arc<RouteEntry>>,
+    pub(crate) dialect: Dialect,
+    pub(crate) run: RunHandle,
+    pub(crate) started_us: u64,
+    pub(crate) record: Box<CallRecord>,
+    /// Gone once the record has been handed over.
+    slot: Option<Slot>,
+    request: Request,
+    response: Option<Box<Response>>,
+    /// Set by the connection when its client stopped reading.
+    pub(crate) stalled: Arc<std::sync::atomic::AtomicBool>,
+    _in_flight: InFlight,
+}
+
+/// The request body's state: read here, or by the upstream connection while it sends.
+enum Request {
+    Held { hash: Sha256, bytes: u64, facts: Option<dialect::RequestFacts> },
+    Sent(Arc<Upload>),
+}
+
+/// The response body's state.
+struct Response {
+    status: u16,
+    hash: Sha256,
+    bytes: u64,
+    scan: ResponseScan,
+    /// What the scan found, once it has been ended.
+    facts: Option<dialect::ResponseFacts>,
+    looked: Looked,
+    stream: Option<Stream>,
+    /// Bytes that are held until the receipt is durable: from the terminator's event on.
+    tail: Vec<Bytes>,
+    tail_marks: Vec<Mark>,
+}
+
+struct Stream {
+    tree: StreamTree,
+    first_us: Option<u64>,
+    last_us: u64,
+}
+
+/// A unit's end inside one piece of the tail.
+#[derive(Clone, Copy)]
+struct Mark {
+    piece: usize,
+    end: usize,
+}
+
+/// What the layers before knew.
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) route: Option<Arc<RouteEntry>>,
+    pub(crate) dialect: Dialect,
+    pub(crate) run: RunHandle,
+    pub(crate) started_us: u64,
+    pub(crate) record: Box<CallRecord>,
+    pub(crate) slot: Slot,
+    pub(crate) in_flight: InFlight,
+    pub(crate) stalled: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Exchange {
+    pub(crate) fn new(start: Start) -> Box<Self> {
+        Box::new(Self {
+            call: start.record.call,
+            shared: start.shared,
+            snapshot: start.snapshot,
+            route: start.route,
+            dialect: start.dialect,
+            run: start.run,
+            started_us: start.started_us,
+            record: start.record,
+            slot: Some(start.slot),
+            request: Request::Held { hash: Sha256::new(), bytes: 0, facts: None },
+            response: None,
+            stalled: start.stalled,
+            _in_flight: start.in_flight,
+        })
+    }
+
+    /// Microseconds since the head was read.
+    pub(crate) fn elapsed_us(&self) -> u64 {
+        self.shared.clock.mono_us().saturating_sub(self.started_us)
+    }
+
+    /// Whether bodies are hashed at all.
+    fn hashes(&self) -> bool {
+        self.record.storage.mode != BodyMode::None
+    }
+
+    /// Sets how bodies are captured, as the policy decided.
+    pub(crate) fn store_bodies(&mut self, storage: &BodyStorage) {
+        self.record.storage = match storage {
+            BodyStorage::None => estoppel_evidence::entry::Storage { mode: BodyMode::None, reason: None },
+            BodyStorage::Hmac => estoppel_evidence::entry::Storage { mode: BodyMode::Hmac, reason: None },
+            BodyStorage::Full { reason } => {
+                estoppel_evidence::entry::Storage { mode: BodyMode::Full, reason: Some(text::text(reason).into()) }
+            }
+        };
+    }
+
+    /// Takes note of a request body that was read whole, and of what was read in it.
+    pub(crate) fn request_held(&mut self, chunks: &[Bytes], mut scan: RequestScan) {
+        let mut hash = Sha256::new();
+        let hashes = self.hashes();
+        let mut bytes = 0;
+        for chunk in chunks {
+            bytes += chunk.len() as u64;
+            if hashes {
+                hash.update(chunk);
+            }
+        }
+        self.request = Request::Held { hash, bytes, facts: Some(scan.finish()) };
+    }
+
+    /// The request body will be read while it is sent.
+    pub(crate) fn request_sent(&mut self, upload: Arc<Upload>) {
+        self.request = Request::Sent(upload);
+    }
+
+    /// What is known of the request, for the policy.
+    pub(crate) fn judge_request<R>(&self, judge: impl FnOnce(&RequestFacts<'_>) -> R) -> R {
+        let facts = match &self.request {
+            Request::Held { facts, .. } => facts.as_ref(),
+            Request::Sent(_) => None,
+        };
+        let tools: Vec<&str> = facts.map(policy_tools).unwrap_or_default();
+        judge(&self.request_facts(facts, &tools))
+    }
+
+    fn request_facts<'a>(&'a self, facts: Option<&'a dialect::RequestFacts>, tools: &'a [&'a str]) -> RequestFacts<'a> {
+        RequestFacts {
+            route: self.route.as_ref().map_or("", |route| &route.name),
+            operation: Some(facts.map_or(&*self.record.operation, |facts| facts.operation.as_str())),
+            dialect: self.record.dialect,
+            method: Some(&self.record.request.method),
+            identity: self.record.identity.subject.as_deref(),
+            model: facts.and_then(|facts| facts.model.as_deref()),
+            tools,
+            evaluation: facts.map_or(Evaluation::Evaluated, |facts| evaluation(&facts.evaluated, &facts.tools)),
+        }
+    }
+
+    /// Judges the response as far as it has been read.
+    pub(crate) fn judge_response<R>(&mut self, judge: impl FnOnce(&ResponseFacts<'_>) -> R) -> Option<R> {
+        self.end_scan();
+        let facts = self.response.as_ref()?.facts.as_ref()?;
+        let request = match &self.request {
+            Request::Held { facts, .. } => facts.as_ref(),
+            Request::Sent(_) => None,
+        };
+        let called: Vec<&str> = facts.tools_called.items.iter().map(String::as_str).collect();
+        let request_tools: Vec<&str> = request.map(policy_tools).unwrap_or_default();
+        let judged = judge(&ResponseFacts {
+            request: self.request_facts(request, &request_tools),
+            model_served: facts.model.as_deref(),
+            tools_called: &called,
+            evaluation: evaluation(&facts.evaluated, &facts.tools_called),
+        });
+        Some(judged)
+    }
+
+    /// Ends the scan of the response and says what it found.
+    fn end_scan(&mut self) {
+        if let Some(response) = &mut self.response
+            && response.facts.is_none()
+        {
+            response.facts = Some(response.scan.finish());
+        }
+    }
+
+    /// Whether the upstream ended a stream without what its dialect ends one with, and without saying why it stopped.
+    pub(crate) fn stream_is_cut(&mut self) -> bool {
+        self.end_scan();
+        let facts = self.response.as_ref().and_then(|response| response.facts.as_ref());
+        facts.is_some_and(|facts| facts.terminated == Some(false) && facts.finish.is_empty() && facts.error.is_none())
+    }
+
+    /// Why the request body could not be read to its end, if that is so.
+    pub(crate) fn upload_error(&self) -> Option<Reason> {
+        match &self.request {
+            Request::Held { .. } => None,
+            Request::Sent(upload) => upload.error().map(crate::body::ReadError::reason),
+        }
+    }
+
+    /// Id of the JSON-RPC request, as JSON text.
+    pub(crate) fn rpc_id(&self) -> Option<String> {
+        match &self.request {
+            Request::Held { facts: Some(facts), .. } => facts.rpc_id.as_deref().map(str::to_string),
+            _ => None,
+        }
+    }
+
+    /// The run's id as a header value.
+    pub(crate) fn run_header(&self) -> Option<http::HeaderValue> {
+        http::HeaderValue::from_str(&self.run.id().to_string()).ok()
+    }
+
+    /// Records that this call is about to be sent upstream.
+    pub(crate) fn intent(&mut self, intent: Intent) -> Option<Ack> {
+        Some(self.slot.as_ref()?.intent(&self.run, intent))
+    }
+
+    /// A block that no rule gave a reason for gets the refusal's own.
+    pub(crate) fn note_refusal(&mut self, refusal: &crate::respond::Refusal) {
+        let verdict = &mut self.record.verdict;
+        if verdict.action == VerdictAction::Block && verdict.reason.is_none() {
+            verdict.reason = Some(refusal.reason.code().into());
+        }
+    }
+
+    /// Writes the policy's decision into the record.
+    pub(crate) fn decide(&mut self, decision: &Decision<'_>) {
+        self.record.policy.rule = decision.rule.map(|rule| rule.as_str().into());
+        self.record.verdict.action = match decision.verdict {
+            Verdict::Allow => VerdictAction::Allow,
+            Verdict::Block => VerdictAction::Block,
+        };
+        self.record.verdict.reason = decision.reason.map(|reason| reason.as_str().into());
+        if !decision.threat.is_empty() || decision.severity.is_some() {
+            self.record.threat = Some(Arc::new(Threat {
+                ids: decision.threat.iter().map(|id| id.as_str().into()).collect(),
+                severity: decision.severity.map(|severity| severity.as_str().into()),
+            }));
+        }
+    }
+
+    /// A response head has come.
+    pub(crate) fn response_head(&mut self, status: StatusCode, framing: Framing, coded: bool) {
+        let looked = match framing {
+            Framing::Json | Framing::Sse if !coded => Looked::Recognized,
+            _ => Looked::NotEvaluated,
+        };
+        if coded {
+            self.downgrade(Reason::EncodingUnsupported);
+        }
+        let framing = if coded { Framing::Opaque } else { framing };
+        let stream = (framing == Framing::Sse).then(|| Stream {
+            tree: self.run.capture().call(self.record.call).stream(),
+            first_us: None,
+            last_us: 0,
+        });
+        self.record.time.upstream_us = Some(self.elapsed_us());
+        self.response = Some(Box::new(Response {
+            status: status.as_u16(),
+            hash: Sha256::new(),
+            bytes: 0,
+            scan: ResponseScan::new(self.dialect, framing),
+            facts: None,
+            looked,
+            stream,
+            tail: Vec::new(),
+            tail_marks: Vec::new(),
+        }));
+    }
+
+    /// Takes note of a step that was not done as configured.
+    pub(crate) fn downgrade(&mut self, code: Reason) {
+        self.record.downgrades.push(Downgrade { code, detail: None });
+    }
+
+    /// Bytes of the response so far, held ones included.
+    pub(crate) fn response_bytes(&self) -> u64 {
+        self.response.as_ref().map_or(0, |r| r.bytes + r.tail.iter().map(|t| t.len() as u64).sum::<u64>())
+    }
+
+    /// Looks at bytes of the response. Returns those that may leave now; the rest, from the dialect's own terminator on,
+    /// is held until the receipt is durable.
+    pub(crate) fn response_data(&mut self, data: Bytes) -> Bytes {
+        let now = self.elapsed_us();
+        let hashes = self.hashes();
+        let Some(response) = self.response.as_mut() else { return data };
+        let holding = !response.tail.is_empty();
+        let (mut start, mut hold_from) = (0, holding.then_some(0));
+        let piece = response.tail.len();
+        let marks = &mut response.tail_marks;
+        let mut stream = response.stream.as_mut();
+        response.scan.push(&data, &mut |mark: dialect::EventMark| {
+            if mark.kind == MarkKind::Terminator && hold_from.is_none() {
+                hold_from = Some(start);
+            }
+            match hold_from {
+                None => {
+                    if let Some(stream) = &mut stream {
+                        stream.tree.update(&data[start..mark.end]);
+                        stream.tree.end_unit();
+                    }
+                }
+                Some(from) => marks.push(Mark { piece, end: mark.end - from }),
+            }
+            start = mark.end;
+        });
+        if let Some(stream) = stream {
+            stream.first_us.get_or_insert(now);
+            stream.last_us = now;
+            if hold_from.is_none() {
+                stream.tree.update(&data[start..]);
+            }
+        }
+        let (now_part, held) = match hold_from {
+            None => (data, None),
+            Some(from) => (data.slice(..from), Some(data.slice(from..))),
+        };
+        if hashes {
+            response.hash.update(&now_part);
+        }
+        response.bytes += now_part.len() as u64;
+        response.tail.extend(held);
+        now_part
+    }
+
+    /// Whether the dialect's own terminator has been seen, so that what follows is held.
+    pub(crate) fn holds_tail(&self) -> bool {
+        self.response.as_ref().is_some_and(|response| !response.tail.is_empty())
+    }
+
+    /// Takes the held bytes into the record as about to leave, and gives them out.
+    fn release_tail(&mut self) -> Vec<Bytes> {
+        let hashes = self.hashes();
+        let Some(response) = self.response.as_mut() else { return Vec::new() };
+        let tail = std::mem::take(&mut response.tail);
+        let marks = std::mem::take(&mut response.tail_marks);
+        for (piece, data) in tail.iter().enumerate() {
+            if hashes {
+                response.hash.update(data);
+            }
+            response.bytes += data.len() as u64;
+            let Some(stream) = &mut response.stream else { continue };
+            let mut start = 0;
+            for mark in marks.iter().filter(|mark| mark.piece == piece) {
+                stream.tree.update(&data[start..mark.end]);
+                stream.tree.end_unit();
+                start = mark.end;
+            }
+            stream.tree.update(&data[start..]);
+        }
+        tail
+    }
+
+    /// The upstream's answer is complete: the record goes to the journal. What is held may leave when the
+    /// acknowledgement has come.
+    pub(crate) fn complete(&mut self) -> (Vec<Bytes>, Option<Ack>) {
+        let tail = self.release_tail();
+        let ack = self.finish(ClientEnd::HandedOver, Reason::Ok, true, None);
+        (tail, ack)
+    }
+
+    /// The answer that began cannot be completed.
+    pub(crate) fn cut(&mut self, code: Reason) -> Option<Ack> {
+        self.finish(ClientEnd::HandedOver, code, false, None)
+    }
+
+    /// An answer of ours takes the place of the upstream's.
+    pub(crate) fn refuse(&mut self, code: Reason, status: StatusCode, body: &[u8]) -> Option<Ack> {
+        drop(self.release_tail());
+        let captured = Captured {
+            bytes: body.len() as u64,
+            sha256: self.hashes().then(|| Sha256::digest(body).into()),
+            stored: false,
+        };
+        self.finish(ClientEnd::Refused, code, true, Some((status.as_u16(), captured)))
+    }
+
+    fn finish(
+        &mut self,
+        client: ClientEnd,
+        code: Reason,
+        complete: bool,
+        ours: Option<(u16, Captured)>,
+    ) -> Option<Ack> {
+        let slot = self.slot.take()?;
+        let total_us = self.elapsed_us();
+        self.finish_request();
+        let upstream_code = self.finish_response(ours);
+        let record = &mut self.record;
+        record.time.total_us = total_us;
+        let code = if code == Reason::Ok { upstream_code.unwrap_or(code) } else { code };
+        record.outcome = Outcome { client, code, complete };
+        self.shared.metrics.finished(self.route.as_deref(), record);
+        let record = std::mem::replace(&mut self.record, self.shared.blank_record());
+        Some(slot.commit(&self.run, record))
+    }
+
+    fn finish_request(&mut self) {
+        let hashes = self.hashes();
+        let record = &mut self.record;
+        let held = Request::Held { hash: Sha256::new(), bytes: 0, facts: None };
+        let (hash, bytes, facts) = match std::mem::replace(&mut self.request, held) {
+            Request::Held { hash, bytes, facts } => (hash, bytes, facts),
+            Request::Sent(upload) => upload.take(),
+        };
+        record.request.body =
+            Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: false };
+        record.evaluated_request = match &facts {
+            _ if bytes == 0 => Evaluated { state: Looked::Empty, ..Evaluated::default() },
+            None => Evaluated { bytes: 0, skipped: bytes, state: Looked::NotEvaluated, ..Evaluated::default() },
+            Some(facts) => evaluated(&facts.evaluated, Looked::Recognized),
+        };
+        let Some(facts) = facts else { return };
+        record.operation = facts.operation.into();
+        let out = &mut record.facts;
+        out.model = facts.model.as_deref().map(name);
+        out.stream = facts.stream;
+        out.rpc_id = facts.rpc_id.as_deref().map(name);
+        out.tools_offered = names(&facts.tools, &mut out.more);
+        out.tools_called = facts.tool_called.as_deref().map(name).into_iter().collect();
+    }
+
+    /// Returns what the upstream's answer itself says went wrong.
+    fn finish_response(&mut self, ours: Option<(u16, Captured)>) -> Option<Reason> {
+        let hashes = self.hashes();
+        let record = &mut self.record;
+        let Some(response) = self.response.take() else {
+            let (status, captured) = ours.unwrap_or_default();
+            record.response.client = captured;
+            record.response.client_status = status;
+            record.evaluated_response = Evaluated { state: Looked::Empty, ..Evaluated::default() };
+            return None;
+        };
+        let Response { status: upstream_status, hash, bytes, mut scan, facts, looked, stream, .. } = *response;
+        let captured = Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: false };
+        record.response.upstream = Some((upstream_status, captured));
+        let (status, client) = ours.unwrap_or((upstream_status, captured));
+        record.response.client = client;
+        record.response.client_status = status;
+        let facts = facts.unwrap_or_else(|| scan.finish());
+        record.evaluated_response = match bytes {
+            0 => Evaluated { state: Looked::Empty, ..Evaluated::default() },
+            bytes if looked == Looked::NotEvaluated => {
+                Evaluated { skipped: bytes, state: Looked::NotEvaluated, ..Evaluated::default() }
+            }
+            _ => evaluated(&facts.evaluated, looked),
+        };
+        if let Some(stream) = stream {
+            record.stream = Some(Box::new(StreamRecord {
+                comments: facts.comments,
+                events: facts.events,
+                first_us: stream.first_us.unwrap_or_default(),
+                last_us: stream.last_us,
+                terminated: facts.terminated,
+                tree: stream.tree.finish(),
+            }));
+        }
+        fill_response_facts(&mut record.facts, &facts);
+        facts.error.is_some().then_some(Reason::UpstreamError)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.slot.is_none() {
+            return;
+        }
+        let code = if self.shared.cutting.load(Ordering::Relaxed) {
+            Reason::Shutdown
+        } else if self.stalled.load(Ordering::Relaxed) {
+            Reason::ClientStalled
+        } else {
+            Reason::ClientGone
+        };
+        drop(self.finish(ClientEnd::Gone, code, false, None));
+    }
+}
+
+fn fill_response_facts(out: &mut Facts, facts: &dialect::ResponseFacts) {
+    out.error = facts.error.as_deref().map(name);
+    out.model_served = facts.model.as_deref().map(name);
+    out.finish = names(&facts.finish, &mut out.more);
+    out.tools_called.extend(names(&facts.tools_called, &mut out.more));
+    if let Some(usage) = facts.usage {
+        out.usage = Usage {
+            cached_input: usage.cached_input,
+            input: usage.input,
+            output: usage.output,
+            reasoning: usage.reasoning,
+            total: usage.total,
+        };
+    }
+}
+
+/// A name from outside, made fit for an entry.
+fn name(text: &str) -> Box<str> {
+    text::name(if text.is_empty() { "-" } else { text }).into()
+}
+
+/// Most names of one list in a receipt; the rest is counted in `facts.more`.
+const NAMES_MAX: usize = 32;
+
+fn names(list: &dialect::Names, more: &mut u64) -> Vec<Box<str>> {
+    *more += list.more + list.items.len().saturating_sub(NAMES_MAX) as u64;
+    list.items.iter().take(NAMES_MAX).map(|item| name(item)).collect()
+}
+
+/// Tools that a policy judges a request by.
+fn policy_tools(facts: &dialect::RequestFacts) -> Vec<&str> {
+    facts.tools.items.iter().map(String::as_str).chain(facts.tool_called.as_deref()).collect()
+}
+
+/// Names that were left out or cut were not seen, so no rule can have judged them.
+fn evaluation(evaluated: &dialect::Evaluated, tools: &dialect::Names) -> Evaluation {
+    let unseen = tools.more > 0 || tools.items.iter().any(|tool| tool.ends_with('…'));
+    if unseen || evaluated.defect.is_some() || evaluated.skipped > 0 {
+        Evaluation::NotEvaluated
+    } else {
+        Evaluation::Evaluated
+    }
+}
+
+fn evaluated(from: &dialect::Evaluated, looked: Looked) -> Evaluated {
+    Evaluated {
+        bytes: from.bytes,
+        defect: from.defect.map(defect),
+        events: from.events,
+        skipped: from.skipped,
+        state: looked,
+    }
+}
+
+/// A wire defect as a reason of ours.
+fn defect(defect: estoppel_wire::Defect) -> Reason {
+    use estoppel_wire::Defect;
+    match defect {
+        Defect::JsonMalformed => Reason::JsonMalformed,
+        Defect::InvalidUtf8 => Reason::InvalidUtf8,
+        Defect::LoneSurrogate => Reason::LoneSurrogate,
+        Defect::DepthMax => Reason::DepthMax,
+        Defect::KeyBytesMax => Reason::KeyBytesMax,
+        Defect::NumberBytesMax => Reason::NumberBytesMax,
+        Defect::DuplicateKey => Reason::DuplicateKey,
+        Defect::EventBytesMax => Reason::EventBytesMax,
+        Defect::Truncated => Reason::Truncated,
+        Defect::EncodingUnsupported => Reason::EncodingUnsupported,
+        Defect::NotEvaluated => Reason::ContentUnknown,
+    }
+}
+
+/// Framing of a response by its headers, and whether it is content-coded.
+pub(crate) fn framing(headers: &HeaderMap) -> (Framing, bool) {
+    let coded = headers
+        .get(http::header::CONTENT_ENCODING)
+        .is_some_and(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+    let kind = headers.get(http::header::CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
+    let essence = kind.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    let framing = if essence.eq_ignore_ascii_case(b"text/event-stream") {
+        Framing::Sse
+    } else if essence.eq_ignore_ascii_case(b"application/json") || essence.to_ascii_lowercase().ends_with(b"+json") {
+        Framing::Json
+    } else {
+        Framing::Opaque
+    };
+    (framing, coded)
+}

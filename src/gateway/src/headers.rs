@@ -1,0 +1,153 @@
+//! Which headers cross the gateway (RFC 9110 section 7.6.1, RFC 9112 section 9.6).
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+/// Hop-by-hop: meant for this connection only.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// The prefix of headers that are addressed to the gateway and never forwarded.
+pub(crate) const OWN_PREFIX: &str = "estoppel-";
+
+/// Why a request's framing cannot be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ambiguity {
+    LengthAndEncoding,
+    SeveralLengths,
+    Host,
+}
+
+/// Refuses what two parsers could read in two ways. The HTTP parser has refused the rest already.
+pub(crate) fn refuse_ambiguous(headers: &HeaderMap, http1: bool) -> Result<(), Ambiguity> {
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return Err(Ambiguity::LengthAndEncoding);
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let Some(first) = lengths.next()
+        && (first.as_bytes().contains(&b',') || lengths.next().is_some())
+    {
+        return Err(Ambiguity::SeveralLengths);
+    }
+    let hosts = headers.get_all(HOST).iter().count();
+    if hosts > 1 || (http1 && hosts == 0) {
+        return Err(Ambiguity::Host);
+    }
+    Ok(())
+}
+
+/// Removes what belongs to the connection, `Connection`-named headers included.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(named) = headers.get(CONNECTION) {
+        let several = headers.get_all(CONNECTION).iter().count() > 1;
+        let plain = matches!(named.as_bytes(), b"keep-alive" | b"close" | b"Keep-Alive" | b"Close");
+        if several || !plain {
+            let names: Vec<HeaderName> = headers
+                .get_all(CONNECTION)
+                .iter()
+                .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+                .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+                .collect();
+            for name in names {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Makes a request's headers fit for the upstream: no hop-by-hop headers, none of ours, the upstream's own host.
+pub(crate) fn for_upstream(headers: &mut HeaderMap, authority: &HeaderValue, identity_encoding: bool) {
+    strip_hop_by_hop(headers);
+    headers.remove(EXPECT);
+    let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
+    for name in own {
+        headers.remove(name);
+    }
+    headers.insert(HOST, authority.clone());
+    if identity_encoding {
+        headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+}
+
+/// Makes a response's headers fit for the client.
+pub(crate) fn for_client(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
+    for name in own {
+        headers.remove(name);
+    }
+}
+
+/// Whether the client said `TE: trailers`.
+pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .any(|value| value.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    fn appended(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn connection_named_headers_do_not_cross() {
+        let mut headers = appended(&[
+            ("connection", "close, X-Secret"),
+            ("connection", "x-other"),
+            ("x-secret", "1"),
+            ("x-other", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "Basic x"),
+            ("te", "trailers"),
+            ("upgrade", "websocket"),
+            ("x-kept", "1"),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        let both = map(&[("host", "a"), ("transfer-encoding", "chunked"), ("content-length", "3")]);
+        assert_eq!(refuse_ambiguous(&both, true), Err(Ambiguity::LengthAndEncoding));
+        let two = appended(&[("host", "a"), ("content-length", "3"), ("content-length", "3")]);
+        assert_eq!(refuse_ambiguous(&two, true), Err(Ambiguity::SeveralLengths));
+        assert_eq!(refuse_ambiguous(&map(&[]), true), Err(Ambiguity::Host));
+        assert_eq!(refuse_ambiguous(&map(&[]), false), Ok(()));
+    }
+
+    #[test]
+    fn our_own_headers_are_not_forwarded() {
+        let mut headers = map(&[("estoppel-run", "r"), ("host", "us"), ("accept-encoding", "gzip"), ("expect", "100-continue")]);
+        for_upstream(&mut headers, &HeaderValue::from_static("them"), true);
+        assert_eq!(headers, map(&[("host", "them"), ("accept-encoding", "identity")]));
+    }
+}

@@ -1,0 +1,133 @@
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use estoppel_evidence::Reason;
+use estoppel_policy::Verdict;
+use estoppel_wire::dialect::{Dialect, RequestScan};
+use tower::ServiceExt as _;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::Waiting;
+use crate::body::{ReadError, UpstreamBody, Upload, read_next};
+use crate::call::{Permitted, Routed};
+use crate::exchange::Exchange;
+use crate::layer::forward::refused;
+use crate::respond::Refusal;
+use crate::stack::Answer;
+
+/// Decides whether the call may go on.
+///
+/// Takes `Routed`, gives `Permitted`. Answers itself on a block. Reads the request body whole where the dialect says
+/// what is in it, because rules speak of models and tools; other bodies are judged by what surrounds them and stream
+/// through. Inside `Route` (it needs the policy), outside `Forward` (nothing leaves before the verdict).
+#[derive(Clone, Copy)]
+pub(crate) struct FirewallLayer;
+
+impl<S> Layer<S> for FirewallLayer {
+    type Service = Firewall<S>;
+
+    fn layer(&self, inner: S) -> Firewall<S> {
+        Firewall { inner }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Firewall<S> {
+    inner: S,
+}
+
+/// A client may pause this long inside a request body.
+const REQUEST_STALL: Duration = Duration::from_secs(30);
+
+impl<S> Service<Routed> for Firewall<S>
+where
+    S: Service<Permitted, Response = Answer, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Waiting;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, routed: Routed) -> Waiting {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            match judge(routed).await {
+                Ok(permitted) => inner.oneshot(permitted).await,
+                Err((exchange, refusal)) => Ok(refused(exchange, refusal).await),
+            }
+        })
+    }
+}
+
+async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
+    let Routed { mut exchange, head, body, route } = routed;
+    let limits = route.settings.limits;
+    let coded = crate::exchange::framing(&head.headers).1;
+    let whole = !matches!(exchange.dialect, Dialect::Bytes | Dialect::Json) && !coded;
+    let scan = || RequestScan::new(exchange.dialect, head.uri.path());
+    let body = if whole {
+        let (chunks, scan) = match read_whole(body, scan(), limits.request_bytes_max).await {
+            Ok(read) => read,
+            Err(error) => return Err((exchange, Refusal::new(error.reason()))),
+        };
+        exchange.request_held(&chunks, scan);
+        UpstreamBody::held(chunks)
+    } else {
+        let hashes = exchange.record.storage.mode != estoppel_evidence::entry::BodyMode::None;
+        let scan = (exchange.dialect == Dialect::Json && !coded).then(scan);
+        let upload = Upload::new(hashes, scan, limits.request_bytes_max);
+        exchange.request_sent(upload.clone());
+        UpstreamBody::streamed(body, upload, REQUEST_STALL)
+    };
+    match decide(&mut exchange) {
+        None => Ok(Permitted { exchange, head, body, route }),
+        Some(refusal) => Err((exchange, refusal)),
+    }
+}
+
+/// The policy's word on the request; `None` lets it go on.
+fn decide(exchange: &mut Exchange) -> Option<Refusal> {
+    let policy = exchange.snapshot.policy.clone();
+    let decision = exchange.judge_request(|facts| policy.request(facts));
+    exchange.decide(&decision);
+    exchange.store_bodies(decision.body_storage);
+    refusal_of(&decision)
+}
+
+/// What a blocking decision answers.
+pub(crate) fn refusal_of(decision: &estoppel_policy::Decision<'_>) -> Option<Refusal> {
+    if decision.verdict == Verdict::Allow {
+        return None;
+    }
+    let code = decision.reason.map(|reason| reason.as_str());
+    Some(Refusal {
+        reason: code.and_then(Reason::parse).unwrap_or(Reason::PolicyBlock),
+        code: code.map(Into::into),
+        message: decision.message.map(Into::into),
+    })
+}
+
+async fn read_whole(
+    mut body: hyper::body::Incoming,
+    mut scan: RequestScan,
+    bytes_max: u64,
+) -> Result<(Vec<Bytes>, RequestScan), ReadError> {
+    let mut chunks = Vec::new();
+    let mut bytes = 0;
+    while let Some(frame) = read_next(&mut body, REQUEST_STALL).await {
+        let Ok(data) = frame?.into_data() else { continue };
+        bytes += data.len() as u64;
+        if bytes > bytes_max {
+            return Err(ReadError::TooLarge);
+        }
+        scan.push(&data);
+        chunks.push(data);
+    }
+    Ok((chunks, scan))
+}

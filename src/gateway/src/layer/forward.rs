@@ -1,0 +1,254 @@
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use estoppel_evidence::entry::{Durability, Intent};
+use estoppel_evidence::{Leaf, Reason};
+use estoppel_journal::Ack;
+use estoppel_policy::Verdict;
+use estoppel_wire::dialect::{Dialect, Framing};
+use http::header::{CONTENT_LENGTH, HeaderValue, TRAILER};
+use http::{Method, Request, Response, StatusCode};
+use tower_service::Service;
+
+use super::Waiting;
+use super::firewall::refusal_of;
+use crate::body::{AnswerBody, Mode, Screened, ScreenedBody, Step};
+use crate::call::Permitted;
+use crate::exchange::{Exchange, framing};
+use crate::headers;
+use crate::respond::{RECEIPT, Refusal, stamp};
+use crate::stack::Answer;
+use crate::upstream::{ConnectError, SendError};
+
+/// Sends the call upstream and gives its answer back.
+///
+/// Takes `Permitted`. Innermost. An answer that is JSON of an announced, small length is read whole, so that its
+/// receipt's id can be a header; every other answer streams, and its end waits for the receipt.
+#[derive(Clone, Copy)]
+pub(crate) struct Forward;
+
+impl Service<Permitted> for Forward {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Waiting;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, permitted: Permitted) -> Waiting {
+        Box::pin(async move { Ok(forward(permitted).await) })
+    }
+}
+
+async fn forward(permitted: Permitted) -> Answer {
+    let Permitted { mut exchange, head, body, route } = permitted;
+    let limits = route.settings.limits;
+    if let Err(reason) = intend(&mut exchange).await {
+        return refused(exchange, Refusal::new(reason)).await;
+    }
+    let Some(target) = route.target(&head) else {
+        return refused(exchange, Refusal::new(Reason::RequestInvalid)).await;
+    };
+    let trailers = headers::takes_trailers(&head.headers);
+    let is_head = head.method == Method::HEAD;
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method;
+    *request.uri_mut() = target;
+    *request.headers_mut() = head.headers;
+    let reads = exchange.dialect != Dialect::Bytes;
+    headers::for_upstream(request.headers_mut(), &route.pool.target.authority, reads);
+    let held_length = match request.body() {
+        crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(request.body()).exact(),
+        crate::body::UpstreamBody::Streamed(_) => None,
+    };
+    if let Some(length) = held_length.filter(|length| *length > 0 || request.headers().contains_key(CONTENT_LENGTH)) {
+        request.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    let answered = match route.pool.send(request, limits.connect, limits.headers).await {
+        Ok(answered) => answered,
+        Err(error) => {
+            let reason = exchange.upload_error().unwrap_or_else(|| send_reason(&error));
+            tracing::debug!(upstream = %route.pool.target.name, reason = %reason, error = %Chain(&error), "upstream failed");
+            return refused(exchange, Refusal::new(reason)).await;
+        }
+    };
+    exchange.record.time.connect_us = answered.connected.map(micros);
+    let mut head = answered.head;
+    let (framing, coded) = framing(&head.headers);
+    exchange.response_head(head.status, framing, coded);
+    headers::for_client(&mut head.headers);
+    let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
+    let length = answered.relay.exact_length();
+    let whole = framing == Framing::Json && length.is_some_and(|length| length <= limits.held_bytes_max);
+    let bodiless = is_head || answered.relay.is_end();
+    let mode = if whole || bodiless { Mode::Whole } else { Mode::Streamed };
+    let screened = Screened::new(exchange, answered.relay, limits, mode);
+    match mode {
+        Mode::Whole => send_whole(screened, head, evidence, bodiless).await,
+        Mode::Streamed => send_streamed(screened, head, evidence, trailers),
+    }
+}
+
+/// With `durability: sync` the intent is on disk before the upstream is contacted.
+async fn intend(exchange: &mut Exchange) -> Result<(), Reason> {
+    if exchange.shared.durability != Durability::Sync {
+        return Ok(());
+    }
+    let intent = Intent {
+        call: exchange.record.call,
+        operation: exchange.record.operation.to_string(),
+        policy: exchange.record.policy.hash,
+    };
+    match exchange.intent(intent) {
+        Some(ack) => durable(ack, Duration::from_millis(exchange.shared.server.evidence_ms)).await.map(drop),
+        None => Err(Reason::Internal),
+    }
+}
+
+/// Waits until a record is durable.
+async fn durable(ack: Ack, evidence: Duration) -> Result<Leaf, Reason> {
+    match tokio::time::timeout(evidence, ack).await {
+        Ok(Ok(leaf)) => Ok(leaf),
+        Ok(Err(_)) => Err(Reason::EvidenceFailed),
+        Err(_) => Err(Reason::EvidenceLate),
+    }
+}
+
+/// Records a refusal and answers with it once that is durable. When it cannot become durable, the answer says so.
+pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> Answer {
+    let (call, dialect) = (exchange.call, exchange.dialect);
+    let run = exchange.run_header();
+    let rpc_id = exchange.rpc_id();
+    let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
+    let body = refusal.body(dialect, Some(call), rpc_id.as_deref());
+    exchange.note_refusal(&refusal);
+    let ack = exchange.refuse(refusal.reason, refusal.status(), &body);
+    let recorded = match ack {
+        Some(ack) => durable(ack, evidence).await,
+        None => Err(Reason::Internal),
+    };
+    let (mut answer, receipt) = match recorded {
+        Ok(leaf) => (refusal.answer(dialect, body), Some(leaf)),
+        Err(reason) => {
+            exchange.shared.metrics.refused(reason);
+            let late = Refusal::new(reason);
+            (late.answer(dialect, late.body(dialect, Some(call), rpc_id.as_deref())), None)
+        }
+    };
+    stamp(answer.headers_mut(), call, run.as_ref(), receipt);
+    answer
+}
+
+async fn send_whole(mut screened: Screened, mut head: http::response::Parts, evidence: Duration, bodiless: bool) -> Answer {
+    let mut data = Vec::new();
+    loop {
+        match poll_fn(|cx| screened.poll_step(cx)).await {
+            Step::Data(bytes) => data.push(bytes),
+            Step::Judge => {
+                if let Some(refusal) = response_refusal(screened.exchange()) {
+                    return refused(screened.into_exchange(), refusal).await;
+                }
+            }
+            Step::Cut(reason) => return refused(screened.into_exchange(), Refusal::new(reason)).await,
+            Step::End { tail, ack, .. } => {
+                data.extend(tail);
+                let call = screened.exchange().call;
+                let run = screened.exchange().run_header();
+                let recorded = match ack {
+                    Some(ack) => durable(ack, evidence).await,
+                    None => Err(Reason::Internal),
+                };
+                let leaf = match recorded {
+                    Ok(leaf) => leaf,
+                    Err(reason) => return unrecorded(screened.exchange(), reason),
+                };
+                if !bodiless {
+                    head.headers.remove(CONTENT_LENGTH);
+                }
+                stamp(&mut head.headers, call, run.as_ref(), Some(leaf));
+                return Response::from_parts(head, AnswerBody::whole(joined(data)));
+            }
+        }
+    }
+}
+
+/// The policy's word on an answer that has been read whole.
+fn response_refusal(exchange: &mut Exchange) -> Option<Refusal> {
+    let policy = exchange.snapshot.policy.clone();
+    let decision = exchange.judge_response(|facts| policy.response(facts))?;
+    if decision.verdict == Verdict::Block {
+        exchange.decide(&decision);
+    }
+    refusal_of(&decision)
+}
+
+/// An answer for a call whose own record says something else, or is not durable: nothing of the upstream's is given.
+fn unrecorded(exchange: &Exchange, reason: Reason) -> Answer {
+    exchange.shared.metrics.refused(reason);
+    let refusal = Refusal::new(reason);
+    let body = refusal.body(exchange.dialect, Some(exchange.call), None);
+    let mut answer = refusal.answer(exchange.dialect, body);
+    stamp(answer.headers_mut(), exchange.call, None, None);
+    answer
+}
+
+fn joined(mut data: Vec<Bytes>) -> Bytes {
+    match data.len() {
+        0 => Bytes::new(),
+        1 => data.swap_remove(0),
+        _ => {
+            let mut all = BytesMut::with_capacity(data.iter().map(Bytes::len).sum());
+            data.iter().for_each(|piece| all.extend_from_slice(piece));
+            all.freeze()
+        }
+    }
+}
+
+fn send_streamed(mut screened: Screened, mut head: http::response::Parts, evidence: Duration, trailers: bool) -> Answer {
+    let exchange = screened.exchange();
+    stamp(&mut head.headers, exchange.call, exchange.run_header().as_ref(), None);
+    let announced = screened.exact_length().is_some();
+    let receipt_trailer = trailers && !announced;
+    if receipt_trailer {
+        head.headers.append(TRAILER, HeaderValue::from_static(RECEIPT));
+    }
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        head.status = StatusCode::BAD_GATEWAY;
+    }
+    Response::from_parts(head, AnswerBody::Screened(ScreenedBody::new(screened, receipt_trailer, evidence)))
+}
+
+fn send_reason(error: &SendError) -> Reason {
+    match error {
+        SendError::Connect(ConnectError::Tcp(_)) => Reason::UpstreamConnect,
+        SendError::Connect(ConnectError::Tls(_)) => Reason::UpstreamTls,
+        SendError::Connect(ConnectError::Http(_)) => Reason::UpstreamProtocol,
+        SendError::ConnectTimeout => Reason::TimeoutConnect,
+        SendError::HeadersTimeout => Reason::TimeoutHeaders,
+        SendError::Exchange(error) if error.is_parse() => Reason::UpstreamProtocol,
+        SendError::Exchange(_) => Reason::UpstreamReset,
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// An error with its sources, for the log.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}

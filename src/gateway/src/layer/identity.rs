@@ -1,0 +1,43 @@
+use std::task::{Context, Poll};
+
+use tower::util::Oneshot;
+use tower::ServiceExt as _;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::call::{Accepted, Identified};
+
+/// Says who calls, as far as the connection proves it.
+///
+/// Takes `Accepted`, gives `Identified`. Never answers itself: whether an identity is needed is the route's to say.
+/// Outside everything else, because every record names the caller.
+#[derive(Clone, Copy)]
+pub(crate) struct IdentityLayer;
+
+impl<S> Layer<S> for IdentityLayer {
+    type Service = Identity<S>;
+
+    fn layer(&self, inner: S) -> Identity<S> {
+        Identity { inner }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Identity<S> {
+    inner: S,
+}
+
+impl<S: Service<Identified> + Clone> Service<Accepted> for Identity<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Oneshot<S, Identified>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, accepted: Accepted) -> Self::Future {
+        let identity = accepted.peer.identity.clone();
+        self.inner.clone().oneshot(Identified { accepted, identity })
+    }
+}

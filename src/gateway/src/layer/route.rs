@@ -1,0 +1,190 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use estoppel_evidence::Reason;
+use estoppel_evidence::entry::{CallRecord, IdentityKind, VerdictAction};
+use estoppel_journal::Refused;
+use estoppel_wire::dialect::Dialect;
+use http::Method;
+use http::request::Parts;
+use sha2::{Digest as _, Sha256};
+use tower::ServiceExt as _;
+use futures_util::future::Either;
+use tower::util::Oneshot;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::Waiting;
+use crate::call::{Admitted, Routed};
+use crate::context::Context as CallerContext;
+use crate::exchange::{Exchange, Start};
+use crate::headers;
+use crate::layer::forward::refused;
+use crate::respond::Refusal;
+use crate::serve::Shared;
+use crate::snapshot::{RouteEntry, Snapshot};
+use crate::stack::Answer;
+
+/// Finds the route, the run and the configuration that the call keeps to its end.
+///
+/// Takes `Admitted`, gives `Routed`. Answers itself when the request is ambiguous, names no route, has a context
+/// header that is not allowed, or lacks the identity that its route needs; each of these leaves a receipt. Inside
+/// `Admission` (a receipt needs its slot), outside `Firewall` (a verdict needs the policy).
+#[derive(Clone)]
+pub(crate) struct RouteLayer {
+    shared: Arc<Shared>,
+}
+
+impl RouteLayer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl<S> Layer<S> for RouteLayer {
+    type Service = Route<S>;
+
+    fn layer(&self, inner: S) -> Route<S> {
+        Route { inner, shared: self.shared.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Route<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Route<S> {
+    fn start(&self, admitted: Admitted) -> Result<Routed, (Box<Exchange>, Refusal)> {
+        let snapshot = self.shared.snapshot.load_full();
+        let Admitted { identified, slot, in_flight } = admitted;
+        let accepted = identified.accepted;
+        let head = accepted.head;
+        let route = snapshot.route(&head).cloned();
+        let (context, bad_context) = match CallerContext::read(&head.headers) {
+            Ok(context) => (context, None),
+            Err(bad) => (CallerContext::default(), Some(bad)),
+        };
+        let dialect = dialect(route.as_deref(), &head);
+        let mut record = self.shared.blank_record();
+        record.call = accepted.call;
+        record.identity = identified.identity;
+        record.claims = context.claims;
+        fill(&mut record, &head, &snapshot, route.as_deref(), dialect);
+        let (run, run_refused) = match self.shared.journal.run(context.run.as_deref()) {
+            Ok(run) => (run, None),
+            Err(refused) => match self.shared.journal.run(None) {
+                Ok(ambient) => (ambient, Some(refused)),
+                Err(_) => (self.shared.fallback_run.clone(), Some(refused)),
+            },
+        };
+        let identity_missing = route.as_ref().is_some_and(|route| route.identity_required)
+            && record.identity.kind == IdentityKind::None;
+        let mut exchange = Exchange::new(Start {
+            shared: self.shared.clone(),
+            snapshot,
+            route: route.clone(),
+            dialect,
+            run,
+            started_us: accepted.started_us,
+            record,
+            slot,
+            in_flight,
+            stalled: accepted.peer.stalled.clone(),
+        });
+        if let Some(route) = &route {
+            exchange.store_bodies(&route.settings.body_storage);
+        }
+        let http1 = head.version < http::Version::HTTP_2;
+        let refusal = if headers::refuse_ambiguous(&head.headers, http1).is_err() {
+            Some(Refusal::new(Reason::RequestInvalid))
+        } else if head.method == Method::CONNECT || head.headers.contains_key(http::header::UPGRADE) && http1_upgrade(&head) {
+            Some(Refusal::new(Reason::UpgradeRefused))
+        } else if let Some(bad) = bad_context {
+            let message = format!("header `{}` has a value that is not allowed", bad.0);
+            Some(Refusal { message: Some(message.into()), ..Refusal::new(Reason::HeaderInvalid) })
+        } else if let Some(refused) = run_refused {
+            Some(Refusal::new(match refused {
+                Refused::Full { .. } => Reason::RunsMax,
+                Refused::Failed(_) | Refused::Closed => Reason::EvidenceFailed,
+            }))
+        } else if identity_missing {
+            Some(Refusal::new(Reason::IdentityRequired))
+        } else {
+            None
+        };
+        match (refusal, route) {
+            (Some(refusal), _) => Err((exchange, refusal)),
+            (None, None) => Err((exchange, Refusal::new(Reason::RouteUnknown))),
+            (None, Some(route)) => Ok(Routed { exchange, head, body: accepted.body, route }),
+        }
+    }
+}
+
+/// Whether an `Upgrade` header asks for another protocol than HTTP/2, which hyper's clients offer routinely.
+fn http1_upgrade(head: &Parts) -> bool {
+    head.headers.get_all(http::header::UPGRADE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
+}
+
+fn dialect(route: Option<&RouteEntry>, head: &Parts) -> Dialect {
+    let detect = || Dialect::detect(head.method.as_str(), head.uri.path());
+    match route.and_then(|route| route.dialect) {
+        Some(dialect) => dialect,
+        None => detect().unwrap_or_else(|| if speaks_json(head) { Dialect::Json } else { Dialect::Bytes }),
+    }
+}
+
+fn speaks_json(head: &Parts) -> bool {
+    crate::exchange::framing(&head.headers).0 == estoppel_wire::dialect::Framing::Json
+}
+
+fn fill(record: &mut CallRecord, head: &Parts, snapshot: &Snapshot, route: Option<&RouteEntry>, dialect: Dialect) {
+    record.policy.hash = snapshot.policy_hash;
+    record.dialect = Some(dialect.as_str());
+    record.operation = "http".into();
+    record.verdict.action = VerdictAction::Block;
+    record.request.method = method(&head.method);
+    record.request.route = route.map(|route| route.name.clone());
+    let target = head.uri.path_and_query().map_or("/", |pq| pq.as_str());
+    record.request.target = Sha256::digest(target.as_bytes()).into();
+    record.request.version = match head.version {
+        http::Version::HTTP_10 => "1.0",
+        http::Version::HTTP_2 => "2",
+        _ => "1.1",
+    };
+    record.upstream = route.map(|route| route.pool.target.name.clone());
+}
+
+/// The method as the receipt's schema takes it; an outlandish one is written `OTHER`.
+fn method(method: &Method) -> std::borrow::Cow<'static, str> {
+    match *method {
+        Method::POST => "POST".into(),
+        Method::GET => "GET".into(),
+        _ if method.as_str().len() <= 32 && method.as_str().bytes().all(|b| b.is_ascii_uppercase()) => {
+            method.as_str().to_string().into()
+        }
+        _ => "OTHER".into(),
+    }
+}
+
+impl<S> Service<Admitted> for Route<S>
+where
+    S: Service<Routed, Response = Answer, Error = Infallible> + Clone,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Either<Oneshot<S, Routed>, Waiting>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, admitted: Admitted) -> Self::Future {
+        match self.start(admitted) {
+            Ok(routed) => Either::Left(self.inner.clone().oneshot(routed)),
+            Err((exchange, refusal)) => Either::Right(Box::pin(async move { Ok(refused(exchange, refusal).await) })),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The data plane: listeners, the tower stack, bodies, the upstream pool, the admin listener and metrics.
+//!
+//! A call's way through this crate is `serve.rs` → `stack.rs` → `layer/*.rs` in order → `upstream/` → `body/`.
+//! Nothing here decides what is evidence (that is `estoppel-evidence`) or writes it (`estoppel-journal`); nothing here
+//! knows what a rule says (`estoppel-policy`).
+//!
+//! Absent on purpose: unbounded channels, a task per call, response caching, compression, protocol upgrades.
+
+pub mod admin;
+mod body;
+mod call;
+mod context;
+mod exchange;
+mod headers;
+mod layer;
+mod metrics;
+mod respond;
+mod serve;
+pub mod settings;
+mod snapshot;
+mod stack;
+pub mod tls;
+mod upstream;
+
+pub use metrics::Metrics;
+pub use serve::{Gateway, GatewayError, Listening};
+pub use settings::Settings;
+pub use snapshot::Snapshot;

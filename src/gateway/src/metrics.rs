@@ -1,0 +1,188 @@
+//! What operators scrape. Labels come from closed sets: route names, verdicts, reason codes, dialects; never from ids or
+//! from a caller's text.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use estoppel_evidence::Reason;
+use estoppel_evidence::entry::{CallRecord, VerdictAction};
+use estoppel_journal::Stats;
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+use crate::snapshot::RouteEntry;
+
+/// Upper bounds of duration histograms, in seconds.
+const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
+
+/// All metrics of one process.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    calls: IntCounterVec,
+    outcomes: IntCounterVec,
+    refused: IntCounterVec,
+    total: HistogramVec,
+    upstream: HistogramVec,
+    bytes: IntCounterVec,
+    pub(crate) connections: IntGauge,
+    reloads: IntCounterVec,
+    in_flight: IntGauge,
+    journal: Arc<JournalMetrics>,
+    routes: Arc<Mutex<BTreeMap<String, RouteMetrics>>>,
+}
+
+/// Handles of one route, looked up once.
+#[derive(Clone)]
+pub(crate) struct RouteMetrics {
+    allow: IntCounter,
+    repair: IntCounter,
+    hold: IntCounter,
+    block: IntCounter,
+    ok: IntCounter,
+    total: Histogram,
+    upstream: Histogram,
+    request_bytes: IntCounter,
+    response_bytes: IntCounter,
+}
+
+struct JournalMetrics {
+    queue: IntGauge,
+    entries: IntGauge,
+    runs: IntGauge,
+    spilled: IntGauge,
+    batches: IntGauge,
+    synced_us: IntGauge,
+    failed: IntGauge,
+    checkpoint: IntGauge,
+}
+
+impl Metrics {
+    /// A fresh set.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let vec = IntCounterVec::new(Opts::new(name, help), labels).expect("names and labels are valid");
+            registry.register(Box::new(vec.clone())).expect("each name is registered once");
+            vec
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help).expect("the name is valid");
+            registry.register(Box::new(gauge.clone())).expect("each name is registered once");
+            gauge
+        };
+        let seconds = |name: &str, help: &str| {
+            let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+            let vec = HistogramVec::new(options, &["route"]).expect("names and labels are valid");
+            registry.register(Box::new(vec.clone())).expect("each name is registered once");
+            vec
+        };
+        Self {
+            calls: counters("estoppel_calls_total", "Calls with a receipt, by verdict.", &["route", "verdict"]),
+            outcomes: counters("estoppel_outcomes_total", "Calls with a receipt, by reason code.", &["route", "code"]),
+            refused: counters("estoppel_refused_total", "Calls refused without a receipt; none reached an upstream.", &["code"]),
+            total: seconds("estoppel_call_seconds", "From the request head to the receipt."),
+            upstream: seconds("estoppel_upstream_seconds", "From the request head to the upstream's response head."),
+            bytes: counters("estoppel_body_bytes_total", "Body bytes.", &["route", "direction"]),
+            reloads: counters("estoppel_reloads_total", "Configuration reloads, by result.", &["result"]),
+            connections: gauge("estoppel_connections", "Accepted connections."),
+            in_flight: gauge("estoppel_calls_in_flight", "Calls in flight."),
+            journal: Arc::new(JournalMetrics {
+                queue: gauge("estoppel_journal_queue", "Records that wait to be written."),
+                entries: gauge("estoppel_journal_entries", "Entries of the instance log."),
+                runs: gauge("estoppel_runs_open", "Runs that are not sealed."),
+                spilled: gauge("estoppel_journal_spilled", "Records that wait in the spill file."),
+                batches: gauge("estoppel_journal_batches", "Batches written."),
+                synced_us: gauge("estoppel_journal_sync_microseconds", "Time spent in fdatasync."),
+                failed: gauge("estoppel_journal_failed", "1 when evidence cannot be written and calls are refused."),
+                checkpoint: gauge("estoppel_checkpoint_size", "Size of the newest published checkpoint."),
+            }),
+            registry,
+            routes: Arc::default(),
+        }
+    }
+
+    pub(crate) fn route(&self, name: &str) -> RouteMetrics {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || RouteMetrics {
+            allow: self.calls.with_label_values(&[name, "allow"]),
+            repair: self.calls.with_label_values(&[name, "repair"]),
+            hold: self.calls.with_label_values(&[name, "hold"]),
+            block: self.calls.with_label_values(&[name, "block"]),
+            ok: self.outcomes.with_label_values(&[name, Reason::Ok.code()]),
+            total: self.total.with_label_values(&[name]),
+            upstream: self.upstream.with_label_values(&[name]),
+            request_bytes: self.bytes.with_label_values(&[name, "request"]),
+            response_bytes: self.bytes.with_label_values(&[name, "response"]),
+        };
+        routes.entry(name.to_string()).or_insert_with(made).clone()
+    }
+
+    /// A call's record goes to the journal.
+    pub(crate) fn finished(&self, route: Option<&RouteEntry>, record: &CallRecord) {
+        let unrouted;
+        let metrics = match route {
+            Some(route) => &route.metrics,
+            None => {
+                unrouted = self.route("none");
+                &unrouted
+            }
+        };
+        match record.verdict.action {
+            VerdictAction::Allow => metrics.allow.inc(),
+            VerdictAction::Repair => metrics.repair.inc(),
+            VerdictAction::Hold => metrics.hold.inc(),
+            VerdictAction::Block => metrics.block.inc(),
+        }
+        match record.outcome.code {
+            Reason::Ok => metrics.ok.inc(),
+            code => self.outcomes.with_label_values(&[route.map_or("none", |r| &r.name), code.code()]).inc(),
+        }
+        metrics.total.observe(seconds(record.time.total_us));
+        if let Some(upstream) = record.time.upstream_us {
+            metrics.upstream.observe(seconds(upstream));
+        }
+        metrics.request_bytes.inc_by(record.request.body.bytes);
+        metrics.response_bytes.inc_by(record.response.client.bytes);
+    }
+
+    /// A call was refused and leaves no receipt.
+    pub(crate) fn refused(&self, reason: Reason) {
+        self.refused.with_label_values(&[reason.code()]).inc();
+    }
+
+    /// A reload was tried.
+    pub fn reloaded(&self, ok: bool) {
+        self.reloads.with_label_values(&[if ok { "ok" } else { "refused" }]).inc();
+    }
+
+    /// The text that a scrape gets.
+    pub(crate) fn text(&self, stats: &Stats, in_flight: usize) -> Vec<u8> {
+        let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.in_flight, in_flight as u64);
+        set(&self.journal.queue, stats.queue as u64);
+        set(&self.journal.entries, stats.entries);
+        set(&self.journal.runs, stats.runs_open as u64);
+        set(&self.journal.spilled, stats.spilled);
+        set(&self.journal.batches, stats.batches);
+        set(&self.journal.synced_us, stats.sync_us);
+        set(&self.journal.failed, u64::from(stats.failed.is_some()));
+        set(&self.journal.checkpoint, stats.checkpoint_size);
+        let mut out = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+            tracing::warn!(%error, "metrics could not be written");
+        }
+        out
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6 // rounding does not matter here
+}

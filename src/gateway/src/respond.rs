@@ -1,0 +1,193 @@
+//! The only place where a reason becomes a status and a body, in the dialect that the caller speaks.
+//!
+//! A caller sees the code, a short safe text and the call's id. Addresses, paths and causes stay in the log.
+
+use bytes::Bytes;
+use estoppel_evidence::{CallId, Leaf, Reason};
+use estoppel_wire::dialect::Dialect;
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use crate::body::AnswerBody;
+
+/// Header with the call's id, on every answer.
+pub(crate) const CALL: &str = "estoppel-call";
+/// Header or trailer with the receipt's id (`leaf:…`).
+pub(crate) const RECEIPT: &str = "estoppel-receipt";
+/// Header with the run's id.
+pub(crate) const RUN: &str = "estoppel-run";
+
+/// An answer of ours instead of the upstream's.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    /// A policy's own code and text, if a rule decided.
+    pub(crate) code: Option<std::sync::Arc<str>>,
+    pub(crate) message: Option<Box<str>>,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: Reason) -> Self {
+        Self { reason, code: None, message: None }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn code(&self) -> &str {
+        self.code.as_deref().unwrap_or(self.reason.code())
+    }
+
+    fn message(&self) -> &str {
+        self.message.as_deref().unwrap_or(self.reason.text())
+    }
+
+    /// The body in `dialect`'s own error shape; RFC 9457 where it has none.
+    pub(crate) fn body(&self, dialect: Dialect, call: Option<CallId>, rpc_id: Option<&str>) -> Bytes {
+        let (code, message) = (self.code(), self.message());
+        let call = call.map(|call| call.to_string());
+        let value = match dialect {
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => json!({
+                "error": { "message": message, "type": self.openai_type(), "param": null, "code": code },
+            }),
+            Dialect::AnthropicMessages => json!({
+                "type": "error",
+                "error": { "type": self.anthropic_type(), "message": format!("{message} ({code})") },
+                "request_id": call,
+            }),
+            Dialect::Gemini => json!({
+                "error": { "code": self.status().as_u16(), "message": message, "status": self.google_status(),
+                    "details": [{ "reason": code }] },
+            }),
+            Dialect::Mcp => json!({
+                "jsonrpc": "2.0",
+                "id": rpc_id.and_then(|id| serde_json::from_str::<serde_json::Value>(id).ok()),
+                "error": { "code": self.rpc_code(), "message": message, "data": { "code": code, "call": call } },
+            }),
+            Dialect::Json | Dialect::Bytes => json!({
+                "type": format!("urn:estoppel:reason:{code}"),
+                "title": message,
+                "status": self.status().as_u16(),
+                "code": code,
+                "retryable": self.reason.retryable(),
+                "instance": call.map(|call| format!("urn:uuid:{call}")),
+            }),
+        };
+        let mut bytes = serde_json::to_vec(&value).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes.into()
+    }
+
+    fn openai_type(&self) -> &'static str {
+        match self.status().as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        }
+    }
+
+    fn anthropic_type(&self) -> &'static str {
+        match self.status().as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            503 => "overloaded_error",
+            504 => "timeout_error",
+            400..=499 => "invalid_request_error",
+            _ => "api_error",
+        }
+    }
+
+    fn google_status(&self) -> &'static str {
+        match self.status().as_u16() {
+            401 => "UNAUTHENTICATED",
+            403 => "PERMISSION_DENIED",
+            404 => "NOT_FOUND",
+            429 => "RESOURCE_EXHAUSTED",
+            400..=499 => "INVALID_ARGUMENT",
+            503 => "UNAVAILABLE",
+            504 => "DEADLINE_EXCEEDED",
+            _ => "INTERNAL",
+        }
+    }
+
+    /// JSON-RPC 2.0 section 5.1: -32000 to -32099 are the server's own.
+    fn rpc_code(&self) -> i32 {
+        match self.status().as_u16() {
+            403 => -32_003,
+            404 => -32_004,
+            400..=499 => -32_600,
+            _ => -32_000,
+        }
+    }
+
+    /// The answer around a body made by [`Refusal::body`].
+    pub(crate) fn answer(&self, dialect: Dialect, body: Bytes) -> Response<AnswerBody> {
+        let kind = match dialect {
+            Dialect::Json | Dialect::Bytes => "application/problem+json",
+            _ => "application/json",
+        };
+        let mut answer = Response::new(AnswerBody::whole(body));
+        *answer.status_mut() = self.status();
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if matches!(self.reason, Reason::RequestBytesMax | Reason::RequestStalled | Reason::RequestInvalid) {
+            // The rest of the request is not read, so the connection cannot be used again.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+}
+
+/// Puts the ids on an answer.
+pub(crate) fn stamp(headers: &mut HeaderMap, call: CallId, run: Option<&HeaderValue>, receipt: Option<Leaf>) {
+    let text = |text: String| HeaderValue::from_str(&text).ok();
+    if let Some(value) = text(call.to_string()) {
+        headers.insert(HeaderName::from_static(CALL), value);
+    }
+    if let Some(run) = run {
+        headers.insert(HeaderName::from_static(RUN), run.clone());
+    }
+    if let Some(value) = receipt.and_then(|leaf| text(leaf.to_string())) {
+        headers.insert(HeaderName::from_static(RECEIPT), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(dialect: Dialect) -> serde_json::Value {
+        serde_json::from_slice(&Refusal::new(Reason::ToolDenied).body(dialect, None, Some("7"))).unwrap()
+    }
+
+    #[test]
+    fn each_dialect_gets_its_own_error_shape() {
+        assert_eq!(body(Dialect::OpenAiChat)["error"]["code"], "TOOL_DENIED");
+        assert_eq!(body(Dialect::OpenAiChat)["error"]["type"], "permission_error");
+        assert_eq!(body(Dialect::AnthropicMessages)["type"], "error");
+        assert_eq!(body(Dialect::AnthropicMessages)["error"]["type"], "permission_error");
+        assert_eq!(body(Dialect::Gemini)["error"]["status"], "PERMISSION_DENIED");
+        assert_eq!(body(Dialect::Mcp)["id"], 7);
+        assert_eq!(body(Dialect::Mcp)["error"]["code"], -32_003);
+        assert_eq!(body(Dialect::Json)["code"], "TOOL_DENIED");
+        assert_eq!(body(Dialect::Json)["status"], 403);
+    }
+
+    #[test]
+    fn answers_that_may_be_tried_again_say_when() {
+        let answer = Refusal::new(Reason::EvidenceFull).answer(Dialect::Json, Bytes::new());
+        assert_eq!(answer.status(), 503);
+        assert!(answer.headers().contains_key(RETRY_AFTER));
+    }
+}

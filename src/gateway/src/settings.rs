@@ -1,0 +1,398 @@
+//! The gateway's part of the daemon's configuration: listeners, upstreams and routes.
+//!
+//! Raw types mirror the file and refuse unknown keys; [`Settings::check`] reports every error at once, each with its
+//! key path. Limits and verdicts are not here: they are policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Listeners, upstreams and routes as the file has them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where calls come in. At least one.
+    #[serde(default)]
+    pub listener: Vec<Listener>,
+    /// Where operators look: health, metrics, runs, sealing. Give it a loopback or otherwise private address: whoever
+    /// reaches it may seal runs and read run names, but no bodies and no keys.
+    pub admin: Option<Admin>,
+    /// Where calls go, by name.
+    #[serde(default)]
+    pub upstream: BTreeMap<String, Upstream>,
+    /// Which calls go where; the first that matches takes the call.
+    #[serde(default)]
+    pub route: Vec<Route>,
+    /// Limits of the process.
+    #[serde(default)]
+    pub server: Server,
+}
+
+/// One address that takes calls.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Name in logs and metrics. Default `main`.
+    #[serde(default = "main_name")]
+    pub name: String,
+    /// Address and port. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Certificate and key; plain HTTP without.
+    pub tls: Option<ListenerTls>,
+    /// Offers HTTP/2 beside HTTP/1.1 (by ALPN with TLS, by prior knowledge without). Default true.
+    #[serde(default = "yes")]
+    pub http2: bool,
+    /// Kernel send buffer of accepted sockets, bytes. A client that stops reading stops the upstream after about
+    /// twice this much. Default 128 KiB.
+    #[serde(default = "send_buffer")]
+    pub send_buffer_bytes: u32,
+    /// Treats a client that has closed its sending half as still there. Default false: a half-close is a
+    /// disconnect, noticed at once; with true a real disconnect is noticed only at a later write.
+    #[serde(default)]
+    pub half_close: bool,
+}
+
+/// TLS of a listener. Files are read again on reload.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// PEM certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM private key. Whoever reads it can pose as this gateway.
+    pub key: PathBuf,
+    /// PEM certificates of the authorities whose client certificates are accepted (mutual TLS).
+    pub client_ca: Option<PathBuf>,
+    /// Refuses clients without a certificate. Default true where `client_ca` is given.
+    pub client_required: Option<bool>,
+}
+
+/// The operators' listener.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Address and port. Port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// One origin that calls are sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// `http://host:port` or `https://host[:port]`, with an optional path that is put before every request's path.
+    pub url: String,
+    /// PEM certificates that are trusted instead of the built-in web roots.
+    pub ca: Option<PathBuf>,
+    /// PEM client certificate and key for mutual TLS.
+    pub client: Option<ClientIdentity>,
+    /// How HTTP/2 is used. Default `auto`.
+    #[serde(default)]
+    pub http2: Http2,
+    /// Most connections at a time. When reached, calls wait within `connect_ms`. Default 1,024.
+    #[serde(default = "connections_max")]
+    pub connections_max: usize,
+    /// Idle connections are closed after this long. Keep it below the upstream's own limit. Default 30,000 ms.
+    #[serde(default = "idle_ms")]
+    pub idle_ms: u64,
+}
+
+/// A client certificate for an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientIdentity {
+    /// PEM chain.
+    pub cert: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// How HTTP/2 is used to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Http2 {
+    /// When the upstream offers it in the TLS handshake; never without TLS.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// Always, without TLS by prior knowledge.
+    Always,
+}
+
+/// Which calls go where.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Name in policy, receipts and metrics.
+    pub name: String,
+    /// Path that the request must start with, segment by segment: `/v1` takes `/v1` and `/v1/x`, not `/v1x`. Default `/`.
+    #[serde(default = "slash")]
+    pub path: String,
+    /// Host that the request must name (without port), if given.
+    pub host: Option<String>,
+    /// Methods that are taken; all if empty.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Name of the upstream.
+    pub upstream: String,
+    /// Cuts `path` off before the request is forwarded. Default false.
+    #[serde(default)]
+    pub strip_path: bool,
+    /// How bodies are read: `auto` (by path), or one dialect. Default `auto`.
+    #[serde(default = "auto")]
+    pub dialect: String,
+    /// Refuses callers without a proven identity. Default false.
+    #[serde(default)]
+    pub identity_required: bool,
+}
+
+/// Limits of the process.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Most calls in flight; more are answered 503 `IN_FLIGHT_MAX`. Default 16,384.
+    pub in_flight_max: usize,
+    /// Most accepted connections at a time; more wait in the kernel's backlog. Default 16,384.
+    pub connections_max: usize,
+    /// Largest request head, bytes (431 `HEADERS_MAX`). Default 64 KiB.
+    pub head_bytes_max: usize,
+    /// A client has this long to send a request's head; also how long an idle connection is kept. Default 30,000 ms.
+    pub head_ms: u64,
+    /// A client that takes no bytes for this long is cut (`CLIENT_STALLED`). Default 60,000 ms.
+    pub write_stall_ms: u64,
+    /// After SIGTERM calls have this long to end; then they are cut and their receipts say `SHUTDOWN`. Default 25,000 ms.
+    pub drain_ms: u64,
+    /// A receipt must be on disk within this time, or the call is cut (`EVIDENCE_LATE`). Default 10,000 ms.
+    pub evidence_ms: u64,
+    /// Most responses that are read on after their client left (`disconnect: drain`). Default 256.
+    pub drains_max: usize,
+    /// Threads of the data plane; 0 takes one per core. Default 0.
+    pub threads: usize,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            in_flight_max: 16_384,
+            connections_max: 16_384,
+            head_bytes_max: 64 << 10,
+            head_ms: 30_000,
+            write_stall_ms: 60_000,
+            drain_ms: 25_000,
+            evidence_ms: 10_000,
+            drains_max: 256,
+            threads: 0,
+        }
+    }
+}
+
+fn main_name() -> String {
+    "main".into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn send_buffer() -> u32 {
+    128 << 10
+}
+
+fn connections_max() -> usize {
+    1_024
+}
+
+fn idle_ms() -> u64 {
+    30_000
+}
+
+fn slash() -> String {
+    "/".into()
+}
+
+fn auto() -> String {
+    "auto".into()
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct SettingsError {
+    /// Key path, as in `route[1].upstream`.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+impl Settings {
+    /// Every error of the file, in order; empty when there is none. Files that it names are not opened here.
+    pub fn check(&self) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        let mut wrong = |key: String, problem: String| errors.push(SettingsError { key, problem });
+        if self.listener.is_empty() {
+            wrong("listener".into(), "at least one `[[listener]]` is needed".into());
+        }
+        for (i, listener) in self.listener.iter().enumerate() {
+            if !is_name(&listener.name) {
+                wrong(format!("listener[{i}].name"), NAME_RULE.into());
+            }
+        }
+        for (name, upstream) in &self.upstream {
+            if !is_name(name) {
+                wrong(format!("upstream.{name}"), NAME_RULE.into());
+            }
+            if let Err(problem) = upstream.origin() {
+                wrong(format!("upstream.{name}.url"), problem);
+            }
+            if upstream.connections_max == 0 {
+                wrong(format!("upstream.{name}.connections_max"), "must be at least 1".into());
+            }
+        }
+        let mut names = BTreeSet::new();
+        for (i, route) in self.route.iter().enumerate() {
+            if !is_name(&route.name) {
+                wrong(format!("route[{i}].name"), NAME_RULE.into());
+            }
+            if !names.insert(&route.name) {
+                wrong(format!("route[{i}].name"), format!("`{}` is the name of an earlier route", route.name));
+            }
+            if !route.path.starts_with('/') {
+                wrong(format!("route[{i}].path"), "must start with `/`".into());
+            }
+            if !self.upstream.contains_key(&route.upstream) {
+                wrong(format!("route[{i}].upstream"), format!("there is no `[upstream.{}]`", route.upstream));
+            }
+            for method in &route.methods {
+                if method.parse::<http::Method>().is_err() || method.to_uppercase() != *method {
+                    wrong(format!("route[{i}].methods"), format!("`{method}` is not an upper-case HTTP method"));
+                }
+            }
+            if route.dialect != "auto" && route.dialect.parse::<estoppel_wire::dialect::Dialect>().is_err() {
+                wrong(format!("route[{i}].dialect"), format!("`{}` is not a dialect", route.dialect));
+            }
+        }
+        if self.route.is_empty() {
+            wrong("route".into(), "at least one `[[route]]` is needed".into());
+        }
+        for (key, value) in [
+            ("in_flight_max", self.server.in_flight_max),
+            ("connections_max", self.server.connections_max),
+        ] {
+            if value == 0 {
+                wrong(format!("server.{key}"), "must be at least 1".into());
+            }
+        }
+        if !(1_024..=1 << 20).contains(&self.server.head_bytes_max) {
+            wrong("server.head_bytes_max".into(), "must be between 1,024 and 1,048,576".into());
+        }
+        errors
+    }
+}
+
+const NAME_RULE: &str = "must be 1 to 64 characters of a-z, 0-9, `-` and `_`";
+
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Value of the `host` header: the port is left out where it is the scheme's own.
+    pub authority: String,
+    /// Path put before every request's path, without a slash at its end.
+    pub base: String,
+}
+
+impl Upstream {
+    /// The parts of `url`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn origin(&self) -> Result<Origin, String> {
+        let uri: http::Uri = self.url.parse().map_err(|_| format!("`{}` is not a URL", self.url))?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err("must start with `http://` or `https://`".into()),
+        };
+        let host = uri.host().ok_or("has no host")?.trim_matches(['[', ']']).to_string();
+        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+            return Err("must not hold a user name or password".into());
+        }
+        if uri.query().is_some() {
+            return Err("must not hold a query".into());
+        }
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let authority = uri.authority().map(|a| a.as_str().to_string()).unwrap_or_default();
+        Ok(Origin { tls, host, port, authority, base: uri.path().trim_end_matches('/').to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(json: serde_json::Value) -> Settings {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn every_error_is_reported_at_once_with_its_key() {
+        let errors = settings(serde_json::json!({
+            "listener": [],
+            "upstream": { "a": { "url": "ftp://x" } },
+            "route": [
+                { "name": "One", "path": "v1", "upstream": "b", "methods": ["get"] },
+                { "name": "One", "upstream": "a", "dialect": "latin" },
+            ],
+        }))
+        .check();
+        let keys: Vec<&str> = errors.iter().map(|e| e.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "listener",
+                "upstream.a.url",
+                "route[0].name",
+                "route[0].path",
+                "route[0].upstream",
+                "route[0].methods",
+                "route[1].name",
+                "route[1].name",
+                "route[1].dialect",
+            ]
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(serde_json::from_value::<Settings>(serde_json::json!({ "lisener": [] })).is_err());
+    }
+
+    #[test]
+    fn origins_leave_out_the_scheme_s_own_port() {
+        let upstream = |url: &str| Upstream {
+            url: url.into(),
+            ca: None,
+            client: None,
+            http2: Http2::Auto,
+            connections_max: 1,
+            idle_ms: 1,
+        };
+        let origin = upstream("https://api.example/v1/").origin().unwrap();
+        assert_eq!((origin.host.as_str(), origin.port, origin.base.as_str()), ("api.example", 443, "/v1"));
+        assert_eq!(upstream("http://[::1]:9").origin().unwrap().host, "::1");
+        for url in ["", "/x", "http://u:p@h", "http://h/?q", "ws://h"] {
+            assert!(upstream(url).origin().is_err(), "{url}");
+        }
+    }
+}

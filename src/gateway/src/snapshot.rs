@@ -1,0 +1,130 @@
+//! One configuration in force: routes, upstream pools and the compiled policy. A call picks one up in
+//! `layer/route.rs` and keeps it to its end; a reload swaps in another whole one or changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use estoppel_evidence::Sha256;
+use estoppel_policy::{Policy, RouteSettings};
+use estoppel_wire::dialect::Dialect;
+use http::request::Parts;
+
+use crate::settings::{Route, Settings};
+use crate::upstream::{Pool, Target};
+
+/// A configuration that has been checked and built.
+pub struct Snapshot {
+    pub(crate) routes: Vec<Arc<RouteEntry>>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) policy_hash: Sha256,
+    pub(crate) pools: BTreeMap<String, Arc<Pool>>,
+}
+
+/// Why a configuration cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct SnapshotError {
+    /// A sentence that says what is wrong.
+    pub problem: String,
+}
+
+/// One route with what belongs to it.
+pub(crate) struct RouteEntry {
+    pub(crate) name: Arc<str>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) settings: RouteSettings,
+    /// `None`: found out by path.
+    pub(crate) dialect: Option<Dialect>,
+    pub(crate) identity_required: bool,
+    host: Option<String>,
+    path: String,
+    methods: Vec<http::Method>,
+    strip: bool,
+    pub(crate) metrics: crate::metrics::RouteMetrics,
+}
+
+impl Snapshot {
+    /// Builds what `settings` and `policy` say. Kept connections of `before` are kept where the upstream is unchanged.
+    ///
+    /// # Errors
+    /// The first thing that cannot be built: a TLS file, a route that the policy names and the configuration lacks.
+    pub fn build(
+        settings: &Settings,
+        policy: Arc<Policy>,
+        metrics: &crate::Metrics,
+        before: Option<&Snapshot>,
+    ) -> Result<Self, SnapshotError> {
+        let wrong = |problem: String| SnapshotError { problem };
+        let mut pools = BTreeMap::new();
+        for (name, upstream) in &settings.upstream {
+            let target = Target::new(name, upstream).map_err(|error| wrong(error.to_string()))?;
+            let kept = before.and_then(|before| before.pools.get(name)).filter(|pool| pool.target.same(upstream));
+            pools.insert(name.clone(), kept.cloned().unwrap_or_else(|| Pool::new(target)));
+        }
+        let known = |name: &str| settings.route.iter().any(|route| route.name == name);
+        if let Some(name) = policy.route_names().find(|name| !known(name)) {
+            return Err(wrong(format!("the policy names route `{name}`, which the configuration does not have")));
+        }
+        let entry = |route: &Route| RouteEntry::build(route, &pools, &policy, metrics).map(Arc::new).map_err(wrong);
+        let routes = settings.route.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let policy_hash = Sha256(*policy.hash().as_bytes());
+        Ok(Self { routes, policy, policy_hash, pools })
+    }
+
+    /// The first route that takes the request.
+    pub(crate) fn route(&self, head: &Parts) -> Option<&Arc<RouteEntry>> {
+        self.routes.iter().find(|route| route.takes(head))
+    }
+}
+
+impl RouteEntry {
+    fn build(
+        route: &Route,
+        pools: &BTreeMap<String, Arc<Pool>>,
+        policy: &Policy,
+        metrics: &crate::Metrics,
+    ) -> Result<Self, String> {
+        let pool = pools.get(&route.upstream).ok_or_else(|| format!("there is no upstream `{}`", route.upstream))?;
+        let methods = route.methods.iter().map(|m| m.parse().map_err(|_| format!("`{m}` is not a method")));
+        Ok(Self {
+            name: route.name.as_str().into(),
+            pool: pool.clone(),
+            settings: policy.route(&route.name).clone(),
+            dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
+            identity_required: route.identity_required,
+            host: route.host.clone(),
+            path: route.path.trim_end_matches('/').to_string(),
+            methods: methods.collect::<Result<_, _>>()?,
+            strip: route.strip_path,
+            metrics: metrics.route(&route.name),
+        })
+    }
+
+    fn takes(&self, head: &Parts) -> bool {
+        let path = head.uri.path();
+        let below = path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        below
+            && (self.methods.is_empty() || self.methods.contains(&head.method))
+            && self.host.as_deref().is_none_or(|host| host_of(head).is_some_and(|h| h.eq_ignore_ascii_case(host)))
+    }
+
+    /// The request target that the upstream gets.
+    pub(crate) fn target(&self, head: &Parts) -> Option<http::Uri> {
+        let all = head.uri.path_and_query().map_or("/", |pq| pq.as_str());
+        let rest = if self.strip { all.strip_prefix(self.path.as_str()).unwrap_or(all) } else { all };
+        let base = self.pool.target.origin.base.as_str();
+        if base.is_empty() && rest.len() == all.len() && head.uri.authority().is_none() {
+            return Some(head.uri.clone());
+        }
+        let slash = if rest.starts_with('/') { "" } else { "/" };
+        format!("{base}{slash}{rest}").parse().ok()
+    }
+}
+
+fn host_of(head: &Parts) -> Option<&str> {
+    let text = match head.uri.host() {
+        Some(host) => return Some(host),
+        None => head.headers.get(http::header::HOST)?.to_str().ok()?,
+    };
+    Some(text.rsplit_once(':').map_or(text, |(host, port)| if port.bytes().all(|b| b.is_ascii_digit()) { host } else { text }))
+}

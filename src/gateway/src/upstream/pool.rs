@@ -1,0 +1,197 @@
+//! The pool of one upstream, and sending one request through it.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http2};
+use hyper::{Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::connect::{ConnectError, Fresh, Http1, Target, connect};
+use super::relay::{Driver, Relay};
+use crate::body::UpstreamBody;
+
+/// An HTTP/1.1 connection that counts against the upstream's limit for as long as it lives.
+pub(crate) struct Lease {
+    pub(crate) http1: Http1,
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+struct Idle {
+    lease: Lease,
+    since: Instant,
+}
+
+/// The connections of one upstream.
+pub(crate) struct Pool {
+    pub(crate) target: Target,
+    /// Newest last, so that the warmest connection is used first.
+    idle: Mutex<Vec<Idle>>,
+    shared: Mutex<Vec<http2::SendRequest<UpstreamBody>>>,
+    slots: Arc<Semaphore>,
+}
+
+/// Why a request got no response head.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    #[error("no connection could be had")]
+    Connect(#[from] ConnectError),
+    #[error("no connection could be had in time")]
+    ConnectTimeout,
+    #[error("no response head came in time")]
+    HeadersTimeout,
+    #[error("the exchange failed")]
+    Exchange(#[source] hyper::Error),
+}
+
+/// A response head with what its body is read through.
+pub(crate) struct Answered {
+    pub(crate) head: http::response::Parts,
+    pub(crate) relay: Relay,
+    /// Time that connecting took, if a connection was made for this call.
+    pub(crate) connected: Option<Duration>,
+}
+
+impl Pool {
+    pub(crate) fn new(target: Target) -> Arc<Self> {
+        let slots = Arc::new(Semaphore::new(target.settings.connections_max));
+        Arc::new(Self { target, idle: Mutex::default(), shared: Mutex::default(), slots })
+    }
+
+    /// Sends `request` and waits for the response head.
+    ///
+    /// A request that a kept connection never started to send (the upstream had closed it meanwhile) is sent again on
+    /// another one; nothing else is ever sent twice.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<UpstreamBody>,
+        connect_for: Duration,
+        headers_for: Duration,
+    ) -> Result<Answered, SendError> {
+        let mut connected = None;
+        loop {
+            let connection = match self.kept() {
+                Some(kept) => kept,
+                None => {
+                    let start = Instant::now();
+                    let fresh = tokio::time::timeout(connect_for, self.fresh());
+                    let fresh = fresh.await.map_err(|_| SendError::ConnectTimeout)??;
+                    connected = Some(start.elapsed());
+                    fresh
+                }
+            };
+            let answer = tokio::time::timeout(headers_for, self.exchange(connection, request));
+            match answer.await.map_err(|_| SendError::HeadersTimeout)? {
+                Ok((head, relay)) => return Ok(Answered { head, relay, connected }),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if connected.is_none() => request = unsent,
+                    _ => return Err(SendError::Exchange(error.into_error())),
+                },
+            }
+        }
+    }
+
+    /// A kept connection that is still open.
+    fn kept(&self) -> Option<Connection> {
+        let shared = locked(&self.shared).iter().find(|send| send.is_ready()).cloned();
+        if let Some(send) = shared {
+            return Some(Connection::Shared(send));
+        }
+        let oldest = Instant::now().checked_sub(Duration::from_millis(self.target.settings.idle_ms));
+        loop {
+            let mut idle = locked(&self.idle).pop()?;
+            let fresh_enough = oldest.is_none_or(|oldest| idle.since > oldest);
+            if fresh_enough && is_open(&mut idle.lease.http1) {
+                return Some(Connection::Own(idle.lease));
+            }
+        }
+    }
+
+    async fn fresh(&self) -> Result<Connection, ConnectError> {
+        let permit = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+        match connect(&self.target).await? {
+            Fresh::Http1(http1) => Ok(Connection::Own(Lease { http1, _permit: permit })),
+            Fresh::Http2(send) => {
+                let mut shared = locked(&self.shared);
+                shared.retain(|send| !send.is_closed());
+                shared.push(send.clone());
+                Ok(Connection::Shared(send))
+            }
+        }
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        connection: Connection,
+        request: Request<UpstreamBody>,
+    ) -> Result<(http::response::Parts, Relay), TrySendError<Request<UpstreamBody>>> {
+        match connection {
+            Connection::Own(mut lease) => {
+                let sending = std::pin::pin!(lease.http1.send.try_send_request(request));
+                let response = driven(&mut lease.http1.driver, sending).await?;
+                let (head, body) = response.into_parts();
+                Ok((head, Relay::new(body, Driver::Own { lease, pool: self.clone(), ended: false })))
+            }
+            Connection::Shared(mut send) => {
+                let (head, body) = send.try_send_request(request).await?.into_parts();
+                Ok((head, Relay::new(body, Driver::Shared)))
+            }
+        }
+    }
+
+    /// Takes a connection back whose last response has been read to its end.
+    pub(crate) fn keep(&self, lease: Lease) {
+        locked(&self.idle).push(Idle { lease, since: Instant::now() });
+    }
+
+    /// Closes connections that have been idle too long or that the upstream has closed.
+    pub(crate) fn sweep(&self) {
+        let oldest = Instant::now().checked_sub(Duration::from_millis(self.target.settings.idle_ms));
+        let mut idle = locked(&self.idle);
+        idle.retain_mut(|idle| oldest.is_none_or(|oldest| idle.since > oldest) && is_open(&mut idle.lease.http1));
+        drop(idle);
+        locked(&self.shared).retain(|send| !send.is_closed());
+    }
+}
+
+enum Connection {
+    Own(Lease),
+    Shared(http2::SendRequest<UpstreamBody>),
+}
+
+/// The lists stay usable when a thread panicked while it held them: every change is a single push, pop or retain.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether an idle connection is still open, found out by driving it once.
+fn is_open(http1: &mut Http1) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    Pin::new(&mut *http1.driver).poll(&mut cx).is_pending() && http1.send.is_ready()
+}
+
+type Sent = Result<Response<Incoming>, TrySendError<Request<UpstreamBody>>>;
+
+/// Drives the connection until `sending` is done.
+async fn driven(
+    driver: &mut hyper::client::conn::http1::Connection<super::connect::Stream, UpstreamBody>,
+    mut sending: Pin<&mut impl Future<Output = Sent>>,
+) -> Sent {
+    let mut ended = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+            return Poll::Ready(sent);
+        }
+        if !ended {
+            // An error here reaches `sending`, which tells whether the request was sent.
+            ended = Pin::new(&mut *driver).poll(cx).is_ready();
+        }
+        sending.as_mut().poll(cx)
+    })
+    .await
+}

@@ -1,0 +1,243 @@
+//! A document as RFC 8785 JSON: <https://www.rfc-editor.org/rfc/rfc8785>.
+//!
+//! Only text, integers below 2^53, lists and objects occur. Names are ASCII, so their byte order is the order
+//! of UTF-16 code units that section 3.2.3 asks for.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings};
+use crate::limits::{LIMITS, LimitValues};
+
+enum Value {
+    Text(String),
+    Integer(u64),
+    List(Vec<Value>),
+    Object(Object),
+}
+
+/// Members sorted by name.
+#[derive(Default)]
+struct Object(BTreeMap<String, Value>);
+
+impl Object {
+    fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    fn set_some(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.set(name, value);
+        }
+    }
+
+    /// Leaves an empty value out.
+    fn set_filled(&mut self, name: &str, value: impl Into<Value>) {
+        let value = value.into();
+        let empty = match &value {
+            Value::List(items) => items.is_empty(),
+            Value::Object(object) => object.0.is_empty(),
+            Value::Text(_) | Value::Integer(_) => false,
+        };
+        if !empty {
+            self.set(name, value);
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<Object> for Value {
+    fn from(object: Object) -> Self {
+        Self::Object(object)
+    }
+}
+
+impl<T: Into<Value>> FromIterator<T> for Value {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        Self::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
+pub(crate) fn document(document: &PolicyDocument) -> Vec<u8> {
+    let mut object = Object::default();
+    object.set("version", 1);
+    object.set("name", document.name.as_str());
+    object.set_some("description", document.description.as_deref());
+    let mut defaults = Object::default();
+    set_settings(&mut defaults, &document.defaults);
+    object.set_filled("defaults", defaults);
+    object.set_filled("limits", limits(&document.limits));
+    let mut routes = Object::default();
+    for (name, settings) in &document.routes {
+        routes.set(name, route(settings));
+    }
+    object.set_filled("routes", routes);
+    object.set_filled("rules", document.rules.iter().map(rule).collect::<Value>());
+    let mut out = String::new();
+    write(&mut out, &object.into());
+    out.into_bytes()
+}
+
+fn set_settings(object: &mut Object, settings: &Settings) {
+    object.set_some("verdict", settings.verdict.map(|verdict| verdict.as_str()));
+    object.set_some("body_storage", settings.body_storage.as_ref().map(body_storage));
+    object.set_some("on_not_evaluated", settings.on_not_evaluated.map(|verdict| verdict.as_str()));
+    object.set_some("disconnect", settings.disconnect.map(disconnect));
+}
+
+fn route(route: &Route) -> Object {
+    let mut object = Object::default();
+    set_settings(&mut object, &route.settings);
+    object.set_filled("limits", limits(&route.limits));
+    object
+}
+
+fn limits(values: &LimitValues) -> Object {
+    let mut object = Object::default();
+    for (limit, value) in LIMITS.iter().zip(values) {
+        object.set_some(limit.key, *value);
+    }
+    object
+}
+
+fn body_storage(storage: &BodyStorage) -> Value {
+    match storage {
+        BodyStorage::None => "none".into(),
+        BodyStorage::Hmac => "hmac".into(),
+        BodyStorage::Full { reason } => {
+            let mut full = Object::default();
+            full.set("reason", reason.as_str());
+            let mut object = Object::default();
+            object.set("full", full);
+            object.into()
+        }
+    }
+}
+
+fn disconnect(disconnect: Disconnect) -> Value {
+    match disconnect {
+        Disconnect::Cancel => "cancel".into(),
+        Disconnect::Drain { bytes, seconds } => {
+            let mut drain = Object::default();
+            drain.set("bytes", bytes);
+            drain.set("seconds", seconds);
+            let mut object = Object::default();
+            object.set("drain", drain);
+            object.into()
+        }
+    }
+}
+
+fn rule(rule: &Rule) -> Object {
+    let mut when = Object::default();
+    for (condition, patterns) in &rule.when {
+        when.set(condition.as_str(), patterns.iter().map(String::as_str).collect::<Value>());
+    }
+    let mut object = Object::default();
+    object.set("id", rule.id.as_str());
+    object.set("when", when);
+    object.set("verdict", rule.verdict.as_str());
+    object.set_some("reason", rule.reason.as_ref().map(|reason| reason.as_str()));
+    object.set_some("message", rule.message.as_deref());
+    object.set_some("severity", rule.severity.map(|severity| severity.as_str()));
+    object.set_filled("threat", rule.threat.iter().map(|id| id.as_str()).collect::<Value>());
+    object.set_some("body_storage", rule.body_storage.as_ref().map(body_storage));
+    object
+}
+
+fn write(out: &mut String, value: &Value) {
+    match value {
+        Value::Text(text) => write_text(out, text),
+        Value::Integer(number) => out.push_str(&number.to_string()),
+        Value::List(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                out.push_str(if index == 0 { "" } else { "," });
+                write(out, item);
+            }
+            out.push(']');
+        }
+        Value::Object(object) => {
+            out.push('{');
+            for (index, (name, value)) in object.0.iter().enumerate() {
+                out.push_str(if index == 0 { "" } else { "," });
+                write_text(out, name);
+                out.push(':');
+                write(out, value);
+            }
+            out.push('}');
+        }
+    }
+}
+
+/// RFC 8785 section 3.2.2.2.
+fn write_text(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{8}' => out.push_str("\\b"),
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\u{c}' => out.push_str("\\f"),
+            '\r' => out.push_str("\\r"),
+            c if c < ' ' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c)); // a `String` takes everything
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_escaped_as_rfc_8785_asks() {
+        let mut out = String::new();
+        write_text(&mut out, "\"\\/\u{8}\t\n\u{c}\r\u{1}\u{1f}\u{7f}é€😀");
+        assert_eq!(out, "\"\\\"\\\\/\\b\\t\\n\\f\\r\\u0001\\u001f\u{7f}é€😀\"");
+    }
+
+    #[test]
+    fn canonical_bytes_are_what_the_reference_says() {
+        let document = PolicyDocument::parse(
+            "rules:
+- verdict: block # why
+  id: a
+  when: { tool: shell*, model: [a, b] }
+  reason: TOOL_DENIED
+  threat: ['owasp_llm:2025/LLM06']
+routes: { llm: {}, b: { limits: { total_ms: 5 } } }
+limits: {}
+name: nn
+version: 1
+defaults: { disconnect: { drain: { seconds: 2, bytes: 10 } }, body_storage: { full: { reason: 'a \"b\"' } } }
+",
+        )
+        .unwrap();
+        let expected = concat!(
+            r#"{"defaults":{"body_storage":{"full":{"reason":"a \"b\""}},"#,
+            r#""disconnect":{"drain":{"bytes":10,"seconds":2}}},"#,
+            r#""name":"nn","routes":{"b":{"limits":{"total_ms":5}},"llm":{}},"#,
+            r#""rules":[{"id":"a","reason":"TOOL_DENIED","threat":["owasp_llm:2025/LLM06"],"#,
+            r#""verdict":"block","#,
+            r#""when":{"model":["a","b"],"tool":["shell*"]}}],"version":1}"#
+        );
+        assert_eq!(String::from_utf8(document.canonical()).unwrap(), expected);
+    }
+}

@@ -1,0 +1,306 @@
+//! One policy.yaml as it was written, checked. What it leaves out stays left out; [`crate::Policy`] fills it
+//! in.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::PolicyError;
+use crate::facts::Condition;
+use crate::limits::LimitValues;
+use crate::policy::Policy;
+use crate::{canonical, read};
+
+/// A checked policy.yaml.
+#[derive(Clone, Debug)]
+pub struct PolicyDocument {
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) defaults: Settings,
+    pub(crate) limits: LimitValues,
+    pub(crate) routes: BTreeMap<String, Route>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) warnings: Vec<PolicyError>,
+}
+
+impl PolicyDocument {
+    /// Reads a document. All errors come at once, in the order of the text.
+    pub fn parse(yaml: &str) -> Result<Self, Vec<PolicyError>> {
+        read::document(yaml)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it says it is for.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// What is allowed and probably a mistake.
+    pub fn warnings(&self) -> &[PolicyError] {
+        &self.warnings
+    }
+
+    /// Canonical bytes: the document as written, as RFC 8785 JSON. Values that may be text or a list are
+    /// lists; an empty `defaults`, `limits`, `routes` or `rules` is left out; defaults are not filled in.
+    /// Comments, the order of keys and the spelling of YAML leave no trace. The bytes are themselves a policy
+    /// with the same hash.
+    pub fn canonical(&self) -> Vec<u8> {
+        canonical::document(self)
+    }
+
+    /// The hash that receipts name this policy by.
+    pub fn hash(&self) -> PolicyHash {
+        PolicyHash(Sha256::digest(self.canonical()).into())
+    }
+
+    /// Makes it ready to judge.
+    pub fn compile(&self) -> Policy {
+        Policy::new(self)
+    }
+}
+
+/// SHA-256 of a policy's canonical bytes. Text form: `sha256:` and 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PolicyHash([u8; 32]);
+
+impl PolicyHash {
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for PolicyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PolicyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What `defaults` and a route may set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub verdict: Option<Verdict>,
+    pub body_storage: Option<BodyStorage>,
+    pub on_not_evaluated: Option<Verdict>,
+    pub disconnect: Option<Disconnect>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route {
+    pub settings: Settings,
+    pub limits: LimitValues,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub id: RuleId,
+    pub when: When,
+    pub verdict: Verdict,
+    /// INVARIANT: present if the verdict is block.
+    pub reason: Option<ReasonCode>,
+    pub message: Option<String>,
+    pub severity: Option<Severity>,
+    pub threat: Vec<ThreatId>,
+    pub body_storage: Option<BodyStorage>,
+}
+
+/// Conditions that must all hold; of each, one pattern must match. Empty: every call.
+pub(crate) type When = BTreeMap<Condition, Vec<String>>;
+
+/// What is to be done with a call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Refuse it.
+    Block,
+    /// Let it go on.
+    Allow,
+}
+
+impl Verdict {
+    pub(crate) const ALL: [Self; 2] = [Self::Allow, Self::Block];
+
+    /// The word in documents and receipts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Allow => "allow",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is kept of a body. Whoever can edit the policy can have bodies stored; the reason then stands in each
+/// receipt.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum BodyStorage {
+    /// Nothing but its length.
+    None,
+    /// A keyed digest: equal bodies can be found by whoever holds the key, nothing can be read back.
+    #[default]
+    Hmac,
+    /// The body itself.
+    Full {
+        /// Why; part of every receipt of such a call.
+        reason: String,
+    },
+}
+
+/// What happens to the upstream exchange when the client leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Disconnect {
+    /// It ends at once.
+    #[default]
+    Cancel,
+    /// It is read on, so that the receipt covers the whole answer, until one of the bounds is reached.
+    Drain {
+        /// Most bytes read after the client left.
+        bytes: u64,
+        /// Longest time read after the client left.
+        seconds: u64,
+    },
+}
+
+/// How bad a decision of a rule is, for those who watch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Severity {
+    /// For the record.
+    Info,
+    /// Low.
+    Low,
+    /// Medium.
+    Medium,
+    /// High.
+    High,
+    /// Critical.
+    Critical,
+}
+
+impl Severity {
+    pub(crate) const ALL: [Self; 5] = [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
+
+    /// The word in documents and receipts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Name of a rule: `[a-z0-9][a-z0-9._-]{0,63}`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct RuleId(String);
+
+impl RuleId {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        is_slug(text).then(|| Self(text.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names of policies, routes and rules.
+pub(crate) fn is_slug(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && !text.starts_with(['.', '_', '-'])
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+}
+
+/// A stable code: `[A-Z][A-Z0-9_]{0,63}`, and not `OK`, which says that nothing stood in the way.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ReasonCode(Cow<'static, str>);
+
+impl ReasonCode {
+    /// The default verdict of the route blocks.
+    pub const POLICY_BLOCK: &'static Self = &Self(Cow::Borrowed("POLICY_BLOCK"));
+    /// The call was not evaluated, and `on_not_evaluated` blocks.
+    pub const NOT_EVALUATED: &'static Self = &Self(Cow::Borrowed("NOT_EVALUATED"));
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=64).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_uppercase())
+            && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+            && text != "OK";
+        fits.then(|| Self(Cow::Owned(text.into())))
+    }
+
+    /// The code.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An entry of a threat list, with the list's edition: `owasp_llm:2025/LLM06`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ThreatId(String);
+
+impl ThreatId {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (list, rest) = text.split_once(':')?;
+        let (edition, entry) = rest.split_once('/')?;
+        let fits = text.len() <= 128
+            && list.starts_with(|c: char| c.is_ascii_lowercase())
+            && list.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+            && is_entry(edition)
+            && is_entry(entry);
+        fits.then(|| Self(text.into()))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ThreatId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_entry(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}

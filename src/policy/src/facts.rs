@@ -1,0 +1,137 @@
+//! What is known of a call when it is judged. Borrowed, because it is judged while it passes.
+
+use std::fmt;
+
+use crate::pattern::Case;
+
+/// Longest fact that conditions read. A longer one fulfils no condition but `*`, and the call counts as not
+/// evaluated.
+pub const FACT_BYTES_MAX: usize = 512;
+/// Most tools of one request or response that are judged. With more, the call counts as not evaluated.
+pub const TOOLS_MAX: usize = 1024;
+
+/// Whether the bytes were understood well enough that the facts are all there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Evaluation {
+    /// They were, or there were none.
+    #[default]
+    Evaluated,
+    /// The dialect, the encoding or a defect kept facts from being read, or a name was cut or left out on the
+    /// way here. `on_not_evaluated` decides: a tool that no rule was shown may be one that a rule blocks.
+    NotEvaluated,
+}
+
+/// What is known of a request. Absent facts are empty: they fulfil no condition.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestFacts<'a> {
+    /// Name of the route that took the request.
+    pub route: &'a str,
+    /// What the call does, as `openai.chat.completions` or `mcp.tools/call`.
+    pub operation: Option<&'a str>,
+    /// Dialect of the body.
+    pub dialect: Option<&'a str>,
+    /// Method of the HTTP request.
+    pub method: Option<&'a str>,
+    /// Subject that the connection proved. Never what a caller says of itself.
+    pub identity: Option<&'a str>,
+    /// Model that the request asks for.
+    pub model: Option<&'a str>,
+    /// Tools that the request offers to a model, or the one that `tools/call` names.
+    pub tools: &'a [&'a str],
+    /// Whether that is all.
+    pub evaluation: Evaluation,
+}
+
+/// What is known of a response, or of the part of it that is judged now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResponseFacts<'a> {
+    /// The request it answers. Its tools and its evaluation were judged with it and are not looked at again.
+    pub request: RequestFacts<'a>,
+    /// Model that the response says it comes from.
+    pub model_served: Option<&'a str>,
+    /// Tools that the model calls.
+    pub tools_called: &'a [&'a str],
+    /// Whether that is all.
+    pub evaluation: Evaluation,
+}
+
+impl RequestFacts<'_> {
+    /// Whether all facts were read and none is beyond the limits.
+    pub(crate) fn are_whole(&self) -> bool {
+        let single = [self.operation, self.dialect, self.method, self.identity, self.model];
+        self.evaluation == Evaluation::Evaluated
+            && self.route.len() <= FACT_BYTES_MAX
+            && single.into_iter().all(is_within_limit)
+            && are_within_limit(self.tools)
+    }
+}
+
+impl ResponseFacts<'_> {
+    /// Whether all facts were read and none is beyond the limits.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.evaluation == Evaluation::Evaluated
+            && is_within_limit(self.model_served)
+            && are_within_limit(self.tools_called)
+    }
+}
+
+fn is_within_limit(fact: Option<&str>) -> bool {
+    fact.is_none_or(|fact| fact.len() <= FACT_BYTES_MAX)
+}
+
+fn are_within_limit(tools: &[&str]) -> bool {
+    tools.len() <= TOOLS_MAX && tools.iter().all(|tool| tool.len() <= FACT_BYTES_MAX)
+}
+
+/// A key of `when`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Condition {
+    /// The route's name.
+    Route,
+    /// The operation.
+    Operation,
+    /// The dialect.
+    Dialect,
+    /// The HTTP method.
+    Method,
+    /// The proven subject.
+    Identity,
+    /// The model: asked for, and served.
+    Model,
+    /// A tool: offered or named by the request, called by the response.
+    Tool,
+}
+
+impl Condition {
+    /// Every condition, in the order in which they are tried.
+    pub const ALL: [Self; 7] =
+        [Self::Route, Self::Operation, Self::Dialect, Self::Method, Self::Identity, Self::Model, Self::Tool];
+
+    /// The key in the document.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Operation => "operation",
+            Self::Dialect => "dialect",
+            Self::Method => "method",
+            Self::Identity => "identity",
+            Self::Model => "model",
+            Self::Tool => "tool",
+        }
+    }
+
+    /// Names that people and providers write in either case are compared without it, so that `Bash` does not
+    /// pass where `bash` is blocked. Routes and subjects are exact.
+    pub(crate) fn case(self) -> Case {
+        match self {
+            Self::Route | Self::Identity => Case::Exact,
+            Self::Operation | Self::Dialect | Self::Method | Self::Model | Self::Tool => Case::Ignore,
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

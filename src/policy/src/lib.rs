@@ -1,0 +1,64 @@
+//! policy.yaml to compiled policy; facts to verdict.
+//!
+//! | type | is |
+//! |---|---|
+//! | [`PolicyDocument`] | one policy.yaml, checked; its canonical bytes and its hash |
+//! | [`Policy`] | the same, compiled; judges [`RequestFacts`] and [`ResponseFacts`] |
+//! | [`Decision`] | what is to be done with a call, and which rule says so |
+//! | [`Cases`] | facts with the decision that is expected of them, to test a policy |
+//!
+//! ```
+//! use estoppel_policy::{PolicyDocument, RequestFacts, Verdict};
+//!
+//! let document = PolicyDocument::parse(
+//!     "version: 1
+//! name: example
+//! defaults: { verdict: allow }
+//! rules:
+//! - { id: no-shell, when: { tool: shell* }, verdict: block, reason: TOOL_DENIED }
+//! ",
+//! )
+//! .unwrap();
+//! let policy = document.compile();
+//! let decision = policy.request(&RequestFacts { tools: &["shell_exec"], ..RequestFacts::default() });
+//! assert_eq!(decision.verdict, Verdict::Block);
+//! assert_eq!(decision.rule.unwrap().as_str(), "no-shell");
+//! ```
+//!
+//! What this crate promises:
+//!
+//! - A document is accepted whole or refused with every error it has, each with its place.
+//! - Judging is a function of the policy and the facts. It allocates nothing and looks at a bounded part of
+//!   them.
+//! - A call with several tools is judged for each of them, so the order and the grouping of tools change
+//!   nothing.
+//! - [`Policy::explain_request`] and [`Policy::explain_response`] watch the decision being made; there is no
+//!   second evaluator.
+//!
+//! Left to others: where facts come from (wire), what a verdict does to the traffic (gateway), whether the
+//! routes that a policy names exist (the daemon, from [`Policy::route_names`]) and whether its reason codes
+//! may be used for a policy's decision (the daemon, from [`Policy::reasons`]). The language is described in
+//! `docs/policy.md`.
+
+mod canonical;
+mod cases;
+mod document;
+mod error;
+mod explain;
+mod facts;
+mod limits;
+mod pattern;
+mod policy;
+mod reach;
+mod read;
+mod yaml;
+
+pub use cases::{Case, CaseFailure, Cases, Expectation};
+pub use document::{
+    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, Verdict,
+};
+pub use error::{PolicyError, PolicyErrorCode};
+pub use explain::{Explanation, Step, Subject};
+pub use facts::{Condition, Evaluation, FACT_BYTES_MAX, RequestFacts, ResponseFacts, TOOLS_MAX};
+pub use limits::{LIMITS, Limit, Limits};
+pub use policy::{Decision, Policy, RouteSettings};

@@ -1,0 +1,323 @@
+//! A compiled policy, and how it decides.
+//!
+//! A *subject* is one model with one tool, or with none. The first rule whose conditions all hold decides for
+//! a subject; with no such rule, the route's default verdict does. A call is judged for each of its tools,
+//! and one block blocks it: with `allow: search` before `block: shell`, a call that offers both is blocked,
+//! whichever comes first, and the answer is the same when a stream shows one tool after the other.
+//!
+//! A response is judged for what it adds:
+//!
+//! - each tool that the model calls, under the model that was asked for: rules, then the default;
+//! - the model served, where it is not the one asked for: the rules only, because providers answer `gpt-4o`
+//!   with `gpt-4o-2024-08-06` and a default would block what the request was allowed. A block that says
+//!   nothing of models is passed over: it had its say at the request.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::document::{
+    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, Rule, RuleId, Settings, Severity,
+    ThreatId, Verdict,
+};
+use crate::explain::{Explanation, Step, Subject, Trace};
+use crate::facts::{Condition, RequestFacts, ResponseFacts, TOOLS_MAX};
+use crate::limits::Limits;
+use crate::pattern::Patterns;
+
+/// A policy that is ready to judge. Never changes.
+#[derive(Debug)]
+pub struct Policy {
+    name: String,
+    hash: PolicyHash,
+    fallback: RouteSettings,
+    routes: BTreeMap<String, RouteSettings>,
+    rules: Vec<CompiledRule>,
+}
+
+/// What is in force on a route.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RouteSettings {
+    /// Decides where no rule does. Default block.
+    pub verdict: Verdict,
+    /// What is kept of bodies, unless a rule says otherwise. Default a keyed digest.
+    pub body_storage: BodyStorage,
+    /// Decides what could not be looked at. Default block.
+    pub on_not_evaluated: Verdict,
+    /// What happens to the upstream exchange when the client leaves. Default cancel.
+    pub disconnect: Disconnect,
+    /// Bounds of a call.
+    pub limits: Limits,
+}
+
+/// What is to be done, and who says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision<'p> {
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// The rule that decided. None: a default did, or there was nothing to object to.
+    ///
+    /// Of several tools that are allowed or blocked by different rules, the rule that stands first.
+    pub rule: Option<&'p RuleId>,
+    /// Its code. Always there with a block.
+    pub reason: Option<&'p ReasonCode>,
+    /// A text that the caller may be shown.
+    pub message: Option<&'p str>,
+    /// How bad the rule says it is.
+    pub severity: Option<Severity>,
+    /// What the rule says it stands against.
+    pub threat: &'p [ThreatId],
+    /// What is kept of the body that was judged: the rule's word, or the route's.
+    pub body_storage: &'p BodyStorage,
+}
+
+impl Policy {
+    pub(crate) fn new(document: &PolicyDocument) -> Self {
+        let fallback = resolve(&[&document.defaults], Limits::resolve(&[&document.limits]));
+        let route = |route: &crate::document::Route| {
+            let limits = Limits::resolve(&[&route.limits, &document.limits]);
+            resolve(&[&route.settings, &document.defaults], limits)
+        };
+        Self {
+            name: document.name.clone(),
+            hash: document.hash(),
+            fallback,
+            routes: document.routes.iter().map(|(name, settings)| (name.clone(), route(settings))).collect(),
+            rules: document.rules.iter().map(CompiledRule::new).collect(),
+        }
+    }
+
+    /// The document's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The document's hash.
+    pub fn hash(&self) -> PolicyHash {
+        self.hash
+    }
+
+    /// What is in force on a route; for one that the policy does not name, its defaults.
+    pub fn route(&self, name: &str) -> &RouteSettings {
+        self.routes.get(name).unwrap_or(&self.fallback)
+    }
+
+    /// Every route that the policy names: in `routes`, and without a `*` in a rule. Sorted.
+    pub fn route_names(&self) -> impl Iterator<Item = &str> {
+        let in_rules = self.rules.iter().flat_map(|rule| rule.rule.when.get(&Condition::Route)).flatten();
+        let named = in_rules.filter(|pattern| !pattern.contains('*'));
+        let names: BTreeSet<&str> = self.routes.keys().chain(named).map(String::as_str).collect();
+        names.into_iter()
+    }
+
+    /// Every reason code that a rule names. Sorted.
+    pub fn reasons(&self) -> impl Iterator<Item = &ReasonCode> {
+        let codes: BTreeSet<_> = self.rules.iter().filter_map(|rule| rule.rule.reason.as_ref()).collect();
+        codes.into_iter()
+    }
+
+    /// Judges a request before anything of it is forwarded. Allocates nothing.
+    pub fn request(&self, facts: &RequestFacts<'_>) -> Decision<'_> {
+        self.judge_request(facts, &mut ())
+    }
+
+    /// Judges a response, or a part of it, before it is released. Allocates nothing.
+    ///
+    /// Judging tools one by one as they become whole, and blocking on the first block, is the same as judging
+    /// them together.
+    pub fn response(&self, facts: &ResponseFacts<'_>) -> Decision<'_> {
+        self.judge_response(facts, &mut ())
+    }
+
+    /// Judges a request and tells how the decision came about.
+    pub fn explain_request<'a>(&'a self, facts: &RequestFacts<'a>) -> Explanation<'a> {
+        let mut steps = Vec::new();
+        let decision = self.judge_request(facts, &mut steps);
+        Explanation { decision, steps }
+    }
+
+    /// Judges a response and tells how the decision came about.
+    pub fn explain_response<'a>(&'a self, facts: &ResponseFacts<'a>) -> Explanation<'a> {
+        let mut steps = Vec::new();
+        let decision = self.judge_response(facts, &mut steps);
+        Explanation { decision, steps }
+    }
+
+    fn judge_request<'p, 'f>(
+        &'p self,
+        facts: &RequestFacts<'f>,
+        trace: &mut impl Trace<'p, 'f>,
+    ) -> Decision<'p> {
+        let settings = self.route(facts.route);
+        let mut ruling = Ruling::NONE;
+        for tool in each_or_none(facts.tools) {
+            let subject = Subject { model: facts.model, tool };
+            ruling.add(self.judge(facts, subject, settings, trace));
+        }
+        self.decide(ruling, facts.are_whole(), settings, trace)
+    }
+
+    fn judge_response<'p, 'f>(
+        &'p self,
+        facts: &ResponseFacts<'f>,
+        trace: &mut impl Trace<'p, 'f>,
+    ) -> Decision<'p> {
+        let request = &facts.request;
+        let settings = self.route(request.route);
+        let mut ruling = Ruling::NONE;
+        for tool in facts.tools_called.iter().take(TOOLS_MAX) {
+            let subject = Subject { model: request.model, tool: Some(tool) };
+            ruling.add(self.judge(request, subject, settings, trace));
+        }
+        let asked = |served: &&str| request.model.is_some_and(|model| model.eq_ignore_ascii_case(served));
+        if let Some(served) = facts.model_served.filter(|served| !asked(served)) {
+            for tool in each_or_none(facts.tools_called) {
+                let subject = Subject { model: Some(served), tool };
+                ruling.add(self.judge_served(request, subject, trace));
+            }
+        }
+        self.decide(ruling, facts.are_whole(), settings, trace)
+    }
+
+    /// The first rule that holds, or the default.
+    fn judge<'p, 'f>(
+        &'p self,
+        facts: &RequestFacts<'f>,
+        subject: Subject<'f>,
+        settings: &RouteSettings,
+        trace: &mut impl Trace<'p, 'f>,
+    ) -> Ruling {
+        for (index, rule) in self.rules.iter().enumerate() {
+            let failed = rule.failed(facts, subject);
+            trace.step(Step::Rule { subject, rule: &rule.rule.id, failed });
+            if failed.is_none() {
+                return Ruling { verdict: rule.rule.verdict, rule: index };
+            }
+        }
+        trace.step(Step::Default { subject, verdict: settings.verdict });
+        Ruling { verdict: settings.verdict, rule: Ruling::NO_RULE }
+    }
+
+    /// The first rule that holds, passing over blocks that say nothing of models; without one, no objection.
+    fn judge_served<'p, 'f>(
+        &'p self,
+        facts: &RequestFacts<'f>,
+        subject: Subject<'f>,
+        trace: &mut impl Trace<'p, 'f>,
+    ) -> Ruling {
+        for (index, rule) in self.rules.iter().enumerate() {
+            if rule.rule.verdict == Verdict::Block && !rule.names_model {
+                trace.step(Step::PassedOver { subject, rule: &rule.rule.id });
+                continue;
+            }
+            let failed = rule.failed(facts, subject);
+            trace.step(Step::Rule { subject, rule: &rule.rule.id, failed });
+            if failed.is_none() {
+                return Ruling { verdict: rule.rule.verdict, rule: index };
+            }
+        }
+        Ruling::NONE
+    }
+
+    fn decide<'p, 'f>(
+        &'p self,
+        ruling: Ruling,
+        whole: bool,
+        settings: &'p RouteSettings,
+        trace: &mut impl Trace<'p, 'f>,
+    ) -> Decision<'p> {
+        if !whole {
+            trace.step(Step::NotEvaluated { verdict: settings.on_not_evaluated });
+        }
+        let Ruling { verdict, rule } = ruling;
+        let unseen = !whole && verdict == Verdict::Allow && settings.on_not_evaluated == Verdict::Block;
+        let rule = self.rules.get(rule).map(|rule| &rule.rule).filter(|_| !unseen);
+        let verdict = if unseen { Verdict::Block } else { verdict };
+        let default_reason = match verdict {
+            Verdict::Allow => None,
+            Verdict::Block if unseen => Some(ReasonCode::NOT_EVALUATED),
+            Verdict::Block => Some(ReasonCode::POLICY_BLOCK),
+        };
+        Decision {
+            verdict,
+            rule: rule.map(|rule| &rule.id),
+            reason: rule.and_then(|rule| rule.reason.as_ref()).or(default_reason),
+            message: rule.and_then(|rule| rule.message.as_deref()),
+            severity: rule.and_then(|rule| rule.severity),
+            threat: rule.map_or(&[], |rule| &rule.threat),
+            body_storage: rule.and_then(|rule| rule.body_storage.as_ref()).unwrap_or(&settings.body_storage),
+        }
+    }
+}
+
+/// What one subject comes to. The order is that of weight: a block before an allow, then the rule that stands
+/// first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Ruling {
+    verdict: Verdict,
+    /// Index of the rule, or [`Ruling::NO_RULE`].
+    rule: usize,
+}
+
+impl Ruling {
+    const NO_RULE: usize = usize::MAX;
+    /// No objection.
+    const NONE: Self = Self { verdict: Verdict::Allow, rule: Self::NO_RULE };
+
+    fn add(&mut self, other: Self) {
+        *self = (*self).min(other);
+    }
+}
+
+/// Each tool, or once none.
+fn each_or_none<'f>(tools: &[&'f str]) -> impl Iterator<Item = Option<&'f str>> {
+    let none = tools.is_empty().then_some(None);
+    tools.iter().take(TOOLS_MAX).copied().map(Some).chain(none)
+}
+
+fn resolve(scopes: &[&Settings], limits: Limits) -> RouteSettings {
+    RouteSettings {
+        verdict: scopes.iter().find_map(|scope| scope.verdict).unwrap_or(Verdict::Block),
+        body_storage: scopes.iter().find_map(|scope| scope.body_storage.clone()).unwrap_or_default(),
+        on_not_evaluated: scopes.iter().find_map(|scope| scope.on_not_evaluated).unwrap_or(Verdict::Block),
+        disconnect: scopes.iter().find_map(|scope| scope.disconnect).unwrap_or_default(),
+        limits,
+    }
+}
+
+#[derive(Debug)]
+struct CompiledRule {
+    rule: Rule,
+    when: Box<[(Condition, Patterns)]>,
+    names_model: bool,
+}
+
+impl CompiledRule {
+    fn new(rule: &Rule) -> Self {
+        let compile = |(condition, patterns): (&Condition, &Vec<String>)| {
+            (*condition, Patterns::new(patterns, condition.case()))
+        };
+        Self {
+            rule: rule.clone(),
+            when: rule.when.iter().map(compile).collect(),
+            names_model: rule.when.contains_key(&Condition::Model),
+        }
+    }
+
+    /// The first condition that does not hold. An absent fact fulfils none.
+    fn failed(&self, facts: &RequestFacts<'_>, subject: Subject<'_>) -> Option<Condition> {
+        let fact = |condition| match condition {
+            Condition::Route => Some(facts.route),
+            Condition::Operation => facts.operation,
+            Condition::Dialect => facts.dialect,
+            Condition::Method => facts.method,
+            Condition::Identity => facts.identity,
+            Condition::Model => subject.model,
+            Condition::Tool => subject.tool,
+        };
+        let holds =
+            |condition, patterns: &Patterns| fact(condition).is_some_and(|fact| patterns.matches(fact));
+        self.when
+            .iter()
+            .find(|(condition, patterns)| !holds(*condition, patterns))
+            .map(|(condition, _)| *condition)
+    }
+}

@@ -1,0 +1,536 @@
+//! A tree of nodes to a checked document. Goes on after an error, so that all of them are reported.
+//!
+//! Every reader gives `None` only after it has added an error; the document is built when there is none.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use crate::document::{
+    BodyStorage, Disconnect, PolicyDocument, ReasonCode, Route, Rule, RuleId, Settings, Severity, ThreatId,
+    Verdict, When, is_slug,
+};
+use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
+use crate::facts::Condition;
+use crate::limits::{LIMITS, LimitValues};
+use crate::pattern::{PATTERN_CHARS_MAX, PATTERNS_MAX, STARS_MAX};
+use crate::reach;
+use crate::yaml::{self, Key, Kind, Node, push_key};
+
+/// Most rules of a policy.
+pub(crate) const RULES_MAX: usize = 512;
+/// Most routes of a policy.
+pub(crate) const ROUTES_MAX: usize = 256;
+/// Most threat ids of a rule.
+pub(crate) const THREATS_MAX: usize = 32;
+/// Most characters of a message or a storage reason.
+pub(crate) const TEXT_CHARS_MAX: usize = 256;
+/// Most characters of a description.
+pub(crate) const DESCRIPTION_CHARS_MAX: usize = 1024;
+/// Most bytes read from an upstream after the client left.
+pub(crate) const DRAIN_BYTES: RangeInclusive<u64> = 0..=1024 * 1024 * 1024;
+/// Longest time to read from an upstream after the client left.
+pub(crate) const DRAIN_SECONDS: RangeInclusive<u64> = 1..=3600;
+
+const DOCUMENT_KEYS: [&str; 7] = ["version", "name", "description", "defaults", "limits", "routes", "rules"];
+const SETTING_KEYS: [&str; 4] = ["verdict", "body_storage", "on_not_evaluated", "disconnect"];
+const ROUTE_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "limits"];
+const RULE_KEYS: [&str; 8] =
+    ["id", "when", "verdict", "reason", "message", "severity", "threat", "body_storage"];
+
+pub(crate) fn document(text: &str) -> Result<PolicyDocument, Vec<PolicyError>> {
+    let mut reader = Reader::default();
+    let document = yaml::parse(text, &mut reader.errors).and_then(|root| reader.document(&root));
+    match document {
+        Some(document) if reader.errors.is_empty() => Ok(document),
+        _ => Err(reader.errors.into_list()),
+    }
+}
+
+/// Reads nodes, and remembers where it is and what is wrong.
+#[derive(Default)]
+pub(crate) struct Reader {
+    pub errors: Errors,
+    path: String,
+}
+
+impl Reader {
+    fn document(&mut self, root: &Node) -> Option<PolicyDocument> {
+        let map = self.map(root)?;
+        self.version(&map)?;
+        self.known_keys(&map, &DOCUMENT_KEYS);
+        let name = self.required(&map, "name", Self::slug);
+        let description = self.optional(&map, "description", Self::description);
+        let defaults = self.optional(&map, "defaults", |reader, node| {
+            let map = reader.map(node)?;
+            reader.known_keys(&map, &SETTING_KEYS);
+            Some(reader.settings(&map))
+        });
+        let limits = self.optional(&map, "limits", Self::limits);
+        let routes = self.optional(&map, "routes", Self::routes);
+        let rules = self.optional(&map, "rules", Self::rules);
+        let rules = rules.unwrap_or_default();
+        Some(PolicyDocument {
+            name: name?,
+            description,
+            defaults: defaults.unwrap_or_default(),
+            limits: limits.unwrap_or_default(),
+            routes: routes.unwrap_or_default(),
+            warnings: reach::unreachable(&rules),
+            rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+        })
+    }
+
+    /// Another version ends the reading: nothing is known about its keys.
+    pub fn version(&mut self, map: &Map<'_>) -> Option<()> {
+        let Some(node) = map.get("version") else {
+            self.missing(map, "version");
+            return Some(());
+        };
+        match &node.kind {
+            Kind::Word(word) if word == "1" => Some(()),
+            Kind::Broken => None,
+            Kind::Word(word) if word.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let message = format!("version `{}` is not known here, only 1 is", shown(word));
+                self.inside("version", |reader| reader.add(PolicyErrorCode::Version, node.place, message));
+                None
+            }
+            _ => {
+                self.inside("version", |reader| reader.wrong_kind(node, "the number 1"));
+                None
+            }
+        }
+    }
+
+    fn settings(&mut self, map: &Map<'_>) -> Settings {
+        Settings {
+            verdict: self.optional(map, "verdict", Self::verdict),
+            body_storage: self.optional(map, "body_storage", Self::body_storage),
+            on_not_evaluated: self.optional(map, "on_not_evaluated", Self::verdict),
+            disconnect: self.optional(map, "disconnect", Self::disconnect),
+        }
+    }
+
+    fn limits(&mut self, node: &Node) -> Option<LimitValues> {
+        let map = self.map(node)?;
+        self.known_keys(&map, &LIMITS.map(|limit| limit.key));
+        let read = |limit: &crate::Limit| {
+            self.optional(&map, limit.key, |reader, node| reader.integer(node, limit.range()))
+        };
+        Some(LIMITS.each_ref().map(read))
+    }
+
+    fn routes(&mut self, node: &Node) -> Option<BTreeMap<String, Route>> {
+        let map = self.map(node)?;
+        if map.pairs.len() > ROUTES_MAX {
+            let message = format!("{} routes, the limit is {ROUTES_MAX}", map.pairs.len());
+            self.add(PolicyErrorCode::Value, node.place, message);
+        }
+        let mut routes = BTreeMap::new();
+        for (key, node) in map.pairs {
+            let route = self.inside(&key.text, |reader| {
+                if !is_slug(&key.text) {
+                    reader.not_a_slug(&key.text, key.place);
+                }
+                let map = reader.map(node)?;
+                reader.known_keys(&map, &ROUTE_KEYS);
+                let settings = reader.settings(&map);
+                let limits = reader.optional(&map, "limits", Self::limits).unwrap_or_default();
+                Some(Route { settings, limits })
+            });
+            routes.insert(key.text.clone(), route.unwrap_or_default());
+        }
+        Some(routes)
+    }
+
+    fn rules(&mut self, node: &Node) -> Option<Vec<(Place, Rule)>> {
+        let items = self.list(node)?;
+        if items.len() > RULES_MAX {
+            let message = format!("{} rules, the limit is {RULES_MAX}", items.len());
+            self.add(PolicyErrorCode::Value, node.place, message);
+        }
+        let mut rules: Vec<(Place, Rule)> = Vec::with_capacity(items.len());
+        let mut seen = BTreeMap::new();
+        for (index, item) in items.iter().enumerate() {
+            let rule = self.at(index, |reader| {
+                let rule = reader.rule(item)?;
+                if let Some(first) = seen.insert(rule.id.clone(), index) {
+                    let message = format!("rules[{first}] is `{}` as well", rule.id);
+                    reader.add(PolicyErrorCode::DuplicateRule, item.place, message);
+                }
+                Some(rule)
+            });
+            rules.extend(rule.map(|rule| (item.place, rule)));
+        }
+        Some(rules)
+    }
+
+    fn rule(&mut self, node: &Node) -> Option<Rule> {
+        let map = self.map(node)?;
+        self.known_keys(&map, &RULE_KEYS);
+        let id = self.required(&map, "id", |reader, node| {
+            let text = reader.slug(node)?;
+            RuleId::parse(&text)
+        });
+        let when = self.required(&map, "when", Self::when);
+        let verdict = self.required(&map, "verdict", Self::verdict);
+        let reason = self.optional(&map, "reason", |reader, node| {
+            reader.parsed(node, "a code of `A-Z`, `0-9` and `_`, at most 64 and not `OK`", ReasonCode::parse)
+        });
+        if verdict == Some(Verdict::Block) && map.get("reason").is_none() {
+            let message = "a rule that blocks needs a `reason`, the code that callers and receipts are given";
+            self.add(PolicyErrorCode::ReasonMissing, node.place, message.into());
+        }
+        let message = self.optional(&map, "message", Self::safe_text);
+        let severity = self
+            .optional(&map, "severity", |reader, node| reader.choice(node, Severity::ALL, Severity::as_str));
+        let threat = self.optional(&map, "threat", Self::threat);
+        let body_storage = self.optional(&map, "body_storage", Self::body_storage);
+        Some(Rule {
+            id: id?,
+            when: when?,
+            verdict: verdict?,
+            reason,
+            message,
+            severity,
+            threat: threat.unwrap_or_default(),
+            body_storage,
+        })
+    }
+
+    fn when(&mut self, node: &Node) -> Option<When> {
+        let map = self.map(node)?;
+        self.known_keys(&map, &Condition::ALL.map(Condition::as_str));
+        let mut when = When::new();
+        for condition in Condition::ALL {
+            if let Some(patterns) = self.optional(&map, condition.as_str(), Self::patterns) {
+                when.insert(condition, patterns);
+            }
+        }
+        Some(when)
+    }
+
+    fn patterns(&mut self, node: &Node) -> Option<Vec<String>> {
+        match &node.kind {
+            Kind::List(items) => {
+                self.count(node, items.len(), PATTERNS_MAX);
+                Some(self.each(items, Self::pattern))
+            }
+            Kind::Text(_) | Kind::Word(_) => Some(vec![self.pattern(node)?]),
+            Kind::Map(_) | Kind::Broken => {
+                self.wrong_kind(node, "a pattern or a list of patterns");
+                None
+            }
+        }
+    }
+
+    fn pattern(&mut self, node: &Node) -> Option<String> {
+        let text = self.text(node)?;
+        if !(1..=PATTERN_CHARS_MAX).contains(&text.chars().count())
+            || text.matches('*').count() > STARS_MAX
+            || text.contains(is_unsafe)
+        {
+            let message = format!(
+                "a pattern has 1 to {PATTERN_CHARS_MAX} characters, at most {STARS_MAX} of them `*`, \
+                 and no control characters"
+            );
+            self.add(PolicyErrorCode::Value, node.place, message);
+            return None;
+        }
+        Some(text.into())
+    }
+
+    fn threat(&mut self, node: &Node) -> Option<Vec<ThreatId>> {
+        let items = self.list(node)?;
+        self.count(node, items.len(), THREATS_MAX);
+        Some(self.each(items, |reader, item| {
+            reader.parsed(item, "an id with its list and edition, as `owasp_llm:2025/LLM06`", ThreatId::parse)
+        }))
+    }
+
+    pub fn verdict(&mut self, node: &Node) -> Option<Verdict> {
+        self.choice(node, Verdict::ALL, Verdict::as_str)
+    }
+
+    fn body_storage(&mut self, node: &Node) -> Option<BodyStorage> {
+        const EXPECTED: &str = "`none`, `hmac` or `full: { reason: … }`";
+        match &node.kind {
+            Kind::Text(text) if text == "none" => Some(BodyStorage::None),
+            Kind::Text(text) if text == "hmac" => Some(BodyStorage::Hmac),
+            Kind::Text(text) if text == "full" => {
+                self.storage_reason_missing(node);
+                None
+            }
+            Kind::Text(text) => {
+                let message = format!("expected {EXPECTED}, found `{}`", shown(text));
+                self.add(PolicyErrorCode::Value, node.place, message);
+                None
+            }
+            Kind::Map(_) => {
+                let full = self.map(node)?;
+                self.known_keys(&full, &["full"]);
+                self.required(&full, "full", |reader, node| {
+                    let map = reader.map(node)?;
+                    reader.known_keys(&map, &["reason"]);
+                    if map.get("reason").is_none() {
+                        reader.storage_reason_missing(node);
+                        return None;
+                    }
+                    let reason = reader.required(&map, "reason", Self::safe_text)?;
+                    Some(BodyStorage::Full { reason })
+                })
+            }
+            Kind::Word(_) | Kind::List(_) | Kind::Broken => {
+                self.wrong_kind(node, EXPECTED);
+                None
+            }
+        }
+    }
+
+    fn storage_reason_missing(&mut self, node: &Node) {
+        let message = "bodies are stored in full only with a reason: `full: { reason: … }`";
+        self.add(PolicyErrorCode::ReasonMissing, node.place, message.into());
+    }
+
+    fn disconnect(&mut self, node: &Node) -> Option<Disconnect> {
+        const EXPECTED: &str = "`cancel` or `drain: { bytes: …, seconds: … }`";
+        match &node.kind {
+            Kind::Text(text) if text == "cancel" => Some(Disconnect::Cancel),
+            Kind::Text(text) => {
+                let message = format!("expected {EXPECTED}, found `{}`", shown(text));
+                self.add(PolicyErrorCode::Value, node.place, message);
+                None
+            }
+            Kind::Map(_) => {
+                let map = self.map(node)?;
+                self.known_keys(&map, &["drain"]);
+                self.required(&map, "drain", |reader, node| {
+                    let map = reader.map(node)?;
+                    reader.known_keys(&map, &["bytes", "seconds"]);
+                    let bytes =
+                        reader.required(&map, "bytes", |reader, node| reader.integer(node, DRAIN_BYTES));
+                    let seconds =
+                        reader.required(&map, "seconds", |reader, node| reader.integer(node, DRAIN_SECONDS));
+                    Some(Disconnect::Drain { bytes: bytes?, seconds: seconds? })
+                })
+            }
+            Kind::Word(_) | Kind::List(_) | Kind::Broken => {
+                self.wrong_kind(node, EXPECTED);
+                None
+            }
+        }
+    }
+
+    pub fn slug(&mut self, node: &Node) -> Option<String> {
+        let text = self.text(node)?;
+        if !is_slug(text) {
+            self.not_a_slug(text, node.place);
+            return None;
+        }
+        Some(text.into())
+    }
+
+    fn not_a_slug(&mut self, text: &str, place: Place) {
+        let message = format!(
+            "`{}` is not a name: 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`, with a letter or digit first",
+            shown(text)
+        );
+        self.add(PolicyErrorCode::Value, place, message);
+    }
+
+    /// Text that is shown to callers and written to receipts.
+    fn safe_text(&mut self, node: &Node) -> Option<String> {
+        self.bounded_text(node, TEXT_CHARS_MAX, is_unsafe)
+    }
+
+    fn description(&mut self, node: &Node) -> Option<String> {
+        self.bounded_text(node, DESCRIPTION_CHARS_MAX, |c| c != '\n' && is_unsafe(c))
+    }
+
+    fn bounded_text(&mut self, node: &Node, max: usize, refused: impl Fn(char) -> bool) -> Option<String> {
+        let text = self.text(node)?;
+        if text.chars().all(char::is_whitespace) || text.chars().count() > max || text.contains(refused) {
+            let message =
+                format!("expected 1 to {max} characters, not all blank, without control characters");
+            self.add(PolicyErrorCode::Value, node.place, message);
+            return None;
+        }
+        Some(text.into())
+    }
+}
+
+/// Characters that change what a reader sees of a line: controls, line separators and directions of writing.
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A mapping and where it starts.
+pub(crate) struct Map<'n> {
+    place: Place,
+    pairs: &'n [(Key, Node)],
+}
+
+impl<'n> Map<'n> {
+    pub fn get(&self, name: &str) -> Option<&'n Node> {
+        self.pairs.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
+    }
+}
+
+/// What knows nothing of policies.
+impl Reader {
+    pub fn add(&mut self, code: PolicyErrorCode, place: Place, message: String) {
+        self.errors.add(code, place, self.path.clone(), message);
+    }
+
+    pub fn inside<T>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        push_key(&mut self.path, key);
+        let value = read(self);
+        self.path.truncate(length);
+        value
+    }
+
+    pub fn at<T>(&mut self, index: usize, read: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        self.path.push_str(&format!("[{index}]"));
+        let value = read(self);
+        self.path.truncate(length);
+        value
+    }
+
+    pub fn map<'n>(&mut self, node: &'n Node) -> Option<Map<'n>> {
+        match &node.kind {
+            Kind::Map(pairs) => Some(Map { place: node.place, pairs }),
+            _ => {
+                self.wrong_kind(node, "a mapping");
+                None
+            }
+        }
+    }
+
+    pub fn list<'n>(&mut self, node: &'n Node) -> Option<&'n [Node]> {
+        match &node.kind {
+            Kind::List(items) => Some(items),
+            _ => {
+                self.wrong_kind(node, "a list");
+                None
+            }
+        }
+    }
+
+    /// What could be read of a list.
+    pub fn each<T>(&mut self, items: &[Node], mut read: impl FnMut(&mut Self, &Node) -> Option<T>) -> Vec<T> {
+        let read = |(index, item)| self.at(index, |reader| read(reader, item));
+        items.iter().enumerate().filter_map(read).collect()
+    }
+
+    fn count(&mut self, node: &Node, count: usize, max: usize) {
+        if !(1..=max).contains(&count) {
+            let message = format!("expected 1 to {max} entries, found {count}");
+            self.add(PolicyErrorCode::Value, node.place, message);
+        }
+    }
+
+    pub fn text<'n>(&mut self, node: &'n Node) -> Option<&'n str> {
+        match &node.kind {
+            Kind::Text(text) => Some(text),
+            _ => {
+                self.wrong_kind(node, "text");
+                None
+            }
+        }
+    }
+
+    fn integer(&mut self, node: &Node, range: RangeInclusive<u64>) -> Option<u64> {
+        let Kind::Word(word) = &node.kind else {
+            self.wrong_kind(node, "a number");
+            return None;
+        };
+        let digits = word.strip_prefix('-').unwrap_or(word);
+        let plain = digits == "0" || !digits.starts_with('0');
+        if !plain || digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.wrong_kind(node, "a whole number in decimal digits");
+            return None;
+        }
+        let number = word.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            let message = format!("{} is not between {} and {}", shown(word), range.start(), range.end());
+            self.add(PolicyErrorCode::Value, node.place, message);
+        }
+        number
+    }
+
+    fn choice<T: Copy, const N: usize>(
+        &mut self,
+        node: &Node,
+        all: [T; N],
+        word_of: impl Fn(T) -> &'static str,
+    ) -> Option<T> {
+        let text = self.text(node)?;
+        let found = all.into_iter().find(|choice| word_of(*choice) == text);
+        if found.is_none() {
+            let words = all.map(|choice| format!("`{}`", word_of(choice))).join(", ");
+            let message = format!("expected one of {words}, found `{}`", shown(text));
+            self.add(PolicyErrorCode::Value, node.place, message);
+        }
+        found
+    }
+
+    pub fn parsed<T>(&mut self, node: &Node, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let text = self.text(node)?;
+        let parsed = parse(text);
+        if parsed.is_none() {
+            let message = format!("expected {expected}, found `{}`", shown(text));
+            self.add(PolicyErrorCode::Value, node.place, message);
+        }
+        parsed
+    }
+
+    pub fn required<T>(
+        &mut self,
+        map: &Map<'_>,
+        key: &str,
+        read: impl FnOnce(&mut Self, &Node) -> Option<T>,
+    ) -> Option<T> {
+        if map.get(key).is_none() {
+            self.missing(map, key);
+        }
+        self.optional(map, key, read)
+    }
+
+    pub fn optional<T>(
+        &mut self,
+        map: &Map<'_>,
+        key: &str,
+        read: impl FnOnce(&mut Self, &Node) -> Option<T>,
+    ) -> Option<T> {
+        let node = map.get(key)?;
+        self.inside(key, |reader| read(reader, node))
+    }
+
+    fn missing(&mut self, map: &Map<'_>, key: &str) {
+        self.add(PolicyErrorCode::MissingKey, map.place, format!("`{key}` is missing"));
+    }
+
+    pub fn known_keys(&mut self, map: &Map<'_>, known: &[&str]) {
+        for (key, _) in map.pairs.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+            let words: Vec<_> = known.iter().map(|key| format!("`{key}`")).collect();
+            let message = format!("unknown key `{}`, expected one of {}", shown(&key.text), words.join(", "));
+            self.inside(&key.text, |reader| reader.add(PolicyErrorCode::UnknownKey, key.place, message));
+        }
+    }
+
+    fn wrong_kind(&mut self, node: &Node, expected: &str) {
+        let found = match &node.kind {
+            Kind::Broken => return,
+            Kind::Word(word) if word.is_empty() => "nothing".into(),
+            Kind::Word(word) if expected == "text" => {
+                format!("`{}`, which some YAML readers do not take for text; put it in quotes", shown(word))
+            }
+            Kind::Word(word) => format!("`{}`", shown(word)),
+            Kind::Text(text) => format!("the text `{}`", shown(text)),
+            Kind::List(_) => "a list".into(),
+            Kind::Map(_) => "a mapping".into(),
+        };
+        self.add(PolicyErrorCode::Type, node.place, format!("expected {expected}, found {found}"));
+    }
+}

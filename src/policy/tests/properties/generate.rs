@@ -1,0 +1,218 @@
+//! Random policies as JSON values, and random ways to write one as YAML.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Map, Value, json};
+
+pub const ROUTES: [&str; 3] = ["llm", "mcp", "tools"];
+pub const NAMES: [&str; 8] = ["bash", "Bash", "shell_exec", "search", "sh", "gpt-4o", "gpt-4o-2024", "evil"];
+const PATTERNS: [&str; 9] = ["bash", "sh*", "*a*", "search", "*", "S*h", "gpt-4o", "gpt*", "ev*l"];
+const TEXTS: [&str; 6] = ["why not", "a # b", "é: \"x\"", "it's", "- {x}", "yes"];
+
+fn verdict() -> impl Strategy<Value = Value> {
+    select(vec![json!("allow"), json!("block")])
+}
+
+fn text() -> impl Strategy<Value = Value> {
+    select(TEXTS.to_vec()).prop_map(Value::from)
+}
+
+fn storage() -> impl Strategy<Value = Value> {
+    let full = text().prop_map(|reason| json!({ "full": { "reason": reason } }));
+    prop_oneof![Just(json!("none")), Just(json!("hmac")), full]
+}
+
+fn disconnect() -> impl Strategy<Value = Value> {
+    let drain = (0..9u64, 1..9u64)
+        .prop_map(|(bytes, seconds)| json!({ "drain": { "bytes": bytes, "seconds": seconds } }));
+    prop_oneof![Just(json!("cancel")), drain]
+}
+
+fn limits() -> impl Strategy<Value = Value> {
+    members(vec![
+        ("request_bytes_max", (1024..2000u64).prop_map(Value::from).boxed()),
+        ("held_bytes_max", (1024..2000u64).prop_map(Value::from).boxed()),
+        ("total_ms", (1..99u64).prop_map(Value::from).boxed()),
+    ])
+}
+
+/// An object with some of the members.
+fn members(of: Vec<(&'static str, BoxedStrategy<Value>)>) -> impl Strategy<Value = Value> {
+    let options =
+        of.into_iter().map(|(key, value)| proptest::option::of(value).prop_map(move |value| (key, value)));
+    options.collect::<Vec<_>>().prop_map(|members| {
+        let present = members.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
+        Value::Object(present.collect())
+    })
+}
+
+fn settings(with_limits: bool) -> impl Strategy<Value = Value> {
+    let mut of = vec![
+        ("verdict", verdict().boxed()),
+        ("body_storage", storage().boxed()),
+        ("on_not_evaluated", verdict().boxed()),
+        ("disconnect", disconnect().boxed()),
+    ];
+    if with_limits {
+        of.push(("limits", limits().boxed()));
+    }
+    members(of)
+}
+
+fn patterns(of: Vec<&'static str>) -> BoxedStrategy<Value> {
+    proptest::collection::vec(select(of), 1..3).prop_map(Value::from).boxed()
+}
+
+fn rule() -> impl Strategy<Value = Value> {
+    let when = members(vec![
+        ("route", patterns(vec!["llm", "mcp", "*", "LLM"])),
+        ("identity", patterns(vec!["agent", "a*", "Agent"])),
+        ("model", patterns(PATTERNS.to_vec())),
+        ("tool", patterns(PATTERNS.to_vec())),
+    ]);
+    let rest = members(vec![
+        ("message", text().boxed()),
+        ("severity", Just(json!("high")).boxed()),
+        ("threat", Just(json!(["owasp_llm:2025/LLM06"])).boxed()),
+        ("body_storage", storage().boxed()),
+    ]);
+    (when, rest, verdict(), select(vec!["TOOL_DENIED", "MODEL_DENIED", "DENIED"])).prop_map(
+        |(when, rest, verdict, reason)| {
+            let mut rule = rest;
+            rule["when"] = when;
+            rule["reason"] = reason.into();
+            rule["verdict"] = verdict;
+            rule
+        },
+    )
+}
+
+/// A policy whose rules have few conditions over few names, so that they meet.
+pub fn policy() -> impl Strategy<Value = Value> {
+    let routes = members(ROUTES[..2].iter().map(|name| (*name, settings(true).boxed())).collect());
+    let rules = proptest::collection::vec(rule(), 0..8);
+    let head = (settings(false), limits(), text());
+    (head, routes, rules).prop_map(|((defaults, limits, description), routes, mut rules)| {
+        for (index, rule) in rules.iter_mut().enumerate() {
+            rule["id"] = format!("r{index}").into();
+        }
+        json!({
+            "version": 1, "name": "random", "description": description,
+            "defaults": defaults, "limits": limits, "routes": routes, "rules": rules,
+        })
+    })
+}
+
+/// One way to write a value, chosen by a seed.
+pub fn spell(value: &Value, seed: u64) -> String {
+    let mut out = String::new();
+    Speller { state: seed }.block(&mut out, value, 0, false);
+    out
+}
+
+struct Speller {
+    state: u64,
+}
+
+impl Speller {
+    /// SplitMix64.
+    fn pick(&mut self, choices: usize) -> usize {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % choices as u64) as usize // less than `choices`
+    }
+
+    fn shuffled<'v>(&mut self, map: &'v Map<String, Value>) -> Vec<(&'v String, &'v Value)> {
+        let mut pairs: Vec<_> = map.iter().collect();
+        for end in (1..pairs.len()).rev() {
+            pairs.swap(end, self.pick(end + 1));
+        }
+        pairs
+    }
+
+    fn comment(&mut self) -> &'static str {
+        ["\n", "\n", " # why: {not}\n", "\n\n# a line\n"][self.pick(4)]
+    }
+
+    fn block(&mut self, out: &mut String, value: &Value, indent: usize, patterns: bool) {
+        let pad = " ".repeat(indent);
+        match value {
+            Value::Object(map) if !map.is_empty() && self.pick(4) > 0 => {
+                for (key, value) in self.shuffled(map) {
+                    *out += &format!("{pad}{key}:");
+                    self.nested(out, value, indent, is_when(key));
+                }
+            }
+            Value::Array(items) if !items.is_empty() && self.pick(4) > 0 => {
+                for item in items {
+                    *out += &format!("{pad}-");
+                    self.nested(out, item, indent, patterns);
+                }
+            }
+            other => {
+                *out += &pad;
+                self.flow(out, other, patterns);
+                *out += self.comment();
+            }
+        }
+    }
+
+    fn nested(&mut self, out: &mut String, value: &Value, indent: usize, patterns: bool) {
+        let single = value.as_array().filter(|items| patterns && items.len() == 1).map(|items| &items[0]);
+        match single.filter(|_| self.pick(2) == 0).unwrap_or(value) {
+            nested @ (Value::Object(_) | Value::Array(_)) => {
+                *out += self.comment();
+                self.block(out, nested, indent + 2, patterns);
+            }
+            scalar => {
+                *out += " ";
+                self.flow(out, scalar, patterns);
+                *out += self.comment();
+            }
+        }
+    }
+
+    fn flow(&mut self, out: &mut String, value: &Value, patterns: bool) {
+        match value {
+            Value::Object(map) => {
+                *out += "{ ";
+                for (key, value) in self.shuffled(map) {
+                    *out += &format!("{key}: ");
+                    self.flow(out, value, is_when(key));
+                    *out += ", ";
+                }
+                *out += "}";
+            }
+            Value::Array(items) if patterns && items.len() == 1 && self.pick(2) == 0 => {
+                self.flow(out, &items[0], false)
+            }
+            Value::Array(items) => {
+                *out += "[ ";
+                for item in items {
+                    self.flow(out, item, patterns);
+                    *out += ", ";
+                }
+                *out += "]";
+            }
+            Value::String(text) => match self.pick(3) {
+                0 if is_plain(text) => *out += text,
+                1 => *out += &format!("'{}'", text.replace('\'', "''")),
+                _ => *out += &value.to_string(),
+            },
+            other => *out += &other.to_string(),
+        }
+    }
+}
+
+/// Keys whose value may be one pattern or a list of them.
+fn is_when(key: &str) -> bool {
+    ["route", "identity", "model", "tool"].contains(&key)
+}
+
+fn is_plain(text: &str) -> bool {
+    text != "yes"
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !text.contains([':', '#', '\'', '"', '{'])
+}

@@ -1,0 +1,102 @@
+//! Asking the daemon's admin listener: one HTTP/1.1 request over one connection.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+use estoppel_evidence::Reason;
+use serde_json::Value;
+
+use crate::output::Failure;
+
+/// Longest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// Sends a request without a body and gives the JSON answer.
+pub fn ask(address: &str, method: &str, path: &str) -> Result<Value, Failure> {
+    let (status, body) = send(address, method, path)?;
+    let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    if status < 400 {
+        return Ok(value);
+    }
+    let code = value["code"].as_str().unwrap_or("INTERNAL").to_string();
+    let message = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("the daemon refused").to_string();
+    Err(match Reason::parse(&code) {
+        Some(reason) => Failure::reason(reason, message),
+        None => Failure::runtime(&code, message),
+    })
+}
+
+/// Sends a request without a body and gives status and body.
+pub fn send(address: &str, method: &str, path: &str) -> Result<(u16, Vec<u8>), Failure> {
+    let unreachable = |why: String| {
+        Failure::reason(Reason::AdminUnreachable, format!("no daemon answers at {address}: {why}"))
+            .hint("give its admin address with --admin, or the journal folder with --journal when no daemon runs")
+    };
+    let target = address
+        .to_socket_addrs()
+        .map_err(|error| unreachable(error.to_string()))?
+        .next()
+        .ok_or_else(|| unreachable("the name has no address".into()))?;
+    let exchange = || -> std::io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(3))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = exchange().map_err(|error| unreachable(error.to_string()))?;
+    parse(&answer).ok_or_else(|| unreachable("what answers there is not the admin listener".into()))
+}
+
+fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&answer[..end]).ok()?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let body = &answer[end + 4..];
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    if chunked { Some((status, unchunk(body)?)) } else { Some((status, body.to_vec())) }
+}
+
+fn unchunk(mut body: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    loop {
+        let end = body.windows(2).position(|w| w == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).ok()?, 16).ok()?;
+        if size == 0 {
+            return Some(out);
+        }
+        out.extend_from_slice(body.get(end + 2..end + 2 + size)?);
+        body = body.get(end + 2 + size + 2..)?;
+    }
+}
+
+/// A path segment with everything unusual encoded.
+pub fn encoded(segment: &str) -> String {
+    segment
+        .bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_in_both_framings() {
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"), Some((200, b"ok".to_vec())));
+        let chunked = b"HTTP/1.1 404 X\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+        assert_eq!(parse(chunked), Some((404, b"ok".to_vec())));
+        assert_eq!(parse(b"nonsense"), None);
+    }
+
+    #[test]
+    fn run_names_are_encoded() {
+        assert_eq!(encoded("nightly/42:a"), "nightly%2F42%3Aa");
+    }
+}

@@ -1,0 +1,246 @@
+//! What can be asked of `estoppel`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Verifies, shows and explains evidence of LLM and tool calls.
+///
+/// Exit codes: 0 success, 1 runtime failure, 2 verification failed, 3 policy block or schema violation, 4 approval
+/// required, 5 regression or drift, 6 invalid input, 7 dependency missing, 8 unsafe operation refused.
+#[derive(Parser, Debug)]
+#[command(name = "estoppel", version, propagate_version = true, max_term_width = 100)]
+pub struct Arguments {
+    /// One JSON document on standard output: {schema, ok, data | error}.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Says in plain words what the command does; `verify FILE --explain` says what the result means.
+    #[arg(long, global = true)]
+    pub explain: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Tries the whole thing here: a scripted model, the gateway, three calls, a sealed and verified bundle.
+    Quickstart(Quickstart),
+    /// Judges a bundle, a journal, a receipt or a checkpoint, offline.
+    Verify(Verify),
+    /// Shows what a bundle says.
+    Show(Show),
+    /// Seals a run and writes its bundle.
+    Seal(Seal),
+    /// Lists and shows the daemon's runs.
+    #[command(subcommand)]
+    Run(RunCommand),
+    /// Makes, rotates and lists keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Checks, hashes and explains a policy.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Looks for what would keep things from working, and says what to do.
+    Doctor(Doctor),
+    /// Runs the scripted upstream: a deterministic model for trying things out and for tests.
+    Stub(Stub),
+    /// Prints a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page (roff).
+    Man,
+}
+
+#[derive(Args, Debug)]
+pub struct Quickstart {
+    /// Folder for everything that is made. Default: a new folder under the current one.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Leaves the gateway running until Ctrl-C.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// A `.pef.zip`, a bundle folder, a journal folder, an exported receipt, or a checkpoint note.
+    pub path: PathBuf,
+    /// Trust document: the keys that you accept, from elsewhere than the evidence.
+    #[arg(long)]
+    pub trust: Option<PathBuf>,
+    /// Public key (PEM) for a single receipt or checkpoint.
+    #[arg(long)]
+    pub key: Option<PathBuf>,
+    /// Origin that a checkpoint must have.
+    #[arg(long)]
+    pub origin: Option<String>,
+    /// A checkpoint that you kept elsewhere; the journal must still contain what it signs.
+    #[arg(long)]
+    pub against: Option<PathBuf>,
+    /// Which signatures of entries are verified.
+    #[arg(long, value_enum, default_value_t = Signatures::Each)]
+    pub signatures: Signatures,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signatures {
+    /// All.
+    Each,
+    /// None; authenticity rests on the checkpoint. About ten times faster.
+    Checkpoint,
+}
+
+#[derive(Args, Debug)]
+pub struct Show {
+    /// A `.pef.zip` or a bundle folder.
+    pub bundle: PathBuf,
+    /// Shows one call: its id, or its sequence number.
+    #[arg(long)]
+    pub call: Option<String>,
+    /// Writes that call's receipt as a signed envelope (DSSE) to this file.
+    #[arg(long, requires = "call", value_name = "FILE")]
+    pub export: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Seal {
+    /// Run id, the name that callers gave, or `ambient`.
+    pub run: String,
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// Where runs are looked up.
+#[derive(Args, Debug)]
+pub struct Source {
+    /// Admin address of the daemon.
+    #[arg(long, env = "ESTOPPEL_ADMIN", default_value = "127.0.0.1:9464")]
+    pub admin: String,
+    /// Journal folder, when no daemon is running.
+    #[arg(long)]
+    pub journal: Option<PathBuf>,
+    /// Key folder for `--journal`. Default: `keys` in the journal folder.
+    #[arg(long, requires = "journal")]
+    pub keys: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum RunCommand {
+    /// Lists open and recently sealed runs.
+    List(Source),
+    /// Shows one run.
+    Show {
+        /// Run id or name.
+        run: String,
+        #[command(flatten)]
+        source: Source,
+    },
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum KeyAlgorithm {
+    /// Ed25519.
+    Ed25519,
+    /// ECDSA on P-256 with SHA-256.
+    P256,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum KeyUse {
+    Receipt,
+    Checkpoint,
+    Manifest,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum KeysCommand {
+    /// Makes a full set of keys. Existing keys are never overwritten.
+    Init {
+        /// Folder of the keys.
+        #[arg(long, default_value = "keys")]
+        dir: PathBuf,
+        /// Algorithm of receipt and manifest keys; the checkpoint key is always Ed25519.
+        #[arg(long, value_enum, default_value_t = KeyAlgorithm::Ed25519)]
+        alg: KeyAlgorithm,
+    },
+    /// Makes a new key of one use; the old file is kept beside it. A running daemon takes it up on SIGHUP.
+    Rotate {
+        /// Folder of the keys.
+        #[arg(long, default_value = "keys")]
+        dir: PathBuf,
+        /// Which key.
+        #[arg(long = "use", value_enum)]
+        key_use: KeyUse,
+        /// Algorithm of the new key.
+        #[arg(long, value_enum, default_value_t = KeyAlgorithm::Ed25519)]
+        alg: KeyAlgorithm,
+    },
+    /// Lists the keys in use.
+    List {
+        /// Folder of the keys.
+        #[arg(long, default_value = "keys")]
+        dir: PathBuf,
+        /// Prints a trust document for this instance (`host/name/epoch`) instead.
+        #[arg(long, value_name = "INSTANCE")]
+        trust: Option<String>,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum PolicyCommand {
+    /// Reports everything that is wrong with a policy.
+    Lint {
+        /// The policy.
+        file: PathBuf,
+    },
+    /// Prints the policy hash, as receipts carry it.
+    Hash {
+        /// The policy.
+        file: PathBuf,
+    },
+    /// Says what a policy decides about a call, and which rules it tried. The very code that judges traffic.
+    Explain {
+        /// The policy.
+        file: PathBuf,
+        /// Route that takes the call.
+        #[arg(long, default_value = "")]
+        route: String,
+        /// Operation, as in `openai.chat.completions` or `mcp.tools/call`.
+        #[arg(long)]
+        operation: Option<String>,
+        /// Model that the request names.
+        #[arg(long)]
+        model: Option<String>,
+        /// Tool that the request offers or calls. May be repeated.
+        #[arg(long)]
+        tool: Vec<String>,
+        /// Method of the request.
+        #[arg(long)]
+        method: Option<String>,
+        /// Proven identity.
+        #[arg(long)]
+        identity: Option<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// Configuration of the daemon.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Admin address of a running daemon.
+    #[arg(long)]
+    pub admin: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Stub {
+    /// Address to listen on; loopback only.
+    #[arg(long, default_value = "127.0.0.1:9000")]
+    pub listen: std::net::SocketAddr,
+    /// Script (JSON). Default: the built-in model.
+    #[arg(long)]
+    pub script: Option<PathBuf>,
+}

@@ -1,0 +1,82 @@
+//! One paragraph for every command.
+
+/// Command words and what the command does.
+pub const PARAGRAPHS: &[(&[&str], &str)] = &[
+    (
+        &["quickstart"],
+        "Starts a scripted model and the gateway on free loopback ports in a folder of its own, sends one plain, one \
+         streamed and one blocked call, seals the run and verifies the bundle. Nothing leaves this machine and nothing \
+         outside the folder is written.",
+    ),
+    (
+        &["verify"],
+        "Reads evidence and recomputes everything that can be recomputed: bytes, canonical form, chain, trees, signatures, \
+         counters, files. It never writes and never trusts a stored conclusion. The answer has four verdicts: integrity, \
+         authenticity, completeness, anchoring. Exit code 2 names the first step that failed and the sequence number.",
+    ),
+    (
+        &["show"],
+        "Shows the manifest and the calls of a bundle, or one call. It does not judge: run verify first. With --export it \
+         writes one receipt as a signed envelope that stands alone.",
+    ),
+    (
+        &["seal"],
+        "Ends a run: its last entry commits to everything before it, and the bundle is written. A daemon does it when one is \
+         running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",
+    ),
+    (
+        &["run", "list"],
+        "Lists the runs that take calls now and those that were sealed lately, with their ids, names and sizes.",
+    ),
+    (&["run", "show"], "Shows one run: its id, name, class, counts, state and bundle."),
+    (
+        &["keys", "init"],
+        "Makes four secrets in one folder, readable by you only: the keys that sign receipts, checkpoints and manifests, and \
+         the key that capture tags come from. Existing files are never overwritten.",
+    ),
+    (
+        &["keys", "rotate"],
+        "Makes a new key of one use and keeps the old file. A running daemon takes it up on SIGHUP and writes a rotation \
+         record into every open run, signed by the old key and countersigned by the new one, so that bundles verify \
+         across the change.",
+    ),
+    (
+        &["keys", "list"],
+        "Lists the keys in use by id and algorithm, or prints the trust document that an auditor needs.",
+    ),
+    (
+        &["policy", "lint"],
+        "Reports every error and warning of a policy at once, each with line, column, key path and a stable code.",
+    ),
+    (
+        &["policy", "hash"],
+        "Prints the SHA-256 of the policy's canonical form: comments and key order do not change it, any value does. Every \
+         receipt carries it.",
+    ),
+    (
+        &["policy", "explain"],
+        "Decides about a call that you describe, by the very code that judges traffic, and lists the rules that were tried \
+         and the condition at which each failed.",
+    ),
+    (
+        &["doctor"],
+        "Looks at configuration, keys, folders, disk room, a running daemon and the tools that third-party checks use, and \
+         says for each what is wrong and what to do. Exit code 7 when something needed is missing.",
+    ),
+    (
+        &["stub"],
+        "Runs a deterministic upstream on loopback that speaks the OpenAI, Anthropic and Gemini dialects from a script: exact \
+         bytes, exact chunking, any fault. It answers nothing but what the script says.",
+    ),
+    (&["completions"], "Prints a completion script for bash, zsh, fish, elvish or PowerShell."),
+    (&["man"], "Prints the manual page in roff; `estoppel man | man -l -` shows it."),
+];
+
+/// The paragraph that was asked for: `--explain` with the words of a command and no further argument.
+pub fn asked(words: &[String]) -> Option<&'static str> {
+    if !words.iter().any(|word| word == "--explain") {
+        return None;
+    }
+    let named: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
+    PARAGRAPHS.iter().find(|(command, _)| *command == named.as_slice()).map(|(_, text)| *text)
+}

@@ -1,0 +1,84 @@
+//! `estoppel policy …`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use estoppel_policy::{PolicyDocument, PolicyError, RequestFacts};
+use serde_json::{Value, json};
+
+use crate::arguments::PolicyCommand;
+use crate::input;
+use crate::output::{Colour, Failure, Output};
+
+pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure> {
+    match command {
+        PolicyCommand::Lint { file } => lint(*output, file),
+        PolicyCommand::Hash { file } => {
+            let hash = read(*output, file)?.hash().to_string();
+            output.line(&hash);
+            Ok(output.data(&json!({ "policy_hash": hash })))
+        }
+        PolicyCommand::Explain { file, route, operation, model, tool, method, identity } => {
+            let tools: Vec<&str> = tool.iter().map(String::as_str).collect();
+            let facts = RequestFacts {
+                route,
+                operation: operation.as_deref(),
+                model: model.as_deref(),
+                method: method.as_deref(),
+                identity: identity.as_deref(),
+                tools: &tools,
+                ..RequestFacts::default()
+            };
+            explain(*output, file, &facts)
+        }
+    }
+}
+
+fn row(error: &PolicyError) -> Value {
+    json!({ "code": error.code.as_str(), "line": error.line, "column": error.column, "path": error.path, "message": error.message })
+}
+
+fn read(output: Output, file: &Path) -> Result<PolicyDocument, Failure> {
+    PolicyDocument::parse(&input::text(file)?).map_err(|errors| {
+        errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
+        let rows: Vec<Value> = errors.iter().map(row).collect();
+        let count = errors.len();
+        Failure {
+            data: Some(json!({ "errors": rows })),
+            ..Failure::input("POLICY_INVALID", format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" }))
+        }
+    })
+}
+
+fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {
+    let policy = read(output, file)?;
+    let warnings: Vec<Value> = policy.warnings().iter().map(row).collect();
+    for warning in policy.warnings() {
+        output.line(&output.paint(Colour::Yellow, &format!("warning: {}: {warning}", file.display())));
+    }
+    output.line(&format!("{}: ok, {}", file.display(), policy.hash()));
+    Ok(output.data(&json!({ "policy_hash": policy.hash().to_string(), "warnings": warnings })))
+}
+
+/// Exit code 3 when the policy blocks.
+fn explain(output: Output, file: &Path, facts: &RequestFacts<'_>) -> Result<ExitCode, Failure> {
+    let policy = read(output, file)?.compile();
+    let explanation = policy.explain_request(facts);
+    let steps: Vec<String> = explanation.steps.iter().map(ToString::to_string).collect();
+    for step in &steps {
+        output.line(step);
+    }
+    let decision = &explanation.decision;
+    let verdict = decision.verdict.as_str();
+    let rule = decision.rule.map(|rule| rule.as_str());
+    let reason = decision.reason.map(|reason| reason.as_str());
+    let colour = if verdict == "allow" { Colour::Green } else { Colour::Red };
+    output.line(&format!(
+        "{} by {}{}",
+        output.paint(colour, verdict),
+        rule.map_or("the route's default".to_string(), |rule| format!("rule `{rule}`")),
+        reason.map(|reason| format!(", {reason}")).unwrap_or_default(),
+    ));
+    let data = json!({ "verdict": verdict, "rule": rule, "reason": reason, "steps": steps, "policy_hash": policy.hash().to_string() });
+    Ok(output.answer(&data, if verdict == "allow" { 0 } else { 3 }))
+}

@@ -1,0 +1,292 @@
+//! `estoppel quickstart`: the whole product on embedded defaults, in one folder, in a few seconds.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use estoppel_stub::{Script, Stub};
+use estoppel_verify::{Input, Options, verify_bundle};
+use serde_json::{Value, json};
+
+use crate::admin;
+use crate::arguments::Quickstart;
+use crate::input::{self, Beside};
+use crate::output::{Colour, Failure, Output};
+
+const POLICY: &str = include_str!("../../policies/baseline.yaml");
+
+/// The daemon beside this program.
+pub fn daemon_binary() -> Result<PathBuf, Failure> {
+    let here = std::env::current_exe().map_err(|error| Failure::runtime("INTERNAL", error.to_string()))?;
+    let path = here.with_file_name("estoppeld");
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Failure::dependency("DEPENDENCY_MISSING", format!("there is no `{}`", path.display()))
+        .hint("build both programs: cargo build --release"))
+}
+
+pub fn run(output: &Output, quickstart: &Quickstart) -> Result<ExitCode, Failure> {
+    let started = Instant::now();
+    let daemon = daemon_binary()?;
+    let dir = folder(quickstart.dir.as_deref())?;
+    let model = Stub::spawn_thread(Script::model())
+        .map_err(|error| Failure::runtime("LISTEN_FAILED", format!("the scripted model did not start: {error}")))?;
+    output.line(&format!("1  scripted model    http://{}", model.addr()));
+    let gateway = Gateway::start(&daemon, &dir, model.addr())?;
+    output.line(&format!("2  gateway           http://{}   admin http://{}", gateway.address, gateway.admin));
+    let calls = calls(*output, gateway.address)?;
+    let sealed = admin::ask(&gateway.admin.to_string(), "POST", "/runs/quickstart/seal")?;
+    let bundle = PathBuf::from(sealed["path"].as_str().unwrap_or_default());
+    output.line(&format!("6  sealed            {} entries, {}", sealed["entries"], sealed["root"].as_str().unwrap_or("-")));
+    let verdicts = verify(*output, &bundle, &dir)?;
+    artifacts(*output, &dir, &bundle);
+    output.line(&format!("\ndone in {:.1} s", started.elapsed().as_secs_f64()));
+    if quickstart.keep {
+        output.line(&format!("the gateway stays at http://{} until Ctrl-C", gateway.address));
+        gateway.wait();
+    }
+    let data = json!({
+        "dir": dir, "bundle": bundle, "calls": calls, "sealed": sealed, "verdicts": verdicts,
+        "elapsed_ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    });
+    Ok(output.data(&data))
+}
+
+fn folder(wanted: Option<&Path>) -> Result<PathBuf, Failure> {
+    let failed = |path: &Path, error: std::io::Error| {
+        Failure::input("DIRECTORY_READ_ONLY", format!("cannot make `{}`: {error}", path.display()))
+            .hint("name another folder with --dir")
+    };
+    let path = match wanted {
+        Some(path) => path.to_path_buf(),
+        None => {
+            let free = |n: &u32| !Path::new(&format!("estoppel-quickstart-{n}")).exists();
+            let n = (1..10_000).find(free).unwrap_or(10_000);
+            PathBuf::from(format!("estoppel-quickstart-{n}"))
+        }
+    };
+    if path.exists() {
+        return Err(Failure { exit: 8, ..Failure::input("OUTPUT_EXISTS", format!("`{}` exists and is not overwritten", path.display())) });
+    }
+    std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
+    path.canonicalize().map_err(|error| failed(&path, error))
+}
+
+/// The daemon as a child process; stopped when dropped.
+struct Gateway {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Gateway {
+    fn start(daemon: &Path, dir: &Path, model: SocketAddr) -> Result<Self, Failure> {
+        let write = |name: &str, text: &str| {
+            std::fs::write(dir.join(name), text)
+                .map_err(|error| Failure::runtime("DISK_FAILED", format!("cannot write `{name}`: {error}")))
+        };
+        write("policy.yaml", POLICY)?;
+        write("estoppeld.toml", &config(dir, model))?;
+        let log = std::fs::File::create(dir.join("estoppeld.log"))
+            .map_err(|error| Failure::runtime("DISK_FAILED", error.to_string()))?;
+        let ready = dir.join("ready.json");
+        let mut child = Command::new(daemon)
+            .arg("--config")
+            .arg(dir.join("estoppeld.toml"))
+            .arg("--ready-file")
+            .arg(&ready)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| Failure::runtime("INTERNAL", format!("estoppeld did not start: {error}")))?;
+        let until = Instant::now() + Duration::from_secs(10);
+        while !ready.exists() {
+            let ended = child.try_wait().ok().flatten().is_some();
+            if ended || Instant::now() > until {
+                let _ = child.kill();
+                let _ = child.wait();
+                let log = input::text(&dir.join("estoppeld.log")).unwrap_or_default();
+                let last = log.lines().last().unwrap_or("it said nothing").to_string();
+                return Err(Failure::runtime("INTERNAL", format!("estoppeld did not get ready: {last}")));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let value: Value = serde_json::from_slice(&input::file(&ready)?).unwrap_or(Value::Null);
+        let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+        match (address(&value["listeners"]["main"]), address(&value["admin"])) {
+            (Some(address), Some(admin)) => Ok(Self { child, address, admin }),
+            _ => Err(Failure::runtime("INTERNAL", "estoppeld did not say where it listens")),
+        }
+    }
+
+    fn wait(mut self) {
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+fn config(dir: &Path, model: SocketAddr) -> String {
+    format!(
+        r#"# Made by `estoppel quickstart`. Every key is explained in docs/configuration.md.
+[instance]
+host = "localhost"
+name = "quickstart"
+
+[journal]
+dir = {journal:?}
+
+[keys]
+init = true
+
+[policy]
+file = {policy:?}
+
+[admin]
+listen = "127.0.0.1:0"
+
+[[listener]]
+listen = "127.0.0.1:0"
+
+[upstream.model]
+url = "http://{model}"
+
+[[route]]
+name = "model"
+upstream = "model"
+"#,
+        journal = dir.join("journal"),
+        policy = dir.join("policy.yaml"),
+    )
+}
+
+/// A plain, a streamed and a blocked call.
+fn calls(output: Output, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
+    let chat = |stream: bool, tools: Value| {
+        let mut body = json!({ "model": "scripted-1", "messages": [{ "role": "user", "content": "hello, evidence" }] });
+        if stream {
+            body["stream"] = true.into();
+        }
+        if !tools.is_null() {
+            body["tools"] = tools;
+        }
+        body
+    };
+    let shell = json!([{ "type": "function", "function": { "name": "shell", "parameters": { "type": "object" } } }]);
+    let mut out = Vec::new();
+    for (number, name, body) in [
+        (3, "plain call", chat(false, Value::Null)),
+        (4, "streamed call", chat(true, Value::Null)),
+        (5, "blocked call", chat(false, shell)),
+    ] {
+        let answer = post(gateway, &body)?;
+        let said = match answer.status {
+            200 if answer.events > 0 => format!("200, {} events", answer.events),
+            200 => "200".to_string(),
+            status => format!("{status} {}", answer.code),
+        };
+        output.line(&format!("{number}  {name:<17} {said:<22} call {}", answer.call));
+        out.push(json!({ "name": name, "status": answer.status, "call": answer.call, "code": answer.code }));
+    }
+    let blocked = out.last().is_some_and(|call| call["status"] == 403);
+    let passed = out.iter().filter(|call| call["status"] == 200).count() == 2;
+    if blocked && passed {
+        return Ok(out);
+    }
+    Err(Failure { data: Some(json!(out)), ..Failure::runtime("INTERNAL", "the calls did not end as they should; see estoppeld.log") })
+}
+
+struct Answer {
+    status: u16,
+    call: String,
+    code: String,
+    events: usize,
+}
+
+fn post(gateway: SocketAddr, body: &Value) -> Result<Answer, Failure> {
+    let failed = |error: std::io::Error| Failure::runtime("INTERNAL", format!("the gateway at {gateway} did not answer: {error}"));
+    let body = body.to_string();
+    let mut stream = TcpStream::connect_timeout(&gateway, Duration::from_secs(5)).map_err(failed)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(failed)?;
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {gateway}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         estoppel-run: quickstart\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .map_err(failed)?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).map_err(failed)?;
+    let status = line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    let mut call = String::new();
+    loop {
+        line.clear();
+        let read = reader.read_line(&mut line).map_err(failed)?;
+        if read == 0 || line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("estoppel-call:") {
+            call = value.trim().to_string();
+        }
+    }
+    let mut text = Vec::new();
+    reader.read_to_end(&mut text).map_err(failed)?;
+    let text = String::from_utf8_lossy(&text);
+    let code = serde_json::from_str::<Value>(&text).ok().and_then(|v| v["error"]["code"].as_str().map(str::to_string));
+    Ok(Answer { status, call, code: code.unwrap_or_default(), events: text.matches("data: ").count() })
+}
+
+fn verify(output: Output, bundle: &Path, dir: &Path) -> Result<Value, Failure> {
+    let bytes = input::file(bundle)?;
+    let trust = input::file(&dir.join("journal").join("trust.json"))?;
+    let options = Options { trust: Some(&trust), ..Options::default() };
+    let report = verify_bundle(Input::Zip(&bytes), &mut Beside::of(bundle), &options)
+        .map_err(|error| Failure::runtime("FILE_UNREADABLE", error.to_string()))?;
+    let v = &report.verdicts;
+    let verdicts = json!({
+        "integrity": v.integrity.name(), "authenticity": v.authenticity.name(),
+        "completeness": v.completeness.name(), "anchoring": v.anchoring.name(),
+    });
+    if let Some(finding) = &report.finding {
+        return Err(Failure { exit: 2, ..Failure::runtime(finding.reason.code(), finding.detail.clone()) });
+    }
+    let said = format!(
+        "integrity {}, authenticity {}, completeness {}, {}",
+        v.integrity.name(),
+        v.authenticity.name(),
+        v.completeness.name(),
+        v.anchoring.name()
+    );
+    output.line(&format!("7  verified          {}", output.paint(Colour::Green, &said)));
+    Ok(verdicts)
+}
+
+fn artifacts(output: Output, dir: &Path, bundle: &Path) {
+    output.line("");
+    for (what, path) in [
+        ("bundle     the run, portable and signed", bundle.to_path_buf()),
+        ("trust      the keys an auditor needs, given by another way", dir.join("journal/trust.json")),
+        ("journal    the append-only log", dir.join("journal/segments")),
+        ("policy     what was decided by", dir.join("policy.yaml")),
+        ("config     what to start from", dir.join("estoppeld.toml")),
+        ("log        what the daemon said", dir.join("estoppeld.log")),
+    ] {
+        output.line(&format!("{what:<62} {}", path.display()));
+    }
+    output.line("\ntry it:");
+    output.line(&format!("  estoppel verify {} --trust {} --explain", bundle.display(), dir.join("journal/trust.json").display()));
+    output.line(&format!("  estoppel show {}", bundle.display()));
+    output.line(&format!("  python3 spec/verifiers/python/pef_verify.py {}", bundle.display()));
+}

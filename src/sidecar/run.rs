@@ -1,0 +1,93 @@
+//! `estoppel run …` and `estoppel seal`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use estoppel_evidence::Reason;
+use estoppel_evidence::entry::SealReason;
+use estoppel_journal::{Journal, SystemClock};
+use serde_json::{Value, json};
+
+use crate::admin::{ask, encoded};
+use crate::arguments::{RunCommand, Seal, Source};
+use crate::output::{Failure, Output};
+
+pub fn run(output: &Output, command: &RunCommand) -> Result<ExitCode, Failure> {
+    match command {
+        RunCommand::List(source) => list(*output, source),
+        RunCommand::Show { run, source } => show(*output, run, source),
+    }
+}
+
+fn runs(source: &Source) -> Result<Vec<Value>, Failure> {
+    let value = match &source.journal {
+        None => ask(&source.admin, "GET", "/runs")?["runs"].clone(),
+        Some(_) => json!(offline(source)?.runs()),
+    };
+    Ok(value.as_array().cloned().unwrap_or_default())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+fn list(output: Output, source: &Source) -> Result<ExitCode, Failure> {
+    let runs = runs(source)?;
+    output.line(&format!("{:<36}  {:<8} {:<7} {:>8} {:>8}  name", "run", "class", "state", "entries", "calls"));
+    for run in &runs {
+        output.line(&format!(
+            "{:<36}  {:<8} {:<7} {:>8} {:>8}  {}",
+            text(&run["id"]),
+            text(&run["class"]),
+            text(&run["state"]),
+            run["entries"].to_string(),
+            run["calls"].to_string(),
+            text(&run["name"]),
+        ));
+    }
+    Ok(output.data(&json!({ "runs": runs })))
+}
+
+fn show(output: Output, which: &str, source: &Source) -> Result<ExitCode, Failure> {
+    let runs = runs(source)?;
+    let found = runs.iter().find(|run| text(&run["id"]) == which || text(&run["name"]) == which);
+    let Some(run) = found else {
+        return Err(Failure::reason(Reason::RunUnknown, format!("there is no run `{which}`")).hint("estoppel run list"));
+    };
+    if let Some(members) = run.as_object() {
+        for (name, value) in members {
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+            output.line(&format!("{name:<12} {shown}"));
+        }
+    }
+    Ok(output.data(run))
+}
+
+pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
+    let sealed = match &seal.source.journal {
+        None => ask(&seal.source.admin, "POST", &format!("/runs/{}/seal", encoded(&seal.run)))?,
+        Some(_) => {
+            let journal = offline(&seal.source)?;
+            let sealed = journal.seal_blocking(&seal.run, SealReason::Clean);
+            let sealed = sealed.map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
+            journal
+                .close(std::time::Duration::from_secs(30))
+                .map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
+            json!(sealed)
+        }
+    };
+    output.line(&format!("sealed {} ({} entries)", text(&sealed["run"]), sealed["entries"]));
+    output.line(&format!("bundle {}", text(&sealed["path"])));
+    output.line(&format!("root   {}", text(&sealed["root"])));
+    Ok(output.data(&sealed))
+}
+
+/// Opens the journal itself, which takes its lock: refused while a daemon runs.
+fn offline(source: &Source) -> Result<Journal, Failure> {
+    let dir = source.journal.clone().unwrap_or_default();
+    let keys_dir = source.keys.clone().unwrap_or_else(|| dir.join("keys"));
+    let keys =
+        estoppel_journal::keys::load(&keys_dir).map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
+    Journal::open_offline(&dir, keys, Arc::new(SystemClock::new()))
+        .map_err(|error| Failure::reason(error.reason(), error.to_string()))
+}

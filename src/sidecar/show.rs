@@ -1,0 +1,125 @@
+//! `estoppel show`.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::ExitCode;
+
+use estoppel_bundle::Bundle;
+use estoppel_evidence::envelope::{ENTRY_TYPE, wrap};
+use estoppel_evidence::key::dsse_form;
+use estoppel_evidence::{KeyId, Reason};
+use serde_json::{Value, json};
+
+use crate::arguments::Show;
+use crate::output::{Failure, Output};
+
+/// One entry of a bundle: its line as stored, read, and its signature.
+struct Line {
+    bytes: Vec<u8>,
+    value: Value,
+    signature: Option<[u8; 64]>,
+}
+
+pub fn run(output: &Output, show: &Show) -> Result<ExitCode, Failure> {
+    let (manifest, lines) = read(&show.bundle)?;
+    match &show.call {
+        None => overview(*output, &manifest, &lines),
+        Some(which) => call(*output, show, which, &manifest, &lines),
+    }
+}
+
+fn read(path: &Path) -> Result<(Value, Vec<Line>), Failure> {
+    let open = |error: estoppel_bundle::OpenError| Failure::reason(error.reason(), format!("{}: {error}", path.display()));
+    if path.is_dir() {
+        return Err(Failure::input("ARGUMENT_INVALID", "show takes the `.pef.zip`; `cat` the files of a bundle folder"));
+    }
+    let file = File::open(path).map_err(|error| crate::input::unreadable(path, &error))?;
+    let bundle = Bundle::from_zip(file).map_err(open)?;
+    let manifest = serde_json::from_slice(&bundle.manifest().to_bytes()).unwrap_or(Value::Null);
+    let mut lines = Vec::new();
+    let mut entries = bundle.entries().map_err(open)?;
+    while let Some(entry) = entries.next().map_err(open)? {
+        let bytes = entry.line.to_vec();
+        let value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        lines.push(Line { bytes, value, signature: entry.signature.copied() });
+    }
+    Ok((manifest, lines))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode, Failure> {
+    output.line(&format!("run      {} {}", text(&manifest["run"]), text(&manifest["name"])));
+    output.line(&format!("by       {} ({} {})", text(&manifest["iss"]), text(&manifest["build"]["name"]), text(&manifest["build"]["version"])));
+    output.line(&format!("from     {} to {}, sealed {}", text(&manifest["opened"]), text(&manifest["sealed"]), text(&manifest["seal_reason"])));
+    output.line(&format!("root     {} over {} entries", text(&manifest["tree"]["root"]), manifest["tree"]["size"]));
+    output.line("");
+    output.line(&format!("{:>5}  {:<15}  {:<7} {:<26} {:<20} outcome", "seq", "time", "verdict", "operation", "model"));
+    for line in lines {
+        let entry = &line.value;
+        if entry["kind"] != "call" {
+            output.line(&format!("{:>5}  {:<15}  {}", entry["seq"], clock(entry), text(&entry["kind"])));
+            continue;
+        }
+        output.line(&format!(
+            "{:>5}  {:<15}  {:<7} {:<26} {:<20} {}",
+            entry["seq"],
+            clock(entry),
+            text(&entry["verdict"]["action"]),
+            text(&entry["operation"]),
+            text(&entry["facts"]["model"]),
+            outcome(entry),
+        ));
+    }
+    output.line("");
+    output.line("nothing was judged here; `estoppel verify` does that");
+    let entries: Vec<&Value> = lines.iter().map(|line| &line.value).collect();
+    Ok(output.data(&json!({ "manifest": manifest, "entries": entries })))
+}
+
+fn clock(entry: &Value) -> String {
+    text(&entry["ts"]).get(11..26).unwrap_or("-").to_string()
+}
+
+fn outcome(entry: &Value) -> String {
+    let code = text(&entry["outcome"]["code"]);
+    match (entry["verdict"]["reason"].as_str(), entry["outcome"]["complete"].as_bool()) {
+        (Some(reason), _) if reason != code => format!("{code} ({reason})"),
+        (_, Some(false)) => format!("{code} (incomplete)"),
+        _ => code.to_string(),
+    }
+}
+
+fn call(output: Output, show: &Show, which: &str, manifest: &Value, lines: &[Line]) -> Result<ExitCode, Failure> {
+    let is = |line: &&Line| line.value["call"] == which || line.value["seq"].to_string() == which;
+    let Some(line) = lines.iter().find(is) else {
+        return Err(Failure::input("ARGUMENT_INVALID", format!("no entry of the bundle has the id or sequence number `{which}`")));
+    };
+    output.line(&serde_json::to_string_pretty(&line.value).unwrap_or_default());
+    if let Some(path) = &show.export {
+        export(path, manifest, line)?;
+        output.note(&format!("receipt written to {}", path.display()));
+    }
+    Ok(output.data(&line.value))
+}
+
+/// Writes a receipt as an envelope that stands alone (SPEC section 14).
+fn export(path: &Path, manifest: &Value, line: &Line) -> Result<(), Failure> {
+    let Some(signature) = &line.signature else {
+        let message = "the run was signed by checkpoint, so no receipt stands alone";
+        return Err(Failure { exit: 8, ..Failure::input("ARGUMENT_INVALID", message) });
+    };
+    let kid = text(&line.value["kid"]);
+    let alg = manifest["keys"].as_array().into_iter().flatten().find(|key| key["kid"] == kid).map(|key| text(&key["alg"]));
+    let (Some(id), Some(alg)) = (KeyId::parse(kid), alg) else {
+        return Err(Failure::input("ARGUMENT_INVALID", "the bundle does not hold the key of this receipt"));
+    };
+    let alg = if alg == "ed25519" { estoppel_evidence::Alg::Ed25519 } else { estoppel_evidence::Alg::P256 };
+    if path.exists() {
+        return Err(Failure::reason(Reason::OutputExists, format!("`{}` exists and is not overwritten", path.display())));
+    }
+    std::fs::write(path, wrap(ENTRY_TYPE, &line.bytes, id, &dsse_form(alg, signature)))
+        .map_err(|error| Failure::runtime("DISK_FAILED", format!("cannot write `{}`: {error}", path.display())))
+}

@@ -1,0 +1,22 @@
+//! `estoppel stub`.
+
+use std::process::ExitCode;
+
+use crate::arguments::Stub;
+use crate::input;
+use crate::output::{Failure, Output};
+
+pub fn run(output: &Output, stub: &Stub) -> Result<ExitCode, Failure> {
+    if !stub.listen.ip().is_loopback() {
+        return Err(Failure { exit: 8, ..Failure::input("ARGUMENT_INVALID", "the stub listens on loopback only") });
+    }
+    let script = match &stub.script {
+        None => estoppel_stub::Script::model(),
+        Some(path) => serde_json::from_slice(&input::file(path)?)
+            .map_err(|error| Failure::input("ARGUMENT_INVALID", format!("`{}`: {error}", path.display())))?,
+    };
+    output.note(&format!("scripted upstream on http://{}", stub.listen));
+    estoppel_stub::serve_forever(stub.listen, script)
+        .map_err(|error| Failure::runtime("LISTEN_FAILED", format!("{}: {error}", stub.listen)))?;
+    Ok(ExitCode::SUCCESS)
+}

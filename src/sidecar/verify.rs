@@ -1,0 +1,217 @@
+//! `estoppel verify`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use estoppel_verify::{
+    Check, DirectoryFile, Executor, Given, Input, JournalFiles, Options, Report, Signatures, explain, verify_bundle,
+    verify_checkpoint, verify_journal, verify_receipt,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::arguments::{self, Verify};
+use crate::input::{self, Beside, SegmentFiles};
+use crate::output::{Colour, Failure, Output};
+
+/// Judges what `verify.path` is.
+pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<ExitCode, Failure> {
+    let path = &verify.path;
+    let trust = verify.trust.as_deref().map(input::file).transpose()?;
+    let bar = progress(*output);
+    let told = |entries: u64| bar.set_position(entries);
+    let options = Options {
+        trust: trust.as_deref(),
+        signatures: match verify.signatures {
+            arguments::Signatures::Each => Signatures::Each,
+            arguments::Signatures::Checkpoint => Signatures::CheckpointOnly,
+        },
+        executor: &Cores,
+        progress: &told,
+    };
+    let report = if path.join("segments").is_dir() {
+        journal(path, verify, &options)?
+    } else if path.is_dir() {
+        let files = input::folder(path)?;
+        let files: Vec<DirectoryFile<'_>> =
+            files.iter().map(|(path, bytes)| DirectoryFile { path, bytes: bytes.as_deref() }).collect();
+        bundle(Input::Directory(&files), path, &options)?
+    } else {
+        let bytes = input::file(path)?;
+        if bytes.starts_with(b"{") {
+            verify_receipt(&bytes, given(verify, trust.as_deref())?.given())
+        } else if is_note(&bytes) {
+            checkpoint(&bytes, verify, trust.as_deref())?
+        } else {
+            bundle(Input::Zip(&bytes), path, &options)?
+        }
+    };
+    bar.finish_and_clear();
+    print(*output, path, &report, in_plain_words);
+    Ok(output.answer(&data(&report), report.exit_code()))
+}
+
+fn bundle(input: Input<'_>, path: &Path, options: &Options<'_>) -> Result<Report, Failure> {
+    verify_bundle(input, &mut Beside::of(path), options)
+        .map_err(|error| Failure::input("FILE_UNREADABLE", error.to_string()))
+}
+
+fn journal(path: &Path, verify: &Verify, options: &Options<'_>) -> Result<Report, Failure> {
+    let optional = |name: &str| std::fs::read(path.join(name)).ok();
+    let (checkpoint, trust) = (optional("checkpoint"), optional("trust.json"));
+    let against = verify.against.as_deref().map(input::file).transpose()?;
+    let files =
+        JournalFiles { checkpoint: checkpoint.as_deref(), trust: trust.as_deref(), against: against.as_deref() };
+    verify_journal(&mut SegmentFiles::of(path)?, files, options)
+        .map_err(|error| Failure::input("FILE_UNREADABLE", error.to_string()))
+}
+
+/// Keys for a single receipt or checkpoint.
+struct Keys {
+    spki: Option<Vec<u8>>,
+    trust: Vec<u8>,
+}
+
+impl Keys {
+    fn given(&self) -> Given<'_> {
+        match &self.spki {
+            Some(spki) => Given::Spki(spki),
+            None => Given::Trust(&self.trust),
+        }
+    }
+}
+
+fn given(verify: &Verify, trust: Option<&[u8]>) -> Result<Keys, Failure> {
+    let spki = match &verify.key {
+        None => None,
+        Some(path) => {
+            let text = input::text(path)?;
+            let key = estoppel_journal::keys::public_from_pem(&text).ok_or_else(|| {
+                Failure::input("KEY_INVALID", format!("`{}` is not a public key in PEM", path.display()))
+            })?;
+            Some(key.spki().to_vec())
+        }
+    };
+    match (spki, trust) {
+        (None, None) => Err(Failure::input("ARGUMENT_INVALID", "a single receipt or checkpoint needs --key or --trust")
+            .hint("`estoppel keys list --trust INSTANCE` prints a trust document; a bundle's keys/ has PEM files")),
+        (spki, trust) => Ok(Keys { spki, trust: trust.unwrap_or_default().to_vec() }),
+    }
+}
+
+fn is_note(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| text.contains("\n\n\u{2014} "))
+}
+
+fn checkpoint(bytes: &[u8], verify: &Verify, trust: Option<&[u8]>) -> Result<Report, Failure> {
+    let keys = given(verify, trust)?;
+    let first = String::from_utf8_lossy(bytes.split(|b| *b == b'\n').next().unwrap_or_default()).into_owned();
+    let origin = verify.origin.clone().unwrap_or(first);
+    Ok(verify_checkpoint(bytes, &origin, keys.given()))
+}
+
+/// Signature checks over all cores.
+struct Cores;
+
+impl Executor for Cores {
+    fn run(&self, checks: &mut [Check<'_>]) {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = checks.len().div_ceil(cores).max(16);
+        std::thread::scope(|scope| {
+            for part in checks.chunks_mut(share) {
+                scope.spawn(move || part.iter_mut().for_each(Check::run));
+            }
+        });
+    }
+}
+
+fn progress(output: Output) -> ProgressBar {
+    if !output.interactive() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} entries, {per_sec}, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn print(output: Output, path: &Path, report: &Report, in_plain_words: bool) {
+    let verdicts = &report.verdicts;
+    output.line(&format!("{} {}", report.subject.name(), path.display()));
+    if let Some(run) = &report.run {
+        output.line(&format!("run           {run}"));
+    }
+    for (name, value) in [
+        ("integrity", verdicts.integrity.name()),
+        ("authenticity", verdicts.authenticity.name()),
+        ("completeness", verdicts.completeness.name()),
+        ("anchoring", verdicts.anchoring.name()),
+    ] {
+        output.line(&format!("{name:<13} {}", output.paint(colour(value), value)));
+    }
+    if let Some(finding) = &report.finding {
+        let place = match (finding.seq, finding.index) {
+            (Some(seq), _) => format!(" at seq {seq}"),
+            (None, Some(index)) => format!(" at log index {index}"),
+            (None, None) => String::new(),
+        };
+        output.line(&output.paint(Colour::Red, &format!("REFUSED       {}{place}: {}", finding.reason.code(), finding.detail)));
+    } else {
+        let counters = &report.counters;
+        output.line(&format!(
+            "entries       {} ({} calls: {} allow, {} repair, {} hold, {} block)",
+            report.entries, counters.calls, counters.allow, counters.repair, counters.hold, counters.block
+        ));
+    }
+    if in_plain_words {
+        output.line("");
+        explain(report).iter().for_each(|line| output.line(line));
+    } else if report.passed() && verdicts.authenticity.name() == "self_asserted" {
+        output.line("note          nobody has vouched for the keys; give --trust to bind the evidence to keys you know");
+    }
+}
+
+fn colour(value: &str) -> Colour {
+    match value {
+        "ok" | "trusted" | "complete" | "anchored" => Colour::Green,
+        "failed" => Colour::Red,
+        "unchecked" => Colour::Dim,
+        _ => Colour::Yellow,
+    }
+}
+
+fn data(report: &Report) -> Value {
+    let verdicts = &report.verdicts;
+    let keys: Vec<Value> = report
+        .keys
+        .iter()
+        .map(|key| {
+            json!({ "kid": key.id.hex(), "alg": key.algorithm.name(), "use": key.usage.name(), "standing": key.standing.name() })
+        })
+        .collect();
+    let counters: serde_json::Map<String, Value> =
+        report.counters.rows().into_iter().map(|(name, value)| (name.to_string(), value.into())).collect();
+    json!({
+        "kind": report.subject.name(),
+        "ok": report.passed(),
+        "reason": report.finding.as_ref().map(|finding| finding.reason.code()),
+        "detail": report.finding.as_ref().map(|finding| finding.detail.clone()),
+        "seq": report.finding.as_ref().and_then(|finding| finding.seq),
+        "index": report.finding.as_ref().and_then(|finding| finding.index),
+        "verdicts": {
+            "integrity": verdicts.integrity.name(),
+            "authenticity": verdicts.authenticity.name(),
+            "completeness": verdicts.completeness.name(),
+            "anchoring": verdicts.anchoring.name(),
+        },
+        "run": report.run,
+        "iss": report.iss,
+        "entries": report.entries,
+        "counters": counters,
+        "root": report.root.map(|root| format!("root:{}", root.hex())),
+        "checkpoint_size": report.checkpoint_size,
+        "signatures_verified": report.signatures_verified,
+        "keys": keys,
+    })
+}

@@ -1,0 +1,108 @@
+//! Entry points for fuzz targets: plain functions over bytes. They panic only on a broken promise.
+
+use crate::bundle::{NoExternals, Options, verify_bundle};
+use crate::container::{DirectoryFile, Input};
+use crate::entry::Entry;
+use crate::envelope::Envelope;
+use crate::explain::explain;
+use crate::journal::{JournalFiles, verify_journal};
+use crate::json::{View, admit, is_strict, push_string, unescape};
+use crate::keys::{ENTRY_TYPE, STATEMENT_TYPE};
+use crate::note::{Checkpoint, Proof};
+use crate::report::Report;
+use crate::schema::{Schemas, Slots};
+
+fn settle(report: Report) {
+    assert_eq!(report.passed(), report.exit_code() == 0);
+    assert!(!explain(&report).is_empty());
+}
+
+/// A ZIP; and the same bytes as the entries of an otherwise plain directory.
+#[doc(hidden)]
+pub fn fuzz_bundle(bytes: &[u8]) {
+    let options = Options::default();
+    if let Ok(report) = verify_bundle(Input::Zip(bytes), &mut NoExternals, &options) {
+        settle(report);
+    }
+    let files = [DirectoryFile { path: b"receipts.ndjson", bytes: Some(bytes) }];
+    if let Ok(report) = verify_bundle(Input::Directory(&files), &mut NoExternals, &options) {
+        settle(report);
+    }
+    // A manifest and envelopes are judged before anything else of a bundle.
+    for schema in [&Schemas::get().manifest, &Schemas::get().trust] {
+        if schema.check(bytes, &mut Slots::default()).is_ok() {
+            assert!(admit(bytes).is_ok() && is_strict(bytes).is_ok());
+        }
+    }
+    _ = Envelope::read(bytes, STATEMENT_TYPE);
+    _ = Envelope::read(bytes, ENTRY_TYPE);
+}
+
+/// A journal of one segment. The first 256 bytes are taken as they are, so a target keeps a good header there.
+#[doc(hidden)]
+pub fn fuzz_journal(bytes: &[u8]) {
+    const TRUST: &[u8] = include_bytes!("fuzz_trust.json");
+    let mut segments = vec![("00000000000000000000.seg".to_owned(), bytes.to_vec())];
+    let files = JournalFiles { trust: Some(TRUST), ..JournalFiles::default() };
+    if let Ok(report) = verify_journal(&mut segments, files, &Options::default()) {
+        settle(report);
+    }
+}
+
+/// Admission, canonical form and entry schemas.
+#[doc(hidden)]
+pub fn fuzz_canonical(bytes: &[u8]) {
+    let admitted = admit(bytes).is_ok();
+    let strict = is_strict(bytes).is_ok();
+    assert!(admitted || !strict, "canonical but not admitted");
+    if admitted {
+        let again = canonical(View::of(bytes));
+        assert_eq!(strict, again.as_bytes() == bytes, "canonical form differs from a serialization");
+        assert!(is_strict(again.as_bytes()).is_ok(), "a serialization is not canonical");
+    }
+    if let Ok(entry) = Entry::read(bytes) {
+        assert!(strict, "an entry that is not canonical was read");
+        _ = (entry.seq(), entry.view().members().count());
+    }
+}
+
+/// Serializes an admitted value; the plain counterpart of the one-pass check.
+fn canonical(view: View<'_>) -> String {
+    let mut out = String::new();
+    match view.raw().first() {
+        Some(b'{') => {
+            let mut members: Vec<_> = view.members().collect();
+            members.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+            out.push('{');
+            for (at, (name, value)) in members.into_iter().enumerate() {
+                out.push_str(if at == 0 { "" } else { "," });
+                push_string(&mut out, &name);
+                out.push(':');
+                out.push_str(&canonical(value));
+            }
+            out.push('}');
+        }
+        Some(b'[') => {
+            out.push('[');
+            for (at, item) in view.items().enumerate() {
+                out.push_str(if at == 0 { "" } else { "," });
+                out.push_str(&canonical(item));
+            }
+            out.push(']');
+        }
+        Some(b'"') => push_string(&mut out, &view.text().unwrap_or_default()),
+        _ => out.push_str(&unescape(view.raw())),
+    }
+    out
+}
+
+/// Checkpoints and proofs.
+#[doc(hidden)]
+pub fn fuzz_note(bytes: &[u8]) {
+    if let Ok(checkpoint) = Checkpoint::read(bytes) {
+        assert!(Checkpoint::read_of(bytes, checkpoint.origin).is_ok());
+    }
+    if let Ok(proof) = Proof::read(bytes) {
+        assert!(proof.path.len() <= 63);
+    }
+}

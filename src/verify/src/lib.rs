@@ -1,0 +1,61 @@
+//! Judges a bundle, a journal, a receipt or a checkpoint from its bytes and `spec/` alone.
+//!
+//! This is the second reading of `spec/pef/SPEC.md`: it shares no code with the crates that write evidence, so that
+//! a mistake in one of them does not hide itself. It trusts nothing that a document states about itself: every
+//! digest, count and conclusion is computed again.
+//!
+//! Words: a *step* is a row of the tables in SPEC sections 11 and 13; a [`Reason`] is the code of the first step that
+//! failed; a [`Report`] has four verdicts, because "the bytes are whole", "these keys signed them", "nothing is
+//! missing" and "they have a place in a log" are four questions.
+//!
+//! Promised: the same bytes always give the same report. No input panics. Nothing is read, written or waited for
+//! here: bytes come from the caller, as do external content ([`Externals`]), journal segments ([`Segments`]) and
+//! threads ([`Executor`]).
+//!
+//! Left to others: finding files, printing, and what a reader does with a verdict.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+mod bundle;
+mod check;
+mod container;
+mod crc;
+mod entry;
+mod envelope;
+mod explain;
+mod fuzz;
+mod hash;
+mod journal;
+mod json;
+mod keys;
+mod manifest;
+mod note;
+mod reason;
+mod receipt;
+mod report;
+mod run;
+mod schema;
+mod tally;
+mod tree;
+mod trust;
+
+#[cfg(test)]
+mod made;
+#[cfg(test)]
+mod reference;
+
+pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
+pub use check::{Check, Executor, Sequential};
+pub use container::{DirectoryFile, Input};
+pub use explain::explain;
+#[doc(hidden)]
+pub use fuzz::{fuzz_bundle, fuzz_canonical, fuzz_journal, fuzz_note};
+pub use hash::Hash;
+pub use journal::{JournalFiles, Segments, verify_journal};
+pub use keys::{Algorithm, PublicKey, Usage};
+pub use reason::{Decides, Reason};
+pub use receipt::{Given, verify_checkpoint, verify_receipt};
+pub use report::{
+    Anchoring, Authenticity, Completeness, Counters, Finding, Integrity, Report, RunFacts, SigningKey,
+    Standing, Subject, Unreadable, Verdicts,
+};

@@ -1,0 +1,88 @@
+//! Anthropic Messages: `POST /v1/messages`.
+//!
+//! Streams are named events whose data repeats the name as `type`. Usage comes twice: input with
+//! `message_start`, output, cumulative, with `message_delta`; the last value of each field counts.
+
+use super::{
+    request,
+    response::{self, Field},
+};
+
+/// The type of the event that ends a stream.
+pub(super) fn ends_stream(kind: &[u8]) -> bool {
+    kind == b"message_stop"
+}
+
+/// Whether a content block of this type calls a tool: `tool_use`, `server_tool_use`, `mcp_tool_use`.
+pub(super) fn is_call(kind: &[u8]) -> bool {
+    kind.ends_with(b"tool_use")
+}
+
+/// Places in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    Root,
+    Tools,
+    Tool,
+}
+
+impl Request {
+    pub(super) fn member(self, key: &[u8]) -> Option<request::Place> {
+        use request::{Leaf, Place};
+        Some(match (self, key) {
+            (Self::Root, b"model") => Place::Leaf(Leaf::Model),
+            (Self::Root, b"stream") => Place::Leaf(Leaf::Stream),
+            (Self::Root, b"tools") => Place::Messages(Self::Tools),
+            (Self::Tool, b"name") => Place::Leaf(Leaf::ToolName),
+            (Self::Tool, b"type") => Place::Leaf(Leaf::ToolKind),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn element(self) -> Option<request::Place> {
+        matches!(self, Self::Tools).then_some(request::Place::Messages(Self::Tool))
+    }
+}
+
+/// Places in a response, whole or in events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Response {
+    /// An event, or the message itself when it is no stream.
+    Root,
+    /// `message` of `message_start`.
+    Message,
+    /// `delta` of `message_delta` (and of content, where nothing is wanted).
+    Delta,
+    Content,
+    Block,
+    Usage,
+    Error,
+}
+
+impl Response {
+    pub(super) fn member(self, key: &[u8]) -> Option<response::Place> {
+        use response::{Leaf, Place};
+        Some(match (self, key) {
+            (Self::Root, b"type") => Place::Leaf(Leaf::Kind),
+            (Self::Root, b"message") => Place::Messages(Self::Message),
+            (Self::Root, b"content_block") => Place::Messages(Self::Block),
+            (Self::Root, b"delta") => Place::Messages(Self::Delta),
+            (Self::Root, b"error") => Place::Messages(Self::Error),
+            (Self::Root | Self::Message, b"model") => Place::Leaf(Leaf::Model),
+            (Self::Root | Self::Message, b"content") => Place::Messages(Self::Content),
+            (Self::Root | Self::Message, b"usage") => Place::Messages(Self::Usage),
+            (Self::Root | Self::Message | Self::Delta, b"stop_reason") => Place::Leaf(Leaf::Finish),
+            (Self::Block, b"type") => Place::Leaf(Leaf::CallKind),
+            (Self::Block, b"name") => Place::Leaf(Leaf::CallName),
+            (Self::Usage, b"input_tokens") => Place::Leaf(Leaf::Usage(Field::Input)),
+            (Self::Usage, b"output_tokens") => Place::Leaf(Leaf::Usage(Field::Output)),
+            (Self::Usage, b"cache_read_input_tokens") => Place::Leaf(Leaf::Usage(Field::CachedInput)),
+            (Self::Error, b"type") => Place::Leaf(Leaf::ErrorCode),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn element(self) -> Option<response::Place> {
+        matches!(self, Self::Content).then_some(response::Place::Messages(Self::Block))
+    }
+}

@@ -1,0 +1,70 @@
+//! Model Context Protocol, streamable HTTP transport: JSON-RPC 2.0 messages as bodies and as event data.
+//!
+//! The operation is the method. A batch (an array of messages, removed from the protocol in 2025-06-18) is
+//! recognized as such and its messages are not told apart. An answer may come as JSON or as events, and a
+//! stream ends when it ends.
+
+use super::{request, response};
+
+/// The operation of a message with this method: `mcp.` and the method if that is one, else `mcp.unknown`.
+pub(super) fn operation(method: &str) -> String {
+    let known = method.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_.-$".contains(&byte));
+    if known && !method.is_empty() && method.len() <= METHOD_BYTES_MAX {
+        format!("mcp.{method}")
+    } else {
+        "mcp.unknown".to_owned()
+    }
+}
+
+/// Longest method that becomes an operation. The protocol's own are at most 40 bytes.
+const METHOD_BYTES_MAX: usize = 96;
+
+/// The method whose `params.name` is a tool.
+pub(super) const TOOLS_CALL: &str = "tools/call";
+
+/// Places in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    Root,
+    Params,
+}
+
+impl Request {
+    pub(super) fn member(self, key: &[u8]) -> Option<request::Place> {
+        use request::{Leaf, Place};
+        Some(match (self, key) {
+            (Self::Root, b"method") => Place::Leaf(Leaf::RpcMethod),
+            (Self::Root, b"id") => Place::Leaf(Leaf::RpcId),
+            (Self::Root, b"params") => Place::Mcp(Self::Params),
+            (Self::Root, b"result" | b"error") => Place::Leaf(Leaf::RpcOutcome),
+            (Self::Params, b"name") => Place::Leaf(Leaf::CalledName),
+            _ => return None,
+        })
+    }
+}
+
+/// Places in a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Response {
+    /// A message, or the array of them.
+    Root,
+    Result,
+    Error,
+}
+
+impl Response {
+    pub(super) fn member(self, key: &[u8]) -> Option<response::Place> {
+        use response::{Leaf, Place};
+        Some(match (self, key) {
+            (Self::Root, b"result") => Place::Mcp(Self::Result),
+            (Self::Root, b"error") => Place::Mcp(Self::Error),
+            (Self::Result, b"isError") => Place::Leaf(Leaf::ToolFailed),
+            (Self::Error, b"code") => Place::Leaf(Leaf::ErrorCode),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn element(self) -> Option<response::Place> {
+        matches!(self, Self::Root).then_some(response::Place::Mcp(Self::Root))
+    }
+}

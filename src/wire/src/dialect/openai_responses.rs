@@ -1,0 +1,106 @@
+//! OpenAI Responses: `POST /v1/responses`.
+//!
+//! Streams are named events whose data repeats the name as `type`; the last one carries the whole response,
+//! so a call is seen up to three times (`output_item.added`, `output_item.done`, `response.completed`) and is
+//! told apart by its place in the output.
+
+use super::{
+    request,
+    response::{self, Field},
+};
+
+/// The types of the events that end a stream.
+pub(super) fn ends_stream(kind: &[u8]) -> bool {
+    matches!(kind, b"response.completed" | b"response.failed" | b"response.incomplete")
+}
+
+/// Whether an output item of this type calls something: `function_call`, `custom_tool_call`, `mcp_call` and
+/// their kind, but not the requests for approval and the results.
+pub(super) fn is_call(kind: &[u8]) -> bool {
+    kind.ends_with(b"_call")
+}
+
+/// A status that is not an end.
+pub(super) fn is_under_way(status: &[u8]) -> bool {
+    matches!(status, b"in_progress" | b"queued")
+}
+
+/// Places in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    Root,
+    Tools,
+    Tool,
+}
+
+impl Request {
+    pub(super) fn member(self, key: &[u8]) -> Option<request::Place> {
+        use request::{Leaf, Place};
+        Some(match (self, key) {
+            (Self::Root, b"model") => Place::Leaf(Leaf::Model),
+            (Self::Root, b"stream") => Place::Leaf(Leaf::Stream),
+            (Self::Root, b"tools") => Place::Responses(Self::Tools),
+            (Self::Tool, b"name") => Place::Leaf(Leaf::ToolName),
+            (Self::Tool, b"type") => Place::Leaf(Leaf::ToolKind),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn element(self) -> Option<request::Place> {
+        matches!(self, Self::Tools).then_some(request::Place::Responses(Self::Tool))
+    }
+}
+
+/// Places in a response, whole or in events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Response {
+    /// An event, or the response itself when it is no stream.
+    Root,
+    /// `response` of an event.
+    Inner,
+    /// `item` of an event; `output_index` stands beside it.
+    Item,
+    Output,
+    OutputItem,
+    Incomplete,
+    Usage,
+    InputDetails,
+    OutputDetails,
+    Error,
+}
+
+impl Response {
+    pub(super) fn member(self, key: &[u8]) -> Option<response::Place> {
+        use response::{Leaf, Place};
+        Some(match (self, key) {
+            (Self::Root, b"type") => Place::Leaf(Leaf::Kind),
+            (Self::Root, b"response") => Place::Responses(Self::Inner),
+            (Self::Root, b"item") => Place::Responses(Self::Item),
+            (Self::Root, b"output_index") => Place::Leaf(Leaf::OuterIndex),
+            (Self::Root, b"code") => Place::Leaf(Leaf::ErrorCode), // the `error` event is flat
+            (Self::Root | Self::Inner, b"model") => Place::Leaf(Leaf::Model),
+            (Self::Root | Self::Inner, b"status") => Place::Leaf(Leaf::Status),
+            (Self::Root | Self::Inner, b"output") => Place::Responses(Self::Output),
+            (Self::Root | Self::Inner, b"incomplete_details") => Place::Responses(Self::Incomplete),
+            (Self::Root | Self::Inner, b"usage") => Place::Responses(Self::Usage),
+            (Self::Root | Self::Inner, b"error") => Place::Responses(Self::Error),
+            (Self::Item | Self::OutputItem, b"type") => Place::Leaf(Leaf::CallKind),
+            (Self::Item | Self::OutputItem, b"name") => Place::Leaf(Leaf::CallName),
+            (Self::Incomplete, b"reason") => Place::Leaf(Leaf::Reason),
+            (Self::Usage, b"input_tokens") => Place::Leaf(Leaf::Usage(Field::Input)),
+            (Self::Usage, b"output_tokens") => Place::Leaf(Leaf::Usage(Field::Output)),
+            (Self::Usage, b"total_tokens") => Place::Leaf(Leaf::Usage(Field::Total)),
+            (Self::Usage, b"input_tokens_details") => Place::Responses(Self::InputDetails),
+            (Self::Usage, b"output_tokens_details") => Place::Responses(Self::OutputDetails),
+            (Self::InputDetails, b"cached_tokens") => Place::Leaf(Leaf::Usage(Field::CachedInput)),
+            (Self::OutputDetails, b"reasoning_tokens") => Place::Leaf(Leaf::Usage(Field::Reasoning)),
+            (Self::Error, b"code") => Place::Leaf(Leaf::ErrorCode),
+            (Self::Error, b"type") => Place::Leaf(Leaf::ErrorKind),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn element(self) -> Option<response::Place> {
+        matches!(self, Self::Output).then_some(response::Place::Responses(Self::OutputItem))
+    }
+}

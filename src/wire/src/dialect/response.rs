@@ -1,0 +1,275 @@
+//! What a response body says, whole or as a stream of events.
+
+mod finder;
+
+pub(super) use finder::{Field, Leaf, Place};
+
+use finder::Finder;
+
+use super::{
+    Dialect,
+    body::{Evaluated, JsonBody},
+    names::Names,
+    openai_chat,
+};
+use crate::{
+    Defect, as_u64,
+    json::{self, Tokenizer},
+    sse::{Content, Event, Framer, Limits, Step},
+};
+
+/// How a response body is cut into documents. The caller knows from its content type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// One JSON text: `application/json` and the types that end in `+json`.
+    Json,
+    /// Events with JSON as data: `text/event-stream`.
+    Sse,
+    /// Anything else. Only counted, [`Defect::NotEvaluated`].
+    Opaque,
+}
+
+/// What was read from one response. Texts are as the upstream wrote them, bounded, and not trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseFacts {
+    /// The model that answered, by the first place that names one.
+    pub model: Option<String>,
+    /// Names of the tools that the model calls, in the order in which the calls appear; one entry for each
+    /// call, however often the dialect repeats it. Repetitions beyond the list's end are counted as calls.
+    pub tools_called: Names,
+    /// Token counts, if any were given.
+    pub usage: Option<Usage>,
+    /// Why it ended, each reason once, in order: `finish_reason`, `stop_reason`, `finishReason` and
+    /// `blockReason`; for Responses `incomplete_details.reason`, else the final status.
+    pub finish: Names,
+    /// The first error inside the body: its code, or its type, or `error`. For Gemini the status, for MCP the
+    /// JSON-RPC code, or `isError` for a tool that reports its own failure.
+    pub error: Option<String>,
+    /// Whether the dialect's own end of stream was seen. Absent if there is none, or no stream.
+    pub terminated: Option<bool>,
+    /// Blocks with data.
+    pub events: u64,
+    /// Comment lines.
+    pub comments: u64,
+    /// How much of the body was read.
+    pub evaluated: Evaluated,
+}
+
+/// Token counts as the upstream states them; the last value of each counts. Nothing is added up: whether
+/// `input` includes `cached_input`, or `output` includes `reasoning`, differs from API to API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub input: Option<u64>,
+    pub output: Option<u64>,
+    pub total: Option<u64>,
+    pub cached_input: Option<u64>,
+    pub reasoning: Option<u64>,
+}
+
+/// The end of a block of an event stream: just after the line end of its empty line.
+///
+/// An LF that follows a CR there is the first byte of the next block (see [`crate::sse`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventMark {
+    /// Offset in the chunk just after the last byte.
+    pub end: usize,
+    pub kind: MarkKind,
+}
+
+/// What a block of an event stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkKind {
+    /// An event, also if its data has a defect.
+    Data,
+    /// No event: comments, an empty line, `id` or `retry` alone.
+    Comment,
+    /// The event that ends the stream, well or not: `[DONE]`, `message_stop`, `response.completed`,
+    /// `response.failed`, `response.incomplete`.
+    Terminator,
+    /// An event that reports an error, other than the terminator.
+    Error,
+}
+
+/// Reads one response body as it passes.
+#[derive(Debug)]
+pub struct ResponseScan {
+    reader: Reader,
+    finder: Finder,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Whole(JsonBody<Place>),
+    Stream(Box<Stream>),
+}
+
+impl ResponseScan {
+    pub fn new(dialect: Dialect, framing: Framing) -> Self {
+        let reader = match (framing, dialect) {
+            (Framing::Sse, _) => Reader::Stream(Box::new(Stream::new(dialect))),
+            (Framing::Opaque, _) | (Framing::Json, Dialect::Bytes) => {
+                Reader::Whole(JsonBody::unread(Defect::NotEvaluated))
+            }
+            (Framing::Json, _) => Reader::Whole(JsonBody::new(finder::root(dialect))),
+        };
+        Self { reader, finder: Finder::new(dialect) }
+    }
+
+    /// For a body that is only counted, for instance because of its content coding.
+    pub fn unread(dialect: Dialect, why: Defect) -> Self {
+        Self { reader: Reader::Whole(JsonBody::unread(why)), finder: Finder::new(dialect) }
+    }
+
+    /// Takes the next bytes of the body. `on_event` is called for each block that ends in them, in order.
+    pub fn push(&mut self, chunk: &[u8], on_event: &mut impl FnMut(EventMark)) {
+        match &mut self.reader {
+            Reader::Whole(body) => body.push(chunk, &mut self.finder),
+            Reader::Stream(stream) => stream.push(chunk, &mut self.finder, on_event),
+        }
+    }
+
+    /// The body is over, or cut off. Facts are given once; calling again gives what is left.
+    pub fn finish(&mut self) -> ResponseFacts {
+        match &mut self.reader {
+            Reader::Whole(body) => {
+                let evaluated = body.finish(&mut self.finder);
+                self.finder.end_document(b"");
+                ResponseFacts { evaluated, ..self.finder.take_facts() }
+            }
+            Reader::Stream(stream) => stream.finish(&mut self.finder),
+        }
+    }
+}
+
+/// The state of an event stream.
+#[derive(Debug)]
+struct Stream {
+    dialect: Dialect,
+    framer: Framer,
+    tokenizer: Tokenizer<Place>,
+    /// Bytes of the block under way.
+    block_len: u64,
+    events: u64,
+    comments: u64,
+    terminated: bool,
+    evaluated: Evaluated,
+}
+
+impl Stream {
+    fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            framer: Framer::new(Limits::default()),
+            tokenizer: Tokenizer::new(json::Limits::default(), None),
+            block_len: 0,
+            events: 0,
+            comments: 0,
+            terminated: false,
+            evaluated: Evaluated::default(),
+        }
+    }
+
+    fn push(&mut self, chunk: &[u8], finder: &mut Finder, on_event: &mut impl FnMut(EventMark)) {
+        let mut end = 0;
+        loop {
+            let (step, taken) = self.framer.feed(chunk.get(end..).unwrap_or_default());
+            end += taken;
+            self.block_len += as_u64(taken);
+            match step {
+                Step::NeedMore => return,
+                Step::Comment => self.comments += 1,
+                Step::LineFeed => {}
+                Step::Event(event) => {
+                    self.comments += as_u64(event.comments);
+                    let reading = read(self.dialect, event, &mut self.tokenizer, finder);
+                    let kind = self.note(reading);
+                    on_event(EventMark { end, kind });
+                }
+                // Unreachable with `Overflow::PassOver`; `finish` counts what was not taken.
+                Step::Broken(defect) => {
+                    self.evaluated.defect.get_or_insert(defect);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Counts a block with all its bytes.
+    fn note(&mut self, reading: Reading) -> MarkKind {
+        let bytes = std::mem::take(&mut self.block_len);
+        match reading {
+            Reading::Nothing => {
+                self.evaluated.bytes += bytes;
+                MarkKind::Comment
+            }
+            Reading::Good(kind) => {
+                self.events += 1;
+                self.evaluated.events += 1;
+                self.evaluated.bytes += bytes;
+                self.terminated |= kind == MarkKind::Terminator;
+                kind
+            }
+            Reading::Bad(defect) => {
+                self.events += 1;
+                self.evaluated.skipped_events += 1;
+                self.evaluated.skip(bytes, defect);
+                MarkKind::Data
+            }
+        }
+    }
+
+    fn finish(&mut self, finder: &mut Finder) -> ResponseFacts {
+        let mut evaluated = std::mem::take(&mut self.evaluated);
+        let tail = as_u64(self.framer.pending());
+        if tail > 0 {
+            evaluated.skip(tail, Defect::Truncated);
+        }
+        evaluated.bytes += std::mem::take(&mut self.block_len).saturating_sub(tail); // comments and line feeds
+        ResponseFacts {
+            terminated: has_terminator(self.dialect).then_some(self.terminated),
+            events: self.events,
+            comments: self.comments,
+            evaluated,
+            ..finder.take_facts()
+        }
+    }
+}
+
+fn has_terminator(dialect: Dialect) -> bool {
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::AnthropicMessages => true,
+        Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => false,
+    }
+}
+
+/// What became of one block.
+enum Reading {
+    Nothing,
+    Good(MarkKind),
+    Bad(Defect),
+}
+
+fn read(
+    dialect: Dialect,
+    event: Event<'_>,
+    tokenizer: &mut Tokenizer<Place>,
+    finder: &mut Finder,
+) -> Reading {
+    let data = match event.content {
+        Content::Nothing => return Reading::Nothing,
+        Content::PassedOver(defect) => return Reading::Bad(defect),
+        Content::Data(_) if dialect == Dialect::Bytes => return Reading::Bad(Defect::NotEvaluated),
+        // Sent by many that imitate OpenAI, in other dialects too.
+        Content::Data(openai_chat::DONE) => return Reading::Good(MarkKind::Terminator),
+        Content::Data(data) => data,
+    };
+    tokenizer.reset(finder::root(dialect));
+    let read = tokenizer.feed(data, finder).and_then(|()| tokenizer.finish(finder));
+    let kind = finder.end_document(event.name);
+    match read {
+        Ok(()) => Reading::Good(kind),
+        // The event is whole, so its data is not cut off but wrong.
+        Err(Defect::Truncated) => Reading::Bad(Defect::JsonMalformed),
+        Err(defect) => Reading::Bad(defect),
+    }
+}

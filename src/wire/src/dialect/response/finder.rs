@@ -1,0 +1,385 @@
+//! Collects the facts of a response, document by document.
+
+use crate::{
+    dialect::{
+        Dialect, anthropic_messages, gemini, mcp,
+        names::{Clip, LIST_MAX},
+        openai_chat, openai_responses,
+        response::{MarkKind, ResponseFacts, Usage},
+    },
+    json::{Capture, Container, Literal, Visitor},
+};
+
+/// A place in a response that leads to a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dialect) enum Place {
+    Chat(openai_chat::Response),
+    Responses(openai_responses::Response),
+    Messages(anthropic_messages::Response),
+    Gemini(gemini::Response),
+    Mcp(mcp::Response),
+    Leaf(Leaf),
+}
+
+/// A value that is a fact, or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dialect) enum Leaf {
+    Model,
+    /// The type of an event.
+    Kind,
+    Status,
+    Reason,
+    Finish,
+    ErrorCode,
+    /// Stands in for the code if there is none.
+    ErrorKind,
+    CallName,
+    CallKind,
+    CallIndex,
+    /// The choice or the output item that a call belongs to.
+    OuterIndex,
+    Usage(Field),
+    ToolFailed,
+}
+
+/// A field of [`Usage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dialect) enum Field {
+    Input,
+    Output,
+    Total,
+    CachedInput,
+    Reasoning,
+}
+
+pub(super) fn root(dialect: Dialect) -> Option<Place> {
+    Some(match dialect {
+        Dialect::OpenAiChat => Place::Chat(openai_chat::Response::Root),
+        Dialect::OpenAiResponses => Place::Responses(openai_responses::Response::Root),
+        Dialect::AnthropicMessages => Place::Messages(anthropic_messages::Response::Root),
+        Dialect::Gemini => Place::Gemini(gemini::Response::Root),
+        Dialect::Mcp => Place::Mcp(mcp::Response::Root),
+        Dialect::Json | Dialect::Bytes => return None,
+    })
+}
+
+/// Objects at whose ends something is decided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// A choice: its calls get its index.
+    Choice,
+    /// A call, or what may be one.
+    Call,
+    /// An element of the whole output: a call that its position identifies.
+    OutputItem,
+    /// The list of those.
+    Output,
+    Error,
+}
+
+impl Place {
+    fn group(self) -> Option<Group> {
+        use anthropic_messages::Response as Messages;
+        use openai_chat::Response as Chat;
+        use openai_responses::Response as Responses;
+        Some(match self {
+            Self::Chat(Chat::Choice) => Group::Choice,
+            Self::Chat(Chat::ToolCall | Chat::FunctionCall) => Group::Call,
+            Self::Responses(Responses::Item) => Group::Call,
+            Self::Responses(Responses::OutputItem) => Group::OutputItem,
+            Self::Responses(Responses::Output) => Group::Output,
+            Self::Messages(Messages::Block) => Group::Call,
+            Self::Gemini(gemini::Response::Call) => Group::Call,
+            Self::Chat(Chat::Error)
+            | Self::Responses(Responses::Error)
+            | Self::Messages(Messages::Error)
+            | Self::Gemini(gemini::Response::Error)
+            | Self::Mcp(mcp::Response::Error) => Group::Error,
+            _ => return None,
+        })
+    }
+}
+
+/// One call of a tool, as far as it is known.
+#[derive(Debug, PartialEq, Eq)]
+struct Call {
+    /// Choice or output item.
+    outer: u64,
+    /// Which of the calls there; `None` if the dialect does not number them, so that none is a repetition.
+    inner: Option<u64>,
+    name: String,
+}
+
+/// Collects the facts.
+#[derive(Debug)]
+pub(super) struct Finder {
+    dialect: Dialect,
+    facts: ResponseFacts,
+    /// At most [`LIST_MAX`].
+    calls: Vec<Call>,
+    more_calls: u64,
+    document: Document,
+    /// The string being read.
+    text: Clip,
+}
+
+/// What is known of the document being read: an event's data or the whole body.
+#[derive(Debug, Default)]
+struct Document {
+    kind: Clip,
+    status: Clip,
+    reason: Clip,
+    error: bool,
+    error_code: Clip,
+    error_kind: Clip,
+    tool_failed: bool,
+    outer: Option<u64>,
+    /// Elements of the output so far.
+    position: u64,
+    call_name: Clip,
+    call_kind: Clip,
+    call_index: Option<u64>,
+    /// Calls whose outer index may still come. At most [`LIST_MAX`].
+    calls: Vec<Call>,
+}
+
+impl Document {
+    fn clear(&mut self) {
+        let texts =
+            [&mut self.kind, &mut self.status, &mut self.reason, &mut self.error_code, &mut self.error_kind];
+        texts.into_iter().for_each(Clip::clear);
+        self.error = false;
+        self.tool_failed = false;
+        self.outer = None;
+        self.position = 0;
+        self.calls.clear();
+    }
+}
+
+impl Finder {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            facts: ResponseFacts::default(),
+            calls: Vec::new(),
+            more_calls: 0,
+            document: Document::default(),
+            text: Clip::default(),
+        }
+    }
+
+    /// Everything but what the framing knows.
+    pub(super) fn take_facts(&mut self) -> ResponseFacts {
+        let mut facts = std::mem::take(&mut self.facts);
+        facts.usage = facts.usage.filter(|usage| *usage != Usage::default());
+        facts.tools_called.items = self.calls.drain(..).map(|call| call.name).collect();
+        facts.tools_called.more = std::mem::take(&mut self.more_calls);
+        facts
+    }
+
+    /// A document is over, whole or not. Says what its event was.
+    pub(super) fn end_document(&mut self, name: &[u8]) -> MarkKind {
+        self.place_calls();
+        let ends = self.ends_stream(name) || self.ends_stream(self.document.kind.as_bytes());
+        let document = &mut self.document;
+        document.error |= name == b"error";
+        document.error |= self.dialect == Dialect::OpenAiResponses && document.kind.as_bytes() == b"error";
+        let error = document.error;
+        self.note_end();
+        self.document.clear();
+        match (ends, error) {
+            (true, _) => MarkKind::Terminator,
+            (false, true) => MarkKind::Error,
+            (false, false) => MarkKind::Data,
+        }
+    }
+
+    fn ends_stream(&self, kind: &[u8]) -> bool {
+        match self.dialect {
+            Dialect::OpenAiResponses => openai_responses::ends_stream(kind),
+            Dialect::AnthropicMessages => anthropic_messages::ends_stream(kind),
+            Dialect::OpenAiChat | Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => false,
+        }
+    }
+
+    /// Takes over what the document says of an error and of the end.
+    fn note_end(&mut self) {
+        let document = &self.document;
+        if !document.reason.is_empty() {
+            self.facts.finish.push_new(&document.reason);
+        } else if !document.status.is_empty() && !openai_responses::is_under_way(document.status.as_bytes()) {
+            self.facts.finish.push_new(&document.status);
+        }
+        if self.facts.error.is_some() {
+            return;
+        }
+        if document.error {
+            let code = document.error_code.to_some_name().or_else(|| document.error_kind.to_some_name());
+            self.facts.error = Some(code.unwrap_or_else(|| "error".to_owned()));
+        } else if document.tool_failed {
+            self.facts.error = Some("isError".to_owned());
+        }
+    }
+
+    /// A call is whole as far as this document goes.
+    fn end_call(&mut self) {
+        let document = &mut self.document;
+        let kind = document.call_kind.as_bytes();
+        let is_call = match self.dialect {
+            Dialect::OpenAiResponses => openai_responses::is_call(kind),
+            Dialect::AnthropicMessages => anthropic_messages::is_call(kind),
+            Dialect::OpenAiChat | Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => true,
+        };
+        if !is_call || document.call_name.is_empty() {
+            return; // a part that goes on with arguments has no name
+        }
+        let inner = if self.dialect == Dialect::OpenAiResponses { Some(0) } else { document.call_index };
+        if document.calls.len() < LIST_MAX {
+            document.calls.push(Call { outer: 0, inner, name: document.call_name.to_name() });
+        } else {
+            self.more_calls += 1;
+        }
+    }
+
+    /// The outer index of the calls found last is known now.
+    fn place_calls(&mut self) {
+        let outer = self.document.outer.unwrap_or(0);
+        for call in self.document.calls.drain(..) {
+            let call = Call { outer, ..call };
+            if call.inner.is_some() && self.calls.contains(&call) {
+                continue;
+            }
+            if self.calls.len() < LIST_MAX {
+                self.calls.push(call);
+            } else {
+                self.more_calls += 1;
+            }
+        }
+    }
+}
+
+impl Visitor for Finder {
+    type Place = Place;
+
+    fn member(&mut self, of: Place, key: &[u8]) -> Option<Place> {
+        match of {
+            Place::Chat(at) => at.member(key),
+            Place::Responses(at) => at.member(key),
+            Place::Messages(at) => at.member(key),
+            Place::Gemini(at) => at.member(key),
+            Place::Mcp(at) => at.member(key),
+            Place::Leaf(_) => None,
+        }
+    }
+
+    fn element(&mut self, of: Place) -> Option<Place> {
+        match of {
+            Place::Chat(at) => at.element(),
+            Place::Responses(at) => at.element(),
+            Place::Messages(at) => at.element(),
+            Place::Gemini(at) => at.element(),
+            Place::Mcp(at) => at.element(),
+            Place::Leaf(_) => None,
+        }
+    }
+
+    fn begin(&mut self, at: Place, _: Container) {
+        let document = &mut self.document;
+        match at.group() {
+            Some(Group::Choice) => document.outer = None,
+            Some(Group::Call | Group::OutputItem) => {
+                document.call_name.clear();
+                document.call_kind.clear();
+                document.call_index = None;
+            }
+            Some(Group::Output) => document.position = 0,
+            Some(Group::Error) => document.error = true,
+            None => {}
+        }
+    }
+
+    fn end(&mut self, at: Place, _: Container) {
+        match at.group() {
+            Some(Group::Choice) => self.place_calls(),
+            Some(Group::Call) => self.end_call(),
+            Some(Group::OutputItem) => {
+                self.document.outer = Some(self.document.position);
+                self.document.position += 1;
+                self.end_call();
+                self.place_calls();
+            }
+            Some(Group::Output | Group::Error) | None => {}
+        }
+    }
+
+    fn string(&mut self, at: Place) -> Capture {
+        self.text.clear();
+        match at {
+            Place::Leaf(Leaf::Model) if self.facts.model.is_some() => Capture::Pass,
+            Place::Leaf(_) => Capture::Take,
+            _ => {
+                self.document.error |= at.group() == Some(Group::Error); // `"error":"text"`
+                Capture::Pass
+            }
+        }
+    }
+
+    fn text(&mut self, _: Place, piece: &[u8]) {
+        self.text.push(piece);
+    }
+
+    fn string_end(&mut self, at: Place) {
+        let Place::Leaf(leaf) = at else { return };
+        let document = &mut self.document;
+        let kept = match leaf {
+            Leaf::Model => {
+                self.facts.model = self.facts.model.take().or_else(|| self.text.to_some_name());
+                return;
+            }
+            Leaf::Finish => {
+                self.facts.finish.push_new(&self.text);
+                return;
+            }
+            Leaf::Kind => &mut document.kind,
+            Leaf::Status => &mut document.status,
+            Leaf::Reason => &mut document.reason,
+            Leaf::ErrorCode => &mut document.error_code,
+            Leaf::ErrorKind => &mut document.error_kind,
+            Leaf::CallName => &mut document.call_name,
+            Leaf::CallKind => &mut document.call_kind,
+            Leaf::CallIndex | Leaf::OuterIndex | Leaf::Usage(_) | Leaf::ToolFailed => return,
+        };
+        std::mem::swap(kept, &mut self.text);
+    }
+
+    fn number(&mut self, at: Place, text: &[u8]) {
+        let Place::Leaf(leaf) = at else { return };
+        match leaf {
+            Leaf::CallIndex => self.document.call_index = count(text),
+            Leaf::OuterIndex => self.document.outer = count(text),
+            Leaf::ErrorCode => self.document.error_code.set(text),
+            Leaf::ErrorKind => self.document.error_kind.set(text),
+            Leaf::Usage(field) => {
+                let usage = self.facts.usage.get_or_insert_default();
+                let kept = match field {
+                    Field::Input => &mut usage.input,
+                    Field::Output => &mut usage.output,
+                    Field::Total => &mut usage.total,
+                    Field::CachedInput => &mut usage.cached_input,
+                    Field::Reasoning => &mut usage.reasoning,
+                };
+                *kept = count(text).or(*kept);
+            }
+            _ => {}
+        }
+    }
+
+    fn literal(&mut self, at: Place, literal: Literal) {
+        self.document.tool_failed |= at == Place::Leaf(Leaf::ToolFailed) && literal == Literal::True;
+    }
+}
+
+/// A whole number; others are no counts.
+fn count(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}

@@ -1,0 +1,378 @@
+//! The tokenizer: one state, one byte or one run of bytes at a time.
+
+use super::{Container, DEPTH_MOST, Limits, Literal, Visitor, number::Part, string::Text};
+use crate::{Defect, as_u64};
+
+/// Push tokenizer for one JSON text after another.
+#[derive(Debug)]
+pub struct Tokenizer<P> {
+    pub(super) limits: Limits,
+    pub(super) state: State,
+    nesting: Nesting,
+    /// One place for each open container, innermost last.
+    places: Vec<Option<P>>,
+    /// The place of the value that comes next or is being read.
+    pub(super) at: Option<P>,
+    pub(super) string: Text,
+    /// A key or number that cannot be given as a slice of the chunk.
+    pub(super) token: Vec<u8>,
+    /// Bytes of the key or number so far, as written.
+    pub(super) token_len: usize,
+    /// Bytes of earlier chunks.
+    pub(super) before: u64,
+    fault: Option<Fault>,
+}
+
+/// Where the text stands between two bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// A value must come.
+    Value,
+    /// After `[`: an element or `]`.
+    FirstElement,
+    /// After `,` in an array.
+    Element,
+    /// After `{`: a key or `}`.
+    FirstKey,
+    /// After `,` in an object.
+    Key,
+    Colon,
+    /// After a value inside a container: `,` or its end.
+    Next,
+    Done,
+    Text,
+    Escape,
+    /// Inside `\uXXXX`, with so many digits to come.
+    Digits(u8),
+    /// After the first half of a pair: a backslash must come, and then `u`.
+    PairBackslash,
+    PairMark,
+    Number(Part),
+    /// Inside a literal, after so many letters.
+    Literal(Literal, u8),
+}
+
+/// A defect and the absolute offset of the byte that shows it.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    defect: Defect,
+    offset: u64,
+}
+
+/// The fault is noted; small, because every step returns one or a position.
+#[derive(Debug)]
+pub(super) struct Stop(Defect);
+
+impl<P: Copy> Tokenizer<P> {
+    /// A tokenizer for a text whose outermost value has the place `root`.
+    pub fn new(limits: Limits, root: Option<P>) -> Self {
+        let depth_max = limits.depth_max.min(DEPTH_MOST);
+        Self {
+            limits: Limits { depth_max, ..limits },
+            state: State::Value,
+            nesting: Nesting::default(),
+            places: Vec::new(),
+            at: root,
+            string: Text::default(),
+            token: Vec::new(),
+            token_len: 0,
+            before: 0,
+            fault: None,
+        }
+    }
+
+    /// Begins a new text and keeps the buffers.
+    pub fn reset(&mut self, root: Option<P>) {
+        self.state = State::Value;
+        self.nesting = Nesting::default();
+        self.places.clear();
+        self.at = root;
+        self.token.clear();
+        self.before = 0;
+        self.fault = None;
+    }
+
+    /// Takes all of `chunk`, or the part before the first defect. A defect stays until [`Self::reset`].
+    pub fn feed<V: Visitor<Place = P>>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<(), Defect> {
+        if let Some(fault) = self.fault {
+            return Err(fault.defect);
+        }
+        match self.run(chunk, visitor) {
+            Ok(()) => {
+                self.before += as_u64(chunk.len());
+                Ok(())
+            }
+            Err(Stop(defect)) => Err(defect),
+        }
+    }
+
+    /// The text is over. A text that is not whole is [`Defect::Truncated`].
+    pub fn finish<V: Visitor<Place = P>>(&mut self, visitor: &mut V) -> Result<(), Defect> {
+        if let Some(fault) = self.fault {
+            return Err(fault.defect);
+        }
+        match self.state {
+            State::Done => Ok(()),
+            State::Number(part) if part.may_end() && self.nesting.depth == 0 => {
+                self.end_number(b"", visitor);
+                Ok(())
+            }
+            _ => {
+                let Stop(defect) = self.stop(Defect::Truncated, self.before);
+                Err(defect)
+            }
+        }
+    }
+
+    /// Bytes found good: all that were fed, or those before the defect (before the first byte of a sequence
+    /// that is not UTF-8).
+    pub fn offset(&self) -> u64 {
+        self.fault.map_or(self.before, |fault| fault.offset)
+    }
+
+    fn run<V: Visitor<Place = P>>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<(), Stop> {
+        let mut pos = 0;
+        while let Some(&byte) = chunk.get(pos) {
+            pos = match self.state {
+                State::Text => self.text(chunk, pos, visitor)?,
+                State::Number(part) => self.number(chunk, pos, pos, part, visitor)?,
+                State::Literal(literal, letters) => self.literal(chunk, pos, literal, letters, visitor)?,
+                State::Escape => self.escape(byte, pos, visitor)?,
+                State::Digits(left) => self.digit(byte, pos, left, visitor)?,
+                State::PairBackslash => self.pair(byte, b'\\', State::PairMark, pos)?,
+                State::PairMark => self.pair(byte, b'u', State::Digits(4), pos)?,
+                _ if is_space(byte) => pos + 1,
+                State::Value => self.value(chunk, byte, pos, visitor)?,
+                State::FirstElement if byte == b']' => self.close(byte, pos, visitor)?,
+                State::FirstElement | State::Element => {
+                    self.at = self.here().and_then(|array| visitor.element(array));
+                    self.value(chunk, byte, pos, visitor)?
+                }
+                State::FirstKey if byte == b'}' => self.close(byte, pos, visitor)?,
+                State::FirstKey | State::Key if byte == b'"' => self.key(chunk, pos + 1, visitor)?,
+                State::Colon if byte == b':' => {
+                    self.state = State::Value;
+                    pos + 1
+                }
+                State::Next if byte == b',' => self.comma(chunk, pos + 1, visitor)?,
+                State::Next => self.close(byte, pos, visitor)?,
+                State::FirstKey | State::Key | State::Colon | State::Done => return Err(self.malformed(pos)),
+            };
+        }
+        Ok(())
+    }
+
+    /// After a comma. What mostly follows at once is read at once.
+    #[inline]
+    fn comma<V>(&mut self, chunk: &[u8], pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        if !self.nesting.in_object() {
+            self.state = State::Element;
+            return Ok(pos);
+        }
+        if chunk.get(pos) == Some(&b'"') {
+            return self.key(chunk, pos + 1, visitor);
+        }
+        self.state = State::Key;
+        Ok(pos)
+    }
+
+    #[inline]
+    fn value<V>(&mut self, chunk: &[u8], byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        match byte {
+            b'"' => self.string(chunk, pos + 1, visitor),
+            b'{' => self.open(Container::Object, pos, visitor),
+            b'[' => self.open(Container::Array, pos, visitor),
+            b't' => self.literal(chunk, pos, Literal::True, 0, visitor),
+            b'f' => self.literal(chunk, pos, Literal::False, 0, visitor),
+            b'n' => self.literal(chunk, pos, Literal::Null, 0, visitor),
+            _ => {
+                let Some(part) = Part::start(byte) else { return Err(self.malformed(pos)) };
+                self.token.clear();
+                self.token_len = 0;
+                self.number(chunk, pos, pos + 1, part, visitor)
+            }
+        }
+    }
+
+    fn open<V>(&mut self, container: Container, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        if self.nesting.depth >= self.limits.depth_max {
+            return Err(self.stop_at(Defect::DepthMax, pos));
+        }
+        self.nesting.push(container);
+        self.places.push(self.at);
+        if let Some(at) = self.at {
+            visitor.begin(at, container);
+        }
+        self.state = match container {
+            Container::Object => State::FirstKey,
+            Container::Array => State::FirstElement,
+        };
+        Ok(pos + 1)
+    }
+
+    #[inline]
+    fn close<V>(&mut self, byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        let container = match (byte, self.nesting.in_object()) {
+            (b'}', true) => Container::Object,
+            (b']', false) => Container::Array,
+            _ => return Err(self.malformed(pos)),
+        };
+        self.nesting.pop();
+        if let Some(Some(at)) = self.places.pop() {
+            visitor.end(at, container);
+        }
+        self.end_value();
+        Ok(pos + 1)
+    }
+
+    pub(super) fn end_value(&mut self) {
+        self.state = if self.nesting.depth == 0 { State::Done } else { State::Next };
+    }
+
+    /// The place of the innermost open container.
+    #[inline]
+    pub(super) fn here(&self) -> Option<P> {
+        self.places.last().copied().flatten()
+    }
+
+    /// A number whose bytes in this chunk start at `start`; those before `pos` are read.
+    #[inline]
+    fn number<V>(
+        &mut self,
+        chunk: &[u8],
+        start: usize,
+        mut pos: usize,
+        mut part: Part,
+        visitor: &mut V,
+    ) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        let most = start.saturating_add(self.limits.number_bytes_max - self.token_len); // counted up to the limit
+        while let Some(next) = chunk.get(pos).and_then(|&byte| part.next(byte)) {
+            part = next;
+            pos += 1;
+        }
+        if pos > most {
+            return Err(self.stop_at(Defect::NumberBytesMax, most));
+        }
+        let piece = chunk.get(start..pos).unwrap_or_default();
+        if pos == chunk.len() {
+            self.token_len += piece.len();
+            if self.at.is_some() {
+                self.token.extend_from_slice(piece);
+            }
+            self.state = State::Number(part);
+        } else if part.may_end() {
+            self.end_number(piece, visitor);
+        } else {
+            return Err(self.malformed(pos));
+        }
+        Ok(pos)
+    }
+
+    /// The number is the token kept so far and `last`.
+    #[inline]
+    fn end_number<V: Visitor<Place = P>>(&mut self, last: &[u8], visitor: &mut V) {
+        if let Some(at) = self.at {
+            if self.token.is_empty() {
+                visitor.number(at, last);
+            } else {
+                self.token.extend_from_slice(last);
+                visitor.number(at, &self.token);
+            }
+        }
+        self.end_value();
+    }
+
+    #[inline]
+    fn literal<V>(
+        &mut self,
+        chunk: &[u8],
+        pos: usize,
+        literal: Literal,
+        letters: u8,
+        visitor: &mut V,
+    ) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        let rest = chunk.get(pos..).unwrap_or_default();
+        let wanted = literal.word().get(usize::from(letters)..).unwrap_or_default();
+        let same = wanted.iter().zip(rest).take_while(|(a, b)| a == b).count();
+        if same == wanted.len() {
+            if let Some(at) = self.at {
+                visitor.literal(at, literal);
+            }
+            self.end_value();
+        } else if same == rest.len() {
+            self.state = State::Literal(literal, letters + same as u8); // at most the 5 letters of `false`
+        } else {
+            return Err(self.malformed(pos + same));
+        }
+        Ok(pos + same)
+    }
+
+    pub(super) fn malformed(&mut self, pos: usize) -> Stop {
+        self.stop_at(Defect::JsonMalformed, pos)
+    }
+
+    pub(super) fn stop_at(&mut self, defect: Defect, pos: usize) -> Stop {
+        self.stop(defect, self.before + as_u64(pos))
+    }
+
+    #[cold]
+    pub(super) fn stop(&mut self, defect: Defect, offset: u64) -> Stop {
+        self.fault = Some(Fault { defect, offset });
+        Stop(defect)
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+}
+
+impl Literal {
+    const fn word(self) -> &'static [u8] {
+        match self {
+            Self::True => b"true",
+            Self::False => b"false",
+            Self::Null => b"null",
+        }
+    }
+}
+
+/// Which containers are open: one bit each, the innermost lowest, set for an object.
+#[derive(Clone, Copy, Debug, Default)]
+struct Nesting {
+    objects: u128,
+    depth: u32,
+}
+
+impl Nesting {
+    fn push(&mut self, container: Container) {
+        self.objects = self.objects << 1 | u128::from(container == Container::Object);
+        self.depth += 1;
+    }
+
+    fn pop(&mut self) {
+        self.objects >>= 1;
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    fn in_object(self) -> bool {
+        self.objects & 1 == 1
+    }
+}

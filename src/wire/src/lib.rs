@@ -1,0 +1,34 @@
+//! Bytes in, units out: what passes through the gateway, recognized while it passes.
+//!
+//! | module | takes | gives |
+//! |---|---|---|
+//! | [`sse`] | bytes of a `text/event-stream` | events, and where each ends |
+//! | [`json`] | bytes of one JSON text | tokens, to a visitor that says what it wants |
+//! | [`dialect`] | a request or a response body in the shape of one API | the facts a receipt holds |
+//!
+//! Everything here is pushed: the caller hands in chunks as they arrive and keeps the bytes, which it may
+//! forward untouched. Promises of every parser in this crate:
+//!
+//! - The answer does not depend on where the bytes were cut, down to one byte at a time.
+//! - Memory is bounded by named limits and, once warm, nothing is allocated per event.
+//! - Nothing is passed over in silence: what was not looked at is counted, with a [`Defect`] as the reason.
+//! - No input makes it panic, wait, or read anything but its arguments.
+//!
+//! Left to others: I/O, time, content codings, what a defect means for the call (policy), and the words a
+//! client is told. Judging against contracts, repair and CSV are not here yet.
+
+pub mod dialect;
+pub mod json;
+pub mod sse;
+
+mod defect;
+#[cfg(test)]
+mod splits;
+
+pub use defect::Defect;
+pub use dialect::Dialect;
+
+/// A length as a counter that outlives one chunk.
+const fn as_u64(length: usize) -> u64 {
+    length as u64 // `usize` has at most 64 bits wherever Rust runs
+}

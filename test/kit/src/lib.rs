@@ -1,0 +1,26 @@
+//! Test harness: what every test of this repository may lean on.
+//!
+//! - [`every_split`]: the same bytes cut in every way that matters, for push parsers.
+//! - [`Scratch`]: a folder that goes away, unless the test failed.
+//! - [`Process`]: a real program, its output in files, its end under control.
+//! - [`http`]: a blocking HTTP/1.1 peer that shows exact bytes; it shares no code with what it tests.
+//! - [`require_real`]: a missing tool skips loudly, and fails where `REQUIRE_REAL=1`.
+//! - [`until`]: waiting without fixed sleeps; [`Seeded`]: chance that can be run again.
+//!
+//! Everything here may panic: a harness that cannot do its work must stop the test with a clear text.
+//! There is no "find a free port": programs bind port 0 and print where they listen ([`address_after`]).
+
+pub mod http;
+mod poll;
+mod process;
+mod require;
+mod scratch;
+mod seeded;
+mod split;
+
+pub use poll::until;
+pub use process::{Exit, Process, address_after};
+pub use require::{require_real, require_real_with};
+pub use scratch::Scratch;
+pub use seeded::{Seeded, seed};
+pub use split::every_split;

@@ -1,0 +1,250 @@
+//! Rules about the repository itself: layering, reasons, traceability, tidiness.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every file that git knows or would add.
+fn files() -> Vec<String> {
+    let out = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .expect("git runs");
+    let mut files: Vec<String> = String::from_utf8(out.stdout).unwrap().lines().map(str::to_string).collect();
+    files.retain(|file| root().join(file).is_file());
+    files
+}
+
+/// Which of our crates each crate may use: design section 3.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("evidence", &[]),
+    ("wire", &[]),
+    ("policy", &["evidence"]),
+    ("bundle", &["evidence"]),
+    ("verify", &[]),
+    ("journal", &["evidence", "bundle"]),
+    ("snapshot", &["evidence"]),
+    ("gateway", &["evidence", "wire", "policy", "journal", "snapshot"]),
+    ("stub", &[]),
+    ("replay", &["evidence", "wire", "policy", "bundle", "stub"]),
+    ("release", &["evidence", "bundle", "verify", "replay", "policy"]),
+    ("attest", &["evidence", "bundle", "verify"]),
+];
+
+/// Which crates may use a crate from outside directly.
+const OWNERS: &[(&str, &[&str])] = &[
+    ("hyper", &["gateway", "stub"]),
+    ("tower", &["gateway"]),
+    ("rustls", &["gateway", "stub"]),
+    ("tokio-postgres", &["snapshot"]),
+    ("tokio", &["gateway", "stub", "journal", ""]),
+];
+
+fn metadata() -> Value {
+    let out = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    serde_json::from_slice(&out.stdout).expect("cargo metadata is JSON")
+}
+
+/// Package folder name, its normal dependencies' names.
+fn dependencies() -> Vec<(String, Vec<String>)> {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages
+        .iter()
+        .map(|package| {
+            let name = package["name"].as_str().unwrap().trim_start_matches("estoppel-").to_string();
+            let name = if name == "estoppel" { String::new() } else { name };
+            let list = package["dependencies"].as_array().unwrap().iter();
+            let normal = list.filter(|d| d["kind"].is_null()).map(|d| d["name"].as_str().unwrap().to_string()).collect();
+            (name, normal)
+        })
+        .collect()
+}
+
+#[test]
+fn crates_use_only_what_the_design_allows() {
+    for (package, uses) in dependencies() {
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == package) else { continue };
+        for used in uses.iter().filter_map(|name| name.strip_prefix("estoppel-")) {
+            assert!(allowed.contains(&used), "src/{package} must not use src/{used}: see design section 3 and docs/adr/");
+        }
+    }
+}
+
+#[test]
+fn outside_crates_have_owners() {
+    for (package, uses) in dependencies() {
+        if package == "kit" {
+            continue;
+        }
+        for (outside, owners) in OWNERS {
+            let used = uses.iter().any(|name| name == outside);
+            assert!(!used || owners.contains(&package.as_str()), "`{package}` must not use `{outside}` directly");
+        }
+    }
+}
+
+#[test]
+fn reasons_in_code_and_spec_are_the_same() {
+    let mut rows: Vec<Value> = estoppel_evidence::Reason::ALL
+        .iter()
+        .map(|reason| {
+            json!({
+                "area": "call", "code": reason.code(), "fault": reason.fault().as_str(), "retryable": reason.retryable(),
+                "status": reason.status(), "text": reason.text(),
+            })
+        })
+        .collect();
+    rows.extend(estoppel_verify::Reason::ALL.iter().map(|reason| {
+        json!({ "area": "verify", "code": reason.code(), "exit": reason.exit_code(), "text": reason.meaning() })
+    }));
+    let text = format!("{}\n", serde_json::to_string_pretty(&json!({ "reasons": rows, "v": 0 })).unwrap());
+    let path = root().join("spec/reasons.json");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(read("spec/reasons.json"), text, "UPDATE_GOLDEN=1 cargo test --test rules writes spec/reasons.json");
+}
+
+#[test]
+fn every_reason_of_the_specification_is_in_the_verifier() {
+    let spec = read("spec/pef/SPEC.md");
+    let steps = &spec[spec.find("## 11.").unwrap()..];
+    let known: BTreeSet<&str> = estoppel_verify::Reason::ALL.iter().map(|reason| reason.code()).collect();
+    let mut named = BTreeSet::new();
+    for word in steps.split('`').skip(1).step_by(2) {
+        let is_code = word.len() > 4 && word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        if is_code && !word.ends_with('_') {
+            named.insert(word);
+        }
+    }
+    let missing: Vec<_> = named.difference(&known).collect();
+    assert!(missing.is_empty(), "SPEC names codes that src/verify lacks: {missing:?}");
+}
+
+/// `requirement = ["file::test", …]`: each named test must exist.
+#[test]
+fn traceability_names_tests_that_exist() {
+    let table: toml::Table = read("spec/traceability.toml").parse().expect("spec/traceability.toml is TOML");
+    let rows = table["requirement"].as_table().expect("a [requirement] table");
+    let mut missing = Vec::new();
+    for (id, tests) in rows {
+        let tests = tests.as_array().unwrap_or_else(|| panic!("{id}: not a list"));
+        assert!(!tests.is_empty(), "{id}: no test");
+        for test in tests {
+            let test = test.as_str().unwrap();
+            let (file, name) = test.split_once("::").unwrap_or((test, ""));
+            let found = root().join(file).is_file() && (name.is_empty() || defines(&read(file), name));
+            if !found {
+                missing.push(format!("{id}: {test}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "tests that do not exist:\n{}", missing.join("\n"));
+}
+
+/// Whether a file defines a test of that name, in Rust, Python, JavaScript or shell.
+fn defines(text: &str, name: &str) -> bool {
+    text.contains(&format!("fn {name}("))
+        || text.contains(&format!("def {name}("))
+        || text.contains(&format!("test(\"{name}\""))
+        || text.contains(&format!("test('{name}'"))
+        || text.contains(&format!("{name}()"))
+}
+
+#[test]
+fn published_vectors_do_not_change() {
+    use std::fmt::Write as _;
+    let folder = root().join("spec/pef/vectors");
+    let lock = read("spec/pef/vectors/vectors.lock");
+    let mut seen = BTreeMap::new();
+    walk(&folder, &mut |path| {
+        let name = path.strip_prefix(&folder).unwrap().to_string_lossy().into_owned();
+        if name != "vectors.lock" {
+            seen.insert(name, estoppel_evidence::Sha256::of(&std::fs::read(path).unwrap()).hex());
+        }
+    });
+    let mut text = String::new();
+    for (name, digest) in &seen {
+        writeln!(text, "{digest}  {name}").unwrap();
+    }
+    assert_eq!(lock, text, "a vector was changed, added or removed without vectors.lock; published vectors never change");
+    assert!(seen.len() > 100, "the vectors are there");
+}
+
+fn walk(folder: &Path, each: &mut impl FnMut(&Path)) {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() { walk(&path, each) } else { each(&path) }
+    }
+}
+
+#[test]
+fn the_top_level_is_what_the_owner_fixed() {
+    let fixed = [
+        "src", "policies", "spec", "deploy", "examples", "test", "benches", "k6", "docs", ".github", ".ci",
+    ];
+    let folders: BTreeSet<String> =
+        files().iter().filter_map(|file| file.split_once('/').map(|(top, _)| top.to_string())).collect();
+    for folder in folders {
+        assert!(fixed.contains(&folder.as_str()), "`{folder}/` is not a top-level folder of this project");
+    }
+}
+
+#[test]
+fn sources_are_tidy() {
+    let banned = [
+        ("todo!(", "an honest gap belongs in the docs"),
+        ("unimplemented!(", "an honest gap belongs in the docs"),
+        ("dbg!(", "left from debugging"),
+        ("unbounded_channel", "every queue has a limit"),
+        ("mpsc::unbounded", "every queue has a limit"),
+        ("#[ignore", "an ignored test proves nothing"),
+    ];
+    let mut found = Vec::new();
+    for file in files().iter().filter(|file| file.ends_with(".rs") && !file.starts_with("test/rules")) {
+        let text = read(file);
+        for (number, line) in text.lines().enumerate() {
+            for (word, why) in banned {
+                if line.contains(word) && !line.trim_start().starts_with("//") {
+                    found.push(format!("{file}:{}: `{word}`: {why}", number + 1));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_file_names_a_package_registry_host_or_the_shared_folder() {
+    let words = [["crates", ".io/"].concat(), ["registry.npm", "js"].concat(), ["pypi", ".org"].concat(), ["../sha", "red"].concat()];
+    let mut found = Vec::new();
+    for file in files() {
+        let Ok(text) = std::fs::read_to_string(root().join(&file)) else { continue };
+        if file == "Cargo.lock" || file == "test/fuzz/Cargo.lock" {
+            continue; // written by cargo
+        }
+        for word in &words {
+            if text.contains(word) {
+                found.push(format!("{file}: {word}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
