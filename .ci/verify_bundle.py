@@ -112,6 +112,8 @@ def vectors(root):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    # 2 means refused; wrong arguments are 6, as in the verifiers.
+    parser.error = lambda message: parser.exit(6, f"{parser.format_usage()}verify-bundle: {message}\n")
     parser.add_argument("--expect", choices=("accepted", "refused"), default="accepted")
     parser.add_argument("--vectors", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("bundle", nargs="?")

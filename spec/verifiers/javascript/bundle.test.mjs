@@ -266,7 +266,7 @@ test('T1 to T3: the run checkpoint', async () => {
     const { verdicts } = await refuses(checkpoint(bytes), 'T3', 'CHECKPOINT_SIGNATURE');
     assert.equal(verdicts.authenticity, 'failed');
   }
-  await refuses(checkpoint(good.replace(/.{8}\n$/, 'AAAAAA==\n')), 'T3', 'CHECKPOINT_SIGNATURE');
+  await refuses(checkpoint(good.replace(/.{8}\n$/, 'AAAAAA==\n')), 'T1', 'CHECKPOINT_MALFORMED');
 });
 
 test('F2 to F6: the files', async () => {

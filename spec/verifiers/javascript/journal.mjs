@@ -47,10 +47,14 @@ export class Journal {
       for (const [i, segment] of this.#segments.entries()) {
         await this.#readSegment(await segment.read(), headers[i], i === headers.length - 1);
       }
+      const index = this.#tree.size;
+      if (this.#blobs.length > 0) throw new Refusal('J5', 'BLOB_MISMATCH', { index }); // no entry follows that names it
     });
     this.facts.entries = this.#tree.size;
     await this.#verifyNewest();
     this.decided.integrity = 'ok';
+    this.decided.anchoring = 'absent'; // a journal is the log, nothing in it has a place elsewhere
+    if (this.#checkpoint !== null) this.decided.completeness = 'complete'; // not shorter than it was known to be
     // Lines of a run with `sign: checkpoint` stand on checkpoints alone. Where none covers them, nobody signed them.
     if (this.#unsigned <= this.facts.covered) this.decided.authenticity = trusted ? 'trusted' : 'self_asserted';
   }
@@ -78,7 +82,6 @@ export class Journal {
       ended = frame.type === END;
       at = frame.next;
     }
-    this.#refuseBlobs(); // nothing follows that could name them
     if (!ended && !last) throw misplaced();
   }
 
@@ -86,7 +89,6 @@ export class Journal {
     const index = this.#tree.size;
     if (type === ENTRY) return this.#readEntry(payload, index);
     if (type === BLOB) return this.#readBlob(payload, index);
-    this.#refuseBlobs();
     if (type === CHECKPOINT) return this.#readCheckpoint(payload, { index });
     if (payload.length !== 1 || payload[0] !== 0) throw new Refusal('J2', 'FRAME_INVALID', { index });
   }
@@ -111,7 +113,7 @@ export class Journal {
     if (index >= (key.revokedFromIndex ?? Infinity)) throw new Refusal('K2', 'KEY_REVOKED', where);
     this.#head = await run.take(entry, line, where);
     this.#runs.set(entry.run, run);
-    this.#nameBlobs(entry, index);
+    this.#nameBlobs(entry, where);
     this.#recount(run, entry, where);
     this.#tree.push(this.#head);
     this.#markRoot();
@@ -137,18 +139,17 @@ export class Journal {
   /** J5: the blob's own hash. */
   #readBlob(payload, index) {
     const [stated, content] = [payload.subarray(0, 32), payload.subarray(32)];
-    if (payload.length < 32 || !equal(stated, sha256(content))) throw new Refusal('J5', 'BLOB_MISMATCH', { index });
+    if (payload.length < 32) throw new Refusal('J2', 'FRAME_INVALID', { index });
+    if (!equal(stated, sha256(content))) throw new Refusal('J5', 'BLOB_MISMATCH', { index });
     this.#blobs.push(hex(stated));
   }
 
-  #nameBlobs(entry, index) {
+  /** … and the next entry names it. */
+  #nameBlobs(entry, where) {
     const named = entry.sse?.nodes;
-    if (!this.#blobs.every((digest) => named === `sha256:${digest}`)) throw new Refusal('J5', 'BLOB_MISMATCH', { index });
+    const fits = this.#blobs.every((digest) => named === `sha256:${digest}`);
+    if (!fits) throw new Refusal('J5', 'BLOB_MISMATCH', where);
     this.#blobs = [];
-  }
-
-  #refuseBlobs() {
-    if (this.#blobs.length > 0) throw new Refusal('J5', 'BLOB_MISMATCH', { index: this.#tree.size });
   }
 
   /** J6. */

@@ -5,6 +5,8 @@ import { equal, unbase64, utf8, utf8Text } from './bytes.mjs';
 const CHECKPOINT = /^([^\n]+)\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/]{43}=)\n$/;
 const SIGNATURE_LINE = /^— ([^\s+]+) ([A-Za-z0-9+/=]+)\n$/u;
 const PROOF = /^c2sp\.org\/tlog-proof@v1\nindex (0|[1-9][0-9]{0,15})\n((?:[A-Za-z0-9+/]{43}=\n){0,63})\n/;
+/** The key's id and an Ed25519 signature. */
+const SIGNATURE_BYTES = 4 + 64;
 
 /** Parses a checkpoint note with one signature. Gives `{ origin, size, root, name, signature, text }` or null. */
 export function parseCheckpoint(bytes) {
@@ -17,7 +19,7 @@ export function parseCheckpoint(bytes) {
   if (head === null || line === null) return null;
   const [origin, size, root] = [head[1], Number(head[2]), unbase64(head[3])];
   const signature = unbase64(line[2]);
-  if (!Number.isSafeInteger(size) || root === null || signature === null || signature.length < 5) return null;
+  if (!Number.isSafeInteger(size) || root === null || signature?.length !== SIGNATURE_BYTES) return null;
   return { origin, size, root, name: line[1], signature, text: utf8(text) };
 }
 

@@ -12,13 +12,17 @@ const LINE_BYTES_MAX = 16384;
 const CLAIM_VALUES_MAX = 16;
 const KINDS = compileKinds(eventSchema).set('call', compile(receiptSchema));
 
-/** Steps L1 (without the final LF), L2, L3 and L4. `where` is what a refusal names. */
-export function readEntry(line, where) {
-  if (line.length < 1 || line.length > LINE_BYTES_MAX) throw new Refusal('L1', 'LINE_LENGTH', where);
+/**
+ * Steps L1 (without the final LF), L2, L3 and L4. `place` is what a refusal names; where it has no `seq`, the one
+ * that the line states is taken, as far as the line can be read.
+ */
+export function readEntry(line, place) {
+  if (line.length < 1 || line.length > LINE_BYTES_MAX) throw new Refusal('L1', 'LINE_LENGTH', place);
   const document = admit(line);
-  if (document === null) throw new Refusal('L2', 'LINE_MALFORMED', where);
-  if (!document.canonical) throw new Refusal('L3', 'LINE_NOT_CANONICAL', where);
+  if (document === null) throw new Refusal('L2', 'LINE_MALFORMED', place);
   const entry = document.value;
+  const where = { seq: entry.seq >= 0 && Number.isInteger(entry.seq) ? entry.seq : null, ...place };
+  if (!document.canonical) throw new Refusal('L3', 'LINE_NOT_CANONICAL', where);
   if (!KINDS.get(entry.kind)?.(entry)) throw new Refusal('L4', 'LINE_SCHEMA', where);
   return entry;
 }

@@ -13,6 +13,7 @@ RFC 6962, notes, DSSE, ZIP and segments are below. It never writes anything.
 
 import base64
 import binascii
+import functools
 import hashlib
 import json  # for the schemas and for printing; evidence is read by `admit`
 import mmap
@@ -447,6 +448,7 @@ class Schemas:
         return "its kind is unknown to this verifier"
 
 
+@functools.lru_cache(maxsize=4)
 def find_schemas(folder=None):
     if folder is not None:
         return Schemas(folder)
@@ -505,8 +507,11 @@ def _ed_encode(p):
     return (y | (x & 1) << 255).to_bytes(32, "little")
 
 
-def _ed_small_order(point):
-    p = (point[0], point[1], 1, point[0] * point[1] % _P)
+def _ed_extend(point):
+    return point[0], point[1], 1, point[0] * point[1] % _P
+
+
+def _ed_small_order(p):
     for _ in range(3):
         p = _ed_add(p, p)
     return p[0] == 0 and p[1] == p[2]
@@ -526,9 +531,10 @@ def _inverses(values, modulus):
     return out
 
 
+@functools.lru_cache(maxsize=64)
 def _ed_table(point):
     """table[16 * i + j] = [j * 16^i] point as (y + x, y - x, 2dxy)."""
-    step = (point[0], point[1], 1, point[0] * point[1] % _P)
+    step = _ed_extend(point)
     points = []
     for _ in range(64):
         multiple = _IDENTITY
@@ -563,7 +569,6 @@ def _ed_sum(acc, table, scalar):
 
 
 _ED_BASE_POINT = _ed_decode((4 * pow(5, -1, _P) % _P).to_bytes(32, "little"))
-_ed_base = []
 
 
 class Ed25519:
@@ -577,11 +582,9 @@ class Ed25519:
             return False
         if self._table is None:
             point = _ed_decode(self.raw)
-            if point is None or _ed_small_order(point):
+            if point is None or _ed_small_order(_ed_extend(point)):
                 self._table = []
             else:
-                if not _ed_base:
-                    _ed_base.extend(_ed_table(_ED_BASE_POINT))
                 self._table = _ed_table((_P - point[0], point[1]))  # of -A
         if not self._table:
             return False
@@ -593,8 +596,8 @@ class Ed25519:
             digest.update(part)
         k = int.from_bytes(digest.digest(), "little") % _L
         # R = [S]B - [k]A; equal encodings mean that R is canonical too
-        found = _ed_encode(_ed_sum(_ed_sum(_IDENTITY, _ed_base, s), self._table, k))
-        return found == signature[:32] and not _ed_small_order(_ed_decode(found))
+        found = _ed_sum(_ed_sum(_IDENTITY, _ed_table(_ED_BASE_POINT), s), self._table, k)
+        return _ed_encode(found) == signature[:32] and not _ed_small_order(found)
 
 
 # --- ECDSA on P-256 with SHA-256 (FIPS 186-5) -------------------------------------------------
@@ -643,6 +646,7 @@ def _p256_affine(points):
     return out
 
 
+@functools.lru_cache(maxsize=64)
 def _p256_table(point):
     """table[16 * i + j] = [j * 16^i] point, affine; j = 0 is never read."""
     steps = [(point[0], point[1], 1)]
@@ -672,9 +676,6 @@ def _p256_sum(acc, table, scalar):
     return acc
 
 
-_p256_base = []
-
-
 class P256Key:
     def __init__(self, x, y):
         self.x, self.y = x, y
@@ -692,8 +693,6 @@ class P256Key:
             if x >= _Q or y >= _Q or (y * y - (x * x - 3) * x - _B) % _Q:
                 self._table = []  # not a point of the curve
             else:
-                if not _p256_base:
-                    _p256_base.extend(_p256_table(_P256_BASE_POINT))
                 self._table = _p256_table((x, y))
         if not self._table:
             return False
@@ -701,7 +700,8 @@ class P256Key:
         for part in message:
             digest.update(part)
         w = pow(s, -1, _N)
-        p = _p256_sum((1, 1, 0), _p256_base, int.from_bytes(digest.digest(), "big") * w % _N)
+        u = int.from_bytes(digest.digest(), "big") * w % _N
+        p = _p256_sum((1, 1, 0), _p256_table(_P256_BASE_POINT), u)
         p = _p256_sum(p, self._table, r * w % _N)
         if not p[2]:
             return False
@@ -810,3 +810,1261 @@ def read_envelope(schemas, data, payload_type):
     if payload is None or signature is None:
         refuse("the envelope holds base64 that is not strict")
     return payload, row["keyid"], signature
+
+
+# --- hashes and RFC 6962 trees (sections 2 and 5) ---------------------------------------------
+
+
+def sha256(data):
+    return hashlib.sha256(data).digest()
+
+
+def leaf_hash(line):
+    return sha256(b"\0" + line)
+
+
+def node_hash(left, right):
+    return sha256(b"\1" + left + right)
+
+
+class Tree:
+    """A Merkle tree that grows at its right end; it keeps one hash per full subtree."""
+
+    def __init__(self):
+        self.size = 0
+        self._full = []  # (level, hash), levels strictly falling
+
+    def push(self, leaf):
+        level = 0
+        while self._full and self._full[-1][0] == level:
+            leaf = node_hash(self._full.pop()[1], leaf)
+            level += 1
+        self._full.append((level, leaf))
+        self.size += 1
+
+    def root(self):
+        if not self._full:
+            return sha256(b"")
+        root = self._full[-1][1]
+        for _, left in reversed(self._full[:-1]):
+            root = node_hash(left, root)
+        return root
+
+
+def tree_root(leaves):
+    tree = Tree()
+    for leaf in leaves:
+        tree.push(leaf)
+    return tree.root()
+
+
+def root_from_path(index, size, leaf, path):
+    """RFC 9162 section 2.1.3.2. -> the root, or None when the path does not fit."""
+    if index >= size:
+        return None
+    fn, sn, root = index, size - 1, leaf
+    for sibling in path:
+        if sn == 0:
+            return None
+        if fn & 1 or fn == sn:
+            root = node_hash(sibling, root)
+            while not fn & 1 and fn:
+                fn >>= 1
+                sn >>= 1
+        else:
+            root = node_hash(root, sibling)
+        fn >>= 1
+        sn >>= 1
+    return root if sn == 0 else None
+
+
+# --- notes and anchors (sections 3 and 5) -----------------------------------------------------
+
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
+
+
+def _decimal(text):
+    number = int(text) if _DECIMAL.fullmatch(text) else 2**64
+    return number if number < 2**64 else None
+
+
+class Note:
+    """A checkpoint note with one signature. Raises Malformed."""
+
+    def __init__(self, data):
+        try:
+            text = str(data, "utf-8", "strict")
+        except UnicodeDecodeError:
+            raise Malformed("it is not UTF-8") from None
+        lines = text.split("\n")
+        if len(lines) != 6 or lines[3] or lines[5]:
+            raise Malformed("it is not three lines, an empty line and one signature line")
+        self.origin, size, root, _, signature, _ = lines
+        if not self.origin:
+            raise Malformed("it has no origin")
+        self.size, self.root = _decimal(size), unbase64(root)
+        if self.size is None:
+            raise Malformed("its size is not a decimal number")
+        if self.root is None or len(self.root) != 32:
+            raise Malformed("its root is not the base64 of 32 bytes")
+        words = signature.split(" ")
+        if len(words) != 3 or words[0] != "\u2014" or not words[1] or "+" in words[1]:
+            raise Malformed("its last line is not a signature line")
+        if any(c.isspace() or not c.isprintable() for c in words[1]):
+            raise Malformed("its signer's name is not a name")
+        blob = unbase64(words[2])
+        if blob is None or len(blob) != 68:
+            raise Malformed("its signature is not the base64 of 68 bytes")
+        self.name, self.id, self.signature = words[1], blob[:4], blob[4:]
+        self.text = "".join(line + "\n" for line in lines[:3]).encode("utf-8")
+
+    def signer(self, keys, iss):
+        """T3: the checkpoint key that made the signature, or None."""
+        if self.name == iss:
+            for key in keys:
+                if key.use == "checkpoint" and key.iss in (None, iss) and key.alg == ED25519:
+                    if key.note_id(iss) == self.id and key.verify_note(self.signature, self.text):
+                        return key
+        return None
+
+
+class Anchor:
+    """A C2SP tlog-proof. Raises Malformed."""
+
+    def __init__(self, data):
+        head, empty, note = bytes(data).partition(b"\n\n")
+        try:
+            lines = head.decode("ascii").split("\n")
+        except UnicodeDecodeError:
+            raise Malformed("its head is not ASCII") from None
+        if not empty or lines[0] != "c2sp.org/tlog-proof@v1":
+            raise Malformed("it does not begin as a tlog-proof does")
+        if len(lines) < 2 or not lines[1].startswith("index "):
+            raise Malformed("it has no index line")
+        self.index = _decimal(lines[1][len("index ") :])
+        if self.index is None:
+            raise Malformed("its index is not a decimal number")
+        self.path = [unbase64(line) for line in lines[2:]]
+        if any(h is None or len(h) != 32 for h in self.path):
+            raise Malformed("a hash of its path is not the base64 of 32 bytes")
+        self.note = Note(note)
+
+
+# --- bundles as a ZIP or a directory (section 9) ----------------------------------------------
+
+_PATH = re.compile(rb"[a-z0-9._-]+(?:/[a-z0-9._-]+)*")
+_LOCAL = struct.Struct("<IHHHHHIIIHH")
+_CENTRAL = struct.Struct("<IHHHHHHIIIHHHHHII")
+_END = struct.Struct("<IHHHHIIH")
+_LOCAL_MAGIC = struct.pack("<I", 0x04034B50)
+
+
+def path_allowed(name):
+    if name == b"SHA256SUMS":
+        return True
+    if not 1 <= len(name) <= PATH_MAX or not _PATH.fullmatch(name):
+        return False
+    return not any(segment in (b".", b"..") for segment in name.split(b"/"))
+
+
+def open_mapped(path):
+    """A whole file as bytes or as a read-only map. Raises OSError."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < 1 << 20:
+            return file.read()
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+class ZipBundle:
+    def __init__(self, path):
+        if os.stat(path).st_size > CONTAINER_MAX:
+            raise Refusal("CONTAINER_LIMIT", "the file is larger than 4 GiB - 1")
+        self.folder = path + ".d"
+        self._data = data = open_mapped(path)
+        self._count()
+        self._at = {}  # name -> (position, size, crc)
+        order, central, at = [], [], 0
+        while data[at : at + 4] == _LOCAL_MAGIC:
+            if len(data) < at + _LOCAL.size:
+                raise Refusal("CONTAINER_MALFORMED", "the file ends inside a local header")
+            header = _LOCAL.unpack_from(data, at)
+            _, version, flags, method, time, date, crc, size, size2, name_size, extra = header
+            if method != 0:
+                raise Refusal("ENTRY_COMPRESSED", "the entry at byte %d is not stored" % at)
+            name = bytes(data[at + _LOCAL.size : at + _LOCAL.size + name_size])
+            if len(name) != name_size:
+                raise Refusal("CONTAINER_MALFORMED", "the file ends inside a name")
+            if not path_allowed(name):
+                raise Refusal("PATH_FORBIDDEN", "the entry at byte %d has a forbidden name" % at)
+            name = name.decode("ascii")
+            if name in self._at:
+                raise Refusal("ENTRY_DUPLICATE", "%s comes twice" % name)
+            start = at + _LOCAL.size + name_size
+            if (version, flags, time, date, extra) != (10, 0, 0, 0x0021, 0) or size != size2:
+                raise Refusal("CONTAINER_MALFORMED", "the local header of %s is not as it must be" % name)
+            if len(data) < start + size:
+                raise Refusal("CONTAINER_MALFORMED", "the file ends inside %s" % name)
+            self._at[name] = (start, size, crc)
+            order.append(name)
+            central.append(
+                _CENTRAL.pack(
+                    0x02014B50, 0x0314, 10, 0, 0, 0, 0x0021, crc, size, size,
+                    name_size, 0, 0, 0, 0, 0x81A40000, at,
+                )
+                + name.encode("ascii")
+            )  # fmt: skip
+            at = start + size
+        directory = b"".join(central)
+        count = len(order)
+        tail_size = len(directory) + _END.size
+        # `at` and the sizes fit 32 bits because the whole file does; a longer tail cannot be equal
+        if len(data) - at != tail_size:
+            raise Refusal("CONTAINER_MALFORMED", "the central directory is not as it must be")
+        end = _END.pack(0x06054B50, 0, 0, count, count, len(directory), at, 0)
+        if data[at:] != directory + end:
+            raise Refusal("CONTAINER_MALFORMED", "the central directory is not as it must be")
+        if order != sorted(order):
+            raise Refusal("CONTAINER_MALFORMED", "the entries are not in byte order of their names")
+        self.names = order
+
+    def _count(self):
+        """C1, before any entry is looked at."""
+        data, at, count = self._data, 0, 0
+        while data[at : at + 4] == _LOCAL_MAGIC and len(data) >= at + _LOCAL.size:
+            header = _LOCAL.unpack_from(data, at)
+            count += 1
+            if count > CONTAINER_ENTRIES_MAX:
+                raise Refusal("CONTAINER_LIMIT", "it has more than 65,534 entries")
+            at += _LOCAL.size + header[9] + header[10] + header[7]
+
+    def size(self, name):
+        return self._at[name][1]
+
+    def span(self, name):
+        """-> (buffer, start, end)"""
+        start, size, _ = self._at[name]
+        return self._data, start, start + size
+
+    def check_crcs(self):
+        for name in self.names:
+            if zlib.crc32(self.view(name)) != self._at[name][2]:
+                raise Refusal("CRC_MISMATCH", "the CRC-32 of %s is not that of its data" % name)
+
+    def view(self, name):
+        data, start, end = self.span(name)
+        return memoryview(data)[start:end]
+
+    def read(self, name):
+        return bytes(self.view(name))
+
+
+class FolderBundle:
+    def __init__(self, path):
+        self.folder = os.path.join(os.path.dirname(os.path.abspath(path)), os.path.basename(os.path.abspath(path)) + ".d")
+        self._root = os.fsencode(path)
+        self._sizes = {}
+        self._data = {}
+        forbidden = []
+        total = 0
+        waiting = [b""]
+        while waiting:
+            inside = waiting.pop()
+            with os.scandir(os.path.join(self._root, inside)) as rows:
+                for row in rows:
+                    name = inside + b"/" + row.name if inside else row.name
+                    if row.is_dir(follow_symlinks=False):
+                        waiting.append(name)
+                        continue
+                    found = row.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(found.st_mode) or not path_allowed(name):
+                        forbidden.append(name)
+                    total += found.st_size
+                    self._sizes[name] = found.st_size
+                    if total > CONTAINER_MAX or len(self._sizes) > CONTAINER_ENTRIES_MAX:
+                        raise Refusal("CONTAINER_LIMIT", "the directory is too large or has too many files")
+        if forbidden:
+            shown = _shown(min(forbidden).decode("utf-8", "replace"))
+            raise Refusal("PATH_FORBIDDEN", "%s is not a regular file with an allowed path" % shown)
+        self._sizes = {name.decode("ascii"): size for name, size in self._sizes.items()}
+        self.names = sorted(self._sizes)
+
+    def size(self, name):
+        return len(self._whole(name))
+
+    def _whole(self, name):
+        if name not in self._data:
+            data = open_mapped(os.path.join(self._root, name.encode("ascii")))
+            if name != "receipts.ndjson" and name != "receipts.sig":
+                return data
+            self._data[name] = data
+        return self._data[name]
+
+    def span(self, name):
+        data = self._whole(name)
+        return data, 0, len(data)
+
+    def view(self, name):
+        return memoryview(self._whole(name))
+
+    def read(self, name):
+        return bytes(self._whole(name))
+
+    def check_crcs(self):
+        pass
+
+
+# --- the entries of one run (section 11, L1-L12 and S3) ---------------------------------------
+
+
+def read_line(schemas, line, seq=None, index=None):
+    """L1-L4. -> the entry. With seq None the entry's own seq is named where it can be read."""
+    if not 1 <= len(line) <= LINE_MAX:
+        raise Refusal("LINE_LENGTH", "the line has %d bytes, not 1 to 16,384" % len(line), seq, index)
+    try:
+        entry = admit(line)
+    except Malformed as wrong:
+        raise Refusal("LINE_MALFORMED", "the line cannot be read: %s" % wrong, seq, index) from None
+    if seq is None:
+        own = entry.get("seq")
+        seq = own if type(own) is int and own >= 0 else None
+    if canonical(entry) != line:
+        raise Refusal("LINE_NOT_CANONICAL", "the line is not in canonical form", seq, index)
+    wrong = schemas.entry_error(entry)
+    if wrong:
+        detail = "the line does not fit its schema (%s); a newer verifier may know it" % wrong
+        raise Refusal("LINE_SCHEMA", detail, seq, index)
+    return entry
+
+
+class Run:
+    """What the lines of a run have said so far."""
+
+    def __init__(self, run, iss, collect):
+        self.run, self.iss = run, iss
+        self.collect = collect  # whether what only a manifest needs is kept
+        self.tree = Tree()
+        self.head = None  # hash of the newest entry
+        self.opening = None
+        self.seal = None
+        self.before_seal = None  # count, head, root, counters
+        self.mono = 0
+        self.current = {}  # use -> key id, as far as known
+        self.brought = []  # (use, key id) of rotations
+        self.receipt_keys = []  # key ids, in order of use
+        self.counters = dict.fromkeys(("calls", "allow", "repair", "hold", "block", "interrupted", "incomplete"), 0)
+        self.claims = {}
+        self.policies = set()
+        self.policy_first = {}  # policy hash -> seq of the first receipt that names it
+        self.totals = []
+        self.streams = []  # (seq, call, sse)
+        self.bodies = []  # (seq, sha256:..)
+
+    @property
+    def sign_each(self):
+        return self.opening["sign"] == "each"
+
+    def add(self, entry, line, signature, keys, index=None):
+        """L5-L12. `signature` is a function of the position that gives the stored bytes."""
+        seq = self.tree.size
+        shown = seq if index is None else entry["seq"]
+
+        def refuse(code, detail):
+            raise Refusal(code, detail, shown, index)
+
+        kind = entry["kind"]
+        if entry["seq"] != seq:
+            refuse("SEQ_MISMATCH", "seq is %d where %d is due" % (entry["seq"], seq))
+        if (kind == "run.open") != (seq == 0):
+            refuse("SEQ_MISMATCH", "run.open must be the first entry, and only the first")
+        if entry["run"] != self.run:
+            refuse("RUN_MISMATCH", "the entry is of another run")
+        if entry["iss"] != self.iss:
+            refuse("RUN_MISMATCH", "the entry is of another instance")
+        if entry.get("prev") != self.head:
+            refuse("CHAIN_BROKEN", "prev is not the hash of the entry before")
+        if seq == 0:
+            self.opening = entry
+            self.current["receipt"] = entry["kid"]
+            self.receipt_keys.append(entry["kid"])
+        key = self._key(keys, entry["kid"], "receipt")
+        if entry["kid"] != self.current["receipt"]:
+            refuse("KEY_MISMATCH", "kid is not the key that signs receipts at this place")
+        if key is None:
+            refuse("KEY_MISMATCH", "kid is no known receipt key of this instance")
+        if entry["mono_us"] < self.mono:
+            refuse("TIME_REVERSED", "mono_us is smaller than in the entry before")
+        self.mono = entry["mono_us"]
+        stored = signature(seq)
+        if self.sign_each:
+            if not stored:
+                refuse("SIGNATURE_MISSING", "there is no signature for this entry")
+            if not key.verify_raw(stored, TYPE_ENTRY, line):
+                refuse("SIGNATURE_INVALID", "the signature does not fit the entry and the key")
+        elif index is not None and stored:
+            refuse("SIGNATURE_SURPLUS", "there is a signature, but the run has none per entry")
+        if index is not None and key.revoked_from is not None and index >= key.revoked_from:
+            refuse("KEY_REVOKED", "the key is revoked from index %d" % key.revoked_from)
+        if kind == "key.rotate":
+            self._rotate(entry, keys, refuse)
+        if self.seal is not None:
+            refuse("SEAL_NOT_LAST", "an entry follows the seal")
+        if kind == "run.seal":
+            self.seal = entry
+            self.before_seal = (seq, self.head, "root:" + self.tree.root().hex(), dict(self.counters))
+        else:
+            self._count(entry, kind, seq)
+        leaf = leaf_hash(line)
+        self.tree.push(leaf)
+        self.head = "leaf:" + leaf.hex()
+        return leaf
+
+    def _key(self, keys, kid, use):
+        key = keys.get(kid)
+        return key if key and key.use == use and key.iss in (None, self.iss) else None
+
+    def _rotate(self, entry, keys, refuse):
+        use, new = entry["use"], entry["new"]
+        if self.current.get(use, entry["old"]) != entry["old"]:
+            refuse("ROTATION_INVALID", "the old key is not the current one")
+        key = self._key(keys, new, use)
+        if key is None:
+            refuse("ROTATION_INVALID", "the new key is not among the known keys of that use")
+        if unbase64(entry["spki"]) != key.spki or entry["alg"] != key.alg:
+            refuse("ROTATION_INVALID", "spki and alg are not those of the new key")
+        body = {"iss": entry["iss"], "new": new, "old": entry["old"], "run": entry["run"], "use": use}
+        proof = unbase64(entry["possession"])
+        if proof is None or not key.verify_raw(proof, TYPE_POSSESSION, canonical(body)):
+            refuse("ROTATION_INVALID", "the new key's proof of possession does not verify")
+        self.current[use] = new
+        self.brought.append((use, new))
+        if use == "receipt":
+            self.receipt_keys.append(new)
+
+    def _count(self, entry, kind, seq):
+        if kind == "interrupted":
+            self.counters["interrupted"] += 1
+        elif kind == "call":
+            self.counters["calls"] += 1
+            self.counters[entry["verdict"]["action"]] += 1
+            self.counters["incomplete"] += not entry["outcome"]["complete"]
+        if not self.collect:
+            return
+        if kind == "run.open":
+            self.policies.add(entry["policy"])
+        elif kind == "call":
+            self.policies.add(entry["policy"]["hash"])
+            self.policy_first.setdefault(entry["policy"]["hash"], seq)
+            self.totals.append(entry["time"]["total_us"])
+            for name, value in entry.get("claims", {}).items():
+                self.claims.setdefault(name, set()).add(value)
+            if "nodes" in entry.get("sse", ()):
+                self.streams.append((seq, entry["call"], entry["sse"]))
+            response = entry["response"]
+            for body in (entry["request"], response["client"], response.get("upstream", {})):
+                if "sha256" in body:
+                    self.bodies.append((seq, body["sha256"]))
+
+    def check_seal(self, index=None):
+        """S3 and J7."""
+        count, head, root, counters = self.before_seal
+        found = {"count": count, "head": head, "root": root, "counters": counters}
+        for name, value in found.items():
+            if self.seal[name] != value:
+                detail = "the seal's %s is not what the entries say" % name
+                raise Refusal("SEAL_MISMATCH", detail, self.seal["seq"], index)
+
+    def summary(self):
+        """S4: what a manifest must say."""
+        opening, seal = self.opening, self.seal
+        facts = {
+            "tree": {"root": "root:" + self.tree.root().hex(), "size": self.tree.size},
+            "counters": self.counters,
+            "claims": {
+                name: sorted(values, key=lambda v: v.encode("utf-8"))[:CLAIMS_MAX]
+                for name, values in self.claims.items()
+            },
+            "policies": sorted(self.policies),
+            "sign": opening["sign"],
+            "durability": opening["durability"],
+            "class": opening["class"],
+            "name": opening.get("name"),
+            "opened": opening["ts"],
+            "sealed": seal["ts"],
+            "seal_reason": seal["reason"],
+            "build": opening["build"],
+            "metrics": {},
+        }
+        totals = sorted(self.totals)
+        if totals:
+            for percent in (50, 95, 99):
+                position = -(-percent * len(totals) // 100)
+                facts["metrics"]["total_p%d_us" % percent] = totals[position - 1]
+        return facts
+
+
+# --- trust documents (section 10) -------------------------------------------------------------
+
+
+def read_trust(schemas, data):
+    """-> {key id: Key}. Raises Unreadable with TRUST_INVALID."""
+    try:
+        document = admit(data)
+        if canonical(document) != data:
+            raise Malformed("it is not in canonical form")
+        wrong = schemas.trust.error(document)
+        if wrong:
+            raise Malformed(wrong)
+        return read_keys(document["keys"])
+    except Malformed as wrong:
+        detail = str(wrong)
+    except Refusal as wrong:
+        detail = wrong.detail
+    raise Unreadable("the trust document cannot be used: %s" % detail, "TRUST_INVALID")
+
+
+# --- verifying a bundle (section 11) ----------------------------------------------------------
+
+_REQUIRED = ("manifest.json", "manifest.dsse.json", "receipts.ndjson", "checkpoint", "SHA256SUMS")
+_UNLISTED = ("manifest.json", "manifest.dsse.json", "SHA256SUMS")
+_NAMED_BY_DIGEST = (
+    re.compile(r"policy/([0-9a-f]{64})\.json"),
+    re.compile(r"contracts/([0-9a-f]{64})\.json"),
+    re.compile(r"bodies/([0-9a-f]{64})"),
+)
+
+
+class Bundle:
+    """One method per group of steps, called in the order of the table."""
+
+    kind = "bundle"
+
+    def __init__(self, schemas, path, trust):
+        self.schemas, self.path, self.trust = schemas, path, trust
+        self.run_id = None
+        self.entries = None
+        self.anchor = None
+
+    def verify(self):
+        self.box = (FolderBundle if os.path.isdir(self.path) else ZipBundle)(self.path)
+        self.names = set(self.box.names)
+        for name in _REQUIRED:
+            if name not in self.names:
+                raise Refusal("FILE_MISSING", "%s is not there" % name)
+        self.check_manifest()
+        self.check_envelope()
+        self.check_lines()
+        self.check_totals()
+        self.check_checkpoint()
+        self.check_files()
+        self.check_statement()
+        self.check_streams()
+        self.check_bodies()
+        self.check_externals()
+        self.check_anchor()
+        if self.trust is not None:
+            self.check_trust()
+        self.box.check_crcs()
+        return {
+            "integrity": "ok",
+            "authenticity": "self_asserted" if self.trust is None else "trusted",
+            "completeness": "complete",
+            "anchoring": "absent" if self.anchor is None else "anchored",
+        }
+
+    def check_manifest(self):
+        def refuse(detail):
+            raise Refusal("MANIFEST_MALFORMED", detail)
+
+        if self.box.size("manifest.json") > MANIFEST_MAX:
+            refuse("manifest.json is larger than 64 MiB")
+        data = self.box.read("manifest.json")
+        try:
+            self.manifest = admit(data)
+        except Malformed as wrong:
+            refuse("manifest.json cannot be read: %s" % wrong)
+        if canonical(self.manifest) != data:
+            refuse("manifest.json is not in canonical form")
+        wrong = self.schemas.manifest.error(self.manifest)
+        if wrong:
+            detail = "manifest.json does not fit its schema (%s); a newer verifier may know it" % wrong
+            raise Refusal("MANIFEST_SCHEMA", detail)
+        self.run_id, self.iss = self.manifest["run"], self.manifest["iss"]
+        self.keys = read_keys(self.manifest["keys"])
+
+    def check_envelope(self):
+        data = self.box.read("manifest.dsse.json")
+        payload, kid, signature = read_envelope(self.schemas, data, TYPE_STATEMENT)
+        try:
+            if canonical(admit(payload)) != payload:
+                raise Malformed("it is not in canonical form")
+        except Malformed as wrong:
+            raise Refusal("ENVELOPE_MALFORMED", "the envelope's payload cannot be used: %s" % wrong) from None
+        key = self.keys.get(kid)
+        if key is None or key.use != "manifest":
+            raise Refusal("KEY_UNKNOWN", "the manifest is signed by a key that it does not list for it")
+        if not key.verify_dsse(signature, TYPE_STATEMENT, payload):
+            raise Refusal("ENVELOPE_SIGNATURE", "the manifest's signature does not verify")
+        self.statement, self.manifest_key = payload, key
+
+    def check_lines(self):
+        self.run = run = Run(self.run_id, self.iss, collect=True)
+        if "receipts.sig" in self.names:
+            sig_data, sig_start, sig_end = self.box.span("receipts.sig")
+        else:
+            sig_data, sig_start, sig_end = b"", 0, 0
+
+        def signature(seq):
+            at = sig_start + 64 * seq
+            return bytes(sig_data[at : at + 64]) if at + 64 <= sig_end else None
+
+        data, at, end = self.box.span("receipts.ndjson")
+        while at < end or run.tree.size == 0:
+            self.entries = seq = run.tree.size
+            stop = data.find(b"\n", at, end)
+            if stop < 0:
+                what = "receipts.ndjson is empty" if at == end else "the last line does not end in LF"
+                raise Refusal("LINE_LENGTH", what, seq)
+            if stop - at > LINE_MAX:
+                raise Refusal("LINE_LENGTH", "the line is longer than 16,384 bytes", seq)
+            line = bytes(data[at:stop])
+            run.add(read_line(self.schemas, line, seq), line, signature, self.keys)
+            at = stop + 1
+        self.entries = size = run.tree.size
+        if run.seal is None:
+            raise Refusal("SEAL_MISSING", "the run was not sealed: entries may be missing at its end", size)
+        if (sig_end - sig_start != 64 * size) if run.sign_each else ("receipts.sig" in self.names):
+            raise Refusal("SIGNATURE_SURPLUS", "receipts.sig holds more than one signature per entry")
+
+    def check_totals(self):
+        self.run.check_seal()
+        for name, value in self.run.summary().items():
+            said = self.manifest.get(name)
+            if name == "metrics":
+                said = {k: v for k, v in (said or {}).items() if k != "snapshot_lag_bytes_max"}
+            if said != value:
+                raise Refusal("MANIFEST_MISMATCH", "the manifest's %s is not what the entries say" % name)
+
+    def check_checkpoint(self):
+        try:
+            note = Note(self.box.read("checkpoint"))
+            if note.origin != "%s/run/%s" % (self.iss, self.run_id):
+                raise Malformed("its origin is not that of this run")
+        except Malformed as wrong:
+            raise Refusal("CHECKPOINT_MALFORMED", "the checkpoint cannot be used: %s" % wrong) from None
+        if (note.size, note.root) != (self.run.tree.size, self.run.tree.root()):
+            raise Refusal("CHECKPOINT_MISMATCH", "the checkpoint is of another size or root than the run")
+        self.checkpoint_keys = [note.signer(self.keys.values(), self.iss)]
+        if self.checkpoint_keys[0] is None:
+            raise Refusal("CHECKPOINT_SIGNATURE", "the checkpoint's signature does not verify")
+
+    def check_files(self):
+        files = self.manifest["files"]
+        paths = [row["path"] for row in files]
+        for path in paths:
+            if path not in self.names:
+                raise Refusal("FILE_MISSING", "%s is listed but not there" % _shown(path))
+        listed = set(paths)
+        for name in self.box.names:
+            if name not in listed and name not in _UNLISTED:
+                raise Refusal("FILE_UNLISTED", "%s is there but not listed" % name)
+        if paths != sorted(listed) or listed.intersection(_UNLISTED):
+            raise Refusal("FILE_UNLISTED", "the list of files is not sorted, or lists a file twice or wrongly")
+        self.sums = {}
+        for row in files:
+            view = self.box.view(row["path"])
+            self.sums[row["path"]] = hashlib.sha256(view).hexdigest()
+            if len(view) != row["bytes"] or "sha256:" + self.sums[row["path"]] != row["sha256"]:
+                raise Refusal("FILE_DIGEST", "%s is not of the size and digest in the manifest" % row["path"])
+        for path in paths:
+            if path.startswith(("policy/", "contracts/", "bodies/")):
+                names = [form.fullmatch(path) for form in _NAMED_BY_DIGEST]
+                if not any(found and found.group(1) == self.sums[path] for found in names):
+                    raise Refusal("FILE_NAME_DIGEST", "%s is not named by its digest" % path)
+        for policy, seq in sorted(self.run.policy_first.items(), key=lambda item: item[1]):
+            if "policy/%s.json" % policy[len("sha256:") :] not in self.names:
+                raise Refusal("POLICY_MISSING", "the policy of this receipt is not in the bundle", seq)
+
+    def check_statement(self):
+        manifest = hashlib.sha256(self.box.view("manifest.json")).hexdigest()
+        subjects = sorted([("manifest.json", manifest)] + list(self.sums.items()))
+        wanted = {
+            "_type": "https://in-toto.io/Statement/v1",
+            "predicate": dict(self.manifest["tree"], run=self.run_id, v="pef/v0"),
+            "predicateType": "urn:estoppel:pef:manifest:v0",
+            "subject": [{"digest": {"sha256": digest}, "name": name} for name, digest in subjects],
+        }
+        if canonical(wanted) != self.statement:
+            raise Refusal("STATEMENT_MISMATCH", "the signed statement is not about these files and this run")
+        sums = dict(subjects)
+        sums["manifest.dsse.json"] = hashlib.sha256(self.box.view("manifest.dsse.json")).hexdigest()
+        text = "".join("%s  %s\n" % (sums[name], name) for name in sorted(sums))
+        if self.box.read("SHA256SUMS") != text.encode("ascii"):
+            raise Refusal("SUMS_MISMATCH", "SHA256SUMS is not the list of these files")
+
+    def check_streams(self):
+        for seq, call, sse in self.run.streams:
+
+            def refuse(detail):
+                raise Refusal("STREAM_MISMATCH", detail, seq)
+
+            name = "streams/%s.nodes" % call
+            if name not in self.names:
+                refuse("the stream's file is not there")
+            if "sha256:" + self.sums[name] != sse["nodes"]:
+                refuse("the stream's file is not the one that the receipt names")
+            level = 0
+            while -(-sse["units"] >> level) > STREAM_NODES_MAX:
+                level += 1
+            if sse.get("level") != level:
+                refuse("the stream's level does not fit its number of units")
+            data = self.box.read(name)
+            if len(data) != 32 * -(-sse["units"] >> level):
+                refuse("the stream's file does not have the number of nodes that is due")
+            root = tree_root(data[at : at + 32] for at in range(0, len(data), 32))
+            if "root:" + root.hex() != sse["root"]:
+                refuse("the stream's nodes do not lead to its root")
+
+    def check_bodies(self):
+        externals = [row["sha256"] for row in self.manifest["externals"]]
+        kept = set(externals)
+        for seq, digest in self.run.bodies:
+            if digest not in kept and "bodies/" + digest[len("sha256:") :] not in self.names:
+                raise Refusal("BODY_MISSING", "a stored body of this receipt is not in the bundle", seq)
+        named = {digest for _, digest in self.run.bodies}
+        for digest in externals:
+            if digest not in named:
+                raise Refusal("EXTERNAL_UNKNOWN", "no receipt names the external %s" % digest)
+
+    def check_externals(self):
+        paths = []
+        for row in self.manifest["externals"]:
+            paths.append(os.path.join(self.box.folder, row["sha256"][len("sha256:") :]))
+            if not os.path.isfile(paths[-1]):
+                raise Refusal("MISSING_EXTERNAL", "the external %s is not beside the bundle" % row["sha256"])
+        for row, path in zip(self.manifest["externals"], paths):
+            digest, size = hashlib.sha256(), 0
+            with open(path, "rb") as file:
+                for block in iter(lambda: file.read(1 << 20), b""):
+                    digest.update(block)
+                    size += len(block)
+            if size != row["bytes"] or "sha256:" + digest.hexdigest() != row["sha256"]:
+                raise Refusal("EXTERNAL_DIGEST", "the external %s is not of its size and digest" % row["sha256"])
+
+    def check_anchor(self):
+        if "anchor.tlog-proof" not in self.names:
+            return
+        try:
+            anchor = Anchor(self.box.read("anchor.tlog-proof"))
+            if anchor.note.origin != self.iss:
+                raise Malformed("its checkpoint is not of this instance")
+        except Malformed as wrong:
+            raise Refusal("ANCHOR_MALFORMED", "the anchor cannot be used: %s" % wrong) from None
+        leaf = bytes.fromhex(self.run.head[len("leaf:") :])
+        if root_from_path(anchor.index, anchor.note.size, leaf, anchor.path) != anchor.note.root:
+            raise Refusal("ANCHOR_MISMATCH", "the anchor does not lead from the seal to its checkpoint")
+        signer = anchor.note.signer(self.keys.values(), self.iss)
+        if signer is None:
+            raise Refusal("ANCHOR_SIGNATURE", "the signature of the anchor's checkpoint does not verify")
+        self.anchor = anchor
+        self.checkpoint_keys.append(signer)
+
+    def check_trust(self):
+        trusted = read_trust(self.schemas, self.trust)
+        brought = set(self.run.brought)
+        uses = [("manifest", self.manifest_key.kid)]
+        uses += [("receipt", kid) for kid in self.run.receipt_keys]
+        uses += [("checkpoint", key.kid) for key in self.checkpoint_keys]
+
+        def row(use, kid):
+            key = trusted.get(kid)
+            return key if key and key.use == use and key.iss == self.iss else None
+
+        first = ("receipt", self.run.receipt_keys[0])
+        for use, kid in uses:
+            by_rotation = (use, kid) in brought and (use, kid) != first
+            if not by_rotation and row(use, kid) is None:
+                raise Refusal("KEY_UNTRUSTED", "the %s key %s is not in the trust document" % (use, kid))
+        for use, kid in uses:
+            key = row(use, kid)
+            if key and key.revoked_from is not None:
+                if self.anchor is None or self.anchor.index >= key.revoked_from:
+                    detail = "the %s key %s is revoked from index %d, and this run is not proven to be older"
+                    raise Refusal("KEY_REVOKED", detail % (use, kid, key.revoked_from))
+
+
+# --- verifying a journal (sections 12 and 13) -------------------------------------------------
+
+_SEGMENT_NAME = re.compile(r"([0-9]{20})\.seg")
+_INSTANCE = re.compile(r"[a-z0-9.-]{1,64}/[a-z0-9._-]{1,64}/[0-9]{1,9}")
+_HEADER_SIZE = 256
+_FRAME = struct.Struct("<IBQI")
+_NONZERO = re.compile(rb"[^\0]")
+_FRAME_LIKE = re.compile(rb"(?=(?!\0\0\0\0)....[\1-\4])", re.DOTALL)
+_ENTRY, _BLOB, _CHECKPOINT, _END_OF_SEGMENT = 1, 2, 3, 4
+
+
+class Segment:
+    def __init__(self, path, name):
+        def refuse(detail):
+            raise Refusal("SEGMENT_HEADER", "segment %s: %s" % (_shown(name), detail))
+
+        self.name = name
+        found = _SEGMENT_NAME.fullmatch(name)
+        if not found or not stat.S_ISREG(os.lstat(path).st_mode):
+            refuse("it is not a regular file of that kind")
+        self.data = data = open_mapped(path)
+        if len(data) < _HEADER_SIZE:
+            refuse("it is shorter than its header")
+        magic, self.first, self.prev, size, name_field, crc = struct.unpack("<8sQ32sH202sI", data[:_HEADER_SIZE])
+        if magic != b"PEFSEG0\n" or crc != zlib.crc32(data[: _HEADER_SIZE - 4]):
+            refuse("its header is damaged")
+        self.instance = name_field[:size].decode("ascii", "replace")
+        if size > len(name_field) or any(name_field[size:]) or not _INSTANCE.fullmatch(self.instance):
+            refuse("its header holds no well-formed instance name")
+        if self.first != int(found.group(1)):
+            refuse("its name is not the index of its first entry")
+
+    def frame(self, at):
+        """-> (type, log index, payload start, payload end), or None for a bad frame."""
+        data = self.data
+        if len(data) - at < _FRAME.size:
+            return None
+        size, kind, index, crc = _FRAME.unpack_from(data, at)
+        start = at + _FRAME.size
+        if not size or not 1 <= kind <= 4 or size > len(data) - start:
+            return None
+        with memoryview(data) as view:
+            if zlib.crc32(view[start : start + size], zlib.crc32(view[at : at + 13])) != crc:
+                return None
+        return kind, index, start, start + size
+
+    def only_zeros_from(self, at):
+        return _NONZERO.search(self.data, at) is None
+
+    def valid_frame_after(self, at):
+        return any(self.frame(found.start()) for found in _FRAME_LIKE.finditer(self.data, at + 1))
+
+
+class Journal:
+    kind = "journal"
+    run_id = None
+
+    def __init__(self, schemas, path, trust):
+        self.schemas, self.path, self.given = schemas, path, trust
+        self.tree = Tree()
+        self.last = bytes(32)  # hash of the newest entry
+        self.runs = {}
+        self.blobs = []  # digests of blobs that the next entry must name
+
+    @property
+    def entries(self):
+        return self.tree.size
+
+    def verify(self):
+        trust = self.given
+        if trust is None:
+            try:
+                with open(os.path.join(self.path, "trust.json"), "rb") as file:
+                    trust = file.read()
+            except FileNotFoundError:
+                raise Unreadable("the journal has no trust.json, and none was given", "TRUST_INVALID") from None
+        self.keys = read_trust(self.schemas, trust)
+        self.read_newest()
+        segments = self.open_segments()
+        self.iss = segments[0].instance
+        for segment in segments:
+            self.check_segment(segment, segment is segments[-1])
+        if self.blobs:
+            raise Refusal("BLOB_MISMATCH", "no entry follows that names a blob", None, self.entries)
+        self.check_newest()
+        return {
+            "integrity": "ok",
+            "authenticity": "self_asserted" if self.given is None else "trusted",
+            "completeness": "unchecked" if self.newest is None else "complete",
+            "anchoring": "absent",
+        }
+
+    def read_newest(self):
+        """The file `checkpoint` is judged last; its size is needed while the tree grows."""
+        self.newest = self.newest_wrong = self.newest_root = None
+        try:
+            with open(os.path.join(self.path, "checkpoint"), "rb") as file:
+                self.newest = Note(file.read())
+        except FileNotFoundError:
+            pass
+        except Malformed as wrong:
+            self.newest_wrong = str(wrong)
+        self.mark()
+
+    def mark(self):
+        if self.newest is not None and self.newest.size == self.tree.size:
+            self.newest_root = self.tree.root()
+
+    def open_segments(self):
+        folder = os.path.join(self.path, "segments")
+        try:
+            names = sorted(os.listdir(folder), key=os.fsencode)
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        if not names:
+            raise Refusal("SEGMENT_HEADER", "there is no segment")
+        segments = [Segment(os.path.join(folder, name), name) for name in names]
+        for segment in segments:
+            if segment.instance != segments[0].instance:
+                raise Refusal("SEGMENT_HEADER", "segment %s is of another instance" % segment.name)
+        return segments
+
+    def check_segment(self, segment, is_last):
+        def refuse(code, detail):
+            raise Refusal(code, "segment %s: %s" % (segment.name, detail), None, self.entries)
+
+        if segment.first != self.entries:
+            refuse("INDEX_MISMATCH", "it begins with another index than the one that is due")
+        if segment.prev != self.last:
+            refuse("INDEX_MISMATCH", "it does not continue from the entry before")
+        at, ended = _HEADER_SIZE, False
+        while not segment.only_zeros_from(at):
+            if ended:
+                refuse("INDEX_MISMATCH", "something follows its end frame")
+            frame = segment.frame(at)
+            if frame is None:
+                torn = is_last and not segment.valid_frame_after(at)
+                where = "the frame at byte %d is broken" % at
+                refuse("JOURNAL_TORN" if torn else "FRAME_INVALID", where)
+            kind, index, start, end = frame
+            payload = bytes(segment.data[start:end])
+            if kind == _ENTRY and (payload[0] not in (0, 64) or len(payload) < 1 + payload[0]):
+                refuse("FRAME_INVALID", "the entry at byte %d has no well-formed signature length" % at)
+            if kind == _BLOB and len(payload) < 32:
+                refuse("FRAME_INVALID", "the blob at byte %d has no digest" % at)
+            if kind == _END_OF_SEGMENT and payload != b"\0":
+                refuse("FRAME_INVALID", "the end frame at byte %d has a payload" % at)
+            if index != self.entries:
+                refuse("INDEX_MISMATCH", "the frame at byte %d has another index than the one that is due" % at)
+            if kind == _ENTRY:
+                self.check_entry(payload)
+            elif kind == _BLOB:
+                if sha256(payload[32:]) != payload[:32]:
+                    refuse("BLOB_MISMATCH", "the blob at byte %d does not have its digest" % at)
+                self.blobs.append("sha256:" + payload[:32].hex())
+            elif kind == _CHECKPOINT:
+                self.check_note(payload)
+            ended = kind == _END_OF_SEGMENT
+            at = end
+        if not ended and not is_last:
+            refuse("INDEX_MISMATCH", "it has no end frame, and another segment follows")
+
+    def check_entry(self, payload):
+        index = self.entries
+        line = payload[1 + payload[0] :]
+        stored = payload[1 : 1 + payload[0]]
+        entry = read_line(self.schemas, line, None, index)
+        run = self.runs.get(entry["run"])
+        if run is None:
+            run = Run(entry["run"], self.iss, collect=False)
+        leaf = run.add(entry, line, lambda _seq: stored, self.keys, index)
+        self.runs[entry["run"]] = run
+        for digest in self.blobs:
+            if entry.get("sse", {}).get("nodes") != digest:
+                raise Refusal("BLOB_MISMATCH", "the entry does not name the blob before it", entry["seq"], index)
+        self.blobs = []
+        if entry["kind"] == "run.seal":
+            run.check_seal(index)
+        self.tree.push(leaf)
+        self.last = leaf
+        self.mark()
+
+    def note(self, data, index):
+        """T1 and T3 are as for a run, but for the origin."""
+        try:
+            note = data if isinstance(data, Note) else Note(data)
+            if note.origin != self.iss:
+                raise Malformed("its origin is not this instance")
+        except Malformed as wrong:
+            raise Refusal("CHECKPOINT_MALFORMED", "a checkpoint cannot be used: %s" % wrong, None, index) from None
+        return note
+
+    def signer(self, note, index):
+        key = note.signer(self.keys.values(), self.iss)
+        if key is None:
+            raise Refusal("CHECKPOINT_SIGNATURE", "a checkpoint's signature does not verify", None, index)
+        if key.revoked_from is not None and note.size > key.revoked_from:
+            detail = "the checkpoint key is revoked from index %d" % key.revoked_from
+            raise Refusal("KEY_REVOKED", detail, None, index)
+
+    def check_note(self, payload):
+        index = self.entries
+        note = self.note(payload, index)
+        if (note.size, note.root) != (self.tree.size, self.tree.root()):
+            detail = "a checkpoint is of another size or root than the log at its place"
+            raise Refusal("CHECKPOINT_MISMATCH", detail, None, index)
+        self.signer(note, index)
+
+    def check_newest(self):
+        if self.newest_wrong is not None:
+            detail = "the file checkpoint cannot be used: %s" % self.newest_wrong
+            raise Refusal("CHECKPOINT_MALFORMED", detail)
+        if self.newest is None:
+            return
+        note = self.note(self.newest, None)
+        self.signer(note, None)
+        if note.size > self.entries:
+            detail = "the checkpoint counts %d entries, and only %d are there" % (note.size, self.entries)
+            raise Refusal("JOURNAL_TRUNCATED", detail, None, self.entries)
+        if note.root != self.newest_root:
+            raise Refusal("CHECKPOINT_MISMATCH", "the log is not the one that the file checkpoint is about")
+
+
+# --- verifying one receipt (section 14) -------------------------------------------------------
+
+
+def read_public_key(data):
+    """A PEM file, or the base64 of the SPKI."""
+    try:
+        words = data.decode("ascii").split("\n")
+    except UnicodeDecodeError:
+        words = []
+    words = [word.strip() for word in words if word.strip()]
+    if words and words[0] == "-----BEGIN PUBLIC KEY-----":
+        words = words[1:-1] if words[-1] == "-----END PUBLIC KEY-----" else []
+    spki = unbase64("".join(words))
+    key = Key(spki) if spki else None
+    if key is None or key.alg is None:
+        raise Unreadable("the key is not an Ed25519 or P-256 public key in PEM or base64 SPKI", "ARGUMENT_INVALID")
+    return key
+
+
+class Receipt:
+    kind = "receipt"
+    run_id = entries = None
+
+    def __init__(self, schemas, path, key):
+        self.schemas, self.path, self.key = schemas, path, key
+
+    def verify(self):
+        with open(self.path, "rb") as file:
+            data = file.read(1 << 20)
+        line, kid, signature = read_envelope(self.schemas, data, TYPE_ENTRY)
+        if kid != self.key.kid:
+            raise Refusal("KEY_UNKNOWN", "the receipt is signed by another key than the one given")
+        if not self.key.verify_dsse(signature, TYPE_ENTRY, line):
+            raise Refusal("ENVELOPE_SIGNATURE", "the receipt's signature does not verify")
+        entry = read_line(self.schemas, line)
+        self.run_id, self.entries = entry["run"], 1
+        if entry["kid"] != kid:
+            raise Refusal("KEY_MISMATCH", "the entry names another key than the one that signed it", entry["seq"])
+        self.seq = entry["seq"]
+        return {
+            "integrity": "ok",
+            "authenticity": "trusted",
+            "completeness": "unchecked",
+            "anchoring": "absent",
+        }
+
+
+# --- the answer -------------------------------------------------------------------------------
+
+_VERDICTS = ("integrity", "authenticity", "completeness", "anchoring")
+_AUTHENTICITY = frozenset(
+    "KEY_UNKNOWN ENVELOPE_SIGNATURE KEY_MISMATCH SIGNATURE_MISSING SIGNATURE_INVALID ROTATION_INVALID "
+    "CHECKPOINT_SIGNATURE KEY_UNTRUSTED KEY_REVOKED".split()
+)
+_COMPLETENESS = frozenset("SEAL_MISSING MISSING_EXTERNAL EXTERNAL_DIGEST JOURNAL_TRUNCATED".split())
+_ANCHORING = frozenset("ANCHOR_MALFORMED ANCHOR_MISMATCH ANCHOR_SIGNATURE".split())
+
+
+def _verdicts_of(code):
+    verdicts = dict.fromkeys(_VERDICTS, "unchecked")
+    if code in _AUTHENTICITY:
+        verdicts["authenticity"] = "failed"
+    elif code in _COMPLETENESS:
+        verdicts["completeness"] = "open" if code == "SEAL_MISSING" else "failed"
+    elif code in _ANCHORING:
+        verdicts["anchoring"] = "failed"
+    else:
+        verdicts["integrity"] = "failed"
+    return verdicts
+
+
+def _is_journal(path):
+    def there(name):
+        return os.path.lexists(os.path.join(path, name))
+
+    if there("manifest.json") or there("receipts.ndjson"):
+        return False
+    return there("segments") or there("trust.json")
+
+
+def _read_argument(source):
+    """A file named on the command line, or the bytes that a caller of verify_path has already."""
+    if source is None or isinstance(source, (bytes, bytearray)):
+        return source
+    with open(source, "rb") as file:
+        return file.read()
+
+
+def _subject(path, trust, key, schemas):
+    mode = os.stat(path).st_mode
+    is_folder = stat.S_ISDIR(mode)
+    if not is_folder and not stat.S_ISREG(mode):
+        raise Unreadable("it is neither a file nor a directory")
+    if key is not None:
+        if is_folder:
+            raise Unreadable("--key goes with a receipt envelope, and this is a directory", "ARGUMENT_INVALID")
+        if trust is not None:
+            raise Unreadable("--key and --trust do not go together", "ARGUMENT_INVALID")
+        return Receipt(schemas, path, read_public_key(key))
+    if is_folder and _is_journal(path):
+        return Journal(schemas, path, trust)
+    if not is_folder and not path.endswith(".zip"):
+        with open(path, "rb") as file:
+            if file.read(1) == b"{":
+                raise Unreadable("a receipt is verified with a key: give --key FILE", "ARGUMENT_INVALID")
+    return Bundle(schemas, path, trust)
+
+
+def verify_path(path, trust=None, key=None, schemas=None):
+    """Verify what is at `path`. `trust` and `key` are file names or bytes; `schemas` is a folder.
+
+    -> {"ok", "reason", "seq", "index", "verdicts", "run", "entries", "kind", "exit", "detail"}
+    """
+    subject = None
+    answer = {
+        "ok": False, "reason": None, "seq": None, "index": None,
+        "verdicts": dict.fromkeys(_VERDICTS, "unchecked"),
+        "run": None, "entries": None, "kind": None, "exit": 6, "detail": "",
+    }  # fmt: skip
+    try:
+        path = os.fsdecode(path)
+        subject = _subject(path, _read_argument(trust), _read_argument(key), find_schemas(schemas))
+        verdicts = subject.verify()
+        answer.update(ok=True, verdicts=verdicts, exit=0)
+    except Refusal as refusal:
+        answer.update(reason=refusal.code, seq=refusal.seq, index=refusal.index, exit=2)
+        answer.update(verdicts=_verdicts_of(refusal.code), detail=refusal.detail)
+    except Unreadable as wrong:
+        answer.update(reason=wrong.code, detail=wrong.detail)
+    except OSError as error:
+        where = ": " + _shown(os.fsdecode(error.filename), 300) if error.filename is not None else ""
+        answer.update(reason="FILE_UNREADABLE", detail=(error.strerror or "cannot be read") + where)
+    except ValueError as error:
+        if "null" not in str(error):  # "embedded null byte": a path that no file can have
+            raise
+        answer.update(reason="FILE_UNREADABLE", detail="the path holds a NUL byte")
+    if subject is not None:
+        answer.update(kind=subject.kind, run=subject.run_id, entries=subject.entries)
+    return answer
+
+
+_MEANING = {
+    ("bundle", "integrity", "ok"): "every byte is as it was sealed: entries, order, counts, files",
+    ("journal", "integrity", "ok"): "every frame, entry, chain and checkpoint is as it was written",
+    ("receipt", "integrity", "ok"): "the receipt is as it was signed",
+    ("bundle", "authenticity", "trusted"): "the keys that signed are in your trust document",
+    ("journal", "authenticity", "trusted"): "the keys that signed are in your trust document",
+    ("receipt", "authenticity", "trusted"): "the key that you gave signed it",
+    ("bundle", "authenticity", "self_asserted"): "NOBODY HAS VOUCHED FOR THE KEYS. They come from the bundle itself, and\n"
+    "                               anyone can make such a bundle. Give --trust FILE, obtained from elsewhere.",
+    ("journal", "authenticity", "self_asserted"): "NOBODY HAS VOUCHED FOR THE KEYS. They come from the journal itself, and\n"
+    "                               anyone can make such a journal. Give --trust FILE, obtained from elsewhere.",
+    ("bundle", "completeness", "complete"): "from opening to seal no entry of this run is missing",
+    ("journal", "completeness", "complete"): "nothing is missing up to the newest checkpoint; runs may be open",
+    ("journal", "completeness", "unchecked"): "there is no file `checkpoint`: the end may have been cut off",
+    ("receipt", "completeness", "unchecked"): "one receipt says nothing about the calls around it",
+    ("bundle", "anchoring", "anchored"): "the seal is in a log whose checkpoint is signed",
+    ("bundle", "anchoring", "absent"): "nothing ties this run to a log that others can see",
+    ("journal", "anchoring", "absent"): "nobody outside has signed these checkpoints",
+    ("receipt", "anchoring", "absent"): "nothing ties it to a log that others can see",
+}
+_NOT_PROVEN = """Not proven: that calls which did not pass the gateway did not happen, that what callers said of
+themselves is true, that what upstream answered is true, and that the gateway's clock was right."""
+
+
+def explain(answer, path):
+    """The plain words."""
+    shown = _shown(path, 300)
+    if answer["exit"] == 6:
+        return "NOT VERIFIED: %s\n%s: %s\n" % (shown, answer["reason"], answer["detail"])
+    lines = []
+    if answer["ok"]:
+        lines.append("VERIFIED: %s %s" % (answer["kind"], shown))
+    else:
+        where = ""
+        if answer["seq"] is not None:
+            where += " at entry seq %d" % answer["seq"]
+        if answer["index"] is not None:
+            where += " at log index %d" % answer["index"]
+        lines.append("REFUSED: %s %s" % (answer["kind"] or "input", shown))
+        lines.append("%s%s: %s." % (answer["reason"], where, answer["detail"]))
+    if answer["run"] is not None:
+        lines.append("run %s" % answer["run"])
+    if answer["ok"] and answer["kind"] != "receipt":
+        lines.append("%d entries" % answer["entries"])
+    lines.append("")
+    for name in _VERDICTS:
+        value = answer["verdicts"][name]
+        meaning = _MEANING.get((answer["kind"], name, value), "") if answer["ok"] else ""
+        lines.append(("  %-13s %-14s %s" % (name, value, meaning)).rstrip())
+    lines.append("")
+    if answer["ok"]:
+        lines.append(_NOT_PROVEN)
+    else:
+        lines.append("The first check that failed decides; what is `unchecked` was not decided. Nothing here is proven.")
+    return "\n".join(lines) + "\n"
+
+
+_USAGE = "usage: pef_verify.py [--trust FILE] [--key FILE] [--schemas DIR] [--json] PATH\n"
+
+
+def _arguments(argv):
+    """-> (options, path), or None."""
+    options, paths, rest = {"json": False}, [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "--":
+            paths += rest
+            break
+        if word == "--json":
+            options["json"] = True
+        elif name in ("--trust", "--key", "--schemas"):
+            if not equals and not rest or name[2:] in options:
+                return None
+            options[name[2:]] = value if equals else rest.pop(0)
+        elif word.startswith("-") and word != "-":
+            return None
+        else:
+            paths.append(word)
+    return (options, paths[0]) if len(paths) == 1 else None
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    if "--help" in argv or "-h" in argv:
+        sys.stdout.write(_USAGE)
+        return 0
+    found = _arguments(argv)
+    if found is None:
+        sys.stderr.write(_USAGE)
+        return 6
+    options, path = found
+    as_json = options.pop("json")
+    try:
+        answer = verify_path(path, **options)
+    except (Exception, MemoryError) as error:  # the last resort: no traceback on any input
+        where = error.__traceback__
+        while where.tb_next:
+            where = where.tb_next
+        sys.stderr.write("internal error: %s, line %d\n" % (type(error).__name__, where.tb_lineno))
+        return 1
+    if as_json:
+        names = ("ok", "reason", "seq", "index", "verdicts", "run", "entries", "kind")
+        sys.stdout.write(json.dumps({name: answer[name] for name in names}, separators=(",", ":")) + "\n")
+    else:
+        sys.stdout.write(explain(answer, path))
+    return answer["exit"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

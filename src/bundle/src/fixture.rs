@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use estoppel_evidence::entry::{
     BodyMode, Build, CallRecord, Captured, Claims, ClientEnd, Durability, Evaluated, Event, Facts, Identity,
-    Interrupted, Link, Outcome, PolicyRef, RequestSide, ResponseSide, RunClass, RunOpen, RunSeal, SealReason,
-    Sign, Storage, StreamRecord, Times, VerdictAction, VerdictMode, VerdictRecord,
+    Interrupted, KeyRotate, Link, Outcome, PolicyRef, RequestSide, ResponseSide, RunClass, RunOpen, RunSeal,
+    SealReason, Sign, Storage, StreamRecord, Times, VerdictAction, VerdictMode, VerdictRecord,
 };
 use estoppel_evidence::note::{Checkpoint, tlog_proof};
 use estoppel_evidence::time::UnixMicros;
@@ -32,16 +32,31 @@ pub(crate) struct Plan {
     /// The second call's body is stored beside the bundle and has this digest.
     pub external: Option<Sha256>,
     pub anchored: bool,
+    /// The receipt key is replaced before the last call.
+    pub rotated: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { run: 1, calls: 3, sign: Sign::Each, p256: false, external: None, anchored: true }
+        Self {
+            run: 1,
+            calls: 3,
+            sign: Sign::Each,
+            p256: false,
+            external: None,
+            anchored: true,
+            rotated: false,
+        }
     }
 }
 
 pub(crate) fn receipt_key(plan: &Plan) -> SoftKey {
     if plan.p256 { SoftKey::p256(&[1; 32]).unwrap() } else { SoftKey::ed25519(&[1; 32]) }
+}
+
+/// The receipt key after the rotation.
+pub(crate) fn second_key() -> SoftKey {
+    SoftKey::ed25519(&[4; 32])
 }
 
 pub(crate) fn checkpoint_key() -> SoftKey {
@@ -57,9 +72,15 @@ pub(crate) fn keys() -> Vec<KeyRow> {
 }
 
 pub(crate) fn keys_of(plan: &Plan) -> Vec<KeyRow> {
-    [(receipt_key(plan), Use::Receipt), (checkpoint_key(), Use::Checkpoint), (manifest_key(), Use::Manifest)]
-        .map(|(key, use_)| KeyRow::new(key.public(), use_))
-        .into()
+    let mut keys = vec![
+        KeyRow::new(receipt_key(plan).public(), Use::Receipt),
+        KeyRow::new(checkpoint_key().public(), Use::Checkpoint),
+        KeyRow::new(manifest_key().public(), Use::Manifest),
+    ];
+    if plan.rotated {
+        keys.push(KeyRow::new(second_key().public(), Use::Receipt));
+    }
+    keys
 }
 
 /// A sealed run with what its bundle holds.
@@ -74,6 +95,9 @@ impl Run {
         let mut writer = Writer::new(plan);
         writer.event(&Event::RunOpen(writer.run_open()));
         for n in 0..plan.calls {
+            if plan.rotated && n + 1 == plan.calls {
+                writer.rotate();
+            }
             writer.call(n);
         }
         let reason = Reason::Interrupted;
@@ -112,7 +136,11 @@ impl Run {
     }
 
     pub(crate) fn seal(&self) -> Result<Sealed<MemoryStaging>, WriteError> {
-        self.parts(MemoryStaging::default()).seal(self.facts(), &manifest_key())
+        self.seal_with(self.facts())
+    }
+
+    pub(crate) fn seal_with(&self, facts: crate::ManifestFacts) -> Result<Sealed<MemoryStaging>, WriteError> {
+        self.parts(MemoryStaging::default()).seal(facts, &manifest_key())
     }
 
     pub(crate) fn zip(&self) -> Vec<u8> {
@@ -156,6 +184,21 @@ impl Writer {
             previous_seal: None,
             sign: self.plan.sign,
         }
+    }
+
+    fn rotate(&mut self) {
+        let (old, new) = (self.key.public().id(), second_key());
+        let message =
+            KeyRotate::possession_message(&self.iss, self.run, old, new.public().id(), Use::Receipt);
+        self.event(&Event::KeyRotate(KeyRotate {
+            alg: new.public().alg(),
+            new: new.public().id(),
+            old,
+            possession: envelope::base64(&new.sign(&message).unwrap()),
+            spki: envelope::base64(new.public().spki()),
+            use_: Use::Receipt,
+        }));
+        self.key = new;
     }
 
     fn event(&mut self, event: &Event) {

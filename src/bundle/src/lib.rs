@@ -11,6 +11,8 @@
 //!
 //! Left to others: files, temporary or not, and their syncing (the caller's staging); judging (`estoppel-verify`).
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
+
 pub mod facts;
 pub mod layout;
 pub mod manifest;

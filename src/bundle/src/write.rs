@@ -464,7 +464,8 @@ impl<S: Staging> Sealed<S> {
         zip::archive_bytes(self.files().map(|(path, measure)| (path, measure.bytes))).map_err(WriteError::Zip)
     }
 
-    /// Writes the archive and gives the destination back. Syncing it is left to the caller.
+    /// Writes the archive and gives the destination back, in pieces of up to 64 KiB and many small ones: `out` should
+    /// be buffered. Flushing and syncing it is left to the caller.
     ///
     /// # Errors
     /// [`WriteError::Zip`], before anything is written if the content does not fit; [`WriteError::Changed`] when
@@ -535,7 +536,7 @@ fn changed_or(path: &BundlePath, error: ZipError) -> WriteError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{BODY, Plan, Run, manifest_key, receipt_key};
+    use crate::fixture::{BODY, Plan, Run, manifest_key, receipt_key, second_key};
 
     fn plans() -> Vec<Plan> {
         let plan = Plan::default();
@@ -544,6 +545,7 @@ mod tests {
             Plan { calls: 0, anchored: false, ..plan },
             Plan { sign: Sign::Checkpoint, ..plan },
             Plan { p256: true, ..plan },
+            Plan { rotated: true, ..plan },
             Plan { external: Some(Sha256::of(b"external")), ..plan },
         ]
     }
@@ -709,12 +711,16 @@ mod tests {
     #[test]
     fn every_key_that_signs_is_listed_once_with_its_use() {
         let run = Run::of(&Plan::default());
-        let sealed = |facts| run.parts(MemoryStaging::default()).seal(facts, &manifest_key()).map(drop);
+        let sealed = |facts| run.seal_with(facts).map(drop);
         for leave_out in [Use::Receipt, Use::Manifest] {
             let mut facts = run.facts();
             facts.keys.retain(|row| row.r#use != leave_out);
             assert!(matches!(sealed(facts), Err(WriteError::KeyMissing { use_, .. }) if use_ == leave_out));
         }
+        let rotated = Run::of(&Plan { rotated: true, ..run.plan });
+        let mut facts = rotated.facts();
+        facts.keys.retain(|row| row.kid != second_key().public().id());
+        assert!(matches!(rotated.seal_with(facts), Err(WriteError::KeyMissing { use_: Use::Receipt, .. })));
         let mut facts = run.facts();
         facts.keys.push(KeyRow::new(receipt_key(&run.plan).public(), Use::Checkpoint));
         assert!(matches!(sealed(facts), Err(WriteError::Key { .. })));

@@ -45,6 +45,11 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// Inclusion path of the leaf that is pushed next, in the tree that ends with it.
+    pub fn next_path(&self) -> Vec<[u8; 32]> {
+        self.peaks.iter().rev().copied().collect()
+    }
+
     /// The frontier of a full subtree of `size` leaves (a power of two) followed by `tail`, which has fewer.
     pub(crate) fn joined(full: [u8; 32], size: u64, tail: &Self) -> Self {
         debug_assert!(size.is_power_of_two() && tail.size < size);
@@ -217,6 +222,17 @@ mod tests {
                     assert_eq!(holds, other == index, "{index} at {other} of {size}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_next_leaf_s_path_is_known_before_it_comes() {
+        let mut frontier = Frontier::default();
+        for n in 0u64..40 {
+            let leaf = Leaf::of(&n.to_be_bytes());
+            let path = frontier.next_path();
+            frontier.push(leaf);
+            assert!(includes(leaf, n, n + 1, &path, frontier.root()), "{n}");
         }
     }
 

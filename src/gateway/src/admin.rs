@@ -92,8 +92,10 @@ fn ready(shared: &Shared) -> Page {
     if shared.draining.load(Ordering::Relaxed) {
         return problem(Reason::Shutdown, None);
     }
-    match shared.journal.stats().failed {
+    let stats = shared.journal.stats();
+    match stats.failed {
         Some(reason) => problem(reason, None),
+        None if stats.stalled => problem(Reason::DiskFull, None),
         None => text(StatusCode::OK, "ok\n"),
     }
 }

@@ -19,7 +19,7 @@ use estoppel_evidence::entry::{
     VerdictMode, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Sha256};
-use estoppel_journal::{Clock, Journal, RunHandle};
+use estoppel_journal::{Clock, Journal};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -50,8 +50,6 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// Calls that end now were cut by us.
     pub(crate) cutting: AtomicBool,
-    /// The ambient run of the start, for a refusal when no run can be had.
-    pub(crate) fallback_run: RunHandle,
     calls: CallIds,
 }
 
@@ -139,8 +137,6 @@ pub enum GatewayError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("listener `{name}`: {source}")]
     Tls { name: String, source: crate::tls::TlsError },
-    #[error("no run can be opened: {0}")]
-    Run(String),
     #[error("no random bytes: {0}")]
     Random(io::Error),
 }
@@ -152,7 +148,6 @@ impl GatewayError {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Reason::PortInUse,
             Self::Listen { .. } => Reason::ListenFailed,
             Self::Tls { .. } => Reason::ConfigInvalid,
-            Self::Run(_) => Reason::EvidenceFailed,
             Self::Random(_) => Reason::Internal,
         }
     }
@@ -195,7 +190,6 @@ impl Gateway {
         let mut random = [0; 10];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| GatewayError::Random(error.into()))?;
-        let fallback_run = journal.run(None).map_err(|refused| GatewayError::Run(format!("{refused:?}")))?;
         let shared = Arc::new(Shared {
             journal,
             clock,
@@ -206,7 +200,6 @@ impl Gateway {
             in_flight: Arc::default(),
             draining: AtomicBool::new(false),
             cutting: AtomicBool::new(false),
-            fallback_run,
             calls: CallIds::new(random),
         });
         let (phase, _) = watch::channel(Phase::Serve);

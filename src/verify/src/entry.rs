@@ -1,10 +1,11 @@
 //! One entry line (SPEC section 4; steps L1 to L4 of section 11).
 
 use crate::hash::Hash;
-use crate::json::{View, admit, is_strict};
+use crate::json::{admit, is_strict};
 use crate::reason::Reason;
 use crate::report::{Finding, Step};
 use crate::schema::{Kind, Schemas, Slot, Slots};
+use crate::view::View;
 
 /// Bytes of a line without its line feed, SPEC section 15.
 pub(crate) const LINE_BYTES_MAX: usize = 16_384;
@@ -37,8 +38,10 @@ impl<'a> Entry<'a> {
     }
 
     fn read_in_steps(line: &'a [u8]) -> Step<Entry<'a>> {
-        let refuse = |reason, detail| Finding::new(reason, detail);
-        admit(line).map_err(|fault| refuse(Reason::LineMalformed, fault.describe(line)))?;
+        admit(line).map_err(|fault| Finding::new(Reason::LineMalformed, fault.describe(line)))?;
+        // From here on the line can be read, so a finding names the place that it states.
+        let seq = View::of(line).member("seq").and_then(View::count);
+        let refuse = |reason, detail: String| Finding { seq, ..Finding::new(reason, detail) };
         is_strict(line).map_err(|fault| refuse(Reason::LineNotCanonical, fault.describe(line)))?;
         let name = View::of(line).text_of("kind");
         let kind = Kind::of(name.as_bytes()).ok_or_else(|| {

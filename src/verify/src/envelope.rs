@@ -1,9 +1,9 @@
 //! DSSE envelopes (SPEC section 3; step M5 of section 11).
 
 use crate::hash::Hash;
-use crate::json::View;
 use crate::keys::{PublicKey, base64_decode, pae};
 use crate::schema::{Schemas, Slots};
+use crate::view::View;
 
 /// An envelope in its one allowed form. Nothing is verified yet.
 pub(crate) struct Envelope {

@@ -74,24 +74,26 @@ fn authenticity(report: &Report) -> String {
             "Authenticity failed: a signature is missing or wrong, or a key is not one that may have signed."
                 .to_owned()
         }
+        Authenticity::Unchecked if report.subject == Subject::Journal && report.passed() => {
+            "Authenticity unchecked: entries at the end have no signature of their own that was verified, and no \
+             checkpoint covers them yet."
+                .to_owned()
+        }
         Authenticity::Unchecked => "Authenticity unchecked: it is not known whose word this is.".to_owned(),
     }
 }
 
 fn completeness(report: &Report) -> String {
     match (report.verdicts.completeness, report.subject) {
-        (Completeness::Complete, Subject::Journal) => {
-            "Completeness complete: every run is sealed, and no entry is missing.".to_owned()
-        }
+        (Completeness::Complete, Subject::Journal) => format!(
+            "Completeness complete: up to the newest checkpoint no entry is missing. {} of {} runs are not sealed.",
+            report.runs.saturating_sub(report.runs_sealed),
+            report.runs
+        ),
         (Completeness::Complete, _) => {
             "Completeness complete: the run is sealed, no entry is missing, and all content that it names is there."
                 .to_owned()
         }
-        (Completeness::Open, Subject::Journal) => format!(
-            "Completeness open: {} of {} runs are not sealed. Entries may have been cut off at the end.",
-            report.runs.saturating_sub(report.runs_sealed),
-            report.runs
-        ),
         (Completeness::Open, _) => "Completeness open: the run has no seal, so entries may be missing at its end, \
                                     and nothing could show it."
             .to_owned(),
@@ -100,6 +102,10 @@ fn completeness(report: &Report) -> String {
         }
         (Completeness::Failed, _) => {
             "Completeness failed: content that is kept beside the bundle is missing or has changed.".to_owned()
+        }
+        (Completeness::Unchecked, Subject::Journal) if report.passed() => {
+            "Completeness unchecked: there is no file `checkpoint`, so entries may have been cut off at the end."
+                .to_owned()
         }
         (Completeness::Unchecked, Subject::Receipt | Subject::Checkpoint) => {
             "Completeness unchecked: one document alone says nothing about what else was recorded.".to_owned()

@@ -6,11 +6,12 @@ use crate::entry::Entry;
 use crate::envelope::Envelope;
 use crate::explain::explain;
 use crate::journal::{JournalFiles, verify_journal};
-use crate::json::{View, admit, is_strict, push_string, unescape};
+use crate::json::{admit, is_strict};
 use crate::keys::{ENTRY_TYPE, STATEMENT_TYPE};
 use crate::note::{Checkpoint, Proof};
 use crate::report::Report;
 use crate::schema::{Schemas, Slots};
+use crate::view::{View, push_string, unescape};
 
 fn settle(report: Report) {
     assert_eq!(report.passed(), report.exit_code() == 0);

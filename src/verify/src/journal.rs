@@ -1,4 +1,4 @@
-//! Judges a journal: segments and frames (SPEC section 12), the steps of section 13.
+//! Judges a journal: the steps of SPEC section 13, in their order.
 //!
 //! One segment is in memory at a time. What is kept between segments is the frontier of the instance tree and a
 //! few hundred bytes for each open run, about 200 for each sealed one.
@@ -8,10 +8,8 @@ use std::collections::HashMap;
 
 use crate::bundle::{Options, Signatures, check_tree};
 use crate::check::{Check, Pending};
-use crate::crc::crc32;
 use crate::entry::Entry;
 use crate::hash::Hash;
-use crate::json::View;
 use crate::keys::{Keys, Usage};
 use crate::note::Checkpoint;
 use crate::reason::Reason;
@@ -21,8 +19,13 @@ use crate::report::{
 };
 use crate::run::{Owner, Run, Signing};
 use crate::schema::{Kind, Slot};
+use crate::segment::{
+    BLOB, CHECKPOINT, END, ENTRY, Frame, HEADER_BYTES, Header, SEARCH_BYTES_MAX, frame_follows, is_fill,
+    read_header,
+};
 use crate::tree::Tree;
 use crate::trust::{check_revocation, read_trust, unusable};
+use crate::view::View;
 
 /// The segments of a journal, one at a time.
 pub trait Segments {
@@ -99,6 +102,7 @@ fn judge(
     let keys = read_trust(trust).map_err(unusable)?;
     let headers = read_headers(segments)?; // J1
     let iss = headers.first().map(|header| header.iss.clone()).unwrap_or_default();
+    let keys = keys.of_instance(&iss);
     report.iss = Some(iss.clone());
 
     let mut log = Log::new(&iss, &keys, [files.checkpoint, files.against]);
@@ -123,36 +127,26 @@ fn judge(
             report.checkpoint_size = Some(log.check_note(note)?).max(report.checkpoint_size); // J8, J9
         }
         if let Some(note) = files.against {
-            log.check_note(note)?;
+            report.checkpoint_size = Some(log.check_note(note)?).max(report.checkpoint_size);
         }
     } else {
         let detail = "no entry follows that names the blob";
         return Err(Finding::new(Reason::BlobMismatch, detail).at_index(log.tree.size()).into());
     }
     report.verdicts.integrity = Integrity::Ok;
-    report.verdicts.authenticity =
-        if options.trust.is_some() { Authenticity::Trusted } else { Authenticity::SelfAsserted };
-    report.verdicts.completeness =
-        if report.runs_sealed == report.runs { Completeness::Complete } else { Completeness::Open };
+    if log.unsigned <= report.checkpoint_size.unwrap_or_default() {
+        report.verdicts.authenticity =
+            if options.trust.is_some() { Authenticity::Trusted } else { Authenticity::SelfAsserted };
+    }
+    if files.checkpoint.or(files.against).is_some() {
+        report.verdicts.completeness = Completeness::Complete;
+    }
     report.verdicts.anchoring = if files.against.is_some() { Anchoring::Anchored } else { Anchoring::Absent };
     Ok(())
 }
 
 fn unreadable(name: &str, source: std::io::Error) -> Unreadable {
     Unreadable { what: format!("segment `{name}`"), source }
-}
-
-const HEADER_BYTES: usize = 256;
-const MAGIC: [u8; 8] = *b"PEFSEG0\n";
-/// Bytes that an instance name has room for.
-const NAME_BYTES_MAX: usize = 202;
-
-/// The header of a segment.
-struct Header {
-    name: String,
-    first: u64,
-    before: Hash,
-    iss: String,
 }
 
 /// J1, for all segments.
@@ -178,94 +172,6 @@ fn read_headers(segments: &mut dyn Segments) -> Result<Vec<Header>, Stop> {
     Ok(headers)
 }
 
-fn read_header(name: &str, bytes: &[u8]) -> Result<Header, String> {
-    let bytes: &[u8; HEADER_BYTES] = bytes
-        .first_chunk()
-        .ok_or_else(|| format!("expected a header of 256 bytes, found {}", bytes.len()))?;
-    let (covered, crc) = bytes.split_last_chunk::<4>().ok_or("no CRC")?;
-    if crc32(&[covered]) != u32::from_le_bytes(*crc) {
-        return Err("the header's CRC-32 is wrong".to_owned());
-    }
-    let (magic, rest) = covered.split_first_chunk::<8>().ok_or("no magic")?;
-    let (first, rest) = rest.split_first_chunk::<8>().ok_or("no first index")?;
-    let (before, rest) = rest.split_first_chunk::<32>().ok_or("no hash")?;
-    let (length, field) = rest.split_first_chunk::<2>().ok_or("no name")?;
-    let length = usize::from(u16::from_le_bytes(*length));
-    if *magic != MAGIC || length == 0 || length > NAME_BYTES_MAX {
-        return Err("the header is not that of a segment".to_owned());
-    }
-    let (iss, fill) = field.split_at_checked(length).ok_or("the instance name is too long")?;
-    let iss = std::str::from_utf8(iss).map_err(|_| "the instance name is not UTF-8")?;
-    if fill.iter().any(|byte| *byte != 0) {
-        return Err("expected zeros after the instance name".to_owned());
-    }
-    let first = u64::from_le_bytes(*first);
-    if name != format!("{first:020}.seg") {
-        return Err(format!("its first index is {first}, so expected the name `{first:020}.seg`"));
-    }
-    Ok(Header { name: name.to_owned(), first, before: Hash(*before), iss: iss.to_owned() })
-}
-
-const FRAME_HEADER_BYTES: usize = 17;
-const ENTRY: u8 = 1;
-const BLOB: u8 = 2;
-const CHECKPOINT: u8 = 3;
-const END: u8 = 4;
-
-/// A frame that is whole, of a known type, and has the right CRC.
-struct Frame<'a> {
-    kind: u8,
-    index: u64,
-    payload: &'a [u8],
-}
-
-impl<'a> Frame<'a> {
-    /// The length that the frame at the start of `bytes` states, if a frame of a known type could start there.
-    fn length(bytes: &[u8]) -> Option<usize> {
-        let (length, rest) = bytes.split_first_chunk::<4>()?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let whole = length > 0 && bytes.len().checked_sub(FRAME_HEADER_BYTES)? >= length;
-        (whole && matches!(rest.first(), Some(ENTRY..=END))).then_some(length)
-    }
-
-    /// Reads the frame at the start of `bytes`; gives what follows it.
-    fn read(bytes: &'a [u8]) -> Option<(Frame<'a>, &'a [u8])> {
-        let length = Self::length(bytes)?;
-        let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
-        let (payload, rest) = rest.split_at_checked(length)?;
-        let (covered, crc) = header.split_last_chunk::<4>()?;
-        if crc32(&[covered, payload]) != u32::from_le_bytes(*crc) {
-            return None;
-        }
-        let [_, _, _, _, kind, index @ ..] = covered else { return None };
-        Some((Frame { kind: *kind, index: u64::from_le_bytes(index.try_into().ok()?), payload }, rest))
-    }
-}
-
-/// CRC bytes that the search for a later frame may cost. When they are used up, the journal is called damaged and
-/// not torn: the answer that claims less.
-const SEARCH_BYTES_MAX: usize = 1 << 30;
-
-/// Whether a frame that is whole, of a known type and with the right CRC starts anywhere after the start of `bytes`.
-fn frame_follows(bytes: &[u8], search_bytes_max: usize) -> bool {
-    let mut left = search_bytes_max;
-    let mut rest = bytes;
-    while let Some((_, after)) = rest.split_first() {
-        rest = after;
-        let Some(length) = Frame::length(rest) else { continue };
-        if left < length || Frame::read(rest).is_some() {
-            return true;
-        }
-        left -= length;
-    }
-    false
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    let (blocks, rest) = bytes.as_chunks::<16>();
-    blocks.iter().all(|block| u128::from_le_bytes(*block) == 0) && rest.iter().all(|byte| *byte == 0)
-}
-
 /// The log as far as it has been read.
 struct Log<'k> {
     iss: &'k str,
@@ -281,6 +187,8 @@ struct Log<'k> {
     wanted: Vec<(u64, Hash)>,
     signed: Vec<(Usage, Hash)>,
     skipped: u64,
+    /// Entries up to the last one whose own signature was not verified. Only a checkpoint vouches for them.
+    unsigned: u64,
     checkpoint_size: Option<u64>,
 }
 
@@ -300,6 +208,7 @@ impl<'k> Log<'k> {
             wanted: sizes.map(|size| (size, tree.root())).collect(),
             signed: Vec::new(),
             skipped: 0,
+            unsigned: 0,
             checkpoint_size: None,
             tree,
         }
@@ -330,8 +239,12 @@ impl<'k> Log<'k> {
         }
         let mut rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
         let mut closed = false;
-        while !closed && !rest.first_chunk().map_or(is_zero(rest), |length: &[u8; 4]| *length == [0; 4]) {
+        while !is_fill(rest) {
             let index = self.tree.size();
+            if closed {
+                let detail = "expected only zeros after the end frame, found other bytes";
+                return Err(Finding::new(Reason::IndexMismatch, detail).at_index(index));
+            }
             let Some((frame, after)) = Frame::read(rest) else {
                 return Err(bad_frame(rest, last).at_index(index));
             };
@@ -343,15 +256,12 @@ impl<'k> Log<'k> {
                 (options.progress)(index);
             }
         }
-        let refuse = |detail: &str| {
-            let detail = format!("segment `{}`: {detail}", header.name);
-            Err(Finding::new(Reason::IndexMismatch, detail).at_index(self.tree.size()))
-        };
-        if !is_zero(rest) {
-            return refuse("expected only zeros after the last frame, found other bytes");
-        }
         if !closed && !last {
-            return refuse("expected an end frame, because another segment follows, found none");
+            let detail = format!(
+                "expected an end frame in segment `{}`, because another segment follows, found none",
+                header.name
+            );
+            return Err(Finding::new(Reason::IndexMismatch, detail).at_index(self.tree.size()));
         }
         Ok(())
     }
@@ -415,7 +325,6 @@ impl<'k> Log<'k> {
         let index = self.tree.size();
         let entry = Entry::read(line)?; // L1 to L4
         let seq = entry.seq();
-        self.check_blobs(&entry).map_err(|finding| finding.at(seq))?;
         let owner = Owner { run: entry.raw(Slot::Run), iss: self.iss.as_bytes() };
         let run = self.runs.entry(run_number(owner.run)).or_default();
         let judged = judge_entry(run, &entry, owner, self.keys, index, signature.is_some());
@@ -424,11 +333,16 @@ impl<'k> Log<'k> {
             Some(signature) if check && options.signatures == Signatures::Each => {
                 pending.push(Check::new(&key.public, line, *signature, seq, Some(index))); // L10
             }
-            Some(_) => self.skipped += 1,
-            None => {}
+            Some(_) => {
+                self.skipped += 1;
+                self.unsigned = index + 1;
+            }
+            None => self.unsigned = index + 1,
         }
         let id = key.id;
-        if let Some(seal) = run.take(&entry, self.keys).map_err(|finding| finding.at(seq))? {
+        let seal = run.take(&entry, self.keys).map_err(|finding| finding.at(seq))?; // L11, L12
+        check_blobs(&mut self.blobs, &entry)?;
+        if let Some(seal) = seal {
             seal.map_err(|detail| Finding::new(Reason::SealMismatch, detail).at(seq))?; // J7
             self.runs_sealed += 1;
             if let Some(open) = run.close() {
@@ -446,33 +360,6 @@ impl<'k> Log<'k> {
         Ok(())
     }
 
-    /// J5: the entry names each blob that stands before it.
-    fn check_blobs(&mut self, entry: &Entry<'_>) -> Step {
-        if self.blobs.is_empty() {
-            return Ok(());
-        }
-        let named = match entry.kind {
-            Kind::Call => {
-                entry.optional(Slot::Sse).map(View::of).map(|sse| sse.text_of("nodes").into_owned())
-            }
-            _ => None,
-        };
-        let named = named.and_then(|named| Hash::of_text("sha256:", named.as_bytes()));
-        match self.blobs.iter().find(|blob| Some(**blob) != named) {
-            Some(blob) => {
-                let detail = format!(
-                    "a blob with SHA-256 {} stands before an entry that does not name it",
-                    blob.hex()
-                );
-                Err(Finding::new(Reason::BlobMismatch, detail))
-            }
-            None => {
-                self.blobs.clear();
-                Ok(())
-            }
-        }
-    }
-
     /// J6.
     fn read_checkpoint(&mut self, note: &[u8]) -> Step {
         let checkpoint = Checkpoint::read_of(note, self.iss)
@@ -488,7 +375,9 @@ impl<'k> Log<'k> {
         let key = checkpoint
             .signer(self.keys, self.iss)
             .map_err(|detail| Finding::new(Reason::CheckpointSignature, detail))?;
-        check_revocation(key, Some(checkpoint.size.saturating_sub(1)))?;
+        if let Some(newest) = checkpoint.size.checked_sub(1) {
+            check_revocation(key, Some(newest))?;
+        }
         self.note_signer(Usage::Checkpoint, key.id);
         Ok(())
     }
@@ -501,7 +390,7 @@ impl<'k> Log<'k> {
         let size = checkpoint.size;
         if size > self.tree.size() {
             let detail = format!("a checkpoint signs {size} entries, the journal has {}", self.tree.size());
-            return Err(Finding::new(Reason::JournalTruncated, detail));
+            return Err(Finding::new(Reason::JournalTruncated, detail).at_index(self.tree.size()));
         }
         let root = self.wanted.iter().find(|(wanted, _)| *wanted == size).map(|(_, root)| *root);
         check_tree(&checkpoint, size, root.unwrap_or(self.last))?;
@@ -558,12 +447,6 @@ fn judge_entry<'k>(
     signed: bool,
 ) -> Step<(&'k crate::keys::Key, bool)> {
     let key = run.admit(entry, owner, keys)?; // L5 to L9
-    let iss = std::str::from_utf8(owner.iss).ok();
-    if key.iss.as_deref() != iss {
-        let detail =
-            format!("key `{}` is not listed for instance `{}`", key.id.hex(), iss.unwrap_or_default());
-        return Err(Finding::new(Reason::KeyMismatch, detail));
-    }
     check_revocation(key, Some(index))?;
     match (run.signing, signed) {
         (Signing::Each, false) => {
@@ -575,6 +458,26 @@ fn judge_entry<'k>(
             Err(Finding::new(Reason::SignatureSurplus, detail))
         }
         (_, signed) => Ok((key, signed)),
+    }
+}
+
+/// J5: the entry names each blob that stands before it.
+fn check_blobs(blobs: &mut Vec<Hash>, entry: &Entry<'_>) -> Step {
+    if blobs.is_empty() {
+        return Ok(());
+    }
+    let sse = entry.optional(Slot::Sse).filter(|_| entry.kind == Kind::Call).map(View::of);
+    let named = sse.and_then(|sse| Hash::of_text("sha256:", sse.text_of("nodes").as_bytes()));
+    match blobs.iter().find(|blob| Some(**blob) != named) {
+        Some(blob) => {
+            let detail =
+                format!("a blob with SHA-256 {} stands before an entry that does not name it", blob.hex());
+            Err(Finding::new(Reason::BlobMismatch, detail))
+        }
+        None => {
+            blobs.clear();
+            Ok(())
+        }
     }
 }
 

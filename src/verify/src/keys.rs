@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use p256::ecdsa::signature::Verifier as _;
 
 use crate::hash::Hash;
-use crate::json::View;
+use crate::view::View;
 
 /// The PAE type of an entry line.
 pub(crate) const ENTRY_TYPE: &str = "application/vnd.estoppel.pef.entry.v0+json";
@@ -248,6 +248,11 @@ impl Keys {
     /// One key, for any instance.
     pub(crate) fn single(public: PublicKey, usage: Usage) -> Keys {
         Keys(vec![Key { id: public.id(), usage, public, iss: None, revoked_from_index: None }])
+    }
+
+    /// Only the keys of instance `iss`.
+    pub(crate) fn of_instance(self, iss: &str) -> Keys {
+        Keys(self.0.into_iter().filter(|key| key.iss.as_deref() == Some(iss)).collect())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Key> {

@@ -35,9 +35,11 @@ mod receipt;
 mod report;
 mod run;
 mod schema;
+mod segment;
 mod tally;
 mod tree;
 mod trust;
+mod view;
 
 #[cfg(test)]
 mod made;

@@ -411,7 +411,7 @@ impl MadeBundle {
         let mut totals: Vec<u64> =
             calls.iter().filter_map(|call| call["time"]["total_us"].as_u64()).collect();
         totals.sort_unstable();
-        let rank = |percent: usize| totals[(percent * totals.len()).div_ceil(100) - 1];
+        let rank = |percent: usize| totals.get((percent * totals.len()).div_ceil(100).wrapping_sub(1));
         let rows: Vec<Value> = files
             .iter()
             .map(|(path, bytes)| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::hash::Hash;
-use crate::json::{View, admit, is_strict, push_string};
+use crate::json::{admit, is_strict};
 use crate::keys::{Keys, KeysFault};
 use crate::reason::Reason;
 use crate::report::{Counters, Finding, Step};
@@ -12,6 +12,7 @@ use crate::run::check_counters;
 use crate::schema::{Schemas, Slots};
 use crate::tally::Tally;
 use crate::tree::Tree;
+use crate::view::{View, push_string};
 
 /// SPEC section 15.
 const MANIFEST_BYTES_MAX: usize = 64 << 20;

@@ -12,6 +12,8 @@ pub enum Decides {
     Open,
     Completeness,
     Anchoring,
+    /// The reader's own input is at fault: no verdict.
+    Nothing,
 }
 
 macro_rules! reasons {
@@ -90,7 +92,7 @@ reasons! {
     AnchorMalformed "ANCHOR_MALFORMED" Anchoring "the anchor is not a well-formed proof for this instance";
     AnchorMismatch "ANCHOR_MISMATCH" Anchoring "the anchor does not prove that the seal is in the instance log";
     AnchorSignature "ANCHOR_SIGNATURE" Anchoring "the signature of the anchor's checkpoint does not verify";
-    TrustInvalid "TRUST_INVALID" Authenticity "the trust document is not usable";
+    TrustInvalid "TRUST_INVALID" Nothing "the trust document is not usable";
     KeyUntrusted "KEY_UNTRUSTED" Authenticity "a key that signed is not in the trust document";
     KeyRevoked "KEY_REVOKED" Authenticity "a key that signed was revoked at or before this place in the log";
     CrcMismatch "CRC_MISMATCH" Integrity "a ZIP entry has a wrong CRC-32";

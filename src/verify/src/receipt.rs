@@ -2,13 +2,13 @@
 
 use crate::entry::Entry;
 use crate::envelope::Envelope;
-use crate::json::View;
 use crate::keys::{ENTRY_TYPE, Key, Keys, PublicKey, Usage};
 use crate::note::Checkpoint;
 use crate::reason::Reason;
 use crate::report::{Authenticity, Finding, Integrity, Report, SigningKey, Standing, Step, Subject};
 use crate::schema::Slot;
 use crate::trust::{check_revocation, read_trust, unusable};
+use crate::view::View;
 
 /// Keys that the reader has from elsewhere.
 #[derive(Clone, Copy, Debug)]

@@ -289,6 +289,7 @@ impl Report {
             Decides::Open => self.verdicts.completeness = Completeness::Open,
             Decides::Completeness => self.verdicts.completeness = Completeness::Failed,
             Decides::Anchoring => self.verdicts.anchoring = Anchoring::Failed,
+            Decides::Nothing => {}
         }
         self.finding = Some(finding);
     }

@@ -2,12 +2,12 @@
 
 use crate::entry::Entry;
 use crate::hash::Hash;
-use crate::json::View;
 use crate::keys::{Key, Keys, POSSESSION_TYPE, Usage, base64_decode, pae};
 use crate::reason::Reason;
 use crate::report::{Counters, Finding, Step};
 use crate::schema::{Kind, Slot};
 use crate::tree::Tree;
+use crate::view::View;
 
 /// Whether entries carry signatures of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

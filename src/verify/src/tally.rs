@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::Entry;
 use crate::hash::Hash;
-use crate::json::View;
 use crate::report::RunFacts;
 use crate::schema::{Kind, Slot};
+use crate::view::View;
 
 /// Distinct values of one claim that a manifest lists, SPEC section 15.
 const CLAIM_VALUES_MAX: usize = 16;

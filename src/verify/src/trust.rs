@@ -1,11 +1,11 @@
 //! The trust document (SPEC section 10; steps K1 and K2 of section 11).
 
 use crate::hash::Hash;
-use crate::json::View;
 use crate::keys::{Key, Keys, Usage};
 use crate::reason::Reason;
 use crate::report::{Finding, Step};
 use crate::schema::{Schemas, Slots};
+use crate::view::View;
 
 /// Reads a trust document; says in words why it is unusable.
 pub(crate) fn read_trust(document: &[u8]) -> Result<Keys, String> {

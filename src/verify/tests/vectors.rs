@@ -1,6 +1,10 @@
 //! Every published vector, judged and compared with what its `expect.json` says (`spec/pef/vectors/`).
 
-#![allow(clippy::disallowed_methods, reason = "this test plays the caller, who reads the files")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "this test plays the caller, who reads the files"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

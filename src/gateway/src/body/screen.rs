@@ -279,10 +279,8 @@ impl ScreenedBody {
         Box::new(Self { stage: Stage::Flow(Box::new(screened)), hint, receipt_trailer, evidence })
     }
 
-    fn trailers(&self, upstream: Option<HeaderMap>, leaf: Leaf) -> Option<HeaderMap> {
-        if !self.receipt_trailer {
-            return upstream;
-        }
+    fn trailers(&self, upstream: Option<HeaderMap>, leaf: Option<Leaf>) -> Option<HeaderMap> {
+        let Some(leaf) = leaf.filter(|_| self.receipt_trailer) else { return upstream };
         let mut trailers = upstream.unwrap_or_default();
         if let Ok(value) = HeaderValue::from_str(&leaf.to_string()) {
             trailers.insert(HeaderName::from_static(crate::respond::RECEIPT), value);
@@ -316,8 +314,8 @@ impl Body for ScreenedBody {
                 },
                 Stage::Wait { ack, late, tail, trailers } => {
                     let durable = match Pin::new(ack).poll(cx) {
-                        Poll::Ready(Ok(leaf)) => Ok(leaf),
-                        Poll::Ready(Err(_)) => Err(Reason::EvidenceFailed),
+                        Poll::Ready(Ok(recorded)) => Ok(recorded.leaf()),
+                        Poll::Ready(Err(error)) => Err(error.reason()),
                         Poll::Pending => {
                             ready!(late.as_mut().poll(cx));
                             Err(Reason::EvidenceLate)

@@ -59,7 +59,10 @@ impl<S> Admission<S> {
         match self.shared.journal.admit() {
             Ok(slot) => Ok(Admitted { identified, slot, in_flight }),
             Err(Refused::Full { .. }) => Err((identified, Reason::EvidenceFull)),
-            Err(Refused::Failed(_)) => Err((identified, Reason::EvidenceFailed)),
+            Err(Refused::Failed(reason)) => {
+                tracing::debug!(cause = %reason, "evidence cannot be written");
+                Err((identified, Reason::EvidenceFailed))
+            }
             Err(Refused::Closed) => Err((identified, Reason::Shutdown)),
         }
     }

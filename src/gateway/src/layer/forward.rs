@@ -109,11 +109,11 @@ async fn intend(exchange: &mut Exchange) -> Result<(), Reason> {
     }
 }
 
-/// Waits until a record is durable.
-async fn durable(ack: Ack, evidence: Duration) -> Result<Leaf, Reason> {
+/// Waits until a record is durable. No id where it waits in the spill file for its place in the chain.
+async fn durable(ack: Ack, evidence: Duration) -> Result<Option<Leaf>, Reason> {
     match tokio::time::timeout(evidence, ack).await {
-        Ok(Ok(leaf)) => Ok(leaf),
-        Ok(Err(_)) => Err(Reason::EvidenceFailed),
+        Ok(Ok(recorded)) => Ok(recorded.leaf()),
+        Ok(Err(error)) => Err(error.reason()),
         Err(_) => Err(Reason::EvidenceLate),
     }
 }
@@ -132,7 +132,7 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
         None => Err(Reason::Internal),
     };
     let (mut answer, receipt) = match recorded {
-        Ok(leaf) => (refusal.answer(dialect, body), Some(leaf)),
+        Ok(leaf) => (refusal.answer(dialect, body), leaf),
         Err(reason) => {
             exchange.shared.metrics.refused(reason);
             let late = Refusal::new(reason);
@@ -169,7 +169,7 @@ async fn send_whole(mut screened: Screened, mut head: http::response::Parts, evi
                 if !bodiless {
                     head.headers.remove(CONTENT_LENGTH);
                 }
-                stamp(&mut head.headers, call, run.as_ref(), Some(leaf));
+                stamp(&mut head.headers, call, run.as_ref(), leaf);
                 return Response::from_parts(head, AnswerBody::whole(joined(data)));
             }
         }

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use estoppel_evidence::Reason;
+use estoppel_evidence::{CallId, Reason};
 use estoppel_evidence::entry::{CallRecord, IdentityKind, VerdictAction};
 use estoppel_journal::Refused;
 use estoppel_wire::dialect::Dialect;
@@ -21,7 +21,7 @@ use crate::context::Context as CallerContext;
 use crate::exchange::{Exchange, Start};
 use crate::headers;
 use crate::layer::forward::refused;
-use crate::respond::Refusal;
+use crate::respond::{Refusal, stamp};
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
 use crate::stack::Answer;
@@ -56,8 +56,16 @@ pub(crate) struct Route<S> {
     shared: Arc<Shared>,
 }
 
+/// A call that goes no further.
+enum Turned {
+    /// It leaves a receipt.
+    Recorded(Box<Exchange>, Refusal),
+    /// No run can be had to record it in, because the journal is closed or has failed.
+    Unrecorded(Answer),
+}
+
 impl<S> Route<S> {
-    fn start(&self, admitted: Admitted) -> Result<Routed, (Box<Exchange>, Refusal)> {
+    fn start(&self, admitted: Admitted) -> Result<Routed, Turned> {
         let snapshot = self.shared.snapshot.load_full();
         let Admitted { identified, slot, in_flight } = admitted;
         let accepted = identified.accepted;
@@ -77,7 +85,7 @@ impl<S> Route<S> {
             Ok(run) => (run, None),
             Err(refused) => match self.shared.journal.run(None) {
                 Ok(ambient) => (ambient, Some(refused)),
-                Err(_) => (self.shared.fallback_run.clone(), Some(refused)),
+                Err(failed) => return Err(Turned::Unrecorded(self.unrecorded(record.call, dialect, failed))),
             },
         };
         let identity_missing = route.as_ref().is_some_and(|route| route.identity_required)
@@ -116,10 +124,19 @@ impl<S> Route<S> {
             None
         };
         match (refusal, route) {
-            (Some(refusal), _) => Err((exchange, refusal)),
-            (None, None) => Err((exchange, Refusal::new(Reason::RouteUnknown))),
+            (Some(refusal), _) => Err(Turned::Recorded(exchange, refusal)),
+            (None, None) => Err(Turned::Recorded(exchange, Refusal::new(Reason::RouteUnknown))),
             (None, Some(route)) => Ok(Routed { exchange, head, body: accepted.body, route }),
         }
+    }
+
+    fn unrecorded(&self, call: CallId, dialect: Dialect, refused: Refused) -> Answer {
+        let refusal = Refusal::new(refused.reason());
+        self.shared.metrics.refused(refusal.reason);
+        let body = refusal.body(dialect, Some(call), None);
+        let mut answer = refusal.answer(dialect, body);
+        stamp(answer.headers_mut(), call, None, None);
+        answer
     }
 }
 
@@ -184,7 +201,10 @@ where
     fn call(&mut self, admitted: Admitted) -> Self::Future {
         match self.start(admitted) {
             Ok(routed) => Either::Left(self.inner.clone().oneshot(routed)),
-            Err((exchange, refusal)) => Either::Right(Box::pin(async move { Ok(refused(exchange, refusal).await) })),
+            Err(Turned::Recorded(exchange, refusal)) => {
+                Either::Right(Box::pin(async move { Ok(refused(exchange, refusal).await) }))
+            }
+            Err(Turned::Unrecorded(answer)) => Either::Right(Box::pin(std::future::ready(Ok(answer)))),
         }
     }
 }

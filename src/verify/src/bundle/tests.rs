@@ -1,12 +1,15 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::io::Read;
 
 use super::*;
+use crate::check::Check;
 use crate::container::DirectoryFile;
 use crate::made::{
     ISS, MadeBundle, MadeFiles, MadeKey, MadeKeys, MadeRun, RUN, b64, canonical, hex, leaf, root, sha,
     statement, sums, trust, zip,
 };
+use crate::report::Standing;
 
 fn verify_zip(files: &MadeFiles, options: &Options<'_>) -> Report {
     verify_bundle(Input::Zip(&zip(files)), &mut NoExternals, options).unwrap()
@@ -649,6 +652,7 @@ fn a_trust_document_that_is_unusable_is_the_readers_fault() {
         let report = verify_zip(&made.files(), &with_trust(bad.as_bytes()));
         assert_eq!(found(&report), Some((Reason::TrustInvalid, None)), "{bad}");
         assert_eq!(report.exit_code(), 6);
+        assert_eq!(names(&report), ["unchecked"; 4]);
     }
 }
 
@@ -785,18 +789,35 @@ fn replaced_keys_are_trusted_through_the_entry_that_brought_them_in() {
 }
 
 #[test]
-fn an_unsigned_entry_cannot_vouch_for_the_checkpoint_key() {
+fn entries_without_signature_cannot_vouch_for_all_that_vouches_for_them() {
     let first = MadeKeys::new();
     let judge = |made: &MadeBundle, signatures| {
         let trusted = first.trust();
         let options = Options { signatures, ..with_trust(&trusted) };
         found(&verify_zip(&made.files(), &options))
     };
-    // Without signatures of entries, whoever holds any key could write this run and sign its checkpoint.
+    // Without signatures of entries, the manifest vouches for the checkpoint's key, and the other way round.
     let made = rotated("checkpoint", "checkpoint", |_| {});
-    assert_eq!(judge(&made, Signatures::Each), Some((Reason::KeyUntrusted, None)));
+    assert_eq!(judge(&made, Signatures::Each), None);
     let made = rotated("each", "checkpoint", |_| {});
-    assert_eq!(judge(&made, Signatures::CheckpointOnly), Some((Reason::KeyUntrusted, None)));
+    assert_eq!(judge(&made, Signatures::CheckpointOnly), None);
+    // But when both come from the run itself, nobody does: whoever holds any key could write such a run.
+    for (sign, signatures, expected) in [
+        ("each", Signatures::Each, None),
+        ("each", Signatures::CheckpointOnly, Some((Reason::KeyUntrusted, None))),
+        ("checkpoint", Signatures::Each, Some((Reason::KeyUntrusted, None))),
+    ] {
+        let mut made = rotated(sign, "checkpoint", |_| {});
+        let own = MadeKey::new(70);
+        made.run.lines.pop();
+        made.run.signatures.pop();
+        let entry = made.run.rotate_entry("manifest", &made.keys.manifest, &own, &own);
+        made.run.push(&entry).seal();
+        made.more_keys.push(made.keys.manifest.row("manifest"));
+        made.keys.manifest = own;
+        check_good(&made.files());
+        assert_eq!(judge(&made, signatures), expected, "{sign}");
+    }
     let made = rotated("checkpoint", "manifest", |_| {});
     assert_eq!(judge(&made, Signatures::Each), None);
     let made = rotated("checkpoint", "receipt", |_| {});

@@ -61,7 +61,7 @@ fn a_good_journal_passes() {
         assert_eq!(report.finding, None);
         assert_eq!(report.verdicts.integrity, Integrity::Ok);
         assert_eq!(report.verdicts.authenticity, Authenticity::SelfAsserted);
-        assert_eq!(report.verdicts.completeness, Completeness::Open);
+        assert_eq!(report.verdicts.completeness, Completeness::Unchecked);
         assert_eq!(report.verdicts.anchoring, Anchoring::Absent);
         assert_eq!((report.entries, report.runs, report.runs_sealed), (7, 2, 1));
         assert_eq!(report.counters.calls, 3);
@@ -69,7 +69,10 @@ fn a_good_journal_passes() {
         assert_eq!(report.checkpoint_size, Some(6));
         assert_eq!(report.signatures_verified, if sign == "each" { 7 } else { 3 });
         let text = crate::explain(&report).join("\n");
-        assert!(text.contains("1 of 2 runs are not sealed") && text.contains("The last 1 entries"), "{text}");
+        assert!(
+            text.contains("there is no file `checkpoint`") && text.contains("The last 1 entries"),
+            "{text}"
+        );
     }
 }
 
@@ -91,6 +94,26 @@ fn a_trust_document_takes_the_place_of_the_journals_own() {
     let instance = String::from_utf8(good.clone()).unwrap().replace("main/1", "main/2");
     let report = judge_with(&journal, JournalFiles::default(), &options(Some(instance.as_bytes())));
     assert_eq!(found(&report), Some((Reason::KeyMismatch, Some(0), Some(0))));
+}
+
+#[test]
+fn what_nobody_signed_is_not_called_authentic() {
+    let made = Made::new("checkpoint");
+    let mut journal = MadeJournal::default();
+    journal.start_segment().entry(&made.one, 0).entry(&made.one, 1);
+    let report = judge_plain(&journal);
+    assert_eq!((report.finding.clone(), report.verdicts.authenticity), (None, Authenticity::Unchecked));
+    let text = crate::explain(&report).join("\n");
+    assert!(text.contains("no checkpoint covers them yet"), "{text}");
+    journal.checkpoint(&made.keys.checkpoint);
+    assert_eq!(judge_plain(&journal).verdicts.authenticity, Authenticity::SelfAsserted);
+    journal.entry(&made.one, 2);
+    assert_eq!(judge_plain(&journal).verdicts.authenticity, Authenticity::Unchecked);
+    let trust = made.keys.trust();
+    let note = made.keys.checkpoint.checkpoint(ISS, &journal.leaves);
+    let files = JournalFiles { trust: Some(&trust), checkpoint: Some(&note), against: None };
+    let report = judge_with(&journal, files, &Options::default());
+    assert_eq!(report.verdicts.authenticity, Authenticity::SelfAsserted);
 }
 
 #[test]
@@ -206,6 +229,11 @@ fn frames_follow_each_other() {
     check(start().frame(2, &[0; 31]), Reason::FrameInvalid, 1, None);
     let mut journal = start();
     journal.zeros(50);
+    journal.segments[0].1.push(1);
+    check(&journal, Reason::JournalTorn, 1, None);
+    check(journal.entry(&made.one, 1), Reason::FrameInvalid, 1, None);
+    let mut journal = start();
+    journal.end().zeros(50);
     journal.segments[0].1.push(1);
     check(&journal, Reason::IndexMismatch, 1, None);
     let mut open = start();
@@ -338,13 +366,13 @@ fn blobs_are_named_by_the_entry_that_follows() {
     };
     assert_eq!(judge_plain(&start(&[&blob], 3)).finding, None);
     assert_eq!(judge_plain(&start(&[], 3)).finding, None);
-    check(&start(&[&blob], 2), Reason::BlobMismatch, 2, 2);
+    check(&start(&[&blob], 2), Reason::BlobMismatch, 2, None);
     let mut wrong = blob.clone();
     wrong[40] ^= 1;
     check(&start(&[&wrong], 3), Reason::BlobMismatch, 3, None);
     let other = [&sha(b"x")[..], b"x"].concat();
-    check(&start(&[&other], 3), Reason::BlobMismatch, 3, 3);
-    check(&start(&[&blob, &other], 3), Reason::BlobMismatch, 3, 3);
+    check(&start(&[&other], 3), Reason::BlobMismatch, 3, None);
+    check(&start(&[&blob, &other], 3), Reason::BlobMismatch, 3, None);
     let mut last = start(&[], 2);
     last.frame(2, &blob);
     check(&last, Reason::BlobMismatch, 3, None);
@@ -370,13 +398,14 @@ fn the_checkpoint_file_and_a_kept_checkpoint_show_truncation_and_forks() {
             assert_eq!(report.finding, None, "{size}");
             let anchoring = if against { Anchoring::Anchored } else { Anchoring::Absent };
             assert_eq!(report.verdicts.anchoring, anchoring);
+            assert_eq!(report.verdicts.completeness, Completeness::Complete);
             if !against {
                 assert_eq!(report.checkpoint_size, Some(size.max(6) as u64));
             }
         }
         let more = [&journal.leaves[..], &[[7; 32]]].concat();
         let report = judge(&journal, &key.checkpoint(ISS, &more), against);
-        assert_eq!(found(&report), Some((Reason::JournalTruncated, None, None)));
+        assert_eq!(found(&report), Some((Reason::JournalTruncated, Some(7), None)));
         assert_eq!(report.verdicts.completeness, Completeness::Failed);
         let mut fork = journal.leaves.clone();
         fork[2] = [7; 32];
@@ -388,7 +417,7 @@ fn the_checkpoint_file_and_a_kept_checkpoint_show_truncation_and_forks() {
         assert_eq!(found(&report), Some((Reason::CheckpointSignature, None, None)));
         let text = format!("{ISS}\n99999999999999\n{}\n", b64(&[0; 32]));
         let report = judge(&journal, &key.note(ISS, &text), against);
-        assert_eq!(found(&report), Some((Reason::JournalTruncated, None, None)));
+        assert_eq!(found(&report), Some((Reason::JournalTruncated, Some(7), None)));
     }
 }
 

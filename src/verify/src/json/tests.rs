@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::reference;
+use crate::view::View;
 
 fn admitted(text: &str) -> bool {
     admit(text.as_bytes()).is_ok()

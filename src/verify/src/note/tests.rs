@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::json::View;
 use crate::made::{ISS, MadeKey, MadeKeys, b64, leaf, path, root};
+use crate::view::View;
 
 fn good() -> String {
     let leaves: Vec<_> = (0..5u8).map(|n| leaf(&[n])).collect();

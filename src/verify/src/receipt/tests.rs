@@ -48,7 +48,7 @@ fn each_step_has_its_reason() {
     forged["payload"] = json!(crate::made::b64(b"{}"));
     check(&canonical(&forged), Some((Reason::EnvelopeSignature, None)));
     check(&sign(b""), Some((Reason::LineLength, None)));
-    check(&sign(&[line(), b"\n".to_vec()].concat()), Some((Reason::LineNotCanonical, None)));
+    check(&sign(&[line(), b"\n".to_vec()].concat()), Some((Reason::LineNotCanonical, Some(1))));
     check(&sign(b"{\"a\":null}"), Some((Reason::LineMalformed, None)));
     check(&sign(b"{}"), Some((Reason::LineSchema, None)));
     let mut other = MadeRun::new(RUN, "each", MadeKey::new(9));

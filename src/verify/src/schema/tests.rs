@@ -1,3 +1,4 @@
+use super::compile::compile_pattern;
 use super::*;
 use crate::reference;
 

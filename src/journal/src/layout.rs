@@ -1,0 +1,85 @@
+//! Where things are in a journal's folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use estoppel_evidence::{RunId, Sha256};
+
+use crate::admit::locked;
+use crate::segment::file_name;
+
+/// The folder, and the segments in it.
+pub(crate) struct Layout {
+    dir: PathBuf,
+    /// First index of each segment in order; its position is the segment's ordinal.
+    segments: Mutex<Vec<u64>>,
+}
+
+impl Layout {
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.into(), segments: Mutex::default() }
+    }
+
+    pub fn segments_dir(&self) -> PathBuf {
+        self.dir.join("segments")
+    }
+
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    pub fn checkpoint(&self) -> PathBuf {
+        self.dir.join("checkpoint")
+    }
+
+    pub fn trust(&self) -> PathBuf {
+        self.dir.join("trust.json")
+    }
+
+    pub fn hashes(&self) -> PathBuf {
+        self.dir.join("hashes")
+    }
+
+    pub fn keys_dir(&self) -> PathBuf {
+        self.dir.join("keys")
+    }
+
+    pub fn policies_dir(&self) -> PathBuf {
+        self.dir.join("policies")
+    }
+
+    pub fn policy(&self, hash: Sha256) -> PathBuf {
+        self.policies_dir().join(format!("{}.json", hash.hex()))
+    }
+
+    pub fn bodies_dir(&self) -> PathBuf {
+        self.dir.join("bodies")
+    }
+
+    pub fn bundles_dir(&self) -> PathBuf {
+        self.dir.join("bundles")
+    }
+
+    pub fn bundle(&self, run: RunId) -> PathBuf {
+        self.bundles_dir().join(format!("{run}.pef.zip"))
+    }
+
+    pub fn set_segments(&self, segments: Vec<u64>) {
+        *locked(&self.segments) = segments;
+    }
+
+    pub fn add_segment(&self, first: u64) {
+        locked(&self.segments).push(first);
+    }
+
+    /// Number of segments.
+    pub fn segments(&self) -> usize {
+        locked(&self.segments).len()
+    }
+
+    /// The segment with that ordinal.
+    pub fn segment(&self, ordinal: usize) -> Option<PathBuf> {
+        let first = locked(&self.segments).get(ordinal).copied()?;
+        Some(self.segments_dir().join(file_name(first)))
+    }
+}

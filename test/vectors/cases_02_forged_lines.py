@@ -1,0 +1,171 @@
+"""Class forged: bytes that were changed after signing, and lines that a wrong or lying producer signed."""
+
+from pef import ED25519_SPKI, P256, PAE_STATEMENT, Key, content, key, leaf, pae, uuid
+from run import Bundle, Keys, Lines, Run
+from runs import robot
+from tools import dropping, file, flip, lined, replacing, setting, small
+from vector import failed, vector
+
+import ec
+
+
+def forged(name, about, step, reason, seq=None, **bundle):
+    vector(f"forged-{name}", about, failed(step, reason, seq), Bundle(**{"run": small(), **bundle}))
+
+
+def edited(name, about, step, reason, seq, edit, *, run=None, at=None, **more):
+    """A line that its producer changed, then chained and signed."""
+    forged(name, about, step, reason, seq, **lined(run, edit={seq if at is None else at: edit}), **more)
+
+
+# --- Flipped bits ------------------------------------------------------------------------------------
+
+total = replacing(b'"total_us":1000', b'"total_us":1001')
+forged("line-bit", "One bit of the first call was flipped after signing.", "L10", "SIGNATURE_INVALID", 1,
+       after=file("receipts.ndjson", total))  # fmt: skip
+forged("line-bit-sign-checkpoint", "One bit of the first call was flipped where lines have no signatures.", "L7",
+       "CHAIN_BROKEN", 2, run=small(sign="checkpoint"), after=file("receipts.ndjson", total))  # fmt: skip
+forged("seal-bit-sign-checkpoint", "The seal's reason was changed where lines have no signatures.", "S4",
+       "MANIFEST_MISMATCH", run=small(sign="checkpoint"),
+       after=file("receipts.ndjson", replacing(b'"reason":"clean"', b'"reason":"timeout"')))  # fmt: skip
+forged("signature-bit", "One bit of the second call's signature was flipped.", "L10", "SIGNATURE_INVALID", 2,
+       **lined(sig={2: flip}))  # fmt: skip
+forged("signature-r-bit", "One bit of R in the signature of the seal was flipped.", "L10", "SIGNATURE_INVALID", 3,
+       **lined(sig={3: lambda signature: flip(signature, 0)}))  # fmt: skip
+forged("signature-bit-p256", "One bit of a P-256 signature was flipped.", "L10", "SIGNATURE_INVALID", 1,
+       **lined(small(Keys(1, P256)), sig={1: flip}))  # fmt: skip
+
+# --- Signatures that only a lax verifier takes -------------------------------------------------------
+
+forged("signature-by-other-key", "A line was signed by another receipt key of the bundle.", "L10", "SIGNATURE_INVALID", 1,
+       **lined(signer={1: key("receipt", 9)}), manifest=lambda made: made["keys"].append(key("receipt", 9).row()))  # fmt: skip
+forged("signature-other-type", "Lines were signed as in-toto statements.", "L10", "SIGNATURE_INVALID", 0,
+       **lined(pae_type=PAE_STATEMENT))  # fmt: skip
+forged("signatures-swapped", "The signatures of two lines changed places.", "L10", "SIGNATURE_INVALID", 1,
+       lines=Lines(small()), sigfile=lambda data: data[:64] + data[128:192] + data[64:128] + data[192:])  # fmt: skip
+
+
+def signed_again(**how):
+    """The first call's signature, made in an odd way."""
+    message = pae("application/vnd.estoppel.pef.entry.v0+json", Lines(small()).lines[1])
+    return {1: lambda signature: ec.ed_sign(key("receipt").seed, message, **how)}
+
+
+forged("signature-s-not-reduced", "An Ed25519 signature with S + L in place of S.", "L10", "SIGNATURE_INVALID", 1,
+       **lined(sig=signed_again(extra=1)))  # fmt: skip
+forged("signature-cofactor", "An Ed25519 signature that satisfies only the equation with the cofactor.", "L10",
+       "SIGNATURE_INVALID", 1, **lined(sig=signed_again(torsion=(0, ec.P - 1, 1, 0))))  # fmt: skip
+
+
+class SmallOrder(Key):
+    """The identity as a public key: R = [S]B verifies for every message."""
+
+    def __init__(self, encoding):
+        super().__init__("small order", "receipt")
+        self.public, self.spki = encoding, ED25519_SPKI + encoding
+        self.kid = content(self.spki)[7:]
+
+    def sign(self, message):
+        return ec.ed_encode(ec.BASE) + (1).to_bytes(32, "little")
+
+
+identity = Keys()
+identity.receipt = SmallOrder((1).to_bytes(32, "little"))
+forged("key-of-small-order", "The receipt key is the identity point, under which R = [S]B signs anything.", "L10",
+       "SIGNATURE_INVALID", 0, run=small(identity))  # fmt: skip
+identity = Keys()
+identity.receipt = SmallOrder((ec.P + 1).to_bytes(32, "little"))
+forged("key-not-canonical", "The receipt key is the identity point in an encoding that is not canonical.", "L10",
+       "SIGNATURE_INVALID", 0, run=small(identity))  # fmt: skip
+
+for case, r, s in (("zero-r", 0, 1), ("zero-s", 1, 0), ("s-is-n", 1, ec.N), ("r-is-n", ec.N, 1)):
+    signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    forged(f"p256-{case}", f"A P-256 signature out of range: {case}.", "L10", "SIGNATURE_INVALID", 1,
+           **lined(small(Keys(1, P256)), sig={1: lambda _, signature=signature: signature}))  # fmt: skip
+
+# --- What the producer wrote wrongly and signed rightly ------------------------------------------------
+
+ZERO = "0" * 64
+edited("prev", "The second call's prev is not the first call's hash.", "L7", "CHAIN_BROKEN", 2, setting(prev="leaf:" + ZERO))
+edited("prev-skips", "The second call's prev is the hash of run.open.", "L7", "CHAIN_BROKEN", 2,
+       setting(prev="leaf:" + leaf(Lines(small()).lines[0]).hex()))  # fmt: skip
+edited("seq", "The second call says seq 3.", "L5", "SEQ_MISMATCH", 2, setting(seq=3))
+edited("seq-repeated", "The second call says seq 1 again.", "L5", "SEQ_MISMATCH", 2, setting(seq=1))
+edited("run-id", "One call names another run.", "L6", "RUN_MISMATCH", 1, setting(run=uuid("other run")))
+edited("iss", "One call names another instance.", "L6", "RUN_MISMATCH", 2, setting(iss="gw.example.org/main/2"))
+edited("mono", "The clock of the second call is before the first.", "L9", "TIME_REVERSED", 2, setting(mono_us=1499))
+edited("kid-swap", "One call names another receipt key of the bundle, which signed it.", "L8", "KEY_MISMATCH", 2,
+       setting(kid=key("receipt", 9).kid),
+       manifest=lambda made: made["keys"].append(key("receipt", 9).row()))  # fmt: skip
+edited("kid-of-manifest-key", "run.open names the manifest key as its receipt key.", "L8", "KEY_MISMATCH", 0,
+       setting(kid=key("manifest").kid))  # fmt: skip
+edited("kid-not-listed", "run.open names a key that the manifest does not list.", "L8", "KEY_MISMATCH", 0,
+       setting(kid=key("receipt", 9).kid))  # fmt: skip
+
+second = Run("second open")
+second.call(1)
+second.steps.append((dict(second.steps[0][0]), second.current))
+forged("second-open", "run.open comes again inside the run.", "L5", "SEQ_MISMATCH", 2,
+       **lined(second.seal(), edit={2: lambda entry: (entry.pop("prev"), entry.update(seq=0, mono_us=2000))}))  # fmt: skip
+
+late = small()
+late.call(3)
+forged("after-seal", "A call follows the seal.", "L12", "SEAL_NOT_LAST", 4, run=late)
+twice = small().seal()
+forged("two-seals", "A second seal follows the first.", "L12", "SEAL_NOT_LAST", 4, run=twice)
+
+
+def counter(name, by):
+    def edit(entry):
+        entry["counters"][name] += by
+
+    return edit
+
+
+edited("seal-root", "The seal's root is not that of the tree.", "S3", "SEAL_MISMATCH", 3, setting(root="root:" + ZERO))
+edited("seal-count", "The seal counts itself.", "S3", "SEAL_MISMATCH", 3, setting(count=4))
+edited("seal-head", "The seal's head is not the entry before it.", "S3", "SEAL_MISMATCH", 3, setting(head="leaf:" + ZERO))
+for name in ("calls", "allow", "repair", "hold", "block", "interrupted", "incomplete"):
+    edited(f"seal-counter-{name}", f"The seal counts one too many: {name}.", "S3", "SEAL_MISMATCH", 3, counter(name, 1))
+edited("seal-counter-hidden", "The seal leaves out an interrupted call.", "S3", "SEAL_MISMATCH", 6,
+       counter("interrupted", -1), run=robot("hidden"))  # fmt: skip
+
+# --- Members that the schemas refuse -----------------------------------------------------------------
+
+
+def nested(*path, **members):
+    def edit(entry):
+        for name in path:
+            entry = entry[name]
+        entry.update(members)
+
+    return edit
+
+
+SCHEMA = {
+    "unknown-member": ("A member that the schema does not know.", 1, setting(surprise=1)),
+    "unknown-nested-member": ("An unknown member inside verdict.", 1, nested("verdict", surprise=True)),
+    "unknown-kind": ("A kind that no schema defines.", 1, setting(kind="note")),
+    "reserved-kind": ("A kind that is reserved for a later minor.", 1, setting(kind="hold")),
+    "kind-is-a-number": ("A kind that is no string.", 1, setting(kind=1)),
+    "no-kind": ("A line without kind.", 1, dropping("kind")),
+    "version": ("A line of another version.", 1, setting(v="pef/v1")),
+    "missing-member": ("A call without its outcome.", 1, dropping("outcome")),
+    "prev-missing": ("A call without prev.", 1, dropping("prev")),
+    "prev-at-open": ("run.open with a prev.", 0, setting(prev="leaf:" + ZERO)),
+    "hash-upper-case": ("A digest in upper case.", 0, setting(config="sha256:" + "AB" * 32)),
+    "time-without-fraction": ("A time without six fraction digits.", 1, setting(ts="2026-11-21T04:00:00Z")),
+    "negative-count": ("A count below zero.", 1, nested("request", bytes=-1)),
+    "attempt-zero": ("An attempt below its minimum.", 1, setting(attempt=0)),
+    "attempt-string": ("A number as a string.", 1, setting(attempt="1")),
+    "boolean-as-number": ("A boolean where a number belongs.", 1, setting(attempt=True)),
+    "empty-name": ("A name of no character.", 1, setting(operation="")),
+    "long-name": ("A name of 129 code points.", 1, setting(operation="\U0001f600" * 129)),
+    "action": ("A verdict that is none of the four.", 1, nested("verdict", action="permit")),
+    "array-for-object": ("An array where an object belongs.", 1, setting(time=[])),
+    "pattern-line-feed": ("A run id that ends in a line feed.", 1, lambda entry: entry.update(run=entry["run"] + "\n")),
+    "seal-without-root": ("A seal without its root.", 3, dropping("root")),
+    "too-many-items": ("More items than allowed.", 1, setting(data_class=["a"] * 17)),
+}
+for case, (about, seq, edit) in SCHEMA.items():
+    edited(f"schema-{case}", about, "L4", "LINE_SCHEMA", seq, edit)
