@@ -70,7 +70,10 @@ fn dependencies() -> Vec<(String, Vec<String>)> {
             let name = package["name"].as_str().unwrap().trim_start_matches("estoppel-").to_string();
             let name = if name == "estoppel" { String::new() } else { name };
             let list = package["dependencies"].as_array().unwrap().iter();
-            let normal = list.filter(|d| d["kind"].is_null()).map(|d| d["name"].as_str().unwrap().to_string()).collect();
+            let normal = list
+                .filter(|d| d["kind"].is_null())
+                .map(|d| d["name"].as_str().unwrap().to_string())
+                .collect();
             (name, normal)
         })
         .collect()
@@ -81,7 +84,10 @@ fn crates_use_only_what_the_design_allows() {
     for (package, uses) in dependencies() {
         let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == package) else { continue };
         for used in uses.iter().filter_map(|name| name.strip_prefix("estoppel-")) {
-            assert!(allowed.contains(&used), "src/{package} must not use src/{used}: see design section 3 and docs/adr/");
+            assert!(
+                allowed.contains(&used),
+                "src/{package} must not use src/{used}: see design section 3 and docs/adr/"
+            );
         }
     }
 }
@@ -94,7 +100,10 @@ fn outside_crates_have_owners() {
         }
         for (outside, owners) in OWNERS {
             let used = uses.iter().any(|name| name == outside);
-            assert!(!used || owners.contains(&package.as_str()), "`{package}` must not use `{outside}` directly");
+            assert!(
+                !used || owners.contains(&package.as_str()),
+                "`{package}` must not use `{outside}` directly"
+            );
         }
     }
 }
@@ -118,7 +127,11 @@ fn reasons_in_code_and_spec_are_the_same() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &text).unwrap();
     }
-    assert_eq!(read("spec/reasons.json"), text, "UPDATE_GOLDEN=1 cargo test --test rules writes spec/reasons.json");
+    assert_eq!(
+        read("spec/reasons.json"),
+        text,
+        "UPDATE_GOLDEN=1 cargo test --test rules writes spec/reasons.json"
+    );
 }
 
 #[test]
@@ -128,7 +141,8 @@ fn every_reason_of_the_specification_is_in_the_verifier() {
     let known: BTreeSet<&str> = estoppel_verify::Reason::ALL.iter().map(|reason| reason.code()).collect();
     let mut named = BTreeSet::new();
     for word in steps.split('`').skip(1).step_by(2) {
-        let is_code = word.len() > 4 && word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        let is_code =
+            word.len() > 4 && word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
         if is_code && !word.ends_with('_') {
             named.insert(word);
         }
@@ -183,12 +197,16 @@ fn published_vectors_do_not_change() {
     for (name, digest) in &seen {
         writeln!(text, "{digest}  {name}").unwrap();
     }
-    assert_eq!(lock, text, "a vector was changed, added or removed without vectors.lock; published vectors never change");
+    assert_eq!(
+        lock, text,
+        "a vector was changed, added or removed without vectors.lock; published vectors never change"
+    );
     assert!(seen.len() > 100, "the vectors are there");
 }
 
 fn walk(folder: &Path, each: &mut impl FnMut(&Path)) {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() { walk(&path, each) } else { each(&path) }
@@ -197,9 +215,8 @@ fn walk(folder: &Path, each: &mut impl FnMut(&Path)) {
 
 #[test]
 fn the_top_level_is_what_the_owner_fixed() {
-    let fixed = [
-        "src", "policies", "spec", "deploy", "examples", "test", "benches", "k6", "docs", ".github", ".ci",
-    ];
+    let fixed =
+        ["src", "policies", "spec", "deploy", "examples", "test", "benches", "k6", "docs", ".github", ".ci"];
     let folders: BTreeSet<String> =
         files().iter().filter_map(|file| file.split_once('/').map(|(top, _)| top.to_string())).collect();
     for folder in folders {
@@ -233,7 +250,12 @@ fn sources_are_tidy() {
 
 #[test]
 fn no_file_names_a_package_registry_host_or_the_shared_folder() {
-    let words = [["crates", ".io/"].concat(), ["registry.npm", "js"].concat(), ["pypi", ".org"].concat(), ["../sha", "red"].concat()];
+    let words = [
+        ["crates", ".io/"].concat(),
+        ["registry.npm", "js"].concat(),
+        ["pypi", ".org"].concat(),
+        ["../sha", "red"].concat(),
+    ];
     let mut found = Vec::new();
     for file in files() {
         let Ok(text) = std::fs::read_to_string(root().join(&file)) else { continue };

@@ -198,7 +198,8 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
         route: config.route.clone(),
         server: config.server.clone(),
     };
-    let mut lines: Vec<String> = settings.check().iter().map(|e| format!("{}: {e}", file.display())).collect();
+    let mut lines: Vec<String> =
+        settings.check().iter().map(|e| format!("{}: {e}", file.display())).collect();
     let name = format!("{}/{}/{}", config.instance.host, config.instance.name, config.instance.epoch);
     let instance = name.parse::<Instance>();
     if let Err(error) = &instance {
@@ -222,12 +223,18 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
 fn read(file: &Path, set: &[(String, String)]) -> Result<serde_json::Value, Refusal> {
     let invalid = |error: config::ConfigError| Refusal::new(Reason::ConfigInvalid, error.to_string());
     if !file.exists() {
-        let line = format!("there is no configuration at `{}`; examples/ has some to start from", file.display());
+        let line =
+            format!("there is no configuration at `{}`; examples/ has some to start from", file.display());
         return Err(Refusal::new(Reason::FileUnreadable, line));
     }
     let mut builder = config::Config::builder()
         .add_source(config::File::from(file).format(config::FileFormat::Toml))
-        .add_source(config::Environment::with_prefix("ESTOPPEL").prefix_separator("__").separator("__").try_parsing(true));
+        .add_source(
+            config::Environment::with_prefix("ESTOPPEL")
+                .prefix_separator("__")
+                .separator("__")
+                .try_parsing(true),
+        );
     for (key, value) in set {
         builder = builder.set_override(key.as_str(), scalar(value)).map_err(invalid)?;
     }

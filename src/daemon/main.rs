@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use config::{LogConfig, LogFormat, Loaded, Refusal};
+use config::{Loaded, LogConfig, LogFormat, Refusal};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_gateway::{Gateway, Metrics, Snapshot, admin};
 use estoppel_journal::{Journal, SystemClock};
@@ -101,7 +101,9 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
     let gateway = Arc::new(started.map_err(|error| Refusal::new(error.reason(), error.to_string()))?);
     let ended = background.block_on(serve(arguments, &loaded, &gateway, &journal, &metrics));
     data.block_on(gateway.shutdown());
-    journal.close(Duration::from_secs(30)).map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    journal
+        .close(Duration::from_secs(30))
+        .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     tracing::info!("stopped");
     ended
 }
@@ -132,8 +134,9 @@ async fn serve(
     if let Some(path) = &arguments.ready_file {
         let listeners: std::collections::BTreeMap<_, _> = listening.listeners.iter().cloned().collect();
         let ready = serde_json::json!({ "listeners": listeners, "admin": admin, "pid": std::process::id() });
-        write_whole(path, ready.to_string().as_bytes())
-            .map_err(|error| Refusal::new(Reason::DirectoryReadOnly, format!("cannot write `{}`: {error}", path.display())))?;
+        write_whole(path, ready.to_string().as_bytes()).map_err(|error| {
+            Refusal::new(Reason::DirectoryReadOnly, format!("cannot write `{}`: {error}", path.display()))
+        })?;
     }
     reload::until_stopped(arguments, gateway, journal, metrics).await
 }
@@ -152,7 +155,8 @@ fn open_journal(loaded: &Loaded) -> Result<Journal, Refusal> {
             .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
         tracing::info!(dir = %keys_dir.display(), "keys were made");
     }
-    let keys = estoppel_journal::keys::load(&keys_dir).map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    let keys = estoppel_journal::keys::load(&keys_dir)
+        .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     let journal = Journal::open(loaded.journal(), keys, Arc::new(SystemClock::new()))
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     let hash = Sha256(*loaded.policy.hash().as_bytes());
@@ -172,7 +176,8 @@ fn check(loaded: &Loaded) -> Result<(), Refusal> {
         }
     }
     if !loaded.config.keys.init || estoppel_journal::keys::exist(&loaded.keys_dir()) {
-        estoppel_journal::keys::load(&loaded.keys_dir()).map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+        estoppel_journal::keys::load(&loaded.keys_dir())
+            .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     }
     #[expect(clippy::print_stdout, reason = "the answer to --check-config")]
     {

@@ -26,7 +26,8 @@ pub async fn until_stopped(
     journal: &Journal,
     metrics: &Metrics,
 ) -> Result<(), Refusal> {
-    let failed = |error: std::io::Error| Refusal::new(Reason::Internal, format!("cannot take signals: {error}"));
+    let failed =
+        |error: std::io::Error| Refusal::new(Reason::Internal, format!("cannot take signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
@@ -63,7 +64,10 @@ fn watch(arguments: &Arguments, changed: Arc<Notify>) -> Option<notify::Recommen
     let seen = move |event: notify::Result<notify::Event>| {
         let ours = event.is_ok_and(|event| {
             !event.kind.is_access()
-                && event.paths.iter().any(|path| path.file_name().is_some_and(|name| names.iter().any(|n| n == name)))
+                && event
+                    .paths
+                    .iter()
+                    .any(|path| path.file_name().is_some_and(|name| names.iter().any(|n| n == name)))
         });
         if ours {
             changed.notify_one();
@@ -73,7 +77,10 @@ fn watch(arguments: &Arguments, changed: Arc<Notify>) -> Option<notify::Recommen
         .inspect_err(|error| tracing::warn!(%error, "files are not watched; SIGHUP reloads"))
         .ok()?;
     for file in &files {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(std::path::Path::new("."));
         if let Err(error) = watcher.watch(folder, notify::RecursiveMode::NonRecursive) {
             tracing::warn!(%error, folder = %folder.display(), "folder is not watched; SIGHUP reloads");
         }
@@ -97,7 +104,9 @@ fn reload(
     journal
         .store_policy(hash, &policy.canonical())
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
-    gateway.reload(settings, snapshot).map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
+    gateway
+        .reload(settings, snapshot)
+        .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     journal.policy_loaded(Some(hash), None);
     metrics.reloaded(true);
     Ok(Some(hash))

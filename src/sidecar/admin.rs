@@ -20,7 +20,8 @@ pub fn ask(address: &str, method: &str, path: &str) -> Result<Value, Failure> {
         return Ok(value);
     }
     let code = value["code"].as_str().unwrap_or("INTERNAL").to_string();
-    let message = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("the daemon refused").to_string();
+    let message =
+        value["detail"].as_str().or(value["title"].as_str()).unwrap_or("the daemon refused").to_string();
     Err(match Reason::parse(&code) {
         Some(reason) => Failure::reason(reason, message),
         None => Failure::runtime(&code, message),
@@ -30,8 +31,9 @@ pub fn ask(address: &str, method: &str, path: &str) -> Result<Value, Failure> {
 /// Sends a request without a body and gives status and body.
 pub fn send(address: &str, method: &str, path: &str) -> Result<(u16, Vec<u8>), Failure> {
     let unreachable = |why: String| {
-        Failure::reason(Reason::AdminUnreachable, format!("no daemon answers at {address}: {why}"))
-            .hint("give its admin address with --admin, or the journal folder with --journal when no daemon runs")
+        Failure::reason(Reason::AdminUnreachable, format!("no daemon answers at {address}: {why}")).hint(
+            "give its admin address with --admin, or the journal folder with --journal when no daemon runs",
+        )
     };
     let target = address
         .to_socket_addrs()
@@ -41,7 +43,10 @@ pub fn send(address: &str, method: &str, path: &str) -> Result<(u16, Vec<u8>), F
     let exchange = || -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(3))?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        )?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
         Ok(answer)

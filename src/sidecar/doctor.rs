@@ -79,13 +79,19 @@ fn daemon_binary(findings: &mut Vec<Finding>, config: Option<&Path>) {
     findings.push(good(format!("estoppeld is {}", daemon.display())));
     let Some(config) = config else { return };
     match Command::new(&daemon).arg("--check-config").arg("--config").arg(config).output() {
-        Ok(done) if done.status.success() => findings.push(good(format!("configuration {} is valid", config.display()))),
+        Ok(done) if done.status.success() => {
+            findings.push(good(format!("configuration {} is valid", config.display())))
+        }
         Ok(done) => {
             for line in String::from_utf8_lossy(&done.stderr).lines() {
                 findings.push(Finding { state: State::Bad, what: line.to_string(), advice: None });
             }
         }
-        Err(error) => findings.push(Finding { state: State::Bad, what: format!("estoppeld does not start: {error}"), advice: None }),
+        Err(error) => findings.push(Finding {
+            state: State::Bad,
+            what: format!("estoppeld does not start: {error}"),
+            advice: None,
+        }),
     }
 }
 
@@ -96,7 +102,11 @@ fn daemon(admin: &str) -> Finding {
             let problem: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
             let code = problem["code"].as_str().unwrap_or("not ready").to_string();
             let title = problem["title"].as_str().unwrap_or_default().to_string();
-            Finding { state: State::Bad, what: format!("the daemon at {admin} refuses calls: {code}, {title}"), advice: None }
+            Finding {
+                state: State::Bad,
+                what: format!("the daemon at {admin} refuses calls: {code}, {title}"),
+                advice: None,
+            }
         }
         Err(failure) => Finding { state: State::Bad, what: failure.message, advice: failure.hint },
     }
@@ -104,13 +114,17 @@ fn daemon(admin: &str) -> Finding {
 
 fn installed(tool: &str, use_: &str) -> Finding {
     let runs = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let runs = runs.or_else(|_| Command::new(tool).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status());
+    let runs = runs
+        .or_else(|_| Command::new(tool).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status());
     match runs {
         Ok(_) => good(format!("{tool} is installed ({use_})")),
         Err(_) => Finding {
             state: State::Warn,
             what: format!("{tool} is not installed ({use_})"),
-            advice: Some(format!("install it with your package manager, as in `apt-get install {}`", package(tool))),
+            advice: Some(format!(
+                "install it with your package manager, as in `apt-get install {}`",
+                package(tool)
+            )),
         },
     }
 }

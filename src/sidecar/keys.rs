@@ -10,7 +10,8 @@ use crate::arguments::{KeyAlgorithm, KeyUse, KeysCommand};
 use crate::output::{Failure, Output};
 
 pub fn run(output: &Output, command: &KeysCommand) -> Result<ExitCode, Failure> {
-    let failed = |error: estoppel_journal::keys::KeyFileError| Failure::reason(error.reason(), error.to_string());
+    let failed =
+        |error: estoppel_journal::keys::KeyFileError| Failure::reason(error.reason(), error.to_string());
     match command {
         KeysCommand::Init { dir, alg } => {
             estoppel_journal::keys::init(dir, algorithm(*alg)).map_err(failed)?;
@@ -25,7 +26,11 @@ pub fn run(output: &Output, command: &KeysCommand) -> Result<ExitCode, Failure> 
                 KeyUse::Manifest => Use::Manifest,
             };
             estoppel_journal::keys::rotate(dir, use_, algorithm(*alg)).map_err(failed)?;
-            output.line(&format!("new {} key in {}; send SIGHUP to a running estoppeld", use_.as_str(), dir.display()));
+            output.line(&format!(
+                "new {} key in {}; send SIGHUP to a running estoppeld",
+                use_.as_str(),
+                dir.display()
+            ));
             list(*output, dir)
         }
         KeysCommand::List { dir, trust: None } => list(*output, dir),
@@ -41,7 +46,8 @@ fn algorithm(alg: KeyAlgorithm) -> Alg {
 }
 
 fn list(output: Output, dir: &std::path::Path) -> Result<ExitCode, Failure> {
-    let rows = estoppel_journal::keys::list(dir).map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
+    let rows = estoppel_journal::keys::list(dir)
+        .map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
     let rows = json!(rows);
     for row in rows.as_array().into_iter().flatten() {
         let text = |name: &str| row[name].as_str().unwrap_or("-").to_string();
@@ -55,7 +61,8 @@ fn trust(output: Output, dir: &std::path::Path, instance: &str) -> Result<ExitCo
     let instance: Instance = instance
         .parse()
         .map_err(|error| Failure::input("ARGUMENT_INVALID", format!("`{instance}` is {error}")))?;
-    let keys = estoppel_journal::keys::load(dir).map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
+    let keys = estoppel_journal::keys::load(dir)
+        .map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
     let rows: Vec<Value> = Use::ALL
         .iter()
         .map(|use_| {

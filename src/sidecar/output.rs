@@ -95,7 +95,9 @@ impl Output {
 
     /// Whether colours are wanted (no-color.org).
     pub fn colours(self) -> bool {
-        !self.json && std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        !self.json
+            && std::io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
     /// `text` in a colour, if colours are wanted.

@@ -45,7 +45,10 @@ fn read(output: Output, file: &Path) -> Result<PolicyDocument, Failure> {
         let count = errors.len();
         Failure {
             data: Some(json!({ "errors": rows })),
-            ..Failure::input("POLICY_INVALID", format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" }))
+            ..Failure::input(
+                "POLICY_INVALID",
+                format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" }),
+            )
         }
     })
 }

@@ -32,15 +32,20 @@ pub fn run(output: &Output, quickstart: &Quickstart) -> Result<ExitCode, Failure
     let started = Instant::now();
     let daemon = daemon_binary()?;
     let dir = folder(quickstart.dir.as_deref())?;
-    let model = Stub::spawn_thread(Script::model())
-        .map_err(|error| Failure::runtime("LISTEN_FAILED", format!("the scripted model did not start: {error}")))?;
+    let model = Stub::spawn_thread(Script::model()).map_err(|error| {
+        Failure::runtime("LISTEN_FAILED", format!("the scripted model did not start: {error}"))
+    })?;
     output.line(&format!("1  scripted model    http://{}", model.addr()));
     let gateway = Gateway::start(&daemon, &dir, model.addr())?;
     output.line(&format!("2  gateway           http://{}   admin http://{}", gateway.address, gateway.admin));
     let calls = calls(*output, gateway.address)?;
     let sealed = admin::ask(&gateway.admin.to_string(), "POST", "/runs/quickstart/seal")?;
     let bundle = PathBuf::from(sealed["path"].as_str().unwrap_or_default());
-    output.line(&format!("6  sealed            {} entries, {}", sealed["entries"], sealed["root"].as_str().unwrap_or("-")));
+    output.line(&format!(
+        "6  sealed            {} entries, {}",
+        sealed["entries"],
+        sealed["root"].as_str().unwrap_or("-")
+    ));
     let verdicts = verify(*output, &bundle, &dir)?;
     artifacts(*output, &dir, &bundle);
     output.line(&format!("\ndone in {:.1} s", started.elapsed().as_secs_f64()));
@@ -69,7 +74,10 @@ fn folder(wanted: Option<&Path>) -> Result<PathBuf, Failure> {
         }
     };
     if path.exists() {
-        return Err(Failure { exit: 8, ..Failure::input("OUTPUT_EXISTS", format!("`{}` exists and is not overwritten", path.display())) });
+        return Err(Failure {
+            exit: 8,
+            ..Failure::input("OUTPUT_EXISTS", format!("`{}` exists and is not overwritten", path.display()))
+        });
     }
     std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
     path.canonicalize().map_err(|error| failed(&path, error))
@@ -130,7 +138,8 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default()) {
+        if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default())
+        {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         let _ = self.child.wait();
@@ -174,7 +183,8 @@ upstream = "model"
 /// A plain, a streamed and a blocked call.
 fn calls(output: Output, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
     let chat = |stream: bool, tools: Value| {
-        let mut body = json!({ "model": "scripted-1", "messages": [{ "role": "user", "content": "hello, evidence" }] });
+        let mut body =
+            json!({ "model": "scripted-1", "messages": [{ "role": "user", "content": "hello, evidence" }] });
         if stream {
             body["stream"] = true.into();
         }
@@ -183,7 +193,8 @@ fn calls(output: Output, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
         }
         body
     };
-    let shell = json!([{ "type": "function", "function": { "name": "shell", "parameters": { "type": "object" } } }]);
+    let shell =
+        json!([{ "type": "function", "function": { "name": "shell", "parameters": { "type": "object" } } }]);
     let mut out = Vec::new();
     for (number, name, body) in [
         (3, "plain call", chat(false, Value::Null)),
@@ -204,7 +215,10 @@ fn calls(output: Output, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
     if blocked && passed {
         return Ok(out);
     }
-    Err(Failure { data: Some(json!(out)), ..Failure::runtime("INTERNAL", "the calls did not end as they should; see estoppeld.log") })
+    Err(Failure {
+        data: Some(json!(out)),
+        ..Failure::runtime("INTERNAL", "the calls did not end as they should; see estoppeld.log")
+    })
 }
 
 struct Answer {
@@ -215,7 +229,9 @@ struct Answer {
 }
 
 fn post(gateway: SocketAddr, body: &Value) -> Result<Answer, Failure> {
-    let failed = |error: std::io::Error| Failure::runtime("INTERNAL", format!("the gateway at {gateway} did not answer: {error}"));
+    let failed = |error: std::io::Error| {
+        Failure::runtime("INTERNAL", format!("the gateway at {gateway} did not answer: {error}"))
+    };
     let body = body.to_string();
     let mut stream = TcpStream::connect_timeout(&gateway, Duration::from_secs(5)).map_err(failed)?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(failed)?;
@@ -244,7 +260,9 @@ fn post(gateway: SocketAddr, body: &Value) -> Result<Answer, Failure> {
     let mut text = Vec::new();
     reader.read_to_end(&mut text).map_err(failed)?;
     let text = String::from_utf8_lossy(&text);
-    let code = serde_json::from_str::<Value>(&text).ok().and_then(|v| v["error"]["code"].as_str().map(str::to_string));
+    let code = serde_json::from_str::<Value>(&text)
+        .ok()
+        .and_then(|v| v["error"]["code"].as_str().map(str::to_string));
     Ok(Answer { status, call, code: code.unwrap_or_default(), events: text.matches("data: ").count() })
 }
 
@@ -286,7 +304,11 @@ fn artifacts(output: Output, dir: &Path, bundle: &Path) {
         output.line(&format!("{what:<62} {}", path.display()));
     }
     output.line("\ntry it:");
-    output.line(&format!("  estoppel verify {} --trust {} --explain", bundle.display(), dir.join("journal/trust.json").display()));
+    output.line(&format!(
+        "  estoppel verify {} --trust {} --explain",
+        bundle.display(),
+        dir.join("journal/trust.json").display()
+    ));
     output.line(&format!("  estoppel show {}", bundle.display()));
     output.line(&format!("  python3 spec/verifiers/python/pef_verify.py {}", bundle.display()));
 }

@@ -33,7 +33,8 @@ fn text(value: &Value) -> &str {
 
 fn list(output: Output, source: &Source) -> Result<ExitCode, Failure> {
     let runs = runs(source)?;
-    output.line(&format!("{:<36}  {:<8} {:<7} {:>8} {:>8}  name", "run", "class", "state", "entries", "calls"));
+    output
+        .line(&format!("{:<36}  {:<8} {:<7} {:>8} {:>8}  name", "run", "class", "state", "entries", "calls"));
     for run in &runs {
         output.line(&format!(
             "{:<36}  {:<8} {:<7} {:>8} {:>8}  {}",
@@ -52,7 +53,8 @@ fn show(output: Output, which: &str, source: &Source) -> Result<ExitCode, Failur
     let runs = runs(source)?;
     let found = runs.iter().find(|run| text(&run["id"]) == which || text(&run["name"]) == which);
     let Some(run) = found else {
-        return Err(Failure::reason(Reason::RunUnknown, format!("there is no run `{which}`")).hint("estoppel run list"));
+        return Err(Failure::reason(Reason::RunUnknown, format!("there is no run `{which}`"))
+            .hint("estoppel run list"));
     };
     if let Some(members) = run.as_object() {
         for (name, value) in members {
@@ -86,8 +88,8 @@ pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
 fn offline(source: &Source) -> Result<Journal, Failure> {
     let dir = source.journal.clone().unwrap_or_default();
     let keys_dir = source.keys.clone().unwrap_or_else(|| dir.join("keys"));
-    let keys =
-        estoppel_journal::keys::load(&keys_dir).map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
+    let keys = estoppel_journal::keys::load(&keys_dir)
+        .map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
     Journal::open_offline(&dir, keys, Arc::new(SystemClock::new()))
         .map_err(|error| Failure::reason(error.reason(), error.to_string()))
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
-use estoppel_bundle::Bundle;
+use estoppel_bundle::{Bundle, ReadAt};
 use estoppel_evidence::envelope::{ENTRY_TYPE, wrap};
 use estoppel_evidence::key::dsse_form;
 use estoppel_evidence::{KeyId, Reason};
@@ -29,21 +29,39 @@ pub fn run(output: &Output, show: &Show) -> Result<ExitCode, Failure> {
 }
 
 fn read(path: &Path) -> Result<(Value, Vec<Line>), Failure> {
-    let open = |error: estoppel_bundle::OpenError| Failure::reason(error.reason(), format!("{}: {error}", path.display()));
+    let open = |error: estoppel_bundle::OpenError| {
+        Failure::reason(error.reason(), format!("{}: {error}", path.display()))
+    };
     if path.is_dir() {
-        return Err(Failure::input("ARGUMENT_INVALID", "show takes the `.pef.zip`; `cat` the files of a bundle folder"));
+        return Err(Failure::input(
+            "ARGUMENT_INVALID",
+            "show takes the `.pef.zip`; `cat` the files of a bundle folder",
+        ));
     }
     let file = File::open(path).map_err(|error| crate::input::unreadable(path, &error))?;
-    let bundle = Bundle::from_zip(file).map_err(open)?;
+    let bundle = Bundle::from_zip(Archived(file)).map_err(open)?;
     let manifest = serde_json::from_slice(&bundle.manifest().to_bytes()).unwrap_or(Value::Null);
     let mut lines = Vec::new();
     let mut entries = bundle.entries().map_err(open)?;
     while let Some(entry) = entries.next().map_err(open)? {
         let bytes = entry.line.to_vec();
         let value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        lines.push(Line { bytes, value, signature: entry.signature.copied() });
+        lines.push(Line { bytes, value, signature: entry.signature });
     }
     Ok((manifest, lines))
+}
+
+/// An archive on disk, read at offsets.
+struct Archived(File);
+
+impl ReadAt for Archived {
+    fn size(&self) -> std::io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.0, buffer, offset)
+    }
 }
 
 fn text(value: &Value) -> &str {
@@ -52,20 +70,37 @@ fn text(value: &Value) -> &str {
 
 fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode, Failure> {
     output.line(&format!("run      {} {}", text(&manifest["run"]), text(&manifest["name"])));
-    output.line(&format!("by       {} ({} {})", text(&manifest["iss"]), text(&manifest["build"]["name"]), text(&manifest["build"]["version"])));
-    output.line(&format!("from     {} to {}, sealed {}", text(&manifest["opened"]), text(&manifest["sealed"]), text(&manifest["seal_reason"])));
-    output.line(&format!("root     {} over {} entries", text(&manifest["tree"]["root"]), manifest["tree"]["size"]));
+    output.line(&format!(
+        "by       {} ({} {})",
+        text(&manifest["iss"]),
+        text(&manifest["build"]["name"]),
+        text(&manifest["build"]["version"])
+    ));
+    output.line(&format!(
+        "from     {} to {}, sealed {}",
+        text(&manifest["opened"]),
+        text(&manifest["sealed"]),
+        text(&manifest["seal_reason"])
+    ));
+    output.line(&format!(
+        "root     {} over {} entries",
+        text(&manifest["tree"]["root"]),
+        manifest["tree"]["size"]
+    ));
     output.line("");
-    output.line(&format!("{:>5}  {:<15}  {:<7} {:<26} {:<20} outcome", "seq", "time", "verdict", "operation", "model"));
+    output.line(&format!(
+        "{:>5}  {:<15}  {:<7} {:<26} {:<20} outcome",
+        "seq", "time", "verdict", "operation", "model"
+    ));
     for line in lines {
         let entry = &line.value;
+        let seq = entry["seq"].to_string();
         if entry["kind"] != "call" {
-            output.line(&format!("{:>5}  {:<15}  {}", entry["seq"], clock(entry), text(&entry["kind"])));
+            output.line(&format!("{seq:>5}  {:<15}  {}", clock(entry), text(&entry["kind"])));
             continue;
         }
         output.line(&format!(
-            "{:>5}  {:<15}  {:<7} {:<26} {:<20} {}",
-            entry["seq"],
+            "{seq:>5}  {:<15}  {:<7} {:<26} {:<20} {}",
             clock(entry),
             text(&entry["verdict"]["action"]),
             text(&entry["operation"]),
@@ -92,10 +127,19 @@ fn outcome(entry: &Value) -> String {
     }
 }
 
-fn call(output: Output, show: &Show, which: &str, manifest: &Value, lines: &[Line]) -> Result<ExitCode, Failure> {
+fn call(
+    output: Output,
+    show: &Show,
+    which: &str,
+    manifest: &Value,
+    lines: &[Line],
+) -> Result<ExitCode, Failure> {
     let is = |line: &&Line| line.value["call"] == which || line.value["seq"].to_string() == which;
     let Some(line) = lines.iter().find(is) else {
-        return Err(Failure::input("ARGUMENT_INVALID", format!("no entry of the bundle has the id or sequence number `{which}`")));
+        return Err(Failure::input(
+            "ARGUMENT_INVALID",
+            format!("no entry of the bundle has the id or sequence number `{which}`"),
+        ));
     };
     output.line(&serde_json::to_string_pretty(&line.value).unwrap_or_default());
     if let Some(path) = &show.export {
@@ -112,14 +156,23 @@ fn export(path: &Path, manifest: &Value, line: &Line) -> Result<(), Failure> {
         return Err(Failure { exit: 8, ..Failure::input("ARGUMENT_INVALID", message) });
     };
     let kid = text(&line.value["kid"]);
-    let alg = manifest["keys"].as_array().into_iter().flatten().find(|key| key["kid"] == kid).map(|key| text(&key["alg"]));
+    let alg = manifest["keys"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|key| key["kid"] == kid)
+        .map(|key| text(&key["alg"]));
     let (Some(id), Some(alg)) = (KeyId::parse(kid), alg) else {
         return Err(Failure::input("ARGUMENT_INVALID", "the bundle does not hold the key of this receipt"));
     };
     let alg = if alg == "ed25519" { estoppel_evidence::Alg::Ed25519 } else { estoppel_evidence::Alg::P256 };
     if path.exists() {
-        return Err(Failure::reason(Reason::OutputExists, format!("`{}` exists and is not overwritten", path.display())));
+        return Err(Failure::reason(
+            Reason::OutputExists,
+            format!("`{}` exists and is not overwritten", path.display()),
+        ));
     }
-    std::fs::write(path, wrap(ENTRY_TYPE, &line.bytes, id, &dsse_form(alg, signature)))
-        .map_err(|error| Failure::runtime("DISK_FAILED", format!("cannot write `{}`: {error}", path.display())))
+    std::fs::write(path, wrap(ENTRY_TYPE, &line.bytes, id, &dsse_form(alg, signature))).map_err(|error| {
+        Failure::runtime("DISK_FAILED", format!("cannot write `{}`: {error}", path.display()))
+    })
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_verify::{
-    Check, DirectoryFile, Executor, Given, Input, JournalFiles, Options, Report, Signatures, explain, verify_bundle,
-    verify_checkpoint, verify_journal, verify_receipt,
+    Check, DirectoryFile, Executor, Given, Input, JournalFiles, Options, Report, Signatures, explain,
+    verify_bundle, verify_checkpoint, verify_journal, verify_receipt,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -60,8 +60,11 @@ fn journal(path: &Path, verify: &Verify, options: &Options<'_>) -> Result<Report
     let optional = |name: &str| std::fs::read(path.join(name)).ok();
     let (checkpoint, trust) = (optional("checkpoint"), optional("trust.json"));
     let against = verify.against.as_deref().map(input::file).transpose()?;
-    let files =
-        JournalFiles { checkpoint: checkpoint.as_deref(), trust: trust.as_deref(), against: against.as_deref() };
+    let files = JournalFiles {
+        checkpoint: checkpoint.as_deref(),
+        trust: trust.as_deref(),
+        against: against.as_deref(),
+    };
     verify_journal(&mut SegmentFiles::of(path)?, files, options)
         .map_err(|error| Failure::input("FILE_UNREADABLE", error.to_string()))
 }
@@ -93,8 +96,13 @@ fn given(verify: &Verify, trust: Option<&[u8]>) -> Result<Keys, Failure> {
         }
     };
     match (spki, trust) {
-        (None, None) => Err(Failure::input("ARGUMENT_INVALID", "a single receipt or checkpoint needs --key or --trust")
-            .hint("`estoppel keys list --trust INSTANCE` prints a trust document; a bundle's keys/ has PEM files")),
+        (None, None) => Err(Failure::input(
+            "ARGUMENT_INVALID",
+            "a single receipt or checkpoint needs --key or --trust",
+        )
+        .hint(
+            "`estoppel keys list --trust INSTANCE` prints a trust document; a bundle's keys/ has PEM files",
+        )),
         (spki, trust) => Ok(Keys { spki, trust: trust.unwrap_or_default().to_vec() }),
     }
 }
@@ -156,7 +164,10 @@ fn print(output: Output, path: &Path, report: &Report, in_plain_words: bool) {
             (None, Some(index)) => format!(" at log index {index}"),
             (None, None) => String::new(),
         };
-        output.line(&output.paint(Colour::Red, &format!("REFUSED       {}{place}: {}", finding.reason.code(), finding.detail)));
+        output.line(&output.paint(
+            Colour::Red,
+            &format!("REFUSED       {}{place}: {}", finding.reason.code(), finding.detail),
+        ));
     } else {
         let counters = &report.counters;
         output.line(&format!(

@@ -14,7 +14,7 @@ def valid(name, about, run, *, trusted=False, trust=None, directory=False, **mor
     vector(f"valid-{name}", about, answer, Bundle(run, **more), trust=trust, directory=directory)
 
 
-valid("minimal", "Two calls, Ed25519 keys, every line signed.", small())
+valid("minimal", "One call, Ed25519 keys, every line signed.", small())
 valid("p256", "P-256 receipt and manifest keys.", small(Keys(1, P256)))
 valid("sign-checkpoint", "Lines are signed through the checkpoint alone.", small(sign="checkpoint"))
 valid("empty-run", "A run that was opened and sealed with nothing between.", Run("empty").seal())
@@ -23,11 +23,10 @@ valid("directory-external", "The directory form with content in bundle.d.", exte
 valid("language-model", "A streamed chat, a repair, a block, two attempts, claims, a contract.", language_model())
 valid("no-claims", "The same without claims and with a stream whose nodes are not stored.",
       language_model("no claims", with_claims=False, stored=False))  # fmt: skip
-valid("language-model-p256", "A language model run with P-256 keys.", language_model("llm p256", Keys(2, P256)))
 valid("etl", "An ETL job with intents, stored bodies and lineage, and no language model.", etl())
 valid("rpa", "A robot with a hold, a gap and two interrupted calls, sealed at shutdown.", robot())
 valid("instance", "The instance's own events and no call: no metrics.", instance())
-valid("ambient", "A run of class ambient, sealed after a timeout.", small(klass="ambient", durability="memory"))
+valid("ambient", "A run of class ambient, whose journal is kept in memory.", small(klass="ambient", durability="memory"))
 valid("external", "Stored content beside the bundle.", externals())
 
 recovered = Run("recovered", previous_seal="leaf:" + "5a" * 32, contracts=[content(b"{}")])
@@ -49,7 +48,7 @@ def rows_revoked(use, index):
 valid("trust-revoked-later", "The receipt key was revoked from the log index after the seal's.", small(), trusted=True,
       anchor={"before": 3, "after": 2}, trust=trust(*rows_revoked("receipt", 7)))  # fmt: skip
 
-for before, after in ((0, 0), (0, 1), (1, 0), (3, 6), (4, 5), (11, 4), (60, 37)):
+for before, after in ((0, 0), (0, 1), (3, 6), (11, 4), (60, 37)):
     size = before + 4 + after
     valid(f"anchored-{before + 3}-of-{size}", f"Anchored: the seal is entry {before + 3} of a log of {size}.", small(),
           anchor={"before": before, "after": after})  # fmt: skip
@@ -124,15 +123,15 @@ def padded(size):
 
 valid("line-16384", "A line of exactly 16,384 bytes.", **lined(edit={1: padded(16384)}))
 
-many = Run("many claims")
-for number in range(20):
+many = Run("many claims", sign="checkpoint")
+for number in range(17):
     many.call(number, claims={"job_id": f"job-{number}"}, total=number)
-many.call(20, claims={"agent": "\uff5e", "job_id": "job-3"}, total=20)
-many.call(21, claims={"agent": "\U0001f600"}, total=21)
-many.call(22, claims={"agent": "Z"}, total=5)
-valid("many-claims", "More than 16 values of a claim: the 16 smallest in byte order; percentiles over 23 calls.", many.seal())
+many.call(17, claims={"agent": "\uff5e", "job_id": "job-3"}, total=20)
+many.call(18, claims={"agent": "\U0001f600"}, total=21)
+many.call(19, claims={"agent": "Z"}, total=5)
+valid("many-claims", "More than 16 values of a claim: the 16 smallest in byte order; percentiles over 20 calls.", many.seal())
 
-for total, calls in (("one", 1), ("two", 2), ("twenty", 20)):
+for total, calls in (("two", 2), ("eleven", 11)):
     run = Run(f"percentiles {total}", sign="checkpoint")
     for number in range(calls):
         run.call(number, total=(number * 7 % calls) * 10 + 3)

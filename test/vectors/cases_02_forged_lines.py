@@ -2,8 +2,8 @@
 
 from pef import ED25519_SPKI, P256, PAE_STATEMENT, Key, content, key, leaf, pae, uuid
 from run import Bundle, Keys, Lines, Run
-from runs import robot
 from tools import dropping, file, flip, lined, replacing, setting, small
+from receipts import receipt
 from vector import failed, vector
 
 import ec
@@ -28,7 +28,7 @@ forged("line-bit-sign-checkpoint", "One bit of the first call was flipped where 
 forged("seal-bit-sign-checkpoint", "The seal's reason was changed where lines have no signatures.", "S4",
        "MANIFEST_MISMATCH", run=small(sign="checkpoint"),
        after=file("receipts.ndjson", replacing(b'"reason":"clean"', b'"reason":"timeout"')))  # fmt: skip
-forged("signature-bit", "One bit of the second call's signature was flipped.", "L10", "SIGNATURE_INVALID", 2,
+forged("signature-bit", "One bit of the third line's signature was flipped.", "L10", "SIGNATURE_INVALID", 2,
        **lined(sig={2: flip}))  # fmt: skip
 forged("signature-r-bit", "One bit of R in the signature of the seal was flipped.", "L10", "SIGNATURE_INVALID", 3,
        **lined(sig={3: lambda signature: flip(signature, 0)}))  # fmt: skip
@@ -86,14 +86,14 @@ for case, r, s in (("zero-r", 0, 1), ("zero-s", 1, 0), ("s-is-n", 1, ec.N), ("r-
 # --- What the producer wrote wrongly and signed rightly ------------------------------------------------
 
 ZERO = "0" * 64
-edited("prev", "The second call's prev is not the first call's hash.", "L7", "CHAIN_BROKEN", 2, setting(prev="leaf:" + ZERO))
-edited("prev-skips", "The second call's prev is the hash of run.open.", "L7", "CHAIN_BROKEN", 2,
+edited("prev", "The third line's prev is not the first call's hash.", "L7", "CHAIN_BROKEN", 2, setting(prev="leaf:" + ZERO))
+edited("prev-skips", "The third line's prev is the hash of run.open.", "L7", "CHAIN_BROKEN", 2,
        setting(prev="leaf:" + leaf(Lines(small()).lines[0]).hex()))  # fmt: skip
-edited("seq", "The second call says seq 3.", "L5", "SEQ_MISMATCH", 2, setting(seq=3))
-edited("seq-repeated", "The second call says seq 1 again.", "L5", "SEQ_MISMATCH", 2, setting(seq=1))
+edited("seq", "The third line says seq 3.", "L5", "SEQ_MISMATCH", 2, setting(seq=3))
+edited("seq-repeated", "The third line says seq 1 again.", "L5", "SEQ_MISMATCH", 2, setting(seq=1))
 edited("run-id", "One call names another run.", "L6", "RUN_MISMATCH", 1, setting(run=uuid("other run")))
 edited("iss", "One call names another instance.", "L6", "RUN_MISMATCH", 2, setting(iss="gw.example.org/main/2"))
-edited("mono", "The clock of the second call is before the first.", "L9", "TIME_REVERSED", 2, setting(mono_us=1499))
+edited("mono", "The clock of the third line is before the first.", "L9", "TIME_REVERSED", 2, setting(mono_us=1499))
 edited("kid-swap", "One call names another receipt key of the bundle, which signed it.", "L8", "KEY_MISMATCH", 2,
        setting(kid=key("receipt", 9).kid),
        manifest=lambda made: made["keys"].append(key("receipt", 9).row()))  # fmt: skip
@@ -125,10 +125,12 @@ def counter(name, by):
 edited("seal-root", "The seal's root is not that of the tree.", "S3", "SEAL_MISMATCH", 3, setting(root="root:" + ZERO))
 edited("seal-count", "The seal counts itself.", "S3", "SEAL_MISMATCH", 3, setting(count=4))
 edited("seal-head", "The seal's head is not the entry before it.", "S3", "SEAL_MISMATCH", 3, setting(head="leaf:" + ZERO))
-for name in ("calls", "allow", "repair", "hold", "block", "interrupted", "incomplete"):
+for name in ("calls", "allow", "repair", "incomplete"):
     edited(f"seal-counter-{name}", f"The seal counts one too many: {name}.", "S3", "SEAL_MISMATCH", 3, counter(name, 1))
-edited("seal-counter-hidden", "The seal leaves out an interrupted call.", "S3", "SEAL_MISMATCH", 6,
-       counter("interrupted", -1), run=robot("hidden"))  # fmt: skip
+hidden = Run("hidden")
+hidden.add("interrupted", call=uuid("call"), reason="SHUTDOWN")
+edited("seal-counter-hidden", "The seal leaves out an interrupted call.", "S3", "SEAL_MISMATCH", 2,
+       counter("interrupted", -1), run=hidden.seal())  # fmt: skip
 
 # --- Members that the schemas refuse -----------------------------------------------------------------
 
@@ -144,28 +146,33 @@ def nested(*path, **members):
 
 SCHEMA = {
     "unknown-member": ("A member that the schema does not know.", 1, setting(surprise=1)),
-    "unknown-nested-member": ("An unknown member inside verdict.", 1, nested("verdict", surprise=True)),
     "unknown-kind": ("A kind that no schema defines.", 1, setting(kind="note")),
     "reserved-kind": ("A kind that is reserved for a later minor.", 1, setting(kind="hold")),
-    "kind-is-a-number": ("A kind that is no string.", 1, setting(kind=1)),
     "no-kind": ("A line without kind.", 1, dropping("kind")),
     "version": ("A line of another version.", 1, setting(v="pef/v1")),
     "missing-member": ("A call without its outcome.", 1, dropping("outcome")),
-    "prev-missing": ("A call without prev.", 1, dropping("prev")),
     "prev-at-open": ("run.open with a prev.", 0, setting(prev="leaf:" + ZERO)),
     "hash-upper-case": ("A digest in upper case.", 0, setting(config="sha256:" + "AB" * 32)),
-    "time-without-fraction": ("A time without six fraction digits.", 1, setting(ts="2026-11-21T04:00:00Z")),
-    "negative-count": ("A count below zero.", 1, nested("request", bytes=-1)),
-    "attempt-zero": ("An attempt below its minimum.", 1, setting(attempt=0)),
-    "attempt-string": ("A number as a string.", 1, setting(attempt="1")),
-    "boolean-as-number": ("A boolean where a number belongs.", 1, setting(attempt=True)),
-    "empty-name": ("A name of no character.", 1, setting(operation="")),
-    "long-name": ("A name of 129 code points.", 1, setting(operation="\U0001f600" * 129)),
-    "action": ("A verdict that is none of the four.", 1, nested("verdict", action="permit")),
-    "array-for-object": ("An array where an object belongs.", 1, setting(time=[])),
-    "pattern-line-feed": ("A run id that ends in a line feed.", 1, lambda entry: entry.update(run=entry["run"] + "\n")),
     "seal-without-root": ("A seal without its root.", 3, dropping("root")),
-    "too-many-items": ("More items than allowed.", 1, setting(data_class=["a"] * 17)),
+}
+CALL_SCHEMA = {
+    "unknown-nested-member": ("An unknown member inside verdict.", nested("verdict", surprise=True)),
+    "kind-is-a-number": ("A kind that is no string.", setting(kind=1)),
+    "prev-missing": ("A call without prev.", dropping("prev")),
+    "time-without-fraction": ("A time without six fraction digits.", setting(ts="2026-11-21T04:00:00Z")),
+    "negative-count": ("A count below zero.", nested("request", bytes=-1)),
+    "attempt-zero": ("An attempt below its minimum.", setting(attempt=0)),
+    "attempt-string": ("A number as a string.", setting(attempt="1")),
+    "boolean-as-number": ("A boolean where a number belongs.", setting(attempt=True)),
+    "empty-name": ("A name of no character.", setting(operation="")),
+    "long-name": ("A name of 129 code points.", setting(operation="\U0001f600" * 129)),
+    "action": ("A verdict that is none of the four.", nested("verdict", action="permit")),
+    "array-for-object": ("An array where an object belongs.", setting(time=[])),
+    "pattern-line-feed": ("A run id that ends in a line feed.", lambda entry: entry.update(run=entry["run"] + "\n")),
+    "too-many-items": ("More items than allowed.", setting(data_class=["a"] * 17)),
 }
 for case, (about, seq, edit) in SCHEMA.items():
     edited(f"schema-{case}", about, "L4", "LINE_SCHEMA", seq, edit)
+# The rest as receipts alone, which are smaller.
+for case, (about, edit) in CALL_SCHEMA.items():
+    receipt(f"forged-receipt-schema-{case}", about, failed("L4", "LINE_SCHEMA"), edit=edit)

@@ -1,27 +1,16 @@
 """Class forged: manifest, envelope, checkpoint, anchor, key rotations and the files that they bind."""
 
-from pef import (
-    P256,
-    PAE_ENTRY,
-    PAE_STATEMENT,
-    b64,
-    canonical,
-    content,
-    envelope,
-    key,
-    pae,
-    sha_hex,
-    trust,
-)
-from run import ISS, Bundle, Keys, Run, uuid
-from runs import etl, instance, language_model
-from tools import dropping, file, flip, lined, replacing, setting, small, without
+import base64
+
+from pef import P256, PAE_ENTRY, PAE_STATEMENT, envelope, key, pae
+from run import Bundle, Keys, Run
+from runs import instance
+from tools import dropping, file, flip, replacing, setting, small, tiny
 from vector import failed, vector
 
 
-def forged(name, about, step, reason, seq=None, *, trust=None, **bundle):
-    answer = failed(step, reason, seq, anchored="anchor" in bundle)
-    vector(f"forged-{name}", about, answer, Bundle(**{"run": small(), **bundle}), trust=trust)
+def forged(name, about, step, reason, **bundle):
+    vector(f"forged-{name}", about, failed(step, reason), Bundle(**{"run": tiny(), **bundle}))
 
 
 # --- Manifest ----------------------------------------------------------------------------------------
@@ -45,7 +34,7 @@ for case, about, change in (
 forged("manifest-bit", "One bit of the manifest was flipped after signing.", "S4", "MANIFEST_MISMATCH",
        after=file("manifest.json", replacing(b'"class":"caller"', b'"class":"ambient"')))  # fmt: skip
 forged("manifest-bit-ext", "A member that nothing else binds was put into the manifest after signing.", "F5",
-       "STATEMENT_MISMATCH", unlisted=file("manifest.json", replacing(b'"files":', b'"ext":{},"files":')))  # fmt: skip
+       "STATEMENT_MISMATCH", unlisted=file("manifest.json", replacing(b'"externals":', b'"ext":{},"externals":')))  # fmt: skip
 
 ZERO = "0" * 64
 other = "2026-11-21T04:00:00.000001Z"
@@ -56,7 +45,7 @@ MISMATCHES = {
     "claims": setting(claims={"agent": ["nobody"]}),
     "policies": lambda made: made["policies"].append("sha256:" + "f" * 64),
     "policies-empty": setting(policies=[]),
-    "sign": setting(sign="checkpoint"),
+    "sign": setting(sign="each"),
     "durability": setting(durability="sync"),
     "class": setting(**{"class": "ambient"}),
     "name": setting(name="a name"),
@@ -65,17 +54,19 @@ MISMATCHES = {
     "seal-reason": setting(seal_reason="timeout"),
     "build": lambda made: made["build"].update(version="9.9.9"),
     "build-digest": lambda made: made["build"].update(digest="sha256:" + ZERO),
-    "metrics-p50": lambda made: made["metrics"].update(total_p50_us=701),
-    "metrics-p99": lambda made: made["metrics"].update(total_p99_us=700),
+    "metrics-p50": lambda made: made["metrics"].update(total_p50_us=1001),
+    "metrics-p99": lambda made: made["metrics"].update(total_p99_us=999),
     "metrics-partly-absent": lambda made: made["metrics"].pop("total_p95_us"),
 }
 for case, change in MISMATCHES.items():
     forged(f"manifest-{case}", f"The signed manifest does not say what the lines say: {case}.", "S4",
-           "MANIFEST_MISMATCH", manifest=change)  # fmt: skip
+           "MANIFEST_MISMATCH", run=small() if case.startswith("metrics") else tiny(), manifest=change)  # fmt: skip
 forged("manifest-name-absent", "The manifest leaves out the run's name.", "S4", "MANIFEST_MISMATCH",
-       run=small(name="named"), manifest=dropping("name"))  # fmt: skip
+       run=tiny(name="named"), manifest=dropping("name"))  # fmt: skip
+claimed = Run("claims absent")
+claimed.call(1, claims={"agent": "a", "job_id": "j"})
 forged("manifest-claims-absent", "The manifest leaves out a claim.", "S4", "MANIFEST_MISMATCH",
-       run=language_model("claims absent"), manifest=lambda made: made["claims"].pop("job_id"))  # fmt: skip
+       run=claimed.seal(), manifest=lambda made: made["claims"].pop("job_id"))  # fmt: skip
 forged("manifest-metrics-of-no-call", "The manifest of a run without calls has percentiles.", "S4", "MANIFEST_MISMATCH",
        run=instance("metrics"), manifest=setting(metrics={"total_p50_us": 0, "total_p95_us": 0, "total_p99_us": 0}))  # fmt: skip
 many = Run("claims order", sign="checkpoint")
@@ -96,18 +87,12 @@ forged("key-two-uses", "One key has two uses.", "M3", "KEY_ID_MISMATCH",
 # --- Envelope ----------------------------------------------------------------------------------------
 
 
-def own_payload(bundle_payload):
-    return envelope(PAE_STATEMENT, bundle_payload, key("manifest"))
-
-
 def altered(**members):
     return lambda made: made | members
 
 
 def signed_as(signer, **more):
     """A hook: the same payload in an envelope by another key or in another form."""
-    import base64
-
     return lambda made: envelope(PAE_STATEMENT, base64.b64decode(made["payload"]), signer, **more)
 
 
@@ -127,6 +112,11 @@ def loose_bits(text):
     """Sets a bit of the last quantum that base64 does not use: "==" leaves four of them."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     return text[:-3] + alphabet[alphabet.index(text[-3]) | 1] + "=="
+
+def raw_p256(made):
+    signer = key("manifest", 1, P256)
+    payload = base64.b64decode(made["payload"])
+    return envelope(PAE_STATEMENT, payload, signer, signature=signer.sign(pae(PAE_STATEMENT, payload)))
 
 
 for case, about, hooks in (
@@ -157,12 +147,4 @@ forged("envelope-receipt-signature", "The receipt key's signature stands under t
 forged("envelope-signature-bit", "One bit of the envelope's signature was flipped.", "M7", "ENVELOPE_SIGNATURE",
        envelope=lambda made: signed_as(key("manifest"), signature=flip(bytes(64)))(made))  # fmt: skip
 forged("envelope-raw-p256", "A P-256 signature of 64 bytes stands where DER belongs.", "M7", "ENVELOPE_SIGNATURE",
-       run=small(Keys(1, P256)), envelope=lambda made: raw_p256(made))  # fmt: skip
-
-
-def raw_p256(made):
-    import base64
-
-    signer = key("manifest", 1, P256)
-    payload = base64.b64decode(made["payload"])
-    return envelope(PAE_STATEMENT, payload, signer, signature=signer.sign(pae(PAE_STATEMENT, payload)))
+       run=tiny(Keys(1, P256)), envelope=raw_p256)  # fmt: skip

@@ -173,7 +173,7 @@ class Lines:
 
 
 def counters(entries):
-    calls = [entry for entry in entries if entry.get("kind") == "call"]
+    calls = [entry for entry in entries if entry.get("kind") == "call" and "outcome" in entry]
     counted = {action: sum(call["verdict"]["action"] == action for call in calls) for action in ACTIONS}
     return counted | {
         "calls": len(calls),
@@ -191,7 +191,7 @@ def claims(entries):
 
 
 def metrics(entries):
-    values = sorted(entry["time"]["total_us"] for entry in entries if entry.get("kind") == "call")
+    values = sorted(entry["time"]["total_us"] for entry in entries if entry.get("kind") == "call" and entry["time"])
 
     def rank(percent):
         return values[-(-percent * len(values) // 100) - 1]

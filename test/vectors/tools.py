@@ -4,10 +4,22 @@ from run import Lines, Run
 
 
 def small(keys=None, **members):
-    """The run that most vectors break: open, two calls, seal."""
+    """The run that most vectors break: open, a call, a short entry, seal."""
     run = Run("small", keys, **members)
     run.call(1)
-    run.call(2, action="block", total=700)
+    run.add("gap", reason="DISK_FULL")
+    return run.seal()
+
+
+def tiny(keys=None, sign="checkpoint", **members):
+    """The shortest run: open and seal, for vectors in which the lines do not matter."""
+    return Run("tiny", keys, sign=sign, **members).seal()
+
+
+def brief(keys=None, sign="checkpoint", **ext):
+    """Open, one short entry with `ext`, seal: for vectors about the second line."""
+    run = Run("brief", keys, sign=sign)
+    run.add("gap", reason="DISK_FULL", **({"ext": ext} if ext else {}))
     return run.seal()
 
 

@@ -156,7 +156,7 @@ class RunWriter:
         seq = len(self.lines)
         entry = dict(
             v="pef/v0", kind=kind, iss=self.iss, kid=self.key.kid, run=self.run, seq=seq,
-            ts="2026-11-21T04:00:%02d.000000Z" % seq, mono_us=seq * 1000, **members,
+            ts="2026-11-21T04:00:%02d.000000Z" % (seq % 60), mono_us=seq * 1000, **members,
         )  # fmt: skip
         if seq:
             entry["prev"] = "leaf:" + pef.leaf_hash(self.lines[-1]).hex()
@@ -433,7 +433,7 @@ class JournalWriter:
         return files
 
 
-def small_journal(padding=0):
+def small_journal(padding=0, checkpoint_at_end=True):
     """Two runs interleaved over two segments; one run stays open."""
     journal = JournalWriter()
     own = RunWriter(sign="checkpoint", run=LATER)
@@ -454,6 +454,7 @@ def small_journal(padding=0):
     journal.entry(run)
     own.add("policy.load", state="active", policy=digest(POLICY))
     journal.entry(own)
-    journal.checkpoint()
+    if checkpoint_at_end:
+        journal.checkpoint()
     journal.raw(bytes(padding))
     return journal

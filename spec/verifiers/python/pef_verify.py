@@ -89,7 +89,7 @@ def admit(data):
         text = str(data, "utf-8", "strict")
     except UnicodeDecodeError:
         raise Malformed("it is not UTF-8") from None
-    if _NONCHARACTER.search(text):
+    if not text.isascii() and _NONCHARACTER.search(text):
         raise Malformed("it holds a Unicode noncharacter")
     at = _SPACE.match(text).end()
     if text[at : at + 1] != "{":
@@ -910,7 +910,7 @@ class Note:
         words = signature.split(" ")
         if len(words) != 3 or words[0] != "\u2014" or not words[1] or "+" in words[1]:
             raise Malformed("its last line is not a signature line")
-        if any(c.isspace() or not c.isprintable() for c in words[1]):
+        if any(c.isspace() or c < " " for c in words[1]):
             raise Malformed("its signer's name is not a name")
         blob = unbase64(words[2])
         if blob is None or len(blob) != 68:
@@ -1344,6 +1344,7 @@ class Bundle:
         self.run_id = None
         self.entries = None
         self.anchor = None
+        self.decided = {}  # verdicts that no later step can change
 
     def verify(self):
         self.box = (FolderBundle if os.path.isdir(self.path) else ZipBundle)(self.path)
@@ -1361,16 +1362,14 @@ class Bundle:
         self.check_streams()
         self.check_bodies()
         self.check_externals()
+        self.decided["completeness"] = "complete"
         self.check_anchor()
+        self.decided["anchoring"] = "absent" if self.anchor is None else "anchored"
         if self.trust is not None:
             self.check_trust()
+        self.decided["authenticity"] = "self_asserted" if self.trust is None else "trusted"
         self.box.check_crcs()
-        return {
-            "integrity": "ok",
-            "authenticity": "self_asserted" if self.trust is None else "trusted",
-            "completeness": "complete",
-            "anchoring": "absent" if self.anchor is None else "anchored",
-        }
+        self.decided["integrity"] = "ok"
 
     def check_manifest(self):
         def refuse(detail):
@@ -1656,6 +1655,7 @@ class Journal:
         self.last = bytes(32)  # hash of the newest entry
         self.runs = {}
         self.blobs = []  # digests of blobs that the next entry must name
+        self.decided = {}
 
     @property
     def entries(self):
@@ -1678,12 +1678,10 @@ class Journal:
         if self.blobs:
             raise Refusal("BLOB_MISMATCH", "no entry follows that names a blob", None, self.entries)
         self.check_newest()
-        return {
-            "integrity": "ok",
-            "authenticity": "self_asserted" if self.given is None else "trusted",
-            "completeness": "unchecked" if self.newest is None else "complete",
-            "anchoring": "absent",
-        }
+        self.decided["integrity"] = "ok"
+        self.decided["authenticity"] = "self_asserted" if self.given is None else "trusted"
+        self.decided["completeness"] = "unchecked" if self.newest is None else "complete"
+        self.decided["anchoring"] = "absent"
 
     def read_newest(self):
         """The file `checkpoint` is judged last; its size is needed while the tree grows."""
@@ -1804,16 +1802,17 @@ class Journal:
     def check_newest(self):
         if self.newest_wrong is not None:
             detail = "the file checkpoint cannot be used: %s" % self.newest_wrong
-            raise Refusal("CHECKPOINT_MALFORMED", detail)
+            raise Refusal("CHECKPOINT_MALFORMED", detail, None, self.entries)
         if self.newest is None:
             return
-        note = self.note(self.newest, None)
-        self.signer(note, None)
+        note = self.note(self.newest, self.entries)
+        self.signer(note, self.entries)
         if note.size > self.entries:
             detail = "the checkpoint counts %d entries, and only %d are there" % (note.size, self.entries)
             raise Refusal("JOURNAL_TRUNCATED", detail, None, self.entries)
         if note.root != self.newest_root:
-            raise Refusal("CHECKPOINT_MISMATCH", "the log is not the one that the file checkpoint is about")
+            detail = "the log is not the one that the file checkpoint is about"
+            raise Refusal("CHECKPOINT_MISMATCH", detail, None, self.entries)
 
 
 # --- verifying one receipt (section 14) -------------------------------------------------------
@@ -1841,6 +1840,7 @@ class Receipt:
 
     def __init__(self, schemas, path, key):
         self.schemas, self.path, self.key = schemas, path, key
+        self.decided = {}
 
     def verify(self):
         with open(self.path, "rb") as file:
@@ -1851,16 +1851,10 @@ class Receipt:
         if not self.key.verify_dsse(signature, TYPE_ENTRY, line):
             raise Refusal("ENVELOPE_SIGNATURE", "the receipt's signature does not verify")
         entry = read_line(self.schemas, line)
-        self.run_id, self.entries = entry["run"], 1
         if entry["kid"] != kid:
             raise Refusal("KEY_MISMATCH", "the entry names another key than the one that signed it", entry["seq"])
-        self.seq = entry["seq"]
-        return {
-            "integrity": "ok",
-            "authenticity": "trusted",
-            "completeness": "unchecked",
-            "anchoring": "absent",
-        }
+        self.run_id, self.entries = entry["run"], 1
+        self.decided = {"integrity": "ok", "authenticity": "trusted", "anchoring": "absent"}
 
 
 # --- the answer -------------------------------------------------------------------------------
@@ -1874,8 +1868,8 @@ _COMPLETENESS = frozenset("SEAL_MISSING MISSING_EXTERNAL EXTERNAL_DIGEST JOURNAL
 _ANCHORING = frozenset("ANCHOR_MALFORMED ANCHOR_MISMATCH ANCHOR_SIGNATURE".split())
 
 
-def _verdicts_of(code):
-    verdicts = dict.fromkeys(_VERDICTS, "unchecked")
+def _verdicts_of(code, decided):
+    verdicts = dict(dict.fromkeys(_VERDICTS, "unchecked"), **decided)
     if code in _AUTHENTICITY:
         verdicts["authenticity"] = "failed"
     elif code in _COMPLETENESS:
@@ -1938,11 +1932,12 @@ def verify_path(path, trust=None, key=None, schemas=None):
     try:
         path = os.fsdecode(path)
         subject = _subject(path, _read_argument(trust), _read_argument(key), find_schemas(schemas))
-        verdicts = subject.verify()
-        answer.update(ok=True, verdicts=verdicts, exit=0)
+        subject.verify()
+        answer["verdicts"].update(subject.decided)
+        answer.update(ok=True, exit=0)
     except Refusal as refusal:
         answer.update(reason=refusal.code, seq=refusal.seq, index=refusal.index, exit=2)
-        answer.update(verdicts=_verdicts_of(refusal.code), detail=refusal.detail)
+        answer.update(verdicts=_verdicts_of(refusal.code, subject.decided), detail=refusal.detail)
     except Unreadable as wrong:
         answer.update(reason=wrong.code, detail=wrong.detail)
     except OSError as error:
@@ -1953,7 +1948,8 @@ def verify_path(path, trust=None, key=None, schemas=None):
             raise
         answer.update(reason="FILE_UNREADABLE", detail="the path holds a NUL byte")
     if subject is not None:
-        answer.update(kind=subject.kind, run=subject.run_id, entries=subject.entries)
+        entries = None if answer["exit"] == 6 else subject.entries
+        answer.update(kind=subject.kind, run=subject.run_id, entries=entries)
     return answer
 
 
@@ -1977,6 +1973,7 @@ _MEANING = {
     ("journal", "anchoring", "absent"): "nobody outside has signed these checkpoints",
     ("receipt", "anchoring", "absent"): "nothing ties it to a log that others can see",
 }
+_NO_MEANING = {"open": "there is no seal: entries may be missing at the end"}
 _NOT_PROVEN = """Not proven: that calls which did not pass the gateway did not happen, that what callers said of
 themselves is true, that what upstream answered is true, and that the gateway's clock was right."""
 
@@ -2004,13 +2001,13 @@ def explain(answer, path):
     lines.append("")
     for name in _VERDICTS:
         value = answer["verdicts"][name]
-        meaning = _MEANING.get((answer["kind"], name, value), "") if answer["ok"] else ""
+        meaning = _MEANING.get((answer["kind"], name, value), "") if answer["ok"] else _NO_MEANING.get(value, "")
         lines.append(("  %-13s %-14s %s" % (name, value, meaning)).rstrip())
     lines.append("")
     if answer["ok"]:
         lines.append(_NOT_PROVEN)
     else:
-        lines.append("The first check that failed decides; what is `unchecked` was not decided. Nothing here is proven.")
+        lines.append("The first check that fails decides; what is `unchecked` was not decided. Do not rely on it.")
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,7 @@ use estoppel_evidence::{
 };
 
 use crate::facts::RunFacts;
-use crate::layout::{ANCHOR, BundlePath, CHECKPOINT, ENTRIES, SIGNATURES};
+use crate::layout::BundlePath;
 use crate::manifest::KeyRow;
 use crate::write::{MemoryStaging, Parts, Sealed, Staging, WriteError};
 
@@ -224,9 +224,9 @@ impl Writer {
         self.facts.push(&line).unwrap();
         if self.plan.sign == Sign::Each {
             let signature = self.key.sign(&envelope::pae(envelope::ENTRY_TYPE, &line)).unwrap();
-            self.files.entry(BundlePath::fixed(SIGNATURES)).or_default().extend(signature);
+            self.files.entry(BundlePath::signatures()).or_default().extend(signature);
         }
-        let entries = self.files.entry(BundlePath::fixed(ENTRIES)).or_default();
+        let entries = self.files.entry(BundlePath::entries()).or_default();
         entries.extend_from_slice(&line);
         entries.push(b'\n');
         self.lines.push(line);
@@ -276,7 +276,7 @@ impl Writer {
         let origin = format!("{}/run/{}", self.iss, self.run);
         let checkpoint =
             Checkpoint { origin, size, root }.sign(self.iss.as_str(), &checkpoint_key()).unwrap();
-        self.files.insert(BundlePath::fixed(CHECKPOINT), checkpoint.into_bytes());
+        self.files.insert(BundlePath::checkpoint(), checkpoint.into_bytes());
         self.files.insert(BundlePath::policy(Sha256::of(POLICY)), POLICY.to_vec());
         if self.plan.anchored {
             // The instance log of this fixture holds one other entry and then the run.
@@ -289,7 +289,7 @@ impl Writer {
             let index = leaves.len() - 1;
             let path = estoppel_evidence::tree::inclusion(&leaves, index).unwrap();
             let proof = tlog_proof(index as u64, &path, &note);
-            self.files.insert(BundlePath::fixed(ANCHOR), proof.into_bytes());
+            self.files.insert(BundlePath::anchor(), proof.into_bytes());
         }
         Run { plan: self.plan, lines: self.lines, files: self.files }
     }

@@ -58,6 +58,26 @@ impl BundlePath {
         Self(path.into())
     }
 
+    /// The run's entries.
+    pub fn entries() -> Self {
+        Self::fixed(ENTRIES)
+    }
+
+    /// The signatures of the entries.
+    pub fn signatures() -> Self {
+        Self::fixed(SIGNATURES)
+    }
+
+    /// The run checkpoint.
+    pub fn checkpoint() -> Self {
+        Self::fixed(CHECKPOINT)
+    }
+
+    /// The proof that the seal is in the instance log.
+    pub fn anchor() -> Self {
+        Self::fixed(ANCHOR)
+    }
+
     /// The canonical policy with that digest.
     pub fn policy(digest: Sha256) -> Self {
         Self(format!("policy/{}.json", digest.hex()).into())

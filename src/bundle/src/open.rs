@@ -12,8 +12,7 @@ use estoppel_evidence::{Reason, Sha256};
 
 use crate::digest::CheckedReader;
 use crate::layout::{
-    BundlePath, ENTRIES, FILES_MAX, MANIFEST, MANIFEST_BYTES_MAX, MANIFEST_ENVELOPE, PathError, SIGNATURES,
-    SUMS,
+    BundlePath, FILES_MAX, MANIFEST, MANIFEST_BYTES_MAX, MANIFEST_ENVELOPE, PathError, SUMS,
 };
 use crate::manifest::{FileRow, Manifest};
 use crate::write::io_reason;
@@ -204,9 +203,9 @@ impl<S: Source> Bundle<S> {
     /// # Errors
     /// As [`Bundle::reader`].
     pub fn entries(&self) -> Result<Entries<'_>, OpenError> {
-        let lines = BundlePath::fixed(ENTRIES);
+        let lines = BundlePath::entries();
         let signatures = match self.manifest.sign {
-            Sign::Each => Some(BufReader::new(self.reader(&BundlePath::fixed(SIGNATURES))?)),
+            Sign::Each => Some(BufReader::new(self.reader(&BundlePath::signatures())?)),
             Sign::Checkpoint => None,
         };
         let reader = BufReader::with_capacity(64 * 1024, self.reader(&lines)?);
@@ -268,7 +267,7 @@ impl Entries<'_> {
         self.line.clear();
         let limit = LINE_BYTES_MAX as u64 + 1; // widening
         let read = (&mut self.lines).take(limit).read_until(b'\n', &mut self.line);
-        if read.map_err(|source| read_error(&BundlePath::fixed(ENTRIES), source))? == 0 {
+        if read.map_err(|source| read_error(&BundlePath::entries(), source))? == 0 {
             return Ok(None);
         }
         if self.line.pop() != Some(b'\n') || self.line.is_empty() {
@@ -288,7 +287,7 @@ fn next_signature(source: &mut impl Read, seq: u64) -> Result<[u8; 64], OpenErro
     match source.read_exact(&mut signature) {
         Ok(()) => Ok(signature),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(OpenError::Signature { seq }),
-        Err(error) => Err(read_error(&BundlePath::fixed(SIGNATURES), error)),
+        Err(error) => Err(read_error(&BundlePath::signatures(), error)),
     }
 }
 
@@ -319,7 +318,7 @@ pub fn fuzz_open(bytes: &[u8]) {
 mod tests {
     use super::*;
     use crate::fixture::{BODY, Plan, Run};
-    use crate::layout::CHECKPOINT;
+    use crate::layout::{ENTRIES, SIGNATURES};
     use crate::zip::ZipWriter;
 
     /// A directory in memory, in no particular order.
@@ -414,7 +413,7 @@ mod tests {
     #[test]
     fn limits_are_kept() {
         let bundle = Bundle::from_zip(Run::of(&Plan::default()).zip()).unwrap();
-        let path = BundlePath::fixed(CHECKPOINT);
+        let path = BundlePath::checkpoint();
         assert!(matches!(bundle.read(&path, 10), Err(OpenError::BytesMax { limit: 10, .. })));
 
         struct Large;

@@ -19,8 +19,7 @@ use estoppel_evidence::{KeyId, Reason, Sha256, Signer, Use};
 use crate::digest::{CheckedReader, Measure, Meter, MeteredWriter, read_some};
 use crate::facts::ManifestFacts;
 use crate::layout::{
-    BundlePath, CHECKPOINT, ENTRIES, EXTERNAL_BYTES_MIN, FILES_MAX, MANIFEST, MANIFEST_BYTES_MAX,
-    MANIFEST_ENVELOPE, Role, SIGNATURES, SUMS,
+    BundlePath, EXTERNAL_BYTES_MIN, FILES_MAX, MANIFEST, MANIFEST_BYTES_MAX, MANIFEST_ENVELOPE, Role, SUMS,
 };
 use crate::manifest::{
     EXTERNALS_MAX, ExternalRole, ExternalRow, FileRow, KEYS_MAX, KeyRow, Manifest, Predicate, Version,
@@ -281,9 +280,9 @@ impl<S: Staging> Parts<S> {
             Some(measure) => Ok(*measure),
             None => Err(WriteError::Missing { path: path.to_string() }),
         };
-        needs(BundlePath::fixed(ENTRIES))?;
-        needs(BundlePath::fixed(CHECKPOINT))?;
-        let signatures = BundlePath::fixed(SIGNATURES);
+        needs(BundlePath::entries())?;
+        needs(BundlePath::checkpoint())?;
+        let signatures = BundlePath::signatures();
         match facts.sign {
             Sign::Each => {
                 let bytes = needs(signatures.clone())?.bytes;
@@ -537,6 +536,7 @@ fn changed_or(path: &BundlePath, error: ZipError) -> WriteError {
 mod tests {
     use super::*;
     use crate::fixture::{BODY, Plan, Run, manifest_key, receipt_key, second_key};
+    use crate::layout::{CHECKPOINT, ENTRIES, SIGNATURES};
 
     fn plans() -> Vec<Plan> {
         let plan = Plan::default();
@@ -697,7 +697,7 @@ mod tests {
         assert!(matches!(error, WriteError::Unreferenced { .. }));
         let run = Run::of(&Plan { sign: Sign::Checkpoint, ..Plan::default() });
         let mut parts = run.parts(MemoryStaging::default());
-        parts.add(BundlePath::fixed(SIGNATURES), b"").unwrap();
+        parts.add(BundlePath::signatures(), b"").unwrap();
         assert!(matches!(parts.seal(run.facts(), &manifest_key()), Err(WriteError::Unreferenced { .. })));
     }
 

@@ -80,10 +80,12 @@ async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Page {
         (&Method::GET, "/readyz") => ready(shared),
         (&Method::GET, "/metrics") => metrics(shared),
         (&Method::GET, "/runs") => json_page(StatusCode::OK, &json!({ "runs": shared.journal.runs() })),
-        (&Method::POST, _) if path.starts_with("/runs/") => match path["/runs/".len()..].strip_suffix("/seal") {
-            Some(run) => seal(shared, run).await,
-            None => problem(Reason::RouteUnknown, None),
-        },
+        (&Method::POST, _) if path.starts_with("/runs/") => {
+            match path["/runs/".len()..].strip_suffix("/seal") {
+                Some(run) => seal(shared, run).await,
+                None => problem(Reason::RouteUnknown, None),
+            }
+        }
         _ => problem(Reason::RouteUnknown, None),
     }
 }

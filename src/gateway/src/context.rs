@@ -48,7 +48,8 @@ impl Context {
         for (header, claim) in CLAIMS {
             let read = value(headers, header);
             // Not ours to refuse: it is addressed to the upstream, we only note it.
-            let read = if header.starts_with(crate::headers::OWN_PREFIX) { read? } else { read.unwrap_or(None) };
+            let read =
+                if header.starts_with(crate::headers::OWN_PREFIX) { read? } else { read.unwrap_or(None) };
             if let Some(text) = read {
                 let claims = context.claims.get_or_insert_default();
                 if let Some(field) = claims.field_mut(claim) {

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use estoppel_evidence::capture::StreamTree;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, ClientEnd, Downgrade, Evaluated, Facts, Intent, Looked, Outcome, StreamRecord, Threat, Usage,
-    VerdictAction,
+    BodyMode, CallRecord, Captured, ClientEnd, Downgrade, Evaluated, Facts, Intent, Looked, Outcome,
+    StreamRecord, Threat, Usage, VerdictAction,
 };
 use estoppel_evidence::{CallId, Reason, text};
 use estoppel_journal::{Ack, RunHandle, Slot};
@@ -123,9 +123,10 @@ impl Exchange {
         self.record.storage = match storage {
             BodyStorage::None => estoppel_evidence::entry::Storage { mode: BodyMode::None, reason: None },
             BodyStorage::Hmac => estoppel_evidence::entry::Storage { mode: BodyMode::Hmac, reason: None },
-            BodyStorage::Full { reason } => {
-                estoppel_evidence::entry::Storage { mode: BodyMode::Full, reason: Some(text::text(reason).into()) }
-            }
+            BodyStorage::Full { reason } => estoppel_evidence::entry::Storage {
+                mode: BodyMode::Full,
+                reason: Some(text::text(reason).into()),
+            },
         };
     }
 
@@ -158,7 +159,11 @@ impl Exchange {
         judge(&self.request_facts(facts, &tools))
     }
 
-    fn request_facts<'a>(&'a self, facts: Option<&'a dialect::RequestFacts>, tools: &'a [&'a str]) -> RequestFacts<'a> {
+    fn request_facts<'a>(
+        &'a self,
+        facts: Option<&'a dialect::RequestFacts>,
+        tools: &'a [&'a str],
+    ) -> RequestFacts<'a> {
         RequestFacts {
             route: self.route.as_ref().map_or("", |route| &route.name),
             operation: Some(facts.map_or(&*self.record.operation, |facts| facts.operation.as_str())),
@@ -167,7 +172,8 @@ impl Exchange {
             identity: self.record.identity.subject.as_deref(),
             model: facts.and_then(|facts| facts.model.as_deref()),
             tools,
-            evaluation: facts.map_or(Evaluation::Evaluated, |facts| evaluation(&facts.evaluated, &facts.tools)),
+            evaluation: facts
+                .map_or(Evaluation::Evaluated, |facts| evaluation(&facts.evaluated, &facts.tools)),
         }
     }
 
@@ -203,7 +209,9 @@ impl Exchange {
     pub(crate) fn stream_is_cut(&mut self) -> bool {
         self.end_scan();
         let facts = self.response.as_ref().and_then(|response| response.facts.as_ref());
-        facts.is_some_and(|facts| facts.terminated == Some(false) && facts.finish.is_empty() && facts.error.is_none())
+        facts.is_some_and(|facts| {
+            facts.terminated == Some(false) && facts.finish.is_empty() && facts.error.is_none()
+        })
     }
 
     /// Why the request body could not be read to its end, if that is so.
@@ -424,7 +432,9 @@ impl Exchange {
             Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: false };
         record.evaluated_request = match &facts {
             _ if bytes == 0 => Evaluated { state: Looked::Empty, ..Evaluated::default() },
-            None => Evaluated { bytes: 0, skipped: bytes, state: Looked::NotEvaluated, ..Evaluated::default() },
+            None => {
+                Evaluated { bytes: 0, skipped: bytes, state: Looked::NotEvaluated, ..Evaluated::default() }
+            }
             Some(facts) => evaluated(&facts.evaluated, Looked::Recognized),
         };
         let Some(facts) = facts else { return };
@@ -448,7 +458,8 @@ impl Exchange {
             record.evaluated_response = Evaluated { state: Looked::Empty, ..Evaluated::default() };
             return None;
         };
-        let Response { status: upstream_status, hash, bytes, mut scan, facts, looked, stream, .. } = *response;
+        let Response { status: upstream_status, hash, bytes, mut scan, facts, looked, stream, .. } =
+            *response;
         let captured = Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: false };
         record.response.upstream = Some((upstream_status, captured));
         let (status, client) = ours.unwrap_or((upstream_status, captured));
@@ -574,7 +585,9 @@ pub(crate) fn framing(headers: &HeaderMap) -> (Framing, bool) {
     let essence = kind.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
     let framing = if essence.eq_ignore_ascii_case(b"text/event-stream") {
         Framing::Sse
-    } else if essence.eq_ignore_ascii_case(b"application/json") || essence.to_ascii_lowercase().ends_with(b"+json") {
+    } else if essence.eq_ignore_ascii_case(b"application/json")
+        || essence.to_ascii_lowercase().ends_with(b"+json")
+    {
         Framing::Json
     } else {
         Framing::Opaque

@@ -1,8 +1,8 @@
 //! Which headers cross the gateway (RFC 9110 section 7.6.1, RFC 9112 section 9.6).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 /// Hop-by-hop: meant for this connection only.
@@ -73,7 +73,8 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 pub(crate) fn for_upstream(headers: &mut HeaderMap, authority: &HeaderValue, identity_encoding: bool) {
     strip_hop_by_hop(headers);
     headers.remove(EXPECT);
-    let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
+    let own: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
     for name in own {
         headers.remove(name);
     }
@@ -86,7 +87,8 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap, authority: &HeaderValue, ide
 /// Makes a response's headers fit for the client.
 pub(crate) fn for_client(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
-    let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
+    let own: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
     for name in own {
         headers.remove(name);
     }
@@ -146,7 +148,12 @@ mod tests {
 
     #[test]
     fn our_own_headers_are_not_forwarded() {
-        let mut headers = map(&[("estoppel-run", "r"), ("host", "us"), ("accept-encoding", "gzip"), ("expect", "100-continue")]);
+        let mut headers = map(&[
+            ("estoppel-run", "r"),
+            ("host", "us"),
+            ("accept-encoding", "gzip"),
+            ("expect", "100-continue"),
+        ]);
         for_upstream(&mut headers, &HeaderValue::from_static("them"), true);
         assert_eq!(headers, map(&[("host", "them"), ("accept-encoding", "identity")]));
     }

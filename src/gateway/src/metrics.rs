@@ -8,13 +8,15 @@ use estoppel_evidence::Reason;
 use estoppel_evidence::entry::{CallRecord, VerdictAction};
 use estoppel_journal::Stats;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::snapshot::RouteEntry;
 
 /// Upper bounds of duration histograms, in seconds.
-const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
 
 /// All metrics of one process.
 #[derive(Clone)]
@@ -79,11 +81,26 @@ impl Metrics {
             vec
         };
         Self {
-            calls: counters("estoppel_calls_total", "Calls with a receipt, by verdict.", &["route", "verdict"]),
-            outcomes: counters("estoppel_outcomes_total", "Calls with a receipt, by reason code.", &["route", "code"]),
-            refused: counters("estoppel_refused_total", "Calls refused without a receipt; none reached an upstream.", &["code"]),
+            calls: counters(
+                "estoppel_calls_total",
+                "Calls with a receipt, by verdict.",
+                &["route", "verdict"],
+            ),
+            outcomes: counters(
+                "estoppel_outcomes_total",
+                "Calls with a receipt, by reason code.",
+                &["route", "code"],
+            ),
+            refused: counters(
+                "estoppel_refused_total",
+                "Calls refused without a receipt; none reached an upstream.",
+                &["code"],
+            ),
             total: seconds("estoppel_call_seconds", "From the request head to the receipt."),
-            upstream: seconds("estoppel_upstream_seconds", "From the request head to the upstream's response head."),
+            upstream: seconds(
+                "estoppel_upstream_seconds",
+                "From the request head to the upstream's response head.",
+            ),
             bytes: counters("estoppel_body_bytes_total", "Body bytes.", &["route", "direction"]),
             reloads: counters("estoppel_reloads_total", "Configuration reloads, by result.", &["result"]),
             connections: gauge("estoppel_connections", "Accepted connections."),
@@ -95,7 +112,10 @@ impl Metrics {
                 spilled: gauge("estoppel_journal_spilled", "Records that wait in the spill file."),
                 batches: gauge("estoppel_journal_batches", "Batches written."),
                 synced_us: gauge("estoppel_journal_sync_microseconds", "Time spent in fdatasync."),
-                failed: gauge("estoppel_journal_failed", "1 when evidence cannot be written and calls are refused."),
+                failed: gauge(
+                    "estoppel_journal_failed",
+                    "1 when evidence cannot be written and calls are refused.",
+                ),
                 checkpoint: gauge("estoppel_checkpoint_size", "Size of the newest published checkpoint."),
             }),
             registry,

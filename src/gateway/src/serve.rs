@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use estoppel_evidence::entry::{
-    CallRecord, Captured, ClientEnd, Durability, Identity, IdentityKind, Outcome, PolicyRef, RequestSide, Times, VerdictAction,
-    VerdictMode, VerdictRecord,
+    CallRecord, Captured, ClientEnd, Durability, Identity, IdentityKind, Outcome, PolicyRef, RequestSide,
+    Times, VerdictAction, VerdictMode, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Sha256};
 use estoppel_journal::{Clock, Journal};
@@ -211,7 +211,13 @@ impl Gateway {
         let mut listeners = Vec::new();
         for (socket, state) in bound {
             let state = Arc::new(state);
-            tokio::spawn(accept(socket, state.clone(), shared.clone(), phase.subscribe(), connections.clone()));
+            tokio::spawn(accept(
+                socket,
+                state.clone(),
+                shared.clone(),
+                phase.subscribe(),
+                connections.clone(),
+            ));
             listeners.push(state);
         }
         tokio::spawn(sweep(shared.clone(), phase.subscribe()));
@@ -337,7 +343,12 @@ async fn accept(
     }
 }
 
-async fn connection(tcp: TcpStream, listener: &ListenerState, shared: &Arc<Shared>, phase: watch::Receiver<Phase>) {
+async fn connection(
+    tcp: TcpStream,
+    listener: &ListenerState,
+    shared: &Arc<Shared>,
+    phase: watch::Receiver<Phase>,
+) {
     if tcp.set_nodelay(true).is_err() {
         return; // the peer is gone already
     }
@@ -366,15 +377,20 @@ fn identity(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Identity {
         return Identity::default();
     };
     let digest = Sha256::of(certificate).to_string();
-    let name = webpki::EndEntityCert::try_from(certificate)
-        .ok()
-        .and_then(|leaf| leaf.valid_dns_names().next().map(|name| estoppel_evidence::text::name(name).into_owned()));
+    let name = webpki::EndEntityCert::try_from(certificate).ok().and_then(|leaf| {
+        leaf.valid_dns_names().next().map(|name| estoppel_evidence::text::name(name).into_owned())
+    });
     let subject = name.unwrap_or_else(|| digest.clone());
     Identity { kid: Some(digest.into()), kind: IdentityKind::Mtls, subject: Some(subject.into()) }
 }
 
-async fn serve<I>(io: I, peer: Peer, listener: &ListenerState, shared: &Arc<Shared>, mut phase: watch::Receiver<Phase>)
-where
+async fn serve<I>(
+    io: I,
+    peer: Peer,
+    listener: &ListenerState,
+    shared: &Arc<Shared>,
+    mut phase: watch::Receiver<Phase>,
+) where
     I: Read + Write + Unpin + Send + 'static,
 {
     let peer = Arc::new(peer);
@@ -446,7 +462,8 @@ impl<I> StallGuard<I> {
             return result;
         }
         let limit = self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+        let timer =
+            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
         if timer.as_mut().poll(cx).is_ready() {
             self.stalled.store(true, Ordering::Relaxed);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -458,7 +475,11 @@ impl<I> StallGuard<I> {
 use std::future::Future as _;
 
 impl<I: Read + Unpin> Read for StallGuard<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }

@@ -255,7 +255,10 @@ impl Settings {
                 wrong(format!("route[{i}].name"), NAME_RULE.into());
             }
             if !names.insert(&route.name) {
-                wrong(format!("route[{i}].name"), format!("`{}` is the name of an earlier route", route.name));
+                wrong(
+                    format!("route[{i}].name"),
+                    format!("`{}` is the name of an earlier route", route.name),
+                );
             }
             if !route.path.starts_with('/') {
                 wrong(format!("route[{i}].path"), "must start with `/`".into());
@@ -265,7 +268,10 @@ impl Settings {
             }
             for method in &route.methods {
                 if method.parse::<http::Method>().is_err() || method.to_uppercase() != *method {
-                    wrong(format!("route[{i}].methods"), format!("`{method}` is not an upper-case HTTP method"));
+                    wrong(
+                        format!("route[{i}].methods"),
+                        format!("`{method}` is not an upper-case HTTP method"),
+                    );
                 }
             }
             if route.dialect != "auto" && route.dialect.parse::<estoppel_wire::dialect::Dialect>().is_err() {
@@ -275,10 +281,9 @@ impl Settings {
         if self.route.is_empty() {
             wrong("route".into(), "at least one `[[route]]` is needed".into());
         }
-        for (key, value) in [
-            ("in_flight_max", self.server.in_flight_max),
-            ("connections_max", self.server.connections_max),
-        ] {
+        for (key, value) in
+            [("in_flight_max", self.server.in_flight_max), ("connections_max", self.server.connections_max)]
+        {
             if value == 0 {
                 wrong(format!("server.{key}"), "must be at least 1".into());
             }

@@ -58,14 +58,18 @@ impl Snapshot {
         let mut pools = BTreeMap::new();
         for (name, upstream) in &settings.upstream {
             let target = Target::new(name, upstream).map_err(|error| wrong(error.to_string()))?;
-            let kept = before.and_then(|before| before.pools.get(name)).filter(|pool| pool.target.same(upstream));
+            let kept =
+                before.and_then(|before| before.pools.get(name)).filter(|pool| pool.target.same(upstream));
             pools.insert(name.clone(), kept.cloned().unwrap_or_else(|| Pool::new(target)));
         }
         let known = |name: &str| settings.route.iter().any(|route| route.name == name);
         if let Some(name) = policy.route_names().find(|name| !known(name)) {
-            return Err(wrong(format!("the policy names route `{name}`, which the configuration does not have")));
+            return Err(wrong(format!(
+                "the policy names route `{name}`, which the configuration does not have"
+            )));
         }
-        let entry = |route: &Route| RouteEntry::build(route, &pools, &policy, metrics).map(Arc::new).map_err(wrong);
+        let entry =
+            |route: &Route| RouteEntry::build(route, &pools, &policy, metrics).map(Arc::new).map_err(wrong);
         let routes = settings.route.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let policy_hash = Sha256(*policy.hash().as_bytes());
         Ok(Self { routes, policy, policy_hash, pools })
@@ -84,7 +88,8 @@ impl RouteEntry {
         policy: &Policy,
         metrics: &crate::Metrics,
     ) -> Result<Self, String> {
-        let pool = pools.get(&route.upstream).ok_or_else(|| format!("there is no upstream `{}`", route.upstream))?;
+        let pool =
+            pools.get(&route.upstream).ok_or_else(|| format!("there is no upstream `{}`", route.upstream))?;
         let methods = route.methods.iter().map(|m| m.parse().map_err(|_| format!("`{m}` is not a method")));
         Ok(Self {
             name: route.name.as_str().into(),
@@ -102,10 +107,15 @@ impl RouteEntry {
 
     fn takes(&self, head: &Parts) -> bool {
         let path = head.uri.path();
-        let below = path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below = path
+            .strip_prefix(self.path.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         below
             && (self.methods.is_empty() || self.methods.contains(&head.method))
-            && self.host.as_deref().is_none_or(|host| host_of(head).is_some_and(|h| h.eq_ignore_ascii_case(host)))
+            && self
+                .host
+                .as_deref()
+                .is_none_or(|host| host_of(head).is_some_and(|h| h.eq_ignore_ascii_case(host)))
     }
 
     /// The request target that the upstream gets.
@@ -126,5 +136,8 @@ fn host_of(head: &Parts) -> Option<&str> {
         Some(host) => return Some(host),
         None => head.headers.get(http::header::HOST)?.to_str().ok()?,
     };
-    Some(text.rsplit_once(':').map_or(text, |(host, port)| if port.bytes().all(|b| b.is_ascii_digit()) { host } else { text }))
+    Some(
+        text.rsplit_once(':')
+            .map_or(text, |(host, port)| if port.bytes().all(|b| b.is_ascii_digit()) { host } else { text }),
+    )
 }

@@ -32,12 +32,17 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = |source| TlsError::Pem { what: "certificates", path: path.into(), source };
-    let list = CertificateDer::pem_file_iter(path).map_err(pem)?.collect::<Result<Vec<_>, _>>().map_err(pem)?;
+    let list =
+        CertificateDer::pem_file_iter(path).map_err(pem)?.collect::<Result<Vec<_>, _>>().map_err(pem)?;
     if list.is_empty() { Err(TlsError::Empty { path: path.into() }) } else { Ok(list) }
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem { what: "a private key", path: path.into(), source })
+    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem {
+        what: "a private key",
+        path: path.into(),
+        source,
+    })
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
@@ -54,11 +59,14 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 /// [`TlsError`] names the file.
 pub fn listener(tls: &ListenerTls, http2: bool) -> Result<Arc<ServerConfig>, TlsError> {
     let unusable = |source| TlsError::Unusable { path: tls.cert.clone(), source };
-    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(unusable)?;
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?;
     let builder = match &tls.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider());
+            let mut verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider());
             if tls.client_required == Some(false) {
                 verifier = verifier.allow_unauthenticated();
             }
@@ -69,8 +77,10 @@ pub fn listener(tls: &ListenerTls, http2: bool) -> Result<Arc<ServerConfig>, Tls
             builder.with_client_cert_verifier(verifier.build().map_err(problem)?)
         }
     };
-    let mut config = builder.with_single_cert(certificates(&tls.cert)?, private_key(&tls.key)?).map_err(unusable)?;
-    config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    let mut config =
+        builder.with_single_cert(certificates(&tls.cert)?, private_key(&tls.key)?).map_err(unusable)?;
+    config.alpn_protocols =
+        if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(Arc::new(config))
 }
 
@@ -91,9 +101,9 @@ pub fn upstream(upstream: &Upstream) -> Result<Arc<ClientConfig>, TlsError> {
         .with_root_certificates(roots);
     let mut config = match &upstream.client {
         None => builder.with_no_client_auth(),
-        Some(client) => {
-            builder.with_client_auth_cert(certificates(&client.cert)?, private_key(&client.key)?).map_err(unusable)?
-        }
+        Some(client) => builder
+            .with_client_auth_cert(certificates(&client.cert)?, private_key(&client.key)?)
+            .map_err(unusable)?,
     };
     config.alpn_protocols = match upstream.http2 {
         Http2::Never => vec![b"http/1.1".to_vec()],

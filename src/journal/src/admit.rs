@@ -27,7 +27,7 @@ use crate::control::Control;
 use crate::run::{Run, RunHandle, RunTable};
 use crate::settings::Settings;
 use crate::spill::Spill;
-use crate::stats::{Gauges, add, get};
+use crate::stats::{Gauges, add};
 
 /// Most requests other than records that wait in the queue: seals, rotations, policy loads.
 pub const CONTROLS_MAX: usize = 256;
@@ -134,7 +134,7 @@ impl Future for Ack {
 
 impl Acknowledge {
     pub fn give(self, answer: Result<Recorded, AckError>) {
-        drop(self.0.send(answer)); // whoever asked may have left
+        let _ = self.0.send(answer); // whoever asked may have left
     }
 }
 
@@ -218,7 +218,12 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub fn new(settings: Settings, clock: Arc<dyn Clock>, capture: CaptureKey, spill: Option<Arc<Spill>>) -> Self {
+    pub fn new(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        capture: CaptureKey,
+        spill: Option<Arc<Spill>>,
+    ) -> Self {
         let (free, policy) = (settings.queue_entries, settings.policy);
         Self {
             settings,
@@ -272,7 +277,9 @@ impl Shared {
     pub fn admit(self: &Arc<Self>) -> Result<Slot, Refused> {
         match self.gate.load(Ordering::Relaxed) {
             OPEN => {}
-            _ => return Err(self.failure().map_or(Refused::Closed, |failure| Refused::Failed(failure.reason))),
+            _ => {
+                return Err(self.failure().map_or(Refused::Closed, |failure| Refused::Failed(failure.reason)));
+            }
         }
         let taken = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
         let room = match (taken, &self.spill) {
@@ -415,7 +422,13 @@ impl Shared {
     }
 
     /// A run whose id is known: read back from the journal or the spill file.
-    pub fn known_run(&self, id: RunId, class: RunClass, name: Option<Box<str>>, opened: UnixMicros) -> Arc<Run> {
+    pub fn known_run(
+        &self,
+        id: RunId,
+        class: RunClass,
+        name: Option<Box<str>>,
+        opened: UnixMicros,
+    ) -> Arc<Run> {
         Arc::new(Run {
             id,
             class,
@@ -435,10 +448,6 @@ impl Shared {
     /// Whether every slot has been given back.
     pub fn all_free(&self) -> bool {
         self.free() >= self.settings.queue_entries
-    }
-
-    pub fn refused(&self) -> u64 {
-        get(&self.gauges.refused)
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Chain {
     pub places: Option<Vec<Place>>,
     /// Place of `run.open`.
     pub first: Option<Place>,
+    /// Place of the last entry.
+    pub last_place: Place,
     /// Calls that were announced and not concluded, with the entry hash of the intent.
     pub intents: HashMap<CallId, Leaf>,
 }
@@ -82,6 +84,7 @@ impl Chain {
             mono_last: 0,
             places: Some(Vec::new()),
             first: None,
+            last_place: Place::new(0, 0),
             intents: HashMap::new(),
         }
     }
@@ -124,6 +127,7 @@ impl Chain {
         self.last = ts;
         self.mono_last = mono_us;
         self.first.get_or_insert(place);
+        self.last_place = place;
         if let Some(places) = &mut self.places {
             if places.len() < PLACES_MAX { places.push(place) } else { self.places = None }
         }

@@ -34,9 +34,16 @@ pub(crate) enum StoreError {
 }
 
 /// Reads a published checkpoint of that origin.
-pub(crate) fn read(storage: &dyn Storage, path: &Path, origin: &str) -> Result<Option<(String, Checkpoint)>, StoreError> {
-    let bytes = read_small(storage, path, NOTE_BYTES_MAX)
-        .map_err(|source| StoreError::Io { what: "read", path: path.into(), source })?;
+pub(crate) fn read(
+    storage: &dyn Storage,
+    path: &Path,
+    origin: &str,
+) -> Result<Option<(String, Checkpoint)>, StoreError> {
+    let bytes = read_small(storage, path, NOTE_BYTES_MAX).map_err(|source| StoreError::Io {
+        what: "read",
+        path: path.into(),
+        source,
+    })?;
     let Some(bytes) = bytes else { return Ok(None) };
     let malformed = || StoreError::Malformed { path: path.into(), origin: origin.into() };
     let note = String::from_utf8(bytes).map_err(|_| malformed())?;
@@ -54,7 +61,11 @@ pub(crate) struct Store {
 
 impl Store {
     /// Takes the store's lock and reads what it holds.
-    pub fn open(storage: &dyn Storage, path: &Path, origin: &str) -> Result<(Self, Option<Checkpoint>), StoreError> {
+    pub fn open(
+        storage: &dyn Storage,
+        path: &Path,
+        origin: &str,
+    ) -> Result<(Self, Option<Checkpoint>), StoreError> {
         let mut lock_path = path.as_os_str().to_os_string();
         lock_path.push(".lock");
         let lock = storage.lock(Path::new(&lock_path)).map_err(|source| match source.kind() {
@@ -106,8 +117,11 @@ impl Checkpoints {
                 return Err(error);
             }
         }
-        write_whole(storage, &self.path, note.as_bytes())
-            .map_err(|source| PublishError::Io { what: "write", path: self.path.clone(), source })
+        write_whole(storage, &self.path, note.as_bytes()).map_err(|source| PublishError::Io {
+            what: "write",
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -141,7 +155,11 @@ mod tests {
         checkpoints.publish(&FileSystem, &note(1)).unwrap();
         std::fs::write(&other, note(9)).unwrap();
         assert!(matches!(checkpoints.publish(&FileSystem, &note(2)), Err(PublishError::Changed { .. })));
-        assert_eq!(std::fs::read_to_string(&own).unwrap(), note(1), "nothing is published that is not stored");
+        assert_eq!(
+            std::fs::read_to_string(&own).unwrap(),
+            note(1),
+            "nothing is published that is not stored"
+        );
     }
 
     #[test]

@@ -13,24 +13,43 @@ use estoppel_evidence::{KeyId, Reason, RunId, Sha256, Signer, Use};
 use crate::admit::AckError;
 use crate::keys::RotateError;
 use crate::run::Run;
-use crate::seal::{SealError, Sealed};
+use crate::seal::{SealError, SealedRun};
 
 /// A request to the writer.
 pub(crate) enum Control {
-    Seal { run: Arc<Run>, reason: SealReason, answer: Answer<Result<Sealed, SealError>> },
-    Export { run: RunId, answer: Answer<Result<Sealed, SealError>> },
-    Rotate { use_: Use, new: Arc<dyn Signer>, answer: Answer<Result<Rotated, RotateError>> },
-    PolicyLoaded { policy: Option<Sha256>, refused: Option<Reason> },
+    Seal {
+        run: Arc<Run>,
+        reason: SealReason,
+        answer: Answer<Result<SealedRun, SealError>>,
+    },
+    Export {
+        run: RunId,
+        answer: Answer<Result<SealedRun, SealError>>,
+    },
+    Rotate {
+        use_: Use,
+        new: Arc<dyn Signer>,
+        answer: Answer<Result<Rotated, RotateError>>,
+    },
+    PolicyLoaded {
+        policy: Option<Sha256>,
+        refused: Option<Reason>,
+    },
     /// Answered when everything pushed before is durable and covered by a published checkpoint.
-    Checkpoint { answer: Answer<u64> },
+    Checkpoint {
+        answer: Answer<Result<u64, AckError>>,
+    },
 }
 
 impl Control {
     pub fn refuse(self, error: AckError) {
         match self {
-            Self::Seal { answer, .. } | Self::Export { answer, .. } => answer.give(Err(SealError::Journal(error))),
+            Self::Seal { answer, .. } | Self::Export { answer, .. } => {
+                answer.give(Err(SealError::Journal(error)))
+            }
             Self::Rotate { answer, .. } => answer.give(Err(RotateError::Journal(error))),
-            Self::PolicyLoaded { .. } | Self::Checkpoint { .. } => {}
+            Self::Checkpoint { answer } => answer.give(Err(error)),
+            Self::PolicyLoaded { .. } => {}
         }
     }
 }
@@ -108,5 +127,11 @@ impl<T> Lost for Result<T, SealError> {
 impl<T> Lost for Result<T, RotateError> {
     fn lost() -> Self {
         Err(RotateError::Journal(AckError::Failed))
+    }
+}
+
+impl<T> Lost for Result<T, AckError> {
+    fn lost() -> Self {
+        Err(AckError::Failed)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use estoppel_evidence::{KeyId, Reason, RunId};
 
 use crate::checkpoint::StoreError;
-use crate::keys::KeysError;
+use crate::keys::KeyFileError;
 use crate::storage::is_full;
 use crate::trust::TrustFull;
 
@@ -19,7 +19,9 @@ pub enum JournalError {
     Locked { path: PathBuf },
     #[error("could not {what} `{path}`")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("`{path}` is damaged at offset {offset}, entry {index}: {what}; the file was left as it is, restore it from a copy")]
+    #[error(
+        "`{path}` is damaged at offset {offset}, entry {index}: {what}; the file was left as it is, restore it from a copy"
+    )]
     Corrupt { path: PathBuf, offset: u64, index: u64, what: String },
     #[error(
         "the journal's tail is torn after entry {entries}, below the checkpoint of {signed} entries that was published; \
@@ -37,7 +39,9 @@ pub enum JournalError {
     Fork { signed: u64, path: PathBuf },
     #[error("`{path}` is not a checkpoint of this journal")]
     Checkpoint { path: PathBuf },
-    #[error("run {run} is signed with key {wanted}, and neither that key nor a recorded rotation away from it is there")]
+    #[error(
+        "run {run} is signed with key {wanted}, and neither that key nor a recorded rotation away from it is there"
+    )]
     KeyMissing { run: RunId, wanted: KeyId },
     #[error("`{path}` is damaged: {what}; move it away to start without the records in it")]
     Spill { path: PathBuf, what: String },
@@ -46,7 +50,7 @@ pub enum JournalError {
     #[error(transparent)]
     TrustFull(#[from] TrustFull),
     #[error(transparent)]
-    Keys(#[from] KeysError),
+    Keys(#[from] KeyFileError),
     #[error("the journal failed while it was opened: {what}")]
     Failed { what: String },
 }
@@ -101,7 +105,9 @@ pub(crate) fn io_reason(error: &io::Error) -> Reason {
 pub enum CloseError {
     #[error("evidence could not be written: {what}")]
     Failed { reason: Reason, what: String },
-    #[error("the writer did not end in time; records that were not durable yet may be lost, and were not acknowledged")]
+    #[error(
+        "the writer did not end in time; records that were not durable yet may be lost, and were not acknowledged"
+    )]
     Late,
 }
 
@@ -132,4 +138,19 @@ impl StorePolicyError {
             Self::Io(error) => io_reason(error),
         }
     }
+}
+
+/// An error with its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -1,7 +1,8 @@
 //! The key folder: one private key per use, and the secret that captures are keyed with.
 //!
 //! Files: `receipt.pem`, `checkpoint.pem`, `manifest.pem` (PKCS#8, as `openssl genpkey` writes them) and `capture.key`
-//! (32 bytes as 64 hex digits), readable by their owner only. A key that was replaced while its runs are open is kept as
+//! (32 bytes as 64 hex digits), readable by their owner only. A key that a program holds has two files instead:
+//! `<use>.command`, a JSON list of the program and its arguments, and `<use>.pub.pem`, its public key. A key that was replaced while its runs are open is kept as
 //! `<use>-<16 digits of its id>.pem` until the journal has recorded the rotation; then it is removed, because nothing
 //! needs it any more and whoever finds it could sign with it.
 
@@ -10,37 +11,46 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde::Serialize;
 use zeroize::Zeroizing;
 
+use estoppel_evidence::envelope::from_base64;
 use estoppel_evidence::hash::{from_hex, hex};
 use estoppel_evidence::key::KeyError;
 use estoppel_evidence::{Alg, CaptureKey, KeyId, PublicKey, Reason, Signer, SoftKey, Use};
 
 use crate::admit::AckError;
 use crate::settings::Keys;
-use crate::signer::signer;
+use crate::signer::{CommandSigner, fast};
 
 const CAPTURE_FILE: &str = "capture.key";
 /// Largest key file that is read.
 const KEY_BYTES_MAX: u64 = 16_384;
+/// How long a program may take for one signature.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Hex digits of a key id in the name of a kept file.
 const KEPT_DIGITS: usize = 16;
 
 /// Why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    #[error("`{path}` can be read by others (mode {mode:o}); run `chmod 600` on it and consider it known to them")]
+pub enum KeyFileError {
+    #[error(
+        "`{path}` can be read by others (mode {mode:o}); run `chmod 600` on it and consider it known to them"
+    )]
     Permissions { path: PathBuf, mode: u32 },
-    #[error("could not {what} `{path}`")]
+    #[error("could not {what} `{path}`: {source}")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("`{path}` is not a key file that can be used")]
+    #[error("`{path}` is {source}")]
     Key { path: PathBuf, source: KeyError },
+    #[error("`{path}` is not a JSON list of a program and its arguments")]
+    Command { path: PathBuf },
     #[error("`{path}` does not hold 64 hex digits")]
     Capture { path: PathBuf },
     #[error("`{path}` is there already and is not overwritten")]
     Exists { path: PathBuf },
-    #[error("`{path}` is not there; `init` makes keys")]
+    #[error("there is no key `{path}`; `estoppel keys init` makes one")]
     Missing { path: PathBuf },
     #[error("key {id} has two uses; each use needs a key of its own")]
     Shared { id: KeyId },
@@ -48,7 +58,7 @@ pub enum KeysError {
     Random(#[source] io::Error),
 }
 
-impl KeysError {
+impl KeyFileError {
     /// The stable code.
     pub fn reason(&self) -> Reason {
         match self {
@@ -57,6 +67,7 @@ impl KeysError {
             Self::Exists { .. } => Reason::OutputExists,
             Self::Io { .. }
             | Self::Key { .. }
+            | Self::Command { .. }
             | Self::Capture { .. }
             | Self::Missing { .. }
             | Self::Shared { .. }
@@ -92,135 +103,171 @@ impl RotateError {
     }
 }
 
-/// A key file.
-#[derive(Clone, Debug)]
-pub struct KeyFile {
+/// A key that was replaced, and is kept until the journal has recorded that.
+#[derive(Clone)]
+pub(crate) struct KeptKey {
     pub use_: Use,
-    pub key: PublicKey,
-    pub path: PathBuf,
-    /// Replaced, and kept until the journal has recorded that.
-    pub kept: bool,
+    pub signer: Arc<dyn Signer>,
+}
+
+/// One key as it is shown to people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyRow {
+    pub alg: Alg,
+    /// `file` or `command`; `kept` for a key that was replaced and whose rotation is not recorded yet.
+    pub held: &'static str,
+    pub kid: KeyId,
+    #[serde(rename = "use")]
+    pub use_: Use,
 }
 
 /// Whether the folder holds any key.
 pub fn exist(dir: &Path) -> bool {
-    Use::ALL.iter().any(|use_| path(dir, *use_).exists()) || dir.join(CAPTURE_FILE).exists()
+    Use::ALL.iter().any(|use_| path(dir, *use_).exists() || command_path(dir, *use_).exists())
+        || dir.join(CAPTURE_FILE).exists()
 }
 
 /// Makes the folder and new keys in it: receipts and manifests with `alg`, checkpoints with Ed25519.
 ///
 /// # Errors
-/// [`KeysError::Exists`] when there is any key: none is ever overwritten.
-pub fn init(dir: &Path, alg: Alg) -> Result<Vec<KeyFile>, KeysError> {
+/// [`KeyFileError::Exists`] when there is any key: none is ever overwritten.
+pub fn init(dir: &Path, alg: Alg) -> Result<(), KeyFileError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(dir).map_err(|source| io_error("make", dir, source))?;
-    let paths = Use::ALL.iter().map(|use_| path(dir, *use_)).chain([dir.join(CAPTURE_FILE)]);
-    if let Some(path) = paths.into_iter().find(|path| path.exists()) {
-        return Err(KeysError::Exists { path });
+    let paths = Use::ALL.iter().flat_map(|use_| [path(dir, *use_), command_path(dir, *use_)]);
+    if let Some(path) = paths.chain([dir.join(CAPTURE_FILE)]).find(|path| path.exists()) {
+        return Err(KeyFileError::Exists { path });
     }
-    let mut made = Vec::new();
     for use_ in Use::ALL {
-        let path = path(dir, use_);
         let key = generate(if use_ == Use::Checkpoint { Alg::Ed25519 } else { alg })?;
-        write_key(&path, &key)?;
-        made.push(KeyFile { use_, key: key.public().clone(), path, kept: false });
+        write_key(&path(dir, use_), &key)?;
     }
     let secret = random()?;
     let mut text = Zeroizing::new(hex(&*secret));
     text.push('\n');
     write_secret(&dir.join(CAPTURE_FILE), text.as_bytes())?;
-    sync_dir(dir)?;
-    Ok(made)
+    sync_dir(dir)
 }
 
 /// Reads all keys.
 ///
 /// # Errors
-/// [`KeysError::Permissions`] for a file that others can read, and whatever else makes a key unusable.
-pub fn load(dir: &Path) -> Result<Keys, KeysError> {
-    let [receipt, checkpoint, manifest] =
-        [Use::Receipt, Use::Checkpoint, Use::Manifest].map(|use_| read_key(&path(dir, use_), use_).map(signer));
-    let keys = Keys { receipt: receipt?, checkpoint: checkpoint?, manifest: manifest?, capture: load_capture(dir)? };
+/// [`KeyFileError::Permissions`] for a file that others can read, and whatever else makes a key unusable.
+pub fn load(dir: &Path) -> Result<Keys, KeyFileError> {
+    let keys = Keys {
+        receipt: signer(dir, Use::Receipt)?,
+        checkpoint: signer(dir, Use::Checkpoint)?,
+        manifest: signer(dir, Use::Manifest)?,
+        capture: load_capture(dir)?,
+    };
     distinct(&keys)?;
     Ok(keys)
 }
 
 /// Refuses a key with two uses.
-pub(crate) fn distinct(keys: &Keys) -> Result<(), KeysError> {
+pub(crate) fn distinct(keys: &Keys) -> Result<(), KeyFileError> {
     let [a, b, c] = [&keys.receipt, &keys.checkpoint, &keys.manifest].map(|key| key.public().id());
     match () {
-        () if a == b || a == c => Err(KeysError::Shared { id: a }),
-        () if b == c => Err(KeysError::Shared { id: b }),
+        () if a == b || a == c => Err(KeyFileError::Shared { id: a }),
+        () if b == c => Err(KeyFileError::Shared { id: b }),
         () => Ok(()),
     }
 }
 
 /// Reads the capture secret alone, for keys that are held elsewhere.
-pub fn load_capture(dir: &Path) -> Result<CaptureKey, KeysError> {
+pub fn load_capture(dir: &Path) -> Result<CaptureKey, KeyFileError> {
     let path = dir.join(CAPTURE_FILE);
     let text = read_secret(&path)?;
-    let bytes = from_hex(text.strip_suffix('\n').unwrap_or(&text)).ok_or(KeysError::Capture { path })?;
+    let bytes = from_hex(text.strip_suffix('\n').unwrap_or(&text)).ok_or(KeyFileError::Capture { path })?;
     Ok(CaptureKey::new(bytes))
 }
 
-/// Reads a public key in PEM form, as `openssl pkey -pubout` writes it.
-pub fn read_public(path: &Path) -> Result<PublicKey, KeysError> {
-    let malformed = || KeysError::Key { path: path.into(), source: KeyError::NotAPublicKey };
+/// The signer of one use: a key file, or the program that holds the key.
+///
+/// # Errors
+/// As [`load`].
+pub fn signer(dir: &Path, use_: Use) -> Result<Arc<dyn Signer>, KeyFileError> {
+    let command = command_path(dir, use_);
+    if !command.exists() {
+        return Ok(fast(read_key(&path(dir, use_), use_)?));
+    }
+    let words: Vec<String> =
+        serde_json::from_str(&read_secret(&command)?).map_err(|_| KeyFileError::Command { path: command.clone() })?;
+    let public_path = dir.join(format!("{}.pub.pem", use_.as_str()));
+    let public = read_public(&public_path)?;
+    allowed(&public_path, use_, public.alg())?;
+    let signer = CommandSigner::new(&words, public, COMMAND_TIMEOUT).ok_or(KeyFileError::Command { path: command })?;
+    Ok(Arc::new(signer))
+}
+
+/// A public key in PEM form, as `openssl pkey -pubout` writes it; `None` for anything else.
+pub fn public_from_pem(text: &str) -> Option<PublicKey> {
+    let body = text.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?.strip_suffix("-----END PUBLIC KEY-----")?;
+    let body: String = body.split_ascii_whitespace().collect();
+    PublicKey::from_spki(&from_base64(&body)?).ok()
+}
+
+fn read_public(path: &Path) -> Result<PublicKey, KeyFileError> {
     let file = File::open(path).map_err(|source| io_error("open", path, source))?;
     let mut text = String::new();
     file.take(KEY_BYTES_MAX).read_to_string(&mut text).map_err(|source| io_error("read", path, source))?;
-    let body = text
-        .trim()
-        .strip_prefix("-----BEGIN PUBLIC KEY-----")
-        .and_then(|text| text.strip_suffix("-----END PUBLIC KEY-----"))
-        .ok_or_else(malformed)?;
-    let body: String = body.split_ascii_whitespace().collect();
-    let spki = estoppel_evidence::envelope::from_base64(&body).ok_or_else(malformed)?;
-    PublicKey::from_spki(&spki).map_err(|source| KeysError::Key { path: path.into(), source })
+    public_from_pem(&text).ok_or_else(|| KeyFileError::Key { path: path.into(), source: KeyError::NotAPublicKey })
 }
 
-/// All key files with their ids, kept ones included.
-pub fn list(dir: &Path) -> Result<Vec<KeyFile>, KeysError> {
-    let mut files = Vec::new();
+/// All keys: those in use, then kept ones.
+///
+/// # Errors
+/// As [`load`].
+pub fn list(dir: &Path) -> Result<Vec<KeyRow>, KeyFileError> {
+    let mut rows = Vec::new();
     for use_ in Use::ALL {
-        let path = path(dir, use_);
-        match read_key(&path, use_) {
-            Ok(key) => files.push(KeyFile { use_, key: key.public().clone(), path, kept: false }),
-            Err(KeysError::Missing { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        let held = if command_path(dir, use_).exists() { "command" } else { "file" };
+        let signer = signer(dir, use_)?;
+        rows.push(KeyRow { alg: signer.public().alg(), held, kid: signer.public().id(), use_ });
     }
-    files.extend(kept(dir)?.into_iter().map(|(file, _)| file));
-    Ok(files)
+    for KeptKey { use_, signer } in kept(dir)? {
+        rows.push(KeyRow { alg: signer.public().alg(), held: "kept", kid: signer.public().id(), use_ });
+    }
+    Ok(rows)
 }
 
 /// Puts a new key in the place of the one for `use_` and keeps the old one. Give the result to
 /// [`crate::Journal::rotate`]; if no journal is open, the next start records the rotation.
-pub fn rotate(dir: &Path, use_: Use) -> Result<Arc<dyn Signer>, KeysError> {
+///
+/// # Errors
+/// As [`init`]; the old key is still in place then. A key that a program holds is replaced in the program.
+pub fn rotate(dir: &Path, use_: Use, alg: Alg) -> Result<Arc<dyn Signer>, KeyFileError> {
+    if command_path(dir, use_).exists() {
+        return Err(KeyFileError::Exists { path: command_path(dir, use_) });
+    }
     let current = path(dir, use_);
     let old = read_key(&current, use_)?;
-    let new = generate(old.public().alg())?;
+    let new = generate(if use_ == Use::Checkpoint { Alg::Ed25519 } else { alg })?;
     let next = dir.join(format!("{}.next.pem", use_.as_str()));
     // A rotation that was cut off before the swap left a key that has signed nothing.
     match std::fs::remove_file(&next) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &next, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error("remove", &next, error));
+        }
         _ => {}
     }
     write_key(&next, &new)?;
     let kept = dir.join(kept_name(use_, old.public().id()));
     // A link and not a rename: there is never a moment without a current key.
     match std::fs::hard_link(&current, &kept) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io_error("keep", &current, error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(io_error("keep", &current, error));
+        }
         _ => {}
     }
     sync_dir(dir)?;
     std::fs::rename(&next, &current).map_err(|source| io_error("replace", &current, source))?;
     sync_dir(dir)?;
-    Ok(signer(new))
+    Ok(fast(new))
 }
 
 /// Keys that were replaced and whose rotation no journal has recorded yet.
-pub(crate) fn kept(dir: &Path) -> Result<Vec<(KeyFile, Arc<dyn Signer>)>, KeysError> {
+pub(crate) fn kept(dir: &Path) -> Result<Vec<KeptKey>, KeyFileError> {
     let names = match std::fs::read_dir(dir) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -234,16 +281,15 @@ pub(crate) fn kept(dir: &Path) -> Result<Vec<(KeyFile, Arc<dyn Signer>)>, KeysEr
         let path = entry.path();
         let key = read_key(&path, use_)?;
         if key.public().id().to_string().starts_with(digits) {
-            let file = KeyFile { use_, key: key.public().clone(), path, kept: true };
-            found.push((file, signer(key)));
+            found.push(KeptKey { use_, signer: fast(key) });
         }
     }
-    found.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
+    found.sort_by_key(|kept| (kept.use_, kept.signer.public().id()));
     Ok(found)
 }
 
 /// Removes a kept key: its rotation is recorded.
-pub(crate) fn forget(dir: &Path, use_: Use, id: KeyId) -> Result<(), KeysError> {
+pub(crate) fn forget(dir: &Path, use_: Use, id: KeyId) -> Result<(), KeyFileError> {
     let path = dir.join(kept_name(use_, id));
     match std::fs::remove_file(&path) {
         Ok(()) => sync_dir(dir),
@@ -254,6 +300,10 @@ pub(crate) fn forget(dir: &Path, use_: Use, id: KeyId) -> Result<(), KeysError> 
 
 fn path(dir: &Path, use_: Use) -> PathBuf {
     dir.join(format!("{}.pem", use_.as_str()))
+}
+
+fn command_path(dir: &Path, use_: Use) -> PathBuf {
+    dir.join(format!("{}.command", use_.as_str()))
 }
 
 fn kept_name(use_: Use, id: KeyId) -> String {
@@ -267,7 +317,7 @@ fn kept_parts(name: &str) -> Option<(Use, &str)> {
     (digits.len() == KEPT_DIGITS).then_some((use_, digits))
 }
 
-fn generate(alg: Alg) -> Result<SoftKey, KeysError> {
+fn generate(alg: Alg) -> Result<SoftKey, KeyFileError> {
     loop {
         let bytes = random()?;
         match alg {
@@ -282,71 +332,78 @@ fn generate(alg: Alg) -> Result<SoftKey, KeysError> {
     }
 }
 
-fn random() -> Result<Zeroizing<[u8; 32]>, KeysError> {
+fn random() -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
     let mut bytes = Zeroizing::new([0; 32]);
     let n = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| KeysError::Random(error.into()))?;
+        .map_err(|error| KeyFileError::Random(error.into()))?;
     match n {
         32 => Ok(bytes),
-        _ => Err(KeysError::Random(io::ErrorKind::UnexpectedEof.into())),
+        _ => Err(KeyFileError::Random(io::ErrorKind::UnexpectedEof.into())),
     }
 }
 
-fn read_key(path: &Path, use_: Use) -> Result<SoftKey, KeysError> {
-    let malformed = |source| KeysError::Key { path: path.into(), source };
-    let key = SoftKey::from_pem(&read_secret(path)?).map_err(malformed)?;
-    match (use_, key.public().alg()) {
-        (Use::Checkpoint, found @ Alg::P256) => {
-            Err(malformed(KeyError::WrongAlgorithm { wanted: Alg::Ed25519, found }))
+fn read_key(path: &Path, use_: Use) -> Result<SoftKey, KeyFileError> {
+    let key = SoftKey::from_pem(&read_secret(path)?)
+        .map_err(|source| KeyFileError::Key { path: path.into(), source })?;
+    allowed(path, use_, key.public().alg())?;
+    Ok(key)
+}
+
+/// Checkpoints are signed with Ed25519 only (SPEC section 3).
+fn allowed(path: &Path, use_: Use, found: Alg) -> Result<(), KeyFileError> {
+    match (use_, found) {
+        (Use::Checkpoint, Alg::P256) => {
+            let source = KeyError::WrongAlgorithm { wanted: Alg::Ed25519, found };
+            Err(KeyFileError::Key { path: path.into(), source })
         }
-        _ => Ok(key),
+        _ => Ok(()),
     }
 }
 
 /// Reads a file that only its owner may read.
-fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeysError> {
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let file = File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => KeysError::Missing { path: path.into() },
+        io::ErrorKind::NotFound => KeyFileError::Missing { path: path.into() },
         _ => io_error("open", path, source),
     })?;
     let mode = file.metadata().map_err(|source| io_error("look at", path, source))?.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(KeysError::Permissions { path: path.into(), mode });
+        return Err(KeyFileError::Permissions { path: path.into(), mode });
     }
     let mut text = Zeroizing::new(String::new());
     file.take(KEY_BYTES_MAX).read_to_string(&mut text).map_err(|source| io_error("read", path, source))?;
     Ok(text)
 }
 
-fn write_key(path: &Path, key: &SoftKey) -> Result<(), KeysError> {
-    let pem = key.to_pem().map_err(|source| KeysError::Key { path: path.into(), source })?;
+fn write_key(path: &Path, key: &SoftKey) -> Result<(), KeyFileError> {
+    let pem = key.to_pem().map_err(|source| KeyFileError::Key { path: path.into(), source })?;
     write_secret(path, pem.as_bytes())
 }
 
-fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), KeysError> {
+fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(bytes)?;
         file.sync_all()
     };
     write().map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => KeysError::Exists { path: path.into() },
+        io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.into() },
         _ => io_error("write", path, source),
     })
 }
 
-fn sync_dir(dir: &Path) -> Result<(), KeysError> {
+fn sync_dir(dir: &Path) -> Result<(), KeyFileError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error("sync", dir, source))
 }
 
-fn io_error(what: &'static str, path: &Path, source: io::Error) -> KeysError {
-    KeysError::Io { what, path: path.into(), source }
+fn io_error(what: &'static str, path: &Path, source: io::Error) -> KeyFileError {
+    KeyFileError::Io { what, path: path.into(), source }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
 
     fn ids(keys: &Keys) -> [KeyId; 3] {
         [&keys.receipt, &keys.checkpoint, &keys.manifest].map(|key| key.public().id())
@@ -357,10 +414,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("keys");
         assert!(!exist(&folder));
-        let made = init(&folder, Alg::P256).unwrap();
+        init(&folder, Alg::P256).unwrap();
         assert!(exist(&folder));
         let keys = load(&folder).unwrap();
-        assert_eq!(made.iter().map(|file| file.key.id()).collect::<Vec<_>>(), ids(&keys));
+        assert_eq!(list(&folder).unwrap().iter().map(|row| row.kid).collect::<Vec<_>>(), ids(&keys));
         assert_eq!(keys.checkpoint.public().alg(), Alg::Ed25519);
         assert_eq!(keys.receipt.public().alg(), Alg::P256);
         for name in ["receipt.pem", "checkpoint.pem", "manifest.pem", "capture.key"] {
@@ -372,7 +429,7 @@ mod tests {
     fn keys_are_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("manifest.pem"), "mine").unwrap();
-        assert!(matches!(init(dir.path(), Alg::Ed25519), Err(KeysError::Exists { .. })));
+        assert!(matches!(init(dir.path(), Alg::Ed25519), Err(KeyFileError::Exists { .. })));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -394,7 +451,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         init(dir.path(), Alg::Ed25519).unwrap();
         std::fs::copy(dir.path().join("receipt.pem"), dir.path().join("manifest.pem")).unwrap();
-        assert!(matches!(load(dir.path()), Err(KeysError::Shared { .. })));
+        assert!(matches!(load(dir.path()), Err(KeyFileError::Shared { .. })));
     }
 
     #[test]
@@ -402,7 +459,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         init(dir.path(), Alg::P256).unwrap();
         std::fs::copy(dir.path().join("receipt.pem"), dir.path().join("checkpoint.pem")).unwrap();
-        assert!(matches!(load(dir.path()), Err(KeysError::Key { .. })));
+        assert!(matches!(load(dir.path()), Err(KeyFileError::Key { .. })));
     }
 
     #[test]
@@ -420,9 +477,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         init(dir.path(), Alg::Ed25519).unwrap();
         let before = load(dir.path()).unwrap().receipt.public().id();
-        let new = rotate(dir.path(), Use::Receipt).unwrap().public().id();
+        let new = rotate(dir.path(), Use::Receipt, Alg::P256).unwrap().public().id();
         assert_eq!(load(dir.path()).unwrap().receipt.public().id(), new);
-        let kept: Vec<KeyId> = kept(dir.path()).unwrap().iter().map(|(file, _)| file.key.id()).collect();
+        let kept: Vec<KeyId> = kept(dir.path()).unwrap().iter().map(|kept| kept.signer.public().id()).collect();
         assert_eq!(kept, [before]);
         assert_eq!(list(dir.path()).unwrap().len(), 4);
         forget(dir.path(), Use::Receipt, before).unwrap();
@@ -432,13 +489,28 @@ mod tests {
 
     #[test]
     fn public_keys_read_back_from_pem() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("public.pem");
         for key in [SoftKey::ed25519(&[1; 32]), SoftKey::p256(&[1; 32]).unwrap()] {
-            std::fs::write(&path, key.public().pem()).unwrap();
-            assert_eq!(&read_public(&path).unwrap(), key.public());
+            assert_eq!(public_from_pem(&key.public().pem()).as_ref(), Some(key.public()));
         }
-        std::fs::write(&path, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n").unwrap();
-        assert!(read_public(&path).is_err());
+        assert!(public_from_pem("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n").is_none());
+    }
+
+    #[test]
+    fn a_program_can_hold_a_key() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), Alg::Ed25519).unwrap();
+        let public = SoftKey::ed25519(&[9; 32]).public().clone();
+        std::fs::write(dir.path().join("receipt.pub.pem"), public.pem()).unwrap();
+        let command = dir.path().join("receipt.command");
+        write_secret(&command, b"[\"cat\"]").unwrap();
+        let keys = load(dir.path()).unwrap();
+        assert_eq!(keys.receipt.public(), &public);
+        assert_eq!(keys.receipt.sign(&[7; 64]).unwrap(), [7; 64]);
+        assert_eq!(list(dir.path()).unwrap()[0].held, "command");
+        std::fs::set_permissions(&command, PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!(load(dir.path()).unwrap_err().reason(), Reason::KeyPermissions);
+        std::fs::remove_file(&command).unwrap();
+        write_secret(&command, b"[]").unwrap();
+        assert!(matches!(load(dir.path()), Err(KeyFileError::Command { .. })));
     }
 }

@@ -11,13 +11,15 @@ use crate::segment::file_name;
 /// The folder, and the segments in it.
 pub(crate) struct Layout {
     dir: PathBuf,
+    keys_dir: PathBuf,
     /// First index of each segment in order; its position is the segment's ordinal.
     segments: Mutex<Vec<u64>>,
 }
 
 impl Layout {
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.into(), segments: Mutex::default() }
+    pub fn new(dir: &Path, keys_dir: Option<&Path>) -> Self {
+        let keys_dir = keys_dir.map_or_else(|| dir.join("keys"), Into::into);
+        Self { dir: dir.into(), keys_dir, segments: Mutex::default() }
     }
 
     pub fn segments_dir(&self) -> PathBuf {
@@ -41,7 +43,7 @@ impl Layout {
     }
 
     pub fn keys_dir(&self) -> PathBuf {
-        self.dir.join("keys")
+        self.keys_dir.clone()
     }
 
     pub fn policies_dir(&self) -> PathBuf {

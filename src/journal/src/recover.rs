@@ -151,7 +151,9 @@ fn cut_tail(
     let mut chunk = vec![0; ZEROS];
     let mut at = offset;
     while at < end {
-        let n = read_full(file, &mut chunk, at).map_err(io("read"))?.min(usize::try_from(end - at).unwrap_or(ZEROS));
+        let n = read_full(file, &mut chunk, at)
+            .map_err(io("read"))?
+            .min(usize::try_from(end - at).unwrap_or(ZEROS));
         if n == 0 {
             break;
         }
@@ -257,16 +259,21 @@ impl<'a> Scan<'a> {
             }
             match frame.kind {
                 FrameKind::Blob if blob.is_none() => {
-                    blob = Some((offset, self.blob(frame).ok_or_else(|| self.corrupt(path, offset, "a changed blob"))?));
+                    blob = Some((
+                        offset,
+                        self.blob(frame).ok_or_else(|| self.corrupt(path, offset, "a changed blob"))?,
+                    ));
                 }
                 FrameKind::Entry => {
-                    let (from, digest) = blob.take().map_or((offset, None), |(from, digest)| (from, Some(digest)));
+                    let (from, digest) =
+                        blob.take().map_or((offset, None), |(from, digest)| (from, Some(digest)));
                     self.entry(frame, Place::new(ordinal, from), digest)
                         .map_err(|what| self.corrupt(path, offset, what))?;
                     self.agrees_with_published()?;
                 }
                 FrameKind::Checkpoint if blob.is_none() => {
-                    self.checkpoint(frame).ok_or_else(|| self.corrupt(path, offset, "a checkpoint of another log"))?;
+                    self.checkpoint(frame)
+                        .ok_or_else(|| self.corrupt(path, offset, "a checkpoint of another log"))?;
                 }
                 FrameKind::End if blob.is_none() => {
                     let end = reader.content_end(next).map_err(io("read"))?;
@@ -310,8 +317,8 @@ impl<'a> Scan<'a> {
 
     fn entry(&mut self, frame: Frame<'_>, place: Place, blob: Option<[u8; 32]>) -> Result<(), String> {
         let (_, bytes) = frame.entry().ok_or("no entry in an entry frame")?;
-        let line: Line<'_> =
-            serde_json::from_slice(bytes).map_err(|error| format!("an entry that cannot be read: {error}"))?;
+        let line: Line<'_> = serde_json::from_slice(bytes)
+            .map_err(|error| format!("an entry that cannot be read: {error}"))?;
         if line.iss != self.expected.instance.as_str() {
             return Err("an entry of another instance".into());
         }
@@ -377,11 +384,11 @@ impl<'a> Scan<'a> {
             self.sealed.pop_front();
         }
         self.sealed.push_back(RunSummary {
-            run,
+            id: run,
             name: chain.name.map(Into::into),
             class: chain.class,
             state: RunState::Sealed,
-            opened: chain.opened,
+            opened_us: chain.opened.0,
             entries: chain.frontier.size(),
             calls: chain.counters.calls,
             bundle: Some(self.bundles.join(format!("{run}.pef.zip"))),
@@ -511,4 +518,3 @@ struct StreamLine {
 struct VerdictLine {
     action: VerdictAction,
 }
-

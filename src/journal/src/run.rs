@@ -111,18 +111,17 @@ pub enum RunState {
 /// A run, for those who look after it.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunSummary {
-    pub run: RunId,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: RunId,
     pub name: Option<String>,
     pub class: RunClass,
     pub state: RunState,
-    pub opened: UnixMicros,
+    /// When it was opened, microseconds since 1970.
+    pub opened_us: u64,
     /// Entries that are recorded.
     pub entries: u64,
     /// Receipts among them.
     pub calls: u64,
     /// Where the bundle is, or will be once it is written.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<PathBuf>,
 }
 
@@ -228,17 +227,17 @@ mod tests {
         let mut table = RunTable::default();
         for n in 0..SEALED_MAX as u64 + 3 {
             table.remember(RunSummary {
-                run: RunId::new(n, [0; 10]),
+                id: RunId::new(n, [0; 10]),
                 name: None,
                 class: RunClass::Ambient,
                 state: RunState::Sealed,
-                opened: UnixMicros(0),
+                opened_us: 0,
                 entries: 0,
                 calls: 0,
                 bundle: None,
             });
         }
         assert_eq!(table.sealed.len(), SEALED_MAX);
-        assert_eq!(table.sealed.front().map(|s| s.run), Some(RunId::new(3, [0; 10])));
+        assert_eq!(table.sealed.front().map(|s| s.id), Some(RunId::new(3, [0; 10])));
     }
 }

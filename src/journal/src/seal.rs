@@ -1,20 +1,55 @@
-//! Sealing: a run's entries are read back and gathered into its bundle.
+//! Sealing: a run's entries are read back from the segments and gathered into its bundle.
+//!
+//! The writer has written the seal and a checkpoint that covers it; everything here happens on a thread of its own and
+//! can be done again at any time with the same result: every line is read from the segments, its place in the chain is
+//! checked, and the whole must have the root that the seal states. Entries and signatures are staged in two temporary
+//! files; stream nodes, policies and bodies are taken from where they are. The bundle gets its name when it is durable.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use serde::Serialize;
 
+use estoppel_bundle::layout::{ANCHOR, CHECKPOINT, ENTRIES, SIGNATURES};
+use estoppel_bundle::{
+    BundlePath, EXTERNAL_BYTES_MIN, FactsError, KeyRow, Parts, RunFacts, Staging, WriteError,
+};
 use estoppel_evidence::entry::SealReason;
-use estoppel_evidence::{Reason, Root, RunId, Sha256};
+use estoppel_evidence::key::KeyError;
+use estoppel_evidence::note::{Checkpoint, tlog_proof, vkey};
+use estoppel_evidence::tree::includes;
+use estoppel_evidence::{CallId, Instance, Leaf, PublicKey, Reason, Root, RunId, Sha256, Use, envelope};
 
-use crate::admit::AckError;
+use crate::admit::{AckError, Shared, locked};
+use crate::bodies::body_path;
+use crate::chain::{Chain, Place};
+use crate::control::Answer;
+use crate::entries::{Entries, ReadEntry, ReadError, leaf_root, run_of};
+use crate::error::{chain, io_reason};
+use crate::index;
+use crate::layout::Layout;
+use crate::settings::Keys;
+use crate::stats::add;
+use crate::storage::{Storage, StorageFile, read_full, temporary};
+use crate::trust::TrustRow;
+
+/// Most bundles that wait to be written.
+pub const BUNDLES_MAX: usize = 64;
+/// Bytes that pass through memory at a time.
+const CHUNK_BYTES: usize = 1 << 18;
 
 /// A sealed run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Sealed {
+pub struct SealedRun {
     /// The bundle file.
     pub path: PathBuf,
     pub run: RunId,
+    /// The name that callers gave it.
+    pub name: Option<String>,
     /// Root of the run tree with the seal.
     pub root: Root,
     /// Entries with the seal.
@@ -24,17 +59,43 @@ pub struct Sealed {
     pub reason: SealReason,
     /// SHA-256 of the bundle's manifest, which names its content.
     pub manifest: Sha256,
+    /// Bytes of the bundle file.
+    pub bytes: u64,
 }
 
 /// Why a run was not sealed or its bundle not written.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    #[error("no open run has that name or id")]
+    #[error("no run has that name or id")]
     Unknown,
+    #[error("the run is sealed already")]
+    Done,
+    #[error("the run is not sealed")]
+    Open,
     #[error("calls of the run are still in flight; try again when they have ended")]
     Busy,
-    #[error("the run is recorded as sealed, but {0}")]
+    #[error("too many seals wait; try again")]
+    Queue,
+    #[error("the seal was not recorded")]
     Journal(#[source] AckError),
+    #[error("the run is sealed, but its bundle could not be written; export it again")]
+    Facts(#[from] FactsError),
+    #[error("the run is sealed, but its bundle could not be written; export it again")]
+    Write(#[from] WriteError),
+    #[error("the run is sealed, but its entries could not be read back")]
+    Read(#[from] ReadError),
+    #[error("the run is sealed, but what was read back is not what was written: {what}")]
+    Changed { what: &'static str },
+    #[error("the run is sealed, but policy {hash} was never stored; store it and export the run again")]
+    PolicyMissing { hash: Sha256 },
+    #[error("the run is sealed, but the stored body {hash} is missing")]
+    BodyMissing { hash: Sha256 },
+    #[error("the run is sealed, but {what} could not be signed; export it again")]
+    Sign { what: &'static str, source: KeyError },
+    #[error("the run is sealed, but no checkpoint covers its seal yet")]
+    NoAnchor,
+    #[error("the run is sealed, but could not {what} `{path}`; export it again")]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
 }
 
 impl SealError {
@@ -42,8 +103,625 @@ impl SealError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Unknown => Reason::RunUnknown,
-            Self::Busy => Reason::RunBusy,
+            Self::Done => Reason::RunSealed,
+            Self::Open | Self::Busy | Self::Queue | Self::NoAnchor => Reason::RunBusy,
             Self::Journal(error) => error.reason(),
+            Self::Facts(error) => error.reason(),
+            Self::Write(error) => error.reason(),
+            Self::Read(error) => error.reason(),
+            Self::Changed { .. } | Self::BodyMissing { .. } => Reason::JournalCorrupt,
+            Self::PolicyMissing { .. } => Reason::PolicyInvalid,
+            Self::Sign { .. } => Reason::KeyInvalid,
+            Self::Io { source, .. } => io_reason(source),
         }
+    }
+}
+
+type SealAnswer = Answer<Result<SealedRun, SealError>>;
+
+/// A sealed run whose bundle is to be written.
+pub(crate) struct SealJob {
+    run: RunId,
+    seal: Seal,
+    reason: SealReason,
+    /// Where its entries are; read through from the first segment on when nothing is known.
+    places: Places,
+    anchor: Option<Anchor>,
+    answer: Option<SealAnswer>,
+}
+
+/// What the seal entry is.
+#[derive(Clone, Copy)]
+struct Seal {
+    index: u64,
+    leaf: Leaf,
+    root: Root,
+    entries: u64,
+}
+
+/// Where a run's entries are.
+enum Places {
+    All(Vec<Place>),
+    /// Somewhere between these two.
+    Between(Place, Place),
+}
+
+/// The first checkpoint that covers the seal.
+struct Anchor {
+    size: u64,
+    note: String,
+    keys: Keys,
+    trust: Vec<TrustRow>,
+}
+
+impl SealJob {
+    /// The job of a run whose chain has just got its seal, as log entry `index`.
+    pub fn new(chain: Chain, index: u64, reason: SealReason, answer: Option<SealAnswer>) -> Self {
+        let head = chain.head.unwrap_or(Leaf([0; 32])); // a sealed chain has entries
+        let seal = Seal { index, leaf: head, root: chain.frontier.root(), entries: chain.seq() };
+        let first = chain.first.unwrap_or(Place::new(0, 0));
+        let places = chain.places.map_or(Places::Between(first, chain.last_place), Places::All);
+        Self { run: chain.run, seal, reason, places, anchor: None, answer }
+    }
+
+    /// The job can be done: `note` covers the seal.
+    pub fn anchored(mut self, size: u64, note: String, keys: Keys, trust: Vec<TrustRow>) -> Self {
+        self.anchor = Some(Anchor { size, note, keys, trust });
+        self
+    }
+
+    pub fn refuse(self, error: AckError) {
+        if let Some(answer) = self.answer {
+            answer.give(Err(SealError::Journal(error)));
+        }
+    }
+}
+
+enum Job {
+    Seal(Box<SealJob>),
+    Export { run: RunId, keys: Keys, trust: Vec<TrustRow>, answer: SealAnswer },
+}
+
+/// Hands jobs to the thread "sealer".
+#[derive(Clone)]
+pub(crate) struct Sealer {
+    jobs: SyncSender<Job>,
+    shared: Arc<Shared>,
+}
+
+impl Sealer {
+    /// Starts the thread; it ends when all senders are gone.
+    pub fn start(
+        shared: Arc<Shared>,
+        storage: Arc<dyn Storage>,
+        layout: Arc<Layout>,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        let (jobs, receiver) = sync_channel(BUNDLES_MAX);
+        let bundler = Bundler { shared: shared.clone(), storage, layout };
+        let thread =
+            std::thread::Builder::new().name("sealer".into()).spawn(move || bundler.serve(&receiver))?;
+        Ok((Self { jobs, shared }, thread))
+    }
+
+    /// Writes the bundle of a run that was just sealed.
+    pub fn send(&self, job: SealJob) {
+        let run = job.run;
+        if let Some(job) = self.put(Job::Seal(Box::new(job))) {
+            add(&self.shared.gauges.bundles_failed, 1);
+            tracing::error!(%run, "too many bundles wait; export this one later");
+            if let Job::Seal(job) = job
+                && let Some(answer) = job.answer
+            {
+                answer.give(Err(SealError::Queue));
+            }
+        }
+    }
+
+    /// Writes the bundle of a run that was sealed some time ago.
+    pub fn export(&self, run: RunId, keys: Keys, trust: Vec<TrustRow>, answer: SealAnswer) {
+        if let Some(Job::Export { answer, .. }) = self.put(Job::Export { run, keys, trust, answer }) {
+            answer.give(Err(SealError::Queue));
+        }
+    }
+
+    fn put(&self, job: Job) -> Option<Job> {
+        match self.jobs.try_send(job) {
+            Ok(()) => None,
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Some(job),
+        }
+    }
+}
+
+/// Writes bundles.
+struct Bundler {
+    shared: Arc<Shared>,
+    storage: Arc<dyn Storage>,
+    layout: Arc<Layout>,
+}
+
+impl Bundler {
+    fn serve(&self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            let (job, answer) = match job {
+                Job::Seal(mut job) => {
+                    let answer = job.answer.take();
+                    (Ok(*job), answer)
+                }
+                Job::Export { run, keys, trust, answer } => (self.find(run, keys, trust), Some(answer)),
+            };
+            let result = job.and_then(|job| self.bundle(job));
+            match &result {
+                Ok(sealed) => {
+                    add(&self.shared.gauges.bundles, 1);
+                    tracing::info!(run = %sealed.run, entries = sealed.entries, reason = ?sealed.reason, "sealed");
+                }
+                Err(error) => {
+                    add(&self.shared.gauges.bundles_failed, 1);
+                    tracing::error!(code = %error.reason(), error = %chain(error), "no bundle was written");
+                }
+            }
+            if let Some(answer) = answer {
+                answer.give(result);
+            }
+        }
+    }
+
+    fn entries(&self) -> Entries<'_> {
+        Entries { storage: &*self.storage, layout: &self.layout }
+    }
+
+    /// Looks a sealed run up in the segments.
+    fn find(&self, run: RunId, keys: Keys, trust: Vec<TrustRow>) -> Result<SealJob, SealError> {
+        let mut found: Option<Found> = None;
+        let mut anchor = None;
+        self.entries().walk(None, |entry| {
+            match (&mut found, entry.note) {
+                (Some(Found { seal: Some((_, index, _)), .. }), Some(note)) => {
+                    if let Some(size) = Checkpoint::parse(note).map(|c| c.size).filter(|size| size > index) {
+                        anchor = Some((size, note.to_owned()));
+                        return Ok(false);
+                    }
+                }
+                (_, None) if run_of(entry.line) == Some(run) => {
+                    let found =
+                        found.get_or_insert(Found { first: entry.place, facts: RunFacts::new(), seal: None });
+                    found.facts.push(entry.line)?;
+                    if let Some(reason) = seal_reason(entry.line) {
+                        found.seal = Some((entry.place, entry.index, reason));
+                    }
+                }
+                _ => {}
+            }
+            Ok::<_, SealError>(true)
+        })?;
+        let Found { first, facts, seal } = found.ok_or(SealError::Unknown)?;
+        let (last, index, reason) = seal.ok_or(SealError::Open)?;
+        let leaf = facts.head().ok_or(SealError::Open)?;
+        let seal = Seal { index, leaf, root: facts.frontier().root(), entries: facts.entries() };
+        let (size, note) = anchor.ok_or(SealError::NoAnchor)?;
+        let places = Places::Between(first, last);
+        Ok(SealJob {
+            run,
+            seal,
+            reason,
+            places,
+            anchor: Some(Anchor { size, note, keys, trust }),
+            answer: None,
+        })
+    }
+
+    /// Writes the bundle.
+    fn bundle(&self, job: SealJob) -> Result<SealedRun, SealError> {
+        let SealJob { run, seal, reason, places, anchor, .. } = job;
+        let anchor = anchor.ok_or(SealError::NoAnchor)?;
+        let path = self.layout.bundle(run);
+        let sources = Sources::default();
+        let mut parts = Parts::new(JournalStaging::new(self, run, sources.clone()));
+        let facts = self.gather(run, &places, &sources, &mut parts)?;
+        if facts.head() != Some(seal.leaf) || facts.frontier().root() != seal.root {
+            return Err(SealError::Changed { what: "the root of the run" });
+        }
+        self.add_documents(&facts, &sources, &mut parts)?;
+        let signed = facts.references().keys.iter().copied();
+        let rows = anchor.rows(&self.shared.settings.instance, signed)?;
+        let instance = &self.shared.settings.instance;
+        let origin = format!("{instance}/run/{run}");
+        let checkpoint = Checkpoint { origin, size: seal.entries, root: seal.root };
+        let note = checkpoint
+            .sign(instance.as_str(), &*anchor.keys.checkpoint)
+            .map_err(|source| SealError::Sign { what: "the run's checkpoint", source })?;
+        parts.add(path_of(CHECKPOINT), note.as_bytes())?;
+        parts.add(path_of(ANCHOR), self.proof(&seal, &anchor)?.as_bytes())?;
+        let manifest_facts = facts.finish(rows)?;
+        let sealed = parts.seal(manifest_facts, &*anchor.keys.manifest)?;
+        let (manifest, name, bytes) = (sealed.manifest_digest(), sealed.manifest().name.clone(), sealed.zip_bytes()?);
+        let bodies: Vec<Sha256> = sealed.manifest().externals.iter().map(|row| row.sha256).collect();
+        bodies.iter().try_for_each(|hash| self.put_beside(&path, *hash))?;
+        self.put_archive(&path, |out| sealed.write_zip(out))?;
+        let Seal { root, entries, index, .. } = seal;
+        Ok(SealedRun { path, run, name, root, entries, index, reason, manifest, bytes })
+    }
+
+    /// Stages lines and signatures, and takes note of the stream nodes.
+    fn gather(
+        &self,
+        run: RunId,
+        places: &Places,
+        sources: &Sources,
+        parts: &mut Parts<JournalStaging<'_>>,
+    ) -> Result<RunFacts, SealError> {
+        let mut facts = RunFacts::new();
+        let mut lines = parts.create(path_of(ENTRIES))?;
+        let mut signatures = parts.create(path_of(SIGNATURES))?;
+        let staged = |source| SealError::Io { what: "stage", path: self.layout.bundles_dir(), source };
+        let mut blobs: Vec<(CallId, Place)> = Vec::new();
+        let mut signed = false;
+        let mut take = |entry: ReadEntry<'_>| {
+            let known = facts.push(entry.line)?;
+            lines.write_all(entry.line).and_then(|()| lines.write_all(b"\n")).map_err(staged)?;
+            if let Some(signature) = entry.signature {
+                signatures.write_all(signature).map_err(staged)?;
+                signed = true;
+            }
+            if let Some(call) = known.call.filter(|call| call.nodes.is_some()) {
+                blobs.push((call.call, entry.place));
+            }
+            Ok::<_, SealError>(true)
+        };
+        match places {
+            Places::All(places) => self.entries().at(places, &mut take)?,
+            Places::Between(first, last) => self.entries().walk(Some((*first, *last)), |entry| {
+                if entry.note.is_none() && run_of(entry.line) == Some(run) { take(entry) } else { Ok(true) }
+            })?,
+        }
+        parts.close(lines)?;
+        match signed {
+            true => drop(parts.close(signatures)?),
+            false => drop(signatures),
+        }
+        for (call, place) in blobs {
+            sources.add(BundlePath::stream(call), Origin::Blob(place));
+            parts.adopt(BundlePath::stream(call))?;
+        }
+        Ok(facts)
+    }
+
+    /// Policies and bodies.
+    fn add_documents(
+        &self,
+        facts: &RunFacts,
+        sources: &Sources,
+        parts: &mut Parts<JournalStaging<'_>>,
+    ) -> Result<(), SealError> {
+        for hash in &facts.references().policies {
+            if self.storage.open(&self.layout.policy(*hash)).is_err() {
+                return Err(SealError::PolicyMissing { hash: *hash });
+            }
+            sources.add(BundlePath::policy(*hash), Origin::File(self.layout.policy(*hash)));
+            parts.adopt(BundlePath::policy(*hash))?;
+        }
+        for hash in &facts.references().bodies {
+            let path = body_path(&self.layout.bodies_dir(), *hash);
+            let bytes = self.storage.open(&path).and_then(|file| file.len());
+            let bytes = bytes.map_err(|_| SealError::BodyMissing { hash: *hash })?;
+            if bytes >= EXTERNAL_BYTES_MIN {
+                parts.external(*hash, bytes)?;
+            } else {
+                sources.add(BundlePath::body(*hash), Origin::File(path));
+                parts.adopt(BundlePath::body(*hash))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tlog-proof that the seal is in the tree that the anchor's note signs.
+    fn proof(&self, seal: &Seal, anchor: &Anchor) -> Result<String, SealError> {
+        let signed = Checkpoint::parse(&anchor.note).ok_or(SealError::Changed { what: "a checkpoint" })?;
+        let holds = |path: &[[u8; 32]]| includes(seal.leaf, seal.index, anchor.size, path, signed.root);
+        let quick = self
+            .storage
+            .open(&self.layout.hashes())
+            .and_then(|file| index::path(&*file, seal.index, anchor.size));
+        let path = match quick {
+            Ok(path) if holds(&path) => path,
+            _ => {
+                tracing::warn!("the hash index is damaged; the proof is made from the segments");
+                let ranges = index::siblings(seal.index, anchor.size);
+                ranges
+                    .iter()
+                    .map(|range| leaf_root(&self.entries(), *range))
+                    .collect::<Result<Vec<_>, _>>()?
+            }
+        };
+        match holds(&path) {
+            true => Ok(tlog_proof(seal.index, &path, &anchor.note)),
+            false => Err(SealError::Changed { what: "the instance log" }),
+        }
+    }
+
+    /// Copies a large body into the folder beside the bundle and checks it on the way.
+    fn put_beside(&self, bundle: &Path, hash: Sha256) -> Result<(), SealError> {
+        use sha2::Digest as _;
+        let mut folder = bundle.as_os_str().to_os_string();
+        folder.push(".d");
+        let folder = PathBuf::from(folder);
+        let (from, to) = (body_path(&self.layout.bodies_dir(), hash), folder.join(hash.hex()));
+        let io = |what: &'static str, path: &Path| {
+            let path = path.to_path_buf();
+            move |source| SealError::Io { what, path, source }
+        };
+        self.storage.create_dir(&folder).map_err(io("make", &folder))?;
+        let source = self.storage.open(&from).map_err(io("open", &from))?;
+        let temporary = temporary(&to);
+        remove_if_there(&*self.storage, &temporary).map_err(io("remove", &temporary))?;
+        let target = self.storage.create(&temporary).map_err(io("make", &temporary))?;
+        let (mut digest, mut chunk, mut at) = (sha2::Sha256::new(), vec![0; CHUNK_BYTES], 0u64);
+        loop {
+            let n = read_full(&*source, &mut chunk, at).map_err(io("read", &from))?;
+            let part = chunk.get(..n).unwrap_or_default();
+            if part.is_empty() {
+                break;
+            }
+            digest.update(part);
+            target.write_at(part, at).map_err(io("write", &temporary))?;
+            at += n as u64;
+        }
+        if Sha256(digest.finalize().into()) != hash {
+            return Err(SealError::Changed { what: "a stored body" });
+        }
+        target.sync_all().map_err(io("sync", &temporary))?;
+        self.storage.rename(&temporary, &to).map_err(io("rename", &to))?;
+        self.storage.open_dir(&folder).and_then(|dir| dir.sync()).map_err(io("sync", &folder))
+    }
+
+    /// Writes the archive under a temporary name and puts it in place when it is durable.
+    fn put_archive(
+        &self,
+        path: &Path,
+        write: impl FnOnce(FileWriter) -> Result<FileWriter, WriteError>,
+    ) -> Result<(), SealError> {
+        let io = |what: &'static str, path: &Path| {
+            let path = path.to_path_buf();
+            move |source| SealError::Io { what, path, source }
+        };
+        let temporary = temporary(path);
+        remove_if_there(&*self.storage, &temporary).map_err(io("remove", &temporary))?;
+        let file: Arc<dyn StorageFile> =
+            self.storage.create(&temporary).map_err(io("make", &temporary))?.into();
+        write(FileWriter::new(file.clone()))?.flush().map_err(io("write", &temporary))?;
+        file.sync_all().map_err(io("sync", &temporary))?;
+        self.storage.rename(&temporary, path).map_err(io("rename", path))?;
+        let dir = self.layout.bundles_dir();
+        self.storage.open_dir(&dir).and_then(|dir| dir.sync()).map_err(io("sync", &dir))
+    }
+}
+
+/// A run while it is looked for.
+struct Found {
+    first: Place,
+    facts: RunFacts,
+    seal: Option<(Place, u64, SealReason)>,
+}
+
+/// The reason of a seal's line; `None` for other lines.
+fn seal_reason(line: &[u8]) -> Option<SealReason> {
+    #[derive(serde::Deserialize)]
+    struct SealLine<'a> {
+        kind: &'a str,
+        reason: Option<SealReason>,
+    }
+    let line: SealLine<'_> = serde_json::from_slice(line).ok()?;
+    line.reason.filter(|_| line.kind == "run.seal")
+}
+
+impl Anchor {
+    /// The manifest's rows: keys that sign entries, the manifest, the run's checkpoint and the anchor's note.
+    fn rows(
+        &self,
+        instance: &Instance,
+        signed: impl Iterator<Item = (estoppel_evidence::KeyId, Use)>,
+    ) -> Result<Vec<KeyRow>, SealError> {
+        let mut rows: Vec<KeyRow> = Vec::new();
+        let mut ids: Vec<_> = signed.map(|(id, _)| id).collect();
+        ids.extend([&self.keys.manifest, &self.keys.checkpoint].map(|key| key.public().id()));
+        let by_note = self.trust.iter().find(|row| signs(row, instance, &self.note));
+        ids.extend(by_note.map(|row| row.kid));
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            let row = self.trust.iter().find(|row| row.kid == id);
+            let row =
+                row.ok_or(SealError::Changed { what: "a key that the trust document does not hold" })?;
+            rows.push(KeyRow { alg: row.alg, kid: row.kid, spki: row.spki.clone(), r#use: row.r#use });
+        }
+        Ok(rows)
+    }
+}
+
+/// Whether a note's signature line names that key.
+fn signs(row: &TrustRow, instance: &Instance, note: &str) -> bool {
+    let named = || {
+        let key = PublicKey::from_spki(&envelope::from_base64(&row.spki)?).ok()?;
+        let vkey = vkey(instance.as_str(), &key).ok()?;
+        let id: [u8; 4] = estoppel_evidence::hash::from_hex(vkey.split('+').nth(1)?)?;
+        let signature = note.trim_end().rsplit(' ').next()?;
+        Some(envelope::from_base64(signature)?.starts_with(&id))
+    };
+    row.r#use == Use::Checkpoint && named().unwrap_or(false)
+}
+
+fn path_of(name: &str) -> BundlePath {
+    name.parse().expect("the bundle's own constants are paths")
+}
+
+fn remove_if_there(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    match storage.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Where the parts of a bundle are: two temporary files, a little memory, and the journal itself.
+struct JournalStaging<'a> {
+    bundler: &'a Bundler,
+    run: RunId,
+    sources: Sources,
+    small: HashMap<BundlePath, Vec<u8>>,
+}
+
+/// Content that is in the journal already, by the path that it gets in the bundle.
+#[derive(Clone, Default)]
+struct Sources(Arc<Mutex<HashMap<BundlePath, Origin>>>);
+
+#[derive(Clone)]
+enum Origin {
+    /// The blob before the entry at that place.
+    Blob(Place),
+    File(PathBuf),
+}
+
+impl Sources {
+    fn add(&self, path: BundlePath, origin: Origin) {
+        locked(&self.0).insert(path, origin);
+    }
+
+    fn get(&self, path: &BundlePath) -> Option<Origin> {
+        locked(&self.0).get(path).cloned()
+    }
+}
+
+/// What takes the content of a staged file.
+enum StagedWriter {
+    File(FileWriter),
+    Memory(Vec<u8>),
+}
+
+impl Write for StagedWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(bytes),
+            Self::Memory(memory) => memory.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.flush(),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+}
+
+impl<'a> JournalStaging<'a> {
+    fn new(bundler: &'a Bundler, run: RunId, sources: Sources) -> Self {
+        Self { bundler, run, sources, small: HashMap::new() }
+    }
+
+    /// The temporary file of a part that may be large.
+    fn part(&self, path: &BundlePath) -> Option<PathBuf> {
+        matches!(path.as_str(), ENTRIES | SIGNATURES)
+            .then(|| self.bundler.layout.bundles_dir().join(format!("{}.{path}.part", self.run)))
+    }
+
+    /// Removes what was staged. What cannot be removed is replaced next time.
+    fn clear(&self) {
+        for name in [ENTRIES, SIGNATURES] {
+            if let Some(part) = self.part(&path_of(name))
+                && let Err(error) = remove_if_there(&*self.bundler.storage, &part)
+            {
+                tracing::warn!(%error, part = %part.display(), "a temporary file could not be removed");
+            }
+        }
+    }
+}
+
+impl Drop for JournalStaging<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Staging for JournalStaging<'_> {
+    type Writer = StagedWriter;
+
+    fn create(&mut self, path: &BundlePath) -> io::Result<StagedWriter> {
+        let Some(part) = self.part(path) else { return Ok(StagedWriter::Memory(Vec::new())) };
+        remove_if_there(&*self.bundler.storage, &part)?;
+        Ok(StagedWriter::File(FileWriter::new(self.bundler.storage.create(&part)?.into())))
+    }
+
+    fn close(&mut self, path: &BundlePath, writer: StagedWriter) -> io::Result<()> {
+        match writer {
+            StagedWriter::File(mut file) => file.flush(),
+            StagedWriter::Memory(content) => {
+                self.small.insert(path.clone(), content);
+                Ok(())
+            }
+        }
+    }
+
+    fn open(&self, path: &BundlePath) -> io::Result<Box<dyn Read + '_>> {
+        if let Some(content) = self.small.get(path) {
+            return Ok(Box::new(content.as_slice()));
+        }
+        let storage = &*self.bundler.storage;
+        if let Some(part) = self.part(path) {
+            return Ok(Box::new(FileReader::new(storage.open(&part)?)));
+        }
+        match self.sources.get(path) {
+            Some(Origin::Blob(place)) => Ok(Box::new(io::Cursor::new(self.bundler.entries().blob(place)?))),
+            Some(Origin::File(file)) => Ok(Box::new(FileReader::new(storage.open(&file)?))),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+/// Appends to a file through a buffer.
+struct FileWriter {
+    file: Arc<dyn StorageFile>,
+    buffer: Vec<u8>,
+    offset: u64,
+}
+
+impl FileWriter {
+    fn new(file: Arc<dyn StorageFile>) -> Self {
+        Self { file, buffer: Vec::with_capacity(CHUNK_BYTES), offset: 0 }
+    }
+}
+
+impl Write for FileWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > CHUNK_BYTES {
+            self.flush()?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_at(&self.buffer, self.offset)?;
+        self.offset += self.buffer.len() as u64; // a length fits
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Reads a file from its start.
+struct FileReader {
+    file: Box<dyn StorageFile>,
+    offset: u64,
+}
+
+impl FileReader {
+    fn new(file: Box<dyn StorageFile>) -> Self {
+        Self { file, offset: 0 }
+    }
+}
+
+impl Read for FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buffer, self.offset)?;
+        self.offset += n as u64; // a length fits
+        Ok(n)
     }
 }

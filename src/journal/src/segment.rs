@@ -128,7 +128,9 @@ pub(crate) enum Found<'a> {
 
 /// Reads the frame at the start of `bytes`.
 pub(crate) fn decode(bytes: &[u8]) -> Found<'_> {
-    let Some((head, rest)) = bytes.split_first_chunk::<FRAME_BYTES>() else { return Found::Short(FRAME_BYTES) };
+    let Some((head, rest)) = bytes.split_first_chunk::<FRAME_BYTES>() else {
+        return Found::Short(FRAME_BYTES);
+    };
     let [l0, l1, l2, l3, kind, i0, i1, i2, i3, i4, i5, i6, i7, c0, c1, c2, c3] = *head;
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize; // 32 bits fit
     let Some(kind) = FrameKind::of(kind).filter(|kind| kind.takes(length)) else { return Found::Bad };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use estoppel_evidence::entry::{Build, Durability, LINE_BYTES_MAX, Sign};
-use estoppel_evidence::{CaptureKey, Instance, Sha256, Signer};
+use estoppel_evidence::{CaptureKey, Instance, Sha256, Signer, Use};
 
 /// How a journal is kept.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Settings {
     pub stall_retry: Duration,
     /// Most bytes of one stored body. Default 1 GiB. When reached, the body is not stored.
     pub body_bytes_max: u64,
+    /// The key folder, where a replaced key waits until its rotation is recorded. Default `<dir>/keys`.
+    pub keys_dir: Option<PathBuf>,
     /// The policy that judges at the start; named in `run.open`.
     pub policy: Sha256,
     /// Digest of the configuration; named in `run.open`.
@@ -89,6 +91,7 @@ impl Settings {
             seal_wait: Duration::from_secs(5),
             stall_retry: Duration::from_secs(1),
             body_bytes_max: 1 << 30,
+            keys_dir: None,
             policy: Sha256([0; 32]),
             config: Sha256([0; 32]),
             build: Build { digest: None, name: "estoppel".into(), version: env!("CARGO_PKG_VERSION").into() },
@@ -99,7 +102,10 @@ impl Settings {
     pub(crate) fn wrong(&self) -> Option<String> {
         let (segment, min) = (self.segment_bytes, SEGMENT_BYTES_MIN);
         if segment < min || segment > crate::segment::SEGMENT_BYTES_MAX {
-            return Some(format!("segment_bytes: {segment} is not between {min} and {}", crate::segment::SEGMENT_BYTES_MAX));
+            return Some(format!(
+                "segment_bytes: {segment} is not between {min} and {}",
+                crate::segment::SEGMENT_BYTES_MAX
+            ));
         }
         if self.queue_entries == 0 {
             return Some("queue_entries: at least 1 is needed".into());
@@ -122,6 +128,25 @@ pub struct Keys {
     pub checkpoint: Arc<dyn Signer>,
     pub manifest: Arc<dyn Signer>,
     pub capture: CaptureKey,
+}
+
+impl Keys {
+    /// The key of one use.
+    pub fn of(&self, use_: Use) -> &Arc<dyn Signer> {
+        match use_ {
+            Use::Receipt => &self.receipt,
+            Use::Checkpoint => &self.checkpoint,
+            Use::Manifest => &self.manifest,
+        }
+    }
+
+    pub(crate) fn replace(&mut self, use_: Use, key: Arc<dyn Signer>) {
+        match use_ {
+            Use::Receipt => self.receipt = key,
+            Use::Checkpoint => self.checkpoint = key,
+            Use::Manifest => self.manifest = key,
+        }
+    }
 }
 
 impl std::fmt::Debug for Keys {

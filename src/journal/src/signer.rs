@@ -17,7 +17,7 @@ const ANSWER_BYTES_MAX: u64 = 1_024;
 const POLL: Duration = Duration::from_millis(1);
 
 /// The fastest signer there is for a key: Ed25519 by aws-lc, P-256 as it is.
-pub fn signer(key: SoftKey) -> Arc<dyn Signer> {
+pub fn fast(key: SoftKey) -> Arc<dyn Signer> {
     match FastKey::new(&key) {
         Some(fast) => Arc::new(fast),
         None => Arc::new(key),
@@ -148,7 +148,7 @@ mod tests {
     fn the_fast_key_signs_as_the_portable_one() {
         for seed in 0..20 {
             let plain = SoftKey::ed25519(&[seed; 32]);
-            let fast = signer(SoftKey::ed25519(&[seed; 32]));
+            let fast = fast(SoftKey::ed25519(&[seed; 32]));
             assert_eq!(fast.public(), plain.public());
             for length in [0, 1, 63, 64, 65, 1_000, 16_384] {
                 let message = vec![seed; length];

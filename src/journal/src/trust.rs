@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use estoppel_bundle::KeyRow;
 use estoppel_evidence::{Alg, Instance, KeyId, PublicKey, Use, envelope};
 
 /// Largest document that is read.
@@ -76,12 +75,6 @@ impl TrustDocument {
             r#use: use_,
         });
         Ok(true)
-    }
-
-    /// The key with that id, as a manifest lists it.
-    pub(crate) fn row(&self, kid: KeyId) -> Option<KeyRow> {
-        let row = self.keys.iter().find(|row| row.kid == kid)?;
-        Some(KeyRow { alg: row.alg, kid: row.kid, spki: row.spki.clone(), r#use: row.r#use })
     }
 }
 

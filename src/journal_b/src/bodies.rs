@@ -42,7 +42,13 @@ impl Bodies {
     pub fn begin(&self, unique: &str) -> Result<StoredBody, BodyError> {
         let temporary = self.folder.join(format!(".{unique}"));
         let file = File::create(&temporary)?;
-        Ok(StoredBody { folder: self.folder.clone(), temporary, file, hash: sha2::Sha256::new(), done: false })
+        Ok(StoredBody {
+            folder: self.folder.clone(),
+            temporary,
+            file,
+            hash: sha2::Sha256::new(),
+            done: false,
+        })
     }
 }
 

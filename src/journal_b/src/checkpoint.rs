@@ -61,7 +61,11 @@ impl Published {
 }
 
 /// Holds published checkpoints against the roots that the recovered journal had at their sizes.
-pub(crate) fn compare(published: &[Checkpoint], entries: u64, root_at: impl Fn(u64) -> Option<Root>) -> Result<(), JournalError> {
+pub(crate) fn compare(
+    published: &[Checkpoint],
+    entries: u64,
+    root_at: impl Fn(u64) -> Option<Root>,
+) -> Result<(), JournalError> {
     for checkpoint in published {
         if checkpoint.size > entries {
             return Err(JournalError::Rollback { entries, published: checkpoint.size });

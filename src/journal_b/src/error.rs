@@ -44,9 +44,13 @@ pub enum JournalError {
     Read { path: PathBuf, source: io::Error },
     #[error("the journal is damaged at log index {index} in `{path}`: {problem}; nothing was changed, keep the folder and start a new epoch", path = .path.display())]
     Corrupt { path: PathBuf, index: u64, problem: String },
-    #[error("the journal has {entries} entries, but a checkpoint over {published} was published: it was cut or rolled back; nothing was changed")]
+    #[error(
+        "the journal has {entries} entries, but a checkpoint over {published} was published: it was cut or rolled back; nothing was changed"
+    )]
     Rollback { entries: u64, published: u64 },
-    #[error("the journal does not agree with the published checkpoint at size {size}: it was rewritten; nothing was changed")]
+    #[error(
+        "the journal does not agree with the published checkpoint at size {size}: it was rewritten; nothing was changed"
+    )]
     Fork { size: u64 },
     #[error("the journal in `{path}` belongs to instance `{found}`, not `{wanted}`", path = .path.display())]
     Instance { path: PathBuf, found: String, wanted: String },
@@ -84,7 +88,9 @@ pub enum SealError {
     Unknown(String),
     #[error("calls of run `{0}` are still in flight")]
     Busy(String),
-    #[error("the run is sealed, but its bundle could not be written: {0}; it will be written at the next start")]
+    #[error(
+        "the run is sealed, but its bundle could not be written: {0}; it will be written at the next start"
+    )]
     Bundle(String),
     #[error("evidence cannot be written: {0}")]
     Failed(Reason),

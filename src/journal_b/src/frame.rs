@@ -180,7 +180,10 @@ mod tests {
         let instance: Instance = "gw.local/main/1".parse().unwrap();
         let bytes = header(9, Some(Leaf([3; 32])), &instance);
         let read = read_header(&bytes).unwrap();
-        assert_eq!(read, Header { first_index: 9, last: Some(Leaf([3; 32])), instance: "gw.local/main/1".into() });
+        assert_eq!(
+            read,
+            Header { first_index: 9, last: Some(Leaf([3; 32])), instance: "gw.local/main/1".into() }
+        );
         for at in 0..HEADER_BYTES {
             let mut changed = bytes;
             changed[at] ^= 1;

@@ -209,13 +209,22 @@ impl Registry {
 
     pub(crate) fn is_sealed(&self, which: &str) -> Option<RunSummary> {
         let state = self.locked();
-        state.sealed.iter().rev().find(|run| run.id.to_string() == which || run.name.as_deref() == Some(which)).cloned()
+        state
+            .sealed
+            .iter()
+            .rev()
+            .find(|run| run.id.to_string() == which || run.name.as_deref() == Some(which))
+            .cloned()
     }
 
     pub(crate) fn list(&self) -> Vec<RunSummary> {
         let state = self.locked();
-        let mut open: Vec<RunSummary> =
-            state.ambient.iter().chain(state.named.values()).map(|run| summary(run, RunState::Open, None)).collect();
+        let mut open: Vec<RunSummary> = state
+            .ambient
+            .iter()
+            .chain(state.named.values())
+            .map(|run| summary(run, RunState::Open, None))
+            .collect();
         open.sort_by_key(|run| run.id);
         open.into_iter().chain(state.sealed.iter().cloned()).collect()
     }

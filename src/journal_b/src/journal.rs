@@ -147,7 +147,10 @@ impl Journal {
     /// [`Refused::Full`] when too many runs are open.
     pub fn run(&self, name: Option<&str>) -> Result<RunHandle, Refused> {
         let class = if name.is_some() { RunClass::Caller } else { RunClass::Ambient };
-        let run = self.inner.registry.get(name, self.inner.settings.runs_max, || self.inner.new_run(name, class))?;
+        let run = self
+            .inner
+            .registry
+            .get(name, self.inner.settings.runs_max, || self.inner.new_run(name, class))?;
         run.0.used_us.store(self.inner.clock.mono_us(), Ordering::Relaxed);
         Ok(run)
     }
@@ -296,7 +299,9 @@ fn prepare(settings: &Settings) -> Result<File, JournalError> {
     for name in ["segments", "policies", "bundles", "bodies"] {
         let path = dir.join(name);
         match std::fs::create_dir(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(folder(&path)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(folder(&path)(error));
+            }
             _ => {}
         }
     }

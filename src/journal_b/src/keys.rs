@@ -111,7 +111,10 @@ fn generate(alg: Alg) -> Result<Zeroizing<String>, KeyFileError> {
             Alg::P256 => SoftKey::p256(&seed), // fails for about one scalar in 2^32
         };
         if let Some(key) = key {
-            return key.to_pem().map_err(|error| KeyFileError::Unusable { path: PathBuf::new(), problem: error.to_string() });
+            return key.to_pem().map_err(|error| KeyFileError::Unusable {
+                path: PathBuf::new(),
+                problem: error.to_string(),
+            });
         }
     }
 }
@@ -135,7 +138,9 @@ fn write_new(path: &Path, text: &str) -> Result<(), KeyFileError> {
 
 fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let metadata = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyFileError::Missing(path.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(KeyFileError::Missing(path.into()));
+        }
         other => other.map_err(file_error(path))?,
     };
     let mode = metadata.permissions().mode() & 0o777;
@@ -152,8 +157,10 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
 pub fn load(dir: &Path) -> Result<Keys, KeyFileError> {
     let path = dir.join("capture.key");
     let text = read_private(&path)?;
-    let capture = from_hex::<32>(text.trim_end())
-        .ok_or_else(|| KeyFileError::Unusable { path, problem: "does not hold 64 lower-case hex digits".into() })?;
+    let capture = from_hex::<32>(text.trim_end()).ok_or_else(|| KeyFileError::Unusable {
+        path,
+        problem: "does not hold 64 lower-case hex digits".into(),
+    })?;
     let keys = Keys {
         receipt: signer(dir, Use::Receipt)?,
         checkpoint: signer(dir, Use::Checkpoint)?,
@@ -191,7 +198,10 @@ pub fn signer(dir: &Path, use_: Use) -> Result<Arc<dyn Signer>, KeyFileError> {
 pub fn fast(key: SoftKey) -> Arc<dyn Signer> {
     let pair = key.ed25519_seed().and_then(|seed| Ed25519KeyPair::from_seed_unchecked(&*seed).ok());
     match pair {
-        Some(pair) if Some(pair.public_key().as_ref()) == key.public().ed25519_bytes().as_ref().map(|b| b.as_slice()) => {
+        Some(pair)
+            if Some(pair.public_key().as_ref())
+                == key.public().ed25519_bytes().as_ref().map(|b| b.as_slice()) =>
+        {
             Arc::new(FastKey { pair, public: key.public().clone() })
         }
         _ => Arc::new(key),
@@ -234,7 +244,10 @@ impl CommandKey {
         let program: Vec<String> = serde_json::from_str(&text)
             .ok()
             .filter(|list: &Vec<String>| !list.is_empty())
-            .ok_or_else(|| KeyFileError::Unusable { path, problem: "is not a JSON list of program and arguments".into() })?;
+            .ok_or_else(|| KeyFileError::Unusable {
+                path,
+                problem: "is not a JSON list of program and arguments".into(),
+            })?;
         let path = dir.join(format!("{}.pub.pem", use_.as_str()));
         let text = fs::read_to_string(&path).map_err(file_error(&path))?;
         let public = public_from_pem(&text)
@@ -245,7 +258,8 @@ impl CommandKey {
 
 /// Reads a SubjectPublicKeyInfo in PEM.
 pub fn public_from_pem(text: &str) -> Option<PublicKey> {
-    let body = text.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?.strip_suffix("-----END PUBLIC KEY-----")?;
+    let body =
+        text.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?.strip_suffix("-----END PUBLIC KEY-----")?;
     let digits: String = body.split_ascii_whitespace().collect();
     PublicKey::from_spki(&from_base64(&digits)?).ok()
 }
@@ -267,7 +281,9 @@ impl Signer for CommandKey {
             .map_err(|error| failed(format!("`{program}` did not start: {error}")))?;
         if let Some(mut input) = child.stdin.take() {
             let line = format!("{}\n", base64(message));
-            input.write_all(line.as_bytes()).map_err(|error| failed(format!("`{program}` takes no input: {error}")))?;
+            input
+                .write_all(line.as_bytes())
+                .map_err(|error| failed(format!("`{program}` takes no input: {error}")))?;
         }
         let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
         if !output.status.success() {
@@ -347,9 +363,13 @@ struct Trust {
 pub(crate) fn trust(dir: &Path, instance: &Instance, keys: &[(Use, &PublicKey)]) -> Result<(), KeyFileError> {
     let path = dir.join("trust.json");
     let mut trust = match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|error| KeyFileError::Unusable { path: path.clone(), problem: format!("is not a trust document: {error}") })?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Trust { keys: Vec::new(), v: "pef-trust/v0".into() },
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| KeyFileError::Unusable {
+            path: path.clone(),
+            problem: format!("is not a trust document: {error}"),
+        })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Trust { keys: Vec::new(), v: "pef-trust/v0".into() }
+        }
         Err(source) => return Err(KeyFileError::File { path, source }),
     };
     let mut changed = false;
@@ -365,7 +385,11 @@ pub(crate) fn trust(dir: &Path, instance: &Instance, keys: &[(Use, &PublicKey)])
             spki: base64(key.spki()),
             r#use: use_.as_str().into(),
         };
-        if !trust.keys.iter().any(|known| known.kid == row.kid && known.iss == row.iss && known.r#use == row.r#use) {
+        if !trust
+            .keys
+            .iter()
+            .any(|known| known.kid == row.kid && known.iss == row.iss && known.r#use == row.r#use)
+        {
             trust.keys.push(row);
             changed = true;
         }

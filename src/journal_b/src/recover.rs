@@ -74,7 +74,11 @@ struct Scan<'a> {
 }
 
 /// Reads everything.
-pub(crate) fn recover(storage: &Arc<dyn Storage>, inner: &Inner, heads: &[Checkpoint]) -> Result<Recovered, JournalError> {
+pub(crate) fn recover(
+    storage: &Arc<dyn Storage>,
+    inner: &Inner,
+    heads: &[Checkpoint],
+) -> Result<Recovered, JournalError> {
     let folder = inner.settings.dir.join("segments");
     let mut names: Vec<PathBuf> = Vec::new();
     let read = |path: &Path| {
@@ -112,7 +116,8 @@ pub(crate) fn recover(storage: &Arc<dyn Storage>, inner: &Inner, heads: &[Checkp
     if let (Some(cut), Some((first, offset))) = (&scan.out.cut, scan.out.tail) {
         let path = folder.join(file_name(first));
         let zeros = vec![0; cut.dropped_bytes as usize]; // at most one segment
-        let mut file = storage.open(&path).map_err(|source| JournalError::Folder { path: path.clone(), source })?;
+        let mut file =
+            storage.open(&path).map_err(|source| JournalError::Folder { path: path.clone(), source })?;
         file.write_at(&zeros, offset)
             .and_then(|()| file.sync())
             .map_err(|source| JournalError::Folder { path, source })?;
@@ -131,7 +136,9 @@ fn known_keys(dir: &Path) -> Vec<(Use, PublicKey)> {
     struct Trust {
         keys: Vec<Row>,
     }
-    let Some(trust) = fs::read(dir.join("trust.json")).ok().and_then(|b| serde_json::from_slice::<Trust>(&b).ok()) else {
+    let Some(trust) =
+        fs::read(dir.join("trust.json")).ok().and_then(|b| serde_json::from_slice::<Trust>(&b).ok())
+    else {
         return Vec::new();
     };
     let mut out = Vec::new();
@@ -159,10 +166,15 @@ impl Scan<'_> {
     }
 
     fn segment(&mut self, path: &Path, bytes: &[u8], is_last: bool) -> Result<(), JournalError> {
-        let header = frame::read_header(bytes).ok_or_else(|| self.corrupt(path, "the segment's header is damaged"))?;
+        let header =
+            frame::read_header(bytes).ok_or_else(|| self.corrupt(path, "the segment's header is damaged"))?;
         let wanted = self.inner.settings.instance.as_str();
         if header.instance != wanted {
-            return Err(JournalError::Instance { path: path.into(), found: header.instance, wanted: wanted.into() });
+            return Err(JournalError::Instance {
+                path: path.into(),
+                found: header.instance,
+                wanted: wanted.into(),
+            });
         }
         if header.first_index != self.out.tree.size() || header.last != self.out.last {
             return Err(self.corrupt(path, "the segment does not follow the one before"));
@@ -196,10 +208,18 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn torn(&mut self, path: &Path, rest: &[u8], at: usize, first: u64, may_cut: bool) -> Result<(), JournalError> {
+    fn torn(
+        &mut self,
+        path: &Path,
+        rest: &[u8],
+        at: usize,
+        first: u64,
+        may_cut: bool,
+    ) -> Result<(), JournalError> {
         let follows = (1..rest.len()).any(|from| {
             // A frame cannot start with a zero length, which most of a laid-out file consists of.
-            rest[from..].first_chunk::<4>().is_some_and(|l| *l != [0; 4]) && matches!(frame::read(&rest[from..]), Read::Frame(_))
+            rest[from..].first_chunk::<4>().is_some_and(|l| *l != [0; 4])
+                && matches!(frame::read(&rest[from..]), Read::Frame(_))
         });
         if !may_cut || follows {
             return Err(self.corrupt(path, "a frame is damaged and valid frames follow it"));
@@ -226,10 +246,11 @@ impl Scan<'_> {
         if found.kind != Kind::Entry {
             return Ok(());
         }
-        let (_, line) = frame::entry(found.payload).ok_or_else(|| self.corrupt(path, "an entry frame is damaged"))?;
+        let (_, line) =
+            frame::entry(found.payload).ok_or_else(|| self.corrupt(path, "an entry frame is damaged"))?;
         let leaf = Leaf::of(line);
-        let entry: Line<'_> =
-            serde_json::from_slice(line).map_err(|error| self.corrupt(path, format!("an entry cannot be read: {error}")))?;
+        let entry: Line<'_> = serde_json::from_slice(line)
+            .map_err(|error| self.corrupt(path, format!("an entry cannot be read: {error}")))?;
         if entry.seq == 0 {
             self.open(&entry);
         }
@@ -241,8 +262,10 @@ impl Scan<'_> {
         }
         chain.append(leaf, place, entry.mono_us);
         // The run's clock goes on from the wall clock, which is all that outlives a process.
-        let since = self.inner.clock.unix_us().saturating_sub(UnixMicros::parse(entry.ts).map_or(u64::MAX, |t| t.0));
-        chain.base_us = i128::from(self.inner.clock.mono_us()) - i128::from(since) - i128::from(entry.mono_us);
+        let since =
+            self.inner.clock.unix_us().saturating_sub(UnixMicros::parse(entry.ts).map_or(u64::MAX, |t| t.0));
+        chain.base_us =
+            i128::from(self.inner.clock.mono_us()) - i128::from(since) - i128::from(entry.mono_us);
         chain.run.0.entries.store(chain.seq, std::sync::atomic::Ordering::Relaxed);
         count(chain, &entry, leaf);
         if entry.kind == "run.seal" {
@@ -263,7 +286,9 @@ impl Scan<'_> {
         };
         let run = RunHandle::new(entry.run, entry.name.clone(), class, &self.inner.capture);
         run.0.opened.store(true, std::sync::atomic::Ordering::Relaxed);
-        run.0.opened_us.store(UnixMicros::parse(entry.ts).map_or(0, |t| t.0), std::sync::atomic::Ordering::Relaxed);
+        run.0
+            .opened_us
+            .store(UnixMicros::parse(entry.ts).map_or(0, |t| t.0), std::sync::atomic::Ordering::Relaxed);
         run.0.used_us.store(self.inner.clock.mono_us(), std::sync::atomic::Ordering::Relaxed);
         let mut chain = Chain::new(run, 0);
         chain.counters = NO_COUNTERS;
@@ -281,7 +306,8 @@ fn count(chain: &mut Chain, entry: &Line<'_>, leaf: Leaf) {
                 Some("hold") => chain.counters.hold += 1,
                 _ => chain.counters.block += 1,
             }
-            chain.counters.incomplete += u64::from(entry.outcome.as_ref().is_some_and(|outcome| !outcome.complete));
+            chain.counters.incomplete +=
+                u64::from(entry.outcome.as_ref().is_some_and(|outcome| !outcome.complete));
             chain.intents.retain(|(intent, _)| *intent != call);
             chain.run.0.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
@@ -309,7 +335,7 @@ pub(crate) fn instance_of(dir: &Path) -> Result<estoppel_evidence::Instance, Jou
     fs::File::open(&path)
         .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut head))
         .map_err(|source| JournalError::Read { path: path.clone(), source })?;
-    frame::read_header(&head)
-        .and_then(|header| header.instance.parse().ok())
-        .ok_or_else(|| JournalError::Corrupt { path, index: 0, problem: "the segment's header is damaged".into() })
+    frame::read_header(&head).and_then(|header| header.instance.parse().ok()).ok_or_else(|| {
+        JournalError::Corrupt { path, index: 0, problem: "the segment's header is damaged".into() }
+    })
 }

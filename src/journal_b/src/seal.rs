@@ -76,7 +76,12 @@ fn gather(work: &SealWork<'_>, staging: &Path, folder: &Path) -> Result<SealedRu
     let chain = work.chain;
     let run = chain.run.id();
     let mut parts = Parts::new(Staged { folder: staging.to_path_buf(), bodies: work.dir.join("bodies") });
-    let path = |text: &str| text.parse::<BundlePath>().map_err(|error| BundleError::File { what: error.to_string(), source: io::ErrorKind::InvalidInput.into() });
+    let path = |text: &str| {
+        text.parse::<BundlePath>().map_err(|error| BundleError::File {
+            what: error.to_string(),
+            source: io::ErrorKind::InvalidInput.into(),
+        })
+    };
     let mut facts = RunFacts::new();
     let mut lines = parts.create(path("receipts.ndjson")?)?;
     let mut signatures = Vec::with_capacity(64 * chain.places.len());
@@ -84,12 +89,18 @@ fn gather(work: &SealWork<'_>, staging: &Path, folder: &Path) -> Result<SealedRu
     let mut reader = SegmentReader::new(work.dir.join("segments"));
     let mut last = None;
     for (seq, place) in chain.places.iter().enumerate() {
-        let payload = reader.frame(place.segment, place.offset, Kind::Entry)?.ok_or(BundleError::Entry { seq })?;
+        let payload =
+            reader.frame(place.segment, place.offset, Kind::Entry)?.ok_or(BundleError::Entry { seq })?;
         let (signature, line) = frame::entry(&payload).ok_or(BundleError::Entry { seq })?;
         let entry = facts.push(line)?;
-        lines.write_all(line).and_then(|()| lines.write_all(b"\n")).map_err(file_error("cannot stage entries"))?;
+        lines
+            .write_all(line)
+            .and_then(|()| lines.write_all(b"\n"))
+            .map_err(file_error("cannot stage entries"))?;
         signatures.extend_from_slice(signature);
-        if let Some((call, nodes)) = entry.call.as_ref().and_then(|call| call.nodes.map(|nodes| (call.call, nodes))) {
+        if let Some((call, nodes)) =
+            entry.call.as_ref().and_then(|call| call.nodes.map(|nodes| (call.call, nodes)))
+        {
             blobs.push((call, nodes, *place));
         }
         last = Some(entry.leaf);
@@ -102,12 +113,14 @@ fn gather(work: &SealWork<'_>, staging: &Path, folder: &Path) -> Result<SealedRu
         parts.add(path("receipts.sig")?, &signatures)?;
     }
     for (call, nodes, place) in blobs {
-        let blob = reader.blob_before(place.segment, place.offset, nodes)?.ok_or(BundleError::Entry { seq: 0 })?;
+        let blob =
+            reader.blob_before(place.segment, place.offset, nodes)?.ok_or(BundleError::Entry { seq: 0 })?;
         parts.add(BundlePath::stream(call), &blob)?;
     }
     let references = facts.references().clone();
     for policy in &references.policies {
-        let bytes = fs::read(policy_path(work.dir, *policy)).map_err(file_error(format!("policy {policy}")))?;
+        let bytes =
+            fs::read(policy_path(work.dir, *policy)).map_err(file_error(format!("policy {policy}")))?;
         parts.add(BundlePath::policy(*policy), &bytes)?;
     }
     let mut externals = BTreeSet::new();
@@ -121,7 +134,11 @@ fn gather(work: &SealWork<'_>, staging: &Path, folder: &Path) -> Result<SealedRu
             parts.adopt(BundlePath::body(*body))?;
         }
     }
-    let head = Checkpoint { origin: format!("{}/run/{run}", work.instance), size: chain.tree.size(), root: chain.tree.root() };
+    let head = Checkpoint {
+        origin: format!("{}/run/{run}", work.instance),
+        size: chain.tree.size(),
+        root: chain.tree.root(),
+    };
     let checkpoint_key = references
         .keys
         .iter()
@@ -155,7 +172,10 @@ fn publish(sealed: &estoppel_bundle::Sealed<Staged>, target: &Path) -> Result<u6
     let temporary = target.with_extension("tmp");
     let file = File::create(&temporary).map_err(file_error("cannot write the bundle"))?;
     let file = sealed.write_zip(BufWriter::with_capacity(1 << 20, file))?;
-    let file = file.into_inner().map_err(|error| BundleError::File { what: "cannot write the bundle".into(), source: error.into_error() })?;
+    let file = file.into_inner().map_err(|error| BundleError::File {
+        what: "cannot write the bundle".into(),
+        source: error.into_error(),
+    })?;
     let done = file
         .sync_all()
         .and_then(|()| file.metadata())
@@ -175,7 +195,9 @@ fn place_externals(dir: &Path, bundle: &Path, externals: &BTreeSet<Sha256>) -> R
     for digest in externals {
         let (from, to) = (body_path(&dir.join("bodies"), *digest), folder.join(digest.hex()));
         if !to.exists() {
-            fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).map_err(file_error("cannot place externals"))?;
+            fs::hard_link(&from, &to)
+                .or_else(|_| fs::copy(&from, &to).map(drop))
+                .map_err(file_error("cannot place externals"))?;
         }
     }
     Ok(())
@@ -230,7 +252,8 @@ impl SegmentReader {
 
     fn file(&mut self, segment: u64) -> Result<&File, BundleError> {
         if self.open.as_ref().is_none_or(|(first, _)| *first != segment) {
-            let file = File::open(self.folder.join(file_name(segment))).map_err(file_error("cannot read a segment"))?;
+            let file = File::open(self.folder.join(file_name(segment)))
+                .map_err(file_error("cannot read a segment"))?;
             self.open = Some((segment, file));
         }
         Ok(&self.open.as_ref().expect("just opened").1)
@@ -254,7 +277,12 @@ impl SegmentReader {
 
     /// The blob frame that ends where the entry at `offset` begins: its length follows from the digest's content, so
     /// the segment is walked from its start.
-    fn blob_before(&mut self, segment: u64, offset: u64, nodes: Sha256) -> Result<Option<Vec<u8>>, BundleError> {
+    fn blob_before(
+        &mut self,
+        segment: u64,
+        offset: u64,
+        nodes: Sha256,
+    ) -> Result<Option<Vec<u8>>, BundleError> {
         let mut at = frame::HEADER_BYTES as u64;
         while at < offset {
             let file = self.file(segment)?;
@@ -264,7 +292,9 @@ impl SegmentReader {
             let next = at + FRAME_BYTES as u64 + length;
             if next == offset {
                 let payload = self.frame(segment, at, Kind::Blob)?;
-                return Ok(payload.filter(|p| p.len() > 32 && p[..32] == nodes.0 && Sha256::of(&p[32..]) == nodes).map(|p| p[32..].to_vec()));
+                return Ok(payload
+                    .filter(|p| p.len() > 32 && p[..32] == nodes.0 && Sha256::of(&p[32..]) == nodes)
+                    .map(|p| p[32..].to_vec()));
             }
             at = next;
         }

@@ -128,7 +128,13 @@ impl Segments {
 
     /// Closes this segment and goes on in the next, whose first entry is `index`. Must only be called with a spare.
     /// Large single batches get a segment of their own size.
-    pub(crate) fn rotate(&mut self, index: u64, last: Option<Leaf>, room: u64, segment_bytes: u64) -> io::Result<()> {
+    pub(crate) fn rotate(
+        &mut self,
+        index: u64,
+        last: Option<Leaf>,
+        room: u64,
+        segment_bytes: u64,
+    ) -> io::Result<()> {
         let mut end = Vec::new();
         frame::whole(&mut end, Kind::End, index, &[&[0]]);
         self.append(&end)?;

@@ -79,7 +79,8 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
 impl Storage for Files {
     fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn SegmentFile>> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)?;
-        let laid_out = lay_out(&file, bytes).and_then(|()| file.sync_all()).and_then(|()| sync_folder_of(path));
+        let laid_out =
+            lay_out(&file, bytes).and_then(|()| file.sync_all()).and_then(|()| sync_folder_of(path));
         match laid_out {
             Ok(()) => Ok(Box::new(RealFile(file))),
             Err(error) => {
@@ -102,7 +103,8 @@ impl Storage for Files {
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let temporary = path.with_extension("tmp");
         let written = (|| {
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&temporary)?;
+            let file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&temporary)?;
             file.write_all_at(content, 0)?;
             file.sync_all()?;
             fs::rename(&temporary, path)

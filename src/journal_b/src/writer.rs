@@ -12,8 +12,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Counters, Durability, Event, Intent, Interrupted, KeyRotate, Link, PolicyLoad, RunClass, RunOpen,
-    RunSeal, SealReason, Sign,
+    BodyMode, CallRecord, Counters, Durability, Event, Intent, Interrupted, KeyRotate, Link, PolicyLoad,
+    RunClass, RunOpen, RunSeal, SealReason, Sign,
 };
 use estoppel_evidence::envelope::{ENTRY_TYPE, base64, pae_into};
 use estoppel_evidence::note::Checkpoint;
@@ -31,7 +31,7 @@ use crate::handle::{RunHandle, Slot};
 use crate::journal::Inner;
 use crate::keys::{self, Keys};
 use crate::recover;
-use crate::seal::{self, SealedRun, SealWork};
+use crate::seal::{self, SealWork, SealedRun};
 use crate::segment::Segments;
 use crate::storage::Storage;
 
@@ -97,21 +97,38 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Recovers what is on disk and makes ready to write.
-    pub(crate) fn open(storage: Arc<dyn Storage>, inner: &Arc<Inner>, keys: Keys) -> Result<Self, JournalError> {
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        inner: &Arc<Inner>,
+        keys: Keys,
+    ) -> Result<Self, JournalError> {
         let settings = &inner.settings;
         let mut published = Published::new(storage.clone(), &settings.dir, settings.checkpoint_store.clone());
         let heads = published.read()?;
         let recovered = recover::recover(&storage, inner, &heads)?;
-        let trusted: Vec<(Use, &PublicKey)> = Use::ALL.iter().map(|use_| (*use_, keys.of(*use_).public())).collect();
+        let trusted: Vec<(Use, &PublicKey)> =
+            Use::ALL.iter().map(|use_| (*use_, keys.of(*use_).public())).collect();
         keys::trust(&settings.dir, &settings.instance, &trusted)?;
         let folder = settings.dir.join("segments");
         let failed = |source: io::Error| JournalError::Folder { path: folder.clone(), source };
         let size = recovered.tree.size();
         let segments = match recovered.tail {
-            None => Segments::begin(storage.clone(), &folder, &settings.instance, settings.segment_bytes, size, recovered.last),
-            Some((first, offset)) => {
-                Segments::resume(storage.clone(), &folder, &settings.instance, settings.segment_bytes, first, offset)
-            }
+            None => Segments::begin(
+                storage.clone(),
+                &folder,
+                &settings.instance,
+                settings.segment_bytes,
+                size,
+                recovered.last,
+            ),
+            Some((first, offset)) => Segments::resume(
+                storage.clone(),
+                &folder,
+                &settings.instance,
+                settings.segment_bytes,
+                first,
+                offset,
+            ),
         }
         .map_err(failed)?;
         let now = Instant::now();
@@ -150,14 +167,27 @@ impl Writer {
     }
 
     /// First entries of this process: what recovery did, and the instance's own run.
-    fn begin(&mut self, instance: &RunHandle, cut: Option<estoppel_evidence::entry::JournalRecover>) -> Result<(), JournalError> {
+    fn begin(
+        &mut self,
+        instance: &RunHandle,
+        cut: Option<estoppel_evidence::entry::JournalRecover>,
+    ) -> Result<(), JournalError> {
         let failed = |reason: Reason| JournalError::Failed(reason);
-        let old: Vec<RunId> =
-            self.chains.values().filter(|c| c.run.0.class == RunClass::Instance).map(|c| c.run.id()).collect();
-        let interrupted: Vec<(RunId, Vec<_>)> = self.chains.values().map(|c| (c.run.id(), c.intents.clone())).collect();
+        let old: Vec<RunId> = self
+            .chains
+            .values()
+            .filter(|c| c.run.0.class == RunClass::Instance)
+            .map(|c| c.run.id())
+            .collect();
+        let interrupted: Vec<(RunId, Vec<_>)> =
+            self.chains.values().map(|c| (c.run.id(), c.intents.clone())).collect();
         for (run, intents) in interrupted {
             for (call, intent) in intents {
-                let event = Event::Interrupted(Interrupted { call, intent: Some(intent), reason: Reason::Interrupted });
+                let event = Event::Interrupted(Interrupted {
+                    call,
+                    intent: Some(intent),
+                    reason: Reason::Interrupted,
+                });
                 self.event(run, &event).map_err(failed)?;
             }
         }
@@ -180,7 +210,11 @@ impl Writer {
     /// The thread's life.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         loop {
-            let first = match commands.recv_timeout(if self.sealing.is_empty() { TICK } else { Duration::from_millis(5) }) {
+            let first = match commands.recv_timeout(if self.sealing.is_empty() {
+                TICK
+            } else {
+                Duration::from_millis(5)
+            }) {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -456,7 +490,10 @@ impl Writer {
         self.settle_seals();
         let settings = &self.inner.settings;
         let grown = self.tree.size() - self.checkpoint_size;
-        if grown > 0 && (self.checkpoint_at.elapsed() >= settings.checkpoint_every || grown >= settings.checkpoint_entries) {
+        if grown > 0
+            && (self.checkpoint_at.elapsed() >= settings.checkpoint_every
+                || grown >= settings.checkpoint_entries)
+        {
             self.checkpoint();
         }
         if self.expired_at.elapsed() >= Duration::from_secs(1) {
@@ -469,7 +506,8 @@ impl Writer {
         let now = self.inner.clock.mono_us();
         let settings = &self.inner.settings;
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let (ambient, idle, entries) = (micros(settings.ambient_every), micros(settings.run_idle), settings.ambient_entries);
+        let (ambient, idle, entries) =
+            (micros(settings.ambient_every), micros(settings.run_idle), settings.ambient_entries);
         let unix = self.inner.clock.unix_us();
         let stale = self.inner.registry.expire(|run| {
             if !run.0.opened.load(Ordering::Relaxed) {

@@ -104,12 +104,6 @@ pub(crate) struct Waits {
 /// INVARIANT: everything here was checked by `plan`; sending it can fail only because of the peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    pub status: u16,
-    /// Without framing: HTTP/2 has its own.
-    pub fields: Vec<(String, String)>,
-    pub trailers: Vec<(String, String)>,
-    /// A length to declare, right or wrong.
-    pub declared: Option<u64>,
     /// Interim heads, as HTTP/1.1.
     pub interim: Bytes,
     /// Empty when the body is the whole answer.
@@ -145,11 +139,6 @@ impl Answer {
         let fields = fields(reply, &made);
         let batch = batch(reply);
         let mut answer = Self {
-            status,
-            declared: match frame {
-                Frame::Length(length) => Some(length),
-                Frame::Nothing | Frame::Chunked | Frame::Close | Frame::Raw => None,
-            },
             interim: reply.interim.iter().map(interim_head).collect::<String>().into(),
             head: head(reply, status, &fields, &frame).into(),
             chunked: matches!(frame, Frame::Chunked),
@@ -161,8 +150,6 @@ impl Answer {
             close: reply.close || matches!(frame, Frame::Close) || declares_too_much(reply),
             raw: matches!(frame, Frame::Raw),
             source: if matches!(frame, Frame::Nothing) { Source::empty() } else { made.source },
-            trailers: reply.trailers.clone(),
-            fields,
             ready: None,
         };
         answer.ready = answer.as_one_write();

@@ -103,7 +103,8 @@ mod tests {
         let text = String::from_utf8(body(PathBody::Sse, "/sse/3/10")).unwrap();
         assert_eq!(text, SSE_EVENT.repeat(3) + SSE_END);
         let made = make(PathBody::Sse, "/sse/3/10");
-        let ends: Vec<u64> = (0..4).map(|n| made.ends.next_end(n * SSE_EVENT.len() as u64, made.source.len())).collect();
+        let ends: Vec<u64> =
+            (0..4).map(|n| made.ends.next_end(n * SSE_EVENT.len() as u64, made.source.len())).collect();
         assert_eq!(*ends.last().unwrap(), made.source.len());
         assert_eq!(made.every, Some(Duration::from_micros(10)));
     }

@@ -152,7 +152,9 @@ impl Glob {
         match self {
             Self::Everything => true,
             Self::Exactly(wanted) => path == wanted,
-            Self::Between(start, end) => path.strip_prefix(&start[..]).is_some_and(|rest| rest.ends_with(&end[..])),
+            Self::Between(start, end) => {
+                path.strip_prefix(&start[..]).is_some_and(|rest| rest.ends_with(&end[..]))
+            }
         }
     }
 }
@@ -196,7 +198,10 @@ fn from_path(reply: &Reply, kind: PathBody, path: &str, memo: &mut Memo) -> Arc<
 }
 
 fn content_type_of(head: &Head) -> String {
-    head.all("content-type").next().map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+    head.all("content-type")
+        .next()
+        .map(|value| String::from_utf8_lossy(value).into_owned())
+        .unwrap_or_default()
 }
 
 /// The body, if it is the same for every request. What `check` has refused cannot come here.
@@ -230,7 +235,8 @@ mod tests {
     }
 
     fn check(rule: Rule, taken: &[&str], passed: &[&str]) {
-        let plan = Plan::new(&Script::always(Reply::text("no")).on(Rule { reply: Reply::text("yes"), ..rule }));
+        let plan =
+            Plan::new(&Script::always(Reply::text("no")).on(Rule { reply: Reply::text("yes"), ..rule }));
         let plan = plan.unwrap();
         for (requests, expected) in [(taken, "yes"), (passed, "no")] {
             for request in requests {
@@ -245,7 +251,8 @@ mod tests {
         let check = |pattern: &str, taken: &[&str], passed: &[&str]| {
             let taken: Vec<String> = taken.iter().map(|path| get(path)).collect();
             let passed: Vec<String> = passed.iter().map(|path| get(path)).collect();
-            let strs = |texts: &[String]| texts.iter().map(|text| &*text.clone().leak()).collect::<Vec<&str>>();
+            let strs =
+                |texts: &[String]| texts.iter().map(|text| &*text.clone().leak()).collect::<Vec<&str>>();
             super::tests::check(Rule::any(pattern, Reply::default()), &strs(&taken), &strs(&passed));
         };
         check("/a", &["/a", "/a?b=/c"], &["/a/", "/ab", "/"]);
@@ -258,7 +265,8 @@ mod tests {
     #[test]
     fn method_header_and_body_must_all_match() {
         let header = Some(HeaderMatch { name: "X-Mode".into(), value: Some("b".into()) });
-        let rule = Rule { header, body_contains: Some("needle".into()), ..Rule::new("POST", "", Reply::default()) };
+        let rule =
+            Rule { header, body_contains: Some("needle".into()), ..Rule::new("POST", "", Reply::default()) };
         check(
             rule,
             &["POST / HTTP/1.1\r\nx-mode: a\r\nx-mode: b\r\n\r\nhay needle hay"],

@@ -128,9 +128,6 @@ fn judge(
             .map_err(|detail| Finding::new(Reason::StreamMismatch, detail).at(stream.seq))?; // N1
     }
     check_bodies(&digests, &manifest, &tally)?; // B1
-    if matches!(input, Input::Directory(_)) {
-        report.verdicts.integrity = Integrity::Ok;
-    }
     report.externals = manifest.externals.len() as u64; // At most 65,534.
     check_externals(externals, &manifest)?; // X1, X2
     report.verdicts.completeness = Completeness::Complete;

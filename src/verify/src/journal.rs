@@ -122,17 +122,7 @@ fn judge(
     }
     log.report_to(report, options.trust.is_some());
     outcome?;
-    if log.blobs.is_empty() {
-        if let Some(note) = files.checkpoint {
-            report.checkpoint_size = Some(log.check_note(note)?).max(report.checkpoint_size); // J8, J9
-        }
-        if let Some(note) = files.against {
-            report.checkpoint_size = Some(log.check_note(note)?).max(report.checkpoint_size);
-        }
-    } else {
-        let detail = "no entry follows that names the blob";
-        return Err(Finding::new(Reason::BlobMismatch, detail).at_index(log.tree.size()).into());
-    }
+    log.check_end([files.checkpoint, files.against], report)?;
     report.verdicts.integrity = Integrity::Ok;
     if log.unsigned <= report.checkpoint_size.unwrap_or_default() {
         report.verdicts.authenticity =
@@ -390,11 +380,25 @@ impl<'k> Log<'k> {
         let size = checkpoint.size;
         if size > self.tree.size() {
             let detail = format!("a checkpoint signs {size} entries, the journal has {}", self.tree.size());
-            return Err(Finding::new(Reason::JournalTruncated, detail).at_index(self.tree.size()));
+            return Err(Finding::new(Reason::JournalTruncated, detail));
         }
         let root = self.wanted.iter().find(|(wanted, _)| *wanted == size).map(|(_, root)| *root);
         check_tree(&checkpoint, size, root.unwrap_or(self.last))?;
         Ok(size)
+    }
+
+    /// J8 and J9 for the file `checkpoint` and the checkpoint that the reader has kept; and that no blob is left over.
+    fn check_end(&mut self, notes: [Option<&[u8]>; 2], report: &mut Report) -> Step {
+        let end = self.tree.size();
+        if !self.blobs.is_empty() {
+            let detail = "no entry follows that names the blob";
+            return Err(Finding::new(Reason::BlobMismatch, detail).at_index(end));
+        }
+        for note in notes.into_iter().flatten() {
+            let size = self.check_note(note).map_err(|finding| finding.at_index(end))?;
+            report.checkpoint_size = Some(size).max(report.checkpoint_size);
+        }
+        Ok(())
     }
 
     fn note_signer(&mut self, usage: Usage, id: Hash) {

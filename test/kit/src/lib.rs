@@ -4,12 +4,14 @@
 //! - [`Scratch`]: a folder that goes away, unless the test failed.
 //! - [`Process`]: a real program, its output in files, its end under control.
 //! - [`http`]: a blocking HTTP/1.1 peer that shows exact bytes; it shares no code with what it tests.
+//! - [`fuzz`]: fuzz targets as plain functions.
 //! - [`require_real`]: a missing tool skips loudly, and fails where `REQUIRE_REAL=1`.
 //! - [`until`]: waiting without fixed sleeps; [`Seeded`]: chance that can be run again.
 //!
 //! Everything here may panic: a harness that cannot do its work must stop the test with a clear text.
 //! There is no "find a free port": programs bind port 0 and print where they listen ([`address_after`]).
 
+pub mod fuzz;
 pub mod http;
 mod poll;
 mod process;

@@ -268,8 +268,16 @@ pub(crate) struct ScreenedBody {
 enum Stage {
     Flow(Box<Screened>),
     /// The record is on its way to the disk.
-    Wait { ack: Ack, late: Pin<Box<Sleep>>, tail: std::vec::IntoIter<Bytes>, trailers: Option<HeaderMap> },
-    Tail { tail: std::vec::IntoIter<Bytes>, trailers: Option<HeaderMap> },
+    Wait {
+        ack: Ack,
+        late: Pin<Box<Sleep>>,
+        tail: std::vec::IntoIter<Bytes>,
+        trailers: Option<HeaderMap>,
+    },
+    Tail {
+        tail: std::vec::IntoIter<Bytes>,
+        trailers: Option<HeaderMap>,
+    },
     Done,
 }
 

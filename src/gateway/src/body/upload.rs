@@ -34,7 +34,10 @@ impl ReadError {
 }
 
 /// The next frame of a request body, waited for at most `stall`.
-pub(crate) async fn read_next(body: &mut Incoming, stall: Duration) -> Option<Result<Frame<Bytes>, ReadError>> {
+pub(crate) async fn read_next(
+    body: &mut Incoming,
+    stall: Duration,
+) -> Option<Result<Frame<Bytes>, ReadError>> {
     if body.is_end_stream() {
         return None;
     }
@@ -156,7 +159,9 @@ impl StreamedBody {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
                 let stall = self.stall;
-                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + stall)));
+                let timer = self
+                    .timer
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + stall)));
                 ready!(timer.as_mut().poll(cx));
                 Poll::Ready(Some(Err(ReadError::Stalled)))
             }

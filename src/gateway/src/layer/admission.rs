@@ -7,8 +7,8 @@ use estoppel_evidence::Reason;
 use estoppel_journal::Refused;
 use estoppel_wire::dialect::Dialect;
 
-use tower::ServiceExt as _;
 use futures_util::future::Either;
+use tower::ServiceExt as _;
 use tower::util::Oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -53,7 +53,8 @@ impl<S> Admission<S> {
         if self.shared.draining.load(Ordering::Relaxed) {
             return Err((identified, Reason::Shutdown));
         }
-        let Some(in_flight) = InFlight::enter(&self.shared.in_flight, self.shared.server.in_flight_max) else {
+        let Some(in_flight) = InFlight::enter(&self.shared.in_flight, self.shared.server.in_flight_max)
+        else {
             return Err((identified, Reason::InFlightMax));
         };
         match self.shared.journal.admit() {

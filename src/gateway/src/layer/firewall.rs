@@ -11,7 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::Waiting;
-use crate::body::{ReadError, UpstreamBody, Upload, read_next};
+use crate::body::{ReadError, Upload, UpstreamBody, read_next};
 use crate::call::{Permitted, Routed};
 use crate::exchange::Exchange;
 use crate::layer::forward::refused;

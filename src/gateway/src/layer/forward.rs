@@ -65,7 +65,9 @@ async fn forward(permitted: Permitted) -> Answer {
         crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(request.body()).exact(),
         crate::body::UpstreamBody::Streamed(_) => None,
     };
-    if let Some(length) = held_length.filter(|length| *length > 0 || request.headers().contains_key(CONTENT_LENGTH)) {
+    if let Some(length) =
+        held_length.filter(|length| *length > 0 || request.headers().contains_key(CONTENT_LENGTH))
+    {
         request.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     let answered = match route.pool.send(request, limits.connect, limits.headers).await {
@@ -143,7 +145,12 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
     answer
 }
 
-async fn send_whole(mut screened: Screened, mut head: http::response::Parts, evidence: Duration, bodiless: bool) -> Answer {
+async fn send_whole(
+    mut screened: Screened,
+    mut head: http::response::Parts,
+    evidence: Duration,
+    bodiless: bool,
+) -> Answer {
     let mut data = Vec::new();
     loop {
         match poll_fn(|cx| screened.poll_step(cx)).await {
@@ -208,7 +215,12 @@ fn joined(mut data: Vec<Bytes>) -> Bytes {
     }
 }
 
-fn send_streamed(mut screened: Screened, mut head: http::response::Parts, evidence: Duration, trailers: bool) -> Answer {
+fn send_streamed(
+    mut screened: Screened,
+    mut head: http::response::Parts,
+    evidence: Duration,
+    trailers: bool,
+) -> Answer {
     let exchange = screened.exchange();
     stamp(&mut head.headers, exchange.call, exchange.run_header().as_ref(), None);
     let announced = screened.exact_length().is_some();

@@ -1,7 +1,7 @@
 use std::task::{Context, Poll};
 
-use tower::util::Oneshot;
 use tower::ServiceExt as _;
+use tower::util::Oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 

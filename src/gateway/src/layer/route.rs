@@ -2,15 +2,15 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use estoppel_evidence::{CallId, Reason};
 use estoppel_evidence::entry::{CallRecord, IdentityKind, VerdictAction};
+use estoppel_evidence::{CallId, Reason};
 use estoppel_journal::Refused;
 use estoppel_wire::dialect::Dialect;
+use futures_util::future::Either;
 use http::Method;
 use http::request::Parts;
 use sha2::{Digest as _, Sha256};
 use tower::ServiceExt as _;
-use futures_util::future::Either;
 use tower::util::Oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -108,7 +108,9 @@ impl<S> Route<S> {
         let http1 = head.version < http::Version::HTTP_2;
         let refusal = if headers::refuse_ambiguous(&head.headers, http1).is_err() {
             Some(Refusal::new(Reason::RequestInvalid))
-        } else if head.method == Method::CONNECT || head.headers.contains_key(http::header::UPGRADE) && http1_upgrade(&head) {
+        } else if head.method == Method::CONNECT
+            || head.headers.contains_key(http::header::UPGRADE) && http1_upgrade(&head)
+        {
             Some(Refusal::new(Reason::UpgradeRefused))
         } else if let Some(bad) = bad_context {
             let message = format!("header `{}` has a value that is not allowed", bad.0);
@@ -142,7 +144,10 @@ impl<S> Route<S> {
 
 /// Whether an `Upgrade` header asks for another protocol than HTTP/2, which hyper's clients offer routinely.
 fn http1_upgrade(head: &Parts) -> bool {
-    head.headers.get_all(http::header::UPGRADE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
+    head.headers
+        .get_all(http::header::UPGRADE)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
 }
 
 fn dialect(route: Option<&RouteEntry>, head: &Parts) -> Dialect {
@@ -157,7 +162,13 @@ fn speaks_json(head: &Parts) -> bool {
     crate::exchange::framing(&head.headers).0 == estoppel_wire::dialect::Framing::Json
 }
 
-fn fill(record: &mut CallRecord, head: &Parts, snapshot: &Snapshot, route: Option<&RouteEntry>, dialect: Dialect) {
+fn fill(
+    record: &mut CallRecord,
+    head: &Parts,
+    snapshot: &Snapshot,
+    route: Option<&RouteEntry>,
+    dialect: Dialect,
+) {
     record.policy.hash = snapshot.policy_hash;
     record.dialect = Some(dialect.as_str());
     record.operation = "http".into();

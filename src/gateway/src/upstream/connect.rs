@@ -43,7 +43,8 @@ impl Target {
         let authority = http::HeaderValue::from_str(&origin.authority).map_err(|e| url(e.to_string()))?;
         let tls = if origin.tls {
             let server = ServerName::try_from(origin.host.clone()).map_err(|e| url(e.to_string()))?;
-            let config = tls::upstream(settings).map_err(|source| TargetError::Tls { name: name.into(), source })?;
+            let config =
+                tls::upstream(settings).map_err(|source| TargetError::Tls { name: name.into(), source })?;
             Some((config, server))
         } else {
             None
@@ -139,12 +140,17 @@ pub(crate) enum Fresh {
 
 /// Connects to `target`. The caller bounds the time.
 pub(crate) async fn connect(target: &Target) -> Result<Fresh, ConnectError> {
-    let tcp = TcpStream::connect((target.origin.host.as_str(), target.origin.port)).await.map_err(ConnectError::Tcp)?;
+    let tcp = TcpStream::connect((target.origin.host.as_str(), target.origin.port))
+        .await
+        .map_err(ConnectError::Tcp)?;
     tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
     let (stream, h2) = match &target.tls {
         None => (Stream::Plain(TokioIo::new(tcp)), target.settings.http2 == Http2::Always),
         Some((config, server)) => {
-            let tls = TlsConnector::from(config.clone()).connect(server.clone(), tcp).await.map_err(ConnectError::Tls)?;
+            let tls = TlsConnector::from(config.clone())
+                .connect(server.clone(), tcp)
+                .await
+                .map_err(ConnectError::Tls)?;
             let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
             (Stream::Tls(Box::new(TokioIo::new(tls))), h2)
         }
@@ -153,11 +159,8 @@ pub(crate) async fn connect(target: &Target) -> Result<Fresh, ConnectError> {
 }
 
 async fn http1(stream: Stream) -> Result<Fresh, ConnectError> {
-    let (send, driver) = http1::Builder::new()
-        .max_headers(256)
-        .handshake(stream)
-        .await
-        .map_err(ConnectError::Http)?;
+    let (send, driver) =
+        http1::Builder::new().max_headers(256).handshake(stream).await.map_err(ConnectError::Http)?;
     Ok(Fresh::Http1(Http1 { send, driver: Box::new(driver) }))
 }
 

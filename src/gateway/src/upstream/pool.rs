@@ -153,7 +153,9 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let oldest = Instant::now().checked_sub(Duration::from_millis(self.target.settings.idle_ms));
         let mut idle = locked(&self.idle);
-        idle.retain_mut(|idle| oldest.is_none_or(|oldest| idle.since > oldest) && is_open(&mut idle.lease.http1));
+        idle.retain_mut(|idle| {
+            oldest.is_none_or(|oldest| idle.since > oldest) && is_open(&mut idle.lease.http1)
+        });
         drop(idle);
         locked(&self.shared).retain(|send| !send.is_closed());
     }

@@ -135,7 +135,9 @@ fn check_cuts(reply: &Reply, report: &mut dyn FnMut(String)) {
     }
     match &reply.writes {
         Writes::Each { bytes: 0 } => report("writes.each.bytes: must not be 0".to_owned()),
-        Writes::At { offsets } if !offsets.is_sorted() => report("writes.at.offsets: not ascending".to_owned()),
+        Writes::At { offsets } if !offsets.is_sorted() => {
+            report("writes.at.offsets: not ascending".to_owned())
+        }
         _ => {}
     }
 }
@@ -156,7 +158,9 @@ fn check_time(reply: &Reply, report: &mut dyn FnMut(String)) {
     for fault in &reply.faults {
         if let Fault::Slow { bytes_per_write, every_ms } = *fault {
             if bytes_per_write == 0 || every_ms > DELAY_MS_MAX {
-                report(format!("faults.slow: bytes_per_write must not be 0, every_ms at most {DELAY_MS_MAX}"));
+                report(format!(
+                    "faults.slow: bytes_per_write must not be 0, every_ms at most {DELAY_MS_MAX}"
+                ));
             }
             if reply.writes != Writes::PerPiece || between_writes != 0 {
                 report("faults.slow: sets the writes and the pause between them by itself".to_owned());
@@ -179,7 +183,8 @@ mod tests {
     #[test]
     fn each_contradiction_is_named_with_its_place() {
         let new = Reply::default;
-        let event = |event: SseEvent| Reply::new(Body::Sse { events: vec![event], line_end: Default::default() });
+        let event =
+            |event: SseEvent| Reply::new(Body::Sse { events: vec![event], line_end: Default::default() });
         check(new().status(101), "status");
         check(Reply { reason: Some("a\r\nb".into()), ..new() }, "reason");
         check(Reply { interim: vec![Interim { status: 101, headers: vec![] }], ..new() }, "interim");
@@ -190,8 +195,14 @@ mod tests {
         check(new().header("a", "b").framing(Framing::Raw), "framing");
         check(Reply::new(Body::Base64("?".into())), "body.base64");
         check(Reply::new(Body::Repeat { text: "ab".into(), times: u64::MAX }), "body.repeat");
-        check(event(SseEvent { id: Some("a\nb".into()), ..Default::default() }), "body.sse.events[0].event, id, comment");
-        check(event(SseEvent { raw: Some("a".into()), retry: Some(1), ..Default::default() }), "body.sse.events[0].raw");
+        check(
+            event(SseEvent { id: Some("a\nb".into()), ..Default::default() }),
+            "body.sse.events[0].event, id, comment",
+        );
+        check(
+            event(SseEvent { raw: Some("a".into()), retry: Some(1), ..Default::default() }),
+            "body.sse.events[0].raw",
+        );
         check(new().split(Split::Each { bytes: 0 }), "split.each.bytes");
         check(new().split(Split::At { offsets: vec![2, 1] }), "split.at.offsets");
         check(new().writes(Writes::Each { bytes: 0 }), "writes.each.bytes");
@@ -199,14 +210,18 @@ mod tests {
         check(new().delay_ms(Delays { before_head: u64::MAX, ..Delays::default() }), "delay_ms");
         check(new().fault(Fault::NoAnswer).fault(Fault::Reset { after_bytes: 1 }), "faults");
         check(new().fault(Fault::Slow { bytes_per_write: 0, every_ms: 1 }), "faults.slow");
-        check(new().fault(Fault::Slow { bytes_per_write: 1, every_ms: 1 }).writes(Writes::Joined), "faults.slow");
+        check(
+            new().fault(Fault::Slow { bytes_per_write: 1, every_ms: 1 }).writes(Writes::Joined),
+            "faults.slow",
+        );
     }
 
     #[test]
     fn all_problems_are_reported_at_once() {
         let header = Some(HeaderMatch { name: "a:".into(), value: None });
         let reply = Reply::new(Body::Echo).status(1);
-        let rule = Rule { before_body: true, body_contains: Some("x".into()), header, ..Rule::any("*/*", reply) };
+        let rule =
+            Rule { before_body: true, body_contains: Some("x".into()), header, ..Rule::any("*/*", reply) };
         let error = super::check(&Script::default().on(Rule::default()).on(rule)).unwrap_err();
         assert_eq!(error.problems.len(), 5, "{error}");
         assert!(error.problems.iter().all(|problem| problem.starts_with("rules[1].")), "{error}");

@@ -1,8 +1,8 @@
 //! Scripts written in Rust: short ways to say what tests say often.
 
 use super::{
-    Body, Delays, Dialect, Fault, Framing, LineEnd, ModelReply, PathBody, Reply, Rule, Script, Split, SseEvent,
-    ToolCall, Writes,
+    Body, Delays, Dialect, Fault, Framing, LineEnd, ModelReply, PathBody, Reply, Rule, Script, Split,
+    SseEvent, ToolCall, Writes,
 };
 
 impl Script {

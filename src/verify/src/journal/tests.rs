@@ -410,11 +410,11 @@ fn the_checkpoint_file_and_a_kept_checkpoint_show_truncation_and_forks() {
         let mut fork = journal.leaves.clone();
         fork[2] = [7; 32];
         let report = judge(&journal, &key.checkpoint(ISS, &fork[..6]), against);
-        assert_eq!(found(&report), Some((Reason::CheckpointMismatch, None, None)));
+        assert_eq!(found(&report), Some((Reason::CheckpointMismatch, Some(7), None)));
         let report = judge(&journal, b"", against);
-        assert_eq!(found(&report), Some((Reason::CheckpointMalformed, None, None)));
+        assert_eq!(found(&report), Some((Reason::CheckpointMalformed, Some(7), None)));
         let report = judge(&journal, &made.keys.manifest.checkpoint(ISS, &journal.leaves), against);
-        assert_eq!(found(&report), Some((Reason::CheckpointSignature, None, None)));
+        assert_eq!(found(&report), Some((Reason::CheckpointSignature, Some(7), None)));
         let text = format!("{ISS}\n99999999999999\n{}\n", b64(&[0; 32]));
         let report = judge(&journal, &key.note(ISS, &text), against);
         assert_eq!(found(&report), Some((Reason::JournalTruncated, Some(7), None)));

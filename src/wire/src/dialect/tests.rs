@@ -593,10 +593,14 @@ fn lists_are_bounded_and_count_the_rest() {
     let facts = request(Dialect::AnthropicMessages, "/", format!("{{\"tools\":[{}]}}", tools.join(",")));
     assert_eq!((facts.tools.items.len(), facts.tools.more), (LIST_MAX, 8));
 
-    let calls: Vec<String> = (0..LIST_MAX + 8).map(|n| format!("{{\"functionCall\":{{\"name\":\"c{n}\"}}}}")).collect();
+    let calls: Vec<String> =
+        (0..LIST_MAX + 8).map(|n| format!("{{\"functionCall\":{{\"name\":\"c{n}\"}}}}")).collect();
     let body = format!("{{\"candidates\":[{{\"content\":{{\"parts\":[{}]}}}}]}}", calls.join(","));
     let called = json(Dialect::Gemini, body).tools_called;
-    assert_eq!((called.items.len(), called.more, called.items[LIST_MAX - 1].as_str()), (LIST_MAX, 8, "c1023"));
+    assert_eq!(
+        (called.items.len(), called.more, called.items[LIST_MAX - 1].as_str()),
+        (LIST_MAX, 8, "c1023")
+    );
 }
 
 /// A fixture of each kind.

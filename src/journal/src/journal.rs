@@ -1,0 +1,330 @@
+//! The journal's handle: opening, what others may ask of it, closing.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use estoppel_evidence::entry::SealReason;
+use estoppel_evidence::{Instance, Reason, RunId, Sha256, Signer, Use};
+
+use crate::admit::{Failure, Item, Refused, Shared, Slot, locked};
+use crate::bodies::BodyStore;
+use crate::clock::Clock;
+use crate::control::{Control, Pending, Rotated};
+use crate::error::{CloseError, JournalError, StorePolicyError};
+use crate::keys::RotateError;
+use crate::layout::Layout;
+use crate::run::{RunHandle, RunState, RunSummary};
+use crate::seal::{SealError, SealedRun};
+use crate::segment::{HEADER_BYTES, Header, first_of};
+use crate::settings::{Keys, Settings};
+use crate::start::{Started, start};
+use crate::stats::{Stats, get};
+use crate::storage::{FileSystem, Lock, Storage, read_full, read_small, write_whole};
+
+/// Largest policy document that is stored.
+const POLICY_BYTES_MAX: u64 = 16 << 20;
+
+/// An open journal. Cloning gives another handle to the same one; the last handle that goes away stops the writer
+/// without sealing anything.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    storage: Arc<dyn Storage>,
+    layout: Arc<Layout>,
+    threads: Mutex<Threads>,
+    /// Closing seals the instance run.
+    seal_instance: Arc<AtomicBool>,
+    bodies: BodyStore,
+}
+
+/// What is joined when the journal is closed.
+#[derive(Default)]
+struct Threads {
+    writer: Option<(JoinHandle<()>, Receiver<Result<(), Failure>>)>,
+    others: Vec<JoinHandle<()>>,
+    lock: Option<Box<dyn Lock>>,
+}
+
+impl Journal {
+    /// Takes the journal's lock, reads it back, and starts to write.
+    ///
+    /// # Errors
+    /// [`JournalError`]; nothing runs then.
+    pub fn open(settings: Settings, keys: Keys, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
+        Self::open_on(Arc::new(FileSystem), settings, keys, clock)
+    }
+
+    /// As [`Journal::open`], on another file system.
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        settings: Settings,
+        keys: Keys,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, JournalError> {
+        Self::begin(storage, settings, keys, clock, true)
+    }
+
+    /// Opens a journal that no daemon has open, to seal or export its runs. Nothing is written until asked for.
+    ///
+    /// # Errors
+    /// As [`Journal::open`], and when the folder holds no journal.
+    pub fn open_offline(dir: &Path, keys: Keys, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
+        let storage = Arc::new(FileSystem);
+        let instance = instance_of(&*storage, dir)?;
+        let settings = Settings::new(dir.into(), instance);
+        Self::begin(storage, settings, keys, clock, false)
+    }
+
+    fn begin(
+        storage: Arc<dyn Storage>,
+        settings: Settings,
+        keys: Keys,
+        clock: Arc<dyn Clock>,
+        online: bool,
+    ) -> Result<Self, JournalError> {
+        if let Some(what) = settings.wrong() {
+            return Err(JournalError::Settings { what });
+        }
+        let layout = Arc::new(Layout::new(&settings.dir, settings.keys_dir.as_deref()));
+        let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), settings.body_bytes_max);
+        let Started { shared, writer, sealer, spill, lock } =
+            start(storage.clone(), layout.clone(), settings, keys, clock, online)?;
+        let seal_instance = Arc::new(AtomicBool::new(false));
+        let (done, result) = channel();
+        let seal = seal_instance.clone();
+        let run = move || {
+            let ended = writer.run(&|| seal.load(Ordering::SeqCst));
+            drop(done.send(ended)); // nobody may be waiting
+        };
+        let spawned = std::thread::Builder::new().name("journal".into()).spawn(run);
+        let writer = spawned
+            .map_err(|source| JournalError::io("start a thread for", layout.lock().as_path(), source))?;
+        let others = [Some(sealer), spill].into_iter().flatten().collect();
+        let threads = Mutex::new(Threads { writer: Some((writer, result)), others, lock: Some(lock) });
+        Ok(Self { inner: Arc::new(Inner { shared, storage, layout, threads, seal_instance, bodies }) })
+    }
+
+    /// Reserves room for one call's evidence. Never blocks.
+    ///
+    /// # Errors
+    /// [`Refused`]: the call must not go on.
+    pub fn admit(&self) -> Result<Slot, Refused> {
+        self.inner.shared.admit()
+    }
+
+    /// The open caller run of that name, opened on first use, or the ambient run for `None`. The run cannot be sealed
+    /// while the handle exists. The ambient run is never refused.
+    ///
+    /// # Errors
+    /// [`Refused::Full`] when too many runs are open.
+    pub fn run(&self, name: Option<&str>) -> Result<RunHandle, Refused> {
+        self.inner.shared.run(name)
+    }
+
+    /// One reading of the counters.
+    pub fn stats(&self) -> Stats {
+        let shared = &self.inner.shared;
+        let gauges = &shared.gauges;
+        let (spilled, spill_bytes) = shared.spill.as_ref().map_or((0, 0), |spill| spill.gauges());
+        Stats {
+            queue: shared.queued(),
+            slots: shared.settings.queue_entries.saturating_sub(shared.free()),
+            entries: get(&gauges.entries),
+            bytes: get(&gauges.bytes),
+            batches: get(&gauges.batches),
+            batch_entries: get(&gauges.batch_entries),
+            sync_us: get(&gauges.sync_us),
+            syncs: get(&gauges.syncs),
+            sync_us_max: get(&gauges.sync_us_max),
+            writer_cpu_us: get(&gauges.writer_cpu_us),
+            spilled,
+            spill_bytes,
+            refused: get(&gauges.refused),
+            runs_open: shared.runs().open.len(),
+            bundles: get(&gauges.bundles),
+            bundles_failed: get(&gauges.bundles_failed),
+            checkpoint_size: get(&gauges.checkpoint_size),
+            checkpoints_failed: get(&gauges.checkpoints_failed),
+            stalled: gauges.stalled.load(Ordering::Relaxed) > 0,
+            failed: shared.failure().map(|failure| failure.reason),
+        }
+    }
+
+    /// Open runs, then those that were sealed last, the newest first.
+    pub fn runs(&self) -> Vec<RunSummary> {
+        let runs = self.inner.shared.runs();
+        let mut open: Vec<RunSummary> = runs
+            .open
+            .values()
+            .map(|run| RunSummary {
+                id: run.id,
+                name: run.name.as_deref().map(Into::into),
+                class: run.class,
+                state: if run.sealing.load(Ordering::Relaxed) { RunState::Sealing } else { RunState::Open },
+                opened_us: run.opened.0,
+                entries: get(&run.entries),
+                calls: get(&run.calls),
+                bundle: None,
+            })
+            .collect();
+        open.sort_by_key(|run| run.id);
+        open.extend(runs.sealed.iter().rev().cloned());
+        open
+    }
+
+    /// Seals the open run of that name or id and writes its bundle. Waits, for a bounded time, until none of its calls
+    /// is in flight.
+    pub fn seal(&self, run: &str, reason: SealReason) -> Pending<Result<SealedRun, SealError>> {
+        let runs = self.inner.shared.runs();
+        let found = runs.find(run).cloned();
+        let sealed = runs.sealed.iter().any(|sealed| sealed.id.to_string() == run);
+        drop(runs);
+        match found {
+            Some(run) => self.ask(|answer| Control::Seal { run, reason, answer }),
+            None if sealed => Pending::ready(Err(SealError::Done)),
+            None => Pending::ready(Err(SealError::Unknown)),
+        }
+    }
+
+    /// As [`Journal::seal`], on this thread. Not for use inside a runtime.
+    ///
+    /// # Errors
+    /// [`SealError`].
+    pub fn seal_blocking(&self, run: &str, reason: SealReason) -> Result<SealedRun, SealError> {
+        self.seal(run, reason).wait()
+    }
+
+    /// Writes the bundle of a sealed run again. With the same keys it has the same bytes.
+    pub fn export(&self, run: RunId) -> Pending<Result<SealedRun, SealError>> {
+        self.ask(|answer| Control::Export { run, answer })
+    }
+
+    /// Puts a new key in the place of the one for `use_`: a `key.rotate` entry goes into every open run.
+    pub fn rotate(&self, use_: Use, new: Arc<dyn Signer>) -> Pending<Result<Rotated, RotateError>> {
+        self.ask(|answer| Control::Rotate { use_, new, answer })
+    }
+
+    /// Resolves when everything recorded so far is covered by a published checkpoint; gives its size.
+    pub fn checkpoint(&self) -> Pending<Result<u64, crate::admit::AckError>> {
+        self.ask(|answer| Control::Checkpoint { answer })
+    }
+
+    fn ask<T>(&self, control: impl FnOnce(crate::control::Answer<T>) -> Control) -> Pending<T>
+    where
+        T: crate::control::Lost,
+    {
+        let (answer, pending) = Pending::channel();
+        match self.inner.shared.push(Item::Control(Box::new(control(answer)))) {
+            Ok(_) => pending,
+            Err((item, error)) => {
+                item.refuse(error);
+                pending
+            }
+        }
+    }
+
+    /// Records that a policy judges from now on, or that one was refused. New runs name the active one.
+    pub fn policy_loaded(&self, policy: Option<Sha256>, refused: Option<Reason>) {
+        if let (Some(policy), None) = (policy, refused) {
+            self.inner.shared.set_policy(policy);
+        }
+        let item = Item::Control(Box::new(Control::PolicyLoaded { policy, refused }));
+        if self.inner.shared.push(item).is_err() {
+            tracing::error!("a policy load could not be recorded");
+        }
+    }
+
+    /// Keeps a policy document, so that bundles can hold it. Must come before the first receipt that names it.
+    ///
+    /// # Errors
+    /// The bytes are not what the hash names, or cannot be written.
+    pub fn store_policy(&self, hash: Sha256, canonical: &[u8]) -> Result<(), StorePolicyError> {
+        if Sha256::of(canonical) != hash {
+            return Err(StorePolicyError::Digest);
+        }
+        let (storage, path) = (&*self.inner.storage, self.inner.layout.policy(hash));
+        if let Ok(Some(found)) = read_small(storage, &path, POLICY_BYTES_MAX)
+            && found == canonical
+        {
+            return Ok(());
+        }
+        write_whole(storage, &path, canonical).map_err(StorePolicyError::Io)
+    }
+
+    /// Where bodies are stored in capture mode `full`.
+    pub fn bodies(&self) -> &BodyStore {
+        &self.inner.bodies
+    }
+
+    /// Takes no new calls, writes what is on its way, seals the instance run, and publishes a checkpoint. Other runs stay
+    /// open and go on after the next start.
+    ///
+    /// # Errors
+    /// [`CloseError`]. The journal is closed in any case.
+    pub fn close(&self, deadline: Duration) -> Result<(), CloseError> {
+        self.inner.seal_instance.store(true, Ordering::SeqCst);
+        self.inner.stop(deadline)
+    }
+}
+
+impl Inner {
+    fn stop(&self, deadline: Duration) -> Result<(), CloseError> {
+        let deadline_us = u64::try_from(deadline.as_micros()).unwrap_or(u64::MAX);
+        self.shared.begin_close(self.shared.clock.mono_us().saturating_add(deadline_us));
+        let mut threads = locked(&self.threads);
+        let Some((writer, result)) = threads.writer.take() else { return Ok(()) };
+        // The writer ends by itself at the deadline, except while the disk does not answer.
+        let ended = match result.recv_timeout(deadline.saturating_add(Duration::from_secs(5))) {
+            Ok(ended) => ended,
+            Err(_) if writer.is_finished() => {
+                Err(Failure { reason: Reason::Internal, text: "the writer thread panicked".into() })
+            }
+            Err(_) => return Err(CloseError::Late),
+        };
+        drop(writer.join());
+        for thread in threads.others.drain(..) {
+            drop(thread.join());
+        }
+        threads.lock = None;
+        ended.map_err(|failure| CloseError::Failed { reason: failure.reason, what: failure.text })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop(Duration::ZERO) {
+            tracing::error!(%error, "the journal did not stop cleanly");
+        }
+    }
+}
+
+/// The instance that a folder's journal belongs to.
+fn instance_of(storage: &dyn Storage, dir: &Path) -> Result<Instance, JournalError> {
+    let layout = Layout::new(dir, None);
+    let folder = layout.segments_dir();
+    let names = storage.list(&folder).map_err(|source| JournalError::io("list", &folder, source))?;
+    let none = || JournalError::io("find a segment in", &folder, io::ErrorKind::NotFound.into());
+    let first = names.iter().filter(|name| first_of(name).is_some()).min().ok_or_else(none)?;
+    let path = folder.join(first);
+    let mut header = [0; HEADER_BYTES];
+    storage
+        .open(&path)
+        .and_then(|file| read_full(&*file, &mut header, 0))
+        .map_err(|source| JournalError::io("read", &path, source))?;
+    let damaged = || JournalError::Corrupt {
+        path: path.clone(),
+        offset: 0,
+        index: 0,
+        what: "no segment header".into(),
+    };
+    Ok(Header::decode(&header).ok_or_else(damaged)?.instance)
+}

@@ -1,0 +1,134 @@
+//! Fuzz targets as plain functions, so that their corpus also runs with the ordinary tests.
+//!
+//! Each takes any bytes, must not panic, and asserts what must hold for all input.
+
+use estoppel_wire::dialect::{Dialect, EventMark, Framing, RequestScan, ResponseFacts, ResponseScan};
+
+/// Name and function of every target.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("bundle", bundle),
+    ("journal", journal),
+    ("canonical", canonical),
+    ("note", note),
+    ("archive", archive),
+    ("json", json),
+    ("sse", sse),
+    ("policy", policy),
+];
+
+/// The judge of bundles.
+pub fn bundle(bytes: &[u8]) {
+    estoppel_verify::fuzz_bundle(bytes);
+}
+
+/// The judge of journals.
+pub fn journal(bytes: &[u8]) {
+    estoppel_verify::fuzz_journal(bytes);
+}
+
+/// Admission and canonical form: the verifier's scanner and the writer's canonicalizer agree on what is canonical.
+pub fn canonical(bytes: &[u8]) {
+    estoppel_verify::fuzz_canonical(bytes);
+    if let Ok(once) = estoppel_evidence::canonical::foreign(bytes) {
+        let twice = estoppel_evidence::canonical::foreign(&once);
+        assert_eq!(twice.ok(), Some(once), "canonical bytes are their own canonical form");
+    }
+}
+
+/// Signed notes and proofs.
+pub fn note(bytes: &[u8]) {
+    estoppel_verify::fuzz_note(bytes);
+}
+
+/// The reader of archives.
+pub fn archive(bytes: &[u8]) {
+    estoppel_bundle::fuzz_open(bytes);
+}
+
+/// Dialects over JSON bodies: cutting the bytes changes nothing.
+pub fn json(bytes: &[u8]) {
+    let (dialect, body) = dialect(bytes);
+    let whole = response(dialect, Framing::Json, &[body]);
+    let pieces: Vec<&[u8]> = body.chunks(7).collect();
+    assert_eq!(whole, response(dialect, Framing::Json, &pieces));
+    let mut once = RequestScan::new(dialect, "/models/m:generateContent");
+    once.push(body);
+    let mut cut = RequestScan::new(dialect, "/models/m:generateContent");
+    body.chunks(3).for_each(|piece| cut.push(piece));
+    assert_eq!(once.finish(), cut.finish());
+}
+
+/// Dialects over event streams: cutting the bytes changes neither facts nor where events end.
+pub fn sse(bytes: &[u8]) {
+    let (dialect, body) = dialect(bytes);
+    let whole = response(dialect, Framing::Sse, &[body]);
+    for size in [1, 5] {
+        let pieces: Vec<&[u8]> = body.chunks(size).collect();
+        assert_eq!(whole, response(dialect, Framing::Sse, &pieces));
+    }
+}
+
+/// The policy parser: what it takes has one canonical form and compiles.
+pub fn policy(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(document) = estoppel_policy::PolicyDocument::parse(text) {
+        assert_eq!(document.compile().hash().as_bytes(), document.hash().as_bytes());
+    }
+}
+
+fn dialect(bytes: &[u8]) -> (Dialect, &[u8]) {
+    match bytes.split_first() {
+        Some((first, rest)) => (Dialect::ALL[usize::from(*first) % Dialect::ALL.len()], rest),
+        None => (Dialect::Bytes, bytes),
+    }
+}
+
+/// Facts, and the end of each event counted from the start.
+fn response(dialect: Dialect, framing: Framing, pieces: &[&[u8]]) -> (ResponseFacts, Vec<usize>) {
+    let mut scan = ResponseScan::new(dialect, framing);
+    let (mut before, mut ends) = (0, Vec::new());
+    for piece in pieces {
+        scan.push(piece, &mut |mark: EventMark| ends.push(before + mark.end));
+        before += piece.len();
+    }
+    (scan.finish(), ends)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Every committed input, and every one of them cut short, flipped and doubled.
+    #[test]
+    fn every_corpus_runs() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+        for (name, target) in TARGETS {
+            let mut inputs = 0;
+            for entry in
+                std::fs::read_dir(folder.join(name)).unwrap_or_else(|error| panic!("corpus {name}: {error}"))
+            {
+                let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+                target(&bytes);
+                target(&bytes[..bytes.len() / 2]);
+                let mut flipped = bytes.clone();
+                if let Some(byte) = flipped.get_mut(bytes.len() / 3) {
+                    *byte ^= 0x20;
+                }
+                target(&flipped);
+                target(&[bytes.as_slice(), &bytes].concat());
+                inputs += 1;
+            }
+            assert!(inputs > 0, "corpus {name} is empty");
+        }
+    }
+
+    #[test]
+    fn every_target_is_built_for_the_fuzzer() {
+        let manifest = include_str!("../../fuzz/Cargo.toml");
+        for (name, _) in TARGETS {
+            assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+        }
+    }
+}
