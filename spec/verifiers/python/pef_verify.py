@@ -1604,25 +1604,34 @@ _ENTRY, _BLOB, _CHECKPOINT, _END_OF_SEGMENT = 1, 2, 3, 4
 
 
 class Segment:
+    """The header is read at once; the file is mapped only while its frames are looked at."""
+
     def __init__(self, path, name):
         def refuse(detail):
             raise Refusal("SEGMENT_HEADER", "segment %s: %s" % (_shown(name), detail))
 
-        self.name = name
+        self.path, self.name = path, name
         found = _SEGMENT_NAME.fullmatch(name)
         if not found or not stat.S_ISREG(os.lstat(path).st_mode):
             refuse("it is not a regular file of that kind")
-        self.data = data = open_mapped(path)
-        if len(data) < _HEADER_SIZE:
+        with open(path, "rb") as file:
+            header = file.read(_HEADER_SIZE)
+        if len(header) < _HEADER_SIZE:
             refuse("it is shorter than its header")
-        magic, self.first, self.prev, size, name_field, crc = struct.unpack("<8sQ32sH202sI", data[:_HEADER_SIZE])
-        if magic != b"PEFSEG0\n" or crc != zlib.crc32(data[: _HEADER_SIZE - 4]):
+        magic, self.first, self.prev, size, name_field, crc = struct.unpack("<8sQ32sH202sI", header)
+        if magic != b"PEFSEG0\n" or crc != zlib.crc32(header[: _HEADER_SIZE - 4]):
             refuse("its header is damaged")
         self.instance = name_field[:size].decode("ascii", "replace")
         if size > len(name_field) or any(name_field[size:]) or not _INSTANCE.fullmatch(self.instance):
             refuse("its header holds no well-formed instance name")
         if self.first != int(found.group(1)):
             refuse("its name is not the index of its first entry")
+
+    def open(self):
+        self.data = open_mapped(self.path)
+
+    def close(self):
+        self.data = None
 
     def frame(self, at):
         """-> (type, log index, payload start, payload end), or None for a bad frame."""
@@ -1664,17 +1673,17 @@ class Journal:
     def verify(self):
         trust = self.given
         if trust is None:
-            try:
-                with open(os.path.join(self.path, "trust.json"), "rb") as file:
-                    trust = file.read()
-            except FileNotFoundError:
-                raise Unreadable("the journal has no trust.json, and none was given", "TRUST_INVALID") from None
+            trust = self.read_file("trust.json")
+            if trust is None:
+                raise Unreadable("the journal has no trust.json, and none was given", "TRUST_INVALID")
         self.keys = read_trust(self.schemas, trust)
         self.read_newest()
         segments = self.open_segments()
         self.iss = segments[0].instance
         for segment in segments:
+            segment.open()
             self.check_segment(segment, segment is segments[-1])
+            segment.close()
         if self.blobs:
             raise Refusal("BLOB_MISMATCH", "no entry follows that names a blob", None, self.entries)
         self.check_newest()
@@ -1686,14 +1695,21 @@ class Journal:
     def read_newest(self):
         """The file `checkpoint` is judged last; its size is needed while the tree grows."""
         self.newest = self.newest_wrong = self.newest_root = None
+        data = self.read_file("checkpoint")
         try:
-            with open(os.path.join(self.path, "checkpoint"), "rb") as file:
-                self.newest = Note(file.read())
-        except FileNotFoundError:
-            pass
+            self.newest = None if data is None else Note(data)
         except Malformed as wrong:
             self.newest_wrong = str(wrong)
         self.mark()
+
+    def read_file(self, name):
+        path = os.path.join(self.path, name)
+        if not os.path.lexists(path):
+            return None
+        if not os.path.isfile(path):
+            raise Unreadable("%s is not a file" % name)
+        with open(path, "rb") as file:
+            return file.read()
 
     def mark(self):
         if self.newest is not None and self.newest.size == self.tree.size:
