@@ -221,7 +221,12 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
 }
 
 fn read(file: &Path, set: &[(String, String)]) -> Result<serde_json::Value, Refusal> {
-    let invalid = |error: config::ConfigError| Refusal::new(Reason::ConfigInvalid, error.to_string());
+    let invalid = |error: config::ConfigError| {
+        // Some of these errors draw the line they are about; one line is what a log takes.
+        let text = error.to_string();
+        let words: Vec<&str> = text.split_whitespace().filter(|word| *word != "|").collect();
+        Refusal::new(Reason::ConfigInvalid, format!("{}: {}", file.display(), words.join(" ")))
+    };
     if !file.exists() {
         let line =
             format!("there is no configuration at `{}`; examples/ has some to start from", file.display());

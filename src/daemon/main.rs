@@ -150,6 +150,13 @@ fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
 
 fn open_journal(loaded: &Loaded) -> Result<Journal, Refusal> {
     let keys_dir = loaded.keys_dir();
+    let dir = &loaded.config.journal.dir;
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if parent.is_some_and(|parent| !parent.is_dir()) {
+        let line =
+            format!("there is no folder to put the journal `{}` in; make it, or name another", dir.display());
+        return Err(Refusal::new(Reason::DirectoryMissing, line));
+    }
     if loaded.config.keys.init && !estoppel_journal::keys::exist(&keys_dir) {
         estoppel_journal::keys::init(&keys_dir, estoppel_evidence::Alg::Ed25519)
             .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;

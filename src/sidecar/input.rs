@@ -22,8 +22,11 @@ pub fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::reason(Reason::FileUnreadable, format!("cannot read `{}`: {error}", path.display()))
 }
 
-/// Everything in a folder and the folders below it that is not a folder: path and, for regular files, bytes.
-pub fn folder(root: &Path) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, Failure> {
+/// Path and, for regular files, bytes.
+pub type Found = (Vec<u8>, Option<Vec<u8>>);
+
+/// Everything in a folder and the folders below it that is not a folder.
+pub fn folder(root: &Path) -> Result<Vec<Found>, Failure> {
     let mut out = Vec::new();
     let mut todo = vec![PathBuf::new()];
     while let Some(below) = todo.pop() {

@@ -134,7 +134,7 @@ fn call(
     manifest: &Value,
     lines: &[Line],
 ) -> Result<ExitCode, Failure> {
-    let is = |line: &&Line| line.value["call"] == which || line.value["seq"].to_string() == which;
+    let is = |line: &&Line| line.value["call"] == which || line.value["seq"].as_u64() == which.parse().ok();
     let Some(line) = lines.iter().find(is) else {
         return Err(Failure::input(
             "ARGUMENT_INVALID",

@@ -175,4 +175,4 @@ for case, (about, seq, edit) in SCHEMA.items():
     edited(f"schema-{case}", about, "L4", "LINE_SCHEMA", seq, edit)
 # The rest as receipts alone, which are smaller.
 for case, (about, edit) in CALL_SCHEMA.items():
-    receipt(f"forged-receipt-schema-{case}", about, failed("L4", "LINE_SCHEMA"), edit=edit)
+    receipt(f"forged-receipt-schema-{case}", about, failed("L4", "LINE_SCHEMA", 1), edit=edit)

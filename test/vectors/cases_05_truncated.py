@@ -50,7 +50,6 @@ UNSIGNED = small(sign="checkpoint")
 
 cut("seal", "The seal and its signature were cut off.", "S1", "SEAL_MISSING", 3, both(lambda found: found[:-1]))
 cut("seal-only", "The seal was cut off, its signature is still there.", "S1", "SEAL_MISSING", 3, lines(lambda found: found[:-1]))
-cut("last-lines", "The last two lines and their signatures were cut off.", "S1", "SEAL_MISSING", 2, both(lambda found: found[:2]))
 cut("all-but-first", "Only run.open is left.", "S1", "SEAL_MISSING", 1, both(lambda found: found[:1]))
 cut("seal-sign-checkpoint", "The seal was cut off where lines have no signatures.", "S1", "SEAL_MISSING", 3,
     lines(lambda found: found[:-1]), run=UNSIGNED)  # fmt: skip
@@ -68,8 +67,6 @@ cut("no-lines", "receipts.ndjson is empty.", "L1", "LINE_LENGTH", 0, whole(lambd
 cut("signatures-last", "The last signature was cut off.", "L10", "SIGNATURE_MISSING", 3, signatures(lambda found: found[:-1]))
 cut("signatures-one-byte", "receipts.sig lacks its last byte.", "L10", "SIGNATURE_MISSING", 3,
     signatures(lambda found: [b"".join(found)[:-1]]))  # fmt: skip
-cut("signatures-middle", "receipts.sig ends after 100 bytes.", "L10", "SIGNATURE_MISSING", 1,
-    signatures(lambda found: [b"".join(found)[:100]]))  # fmt: skip
 cut("signatures-empty", "receipts.sig is empty.", "L10", "SIGNATURE_MISSING", 0, signatures(lambda found: []))
 cut("signatures-first", "The first signature was cut off, so that each stands at the place of another.", "L10",
     "SIGNATURE_INVALID", 0, signatures(lambda found: found[1:]))  # fmt: skip

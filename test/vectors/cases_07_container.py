@@ -13,11 +13,12 @@ def zipped(name, about, step, reason, **hooks):
     vector(name, about, failed(step, reason), Bundle(tiny(), **hooks))
 
 
-def hull(name, about, step, reason, change):
+def hull(name, about, step, reason, change, after=None):
     """A ZIP that is refused before its files are read: they hold next to nothing."""
     paths = ("SHA256SUMS", "checkpoint", "manifest.dsse.json", "manifest.json", "receipts.ndjson", "receipts.sig")
     entries = zip_entries({path: b"{}\n" for path in paths})
-    vector(name, about, failed(step, reason), zip_bytes(change(entries) or entries))
+    data = zip_bytes(change(entries) or entries)
+    vector(name, about, failed(step, reason), after(data) if after else data)
 
 
 def entry_of(path, **fields):
@@ -157,13 +158,18 @@ def left_out(data):
     return data
 
 
-def malformed(name, about, **hooks):
+def malformed(name, about, *, entries=None, zip=None):
+    hull(f"container-{name}", about, "C5", "CONTAINER_MALFORMED", entries or (lambda found: None), zip)
+
+
+def dressed(name, about, **hooks):
+    """A whole bundle, which a reader of ZIPs that is less strict would take."""
     zipped(f"container-{name}", about, "C5", "CONTAINER_MALFORMED", **hooks)
 
 
-malformed("prefix", "Junk stands before the first local header.", zip=lambda data: b"MZ" + data)
-malformed("suffix", "A byte follows the end record.", zip=lambda data: data + b"\n")
-malformed("comment", "The end record has a comment.", zip=lambda data: data[:-2] + b"\2\0hi")
+dressed("prefix", "Junk stands before the first local header.", zip=lambda data: b"MZ" + data)
+dressed("suffix", "A byte follows the end record.", zip=lambda data: data + b"\n")
+dressed("comment", "The end record has a comment.", zip=lambda data: data[:-2] + b"\2\0hi")
 malformed("not-zip", "The file is no ZIP at all.", zip=lambda data: b"not a ZIP, though it is as long as an end record")
 malformed("gap", "Bytes stand between the entries and the central directory.",
           zip=lambda data: data.replace(b"PK\1\2", b"\0\0PK\1\2", 1))  # fmt: skip
@@ -172,17 +178,17 @@ malformed("gap-between", "Bytes stand between two entries, where no header point
 malformed("extra-local", "A local header has an extra field.", entries=entry_of("checkpoint", extra=b"\x55\x54\1\0\0"))
 malformed("extra-central", "A central header has an extra field.", entries=entry_of("checkpoint", central={"extra": b"\x55\x54\1\0\0"}))
 malformed("entry-comment", "A central header has a comment.", entries=entry_of("checkpoint", comment=b"hi"))
-malformed("data-descriptor", "An entry has the flag of a data descriptor, and the descriptor.",
+dressed("data-descriptor", "An entry has the flag of a data descriptor, and the descriptor.",
           entries=lambda entries: [described(entry) if entry.name == b"checkpoint" else entry for entry in entries])  # fmt: skip
 malformed("data-descriptor-flag", "An entry has the flag of a data descriptor and sizes in its header.",
           entries=entry_of("checkpoint", flags=8))  # fmt: skip
 malformed("utf-8-flag", "An entry has the flag of UTF-8 names.", entries=entry_of("checkpoint", flags=0x800))
 malformed("encrypted-flag", "An entry has the flag of encryption.", entries=entry_of("checkpoint", flags=1))
 malformed("version", "An entry needs version 20.", entries=entry_of("checkpoint", version=20))
-malformed("time", "An entry has a time.", entries=entry_of("checkpoint", time=1))
+dressed("time", "An entry has a time.", entries=entry_of("checkpoint", time=1))
 malformed("date", "An entry has another date.", entries=entry_of("checkpoint", date=0x5B75))
 malformed("sizes-differ", "The two sizes of a stored entry differ.", entries=entry_of("checkpoint", size=1))
-malformed("unsorted", "The entries are not in the order of their names.", entries=lambda entries: entries[::-1])
+dressed("unsorted", "The entries are not in the order of their names.", entries=lambda entries: entries[::-1])
 malformed("unsorted-pair", "Two entries changed places.", entries=lambda entries: [entries[1], entries[0], *entries[2:]])
 for field, value in (("crc", 1), ("size", 1), ("name", b"checkpoinT"), ("method", 8), ("date", 0x22), ("flags", 0x800),
                      ("external", 0x81FF0000)):  # fmt: skip

@@ -152,7 +152,7 @@ export class Bundle {
   /** S4. */
   #compareManifest() {
     const { open, seal, size, tree } = this.#run;
-    const { metrics: { snapshot_lag_bytes_max: _, ...metrics } = {}, ...manifest } = this.#manifest;
+    const { snapshot_lag_bytes_max: _, ...metrics } = this.#manifest.metrics ?? {};
     const stated = {
       tree: { root: `root:${hex(tree.root())}`, size },
       counters: this.#recount.counters,
@@ -170,9 +170,8 @@ export class Bundle {
     };
     const same = (a, b) => (a === undefined || b === undefined ? a === b : canonicalize(a) === canonicalize(b));
     for (const [member, value] of Object.entries(stated)) {
-      if (!same(value, member === 'metrics' ? metrics : manifest[member])) {
-        throw new Refusal('S4', 'MANIFEST_MISMATCH');
-      }
+      const said = member === 'metrics' && this.#manifest.metrics !== undefined ? metrics : this.#manifest[member];
+      if (!same(value, said)) throw new Refusal('S4', 'MANIFEST_MISMATCH');
     }
   }
 

@@ -135,11 +135,11 @@ export class Recount {
     return [...new Set([this.#opened, ...this.policies.keys()])].sort();
   }
 
-  /** Nearest-rank percentiles; empty where there was no call. */
+  /** Nearest-rank percentiles; undefined where there was no call. */
   metrics() {
     const sorted = Float64Array.from(this.#totals).sort();
     const rank = (percent) => sorted[Math.ceil((percent * sorted.length) / 100) - 1];
-    return sorted.length === 0 ? {} : { total_p50_us: rank(50), total_p95_us: rank(95), total_p99_us: rank(99) };
+    return sorted.length === 0 ? undefined : { total_p50_us: rank(50), total_p95_us: rank(95), total_p99_us: rank(99) };
   }
 }
 

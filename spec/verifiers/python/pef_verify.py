@@ -1870,7 +1870,7 @@ class Receipt:
         if entry["kid"] != kid:
             raise Refusal("KEY_MISMATCH", "the entry names another key than the one that signed it", entry["seq"])
         self.run_id, self.entries = entry["run"], 1
-        self.decided = {"integrity": "ok", "authenticity": "trusted", "anchoring": "absent"}
+        self.decided = {"integrity": "ok", "authenticity": "trusted"}
 
 
 # --- the answer -------------------------------------------------------------------------------
@@ -1987,7 +1987,7 @@ _MEANING = {
     ("bundle", "anchoring", "anchored"): "the seal is in a log whose checkpoint is signed",
     ("bundle", "anchoring", "absent"): "nothing ties this run to a log that others can see",
     ("journal", "anchoring", "absent"): "nobody outside has signed these checkpoints",
-    ("receipt", "anchoring", "absent"): "nothing ties it to a log that others can see",
+    ("receipt", "anchoring", "unchecked"): "one receipt says nothing about a log",
 }
 _NO_MEANING = {"open": "there is no seal: entries may be missing at the end"}
 _NOT_PROVEN = """Not proven: that calls which did not pass the gateway did not happen, that what callers said of

@@ -1249,7 +1249,7 @@ class Receipts(Folder):
         line = run.lines[1]
         answer = self.verify(line)
         self.assertEqual((answer["exit"], answer["kind"], answer["run"]), (0, "receipt", fx.RUN))
-        self.assertEqual(answer["verdicts"]["authenticity"], "trusted")
+        self.assertEqual(answer["verdicts"], verdicts("ok", "trusted"))
         run.key = fx.NEXT_KEY
         run.call()
         self.assertEqual(self.verify(run.lines[-1], fx.NEXT_KEY, fx.NEXT_KEY)["exit"], 0)
@@ -1296,10 +1296,10 @@ class Sweeps(Folder):
         "INDEX_MISMATCH BLOB_MISMATCH JOURNAL_TRUNCATED".split()
     )
 
-    def mutations(self, data, stride):
+    def mutations(self, data, stride, full_stride=1):
         """Flips, deletions, duplications and truncations. -> (position, what, bytes)"""
         bits = range(8) if FULL else (0, 5)
-        for at in range(0, len(data), 1 if FULL else stride):
+        for at in range(0, len(data), full_stride if FULL else stride):
             for bit in bits:
                 yield at, "flip %d" % bit, data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
             yield at, "delete", data[:at] + data[at + 1 :]
@@ -1329,14 +1329,14 @@ class Sweeps(Folder):
     def test_a_bundle_with_one_of_everything(self):
         data = fx.zip_bytes(fx.large_bundle().close())
         fx.write_folder(self.path("b.pef.zip.d"), {fx.digest(fx.FAR_BODY)[7:]: fx.FAR_BODY})
-        for at, what, changed in self.mutations(data, 331):
+        for at, what, changed in self.mutations(data, 331, 17):
             self.check(pef.verify_path(self.write("b.pef.zip", changed)), at, what)
 
     def test_the_files_of_a_directory(self):
         files = fx.small_bundle().close()
         folder = self.path("b")
         for name, data in sorted(files.items()):
-            for at, what, changed in self.mutations(data, 97):
+            for at, what, changed in self.mutations(data, 97, 11):
                 shutil.rmtree(folder, ignore_errors=True)
                 fx.write_folder(folder, dict(files, **{name: changed}))
                 answer = pef.verify_path(folder)
@@ -1353,6 +1353,8 @@ class Sweeps(Folder):
             if name == "trust.json":  # not evidence: the instance's own word about its keys
                 continue
             for at, what, changed in self.mutations(files[name], 7):
+                if changed.rstrip(b"\0") == files[name].rstrip(b"\0") and what == "duplicate":
+                    continue  # one more zero byte after the last frame is no change
                 with open(os.path.join(folder, name), "wb") as file:
                     file.write(changed)
                 self.check(pef.verify_path(folder), at, "%s: %s" % (name, what))

@@ -61,6 +61,11 @@ impl Context {
     }
 }
 
+/// The run's name alone, if it is usable: a bad claim beside it does not move a call to another run.
+pub(crate) fn run_name(headers: &HeaderMap) -> Option<Box<str>> {
+    value(headers, RUN).ok().flatten().filter(|run| run.bytes().all(is_run_byte)).map(Into::into)
+}
+
 fn is_run_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._:/-".contains(&byte)
 }

@@ -43,7 +43,7 @@ pub(crate) struct Exchange {
 
 /// The request body's state: read here, or by the upstream connection while it sends.
 enum Request {
-    Held { hash: Sha256, bytes: u64, facts: Option<dialect::RequestFacts> },
+    Held { hash: Sha256, bytes: u64, facts: Option<Box<dialect::RequestFacts>> },
     Sent(Arc<Upload>),
 }
 
@@ -141,7 +141,7 @@ impl Exchange {
                 hash.update(chunk);
             }
         }
-        self.request = Request::Held { hash, bytes, facts: Some(scan.finish()) };
+        self.request = Request::Held { hash, bytes, facts: Some(Box::new(scan.finish())) };
     }
 
     /// The request body will be read while it is sent.
@@ -152,7 +152,7 @@ impl Exchange {
     /// What is known of the request, for the policy.
     pub(crate) fn judge_request<R>(&self, judge: impl FnOnce(&RequestFacts<'_>) -> R) -> R {
         let facts = match &self.request {
-            Request::Held { facts, .. } => facts.as_ref(),
+            Request::Held { facts, .. } => facts.as_deref(),
             Request::Sent(_) => None,
         };
         let tools: Vec<&str> = facts.map(policy_tools).unwrap_or_default();
@@ -182,7 +182,7 @@ impl Exchange {
         self.end_scan();
         let facts = self.response.as_ref()?.facts.as_ref()?;
         let request = match &self.request {
-            Request::Held { facts, .. } => facts.as_ref(),
+            Request::Held { facts, .. } => facts.as_deref(),
             Request::Sent(_) => None,
         };
         let called: Vec<&str> = facts.tools_called.items.iter().map(String::as_str).collect();
@@ -426,7 +426,10 @@ impl Exchange {
         let held = Request::Held { hash: Sha256::new(), bytes: 0, facts: None };
         let (hash, bytes, facts) = match std::mem::replace(&mut self.request, held) {
             Request::Held { hash, bytes, facts } => (hash, bytes, facts),
-            Request::Sent(upload) => upload.take(),
+            Request::Sent(upload) => {
+                let (hash, bytes, facts) = upload.take();
+                (hash, bytes, facts.map(Box::new))
+            }
         };
         record.request.body =
             Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: false };

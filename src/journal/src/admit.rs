@@ -152,6 +152,14 @@ impl Item {
         matches!(self, Self::Call { .. } | Self::Interrupted { .. })
     }
 
+    /// The run that it belongs to.
+    pub fn run(&self) -> Option<&Arc<Run>> {
+        match self {
+            Self::Call { run, .. } | Self::Intent { run, .. } | Self::Interrupted { run, .. } => Some(run),
+            Self::Control(_) => None,
+        }
+    }
+
     /// Tells whoever waits that this will not be written.
     pub fn refuse(self, error: AckError) {
         match self {
@@ -278,7 +286,9 @@ impl Shared {
         match self.gate.load(Ordering::Relaxed) {
             OPEN => {}
             _ => {
-                return Err(self.failure().map_or(Refused::Closed, |failure| Refused::Failed(failure.reason)));
+                return Err(self
+                    .failure()
+                    .map_or(Refused::Closed, |failure| Refused::Failed(failure.reason)));
             }
         }
         let taken = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
@@ -380,6 +390,9 @@ impl Shared {
             drop(self.failure.set(failure)); // the first cause is the one to tell
         }
         self.gate.store(SHUT, Ordering::SeqCst);
+        if let Some(spill) = &self.spill {
+            spill.shut(error);
+        }
         let items = {
             let mut queue = locked(&self.queue);
             queue.shut = Some(error);

@@ -191,18 +191,20 @@ pub fn signer(dir: &Path, use_: Use) -> Result<Arc<dyn Signer>, KeyFileError> {
     if !command.exists() {
         return Ok(fast(read_key(&path(dir, use_), use_)?));
     }
-    let words: Vec<String> =
-        serde_json::from_str(&read_secret(&command)?).map_err(|_| KeyFileError::Command { path: command.clone() })?;
+    let words: Vec<String> = serde_json::from_str(&read_secret(&command)?)
+        .map_err(|_| KeyFileError::Command { path: command.clone() })?;
     let public_path = dir.join(format!("{}.pub.pem", use_.as_str()));
     let public = read_public(&public_path)?;
     allowed(&public_path, use_, public.alg())?;
-    let signer = CommandSigner::new(&words, public, COMMAND_TIMEOUT).ok_or(KeyFileError::Command { path: command })?;
+    let signer =
+        CommandSigner::new(&words, public, COMMAND_TIMEOUT).ok_or(KeyFileError::Command { path: command })?;
     Ok(Arc::new(signer))
 }
 
 /// A public key in PEM form, as `openssl pkey -pubout` writes it; `None` for anything else.
 pub fn public_from_pem(text: &str) -> Option<PublicKey> {
-    let body = text.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?.strip_suffix("-----END PUBLIC KEY-----")?;
+    let body =
+        text.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?.strip_suffix("-----END PUBLIC KEY-----")?;
     let body: String = body.split_ascii_whitespace().collect();
     PublicKey::from_spki(&from_base64(&body)?).ok()
 }
@@ -211,7 +213,8 @@ fn read_public(path: &Path) -> Result<PublicKey, KeyFileError> {
     let file = File::open(path).map_err(|source| io_error("open", path, source))?;
     let mut text = String::new();
     file.take(KEY_BYTES_MAX).read_to_string(&mut text).map_err(|source| io_error("read", path, source))?;
-    public_from_pem(&text).ok_or_else(|| KeyFileError::Key { path: path.into(), source: KeyError::NotAPublicKey })
+    public_from_pem(&text)
+        .ok_or_else(|| KeyFileError::Key { path: path.into(), source: KeyError::NotAPublicKey })
 }
 
 /// All keys: those in use, then kept ones.
@@ -479,7 +482,8 @@ mod tests {
         let before = load(dir.path()).unwrap().receipt.public().id();
         let new = rotate(dir.path(), Use::Receipt, Alg::P256).unwrap().public().id();
         assert_eq!(load(dir.path()).unwrap().receipt.public().id(), new);
-        let kept: Vec<KeyId> = kept(dir.path()).unwrap().iter().map(|kept| kept.signer.public().id()).collect();
+        let kept: Vec<KeyId> =
+            kept(dir.path()).unwrap().iter().map(|kept| kept.signer.public().id()).collect();
         assert_eq!(kept, [before]);
         assert_eq!(list(dir.path()).unwrap().len(), 4);
         forget(dir.path(), Use::Receipt, before).unwrap();

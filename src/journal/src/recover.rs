@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use estoppel_evidence::entry::{Build, Durability, JournalRecover, RunClass, Sign, VerdictAction};
+use estoppel_evidence::entry::{Durability, JournalRecover, RunClass, Sign, VerdictAction};
 use estoppel_evidence::hash::{Commit, Leaf};
 use estoppel_evidence::note::Checkpoint;
 use estoppel_evidence::time::UnixMicros;
@@ -49,7 +49,6 @@ pub(crate) struct Expected<'a> {
 pub(crate) struct Opening {
     pub policy: Sha256,
     pub config: Sha256,
-    pub build: Build,
 }
 
 /// The last segment, if it can take more.
@@ -363,9 +362,7 @@ impl<'a> Scan<'a> {
         let missing = "a run.open that lacks a member";
         let policy = line.policy.ok_or(missing)?;
         let policy = serde_json::from_str(policy.get()).map_err(|_| missing)?;
-        let build = line.build.ok_or(missing)?;
-        let build = serde_json::from_str(build.get()).map_err(|_| missing)?;
-        self.opening = Some(Opening { policy, config: line.config.ok_or(missing)?, build });
+        self.opening = Some(Opening { policy, config: line.config.ok_or(missing)? });
         let name = line.name.as_deref().map(Into::into);
         let mut chain = Chain::new(line.run, line.class.ok_or(missing)?, name, line.kid);
         chain.sign = line.sign.ok_or(missing)?;
@@ -469,8 +466,6 @@ fn follow(chain: &mut Chain, line: &Line<'_>, leaf: Leaf) -> Result<bool, String
 /// Every member that start-up needs, of any kind of entry.
 #[derive(Deserialize)]
 struct Line<'a> {
-    #[serde(default, borrow)]
-    build: Option<&'a RawValue>,
     attempt: Option<u32>,
     call: Option<CallId>,
     capture: Option<CaptureLine>,

@@ -334,7 +334,8 @@ impl Bundler {
         parts.add(path_of(ANCHOR), self.proof(&seal, &anchor)?.as_bytes())?;
         let manifest_facts = facts.finish(rows)?;
         let sealed = parts.seal(manifest_facts, &*anchor.keys.manifest)?;
-        let (manifest, name, bytes) = (sealed.manifest_digest(), sealed.manifest().name.clone(), sealed.zip_bytes()?);
+        let (manifest, name, bytes) =
+            (sealed.manifest_digest(), sealed.manifest().name.clone(), sealed.zip_bytes()?);
         let bodies: Vec<Sha256> = sealed.manifest().externals.iter().map(|row| row.sha256).collect();
         bodies.iter().try_for_each(|hash| self.put_beside(&path, *hash))?;
         self.put_archive(&path, |out| sealed.write_zip(out))?;

@@ -1,6 +1,6 @@
 //! Start-up: locks, recovery, and what has to be recorded before the first call.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use crate::run::Run;
 use crate::seal::Sealer;
 use crate::segment::{Header, Segment};
 use crate::settings::{Keys, Settings};
+use crate::spill::{LeftOver, Spill};
 use crate::stats::set;
 use crate::storage::{Lock, Storage, StorageFile, read_full, read_small, write_whole};
 use crate::trust::{self, TrustDocument};
@@ -69,13 +70,20 @@ pub(crate) fn start(
     let hashes = storage
         .open_write(&layout.hashes())
         .map_err(|source| JournalError::io("open", &layout.hashes(), source))?;
-    let expected = Expected { instance: &settings.instance, published, spilled: HashSet::new() };
+    let (spill, left) = match &settings.spill {
+        Some(spill) => {
+            let (spill, left) = Spill::open(&*storage, spill, clock.unix_us())?;
+            (Some(Arc::new(spill)), left)
+        }
+        None => (None, LeftOver::default()),
+    };
+    let expected = Expected { instance: &settings.instance, published, spilled: left.keys() };
     let recovered = recover(&*storage, &layout, expected, HashIndex::new(hashes))?;
     if !online && let Some(opening) = &recovered.opening {
         settings.policy = opening.policy;
         settings.config = opening.config;
     }
-    let shared = Arc::new(Shared::new(settings, clock, keys.capture.clone(), None));
+    let shared = Arc::new(Shared::new(settings, clock, keys.capture.clone(), spill.clone()));
     let (sealer, sealer_thread) = Sealer::start(shared.clone(), storage.clone(), layout.clone())
         .map_err(|source| JournalError::io("start a thread for", &layout.bundles_dir(), source))?;
     let writer = writer(Given {
@@ -87,10 +95,13 @@ pub(crate) fn start(
         checkpoints: Checkpoints::new(own_path.clone(), store),
         published: own.map_or(0, |checkpoint| checkpoint.size),
         recovered,
+        left,
         sealer,
         online,
     })?;
-    Ok(Started { shared, writer, sealer: sealer_thread, spill: None, lock })
+    let spill = spill.map(|spill| spill.start(shared.clone())).transpose();
+    let spill = spill.map_err(|source| JournalError::io("start a thread for", &own_path, source))?;
+    Ok(Started { shared, writer, sealer: sealer_thread, spill, lock })
 }
 
 fn make_folders(storage: &dyn Storage, layout: &Layout) -> Result<(), JournalError> {
@@ -149,13 +160,25 @@ struct Given {
     /// Size of the checkpoint that lies in the folder.
     published: u64,
     recovered: Recovered,
+    left: LeftOver,
     sealer: Sealer,
     online: bool,
 }
 
 fn writer(given: Given) -> Result<Writer, JournalError> {
-    let Given { shared, storage, layout, keys, trust, checkpoints, published, recovered, sealer, online } =
-        given;
+    let Given {
+        shared,
+        storage,
+        layout,
+        keys,
+        trust,
+        checkpoints,
+        published,
+        recovered,
+        left,
+        sealer,
+        online,
+    } = given;
     let Recovered {
         mut segments,
         tail,
@@ -166,6 +189,7 @@ fn writer(given: Given) -> Result<Writer, JournalError> {
         last_seal,
         cut,
         checkpoint_size,
+        seen,
         ..
     } = recovered;
     let dir = layout.segments_dir();
@@ -223,7 +247,11 @@ fn writer(given: Given) -> Result<Writer, JournalError> {
     if online || cut.is_some() {
         writer.open_instance_run().map_err(failed)?;
     }
-    writer.settle(cut).map_err(failed)?;
+    if let Some(cut) = cut {
+        writer.recovered(cut).map_err(failed)?;
+    }
+    writer.take_left_over(&left, &seen)?;
+    writer.settle().map_err(failed)?;
     Ok(writer)
 }
 

@@ -7,7 +7,7 @@
 //! exception is a full disk while the next segment is made: nothing of ours depends on that file yet, so the writer
 //! waits and tries again, and callers are refused once queue and spill are full.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,7 @@ use crate::run::{Run, RunState, RunSummary};
 use crate::seal::{SealError, SealJob, SealedRun, Sealer};
 use crate::segment::{self, FrameKind, Header, SIGNATURE_BYTES, Segment, encode, frame_bytes};
 use crate::settings::Keys;
+use crate::spill::{LeftOver, SpillKey};
 use crate::start::may_go_on;
 use crate::stats::{add, set};
 use crate::storage::{Directory, Storage, is_full, write_whole};
@@ -44,6 +45,8 @@ use crate::trust::TrustDocument;
 pub const BATCH_MAX: usize = 1_024;
 /// Most seals that wait for calls in flight or for their bundle.
 pub const SEALS_MAX: usize = 64;
+/// Bytes of left-over records that are made durable at once.
+const LEFT_BYTES_MAX: usize = 1 << 20;
 /// How long the writer sleeps at most while there is nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long it sleeps at most while the journal is being closed.
@@ -68,6 +71,8 @@ pub(crate) enum WriteError {
     Sign(#[source] KeyError),
     #[error("an entry does not fit: {0}")]
     Line(#[from] LineTooLong),
+    #[error("the spill file cannot be read back: {0}")]
+    Spill(#[source] io::Error),
     #[error("the key of run {0} is not there")]
     Key(RunId),
     #[error("someone else writes this log: {0}")]
@@ -79,7 +84,7 @@ pub(crate) enum WriteError {
 impl WriteError {
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Segment { source, .. } | Self::Next(source) => io_reason(source),
+            Self::Segment { source, .. } | Self::Next(source) | Self::Spill(source) => io_reason(source),
             Self::Sign(_) | Self::Key(_) => Reason::KeyInvalid,
             Self::Line(_) => Reason::Internal,
             Self::Fork(_) => Reason::JournalFork,
@@ -193,9 +198,7 @@ impl Writer {
             if old_id != new.public().id() {
                 let mut runs: Vec<RunId> = self.parts.runs.keys().copied().collect();
                 if use_ == Use::Receipt {
-                    runs.retain(|run| {
-                        self.parts.runs.get(run).is_some_and(|open| open.chain.kid == old_id)
-                    });
+                    runs.retain(|run| self.parts.runs.get(run).is_some_and(|open| open.chain.kid == old_id));
                 }
                 let known = self.rotations(use_, runs, &*old, &*new);
                 let events = known.map_err(|error| JournalError::Failed { what: chain(&error) })?;
@@ -213,12 +216,33 @@ impl Writer {
         }
     }
 
-    /// What a start records before the first call: what was cut off, calls that a crash left without a receipt, runs
-    /// that cannot go on, and a checkpoint over it all.
-    pub fn settle(&mut self, cut: Option<JournalRecover>) -> Result<(), WriteError> {
-        if let Some(cut) = cut {
-            self.instance_event(&Event::JournalRecover(cut))?;
+    /// Records what was cut off a torn tail.
+    pub fn recovered(&mut self, cut: JournalRecover) -> Result<(), WriteError> {
+        self.instance_event(&Event::JournalRecover(cut)).map(drop)
+    }
+
+    /// Records that an earlier process left in the spill file become entries.
+    pub fn take_left_over(&mut self, left: &LeftOver, seen: &HashSet<SpillKey>) -> Result<(), JournalError> {
+        let shared = self.parts.shared.clone();
+        let Some(spill) = &shared.spill else { return Ok(()) };
+        let failed = |error: WriteError| JournalError::Failed { what: chain(&error) };
+        let count = spill.left(left, seen, &shared, |item, run| {
+            if self.frames.len() > LEFT_BYTES_MAX {
+                self.commit(true).map_err(failed)?;
+            }
+            tracing::debug!(%run, "a spilled record becomes an entry");
+            self.item(item).map_err(failed)
+        })?;
+        self.slots = 0; // those slots were another process's
+        if count > 0 {
+            tracing::info!(count, "records of the spill file were taken into the journal");
         }
+        self.commit(true).map_err(failed)
+    }
+
+    /// What a start records before the first call: calls that a crash left without a receipt, runs
+    /// that cannot go on, and a checkpoint over it all.
+    pub fn settle(&mut self) -> Result<(), WriteError> {
         let mut left: Vec<(Arc<Run>, CallId)> = Vec::new();
         for open in self.parts.runs.values() {
             left.extend(open.chain.intents.keys().map(|call| (open.run.clone(), *call)));
@@ -275,6 +299,7 @@ impl Writer {
         }
         self.read_clocks();
         self.batch()?;
+        self.drain_spill()?;
         self.process_seals()?;
         self.due()?;
         Ok(self.may_end())
@@ -309,7 +334,8 @@ impl Writer {
             return false;
         }
         let late = self.mono_us >= shared.close_by_us.load(std::sync::atomic::Ordering::SeqCst);
-        late || (shared.all_free() && self.seals.iter().all(|seal| seal.answer.is_none()))
+        let spilled = shared.spill.as_ref().is_some_and(|spill| !spill.is_idle());
+        late || (!spilled && shared.all_free() && self.seals.iter().all(|seal| seal.answer.is_none()))
     }
 
     fn batch(&mut self) -> Result<(), WriteError> {
@@ -318,6 +344,23 @@ impl Writer {
             self.item(item)?;
         }
         self.commit(false)
+    }
+
+    /// Takes what waits in the spill file.
+    fn drain_spill(&mut self) -> Result<(), WriteError> {
+        let shared = self.parts.shared.clone();
+        let Some(spill) = &shared.spill else { return Ok(()) };
+        let Some(mut drained) = spill.drain(&shared).map_err(WriteError::Spill)? else { return Ok(()) };
+        let slots = self.slots;
+        for item in drained.items.drain(..) {
+            self.item(item)?;
+        }
+        self.slots = slots; // these hold no slots of the queue
+        // The record is durable in the spill file; it must be so here before that is forgotten.
+        self.commit(true)?;
+        spill.drained(&drained);
+        shared.nudge();
+        Ok(())
     }
 
     fn item(&mut self, item: Item) -> Result<(), WriteError> {
@@ -550,10 +593,10 @@ impl Writer {
             self.sync()?;
         }
         set(&shared.gauges.entries, self.parts.index.size());
+        shared.release(std::mem::take(&mut self.slots));
         for (ack, leaf) in self.acks.drain(..) {
             ack.give(Ok(Recorded::Journal(leaf)));
         }
-        shared.release(std::mem::take(&mut self.slots));
         self.measure_cpu();
         Ok(())
     }

@@ -313,7 +313,9 @@ impl Writer {
     fn call(&mut self, run: &RunHandle, mut record: CallRecord) -> Result<Leaf, Reason> {
         self.open_run(run.clone())?;
         let blob = match &record.stream {
-            Some(stream) if record.storage.mode != BodyMode::None && stream.tree.units > 0 => Some(stream.tree.file()),
+            Some(stream) if record.storage.mode != BodyMode::None && stream.tree.units > 0 => {
+                Some(stream.tree.file())
+            }
             _ => None,
         };
         let nodes = blob.as_ref().map(|blob| Sha256::of(blob));

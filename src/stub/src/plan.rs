@@ -45,8 +45,9 @@ struct When {
 }
 
 /// A path in which at most one `*` stands for anything.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Glob {
+    #[default]
     Everything,
     Exactly(String),
     Between(String, String),
@@ -131,12 +132,6 @@ impl When {
 fn has_header(head: &Head, wanted: &HeaderMatch) -> bool {
     let value = wanted.value.as_ref().map(String::as_bytes);
     head.all(&wanted.name).any(|found| value.is_none_or(|value| value == &found[..]))
-}
-
-impl Default for Glob {
-    fn default() -> Self {
-        Self::Everything
-    }
 }
 
 impl Glob {

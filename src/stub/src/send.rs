@@ -180,7 +180,7 @@ impl<'a> Batcher<'a> {
                 else {
                     break;
                 };
-                let part = self.buffer.split_to(size.min(WRITE_MAX).max(1)).freeze();
+                let part = self.buffer.split_to(size.clamp(1, WRITE_MAX)).freeze();
                 self.give(sender, part).await?;
             }
         }

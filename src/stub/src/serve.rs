@@ -235,10 +235,9 @@ async fn exchanges<S: Wire>(stream: &mut S, shared: &Shared, connection: u64) ->
                 return refuse(stream, shared, connection, &head, &RequestBody::default(), &error).await;
             }
         };
-        if head.expects_continue() && length != BodyLength::Exactly(0) {
-            if stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
-                return After::Close;
-            }
+        let continues = head.expects_continue() && length != BodyLength::Exactly(0);
+        if continues && stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
+            return After::Close;
         }
         let body = match read_body(stream, &mut buffer, length).await {
             Ok(body) => body,

@@ -43,18 +43,19 @@ impl<'a> Entry<'a> {
         let seq = View::of(line).member("seq").and_then(View::count);
         let refuse = |reason, detail: String| Finding { seq, ..Finding::new(reason, detail) };
         is_strict(line).map_err(|fault| refuse(Reason::LineNotCanonical, fault.describe(line)))?;
-        let name = View::of(line).text_of("kind");
+        let refuse = |detail: String| refuse(Reason::LineSchema, detail);
+        let name = View::of(line).member("kind").and_then(View::text);
+        let name = name.ok_or_else(|| refuse("expected a member `kind` that is a string".to_owned()))?;
         let kind = Kind::of(name.as_bytes()).ok_or_else(|| {
-            let detail = format!(
+            refuse(format!(
                 "`{}` is no kind of entry that this verifier knows; a newer verifier may know it",
                 name.escape_debug()
-            );
-            refuse(Reason::LineSchema, detail)
+            ))
         })?;
         let mut slots = Slots::default();
         match Schemas::get().entry(kind).check(line, &mut slots) {
             Ok(()) => Ok(Entry { line, kind, hash: Hash::leaf(line), slots }),
-            Err(fault) => Err(refuse(Reason::LineSchema, fault.describe(line))),
+            Err(fault) => Err(refuse(fault.describe(line))),
         }
     }
 

@@ -48,11 +48,20 @@ impl Fault {
         let found = document.get(self.at..).unwrap_or_default();
         let found = match found.get(..FOUND_BYTES_MAX) {
             _ if found.is_empty() => "the end".to_owned(),
-            Some(start) => format!("`{}…`", start.escape_ascii()),
-            None => format!("`{}`", found.escape_ascii()),
+            Some(start) => format!("`{}…`", printable(start)),
+            None => format!("`{}`", printable(found)),
         };
         format!("{}{place}, at byte {} stands {found}", self.what, self.at)
     }
+}
+
+/// What a message may repeat of a document: no control characters.
+fn printable(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for char in String::from_utf8_lossy(bytes).chars() {
+        if char.is_control() { text.extend(char.escape_default()) } else { text.push(char) }
+    }
+    text
 }
 
 /// How much of a refused document a message repeats.

@@ -156,6 +156,9 @@ impl<'a> Manifest<'a> {
 
     fn check_metrics(&self, tally: &mut Tally) -> Result<(), String> {
         let metrics = self.view.member("metrics");
+        if tally.totals.is_empty() && metrics.is_some() {
+            return Err("the run has no `call` entry, so expected no `metrics` in the manifest".to_owned());
+        }
         for (name, percent) in [("total_p50_us", 50), ("total_p95_us", 95), ("total_p99_us", 99)] {
             let expected = tally.percentile(percent);
             let found = metrics.and_then(|metrics| metrics.member(name)).and_then(View::count);

@@ -11,6 +11,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
 use estoppel_verify::{
     DirectoryFile, Externals, Given, Input, JournalFiles, Options, Report, verify_bundle, verify_journal,
     verify_receipt,
@@ -55,6 +56,12 @@ fn walk(folder: &Path, prefix: &str, found: &mut BTreeMap<Vec<u8>, Option<Vec<u8
     }
 }
 
+/// The base64 between the lines of a PEM file.
+fn spki_of_pem(pem: &str) -> Vec<u8> {
+    let lines = pem.lines().filter(|line| !line.starts_with("-----"));
+    base64::engine::general_purpose::STANDARD.decode(lines.collect::<String>()).unwrap()
+}
+
 fn judge(folder: &Path) -> Report {
     let trust = read(&folder.join("trust.json"));
     let options = Options { trust: trust.as_deref(), ..Options::default() };
@@ -93,7 +100,10 @@ fn judge(folder: &Path) -> Report {
     }
     let envelope =
         read(&folder.join("receipt.dsse.json")).unwrap_or_else(|| panic!("no input in {}", folder.display()));
-    verify_receipt(&envelope, Given::Trust(trust.as_deref().unwrap_or_default()))
+    match read(&folder.join("key.pem")) {
+        Some(pem) => verify_receipt(&envelope, Given::Spki(&spki_of_pem(&String::from_utf8(pem).unwrap()))),
+        None => verify_receipt(&envelope, Given::Trust(trust.as_deref().unwrap_or_default())),
+    }
 }
 
 /// What differs, one line for each.

@@ -14,7 +14,7 @@ use crate::reason::Reason;
 use crate::time::UnixMicros;
 
 /// How bodies are captured (SPEC section 6).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyMode {
     /// Sizes only.
@@ -43,7 +43,8 @@ pub struct Captured {
 }
 
 /// What the caller said of itself in headers: recorded, never believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Box<str>>,
@@ -95,7 +96,7 @@ impl Claims {
 }
 
 /// A step that was not done as configured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Downgrade {
     pub code: Reason,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +104,7 @@ pub struct Downgrade {
 }
 
 /// How far bytes were looked at. Nothing unjudged is called judged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Looked {
     /// Held against a contract.
@@ -118,7 +119,8 @@ pub enum Looked {
 }
 
 /// What was looked at in one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Evaluated {
     pub bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,7 +132,8 @@ pub struct Evaluated {
 }
 
 /// Token counts as the upstream reported them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_input: Option<u64>,
@@ -151,7 +154,8 @@ impl Usage {
 }
 
 /// What was read from the bytes. Text is cut and cleaned by [`crate::text::name`] before it gets here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Facts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Box<str>>,
@@ -180,7 +184,7 @@ fn is_zero(n: &u64) -> bool {
 }
 
 /// How an identity was proven.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IdentityKind {
     #[default]
@@ -191,7 +195,7 @@ pub enum IdentityKind {
 }
 
 /// Who called, proven by the connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<Arc<str>>,
@@ -201,7 +205,7 @@ pub struct Identity {
 }
 
 /// What became of the client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientEnd {
     /// All bytes were given to its transport, or are about to be once the receipt is durable. Never "delivered":
@@ -214,7 +218,7 @@ pub enum ClientEnd {
 }
 
 /// How the call ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     pub client: ClientEnd,
     pub code: Reason,
@@ -222,7 +226,7 @@ pub struct Outcome {
 }
 
 /// The policy that judged, and the rule that decided.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PolicyRef {
     pub hash: Sha256,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -262,7 +266,7 @@ pub struct StreamRecord {
 }
 
 /// Microseconds from the moment the request head was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_us: Option<u64>,
@@ -288,7 +292,7 @@ pub enum VerdictAction {
 }
 
 /// Whether the verdict was acted on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerdictMode {
     Enforce,
@@ -296,7 +300,7 @@ pub enum VerdictMode {
 }
 
 /// The verdict with its reason code, which may be a policy's own.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VerdictRecord {
     pub action: VerdictAction,
     pub mode: VerdictMode,
@@ -330,7 +334,8 @@ pub struct CallRecord {
 }
 
 /// Threat classification that a rule carries; ids name their edition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Threat {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<Box<str>>,

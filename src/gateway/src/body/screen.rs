@@ -29,6 +29,9 @@ const JOINED_MAX: usize = 32 << 10;
 /// After the dialect's own terminator the upstream has this long to end its answer; then we end it.
 const TERMINATED_GRACE: Duration = Duration::from_secs(2);
 
+/// How long bytes that were given out before a cut have to leave.
+const FLUSH: Duration = Duration::from_millis(50);
+
 /// What the machine gives.
 pub(crate) enum Step {
     /// Bytes that may leave now.
@@ -307,8 +310,8 @@ impl Body for ScreenedBody {
                 Stage::Flow(screened) => match ready!(screened.poll_step(cx)) {
                     Step::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                     Step::Cut(reason) => {
-                        self.stage = Stage::Done;
-                        return Poll::Ready(Some(Err(Cut(reason))));
+                        let flushed = Box::pin(tokio::time::sleep(FLUSH));
+                        self.stage = Stage::Cutting { reason, flushed };
                     }
                     Step::Judge => {} // not in streamed mode
                     Step::End { tail, trailers, ack } => {
@@ -342,6 +345,12 @@ impl Body for ScreenedBody {
                         }
                     }
                 }
+                Stage::Cutting { reason, flushed } => {
+                    ready!(flushed.as_mut().poll(cx));
+                    let reason = *reason;
+                    self.stage = Stage::Done;
+                    return Poll::Ready(Some(Err(Cut(reason))));
+                }
                 Stage::Tail { tail, trailers } => {
                     if let Some(data) = tail.next() {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -359,11 +368,11 @@ impl Body for ScreenedBody {
         match &self.stage {
             Stage::Done => true,
             Stage::Tail { tail, trailers } => tail.as_slice().is_empty() && trailers.is_none(),
-            Stage::Flow(_) | Stage::Wait { .. } => false,
+            Stage::Flow(_) | Stage::Wait { .. } | Stage::Cutting { .. } => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }

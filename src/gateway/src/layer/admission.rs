@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use estoppel_evidence::Reason;
-use estoppel_journal::Refused;
+use estoppel_journal::{Refused, Slot};
 use estoppel_wire::dialect::Dialect;
 
 use futures_util::future::Either;
@@ -49,22 +49,22 @@ pub(crate) struct Admission<S> {
 }
 
 impl<S> Admission<S> {
-    fn admit(&self, identified: Identified) -> Result<Admitted, (Identified, Reason)> {
+    fn admit(&self) -> Result<(Slot, InFlight), Reason> {
         if self.shared.draining.load(Ordering::Relaxed) {
-            return Err((identified, Reason::Shutdown));
+            return Err(Reason::Shutdown);
         }
         let Some(in_flight) = InFlight::enter(&self.shared.in_flight, self.shared.server.in_flight_max)
         else {
-            return Err((identified, Reason::InFlightMax));
+            return Err(Reason::InFlightMax);
         };
         match self.shared.journal.admit() {
-            Ok(slot) => Ok(Admitted { identified, slot, in_flight }),
-            Err(Refused::Full { .. }) => Err((identified, Reason::EvidenceFull)),
+            Ok(slot) => Ok((slot, in_flight)),
+            Err(Refused::Full { .. }) => Err(Reason::EvidenceFull),
             Err(Refused::Failed(reason)) => {
                 tracing::debug!(cause = %reason, "evidence cannot be written");
-                Err((identified, Reason::EvidenceFailed))
+                Err(Reason::EvidenceFailed)
             }
-            Err(Refused::Closed) => Err((identified, Reason::Shutdown)),
+            Err(Refused::Closed) => Err(Reason::Shutdown),
         }
     }
 
@@ -93,9 +93,11 @@ where
     }
 
     fn call(&mut self, identified: Identified) -> Self::Future {
-        match self.admit(identified) {
-            Ok(admitted) => Either::Left(self.inner.clone().oneshot(admitted)),
-            Err((identified, reason)) => Either::Right(ready(Ok(self.refuse(&identified, reason)))),
+        match self.admit() {
+            Ok((slot, in_flight)) => {
+                Either::Left(self.inner.clone().oneshot(Admitted { identified, slot, in_flight }))
+            }
+            Err(reason) => Either::Right(ready(Ok(self.refuse(&identified, reason)))),
         }
     }
 }

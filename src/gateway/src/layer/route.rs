@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use super::Waiting;
 use crate::call::{Admitted, Routed};
-use crate::context::Context as CallerContext;
+use crate::context::{Context as CallerContext, run_name};
 use crate::exchange::{Exchange, Start};
 use crate::headers;
 use crate::layer::forward::refused;
@@ -61,11 +61,11 @@ enum Turned {
     /// It leaves a receipt.
     Recorded(Box<Exchange>, Refusal),
     /// No run can be had to record it in, because the journal is closed or has failed.
-    Unrecorded(Answer),
+    Unrecorded(Box<Answer>),
 }
 
 impl<S> Route<S> {
-    fn start(&self, admitted: Admitted) -> Result<Routed, Turned> {
+    fn start(&self, admitted: Admitted) -> Result<Box<Routed>, Turned> {
         let snapshot = self.shared.snapshot.load_full();
         let Admitted { identified, slot, in_flight } = admitted;
         let accepted = identified.accepted;
@@ -73,7 +73,7 @@ impl<S> Route<S> {
         let route = snapshot.route(&head).cloned();
         let (context, bad_context) = match CallerContext::read(&head.headers) {
             Ok(context) => (context, None),
-            Err(bad) => (CallerContext::default(), Some(bad)),
+            Err(bad) => (CallerContext { run: run_name(&head.headers), claims: None }, Some(bad)),
         };
         let dialect = dialect(route.as_deref(), &head);
         let mut record = self.shared.blank_record();
@@ -85,7 +85,9 @@ impl<S> Route<S> {
             Ok(run) => (run, None),
             Err(refused) => match self.shared.journal.run(None) {
                 Ok(ambient) => (ambient, Some(refused)),
-                Err(failed) => return Err(Turned::Unrecorded(self.unrecorded(record.call, dialect, failed))),
+                Err(failed) => {
+                    return Err(Turned::Unrecorded(Box::new(self.unrecorded(record.call, dialect, failed))));
+                }
             },
         };
         let identity_missing = route.as_ref().is_some_and(|route| route.identity_required)
@@ -128,7 +130,7 @@ impl<S> Route<S> {
         match (refusal, route) {
             (Some(refusal), _) => Err(Turned::Recorded(exchange, refusal)),
             (None, None) => Err(Turned::Recorded(exchange, Refusal::new(Reason::RouteUnknown))),
-            (None, Some(route)) => Ok(Routed { exchange, head, body: accepted.body, route }),
+            (None, Some(route)) => Ok(Box::new(Routed { exchange, head, body: accepted.body, route })),
         }
     }
 
@@ -211,11 +213,11 @@ where
 
     fn call(&mut self, admitted: Admitted) -> Self::Future {
         match self.start(admitted) {
-            Ok(routed) => Either::Left(self.inner.clone().oneshot(routed)),
+            Ok(routed) => Either::Left(self.inner.clone().oneshot(*routed)),
             Err(Turned::Recorded(exchange, refusal)) => {
                 Either::Right(Box::pin(async move { Ok(refused(exchange, refusal).await) }))
             }
-            Err(Turned::Unrecorded(answer)) => Either::Right(Box::pin(std::future::ready(Ok(answer)))),
+            Err(Turned::Unrecorded(answer)) => Either::Right(Box::pin(std::future::ready(Ok(*answer)))),
         }
     }
 }

@@ -94,6 +94,6 @@ fn messages_name_the_member() {
     assert_eq!(
         fault.describe(document),
         "expected \"ed25519\" or \"ecdsa-p256-sha256\" in `keys.[0].alg`, at byte 16 stands \
-         `\\\"rsa\\\"}],\\\"v\\\":\\\"pef-trust/v0\\\"}`"
+         `\"rsa\"}],\"v\":\"pef-trust/v0\"}`"
     );
 }

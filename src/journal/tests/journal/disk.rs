@@ -1,0 +1,346 @@
+//! A file system that fails where it is told to, and can lose what was not synced.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use estoppel_journal::storage::{Directory, FileSystem, Lock, Storage, StorageFile};
+
+/// What happens at the chosen operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// An error, and nothing was done.
+    Failed,
+    /// An error, and it was done all the same.
+    Persisted,
+    /// An error, and half of a write was done; other operations fail.
+    Torn,
+    /// Nothing works from here on, and what was not synced is lost when [`Disk::cut_power`] is called.
+    PowerCut,
+}
+
+/// Which operations are counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Any,
+    Write,
+    Sync,
+    Rename,
+    Create,
+    Allocate,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub kind: Kind,
+    /// Which of them fails, counted from 0.
+    pub at: u64,
+    pub fault: Fault,
+    pub error: rustix::io::Errno,
+    /// How many fail from there on; 1 for one.
+    pub times: u64,
+}
+
+impl Plan {
+    pub fn never() -> Self {
+        Self { kind: Kind::Any, at: u64::MAX, fault: Fault::Failed, error: rustix::io::Errno::IO, times: 0 }
+    }
+}
+
+/// What has to be undone to get what is durable.
+enum Undo {
+    /// Bytes of a file before an unsynced write.
+    Bytes {
+        path: PathBuf,
+        offset: u64,
+        old: Vec<u8>,
+    },
+    /// A name that did not exist.
+    Name(PathBuf),
+    /// A file that was replaced or removed, and where its new name is.
+    Content {
+        path: PathBuf,
+        old: Vec<u8>,
+    },
+    Moved {
+        from: PathBuf,
+        to: PathBuf,
+    },
+}
+
+struct State {
+    plan: Plan,
+    counts: HashMap<Kind, u64>,
+    dead: bool,
+    undo: Vec<Undo>,
+    track: bool,
+}
+
+impl std::hash::Hash for Kind {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (*self as u8).hash(state);
+    }
+}
+
+#[derive(Clone)]
+pub struct Disk(Arc<Mutex<State>>);
+
+enum Verdict {
+    Do,
+    Fail,
+    DoAndFail,
+    Half,
+}
+
+impl Disk {
+    pub fn new(plan: Plan) -> Self {
+        let track = plan.fault == Fault::PowerCut;
+        Self(Arc::new(Mutex::new(State {
+            plan,
+            counts: HashMap::new(),
+            dead: false,
+            undo: Vec::new(),
+            track,
+        })))
+    }
+
+    pub fn plan(&self, plan: Plan) {
+        let mut state = self.0.lock().unwrap();
+        state.counts.clear();
+        state.plan = plan;
+    }
+
+    /// Operations of that kind so far.
+    pub fn count(&self, kind: Kind) -> u64 {
+        self.0.lock().unwrap().counts.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// Whether the planned fault has happened.
+    pub fn hit(&self) -> bool {
+        let state = self.0.lock().unwrap();
+        state.counts.get(&state.plan.kind).is_some_and(|count| *count > state.plan.at)
+    }
+
+    /// Undoes, newest first, everything that was not synced.
+    pub fn cut_power(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.dead = true;
+        while let Some(undo) = state.undo.pop() {
+            match undo {
+                Undo::Bytes { path, offset, old } => {
+                    use std::os::unix::fs::FileExt as _;
+                    if let Ok(file) = std::fs::File::options().write(true).open(path) {
+                        file.write_all_at(&old, offset).unwrap();
+                    }
+                }
+                Undo::Name(path) => drop(std::fs::remove_file(path)),
+                Undo::Content { path, old } => std::fs::write(path, old).unwrap(),
+                Undo::Moved { from, to } => std::fs::rename(to, from).unwrap(),
+            }
+        }
+    }
+
+    fn judge(&self, kind: Kind) -> Result<Verdict, io::Error> {
+        let mut state = self.0.lock().unwrap();
+        let error = io::Error::from(state.plan.error);
+        if state.dead {
+            return Err(error);
+        }
+        let mut hit = false;
+        for counted in [kind, Kind::Any] {
+            let count = state.counts.entry(counted).or_default();
+            let n = *count;
+            *count += 1;
+            let plan = state.plan;
+            hit |= counted == plan.kind && n >= plan.at && n - plan.at < plan.times;
+        }
+        match (hit, state.plan.fault) {
+            (false, _) => Ok(Verdict::Do),
+            (true, Fault::Failed) => Ok(Verdict::Fail),
+            (true, Fault::Persisted) => Ok(Verdict::DoAndFail),
+            (true, Fault::Torn) => Ok(Verdict::Half),
+            (true, Fault::PowerCut) => {
+                state.dead = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn error(&self) -> io::Error {
+        io::Error::from(self.0.lock().unwrap().plan.error)
+    }
+
+    fn perform<T>(&self, kind: Kind, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match self.judge(kind)? {
+            Verdict::Do => work(),
+            Verdict::Fail | Verdict::Half => Err(self.error()),
+            Verdict::DoAndFail => {
+                work()?;
+                Err(self.error())
+            }
+        }
+    }
+
+    fn remember(&self, undo: impl FnOnce() -> Undo) {
+        let mut state = self.0.lock().unwrap();
+        if state.track {
+            let undo = undo();
+            state.undo.push(undo);
+        }
+    }
+
+    fn synced(&self, is: impl Fn(&Undo) -> bool) {
+        self.0.lock().unwrap().undo.retain(|undo| !is(undo));
+    }
+}
+
+struct DiskFile {
+    disk: Disk,
+    path: PathBuf,
+    inner: Box<dyn StorageFile>,
+}
+
+impl DiskFile {
+    fn remember(&self, bytes: usize, offset: u64) {
+        self.disk.remember(|| {
+            let mut old = vec![0; bytes];
+            let mut filled = 0;
+            while filled < bytes {
+                match self.inner.read_at(&mut old[filled..], offset + filled as u64).unwrap() {
+                    0 => break,
+                    n => filled += n,
+                }
+            }
+            Undo::Bytes { path: self.path.clone(), offset, old }
+        });
+    }
+}
+
+impl StorageFile for DiskFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.remember(bytes.len(), offset);
+        match self.disk.judge(Kind::Write)? {
+            Verdict::Do => self.inner.write_at(bytes, offset),
+            Verdict::Fail => Err(self.disk.error()),
+            Verdict::DoAndFail => {
+                self.inner.write_at(bytes, offset)?;
+                Err(self.disk.error())
+            }
+            Verdict::Half => {
+                self.inner.write_at(&bytes[..bytes.len() / 2], offset)?;
+                Err(self.disk.error())
+            }
+        }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.inner.read_at(buffer, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.perform(Kind::Sync, || self.inner.sync_data())?;
+        self.disk.synced(|undo| matches!(undo, Undo::Bytes { path, .. } if *path == self.path));
+        Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.disk.perform(Kind::Sync, || self.inner.sync_all())?;
+        self.disk.synced(|undo| matches!(undo, Undo::Bytes { path, .. } if *path == self.path));
+        Ok(())
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.disk.perform(Kind::Allocate, || self.inner.allocate(bytes))
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.disk.perform(Kind::Write, || self.inner.set_len(bytes))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+}
+
+struct DiskDirectory {
+    disk: Disk,
+    path: PathBuf,
+    inner: Box<dyn Directory>,
+}
+
+impl Directory for DiskDirectory {
+    fn sync(&self) -> io::Result<()> {
+        self.disk.perform(Kind::Sync, || self.inner.sync())?;
+        let here = |path: &Path| path.parent() == Some(&self.path);
+        self.disk.synced(|undo| match undo {
+            Undo::Bytes { .. } => false,
+            Undo::Name(path) | Undo::Content { path, .. } => here(path),
+            Undo::Moved { to, .. } => here(to),
+        });
+        Ok(())
+    }
+}
+
+impl Storage for Disk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        let inner = self.perform(Kind::Create, || FileSystem.create(path))?;
+        self.remember(|| Undo::Name(path.into()));
+        Ok(Box::new(DiskFile { disk: self.clone(), path: path.into(), inner }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        let inner = FileSystem.open(path)?;
+        Ok(Box::new(DiskFile { disk: self.clone(), path: path.into(), inner }))
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        let inner = self.perform(Kind::Create, || FileSystem.open_write(path))?;
+        Ok(Box::new(DiskFile { disk: self.clone(), path: path.into(), inner }))
+    }
+
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn Directory>> {
+        let inner = FileSystem.open_dir(path)?;
+        Ok(Box::new(DiskDirectory { disk: self.clone(), path: path.into(), inner }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.perform(Kind::Create, || FileSystem.create_dir(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let replaced = std::fs::read(to).ok();
+        self.perform(Kind::Rename, || FileSystem.rename(from, to))?;
+        if let Some(old) = replaced {
+            self.remember(|| Undo::Content { path: to.into(), old });
+        }
+        self.remember(|| Undo::Moved { from: from.into(), to: to.into() });
+        // A new name is undone by giving back the old one; the file's own creation is undone there.
+        let mut state = self.0.lock().unwrap();
+        for undo in &mut state.undo {
+            if let Undo::Bytes { path, .. } = undo
+                && path == from
+            {
+                *path = to.into();
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let old = std::fs::read(path).ok();
+        self.perform(Kind::Rename, || FileSystem.remove(path))?;
+        if let Some(old) = old {
+            self.remember(|| Undo::Content { path: path.into(), old });
+        }
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        FileSystem.list(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        FileSystem.lock(path)
+    }
+}

@@ -1,0 +1,207 @@
+//! Sealing and bundles.
+
+use std::time::Duration;
+
+use estoppel_evidence::entry::SealReason;
+use estoppel_evidence::{Reason, Sha256};
+use estoppel_journal::{RunState, SealError};
+
+use crate::kit::*;
+
+#[test]
+fn a_sealed_run_has_a_bundle_that_passes_every_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    fill(&journal, Some("other"), 3);
+    let run = journal.run(Some("job")).unwrap();
+    for units in [0, 1, 2, 1_000, 70_000] {
+        put(&journal, &run, stream_record(run.capture(), units));
+    }
+    drop(run);
+    fill(&journal, Some("job"), 20);
+    let sealed = journal.seal_blocking("job", SealReason::Clean).unwrap();
+    let report = check_bundle(&sealed.path);
+    assert_eq!((report.entries, report.counters.calls), (27, 25));
+    assert_eq!((sealed.entries, sealed.name.as_deref()), (27, Some("job")));
+    assert_eq!(sealed.bytes, std::fs::metadata(&sealed.path).unwrap().len());
+    journal.close(LONG).unwrap();
+    check_journal(dir.path());
+}
+
+#[test]
+fn exporting_again_gives_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let run = journal.run(Some("job")).unwrap();
+    put(&journal, &run, stream_record(run.capture(), 10));
+    drop(run);
+    fill(&journal, None, 10);
+    fill(&journal, Some("job"), 10);
+    let sealed = journal.seal_blocking("job", SealReason::Clean).unwrap();
+    let first = std::fs::read(&sealed.path).unwrap();
+    fill(&journal, Some("job"), 10);
+    std::fs::remove_file(&sealed.path).unwrap();
+    assert_eq!(journal.export(sealed.run).wait().unwrap(), sealed);
+    assert_eq!(std::fs::read(&sealed.path).unwrap(), first);
+    journal.close(LONG).unwrap();
+    drop(journal);
+    std::fs::remove_file(&sealed.path).unwrap();
+    let journal = open(settings(dir.path())).unwrap();
+    assert_eq!(journal.export(sealed.run).wait().unwrap(), sealed);
+    assert_eq!(std::fs::read(&sealed.path).unwrap(), first);
+}
+
+#[test]
+fn a_run_with_calls_in_flight_is_busy_and_stays_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let run = journal.run(Some("job")).unwrap();
+    put(&journal, &run, record());
+    let error = journal.seal_blocking("job", SealReason::Clean).unwrap_err();
+    assert_eq!(error.reason(), Reason::RunBusy);
+    assert_eq!(journal.run(Some("job")).unwrap().id(), run.id());
+    drop(run);
+    assert!(journal.seal_blocking("job", SealReason::Clean).is_ok());
+}
+
+#[test]
+fn a_seal_waits_for_the_last_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = estoppel_journal::Journal::open(
+        estoppel_journal::Settings { seal_wait: LONG, ..settings(dir.path()) },
+        keys(),
+        std::sync::Arc::new(estoppel_journal::SystemClock::new()),
+    )
+    .unwrap();
+    journal.store_policy(Sha256::of(POLICY), POLICY).unwrap();
+    let (slot, run) = (journal.admit().unwrap(), journal.run(Some("job")).unwrap());
+    let seal = journal.seal("job", SealReason::Clean);
+    eventually("the seal waits", || journal.runs().iter().any(|run| run.state == RunState::Sealing));
+    drop(slot.commit(&run, record()));
+    drop(run);
+    let sealed = seal.wait().unwrap();
+    assert_eq!(sealed.entries, 3);
+    check_bundle(&sealed.path);
+}
+
+#[test]
+fn a_name_is_free_again_after_its_run_was_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    fill(&journal, Some("job"), 2);
+    let first = journal.seal_blocking("job", SealReason::Clean).unwrap();
+    fill(&journal, Some("job"), 2);
+    let second = journal.seal_blocking("job", SealReason::Clean).unwrap();
+    assert_ne!(first.run, second.run);
+    assert!(matches!(journal.seal_blocking(&first.run.to_string(), SealReason::Clean), Err(SealError::Done)));
+    assert!(matches!(journal.seal_blocking("none", SealReason::Clean), Err(SealError::Unknown)));
+    journal.close(LONG).unwrap();
+    let opens: Vec<_> = entries(dir.path())
+        .into_iter()
+        .filter(|entry| entry["kind"] == "run.open" && entry["name"] == "job")
+        .collect();
+    assert!(opens[1]["previous_seal"].is_string());
+    check_journal(dir.path());
+}
+
+#[test]
+fn the_ambient_run_is_replaced_when_it_is_long_or_old_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(1_000_000);
+    let settings = estoppel_journal::Settings {
+        ambient_entries: 5,
+        ambient_every: Duration::from_secs(100),
+        ..settings(dir.path())
+    };
+    let journal = estoppel_journal::Journal::open(settings, keys(), clock.clone()).unwrap();
+    journal.store_policy(Sha256::of(POLICY), POLICY).unwrap();
+    let mut ids = vec![journal.run(None).unwrap().id()];
+    fill(&journal, None, 5);
+    clock.pass(Duration::from_secs(30));
+    fill(&journal, Some("other"), 1); // makes the writer look at the clock
+    eventually("long enough", || journal.run(None).unwrap().id() != ids[0]);
+    ids.push(journal.run(None).unwrap().id());
+    fill(&journal, None, 1);
+    clock.pass(Duration::from_secs(101));
+    fill(&journal, Some("other"), 1);
+    eventually("old enough", || journal.run(None).unwrap().id() != ids[1]);
+    eventually("two bundles", || journal.stats().bundles == 2);
+    journal.close(LONG).unwrap();
+    for id in ids {
+        check_bundle(&dir.path().join(format!("bundles/{id}.pef.zip")));
+    }
+    check_journal(dir.path());
+}
+
+#[test]
+fn a_run_that_callers_left_is_sealed_with_the_reason_timeout() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(1_000_000);
+    let settings = estoppel_journal::Settings { run_idle: Duration::from_secs(100), ..settings(dir.path()) };
+    let journal = estoppel_journal::Journal::open(settings, keys(), clock.clone()).unwrap();
+    journal.store_policy(Sha256::of(POLICY), POLICY).unwrap();
+    fill(&journal, Some("left"), 1);
+    drop(journal.run(Some("never used")).unwrap());
+    let busy = journal.run(Some("busy")).unwrap();
+    put(&journal, &busy, record());
+    clock.pass(Duration::from_secs(101));
+    fill(&journal, Some("fresh"), 1);
+    eventually("sealed", || journal.stats().bundles == 1);
+    let open: Vec<_> = journal.runs().into_iter().filter(|run| run.state == RunState::Open).collect();
+    let names: Vec<_> = open.iter().filter_map(|run| run.name.as_deref()).collect();
+    assert_eq!(names, ["busy", "fresh"]);
+    drop(busy);
+    journal.close(LONG).unwrap();
+    let seals: Vec<_> = entries(dir.path()).into_iter().filter(|entry| entry["kind"] == "run.seal").collect();
+    assert_eq!(seals[0]["reason"], "timeout");
+    check_journal(dir.path());
+}
+
+#[test]
+fn a_missing_policy_is_named_and_can_be_stored_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(settings(dir.path())).unwrap();
+    fill(&journal, Some("job"), 1);
+    let id = journal.run(Some("job")).unwrap().id();
+    let error = journal.seal_blocking("job", SealReason::Clean).unwrap_err();
+    assert!(matches!(error, SealError::PolicyMissing { .. }), "{error}");
+    assert!(journal.store_policy(Sha256::of(b"x"), POLICY).is_err());
+    journal.store_policy(Sha256::of(POLICY), POLICY).unwrap();
+    check_bundle(&journal.export(id).wait().unwrap().path);
+}
+
+#[test]
+fn bodies_are_in_the_bundle_or_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let run = journal.run(Some("job")).unwrap();
+    for bytes in [10, (25 << 20) + 1] {
+        let mut writer = journal.bodies().create().unwrap();
+        writer.write(&vec![7; bytes]).unwrap();
+        let (digest, bytes) = writer.finish().unwrap();
+        put(&journal, &run, stored_record(digest, bytes));
+    }
+    drop(run);
+    let sealed = journal.seal_blocking("job", SealReason::Clean).unwrap();
+    assert_eq!(check_bundle(&sealed.path).externals, 1);
+}
+
+#[test]
+fn a_damaged_line_is_never_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    fill(&journal, Some("job"), 3);
+    journal.close(LONG).unwrap();
+    drop(journal);
+    let journal = open(settings(dir.path())).unwrap();
+    let (name, mut bytes) = segments(dir.path()).remove(0);
+    let at = bytes.windows(6).rposition(|w| w == b"stub\",").unwrap();
+    bytes[at] ^= 1;
+    use std::os::unix::fs::FileExt as _;
+    let file = std::fs::File::options().write(true).open(dir.path().join("segments").join(name)).unwrap();
+    file.write_all_at(&bytes[at..at + 1], at as u64).unwrap();
+    let error = journal.seal_blocking("job", SealReason::Clean).unwrap_err();
+    assert_eq!(error.reason(), Reason::JournalCorrupt, "{error}");
+    // The instance run of the first process has a bundle, and nothing else is there.
+    assert_eq!(std::fs::read_dir(dir.path().join("bundles")).unwrap().count(), 1);
+}

@@ -1,0 +1,122 @@
+use estoppel_kit::http::Request;
+use estoppel_stub::{Body, Reply, Rule, Script};
+
+use crate::support::{Setup, World, chat, cli, path};
+
+const HELLO: &str = r#"{"model":"scripted-1","messages":[{"role":"user","content":"hello"}]}"#;
+
+#[test]
+fn a_plain_call_comes_back_as_it_was_sent_and_names_its_receipt() {
+    let world = World::new(Script::model());
+    let direct = estoppel_kit::http::send(world.upstream.addr(), &chat("x", HELLO)).unwrap();
+    let answer = world.send(&chat("plain", HELLO));
+    assert_eq!(answer.body, direct.body);
+    let receipts = world.receipts("plain");
+    assert_eq!(receipts.len(), 1);
+    assert_eq!(receipts[0]["call"], answer.header("estoppel-call").unwrap());
+    assert!(answer.header("estoppel-receipt").unwrap().starts_with("leaf:"));
+    assert_eq!(receipts[0]["response"]["client"]["tag"], receipts[0]["response"]["upstream"]["tag"]);
+    assert_eq!(receipts[0]["response"]["client"]["bytes"], answer.body.len());
+}
+
+#[test]
+fn a_stream_of_ten_thousand_events_is_notarized_event_by_event() {
+    let world = World::new(Script::model());
+    let answer = world.send(&Request::new("GET", "/sse/10000/0").header("estoppel-run", "long"));
+    assert_eq!(answer.body, estoppel_kit::http::get(world.upstream.addr(), "/sse/10000/0").unwrap().body);
+    let receipts = world.receipts("long");
+    let sse = &receipts[0]["sse"];
+    let events = answer.body.windows(2).filter(|pair| pair == b"\n\n").count();
+    assert_eq!(sse["units"].as_u64(), Some(events as u64));
+    assert_eq!(sse["level"], 0);
+    assert!(sse["nodes"].as_str().unwrap().starts_with("sha256:"));
+}
+
+#[test]
+fn large_binary_bodies_go_through_in_both_directions() {
+    let echo = Script::default().on(Rule::any("/echo", Reply::new(Body::Echo)));
+    let world = World::new(echo);
+    let body: Vec<u8> = estoppel_stub::filler(0, 3 << 20);
+    let answer = world.send(&Request::new("POST", "/echo").header("estoppel-run", "big").body(&body));
+    assert!(answer.body == body, "the bytes differ");
+    let receipts = world.receipts("big");
+    assert_eq!(receipts[0]["request"]["bytes"], body.len());
+    assert_eq!(receipts[0]["response"]["client"]["bytes"], body.len());
+    assert_eq!(receipts[0]["evaluated"]["response"]["state"], "not_evaluated");
+}
+
+#[test]
+fn a_blocked_call_never_reaches_the_upstream() {
+    let policy = "version: 1\nname: t\ndefaults: { verdict: allow, on_not_evaluated: allow }\nrules:\n  - { id: no-shell, when: { tool: shell }, verdict: block, reason: TOOL_DENIED, threat: [\"owasp_llm:2025/LLM06\"] }\n";
+    let world = World::with(Script::model(), &Setup { policy: policy.into(), ..Setup::default() });
+    let body = r#"{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"shell"}}]}"#;
+    let answer = world.send(&chat("blocked", body));
+    assert_eq!(answer.status(), 403);
+    assert_eq!(world.upstream.hits().total(), 0);
+    let receipts = world.receipts("blocked");
+    assert_eq!(receipts[0]["verdict"]["action"], "block");
+    assert_eq!(receipts[0]["policy"]["rule"], "no-shell");
+    assert_eq!(receipts[0]["threat"]["ids"][0], "owasp_llm:2025/LLM06");
+    assert!(receipts[0]["response"].get("upstream").is_none());
+}
+
+#[test]
+fn a_tool_that_the_model_calls_is_judged_when_the_answer_is_whole() {
+    let policy = "version: 1\nname: t\ndefaults: { verdict: allow, on_not_evaluated: allow }\nrules:\n  - { id: no-shell, when: { tool: shell }, verdict: block, reason: TOOL_DENIED }\n";
+    let text = r#"{"model":"m","choices":[{"index":0,"message":{"role":"assistant","tool_calls":[{"function":{"name":"shell"}}]},"finish_reason":"tool_calls"}]}"#;
+    let script =
+        Script::always(Reply::new(Body::Text(text.into())).header("content-type", "application/json"));
+    let world = World::with(script, &Setup { policy: policy.into(), ..Setup::default() });
+    let answer = world.send(&chat("called", HELLO));
+    assert_eq!(answer.status(), 403);
+    assert!(!answer.text().contains("tool_calls"));
+    let receipts = world.receipts("called");
+    assert_eq!(receipts[0]["verdict"]["reason"], "TOOL_DENIED");
+    assert_eq!(receipts[0]["response"]["upstream"]["bytes"], text.len());
+}
+
+#[test]
+fn context_headers_are_claims_and_are_not_forwarded() {
+    let world = World::new(Script::model());
+    let request =
+        chat("claims", HELLO).header("estoppel-job-id", "j-1").header("estoppel-evolution-id", "e-1");
+    assert_eq!(world.send(&request).status(), 200);
+    let seen = world.upstream.hits().last().unwrap();
+    assert!(seen.headers().iter().all(|(name, _)| !name.to_ascii_lowercase().starts_with("estoppel-")));
+    let bundle = world.seal("claims");
+    let manifest = &cli(&["show", path(&bundle)]).1["data"]["manifest"];
+    assert_eq!(manifest["claims"]["job_id"][0], "j-1");
+    assert_eq!(manifest["claims"]["evolution_id"][0], "e-1");
+    assert_eq!(manifest["build"]["name"], "estoppeld");
+}
+
+#[test]
+fn sealing_again_and_elsewhere_gives_the_same_bytes_and_one_bundle() {
+    let world = World::new(Script::model());
+    assert_eq!(world.send(&chat("once", HELLO)).status(), 200);
+    let bundle = world.seal("once");
+    let bytes = std::fs::read(&bundle).unwrap();
+    let again = cli(&["seal", "once", "--admin", &world.admin.to_string()]);
+    assert_ne!(again.0, 0, "a sealed run takes no second seal");
+    assert_eq!(world.send(&chat("once", HELLO)).status(), 200);
+    let second = world.seal("once");
+    assert_ne!(bundle, second, "a later call of that name is another run");
+    assert_eq!(std::fs::read(&bundle).unwrap(), bytes, "a sealed bundle never changes");
+}
+
+#[test]
+fn hop_by_hop_headers_and_credentials_for_proxies_do_not_cross() {
+    let world = World::new(Script::model());
+    let request = chat("hop", HELLO)
+        .header("connection", "x-secret")
+        .header("x-secret", "1")
+        .header("proxy-authorization", "Basic abc")
+        .header("authorization", "Bearer kept");
+    assert_eq!(world.send(&request).status(), 200);
+    let seen = world.upstream.hits().last().unwrap();
+    assert_eq!(seen.header("x-secret"), None);
+    assert_eq!(seen.header("proxy-authorization"), None);
+    assert_eq!(seen.header("authorization").as_deref(), Some("Bearer kept"));
+    assert_eq!(seen.header("host"), Some(world.upstream.addr().to_string()));
+    assert_eq!(seen.header("accept-encoding").as_deref(), Some("identity"));
+}

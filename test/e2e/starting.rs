@@ -1,0 +1,213 @@
+use std::process::Command;
+use std::time::Duration;
+
+use estoppel_kit::http::{Peer, Request};
+use estoppel_kit::{Exit, Process, Scratch};
+use estoppel_stub::{Body, Fault, Framing, Reply, Script};
+use serde_json::Value;
+
+use crate::support::{OPEN, PATIENCE, Setup, World, chat, cli, daemon_binary, path, write_config};
+
+const HELLO: &str = r#"{"model":"m","messages":[]}"#;
+
+/// Starts a daemon that must refuse to: exit code and what it said.
+fn refused(scratch: &Scratch) -> (Exit, String) {
+    let mut command = Command::new(daemon_binary());
+    command.arg("--config").arg(scratch.join("estoppeld.toml"));
+    let mut daemon = Process::start("refused", command, scratch);
+    let exit = daemon.wait_exit(PATIENCE);
+    (exit, daemon.stderr())
+}
+
+/// One clear line with the code, and nothing else that looks like a crash.
+fn check_refused(prepare: impl FnOnce(&Scratch), code: &str, exit: i32, hint: &str) {
+    let scratch = Scratch::new("refused");
+    write_config(&scratch, "127.0.0.1:9".parse().unwrap(), &Setup::default());
+    prepare(&scratch);
+    let (ended, said) = refused(&scratch);
+    assert_eq!(ended, Exit::Code(exit), "{said}");
+    let line = said.lines().find(|line| line.starts_with("estoppeld: ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.starts_with(&format!("estoppeld: {code}: ")), "{line}");
+    assert!(line.contains(hint), "{line}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+fn edit(scratch: &Scratch, from: &str, to: &str) {
+    let file = scratch.join("estoppeld.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "{from}");
+    std::fs::write(file, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn bad_configuration_is_named_with_its_key() {
+    check_refused(
+        |s| edit(s, "upstream = \"stub\"", "upstream = \"nobody\""),
+        "CONFIG_INVALID",
+        6,
+        "route[0].upstream",
+    );
+    check_refused(|s| edit(s, "[[listener]]", "[[lisener]]"), "CONFIG_INVALID", 6, "lisener");
+    check_refused(|s| edit(s, "[instance]", "[instance"), "CONFIG_INVALID", 6, "estoppeld.toml");
+    check_refused(
+        |s| std::fs::remove_file(s.join("estoppeld.toml")).unwrap(),
+        "FILE_UNREADABLE",
+        6,
+        "no configuration",
+    );
+}
+
+#[test]
+fn a_bad_policy_is_named_with_its_place() {
+    check_refused(
+        |s| drop(s.write("policy.yaml", "version: 1\nname: x\nruls: []\n")),
+        "POLICY_INVALID",
+        6,
+        "ruls",
+    );
+    check_refused(
+        |s| std::fs::remove_file(s.join("policy.yaml")).unwrap(),
+        "FILE_UNREADABLE",
+        6,
+        "policy.yaml",
+    );
+}
+
+#[test]
+fn bad_keys_are_named_and_never_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let with_keys = |change: fn(&Scratch)| {
+        move |scratch: &Scratch| {
+            let keys = scratch.join("keys");
+            assert_eq!(cli(&["keys", "init", "--dir", path(&keys)]).0, 0);
+            edit(scratch, "init = true", &format!("dir = {keys:?}"));
+            change(scratch);
+        }
+    };
+    let open = |s: &Scratch| {
+        std::fs::set_permissions(s.join("keys/receipt.pem"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    check_refused(with_keys(open), "KEY_PERMISSIONS", 6, "chmod 600");
+    check_refused(
+        with_keys(|s| std::fs::remove_file(s.join("keys/checkpoint.pem")).unwrap()),
+        "KEY_INVALID",
+        6,
+        "keys init",
+    );
+    check_refused(
+        with_keys(|s| std::fs::write(s.join("keys/manifest.pem"), "x").unwrap()),
+        "KEY_INVALID",
+        6,
+        "manifest.pem",
+    );
+}
+
+#[test]
+fn a_missing_folder_and_a_port_in_use_are_named() {
+    check_refused(|s| edit(s, "/journal\"", "/no/such/journal\""), "DIRECTORY_MISSING", 7, "no");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let busy = move |s: &Scratch| {
+        edit(
+            s,
+            "[[listener]]\nlisten = \"127.0.0.1:0\"",
+            &format!("[[listener]]\nlisten = \"127.0.0.1:{port}\""),
+        );
+    };
+    check_refused(busy, "PORT_IN_USE", 1, &port.to_string());
+}
+
+#[test]
+fn two_daemons_never_share_a_journal() {
+    let world = World::new(Script::model());
+    let (exit, said) = refused(&world.scratch);
+    assert_eq!(exit, Exit::Code(1), "{said}");
+    assert!(said.contains("JOURNAL_LOCKED"), "{said}");
+}
+
+#[test]
+fn every_example_is_valid_or_says_what_it_misses() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scratch = Scratch::new("examples");
+    for entry in std::fs::read_dir(root.join("examples")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let policy = root.join("policies/baseline.yaml");
+        let done = Command::new(daemon_binary())
+            .args(["--check-config", "--config", path(&file)])
+            .args(["--set", &format!("policy.file={}", path(&policy)), "--set", "keys.init=true"])
+            .args(["--set", &format!("keys.dir={}", path(&scratch.join("none")))])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        // The TLS files of an example are not here; everything else must be right.
+        let only_tls = said.lines().all(|line| line.contains("/etc/estoppel/tls/"));
+        assert!(done.status.success() || only_tls, "{}: {said}", file.display());
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_be_loaded_leaves_the_last_good_one_in_force() {
+    let policy = "version: 1\nname: t\ndefaults: { verdict: allow, on_not_evaluated: allow }\nrules:\n  - { id: no-m, when: { model: m }, verdict: block, reason: MODEL_DENIED }\n";
+    let mut world = World::with(Script::model(), &Setup { policy: policy.into(), ..Setup::default() });
+    assert_eq!(world.send(&chat("reload", HELLO)).status(), 403);
+    world.scratch.write("policy.yaml", "version: 1\nname: broken\nrules: [\n");
+    world.daemon.hang_up();
+    let refused = |world: &World| {
+        let text = estoppel_kit::http::get(world.admin, "/metrics").unwrap().text();
+        text.contains("estoppel_reloads_total{result=\"refused\"}")
+    };
+    estoppel_kit::until("the refused reload", PATIENCE, || refused(&world).then_some(()));
+    assert_eq!(world.send(&chat("reload", HELLO)).status(), 403, "the last good policy is in force");
+    world.scratch.write("policy.yaml", OPEN);
+    world.daemon.hang_up();
+    estoppel_kit::until("the new policy", PATIENCE, || {
+        (world.send(&chat("reload", HELLO)).status() == 200).then_some(())
+    });
+    let hashes: std::collections::BTreeSet<String> =
+        world.receipts("reload").iter().map(|r| r["policy"]["hash"].as_str().unwrap().to_string()).collect();
+    assert_eq!(hashes.len(), 2, "each receipt names the policy that judged it");
+}
+
+#[test]
+fn shutdown_lets_calls_end_and_cuts_the_rest_with_signed_records() {
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let endless = Reply::new(Body::Text(event.into()))
+        .header("content-type", "text/event-stream")
+        .framing(Framing::Chunked)
+        .fault(Fault::Stall { after_bytes: event.len() as u64 });
+    let mut world = World::with(
+        Script::always(endless),
+        &Setup { config: "[server]\ndrain_ms = 300\n".into(), ..Setup::default() },
+    );
+    let mut peer = Peer::connect(world.gateway).unwrap();
+    peer.send(&chat("cut", HELLO).wire("gateway")).unwrap();
+    peer.read_until(b"data: ").unwrap();
+    world.stop();
+    let report = world.check_journal();
+    assert_eq!(report["counters"]["incomplete"], 1);
+    world.restart();
+    let receipts = world.receipts("cut");
+    assert_eq!(receipts[0]["outcome"]["code"], "SHUTDOWN");
+    world.stop();
+}
+
+#[test]
+fn health_pages_and_metrics_say_how_it_is() {
+    let world = World::new(Script::model());
+    for page in ["/livez", "/readyz", "/startupz"] {
+        assert_eq!(estoppel_kit::http::get(world.admin, page).unwrap().status(), 200, "{page}");
+    }
+    assert_eq!(world.send(&chat("metrics", HELLO)).status(), 200);
+    let text = estoppel_kit::http::get(world.admin, "/metrics").unwrap().text();
+    assert!(text.contains("estoppel_calls_total{route=\"stub\",verdict=\"allow\"} 1"), "{text}");
+    let missing: Value =
+        serde_json::from_str(&estoppel_kit::http::get(world.admin, "/nothing").unwrap().text()).unwrap();
+    assert_eq!(missing["code"], "ROUTE_UNKNOWN");
+    let seal =
+        estoppel_kit::http::send(world.admin, &Request::new("POST", "/runs/nobody/seal").body("")).unwrap();
+    assert_eq!(seal.status(), 404);
+    let _ = Duration::ZERO;
+}
