@@ -354,7 +354,7 @@ impl Spill {
             *positions = Positions { generation: positions.generation + 1, ..Positions::default() };
         }
         drop(positions);
-        drained.give_back(&runs);
+        give_back(&drained.runs);
     }
 
     /// Reads left-over records that are no entries yet, in order.

@@ -281,6 +281,11 @@ enum Stage {
         tail: std::vec::IntoIter<Bytes>,
         trailers: Option<HeaderMap>,
     },
+    /// What came before the cut leaves first: an error makes hyper drop what it has not written yet.
+    Cutting {
+        reason: Reason,
+        flushed: Pin<Box<Sleep>>,
+    },
     Done,
 }
 
