@@ -3,7 +3,7 @@
 from pef import P256, canonical, content, key, trust
 from run import Bundle, Keys, Run, uuid
 from runs import STREAM, etl, externals, instance, language_model, robot, sse
-from tools import lined, setting, small
+from tools import lined, plain, setting, small
 from vector import passed, vector
 
 import ec
@@ -50,7 +50,7 @@ valid("trust-revoked-later", "The receipt key was revoked from the log index aft
 
 for before, after in ((0, 0), (0, 1), (3, 6), (11, 4), (60, 37)):
     size = before + 4 + after
-    valid(f"anchored-{before + 3}-of-{size}", f"Anchored: the seal is entry {before + 3} of a log of {size}.", small(),
+    valid(f"anchored-{before + 3}-of-{size}", f"Anchored: the seal is entry {before + 3} of a log of {size}.", plain(),
           anchor={"before": before, "after": after})  # fmt: skip
 
 for use in ("receipt", "manifest", "checkpoint"):

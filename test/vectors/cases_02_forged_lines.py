@@ -2,7 +2,7 @@
 
 from pef import ED25519_SPKI, P256, PAE_STATEMENT, Key, content, key, leaf, pae, uuid
 from run import Bundle, Keys, Lines, Run
-from tools import dropping, file, flip, lined, replacing, setting, small
+from tools import dropping, file, flip, lined, plain, replacing, setting, small, tiny
 from receipts import receipt
 from vector import failed, vector
 
@@ -10,51 +10,52 @@ import ec
 
 
 def forged(name, about, step, reason, seq=None, **bundle):
-    vector(f"forged-{name}", about, failed(step, reason, seq), Bundle(**{"run": small(), **bundle}))
+    vector(f"forged-{name}", about, failed(step, reason, seq), Bundle(**{"run": plain(), **bundle}))
 
 
 def edited(name, about, step, reason, seq, edit, *, run=None, at=None, **more):
     """A line that its producer changed, then chained and signed."""
-    forged(name, about, step, reason, seq, **lined(run, edit={seq if at is None else at: edit}), **more)
+    forged(name, about, step, reason, seq, **lined(run or plain(), edit={seq if at is None else at: edit}), **more)
 
 
 # --- Flipped bits ------------------------------------------------------------------------------------
 
 total = replacing(b'"total_us":1000', b'"total_us":1001')
-forged("line-bit", "One bit of the first call was flipped after signing.", "L10", "SIGNATURE_INVALID", 1,
+forged("line-bit", "One bit of the first call was flipped after signing.", "L10", "SIGNATURE_INVALID", 1, run=small(),
        after=file("receipts.ndjson", total))  # fmt: skip
 forged("line-bit-sign-checkpoint", "One bit of the first call was flipped where lines have no signatures.", "L7",
        "CHAIN_BROKEN", 2, run=small(sign="checkpoint"), after=file("receipts.ndjson", total))  # fmt: skip
 forged("seal-bit-sign-checkpoint", "The seal's reason was changed where lines have no signatures.", "S4",
-       "MANIFEST_MISMATCH", run=small(sign="checkpoint"),
+       "MANIFEST_MISMATCH", run=plain(sign="checkpoint"),
        after=file("receipts.ndjson", replacing(b'"reason":"clean"', b'"reason":"timeout"')))  # fmt: skip
 forged("signature-bit", "One bit of the third line's signature was flipped.", "L10", "SIGNATURE_INVALID", 2,
-       **lined(sig={2: flip}))  # fmt: skip
+       **lined(plain(), sig={2: flip}))  # fmt: skip
 forged("signature-r-bit", "One bit of R in the signature of the seal was flipped.", "L10", "SIGNATURE_INVALID", 3,
-       **lined(sig={3: lambda signature: flip(signature, 0)}))  # fmt: skip
+       **lined(plain(), sig={3: lambda signature: flip(signature, 0)}))  # fmt: skip
 forged("signature-bit-p256", "One bit of a P-256 signature was flipped.", "L10", "SIGNATURE_INVALID", 1,
-       **lined(small(Keys(1, P256)), sig={1: flip}))  # fmt: skip
+       **lined(plain(Keys(1, P256)), sig={1: flip}))  # fmt: skip
 
 # --- Signatures that only a lax verifier takes -------------------------------------------------------
 
+SIGNED = tiny(sign="each")
 forged("signature-by-other-key", "A line was signed by another receipt key of the bundle.", "L10", "SIGNATURE_INVALID", 1,
-       **lined(signer={1: key("receipt", 9)}), manifest=lambda made: made["keys"].append(key("receipt", 9).row()))  # fmt: skip
+       **lined(SIGNED, signer={1: key("receipt", 9)}), manifest=lambda made: made["keys"].append(key("receipt", 9).row()))  # fmt: skip
 forged("signature-other-type", "Lines were signed as in-toto statements.", "L10", "SIGNATURE_INVALID", 0,
-       **lined(pae_type=PAE_STATEMENT))  # fmt: skip
-forged("signatures-swapped", "The signatures of two lines changed places.", "L10", "SIGNATURE_INVALID", 1,
-       lines=Lines(small()), sigfile=lambda data: data[:64] + data[128:192] + data[64:128] + data[192:])  # fmt: skip
+       **lined(SIGNED, pae_type=PAE_STATEMENT))  # fmt: skip
+forged("signatures-swapped", "The signatures of two lines changed places.", "L10", "SIGNATURE_INVALID", 0,
+       run=SIGNED, sigfile=lambda data: data[64:] + data[:64])  # fmt: skip
 
 
 def signed_again(**how):
-    """The first call's signature, made in an odd way."""
-    message = pae("application/vnd.estoppel.pef.entry.v0+json", Lines(small()).lines[1])
+    """The seal's signature, made in an odd way."""
+    message = pae("application/vnd.estoppel.pef.entry.v0+json", Lines(SIGNED).lines[1])
     return {1: lambda signature: ec.ed_sign(key("receipt").seed, message, **how)}
 
 
 forged("signature-s-not-reduced", "An Ed25519 signature with S + L in place of S.", "L10", "SIGNATURE_INVALID", 1,
-       **lined(sig=signed_again(extra=1)))  # fmt: skip
+       **lined(SIGNED, sig=signed_again(extra=1)))  # fmt: skip
 forged("signature-cofactor", "An Ed25519 signature that satisfies only the equation with the cofactor.", "L10",
-       "SIGNATURE_INVALID", 1, **lined(sig=signed_again(torsion=(0, ec.P - 1, 1, 0))))  # fmt: skip
+       "SIGNATURE_INVALID", 1, **lined(SIGNED, sig=signed_again(torsion=(0, ec.P - 1, 1, 0))))  # fmt: skip
 
 
 class SmallOrder(Key):
@@ -72,23 +73,23 @@ class SmallOrder(Key):
 identity = Keys()
 identity.receipt = SmallOrder((1).to_bytes(32, "little"))
 forged("key-of-small-order", "The receipt key is the identity point, under which R = [S]B signs anything.", "L10",
-       "SIGNATURE_INVALID", 0, run=small(identity))  # fmt: skip
+       "SIGNATURE_INVALID", 0, run=tiny(identity, "each"))  # fmt: skip
 identity = Keys()
 identity.receipt = SmallOrder((ec.P + 1).to_bytes(32, "little"))
 forged("key-not-canonical", "The receipt key is the identity point in an encoding that is not canonical.", "L10",
-       "SIGNATURE_INVALID", 0, run=small(identity))  # fmt: skip
+       "SIGNATURE_INVALID", 0, run=tiny(identity, "each"))  # fmt: skip
 
 for case, r, s in (("zero-r", 0, 1), ("zero-s", 1, 0), ("s-is-n", 1, ec.N), ("r-is-n", ec.N, 1)):
     signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
     forged(f"p256-{case}", f"A P-256 signature out of range: {case}.", "L10", "SIGNATURE_INVALID", 1,
-           **lined(small(Keys(1, P256)), sig={1: lambda _, signature=signature: signature}))  # fmt: skip
+           **lined(tiny(Keys(1, P256), "each"), sig={1: lambda _, signature=signature: signature}))  # fmt: skip
 
 # --- What the producer wrote wrongly and signed rightly ------------------------------------------------
 
 ZERO = "0" * 64
 edited("prev", "The third line's prev is not the first call's hash.", "L7", "CHAIN_BROKEN", 2, setting(prev="leaf:" + ZERO))
 edited("prev-skips", "The third line's prev is the hash of run.open.", "L7", "CHAIN_BROKEN", 2,
-       setting(prev="leaf:" + leaf(Lines(small()).lines[0]).hex()))  # fmt: skip
+       setting(prev="leaf:" + leaf(Lines(plain()).lines[0]).hex()))  # fmt: skip
 edited("seq", "The third line says seq 3.", "L5", "SEQ_MISMATCH", 2, setting(seq=3))
 edited("seq-repeated", "The third line says seq 1 again.", "L5", "SEQ_MISMATCH", 2, setting(seq=1))
 edited("run-id", "One call names another run.", "L6", "RUN_MISMATCH", 1, setting(run=uuid("other run")))
@@ -103,15 +104,15 @@ edited("kid-not-listed", "run.open names a key that the manifest does not list."
        setting(kid=key("receipt", 9).kid))  # fmt: skip
 
 second = Run("second open")
-second.call(1)
+second.add("gap", reason="DISK_FULL")
 second.steps.append((dict(second.steps[0][0]), second.current))
 forged("second-open", "run.open comes again inside the run.", "L5", "SEQ_MISMATCH", 2,
        **lined(second.seal(), edit={2: lambda entry: (entry.pop("prev"), entry.update(seq=0, mono_us=2000))}))  # fmt: skip
 
-late = small()
-late.call(3)
-forged("after-seal", "A call follows the seal.", "L12", "SEAL_NOT_LAST", 4, run=late)
-twice = small().seal()
+late = plain()
+late.add("gap", reason="DISK_FULL")
+forged("after-seal", "An entry follows the seal.", "L12", "SEAL_NOT_LAST", 4, run=late)
+twice = plain().seal()
 forged("two-seals", "A second seal follows the first.", "L12", "SEAL_NOT_LAST", 4, run=twice)
 
 
@@ -172,7 +173,7 @@ CALL_SCHEMA = {
     "too-many-items": ("More items than allowed.", setting(data_class=["a"] * 17)),
 }
 for case, (about, seq, edit) in SCHEMA.items():
-    edited(f"schema-{case}", about, "L4", "LINE_SCHEMA", seq, edit)
+    edited(f"schema-{case}", about, "L4", "LINE_SCHEMA", seq, edit, run=small() if "verdict" in about or "call" in about else None)
 # The rest as receipts alone, which are smaller.
 for case, (about, edit) in CALL_SCHEMA.items():
     receipt(f"forged-receipt-schema-{case}", about, failed("L4", "LINE_SCHEMA", 1), edit=edit)

@@ -99,11 +99,9 @@ anchored("signature-key", "The anchor is signed by a key that the manifest does 
 # --- Rotation ----------------------------------------------------------------------------------------------
 
 
-def rotation(name, about, use="receipt", step="L11", reason="ROTATION_INVALID", seq=2, new=None, listed=None, **members):
+def rotation(name, about, use="receipt", step="L11", reason="ROTATION_INVALID", seq=1, new=None, listed=None, **members):
     run = Run(f"rotation {name}")
-    run.call(1)
     run.rotate(use, new or key(use, 2), **members)
-    run.call(2)
     run.seal()
     forged(f"rotation-{name}", about, step, reason, seq, run=run, **({"manifest": listed} if listed else {}))
 
@@ -130,10 +128,9 @@ for case, about, current in (
     ("too-early", "The new key already signs its own rotation.", key("receipt", 2)),
 ):
     run = Run(f"rotation {case}")
-    run.call(1)
     run.rotate("receipt", key("receipt", 2))
-    run.call(2)
-    at = 3 if case == "not-applied" else 2
+    run.add("gap", reason="DISK_FULL")
+    at = 2 if case == "not-applied" else 1
     run.steps[at] = (run.steps[at][0], current)
     forged(f"rotation-{case}", about, "L8", "KEY_MISMATCH", at, run=run.seal())
 
@@ -197,14 +194,13 @@ forged("policy-missing", "The policy that judged a call is not in the bundle.", 
 
 def streamed(name, about, nodes=None, **members):
     run = Run(f"stream {name}")
-    run.call(1)
-    call = run.call_id(2)
+    call = run.call_id(1)
     made = sse(run, call, STREAM, events=3) | members
     if nodes is not None:
         run.streams[call] = nodes(run.streams[call])
         made["nodes"] = content(run.streams[call])
-    run.call(2, sse=made)
-    forged(f"stream-{name}", about, "N1", "STREAM_MISMATCH", 2, run=run.seal())
+    run.call(1, sse=made)
+    forged(f"stream-{name}", about, "N1", "STREAM_MISMATCH", 1, run=run.seal())
 
 
 streamed("root", "The root of a stream is not that of its nodes.", root="root:" + "0" * 64)

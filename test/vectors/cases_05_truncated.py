@@ -2,9 +2,9 @@
 
 Whoever cuts has no keys: nothing is signed again, and the first step that notices decides."""
 
-from pef import sums
+from pef import sums, zip_bytes, zip_entries
 from run import Bundle, Lines, Run
-from tools import brief, small, without
+from tools import brief, plain, without
 from vector import failed, vector
 
 
@@ -38,7 +38,7 @@ def both(change):
 
 
 def cut(name, about, step, reason, seq, after, *, run=None, group="truncated", **more):
-    vector(f"{group}-{name}", about, failed(step, reason, seq), Bundle(run or small(), after=after, **more))
+    vector(f"{group}-{name}", about, failed(step, reason, seq), Bundle(run or plain(), after=after, **more))
 
 
 def whole(change):
@@ -46,7 +46,7 @@ def whole(change):
     return lines(lambda found: [change(b"".join(found))])
 
 
-UNSIGNED = small(sign="checkpoint")
+UNSIGNED = plain(sign="checkpoint")
 
 cut("seal", "The seal and its signature were cut off.", "S1", "SEAL_MISSING", 3, both(lambda found: found[:-1]))
 cut("seal-only", "The seal was cut off, its signature is still there.", "S1", "SEAL_MISSING", 3, lines(lambda found: found[:-1]))
@@ -54,7 +54,7 @@ cut("all-but-first", "Only run.open is left.", "S1", "SEAL_MISSING", 1, both(lam
 cut("seal-sign-checkpoint", "The seal was cut off where lines have no signatures.", "S1", "SEAL_MISSING", 3,
     lines(lambda found: found[:-1]), run=UNSIGNED)  # fmt: skip
 cut("never-sealed", "A bundle was made of a run that was never sealed, and everything else fits.", "S1", "SEAL_MISSING", 2,
-    lambda files: None, run=small(), lines=Lines(small()),
+    lambda files: None, run=plain(), lines=Lines(plain()),
     **{"ndjson": lambda data: b"".join(data.splitlines(True)[:2]), "sigfile": lambda data: data[:128]})  # fmt: skip
 cut("first-line", "run.open and its signature were cut off.", "L5", "SEQ_MISMATCH", 0, both(lambda found: found[1:]))
 cut("first-lines-sign-checkpoint", "The first two lines were cut off where lines have no signatures.", "L5",
@@ -86,14 +86,18 @@ vector("truncated-directory-no-checkpoint", "A directory without its checkpoint.
        Bundle(brief(), after=without("checkpoint")), directory=True)  # fmt: skip
 cut("no-file-at-all", "A well-formed ZIP without entries.", "F1", "FILE_MISSING", None, lambda files: files.clear(), run=brief())
 
-for case, keep in (("half", 0.5), ("end-record", None), ("one-byte", None)):
-    size = {"half": lambda data: data[: len(data) // 2], "end-record": lambda data: data[:-22], "one-byte": lambda data: data[:-1]}
-    vector(f"truncated-zip-{case}", f"The ZIP was cut off: {case.replace('-', ' ')}.", failed("C5", "CONTAINER_MALFORMED"),
-           Bundle(brief(), zip=size[case]))  # fmt: skip
-vector("truncated-zip-central-directory", "The ZIP ends after its last local entry.", failed("C5", "CONTAINER_MALFORMED"),
-       Bundle(brief(), zip=lambda data: data[: data.index(b"PK\1\2")]))  # fmt: skip
-vector("truncated-zip-in-header", "The ZIP ends inside a local header.", failed("C5", "CONTAINER_MALFORMED"),
-       Bundle(brief(), zip=lambda data: data[: data.index(b"PK\3\4", 4) + 12]))  # fmt: skip
+FILES = ("SHA256SUMS", "checkpoint", "manifest.dsse.json", "manifest.json", "receipts.ndjson")
+for case, about, keep in (
+    ("half", "in its middle", lambda data: data[: len(data) // 2]),
+    ("end-record", "before its end record", lambda data: data[:-22]),
+    ("one-byte", "before its last byte", lambda data: data[:-1]),
+    ("central-directory", "after its last local entry", lambda data: data[: data.index(b"PK\1\2")]),
+    ("in-header", "inside a local header", lambda data: data[: data.index(b"PK\3\4", 4) + 12]),
+):
+    data = keep(zip_bytes(zip_entries({path: b"{}\n" for path in FILES})))
+    vector(f"truncated-zip-{case}", f"The ZIP was cut off {about}.", failed("C5", "CONTAINER_MALFORMED"), data)
+vector("truncated-zip-bundle", "The ZIP of a bundle lacks the end of its last file's data and all that follows.",
+       failed("C5", "CONTAINER_MALFORMED"), Bundle(brief(), zip=lambda data: data[: data.index(b"PK\1\2") - 5]))  # fmt: skip
 vector("truncated-zip-empty", "The ZIP is an empty file.", failed("C5", "CONTAINER_MALFORMED"), {"bundle.pef.zip": b""})
 
 
@@ -117,8 +121,8 @@ def doubled(found):
 
 
 other = Run("other")
-other.call(1)
-FORK = Lines(small(name="another history"))
+other.add("gap", reason="DISK_FULL")
+FORK = Lines(plain(name="another history"))
 OTHER = Lines(other.seal())
 
 moved("swap", "Two lines and their signatures changed places.", "L5", "SEQ_MISMATCH", 1, both(swapped))

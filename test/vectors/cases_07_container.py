@@ -62,10 +62,10 @@ for case, path, data in (
     ("lines", "receipts.ndjson", b"{}\n"),
     ("sums", "SHA256SUMS", b""),
 ):
-    zipped(f"duplicate-entry-{case}", f"The ZIP has two entries named {path}{'' if data is None else ', with different data'}.",
-           "C4", "ENTRY_DUPLICATE", entries=doubled(path, data))  # fmt: skip
-zipped("duplicate-entry-far", "The second entry of a name stands at the end.", "C4", "ENTRY_DUPLICATE",
-       entries=lambda entries: [*entries, ZipEntry("checkpoint", b"other")])  # fmt: skip
+    hull(f"duplicate-entry-{case}", f"The ZIP has two entries named {path}{'' if data is None else ', with different data'}.",
+           "C4", "ENTRY_DUPLICATE", doubled(path, data))  # fmt: skip
+hull("duplicate-entry-far", "The second entry of a name stands at the end.", "C4", "ENTRY_DUPLICATE",
+     lambda entries: [*entries, ZipEntry("checkpoint", b"other")])  # fmt: skip
 zipped("duplicate-entry-hidden", "The central directory lists only the second of two entries of a name.", "C4", "ENTRY_DUPLICATE",
        zip=lambda data: ZipEntry("checkpoint", b"hidden").local_bytes() + data)  # fmt: skip
 

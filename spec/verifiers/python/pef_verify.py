@@ -1664,6 +1664,8 @@ class Journal:
         self.last = bytes(32)  # hash of the newest entry
         self.runs = {}
         self.blobs = []  # digests of blobs that the next entry must name
+        self.unsigned = 0  # size of the log when its newest entry without a signature was in
+        self.covered = 0  # largest size that a verified checkpoint has
         self.decided = {}
 
     @property
@@ -1688,7 +1690,8 @@ class Journal:
             raise Refusal("BLOB_MISMATCH", "no entry follows that names a blob", None, self.entries)
         self.check_newest()
         self.decided["integrity"] = "ok"
-        self.decided["authenticity"] = "self_asserted" if self.given is None else "trusted"
+        if self.unsigned <= self.covered:  # else entries are there that nobody has signed in any way
+            self.decided["authenticity"] = "self_asserted" if self.given is None else "trusted"
         self.decided["completeness"] = "unchecked" if self.newest is None else "complete"
         self.decided["anchoring"] = "absent"
 
@@ -1748,14 +1751,14 @@ class Journal:
                 refuse("JOURNAL_TORN" if torn else "FRAME_INVALID", where)
             kind, index, start, end = frame
             payload = bytes(segment.data[start:end])
+            if index != self.entries:
+                refuse("INDEX_MISMATCH", "the frame at byte %d has another index than the one that is due" % at)
             if kind == _ENTRY and (payload[0] not in (0, 64) or len(payload) < 1 + payload[0]):
                 refuse("FRAME_INVALID", "the entry at byte %d has no well-formed signature length" % at)
             if kind == _BLOB and len(payload) < 32:
                 refuse("FRAME_INVALID", "the blob at byte %d has no digest" % at)
             if kind == _END_OF_SEGMENT and payload != b"\0":
                 refuse("FRAME_INVALID", "the end frame at byte %d has a payload" % at)
-            if index != self.entries:
-                refuse("INDEX_MISMATCH", "the frame at byte %d has another index than the one that is due" % at)
             if kind == _ENTRY:
                 self.check_entry(payload)
             elif kind == _BLOB:
@@ -1787,6 +1790,8 @@ class Journal:
             run.check_seal(index)
         self.tree.push(leaf)
         self.last = leaf
+        if not stored:
+            self.unsigned = self.tree.size
         self.mark()
 
     def note(self, data, index):
@@ -1814,6 +1819,7 @@ class Journal:
             detail = "a checkpoint is of another size or root than the log at its place"
             raise Refusal("CHECKPOINT_MISMATCH", detail, None, index)
         self.signer(note, index)
+        self.covered = note.size
 
     def check_newest(self):
         if self.newest_wrong is not None:
@@ -1829,6 +1835,7 @@ class Journal:
         if note.root != self.newest_root:
             detail = "the log is not the one that the file checkpoint is about"
             raise Refusal("CHECKPOINT_MISMATCH", detail, None, self.entries)
+        self.covered = max(self.covered, note.size)
 
 
 # --- verifying one receipt (section 14) -------------------------------------------------------
@@ -1980,6 +1987,7 @@ _MEANING = {
     "                               anyone can make such a bundle. Give --trust FILE, obtained from elsewhere.",
     ("journal", "authenticity", "self_asserted"): "NOBODY HAS VOUCHED FOR THE KEYS. They come from the journal itself, and\n"
     "                               anyone can make such a journal. Give --trust FILE, obtained from elsewhere.",
+    ("journal", "authenticity", "unchecked"): "the newest entries are not signed, nor under a checkpoint that is",
     ("bundle", "completeness", "complete"): "from opening to seal no entry of this run is missing",
     ("journal", "completeness", "complete"): "nothing is missing up to the newest checkpoint; runs may be open",
     ("journal", "completeness", "unchecked"): "there is no file `checkpoint`: the end may have been cut off",

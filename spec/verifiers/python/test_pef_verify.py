@@ -1046,6 +1046,19 @@ class Journals(JournalTest):
         self.assertEqual(self.verify(journal.files())["exit"], 0)
         self.assertEqual(self.verify(fx.JournalWriter().files(checkpoint=False))["entries"], 0)
 
+    def test_entries_that_nobody_signed_are_not_authentic(self):
+        journal, run = self.open("checkpoint")
+        for checkpoint, value in ((False, "unchecked"), (journal.note(1), "unchecked"), (journal.note(), "trusted")):
+            answer = self.verify(journal.files(checkpoint), fx.trust_document())
+            self.assertEqual((answer["exit"], answer["verdicts"]["authenticity"]), (0, value))
+        journal.checkpoint()
+        self.assertEqual(self.verify(journal.files(False))["verdicts"]["authenticity"], "self_asserted")
+        run.call()
+        journal.entry(run)
+        self.assertEqual(self.verify(journal.files(False))["verdicts"]["authenticity"], "unchecked")
+        signed, _ = self.open()
+        self.assertEqual(self.verify(signed.files(False))["verdicts"]["authenticity"], "self_asserted")
+
     def test_trust_is_needed(self):
         files = fx.small_journal().files()
         answer = self.verify(dict(files, **{"trust.json": b"{}"}))

@@ -86,9 +86,8 @@ fn authenticity(report: &Report) -> String {
 fn completeness(report: &Report) -> String {
     match (report.verdicts.completeness, report.subject) {
         (Completeness::Complete, Subject::Journal) => format!(
-            "Completeness complete: up to the newest checkpoint no entry is missing. {} of {} runs are not sealed.",
-            report.runs.saturating_sub(report.runs_sealed),
-            report.runs
+            "Completeness complete: no entry is missing of those that the checkpoint you gave signs. {}",
+            runs(report)
         ),
         (Completeness::Complete, _) => {
             "Completeness complete: the run is sealed, no entry is missing, and all content that it names is there."
@@ -103,15 +102,20 @@ fn completeness(report: &Report) -> String {
         (Completeness::Failed, _) => {
             "Completeness failed: content that is kept beside the bundle is missing or has changed.".to_owned()
         }
-        (Completeness::Unchecked, Subject::Journal) if report.passed() => {
-            "Completeness unchecked: there is no file `checkpoint`, so entries may have been cut off at the end."
-                .to_owned()
-        }
+        (Completeness::Unchecked, Subject::Journal) if report.passed() => format!(
+            "Completeness unchecked: entries may have been cut off at the end, together with the checkpoints that \
+             sign them; only a checkpoint that was kept elsewhere can tell. {}",
+            runs(report)
+        ),
         (Completeness::Unchecked, Subject::Receipt | Subject::Checkpoint) => {
             "Completeness unchecked: one document alone says nothing about what else was recorded.".to_owned()
         }
         (Completeness::Unchecked, _) => "Completeness unchecked: it is not known whether anything is missing.".to_owned(),
     }
+}
+
+fn runs(report: &Report) -> String {
+    format!("{} of {} runs are still open.", report.runs.saturating_sub(report.runs_sealed), report.runs)
 }
 
 fn anchoring(report: &Report) -> String {
@@ -123,16 +127,16 @@ fn anchoring(report: &Report) -> String {
             "Anchoring anchored: the seal is entry {} of the instance's log, by a checkpoint of that log.",
             report.anchor_index.unwrap_or_default()
         ),
-        (Anchoring::Absent, Subject::Journal) => {
-            "Anchoring absent: you gave no checkpoint that was kept elsewhere, so a journal cut back to an older \
-             state, with an older checkpoint beside it, would look the same."
-                .to_owned()
-        }
         (Anchoring::Absent, _) => {
             "Anchoring absent: nothing shows that this run is in the instance's log.".to_owned()
         }
         (Anchoring::Failed, _) => {
             "Anchoring failed: the proof that this run is in the instance's log does not hold.".to_owned()
+        }
+        (Anchoring::Unchecked, Subject::Journal) if report.passed() => {
+            "Anchoring unchecked: you gave no checkpoint that was kept elsewhere, so another history, signed with \
+             the same keys, would look as good."
+                .to_owned()
         }
         (Anchoring::Unchecked, _) => "Anchoring unchecked: no place in a log was proven.".to_owned(),
     }
@@ -181,7 +185,7 @@ fn next_step(report: &Report) -> Option<&'static str> {
                 "obtain the instance's trust document from its operator, by another way than this artifact, and \
                  verify again with it.",
             ),
-            (_, Anchoring::Absent, Subject::Journal) => {
+            (_, Anchoring::Unchecked, Subject::Journal) => {
                 Some("verify again against a checkpoint that was kept elsewhere, for example in a log feed.")
             }
             (_, Anchoring::Absent, Subject::Bundle) => {

@@ -128,10 +128,12 @@ fn judge(
         report.verdicts.authenticity =
             if options.trust.is_some() { Authenticity::Trusted } else { Authenticity::SelfAsserted };
     }
-    if files.checkpoint.or(files.against).is_some() {
+    if files.against.is_some() {
+        // Only a checkpoint from elsewhere can say that nothing was cut off: one that lies beside the segments is
+        // cut back together with them.
         report.verdicts.completeness = Completeness::Complete;
+        report.verdicts.anchoring = Anchoring::Anchored;
     }
-    report.verdicts.anchoring = if files.against.is_some() { Anchoring::Anchored } else { Anchoring::Absent };
     Ok(())
 }
 
@@ -331,7 +333,7 @@ impl<'k> Log<'k> {
         }
         let id = key.id;
         let seal = run.take(&entry, self.keys).map_err(|finding| finding.at(seq))?; // L11, L12
-        check_blobs(&mut self.blobs, &entry)?;
+        check_blobs(&mut self.blobs, &entry).map_err(|finding| finding.at(seq))?;
         if let Some(seal) = seal {
             seal.map_err(|detail| Finding::new(Reason::SealMismatch, detail).at(seq))?; // J7
             self.runs_sealed += 1;
