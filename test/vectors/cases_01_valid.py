@@ -21,8 +21,9 @@ valid("empty-run", "A run that was opened and sealed with nothing between.", Run
 valid("directory", "The directory form.", small(), directory=True)
 valid("directory-external", "The directory form with content in bundle.d.", externals(), directory=True)
 valid("language-model", "A streamed chat, a repair, a block, two attempts, claims, a contract.", language_model())
-valid("no-claims", "The same without claims and with a stream whose nodes are not stored.",
-      language_model("no claims", with_claims=False, stored=False))  # fmt: skip
+unstored = Run("stream without nodes")
+unstored.call(1, sse=sse(unstored, unstored.call_id(1), STREAM, events=3, stored=False))
+valid("stream-without-nodes", "A stream of which the root is recorded, and no nodes.", unstored.seal())
 valid("etl", "An ETL job with intents, stored bodies and lineage, and no language model.", etl())
 valid("rpa", "A robot with a hold, a gap and two interrupted calls, sealed at shutdown.", robot())
 valid("instance", "The instance's own events and no call: no metrics.", instance())

@@ -8,8 +8,15 @@ from vector import expect, vector
 
 
 def valid(name, about, journal, *, trust=None, **files):
-    answer = expect(0, integrity="ok", authenticity="self_asserted" if trust is None else "trusted")
-    vector(f"valid-journal-{name}", about, answer, journal.files(**files), trust=trust)
+    made = journal.files(**files)
+    answer = expect(
+        0,
+        integrity="ok",
+        authenticity="self_asserted" if trust is None else "trusted",
+        completeness="complete" if "journal/checkpoint" in made else "unchecked",
+        anchoring="absent",
+    )
+    vector(f"valid-journal-{name}", about, answer, made, trust=trust)
 
 
 valid("short", "One sealed run.", Journal().lines(short()))

@@ -279,7 +279,8 @@ class Bundle:
 
     def make_manifest(self, files):
         entries, run = self.lines.entries, self.run
-        first, last = entries[0], entries[-1]
+        first = entries[0]
+        last = next((entry for entry in reversed(entries) if entry.get("kind") == "run.seal"), {"ts": first["ts"]})
         made = {
             "build": first.get("build", BUILD),
             "claims": claims(entries),

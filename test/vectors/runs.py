@@ -49,13 +49,12 @@ def sse(run, call, stream, *, events, comments=0, stored=True, **members):
     return made | members
 
 
-def language_model(label="llm", keys=None, *, with_claims=True, stored=True, **members):
+def language_model(label="llm", keys=None, **members):
     """A streamed chat, a repaired answer, a blocked tool, and a second try after a failure."""
     run = Run(label, keys, name="overdue invoices", **members)
     contract = canonical({"properties": {"total": {"type": "string"}}, "type": "object"})
     run.contracts[content(contract)] = contract
     claims = {"agent": "clerk/4", "job_id": "job-7", "pipeline_id": "billing", "runtime": "py-3.11", "service_id": "dunning"}
-    said = {"claims": claims} if with_claims else {}
     common = {"body": {"mode": "hmac"}, "dialect": "openai", "operation": "chat.completions", "upstream": "models"}
 
     call = run.call_id(1)
@@ -63,13 +62,13 @@ def language_model(label="llm", keys=None, *, with_claims=True, stored=True, **m
         1,
         total=812_345,
         **common,
-        **said,
+        claims=claims,
         evaluated=evaluated(len(CHAT), len(STREAM), events=3),
         facts={"finish": ["stop"], "model": "m-1", "stream": True, "usage": {"input": 12, "output": 5, "total": 17}},
         identity={"kind": "mtls", "subject": "spiffe://example.org/dunning"},
         request=request_of(run, call, CHAT, route="chat"),
         response=response_of(run, call, STREAM),
-        sse=sse(run, call, STREAM, events=3, comments=1, stored=stored, first_us=210_000, last_us=810_000, terminated=True),
+        sse=sse(run, call, STREAM, events=3, comments=1, first_us=210_000, last_us=810_000, terminated=True),
     )
     call, answer = run.call_id(2), b'{"total": 12.50}'
     mended = b'{"total":"12.50"}'
@@ -81,7 +80,7 @@ def language_model(label="llm", keys=None, *, with_claims=True, stored=True, **m
         total=40_100,
         after=900_000,
         **common,
-        **said,
+        claims=claims,
         contract={"response": {"digest": content(contract), "id": "total", "source": "policy"}},
         evaluated=evaluated(9, len(answer)),
         repair={"applied": True, "edits": [{"at": 10, "del": 5, "ins": '"12.50"', "op": "string"}], "lossy": False},

@@ -60,6 +60,13 @@ def expect(exit_code, reason=None, seq=None, index=None, **verdicts):
     }
 
 
+def written(answer):
+    """JSON on three lines."""
+    about, verdicts = json.dumps(answer["about"]), json.dumps(answer["verdicts"])
+    rest = json.dumps({name: answer[name] for name in ("exit", "reason", "seq", "index")})[1:-1]
+    return f'{{"about": {about},\n {rest},\n "verdicts": {verdicts}}}\n'.encode()
+
+
 def vector(name, about, expected, artifact, *, trust=None, directory=False):
     """Registers one vector. `artifact` is a Bundle, the bytes of a ZIP, or files by path."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", name) or name in VECTORS:
@@ -73,5 +80,5 @@ def vector(name, about, expected, artifact, *, trust=None, directory=False):
         files = {"bundle.pef.zip": artifact} if isinstance(artifact, bytes) else dict(artifact)
     if trust is not None:
         files["trust.json"] = trust
-    files["expect.json"] = (json.dumps({"about": about, **expected}, indent=1) + "\n").encode()
+    files["expect.json"] = written({"about": about, **expected})
     VECTORS[name] = files

@@ -6,14 +6,14 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { verifyBundle, verifyJournal, verifyReceipt } from './pef-verify.mjs';
+import { PublicKey, verifyBundle, verifyJournal, verifyReceipt } from './pef-verify.mjs';
 import { REASONS, VERDICTS } from './words.mjs';
 
 const USAGE = `usage: pef-verify [--trust FILE] [--key FILE] [--json] PATH
 
-PATH is a bundle (.pef.zip or folder), a journal folder, or one exported receipt (.json).
+PATH is a bundle (.pef.zip or folder) or a journal folder; with --key, one exported receipt.
   --trust FILE  the keys you accept, as a trust document from elsewhere than PATH
-  --key FILE    for one receipt: the public key (PEM or DER SubjectPublicKeyInfo)
+  --key FILE    PATH is a receipt; verify it with this public key (PEM or DER SubjectPublicKeyInfo)
   --json        one line of JSON instead of words
 Exit code: 0 verified, 2 refused, 6 unreadable or bad arguments, 1 internal error.`;
 
@@ -67,16 +67,13 @@ function failure(error) {
 }
 
 async function verifyPath(path, { trust: trustPath, key: keyPath }) {
-  const trust = trustPath === undefined ? null : readWhole(trustPath);
-  if (!statSync(path).isDirectory()) {
-    if (!path.endsWith('.json')) return verifyZip(path, trust);
-    const key = keyPath === undefined ? null : spkiOf(readWhole(keyPath));
-    if ((key === null) === (trust === null)) {
-      throw new Unusable('ARGUMENT_INVALID', 'a receipt is verified with either --key or --trust');
-    }
-    return verifyReceipt(readWhole(path), { key, trust });
+  if (keyPath !== undefined) {
+    if (trustPath !== undefined) throw new Unusable('ARGUMENT_INVALID', 'a receipt is verified with --key alone');
+    return verifyReceipt(readWhole(path), keyOf(readWhole(keyPath)));
   }
-  if (keyPath !== undefined) throw new Unusable('ARGUMENT_INVALID', '--key is for one receipt');
+  if (path.endsWith('.json')) throw new Unusable('ARGUMENT_INVALID', 'a receipt is verified with --key');
+  const trust = trustPath === undefined ? null : readWhole(trustPath);
+  if (!statSync(path).isDirectory()) return verifyZip(path, trust);
   const names = readdirSync(path);
   if (names.includes('segments')) return verifyJournal(journalAt(path, names), { trust });
   return verifyBundle({ folder: filesUnder(path) }, { trust, externals: externalsBeside(path) });
@@ -145,9 +142,13 @@ function readWhole(file, most = Infinity) {
   }
 }
 
-function spkiOf(bytes) {
-  const pem = /-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----/.exec(Buffer.from(bytes).toString('latin1'));
-  return pem === null ? bytes : new Uint8Array(Buffer.from(pem[1], 'base64'));
+/** The key of a PEM or DER file. */
+function keyOf(bytes) {
+  const text = Buffer.from(bytes).toString('latin1');
+  const pem = /^-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*$/.exec(text);
+  const key = PublicKey.fromSpki(pem === null ? bytes : new Uint8Array(Buffer.from(pem[1], 'base64')));
+  if (key === null) throw new Unusable('ARGUMENT_INVALID', 'the key is no Ed25519 or P-256 SubjectPublicKeyInfo');
+  return key;
 }
 
 function jsonLine({ ok, reason, seq, index, verdicts, run, entries, kind }) {

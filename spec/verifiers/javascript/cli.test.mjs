@@ -86,8 +86,10 @@ test('reads folders, journals, receipts and externals', () => {
   const pem = put('key.pem', createPublicKey({ key: KEYS.receipt.spki, type: 'spki', format: 'der' }).export({ type: 'spki', format: 'pem' }));
   assert.equal(json('--key', pem, receipt).status, 0);
   assert.equal(json('--key', put('key.der', KEYS.receipt.spki), receipt).kind, 'receipt');
-  assert.equal(json('--trust', TRUST, receipt).status, 0);
-  assert.equal(json(receipt).status, 6);
+  assert.equal(json('--key', pem, good).reason, 'ENVELOPE_MALFORMED');
+  for (const args of [[receipt], ['--trust', TRUST, receipt], ['--key', pem, '--trust', TRUST, receipt], ['--key', TRUST, receipt]]) {
+    assert.deepEqual([json(...args).status, json(...args).reason], [6, 'ARGUMENT_INVALID']);
+  }
 
   const body = Buffer.alloc(100, 'b');
   const digest = sha256(body).toString('hex');

@@ -13,9 +13,11 @@ import { Bundle } from './bundle.mjs';
 import { readFolder, readZip } from './container.mjs';
 import { Journal } from './journal.mjs';
 import { PublicKey } from './keys.mjs';
-import { verifyReceipt as readReceipt } from './receipt.mjs';
+import { readReceipt } from './receipt.mjs';
 import { Refusal, verdictsOf } from './refusal.mjs';
 import { readTrust } from './trust.mjs';
+
+export { PublicKey };
 
 /**
  * Verifies a bundle, given as `{ zip: bytes }` or `{ folder: [{ path, bytes, regular, read() }] }`.
@@ -43,21 +45,15 @@ export async function verifyJournal(journal, { trust = null, watch } = {}) {
   }, () => ({ ...reading }));
 }
 
-/** Verifies one exported receipt with `key` (bytes of an SPKI) or with the keys of `trust`. */
-export async function verifyReceipt(envelope, { key = null, trust = null } = {}) {
+/** Verifies one exported receipt with `key`, a PublicKey. */
+export async function verifyReceipt(envelope, key) {
   const decided = {};
   const facts = { entries: null };
   return answer('receipt', async () => {
-    const entry = await readReceipt(envelope, key === null ? readTrust(trust) : givenKey(key));
+    const entry = await readReceipt(envelope, key);
     Object.assign(facts, { entries: 1, entry });
     Object.assign(decided, { integrity: 'ok', authenticity: 'trusted' });
   }, () => ({ decided, facts, run: facts.entry?.run }));
-}
-
-function givenKey(spki) {
-  const key = PublicKey.fromSpki(spki);
-  if (key === null) throw new Refusal('K1', 'TRUST_INVALID', { exit: 6 });
-  return new Map([[key.kid, key]]);
 }
 
 async function answer(kind, work, found) {

@@ -291,7 +291,11 @@ impl Shared {
                     .map_or(Refused::Closed, |failure| Refused::Failed(failure.reason)));
             }
         }
-        let taken = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
+        let stalled = self.gauges.stalled.load(Ordering::Relaxed) > 0;
+        let taken = match stalled {
+            true => Err(0),
+            false => self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1)),
+        };
         let room = match (taken, &self.spill) {
             (Ok(_), _) => Room::Queue,
             (Err(_), Some(spill)) if spill.reserve() => Room::Spill,

@@ -26,6 +26,11 @@ impl Layout {
         self.dir.join("segments")
     }
 
+    /// Room for the next segment. Beside the segments: every file among them is one.
+    pub fn spare(&self) -> PathBuf {
+        self.dir.join("spare")
+    }
+
     pub fn lock(&self) -> PathBuf {
         self.dir.join("lock")
     }

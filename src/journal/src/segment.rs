@@ -222,11 +222,20 @@ impl Segment {
         Self { file, offset, bytes }
     }
 
-    /// Makes the next segment under a temporary name. After an error nothing is left.
-    pub fn prepare(storage: &dyn Storage, dir: &Path, header: &Header, bytes: u64) -> io::Result<Prepared> {
+    /// Makes the next segment under a temporary name, in `spare` if there is one. After an error nothing is left.
+    pub fn prepare(
+        storage: &dyn Storage,
+        dir: &Path,
+        header: &Header,
+        bytes: u64,
+        spare: Option<(Box<dyn StorageFile>, PathBuf)>,
+    ) -> io::Result<Prepared> {
         let path = dir.join(file_name(header.first));
         let temporary = temporary(&path);
-        let made = make(storage, &temporary, header, bytes);
+        let made = match spare {
+            Some((file, spare)) => storage.rename(&spare, &temporary).and_then(|()| begin(file, header)),
+            None => make(storage, &temporary, header, bytes),
+        };
         match made {
             Ok(file) => {
                 let segment = Self { file, offset: HEADER_BYTES as u64, bytes };
@@ -264,9 +273,33 @@ impl Segment {
 fn make(storage: &dyn Storage, path: &Path, header: &Header, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
     let file = storage.create(path)?;
     file.allocate(bytes)?;
+    begin(file, header)
+}
+
+fn begin(file: Box<dyn StorageFile>, header: &Header) -> io::Result<Box<dyn StorageFile>> {
     file.write_at(&header.encode(), 0)?;
     file.sync_all()?;
     Ok(file)
+}
+
+/// Room for a segment, without a header, in place of what an earlier process left there. After an error nothing is left.
+pub(crate) fn lay_out(storage: &dyn Storage, path: &Path, bytes: u64) -> io::Result<Box<dyn StorageFile>> {
+    let left = storage.remove(path);
+    if let Err(error) = left
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let made = storage
+        .create(path)
+        .and_then(|file| file.allocate(bytes).and_then(|()| file.sync_all()).map(|()| file));
+    if made.is_err()
+        && let Err(left) = storage.remove(path)
+        && left.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(error = %left, "an unfinished spare could not be removed");
+    }
+    made
 }
 
 impl Prepared {
@@ -445,9 +478,9 @@ mod tests {
     #[test]
     fn a_segment_that_cannot_be_made_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let result = Segment::prepare(&FileSystem, &dir.path().join("missing"), &header(), 1 << 20);
+        let result = Segment::prepare(&FileSystem, &dir.path().join("missing"), &header(), 1 << 20, None);
         assert!(result.is_err());
-        let prepared = Segment::prepare(&FileSystem, dir.path(), &header(), 1 << 20).unwrap();
+        let prepared = Segment::prepare(&FileSystem, dir.path(), &header(), 1 << 20, None).unwrap();
         assert_eq!(FileSystem.list(dir.path()).unwrap(), ["00000000000000000007.seg.tmp"]);
         let held = FileSystem.open_dir(dir.path()).unwrap();
         assert!(prepared.publish(&FileSystem, &*held).is_ok());

@@ -206,7 +206,7 @@ fn writer(given: Given) -> Result<Writer, JournalError> {
         None => {
             let instance = shared.settings.instance.clone();
             let header = Header { first: index.size(), previous: last_leaf, instance };
-            let prepared = Segment::prepare(&*storage, &dir, &header, shared.settings.segment_bytes)
+            let prepared = Segment::prepare(&*storage, &dir, &header, shared.settings.segment_bytes, None)
                 .map_err(io("make a segment in"))?;
             segments.push(index.size());
             prepared

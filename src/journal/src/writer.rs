@@ -162,6 +162,10 @@ pub(crate) struct Writer {
     swept_us: u64,
     wanted: Vec<Answer<Result<u64, AckError>>>,
     cpu_us: u64,
+    /// Room for the next segment, laid out in advance, so that a full disk is noticed while this segment still has
+    /// room for every call in flight.
+    spare: Option<Box<dyn crate::storage::StorageFile>>,
+    spare_tried_us: Option<u64>,
 }
 
 impl Writer {
@@ -185,6 +189,8 @@ impl Writer {
             swept_us: mono_us,
             wanted: Vec::new(),
             cpu_us: 0,
+            spare: None,
+            spare_tried_us: None,
             parts,
         }
     }
@@ -533,9 +539,10 @@ impl Writer {
             previous: self.parts.last_leaf,
             instance: self.parts.shared.settings.instance.clone(),
         };
+        let mut spare = self.spare.take().map(|file| (file, self.parts.layout.spare()));
         let prepared = loop {
             let (storage, bytes) = (&*self.parts.storage, self.parts.shared.settings.segment_bytes);
-            match Segment::prepare(storage, &self.parts.layout.segments_dir(), &header, bytes) {
+            match Segment::prepare(storage, &self.parts.layout.segments_dir(), &header, bytes, spare.take()) {
                 Ok(prepared) => break prepared,
                 Err(error) => self.stall(error)?,
             }
@@ -559,7 +566,32 @@ impl Writer {
         self.parts.layout.add_segment(first);
         self.parts.ordinal += 1;
         set_stalled(&self.parts.shared, false);
+        self.spare_tried_us = None;
+        self.lay_out_spare();
         Ok(())
+    }
+
+    /// Lays out room for the next segment if there is none. While that fails, admission gives out no queue slots: what
+    /// is in flight still fits into this segment, and nothing that goes upstream is left without a place.
+    fn lay_out_spare(&mut self) {
+        let retry = u64::try_from(self.parts.shared.settings.stall_retry.as_micros()).unwrap_or(u64::MAX);
+        let tried = self.spare_tried_us.is_some_and(|tried| self.mono_us.saturating_sub(tried) < retry);
+        if self.spare.is_some() || tried {
+            return;
+        }
+        self.spare_tried_us = Some(self.mono_us);
+        let path = self.parts.layout.spare();
+        let (storage, bytes) = (&*self.parts.storage, self.parts.shared.settings.segment_bytes);
+        match crate::segment::lay_out(storage, &path, bytes) {
+            Ok(file) => {
+                self.spare = Some(file);
+                set_stalled(&self.parts.shared, false);
+            }
+            Err(error) => {
+                tracing::error!(%error, "there is no room for the next segment; calls are refused until there is");
+                set_stalled(&self.parts.shared, true);
+            }
+        }
     }
 
     /// Waits for room on the disk, or gives up when that is not what is wrong.
@@ -726,6 +758,7 @@ impl Writer {
 
     /// What time brings: checkpoints, ambient runs that are old enough, idle runs, gaps.
     fn due(&mut self) -> Result<(), WriteError> {
+        self.lay_out_spare();
         let shared = self.parts.shared.clone();
         let settings = &shared.settings;
         let every = u64::try_from(settings.checkpoint_every.as_micros()).unwrap_or(u64::MAX);

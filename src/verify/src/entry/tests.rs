@@ -118,7 +118,7 @@ fn untidy(dice: &mut Dice, tree: &Tree) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn one_pass_and_the_reference_agree_on_every_kind_and_every_change(seed: u64) {
