@@ -123,10 +123,13 @@ impl Exchange {
         self.record.storage = match storage {
             BodyStorage::None => estoppel_evidence::entry::Storage { mode: BodyMode::None, reason: None },
             BodyStorage::Hmac => estoppel_evidence::entry::Storage { mode: BodyMode::Hmac, reason: None },
-            BodyStorage::Full { reason } => estoppel_evidence::entry::Storage {
-                mode: BodyMode::Full,
-                reason: Some(text::text(reason).into()),
-            },
+            // Not built yet: the receipt says so, and keeps the tag.
+            BodyStorage::Full { .. } => {
+                if !self.record.downgrades.iter().any(|downgrade| downgrade.code == Reason::BodyNotStored) {
+                    self.downgrade(Reason::BodyNotStored);
+                }
+                estoppel_evidence::entry::Storage { mode: BodyMode::Hmac, reason: None }
+            }
         };
     }
 
