@@ -319,6 +319,7 @@ impl Shared {
     }
 
     /// Hands an item to the writer; gives it back when nothing is taken any more.
+    #[expect(clippy::result_large_err, reason = "the item goes back to its owner, once, when all is lost")]
     pub fn push(&self, item: Item) -> Result<u64, (Item, AckError)> {
         let mut queue = locked(&self.queue);
         if let Some(error) = queue.shut {

@@ -46,10 +46,13 @@ struct Inner {
     bodies: BodyStore,
 }
 
+/// The thread and how it ended.
+type WriterThread = (JoinHandle<()>, Receiver<Result<(), Failure>>);
+
 /// What is joined when the journal is closed.
 #[derive(Default)]
 struct Threads {
-    writer: Option<(JoinHandle<()>, Receiver<Result<(), Failure>>)>,
+    writer: Option<WriterThread>,
     others: Vec<JoinHandle<()>>,
     lock: Option<Box<dyn Lock>>,
 }

@@ -250,8 +250,7 @@ impl<'a> Scan<'a> {
         let mut offset = HEADER_BYTES as u64;
         // A blob belongs to the entry after it: where it starts, and its digest.
         let mut blob: Option<(u64, [u8; 32])> = None;
-        loop {
-            let Some(frame) = reader.frame(offset).map_err(io("read"))? else { break };
+        while let Some(frame) = reader.frame(offset).map_err(io("read"))? {
             let next = offset + frame.bytes();
             if frame.index != self.index.size() {
                 return Err(self.corrupt(path, offset, "a frame out of order"));

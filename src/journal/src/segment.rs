@@ -116,6 +116,11 @@ pub(crate) fn frame_bytes(payload: usize) -> u64 {
     (FRAME_BYTES + payload) as u64 // bounded by the payload's limit
 }
 
+/// Smallest segment that takes frames of that size.
+pub(crate) fn bytes_for(frames: u64) -> u64 {
+    HEADER_BYTES as u64 + frames + END_BYTES
+}
+
 /// What stands at some place of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Found<'a> {

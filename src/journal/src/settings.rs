@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use estoppel_evidence::entry::{Build, Durability, LINE_BYTES_MAX, Sign};
+use estoppel_evidence::entry::{Build, Durability, Sign};
 use estoppel_evidence::{CaptureKey, Instance, Sha256, Signer, Use};
 
 /// How a journal is kept.
@@ -67,8 +67,8 @@ pub struct SpillSettings {
     pub bytes_max: u64,
 }
 
-/// Smallest segment: room for one entry with the largest stream.
-pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+/// Smallest segment. An entry whose stream needs more gets a segment of its own size.
+pub const SEGMENT_BYTES_MIN: u64 = 256 << 10;
 
 impl Settings {
     /// The defaults.
@@ -117,8 +117,6 @@ impl Settings {
         None
     }
 }
-
-const _: () = assert!(SEGMENT_BYTES_MIN > 3 * (1 << 20) + LINE_BYTES_MAX as u64);
 
 /// The keys that a journal signs and captures with. Three different keys, one a use.
 #[derive(Clone)]

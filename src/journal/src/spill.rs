@@ -201,6 +201,7 @@ impl Spill {
     }
 
     /// Hands a record to the spill thread; gives it back when nothing is taken any more.
+    #[expect(clippy::result_large_err, reason = "the item goes back to its owner, once, when all is lost")]
     pub fn push(&self, item: Item) -> Result<(), (Item, AckError)> {
         let mut queue = locked(&self.queue);
         if let Some(error) = queue.shut {

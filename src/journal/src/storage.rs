@@ -37,6 +37,7 @@ pub trait Storage: Send + Sync {
 }
 
 /// One open file.
+#[expect(clippy::len_without_is_empty, reason = "a size that can fail to be read is no collection's")]
 pub trait StorageFile: Send + Sync {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;

@@ -529,10 +529,12 @@ impl Writer {
         }
         // What is in hand is made durable first: making the next segment may take long.
         self.commit(false)?;
-        if self.parts.segment.room() < bytes { self.next_segment() } else { Ok(()) }
+        if self.parts.segment.room() < bytes { self.next_segment(bytes) } else { Ok(()) }
     }
 
-    fn next_segment(&mut self) -> Result<(), WriteError> {
+    /// Makes the next segment: as large as the settings say, or larger when what comes next needs that.
+    fn next_segment(&mut self, needed: u64) -> Result<(), WriteError> {
+        let bytes = self.parts.shared.settings.segment_bytes.max(segment::bytes_for(needed));
         let first = self.parts.index.size();
         let header = Header {
             first,
@@ -541,8 +543,13 @@ impl Writer {
         };
         let mut spare = self.spare.take().map(|file| (file, self.parts.layout.spare()));
         let prepared = loop {
-            let (storage, bytes) = (&*self.parts.storage, self.parts.shared.settings.segment_bytes);
-            match Segment::prepare(storage, &self.parts.layout.segments_dir(), &header, bytes, spare.take()) {
+            match Segment::prepare(
+                &*self.parts.storage,
+                &self.parts.layout.segments_dir(),
+                &header,
+                bytes,
+                spare.take(),
+            ) {
                 Ok(prepared) => break prepared,
                 Err(error) => self.stall(error)?,
             }

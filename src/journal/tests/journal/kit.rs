@@ -123,17 +123,17 @@ pub fn stream_record(capture: &RunCapture, units: u64) -> Box<CallRecord> {
     record
 }
 
-/// A record that takes about half of the smallest segment.
+/// A record that takes nearly half of the smallest segment.
 pub fn big_record() -> Box<CallRecord> {
     static TREE: OnceLock<StreamRoot> = OnceLock::new();
     let tree = TREE.get_or_init(|| {
-        let nodes: Vec<[u8; 32]> = (0..60_000u32).map(|n| Sha256::of(&n.to_be_bytes()).0).collect();
-        StreamRoot { units: 60_000, level: 0, root: estoppel_evidence::tree::root(&nodes), nodes }
+        let nodes: Vec<[u8; 32]> = (0..3_500u32).map(|n| Sha256::of(&n.to_be_bytes()).0).collect();
+        StreamRoot { units: 3_500, level: 0, root: estoppel_evidence::tree::root(&nodes), nodes }
     });
     let mut record = record();
     record.stream = Some(Box::new(StreamRecord {
         comments: 0,
-        events: 60_000,
+        events: 3_500,
         first_us: 1,
         last_us: 2,
         terminated: Some(true),

@@ -188,8 +188,7 @@ fn full_segments_are_closed_and_followed() {
     let run = journal.run(None).unwrap();
     let mut calls = Vec::new();
     for _ in 0..6 {
-        // 32 bytes a unit: about half a segment each.
-        calls.push(put(&journal, &run, stream_record(run.capture(), SEGMENT_BYTES_MIN / 64 - 1_000)));
+        calls.push(put(&journal, &run, big_record()));
         calls.push(put(&journal, &run, record()));
     }
     drop(run);
@@ -200,6 +199,24 @@ fn full_segments_are_closed_and_followed() {
     check_calls(dir.path(), &calls, &calls);
     open(settings(dir.path())).unwrap().close(LONG).unwrap();
     check_journal(dir.path());
+}
+
+#[test]
+fn a_stream_that_is_larger_than_a_segment_gets_one_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let run = journal.run(Some("job")).unwrap();
+    let mut calls = Vec::new();
+    for units in [10, 65_536, 10, 20_000] {
+        calls.push(put(&journal, &run, stream_record(run.capture(), units)));
+    }
+    drop(run);
+    let sealed = journal.seal_blocking("job", estoppel_evidence::entry::SealReason::Clean).unwrap();
+    check_bundle(&sealed.path);
+    journal.close(LONG).unwrap();
+    assert!(segments(dir.path()).iter().any(|(_, bytes)| bytes.len() as u64 > 8 * SEGMENT_BYTES_MIN));
+    check_journal(dir.path());
+    check_calls(dir.path(), &calls, &calls);
 }
 
 #[test]
