@@ -7,7 +7,7 @@ need signatures that no correct signer would make.
 import hashlib
 import hmac
 
-# --- Ed25519 -------------------------------------------------------------------------------------
+# --- Ed25519 ---
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
@@ -92,7 +92,7 @@ def ed_sign(seed, message, *, torsion=None, extra=0):
     return r + s.to_bytes(32, "little")
 
 
-# --- P-256 ---------------------------------------------------------------------------------------
+# --- P-256 ---
 
 Q = 2**256 - 2**224 + 2**192 + 2**96 - 1
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551

@@ -17,7 +17,13 @@ def frame(kind, index, payload, *, crc=None, length=None):
 def header(first, before, iss=ISS, *, magic=b"PEFSEG0\n", length=None, fill=b"", crc=None):
     name = iss.encode()
     length = len(name) if length is None else length
-    data = magic + struct.pack("<Q", first) + before + struct.pack("<H", length) + (name + fill).ljust(202, b"\0")
+    data = (
+        magic
+        + struct.pack("<Q", first)
+        + before
+        + struct.pack("<H", length)
+        + (name + fill).ljust(202, b"\0")
+    )
     return data + struct.pack("<I", zlib.crc32(data) if crc is None else crc)
 
 
@@ -74,7 +80,11 @@ class Journal:
     def files(self, *, checkpoint=None, rows=None):
         """By path; `checkpoint` is the newest note, false for none."""
         files = {f"journal/segments/{name}": data + bytes(self.pad) for name, data in self.segments.items()}
-        rows = [each.row(iss=self.iss) for each in (self.keys.receipt, self.keys.checkpoint)] if rows is None else rows
+        rows = (
+            [each.row(iss=self.iss) for each in (self.keys.receipt, self.keys.checkpoint)]
+            if rows is None
+            else rows
+        )
         files["journal/trust.json"] = trust(*rows)
         if checkpoint is not False:
             files["journal/checkpoint"] = self.note() if checkpoint is None else checkpoint

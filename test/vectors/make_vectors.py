@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes the test vectors of PEF: spec/pef/vectors/<class>-<case>/ and vectors.lock.
 
-    make_vectors.py            write all of them, and remove what is no vector
-    make_vectors.py --check    make them again elsewhere and compare; exit code 1 when anything differs
+make_vectors.py            write all of them, and remove what is no vector
+make_vectors.py --check    make them again elsewhere and compare; exit code 1 when anything differs
 """
 
 import argparse
@@ -46,7 +46,9 @@ def write(folder, files):
 
 
 def on_disk(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def check():
@@ -59,7 +61,9 @@ def check():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     if parser.parse_args().check:
         different = check()
@@ -68,7 +72,9 @@ def main():
         return 1 if different else 0
     files = all_files()
     write(VECTORS, files)
-    print(f"{len(vector.VECTORS)} vectors, {len(files)} files, {sum(map(len, files.values()))} bytes in {VECTORS}")
+    print(
+        f"{len(vector.VECTORS)} vectors, {len(files)} files, {sum(map(len, files.values()))} bytes in {VECTORS}"
+    )
     return 0
 
 

@@ -86,7 +86,7 @@ class Key:
             self.spki = P256_SPKI + b"\4" + b"".join(ec.p256_public(self.secret))
         self.kid = sha_hex(self.spki)
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def sign(self, message):
         """The 64 bytes of section 3."""
         if self.alg == ED25519:
@@ -115,7 +115,7 @@ class Key:
         return f"keys/{self.use}-{self.kid}.pem"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def key(use, number=1, alg=ED25519):
     return Key(f"{use} {number} {alg}", use, alg)
 
@@ -153,7 +153,7 @@ def trust(*rows):
     return canonical({"keys": list(rows), "v": "pef-trust/v0"})
 
 
-# --- Keyed capture (section 6) and streams (section 7) ---------------------------------------------
+# --- Keyed capture (section 6) and streams (section 7) ---
 
 
 class Capture:
@@ -168,13 +168,18 @@ class Capture:
         return {"commitment": "commit:" + self.commitment.hex(), "id": self.id}
 
     def tag(self, label, data):
-        return f"hmac-sha256:{self.id}:" + hmac.digest(self.key, label.encode() + b"\0" + sha(data), "sha256").hex()
+        return (
+            f"hmac-sha256:{self.id}:"
+            + hmac.digest(self.key, label.encode() + b"\0" + sha(data), "sha256").hex()
+        )
 
     def call_key(self, call):
         return hmac.digest(self.key, b"pef/v0/call-key\0" + uuid_bytes(call), "sha256")
 
     def commit(self, label, data, call):
-        return "commit:" + hmac.digest(self.call_key(call), label.encode() + b"\0" + sha(data), "sha256").hex()
+        return (
+            "commit:" + hmac.digest(self.call_key(call), label.encode() + b"\0" + sha(data), "sha256").hex()
+        )
 
 
 def uuid(label):
@@ -208,7 +213,7 @@ def stream_nodes(capture, call, parts):
     return [sha(b"\0" + events + part) for part in parts]
 
 
-# --- ZIP (section 9) -------------------------------------------------------------------------------
+# --- ZIP (section 9) ---
 
 
 class ZipEntry:
@@ -236,7 +241,15 @@ class ZipEntry:
 
         name, extra, comment = get("name"), self.central.get("extra", b""), self.comment
         lengths = struct.pack("<HHHHHII", len(name), len(extra), len(comment), 0, 0, get("external"), offset)
-        return b"PK\1\2" + struct.pack("<H", get("made_by")) + self._common(get) + lengths + name + extra + comment
+        return (
+            b"PK\1\2"
+            + struct.pack("<H", get("made_by"))
+            + self._common(get)
+            + lengths
+            + name
+            + extra
+            + comment
+        )
 
 
 def zip_entries(files):

@@ -6,7 +6,20 @@ from tools import small
 from vector import vector
 
 
-def receipt(name, about, expected, *, run=None, seq=1, edit=None, raw=None, signer=None, given=None, change=None, last=None):
+def receipt(
+    name,
+    about,
+    expected,
+    *,
+    run=None,
+    seq=1,
+    edit=None,
+    raw=None,
+    signer=None,
+    given=None,
+    change=None,
+    last=None,
+):
     """The line `seq` of `run`, edited and signed; `given` is the key beside it, `change` alters the envelope, `last` its bytes."""
     run = run or small()
     signer = signer or run.keys.receipt

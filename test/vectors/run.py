@@ -54,7 +54,9 @@ class Keys:
 class Run:
     """What one run records, before it becomes lines."""
 
-    def __init__(self, label, keys=None, *, iss=ISS, sign="each", klass="caller", durability="group", **open_members):
+    def __init__(
+        self, label, keys=None, *, iss=ISS, sign="each", klass="caller", durability="group", **open_members
+    ):
         self.label, self.keys, self.iss, self.sign = label, keys or Keys(), iss, sign
         self.id = uuid("run " + label)
         self.capture = Capture(self.id)
@@ -93,7 +95,9 @@ class Run:
             "attempt": 1,
             "body": {"mode": "none"},
             "call": self.call_id(number),
-            "evaluated": {side: {"bytes": 0, "skipped": 0, "state": "empty"} for side in ("request", "response")},
+            "evaluated": {
+                side: {"bytes": 0, "skipped": 0, "state": "empty"} for side in ("request", "response")
+            },
             "operation": "http.get",
             "outcome": {"client": "handed_over", "code": "OK", "complete": complete},
             "policy": {"hash": content(POLICY)},
@@ -105,10 +109,21 @@ class Run:
         return self.add("call", after=after, **{**least, **members})
 
     def rotate(self, use, new, *, old=None, possession=None, **members):
-        old = old or {"receipt": self.current, "manifest": self.keys.manifest, "checkpoint": self.keys.checkpoint}[use]
+        old = (
+            old
+            or {"receipt": self.current, "manifest": self.keys.manifest, "checkpoint": self.keys.checkpoint}[
+                use
+            ]
+        )
         statement = {"iss": self.iss, "new": new.kid, "old": old.kid, "run": self.id, "use": use}
         possession = possession or new.sign(pae(PAE_POSSESSION, canonical(statement)))
-        stated = {"alg": new.alg, "new": new.kid, "old": old.kid, "possession": b64(possession), "spki": b64(new.spki)}
+        stated = {
+            "alg": new.alg,
+            "new": new.kid,
+            "old": old.kid,
+            "possession": b64(possession),
+            "spki": b64(new.spki),
+        }
         self.add("key.rotate", **{**stated, "use": use, **members})
         if use == "receipt":
             self.current = new
@@ -191,7 +206,9 @@ def claims(entries):
 
 
 def metrics(entries):
-    values = sorted(entry["time"]["total_us"] for entry in entries if entry.get("kind") == "call" and entry["time"])
+    values = sorted(
+        entry["time"]["total_us"] for entry in entries if entry.get("kind") == "call" and entry["time"]
+    )
 
     def rank(percent):
         return values[-(-percent * len(values) // 100) - 1]
@@ -207,7 +224,13 @@ def policies(entries):
 def role(path):
     first = path.split("/")[0]
     named = {"receipts.ndjson": "entries", "receipts.sig": "signatures", "anchor.tlog-proof": "anchor"}
-    named |= {"policy": "policy", "contracts": "contract", "streams": "stream", "bodies": "body", "keys": "key"}
+    named |= {
+        "policy": "policy",
+        "contracts": "contract",
+        "streams": "stream",
+        "bodies": "body",
+        "keys": "key",
+    }
     return named.get(first, "checkpoint" if path == "checkpoint" else "other")
 
 
@@ -280,7 +303,9 @@ class Bundle:
     def make_manifest(self, files):
         entries, run = self.lines.entries, self.run
         first = entries[0]
-        last = next((entry for entry in reversed(entries) if entry.get("kind") == "run.seal"), {"ts": first["ts"]})
+        last = next(
+            (entry for entry in reversed(entries) if entry.get("kind") == "run.seal"), {"ts": first["ts"]}
+        )
         made = {
             "build": first.get("build", BUILD),
             "claims": claims(entries),
@@ -318,7 +343,12 @@ class Bundle:
         rows.append(("manifest.json", sha_hex(files["manifest.json"])))
         return {
             "_type": "https://in-toto.io/Statement/v1",
-            "predicate": {"root": made["tree"]["root"], "run": made["run"], "size": made["tree"]["size"], "v": "pef/v0"},
+            "predicate": {
+                "root": made["tree"]["root"],
+                "run": made["run"],
+                "size": made["tree"]["size"],
+                "v": "pef/v0",
+            },
             "predicateType": "urn:estoppel:pef:manifest:v0",
             "subject": [
                 {"digest": {"sha256": digest}, "name": name}

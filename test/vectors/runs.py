@@ -3,7 +3,9 @@
 from pef import canonical, content, root, sha_hex, stream_nodes, units
 from run import POLICY, Run, stamp
 
-CHAT = canonical({"messages": [{"content": "Which invoices are overdue?", "role": "user"}], "model": "m-1", "stream": True})
+CHAT = canonical(
+    {"messages": [{"content": "Which invoices are overdue?", "role": "user"}], "model": "m-1", "stream": True}
+)
 STREAM = (
     b": hello\r\n\r\n"
     b'data: {"choices":[{"delta":{"content":"Three"}}]}\n\n'
@@ -54,8 +56,19 @@ def language_model(label="llm", keys=None, **members):
     run = Run(label, keys, name="overdue invoices", **members)
     contract = canonical({"properties": {"total": {"type": "string"}}, "type": "object"})
     run.contracts[content(contract)] = contract
-    claims = {"agent": "clerk/4", "job_id": "job-7", "pipeline_id": "billing", "runtime": "py-3.11", "service_id": "dunning"}
-    common = {"body": {"mode": "hmac"}, "dialect": "openai", "operation": "chat.completions", "upstream": "models"}
+    claims = {
+        "agent": "clerk/4",
+        "job_id": "job-7",
+        "pipeline_id": "billing",
+        "runtime": "py-3.11",
+        "service_id": "dunning",
+    }
+    common = {
+        "body": {"mode": "hmac"},
+        "dialect": "openai",
+        "operation": "chat.completions",
+        "upstream": "models",
+    }
 
     call = run.call_id(1)
     run.call(
@@ -64,7 +77,12 @@ def language_model(label="llm", keys=None, **members):
         **common,
         claims=claims,
         evaluated=evaluated(len(CHAT), len(STREAM), events=3),
-        facts={"finish": ["stop"], "model": "m-1", "stream": True, "usage": {"input": 12, "output": 5, "total": 17}},
+        facts={
+            "finish": ["stop"],
+            "model": "m-1",
+            "stream": True,
+            "usage": {"input": 12, "output": 5, "total": 17},
+        },
         identity={"kind": "mtls", "subject": "spiffe://example.org/dunning"},
         request=request_of(run, call, CHAT, route="chat"),
         response=response_of(run, call, STREAM),
@@ -83,7 +101,11 @@ def language_model(label="llm", keys=None, **members):
         claims=claims,
         contract={"response": {"digest": content(contract), "id": "total", "source": "policy"}},
         evaluated=evaluated(9, len(answer)),
-        repair={"applied": True, "edits": [{"at": 10, "del": 5, "ins": '"12.50"', "op": "string"}], "lossy": False},
+        repair={
+            "applied": True,
+            "edits": [{"at": 10, "del": 5, "ins": '"12.50"', "op": "string"}],
+            "lossy": False,
+        },
         request=request_of(run, call, b'{"q":"1"}'),
         response=response,
     )
@@ -122,7 +144,9 @@ def etl(label="etl", keys=None, **members):
     pages = [b"id,amount\n1,10\n2,20\n", b"id,amount\n3,-5\n"]
     for number, page in enumerate(pages, 1):
         call = run.call_id(number)
-        run.add("intent", call=call, method="GET", operation="ledger.page", policy=content(POLICY), upstream="erp")
+        run.add(
+            "intent", call=call, method="GET", operation="ledger.page", policy=content(POLICY), upstream="erp"
+        )
         run.call(
             number,
             after=30_000,
@@ -134,7 +158,10 @@ def etl(label="etl", keys=None, **members):
             lineage=[{"key": "id", "rows": page.count(b"\n") - 1, "table": "erp.ledger"}],
             operation="ledger.page",
             request={"bytes": 0, "method": "GET", "version": "1.1"},
-            response={side: {"bytes": len(page), "sha256": run.body(page), "status": 200} for side in ("client", "upstream")},
+            response={
+                side: {"bytes": len(page), "sha256": run.body(page), "status": 200}
+                for side in ("client", "upstream")
+            },
             upstream="erp",
         )
     load = b"".join(pages)
@@ -156,12 +183,22 @@ def etl(label="etl", keys=None, **members):
 
 def robot(label="rpa", keys=None, **members):
     """A robot that fills forms; one step waits for a person, and the gateway stops before the last one ends."""
-    run = Run(label, keys, name="vendor onboarding \u2013 \u00c5ngstr\u00f6m \U0001f9fe", durability="sync", **members)
+    run = Run(
+        label,
+        keys,
+        name="vendor onboarding \u2013 \u00c5ngstr\u00f6m \U0001f9fe",
+        durability="sync",
+        **members,
+    )
     claims = {"agent": "robot/2", "job_id": "onboard-19", "service_id": "rpa"}
     run.call(1, total=2_000, claims=claims, operation="form.open", destination="erp.example.org")
     held = {"expires": stamp(60_000_000), "id": run.call_id(20), "outcome": "approved", "us": 1_000_000}
-    run.call(2, after=1_100_000, total=1_050_000, action="hold", claims=claims, hold=held, operation="form.submit")
-    run.add("gap", **{"from": stamp(run.clock), "to": stamp(run.clock + 500)}, reason="EVIDENCE_FULL", refused=2)
+    run.call(
+        2, after=1_100_000, total=1_050_000, action="hold", claims=claims, hold=held, operation="form.submit"
+    )
+    run.add(
+        "gap", **{"from": stamp(run.clock), "to": stamp(run.clock + 500)}, reason="EVIDENCE_FULL", refused=2
+    )
     run.add("intent", call=run.call_id(3), method="POST", policy=content(POLICY))
     run.add("interrupted", call=run.call_id(3), reason="SHUTDOWN")
     run.add("interrupted", call=run.call_id(4), reason="INTERRUPTED")

@@ -50,7 +50,9 @@ def bundle_files(folder):
     if packed.exists():
         with zipfile.ZipFile(io.BytesIO(packed.read_bytes())) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
-    return {path.relative_to(plain).as_posix(): path.read_bytes() for path in plain.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(plain).as_posix(): path.read_bytes() for path in plain.rglob("*") if path.is_file()
+    }
 
 
 def journal_lines(folder):
@@ -116,9 +118,7 @@ class Schemas(unittest.TestCase):
         cls.schemas = {}
         for path in SCHEMAS.glob("*.schema.json"):
             cls.schemas[path.name.removesuffix(".schema.json")] = json.loads(path.read_bytes())
-        cls.kinds = {
-            kind["$ref"].removeprefix("#/$defs/") for kind in cls.schemas["journal_event"]["oneOf"]
-        }
+        cls.kinds = {kind["$ref"].removeprefix("#/$defs/") for kind in cls.schemas["journal_event"]["oneOf"]}
 
     def fits(self, name, document, definition=None):
         """Whether the document is valid; `$` of a pattern is the end of the text, which Python's is not."""
@@ -155,7 +155,9 @@ class Schemas(unittest.TestCase):
                     if path.exists():
                         self.assertTrue(self.fits("trust", json.loads(path.read_bytes())))
                 if (folder / "receipt.dsse.json").exists():
-                    self.assertTrue(self.fits("signature", json.loads((folder / "receipt.dsse.json").read_bytes())))
+                    self.assertTrue(
+                        self.fits("signature", json.loads((folder / "receipt.dsse.json").read_bytes()))
+                    )
                 elif files := bundle_files(folder):
                     self.assertTrue(self.fits("manifest", json.loads(files["manifest.json"])))
                     self.assertTrue(self.fits("signature", json.loads(files["manifest.dsse.json"])))
@@ -167,7 +169,9 @@ class Schemas(unittest.TestCase):
             position = 0 if len(found) == 1 else expected["index"] or expected["seq"]
             with self.subTest(folder.name):
                 count += 1
-                self.assertEqual([at for at, line in enumerate(found) if not self.line_fits(line)], [position])
+                self.assertEqual(
+                    [at for at, line in enumerate(found) if not self.line_fits(line)], [position]
+                )
         self.assertGreater(count, 20)
 
     def test_manifests_that_the_schema_refuses(self):

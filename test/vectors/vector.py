@@ -23,11 +23,11 @@ def passed(*, trusted=False, anchored=False):
 
 
 def failed(step, reason, seq=None, index=None, *, trusted=False, anchored=False):
-    """The answer when `step` is the first that fails."""
+    """The answer when `step` is the first that fails; `index` is given for journals only."""
     verdicts = {}
-    if step in AFTER_X:
+    if step in AFTER_X and index is None:
         verdicts["completeness"] = "complete"
-    if step in AFTER_A:
+    if step in AFTER_A and index is None:
         verdicts["anchoring"] = "anchored" if anchored else "absent"
     if step == "Z1":
         verdicts["authenticity"] = "trusted" if trusted else "self_asserted"

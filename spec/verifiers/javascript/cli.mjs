@@ -22,11 +22,14 @@ const ZIP_BYTES_MAX = 0xffffffff;
 
 /** Runs the program when the module at `url` is what Node was started with, be it through a link. */
 export async function runAsMain(url) {
-  if (realpathSync(process.argv[1]) === fileURLToPath(url)) process.exitCode = await main(process.argv.slice(2));
+  if (realpathSync(process.argv[1]) !== fileURLToPath(url)) return;
+  const { text, exit } = await answerTo(process.argv.slice(2));
+  console.log(text);
+  process.exitCode = exit;
 }
 
-/** Takes the arguments, prints the answer, gives the exit code. */
-export async function main(args) {
+/** Takes the arguments, gives what to print and the exit code. */
+export async function answerTo(args) {
   let json = args.includes('--json');
   let result;
   try {
@@ -35,18 +38,14 @@ export async function main(args) {
       allowPositionals: true,
       options: { trust: { type: 'string' }, key: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean' } },
     });
-    if (values.help) {
-      console.log(USAGE);
-      return 0;
-    }
+    if (values.help) return { text: USAGE, exit: 0 };
     json = values.json === true;
     if (positionals.length !== 1) throw new Unusable('ARGUMENT_INVALID', USAGE);
     result = await verifyPath(positionals[0], values);
   } catch (error) {
     result = failure(error);
   }
-  console.log(json ? jsonLine(result) : inWords(result));
-  return result.exit;
+  return { text: json ? jsonLine(result) : inWords(result), exit: result.exit };
 }
 
 class Unusable extends Error {

@@ -1293,10 +1293,11 @@ class Run:
             "sealed": seal["ts"],
             "seal_reason": seal["reason"],
             "build": opening["build"],
-            "metrics": {},
+            "metrics": None,
         }
         totals = sorted(self.totals)
         if totals:
+            facts["metrics"] = {}
             for percent in (50, 95, 99):
                 position = -(-percent * len(totals) // 100)
                 facts["metrics"]["total_p%d_us" % percent] = totals[position - 1]
@@ -1439,8 +1440,8 @@ class Bundle:
         self.run.check_seal()
         for name, value in self.run.summary().items():
             said = self.manifest.get(name)
-            if name == "metrics":
-                said = {k: v for k, v in (said or {}).items() if k != "snapshot_lag_bytes_max"}
+            if name == "metrics" and said is not None:
+                said = {k: v for k, v in said.items() if k != "snapshot_lag_bytes_max"}
             if said != value:
                 raise Refusal("MANIFEST_MISMATCH", "the manifest's %s is not what the entries say" % name)
 

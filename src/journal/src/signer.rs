@@ -167,7 +167,8 @@ mod tests {
     fn a_command_that_does_not_sign_is_an_error_that_names_it() {
         let refused = |words: &[&str]| command(words, 5_000).sign(&[7; 64]).unwrap_err().to_string();
         assert!(refused(&["false"]).contains("`false` ended with"));
-        assert!(refused(&["true"]).contains("did not answer"));
+        // It may be gone before or after it was given the message.
+        assert!(refused(&["true"]).contains("`true`"));
         assert!(refused(&["/no/such/program"]).contains("could not be started"));
         assert!(refused(&["echo", "AAAA"]).contains("64 bytes"));
         assert!(refused(&["echo", "; cat"]).contains("64 bytes"), "no shell looks at the words");

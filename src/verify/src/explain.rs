@@ -86,7 +86,7 @@ fn authenticity(report: &Report) -> String {
 fn completeness(report: &Report) -> String {
     match (report.verdicts.completeness, report.subject) {
         (Completeness::Complete, Subject::Journal) => format!(
-            "Completeness complete: no entry is missing of those that the checkpoint you gave signs. {}",
+            "Completeness complete: no entry is missing of those that the newest checkpoint signs. {}",
             runs(report)
         ),
         (Completeness::Complete, _) => {
@@ -103,8 +103,7 @@ fn completeness(report: &Report) -> String {
             "Completeness failed: content that is kept beside the bundle is missing or has changed.".to_owned()
         }
         (Completeness::Unchecked, Subject::Journal) if report.passed() => format!(
-            "Completeness unchecked: entries may have been cut off at the end, together with the checkpoints that \
-             sign them; only a checkpoint that was kept elsewhere can tell. {}",
+            "Completeness unchecked: there is no file `checkpoint`, so entries may have been cut off at the end. {}",
             runs(report)
         ),
         (Completeness::Unchecked, Subject::Receipt | Subject::Checkpoint) => {
@@ -127,16 +126,16 @@ fn anchoring(report: &Report) -> String {
             "Anchoring anchored: the seal is entry {} of the instance's log, by a checkpoint of that log.",
             report.anchor_index.unwrap_or_default()
         ),
+        (Anchoring::Absent, Subject::Journal) => {
+            "Anchoring absent: you gave no checkpoint that was kept elsewhere, so a journal cut back to an older \
+             state, with an older checkpoint beside it, would look the same."
+                .to_owned()
+        }
         (Anchoring::Absent, _) => {
             "Anchoring absent: nothing shows that this run is in the instance's log.".to_owned()
         }
         (Anchoring::Failed, _) => {
             "Anchoring failed: the proof that this run is in the instance's log does not hold.".to_owned()
-        }
-        (Anchoring::Unchecked, Subject::Journal) if report.passed() => {
-            "Anchoring unchecked: you gave no checkpoint that was kept elsewhere, so another history, signed with \
-             the same keys, would look as good."
-                .to_owned()
         }
         (Anchoring::Unchecked, _) => "Anchoring unchecked: no place in a log was proven.".to_owned(),
     }
@@ -185,7 +184,7 @@ fn next_step(report: &Report) -> Option<&'static str> {
                 "obtain the instance's trust document from its operator, by another way than this artifact, and \
                  verify again with it.",
             ),
-            (_, Anchoring::Unchecked, Subject::Journal) => {
+            (_, Anchoring::Absent, Subject::Journal) => {
                 Some("verify again against a checkpoint that was kept elsewhere, for example in a log feed.")
             }
             (_, Anchoring::Absent, Subject::Bundle) => {

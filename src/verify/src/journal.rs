@@ -128,12 +128,11 @@ fn judge(
         report.verdicts.authenticity =
             if options.trust.is_some() { Authenticity::Trusted } else { Authenticity::SelfAsserted };
     }
-    if files.against.is_some() {
-        // Only a checkpoint from elsewhere can say that nothing was cut off: one that lies beside the segments is
-        // cut back together with them.
+    if files.checkpoint.or(files.against).is_some() {
         report.verdicts.completeness = Completeness::Complete;
-        report.verdicts.anchoring = Anchoring::Anchored;
     }
+    // The file `checkpoint` can be set back together with the segments; only one from elsewhere is an anchor.
+    report.verdicts.anchoring = if files.against.is_some() { Anchoring::Anchored } else { Anchoring::Absent };
     Ok(())
 }
 

@@ -62,7 +62,7 @@ fn a_good_journal_passes() {
         assert_eq!(report.verdicts.integrity, Integrity::Ok);
         assert_eq!(report.verdicts.authenticity, Authenticity::SelfAsserted);
         assert_eq!(report.verdicts.completeness, Completeness::Unchecked);
-        assert_eq!(report.verdicts.anchoring, Anchoring::Unchecked);
+        assert_eq!(report.verdicts.anchoring, Anchoring::Absent);
         assert_eq!((report.entries, report.runs, report.runs_sealed), (7, 2, 1));
         assert_eq!(report.counters.calls, 3);
         assert_eq!(report.root, Some(Hash(root(&journal.leaves))));
@@ -393,7 +393,7 @@ fn the_checkpoint_file_and_a_kept_checkpoint_show_truncation_and_forks() {
         for size in [0, 1, 3, 6, 7] {
             let report = judge(&journal, &key.checkpoint(ISS, &journal.leaves[..size]), against);
             assert_eq!(report.finding, None, "{size}");
-            let expected = if against { ["complete", "anchored"] } else { ["unchecked"; 2] };
+            let expected = ["complete", if against { "anchored" } else { "absent" }];
             assert_eq!([report.verdicts.completeness.name(), report.verdicts.anchoring.name()], expected);
             if !against {
                 assert_eq!(report.checkpoint_size, Some(size.max(6) as u64));
