@@ -1,6 +1,6 @@
-"""Class bad-canonical: lines that are not admitted, or are not in canonical form. All are chained and signed as they are.
+"""Class bad-canonical: lines that are not admitted, or are not in canonical form.
 
-Most stand in receipts alone, which are small; some in bundles."""
+All are chained and signed as they are. Most stand in receipts alone, which are small; some in bundles."""
 
 from pef import canonical
 from receipts import receipt

@@ -1,4 +1,4 @@
-"""Classes duplicate-entry, path-escaping, bomb and container: ZIPs that are not the one that their content determines."""
+"""Classes duplicate-entry, path-escaping, bomb and container: ZIPs that are not in normal form."""
 
 import struct
 import zlib

@@ -1,7 +1,7 @@
 """Class forged: bytes that were changed after signing, and lines that a wrong or lying producer signed."""
 
 import ec
-from pef import ED25519_SPKI, P256, PAE_STATEMENT, Key, content, key, leaf, pae, uuid
+from pef import ED25519_SPKI, P256, PAE_ENTRY, PAE_STATEMENT, Key, content, key, leaf, pae, uuid
 from run import Bundle, Keys, Lines, Run
 from tools import file, flip, lined, plain, replacing, setting, small, tiny
 from vector import failed, vector
@@ -111,7 +111,7 @@ forged(
 
 def signed_again(**how):
     """The seal's signature, made in an odd way."""
-    message = pae("application/vnd.estoppel.pef.entry.v0+json", Lines(SIGNED).lines[1])
+    message = pae(PAE_ENTRY, Lines(SIGNED).lines[1])
     return {1: lambda signature: ec.ed_sign(key("receipt").seed, message, **how)}
 
 
@@ -130,6 +130,24 @@ forged(
     "SIGNATURE_INVALID",
     1,
     **lined(SIGNED, sig=signed_again(torsion=(0, ec.P - 1, 1, 0))),
+)
+
+
+def without_nonce(_):
+    """R is the identity and S = k·a: the equation holds, but R has small order."""
+    message = pae(PAE_ENTRY, Lines(SIGNED).lines[1])
+    r = ec.ed_encode(ec.IDENTITY)
+    scalar, _ = ec.ed_expand(key("receipt").seed)
+    return r + (ec.ed_hash(r, key("receipt").public, message) * scalar % ec.L).to_bytes(32, "little")
+
+
+forged(
+    "signature-r-of-small-order",
+    "An Ed25519 signature whose R is the identity point.",
+    "L10",
+    "SIGNATURE_INVALID",
+    1,
+    **lined(SIGNED, sig={1: without_nonce}),
 )
 
 

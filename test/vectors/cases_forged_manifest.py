@@ -1,7 +1,8 @@
-"""Class forged: manifest, envelope, checkpoint, anchor, key rotations and the files that they bind."""
+"""Class forged: the manifest, its keys and its envelope."""
 
 import base64
 
+import ec
 from pef import P256, PAE_ENTRY, PAE_STATEMENT, envelope, key, pae
 from run import Bundle, Keys, Run
 from runs import instance
@@ -277,3 +278,50 @@ forged(
     run=tiny(Keys(1, P256)),
     envelope=raw_p256,
 )
+
+
+def der(change):
+    """A hook: the P-256 envelope signature, its DER as `change(r, s)` makes it."""
+
+    def hook(made):
+        payload, signer = base64.b64decode(made["payload"]), key("manifest", 1, P256)
+        raw = signer.sign(pae(PAE_STATEMENT, payload))
+        r, s = int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
+        return envelope(PAE_STATEMENT, payload, signer, signature=change(r, s))
+
+    return hook
+
+
+def padded(r, s):
+    """A zero byte more before s than DER has."""
+    body = ec.der_integer(r)
+    long = ec.der_integer(s)[2:]
+    body += bytes([2, len(long) + 1, 0]) + long
+    return bytes([0x30, len(body)]) + body
+
+
+def negative(r, s):
+    """r without the zero byte that keeps it positive, or with its sign bit set."""
+    body = b"\x02\x20" + (r | 1 << 255).to_bytes(32, "big") + ec.der_integer(s)
+    return bytes([0x30, len(body)]) + body
+
+
+def long_length(r, s):
+    body = ec.der_signature(r, s)[2:]
+    return bytes([0x30, 0x81, len(body)]) + body
+
+
+for case, about, change in (
+    ("padded", "an integer with a leading zero too many", padded),
+    ("negative", "a negative integer", negative),
+    ("long-length", "a length in the long form", long_length),
+    ("trailing", "a byte after the sequence", lambda r, s: ec.der_signature(r, s) + b"\0"),
+):
+    forged(
+        f"envelope-der-{case}",
+        f"The envelope's P-256 signature is DER with {about}.",
+        "M7",
+        "ENVELOPE_SIGNATURE",
+        run=tiny(Keys(1, P256)),
+        envelope=der(change),
+    )

@@ -1,4 +1,4 @@
-"""Classes wrong-key and renamed-algorithm: keys that the reader does not trust, and labels that lie about a key."""
+"""Classes wrong-key and renamed-algorithm: untrusted keys, and labels that lie about keys."""
 
 from pef import ED25519, ED25519_SPKI, P256, P256_SPKI, Key, canonical, key, sha_hex, trust
 from run import ISS, Bundle, Keys, Run

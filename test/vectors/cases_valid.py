@@ -1,7 +1,9 @@
 """Bundles that pass every step."""
 
+import base64
+
 import ec
-from pef import P256, canonical, content, key, trust
+from pef import P256, PAE_STATEMENT, canonical, content, envelope, key, pae, trust
 from run import Bundle, Keys, Run, uuid
 from runs import STREAM, etl, externals, instance, language_model, robot, sse
 from tools import lined, plain, setting, small
@@ -153,6 +155,21 @@ deep.call(1, ext={"deep": inner})
 valid("depth-32", "A line that is nested 32 deep.", deep.seal())
 
 
+def high_envelope(made):
+    """The manifest's signature in DER with the other s."""
+    payload, signer = base64.b64decode(made["payload"]), key("manifest", 1, P256)
+    r, s = ec.p256_sign(signer.secret, pae(PAE_STATEMENT, payload), high=True)
+    return envelope(PAE_STATEMENT, payload, signer, signature=ec.der_signature(r, s))
+
+
+valid(
+    "p256-high-s-envelope",
+    "The manifest's P-256 signature with s above n/2.",
+    small(Keys(1, P256)),
+    envelope=high_envelope,
+)
+
+
 def padded(size):
     """A hook: the entry's line gets exactly `size` bytes through ext."""
 
@@ -204,7 +221,7 @@ unusual.policy(2)
 unusual.body(b"a body that no receipt names")
 valid(
     "unusual",
-    "What no step asks for: the policies of run.open and of shadows, an entry in the same microsecond, files and keys to spare.",
+    "Policies of run.open and shadows that are not there, files and keys to spare, no time between entries.",
     unusual.seal(),
     listed=lambda files: files.update({"notes/empty": b""}),
     manifest=lambda made: (

@@ -73,7 +73,7 @@ def main():
     files = all_files()
     write(VECTORS, files)
     print(
-        f"{len(vector.VECTORS)} vectors, {len(files)} files, {sum(map(len, files.values()))} bytes in {VECTORS}"
+        f"{len(vector.VECTORS)} vectors, {len(files)} files, {sum(map(len, files.values()))} bytes: {VECTORS}"
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""The building blocks of PEF, written from SPEC.md alone: canonical JSON, hashes, keys, envelopes, notes, trees, ZIP."""
+"""The parts of PEF, from SPEC.md alone: canonical JSON, hashes, keys, envelopes, notes, trees, ZIP."""
 
 import base64
 import functools
@@ -76,7 +76,7 @@ class Key:
     """One signing key, made from its name."""
 
     def __init__(self, name, use, alg=ED25519, seed=None):
-        self.name, self.use, self.alg = name, use, alg
+        self.name, self.use, self.alg, self.signed = name, use, alg, {}
         self.seed = seed or sha(b"estoppel test vector key: " + name.encode())
         if alg == ED25519:
             self.public = ec.ed_public(self.seed)
@@ -86,9 +86,13 @@ class Key:
             self.spki = P256_SPKI + b"\4" + b"".join(ec.p256_public(self.secret))
         self.kid = sha_hex(self.spki)
 
-    @functools.cache
     def sign(self, message):
         """The 64 bytes of section 3."""
+        if message not in self.signed:
+            self.signed[message] = self.make_signature(message)
+        return self.signed[message]
+
+    def make_signature(self, message):
         if self.alg == ED25519:
             return ec.ed_sign(self.seed, message)
         r, s = ec.p256_sign(self.secret, message)
@@ -217,7 +221,7 @@ def stream_nodes(capture, call, parts):
 
 
 class ZipEntry:
-    """One entry with every field of its two headers; `central` holds what the central header says otherwise."""
+    """One entry with every field of its headers; `central` holds what the central one says otherwise."""
 
     def __init__(self, name, data):
         self.name, self.data = name if isinstance(name, bytes) else name.encode(), data

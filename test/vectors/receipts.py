@@ -20,7 +20,9 @@ def receipt(
     change=None,
     last=None,
 ):
-    """The line `seq` of `run`, edited and signed; `given` is the key beside it, `change` alters the envelope, `last` its bytes."""
+    """The line `seq` of `run`, edited and signed.
+
+    `given` is the key beside it, `change` alters the envelope, `last` its bytes."""
     run = run or small()
     signer = signer or run.keys.receipt
     line = Lines(run, edit={seq: edit} if edit else None, raw={seq: raw} if raw else None).lines[seq]

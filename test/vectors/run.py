@@ -1,5 +1,7 @@
-"""A run, its entries, and the bundle that seals it. Every stage has a hook, so that a vector can break one thing
-and have everything after it made again around the break."""
+"""A run, its entries, and the bundle that seals it.
+
+Every stage has a hook: a vector breaks one thing, and everything after it is made around the break.
+"""
 
 import copy
 import datetime
@@ -128,7 +130,7 @@ class Run:
         if use == "receipt":
             self.current = new
             self.used.append(new)
-        else:  # The manifest and the checkpoint come after the last entry: the old key signs nothing of this run.
+        else:  # What these sign comes after the last entry: the old key signs nothing of this run.
             setattr(self.keys, use, new)
             self.used[{"manifest": 1, "checkpoint": 2}[use]] = new
 
@@ -148,8 +150,10 @@ class Run:
 
 
 class Lines:
-    """The run as signed lines. `edit` changes members, `raw` bytes, both before what follows is computed; `signer`,
-    `sig` and `pae_type` change single signatures. All are by position."""
+    """The run as signed lines.
+
+    `edit` changes members, `raw` bytes, both before what follows is computed; `signer` and `sig`
+    change single signatures. All of these are by position; `pae_type` is for all signatures."""
 
     def __init__(self, run, *, edit=None, raw=None, signer=None, sig=None, pae_type=PAE_ENTRY):
         self.entries, self.lines, self.sigs = [], [], []
@@ -237,9 +241,10 @@ def role(path):
 class Bundle:
     """A bundle of `run`. Each hook gets what its stage made: it changes it in place, or gives another.
 
-    lines (the Lines), ndjson, sigfile, checkpoint (arguments of `note`), checkpoint_bytes, anchor_bytes, listed (files
-    that the manifest will list), manifest, manifest_bytes, statement, payload, envelope, envelope_bytes, unlisted
-    (files, before SHA256SUMS), sums, after (all files), entries (of the ZIP), zip."""
+    lines (the Lines), ndjson, sigfile, checkpoint (arguments of `note`), checkpoint_bytes, anchor_bytes,
+    listed (files that the manifest will list), manifest, manifest_bytes, statement, payload, envelope,
+    envelope_bytes, unlisted (files, before SHA256SUMS), sums, after (all files), entries (of the ZIP),
+    zip."""
 
     def __init__(self, run, *, lines=None, anchor=None, manifest_key=None, **hooks):
         self.run, self.hooks = run, hooks

@@ -182,7 +182,7 @@ def etl(label="etl", keys=None, **members):
 
 
 def robot(label="rpa", keys=None, **members):
-    """A robot that fills forms; one step waits for a person, and the gateway stops before the last one ends."""
+    """A robot that fills forms; one step waits for a person, and the gateway stops before the last ends."""
     run = Run(
         label,
         keys,

@@ -4,7 +4,7 @@ from run import Lines, Run
 
 
 def unjudged(run):
-    """The run without policy files: only a receipt's policy hash asks for one, and these runs have no receipt."""
+    """The run without policy files: only a receipt's policy hash asks for one, and these have no receipt."""
     run.policies.clear()
     return run
 

@@ -1,4 +1,4 @@
-"""A vector: its files, and the answer that every verifier must give (README.md says how the verdicts follow)."""
+"""A vector: its files, and the answer that every verifier must give (README.md says how it follows)."""
 
 import json
 import re

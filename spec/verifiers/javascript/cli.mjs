@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { PublicKey, verifyBundle, verifyJournal, verifyReceipt } from './pef-verify.mjs';
+import { publicKeyOf, verifyBundle, verifyJournal, verifyReceipt } from './pef-verify.mjs';
 import { REASONS, VERDICTS } from './words.mjs';
 
 const USAGE = `usage: pef-verify [--trust FILE] [--key FILE] [--json] PATH
@@ -145,7 +145,7 @@ function readWhole(file, most = Infinity) {
 function keyOf(bytes) {
   const text = Buffer.from(bytes).toString('latin1');
   const pem = /^-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*$/.exec(text);
-  const key = PublicKey.fromSpki(pem === null ? bytes : new Uint8Array(Buffer.from(pem[1], 'base64')));
+  const key = publicKeyOf(pem === null ? bytes : new Uint8Array(Buffer.from(pem[1], 'base64')));
   if (key === null) throw new Unusable('ARGUMENT_INVALID', 'the key is no Ed25519 or P-256 SubjectPublicKeyInfo');
   return key;
 }

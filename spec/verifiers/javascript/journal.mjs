@@ -13,7 +13,7 @@ import { sha256, Tree } from './tree.mjs';
  */
 export class Journal {
   decided = {};
-  facts = { entries: null, instance: null, runs: 0, sealed: 0, covered: 0 };
+  facts = { entries: 0, instance: null, runs: 0, sealed: 0, covered: 0 };
   #segments;
   #note;
   #checkpoint;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { ISS, KEYS, call, envelope, entryFrame, frame, header, items, jcs, leaf, makeJournal, makeKey, makeLines, note, rotate, sha256, trustOf, uuid, ENTRY_TYPE } from './fixture.mjs';
-import { PublicKey, verifyJournal, verifyReceipt } from './pef-verify.mjs';
+import { publicKeyOf, verifyJournal, verifyReceipt } from './pef-verify.mjs';
 
 const input = ({ segments, ...rest }) => ({
   ...rest, segments: segments.map(({ name, bytes }) => ({ name, head: async () => bytes.subarray(0, 256), read: async () => bytes })),
@@ -192,7 +192,7 @@ test('keys: own, given, revoked', async () => {
 test('one exported receipt', async () => {
   const { lines } = makeLines();
   const good = envelope(ENTRY_TYPE, lines[1], KEYS.receipt);
-  const keyOf = (made) => PublicKey.fromSpki(new Uint8Array(made.spki));
+  const keyOf = (made) => publicKeyOf(new Uint8Array(made.spki));
   const answer = async (bytes, made = KEYS.receipt) => {
     const { reason, seq, exit, verdicts } = await verifyReceipt(bytes, keyOf(made));
     if (exit === 0) assert.deepEqual(verdicts, { integrity: 'ok', authenticity: 'trusted', completeness: 'unchecked', anchoring: 'unchecked' });

@@ -17,7 +17,8 @@ import { readReceipt } from './receipt.mjs';
 import { Refusal, verdictsOf } from './refusal.mjs';
 import { readTrust } from './trust.mjs';
 
-export { PublicKey };
+/** The PublicKey of an SPKI in DER, or null for anything but the two forms of section 3. */
+export const publicKeyOf = (spki) => PublicKey.fromSpki(spki);
 
 /**
  * Verifies a bundle, given as `{ zip: bytes }` or `{ folder: [{ path, bytes, regular, read() }] }`.
@@ -64,12 +65,13 @@ async function answer(kind, work, found) {
     if (!(error instanceof Refusal)) throw error;
     refusal = error;
   }
-  const { decided, facts, run } = found();
+  const { decided, facts = {}, run = null } = found();
   const { step = null, reason = null, seq = null, index = null, exit = 0 } = refusal ?? {};
-  const verdicts = verdictsOf(decided, refusal);
+  // Where a line fails, the entries are those before it, not what was read ahead of its signature.
+  const before = kind === 'journal' ? index : kind === 'bundle' && step?.startsWith('L') ? seq : null;
   return {
-    ok: refusal === null, exit, reason, step, seq, index, verdicts, run: run ?? null, entries: facts?.entries ?? null,
-    kind, facts: facts ?? {},
+    ok: refusal === null, exit, reason, step, seq, index, verdicts: verdictsOf(decided, refusal), run,
+    entries: before ?? facts.entries ?? null, kind, facts,
   };
 }
 
