@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use estoppel_bundle::EXTERNAL_BYTES_MIN;
 use estoppel_evidence::entry::{CallRecord, Counters, Durability, Link, RunClass, Sign, VerdictAction};
 use estoppel_evidence::hash::{Commit, Leaf};
 use estoppel_evidence::time::UnixMicros;
@@ -60,6 +61,10 @@ pub(crate) struct Chain {
     pub first: Option<Place>,
     /// Place of the last entry.
     pub last_place: Place,
+    /// Files that the run's bundle needs for its streams and stored bodies.
+    pub files: u64,
+    /// Bytes of its entries, streams and stored bodies.
+    pub bytes: u64,
     /// Calls that were announced and not concluded, with the entry hash of the intent.
     pub intents: HashMap<CallId, Leaf>,
 }
@@ -85,6 +90,8 @@ impl Chain {
             places: Some(Vec::new()),
             first: None,
             last_place: Place::new(0, 0),
+            files: 0,
+            bytes: 0,
             intents: HashMap::new(),
         }
     }
@@ -142,6 +149,17 @@ impl Chain {
     pub fn count(&mut self, record: &CallRecord) {
         self.count_call(record.verdict.action, record.outcome.complete);
         self.intents.remove(&record.call);
+    }
+
+    /// What an entry adds to the run's bundle: `frames` bytes in the segment, a stream or none, stored bodies.
+    pub fn weigh(&mut self, frames: u64, streamed: bool, bodies: impl Iterator<Item = u64>) {
+        self.bytes = self.bytes.saturating_add(frames);
+        self.files += u64::from(streamed);
+        for bytes in bodies {
+            self.files += 1;
+            // Larger ones are kept beside the bundle.
+            self.bytes = self.bytes.saturating_add(if bytes < EXTERNAL_BYTES_MIN { bytes } else { 0 });
+        }
     }
 
     /// As [`Chain::count`], from what a line says.

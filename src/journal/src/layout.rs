@@ -47,6 +47,10 @@ impl Layout {
         self.dir.join("hashes")
     }
 
+    pub fn bundled(&self) -> PathBuf {
+        self.dir.join("bundled")
+    }
+
     pub fn keys_dir(&self) -> PathBuf {
         self.keys_dir.clone()
     }

@@ -23,6 +23,7 @@ use crate::error::JournalError;
 use crate::index::HashIndex;
 use crate::layout::Layout;
 use crate::run::{RunState, RunSummary, SEALED_MAX};
+use crate::seal::BUNDLES_MAX;
 use crate::segment::{Frame, FrameKind, FrameReader, HEADER_BYTES, Header, file_name, first_of};
 use crate::spill::SpillKey;
 use crate::storage::{Storage, StorageFile, read_full};
@@ -42,6 +43,8 @@ pub(crate) struct Expected<'a> {
     pub published: Vec<Published<'a>>,
     /// Records of a left-over spill file that may have become entries already.
     pub spilled: HashSet<SpillKey>,
+    /// Runs whose seal has a smaller log index have their bundles.
+    pub bundled: u64,
 }
 
 /// What `run.open` of the newest run named.
@@ -74,6 +77,8 @@ pub(crate) struct Recovered {
     pub opening: Option<Opening>,
     /// Records of the spill file that are entries.
     pub seen: HashSet<SpillKey>,
+    /// Sealed runs whose bundle may not have been written.
+    pub unbundled: Vec<RunId>,
 }
 
 /// Reads the journal. Cuts a torn tail; changes nothing else and nothing at all after an error.
@@ -198,6 +203,7 @@ struct Scan<'a> {
     checkpoint_size: u64,
     opening: Option<Opening>,
     seen: HashSet<SpillKey>,
+    unbundled: Vec<RunId>,
     /// Folder of the bundles.
     bundles: PathBuf,
 }
@@ -215,6 +221,7 @@ impl<'a> Scan<'a> {
             checkpoint_size: 0,
             opening: None,
             seen: HashSet::new(),
+            unbundled: Vec::new(),
             bundles,
         }
     }
@@ -265,7 +272,7 @@ impl<'a> Scan<'a> {
                 FrameKind::Entry => {
                     let (from, digest) =
                         blob.take().map_or((offset, None), |(from, digest)| (from, Some(digest)));
-                    self.entry(frame, Place::new(ordinal, from), digest)
+                    self.entry(frame, offset - from, Place::new(ordinal, from), digest)
                         .map_err(|what| self.corrupt(path, offset, what))?;
                     self.agrees_with_published()?;
                 }
@@ -313,7 +320,13 @@ impl<'a> Scan<'a> {
         fits.then_some(())
     }
 
-    fn entry(&mut self, frame: Frame<'_>, place: Place, blob: Option<[u8; 32]>) -> Result<(), String> {
+    fn entry(
+        &mut self,
+        frame: Frame<'_>,
+        bytes_before: u64,
+        place: Place,
+        blob: Option<[u8; 32]>,
+    ) -> Result<(), String> {
         let (_, bytes) = frame.entry().ok_or("no entry in an entry frame")?;
         let line: Line<'_> = serde_json::from_slice(bytes)
             .map_err(|error| format!("an entry that cannot be read: {error}"))?;
@@ -344,6 +357,7 @@ impl<'a> Scan<'a> {
             return Err("an entry before its predecessor in time".into());
         }
         chain.advance(leaf, line.ts, line.mono_us, place);
+        chain.weigh(bytes_before + frame.bytes(), blob.is_some(), line.stored());
         let sealed = follow(chain, &line, leaf)?;
         self.remember_spilled(&line);
         self.index.restore(leaf);
@@ -375,6 +389,9 @@ impl<'a> Scan<'a> {
     fn seal(&mut self, run: RunId, leaf: Leaf) {
         self.last_seal = Some(leaf);
         self.sealed_ids.insert(run);
+        if self.index.size() > self.expected.bundled && self.unbundled.len() < BUNDLES_MAX {
+            self.unbundled.push(run);
+        }
         let Some(chain) = self.chains.remove(&run) else { return };
         if self.sealed.len() == SEALED_MAX {
             self.sealed.pop_front();
@@ -437,6 +454,7 @@ impl<'a> Scan<'a> {
             checkpoint_size: self.checkpoint_size,
             opening: self.opening,
             seen: self.seen,
+            unbundled: self.unbundled,
         })
     }
 }
@@ -484,6 +502,8 @@ struct Line<'a> {
     #[serde(default, borrow)]
     policy: Option<&'a RawValue>,
     prev: Option<Leaf>,
+    request: Option<BodyLine>,
+    response: Option<ResponseLine>,
     run: RunId,
     seq: u64,
     sign: Option<Sign>,
@@ -491,6 +511,31 @@ struct Line<'a> {
     ts: UnixMicros,
     r#use: Option<Use>,
     verdict: Option<VerdictLine>,
+}
+
+impl Line<'_> {
+    /// Sizes of the bodies that a receipt names as stored.
+    fn stored(&self) -> impl Iterator<Item = u64> {
+        let response = self.response.as_ref();
+        let bodies = [
+            self.request.as_ref(),
+            response.map(|response| &response.client),
+            response.and_then(|response| response.upstream.as_ref()),
+        ];
+        bodies.into_iter().flatten().filter(|body| body.sha256.is_some()).map(|body| body.bytes)
+    }
+}
+
+#[derive(Deserialize)]
+struct BodyLine {
+    bytes: u64,
+    sha256: Option<Sha256>,
+}
+
+#[derive(Deserialize)]
+struct ResponseLine {
+    client: BodyLine,
+    upstream: Option<BodyLine>,
 }
 
 #[derive(Deserialize)]

@@ -161,6 +161,15 @@ impl RunTable {
         }
     }
 
+    /// Open runs of callers that no further call gets.
+    pub fn detached(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.open.values().filter(|run| match (run.class, &run.name) {
+            (RunClass::Caller, Some(name)) => self.named.get(name).is_none_or(|named| named.id != run.id),
+            (RunClass::Ambient, _) => self.ambient.as_ref().is_none_or(|ambient| ambient.id != run.id),
+            (RunClass::Caller | RunClass::Instance, _) => false,
+        })
+    }
+
     /// The run is gone: sealed, or dropped because it never got an entry.
     pub fn remove(&mut self, run: &Run) {
         self.detach(run);

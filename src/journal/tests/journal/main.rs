@@ -9,5 +9,9 @@
 mod disk;
 mod faults;
 mod kit;
+mod recover;
+mod rotate;
+mod runs;
 mod seal;
+mod spill;
 mod write;
