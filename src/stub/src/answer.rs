@@ -104,6 +104,12 @@ pub(crate) struct Waits {
 /// INVARIANT: everything here was checked by `plan`; sending it can fail only because of the peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
+    pub status: u16,
+    /// Without framing: HTTP/2 has its own.
+    pub fields: Vec<(String, String)>,
+    pub trailers: Vec<(String, String)>,
+    /// A length to declare, right or wrong.
+    pub declared: Option<u64>,
     /// Interim heads, as HTTP/1.1.
     pub interim: Bytes,
     /// Empty when the body is the whole answer.
@@ -139,6 +145,11 @@ impl Answer {
         let fields = fields(reply, &made);
         let batch = batch(reply);
         let mut answer = Self {
+            status,
+            declared: match frame {
+                Frame::Length(length) => Some(length),
+                Frame::Nothing | Frame::Chunked | Frame::Close | Frame::Raw => None,
+            },
             interim: reply.interim.iter().map(interim_head).collect::<String>().into(),
             head: head(reply, status, &fields, &frame).into(),
             chunked: matches!(frame, Frame::Chunked),
@@ -150,10 +161,21 @@ impl Answer {
             close: reply.close || matches!(frame, Frame::Close) || declares_too_much(reply),
             raw: matches!(frame, Frame::Raw),
             source: if matches!(frame, Frame::Nothing) { Source::empty() } else { made.source },
+            trailers: reply.trailers.clone(),
+            fields,
             ready: None,
         };
         answer.ready = answer.as_one_write();
         answer
+    }
+
+    /// After how many bytes of the body the script ends the answer, and how.
+    pub fn stop_in_body(&self) -> Option<(u64, How)> {
+        let stop = self.stop?;
+        match stop.at {
+            StopAt::Body(after) => Some((after.min(self.source.len()), stop.how)),
+            StopAt::BeforeHead => None,
+        }
     }
 
     fn as_one_write(&self) -> Option<Bytes> {

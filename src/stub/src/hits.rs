@@ -46,11 +46,12 @@ pub struct Seen {
     pub method: String,
     /// Path and query, as sent.
     pub target: String,
-    /// The exact bytes of the head, blank line included.
+    /// The exact bytes of the head, blank line included. Over HTTP/2 it is written as HTTP/1.1 would be.
     pub head: Bytes,
     /// The body without its framing, cut at [`Remember::body_bytes`].
     pub body: Bytes,
-    /// The body as it was on the wire, chunk sizes and trailers included, cut likewise.
+    /// The body as it was on the wire, chunk sizes and trailers included, cut likewise. Over HTTP/2 the
+    /// same as `body`.
     pub body_wire: Bytes,
     /// The size of the body before it was cut.
     pub body_bytes: u64,
@@ -284,7 +285,8 @@ impl Seen {
         Outcome::of(self.progress.outcome.load(Ordering::Acquire))
     }
 
-    /// Bytes of the answer handed to the socket so far, head and framing included.
+    /// Bytes of the answer handed to the socket so far, head and framing included; over HTTP/2, body bytes
+    /// handed to the transport.
     #[must_use]
     pub fn sent_bytes(&self) -> u64 {
         self.progress.sent.load(Ordering::Acquire)

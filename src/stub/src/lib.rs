@@ -6,16 +6,18 @@
 //! saw and how an answer ended there.
 //!
 //! HTTP/1.1 is written by hand over the socket, because chunk borders, write borders, wrong lengths and
-//! resets must be ours to choose.
+//! resets must be ours to choose. HTTP/2 goes through hyper, where a piece of a body is a DATA frame.
 //!
 //! Reading order: `script` (what can be asked for), `plan` (the checked form), `answer` (bytes to send),
-//! `send` (when and in which writes), `serve` (connections), `hits`, `model` (a small deterministic
-//! model that the official SDKs can talk to).
+//! `send` (when and in which writes), `serve` (connections), `h2`, `stub` (starting and stopping), `hits`,
+//! `model` (a small deterministic model that the official SDKs can talk to).
 //!
 //! On purpose absent: HTTP/1.1 pipelining, upgrades, compression (send compressed bytes as `base64`), a
-//! client that closes its sending side while it waits (it counts as gone, as with hyper).
+//! client that closes its sending side while it waits (it counts as gone, as with hyper), both protocols on
+//! one port.
 
 mod answer;
+mod h2;
 mod hits;
 mod model;
 mod path_body;
@@ -25,6 +27,7 @@ mod script;
 mod send;
 mod serve;
 mod sse;
+mod stub;
 
 pub use answer::filler;
 pub use hits::{Hits, Outcome, Seen};
@@ -33,4 +36,4 @@ pub use script::{
     Body, Delays, Dialect, Fault, Framing, HeaderMatch, Interim, LineEnd, ModelReply, PathBody, Remember,
     Reply, Rule, Script, Split, SseEvent, ToolCall, Writes,
 };
-pub use serve::{Listen, StartError, Stub, serve_forever};
+pub use stub::{Listen, Protocol, StartError, Stub, serve_forever};

@@ -1,85 +1,49 @@
 //! A small deterministic model: what it says follows from the request, in the wire form of each provider.
 //!
-//! Good enough for the official clients: every member that they insist on is there. Ids and times are fixed.
+//! Good enough for the official clients: every member that they insist on is there, in the order in which
+//! the providers send them. Ids and times are fixed. What the script says is put on the wire as it is, so
+//! that a test can have it say something broken.
 
 mod anthropic;
+mod ask;
+mod compose;
 mod gemini;
 mod openai_chat;
 mod openai_responses;
 
-use bytes::Bytes;
-use serde_json::Value;
-
 use crate::answer::Made;
 use crate::script::{Dialect, ModelReply, ToolCall};
 
-/// `GET */models`.
+use self::ask::Ask;
+
+/// `GET */models`: one list that has the members of the OpenAI, the Anthropic and the Gemini form.
 pub(crate) const LIST: &str = concat!(
-    r#"{"object":"list","data":[{"id":"scripted-1","object":"model","created":1700000000,"owned_by":"stub"}]}"#,
+    r#"{"object":"list","data":[{"id":"scripted-1","object":"model","created":1700000000,"owned_by":"stub","#,
+    r#""type":"model","display_name":"Scripted 1","created_at":"2023-11-14T22:13:20Z"}],"#,
+    r#""has_more":false,"first_id":"scripted-1","last_id":"scripted-1","#,
+    r#""models":[{"name":"models/scripted-1","displayName":"Scripted 1","#,
+    r#""supportedGenerationMethods":["generateContent","streamGenerateContent"]}]}"#,
     "\n"
 );
 
-/// Moment that answers state.
-const CREATED: u64 = 1_700_000_000;
-
-/// What the model will say, whatever the wire form.
-struct Turn {
-    model: String,
-    stream: bool,
-    text: String,
-    calls: Vec<ToolCall>,
-    finish: Option<String>,
-    fragment_bytes: Option<u32>,
-    input_tokens: usize,
-    include_usage: bool,
-}
-
-impl Turn {
-    fn output_tokens(&self) -> usize {
-        tokens(self.text.len() + self.calls.iter().map(|call| call.arguments.len()).sum::<usize>())
-    }
-
-    /// The text in the pieces that it is streamed in.
-    fn text_fragments(&self) -> Vec<String> {
-        match self.fragment_bytes {
-            Some(bytes) => fragments(&self.text, bytes as usize),
-            None => self.text.split_inclusive(' ').map(str::to_string).collect(),
-        }
-    }
-
-    fn argument_fragments(&self, call: &ToolCall) -> Vec<String> {
-        fragments(&call.arguments, self.fragment_bytes.map_or(9, |bytes| bytes as usize))
-    }
-}
-
-/// About four bytes a token.
-fn tokens(bytes: usize) -> usize {
-    bytes.div_ceil(4)
-}
-
-/// Pieces of at most `bytes` bytes, never cut inside a character.
-fn fragments(text: &str, bytes: usize) -> Vec<String> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let mut end = bytes.clamp(1, rest.len());
-        while !rest.is_char_boundary(end) {
-            end += 1;
-        }
-        let (piece, left) = rest.split_at(end);
-        out.push(piece.to_string());
-        rest = left;
-    }
-    out
-}
+/// The moment that answers state.
+const CREATED: &str = "1700000000";
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+/// What it calls a tool with when the script does not say.
+const ARGUMENTS: &str = r#"{"query":"evidence","limit":3}"#;
+/// Bytes of arguments in one fragment when the script does not say.
+const FRAGMENT_BYTES: usize = 9;
+/// Most bytes of the asked text that are said again.
+const SAID_BYTES_MAX: usize = 64 * 1024;
 
 /// The answer to a request at `target` with `body`.
-pub(crate) fn answer(reply: &ModelReply, target: &str, body: &Bytes) -> Made {
-    let Ok(request) = serde_json::from_slice::<Value>(body) else {
-        let text = r#"{"error":{"message":"the request is not JSON","type":"invalid_request_error","param":null,"code":null}}"#;
-        return Made::refusal(400, "application/json", text.to_owned());
+pub(crate) fn answer(reply: &ModelReply, target: &str, body: &[u8]) -> Made {
+    let ask = match Ask::read(reply.dialect, target, body) {
+        Ok(ask) => ask,
+        Err(why) => return Made::refusal(400, JSON, refusal(reply.dialect, why)),
     };
-    let turn = turn(reply, &request, target, body.len());
+    let turn = Turn::new(reply, ask);
     match reply.dialect {
         Dialect::ChatCompletions => openai_chat::answer(&turn),
         Dialect::Responses => openai_responses::answer(&turn),
@@ -88,136 +52,102 @@ pub(crate) fn answer(reply: &ModelReply, target: &str, body: &Bytes) -> Made {
     }
 }
 
-fn turn(reply: &ModelReply, request: &Value, target: &str, bytes: usize) -> Turn {
-    let asked = last_user_text(request);
-    let offered = first_tool(request);
-    let wants_tool = asked.to_lowercase().contains("tool");
-    let calls = match (&reply.calls, offered) {
-        (Some(calls), _) => calls.clone(),
-        (None, Some(name)) if wants_tool && reply.text.is_none() => {
-            vec![ToolCall { name, arguments: r#"{"query":"evidence","limit":3}"#.to_owned() }]
+fn refusal(dialect: Dialect, why: &str) -> String {
+    match dialect {
+        Dialect::ChatCompletions | Dialect::Responses => openai_chat::refusal(why),
+        Dialect::Messages => anthropic::refusal(why),
+        Dialect::Gemini => gemini::refusal(why),
+    }
+}
+
+/// What the model will say, whatever the wire form.
+#[derive(Debug)]
+struct Turn {
+    ask: Ask,
+    text: String,
+    calls: Vec<ToolCall>,
+    finish: Option<String>,
+    fragment_bytes: Option<usize>,
+}
+
+impl Turn {
+    fn new(reply: &ModelReply, ask: Ask) -> Self {
+        let calls = match (&reply.calls, &ask.tool) {
+            (Some(calls), _) => calls.clone(),
+            (None, Some(name)) if ask.wants_tool && reply.text.is_none() => {
+                vec![ToolCall { name: name.clone(), arguments: ARGUMENTS.to_owned() }]
+            }
+            (None, _) => Vec::new(),
+        };
+        let text = match &reply.text {
+            Some(text) => text.clone(),
+            None if calls.is_empty() => cut(&ask.text, SAID_BYTES_MAX).0.to_uppercase(),
+            None => String::new(),
+        };
+        let fragment_bytes = reply.fragment_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        Self { ask, text, calls, finish: reply.finish.clone(), fragment_bytes }
+    }
+
+    /// Whether there is text to say; an answer without calls has text, even if it is empty.
+    fn speaks(&self) -> bool {
+        !self.text.is_empty() || self.calls.is_empty()
+    }
+
+    /// Why the answer ended: what the script says, or the dialect's word for it.
+    fn finish<'a>(&'a self, text: &'a str, calls: &'a str) -> &'a str {
+        let usual = if self.calls.is_empty() { text } else { calls };
+        self.finish.as_deref().unwrap_or(usual)
+    }
+
+    fn input_tokens(&self) -> usize {
+        tokens(self.ask.bytes)
+    }
+
+    fn output_tokens(&self) -> usize {
+        tokens(self.text.len() + self.calls.iter().map(|call| call.arguments.len()).sum::<usize>())
+    }
+
+    fn all_tokens(&self) -> usize {
+        self.input_tokens() + self.output_tokens()
+    }
+
+    /// The text in the pieces that it is streamed in.
+    fn text_fragments(&self) -> Vec<&str> {
+        match self.fragment_bytes {
+            Some(bytes) => fragments(&self.text, bytes),
+            None => self.text.split_inclusive(' ').collect(),
         }
-        _ => Vec::new(),
-    };
-    let text = match (&reply.text, calls.is_empty()) {
-        (Some(text), _) => text.clone(),
-        (None, true) => asked.to_uppercase(),
-        (None, false) => String::new(),
-    };
-    let from_path = || {
-        target.rsplit_once("/models/").map(|(_, rest)| rest.split([':', '?']).next().unwrap_or("").to_owned())
-    };
-    Turn {
-        model: request["model"]
-            .as_str()
-            .map(str::to_string)
-            .or_else(from_path)
-            .unwrap_or_else(|| "scripted-1".into()),
-        stream: request["stream"].as_bool().unwrap_or(false),
-        text,
-        calls,
-        finish: reply.finish.clone(),
-        fragment_bytes: reply.fragment_bytes,
-        input_tokens: tokens(bytes),
-        include_usage: request["stream_options"]["include_usage"].as_bool().unwrap_or(false),
+    }
+
+    fn argument_fragments<'a>(&self, call: &'a ToolCall) -> Vec<&'a str> {
+        fragments(&call.arguments, self.fragment_bytes.unwrap_or(FRAGMENT_BYTES))
     }
 }
 
-/// Text of the last message of the user, in any of the dialects.
-fn last_user_text(request: &Value) -> String {
-    if let Some(text) = request["input"].as_str() {
-        return text.to_owned();
+/// About four bytes a token.
+fn tokens(bytes: usize) -> usize {
+    bytes.div_ceil(4)
+}
+
+/// Pieces of about `bytes` bytes, never cut inside a character.
+fn fragments(text: &str, bytes: usize) -> Vec<&str> {
+    let (mut pieces, mut rest) = (Vec::new(), text);
+    while !rest.is_empty() {
+        let (piece, left) = cut(rest, bytes);
+        pieces.push(piece);
+        rest = left;
     }
-    let lists = [&request["messages"], &request["input"], &request["contents"]];
-    let messages = lists.into_iter().find_map(Value::as_array);
-    let is_user = |message: &&Value| message["role"].as_str().is_none_or(|role| role == "user");
-    let Some(message) = messages.and_then(|messages| messages.iter().rev().find(is_user)) else {
-        return String::new();
-    };
-    let content = if message["parts"].is_array() { &message["parts"] } else { &message["content"] };
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => {
-            parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join(" ")
-        }
-        _ => String::new(),
+    pieces
+}
+
+/// The first `bytes` bytes (at least one, and up to the end of a character) and the rest.
+fn cut(text: &str, bytes: usize) -> (&str, &str) {
+    let mut end = bytes.max(1).min(text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
     }
-}
-
-/// Name of the first offered tool.
-fn first_tool(request: &Value) -> Option<String> {
-    let tool = request["tools"].as_array()?.first()?;
-    let names = [&tool["function"]["name"], &tool["name"], &tool["functionDeclarations"][0]["name"]];
-    names.into_iter().find_map(Value::as_str).map(str::to_string)
-}
-
-/// An event without a name.
-fn data(value: &Value) -> String {
-    format!("data: {value}\n\n")
-}
-
-/// An event whose name is the value's `type`.
-fn named(value: &Value) -> String {
-    format!("event: {}\ndata: {value}\n\n", value["type"].as_str().unwrap_or("message"))
+    text.split_at(end)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn made(dialect: Dialect, target: &str, body: &str) -> String {
-        let made = answer(&ModelReply::new(dialect), target, &Bytes::from(body.to_owned()));
-        String::from_utf8(made.source.slice(0, u64::MAX).to_vec()).unwrap()
-    }
-
-    #[test]
-    fn it_repeats_the_user_in_upper_case_in_every_dialect() {
-        let chat = r#"{"model":"m","messages":[{"role":"user","content":"hi you"}]}"#;
-        let value: Value = serde_json::from_str(&made(Dialect::ChatCompletions, "/", chat)).unwrap();
-        assert_eq!(value["choices"][0]["message"]["content"], "HI YOU");
-        let value: Value = serde_json::from_str(&made(Dialect::Messages, "/", chat)).unwrap();
-        assert_eq!(value["content"][0]["text"], "HI YOU");
-        let value: Value =
-            serde_json::from_str(&made(Dialect::Responses, "/", r#"{"input":"hi you"}"#)).unwrap();
-        assert_eq!(value["output"][0]["content"][0]["text"], "HI YOU");
-        let gemini = r#"{"contents":[{"parts":[{"text":"hi you"}]}]}"#;
-        let value: Value =
-            serde_json::from_str(&made(Dialect::Gemini, "/models/g:generateContent", gemini)).unwrap();
-        assert_eq!(value["candidates"][0]["content"]["parts"][0]["text"], "HI YOU");
-    }
-
-    #[test]
-    fn it_calls_the_first_tool_when_asked_to() {
-        let body =
-            r#"{"messages":[{"role":"user","content":"use the tool"}],"tools":[{"function":{"name":"f"}}]}"#;
-        let value: Value = serde_json::from_str(&made(Dialect::ChatCompletions, "/", body)).unwrap();
-        assert_eq!(value["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "f");
-        assert_eq!(value["choices"][0]["finish_reason"], "tool_calls");
-    }
-
-    #[test]
-    fn streams_end_with_the_dialect_s_own_terminator() {
-        let body = r#"{"stream":true,"messages":[{"role":"user","content":"a b c"}]}"#;
-        assert!(made(Dialect::ChatCompletions, "/", body).ends_with("data: [DONE]\n\n"));
-        assert!(made(Dialect::Messages, "/", body).contains("event: message_stop\n"));
-        let responses = made(Dialect::Responses, "/", r#"{"stream":true,"input":"a b"}"#);
-        assert!(
-            responses.starts_with("event: response.created\n")
-                && responses.contains("event: response.completed\n")
-        );
-    }
-
-    #[test]
-    fn fragments_never_cut_a_character() {
-        assert_eq!(fragments("aé€b", 1), ["a", "é", "€", "b"]);
-        assert_eq!(fragments("abcdef", 4), ["abcd", "ef"]);
-    }
-
-    #[test]
-    fn what_is_not_json_is_refused() {
-        assert_eq!(
-            answer(&ModelReply::new(Dialect::Messages), "/", &Bytes::from_static(b"x")).status,
-            Some(400)
-        );
-    }
-}
+mod tests;

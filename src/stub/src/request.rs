@@ -1,7 +1,7 @@
 //! Requests off the wire, HTTP/1.1. Strict: what could be read in two ways is refused, because a test that
 //! asks what an upstream saw must not get an opinion.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use memchr::{memchr, memchr_iter, memmem};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -89,6 +89,12 @@ impl Head {
         })
     }
 
+    /// A head that came in another form (HTTP/2), written as HTTP/1.1 would.
+    pub fn rendered(wire: Bytes, method: &str, target: &str, headers: Vec<(Bytes, Bytes)>) -> Self {
+        let own = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        Self { wire, method: own(method), target: own(target), headers, http11: true }
+    }
+
     pub fn method(&self) -> &str {
         text(&self.method)
     }
@@ -153,7 +159,8 @@ impl Head {
     }
 }
 
-/// Reads the next head; `None` when the connection ended between requests.
+/// Reads the next head; `None` when the connection ended between requests. What cannot be read stays in
+/// `buffer` for the record.
 pub(crate) async fn read_head<S>(stream: &mut S, buffer: &mut BytesMut) -> Result<Option<Head>, RequestError>
 where
     S: AsyncRead + Unpin,
@@ -161,8 +168,10 @@ where
     let mut searched = 0;
     loop {
         if let Some(at) = memmem::find(&buffer[searched..], b"\r\n\r\n") {
-            let head = buffer.split_to(searched + at + 4).freeze();
-            return Head::parse(head).map(Some);
+            let end = searched + at + 4;
+            let head = Head::parse(Bytes::copy_from_slice(&buffer[..end]))?;
+            buffer.advance(end);
+            return Ok(Some(head));
         }
         if buffer.len() > HEAD_MAX {
             return Err(RequestError::HeadTooLarge);

@@ -92,14 +92,14 @@ pub struct Reply {
     /// Default: `chunked` for `sse` and streamed model answers and when there are trailers, else
     /// `content_length`. Without a stated framing, 204 and 304 have no body and no framing header.
     pub framing: Option<Framing>,
-    /// Where the body is cut into pieces: HTTP chunks.
+    /// Where the body is cut into pieces: HTTP chunks, or HTTP/2 DATA frames.
     pub split: Split,
     /// Where the bytes are cut into socket writes. HTTP/1.1 only.
     pub writes: Writes,
     pub delay_ms: Delays,
     /// At most one that ends the answer, and at most one `slow`.
     pub faults: Vec<Fault>,
-    /// After a chunked body. No `trailer` header is added.
+    /// After a chunked body, or an HTTP/2 body. No `trailer` header is added.
     pub trailers: Vec<(String, String)>,
     /// Close the connection after the answer and say so. Default: keep it open if the request allows.
     pub close: bool,
@@ -284,7 +284,7 @@ pub struct Delays {
     pub before_head: u64,
     /// Between the head and the first byte of the body.
     pub before_body: u64,
-    /// Between one write and the next.
+    /// Between one write and the next; on HTTP/2 between frames.
     pub between_writes: u64,
 }
 
@@ -295,17 +295,18 @@ pub struct Delays {
 pub enum Fault {
     /// Sends no more and keeps the connection open until the peer goes.
     Stall { after_bytes: u64 },
-    /// RST.
+    /// RST. On HTTP/2: RST_STREAM.
     Reset { after_bytes: u64 },
-    /// FIN, without the end of the body (and with TLS, without close_notify).
+    /// FIN, without the end of the body (and with TLS, without close_notify). On HTTP/2: the connection
+    /// closes in the middle of the stream.
     Truncate { after_bytes: u64 },
-    /// So few bytes a write, with a pause between.
+    /// So few bytes a write (on HTTP/2: a frame), with a pause between.
     Slow { bytes_per_write: u64, every_ms: u64 },
     /// The request is read and never answered.
     NoAnswer,
     /// FIN instead of an answer.
     CloseBeforeHead,
-    /// RST instead of an answer.
+    /// RST instead of an answer. On HTTP/2: RST_STREAM.
     ResetBeforeHead,
 }
 

@@ -1,227 +1,229 @@
-//! Sends one answer over HTTP/1.1: which bytes in which write, when, and how it ends.
-//!
-//! The whole answer is laid out as wire bytes with marks (ends of pieces, the place where it stops), then written in
-//! the batches that the script asks for. While it pauses it watches whether the peer goes away.
+//! Puts an answer on an HTTP/1.1 connection: in the writes it asks for, with its pauses, up to what ends it.
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep_until};
 
-use crate::answer::{Answer, Batch, Gap, How, Stop, StopAt, WRITE_MAX, chunk_line};
-use crate::hits::{Outcome, Progress};
+use crate::answer::{Answer, Batch, Gap, How, StopAt, WRITE_MAX, chunk_line};
+use crate::hits::Progress;
 
-/// What the connection does next.
+/// Most bytes of a next request that are taken in while an answer is being sent.
+const INBOX_MAX: usize = 64 * 1024;
+
+/// Why an answer was not sent to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    KeepOpen,
-    Close,
-    Reset,
+pub(crate) enum Broke {
+    PeerGone,
+    /// By the script. Never `Stall`: that one ends when the peer goes.
+    Script(How),
 }
 
-/// A stream whose read side also says when the peer has gone.
-pub(crate) trait Wire: AsyncReadExt + AsyncWriteExt + Unpin + Send {}
-
-impl<T: AsyncReadExt + AsyncWriteExt + Unpin + Send> Wire for T {}
-
-/// Sends the answer. `head_only` is the answer to HEAD. Bytes that the peer sends meanwhile go to `early`.
-pub(crate) async fn send<S: Wire>(
-    stream: &mut S,
-    answer: &Answer,
-    head_only: bool,
-    early: &mut BytesMut,
-    progress: &Progress,
-) -> After {
-    let sent = Sender { stream, early, progress }.run(answer, head_only).await;
-    match sent {
-        Ok(After::KeepOpen) => {
-            progress.end(Outcome::Sent);
-            if answer.close { After::Close } else { After::KeepOpen }
-        }
-        Ok(after) => {
-            progress.end(Outcome::CutByScript);
-            after
-        }
-        Err(Gone) => {
-            progress.end(Outcome::PeerGone);
-            After::Close
-        }
-    }
+/// The sending side of a connection, for one answer.
+pub(crate) struct Sender<'a, S> {
+    pub stream: &'a mut S,
+    /// What the peer sends meanwhile.
+    pub inbox: &'a mut BytesMut,
+    /// Bytes of the write that is being put together.
+    pub held: &'a mut BytesMut,
+    pub progress: &'a Progress,
 }
 
-/// The peer closed or reset.
-struct Gone;
-
-struct Sender<'a, S> {
-    stream: &'a mut S,
-    early: &'a mut BytesMut,
-    progress: &'a Progress,
-}
-
-impl<S: Wire> Sender<'_, S> {
-    async fn run(&mut self, answer: &Answer, head_only: bool) -> Result<After, Gone> {
-        if let Some(ready) = answer.ready.as_ref().filter(|_| !head_only) {
-            self.write(ready).await?;
-            return Ok(After::KeepOpen);
+impl<S: AsyncRead + AsyncWrite + Unpin> Sender<'_, S> {
+    /// Sends it all, or stops where the script or the peer says so. `bodyless` is for answers to HEAD.
+    pub async fn send(mut self, answer: &Answer, bodyless: bool) -> Result<(), Broke> {
+        if let Some(ready) = answer.ready.as_ref().filter(|_| !bodyless) {
+            return self.write(ready).await;
         }
-        self.write(&answer.interim).await?;
+        if !answer.interim.is_empty() {
+            self.write(&answer.interim).await?;
+        }
         self.pause(answer.waits.before_head).await?;
-        if let Some(Stop { at: StopAt::BeforeHead, how }) = answer.stop {
-            return self.stop(how).await;
+        if let Some(stop) = answer.stop.filter(|stop| stop.at == StopAt::BeforeHead) {
+            return self.stop(stop.how).await;
         }
-        if head_only && !answer.raw {
-            self.write(&answer.head).await?;
-            return Ok(After::KeepOpen);
-        }
-        self.body(answer).await
+        self.held.clear();
+        let (batch, gap) = (&answer.batch, answer.waits.gap);
+        let mut run = Run { sender: self, batch, gap, first: None, writes: 0, at: 0 };
+        run.send(answer, bodyless).await
     }
 
-    async fn body(&mut self, answer: &Answer) -> Result<After, Gone> {
-        let stop = answer.stop.and_then(|stop| match stop.at {
-            StopAt::Body(bytes) => Some((bytes.min(answer.source.len()), stop.how)),
-            StopAt::BeforeHead => None,
-        });
-        let mut batch = Batcher::new(answer);
-        batch.put(self, &answer.head).await?;
-        let head_apart = matches!(answer.batch, Batch::PerPiece { head_apart: true });
-        if head_apart || !answer.waits.before_body.is_zero() {
-            batch.flush(self).await?;
-            self.pause(answer.waits.before_body).await?;
+    /// One write, or as many as the socket makes of it.
+    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Broke> {
+        while !bytes.is_empty() {
+            match self.stream.write(bytes).await {
+                Ok(0) | Err(_) => return Err(Broke::PeerGone),
+                Ok(count) => {
+                    self.progress.sent(count);
+                    bytes = &bytes[count..];
+                }
+            }
         }
+        self.stream.flush().await.map_err(|_| Broke::PeerGone)
+    }
+
+    async fn stop(&mut self, how: How) -> Result<(), Broke> {
+        if how == How::Stall {
+            loop {
+                self.listen().await?;
+            }
+        }
+        Err(Broke::Script(how))
+    }
+
+    async fn pause(&mut self, time: Duration) -> Result<(), Broke> {
+        if time.is_zero() { Ok(()) } else { self.pause_until(Instant::now() + time).await }
+    }
+
+    /// Waits, and notices a peer that goes away meanwhile.
+    async fn pause_until(&mut self, due: Instant) -> Result<(), Broke> {
+        loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(due) => return Ok(()),
+                heard = self.listen() => heard?,
+            }
+        }
+    }
+
+    /// Takes in what the peer sends; fails when it has gone.
+    async fn listen(&mut self) -> Result<(), Broke> {
+        if self.inbox.len() >= INBOX_MAX {
+            return std::future::pending().await; // A peer that says so much more is not looked at now.
+        }
+        self.inbox.reserve(1024);
+        match self.stream.read_buf(self.inbox).await {
+            Ok(0) | Err(_) => Err(Broke::PeerGone),
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+/// One run through head, pieces and end.
+struct Run<'a, S> {
+    sender: Sender<'a, S>,
+    batch: &'a Batch,
+    gap: Gap,
+    /// When the first write was made.
+    first: Option<Instant>,
+    writes: u32,
+    /// How many bytes of the answer, without interim heads, were put into writes so far.
+    at: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Run<'_, S> {
+    async fn send(&mut self, answer: &Answer, bodyless: bool) -> Result<(), Broke> {
+        self.put(&answer.head).await?;
+        if !answer.waits.before_body.is_zero() {
+            self.flush().await?;
+            self.sender.pause(answer.waits.before_body).await?;
+            (self.first, self.writes) = (None, 0); // The pace of the body starts with the body.
+        } else if matches!(self.batch, Batch::PerPiece { head_apart: true }) {
+            self.flush().await?;
+        }
+        if !bodyless || answer.raw {
+            self.send_body(answer).await?;
+        }
+        self.flush().await
+    }
+
+    async fn send_body(&mut self, answer: &Answer) -> Result<(), Broke> {
         let len = answer.source.len();
+        let stop = answer.stop_in_body();
+        let limit = stop.map_or(len, |(after, _)| after);
         let mut position = 0;
-        while position < len && stop.is_none_or(|(at, _)| position < at) {
+        while position < limit {
             let end = answer.cuts.next_end(position, len);
-            if answer.chunked {
-                batch.put(self, chunk_line(end - position).as_bytes()).await?;
+            if position > 0 {
+                self.end_piece().await?;
             }
-            let until = stop.map_or(end, |(at, _)| at.min(end));
-            while position < until {
-                let slice = answer.source.slice(position, until);
-                position += slice.len() as u64;
-                batch.put(self, &slice).await?;
-            }
-            if answer.chunked && position == end {
-                batch.put(self, b"\r\n").await?;
-            }
-            if position < len || stop.is_some() {
-                batch.piece(self).await?;
-            }
+            self.send_piece(answer, position, end, limit).await?;
+            position = end;
         }
         if let Some((_, how)) = stop {
-            batch.flush(self).await?;
-            return self.stop(how).await;
+            self.flush().await?;
+            return self.sender.stop(how).await;
         }
-        batch.put(self, &answer.tail).await?;
-        batch.flush(self).await?;
-        Ok(After::KeepOpen)
+        self.put(&answer.tail).await
     }
 
-    async fn stop(&mut self, how: How) -> Result<After, Gone> {
-        match how {
-            How::Reset => Ok(After::Reset),
-            How::Fin => Ok(After::Close),
-            How::Stall => loop {
-                self.pause(Duration::from_secs(3600)).await?;
-            },
+    /// One piece, or its beginning when `limit` lies in it.
+    async fn send_piece(&mut self, answer: &Answer, from: u64, end: u64, limit: u64) -> Result<(), Broke> {
+        if answer.chunked {
+            self.put(chunk_line(end - from).as_bytes()).await?;
         }
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {
-        if bytes.is_empty() {
-            return Ok(());
+        let mut position = from;
+        while position < end.min(limit) {
+            let slice = answer.source.slice(position, end.min(limit));
+            position += slice.len() as u64;
+            self.put(&slice).await?;
         }
-        self.stream.write_all(bytes).await.map_err(|_| Gone)?;
-        self.stream.flush().await.map_err(|_| Gone)?;
-        self.progress.sent(bytes.len());
-        Ok(())
-    }
-
-    /// Waits, unless the peer goes away first.
-    async fn pause(&mut self, time: Duration) -> Result<(), Gone> {
-        if time.is_zero() {
-            return Ok(());
-        }
-        let until = Instant::now() + time;
-        loop {
-            let read = tokio::time::timeout_at(until, self.stream.read_buf(self.early));
-            match read.await {
-                Err(_) => return Ok(()),
-                Ok(Ok(0) | Err(_)) => return Err(Gone),
-                Ok(Ok(_)) => {}
-            }
-        }
-    }
-}
-
-/// Gathers bytes into the writes that the script asks for.
-struct Batcher<'a> {
-    answer: &'a Answer,
-    buffer: BytesMut,
-    /// Bytes of the answer before `buffer`.
-    written: u64,
-    writes: u32,
-    first: Option<Instant>,
-}
-
-impl<'a> Batcher<'a> {
-    fn new(answer: &'a Answer) -> Self {
-        Self { answer, buffer: BytesMut::new(), written: 0, writes: 0, first: None }
-    }
-
-    async fn put<S: Wire>(&mut self, sender: &mut Sender<'_, S>, bytes: &[u8]) -> Result<(), Gone> {
-        self.buffer.extend_from_slice(bytes);
-        if let Batch::Wire(cuts) = &self.answer.batch {
-            loop {
-                let end = cuts.next_end(self.written, u64::MAX);
-                let Some(size) =
-                    usize::try_from(end - self.written).ok().filter(|size| *size <= self.buffer.len())
-                else {
-                    break;
-                };
-                let part = self.buffer.split_to(size.clamp(1, WRITE_MAX)).freeze();
-                self.give(sender, part).await?;
-            }
-        }
-        while self.buffer.len() >= WRITE_MAX {
-            let part = self.buffer.split_to(WRITE_MAX).freeze();
-            self.give(sender, part).await?;
+        if answer.chunked && position == end {
+            self.put(b"\r\n").await?;
         }
         Ok(())
     }
 
-    /// A piece has ended.
-    async fn piece<S: Wire>(&mut self, sender: &mut Sender<'_, S>) -> Result<(), Gone> {
-        match self.answer.batch {
-            Batch::PerPiece { .. } => self.flush(sender).await,
+    /// Adds bytes to the write that is being put together; writes are made as they become whole.
+    async fn put(&mut self, mut bytes: &[u8]) -> Result<(), Broke> {
+        while !bytes.is_empty() {
+            let room = self.room();
+            let count = bytes.len().min(room);
+            self.sender.held.extend_from_slice(&bytes[..count]);
+            self.at += count as u64;
+            bytes = &bytes[count..];
+            if count == room {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes still go into this write; never 0, because `put` flushes what is full.
+    fn room(&self) -> usize {
+        let full = WRITE_MAX - self.sender.held.len();
+        match self.batch {
+            Batch::PerPiece { .. } | Batch::Joined => full,
+            Batch::Wire(cuts) => {
+                let to_cut = cuts.next_end(self.at, u64::MAX) - self.at;
+                usize::try_from(to_cut).unwrap_or(usize::MAX).min(full)
+            }
+        }
+    }
+
+    async fn end_piece(&mut self) -> Result<(), Broke> {
+        match self.batch {
+            Batch::PerPiece { .. } => self.flush().await,
             Batch::Joined | Batch::Wire(_) => Ok(()),
         }
     }
 
-    async fn flush<S: Wire>(&mut self, sender: &mut Sender<'_, S>) -> Result<(), Gone> {
-        if self.buffer.is_empty() {
+    async fn flush(&mut self) -> Result<(), Broke> {
+        if self.sender.held.is_empty() {
             return Ok(());
         }
-        let part = self.buffer.split().freeze();
-        self.give(sender, part).await
-    }
-
-    async fn give<S: Wire>(&mut self, sender: &mut Sender<'_, S>, part: Bytes) -> Result<(), Gone> {
-        if self.writes > 0 {
-            let wait = match self.answer.waits.gap {
-                Gap::None => Duration::ZERO,
-                Gap::Pause(pause) => pause,
-                Gap::Every(every) => {
-                    let due = self.first.unwrap_or_else(Instant::now) + every * self.writes;
-                    due.saturating_duration_since(Instant::now())
-                }
-            };
-            sender.pause(wait).await?;
+        if let Some(first) = self.first {
+            match self.gap {
+                Gap::None => {}
+                Gap::Pause(time) => self.sender.pause(time).await?,
+                Gap::Every(every) => self.catch_up(first + every.saturating_mul(self.writes)).await?,
+            }
         }
         self.first.get_or_insert_with(Instant::now);
-        self.writes += 1;
-        self.written += part.len() as u64;
-        sender.write(&part).await
+        self.writes = self.writes.saturating_add(1);
+        let mut held = std::mem::take(self.sender.held);
+        let written = self.sender.write(&held).await;
+        held.clear();
+        *self.sender.held = held; // Its memory serves the next write.
+        written
+    }
+
+    /// Waits unless the write is due already: a late writer does not get later and later.
+    async fn catch_up(&mut self, due: Instant) -> Result<(), Broke> {
+        if due <= Instant::now() { Ok(()) } else { self.sender.pause_until(due).await }
     }
 }
+
+#[cfg(test)]
+mod tests;

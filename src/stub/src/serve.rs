@@ -1,279 +1,279 @@
-//! Connections: accepting, reading requests, sending answers, going away.
+//! Accepting connections, and what happens on an HTTP/1.1 connection.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use crate::hits::Hits;
-use crate::plan::{Memo, Plan, ScriptError};
+use crate::answer::{Answer, How};
+use crate::h2;
+use crate::hits::{Hits, Outcome};
+use crate::plan::{Memo, Plan};
 use crate::request::{BodyLength, Head, RequestBody, RequestError, read_body, read_head};
 use crate::script::Script;
-use crate::send::{After, Wire, send};
+use crate::send::{Broke, Sender};
+use crate::stub::{Listen, Protocol, StartError};
 
-/// Where and how a stub listens.
-#[derive(Clone, Debug)]
-pub struct Listen {
-    /// Default 127.0.0.1, a free port.
-    pub address: SocketAddr,
-    /// Speaks TLS with this.
-    pub tls: Option<Arc<ServerConfig>>,
-}
+/// Most connections at a time; further ones are closed at once.
+const CONNECTIONS_MAX: usize = 16_384;
+/// Pause after a failed accept (no file descriptors left, most likely).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// How long and how much is still read after FIN: closing with unread bytes would make it RST.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 64 << 20;
 
-impl Default for Listen {
-    fn default() -> Self {
-        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tls: None }
-    }
-}
-
-/// Why a stub does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Script(#[from] ScriptError),
-    #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: io::Error },
-    #[error("{0} is not a loopback address; the stub listens on loopback only")]
-    NotLoopback(SocketAddr),
-    #[error("cannot start a runtime: {0}")]
-    Runtime(io::Error),
-}
-
-/// A running stub. Dropping it closes its connections and frees its port.
+/// A stub that listens and does not accept yet.
 #[derive(Debug)]
-pub struct Stub {
+pub(crate) struct Server {
+    listener: std::net::TcpListener,
     address: SocketAddr,
-    hits: Hits,
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    protocol: Protocol,
+    tls: Option<Arc<ServerConfig>>,
+    shared: Arc<Shared>,
 }
 
-impl Stub {
-    /// Starts on the current runtime, on a free port of 127.0.0.1.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub async fn start(script: Script) -> Result<Self, StartError> {
-        Self::start_on(Listen::default(), script).await
-    }
+/// What all connections of one stub share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub plan: Plan,
+    pub hits: Hits,
+}
 
-    /// As [`Stub::start`], where the caller says.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    #[expect(clippy::unused_async, reason = "must run inside a runtime")]
-    pub async fn start_on(listen: Listen, script: Script) -> Result<Self, StartError> {
-        let address = listen.address;
+impl Server {
+    /// Needs no runtime.
+    pub fn bind(listen: Listen, script: &Script) -> Result<Self, StartError> {
+        let Listen { address, tls, protocol } = listen;
         if !address.ip().is_loopback() {
             return Err(StartError::NotLoopback(address));
         }
-        let plan = Arc::new(Plan::new(&script)?);
-        let failed = |source| StartError::Listen { address, source };
-        let socket = std::net::TcpListener::bind(address).map_err(failed)?;
-        socket.set_nonblocking(true).map_err(failed)?;
-        if let Some(bytes) = script.send_buffer_bytes {
-            rustix::net::sockopt::set_socket_send_buffer_size(&socket, bytes as usize)
-                .map_err(|error| failed(error.into()))?;
+        let plan = Plan::new(script)?;
+        if protocol == Protocol::Http2 {
+            h2::check(script)?;
         }
-        let address = socket.local_addr().map_err(failed)?;
-        let socket = TcpListener::from_std(socket).map_err(failed)?;
+        let listener = listen_on(address, script.send_buffer_bytes);
+        let listener = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (address, listener) = listener.map_err(|source| StartError::Listen { address, source })?;
+        let tls = if protocol == Protocol::Http2 { tls.map(h2::offer) } else { tls };
         let hits = Hits::new(plan.remember);
-        let (stop, stopped) = watch::channel(false);
-        let shared = Shared { plan, hits: hits.clone(), tls: listen.tls };
-        tokio::spawn(accept(socket, Arc::new(shared), stopped));
-        Ok(Self { address, hits, stop, thread: None })
+        Ok(Self { listener, address, protocol, tls, shared: Arc::new(Shared { plan, hits }) })
     }
 
-    /// Starts on a runtime and thread of its own, for callers that are not async.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub fn spawn_thread(script: Script) -> Result<Self, StartError> {
-        Self::spawn_thread_on(Listen::default(), script)
-    }
-
-    /// As [`Stub::spawn_thread`], where the caller says.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub fn spawn_thread_on(listen: Listen, script: Script) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
-        let mut stub = runtime.block_on(Self::start_on(listen, script))?;
-        let mut stopped = stub.stop.subscribe();
-        let thread = std::thread::Builder::new()
-            .name("stub".into())
-            .spawn(move || {
-                runtime.block_on(async {
-                    let _ = stopped.wait_for(|stop| *stop).await; // an error means that the stub is gone
-                });
-            })
-            .map_err(StartError::Runtime)?;
-        stub.thread = Some(thread);
-        Ok(stub)
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn addr(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it received.
-    #[must_use]
     pub fn hits(&self) -> &Hits {
-        &self.hits
+        &self.shared.hits
     }
-}
 
-impl Drop for Stub {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // it ends because it was told so
-        }
-    }
-}
-
-/// Serves until the process ends.
-///
-/// # Errors
-/// [`StartError`].
-pub fn serve_forever(address: SocketAddr, script: Script) -> Result<(), StartError> {
-    let stub = Stub::spawn_thread_on(Listen { address, tls: None }, script)?;
-    loop {
-        std::thread::park_timeout(Duration::from_secs(3600));
-        if stub.thread.as_ref().is_none_or(JoinHandle::is_finished) {
-            return Ok(());
-        }
-    }
-}
-
-struct Shared {
-    plan: Arc<Plan>,
-    hits: Hits,
-    tls: Option<Arc<ServerConfig>>,
-}
-
-async fn accept(socket: TcpListener, shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
-    let mut stop = stopped.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+    /// Accepts until told to stop; owns every connection.
+    pub async fn run(self, mut stopped: watch::Receiver<bool>) {
+        let acceptor = self.tls.map(TlsAcceptor::from);
+        let listener = match TcpListener::from_std(self.listener) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "stub cannot watch its listener"),
         };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            continue;
-        };
-        let (shared, mut stop) = (shared.clone(), stopped.clone());
-        tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
             tokio::select! {
-                () = connection(stream, &shared) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
+                _ = stopped.changed() => break, // Told to stop, or nobody is left to tell.
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
+                        let shared = Arc::clone(&self.shared);
+                        connections.spawn(connect(stream, acceptor.clone(), self.protocol, shared));
+                    }
+                    Ok(_) => {}
+                    Err(_) => sleep(ACCEPT_PAUSE).await,
+                },
             }
-        });
-    }
-}
-
-async fn connection(stream: TcpStream, shared: &Shared) {
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let number = shared.hits.connected();
-    // A duplicate of the socket, so that it can be reset from below TLS.
-    let handle = rustix::io::dup(&stream).ok();
-    let after = match &shared.tls {
-        None => {
-            let mut stream = stream;
-            exchanges(&mut stream, shared, number).await
         }
-        Some(config) => match tokio_rustls::TlsAcceptor::from(config.clone()).accept(stream).await {
-            Ok(mut stream) => exchanges(&mut stream, shared, number).await,
-            Err(error) => {
-                tracing::debug!(%error, "stub: TLS handshake failed");
-                return;
-            }
-        },
-    };
-    if let (After::Reset, Some(handle)) = (after, handle) {
-        // RST instead of FIN when the last descriptor closes.
-        let _ = rustix::net::sockopt::set_socket_linger(&handle, Some(Duration::ZERO));
+        drop(listener);
+        connections.shutdown().await;
     }
 }
 
-async fn exchanges<S: Wire>(stream: &mut S, shared: &Shared, connection: u64) -> After {
-    let mut buffer = BytesMut::new();
-    let mut memo: Memo = None;
-    loop {
-        let head = match read_head(stream, &mut buffer).await {
-            Ok(Some(head)) => head,
-            Ok(None) => return After::Close,
-            Err(error) => {
-                let head = Head::unreadable(buffer.split().freeze());
-                return refuse(stream, shared, connection, &head, &RequestBody::default(), &error).await;
+fn listen_on(address: SocketAddr, send_buffer_bytes: Option<u32>) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    if let Some(bytes) = send_buffer_bytes {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        rustix::net::sockopt::set_socket_send_buffer_size(&listener, bytes)?; // Accepted sockets inherit it.
+    }
+    Ok(listener)
+}
+
+async fn connect(stream: TcpStream, acceptor: Option<TlsAcceptor>, protocol: Protocol, shared: Arc<Shared>) {
+    let number = shared.hits.connected();
+    if stream.set_nodelay(true).is_err() {
+        return; // The peer has gone already.
+    }
+    let Some(acceptor) = acceptor else { return speak(stream, protocol, shared, number).await };
+    match acceptor.accept(stream).await {
+        Ok(stream) => speak(stream, protocol, shared, number).await,
+        Err(error) => tracing::debug!(%error, "stub: TLS handshake failed"),
+    }
+}
+
+async fn speak<L: Link>(link: L, protocol: Protocol, shared: Arc<Shared>, number: u64) {
+    match protocol {
+        Protocol::Http1 => Connection::new(link, shared, number).run().await,
+        Protocol::Http2 => h2::run(link, shared, number).await,
+    }
+}
+
+/// A stream, with TLS or without, whose socket can be reached for what only a socket can do.
+pub(crate) trait Link: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    fn tcp(&mut self) -> &mut TcpStream;
+}
+
+impl Link for TcpStream {
+    fn tcp(&mut self) -> &mut TcpStream {
+        self
+    }
+}
+
+impl Link for TlsStream<TcpStream> {
+    fn tcp(&mut self) -> &mut TcpStream {
+        self.get_mut().0
+    }
+}
+
+/// One HTTP/1.1 connection.
+struct Connection<L> {
+    link: L,
+    shared: Arc<Shared>,
+    number: u64,
+    /// Read and not yet used.
+    inbox: BytesMut,
+    /// Memory for writes.
+    held: BytesMut,
+    memo: Memo,
+}
+
+/// What comes after one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Next,
+    /// An orderly end: with TLS, close_notify first.
+    Close,
+    /// FIN and nothing else.
+    Fin,
+    Reset,
+    /// The peer has gone; nothing to say to it.
+    Drop,
+}
+
+impl<L: Link> Connection<L> {
+    fn new(link: L, shared: Arc<Shared>, number: u64) -> Self {
+        Self { link, shared, number, inbox: BytesMut::new(), held: BytesMut::new(), memo: None }
+    }
+
+    /// One exchange after another. Errors of closing are the peer's going away.
+    async fn run(mut self) {
+        let then = loop {
+            match self.exchange().await {
+                Then::Next => {}
+                then => break then,
             }
         };
-        if let Some(answer) = shared.plan.before_body(&head) {
-            let progress = shared.hits.arrived(connection, &head, &RequestBody::default());
-            return match send(stream, &answer, head.method() == "HEAD", &mut buffer, &progress).await {
-                After::Reset => After::Reset,
-                After::KeepOpen | After::Close => After::Close,
+        match then {
+            Then::Close if self.link.shutdown().await.is_ok() => linger(self.link.tcp()).await,
+            Then::Fin if self.link.tcp().shutdown().await.is_ok() => linger(self.link.tcp()).await,
+            Then::Reset => drop(self.link.tcp().set_zero_linger()), // Closing it now sends RST.
+            Then::Close | Then::Fin | Then::Drop | Then::Next => {}
+        }
+    }
+
+    async fn exchange(&mut self) -> Then {
+        let head = match read_head(&mut self.link, &mut self.inbox).await {
+            Ok(Some(head)) => head,
+            Ok(None) => return Then::Drop,
+            Err(error) => {
+                let wire = self.inbox.split().freeze();
+                return self.refuse(&Head::unreadable(wire), &RequestBody::default(), &error).await;
+            }
+        };
+        if let Some(answer) = self.shared.plan.before_body(&head) {
+            return match self.answer(&answer, &head, &RequestBody::default()).await {
+                Then::Next => Then::Close, // What comes next is a body that nobody reads.
+                then => then,
             };
         }
-        let length = match head.body_length() {
-            Ok(length) => length,
-            Err(error) => {
-                return refuse(stream, shared, connection, &head, &RequestBody::default(), &error).await;
+        match self.read_body(&head).await {
+            Ok(body) => {
+                let answer = self.shared.plan.answer(&head, &body.plain, &mut self.memo);
+                self.answer(&answer, &head, &body).await
             }
-        };
-        let continues = head.expects_continue() && length != BodyLength::Exactly(0);
-        if continues && stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
-            return After::Close;
-        }
-        let body = match read_body(stream, &mut buffer, length).await {
-            Ok(body) => body,
             Err(error) => {
-                let rest = buffer.split().freeze();
-                let body = RequestBody { wire: rest.clone(), plain: rest };
-                return refuse(stream, shared, connection, &head, &body, &error).await;
+                let wire = self.inbox.split().freeze();
+                let body = RequestBody { plain: wire.clone(), wire };
+                self.refuse(&head, &body, &error).await
             }
-        };
-        let progress = shared.hits.arrived(connection, &head, &body);
-        let answer = shared.plan.answer(&head, &body.plain, &mut memo);
-        match send(stream, &answer, head.method() == "HEAD", &mut buffer, &progress).await {
-            After::KeepOpen if head.keeps_alive() => {}
-            After::Reset => return After::Reset,
-            After::KeepOpen | After::Close => return After::Close,
         }
+    }
+
+    async fn read_body(&mut self, head: &Head) -> Result<RequestBody, RequestError> {
+        let length = head.body_length()?;
+        if head.expects_continue() && length != BodyLength::Exactly(0) {
+            let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+            self.link.write_all(go_on).await.map_err(|_| RequestError::Gone)?;
+            self.link.flush().await.map_err(|_| RequestError::Gone)?;
+        }
+        read_body(&mut self.link, &mut self.inbox, length).await
+    }
+
+    async fn answer(&mut self, answer: &Answer, head: &Head, body: &RequestBody) -> Then {
+        let progress = self.shared.hits.arrived(self.number, head, body);
+        let (stream, inbox, held) = (&mut self.link, &mut self.inbox, &mut self.held);
+        let sender = Sender { stream, inbox, held, progress: &progress };
+        let (outcome, then) = match sender.send(answer, head.method() == "HEAD").await {
+            Ok(()) if answer.close || !head.keeps_alive() => (Outcome::Sent, Then::Close),
+            Ok(()) => (Outcome::Sent, Then::Next),
+            Err(Broke::PeerGone) => (Outcome::PeerGone, Then::Drop),
+            Err(Broke::Script(How::Reset)) => (Outcome::CutByScript, Then::Reset),
+            Err(Broke::Script(How::Fin | How::Stall)) => (Outcome::CutByScript, Then::Fin),
+        };
+        progress.end(outcome);
+        then
+    }
+
+    /// Records a request that no rule sees, and answers it as far as somebody listens.
+    async fn refuse(&mut self, head: &Head, body: &RequestBody, error: &RequestError) -> Then {
+        self.shared.hits.refuse(self.number, head, body);
+        let Some(status) = error.status() else { return Then::Drop };
+        let length = error.to_string().len();
+        let answer = format!(
+            "HTTP/1.1 {status} Refused\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{error}"
+        );
+        if self.link.write_all(answer.as_bytes()).await.is_ok() { Then::Close } else { Then::Drop }
     }
 }
 
-/// Answers a request that is none, as far as somebody listens.
-async fn refuse<S: Wire>(
-    stream: &mut S,
-    shared: &Shared,
-    connection: u64,
-    head: &Head,
-    body: &RequestBody,
-    error: &RequestError,
-) -> After {
-    shared.hits.refuse(connection, head, body);
-    if let Some(status) = error.status() {
-        let text = format!("{error}\n");
-        let answer = format!(
-            "HTTP/1.1 {status} Refused\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
-            text.len()
-        );
-        let _ = stream.write_all(answer.as_bytes()).await; // the peer may be gone
-    }
-    After::Close
+/// Reads what the peer still sends, within limits, so that closing does not turn FIN into RST.
+pub(crate) async fn linger(tcp: &mut TcpStream) {
+    let mut scrap = vec![0; 16 * 1024];
+    let reading = async {
+        let mut read = 0;
+        while read < LINGER_BYTES_MAX {
+            match tcp.read(&mut scrap).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => read += count,
+            }
+        }
+    };
+    let _ = timeout(LINGER, reading).await; // However it ends, the connection is closed next.
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,75 +1,98 @@
 //! Anthropic Messages.
 
-use serde_json::{Value, json};
-
-use super::{Turn, named};
+use super::compose::{array, object, quoted, raw, typed_event};
+use super::{EVENTS, JSON, Turn};
 use crate::answer::Made;
 
 const ID: &str = "msg_scripted";
 
 pub(super) fn answer(turn: &Turn) -> Made {
-    if turn.stream { stream(turn) } else { Made::plain("application/json", whole(turn).to_string()) }
+    if turn.ask.stream { Made::pieces(EVENTS, &stream(turn)) } else { Made::plain(JSON, whole(turn)) }
 }
 
-fn stop_reason(turn: &Turn) -> &str {
-    let usual = if turn.calls.is_empty() { "end_turn" } else { "tool_use" };
-    turn.finish.as_deref().unwrap_or(usual)
+pub(super) fn refusal(why: &str) -> String {
+    let error = object(&[("type", quoted("invalid_request_error")), ("message", quoted(why))]);
+    object(&[("type", quoted("error")), ("error", error)])
 }
 
-fn whole(turn: &Turn) -> Value {
+fn whole(turn: &Turn) -> String {
     let mut content = Vec::new();
-    if !turn.text.is_empty() || turn.calls.is_empty() {
-        content.push(json!({ "type": "text", "text": turn.text }));
+    if turn.speaks() {
+        content.push(text_block(&turn.text));
     }
-    for (n, call) in turn.calls.iter().enumerate() {
-        let input: Value =
-            serde_json::from_str(&call.arguments).unwrap_or_else(|_| call.arguments.clone().into());
-        content.push(
-            json!({ "type": "tool_use", "id": format!("toolu_{n}"), "name": call.name, "input": input }),
-        );
-    }
-    json!({
-        "id": ID, "type": "message", "role": "assistant", "model": turn.model, "content": content,
-        "stop_reason": stop_reason(turn), "stop_sequence": null,
-        "usage": { "input_tokens": turn.input_tokens, "output_tokens": turn.output_tokens() },
-    })
+    let calls = turn.calls.iter().enumerate();
+    content.extend(calls.map(|(n, call)| tool_block(n, &call.name, &call.arguments)));
+    message(turn, &content, &quoted(stop_reason(turn)), turn.output_tokens())
 }
 
-fn stream(turn: &Turn) -> Made {
-    let message = json!({
-        "id": ID, "type": "message", "role": "assistant", "model": turn.model, "content": [],
-        "stop_reason": null, "stop_sequence": null,
-        "usage": { "input_tokens": turn.input_tokens, "output_tokens": 1 },
-    });
-    let mut events = vec![named(&json!({ "type": "message_start", "message": message }))];
-    let mut index = 0;
-    let mut block = |start: &Value, deltas: Vec<Value>| {
-        events.push(named(&json!({ "type": "content_block_start", "index": index, "content_block": start })));
-        for delta in deltas {
-            events.push(named(&json!({ "type": "content_block_delta", "index": index, "delta": delta })));
-        }
-        events.push(named(&json!({ "type": "content_block_stop", "index": index })));
-        index += 1;
-    };
-    if !turn.text.is_empty() || turn.calls.is_empty() {
-        let deltas =
-            turn.text_fragments().iter().map(|text| json!({ "type": "text_delta", "text": text })).collect();
-        block(&json!({ "type": "text", "text": "" }), deltas);
+fn stream(turn: &Turn) -> Vec<String> {
+    let start = message(turn, &[], "null", 1);
+    let mut events = vec![typed_event("message_start", &[("message", start)])];
+    let mut blocks = 0;
+    if turn.speaks() {
+        let texts = turn.text_fragments();
+        let deltas = texts.iter().map(|text| delta("text_delta", "text", text)).collect();
+        add_block(&mut events, &mut blocks, text_block(""), deltas);
     }
     for (n, call) in turn.calls.iter().enumerate() {
         let parts = turn.argument_fragments(call);
-        let deltas =
-            parts.iter().map(|part| json!({ "type": "input_json_delta", "partial_json": part })).collect();
-        block(
-            &json!({ "type": "tool_use", "id": format!("toolu_{n}"), "name": call.name, "input": {} }),
-            deltas,
-        );
+        let deltas = parts.iter().map(|part| delta("input_json_delta", "partial_json", part)).collect();
+        add_block(&mut events, &mut blocks, tool_block(n, &call.name, "{}"), deltas);
     }
-    events.insert(1, named(&json!({ "type": "ping" })));
-    events.push(named(&json!({
-        "type": "message_delta", "delta": { "stop_reason": stop_reason(turn), "stop_sequence": null },
-        "usage": { "output_tokens": turn.output_tokens() },
-    })));
-    events.push(named(&json!({ "type": "message_stop" })));
-    Made::pieces("text/event-stream", &events)
+    let stop = [("stop_reason", quoted(stop_reason(turn))), ("stop_sequence", raw("null"))];
+    let usage = object(&[("output_tokens", raw(turn.output_tokens()))]);
+    events.push(typed_event("message_delta", &[("delta", object(&stop)), ("usage", usage)]));
+    events.push(typed_event("message_stop", &[]));
+    events
+}
+
+/// One content block: start, deltas, stop; after the first start a ping, as the provider does.
+fn add_block(events: &mut Vec<String>, index: &mut usize, block: String, deltas: Vec<String>) {
+    let place = || ("index", raw(*index));
+    events.push(typed_event("content_block_start", &[place(), ("content_block", block)]));
+    if *index == 0 {
+        events.push(typed_event("ping", &[]));
+    }
+    events.extend(
+        deltas.into_iter().map(|delta| typed_event("content_block_delta", &[place(), ("delta", delta)])),
+    );
+    events.push(typed_event("content_block_stop", &[place()]));
+    *index += 1;
+}
+
+fn message(turn: &Turn, content: &[String], stop_reason: &str, output_tokens: usize) -> String {
+    let usage = object(&[
+        ("input_tokens", raw(turn.input_tokens())),
+        ("cache_creation_input_tokens", raw(0)),
+        ("cache_read_input_tokens", raw(0)),
+        ("output_tokens", raw(output_tokens)),
+    ]);
+    object(&[
+        ("id", quoted(ID)),
+        ("type", quoted("message")),
+        ("role", quoted("assistant")),
+        ("model", quoted(&turn.ask.model)),
+        ("content", array(content)),
+        ("stop_reason", raw(stop_reason)),
+        ("stop_sequence", raw("null")),
+        ("usage", usage),
+    ])
+}
+
+fn stop_reason(turn: &Turn) -> &str {
+    turn.finish("end_turn", "tool_use")
+}
+
+fn text_block(text: &str) -> String {
+    object(&[("type", quoted("text")), ("text", quoted(text))])
+}
+
+/// `input` is put there as it is, an object or not.
+fn tool_block(n: usize, name: &str, input: &str) -> String {
+    let id = quoted(&format!("toolu_{n}"));
+    object(&[("type", quoted("tool_use")), ("id", id), ("name", quoted(name)), ("input", raw(input))])
+}
+
+fn delta(kind: &str, member: &str, value: &str) -> String {
+    object(&[("type", quoted(kind)), (member, quoted(value))])
 }

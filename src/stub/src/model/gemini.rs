@@ -1,53 +1,80 @@
 //! Gemini generateContent and streamGenerateContent.
 
-use serde_json::{Value, json};
-
-use super::{Turn, data};
+use super::compose::{array, event, object, quoted, raw};
+use super::{EVENTS, JSON, Turn};
 use crate::answer::Made;
+
+const ID: &str = "scripted";
 
 pub(super) fn answer(turn: &Turn, target: &str) -> Made {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     if !path.ends_with(":streamGenerateContent") {
-        return Made::plain("application/json", chunk(turn, parts(turn), true).to_string());
+        let text = turn.speaks().then(|| text_part(&turn.text));
+        let parts: Vec<String> = text.into_iter().chain(call_parts(turn)).collect();
+        return Made::plain(JSON, chunk(turn, &parts, true));
     }
-    let mut chunks: Vec<Value> =
-        turn.text_fragments().iter().map(|text| chunk(turn, vec![json!({ "text": text })], false)).collect();
-    let calls = turn.calls.iter().map(call_part).collect();
-    chunks.push(chunk(turn, calls, true));
+    let chunks = chunks(turn);
     if query.split('&').any(|pair| pair == "alt=sse") {
-        return Made::pieces("text/event-stream", &chunks.iter().map(data).collect::<Vec<_>>());
+        let events: Vec<String> = chunks.iter().map(|chunk| event(chunk)).collect();
+        return Made::pieces(EVENTS, &events);
     }
-    let last = chunks.len() - 1;
-    let pieces: Vec<String> = chunks
-        .iter()
-        .enumerate()
-        .map(|(n, chunk)| {
-            let (before, after) = (if n == 0 { "[" } else { ",\n" }, if n == last { "]" } else { "" });
-            format!("{before}{chunk}{after}")
-        })
-        .collect();
-    Made::pieces("application/json", &pieces)
+    Made::pieces(JSON, &as_array(&chunks))
 }
 
-fn call_part(call: &crate::script::ToolCall) -> Value {
-    let args: Value = serde_json::from_str(&call.arguments).unwrap_or(Value::Null);
-    json!({ "functionCall": { "name": call.name, "args": args } })
+pub(super) fn refusal(why: &str) -> String {
+    let status = quoted("INVALID_ARGUMENT");
+    object(&[("error", object(&[("code", raw(400)), ("message", quoted(why)), ("status", status)]))])
 }
 
-fn parts(turn: &Turn) -> Vec<Value> {
-    let text = (!turn.text.is_empty()).then(|| json!({ "text": turn.text }));
-    text.into_iter().chain(turn.calls.iter().map(call_part)).collect()
+/// Text by fragments, then all calls (this provider does not cut arguments); the last chunk ends it.
+fn chunks(turn: &Turn) -> Vec<String> {
+    let mut steps: Vec<Vec<String>> =
+        turn.text_fragments().iter().map(|text| vec![text_part(text)]).collect();
+    if !turn.calls.is_empty() || steps.is_empty() {
+        steps.push(call_parts(turn));
+    }
+    let last = steps.len() - 1; // At least one, just above.
+    steps.iter().enumerate().map(|(n, parts)| chunk(turn, parts, n == last)).collect()
 }
 
-fn chunk(turn: &Turn, parts: Vec<Value>, last: bool) -> Value {
-    let mut candidate = json!({ "content": { "role": "model", "parts": parts }, "index": 0 });
+/// The pieces of one JSON array, cut as the provider does.
+fn as_array(chunks: &[String]) -> Vec<String> {
+    let mut pieces: Vec<String> = chunks.iter().map(|chunk| format!(",\r\n{chunk}")).collect();
+    if let Some(first) = pieces.first_mut() {
+        first.replace_range(..3, "[");
+    }
+    pieces.push("\r\n]".to_owned());
+    pieces
+}
+
+fn chunk(turn: &Turn, parts: &[String], last: bool) -> String {
+    let content = object(&[("parts", array(parts)), ("role", quoted("model"))]);
+    let mut candidate = vec![("content", content)];
     if last {
-        candidate["finishReason"] = turn.finish.as_deref().unwrap_or("STOP").into();
+        candidate.push(("finishReason", quoted(turn.finish("STOP", "STOP"))));
     }
-    let output = turn.output_tokens();
-    json!({
-        "candidates": [candidate], "modelVersion": turn.model,
-        "usageMetadata": { "promptTokenCount": turn.input_tokens, "candidatesTokenCount": output,
-            "totalTokenCount": turn.input_tokens + output },
-    })
+    candidate.push(("index", raw(0)));
+    let usage = object(&[
+        ("promptTokenCount", raw(turn.input_tokens())),
+        ("candidatesTokenCount", raw(turn.output_tokens())),
+        ("totalTokenCount", raw(turn.all_tokens())),
+    ]);
+    object(&[
+        ("candidates", array(&[object(&candidate)])),
+        ("usageMetadata", usage),
+        ("modelVersion", quoted(&turn.ask.model)),
+        ("responseId", quoted(ID)),
+    ])
+}
+
+fn text_part(text: &str) -> String {
+    object(&[("text", quoted(text))])
+}
+
+/// `args` are put there as they are, an object or not.
+fn call_parts(turn: &Turn) -> Vec<String> {
+    let part = |name: &str, args: &str| {
+        object(&[("functionCall", object(&[("name", quoted(name)), ("args", raw(args))]))])
+    };
+    turn.calls.iter().map(|call| part(&call.name, &call.arguments)).collect()
 }

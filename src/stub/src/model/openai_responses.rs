@@ -1,118 +1,182 @@
 //! OpenAI Responses.
 
-use serde_json::{Value, json};
-
-use super::{CREATED, Turn, named};
+use super::compose::{array, object, quoted, raw, typed_event};
+use super::{CREATED, EVENTS, JSON, Turn};
 use crate::answer::Made;
+use crate::script::ToolCall;
 
 const ID: &str = "resp_scripted";
+const MESSAGE_ID: &str = "msg_scripted";
+const DONE: &str = "completed";
+const RUNNING: &str = "in_progress";
+
+type Members = Vec<(&'static str, String)>;
 
 pub(super) fn answer(turn: &Turn) -> Made {
-    if turn.stream {
-        stream(turn)
+    if turn.ask.stream {
+        Made::pieces(EVENTS, &Events::default().all(turn))
     } else {
-        Made::plain("application/json", response(turn, "completed", output(turn)).to_string())
+        Made::plain(JSON, finished(turn))
     }
 }
 
-fn text_part(text: &str) -> Value {
-    json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] })
+fn finished(turn: &Turn) -> String {
+    response(turn, turn.finish(DONE, DONE), &output(turn), &usage(turn))
 }
 
-fn message(turn: &Turn, status: &str, content: Vec<Value>) -> Value {
-    let _ = turn;
-    json!({ "id": "msg_scripted", "type": "message", "role": "assistant", "status": status, "content": content })
+fn response(turn: &Turn, status: &str, output: &str, usage: &str) -> String {
+    let null = || raw("null");
+    object(&[
+        ("id", quoted(ID)),
+        ("object", quoted("response")),
+        ("created_at", raw(CREATED)),
+        ("status", quoted(status)),
+        ("background", raw(false)),
+        ("error", null()),
+        ("incomplete_details", null()),
+        ("instructions", null()),
+        ("max_output_tokens", null()),
+        ("model", quoted(&turn.ask.model)),
+        ("output", raw(output)),
+        ("parallel_tool_calls", raw(true)),
+        ("previous_response_id", null()),
+        ("reasoning", object(&[("effort", null()), ("summary", null())])),
+        ("store", raw(false)),
+        ("temperature", raw("1.0")),
+        ("text", object(&[("format", object(&[("type", quoted("text"))]))])),
+        ("tool_choice", quoted("auto")),
+        ("tools", array(&[])),
+        ("top_p", raw("1.0")),
+        ("truncation", quoted("disabled")),
+        ("usage", raw(usage)),
+        ("user", null()),
+        ("metadata", object(&[])),
+    ])
 }
 
-fn call_item(n: usize, name: &str, arguments: &str, status: &str) -> Value {
-    json!({ "id": format!("fc_{n}"), "type": "function_call", "call_id": format!("call_{n}"), "name": name,
-        "arguments": arguments, "status": status })
+fn usage(turn: &Turn) -> String {
+    object(&[
+        ("input_tokens", raw(turn.input_tokens())),
+        ("input_tokens_details", object(&[("cached_tokens", raw(0))])),
+        ("output_tokens", raw(turn.output_tokens())),
+        ("output_tokens_details", object(&[("reasoning_tokens", raw(0))])),
+        ("total_tokens", raw(turn.all_tokens())),
+    ])
 }
 
-fn output(turn: &Turn) -> Vec<Value> {
+fn output(turn: &Turn) -> String {
     let mut items = Vec::new();
-    if !turn.text.is_empty() || turn.calls.is_empty() {
-        items.push(message(turn, "completed", vec![text_part(&turn.text)]));
+    if turn.speaks() {
+        items.push(message(DONE, &[text_part(&turn.text)]));
     }
-    let calls = turn.calls.iter().enumerate();
-    items.extend(calls.map(|(n, call)| call_item(n, &call.name, &call.arguments, "completed")));
-    items
+    items.extend(turn.calls.iter().enumerate().map(|(n, call)| call_item(n, call, &call.arguments, DONE)));
+    array(&items)
 }
 
-fn response(turn: &Turn, status: &str, output: Vec<Value>) -> Value {
-    let status = if status == "completed" { turn.finish.as_deref().unwrap_or(status) } else { status };
-    let tokens = turn.output_tokens();
-    let usage = match status {
-        "in_progress" => Value::Null,
-        _ => json!({
-            "input_tokens": turn.input_tokens, "input_tokens_details": { "cached_tokens": 0 },
-            "output_tokens": tokens, "output_tokens_details": { "reasoning_tokens": 0 },
-            "total_tokens": turn.input_tokens + tokens,
-        }),
-    };
-    json!({
-        "id": ID, "object": "response", "created_at": CREATED, "status": status, "model": turn.model, "output": output,
-        "error": null, "incomplete_details": null, "instructions": null, "metadata": {}, "parallel_tool_calls": true,
-        "temperature": 1.0, "top_p": 1.0, "tool_choice": "auto", "tools": [], "usage": usage,
-    })
+fn message(status: &str, content: &[String]) -> String {
+    object(&[
+        ("id", quoted(MESSAGE_ID)),
+        ("type", quoted("message")),
+        ("status", quoted(status)),
+        ("content", array(content)),
+        ("role", quoted("assistant")),
+    ])
 }
 
-fn stream(turn: &Turn) -> Made {
-    let mut events: Vec<Value> = vec![
-        json!({ "type": "response.created", "response": response(turn, "in_progress", Vec::new()) }),
-        json!({ "type": "response.in_progress", "response": response(turn, "in_progress", Vec::new()) }),
-    ];
-    let mut at = 0;
-    if !turn.text.is_empty() || turn.calls.is_empty() {
-        text_events(turn, at, &mut events);
-        at += 1;
-    }
-    for (n, call) in turn.calls.iter().enumerate() {
-        let item = format!("fc_{n}");
-        let added = call_item(n, &call.name, "", "in_progress");
-        events.push(json!({ "type": "response.output_item.added", "output_index": at, "item": added }));
-        for part in turn.argument_fragments(call) {
-            events.push(json!({ "type": "response.function_call_arguments.delta", "output_index": at, "item_id": item, "delta": part }));
+fn text_part(text: &str) -> String {
+    object(&[
+        ("type", quoted("output_text")),
+        ("annotations", array(&[])),
+        ("logprobs", array(&[])),
+        ("text", quoted(text)),
+    ])
+}
+
+fn call_item(n: usize, call: &ToolCall, arguments: &str, status: &str) -> String {
+    object(&[
+        ("id", quoted(&call_id(n))),
+        ("type", quoted("function_call")),
+        ("status", quoted(status)),
+        ("arguments", quoted(arguments)),
+        ("call_id", quoted(&format!("call_{n}"))),
+        ("name", quoted(&call.name)),
+    ])
+}
+
+fn call_id(n: usize) -> String {
+    format!("fc_{n}")
+}
+
+/// The events so far; each carries its number.
+#[derive(Default)]
+struct Events {
+    events: Vec<String>,
+    /// Items of the output that are complete.
+    items: usize,
+}
+
+impl Events {
+    fn all(mut self, turn: &Turn) -> Vec<String> {
+        for name in ["response.created", "response.in_progress"] {
+            self.add(name, vec![("response", response(turn, RUNNING, &array(&[]), "null"))]);
         }
-        events.push(
-            json!({ "type": "response.function_call_arguments.done", "output_index": at, "item_id": item,
-            "name": call.name, "arguments": call.arguments }),
-        );
-        let done = call_item(n, &call.name, &call.arguments, "completed");
-        events.push(json!({ "type": "response.output_item.done", "output_index": at, "item": done }));
-        at += 1;
+        if turn.speaks() {
+            self.message(turn);
+        }
+        for (n, call) in turn.calls.iter().enumerate() {
+            self.call(turn, n, call);
+        }
+        let last = format!("response.{}", turn.finish(DONE, DONE));
+        self.add(&last, vec![("response", finished(turn))]);
+        self.events
     }
-    events
-        .push(json!({ "type": "response.completed", "response": response(turn, "completed", output(turn)) }));
-    let pieces: Vec<String> = events
-        .into_iter()
-        .enumerate()
-        .map(|(n, mut event)| {
-            event["sequence_number"] = n.into();
-            named(&event)
-        })
-        .collect();
-    Made::pieces("text/event-stream", &pieces)
-}
 
-fn text_events(turn: &Turn, at: usize, events: &mut Vec<Value>) {
-    let place = |kind: &str| json!({ "type": kind, "output_index": at, "item_id": "msg_scripted", "content_index": 0 });
-    let with = |kind: &str, name: &str, value: Value| {
-        let mut event = place(kind);
-        event[name] = value;
-        event
-    };
-    events.push(json!({ "type": "response.output_item.added", "output_index": at, "item": message(turn, "in_progress", Vec::new()) }));
-    events.push(with("response.content_part.added", "part", text_part("")));
-    for text in turn.text_fragments() {
-        let mut event = with("response.output_text.delta", "delta", text.into());
-        event["logprobs"] = json!([]);
-        events.push(event);
+    fn add(&mut self, name: &str, members: Members) {
+        let mut all = vec![("sequence_number", raw(self.events.len()))];
+        all.extend(members);
+        self.events.push(typed_event(name, &all));
     }
-    let mut done = with("response.output_text.done", "text", turn.text.clone().into());
-    done["logprobs"] = json!([]);
-    events.push(done);
-    events.push(with("response.content_part.done", "part", text_part(&turn.text)));
-    let item = message(turn, "completed", vec![text_part(&turn.text)]);
-    events.push(json!({ "type": "response.output_item.done", "output_index": at, "item": item }));
+
+    fn message(&mut self, turn: &Turn) {
+        self.item("response.output_item.added", message(RUNNING, &[]));
+        self.part("response.content_part.added", vec![("part", text_part(""))]);
+        for text in turn.text_fragments() {
+            let delta = vec![("delta", quoted(text)), ("logprobs", array(&[]))];
+            self.part("response.output_text.delta", delta);
+        }
+        let done = vec![("text", quoted(&turn.text)), ("logprobs", array(&[]))];
+        self.part("response.output_text.done", done);
+        self.part("response.content_part.done", vec![("part", text_part(&turn.text))]);
+        self.item("response.output_item.done", message(DONE, &[text_part(&turn.text)]));
+        self.items += 1;
+    }
+
+    fn call(&mut self, turn: &Turn, n: usize, call: &ToolCall) {
+        self.item("response.output_item.added", call_item(n, call, "", RUNNING));
+        let place = |index: usize| vec![("item_id", quoted(&call_id(n))), ("output_index", raw(index))];
+        for part in turn.argument_fragments(call) {
+            let mut members = place(self.items);
+            members.push(("delta", quoted(part)));
+            self.add("response.function_call_arguments.delta", members);
+        }
+        let mut members = place(self.items);
+        members.extend([("name", quoted(&call.name)), ("arguments", quoted(&call.arguments))]);
+        self.add("response.function_call_arguments.done", members);
+        self.item("response.output_item.done", call_item(n, call, &call.arguments, DONE));
+        self.items += 1;
+    }
+
+    fn item(&mut self, name: &str, item: String) {
+        self.add(name, vec![("output_index", raw(self.items)), ("item", item)]);
+    }
+
+    fn part(&mut self, name: &str, more: Members) {
+        let mut members = vec![
+            ("item_id", quoted(MESSAGE_ID)),
+            ("output_index", raw(self.items)),
+            ("content_index", raw(0)),
+        ];
+        members.extend(more);
+        self.add(name, members);
+    }
 }
