@@ -8,6 +8,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+#[path = "rules/traceability.rs"]
+mod traceability;
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -151,36 +154,6 @@ fn every_reason_of_the_specification_is_in_the_verifier() {
     }
     let missing: Vec<_> = named.difference(&known).collect();
     assert!(missing.is_empty(), "SPEC names codes that src/verify lacks: {missing:?}");
-}
-
-/// `requirement = ["file::test", …]`: each named test must exist.
-#[test]
-fn traceability_names_tests_that_exist() {
-    let table: toml::Table = read("spec/traceability.toml").parse().expect("spec/traceability.toml is TOML");
-    let rows = table["requirement"].as_table().expect("a [requirement] table");
-    let mut missing = Vec::new();
-    for (id, tests) in rows {
-        let tests = tests.as_array().unwrap_or_else(|| panic!("{id}: not a list"));
-        assert!(!tests.is_empty(), "{id}: no test");
-        for test in tests {
-            let test = test.as_str().unwrap();
-            let (file, name) = test.split_once("::").unwrap_or((test, ""));
-            let found = root().join(file).is_file() && (name.is_empty() || defines(&read(file), name));
-            if !found {
-                missing.push(format!("{id}: {test}"));
-            }
-        }
-    }
-    assert!(missing.is_empty(), "tests that do not exist:\n{}", missing.join("\n"));
-}
-
-/// Whether a file defines a test of that name, in Rust, Python, JavaScript or shell.
-fn defines(text: &str, name: &str) -> bool {
-    text.contains(&format!("fn {name}("))
-        || text.contains(&format!("def {name}("))
-        || text.contains(&format!("test(\"{name}\""))
-        || text.contains(&format!("test('{name}'"))
-        || text.contains(&format!("{name}()"))
 }
 
 #[test]
