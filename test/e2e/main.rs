@@ -1,17 +1,23 @@
 //! The real programs, end to end. One binary for all, because linking is dear.
 //!
 //! - `support`: a daemon with its journal in a scratch folder, and a scripted upstream.
+//! - `authority`, `client`: certificates, and a client for what the kit's does not speak.
 //! - `calls`: what goes through, byte for byte, and what its receipt says.
 //! - `chunking`: cutting the same bytes anywhere changes nothing.
 //! - `broken`: upstreams and clients that misbehave.
+//! - `tls`, `http2`: both sides of both.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
 //! - `command_line`: the sidecar's own words.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod authority;
 mod broken;
 mod calls;
 mod chunking;
+mod client;
 mod command_line;
+mod http2;
 mod starting;
 mod support;
+mod tls;

@@ -30,11 +30,24 @@ pub struct Setup {
     pub config: String,
     /// Keys inside `[journal]`.
     pub journal: String,
+    /// Keys inside `[[listener]]`.
+    pub listener: String,
+    /// Keys inside `[upstream.stub]`.
+    pub upstream: String,
+    /// Whether the upstream's URL is `https`.
+    pub upstream_tls: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { policy: OPEN.into(), config: String::new(), journal: String::new() }
+        Self {
+            policy: OPEN.into(),
+            config: String::new(),
+            journal: String::new(),
+            listener: String::new(),
+            upstream: String::new(),
+            upstream_tls: false,
+        }
     }
 }
 
@@ -54,7 +67,11 @@ impl World {
     }
 
     pub fn with(script: Script, setup: &Setup) -> Self {
-        let upstream = Stub::spawn_thread(script).unwrap();
+        Self::over(Stub::spawn_thread(script).unwrap(), setup)
+    }
+
+    /// In front of an upstream that is already there.
+    pub fn over(upstream: Stub, setup: &Setup) -> Self {
         let scratch = Scratch::new("world");
         write_config(&scratch, upstream.addr(), setup);
         let (daemon, gateway, admin) = start(&scratch, 0);
@@ -101,6 +118,21 @@ impl World {
         });
     }
 
+    /// A number of the metrics page, by its line's beginning.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let text = estoppel_kit::http::get(self.admin, "/metrics").unwrap().text();
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+        line.and_then(|value| value.parse().ok())
+    }
+
+    /// Waits until nothing is in flight.
+    pub fn wait_until_idle(&self) {
+        estoppel_kit::until("no calls in flight", PATIENCE, || {
+            (self.metric("estoppel_calls_in_flight") == Some(0.0)).then_some(())
+        });
+    }
+
     /// Stops the daemon as an operator would.
     pub fn stop(&mut self) {
         self.daemon.terminate();
@@ -123,11 +155,12 @@ pub fn path(path: &Path) -> &str {
 pub fn write_config(scratch: &Scratch, upstream: SocketAddr, setup: &Setup) -> PathBuf {
     let policy = scratch.write("policy.yaml", &setup.policy);
     let journal = scratch.join("journal");
+    let scheme = if setup.upstream_tls { "https" } else { "http" };
     let text = format!(
         "[instance]\nhost = \"localhost\"\nname = \"e2e\"\n\n[journal]\ndir = {journal:?}\n{}\n\n[keys]\ninit = true\n\n[policy]\nfile = {policy:?}\n\n\
-         [admin]\nlisten = \"127.0.0.1:0\"\n\n[[listener]]\nlisten = \"127.0.0.1:0\"\n\n[upstream.stub]\nurl = \"http://{upstream}\"\n\n\
+         [admin]\nlisten = \"127.0.0.1:0\"\n\n[[listener]]\nlisten = \"127.0.0.1:0\"\n{}\n\n[upstream.stub]\nurl = \"{scheme}://{upstream}\"\n{}\n\n\
          [[route]]\nname = \"stub\"\nupstream = \"stub\"\n\n{}",
-        setup.journal, setup.config
+        setup.journal, setup.listener, setup.upstream, setup.config
     );
     scratch.write("estoppeld.toml", text)
 }

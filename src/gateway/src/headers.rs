@@ -1,5 +1,6 @@
 //! Which headers cross the gateway (RFC 9110 section 7.6.1, RFC 9112 section 9.6).
 
+use http::Uri;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -30,7 +31,7 @@ pub(crate) enum Ambiguity {
 }
 
 /// Refuses what two parsers could read in two ways. The HTTP parser has refused the rest already.
-pub(crate) fn refuse_ambiguous(headers: &HeaderMap, http1: bool) -> Result<(), Ambiguity> {
+pub(crate) fn refuse_ambiguous(uri: &Uri, headers: &HeaderMap, http1: bool) -> Result<(), Ambiguity> {
     if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
         return Err(Ambiguity::LengthAndEncoding);
     }
@@ -44,7 +45,19 @@ pub(crate) fn refuse_ambiguous(headers: &HeaderMap, http1: bool) -> Result<(), A
     if hosts > 1 || (http1 && hosts == 0) {
         return Err(Ambiguity::Host);
     }
-    Ok(())
+    match (uri.authority(), headers.get(HOST)) {
+        (Some(authority), Some(host)) if !is_same_host(uri, authority.as_str(), host.as_bytes()) => {
+            Err(Ambiguity::Host)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the target's authority and the `host` header name the same, be it once with the scheme's own port.
+fn is_same_host(uri: &Uri, authority: &str, host: &[u8]) -> bool {
+    let port: &[u8] = if uri.scheme_str() == Some("https") { b":443" } else { b":80" };
+    let bare = |text: &[u8]| text.strip_suffix(port).unwrap_or(text).to_ascii_lowercase();
+    bare(authority.as_bytes()) == bare(host)
 }
 
 /// Removes what belongs to the connection, `Connection`-named headers included.
@@ -138,12 +151,24 @@ mod tests {
 
     #[test]
     fn ambiguous_framing_is_refused() {
+        let check = |headers: &HeaderMap, http1| refuse_ambiguous(&Uri::from_static("/a"), headers, http1);
         let both = map(&[("host", "a"), ("transfer-encoding", "chunked"), ("content-length", "3")]);
-        assert_eq!(refuse_ambiguous(&both, true), Err(Ambiguity::LengthAndEncoding));
+        assert_eq!(check(&both, true), Err(Ambiguity::LengthAndEncoding));
         let two = appended(&[("host", "a"), ("content-length", "3"), ("content-length", "3")]);
-        assert_eq!(refuse_ambiguous(&two, true), Err(Ambiguity::SeveralLengths));
-        assert_eq!(refuse_ambiguous(&map(&[]), true), Err(Ambiguity::Host));
-        assert_eq!(refuse_ambiguous(&map(&[]), false), Ok(()));
+        assert_eq!(check(&two, true), Err(Ambiguity::SeveralLengths));
+        assert_eq!(check(&map(&[]), true), Err(Ambiguity::Host));
+        assert_eq!(check(&map(&[]), false), Ok(()));
+    }
+
+    #[test]
+    fn a_host_that_differs_from_the_target_is_refused() {
+        let check = |uri: &'static str, host: &'static str| {
+            refuse_ambiguous(&Uri::from_static(uri), &map(&[("host", host)]), true).is_ok()
+        };
+        assert!(check("http://a.test/x", "A.test") && check("http://a.test:80/x", "a.test"));
+        assert!(check("https://a.test/x", "a.test:443") && check("/x", "any.test"));
+        assert!(!check("http://a.test/x", "b.test") && !check("http://a.test:81/x", "a.test"));
+        assert!(!check("https://a.test/x", "a.test:80"));
     }
 
     #[test]

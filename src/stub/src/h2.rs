@@ -53,7 +53,6 @@ fn not_in_http2(reply: &Reply) -> impl Iterator<Item = &'static str> {
         (!reply.interim.is_empty(), "interim"),
         (framed, "framing"),
         (reply.writes != Writes::PerPiece, "writes"),
-        (reply.close, "close"),
         (reply.reason.is_some(), "reason"),
     ]
     .into_iter()
@@ -74,13 +73,24 @@ pub(crate) fn offer(tls: Arc<ServerConfig>) -> Arc<ServerConfig> {
 pub(crate) async fn run<L: Link>(mut link: L, shared: Arc<Shared>, number: u64) {
     // A twin of the socket, to end the connection below hyper.
     let Ok(twin) = rustix::io::dup(link.tcp()).map(std::net::TcpStream::from) else { return };
-    let cut = Arc::new(Notify::new());
-    let told = Arc::clone(&cut);
-    let service = service_fn(move |request| answer(request, Arc::clone(&shared), number, Arc::clone(&told)));
+    let (cut, close) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, closed) = (Arc::clone(&cut), Arc::clone(&close));
+    let service = service_fn(move |request| {
+        answer(request, Arc::clone(&shared), number, Arc::clone(&told), Arc::clone(&closed))
+    });
     let mut server = http2::Builder::new(Streams::default());
     server.timer(TokioTimer::new());
-    let serving = server.serve_connection(TokioIo::new(link), service);
-    if ended_before(serving, &cut, &twin).await {
+    let mut serving = pin!(server.serve_connection(TokioIo::new(link), service));
+    let serving_until_closed = async {
+        tokio::select! {
+            biased;
+            _ = serving.as_mut() => return,
+            () = close.notified() => {}
+        }
+        serving.as_mut().graceful_shutdown(); // GOAWAY: streams that are there go on.
+        let _ = serving.await;
+    };
+    if ended_before(serving_until_closed, &cut, &twin).await {
         return;
     }
     if let Ok(mut twin) = TcpStream::from_std(twin) {
@@ -131,6 +141,7 @@ async fn answer(
     shared: Arc<Shared>,
     number: u64,
     cut: Arc<Notify>,
+    close: Arc<Notify>,
 ) -> Result<Response<Frames>, Reset> {
     let (parts, incoming) = request.into_parts();
     let head = head(&parts);
@@ -144,6 +155,9 @@ async fn answer(
             (shared.plan.answer(&head, &body.plain, &mut None), body)
         }
     };
+    if answer.close {
+        close.notify_one();
+    }
     let end = EndOfAnswer(shared.hits.arrived(number, &head, &body));
     sleep(answer.waits.before_head).await;
     if let Some(stop) = answer.stop.filter(|stop| stop.at == StopAt::BeforeHead) {

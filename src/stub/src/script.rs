@@ -101,7 +101,8 @@ pub struct Reply {
     pub faults: Vec<Fault>,
     /// After a chunked body, or an HTTP/2 body. No `trailer` header is added.
     pub trailers: Vec<(String, String)>,
-    /// Close the connection after the answer and say so. Default: keep it open if the request allows.
+    /// Close the connection after the answer and say so; on HTTP/2 with GOAWAY before it. Default: keep it open
+    /// if the request allows.
     pub close: bool,
 }
 

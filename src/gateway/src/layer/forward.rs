@@ -237,8 +237,8 @@ fn send_streamed(
 fn send_reason(error: &SendError) -> Reason {
     match error {
         SendError::Connect(ConnectError::Tcp(_)) => Reason::UpstreamConnect,
-        SendError::Connect(ConnectError::Tls(_)) => Reason::UpstreamTls,
-        SendError::Connect(ConnectError::Http(_)) => Reason::UpstreamProtocol,
+        SendError::Connect(ConnectError::Tls(_)) | SendError::Tls => Reason::UpstreamTls,
+        SendError::Connect(ConnectError::Http(_) | ConnectError::Full) => Reason::UpstreamProtocol,
         SendError::ConnectTimeout => Reason::TimeoutConnect,
         SendError::HeadersTimeout => Reason::TimeoutHeaders,
         SendError::Exchange(error) if error.is_parse() => Reason::UpstreamProtocol,

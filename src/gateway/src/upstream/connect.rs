@@ -1,19 +1,16 @@
 //! One new connection: TCP, TLS if asked for, HTTP handshake.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use hyper::client::conn::{http1, http2};
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+use super::stream::{Alert, Stream};
 use crate::body::UpstreamBody;
 use crate::settings::{Http2, Origin, Upstream};
 use crate::tls::{self, TlsError};
@@ -68,74 +65,23 @@ pub(crate) enum ConnectError {
     Tls(#[source] io::Error),
     #[error("the HTTP handshake failed")]
     Http(#[source] hyper::Error),
-}
-
-/// A plain or TLS stream.
-pub(crate) enum Stream {
-    Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
-}
-
-macro_rules! delegate {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Self::Plain(stream) => {
-                let $stream = Pin::new(stream);
-                $call
-            }
-            Self::Tls(stream) => {
-                let $stream = Pin::new(stream.as_mut());
-                $call
-            }
-        }
-    };
-}
-
-impl Read for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, stream => stream.poll_read(cx, buf))
-    }
-}
-
-impl Write for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        delegate!(self, stream => stream.poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, stream => stream.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, stream => stream.poll_shutdown(cx))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        delegate!(self, stream => stream.poll_write_vectored(cx, bufs))
-    }
+    #[error("the upstream allows no stream")]
+    Full,
 }
 
 /// An HTTP/1.1 connection with the half that drives it.
 pub(crate) struct Http1 {
     pub(crate) send: http1::SendRequest<UpstreamBody>,
     pub(crate) driver: Box<http1::Connection<Stream, UpstreamBody>>,
+    pub(crate) alert: Alert,
 }
+
+pub(crate) type Http2Driver = http2::Connection<Stream, UpstreamBody, TokioExecutor>;
 
 /// A fresh connection.
 pub(crate) enum Fresh {
     Http1(Http1),
-    Http2(http2::SendRequest<UpstreamBody>),
+    Http2(http2::SendRequest<UpstreamBody>, Box<Http2Driver>, Alert),
 }
 
 /// Connects to `target`. The caller bounds the time.
@@ -144,6 +90,7 @@ pub(crate) async fn connect(target: &Target) -> Result<Fresh, ConnectError> {
         .await
         .map_err(ConnectError::Tcp)?;
     tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
+    let alert = Alert::default();
     let (stream, h2) = match &target.tls {
         None => (Stream::Plain(TokioIo::new(tcp)), target.settings.http2 == Http2::Always),
         Some((config, server)) => {
@@ -152,19 +99,19 @@ pub(crate) async fn connect(target: &Target) -> Result<Fresh, ConnectError> {
                 .await
                 .map_err(ConnectError::Tls)?;
             let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-            (Stream::Tls(Box::new(TokioIo::new(tls))), h2)
+            (Stream::tls(tls, alert.clone()), h2)
         }
     };
-    if h2 { http2(stream).await } else { http1(stream).await }
+    if h2 { http2(stream, alert).await } else { http1(stream, alert).await }
 }
 
-async fn http1(stream: Stream) -> Result<Fresh, ConnectError> {
+async fn http1(stream: Stream, alert: Alert) -> Result<Fresh, ConnectError> {
     let (send, driver) =
         http1::Builder::new().max_headers(256).handshake(stream).await.map_err(ConnectError::Http)?;
-    Ok(Fresh::Http1(Http1 { send, driver: Box::new(driver) }))
+    Ok(Fresh::Http1(Http1 { send, driver: Box::new(driver), alert }))
 }
 
-async fn http2(stream: Stream) -> Result<Fresh, ConnectError> {
+async fn http2(stream: Stream, alert: Alert) -> Result<Fresh, ConnectError> {
     let (send, driver) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(std::time::Duration::from_secs(30)))
@@ -173,11 +120,5 @@ async fn http2(stream: Stream) -> Result<Fresh, ConnectError> {
         .handshake(stream)
         .await
         .map_err(ConnectError::Http)?;
-    // One task per shared connection; it ends when the last sender is gone.
-    tokio::spawn(async move {
-        if let Err(error) = driver.await {
-            tracing::debug!(%error, "upstream http2 connection ended");
-        }
-    });
-    Ok(Fresh::Http2(send))
+    Ok(Fresh::Http2(send, Box::new(driver), alert))
 }

@@ -2,19 +2,23 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http2};
+use hyper::client::conn::TrySendError;
 use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::connect::{ConnectError, Fresh, Http1, Target, connect};
 use super::relay::{Driver, Relay};
+use super::shared::{Place, Shared};
+use super::stream::Stream;
 use crate::body::UpstreamBody;
+use crate::settings::Http2;
 
 /// An HTTP/1.1 connection that counts against the upstream's limit for as long as it lives.
 pub(crate) struct Lease {
@@ -32,7 +36,10 @@ pub(crate) struct Pool {
     pub(crate) target: Target,
     /// Newest last, so that the warmest connection is used first.
     idle: Mutex<Vec<Idle>>,
-    shared: Mutex<Vec<http2::SendRequest<UpstreamBody>>>,
+    shared: Mutex<Vec<Shared>>,
+    /// Held while a connection is made that others may share: a burst makes one, not one each.
+    sharing: tokio::sync::Mutex<()>,
+    speaks_http1: AtomicBool,
     slots: Arc<Semaphore>,
 }
 
@@ -45,6 +52,9 @@ pub(crate) enum SendError {
     ConnectTimeout,
     #[error("no response head came in time")]
     HeadersTimeout,
+    /// With TLS 1.3 an upstream refuses a client's certificate after the handshake.
+    #[error("the upstream ended TLS with an alert")]
+    Tls,
     #[error("the exchange failed")]
     Exchange(#[source] hyper::Error),
 }
@@ -60,7 +70,19 @@ pub(crate) struct Answered {
 impl Pool {
     pub(crate) fn new(target: Target) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(target.settings.connections_max));
-        Arc::new(Self { target, idle: Mutex::default(), shared: Mutex::default(), slots })
+        let speaks_http1 = match target.settings.http2 {
+            Http2::Never => true,
+            Http2::Auto => !target.origin.tls,
+            Http2::Always => false,
+        };
+        Arc::new(Self {
+            target,
+            idle: Mutex::default(),
+            shared: Mutex::default(),
+            sharing: tokio::sync::Mutex::default(),
+            speaks_http1: AtomicBool::new(speaks_http1),
+            slots,
+        })
     }
 
     /// Sends `request` and waits for the response head.
@@ -79,17 +101,18 @@ impl Pool {
                 Some(kept) => kept,
                 None => {
                     let start = Instant::now();
-                    let fresh = tokio::time::timeout(connect_for, self.fresh());
-                    let fresh = fresh.await.map_err(|_| SendError::ConnectTimeout)??;
-                    connected = Some(start.elapsed());
-                    fresh
+                    let made = tokio::time::timeout(connect_for, self.kept_or_fresh());
+                    let (connection, fresh) = made.await.map_err(|_| SendError::ConnectTimeout)??;
+                    connected = fresh.then(|| start.elapsed());
+                    connection
                 }
             };
             let answer = tokio::time::timeout(headers_for, self.exchange(connection, request));
             match answer.await.map_err(|_| SendError::HeadersTimeout)? {
                 Ok((head, relay)) => return Ok(Answered { head, relay, connected }),
-                Err(mut error) => match error.take_message() {
+                Err(Failed { mut error, tls }) => match error.take_message() {
                     Some(unsent) if connected.is_none() => request = unsent,
+                    _ if tls => return Err(SendError::Tls),
                     _ => return Err(SendError::Exchange(error.into_error())),
                 },
             }
@@ -98,9 +121,8 @@ impl Pool {
 
     /// A kept connection that is still open.
     fn kept(&self) -> Option<Connection> {
-        let shared = locked(&self.shared).iter().find(|send| send.is_ready()).cloned();
-        if let Some(send) = shared {
-            return Some(Connection::Shared(send));
+        if let Some((send, place)) = locked(&self.shared).iter().find_map(Shared::enter) {
+            return Some(Connection::Shared(send, place));
         }
         let oldest = Instant::now().checked_sub(Duration::from_millis(self.target.settings.idle_ms));
         loop {
@@ -112,15 +134,36 @@ impl Pool {
         }
     }
 
+    /// A connection, and whether it was made for this call.
+    async fn kept_or_fresh(&self) -> Result<(Connection, bool), ConnectError> {
+        if self.speaks_http1.load(Ordering::Relaxed) {
+            return Ok((self.fresh().await?, true));
+        }
+        let turn = self.sharing.lock().await;
+        if let Some(kept) = self.kept() {
+            return Ok((kept, false));
+        }
+        if self.speaks_http1.load(Ordering::Relaxed) {
+            drop(turn);
+        }
+        Ok((self.fresh().await?, true))
+    }
+
     async fn fresh(&self) -> Result<Connection, ConnectError> {
         let permit = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         match connect(&self.target).await? {
-            Fresh::Http1(http1) => Ok(Connection::Own(Lease { http1, _permit: permit })),
-            Fresh::Http2(send) => {
-                let mut shared = locked(&self.shared);
-                shared.retain(|send| !send.is_closed());
-                shared.push(send.clone());
-                Ok(Connection::Shared(send))
+            Fresh::Http1(http1) => {
+                self.speaks_http1.store(true, Ordering::Relaxed);
+                Ok(Connection::Own(Lease { http1, _permit: permit }))
+            }
+            Fresh::Http2(send, driver, alert) => {
+                self.speaks_http1.store(false, Ordering::Relaxed);
+                let shared = Shared::start(send, driver, alert, permit);
+                let (send, place) = shared.enter().ok_or(ConnectError::Full)?;
+                let mut list = locked(&self.shared);
+                list.retain(|shared| shared.is_wanted(None));
+                list.push(shared);
+                Ok(Connection::Shared(send, place))
             }
         }
     }
@@ -129,18 +172,23 @@ impl Pool {
         self: &Arc<Self>,
         connection: Connection,
         request: Request<UpstreamBody>,
-    ) -> Result<(http::response::Parts, Relay), TrySendError<Request<UpstreamBody>>> {
+    ) -> Result<(http::response::Parts, Relay), Failed> {
         match connection {
             Connection::Own(mut lease) => {
                 let sending = std::pin::pin!(lease.http1.send.try_send_request(request));
-                let response = driven(&mut lease.http1.driver, sending).await?;
+                let response = driven(&mut lease.http1.driver, sending).await;
+                let tls = lease.http1.alert.was_seen();
+                let response = response.map_err(|error| Failed { error, tls })?;
                 let (head, body) = response.into_parts();
                 Ok((head, Relay::new(body, Driver::Own { lease, pool: self.clone(), ended: false })))
             }
-            Connection::Shared(mut send) => {
-                let (head, body) = send.try_send_request(request).await?.into_parts();
-                Ok((head, Relay::new(body, Driver::Shared)))
-            }
+            Connection::Shared(mut send, place) => match send.try_send_request(request).await {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    Ok((head, Relay::new(body, Driver::Shared { _place: place })))
+                }
+                Err(error) => Err(Failed { error, tls: place.alert().was_seen() }),
+            },
         }
     }
 
@@ -157,13 +205,20 @@ impl Pool {
             oldest.is_none_or(|oldest| idle.since > oldest) && is_open(&mut idle.lease.http1)
         });
         drop(idle);
-        locked(&self.shared).retain(|send| !send.is_closed());
+        locked(&self.shared).retain(|shared| shared.is_wanted(oldest));
     }
 }
 
 enum Connection {
     Own(Lease),
-    Shared(http2::SendRequest<UpstreamBody>),
+    Shared(hyper::client::conn::http2::SendRequest<UpstreamBody>, Place),
+}
+
+/// A request that got no answer.
+struct Failed {
+    error: TrySendError<Request<UpstreamBody>>,
+    /// Whether its connection ended with a TLS alert.
+    tls: bool,
 }
 
 /// The lists stay usable when a thread panicked while it held them: every change is a single push, pop or retain.
@@ -181,7 +236,7 @@ type Sent = Result<Response<Incoming>, TrySendError<Request<UpstreamBody>>>;
 
 /// Drives the connection until `sending` is done.
 async fn driven(
-    driver: &mut hyper::client::conn::http1::Connection<super::connect::Stream, UpstreamBody>,
+    driver: &mut hyper::client::conn::http1::Connection<Stream, UpstreamBody>,
     mut sending: Pin<&mut impl Future<Output = Sent>>,
 ) -> Sent {
     let mut ended = false;

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use hyper::body::{Body as _, Frame, Incoming};
 
 use super::pool::{Lease, Pool};
+use super::shared::Place;
 
 /// How the connection behind a body makes progress.
 pub(crate) enum Driver {
     /// By us.
     Own { lease: Lease, pool: Arc<Pool>, ended: bool },
     /// By the task of a shared HTTP/2 connection.
-    Shared,
+    Shared { _place: Place },
 }
 
 /// A response body on its way. Dropping it before its end closes (HTTP/1.1) or resets (HTTP/2) what it came through.

@@ -111,6 +111,17 @@ fn a_reset_stream_leaves_the_connection_and_a_truncated_one_ends_it() {
 }
 
 #[test]
+fn close_sends_goaway_and_the_answer_goes_on() {
+    run(async {
+        let slow = Reply::text("abc").fault(Fault::Slow { bytes_per_write: 1, every_ms: 20 });
+        let stub = Stub::start_h2(Script::always(Reply { close: true, ..slow }), None).await.unwrap();
+        let mut client = client(&stub).await;
+        assert_eq!(get(&mut client).await.frames, ["a", "b", "c"]);
+        assert!(client.ready().await.is_err(), "no further stream");
+    });
+}
+
+#[test]
 fn what_was_received_is_kept_as_http_1_1_would_write_it() {
     run(async {
         let stub =
@@ -187,10 +198,10 @@ fn it_speaks_over_tls_by_alpn() {
 #[test]
 fn what_http2_cannot_do_is_refused_at_the_start() {
     run(async {
-        let reply = Reply { close: true, ..Reply::text("x").framing(Framing::Raw).writes(Writes::Joined) };
+        let reply = Reply::text("x").framing(Framing::Raw).writes(Writes::Joined);
         let script = Script::default().on(Rule::any("/", reply));
         let Err(StartError::NotInHttp2 { problems }) = Stub::start_h2(script, None).await else { panic!() };
-        assert_eq!(problems, ["rules[0].reply.framing", "rules[0].reply.writes", "rules[0].reply.close"]);
+        assert_eq!(problems, ["rules[0].reply.framing", "rules[0].reply.writes"]);
     });
 }
 
