@@ -28,6 +28,8 @@ pub struct Setup {
     pub policy: String,
     /// Further TOML.
     pub config: String,
+    /// Routes before the one that takes everything.
+    pub routes: String,
     /// Keys inside `[journal]`.
     pub journal: String,
     /// Keys inside `[[listener]]`.
@@ -40,6 +42,9 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
+<<<<<<<
+        Self { policy: OPEN.into(), config: String::new(), routes: String::new(), journal: String::new() }
+=======
         Self {
             policy: OPEN.into(),
             config: String::new(),
@@ -48,6 +53,7 @@ impl Default for Setup {
             upstream: String::new(),
             upstream_tls: false,
         }
+>>>>>>>
     }
 }
 
@@ -95,11 +101,15 @@ impl World {
 
     /// Seals `run`, verifies the bundle, and gives its receipts.
     pub fn receipts(&self, run: &str) -> Vec<Value> {
-        let bundle = self.seal(run);
+        self.receipts_in(&self.seal(run))
+    }
+
+    /// Verifies `bundle` and gives its receipts.
+    pub fn receipts_in(&self, bundle: &Path) -> Vec<Value> {
         let trust = self.journal().join("trust.json");
-        let verified = cli(&["verify", path(&bundle), "--trust", path(&trust)]);
+        let verified = cli(&["verify", path(bundle), "--trust", path(&trust)]);
         assert_eq!(verified.0, 0, "{}", verified.1);
-        let shown = cli(&["show", path(&bundle)]);
+        let shown = cli(&["show", path(bundle)]);
         let entries = shown.1["data"]["entries"].as_array().unwrap().clone();
         entries.into_iter().filter(|entry| entry["kind"] == "call").collect()
     }
@@ -158,9 +168,17 @@ pub fn write_config(scratch: &Scratch, upstream: SocketAddr, setup: &Setup) -> P
     let scheme = if setup.upstream_tls { "https" } else { "http" };
     let text = format!(
         "[instance]\nhost = \"localhost\"\nname = \"e2e\"\n\n[journal]\ndir = {journal:?}\n{}\n\n[keys]\ninit = true\n\n[policy]\nfile = {policy:?}\n\n\
+<<<<<<<
+         [admin]\nlisten = \"127.0.0.1:0\"\n\n[[listener]]\nlisten = \"127.0.0.1:0\"\n\n[upstream.stub]\nurl = \"http://{upstream}\"\n\n{}\n\
+=======
          [admin]\nlisten = \"127.0.0.1:0\"\n\n[[listener]]\nlisten = \"127.0.0.1:0\"\n{}\n\n[upstream.stub]\nurl = \"{scheme}://{upstream}\"\n{}\n\n\
+>>>>>>>
          [[route]]\nname = \"stub\"\nupstream = \"stub\"\n\n{}",
+<<<<<<<
+        setup.journal, setup.routes, setup.config
+=======
         setup.journal, setup.listener, setup.upstream, setup.config
+>>>>>>>
     );
     scratch.write("estoppeld.toml", text)
 }

@@ -250,8 +250,11 @@ impl Writer {
         if stored == Some(Sha256::of(BODY)) {
             self.files.insert(BundlePath::body(Sha256::of(BODY)), BODY.to_vec());
         }
-        let request =
-            Captured { bytes: 41, sha256: Some(stored.map_or([5; 32], |d| d.0)), stored: stored.is_some() };
+        let request = Captured {
+            bytes: 41,
+            sha256: Some(stored.map_or([5; 32], |d| d.0)),
+            stored: stored.map(|d| d.0),
+        };
         let mut record = record(call, passes, request, n);
         record.stream = passes.then(|| {
             self.files.insert(BundlePath::stream(call), nodes);
@@ -297,13 +300,14 @@ impl Writer {
 
 fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
     let code = if passes { Reason::Ok } else { Reason::ToolDenied };
-    let stored = request.stored;
+    let stored = request.stored.is_some();
     CallRecord {
         call,
         attempt: 1,
         storage: Storage {
             mode: if stored { BodyMode::Full } else { BodyMode::Hmac },
             reason: stored.then(|| "training".into()),
+            redacted: Vec::new(),
         },
         claims: Some(Box::new(Claims { job_id: Some(format!("job-{n}").into()), ..Claims::default() })),
         dialect: None,
@@ -327,7 +331,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
             version: "1.1",
         },
         response: ResponseSide {
-            client: Captured { bytes: 9, sha256: Some([9; 32]), stored: false },
+            client: Captured { bytes: 9, sha256: Some([9; 32]), stored: None },
             client_status: 200,
             upstream: None,
         },

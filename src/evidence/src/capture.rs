@@ -22,6 +22,7 @@ pub enum Label {
     RequestBody,
     ResponseBody,
     RequestTarget,
+    RedactedValue,
 }
 
 impl Label {
@@ -30,6 +31,7 @@ impl Label {
             Self::RequestBody => b"pef/v0/request-body\0",
             Self::ResponseBody => b"pef/v0/response-body\0",
             Self::RequestTarget => b"pef/v0/request-target\0",
+            Self::RedactedValue => b"pef/v0/redacted-value\0",
         }
     }
 }

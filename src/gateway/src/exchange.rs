@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use estoppel_evidence::capture::StreamTree;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, ClientEnd, Downgrade, Evaluated, Facts, Intent, Looked, Outcome,
+    BodyMode, CallRecord, Captured, ClientEnd, Downgrade, Evaluated, Facts, Intent, Looked, Outcome, Storage,
     StreamRecord, Threat, Usage, VerdictAction,
 };
 use estoppel_evidence::{CallId, Reason, text};
@@ -21,6 +22,7 @@ use crate::body::Upload;
 use crate::call::InFlight;
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
+use crate::store::{Feed, Form, Redaction, Side};
 
 /// One call from routing to its receipt.
 pub(crate) struct Exchange {
@@ -36,6 +38,7 @@ pub(crate) struct Exchange {
     slot: Option<Slot>,
     request: Request,
     response: Option<Box<Response>>,
+    redaction: Option<Redaction>,
     /// Set by the connection when its client stopped reading.
     pub(crate) stalled: Arc<std::sync::atomic::AtomicBool>,
     _in_flight: InFlight,
@@ -51,6 +54,7 @@ enum Request {
 struct Response {
     status: u16,
     hash: Sha256,
+    feed: Option<Feed>,
     bytes: u64,
     scan: ResponseScan,
     /// What the scan found, once it has been ended.
@@ -60,6 +64,19 @@ struct Response {
     /// Bytes that are held until the receipt is durable: from the terminator's event on.
     tail: Vec<Bytes>,
     tail_marks: Vec<Mark>,
+}
+
+impl Response {
+    /// These bytes are part of the answer now.
+    fn pass(&mut self, data: &Bytes, hashes: bool) {
+        if hashes {
+            self.hash.update(data);
+        }
+        if let Some(feed) = &self.feed {
+            feed.push(data.clone());
+        }
+        self.bytes += data.len() as u64;
+    }
 }
 
 struct Stream {
@@ -103,6 +120,7 @@ impl Exchange {
             slot: Some(start.slot),
             request: Request::Held { hash: Sha256::new(), bytes: 0, facts: None },
             response: None,
+            redaction: None,
             stalled: start.stalled,
             _in_flight: start.in_flight,
         })
@@ -114,37 +132,64 @@ impl Exchange {
     }
 
     /// Whether bodies are hashed at all.
-    fn hashes(&self) -> bool {
+    pub(crate) fn hashes(&self) -> bool {
         self.record.storage.mode != BodyMode::None
     }
 
     /// Sets how bodies are captured, as the policy decided.
     pub(crate) fn store_bodies(&mut self, storage: &BodyStorage) {
+        self.redaction = None;
         self.record.storage = match storage {
-            BodyStorage::None => estoppel_evidence::entry::Storage { mode: BodyMode::None, reason: None },
-            BodyStorage::Hmac => estoppel_evidence::entry::Storage { mode: BodyMode::Hmac, reason: None },
-            // Not built yet: the receipt says so, and keeps the tag.
-            BodyStorage::Full { .. } => {
-                if !self.record.downgrades.iter().any(|downgrade| downgrade.code == Reason::BodyNotStored) {
-                    self.downgrade(Reason::BodyNotStored);
+            BodyStorage::None => Storage { mode: BodyMode::None, ..Storage::default() },
+            BodyStorage::Hmac => Storage::default(),
+            BodyStorage::Full { reason, redact } => {
+                let reason = Some(reason.as_str().into());
+                if redact.is_empty() {
+                    Storage { mode: BodyMode::Full, reason, redacted: Vec::new() }
+                } else {
+                    let bytes_max = self.route.as_ref().map_or(0, |r| r.settings.limits.held_bytes_max);
+                    self.redaction = Some(Redaction { paths: redact.as_slice().into(), bytes_max });
+                    let redacted = redact.iter().map(|path| path.text().clone()).collect();
+                    Storage { mode: BodyMode::Redacted, reason, redacted }
                 }
-                estoppel_evidence::entry::Storage { mode: BodyMode::Hmac, reason: None }
             }
         };
     }
 
-    /// Takes note of a request body that was read whole, and of what was read in it.
-    pub(crate) fn request_held(&mut self, chunks: &[Bytes], mut scan: RequestScan) {
-        let mut hash = Sha256::new();
+    /// Whether bodies are stored.
+    fn stores(&self) -> bool {
+        matches!(self.record.storage.mode, BodyMode::Full | BodyMode::Redacted)
+    }
+
+    fn feed(&self, side: Side, form: Form) -> Option<Feed> {
+        let redaction = || self.redaction.clone().map(|redaction| (redaction, form));
+        self.stores().then(|| self.shared.stores.body(self.call, side, redaction()))
+    }
+
+    /// Where the request body is stored, if it is.
+    pub(crate) fn request_feed(&self) -> Option<Feed> {
+        self.feed(Side::Request, Form::Json)
+    }
+
+    /// Takes note of what was read in a request body, before it is judged.
+    pub(crate) fn request_read(&mut self, mut scan: RequestScan) {
+        self.request = Request::Held { hash: Sha256::new(), bytes: 0, facts: Some(Box::new(scan.finish())) };
+    }
+
+    /// Takes note of a request body that was read whole, once it is known how it is captured.
+    pub(crate) fn request_held(&mut self, chunks: &[Bytes]) {
         let hashes = self.hashes();
-        let mut bytes = 0;
+        let feed = self.request_feed();
+        let Request::Held { hash, bytes, .. } = &mut self.request else { return };
         for chunk in chunks {
-            bytes += chunk.len() as u64;
+            *bytes += chunk.len() as u64;
             if hashes {
                 hash.update(chunk);
             }
+            if let Some(feed) = &feed {
+                feed.push(chunk.clone());
+            }
         }
-        self.request = Request::Held { hash, bytes, facts: Some(Box::new(scan.finish())) };
     }
 
     /// The request body will be read while it is sent.
@@ -282,10 +327,12 @@ impl Exchange {
             first_us: None,
             last_us: 0,
         });
+        let form = if framing == Framing::Sse { Form::Sse } else { Form::Json };
         self.record.time.upstream_us = Some(self.elapsed_us());
         self.response = Some(Box::new(Response {
             status: status.as_u16(),
             hash: Sha256::new(),
+            feed: self.feed(Side::Upstream, form),
             bytes: 0,
             scan: ResponseScan::new(self.dialect, framing),
             facts: None,
@@ -299,6 +346,12 @@ impl Exchange {
     /// Takes note of a step that was not done as configured.
     pub(crate) fn downgrade(&mut self, code: Reason) {
         self.record.downgrades.push(Downgrade { code, detail: None });
+    }
+
+    /// Ready when the response's stored body has room for more.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let feed = self.response.as_ref().and_then(|response| response.feed.as_ref());
+        feed.map_or(Poll::Ready(()), |feed| feed.poll_room(cx))
     }
 
     /// Bytes of the response so far, held ones included.
@@ -343,10 +396,7 @@ impl Exchange {
             None => (data, None),
             Some(from) => (data.slice(..from), Some(data.slice(from..))),
         };
-        if hashes {
-            response.hash.update(&now_part);
-        }
-        response.bytes += now_part.len() as u64;
+        response.pass(&now_part, hashes);
         response.tail.extend(held);
         now_part
     }
@@ -363,10 +413,7 @@ impl Exchange {
         let tail = std::mem::take(&mut response.tail);
         let marks = std::mem::take(&mut response.tail_marks);
         for (piece, data) in tail.iter().enumerate() {
-            if hashes {
-                response.hash.update(data);
-            }
-            response.bytes += data.len() as u64;
+            response.pass(data, hashes);
             let Some(stream) = &mut response.stream else { continue };
             let mut start = 0;
             for mark in marks.iter().filter(|mark| mark.piece == piece) {
@@ -395,10 +442,13 @@ impl Exchange {
     /// An answer of ours takes the place of the upstream's.
     pub(crate) fn refuse(&mut self, code: Reason, status: StatusCode, body: &[u8]) -> Option<Ack> {
         drop(self.release_tail());
+        if let Some(feed) = self.feed(Side::Client, Form::Json) {
+            feed.push(Bytes::copy_from_slice(body));
+        }
         let captured = Captured {
             bytes: body.len() as u64,
             sha256: self.hashes().then(|| Sha256::digest(body).into()),
-            stored: false,
+            stored: None,
         };
         self.finish(ClientEnd::Refused, code, true, Some((status.as_u16(), captured)))
     }
@@ -411,7 +461,7 @@ impl Exchange {
         ours: Option<(u16, Captured)>,
     ) -> Option<Ack> {
         let slot = self.slot.take()?;
-        let total_us = self.elapsed_us();
+        let (total_us, stores) = (self.elapsed_us(), self.stores());
         self.finish_request();
         let upstream_code = self.finish_response(ours);
         let record = &mut self.record;
@@ -420,7 +470,12 @@ impl Exchange {
         record.outcome = Outcome { client, code, complete };
         self.shared.metrics.finished(self.route.as_deref(), record);
         let record = std::mem::replace(&mut self.record, self.shared.blank_record());
-        Some(slot.commit(&self.run, record))
+        if !stores {
+            return Some(slot.commit(&self.run, record));
+        }
+        let (promise, ack) = slot.promise(self.run.clone());
+        self.shared.stores.commit(promise, record);
+        Some(ack)
     }
 
     fn finish_request(&mut self) {
@@ -435,7 +490,7 @@ impl Exchange {
             }
         };
         record.request.body =
-            Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: false };
+            Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
         record.evaluated_request = match &facts {
             _ if bytes == 0 => Evaluated { state: Looked::Empty, ..Evaluated::default() },
             None => {
@@ -466,7 +521,7 @@ impl Exchange {
         };
         let Response { status: upstream_status, hash, bytes, mut scan, facts, looked, stream, .. } =
             *response;
-        let captured = Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: false };
+        let captured = Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
         record.response.upstream = Some((upstream_status, captured));
         let (status, client) = ours.unwrap_or((upstream_status, captured));
         record.response.client = client;

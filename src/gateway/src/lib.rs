@@ -4,7 +4,7 @@
 //! Nothing here decides what is evidence (that is `estoppel-evidence`) or writes it (`estoppel-journal`); nothing here
 //! knows what a rule says (`estoppel-policy`).
 //!
-//! Absent on purpose: unbounded channels, a task per call, response caching, compression, protocol upgrades.
+//! Absent on purpose: queues without a bound, a task per call, response caching, compression, protocol upgrades.
 
 pub mod admin;
 mod body;
@@ -19,6 +19,7 @@ mod serve;
 pub mod settings;
 mod snapshot;
 mod stack;
+mod store;
 pub mod tls;
 mod upstream;
 

@@ -36,6 +36,7 @@ use crate::call::Accepted;
 use crate::settings::{Listener, Server, Settings};
 use crate::snapshot::Snapshot;
 use crate::stack::stack;
+use crate::store::Stores;
 
 /// What all calls share.
 pub(crate) struct Shared {
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// Calls that end now were cut by us.
     pub(crate) cutting: AtomicBool,
+    pub(crate) stores: Stores,
     calls: CallIds,
 }
 
@@ -139,6 +141,8 @@ pub enum GatewayError {
     Tls { name: String, source: crate::tls::TlsError },
     #[error("no random bytes: {0}")]
     Random(io::Error),
+    #[error("no threads for stored bodies: {0}")]
+    Threads(io::Error),
 }
 
 impl GatewayError {
@@ -148,7 +152,7 @@ impl GatewayError {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Reason::PortInUse,
             Self::Listen { .. } => Reason::ListenFailed,
             Self::Tls { .. } => Reason::ConfigInvalid,
-            Self::Random(_) => Reason::Internal,
+            Self::Random(_) | Self::Threads(_) => Reason::Internal,
         }
     }
 }
@@ -190,6 +194,7 @@ impl Gateway {
         let mut random = [0; 10];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| GatewayError::Random(error.into()))?;
+        let stores = Stores::start(journal.bodies()).map_err(GatewayError::Threads)?;
         let shared = Arc::new(Shared {
             journal,
             clock,
@@ -200,6 +205,7 @@ impl Gateway {
             in_flight: Arc::default(),
             draining: AtomicBool::new(false),
             cutting: AtomicBool::new(false),
+            stores,
             calls: CallIds::new(random),
         });
         let (phase, _) = watch::channel(Phase::Serve);

@@ -509,9 +509,19 @@ impl Slot {
     /// acknowledgement.
     pub fn commit(self, run: &RunHandle, record: Box<CallRecord>) -> Ack {
         let (sender, ack) = Ack::channel();
+        self.hand_over(run, record, sender);
+        ack
+    }
+
+    fn hand_over(self, run: &RunHandle, record: Box<CallRecord>, sender: Acknowledge) {
         self.put(Item::Call { run: run.run().clone(), record, ack: Some(sender) });
         self.done.store(true, Ordering::Relaxed);
-        ack
+    }
+
+    /// As [`Slot::commit`] in two steps, for a record that has to wait for something: the acknowledgement now.
+    pub fn promise(self, run: RunHandle) -> (Promise, Ack) {
+        let (sender, ack) = Ack::channel();
+        (Promise { slot: self, run, sender }, ack)
     }
 
     /// Announces the call: for [`estoppel_evidence::entry::Durability::Sync`], before the upstream is contacted. Once
@@ -544,6 +554,27 @@ impl Slot {
             (Room::Spill, Some(spill)) => spill.release(),
             _ => self.shared.release(1),
         }
+    }
+}
+
+/// A slot whose acknowledgement has been given out. Dropping it is dropping the slot: the acknowledgement fails.
+#[derive(Debug)]
+#[must_use = "a promise that is dropped leaves no receipt"]
+pub struct Promise {
+    slot: Slot,
+    run: RunHandle,
+    sender: Acknowledge,
+}
+
+impl Promise {
+    /// The run that the record goes to.
+    pub fn run(&self) -> &RunHandle {
+        &self.run
+    }
+
+    /// Hands the record over, as [`Slot::commit`].
+    pub fn commit(self, record: Box<CallRecord>) {
+        self.slot.hand_over(&self.run, record, self.sender);
     }
 }
 

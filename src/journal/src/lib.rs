@@ -37,7 +37,7 @@ mod start;
 mod stats;
 mod writer;
 
-pub use admit::{Ack, AckError, CONTROLS_MAX, Recorded, Refused, Slot};
+pub use admit::{Ack, AckError, CONTROLS_MAX, Promise, Recorded, Refused, Slot};
 pub use bodies::{BodyError, BodyStore, BodyWriter};
 pub use clock::{Clock, SystemClock};
 pub use control::{Pending, Rotated};

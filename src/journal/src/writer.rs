@@ -1037,7 +1037,7 @@ impl Writer {
 fn stored(record: &CallRecord) -> impl Iterator<Item = u64> {
     let answer = record.response.upstream.as_ref().map(|(_, captured)| captured);
     let bodies = [Some(&record.request.body), Some(&record.response.client), answer];
-    bodies.into_iter().flatten().filter(|captured| captured.stored).map(|captured| captured.bytes)
+    bodies.into_iter().flatten().filter(|captured| captured.stored.is_some()).map(|captured| captured.bytes)
 }
 
 fn set_stalled(shared: &Shared, stalled: bool) {

@@ -115,9 +115,10 @@ fn body_storage(storage: &BodyStorage) -> Value {
     match storage {
         BodyStorage::None => "none".into(),
         BodyStorage::Hmac => "hmac".into(),
-        BodyStorage::Full { reason } => {
+        BodyStorage::Full { reason, redact } => {
             let mut full = Object::default();
             full.set("reason", reason.as_str());
+            full.set_filled("redact", redact.iter().map(|path| &**path.text()).collect::<Value>());
             let mut object = Object::default();
             object.set("full", full);
             object.into()

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::error::PolicyError;
 use crate::facts::Condition;
 use crate::limits::LimitValues;
+use crate::path::ValuePath;
 use crate::policy::Policy;
 use crate::{canonical, read};
 
@@ -160,6 +161,8 @@ pub enum BodyStorage {
     Full {
         /// Why; part of every receipt of such a call.
         reason: String,
+        /// Values that are replaced by keyed digests before anything is stored.
+        redact: Vec<ValuePath>,
     },
 }
 

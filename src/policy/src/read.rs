@@ -12,6 +12,7 @@ use crate::document::{
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
 use crate::facts::Condition;
 use crate::limits::{LIMITS, LimitValues};
+use crate::path::ValuePath;
 use crate::pattern::{PATTERN_CHARS_MAX, PATTERNS_MAX, STARS_MAX};
 use crate::reach;
 use crate::yaml::{self, Key, Kind, Node, push_key};
@@ -22,6 +23,8 @@ pub(crate) const RULES_MAX: usize = 512;
 pub(crate) const ROUTES_MAX: usize = 256;
 /// Most threat ids of a rule.
 pub(crate) const THREATS_MAX: usize = 32;
+/// Most paths of one redaction.
+pub(crate) const REDACT_MAX: usize = 32;
 /// Most characters of a message or a storage reason.
 pub(crate) const TEXT_CHARS_MAX: usize = 256;
 /// Most characters of a description.
@@ -270,13 +273,14 @@ impl Reader {
                 self.known_keys(&full, &["full"]);
                 self.required(&full, "full", |reader, node| {
                     let map = reader.map(node)?;
-                    reader.known_keys(&map, &["reason"]);
+                    reader.known_keys(&map, &["reason", "redact"]);
                     if map.get("reason").is_none() {
                         reader.storage_reason_missing(node);
                         return None;
                     }
                     let reason = reader.required(&map, "reason", Self::safe_text)?;
-                    Some(BodyStorage::Full { reason })
+                    let redact = reader.optional(&map, "redact", Self::redact).unwrap_or_default();
+                    Some(BodyStorage::Full { reason, redact })
                 })
             }
             Kind::Word(_) | Kind::List(_) | Kind::Broken => {
@@ -284,6 +288,14 @@ impl Reader {
                 None
             }
         }
+    }
+
+    fn redact(&mut self, node: &Node) -> Option<Vec<ValuePath>> {
+        let items = self.list(node)?;
+        self.count(node, items.len(), REDACT_MAX);
+        Some(self.each(items, |reader, item| {
+            reader.parsed(item, "a path to values, as `/messages/*/content` or `/**/email`", ValuePath::parse)
+        }))
     }
 
     fn storage_reason_missing(&mut self, node: &Node) {

@@ -22,6 +22,8 @@ pub enum BodyMode {
     /// Tags and commitments; no bytes are kept.
     #[default]
     Hmac,
+    /// As `Full`, with values replaced by keyed digests before anything is stored.
+    Redacted,
     /// The bytes are stored, by their SHA-256.
     Full,
 }
@@ -31,6 +33,8 @@ pub enum BodyMode {
 pub struct Storage {
     pub mode: BodyMode,
     pub reason: Option<Arc<str>>,
+    /// The policy's patterns by which values of stored bodies were redacted.
+    pub redacted: Vec<Arc<str>>,
 }
 
 /// Bytes of one body: how many, and their SHA-256 unless the mode is `none`.
@@ -38,8 +42,8 @@ pub struct Storage {
 pub struct Captured {
     pub bytes: u64,
     pub sha256: Option<[u8; 32]>,
-    /// The bytes are in the body store under `sha256`.
-    pub stored: bool,
+    /// SHA-256 of what the body store has: the bytes, or what redaction left of them.
+    pub stored: Option<[u8; 32]>,
 }
 
 /// What the caller said of itself in headers: recorded, never believed.
@@ -348,6 +352,8 @@ struct BodyDocument<'a> {
     mode: BodyMode,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    redacted: &'a [Arc<str>],
 }
 
 #[derive(Serialize)]
@@ -474,7 +480,7 @@ impl CallRecord {
         let body = |captured: &Captured, label: Label, status: Option<u16>| BytesDocument {
             bytes: captured.bytes,
             commit: captured.sha256.filter(|_| keyed).map(|digest| call.commit(label, &digest)),
-            sha256: captured.sha256.filter(|_| captured.stored).map(Sha256),
+            sha256: captured.stored.map(Sha256),
             status,
             tag: captured.sha256.filter(|_| keyed).map(|digest| capture.tag(label, &digest)),
         };
@@ -496,7 +502,11 @@ impl CallRecord {
         };
         CallDocument {
             attempt: self.attempt,
-            body: BodyDocument { mode: self.storage.mode, reason: self.storage.reason.as_deref() },
+            body: BodyDocument {
+                mode: self.storage.mode,
+                reason: self.storage.reason.as_deref(),
+                redacted: &self.storage.redacted,
+            },
             call: self.call,
             claims: self.claims.as_deref(),
             dialect: self.dialect,

@@ -29,14 +29,14 @@ fn link(iss: &Instance, seq: u64) -> Link<'_> {
 
 /// A receipt with every member present.
 pub(crate) fn full_record() -> CallRecord {
-    let captured = |n| Captured { bytes: n, sha256: Some([n as u8; 32]), stored: false };
+    let captured = |n| Captured { bytes: n, sha256: Some([n as u8; 32]), stored: None };
     let mut tree = CaptureKey::new([7; 32]).run(run()).call(CallId::new(1, [2; 10])).stream();
     tree.update(b"data: x\n\n");
     tree.end_unit();
     CallRecord {
         call: CallId::new(1, [2; 10]),
         attempt: 1,
-        storage: Storage { mode: BodyMode::Hmac, reason: None },
+        storage: Storage { mode: BodyMode::Hmac, ..Storage::default() },
         claims: Some(Box::new(Claims { job_id: Some("nightly".into()), ..Claims::default() })),
         dialect: Some("openai_chat"),
         downgrades: vec![Downgrade { code: Reason::NotEvaluated, detail: Some("gzip".into()) }],

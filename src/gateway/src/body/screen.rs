@@ -114,7 +114,9 @@ impl Screened {
             if self.joined.len() >= JOINED_MAX {
                 return Poll::Ready(self.leave());
             }
-            match self.relay.poll_frame(cx) {
+            let room = self.exchange.poll_room(cx);
+            let frame = if room.is_ready() { self.relay.poll_frame(cx) } else { Poll::Pending };
+            match frame {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Some(step) = self.frame(frame) {
                         return Poll::Ready(self.after_joined(step));

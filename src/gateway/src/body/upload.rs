@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, Sleep};
 
 use super::Cut;
+use crate::store::Feed;
 
 /// Why a request body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,15 +89,21 @@ pub(crate) struct Upload {
 
 struct UploadState {
     hash: Option<Sha256>,
+    feed: Option<Feed>,
     bytes: u64,
     scan: Option<RequestScan>,
     error: Option<ReadError>,
 }
 
 impl Upload {
-    /// `before` are chunks that were read before streaming began; they count.
-    pub(crate) fn new(hashes: bool, scan: Option<RequestScan>, bytes_max: u64) -> Arc<Self> {
-        let state = UploadState { hash: hashes.then(Sha256::new), bytes: 0, scan, error: None };
+    /// `feed` is where the body is stored.
+    pub(crate) fn new(
+        hashes: bool,
+        feed: Option<Feed>,
+        scan: Option<RequestScan>,
+        bytes_max: u64,
+    ) -> Arc<Self> {
+        let state = UploadState { hash: hashes.then(Sha256::new), feed, bytes: 0, scan, error: None };
         Arc::new(Self { state: Mutex::new(state), bytes_max })
     }
 
@@ -104,7 +111,7 @@ impl Upload {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn see(&self, data: &[u8]) -> Result<(), ReadError> {
+    fn see(&self, data: &Bytes) -> Result<(), ReadError> {
         let mut state = self.locked();
         state.bytes += data.len() as u64;
         if state.bytes > self.bytes_max {
@@ -114,10 +121,17 @@ impl Upload {
         if let Some(hash) = &mut state.hash {
             hash.update(data);
         }
+        if let Some(feed) = &state.feed {
+            feed.push(data.clone());
+        }
         if let Some(scan) = &mut state.scan {
             scan.push(data);
         }
         Ok(())
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.locked().feed.as_ref().map_or(Poll::Ready(()), |feed| feed.poll_room(cx))
     }
 
     fn fail(&self, error: ReadError) {
@@ -132,6 +146,7 @@ impl Upload {
     /// What was read: hash, size and facts.
     pub(crate) fn take(&self) -> (Sha256, u64, Option<RequestFacts>) {
         let mut state = self.locked();
+        state.feed = None;
         let facts = state.scan.as_mut().map(RequestScan::finish);
         (state.hash.take().unwrap_or_default(), state.bytes, facts)
     }
@@ -147,6 +162,7 @@ pub(crate) struct StreamedBody {
 
 impl StreamedBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
+        ready!(self.upload.poll_room(cx));
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;

@@ -71,21 +71,24 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     let coded = crate::exchange::framing(&head.headers).1;
     let whole = !matches!(exchange.dialect, Dialect::Bytes | Dialect::Json) && !coded;
     let scan = || RequestScan::new(exchange.dialect, head.uri.path());
-    let body = if whole {
+    let (refusal, body) = if whole {
         let (chunks, scan) = match read_whole(body, scan(), limits.request_bytes_max).await {
             Ok(read) => read,
             Err(error) => return Err((exchange, Refusal::new(error.reason()))),
         };
-        exchange.request_held(&chunks, scan);
-        UpstreamBody::held(chunks)
+        exchange.request_read(scan);
+        let refusal = decide(&mut exchange);
+        exchange.request_held(&chunks);
+        (refusal, UpstreamBody::held(chunks))
     } else {
-        let hashes = exchange.record.storage.mode != estoppel_evidence::entry::BodyMode::None;
         let scan = (exchange.dialect == Dialect::Json && !coded).then(scan);
-        let upload = Upload::new(hashes, scan, limits.request_bytes_max);
+        let refusal = decide(&mut exchange);
+        let feed = exchange.request_feed();
+        let upload = Upload::new(exchange.hashes(), feed, scan, limits.request_bytes_max);
         exchange.request_sent(upload.clone());
-        UpstreamBody::streamed(body, upload, REQUEST_STALL)
+        (refusal, UpstreamBody::streamed(body, upload, REQUEST_STALL))
     };
-    match decide(&mut exchange) {
+    match refusal {
         None => Ok(Permitted { exchange, head, body, route }),
         Some(refusal) => Err((exchange, refusal)),
     }

@@ -47,7 +47,7 @@ pub(crate) enum What {
 struct SpilledBody {
     bytes: u64,
     sha256: Option<Sha256>,
-    stored: bool,
+    stored: Option<Sha256>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,6 +68,7 @@ pub(crate) struct SpilledCall {
     attempt: u32,
     storage_mode: BodyMode,
     storage_reason: Option<Arc<str>>,
+    storage_redacted: Vec<Arc<str>>,
     claims: Option<Box<Claims>>,
     dialect: Option<String>,
     downgrades: Vec<Downgrade>,
@@ -96,11 +97,12 @@ pub(crate) struct SpilledCall {
 impl SpilledBody {
     fn of(captured: Captured) -> Self {
         let Captured { bytes, sha256, stored } = captured;
-        Self { bytes, sha256: sha256.map(Sha256), stored }
+        Self { bytes, sha256: sha256.map(Sha256), stored: stored.map(Sha256) }
     }
 
     fn back(self) -> Captured {
-        Captured { bytes: self.bytes, sha256: self.sha256.map(|digest| digest.0), stored: self.stored }
+        let Self { bytes, sha256, stored } = self;
+        Captured { bytes, sha256: sha256.map(|digest| digest.0), stored: stored.map(|digest| digest.0) }
     }
 }
 
@@ -110,7 +112,7 @@ impl SpilledCall {
         let CallRecord {
             call,
             attempt,
-            storage: Storage { mode: storage_mode, reason: storage_reason },
+            storage: Storage { mode: storage_mode, reason: storage_reason, redacted: storage_redacted },
             claims,
             dialect,
             downgrades,
@@ -153,6 +155,7 @@ impl SpilledCall {
             attempt,
             storage_mode,
             storage_reason,
+            storage_redacted,
             claims,
             dialect: dialect.map(Into::into),
             downgrades,
@@ -195,7 +198,11 @@ impl SpilledCall {
         Some(Box::new(CallRecord {
             call: self.call,
             attempt: self.attempt,
-            storage: Storage { mode: self.storage_mode, reason: self.storage_reason },
+            storage: Storage {
+                mode: self.storage_mode,
+                reason: self.storage_reason,
+                redacted: self.storage_redacted,
+            },
             claims: self.claims,
             dialect,
             downgrades: self.downgrades,

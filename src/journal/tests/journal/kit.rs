@@ -73,7 +73,7 @@ pub fn call_id() -> CallId {
 }
 
 pub fn record() -> Box<CallRecord> {
-    let captured = Captured { bytes: 5, sha256: Some([5; 32]), stored: false };
+    let captured = Captured { bytes: 5, sha256: Some([5; 32]), stored: None };
     Box::new(CallRecord {
         call: call_id(),
         attempt: 1,
@@ -145,8 +145,8 @@ pub fn big_record() -> Box<CallRecord> {
 /// A record whose bodies are stored.
 pub fn stored_record(digest: Sha256, bytes: u64) -> Box<CallRecord> {
     let mut record = record();
-    record.storage = BodyStorage { mode: BodyMode::Full, reason: Some("test".into()) };
-    record.request.body = Captured { bytes, sha256: Some(digest.0), stored: true };
+    record.storage = BodyStorage { mode: BodyMode::Full, reason: Some("test".into()), redacted: Vec::new() };
+    record.request.body = Captured { bytes, sha256: Some(digest.0), stored: Some(digest.0) };
     record
 }
 

@@ -19,7 +19,9 @@ fn text() -> impl Strategy<Value = Value> {
 
 fn storage() -> impl Strategy<Value = Value> {
     let full = text().prop_map(|reason| json!({ "full": { "reason": reason } }));
-    prop_oneof![Just(json!("none")), Just(json!("hmac")), full]
+    let redacted = (text(), "(/[a-z*]{0,5}){1,4}")
+        .prop_map(|(reason, path)| json!({ "full": { "reason": reason, "redact": [path] } }));
+    prop_oneof![Just(json!("none")), Just(json!("hmac")), full, redacted]
 }
 
 fn disconnect() -> impl Strategy<Value = Value> {

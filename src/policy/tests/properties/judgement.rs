@@ -58,7 +58,13 @@ fn outcome(decision: Decision<'_>) -> Outcome {
         storage: match decision.body_storage {
             BodyStorage::None => json!("none"),
             BodyStorage::Hmac => json!("hmac"),
-            BodyStorage::Full { reason } => json!({ "full": { "reason": reason } }),
+            BodyStorage::Full { reason, redact } if redact.is_empty() => {
+                json!({ "full": { "reason": reason } })
+            }
+            BodyStorage::Full { reason, redact } => {
+                let redact: Vec<_> = redact.iter().map(|path| path.text().to_string()).collect();
+                json!({ "full": { "reason": reason, "redact": redact } })
+            }
         },
     }
 }

@@ -1,0 +1,282 @@
+//! Stored bodies on their way to the disk (`body_storage: full`).
+//!
+//! Threads write them, because a disk blocks. All of one call goes to one thread in order, pieces of bodies first and the
+//! record last, so that a record names a body only once that is durable. Whoever feeds a body waits while [`ROOM_BYTES`] of it
+//! are not written yet.
+
+mod redact;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use estoppel_evidence::entry::{CallRecord, Captured, Downgrade};
+use estoppel_evidence::{CallId, Reason};
+use estoppel_journal::{BodyError, BodyStore, BodyWriter, Promise};
+use estoppel_policy::ValuePath;
+use futures_util::task::AtomicWaker;
+
+pub(crate) use redact::Form;
+use redact::Redacted;
+
+const THREADS: usize = 2;
+/// Bytes of one body that may wait for the disk, one chunk more at most.
+const ROOM_BYTES: usize = 64 << 10;
+
+/// Which body of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Side {
+    Request,
+    /// What the upstream answered.
+    Upstream,
+    /// What the client got, where that is not the upstream's answer.
+    Client,
+}
+
+impl Side {
+    const ALL: [Self; 3] = [Self::Request, Self::Upstream, Self::Client];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Upstream => "upstream's answer",
+            Self::Client => "answer",
+        }
+    }
+
+    fn captured(self, record: &mut CallRecord) -> Option<&mut Captured> {
+        match self {
+            Self::Request => Some(&mut record.request.body),
+            Self::Upstream => record.response.upstream.as_mut().map(|(_, captured)| captured),
+            Self::Client => Some(&mut record.response.client),
+        }
+    }
+}
+
+/// How values of a body are redacted before it is stored.
+#[derive(Clone)]
+pub(crate) struct Redaction {
+    pub(crate) paths: Arc<[ValuePath]>,
+    /// A larger body is not stored, because it has to be read whole.
+    pub(crate) bytes_max: u64,
+}
+
+/// The threads that write bodies.
+pub(crate) struct Stores {
+    threads: Vec<Sender<Job>>,
+}
+
+enum Job {
+    Open { body: (CallId, Side), redaction: Option<(Redaction, Form)> },
+    Data { body: (CallId, Side), data: Bytes, room: Arc<Room> },
+    Commit { promise: Promise, record: Box<CallRecord> },
+}
+
+/// How much of a body waits for the disk.
+#[derive(Default)]
+struct Room {
+    waiting: AtomicUsize,
+    waker: AtomicWaker,
+}
+
+/// Where one body's bytes go.
+pub(crate) struct Feed {
+    body: (CallId, Side),
+    thread: Sender<Job>,
+    room: Arc<Room>,
+}
+
+impl Stores {
+    /// Starts the threads. They end when the last handle and the last [`Feed`] are gone.
+    pub(crate) fn start(store: &BodyStore) -> io::Result<Self> {
+        let mut threads = Vec::with_capacity(THREADS);
+        for n in 0..THREADS {
+            let (sender, jobs) = channel();
+            let keeper = Keeper { store: store.clone(), parts: HashMap::new() };
+            std::thread::Builder::new().name(format!("bodies-{n}")).spawn(move || keeper.serve(&jobs))?;
+            threads.push(sender);
+        }
+        Ok(Self { threads })
+    }
+
+    fn thread(&self, call: CallId) -> &Sender<Job> {
+        let low = u64::from_le_bytes(call.bytes()[8..].try_into().expect("a call id has sixteen bytes"));
+        &self.threads[usize::try_from(low % THREADS as u64).unwrap_or(0)]
+    }
+
+    /// Begins a body.
+    pub(crate) fn body(&self, call: CallId, side: Side, redaction: Option<(Redaction, Form)>) -> Feed {
+        let thread = self.thread(call).clone();
+        let body = (call, side);
+        let _ = thread.send(Job::Open { body, redaction }); // a thread that is gone is noticed at the commit
+        Feed { body, thread, room: Arc::default() }
+    }
+
+    /// Hands the record over once the call's bodies are durable or given up.
+    pub(crate) fn commit(&self, promise: Promise, record: Box<CallRecord>) {
+        let thread = self.thread(record.call);
+        if let Err(SendError(Job::Commit { promise, mut record })) =
+            thread.send(Job::Commit { promise, record })
+        {
+            record.downgrades.push(not_stored("the thread that stores bodies is gone".into()));
+            promise.commit(record);
+        }
+    }
+}
+
+impl Feed {
+    /// Ready when the body has room for more.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let has_room = || self.room.waiting.load(Ordering::Acquire) < ROOM_BYTES;
+        if has_room() {
+            return Poll::Ready(());
+        }
+        self.room.waker.register(cx.waker());
+        if has_room() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Adds bytes; for whoever cannot wait, whatever the room.
+    pub(crate) fn push(&self, data: Bytes) {
+        self.room.waiting.fetch_add(data.len(), Ordering::AcqRel);
+        let room = self.room.clone();
+        if self.thread.send(Job::Data { body: self.body, data, room }).is_err() {
+            self.room.waiting.store(0, Ordering::Release);
+        }
+    }
+}
+
+/// One thread's bodies.
+struct Keeper {
+    store: BodyStore,
+    parts: HashMap<(CallId, Side), Part>,
+}
+
+enum Part {
+    Empty,
+    Writing(BodyWriter),
+    /// Read whole first, because values of it are redacted.
+    Held {
+        bytes: Vec<u8>,
+        redaction: Redaction,
+        form: Form,
+    },
+    Failed(String),
+}
+
+impl Keeper {
+    fn serve(mut self, jobs: &Receiver<Job>) {
+        for job in jobs {
+            match job {
+                Job::Open { body, redaction } => {
+                    let part = match redaction {
+                        None => Part::Empty,
+                        Some((redaction, form)) => Part::Held { bytes: Vec::new(), redaction, form },
+                    };
+                    self.parts.insert(body, part);
+                }
+                Job::Data { body, data, room } => {
+                    if let Some(part) = self.parts.get_mut(&body) {
+                        part.add(&self.store, &data);
+                    }
+                    room.waiting.fetch_sub(data.len(), Ordering::AcqRel);
+                    room.waker.wake();
+                }
+                Job::Commit { promise, mut record } => {
+                    self.finish(&promise, &mut record);
+                    promise.commit(record);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, promise: &Promise, record: &mut CallRecord) {
+        let relayed = record.response.upstream.map(|(_, captured)| captured) == Some(record.response.client);
+        let mut met = 0;
+        for side in Side::ALL {
+            let Some(part) = self.parts.remove(&(record.call, side)) else { continue };
+            match part.finish(&self.store, promise) {
+                Ok(None) => {}
+                Ok(Some(stored)) => {
+                    met |= stored.met;
+                    if let Some(captured) = side.captured(record) {
+                        captured.stored = Some(stored.digest);
+                    }
+                    if let (Side::Upstream, true) = (side, relayed) {
+                        record.response.client.stored = Some(stored.digest);
+                    }
+                }
+                Err(cause) => {
+                    let side = side.name();
+                    tracing::warn!(call = %record.call, side, %cause, "a body was not stored");
+                    record.downgrades.push(not_stored(format!("{side}: {cause}")));
+                }
+            }
+        }
+        let redacted = &mut record.storage.redacted;
+        let mut at = 0..;
+        redacted.retain(|_| at.next().is_some_and(|at: u32| met & 1 << at != 0));
+    }
+}
+
+struct Stored {
+    digest: [u8; 32],
+    /// One bit for each path that met a value.
+    met: u64,
+}
+
+impl Part {
+    fn add(&mut self, store: &BodyStore, data: &[u8]) {
+        if let Self::Empty = self {
+            *self = store.create().map_or_else(|error| Self::failed(&error), Self::Writing);
+        }
+        match self {
+            Self::Writing(writer) => {
+                if let Err(error) = writer.write(data) {
+                    *self = Self::failed(&error);
+                }
+            }
+            Self::Held { bytes, redaction, .. }
+                if (bytes.len() + data.len()) as u64 > redaction.bytes_max =>
+            {
+                let limit = redaction.bytes_max;
+                *self = Self::Failed(format!("larger than {limit} bytes, so that it cannot be redacted"));
+            }
+            Self::Held { bytes, .. } => bytes.extend_from_slice(data),
+            Self::Empty | Self::Failed(_) => {}
+        }
+    }
+
+    fn failed(error: &BodyError) -> Self {
+        Self::Failed(error.reason().code().to_string())
+    }
+
+    fn finish(self, store: &BodyStore, promise: &Promise) -> Result<Option<Stored>, String> {
+        let failed = |error: BodyError| error.reason().code().to_string();
+        match self {
+            Self::Empty => Ok(None),
+            Self::Held { bytes, .. } if bytes.is_empty() => Ok(None),
+            Self::Failed(cause) => Err(cause),
+            Self::Writing(writer) => {
+                let (digest, _) = writer.finish().map_err(failed)?;
+                Ok(Some(Stored { digest: digest.0, met: 0 }))
+            }
+            Self::Held { bytes, redaction, form } => {
+                let Redacted { bytes, met } =
+                    redact::redact(form, &bytes, &redaction.paths, promise.run().capture())
+                        .ok_or("not JSON, so that it cannot be redacted")?;
+                let mut writer = store.create().map_err(failed)?;
+                writer.write(&bytes).map_err(failed)?;
+                let (digest, _) = writer.finish().map_err(failed)?;
+                Ok(Some(Stored { digest: digest.0, met }))
+            }
+        }
+    }
+}
+
+fn not_stored(cause: String) -> Downgrade {
+    Downgrade { code: Reason::BodyNotStored, detail: Some(cause.into()) }
+}
