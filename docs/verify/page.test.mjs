@@ -253,7 +253,7 @@ test('gives every vector the answer that is published for it', { skip }, async (
   await open();
   for (const name of names) {
     const at = (...parts) => join(VECTORS, name, ...parts);
-    const expected = JSON.parse(readFileSync(at('expect.json')));
+    const expected = JSON.parse(readFileSync(at(existsSync(at('expect-2.json')) ? 'expect-2.json' : 'expect.json')));
     requests = [];
     troubles = [];
     await page.goto(PAGE.href);

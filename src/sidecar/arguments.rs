@@ -71,7 +71,7 @@ pub struct Verify {
     #[arg(long)]
     pub trust: Option<PathBuf>,
     /// Public key (PEM) for a single receipt or checkpoint.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "trust")]
     pub key: Option<PathBuf>,
     /// Origin that a checkpoint must have.
     #[arg(long)]

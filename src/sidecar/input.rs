@@ -61,7 +61,9 @@ impl Beside {
 
 impl estoppel_verify::Externals for Beside {
     fn open(&mut self, sha256: &str) -> io::Result<Option<Box<dyn Read + '_>>> {
-        match File::open(self.folder.join(sha256)) {
+        let path = self.folder.join(sha256);
+        match File::open(&path) {
+            Ok(_) if !path.is_file() => Ok(None),
             Ok(file) => Ok(Some(Box::new(io::BufReader::with_capacity(1 << 20, file)))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -79,12 +81,13 @@ impl SegmentFiles {
     pub fn of(journal: &Path) -> Result<Self, Failure> {
         let folder = journal.join("segments");
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(|error| unreadable(&folder, &error))? {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { folder, names }),
+            entries => entries.map_err(|error| unreadable(&folder, &error))?,
+        };
+        for entry in entries {
             let entry = entry.map_err(|error| unreadable(&folder, &error))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".seg") {
-                names.push(name);
-            }
+            names.push(entry.file_name().to_string_lossy().into_owned());
         }
         names.sort();
         Ok(Self { folder, names })
@@ -98,7 +101,11 @@ impl estoppel_verify::Segments for SegmentFiles {
 
     fn header(&mut self, name: &str) -> io::Result<Vec<u8>> {
         let mut header = Vec::new();
-        File::open(self.folder.join(name))?.take(256).read_to_end(&mut header)?;
+        let path = self.folder.join(name);
+        if !path.symlink_metadata()?.is_file() {
+            return Ok(header);
+        }
+        File::open(path)?.take(256).read_to_end(&mut header)?;
         Ok(header)
     }
 

@@ -29,7 +29,14 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
         executor: &Cores,
         progress: &told,
     };
-    let report = if path.join("segments").is_dir() {
+    let is_journal = is_journal(path);
+    if verify.against.is_some() && !is_journal {
+        return Err(Failure::input("ARGUMENT_INVALID", "--against goes with a journal"));
+    }
+    if verify.key.is_some() && path.is_dir() {
+        return Err(Failure::input("ARGUMENT_INVALID", "--key goes with a single receipt or checkpoint"));
+    }
+    let report = if is_journal {
         journal(path, verify, &options)?
     } else if path.is_dir() {
         let files = input::folder(path)?;
@@ -38,7 +45,7 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
         bundle(Input::Directory(&files), path, &options)?
     } else {
         let bytes = input::file(path)?;
-        if bytes.starts_with(b"{") {
+        if bytes.starts_with(b"{") || (verify.key.is_some() && !is_note(&bytes)) {
             verify_receipt(&bytes, given(verify, trust.as_deref())?.given())
         } else if is_note(&bytes) {
             checkpoint(&bytes, verify, trust.as_deref())?
@@ -49,6 +56,12 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
     bar.finish_and_clear();
     print(*output, path, &report, in_plain_words);
     Ok(output.answer(&data(&report), report.exit_code()))
+}
+
+/// By what is in a folder: the journal of an instance, or a bundle.
+fn is_journal(path: &Path) -> bool {
+    let has = |name: &str| path.join(name).symlink_metadata().is_ok();
+    (has("segments") || has("trust.json")) && !has("manifest.json") && !has("receipts.ndjson")
 }
 
 fn bundle(input: Input<'_>, path: &Path, options: &Options<'_>) -> Result<Report, Failure> {

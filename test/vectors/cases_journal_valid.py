@@ -7,16 +7,33 @@ from runs import STREAM, sse
 from vector import expect, vector
 
 
-def valid(name, about, journal, *, trust=None, authenticity=None, **files):
-    made = journal.files(**files)
-    answer = expect(
-        0,
-        integrity="ok",
-        authenticity=authenticity or ("self_asserted" if trust is None else "trusted"),
-        completeness="complete" if "journal/checkpoint" in made else "unchecked",
-        anchoring="absent",
+def valid(name, about, journal, *, trust=None, authenticity=None, against=None, more=None, **files):
+    made = journal.files(**files) | (more or {})
+    verdicts = {
+        "integrity": "ok",
+        "authenticity": authenticity or ("self_asserted" if trust is None else "trusted"),
+        "anchoring": "absent" if against is None else "anchored",
+    }
+    if against is not None:
+        answer, made["against"] = expect(0, completeness="complete", **verdicts), against
+    else:
+        answer = expect(0, completeness="unchecked", **verdicts)
+    # Before v0.1 the file `checkpoint` was taken for more than it can show.
+    older = expect(0, completeness="complete", **verdicts) if name in CORRECTED else None
+    vector(
+        f"valid-journal-{name}",
+        about,
+        older or answer,
+        made,
+        trust=trust,
+        corrected=answer if older else None,
     )
-    vector(f"valid-journal-{name}", about, answer, made, trust=trust)
+
+
+CORRECTED = {
+    "closed", "empty-checkpoint", "full", "older-checkpoint", "p256", "revoked-later", "several",
+    "several-trust", "short", "trust", "unsealed",
+}  # fmt: skip
 
 
 valid("short", "One sealed run.", Journal().lines(short()))
@@ -101,3 +118,22 @@ valid(
     rows=ROWS,
 )
 valid("several-trust", "The same with the reader's trust document.", several(), rows=ROWS, trust=trust(*ROWS))
+
+# --- a checkpoint that the reader has from elsewhere, and what a crash leaves ---
+
+kept = Journal().lines(short())
+kept_note = kept.note()
+valid("against", "The reader kept a checkpoint of all entries.", kept, against=kept_note)
+valid(
+    "against-older",
+    "The reader kept a checkpoint that is older than the last entries; there is no file checkpoint.",
+    kept.lines(short("later")),
+    against=kept_note,
+    checkpoint=False,
+)
+valid(
+    "unfinished-segment",
+    "A crash left a segment that was being laid out.",
+    Journal().lines(short()),
+    more={f"journal/segments/{2:020}.seg.tmp": b"PEFSEG0\n"},
+)

@@ -7,7 +7,9 @@ make_vectors.py --check    make them again elsewhere and compare; exit code 1 wh
 
 import argparse
 import importlib
+import os
 import pathlib
+import posixpath
 import shutil
 import sys
 import tempfile
@@ -33,7 +35,15 @@ def all_files():
 
 
 def lock(files):
-    return "".join(f"{sha_hex(files[path])}  {path}\n" for path in sorted(files, key=str.encode)).encode()
+    """As `sha256sum -c` reads it; of a link, the digest of what it leads to."""
+
+    def content(path):
+        data = files[path]
+        if isinstance(data, vector.Link):
+            return files[posixpath.normpath(posixpath.join(posixpath.dirname(path), data.decode()))]
+        return data
+
+    return "".join(f"{sha_hex(content(path))}  {path}\n" for path in sorted(files, key=str.encode)).encode()
 
 
 def write(folder, files):
@@ -42,13 +52,24 @@ def write(folder, files):
     for path, data in {**files, LOCK: lock(files)}.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
+        if isinstance(data, vector.Link):
+            target.symlink_to(data.decode())
+        else:
+            target.write_bytes(data)
 
 
 def on_disk(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    def read(path):
+        return vector.Link(os.readlink(path).encode()) if path.is_symlink() else path.read_bytes()
+
+    return {path.relative_to(folder).as_posix(): read(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def unpublished(files):
+    """Lines of the stored lock that these files would change or drop: a published vector never changes."""
+    stored = VECTORS / LOCK
+    locked = stored.read_bytes().splitlines() if stored.exists() else []
+    return sorted(set(locked) - set(lock(files).splitlines()))
 
 
 def check():
@@ -71,6 +92,9 @@ def main():
             print(f"differs: {path}", file=sys.stderr)
         return 1 if different else 0
     files = all_files()
+    if changed := unpublished(files):
+        print("would change what is published:", *[line.decode() for line in changed], sep="\n", file=sys.stderr)
+        return 1
     write(VECTORS, files)
     print(
         f"{len(vector.VECTORS)} vectors, {len(files)} files, {sum(map(len, files.values()))} bytes: {VECTORS}"

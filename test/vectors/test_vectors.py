@@ -33,7 +33,8 @@ except ImportError:
 
 
 def expectation(folder):
-    return json.loads((folder / "expect.json").read_bytes())
+    corrected = folder / "expect-2.json"
+    return json.loads((corrected if corrected.exists() else folder / "expect.json").read_bytes())
 
 
 def folders(*, exit_code=None, reason=None):
@@ -88,6 +89,7 @@ class Stored(unittest.TestCase):
         for folder, expected in folders():
             with self.subTest(folder.name):
                 self.assertEqual(sum((folder / name).exists() for name in INPUTS), 1)
+                self.assertTrue((folder / "expect.json").exists())
                 self.assertEqual(set(expected), {"about", "exit", "reason", "seq", "index", "verdicts"})
                 self.assertEqual(expected["exit"] == 0, expected["reason"] is None)
                 self.assertEqual(folder.name.startswith("valid-"), expected["exit"] == 0)
@@ -96,7 +98,7 @@ class Stored(unittest.TestCase):
                     self.assertIn(value, VERDICTS[name])
 
     def test_the_files_stay_small(self):
-        self.assertLess(sum(map(len, make_vectors.on_disk(VECTORS).values())), 3 * 2**20)
+        self.assertLess(sum(map(len, make_vectors.on_disk(VECTORS).values())), 8 * 2**20)
 
     def test_every_reason_of_the_specification_has_a_vector(self):
         text = (VECTORS.parent / "SPEC.md").read_text(encoding="utf-8")
@@ -104,7 +106,7 @@ class Stored(unittest.TestCase):
         words = set(steps.split("`")[1::2])
         codes = {word for word in words if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", word)}
         found = {expected["reason"] for _, expected in folders()}
-        self.assertEqual(codes - found, {"CONTAINER_LIMIT"})
+        self.assertEqual(codes - found, set())
         self.assertEqual(found - codes - {None}, set())
 
 

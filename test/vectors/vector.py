@@ -12,6 +12,10 @@ AFTER_A = {"K1", "K2", "Z1"}
 VECTORS = {}
 
 
+class Link(bytes):
+    """A symbolic link; the bytes are its target."""
+
+
 def passed(*, trusted=False, anchored=False):
     return expect(
         0,
@@ -67,8 +71,10 @@ def written(answer):
     return f'{{"about": {about},\n {rest},\n "verdicts": {verdicts}}}\n'.encode()
 
 
-def vector(name, about, expected, artifact, *, trust=None, directory=False):
-    """Registers one vector. `artifact` is a Bundle, the bytes of a ZIP, or files by path."""
+def vector(name, about, expected, artifact, *, trust=None, directory=False, corrected=None):
+    """Registers one vector. `artifact` is a Bundle, the bytes of a ZIP, or files by path.
+
+    What is published never changes: where `expected` turned out to be wrong, `corrected` takes its place."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", name) or name in VECTORS:
         raise ValueError(f"bad or second vector name: {name}")
     if isinstance(artifact, Bundle):
@@ -81,4 +87,6 @@ def vector(name, about, expected, artifact, *, trust=None, directory=False):
     if trust is not None:
         files["trust.json"] = trust
     files["expect.json"] = written({"about": about, **expected})
+    if corrected is not None:
+        files["expect-2.json"] = written({"about": about, **corrected})
     VECTORS[name] = files

@@ -184,7 +184,7 @@ export class Bundle {
     const { iss, run } = this.#manifest;
     const note = parseCheckpoint(await this.#files.read('checkpoint'));
     if (note?.origin !== `${iss}/run/${run}`) throw new Refusal('T1', 'CHECKPOINT_MALFORMED');
-    const fits = note.size === this.#run.size && equal(note.root, this.#run.tree.root());
+    const fits = note.size === BigInt(this.#run.size) && equal(note.root, this.#run.tree.root());
     if (!fits) throw new Refusal('T2', 'CHECKPOINT_MISMATCH');
     this.#signers.checkpoint = await noteSigner(note, iss, this.#checkpointKeys());
     if (this.#signers.checkpoint === null) throw new Refusal('T3', 'CHECKPOINT_SIGNATURE');

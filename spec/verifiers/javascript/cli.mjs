@@ -9,12 +9,13 @@ import { parseArgs } from 'node:util';
 import { publicKeyOf, verifyBundle, verifyJournal, verifyReceipt } from './pef-verify.mjs';
 import { REASONS, VERDICTS } from './words.mjs';
 
-const USAGE = `usage: pef-verify [--trust FILE] [--key FILE] [--json] PATH
+const USAGE = `usage: pef-verify [--trust FILE | --key FILE] [--against FILE] [--json] PATH
 
-PATH is a bundle (.pef.zip or folder) or a journal folder; with --key, one exported receipt.
-  --trust FILE  the keys you accept, as a trust document from elsewhere than PATH
-  --key FILE    PATH is a receipt; verify it with this public key (PEM or DER SubjectPublicKeyInfo)
-  --json        one line of JSON instead of words
+PATH is a bundle (.pef.zip or folder), a journal folder, or one exported receipt.
+  --trust FILE    the keys you accept, as a trust document from elsewhere than PATH
+  --key FILE      PATH is a receipt; verify it with this public key (PEM or DER SubjectPublicKeyInfo)
+  --against FILE  PATH is a journal; it must still hold what this checkpoint, kept elsewhere, signs
+  --json          one line of JSON instead of words
 Exit code: 0 verified, 2 refused, 6 unreadable or bad arguments, 1 internal error.`;
 
 /** Above this the ZIP is refused unread, so that no one has to hold it in memory first. */
@@ -36,7 +37,7 @@ export async function answerTo(args) {
     const { values, positionals } = parseArgs({
       args,
       allowPositionals: true,
-      options: { trust: { type: 'string' }, key: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean' } },
+      options: { trust: { type: 'string' }, key: { type: 'string' }, against: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean' } },
     });
     if (values.help) return { text: USAGE, exit: 0 };
     json = values.json === true;
@@ -65,17 +66,28 @@ function failure(error) {
   return { ok: false, exit, reason, seq: null, index: null, verdicts, run: null, entries: null, kind: null, detail };
 }
 
-async function verifyPath(path, { trust: trustPath, key: keyPath }) {
-  if (keyPath !== undefined) {
-    if (trustPath !== undefined) throw new Unusable('ARGUMENT_INVALID', 'a receipt is verified with --key alone');
-    return verifyReceipt(readWhole(path), keyOf(readWhole(keyPath)));
+async function verifyPath(path, { trust: trustPath, key: keyPath, against: againstPath }) {
+  const [trust, against] = [trustPath, againstPath].map((file) => (file === undefined ? null : readWhole(file)));
+  const names = statSync(path).isDirectory() ? readdirSync(path) : null;
+  const journal = names !== null && isJournal(names);
+  if (keyPath !== undefined && (trust !== null || names !== null)) {
+    throw new Unusable('ARGUMENT_INVALID', '--key goes with a receipt, and without --trust');
   }
-  if (path.endsWith('.json')) throw new Unusable('ARGUMENT_INVALID', 'a receipt is verified with --key');
-  const trust = trustPath === undefined ? null : readWhole(trustPath);
-  if (!statSync(path).isDirectory()) return verifyZip(path, trust);
-  const names = readdirSync(path);
-  if (names.includes('segments')) return verifyJournal(journalAt(path, names), { trust });
+  if (against !== null && !journal) throw new Unusable('ARGUMENT_INVALID', '--against goes with a journal');
+  if (keyPath !== undefined) return verifyReceipt(readWhole(path), { key: keyOf(readWhole(keyPath)) });
+  if (journal) return verifyJournal(journalAt(path, names), { trust, against });
+  if (names === null && readWhole(path, 1)[0] === 0x7b) {
+    if (trust === null) throw new Unusable('ARGUMENT_INVALID', 'a receipt is verified with --key or --trust');
+    return verifyReceipt(readWhole(path), { trust });
+  }
+  if (names === null) return verifyZip(path, trust);
   return verifyBundle({ folder: filesUnder(path) }, { trust, externals: externalsBeside(path) });
+}
+
+/** By what is in a folder: the journal of an instance, or a bundle. */
+function isJournal(names) {
+  const has = (...some) => some.some((name) => names.includes(name));
+  return has('segments', 'trust.json') && !has('manifest.json', 'receipts.ndjson');
 }
 
 function verifyZip(path, trust) {
@@ -116,9 +128,11 @@ function filesUnder(root) {
 }
 
 function journalAt(root, names) {
-  const segments = readdirSync(join(root, 'segments')).map((name) => {
+  const segments = (names.includes('segments') ? readdirSync(join(root, 'segments')) : []).map((name) => {
     const file = join(root, 'segments', name);
-    return { name, head: async () => readWhole(file, 256), read: async () => readWhole(file) };
+    // What is no regular file has no header.
+    const head = async () => (lstatSync(file).isFile() ? readWhole(file, 256) : new Uint8Array());
+    return { name, head, read: async () => readWhole(file) };
   });
   const optional = (name) => (names.includes(name) ? readWhole(join(root, name)) : null);
   return { segments, checkpoint: optional('checkpoint'), trust: optional('trust.json') };

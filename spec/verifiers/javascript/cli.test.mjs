@@ -87,7 +87,11 @@ test('reads folders, journals, receipts and externals', () => {
   assert.equal(json('--key', pem, receipt).status, 0);
   assert.equal(json('--key', put('key.der', KEYS.receipt.spki), receipt).kind, 'receipt');
   assert.equal(json('--key', pem, good).reason, 'ENVELOPE_MALFORMED');
-  for (const args of [[receipt], ['--trust', TRUST, receipt], ['--key', pem, '--trust', TRUST, receipt], ['--key', TRUST, receipt]]) {
+  assert.deepEqual([json('--trust', TRUST, receipt).status, json('--trust', TRUST, receipt).kind], [0, 'receipt']);
+  assert.equal(json('--trust', put('not-trust.json', '{}'), receipt).reason, 'TRUST_INVALID');
+  const kept = put('kept', made.checkpoint);
+  assert.deepEqual([json('--against', kept, journal).status, json('--against', kept, journal).verdicts.completeness], [0, 'complete']);
+  for (const args of [[receipt], ['--key', pem, '--trust', TRUST, receipt], ['--key', TRUST, receipt], ['--key', pem, journal], ['--against', kept, good]]) {
     assert.deepEqual([json(...args).status, json(...args).reason], [6, 'ARGUMENT_INVALID']);
   }
 

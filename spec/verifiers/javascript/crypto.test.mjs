@@ -184,13 +184,13 @@ test('takes an inclusion proof for one place in one tree only', () => {
     const root = fixture.root(leaves);
     for (let index = 0; index < size; index += 1) {
       const path = fixture.path(index, leaves);
-      assert.equal(included(leaves[index], index, size, path, root), true);
-      assert.equal(included(leaves[index], index, size, [...path, root], root), false);
-      if (path.length > 0) assert.equal(included(leaves[index], index, size, path.slice(1), root), false);
+      assert.equal(included(leaves[index], BigInt(index), BigInt(size), path, root), true);
+      assert.equal(included(leaves[index], BigInt(index), BigInt(size), [...path, root], root), false);
+      if (path.length > 0) assert.equal(included(leaves[index], BigInt(index), BigInt(size), path.slice(1), root), false);
       for (const other of [index - 1, index + 1, size]) {
-        if (other >= 0) assert.equal(included(leaves[index], other, size, path, root), false, `${size} ${index} ${other}`);
+        if (other >= 0) assert.equal(included(leaves[index], BigInt(other), BigInt(size), path, root), false, `${size} ${index} ${other}`);
       }
-      assert.equal(included(leaves[index], index, 2 * size + 1, path, root), false);
+      assert.equal(included(leaves[index], BigInt(index), 2n * BigInt(size) + 1n, path, root), false);
     }
   }
 });

@@ -7,16 +7,20 @@ import { Recount, Run, Signatures, readEntry } from './run.mjs';
 import { BLOB, CHECKPOINT, END, ENTRY, HEADER_BYTES, readFrame, readHeader } from './segment.mjs';
 import { sha256, Tree } from './tree.mjs';
 
+/** What a crash leaves of a segment that was being laid out; the next start removes it. */
+const UNFINISHED = /^[0-9]{20}\.seg\.tmp$/;
+
 /**
  * One journal on its way through the steps. `segments` are `{ name, head(), read() }`, `checkpoint` is the file
- * of that name or null, `trust` the keys by id.
+ * of that name or null, `against` a checkpoint that the reader has from elsewhere or null, `trust` the keys by id.
  */
 export class Journal {
   decided = {};
   facts = { entries: 0, instance: null, runs: 0, sealed: 0, covered: 0 };
   #segments;
-  #note;
-  #checkpoint;
+  /** The file `checkpoint` and the reader's, as far as they are there: bytes, note, and root at the note's size. */
+  #newest;
+  #against;
   #keys;
   #watch;
   #tree = new Tree();
@@ -25,15 +29,14 @@ export class Journal {
   #recounts = new Map();
   #blobs = [];
   #waiting = new Signatures();
-  /** Root of the tree at the size of the file `checkpoint`. */
-  #rootAtNote = null;
   /** Number of entries up to the last one that has no signature of its own. */
   #unsigned = 0;
 
-  constructor({ segments, checkpoint }, { trust, watch }) {
-    this.#segments = [...segments].sort((a, b) => (a.name < b.name ? -1 : 1));
-    this.#checkpoint = checkpoint;
-    this.#note = checkpoint === null ? null : parseCheckpoint(checkpoint);
+  constructor({ segments, checkpoint }, { against, trust, watch }) {
+    const started = segments.filter(({ name }) => !UNFINISHED.test(name));
+    this.#segments = started.sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#newest = [checkpoint, against].filter((note) => note !== null).map((bytes) => ({ note: parseCheckpoint(bytes), root: null }));
+    this.#against = against;
     this.#keys = trust;
     this.#watch = watch;
   }
@@ -42,7 +45,7 @@ export class Journal {
   async verify(trusted) {
     const headers = await this.#readHeaders();
     this.facts.instance = headers[0].instance;
-    this.#markRoot();
+    this.#markRoots();
     await this.#waiting.ahead(async () => {
       for (const [i, segment] of this.#segments.entries()) {
         await this.#readSegment(await segment.read(), headers[i], i === headers.length - 1);
@@ -51,10 +54,11 @@ export class Journal {
       if (this.#blobs.length > 0) throw new Refusal('J5', 'BLOB_MISMATCH', { index }); // no entry follows that names it
     });
     this.facts.entries = this.#tree.size;
-    await this.#verifyNewest();
+    for (const newest of this.#newest) await this.#verifyNewest(newest);
     this.decided.integrity = 'ok';
-    this.decided.anchoring = 'absent'; // a journal is the log, nothing in it has a place elsewhere
-    if (this.#checkpoint !== null) this.decided.completeness = 'complete'; // not shorter than it was known to be
+    // The file `checkpoint` can be set back together with the segments; only one from elsewhere says more.
+    this.decided.anchoring = this.#against === null ? 'absent' : 'anchored';
+    if (this.#against !== null) this.decided.completeness = 'complete';
     // Lines of a run with `sign: checkpoint` stand on checkpoints alone. Where none covers them, nobody signed them.
     if (this.#unsigned <= this.facts.covered) this.decided.authenticity = trusted ? 'trusted' : 'self_asserted';
   }
@@ -116,7 +120,7 @@ export class Journal {
     this.#nameBlobs(entry, where);
     this.#recount(run, entry, where);
     this.#tree.push(this.#head);
-    this.#markRoot();
+    this.#markRoots();
     await this.#watch?.(entry, index);
   }
 
@@ -156,9 +160,10 @@ export class Journal {
   async #readCheckpoint(payload, where) {
     const note = parseCheckpoint(payload);
     if (note?.origin !== this.facts.instance) throw new Refusal('T1', 'CHECKPOINT_MALFORMED', where);
-    const fits = note.size === this.#tree.size && equal(note.root, this.#tree.root());
+    const fits = note.size === BigInt(this.#tree.size) && equal(note.root, this.#tree.root());
     if (!fits) throw new Refusal('T2', 'CHECKPOINT_MISMATCH', where);
     await this.#verifyNote(note, where);
+    this.facts.covered = this.#tree.size;
   }
 
   /** T3. */
@@ -168,24 +173,21 @@ export class Journal {
     const key = await noteSigner(note, instance, keys);
     if (key === null) throw new Refusal('T3', 'CHECKPOINT_SIGNATURE', where);
     if (note.size > (key.revokedFromIndex ?? Infinity)) throw new Refusal('K2', 'KEY_REVOKED', where);
-    this.facts.covered = Math.max(this.facts.covered, note.size);
   }
 
-  #markRoot() {
-    if (this.#tree.size === this.#note?.size) this.#rootAtNote = this.#tree.root();
+  #markRoots() {
+    for (const newest of this.#newest) {
+      if (newest.note?.size === BigInt(this.#tree.size)) newest.root = this.#tree.root();
+    }
   }
 
   /** J8 and J9. */
-  async #verifyNewest() {
-    if (this.#checkpoint === null) return;
-    const note = this.#note;
+  async #verifyNewest({ note, root }) {
     const where = { index: this.#tree.size };
     if (note?.origin !== this.facts.instance) throw new Refusal('T1', 'CHECKPOINT_MALFORMED', where);
-    const before = this.facts.covered;
     await this.#verifyNote(note, where);
-    this.facts.covered = before; // until its root is known to be ours
     if (note.size > this.#tree.size) throw new Refusal('J8', 'JOURNAL_TRUNCATED', where);
-    if (!equal(note.root, this.#rootAtNote)) throw new Refusal('J9', 'CHECKPOINT_MISMATCH', where);
-    this.facts.covered = Math.max(before, note.size);
+    if (!equal(note.root, root)) throw new Refusal('J9', 'CHECKPOINT_MISMATCH', where);
+    this.facts.covered = Math.max(this.facts.covered, Number(note.size));
   }
 }

@@ -84,13 +84,17 @@ test('J2: torn at the end, damaged before it', async () => {
   await refuses(withFrames((parts) => { parts.push(frame(4, 4, Buffer.of(1))); }), 'FRAME_INVALID', 4);
 });
 
-test('J2: finds a whole frame far behind a bad one, and is quick about hostile bytes', async () => {
+test('J2: finds a whole frame far behind a bad one, and does not search for ever', async () => {
   const journal = (tail) => makeJournal([run(1)], { padding: 0, frames: (parts) => parts.push(tail) });
-  const noise = Buffer.alloc(3 << 20);
-  for (let i = 0; i + 5 <= noise.length; i += 5) noise.writeUIntLE(0x02_00_10_00_00 + (i % 7), i, 5); // lengths of a megabyte, type 2
-  const before = performance.now();
+  const claims = (length, bytes) => {
+    const noise = Buffer.alloc(bytes);
+    for (let i = 0; i + 5 <= noise.length; i += 5) noise.writeUIntLE(0x02_00_00_00_00 + length, i, 5); // a blob each
+    return noise;
+  };
+  const noise = claims(5 << 8, 3 << 20);
   await refuses(journal(noise), 'JOURNAL_TORN', 4);
-  assert.ok(performance.now() - before < 20000, 'the search took too long');
+  await refuses(journal(claims(1 << 20, 3 << 20)), 'FRAME_INVALID', 4); // more than 1 GiB to look at
+  await refuses(journal(claims((32 << 16) + 33, 6 << 20)), 'JOURNAL_TORN', 4); // longer than any frame
   await refuses(journal(Buffer.concat([noise, frame(2, 77, Buffer.from('whole')), Buffer.alloc(1000, 7)])), 'FRAME_INVALID', 4);
   await refuses(journal(Buffer.concat([Buffer.alloc(99, 7), frame(2, 77, noise.subarray(0, 200000))])), 'FRAME_INVALID', 4);
 });
@@ -194,7 +198,7 @@ test('one exported receipt', async () => {
   const good = envelope(ENTRY_TYPE, lines[1], KEYS.receipt);
   const keyOf = (made) => publicKeyOf(new Uint8Array(made.spki));
   const answer = async (bytes, made = KEYS.receipt) => {
-    const { reason, seq, exit, verdicts } = await verifyReceipt(bytes, keyOf(made));
+    const { reason, seq, exit, verdicts } = await verifyReceipt(bytes, { key: keyOf(made) });
     if (exit === 0) assert.deepEqual(verdicts, { integrity: 'ok', authenticity: 'trusted', completeness: 'unchecked', anchoring: 'unchecked' });
     return [exit, reason, seq];
   };

@@ -2,9 +2,12 @@
 
 import { equal, unbase64, utf8, utf8Text } from './bytes.mjs';
 
-const CHECKPOINT = /^([^\n]+)\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/]{43}=)\n$/;
-const SIGNATURE_LINE = /^— ([^\s+]+) ([A-Za-z0-9+/=]+)\n$/u;
-const PROOF = /^c2sp\.org\/tlog-proof@v1\nindex (0|[1-9][0-9]{0,15})\n((?:[A-Za-z0-9+/]{43}=\n){0,63})\n/;
+const CHECKPOINT = /^([^\n]+)\n(0|[1-9][0-9]{0,19})\n([A-Za-z0-9+/]{43}=)\n$/;
+/** The name: printable ASCII but the plus sign. */
+const SIGNATURE_LINE = /^— ([!-*,-~]+) ([A-Za-z0-9+/=]+)\n$/u;
+const PROOF = /^c2sp\.org\/tlog-proof@v1\nindex (0|[1-9][0-9]{0,19})\n((?:[A-Za-z0-9+/]{43}=\n){0,63})\n/;
+/** Sizes and indexes have 64 bits, more than a number holds exactly. */
+const COUNT_MAX = 2n ** 64n - 1n;
 /** The key's id and an Ed25519 signature. */
 const SIGNATURE_BYTES = 4 + 64;
 
@@ -17,9 +20,9 @@ export function parseCheckpoint(bytes) {
   const head = CHECKPOINT.exec(text);
   const line = SIGNATURE_LINE.exec(note.slice(cut + 2));
   if (head === null || line === null) return null;
-  const [origin, size, root] = [head[1], Number(head[2]), unbase64(head[3])];
+  const [origin, size, root] = [head[1], BigInt(head[2]), unbase64(head[3])];
   const signature = unbase64(line[2]);
-  if (!Number.isSafeInteger(size) || root === null || signature?.length !== SIGNATURE_BYTES) return null;
+  if (size > COUNT_MAX || root === null || signature?.length !== SIGNATURE_BYTES) return null;
   return { origin, size, root, name: line[1], signature, text: utf8(text) };
 }
 
@@ -28,10 +31,10 @@ export function parseProof(bytes) {
   const text = utf8Text(bytes);
   const head = text === null ? null : PROOF.exec(text);
   if (head === null) return null;
-  const index = Number(head[1]);
+  const index = BigInt(head[1]);
   const path = head[2].split('\n').slice(0, -1).map(unbase64);
   const note = parseCheckpoint(utf8(text.slice(head[0].length)));
-  if (!Number.isSafeInteger(index) || path.includes(null) || note === null) return null;
+  if (index > COUNT_MAX || path.includes(null) || note === null) return null;
   return { index, path, note };
 }
 

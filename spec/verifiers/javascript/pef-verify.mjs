@@ -35,23 +35,29 @@ export async function verifyBundle({ zip, folder }, { trust = null, externals = 
   }, () => ({ ...bundle, run: bundle?.facts.manifest?.run }));
 }
 
-/** Verifies a journal, given as `{ segments: [{ name, head(), read() }], checkpoint, trust }` (bytes or null). */
-export async function verifyJournal(journal, { trust = null, watch } = {}) {
+/**
+ * Verifies a journal, given as `{ segments: [{ name, head(), read() }], checkpoint, trust }` (bytes or null).
+ *
+ * Options: `trust` and `watch` as for a bundle; `against`, an instance checkpoint from elsewhere than the journal.
+ */
+export async function verifyJournal(journal, { trust = null, against = null, watch } = {}) {
   let reading = null;
   return answer('journal', async () => {
     const own = trust === null;
     const keys = readTrust(trust ?? journal.trust ?? new Uint8Array());
-    reading = new Journal(journal, { trust: keys, watch });
+    reading = new Journal(journal, { against, trust: keys, watch });
     await reading.verify(!own);
   }, () => ({ ...reading }));
 }
 
-/** Verifies one exported receipt with `key`, a PublicKey. */
-export async function verifyReceipt(envelope, key) {
+/** Verifies one exported receipt with `key`, a PublicKey, or with `trust`, the bytes of a trust document. */
+export async function verifyReceipt(envelope, { key = null, trust = null }) {
   const decided = {};
   const facts = { entries: null };
   return answer('receipt', async () => {
-    const entry = await readReceipt(envelope, key);
+    const keys = key === null ? readTrust(trust) : new Map([[key.kid, key]]);
+    const usable = (kid) => (keys.get(kid)?.use ?? 'receipt') === 'receipt' ? keys.get(kid) : undefined;
+    const entry = await readReceipt(envelope, usable);
     Object.assign(facts, { entries: 1, entry });
     Object.assign(decided, { integrity: 'ok', authenticity: 'trusted' });
   }, () => ({ decided, facts, run: facts.entry?.run }));

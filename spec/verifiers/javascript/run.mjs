@@ -21,7 +21,7 @@ export function readEntry(line, place) {
   const document = admit(line);
   if (document === null) throw new Refusal('L2', 'LINE_MALFORMED', place);
   const entry = document.value;
-  const where = { seq: entry.seq >= 0 && Number.isInteger(entry.seq) ? entry.seq : null, ...place };
+  const where = { seq: Number.isInteger(entry.seq) && entry.seq >= 0 ? entry.seq : null, ...place };
   if (!document.canonical) throw new Refusal('L3', 'LINE_NOT_CANONICAL', where);
   if (!KINDS.get(entry.kind)?.(entry)) throw new Refusal('L4', 'LINE_SCHEMA', where);
   return entry;

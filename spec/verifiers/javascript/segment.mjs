@@ -5,6 +5,10 @@ import { Refusal } from './refusal.mjs';
 
 export const HEADER_BYTES = 256;
 const FRAME_HEAD_BYTES = 17;
+/** A blob of as many nodes as a stream has at most. */
+const PAYLOAD_BYTES_MAX = 32 + 32 * 65536;
+/** Payload bytes that the search for a later frame may look at; past that, the journal counts as damaged. */
+const SEARCH_BYTES_MAX = 2 ** 30;
 const NAME_BYTES_MAX = 202;
 export const ENTRY = 1;
 export const BLOB = 2;
@@ -33,30 +37,30 @@ export function readHeader(bytes, name) {
  * `index` is the log index that a bad frame is reported with, `last` whether this is the last segment.
  */
 export function readFrame(segment, at, { last, index }) {
-  const frame = frameAt(segment, at, (from, to, before) => crc32(segment, from, to, before));
-  if (frame !== null) return frame;
+  const frame = frameAt(segment, at);
+  if (frame !== null && crc32(segment, frame.start, frame.next, crc32(segment, at, at + 13)) === frame.crc) return frame;
   const torn = last && !frameFollows(segment.subarray(at + 1));
   throw new Refusal('J2', torn ? 'JOURNAL_TORN' : 'FRAME_INVALID', { index });
 }
 
-/** The valid frame at `at`, or null. `crc(from, to, before)` goes on from the CRC `before`. */
-function frameAt(segment, at, crc) {
+/** What could be a frame at `at`, but for its CRC; or null. */
+function frameAt(segment, at) {
   if (at + FRAME_HEAD_BYTES > segment.length) return null;
   const type = segment[at + 4];
   if (type < ENTRY || type > END) return null;
   const view = new DataView(segment.buffer, segment.byteOffset + at, FRAME_HEAD_BYTES);
   const start = at + FRAME_HEAD_BYTES;
   const next = start + view.getUint32(0, true);
-  if (next === start || next > segment.length) return null;
-  if (crc(start, next, crc32(segment, at, at + 13)) !== view.getUint32(13, true)) return null;
-  return { type, index: view.getBigUint64(5, true), payload: segment.subarray(start, next), next };
+  if (next === start || next > segment.length || next - start > PAYLOAD_BYTES_MAX) return null;
+  return { type, index: view.getBigUint64(5, true), crc: view.getUint32(13, true), payload: segment.subarray(start, next), start, next };
 }
 
 /**
- * Is there a valid frame at any offset of `bytes`? Any four bytes may look like a length, so the CRC of a range
- * comes from the CRCs of two prefixes: without that, hostile bytes would cost the square of their number.
+ * Is there a valid frame at any offset of `bytes`, as far as section 13 has it searched? Any four bytes may look
+ * like a length, so the CRC of a range comes from the CRCs of two prefixes.
  */
 function frameFollows(bytes) {
+  let left = SEARCH_BYTES_MAX;
   const STEP = 64;
   const prefixes = new Uint32Array(Math.floor(bytes.length / STEP) + 1);
   for (let i = 1; i < prefixes.length; i += 1) {
@@ -67,7 +71,13 @@ function frameFollows(bytes) {
     return crc32(bytes, i * STEP, end, prefixes[i]);
   };
   const crc = (from, to, before) => (prefix(to) ^ shifted(prefix(from) ^ before, to - from)) >>> 0;
-  for (let at = 0; at < bytes.length; at += 1) if (frameAt(bytes, at, crc) !== null) return true;
+  for (let at = 0; at < bytes.length; at += 1) {
+    const frame = frameAt(bytes, at);
+    if (frame === null) continue;
+    if (left < frame.payload.length) return true;
+    if (crc(frame.start, frame.next, crc32(bytes, at, at + 13)) === frame.crc) return true;
+    left -= frame.payload.length;
+  }
   return false;
 }
 

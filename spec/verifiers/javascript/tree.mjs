@@ -37,20 +37,19 @@ export class Tree {
   }
 }
 
-/** Does `path` lead from the leaf at `index` to the root of a tree of `size`? RFC 9162 section 2.1.3.2. */
+/** Does `path` lead from the leaf at `index` to the root of a tree of `size` (BigInts)? RFC 9162 section 2.1.3.2. */
 export function included(leaf, index, size, path, root) {
   if (index >= size) return false;
-  let [place, last, node] = [index, size - 1, leaf];
-  const half = (n) => Math.floor(n / 2); // sizes may exceed 32 bits
+  let [place, last, node] = [index, size - 1n, leaf];
   for (const sibling of path) {
-    if (last === 0) return false;
-    if (place % 2 === 1 || place === last) {
+    if (last === 0n) return false;
+    if (place & 1n || place === last) {
       node = nodeHash(sibling, node);
-      while (place % 2 === 0 && place !== 0) [place, last] = [half(place), half(last)];
+      while (!(place & 1n) && place !== 0n) [place, last] = [place >> 1n, last >> 1n];
     } else {
       node = nodeHash(node, sibling);
     }
-    [place, last] = [half(place), half(last)];
+    [place, last] = [place >> 1n, last >> 1n];
   }
-  return last === 0 && equal(node, root);
+  return last === 0n && equal(node, root);
 }

@@ -54,8 +54,8 @@ export function checkTrust(trust, { iss, sign, manifest, receipt, checkpoint, ot
   const chained = sign === 'each' || given(manifest) || given(checkpoint);
   const through = (key) => given(key) || (chained && rotatedIn.has(key.kid));
   if (!given(receipt) || ![manifest, checkpoint, ...others].every(through)) throw new Refusal('K1', 'KEY_UNTRUSTED');
-  for (const { kid } of [manifest, receipt, checkpoint, ...others]) {
-    const from = trust.get(kid)?.revokedFromIndex;
+  for (const key of [manifest, receipt, checkpoint, ...others].filter(given)) {
+    const from = trust.get(key.kid).revokedFromIndex;
     const stands = from === undefined || (anchorIndex !== null && anchorIndex < from);
     if (!stands) throw new Refusal('K2', 'KEY_REVOKED');
   }

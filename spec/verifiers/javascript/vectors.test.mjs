@@ -17,14 +17,16 @@ async function verify(folder) {
   const input = INPUTS.find((name) => existsSync(join(folder, name)));
   assert.notEqual(input, undefined, 'the vector has no input');
   const option = (flag, name) => (existsSync(join(folder, name)) ? [flag, join(folder, name)] : []);
-  const { text, exit } = await answerTo(['--json', ...option('--trust', 'trust.json'), ...option('--key', 'key.pem'), join(folder, input)]);
+  const { text, exit } = await answerTo(['--json', ...option('--trust', 'trust.json'), ...option('--key', 'key.pem'), ...option('--against', 'against'), join(folder, input)]);
   return { exit, ...JSON.parse(text) };
 }
 
 test('vectors', { skip: names.length === 0 && `no vectors in ${VECTORS}` }, async (t) => {
   for (const name of names) {
     await t.test(name, async () => {
-      const { about, ...expected } = JSON.parse(readFileSync(join(VECTORS, name, 'expect.json'), 'utf8'));
+      const corrected = join(VECTORS, name, 'expect-2.json');
+      const stated = existsSync(corrected) ? corrected : join(VECTORS, name, 'expect.json');
+      const { about, ...expected } = JSON.parse(readFileSync(stated, 'utf8'));
       const answer = await verify(join(VECTORS, name));
       const told = Object.fromEntries(Object.keys(expected).map((member) => [member, answer[member]]));
       assert.deepEqual(told, expected, about);

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Verify a PEF bundle, a journal or one receipt with nothing but Python (3.9 or later).
 
-    pef_verify.py [--trust FILE] [--key FILE] [--schemas DIR] [--json] PATH
+    pef_verify.py [--trust FILE | --key FILE] [--against FILE] [--schemas DIR] [--json] PATH
 
-PATH is a .pef.zip, a bundle directory, a journal directory, or (with --key) a receipt envelope.
+PATH is a .pef.zip, a bundle directory, a journal directory, or (with --key or --trust) a receipt envelope.
 Exit codes: 0 verified, 2 refused, 6 unreadable input or bad arguments.
 
 This is written from SPEC.md and the schemas alone and shares no code with any other verifier. It
@@ -33,6 +33,7 @@ INTEGER_MAX = 2**53 - 1
 CONTAINER_MAX = 2**32 - 1
 CONTAINER_ENTRIES_MAX = 65534
 STREAM_NODES_MAX = 65536
+PROOF_HASHES_MAX = 63
 CLAIMS_MAX = 16
 PATH_MAX = 200
 
@@ -881,6 +882,7 @@ def root_from_path(index, size, leaf, path):
 # --- notes and anchors (sections 3 and 5) -----------------------------------------------------
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
+_NOTE_NAME = re.compile(r"[!-*,-~]+")  # printable ASCII but the plus sign
 
 
 def _decimal(text):
@@ -908,10 +910,8 @@ class Note:
         if self.root is None or len(self.root) != 32:
             raise Malformed("its root is not the base64 of 32 bytes")
         words = signature.split(" ")
-        if len(words) != 3 or words[0] != "\u2014" or not words[1] or "+" in words[1]:
+        if len(words) != 3 or words[0] != "\u2014" or not _NOTE_NAME.fullmatch(words[1]):
             raise Malformed("its last line is not a signature line")
-        if any(c.isspace() or c < " " for c in words[1]):
-            raise Malformed("its signer's name is not a name")
         blob = unbase64(words[2])
         if blob is None or len(blob) != 68:
             raise Malformed("its signature is not the base64 of 68 bytes")
@@ -945,6 +945,8 @@ class Anchor:
         if self.index is None:
             raise Malformed("its index is not a decimal number")
         self.path = [unbase64(line) for line in lines[2:]]
+        if len(self.path) > PROOF_HASHES_MAX:
+            raise Malformed("its path is longer than that of any tree")
         if any(h is None or len(h) != 32 for h in self.path):
             raise Malformed("a hash of its path is not the base64 of 32 bytes")
         self.note = Note(note)
@@ -982,10 +984,11 @@ class ZipBundle:
             raise Refusal("CONTAINER_LIMIT", "the file is larger than 4 GiB - 1")
         self.folder = path + ".d"
         self._data = data = open_mapped(path)
-        self._count()
         self._at = {}  # name -> (position, size, crc)
         order, central, at = [], [], 0
         while data[at : at + 4] == _LOCAL_MAGIC:
+            if len(order) == CONTAINER_ENTRIES_MAX:
+                raise Refusal("CONTAINER_LIMIT", "it has more than 65,534 entries")
             if len(data) < at + _LOCAL.size:
                 raise Refusal("CONTAINER_MALFORMED", "the file ends inside a local header")
             header = _LOCAL.unpack_from(data, at)
@@ -1027,16 +1030,6 @@ class ZipBundle:
         if order != sorted(order):
             raise Refusal("CONTAINER_MALFORMED", "the entries are not in byte order of their names")
         self.names = order
-
-    def _count(self):
-        """C1, before any entry is looked at."""
-        data, at, count = self._data, 0, 0
-        while data[at : at + 4] == _LOCAL_MAGIC and len(data) >= at + _LOCAL.size:
-            header = _LOCAL.unpack_from(data, at)
-            count += 1
-            if count > CONTAINER_ENTRIES_MAX:
-                raise Refusal("CONTAINER_LIMIT", "it has more than 65,534 entries")
-            at += _LOCAL.size + header[9] + header[10] + header[7]
 
     def size(self, name):
         return self._at[name][1]
@@ -1151,7 +1144,7 @@ class Run:
         self.mono = 0
         self.current = {}  # use -> key id, as far as known
         self.brought = []  # (use, key id) of rotations
-        self.receipt_keys = []  # key ids, in order of use
+        self.first_key = None  # id of the receipt key that signs run.open
         self.counters = dict.fromkeys(("calls", "allow", "repair", "hold", "block", "interrupted", "incomplete"), 0)
         self.claims = {}
         self.policies = set()
@@ -1186,7 +1179,7 @@ class Run:
         if seq == 0:
             self.opening = entry
             self.current["receipt"] = entry["kid"]
-            self.receipt_keys.append(entry["kid"])
+            self.first_key = entry["kid"]
         key = self._key(keys, entry["kid"], "receipt")
         if entry["kid"] != self.current["receipt"]:
             refuse("KEY_MISMATCH", "kid is not the key that signs receipts at this place")
@@ -1238,8 +1231,6 @@ class Run:
             refuse("ROTATION_INVALID", "the new key's proof of possession does not verify")
         self.current[use] = new
         self.brought.append((use, new))
-        if use == "receipt":
-            self.receipt_keys.append(new)
 
     def _count(self, entry, kind, seq):
         if kind == "interrupted":
@@ -1348,6 +1339,8 @@ class Bundle:
         self.decided = {}  # verdicts that no later step can change
 
     def verify(self):
+        if self.trust is not None:
+            self.trusted = read_trust(self.schemas, self.trust)
         self.box = (FolderBundle if os.path.isdir(self.path) else ZipBundle)(self.path)
         self.names = set(self.box.names)
         for name in _REQUIRED:
@@ -1570,22 +1563,21 @@ class Bundle:
         self.checkpoint_keys.append(signer)
 
     def check_trust(self):
-        trusted = read_trust(self.schemas, self.trust)
-        brought = set(self.run.brought)
-        uses = [("manifest", self.manifest_key.kid)]
-        uses += [("receipt", kid) for kid in self.run.receipt_keys]
-        uses += [("checkpoint", key.kid) for key in self.checkpoint_keys]
+        first = ("receipt", self.run.first_key)
+        manifest = ("manifest", self.manifest_key.kid)
+        checkpoints = [("checkpoint", key.kid) for key in self.checkpoint_keys]
 
         def row(use, kid):
-            key = trusted.get(kid)
+            key = self.trusted.get(kid)
             return key if key and key.use == use and key.iss == self.iss else None
 
-        first = ("receipt", self.run.receipt_keys[0])
-        for use, kid in uses:
-            by_rotation = (use, kid) in brought and (use, kid) != first
+        # Unsigned entries stand on the manifest and the checkpoint: one of these must not need the entries in turn.
+        vouched = self.run.sign_each or row(*manifest) or row(*checkpoints[0])
+        for use, kid in [first, manifest] + checkpoints:
+            by_rotation = vouched and use != "receipt" and (use, kid) in self.run.brought
             if not by_rotation and row(use, kid) is None:
                 raise Refusal("KEY_UNTRUSTED", "the %s key %s is not in the trust document" % (use, kid))
-        for use, kid in uses:
+        for use, kid in [first, manifest] + checkpoints + self.run.brought:
             key = row(use, kid)
             if key and key.revoked_from is not None:
                 if self.anchor is None or self.anchor.index >= key.revoked_from:
@@ -1599,6 +1591,9 @@ _SEGMENT_NAME = re.compile(r"([0-9]{20})\.seg")
 _INSTANCE = re.compile(r"[a-z0-9.-]{1,64}/[a-z0-9._-]{1,64}/[0-9]{1,9}")
 _HEADER_SIZE = 256
 _FRAME = struct.Struct("<IBQI")
+_PAYLOAD_MAX = 32 + 32 * STREAM_NODES_MAX  # a blob of as many nodes as a stream has at most
+_SEARCH_MAX = 2**30  # payload bytes that the search for a later frame may look at
+_UNFINISHED = re.compile(r"[0-9]{20}\.seg\.tmp")  # what a crash leaves; the next start removes it
 _NONZERO = re.compile(rb"[^\0]")
 _FRAME_LIKE = re.compile(rb"(?=(?!\0\0\0\0)....[\1-\4])", re.DOTALL)
 _ENTRY, _BLOB, _CHECKPOINT, _END_OF_SEGMENT = 1, 2, 3, 4
@@ -1636,31 +1631,43 @@ class Segment:
 
     def frame(self, at):
         """-> (type, log index, payload start, payload end), or None for a bad frame."""
-        data = self.data
-        if len(data) - at < _FRAME.size:
+        size = self.payload_size(at)
+        if not size:
             return None
-        size, kind, index, crc = _FRAME.unpack_from(data, at)
+        _, kind, index, crc = _FRAME.unpack_from(self.data, at)
         start = at + _FRAME.size
-        if not size or not 1 <= kind <= 4 or size > len(data) - start:
-            return None
-        with memoryview(data) as view:
+        with memoryview(self.data) as view:
             if zlib.crc32(view[start : start + size], zlib.crc32(view[at : at + 13])) != crc:
                 return None
         return kind, index, start, start + size
+
+    def payload_size(self, at):
+        """The length that a frame states, or 0 when no frame of a known type fits there."""
+        if len(self.data) - at < _FRAME.size:
+            return 0
+        size, kind, _, _ = _FRAME.unpack_from(self.data, at)
+        fits = 1 <= kind <= 4 and size <= min(_PAYLOAD_MAX, len(self.data) - at - _FRAME.size)
+        return size if fits else 0
 
     def only_zeros_from(self, at):
         return _NONZERO.search(self.data, at) is None
 
     def valid_frame_after(self, at):
-        return any(self.frame(found.start()) for found in _FRAME_LIKE.finditer(self.data, at + 1))
+        left = _SEARCH_MAX
+        for found in _FRAME_LIKE.finditer(self.data, at + 1):
+            size = self.payload_size(found.start())
+            if size > left or (size and self.frame(found.start())):
+                return True  # past the limit a journal counts as damaged, which claims less than torn
+            left -= size
+        return False
 
 
 class Journal:
     kind = "journal"
     run_id = None
 
-    def __init__(self, schemas, path, trust):
-        self.schemas, self.path, self.given = schemas, path, trust
+    def __init__(self, schemas, path, trust, against):
+        self.schemas, self.path, self.given, self.against = schemas, path, trust, against
         self.tree = Tree()
         self.last = bytes(32)  # hash of the newest entry
         self.runs = {}
@@ -1693,17 +1700,19 @@ class Journal:
         self.decided["integrity"] = "ok"
         if self.unsigned <= self.covered:  # else entries are there that nobody has signed in any way
             self.decided["authenticity"] = "self_asserted" if self.given is None else "trusted"
-        self.decided["completeness"] = "unchecked" if self.newest is None else "complete"
-        self.decided["anchoring"] = "absent"
+        # The file `checkpoint` can be set back together with the segments; only one from elsewhere says more.
+        self.decided["completeness"] = "unchecked" if self.against is None else "complete"
+        self.decided["anchoring"] = "absent" if self.against is None else "anchored"
 
     def read_newest(self):
-        """The file `checkpoint` is judged last; its size is needed while the tree grows."""
-        self.newest = self.newest_wrong = self.newest_root = None
-        data = self.read_file("checkpoint")
-        try:
-            self.newest = None if data is None else Note(data)
-        except Malformed as wrong:
-            self.newest_wrong = str(wrong)
+        """The file `checkpoint` and the reader's are judged last; their sizes are needed while the tree grows."""
+        self.newest = []  # [note, or what is wrong with it; root of the log at its size]
+        for data in (self.read_file("checkpoint"), self.against):
+            if data is not None:
+                try:
+                    self.newest.append([Note(data), None])
+                except Malformed as wrong:
+                    self.newest.append([wrong, None])
         self.mark()
 
     def read_file(self, name):
@@ -1716,8 +1725,9 @@ class Journal:
             return file.read()
 
     def mark(self):
-        if self.newest is not None and self.newest.size == self.tree.size:
-            self.newest_root = self.tree.root()
+        for newest in self.newest:
+            if isinstance(newest[0], Note) and newest[0].size == self.tree.size:
+                newest[1] = self.tree.root()
 
     def open_segments(self):
         folder = os.path.join(self.path, "segments")
@@ -1725,6 +1735,7 @@ class Journal:
             names = sorted(os.listdir(folder), key=os.fsencode)
         except (FileNotFoundError, NotADirectoryError):
             names = []
+        names = [name for name in names if not _UNFINISHED.fullmatch(name)]
         if not names:
             raise Refusal("SEGMENT_HEADER", "there is no segment")
         segments = [Segment(os.path.join(folder, name), name) for name in names]
@@ -1798,6 +1809,8 @@ class Journal:
     def note(self, data, index):
         """T1 and T3 are as for a run, but for the origin."""
         try:
+            if isinstance(data, Malformed):
+                raise data
             note = data if isinstance(data, Note) else Note(data)
             if note.origin != self.iss:
                 raise Malformed("its origin is not this instance")
@@ -1823,20 +1836,16 @@ class Journal:
         self.covered = note.size
 
     def check_newest(self):
-        if self.newest_wrong is not None:
-            detail = "the file checkpoint cannot be used: %s" % self.newest_wrong
-            raise Refusal("CHECKPOINT_MALFORMED", detail, None, self.entries)
-        if self.newest is None:
-            return
-        note = self.note(self.newest, self.entries)
-        self.signer(note, self.entries)
-        if note.size > self.entries:
-            detail = "the checkpoint counts %d entries, and only %d are there" % (note.size, self.entries)
-            raise Refusal("JOURNAL_TRUNCATED", detail, None, self.entries)
-        if note.root != self.newest_root:
-            detail = "the log is not the one that the file checkpoint is about"
-            raise Refusal("CHECKPOINT_MISMATCH", detail, None, self.entries)
-        self.covered = max(self.covered, note.size)
+        for newest, root in self.newest:
+            note = self.note(newest, self.entries)
+            self.signer(note, self.entries)
+            if note.size > self.entries:
+                detail = "the checkpoint counts %d entries, and only %d are there" % (note.size, self.entries)
+                raise Refusal("JOURNAL_TRUNCATED", detail, None, self.entries)
+            if note.root != root:
+                detail = "the log is not the one that the checkpoint is about"
+                raise Refusal("CHECKPOINT_MISMATCH", detail, None, self.entries)
+            self.covered = max(self.covered, note.size)
 
 
 # --- verifying one receipt (section 14) -------------------------------------------------------
@@ -1862,21 +1871,27 @@ class Receipt:
     kind = "receipt"
     run_id = entries = None
 
-    def __init__(self, schemas, path, key):
-        self.schemas, self.path, self.key = schemas, path, key
+    def __init__(self, schemas, path, key, trust):
+        self.schemas, self.path, self.key, self.trust = schemas, path, key, trust
         self.decided = {}
 
     def verify(self):
+        keys = {self.key.kid: self.key} if self.key else read_trust(self.schemas, self.trust)
         with open(self.path, "rb") as file:
-            data = file.read(1 << 20)
+            data = file.read()
         line, kid, signature = read_envelope(self.schemas, data, TYPE_ENTRY)
-        if kid != self.key.kid:
-            raise Refusal("KEY_UNKNOWN", "the receipt is signed by another key than the one given")
-        if not self.key.verify_dsse(signature, TYPE_ENTRY, line):
+        key = keys.get(kid)
+        if key is None or key.use not in (None, "receipt"):
+            raise Refusal("KEY_UNKNOWN", "the receipt is signed by no receipt key that was given")
+        if not key.verify_dsse(signature, TYPE_ENTRY, line):
             raise Refusal("ENVELOPE_SIGNATURE", "the receipt's signature does not verify")
         entry = read_line(self.schemas, line)
-        if entry["kid"] != kid:
-            raise Refusal("KEY_MISMATCH", "the entry names another key than the one that signed it", entry["seq"])
+        if entry["kid"] != kid or key.iss not in (None, entry["iss"]):
+            detail = "the entry names another key or instance than that of the key that signed it"
+            raise Refusal("KEY_MISMATCH", detail, entry["seq"])
+        if key.revoked_from is not None:
+            detail = "the key is revoked from index %d, and nothing proves that this receipt is older"
+            raise Refusal("KEY_REVOKED", detail % key.revoked_from, entry["seq"])
         self.run_id, self.entries = entry["run"], 1
         self.decided = {"integrity": "ok", "authenticity": "trusted"}
 
@@ -1922,7 +1937,7 @@ def _read_argument(source):
         return file.read()
 
 
-def _subject(path, trust, key, schemas):
+def _subject(path, trust, key, against, schemas):
     mode = os.stat(path).st_mode
     is_folder = stat.S_ISDIR(mode)
     if not is_folder and not stat.S_ISREG(mode):
@@ -1932,18 +1947,25 @@ def _subject(path, trust, key, schemas):
             raise Unreadable("--key goes with a receipt envelope, and this is a directory", "ARGUMENT_INVALID")
         if trust is not None:
             raise Unreadable("--key and --trust do not go together", "ARGUMENT_INVALID")
-        return Receipt(schemas, path, read_public_key(key))
-    if is_folder and _is_journal(path):
-        return Journal(schemas, path, trust)
-    if not is_folder and not path.endswith(".zip"):
+    is_journal = is_folder and _is_journal(path)
+    if against is not None and not is_journal:
+        raise Unreadable("--against goes with a journal", "ARGUMENT_INVALID")
+    if key is not None:
+        return Receipt(schemas, path, read_public_key(key), None)
+    if is_journal:
+        return Journal(schemas, path, trust, against)
+    if not is_folder:
         with open(path, "rb") as file:
-            if file.read(1) == b"{":
-                raise Unreadable("a receipt is verified with a key: give --key FILE", "ARGUMENT_INVALID")
+            is_receipt = file.read(1) == b"{"
+        if is_receipt and trust is None:
+            raise Unreadable("a receipt is verified with --key FILE or --trust FILE", "ARGUMENT_INVALID")
+        if is_receipt:
+            return Receipt(schemas, path, None, trust)
     return Bundle(schemas, path, trust)
 
 
-def verify_path(path, trust=None, key=None, schemas=None):
-    """Verify what is at `path`. `trust` and `key` are file names or bytes; `schemas` is a folder.
+def verify_path(path, trust=None, key=None, against=None, schemas=None):
+    """Verify what is at `path`. `trust`, `key` and `against` are file names or bytes; `schemas` is a folder.
 
     -> {"ok", "reason", "seq", "index", "verdicts", "run", "entries", "kind", "exit", "detail"}
     """
@@ -1955,7 +1977,8 @@ def verify_path(path, trust=None, key=None, schemas=None):
     }  # fmt: skip
     try:
         path = os.fsdecode(path)
-        subject = _subject(path, _read_argument(trust), _read_argument(key), find_schemas(schemas))
+        given = [_read_argument(source) for source in (trust, key, against)]
+        subject = _subject(path, *given, find_schemas(schemas))
         subject.verify()
         answer["verdicts"].update(subject.decided)
         answer.update(ok=True, exit=0)
@@ -1990,12 +2013,14 @@ _MEANING = {
     "                               anyone can make such a journal. Give --trust FILE, obtained from elsewhere.",
     ("journal", "authenticity", "unchecked"): "the newest entries are not signed, nor under a checkpoint that is",
     ("bundle", "completeness", "complete"): "from opening to seal no entry of this run is missing",
-    ("journal", "completeness", "complete"): "nothing is missing up to the newest checkpoint; runs may be open",
-    ("journal", "completeness", "unchecked"): "there is no file `checkpoint`: the end may have been cut off",
+    ("journal", "completeness", "complete"): "nothing is missing up to the checkpoint that you gave; runs may be open",
+    ("journal", "completeness", "unchecked"): "the end may have been cut off, and the file `checkpoint` with it:\n"
+    "                               give --against FILE, a checkpoint that was kept elsewhere",
     ("receipt", "completeness", "unchecked"): "one receipt says nothing about the calls around it",
     ("bundle", "anchoring", "anchored"): "the seal is in a log whose checkpoint is signed",
     ("bundle", "anchoring", "absent"): "nothing ties this run to a log that others can see",
-    ("journal", "anchoring", "absent"): "nobody outside has signed these checkpoints",
+    ("journal", "anchoring", "anchored"): "it still holds what the checkpoint that you gave signs",
+    ("journal", "anchoring", "absent"): "it was compared with no checkpoint from elsewhere",
     ("receipt", "anchoring", "unchecked"): "one receipt says nothing about a log",
 }
 _NO_MEANING = {"open": "there is no seal: entries may be missing at the end"}
@@ -2036,7 +2061,7 @@ def explain(answer, path):
     return "\n".join(lines) + "\n"
 
 
-_USAGE = "usage: pef_verify.py [--trust FILE] [--key FILE] [--schemas DIR] [--json] PATH\n"
+_USAGE = "usage: pef_verify.py [--trust FILE | --key FILE] [--against FILE] [--schemas DIR] [--json] PATH\n"
 
 
 def _arguments(argv):
@@ -2050,7 +2075,7 @@ def _arguments(argv):
             break
         if word == "--json":
             options["json"] = True
-        elif name in ("--trust", "--key", "--schemas"):
+        elif name in ("--trust", "--key", "--against", "--schemas"):
             if not equals and not rest or name[2:] in options:
                 return None
             options[name[2:]] = value if equals else rest.pop(0)

@@ -86,7 +86,7 @@ fn authenticity(report: &Report) -> String {
 fn completeness(report: &Report) -> String {
     match (report.verdicts.completeness, report.subject) {
         (Completeness::Complete, Subject::Journal) => format!(
-            "Completeness complete: no entry is missing of those that the newest checkpoint signs. {}",
+            "Completeness complete: no entry is missing of those that the checkpoint signs that you gave. {}",
             runs(report)
         ),
         (Completeness::Complete, _) => {
@@ -103,7 +103,8 @@ fn completeness(report: &Report) -> String {
             "Completeness failed: content that is kept beside the bundle is missing or has changed.".to_owned()
         }
         (Completeness::Unchecked, Subject::Journal) if report.passed() => format!(
-            "Completeness unchecked: there is no file `checkpoint`, so entries may have been cut off at the end. {}",
+            "Completeness unchecked: entries may have been cut off at the end, and the file `checkpoint` with them; \
+             only a checkpoint that was kept elsewhere would show it. {}",
             runs(report)
         ),
         (Completeness::Unchecked, Subject::Receipt | Subject::Checkpoint) => {

@@ -21,7 +21,7 @@ use crate::run::{Owner, Run, Signing};
 use crate::schema::{Kind, Slot};
 use crate::segment::{
     BLOB, CHECKPOINT, END, ENTRY, Frame, HEADER_BYTES, Header, SEARCH_BYTES_MAX, frame_follows, is_fill,
-    read_header,
+    is_unfinished, read_header,
 };
 use crate::tree::Tree;
 use crate::trust::{check_revocation, read_trust, unusable};
@@ -128,11 +128,12 @@ fn judge(
         report.verdicts.authenticity =
             if options.trust.is_some() { Authenticity::Trusted } else { Authenticity::SelfAsserted };
     }
-    if files.checkpoint.or(files.against).is_some() {
+    // The file `checkpoint` can be set back together with the segments; only one from elsewhere says more.
+    report.verdicts.anchoring = Anchoring::Absent;
+    if files.against.is_some() {
+        report.verdicts.anchoring = Anchoring::Anchored;
         report.verdicts.completeness = Completeness::Complete;
     }
-    // The file `checkpoint` can be set back together with the segments; only one from elsewhere is an anchor.
-    report.verdicts.anchoring = if files.against.is_some() { Anchoring::Anchored } else { Anchoring::Absent };
     Ok(())
 }
 
@@ -143,6 +144,7 @@ fn unreadable(name: &str, source: std::io::Error) -> Unreadable {
 /// J1, for all segments.
 fn read_headers(segments: &mut dyn Segments) -> Result<Vec<Header>, Stop> {
     let mut names = segments.names();
+    names.retain(|name| !is_unfinished(name));
     names.sort_unstable();
     let mut headers: Vec<Header> = Vec::new();
     for name in names {
@@ -318,7 +320,7 @@ impl<'k> Log<'k> {
         let seq = entry.seq();
         let owner = Owner { run: entry.raw(Slot::Run), iss: self.iss.as_bytes() };
         let run = self.runs.entry(run_number(owner.run)).or_default();
-        let judged = judge_entry(run, &entry, owner, self.keys, index, signature.is_some());
+        let judged = judge_entry(run, &entry, owner, self.keys, signature.is_some());
         let (key, check) = judged.map_err(|finding| finding.at(seq))?;
         match signature {
             Some(signature) if check && options.signatures == Signatures::Each => {
@@ -330,6 +332,7 @@ impl<'k> Log<'k> {
             }
             None => self.unsigned = index + 1,
         }
+        check_revocation(key, Some(index)).map_err(|finding| finding.at(seq))?;
         let id = key.id;
         let seal = run.take(&entry, self.keys).map_err(|finding| finding.at(seq))?; // L11, L12
         check_blobs(&mut self.blobs, &entry).map_err(|finding| finding.at(seq))?;
@@ -448,11 +451,9 @@ fn judge_entry<'k>(
     entry: &Entry<'_>,
     owner: Owner<'_>,
     keys: &'k Keys,
-    index: u64,
     signed: bool,
 ) -> Step<(&'k crate::keys::Key, bool)> {
     let key = run.admit(entry, owner, keys)?; // L5 to L9
-    check_revocation(key, Some(index))?;
     match (run.signing, signed) {
         (Signing::Each, false) => {
             let detail = "expected a signature, because the run says `sign` is `each`, found none";

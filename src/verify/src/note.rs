@@ -85,9 +85,7 @@ fn signature_bytes(text: &str) -> usize {
 
 fn signature_line(line: &str) -> Option<(&str, [u8; 4], [u8; 64])> {
     let (name, base64) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
-    if name.is_empty()
-        || name.chars().any(|char| char.is_whitespace() || char == '+' || u32::from(char) < 0x20)
-    {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+') {
         return None;
     }
     let bytes = base64_decode(base64)?;

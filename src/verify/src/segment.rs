@@ -67,10 +67,18 @@ fn is_instance(iss: &str) -> bool {
     }
 }
 
+/// What a crash leaves of a segment that was being laid out; the next start removes it.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(".seg.tmp")
+        .is_some_and(|digits| digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
 pub(crate) const ENTRY: u8 = 1;
 pub(crate) const BLOB: u8 = 2;
 pub(crate) const CHECKPOINT: u8 = 3;
 pub(crate) const END: u8 = 4;
+/// A blob of as many nodes as a stream has at most.
+const PAYLOAD_BYTES_MAX: usize = 32 + 32 * 65_536;
 
 /// A frame that is whole, of a known type, and has the right CRC.
 pub(crate) struct Frame<'a> {
@@ -84,7 +92,8 @@ impl<'a> Frame<'a> {
     fn length(bytes: &[u8]) -> Option<usize> {
         let (length, rest) = bytes.split_first_chunk::<4>()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let whole = length > 0 && bytes.len().checked_sub(FRAME_HEADER_BYTES)? >= length;
+        let allowed = (1..=PAYLOAD_BYTES_MAX).contains(&length);
+        let whole = allowed && bytes.len().checked_sub(FRAME_HEADER_BYTES)? >= length;
         (whole && matches!(rest.first(), Some(ENTRY..=END))).then_some(length)
     }
 
@@ -102,7 +111,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// CRC bytes that the search for a later frame may cost. When they are used up, the journal is called damaged and
+/// Payload bytes that the search for a later frame may cost. When they are used up, the journal is called damaged and
 /// not torn: the answer that claims less.
 pub(crate) const SEARCH_BYTES_MAX: usize = 1 << 30;
 

@@ -66,10 +66,10 @@ impl Signers<'_> {
     /// their own that was verified, the checkpoint and the manifest sign for all of them, and one of these two
     /// must then be trusted for itself: whoever made up the run would bring in both.
     fn is_brought_in(&self, trust: &Keys, usage: Usage, id: Hash) -> bool {
+        // The first checkpoint key is that of the run's own; the anchor's comes after it.
         let trusted = |of: Usage| {
-            let signers = self.signers.iter().filter(|(usage, _)| *usage == of);
-            signers.clone().count() > 0
-                && signers.clone().all(|(usage, id)| find_trusted(trust, *id, *usage, self.iss).is_some())
+            let first = self.signers.iter().find(|(usage, _)| *usage == of);
+            first.is_some_and(|(usage, id)| find_trusted(trust, *id, *usage, self.iss).is_some())
         };
         let entry_stands = self.entries_signed || trusted(Usage::Checkpoint) || trusted(Usage::Manifest);
         usage != Usage::Receipt && entry_stands && self.rotated.contains(&(usage, id))
