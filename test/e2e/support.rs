@@ -42,18 +42,15 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-<<<<<<<
-        Self { policy: OPEN.into(), config: String::new(), routes: String::new(), journal: String::new() }
-=======
         Self {
             policy: OPEN.into(),
             config: String::new(),
+            routes: String::new(),
             journal: String::new(),
             listener: String::new(),
             upstream: String::new(),
             upstream_tls: false,
         }
->>>>>>>
     }
 }
 
@@ -168,17 +165,9 @@ pub fn write_config(scratch: &Scratch, upstream: SocketAddr, setup: &Setup) -> P
     let scheme = if setup.upstream_tls { "https" } else { "http" };
     let text = format!(
         "[instance]\nhost = \"localhost\"\nname = \"e2e\"\n\n[journal]\ndir = {journal:?}\n{}\n\n[keys]\ninit = true\n\n[policy]\nfile = {policy:?}\n\n\
-<<<<<<<
-         [admin]\nlisten = \"127.0.0.1:0\"\n\n[[listener]]\nlisten = \"127.0.0.1:0\"\n\n[upstream.stub]\nurl = \"http://{upstream}\"\n\n{}\n\
-=======
-         [admin]\nlisten = \"127.0.0.1:0\"\n\n[[listener]]\nlisten = \"127.0.0.1:0\"\n{}\n\n[upstream.stub]\nurl = \"{scheme}://{upstream}\"\n{}\n\n\
->>>>>>>
+         [admin]\nlisten = \"127.0.0.1:0\"\n\n[[listener]]\nlisten = \"127.0.0.1:0\"\n{}\n\n[upstream.stub]\nurl = \"{scheme}://{upstream}\"\n{}\n\n{}\n\
          [[route]]\nname = \"stub\"\nupstream = \"stub\"\n\n{}",
-<<<<<<<
-        setup.journal, setup.routes, setup.config
-=======
-        setup.journal, setup.listener, setup.upstream, setup.config
->>>>>>>
+        setup.journal, setup.listener, setup.upstream, setup.routes, setup.config
     );
     scratch.write("estoppeld.toml", text)
 }
