@@ -91,20 +91,6 @@ fn context_headers_are_claims_and_are_not_forwarded() {
 }
 
 #[test]
-fn sealing_again_and_elsewhere_gives_the_same_bytes_and_one_bundle() {
-    let world = World::new(Script::model());
-    assert_eq!(world.send(&chat("once", HELLO)).status(), 200);
-    let bundle = world.seal("once");
-    let bytes = std::fs::read(&bundle).unwrap();
-    let again = cli(&["seal", "once", "--admin", &world.admin.to_string()]);
-    assert_ne!(again.0, 0, "a sealed run takes no second seal");
-    assert_eq!(world.send(&chat("once", HELLO)).status(), 200);
-    let second = world.seal("once");
-    assert_ne!(bundle, second, "a later call of that name is another run");
-    assert_eq!(std::fs::read(&bundle).unwrap(), bytes, "a sealed bundle never changes");
-}
-
-#[test]
 fn hop_by_hop_headers_and_credentials_for_proxies_do_not_cross() {
     let world = World::new(Script::model());
     let request = chat("hop", HELLO)

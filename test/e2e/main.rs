@@ -3,7 +3,9 @@
 //! - `support`: a daemon with its journal in a scratch folder, and a scripted upstream.
 //! - `authority`, `client`: certificates, and a client for what the kit's does not speak.
 //! - `calls`: what goes through, byte for byte, and what its receipt says.
-//! - `chunking`: cutting the same bytes anywhere changes nothing.
+//! - `adapters`: each dialect captured and blocked, from recorded wire bytes.
+//! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
+//! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
 //! - `tls`, `http2`: both sides of both.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
@@ -11,13 +13,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod adapters;
 mod authority;
+mod bodies;
 mod broken;
 mod calls;
-mod chunking;
 mod client;
 mod command_line;
+mod determinism;
 mod http2;
+mod negative_vectors;
+mod published;
 mod starting;
 mod support;
 mod tls;
+mod verify_bundle;

@@ -173,7 +173,8 @@ fn fill(
 ) {
     record.policy.hash = snapshot.policy_hash;
     record.dialect = Some(dialect.as_str());
-    record.operation = "http".into();
+    // What the whole body will be called later, because policy judges before it is there.
+    record.operation = if dialect == Dialect::Json { "json" } else { "http" }.into();
     record.verdict.action = VerdictAction::Block;
     record.request.method = method(&head.method);
     record.request.route = route.map(|route| route.name.clone());

@@ -1,10 +1,11 @@
-//! Cutting the same bytes anywhere, in either direction, changes no output byte, digest or fact.
+//! Cutting the same bytes anywhere, in either direction, changes no output byte, digest or fact; and a run has one bundle,
+//! byte for byte.
 
 use estoppel_kit::http::{Peer, Request};
 use estoppel_stub::{Body, Framing, Reply, Script, Split};
 use serde_json::Value;
 
-use crate::support::{World, chat};
+use crate::support::{PATIENCE, World, chat, cli};
 
 const STREAM: &str = "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"h\u{e9}\"}}]}\n\n: ping\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"f\"}}]},\"finish_reason\":\"tool_calls\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}\r\n\r\ndata: [DONE]\n\n";
 const ANSWER: &str = "{\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{\"content\":\"h\u{e9}\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}";
@@ -101,4 +102,34 @@ fn requests_cut_anywhere_give_the_same_bytes_and_receipts() {
         world.upstream.hits().requests().iter().map(|seen| seen.body.to_vec()).collect();
     assert_eq!(bodies, [ASK.as_bytes().to_vec()].into());
     assert_all_alike(&world, "asks", count);
+}
+
+#[test]
+fn a_sealed_run_takes_no_second_seal_and_its_bundle_never_changes() {
+    let world = World::new(Script::model());
+    assert_eq!(world.send(&chat("once", ASK)).status(), 200);
+    let bundle = world.seal("once");
+    let bytes = std::fs::read(&bundle).unwrap();
+    let again = cli(&["seal", "once", "--admin", &world.admin.to_string()]);
+    assert_ne!(again.0, 0);
+    assert_eq!(world.send(&chat("once", ASK)).status(), 200);
+    let second = world.seal("once");
+    assert_ne!(bundle, second, "a later call of that name is another run");
+    assert_eq!(std::fs::read(&bundle).unwrap(), bytes, "a sealed bundle never changes");
+}
+
+#[test]
+fn a_bundle_that_a_crash_took_is_made_again_byte_for_byte() {
+    let mut world = World::new(Script::model());
+    for _ in 0..3 {
+        assert_eq!(world.send(&chat("lost", ASK)).status(), 200);
+    }
+    let bundle = world.seal("lost");
+    let bytes = std::fs::read(&bundle).unwrap();
+    world.stop();
+    std::fs::remove_file(&bundle).unwrap();
+    std::fs::remove_file(world.journal().join("bundled")).unwrap();
+    world.restart();
+    let again = estoppel_kit::until("the bundle", PATIENCE, || std::fs::read(&bundle).ok());
+    assert!(again == bytes, "the bytes differ");
 }
