@@ -1,6 +1,7 @@
 //! `estoppeld`: the gateway daemon. Arguments, configuration, wiring, signals; no rules of its own.
 
 mod config;
+mod keys;
 mod reload;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use config::{Loaded, LogConfig, LogFormat, Refusal};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_gateway::{Gateway, Metrics, Snapshot, admin};
 use estoppel_journal::{Journal, SystemClock};
+use keys::SigningKeys;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -78,7 +80,7 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
     if arguments.check_config {
         return check(&loaded);
     }
-    let journal = open_journal(&loaded)?;
+    let (journal, signing) = open_journal(&loaded)?;
     let threads = match loaded.settings.server.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
@@ -99,7 +101,7 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
         Gateway::start(&loaded.settings, snapshot, journal.clone(), durability, clock, metrics.clone())
     });
     let gateway = Arc::new(started.map_err(|error| Refusal::new(error.reason(), error.to_string()))?);
-    let ended = background.block_on(serve(arguments, &loaded, &gateway, &journal, &metrics));
+    let ended = background.block_on(serve(arguments, &loaded, &gateway, &journal, &metrics, signing));
     data.block_on(gateway.shutdown());
     journal
         .close(Duration::from_secs(30))
@@ -115,6 +117,7 @@ async fn serve(
     gateway: &Arc<Gateway>,
     journal: &Journal,
     metrics: &Metrics,
+    mut keys: SigningKeys,
 ) -> Result<(), Refusal> {
     let admin = match &loaded.settings.admin {
         None => None,
@@ -138,7 +141,7 @@ async fn serve(
             Refusal::new(Reason::DirectoryReadOnly, format!("cannot write `{}`: {error}", path.display()))
         })?;
     }
-    reload::until_stopped(arguments, gateway, journal, metrics).await
+    reload::until_stopped(arguments, gateway, journal, metrics, &mut keys).await
 }
 
 /// A reader sees the whole file or none.
@@ -148,7 +151,7 @@ fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
-fn open_journal(loaded: &Loaded) -> Result<Journal, Refusal> {
+fn open_journal(loaded: &Loaded) -> Result<(Journal, SigningKeys), Refusal> {
     let keys_dir = loaded.keys_dir();
     let dir = &loaded.config.journal.dir;
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -164,6 +167,7 @@ fn open_journal(loaded: &Loaded) -> Result<Journal, Refusal> {
     }
     let keys = estoppel_journal::keys::load(&keys_dir)
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    let signing = SigningKeys::new(keys_dir, &keys);
     let journal = Journal::open(loaded.journal(), keys, Arc::new(SystemClock::new()))
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     let hash = Sha256(*loaded.policy.hash().as_bytes());
@@ -171,7 +175,7 @@ fn open_journal(loaded: &Loaded) -> Result<Journal, Refusal> {
         .store_policy(hash, &loaded.policy.canonical())
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     journal.policy_loaded(Some(hash), None);
-    Ok(journal)
+    Ok((journal, signing))
 }
 
 /// Everything that a start needs, short of ports and the journal's lock.

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::Arguments;
 use crate::config::{self, Loaded, Refusal};
+use crate::keys::SigningKeys;
 
 /// An editor writes a file in several steps; they are taken as one.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -25,6 +26,7 @@ pub async fn until_stopped(
     gateway: &Arc<Gateway>,
     journal: &Journal,
     metrics: &Metrics,
+    keys: &mut SigningKeys,
 ) -> Result<(), Refusal> {
     let failed =
         |error: std::io::Error| Refusal::new(Reason::Internal, format!("cannot take signals: {error}"));
@@ -40,15 +42,16 @@ pub async fn until_stopped(
             _ = hangup.recv() => {}
             () = changed.notified() => tokio::time::sleep(SETTLE).await,
         }
-        match reload(arguments, gateway, journal, metrics) {
-            Ok(Some(hash)) => tracing::info!(policy = %hash, "reloaded"),
-            Ok(None) => {}
-            Err(refusal) => {
-                metrics.reloaded(false);
-                journal.policy_loaded(None, Some(refusal.reason));
-                for line in &refusal.lines {
-                    tracing::error!(code = %refusal.reason, "reload refused, the last good configuration stays: {line}");
-                }
+        let loaded = reload(arguments, gateway, journal, metrics);
+        if let Err(refusal) = &loaded {
+            journal.policy_loaded(None, Some(refusal.reason));
+        }
+        let renewed = keys.renew(journal).await;
+        metrics.reloaded(loaded.is_ok() && renewed.is_ok());
+        for (what, refusal) in [("configuration", loaded.err()), ("keys", renewed.err())] {
+            for line in refusal.iter().flat_map(|refusal| &refusal.lines) {
+                let code = refusal.as_ref().map_or(Reason::Internal, |refusal| refusal.reason);
+                tracing::error!(%code, "reload refused, the last good {what} stay in force: {line}");
             }
         }
     }
@@ -88,13 +91,12 @@ fn watch(arguments: &Arguments, changed: Arc<Notify>) -> Option<notify::Recommen
     Some(watcher)
 }
 
-/// `None` when nothing has changed.
 fn reload(
     arguments: &Arguments,
     gateway: &Gateway,
     journal: &Journal,
     metrics: &Metrics,
-) -> Result<Option<Sha256>, Refusal> {
+) -> Result<(), Refusal> {
     let loaded = config::load(&arguments.config, &arguments.set)?;
     let Loaded { settings, policy, .. } = &loaded;
     let before = gateway.snapshot();
@@ -108,6 +110,6 @@ fn reload(
         .reload(settings, snapshot)
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     journal.policy_loaded(Some(hash), None);
-    metrics.reloaded(true);
-    Ok(Some(hash))
+    tracing::info!(policy = %hash, "reloaded");
+    Ok(())
 }

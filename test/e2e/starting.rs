@@ -211,3 +211,41 @@ fn health_pages_and_metrics_say_how_it_is() {
     assert_eq!(seal.status(), 404);
     let _ = Duration::ZERO;
 }
+
+#[test]
+fn keys_are_rotated_in_a_running_daemon_and_old_and_new_receipts_verify() {
+    let mut world = World::new(Script::model());
+    let keys = world.journal().join("keys");
+    let trust_before = std::fs::read(world.journal().join("trust.json")).unwrap();
+    assert_eq!(world.send(&chat("rotated", HELLO)).status(), 200);
+    for key_use in ["receipt", "checkpoint", "manifest"] {
+        let done = cli(&["keys", "rotate", "--dir", path(&keys), "--use", key_use]);
+        assert_eq!(done.0, 0, "{}", done.1);
+        world.daemon.hang_up();
+        let kept =
+            || cli(&["keys", "list", "--dir", path(&keys)]).1["data"]["keys"].as_array().unwrap().len();
+        estoppel_kit::until("the rotation", PATIENCE, || (kept() == 3).then_some(()));
+        assert_eq!(world.send(&chat("rotated", HELLO)).status(), 200);
+    }
+    let bundle = world.seal("rotated");
+    assert_eq!(world.receipts_in(&bundle).len(), 4);
+    let old_trust = world.scratch.write("before.json", trust_before);
+    let (code, report) = cli(&["verify", path(&bundle), "--trust", path(&old_trust)]);
+    assert_eq!(code, 0, "the receipt key's rotation is vouched for by the old one: {report}");
+    world.stop();
+    world.check_journal();
+}
+
+#[test]
+fn a_key_folder_that_cannot_be_read_leaves_the_keys_in_force() {
+    let mut world = World::new(Script::model());
+    let key = world.journal().join("keys/receipt.pem");
+    let text = std::fs::read(&key).unwrap();
+    std::fs::write(&key, "no key").unwrap();
+    world.daemon.hang_up();
+    let refused = || world.daemon.stderr().contains("the last good keys stay in force");
+    estoppel_kit::until("the refusal", PATIENCE, || refused().then_some(()));
+    assert_eq!(world.send(&chat("kept", HELLO)).status(), 200);
+    assert_eq!(world.receipts("kept").len(), 1);
+    std::fs::write(&key, text).unwrap();
+}
