@@ -44,13 +44,19 @@ pub enum Command {
     Doctor(Doctor),
     /// Runs the scripted upstream: a deterministic model for trying things out and for tests.
     Stub(Stub),
+    /// Prints the bill of materials (CycloneDX).
+    Sbom(Sbom),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
     /// Prints the manual page (roff).
-    Man,
+    Man {
+        /// Prints the reference of every command in Markdown instead.
+        #[arg(long)]
+        markdown: bool,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -233,6 +239,13 @@ pub struct Doctor {
     /// Admin address of a running daemon.
     #[arg(long)]
     pub admin: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Sbom {
+    /// Another Cargo.lock of this project. Default: the one that this program was built from.
+    #[arg(long)]
+    pub lockfile: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -68,8 +68,17 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         "Runs a deterministic upstream on loopback that speaks the OpenAI, Anthropic and Gemini dialects from a script: exact \
          bytes, exact chunking, any fault. It answers nothing but what the script says.",
     ),
+    (
+        &["sbom"],
+        "Prints the bill of materials in CycloneDX 1.6: every package of the lock file with its version, digest and \
+         dependencies, also those that only tests or other platforms use. It says nothing about licences or advisories; \
+         `.ci/supply-chain` judges those.",
+    ),
     (&["completions"], "Prints a completion script for bash, zsh, fish, elvish or PowerShell."),
-    (&["man"], "Prints the manual page in roff; `estoppel man | man -l -` shows it."),
+    (
+        &["man"],
+        "Prints the manual page in roff; `estoppel man | man -l -` shows it. With --markdown it prints docs/cli.md.",
+    ),
 ];
 
 /// The paragraph that was asked for: `--explain` with the words of a command and no further argument.

@@ -10,11 +10,14 @@ mod keys;
 mod output;
 mod policy;
 mod quickstart;
+mod reference;
 mod run;
+mod sbom;
 mod show;
 mod stub;
 mod verify;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -45,8 +48,9 @@ fn main() -> ExitCode {
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),
         Command::Doctor(doctor) => doctor::run(&output, &doctor),
         Command::Stub(stub) => stub::run(&output, &stub),
+        Command::Sbom(sbom) => sbom::run(&output, &sbom),
         Command::Completions { shell } => completions(shell),
-        Command::Man => man(),
+        Command::Man { markdown } => man(markdown),
     };
     match done {
         Ok(code) => code,
@@ -74,9 +78,13 @@ fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn man() -> Result<ExitCode, Failure> {
-    clap_mangen::Man::new(Arguments::command())
-        .render(&mut std::io::stdout())
-        .map_err(|error| Failure::runtime("DISK_FAILED", error.to_string()))?;
+fn man(markdown: bool) -> Result<ExitCode, Failure> {
+    let mut out = std::io::stdout();
+    let printed = if markdown {
+        out.write_all(reference::markdown(Arguments::command()).as_bytes())
+    } else {
+        clap_mangen::Man::new(Arguments::command()).render(&mut out)
+    };
+    printed.map_err(|error| Failure::runtime("DISK_FAILED", error.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }

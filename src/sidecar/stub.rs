@@ -18,8 +18,8 @@ pub fn run(output: &Output, stub: &Stub) -> Result<ExitCode, Failure> {
         Some(path) => serde_json::from_slice(&input::file(path)?)
             .map_err(|error| Failure::input("ARGUMENT_INVALID", format!("`{}`: {error}", path.display())))?,
     };
-    output.note(&format!("scripted upstream on http://{}", stub.listen));
-    estoppel_stub::serve_forever(stub.listen, script)
+    let listening = |address| output.note(&format!("scripted upstream on http://{address}"));
+    estoppel_stub::serve_forever(stub.listen, script, listening)
         .map_err(|error| Failure::runtime("LISTEN_FAILED", format!("{}: {error}", stub.listen)))?;
     Ok(ExitCode::SUCCESS)
 }

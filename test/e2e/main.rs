@@ -10,14 +10,17 @@
 //! - `tls`, `http2`: both sides of both.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
 //! - `command_line`: the sidecar's own words.
+//! - `cli_reference`: docs/cli.md and its examples; `bill`: the bill of materials.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod adapters;
 mod authority;
+mod bill;
 mod bodies;
 mod broken;
 mod calls;
+mod cli_reference;
 mod client;
 mod command_line;
 mod determinism;

@@ -163,9 +163,15 @@ impl Drop for Stub {
 }
 
 /// Serves the script over HTTP/1.1 until the process ends; returns only when it cannot start. Blocks the
-/// calling thread, whether or not it belongs to a runtime. With port 0, use [`Stub::spawn_thread_on`] to
-/// learn the address.
-pub fn serve_forever(address: SocketAddr, script: Script) -> Result<(), StartError> {
-    Stub::spawn_thread_on(Listen { address, ..Listen::default() }, script)?.wait();
+/// calling thread, whether or not it belongs to a runtime. `listening` is told the address, which port 0
+/// leaves to the system.
+pub fn serve_forever(
+    address: SocketAddr,
+    script: Script,
+    listening: impl FnOnce(SocketAddr),
+) -> Result<(), StartError> {
+    let stub = Stub::spawn_thread_on(Listen { address, ..Listen::default() }, script)?;
+    listening(stub.addr());
+    stub.wait();
     Ok(())
 }

@@ -276,9 +276,9 @@ fn it_does_not_start_with_a_bad_script_or_beyond_loopback() {
     let bad = Script::always(Reply::default().status(1));
     assert!(matches!(Stub::spawn_thread(bad), Err(StartError::Script(_))));
     let everywhere = (Ipv4Addr::UNSPECIFIED, 0).into();
-    assert!(matches!(serve_forever(everywhere, Script::default()), Err(StartError::NotLoopback(_))));
+    assert!(matches!(serve_forever(everywhere, Script::default(), drop), Err(StartError::NotLoopback(_))));
     let taken = start(Reply::default());
-    let again = serve_forever(taken.addr(), Script::default());
+    let again = serve_forever(taken.addr(), Script::default(), drop);
     assert!(matches!(again, Err(StartError::Listen { .. })));
 }
 

@@ -1,0 +1,121 @@
+//! The command-line reference, docs/cli.md, from the same definitions that read the command line.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::explain::PARAGRAPHS;
+
+const HEAD: &str = "\
+# Command-line reference of estoppel
+
+Made by `estoppel man --markdown`; a test compares it and runs every example, in this order, in one folder. Exit codes
+other than 0 are noted. `seal` and `run` ask the daemon whose admin address is in `ESTOPPEL_ADMIN`.
+
+";
+
+/// What a reader can type, by command.
+const EXAMPLES: &[(&[&str], &str)] = &[
+    (
+        &["quickstart"],
+        "estoppel quickstart --dir demo\nbundle=$(ls demo/journal/bundles/*.pef.zip | tail -n 1)",
+    ),
+    (
+        &["verify"],
+        "estoppel verify \"$bundle\"\n\
+         estoppel verify \"$bundle\" --trust demo/journal/trust.json --explain\n\
+         estoppel verify \"$bundle\" --signatures checkpoint\n\
+         estoppel --json verify demo/journal",
+    ),
+    (
+        &["show"],
+        "estoppel show \"$bundle\"\n\
+         estoppel show \"$bundle\" --call 1 --export receipt.json\n\
+         estoppel verify receipt.json --trust demo/journal/trust.json",
+    ),
+    (&["seal"], "estoppel seal nightly-42\nestoppel seal no-such-run # exit 6"),
+    (&["run", "list"], "estoppel run list\nestoppel run list --journal demo/journal"),
+    (&["run", "show"], "estoppel run show quickstart --journal demo/journal"),
+    (&["keys", "init"], "estoppel keys init --dir keys\nestoppel keys init --dir keys # exit 8"),
+    (&["keys", "rotate"], "estoppel keys rotate --dir keys --use receipt --alg p256"),
+    (
+        &["keys", "list"],
+        "estoppel keys list --dir keys\nestoppel keys list --dir keys --trust localhost/main/1 > trust.json",
+    ),
+    (&["policy", "lint"], "estoppel policy lint demo/policy.yaml"),
+    (&["policy", "hash"], "estoppel policy hash demo/policy.yaml"),
+    (
+        &["policy", "explain"],
+        "estoppel policy explain demo/policy.yaml --route model --operation openai.chat.completions --tool shell # exit 3",
+    ),
+    (&["doctor"], "estoppel doctor --config demo/estoppeld.toml"),
+    (&["stub"], "estoppel stub --listen 127.0.0.1:0 &"),
+    (&["sbom"], "estoppel sbom > estoppel.cdx.json"),
+    (&["completions"], "estoppel completions bash > estoppel.bash"),
+    (&["man"], "estoppel man > estoppel.1\nestoppel man --markdown > cli.md"),
+];
+
+pub fn markdown(mut root: Command) -> String {
+    root.build();
+    let mut text = HEAD.to_owned();
+    text.push_str("Every command takes\n\n");
+    options(&mut text, root.get_arguments().filter(|argument| argument.is_global_set()));
+    for verb in root.get_subcommands() {
+        let below: Vec<&Command> = verb.get_subcommands().filter(|sub| sub.get_name() != "help").collect();
+        match (verb.get_name(), below.is_empty()) {
+            ("help", _) => {}
+            (name, true) => section(&mut text, &[name], verb),
+            (name, false) => below.iter().for_each(|sub| section(&mut text, &[name, sub.get_name()], sub)),
+        }
+    }
+    text
+}
+
+fn section(text: &mut String, words: &[&str], command: &Command) {
+    let of = |rows: &'static [(&[&str], &str)]| {
+        rows.iter().find(|(named, _)| *named == words).map(|(_, text)| *text)
+    };
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").trim();
+    let _ = write!(
+        text,
+        "\n## estoppel {}\n\n{}\n\n    {usage}\n\n",
+        words.join(" "),
+        of(PARAGRAPHS).unwrap_or_default()
+    );
+    options(text, command.get_arguments().filter(|argument| !argument.is_global_set()));
+    if let Some(example) = of(EXAMPLES) {
+        let _ = write!(text, "\n```sh\n{example}\n```\n");
+    }
+}
+
+fn options<'a>(text: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
+    let shown = arguments.filter(|argument| argument.get_action().takes_values() || flag(argument));
+    for argument in shown {
+        let value =
+            argument.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
+        let name = match argument.get_long() {
+            Some(long) if flag(argument) => format!("--{long}"),
+            Some(long) => format!("--{long} <{value}>"),
+            None => format!("<{value}>"),
+        };
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let _ = write!(text, "- `{name}`: {help}.");
+        let values: Vec<String> =
+            argument.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+        if !values.is_empty() && !flag(argument) {
+            let _ = write!(text, " One of {}.", values.join(", "));
+        }
+        if let Some(default) = argument.get_default_values().first().filter(|_| !flag(argument)) {
+            let _ = write!(text, " Default: `{}`.", default.to_string_lossy());
+        }
+        if let Some(variable) = argument.get_env() {
+            let _ = write!(text, " Also `{}`.", variable.to_string_lossy());
+        }
+        text.push('\n');
+    }
+}
+
+fn flag(argument: &Arg) -> bool {
+    matches!(argument.get_action(), ArgAction::SetTrue)
+}
