@@ -7,6 +7,7 @@
 //! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
 //! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
+//! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
 //! - `command_line`: the sidecar's own words.
@@ -25,6 +26,7 @@ mod client;
 mod command_line;
 mod determinism;
 mod http2;
+mod leaving;
 mod negative_vectors;
 mod published;
 mod starting;

@@ -130,6 +130,7 @@ reasons! {
     EncodingUnsupported "ENCODING_UNSUPPORTED" Upstream false 0 "the content encoding is not looked into";
     ContentUnknown "CONTENT_UNKNOWN" Upstream false 0 "nothing is known about this content type on this route";
 
+    DrainMax "DRAIN_MAX" Policy false 0 "the client left, and a bound ended the reading of its answer before it was whole";
     BodyNotStored "BODY_NOT_STORED" Us false 0 "the policy asks to store this body, and it was not stored";
 
     ConfigInvalid "CONFIG_INVALID" Us false 0 "the configuration is not valid";

@@ -103,7 +103,11 @@ fn ready(shared: &Shared) -> Page {
 }
 
 fn metrics(shared: &Shared) -> Page {
-    let body = shared.metrics.text(&shared.journal.stats(), shared.in_flight.load(Ordering::Relaxed));
+    let body = shared.metrics.text(
+        &shared.journal.stats(),
+        shared.in_flight.load(Ordering::Relaxed),
+        shared.drains.count(),
+    );
     page(StatusCode::OK, "text/plain; version=0.0.4", body.into())
 }
 

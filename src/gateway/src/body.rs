@@ -1,10 +1,12 @@
 //! Bodies on their way: the request to the upstream, the answer to the client.
 
 mod answer;
+mod drain;
 mod screen;
 mod upload;
 
 pub(crate) use answer::AnswerBody;
+pub(crate) use drain::{Drains, Followed};
 pub(crate) use screen::{Mode, Screened, ScreenedBody, Step};
 pub(crate) use upload::{ReadError, Upload, UpstreamBody, read_next};
 

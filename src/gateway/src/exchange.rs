@@ -2,8 +2,9 @@
 //! record goes to the journal. Dropping it pushes the record and formats nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::capture::StreamTree;
@@ -13,7 +14,7 @@ use estoppel_evidence::entry::{
 };
 use estoppel_evidence::{CallId, Reason, text};
 use estoppel_journal::{Ack, RunHandle, Slot};
-use estoppel_policy::{BodyStorage, Decision, Evaluation, RequestFacts, ResponseFacts, Verdict};
+use estoppel_policy::{BodyStorage, Decision, Disconnect, Evaluation, RequestFacts, ResponseFacts, Verdict};
 use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, RequestScan, ResponseScan};
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
@@ -38,6 +39,10 @@ pub(crate) struct Exchange {
     slot: Option<Slot>,
     request: Request,
     response: Option<Box<Response>>,
+    /// Whether the answer's head was given to the client.
+    given: bool,
+    /// Set when the client has left and the answer is read on; there where the policy says so.
+    left: Option<Arc<AtomicBool>>,
     redaction: Option<Redaction>,
     /// Set by the connection when its client stopped reading.
     pub(crate) stalled: Arc<std::sync::atomic::AtomicBool>,
@@ -61,6 +66,8 @@ struct Response {
     facts: Option<dialect::ResponseFacts>,
     looked: Looked,
     stream: Option<Stream>,
+    /// What the client had got when it left, and that part's stream.
+    departed: Option<Box<(Captured, Option<Stream>)>>,
     /// Bytes that are held until the receipt is durable: from the terminator's event on.
     tail: Vec<Bytes>,
     tail_marks: Vec<Mark>,
@@ -120,6 +127,8 @@ impl Exchange {
             slot: Some(start.slot),
             request: Request::Held { hash: Sha256::new(), bytes: 0, facts: None },
             response: None,
+            given: false,
+            left: None,
             redaction: None,
             stalled: start.stalled,
             _in_flight: start.in_flight,
@@ -338,6 +347,7 @@ impl Exchange {
             facts: None,
             looked,
             stream,
+            departed: None,
             tail: Vec::new(),
             tail_marks: Vec::new(),
         }));
@@ -426,6 +436,59 @@ impl Exchange {
         tail
     }
 
+    /// The answer's head is given to the client now, unless it has left.
+    pub(crate) fn give(&mut self) {
+        self.given = !self.has_left();
+        if !self.given {
+            self.depart();
+        }
+    }
+
+    /// What tells this call that its client has left, and how long it is read on then.
+    pub(crate) fn follow(&mut self) -> Option<(Arc<AtomicBool>, Duration)> {
+        let Disconnect::Drain { seconds, .. } = self.route.as_ref()?.settings.disconnect else { return None };
+        let left = self.left.get_or_insert_default().clone();
+        Some((left, Duration::from_secs(seconds)))
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.as_ref().is_some_and(|left| left.load(Ordering::Relaxed))
+    }
+
+    /// The client has left inside its answer: how long that is read on, if it is.
+    pub(crate) fn leave(&mut self) -> Option<Duration> {
+        if self.slot.is_none() || self.shared.cutting.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (left, time) = self.follow()?;
+        left.store(true, Ordering::Relaxed);
+        self.depart();
+        Some(time)
+    }
+
+    /// Most bytes that may be read on, once the client has left.
+    pub(crate) fn drain_bytes(&self) -> Option<u64> {
+        match self.route.as_ref()?.settings.disconnect {
+            Disconnect::Drain { bytes, .. } if self.has_left() => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// From here on the client gets nothing.
+    fn depart(&mut self) {
+        let (hashes, given) = (self.hashes(), self.given);
+        let Some(response) = self.response.as_mut().filter(|response| response.departed.is_none()) else {
+            return;
+        };
+        let stream = response.stream.take();
+        response.departed = Some(Box::new(if given {
+            let sha256 = hashes.then(|| response.hash.clone().finalize().into());
+            (Captured { bytes: response.bytes, sha256, stored: None }, stream)
+        } else {
+            (Captured::default(), None)
+        }));
+    }
+
     /// The upstream's answer is complete: the record goes to the journal. What is held may leave when the
     /// acknowledgement has come.
     pub(crate) fn complete(&mut self) -> (Vec<Bytes>, Option<Ack>) {
@@ -442,7 +505,7 @@ impl Exchange {
     /// An answer of ours takes the place of the upstream's.
     pub(crate) fn refuse(&mut self, code: Reason, status: StatusCode, body: &[u8]) -> Option<Ack> {
         drop(self.release_tail());
-        if let Some(feed) = self.feed(Side::Client, Form::Json) {
+        if let Some(feed) = self.feed(Side::Client, Form::Json).filter(|_| !self.has_left()) {
             feed.push(Bytes::copy_from_slice(body));
         }
         let captured = Captured {
@@ -455,12 +518,26 @@ impl Exchange {
 
     fn finish(
         &mut self,
-        client: ClientEnd,
-        code: Reason,
-        complete: bool,
-        ours: Option<(u16, Captured)>,
+        mut client: ClientEnd,
+        mut code: Reason,
+        mut complete: bool,
+        mut ours: Option<(u16, Captured)>,
     ) -> Option<Ack> {
         let slot = self.slot.take()?;
+        if self.has_left() {
+            if !matches!(code, Reason::Ok | Reason::ClientGone)
+                && self.record.verdict.action == VerdictAction::Allow
+            {
+                self.downgrade(code);
+            }
+            let stalled = self.stalled.load(Ordering::Relaxed);
+            code = if stalled { Reason::ClientStalled } else { Reason::ClientGone };
+            (client, complete, ours) = (ClientEnd::Gone, false, None);
+        }
+        if client == ClientEnd::Gone {
+            self.depart();
+            drop(self.release_tail());
+        }
         let (total_us, stores) = (self.elapsed_us(), self.stores());
         self.finish_request();
         let upstream_code = self.finish_response(ours);
@@ -519,11 +596,14 @@ impl Exchange {
             record.evaluated_response = Evaluated { state: Looked::Empty, ..Evaluated::default() };
             return None;
         };
-        let Response { status: upstream_status, hash, bytes, mut scan, facts, looked, stream, .. } =
-            *response;
+        let Response {
+            status: upstream_status, hash, bytes, mut scan, facts, looked, stream, departed, ..
+        } = *response;
         let captured = Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
         record.response.upstream = Some((upstream_status, captured));
-        let (status, client) = ours.unwrap_or((upstream_status, captured));
+        let (part, stream) = departed.map_or((None, stream), |departed| (Some(departed.0), departed.1));
+        let theirs = if part.is_some() && !self.given { 0 } else { upstream_status };
+        let (status, client) = ours.unwrap_or((theirs, part.unwrap_or(captured)));
         record.response.client = client;
         record.response.client_status = status;
         let facts = facts.unwrap_or_else(|| scan.finish());
@@ -556,6 +636,8 @@ impl Drop for Exchange {
         }
         let code = if self.shared.cutting.load(Ordering::Relaxed) {
             Reason::Shutdown
+        } else if self.has_left() {
+            Reason::DrainMax
         } else if self.stalled.load(Ordering::Relaxed) {
             Reason::ClientStalled
         } else {

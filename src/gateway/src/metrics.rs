@@ -31,6 +31,7 @@ pub struct Metrics {
     pub(crate) connections: IntGauge,
     reloads: IntCounterVec,
     in_flight: IntGauge,
+    drains: IntGauge,
     journal: Arc<JournalMetrics>,
     routes: Arc<Mutex<BTreeMap<String, RouteMetrics>>>,
 }
@@ -105,6 +106,7 @@ impl Metrics {
             reloads: counters("estoppel_reloads_total", "Configuration reloads, by result.", &["result"]),
             connections: gauge("estoppel_connections", "Accepted connections."),
             in_flight: gauge("estoppel_calls_in_flight", "Calls in flight."),
+            drains: gauge("estoppel_drains", "Answers that are read on after their client left."),
             journal: Arc::new(JournalMetrics {
                 queue: gauge("estoppel_journal_queue", "Records that wait to be written."),
                 entries: gauge("estoppel_journal_entries", "Entries of the instance log."),
@@ -178,9 +180,10 @@ impl Metrics {
     }
 
     /// The text that a scrape gets.
-    pub(crate) fn text(&self, stats: &Stats, in_flight: usize) -> Vec<u8> {
+    pub(crate) fn text(&self, stats: &Stats, in_flight: usize, drains: usize) -> Vec<u8> {
         let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.in_flight, in_flight as u64);
+        set(&self.drains, drains as u64);
         set(&self.journal.queue, stats.queue as u64);
         set(&self.journal.entries, stats.entries);
         set(&self.journal.runs, stats.runs_open as u64);

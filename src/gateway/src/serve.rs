@@ -1,6 +1,7 @@
 //! Listeners: accepting, TLS, HTTP, and the way down.
 //!
-//! One task per connection and none per call (HTTP/2 streams excepted, which hyper runs itself). Shutdown has three
+//! One task per connection and none per call (HTTP/2 streams excepted, which hyper runs itself, and answers that are read
+//! on after their client left, see `body/drain.rs`). Shutdown has three
 //! phases: serve, drain (no new calls, connections close after the call they carry), cut (what is left is dropped, and
 //! its receipts say `SHUTDOWN`).
 
@@ -32,6 +33,7 @@ use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
 use crate::Metrics;
+use crate::body::Drains;
 use crate::call::Accepted;
 use crate::settings::{Listener, Server, Settings};
 use crate::snapshot::Snapshot;
@@ -52,6 +54,7 @@ pub(crate) struct Shared {
     /// Calls that end now were cut by us.
     pub(crate) cutting: AtomicBool,
     pub(crate) stores: Stores,
+    pub(crate) drains: Drains,
     calls: CallIds,
 }
 
@@ -195,6 +198,7 @@ impl Gateway {
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| GatewayError::Random(error.into()))?;
         let stores = Stores::start(journal.bodies()).map_err(GatewayError::Threads)?;
+        let (drains, queue) = Drains::new(settings.server.drains_max);
         let shared = Arc::new(Shared {
             journal,
             clock,
@@ -206,6 +210,7 @@ impl Gateway {
             draining: AtomicBool::new(false),
             cutting: AtomicBool::new(false),
             stores,
+            drains,
             calls: CallIds::new(random),
         });
         let (phase, _) = watch::channel(Phase::Serve);
@@ -227,6 +232,8 @@ impl Gateway {
             listeners.push(state);
         }
         tokio::spawn(sweep(shared.clone(), phase.subscribe()));
+        let mut down = phase.subscribe();
+        tokio::spawn(queue.run(async move { drop(down.wait_for(|phase| *phase == Phase::Cut).await) }));
         Ok(Self { shared, listeners, phase, connections })
     }
 
@@ -269,13 +276,17 @@ impl Gateway {
         self.phase.send_replace(Phase::Drain);
         let drain = Duration::from_millis(self.shared.server.drain_ms);
         let all = u32::try_from(self.shared.server.connections_max).unwrap_or(u32::MAX);
-        if tokio::time::timeout(drain, self.connections.acquire_many(all)).await.is_err() {
+        let ended = async || {
+            let _ = self.connections.acquire_many(all).await;
+            self.shared.drains.ended().await;
+        };
+        if tokio::time::timeout(drain, ended()).await.is_err() {
             let left = self.shared.in_flight.load(Ordering::Relaxed);
             tracing::warn!(calls = left, "drain time is over, cutting what is left");
             self.shared.cutting.store(true, Ordering::SeqCst);
             self.phase.send_replace(Phase::Cut);
             // Cutting drops futures; it needs a moment of the runtime, not of any peer.
-            let _ = tokio::time::timeout(Duration::from_secs(5), self.connections.acquire_many(all)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(5), ended()).await;
         }
     }
 }

@@ -19,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::Cut;
+use super::drain::Remains;
 use crate::exchange::Exchange;
 use crate::upstream::Relay;
 
@@ -67,6 +68,8 @@ pub(crate) struct Screened {
     began: Instant,
     last: Instant,
     any: bool,
+    /// Bytes that had been read when the client was first known to have left.
+    read_when_left: Option<u64>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -85,6 +88,7 @@ impl Screened {
             began,
             last: now,
             any: false,
+            read_when_left: None,
             timer: Box::pin(tokio::time::sleep_until(now + limits.first_event)),
         }
     }
@@ -166,6 +170,13 @@ impl Screened {
         }
         if self.exchange.response_bytes() + data.len() as u64 > self.limits.response_bytes_max {
             return Some(self.cut(Reason::ResponseBytesMax));
+        }
+        if let Some(max) = self.exchange.drain_bytes() {
+            let read = self.exchange.response_bytes();
+            let before = *self.read_when_left.get_or_insert(read);
+            if read - before + data.len() as u64 > max {
+                return Some(self.cut(Reason::DrainMax));
+            }
         }
         // An answer of announced length is complete for the client with its last byte, so that must wait.
         let last = self.relay.is_end();
@@ -297,6 +308,14 @@ impl ScreenedBody {
         Box::new(Self { stage: Stage::Flow(Box::new(screened)), hint, receipt_trailer, evidence })
     }
 
+    /// What was being read, if its record has not been handed over.
+    pub(crate) fn take_unrecorded(&mut self) -> Option<Box<Screened>> {
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Flow(screened) => Some(screened),
+            _ => None,
+        }
+    }
+
     fn trailers(&self, upstream: Option<HeaderMap>, leaf: Option<Leaf>) -> Option<HeaderMap> {
         let Some(leaf) = leaf.filter(|_| self.receipt_trailer) else { return upstream };
         let mut trailers = upstream.unwrap_or_default();
@@ -381,5 +400,16 @@ impl Body for ScreenedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.hint
+    }
+}
+
+impl Drop for ScreenedBody {
+    fn drop(&mut self) {
+        if let Stage::Flow(mut screened) = std::mem::replace(&mut self.stage, Stage::Done)
+            && let Some(time) = screened.exchange.leave()
+        {
+            let shared = screened.exchange.shared.clone();
+            shared.drains.take(Remains::Body(screened), time);
+        }
     }
 }

@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::Waiting;
 use super::firewall::refusal_of;
-use crate::body::{AnswerBody, Mode, Screened, ScreenedBody, Step};
+use crate::body::{AnswerBody, Followed, Mode, Screened, ScreenedBody, Step};
 use crate::call::Permitted;
 use crate::exchange::{Exchange, framing};
 use crate::headers;
@@ -40,7 +40,15 @@ impl Service<Permitted> for Forward {
     }
 
     fn call(&mut self, permitted: Permitted) -> Waiting {
-        Box::pin(async move { Ok(forward(permitted).await) })
+        let mut permitted = permitted;
+        let shared = permitted.exchange.shared.clone();
+        match permitted.exchange.follow() {
+            None => Box::pin(async move { Ok(forward(permitted).await) }),
+            Some((left, time)) => {
+                let answer = Followed::new(Box::pin(forward(permitted)), left, shared, time);
+                Box::pin(async move { Ok(answer.await) })
+            }
+        }
     }
 }
 
@@ -70,7 +78,8 @@ async fn forward(permitted: Permitted) -> Answer {
     {
         request.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    let answered = match route.pool.send(request, limits.connect, limits.headers).await {
+    let left = exchange.follow().map(|(left, _)| left);
+    let answered = match route.pool.send(request, limits.connect, limits.headers, left.as_deref()).await {
         Ok(answered) => answered,
         Err(error) => {
             let reason = exchange.upload_error().unwrap_or_else(|| send_reason(&error));
@@ -222,6 +231,7 @@ fn send_streamed(
     trailers: bool,
 ) -> Answer {
     let exchange = screened.exchange();
+    exchange.give();
     stamp(&mut head.headers, exchange.call, exchange.run_header().as_ref(), None);
     let announced = screened.exact_length().is_some();
     let receipt_trailer = trailers && !announced;
@@ -239,6 +249,7 @@ fn send_reason(error: &SendError) -> Reason {
         SendError::Connect(ConnectError::Tcp(_)) => Reason::UpstreamConnect,
         SendError::Connect(ConnectError::Tls(_)) | SendError::Tls => Reason::UpstreamTls,
         SendError::Connect(ConnectError::Http(_) | ConnectError::Full) => Reason::UpstreamProtocol,
+        SendError::ClientGone => Reason::ClientGone,
         SendError::ConnectTimeout => Reason::TimeoutConnect,
         SendError::HeadersTimeout => Reason::TimeoutHeaders,
         SendError::Exchange(error) if error.is_parse() => Reason::UpstreamProtocol,

@@ -50,6 +50,8 @@ pub(crate) enum SendError {
     Connect(#[from] ConnectError),
     #[error("no connection could be had in time")]
     ConnectTimeout,
+    #[error("the client left before the request was sent")]
+    ClientGone,
     #[error("no response head came in time")]
     HeadersTimeout,
     /// With TLS 1.3 an upstream refuses a client's certificate after the handshake.
@@ -88,12 +90,13 @@ impl Pool {
     /// Sends `request` and waits for the response head.
     ///
     /// A request that a kept connection never started to send (the upstream had closed it meanwhile) is sent again on
-    /// another one; nothing else is ever sent twice.
+    /// another one; nothing else is ever sent twice. `left` says that its client has left: then nothing is sent.
     pub(crate) async fn send(
         self: &Arc<Self>,
         mut request: Request<UpstreamBody>,
         connect_for: Duration,
         headers_for: Duration,
+        left: Option<&AtomicBool>,
     ) -> Result<Answered, SendError> {
         let mut connected = None;
         loop {
@@ -107,6 +110,9 @@ impl Pool {
                     connection
                 }
             };
+            if left.is_some_and(|left| left.load(Ordering::Relaxed)) {
+                return Err(SendError::ClientGone);
+            }
             let answer = tokio::time::timeout(headers_for, self.exchange(connection, request));
             match answer.await.map_err(|_| SendError::HeadersTimeout)? {
                 Ok((head, relay)) => return Ok(Answered { head, relay, connected }),
