@@ -13,8 +13,8 @@ use sha2::Digest as _;
 
 use crate::storage::{StorageFile, read_full};
 
-/// Bytes that wait at most before they are written, outside batches.
-const PENDING_BYTES_MAX: usize = 1 << 20;
+/// Bytes that wait at most before they are written.
+const PENDING_BYTES_MAX: usize = 64 << 10;
 const HASH_BYTES: u64 = 32;
 
 /// The instance tree.
@@ -58,6 +58,13 @@ impl HashIndex {
         match peaks.next() {
             None => Root(sha2::Sha256::digest([]).into()),
             Some(last) => Root(peaks.fold(*last, |right, left| node(left, &right))),
+        }
+    }
+
+    /// As [`HashIndex::flush`] once that is worth a write.
+    pub fn flush_many(&mut self) {
+        if self.pending.len() >= PENDING_BYTES_MAX {
+            self.flush();
         }
     }
 

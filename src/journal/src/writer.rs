@@ -647,7 +647,7 @@ impl Writer {
             add(&shared.gauges.batch_entries, self.batch_entries);
             self.batch_entries = 0;
             self.frames.clear();
-            self.parts.index.flush();
+            self.parts.index.flush_many();
             self.unsynced = true;
         }
         if self.unsynced && (force || shared.settings.durability != Durability::Memory) {
@@ -658,7 +658,6 @@ impl Writer {
         for (ack, leaf) in self.acks.drain(..) {
             ack.give(Ok(Recorded::Journal(leaf)));
         }
-        self.measure_cpu();
         Ok(())
     }
 
@@ -889,6 +888,8 @@ impl Writer {
         self.make_room(frame_bytes(note.len()))?;
         encode(&mut self.frames, FrameKind::Checkpoint, size, &[note.as_bytes()]);
         self.commit(true)?;
+        self.parts.index.flush();
+        self.measure_cpu();
         self.anchor(size, &note);
         match self.parts.checkpoints.publish(&*self.parts.storage, &note) {
             Ok(()) => {
