@@ -70,8 +70,8 @@ fn bundle(input: Input<'_>, path: &Path, options: &Options<'_>) -> Result<Report
 }
 
 fn journal(path: &Path, verify: &Verify, options: &Options<'_>) -> Result<Report, Failure> {
-    let optional = |name: &str| std::fs::read(path.join(name)).ok();
-    let (checkpoint, trust) = (optional("checkpoint"), optional("trust.json"));
+    let optional = |name: &str| input::optional(&path.join(name));
+    let (checkpoint, trust) = (optional("checkpoint")?, optional("trust.json")?);
     let against = verify.against.as_deref().map(input::file).transpose()?;
     let files = JournalFiles {
         checkpoint: checkpoint.as_deref(),

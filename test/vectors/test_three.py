@@ -11,8 +11,9 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 
 import mutate
+import soup
 import three
-from test_vectors import expectation, folders
+from test_vectors import VECTORS, expectation, folders
 
 PROGRAM = three.PROGRAMS / "estoppel"
 SEED = int(os.environ.get("PEF_SEED", "7"))
@@ -71,11 +72,35 @@ class Agree(unittest.TestCase):
                 with self.subTest(folder.name):
                     self.assertEqual(only(answer), only(expectation(folder)))
 
-    def test_on_evidence_that_was_changed_at_random(self):
-        rng, seen = random.Random(SEED), {}
+    def test_what_cannot_be_read_is_no_verdict(self):
         with tempfile.TemporaryDirectory() as scratch, three.Three() as verifiers:
-            for number in range(CASES):
-                place, said, files = mutate.case(rng)
+            for number, name in enumerate(("checkpoint", "trust.json")):
+                folder = pathlib.Path(scratch) / str(number)
+                shutil.copytree(VECTORS / "valid-journal-short", folder)
+                (folder / "journal" / name).unlink()
+                (folder / "journal" / name).mkdir()
+                answers = verifiers.judge(folder)
+                for answer in (answers["python"], answers["javascript"], product(folder)):
+                    with self.subTest(name):
+                        self.assertEqual((answer["exit"], answer["reason"]), (6, "FILE_UNREADABLE"))
+
+    def test_on_evidence_that_was_changed_at_random(self):
+        rng = random.Random(SEED)
+        seen = self.ask(mutate.case(rng) for _ in range(CASES))
+        self.assertGreater(len(seen), 12, f"the changes reach few steps: {seen}")
+
+    def test_on_evidence_that_was_put_together_at_random(self):
+        rng = random.Random(SEED)
+        for name, make in soup.SOUPS.items():
+            seen = self.ask((name, None, make(rng)) for _ in range(CASES // 6))
+            self.assertGreater(len(seen), 2, f"{name} reaches few steps: {seen}")
+            self.assertIn(None, seen, f"{name} is never accepted")
+
+    def ask(self, cases):
+        """Asks for each (name, what was changed, files); how often each reason was the answer."""
+        seen = {}
+        with tempfile.TemporaryDirectory() as scratch, three.Three() as verifiers:
+            for number, (name, said, files) in enumerate(cases):
                 folder = pathlib.Path(scratch) / str(number)
                 for path, data in files.items():
                     target = folder / path
@@ -83,13 +108,13 @@ class Agree(unittest.TestCase):
                     target.write_bytes(data)
                 answers = verifiers.judge(folder)
                 first = answers["python"]
-                with self.subTest(place, seed=SEED, number=number, change=said):
+                with self.subTest(name, seed=SEED, number=number, change=said):
                     self.assertIn(first["exit"], (0, 2, 6))
                     self.assertEqual(first, answers["javascript"])
                     self.assertEqual(first, answers["rust"])
                 seen[first["reason"]] = seen.get(first["reason"], 0) + 1
                 shutil.rmtree(folder)
-        self.assertGreater(len(seen), 12, f"the changes reach few steps: {seen}")
+        return seen
 
 
 if __name__ == "__main__":

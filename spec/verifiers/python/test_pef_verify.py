@@ -1118,6 +1118,10 @@ class Journals(JournalTest):
         for bad in (b"x" + one, one[:-1] + one, fx.frame(5, 2, b"x") + one, fx.frame(0, 2, b"x") + one, b"x" * 9000 + one):
             journal.segments[0][1] = good + bad
             self.refused(self.verify(journal.files()), "FRAME_INVALID", None, 2)
+        for claim, code in ((1280, "JOURNAL_TORN"), (2**20, "FRAME_INVALID"), (32 * 65536 + 33, "JOURNAL_TORN")):
+            # Every fifth byte claims to start a blob: little to look at, more than 1 GiB, longer than any.
+            journal.segments[0][1] = good + struct.pack("<IB", claim, 2) * (3 * 2**20 // 5)
+            self.refused(self.verify(journal.files()), code, None, 2)
         for payload in (b"\1" + run.lines[1], b"\x40short"):
             journal.segments[0][1] = good
             journal.frame(fx.ENTRY, payload)

@@ -507,6 +507,10 @@ fn the_search_for_a_later_frame_has_a_limit() {
     let bytes: Vec<u8> = claim.iter().copied().cycle().take(66_000).collect();
     assert!(!frame_follows(&bytes, SEARCH_BYTES_MAX));
     assert!(frame_follows(&bytes, 3 << 16), "undecided counts as damaged");
+    // One byte longer than any payload: no frame, so nothing to look at.
+    let claim = [0x21, 0x00, 0x20, 0x00, 0x02];
+    let bytes: Vec<u8> = claim.iter().copied().cycle().take(4 << 20).collect();
+    assert!(!frame_follows(&bytes, 1));
 }
 
 proptest! {
