@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help quickstart test setup lint perf bench fuzz docs clean
 
 # What `make test` runs, in this order; the first that fails ends it.
-STAGES := setup lint test-rust test-verifiers test-clients supply-chain hygiene
+STAGES := setup lint test-rust test-verifiers test-clients docs supply-chain hygiene
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ quickstart: ## build both programs, then make, seal and verify a first bundle
 	cargo build --release --locked --bins
 	target/release/estoppel quickstart
 
-test: ## all that CI checks: setup, lint, Rust, verifiers, clients, supply chain, hygiene
+test: ## all that CI checks: setup, lint, Rust, verifiers, clients, API documentation, supply chain, hygiene
 	@set -e; for stage in $(STAGES); do .ci/$$stage; done
 
 setup: ## install by name what the tests need
@@ -27,13 +27,13 @@ perf: ## load tests against the budgets of k6/budgets.yml
 	@.ci/perf
 
 bench: ## benchmarks of the hot path
-	cargo bench --workspace --locked
+	cargo bench --workspace --benches --locked
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (60)
 	@.ci/fuzz
 
 docs: ## the API documentation, without warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	@.ci/docs
 
 clean: ## remove what was built and installed here
 	cargo clean
