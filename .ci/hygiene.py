@@ -19,8 +19,8 @@ Cargo.toml Cargo.lock Makefile deny.toml rustfmt.toml clippy.toml .editorconfig 
 .github/workflows/ci.yml .github/workflows/nightly.yml .github/workflows/release.yml
 .github/workflows/verify-bundle.yml .github/actions/verify-bundle/action.yml
 .ci/run .ci/advisories.toml
-docs/architecture.md docs/life-of-a-call.md docs/trust.md docs/defaults.md docs/adr/README.md docs/changes/README.md
-spec/pef/SPEC.md spec/pef/VERSIONING.md spec/reasons.json
+docs/architecture.md docs/cli.md docs/life-of-a-call.md docs/trust.md docs/defaults.md docs/adr/README.md docs/changes/README.md
+spec/pef/SPEC.md spec/pef/VERSIONING.md spec/reasons.json spec/requirements.toml spec/traceability.toml
 deploy/README.md deploy/container/Containerfile deploy/systemd/estoppeld.service
 k6/budgets.yml test/requirements.txt test/package-lock.json
 """.split()
@@ -96,6 +96,25 @@ def workflows(root):
     for path in sorted((root / ".github" / "actions").glob("*/action.yml")):
         action = yaml.safe_load(path.read_text())
         yield from steps(root, str(path.relative_to(root)), action["runs"].get("steps", []))
+
+
+# What CI runs beside the stages of `make test`: it needs a quiet machine.
+APART = {"make perf"}
+
+
+def stages(root):
+    """CI runs the stages of `make test`, each of them, and nothing else."""
+    makefile, path = root / "Makefile", root / ".github" / "workflows" / "ci.yml"
+    if not makefile.is_file() or not path.is_file():
+        return
+    listed = re.search(r"^STAGES := (.*)$", makefile.read_text(), re.MULTILINE)
+    wanted = {f".ci/{stage}" for stage in listed[1].split()} if listed else set()
+    jobs = yaml.safe_load(path.read_text()).get("jobs", {}).values()
+    run = {step["run"].strip() for job in jobs for step in job.get("steps", []) if "run" in step}
+    for name in sorted(wanted - run):
+        yield f"ci.yml: no job runs {name}, which is a stage of make test"
+    for name in sorted(run - wanted - APART):
+        yield f"ci.yml: runs {name}, which is no stage of make test"
 
 
 def container_file(root):
@@ -188,7 +207,7 @@ def links(root):
                 yield f"{name}: the link to {target} leads nowhere"
 
 
-CHECKS = (required_files, workflows, container_file, systemd_unit, lock_files, decisions, links)
+CHECKS = (required_files, workflows, stages, container_file, systemd_unit, lock_files, decisions, links)
 
 
 def main():

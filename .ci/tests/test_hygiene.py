@@ -118,6 +118,23 @@ class Workflows(Tree):
         self.assertEqual(len(self.found()), 1)
 
 
+class Stages(Tree):
+    def found(self, stages, *runs):
+        self.write("Makefile", f"STAGES := {stages}\n")
+        steps = "".join(f"      - run: {run}\n" for run in runs)
+        self.write(".github/workflows/ci.yml", f"jobs:\n  a:\n    steps:\n{steps}")
+        return list(hygiene.stages(self.root))
+
+    def test_accepts_each_stage_and_what_needs_a_quiet_machine(self):
+        self.assertEqual(self.found("lint docs", ".ci/lint", ".ci/docs", "make perf"), [])
+
+    def test_refuses_a_stage_that_ci_leaves_out(self):
+        self.assertEqual(len(self.found("lint docs", ".ci/lint")), 1)
+
+    def test_refuses_a_step_that_is_no_stage(self):
+        self.assertEqual(len(self.found("lint", ".ci/lint", ".ci/docs")), 1)
+
+
 class ContainerFile(Tree):
     def found(self, text):
         self.write("deploy/container/Containerfile", text)

@@ -1,7 +1,9 @@
 """The tally reads the closing lines of the runners that the stages use."""
 
 import pathlib
+import subprocess
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -62,6 +64,24 @@ class Total(unittest.TestCase):
             tally.total(["lint 10 0 0 0\n", "rust 2000 40 1 2\n", "clients 5 3 0 0\n"]),
             "43 passed, 1 failed, 2 skipped",
         )
+
+    def test_a_run_that_leaves_out_a_language_is_red(self):
+        rows = [f"{name} 10 3 0 0\n" for name in tally.NEEDED]
+        self.assertEqual(tally.idle(rows), [])
+        for at, name in enumerate(tally.NEEDED):
+            with self.subTest(name):
+                self.assertEqual(tally.idle(rows[:at] + rows[at + 1 :]), [name])
+                self.assertEqual(tally.idle([*rows[:at], f"{name} 10 0 0 9\n", *rows[at + 1 :]]), [name])
+
+    def test_the_program_ends_with_1_when_a_language_is_left_out(self):
+        program = pathlib.Path(tally.__file__)
+        with tempfile.TemporaryDirectory() as folder:
+            rows = pathlib.Path(folder) / "rows"
+            for left_out, code in ((0, 0), (1, 1)):
+                rows.write_text("".join(f"{name} 10 3 0 0\n" for name in tally.NEEDED[left_out:]))
+                ran = subprocess.run([sys.executable, program, "--total", rows], capture_output=True, text=True)
+                self.assertEqual(ran.returncode, code, ran.stdout)
+                self.assertRegex(ran.stdout.splitlines()[-1], r"^\d+ passed, 0 failed, 0 skipped$")
 
 
 if __name__ == "__main__":

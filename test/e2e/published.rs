@@ -32,7 +32,8 @@ fn digests() -> BTreeMap<String, String> {
     let mut lines: BTreeMap<&str, String> = BTreeMap::new();
     for line in lock.lines() {
         let (name, file) = line.split_once("  ").and_then(|(_, path)| path.split_once('/')).unwrap();
-        if !file.starts_with("expect-") {
+        let is_vector = spec().join("vectors").join(name).join("expect.json").exists();
+        if is_vector && !file.starts_with("expect-") {
             writeln!(lines.entry(name).or_default(), "{line}").unwrap();
         }
     }

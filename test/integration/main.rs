@@ -3,6 +3,7 @@
 //! - `gateway_validator`: what the gateway refuses before an upstream sees it, and says of what it did not look at.
 //! - `canonical_merkle_parity`: the writer's canonical bytes and tree roots are those of the Python verifier.
 //! - `schema_matrix`: each document of a live run is valid by its own schema and by no other.
+//! - `externalization_roundtrip`: a body over 25 MiB is beside the bundle, named by its digest.
 //! - `recorder_flow`: a call's way from the journal through a crash into a bundle.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -12,6 +13,7 @@
 mod support;
 
 mod canonical_merkle_parity;
+mod externalization_roundtrip;
 mod gateway_validator;
 mod recorder_flow;
 mod schema_matrix;

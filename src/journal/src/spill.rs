@@ -1,7 +1,7 @@
 //! The spill file: records that found no slot in the queue, durable until the journal takes them.
 //!
 //! The file is preallocated and filled from its start in *generations*: once the journal has taken every record of one,
-//! the next begins at the start again. A record is a header, its form in [`record`], and a CRC over both. The header
+//! the next begins at the start again. A record is a header, its form in `record`, and a CRC over both. The header
 //! names the generation, and where its batch began: a batch is durable before the next begins, so what cannot be read
 //! before a record of a later batch was durable once.
 //!
