@@ -61,6 +61,9 @@ impl Default for InstanceConfig {
 pub struct JournalConfig {
     /// Folder of the journal. Whoever can write it can destroy evidence, but not forge it without the keys.
     pub dir: PathBuf,
+    /// With false calls are judged and forwarded, and nothing of them is recorded. Default true.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
     /// When a call counts as recorded: `memory`, `group` or `sync`. Default `group`.
     #[serde(default)]
     pub durability: Durability,
@@ -136,6 +139,10 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: "info".into() }
     }
+}
+
+fn enabled() -> bool {
+    true
 }
 
 fn segment_mib() -> u64 {

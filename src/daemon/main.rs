@@ -117,7 +117,7 @@ async fn serve(
     gateway: &Arc<Gateway>,
     journal: &Journal,
     metrics: &Metrics,
-    mut keys: SigningKeys,
+    mut keys: Option<SigningKeys>,
 ) -> Result<(), Refusal> {
     let admin = match &loaded.settings.admin {
         None => None,
@@ -141,7 +141,7 @@ async fn serve(
             Refusal::new(Reason::DirectoryReadOnly, format!("cannot write `{}`: {error}", path.display()))
         })?;
     }
-    reload::until_stopped(arguments, gateway, journal, metrics, &mut keys).await
+    reload::until_stopped(arguments, gateway, journal, metrics, keys.as_mut()).await
 }
 
 /// A reader sees the whole file or none.
@@ -151,7 +151,11 @@ fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
-fn open_journal(loaded: &Loaded) -> Result<(Journal, SigningKeys), Refusal> {
+fn open_journal(loaded: &Loaded) -> Result<(Journal, Option<SigningKeys>), Refusal> {
+    if !loaded.config.journal.enabled {
+        tracing::warn!("evidence is off: calls are judged and forwarded, and nothing of them is recorded");
+        return Ok((Journal::off(loaded.journal(), Arc::new(SystemClock::new())), None));
+    }
     let keys_dir = loaded.keys_dir();
     let dir = &loaded.config.journal.dir;
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -175,7 +179,7 @@ fn open_journal(loaded: &Loaded) -> Result<(Journal, SigningKeys), Refusal> {
         .store_policy(hash, &loaded.policy.canonical())
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     journal.policy_loaded(Some(hash), None);
-    Ok((journal, signing))
+    Ok((journal, Some(signing)))
 }
 
 /// Everything that a start needs, short of ports and the journal's lock.
@@ -186,7 +190,8 @@ fn check(loaded: &Loaded) -> Result<(), Refusal> {
                 .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
         }
     }
-    if !loaded.config.keys.init || estoppel_journal::keys::exist(&loaded.keys_dir()) {
+    let signs = loaded.config.journal.enabled;
+    if signs && (!loaded.config.keys.init || estoppel_journal::keys::exist(&loaded.keys_dir())) {
         estoppel_journal::keys::load(&loaded.keys_dir())
             .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     }

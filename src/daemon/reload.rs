@@ -26,7 +26,7 @@ pub async fn until_stopped(
     gateway: &Arc<Gateway>,
     journal: &Journal,
     metrics: &Metrics,
-    keys: &mut SigningKeys,
+    mut keys: Option<&mut SigningKeys>,
 ) -> Result<(), Refusal> {
     let failed =
         |error: std::io::Error| Refusal::new(Reason::Internal, format!("cannot take signals: {error}"));
@@ -46,7 +46,10 @@ pub async fn until_stopped(
         if let Err(refusal) = &loaded {
             journal.policy_loaded(None, Some(refusal.reason));
         }
-        let renewed = keys.renew(journal).await;
+        let renewed = match &mut keys {
+            Some(keys) => keys.renew(journal).await,
+            None => Ok(()),
+        };
         metrics.reloaded(loaded.is_ok() && renewed.is_ok());
         for (what, refusal) in [("configuration", loaded.err()), ("keys", renewed.err())] {
             for line in refusal.iter().flat_map(|refusal| &refusal.lines) {

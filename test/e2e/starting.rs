@@ -249,3 +249,30 @@ fn a_key_folder_that_cannot_be_read_leaves_the_keys_in_force() {
     assert_eq!(world.receipts("kept").len(), 1);
     std::fs::write(&key, text).unwrap();
 }
+
+#[test]
+fn with_evidence_off_calls_are_judged_and_forwarded_and_leave_nothing() {
+    let rule = format!(
+        "{OPEN}rules:\n  - {{ id: no-m, when: {{ model: denied }}, verdict: block, reason: MODEL_DENIED }}\n"
+    );
+    let setup = Setup { policy: rule, journal: "enabled = false".into(), ..Setup::default() };
+    let mut world = World::with(Script::model(), &setup);
+    for body in [HELLO, &HELLO.replace("\"m\"", "\"m\",\"stream\":true")] {
+        let answer = world.send(&chat("none", body));
+        assert_eq!(answer.status(), 200);
+        assert_eq!(
+            answer.body,
+            estoppel_kit::http::send(world.upstream.addr(), &chat("none", body)).unwrap().body
+        );
+        assert!(answer.header("estoppel-call").is_some() && answer.header("estoppel-receipt").is_none());
+    }
+    assert_eq!(world.send(&chat("none", &HELLO.replace("\"m\"", "\"denied\""))).status(), 403);
+    let (code, refused) = cli(&["seal", "none", "--admin", &world.admin.to_string()]);
+    assert_eq!((code, &refused["error"]["code"]), (1, &"EVIDENCE_OFF".into()), "{refused}");
+    let metrics = estoppel_kit::http::get(world.admin, "/metrics").unwrap().text();
+    assert!(metrics.contains("\nestoppel_journal_enabled 0\n"));
+    world.daemon.hang_up();
+    assert_eq!(world.send(&chat("none", HELLO)).status(), 200);
+    world.stop();
+    assert!(!world.journal().exists());
+}

@@ -147,6 +147,7 @@ reasons! {
     JournalCorrupt "JOURNAL_CORRUPT" Us false 0 "the journal is damaged before its end";
     JournalRollback "JOURNAL_ROLLBACK" Us false 0 "the journal is shorter than a checkpoint that was published";
     JournalFork "JOURNAL_FORK" Us false 0 "the journal does not agree with a checkpoint that was published";
+    EvidenceOff "EVIDENCE_OFF" Client false 409 "evidence is off, so there are no runs";
     RunUnknown "RUN_UNKNOWN" Client false 404 "no such run";
     RunSealed "RUN_SEALED" Client false 409 "the run is sealed";
     RunBusy "RUN_BUSY" Us true 409 "calls of this run are still in flight";

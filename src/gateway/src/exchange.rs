@@ -149,6 +149,7 @@ impl Exchange {
     pub(crate) fn store_bodies(&mut self, storage: &BodyStorage) {
         self.redaction = None;
         self.record.storage = match storage {
+            _ if self.shared.journal.is_off() => Storage { mode: BodyMode::None, ..Storage::default() },
             BodyStorage::None => Storage { mode: BodyMode::None, ..Storage::default() },
             BodyStorage::Hmac => Storage::default(),
             BodyStorage::Full { reason, redact } => {
@@ -331,7 +332,8 @@ impl Exchange {
             self.downgrade(Reason::EncodingUnsupported);
         }
         let framing = if coded { Framing::Opaque } else { framing };
-        let stream = (framing == Framing::Sse).then(|| Stream {
+        let notarized = framing == Framing::Sse && !self.shared.journal.is_off();
+        let stream = notarized.then(|| Stream {
             tree: self.run.capture().call(self.record.call).stream(),
             first_us: None,
             last_us: 0,

@@ -58,6 +58,7 @@ struct JournalMetrics {
     batches: IntGauge,
     synced_us: IntGauge,
     failed: IntGauge,
+    enabled: IntGauge,
     checkpoint: IntGauge,
 }
 
@@ -118,6 +119,7 @@ impl Metrics {
                     "estoppel_journal_failed",
                     "1 when evidence cannot be written and calls are refused.",
                 ),
+                enabled: gauge("estoppel_journal_enabled", "0 when the configuration turns evidence off."),
                 checkpoint: gauge("estoppel_checkpoint_size", "Size of the newest published checkpoint."),
             }),
             registry,
@@ -191,6 +193,7 @@ impl Metrics {
         set(&self.journal.batches, stats.batches);
         set(&self.journal.synced_us, stats.sync_us);
         set(&self.journal.failed, u64::from(stats.failed.is_some()));
+        set(&self.journal.enabled, u64::from(!stats.off));
         set(&self.journal.checkpoint, stats.checkpoint_size);
         let mut out = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {

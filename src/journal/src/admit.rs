@@ -63,6 +63,8 @@ pub enum Recorded {
     Journal(Leaf),
     /// In the spill file: it will become an entry, also after a crash, but its place and hash are not known yet.
     Spill,
+    /// Nowhere: evidence is off.
+    Off,
 }
 
 impl Recorded {
@@ -70,7 +72,7 @@ impl Recorded {
     pub fn leaf(self) -> Option<Leaf> {
         match self {
             Self::Journal(leaf) => Some(leaf),
-            Self::Spill => None,
+            Self::Spill | Self::Off => None,
         }
     }
 }
@@ -160,6 +162,17 @@ impl Item {
         }
     }
 
+    /// Evidence is off: the record is gone, and nobody has to wait for it.
+    fn pass(self) {
+        match self {
+            Self::Call { ack: Some(ack), .. } | Self::Intent { ack: Some(ack), .. } => {
+                ack.give(Ok(Recorded::Off))
+            }
+            Self::Call { .. } | Self::Intent { .. } | Self::Interrupted { .. } => {}
+            Self::Control(control) => control.refuse(AckError::Closed),
+        }
+    }
+
     /// Tells whoever waits that this will not be written.
     pub fn refuse(self, error: AckError) {
         match self {
@@ -202,6 +215,8 @@ struct Queue {
 /// What the handles and the writer share.
 pub(crate) struct Shared {
     pub settings: Settings,
+    /// Nothing is recorded, and what is handed over is acknowledged at once.
+    pub off: bool,
     pub clock: Arc<dyn Clock>,
     pub capture: CaptureKey,
     pub gauges: Gauges,
@@ -235,6 +250,7 @@ impl Shared {
         let (free, policy) = (settings.queue_entries, settings.policy);
         Self {
             settings,
+            off: false,
             clock,
             capture,
             gauges: Gauges::default(),
@@ -321,6 +337,11 @@ impl Shared {
     /// Hands an item to the writer; gives it back when nothing is taken any more.
     #[expect(clippy::result_large_err, reason = "the item goes back to its owner, once, when all is lost")]
     pub fn push(&self, item: Item) -> Result<u64, (Item, AckError)> {
+        if self.off {
+            self.release(usize::from(item.frees_slot()));
+            item.pass();
+            return Ok(0);
+        }
         let mut queue = locked(&self.queue);
         if let Some(error) = queue.shut {
             return Err((item, error));
@@ -412,7 +433,7 @@ impl Shared {
 
     /// The open run of that name, or the ambient run; made on first use.
     pub fn run(self: &Arc<Self>, name: Option<&str>) -> Result<RunHandle, Refused> {
-        let name = name.map(estoppel_evidence::text::name).filter(|name| !name.is_empty());
+        let name = name.map(estoppel_evidence::text::name).filter(|name| !name.is_empty() && !self.off);
         let mut runs = self.runs();
         let found = match &name {
             Some(name) => runs.named.get(&**name),

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use estoppel_evidence::entry::SealReason;
-use estoppel_evidence::{Instance, Reason, RunId, Sha256, Signer, Use};
+use estoppel_evidence::{CaptureKey, Instance, Reason, RunId, Sha256, Signer, Use};
 
 use crate::admit::{Failure, Item, Refused, Shared, Slot, locked};
 use crate::bodies::BodyStore;
@@ -87,6 +87,23 @@ impl Journal {
         Self::begin(storage, settings, keys, clock, false)
     }
 
+    /// A journal that records nothing: calls are admitted and acknowledged, no file is touched, no run can be sealed.
+    pub fn off(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let storage: Arc<dyn Storage> = Arc::new(FileSystem);
+        let layout = Arc::new(Layout::new(&settings.dir, None));
+        let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), 0);
+        let mut shared = Shared::new(settings, clock, CaptureKey::new([0; 32]), None);
+        shared.off = true;
+        let shared = Arc::new(shared);
+        let (threads, seal_instance) = (Mutex::default(), Arc::default());
+        Self { inner: Arc::new(Inner { shared, storage, layout, threads, seal_instance, bodies }) }
+    }
+
+    /// Whether this journal records nothing.
+    pub fn is_off(&self) -> bool {
+        self.inner.shared.off
+    }
+
     fn begin(
         storage: Arc<dyn Storage>,
         settings: Settings,
@@ -139,6 +156,7 @@ impl Journal {
         let gauges = &shared.gauges;
         let (spilled, spill_bytes) = shared.spill.as_ref().map_or((0, 0), |spill| spill.gauges());
         Stats {
+            off: shared.off,
             queue: shared.queued(),
             slots: shared.settings.queue_entries.saturating_sub(shared.free()),
             entries: get(&gauges.entries),
@@ -164,6 +182,9 @@ impl Journal {
 
     /// Open runs, then those that were sealed last, the newest first.
     pub fn runs(&self) -> Vec<RunSummary> {
+        if self.is_off() {
+            return Vec::new();
+        }
         let runs = self.inner.shared.runs();
         let mut open: Vec<RunSummary> = runs
             .open
@@ -187,6 +208,9 @@ impl Journal {
     /// Seals the open run of that name or id and writes its bundle. Waits, for a bounded time, until none of its calls
     /// is in flight.
     pub fn seal(&self, run: &str, reason: SealReason) -> Pending<Result<SealedRun, SealError>> {
+        if self.is_off() {
+            return Pending::ready(Err(SealError::Off));
+        }
         let runs = self.inner.shared.runs();
         let found = runs.find(run).cloned();
         let sealed = runs.sealed.iter().any(|sealed| sealed.id.to_string() == run);
@@ -253,6 +277,9 @@ impl Journal {
     pub fn store_policy(&self, hash: Sha256, canonical: &[u8]) -> Result<(), StorePolicyError> {
         if Sha256::of(canonical) != hash {
             return Err(StorePolicyError::Digest);
+        }
+        if self.is_off() {
+            return Ok(());
         }
         let (storage, path) = (&*self.inner.storage, self.inner.layout.policy(hash));
         if let Ok(Some(found)) = read_small(storage, &path, POLICY_BYTES_MAX)

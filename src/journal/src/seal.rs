@@ -69,6 +69,8 @@ pub struct SealedRun {
 pub enum SealError {
     #[error("no run has that name or id")]
     Unknown,
+    #[error("evidence is off: there are no runs")]
+    Off,
     #[error("the run is sealed already")]
     Done,
     #[error("the run is not sealed")]
@@ -104,6 +106,7 @@ impl SealError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Unknown => Reason::RunUnknown,
+            Self::Off => Reason::EvidenceOff,
             Self::Done => Reason::RunSealed,
             Self::Open | Self::Busy | Self::Queue | Self::NoAnchor => Reason::RunBusy,
             Self::Journal(error) => error.reason(),

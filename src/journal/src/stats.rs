@@ -7,6 +7,8 @@ use estoppel_evidence::Reason;
 /// One reading of the journal's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// Nothing is recorded, because the configuration says so.
+    pub off: bool,
     /// Records that wait to be written.
     pub queue: usize,
     /// Slots that are taken: calls in flight and records on their way to the disk.
