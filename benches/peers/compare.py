@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Puts each peer of peers.toml between the load client and the mock, on loopback, in turn.
+"""Puts each peer of peers.toml between the load client and the mock, on loopback, in turn. `./run` builds first.
 
   compare.py                         every peer, every case, 3 rounds
   compare.py --peers nginx,envoy --cases rest-50,max --rounds 5 --secs 2
@@ -9,10 +9,13 @@ A round runs a case against every peer one after the other (the order turns roun
 against the mock directly; a ratio is taken inside a round, and the median over rounds is printed.
 The peer is pinned to core 0, mock and client to core 1.
 """
-import argparse, json, os, signal, socket, statistics, subprocess, sys, tempfile, time, tomllib
+import argparse, json, os, signal, socket, subprocess, sys, tempfile, time, tomllib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from quantile import percentile  # noqa: E402
+
 BIN = HERE / "target/release"
 MOCK = 9000
 REALTIME = False
@@ -23,6 +26,7 @@ CASES = {
     "rest-2000": ("spec=json:1000 mode=open rate=2000 conns=64", "fast"),
     "50k-200": ("spec=json:50000 mode=open rate=200 conns=32", "fast"),
     "max": ("spec=json:1000 mode=closed conns=32", "llm"),
+    "max-64": ("spec=json:1000 mode=closed conns=64", "llm"),
     "max-50k": ("spec=json:50000 mode=closed conns=16", "llm"),
     "sse-gap": ("spec=sse:50:10000 mode=open rate=20 conns=64", "llm"),
     "sse-max": ("spec=sse:200:0 mode=closed conns=8", "llm"),
@@ -53,17 +57,19 @@ def tree(pid):
 
 
 def usage(pid):
-    """CPU seconds and PSS in MiB of a process tree."""
-    cpu = pss = 0
+    """CPU seconds, PSS and RSS in MiB of a process tree."""
+    cpu = pss = rss = 0
     for p in tree(pid):
         try:
             f = Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()
             cpu += int(f[11]) + int(f[12])
             roll = Path(f"/proc/{p}/smaps_rollup").read_text()
-            pss += next(int(l.split()[1]) for l in roll.splitlines() if l.startswith("Pss:"))
-        except (OSError, StopIteration):
-            pass
-    return cpu / os.sysconf("SC_CLK_TCK"), pss / 1024
+            kib = {l.split(":")[0]: int(l.split()[1]) for l in roll.splitlines()[1:]}
+            pss += kib["Pss"]
+            rss += kib["Rss"]
+        except OSError:
+            pass  # it ended meanwhile
+    return cpu / os.sysconf("SC_CLK_TCK"), pss / 1024, rss / 1024
 
 
 def fill(text, port, scratch, conf=""):
@@ -118,7 +124,7 @@ class Peer:
             tail = self.log.read_bytes()[-300:].decode(errors="replace").strip()
             raise RuntimeError(f"{why}: {tail}")
         time.sleep(0.5)
-        self.idle = usage(self.proc.pid)[1]
+        _, self.idle, _ = usage(self.proc.pid)
 
     def stop(self):
         if self.proc and self.proc.poll() is None:
@@ -135,34 +141,104 @@ class Peer:
         return not (self.spec.get("slow") and group == "fast")
 
 
+def begin(args):
+    return subprocess.Popen([*pin(1), str(BIN / "load"), *args], stdout=subprocess.PIPE)
+
+
+def finish(client):
+    try:
+        out, _ = client.communicate(timeout=90)
+    except subprocess.TimeoutExpired:
+        client.kill()
+        client.communicate()
+        raise
+    if client.returncode:
+        raise subprocess.CalledProcessError(client.returncode, client.args)
+    return json.loads(out)
+
+
 def load(args):
-    cmd = [*pin(1), str(BIN / "load"), *args]
-    return json.loads(subprocess.run(cmd, stdout=subprocess.PIPE, timeout=90, check=True).stdout)
+    return finish(begin(args))
+
+
+WARM = 0.5
 
 
 def measure(peer, case, secs):
-    args = [*CASES[case][0].split(), f"secs={secs}", "warm=0.5"]
+    args = [*CASES[case][0].split(), f"secs={secs}", f"warm={WARM}"]
     if peer is None:
         return load([f"target=127.0.0.1:{MOCK}", *args])
-    before, _ = usage(peer.proc.pid)
+    before, *_ = usage(peer.proc.pid)
     began = time.time()
-    out = load([*peer.args, *args])
+    client = begin([*peer.args, *args])
+    time.sleep((secs + WARM) * 0.8)
+    _, pss, rss = usage(peer.proc.pid)  # while all connections are open
+    out = finish(client)
     took = time.time() - began
-    cpu, pss = usage(peer.proc.pid)
+    cpu, *_ = usage(peer.proc.pid)
     # The client's warm-up is in the CPU time and not in `done`: scale by the share that counted.
-    work = out["done"] * (secs + 0.5) / secs
-    out |= {"cpu_s": cpu - before, "cpu_share": (cpu - before) / took, "rss": pss}
+    work = out["done"] * (secs + WARM) / secs
+    out |= {"cpu_s": cpu - before, "cpu_share": (cpu - before) / took, "pss": pss, "rss": rss}
     out["cpu_us"] = (cpu - before) * 1e6 / work if work else None
     return out
 
 
 def med(values):
     values = [v for v in values if v is not None]
-    return statistics.median(values) if values else None
+    return percentile(values, 50) if values else None
 
 
 def show(v, digits=0):
     return "-" if v is None else f"{v:,.{digits}f}"
+
+
+def minus(a, b):
+    return None if a is None or b is None else a - b
+
+
+def over(a, b):
+    return a / b if a is not None and b else None
+
+
+FLOOR = "hyper pass (floor)"
+
+
+def summary(data):
+    """One row a peer. A ratio or a difference is taken inside its round; the median over rounds is shown."""
+    runs = data["runs"]
+
+    def rounds(case, name, f, base):
+        pairs = [(r[case].get(name), r[case].get(base)) for r in runs if case in r]
+        return med([f(a, b) for a, b in pairs if a and b and a["done"] and b["done"]])
+
+    own = lambda key: (lambda a, b: a.get(key))
+    ratio = lambda key: (lambda a, b: over(a.get(key), b.get(key)))
+    added = lambda kind, p: (lambda a, b: minus(a[kind][p], b[kind][p]))
+    event = lambda a: a["cpu_us"] * a["done"] / a["events"] if a.get("cpu_us") and a["events"] else None
+    columns = [
+        ("1 KB calls/s", "max", own("rps"), "direct", 0),
+        ("÷ floor", "max", ratio("rps"), FLOOR, 2),
+        ("CPU µs/call", "max", own("cpu_us"), "direct", 1),
+        ("÷ floor", "max", ratio("cpu_us"), FLOOR, 2),
+        ("50 KB CPU µs/call", "max-50k", own("cpu_us"), "direct", 1),
+        ("÷ floor", "max-50k", ratio("cpu_us"), FLOOR, 2),
+        ("added p50 µs", "rest-2000", added("latency", "p50"), "direct", 0),
+        ("added p95", "rest-2000", added("latency", "p95"), "direct", 0),
+        ("added p99", "rest-2000", added("latency", "p99"), "direct", 0),
+        ("first event added p50 µs", "sse-gap", added("first", "p50"), "direct", 0),
+        ("CPU µs/event, burst", "sse-max", lambda a, b: event(a), "direct", 2),
+        ("÷ floor", "sse-max", lambda a, b: over(event(a), event(b)), FLOOR, 2),
+        ("PSS MiB, 64 connections", "max-64", own("pss"), "direct", 1),
+        ("RSS MiB", "max-64", own("rss"), "direct", 1),
+    ]
+    columns = [column for column in columns if column[1] in data["cases"]]
+    out = ["| peer | " + " | ".join(column[0] for column in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name in ["direct", *data["peers"]]:
+        cells = [show(rounds(case, name, f, base), digits) for _, case, f, base, digits in columns]
+        out.append("| " + " | ".join([name, *cells]) + " |")
+    out += [f"\nMissing: **{name}**: {why}" for name, why in data["absent"].items()]
+    out.append(f"\n{len(runs)} interleaved rounds; floor: {FLOOR}; medians and percentiles are nearest-rank.")
+    return "\n".join(out)
 
 
 def tables(data):
@@ -183,30 +259,28 @@ def tables(data):
         elif open_loop:
             out.append("| peer | first event p50 us | p99 | added p50 | event delay p50 us | p95 | p99 | added p50 | CPU us/event | short | errors |\n|---|---|---|---|---|---|---|---|---|---|---|")
         else:
-            out.append("| peer | req/s | x direct | MB/s | p50 us | p99 us | CPU us/req | us/event | core share | RSS after MiB | errors |\n|---|---|---|---|---|---|---|---|---|---|---|")
+            out.append("| peer | req/s | x direct | MB/s | p50 us | p99 us | CPU us/req | us/event | core share | PSS MiB | errors |\n|---|---|---|---|---|---|---|---|---|---|---|")
         for n in have:
             g = lambda f, d=0: show(cell(case, n, f), d)
             q = lambda kind, p: (lambda a, b: a[kind][p])
-            add = lambda kind, p: (lambda a, b: a[kind][p] - b[kind][p])
+            add = lambda kind, p: (lambda a, b: minus(a[kind][p], b[kind][p]))
             cpu = lambda a, b: a.get("cpu_us")
             ev = lambda a, b: a["cpu_us"] * a["done"] / a["events"] if a.get("cpu_us") and a["events"] else None
             err = lambda a, b: a["errors"]
             if open_loop and not sse:
                 row = [g(q("latency", p)) for p in ("p50", "p95", "p99")] + [g(add("latency", p)) for p in ("p50", "p95", "p99")]
-                row += [g(lambda a, b: a["latency"]["p50"] / b["latency"]["p50"], 2), g(cpu), g(err)]
+                row += [g(lambda a, b: over(a["latency"]["p50"], b["latency"]["p50"]), 2), g(cpu), g(err)]
             elif open_loop:
                 row = [g(q("first", "p50")), g(q("first", "p99")), g(add("first", "p50"))]
                 row += [g(q("delay", p)) for p in ("p50", "p95", "p99")] + [g(add("delay", "p50")), g(ev, 1), g(lambda a, b: a["short"]), g(err)]
             else:
                 row = [g(lambda a, b: a["rps"]), g(lambda a, b: a["rps"] / b["rps"], 3), g(lambda a, b: a["mb_s"], 1), g(q("latency", "p50")), g(q("latency", "p99"))]
-                row += [g(cpu), g(ev, 2), g(lambda a, b: a.get("cpu_share"), 2), g(lambda a, b: a.get("rss"), 1), g(err)]
+                row += [g(cpu), g(ev, 2), g(lambda a, b: a.get("cpu_share"), 2), g(lambda a, b: a.get("pss"), 1), g(err)]
             out.append("| " + " | ".join([n, *row]) + " |")
     out.append("\n### Memory (PSS of the process tree, MiB)\n\n| peer | idle | most seen |\n|---|---|---|")
     for n, idle in peers.items():
-        most = max([r[c][n]["rss"] for r in runs for c in r if n in r[c]] + [idle])
+        most = max([r[c][n]["pss"] for r in runs for c in r if n in r[c]] + [idle])
         out.append(f"| {n} | {idle:.1f} | {most:.1f} |")
-    for n, why in data["absent"].items():
-        out.append(f"\nNot run: {n}: {why}")
     return "\n".join(out)
 
 
@@ -249,7 +323,7 @@ def main():
     opt = ap.parse_args()
     if opt.table:
         data = json.loads(Path(opt.table).read_text())
-        return print(versus(data, opt.versus) if opt.versus else tables(data))
+        return print(versus(data, opt.versus) if opt.versus else f"{summary(data)}\n{tables(data)}")
     REALTIME = opt.realtime
     specs = tomllib.loads((HERE / "peers.toml").read_text())["peer"]
     if opt.peers:
@@ -293,7 +367,9 @@ def main():
     path = HERE / f"results/{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.write_text(json.dumps(data))
     print(f"kept {path}", file=sys.stderr)
-    print(tables(data))
+    text = f"{summary(data)}\n{tables(data)}"
+    path.with_suffix(".md").write_text(text + "\n")
+    print(text)
     if opt.versus:
         print(versus(data, opt.versus))
 
