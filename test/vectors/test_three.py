@@ -17,7 +17,7 @@ from test_vectors import VECTORS, expectation, folders
 
 PROGRAM = three.PROGRAMS / "estoppel"
 SEED = int(os.environ.get("PEF_SEED", "7"))
-CASES = int(os.environ.get("PEF_CASES", "300"))
+CASES = int(os.environ.get("PEF_CASES", "240"))
 
 
 def setUpModule():
