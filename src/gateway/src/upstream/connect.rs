@@ -106,8 +106,7 @@ pub(crate) async fn connect(target: &Target) -> Result<Fresh, ConnectError> {
 }
 
 async fn http1(stream: Stream, alert: Alert) -> Result<Fresh, ConnectError> {
-    let (send, driver) =
-        http1::Builder::new().max_headers(256).handshake(stream).await.map_err(ConnectError::Http)?;
+    let (send, driver) = http1::Builder::new().handshake(stream).await.map_err(ConnectError::Http)?;
     Ok(Fresh::Http1(Http1 { send, driver: Box::new(driver), alert }))
 }
 
