@@ -98,6 +98,21 @@ fn crates_use_only_what_the_design_allows() {
 }
 
 #[test]
+fn the_architecture_has_the_same_table() {
+    let page = read("docs/architecture.md");
+    let crates: Vec<String> = dependencies().into_iter().map(|(package, _)| package).collect();
+    for (name, allowed) in MAY_USE.iter().filter(|(name, _)| crates.iter().any(|package| package == name)) {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `src/{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/architecture.md has no row `src/{name}`"));
+        let stated = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let stated: BTreeSet<&str> = stated.split(", ").filter(|used| *used != "-").collect();
+        let built: BTreeSet<&str> =
+            allowed.iter().copied().filter(|used| crates.iter().any(|package| package == used)).collect();
+        assert_eq!(stated, built, "docs/architecture.md, row `src/{name}`");
+    }
+}
+
+#[test]
 fn outside_crates_have_owners() {
     for (package, uses) in dependencies() {
         if package == "kit" {

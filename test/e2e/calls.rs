@@ -78,15 +78,19 @@ fn a_tool_that_the_model_calls_is_judged_when_the_answer_is_whole() {
 #[test]
 fn context_headers_are_claims_and_are_not_forwarded() {
     let world = World::new(Script::model());
-    let request =
-        chat("claims", HELLO).header("estoppel-job-id", "j-1").header("estoppel-evolution-id", "e-1");
+    let claims = ["job_id", "service_id", "pipeline_id", "evolution_id", "agent", "runtime", "schema"];
+    let header = |claim: &str| format!("estoppel-{}", claim.replace('_', "-"));
+    let request = claims
+        .iter()
+        .fold(chat("claims", HELLO), |request, claim| request.header(&header(claim), &format!("{claim}/1")));
     assert_eq!(world.send(&request).status(), 200);
     let seen = world.upstream.hits().last().unwrap();
     assert!(seen.headers().iter().all(|(name, _)| !name.to_ascii_lowercase().starts_with("estoppel-")));
     let bundle = world.seal("claims");
     let manifest = &cli(&["show", path(&bundle)]).1["data"]["manifest"];
-    assert_eq!(manifest["claims"]["job_id"][0], "j-1");
-    assert_eq!(manifest["claims"]["evolution_id"][0], "e-1");
+    for claim in claims {
+        assert_eq!(manifest["claims"][claim], serde_json::json!([format!("{claim}/1")]));
+    }
     assert_eq!(manifest["build"]["name"], "estoppeld");
 }
 
@@ -105,4 +109,18 @@ fn hop_by_hop_headers_and_credentials_for_proxies_do_not_cross() {
     assert_eq!(seen.header("authorization").as_deref(), Some("Bearer kept"));
     assert_eq!(seen.header("host"), Some(world.upstream.addr().to_string()));
     assert_eq!(seen.header("accept-encoding").as_deref(), Some("identity"));
+}
+
+#[test]
+fn every_receipt_names_the_policy_that_judged_it() {
+    let world = World::new(Script::model());
+    for body in [HELLO, "{", ""] {
+        assert!(world.send(&chat("hash", body)).header("estoppel-receipt").is_some());
+    }
+    let (_, answer) = cli(&["policy", "hash", path(&world.scratch.join("policy.yaml"))]);
+    let receipts = world.receipts("hash");
+    assert_eq!(receipts.len(), 3);
+    for receipt in receipts {
+        assert_eq!(receipt["policy"]["hash"], answer["data"]["policy_hash"]);
+    }
 }

@@ -6,5 +6,6 @@
 #[expect(dead_code, reason = "shared with the end-to-end tests")]
 mod support;
 
+mod confined;
 mod disk;
 mod kill;
