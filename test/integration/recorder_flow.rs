@@ -63,3 +63,54 @@ fn what_was_recorded_is_in_the_journal_before_anything_is_sealed() {
         assert_eq!(report["counters"]["calls"], n);
     }
 }
+
+const HEADER_BYTES: usize = 256;
+const FRAME_HEAD_BYTES: usize = 17;
+
+/// The segment's frames as they are, and the header before them.
+fn frames(segment: &[u8]) -> (&[u8], Vec<&[u8]>) {
+    let (header, mut rest) = segment.split_at(HEADER_BYTES);
+    let mut frames = Vec::new();
+    while let Some(length) =
+        rest.first_chunk().map(|bytes| u32::from_le_bytes(*bytes) as usize).filter(|n| *n > 0)
+    {
+        let (frame, after) = rest.split_at(FRAME_HEAD_BYTES + length);
+        frames.push(frame);
+        rest = after;
+    }
+    (header, frames)
+}
+
+#[test]
+fn a_line_of_the_journal_that_is_dropped_swapped_repeated_or_cut_off_is_refused_at_its_place() {
+    let mut world = World::new(Script::model());
+    for _ in 0..4 {
+        assert_eq!(world.send(&chat("tampered", HELLO)).status(), 200);
+    }
+    world.stop();
+    world.check_journal();
+    let file = world.journal().join("segments/00000000000000000000.seg");
+    let whole = std::fs::read(&file).unwrap();
+    let (header, frames) = frames(&whole);
+    let is_call = |frame: &&[u8]| frame.windows(13).any(|part| part == br#""kind":"call""#);
+    let first = frames.iter().position(is_call).unwrap();
+    let second = first + 1 + frames[first + 1..].iter().position(is_call).unwrap();
+    let check = |what: &str, changed: Vec<&[u8]>| {
+        let mut bytes = [header, &changed.concat()].concat();
+        bytes.resize(whole.len().max(bytes.len()), 0);
+        std::fs::write(&file, bytes).unwrap();
+        let (exit, answer) = cli(&["verify", path(&world.journal())]);
+        let data = &answer["data"];
+        assert_eq!(exit, 2, "{what}: {answer}");
+        // Frames are numbered too: the place in the log shows before the place in the run.
+        assert!(data["index"].is_u64(), "{what}: {data}");
+    };
+    check("dropped", [&frames[..first], &frames[first + 1..]].concat());
+    let mut swapped = frames.clone();
+    swapped.swap(first, second);
+    check("swapped", swapped);
+    check("repeated", [&frames[..=first], &frames[first..]].concat());
+    check("cut off", frames[..second].to_vec());
+    std::fs::write(&file, &whole).unwrap();
+    world.check_journal();
+}
