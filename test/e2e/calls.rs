@@ -124,3 +124,39 @@ fn every_receipt_names_the_policy_that_judged_it() {
         assert_eq!(receipt["policy"]["hash"], answer["data"]["policy_hash"]);
     }
 }
+
+#[test]
+fn context_that_is_not_signed_is_refused_where_a_key_is_set() {
+    let scratch = estoppel_kit::Scratch::new("context");
+    let secret = scratch.write("context.key", format!("{}\n", "07".repeat(32)));
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let routes = format!("[[route]]\nname = \"signed\"\nupstream = \"stub\"\ncontext_key = {secret:?}\n\n");
+    let setup = Setup { routes, ..Setup::default() };
+    let world = World::with(Script::model(), &setup);
+    let t = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let text = format!("estoppel-context/v1\n{t}\nPOST /v1/chat/completions\nestoppel-run:signed\n");
+    let signed = scratch.write("signed", text);
+    let mac = std::process::Command::new("openssl")
+        .args([
+            "mac",
+            "-digest",
+            "SHA256",
+            "-macopt",
+            &format!("hexkey:{}", "07".repeat(32)),
+            "-in",
+            path(&signed),
+            "HMAC",
+        ])
+        .output()
+        .unwrap();
+    let tag = String::from_utf8(mac.stdout).unwrap().trim().to_lowercase();
+    let unsigned = world.send(&chat("signed", HELLO));
+    assert_eq!((unsigned.status(), world.upstream.hits().total()), (401, 0));
+    assert!(unsigned.text().contains("CONTEXT_UNSIGNED"), "{}", unsigned.text());
+    let answer =
+        world.send(&chat("signed", HELLO).header("estoppel-context-signature", &format!("t={t},v1={tag}")));
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let receipts = world.receipts("signed");
+    assert_eq!(receipts.len(), 1, "a call whose context is not believed is not in its run");
+    assert_eq!(receipts[0]["call"], answer.header("estoppel-call").unwrap());
+}

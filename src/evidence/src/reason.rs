@@ -86,6 +86,7 @@ reasons! {
     RequestBytesMax "REQUEST_BYTES_MAX" Client false 413 "the request body is larger than the limit";
     RequestBroken "REQUEST_BROKEN" Client false 400 "the request body ended before it was complete";
     RequestStalled "REQUEST_STALLED" Client true 408 "the request body did not arrive in time";
+    ContextUnsigned "CONTEXT_UNSIGNED" Client false 401 "this route takes context headers only with a valid signature";
     IdentityRequired "IDENTITY_REQUIRED" Client false 401 "this route needs a proven identity";
     ClientGone "CLIENT_GONE" Client true 0 "the client left before the answer was complete";
     ClientStalled "CLIENT_STALLED" Client true 0 "the client stopped reading the answer";

@@ -1,8 +1,12 @@
 //! The headers in which a caller says what its call belongs to. They are recorded as claims and never believed; the
 //! run header alone has an effect: it chooses the run that the receipt is chained in.
 
+mod signature;
+
 use estoppel_evidence::entry::Claims;
 use http::HeaderMap;
+
+pub(crate) use signature::ContextKey;
 
 /// Names the run: 1 to 128 characters of `[A-Za-z0-9._:/-]`.
 pub(crate) const RUN: &str = "estoppel-run";

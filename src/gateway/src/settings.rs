@@ -145,6 +145,9 @@ pub struct Route {
     /// Refuses callers without a proven identity. Default false.
     #[serde(default)]
     pub identity_required: bool,
+    /// File with 64 hex digits, mode 0600: context headers are taken only if they are signed with this secret. Whoever
+    /// reads it can put calls into any run. Read again on reload. Default none: context headers are taken from everyone.
+    pub context_key: Option<PathBuf>,
 }
 
 /// Limits of the process.

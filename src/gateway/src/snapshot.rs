@@ -9,6 +9,7 @@ use estoppel_policy::{Policy, RouteSettings};
 use estoppel_wire::dialect::Dialect;
 use http::request::Parts;
 
+use crate::context::ContextKey;
 use crate::settings::{Route, Settings};
 use crate::upstream::{Pool, Target};
 
@@ -36,6 +37,7 @@ pub(crate) struct RouteEntry {
     /// `None`: found out by path.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) identity_required: bool,
+    pub(crate) context_key: Option<ContextKey>,
     host: Option<String>,
     path: String,
     methods: Vec<http::Method>,
@@ -90,6 +92,11 @@ impl RouteEntry {
     ) -> Result<Self, String> {
         let pool =
             pools.get(&route.upstream).ok_or_else(|| format!("there is no upstream `{}`", route.upstream))?;
+        let read = |path| estoppel_journal::keys::load_secret(path).map_err(|error| error.to_string());
+        let context_key = match route.context_key.as_deref() {
+            Some(path) => Some(ContextKey::new(&*read(path)?)),
+            None => None,
+        };
         let methods = route.methods.iter().map(|m| m.parse().map_err(|_| format!("`{m}` is not a method")));
         Ok(Self {
             name: route.name.as_str().into(),
@@ -97,6 +104,7 @@ impl RouteEntry {
             settings: policy.route(&route.name).clone(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,
+            context_key,
             host: route.host.clone(),
             path: route.path.trim_end_matches('/').to_string(),
             methods: methods.collect::<Result<_, _>>()?,

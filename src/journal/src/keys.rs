@@ -176,10 +176,14 @@ pub(crate) fn distinct(keys: &Keys) -> Result<(), KeyFileError> {
 
 /// Reads the capture secret alone, for keys that are held elsewhere.
 pub fn load_capture(dir: &Path) -> Result<CaptureKey, KeyFileError> {
-    let path = dir.join(CAPTURE_FILE);
-    let text = read_secret(&path)?;
-    let bytes = from_hex(text.strip_suffix('\n').unwrap_or(&text)).ok_or(KeyFileError::Capture { path })?;
-    Ok(CaptureKey::new(bytes))
+    Ok(CaptureKey::new(*load_secret(&dir.join(CAPTURE_FILE))?))
+}
+
+/// Reads 32 secret bytes, written as 64 hex digits, from a file that only its owner can read.
+pub fn load_secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+    let text = read_secret(path)?;
+    let bytes = from_hex(text.strip_suffix('\n').unwrap_or(&text));
+    bytes.map(Zeroizing::new).ok_or_else(|| KeyFileError::Capture { path: path.into() })
 }
 
 /// The signer of one use: a key file, or the program that holds the key.

@@ -71,7 +71,10 @@ impl<S> Route<S> {
         let accepted = identified.accepted;
         let head = accepted.head;
         let route = snapshot.route(&head).cloned();
+        let key = route.as_ref().and_then(|route| route.context_key.as_ref());
+        let unsigned = key.is_some_and(|key| !key.admits(&head, self.shared.clock.unix_us() / 1_000_000));
         let (context, bad_context) = match CallerContext::read(&head.headers) {
+            _ if unsigned => (CallerContext::default(), None),
             Ok(context) => (context, None),
             Err(bad) => (CallerContext { run: run_name(&head.headers), claims: None }, Some(bad)),
         };
@@ -114,6 +117,8 @@ impl<S> Route<S> {
             || head.headers.contains_key(http::header::UPGRADE) && http1_upgrade(&head)
         {
             Some(Refusal::new(Reason::UpgradeRefused))
+        } else if unsigned {
+            Some(Refusal::new(Reason::ContextUnsigned))
         } else if let Some(bad) = bad_context {
             let message = format!("header `{}` has a value that is not allowed", bad.0);
             Some(Refusal { message: Some(message.into()), ..Refusal::new(Reason::HeaderInvalid) })
