@@ -96,7 +96,7 @@ def run():
             enforcing, lenient = daemons
             samples = folder / "samples.csv"
             bases = {"DIRECT": f"http://{model}", "GATEWAY": f"{enforcing.base}/model", "OPEN": f"{lenient.base}/model"}
-            command = [k6, "run", "--quiet", "--no-usage-report", "--no-summary", "--out", f"csv={samples}"]
+            command = [k6, "run", "--quiet", "--no-usage-report", "--no-summary", "--address", "", "--out", f"csv={samples}"]
             subprocess.run([*command, ROOT / "k6/calls.js"], check=True, env=os.environ | bases)
             bundle = enforcing.seal("k6")
             report = enforcing.cli("verify", bundle, "--trust", enforcing.folder / "journal/trust.json")["data"]
