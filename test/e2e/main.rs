@@ -7,6 +7,8 @@
 //! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
 //! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
+//! - `many_streams`: memory of open streams.
+//! - `framing`: messages that can be read in two ways, headers of one connection.
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
@@ -25,8 +27,10 @@ mod cli_reference;
 mod client;
 mod command_line;
 mod determinism;
+mod framing;
 mod http2;
 mod leaving;
+mod many_streams;
 mod negative_vectors;
 mod published;
 mod starting;

@@ -117,6 +117,113 @@ fn a_missing_folder_and_a_port_in_use_are_named() {
     check_refused(busy, "PORT_IN_USE", 1, &port.to_string());
 }
 
+/// What a refused start leaves in the journal's place, and in the folder of its keys.
+fn left_behind(scratch: &Scratch) -> Vec<String> {
+    let list = |folder: &str| std::fs::read_dir(scratch.join(folder)).into_iter().flatten();
+    let names = ["journal", "keys"].into_iter().flat_map(list);
+    names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_start_that_is_refused_for_its_configuration_writes_nothing() {
+    for (change, code) in [
+        ("upstream = \"stub\"", "CONFIG_INVALID"),
+        ("policy.yaml", "FILE_UNREADABLE"),
+        ("http://127.0.0.1", "CONFIG_INVALID"),
+    ] {
+        let scratch = Scratch::new("nothing");
+        write_config(&scratch, "127.0.0.1:9".parse().unwrap(), &Setup::default());
+        edit(
+            &scratch,
+            change,
+            &change.replace("stub", "nobody").replace("policy", "none").replace("http", "ftp"),
+        );
+        let (_, said) = refused(&scratch);
+        assert!(said.starts_with(&format!("estoppeld: {code}: ")), "{said}");
+        assert_eq!(left_behind(&scratch), [""; 0], "{code}");
+    }
+}
+
+#[test]
+fn tls_files_that_cannot_be_used_are_named() {
+    let tls = |cert: &'static str, key: &'static str| {
+        move |s: &Scratch| {
+            let (cert, key) = (s.write("tls.crt", cert), s.write("tls.key", key));
+            let listen = "[[listener]]\nlisten = \"127.0.0.1:0\"";
+            edit(s, listen, &format!("{listen}\ntls = {{ cert = {cert:?}, key = {key:?} }}"));
+        }
+    };
+    check_refused(tls("", ""), "CONFIG_INVALID", 6, "tls.crt");
+    check_refused(tls("-----BEGIN CERTIFICATE-----\nx\n", ""), "CONFIG_INVALID", 6, "tls.crt");
+    check_refused(
+        |s| edit(s, "url = \"http:", "ca = \"/no/such/ca.crt\"\nurl = \"https:"),
+        "CONFIG_INVALID",
+        6,
+        "/no/such/ca.crt",
+    );
+    check_refused(
+        |s| edit(s, "url = ", "ca = \"/no/such/ca.crt\"\nurl = "),
+        "CONFIG_INVALID",
+        6,
+        "upstream.stub.ca",
+    );
+}
+
+#[test]
+fn an_address_of_another_machine_and_a_taken_admin_port_are_named() {
+    let listen = "[[listener]]\nlisten = \"127.0.0.1:0\"";
+    check_refused(
+        |s| edit(s, listen, &listen.replace("127.0.0.1", "192.0.2.1")),
+        "LISTEN_FAILED",
+        1,
+        "192.0.2.1",
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let admin = "[admin]\nlisten = \"127.0.0.1:0\"";
+    check_refused(
+        move |s| edit(s, admin, &admin.replace(":0", &format!(":{port}"))),
+        "PORT_IN_USE",
+        1,
+        &port.to_string(),
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    // Permissions do not stop root; nobody makes a folder in /sys.
+    check_refused(
+        |s| {
+            let journal = s.join("journal");
+            edit(s, &format!("dir = {journal:?}"), "dir = \"/sys/estoppel-journal\"");
+        },
+        "DIRECTORY_READ_ONLY",
+        1,
+        "/sys/estoppel-journal",
+    );
+    check_refused(
+        |s| {
+            s.write("file", "x");
+            edit(s, "/journal\"", "/file/journal\"");
+        },
+        "DIRECTORY_MISSING",
+        7,
+        "file",
+    );
+}
+
+#[test]
+fn a_bundle_that_is_none_is_named_and_nothing_is_written() {
+    let scratch = Scratch::new("bundle");
+    let file = scratch.write("x.pef.zip", "not a bundle");
+    let (code, answer) = cli(&["verify", path(&file)]);
+    assert_eq!(code, 2, "{answer}");
+    assert!(answer.to_string().contains("CONTAINER"), "{answer}");
+    let (code, answer) = cli(&["verify", path(&scratch.join("none.pef.zip"))]);
+    assert_eq!((code, &answer["error"]["code"]), (6, &Value::from("FILE_UNREADABLE")), "{answer}");
+    assert_eq!(std::fs::read_dir(scratch.join(".")).unwrap().count(), 1, "verifying writes nothing");
+}
+
 #[test]
 fn two_daemons_never_share_a_journal() {
     let world = World::new(Script::model());

@@ -1,10 +1,10 @@
 //! Which headers cross the gateway (RFC 9110 section 7.6.1, RFC 9112 section 9.6).
 
-use http::Uri;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use http::{StatusCode, Uri};
 
 /// Hop-by-hop: meant for this connection only.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -51,6 +51,20 @@ pub(crate) fn refuse_ambiguous(uri: &Uri, headers: &HeaderMap, http1: bool) -> R
         }
         _ => Ok(()),
     }
+}
+
+/// Whether an answer's head says what no upstream may say to a gateway: two ends of its body, a transfer coding that
+/// was not undone, or another protocol.
+pub(crate) fn is_ambiguous_answer(status: StatusCode, headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let odd_coding = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) => {
+            !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || headers.contains_key(CONTENT_LENGTH)
+        }
+        _ => true,
+    };
+    odd_coding || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Whether the target's authority and the `host` header name the same, be it once with the scheme's own port.
@@ -158,6 +172,18 @@ mod tests {
         assert_eq!(check(&two, true), Err(Ambiguity::SeveralLengths));
         assert_eq!(check(&map(&[]), true), Err(Ambiguity::Host));
         assert_eq!(check(&map(&[]), false), Ok(()));
+    }
+
+    #[test]
+    fn answers_with_two_ends_odd_codings_or_another_protocol_are_ambiguous() {
+        let check = |status, pairs: &[(&'static str, &'static str)]| {
+            is_ambiguous_answer(StatusCode::from_u16(status).unwrap(), &appended(pairs))
+        };
+        assert!(!check(200, &[("content-length", "3")]) && !check(200, &[("transfer-encoding", "Chunked")]));
+        assert!(check(200, &[("transfer-encoding", "chunked"), ("content-length", "3")]));
+        assert!(check(200, &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]));
+        assert!(check(200, &[("transfer-encoding", "gzip, chunked")]));
+        assert!(check(101, &[]));
     }
 
     #[test]

@@ -248,6 +248,12 @@ impl Settings {
             if let Err(problem) = upstream.origin() {
                 wrong(format!("upstream.{name}.url"), problem);
             }
+            let tls = upstream.url.starts_with("https://");
+            for (key, given) in [("ca", upstream.ca.is_some()), ("client", upstream.client.is_some())] {
+                if given && !tls {
+                    wrong(format!("upstream.{name}.{key}"), "has no effect without an `https://` URL".into());
+                }
+            }
             if upstream.connections_max == 0 {
                 wrong(format!("upstream.{name}.connections_max"), "must be at least 1".into());
             }

@@ -64,6 +64,7 @@ impl KeyFileError {
         match self {
             Self::Permissions { .. } => Reason::KeyPermissions,
             Self::Io { source, .. } if crate::storage::is_full(source) => Reason::DiskFull,
+            Self::Io { what: "make", source, .. } => crate::error::io_reason(source),
             Self::Exists { .. } => Reason::OutputExists,
             Self::Io { .. }
             | Self::Key { .. }

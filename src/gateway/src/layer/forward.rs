@@ -10,7 +10,7 @@ use estoppel_journal::Ack;
 use estoppel_policy::Verdict;
 use estoppel_wire::dialect::{Dialect, Framing};
 use http::header::{CONTENT_LENGTH, HeaderValue, TRAILER};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use tower_service::Service;
 
 use super::Waiting;
@@ -89,6 +89,9 @@ async fn forward(permitted: Permitted) -> Answer {
     };
     exchange.record.time.connect_us = answered.connected.map(micros);
     let mut head = answered.head;
+    if headers::is_ambiguous_answer(head.status, &head.headers) {
+        return refused(exchange, Refusal::new(Reason::UpstreamProtocol)).await;
+    }
     let (framing, coded) = framing(&head.headers);
     exchange.response_head(head.status, framing, coded);
     headers::for_client(&mut head.headers);
@@ -237,9 +240,6 @@ fn send_streamed(
     let receipt_trailer = trailers && !announced;
     if receipt_trailer {
         head.headers.append(TRAILER, HeaderValue::from_static(RECEIPT));
-    }
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        head.status = StatusCode::BAD_GATEWAY;
     }
     Response::from_parts(head, AnswerBody::Screened(ScreenedBody::new(screened, receipt_trailer, evidence)))
 }
