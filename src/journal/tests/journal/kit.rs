@@ -191,7 +191,7 @@ pub fn check_journal(dir: &Path) -> Report {
     report
 }
 
-/// How often each call has each kind of entry, read from the frames as SPEC section 12 describes them.
+/// Entries of a journal up to a torn frame, read as SPEC section 12 describes them.
 pub fn entries(dir: &Path) -> Vec<serde_json::Value> {
     let mut out = Vec::new();
     for (_, bytes) in segments(dir) {
@@ -202,6 +202,12 @@ pub fn entries(dir: &Path) -> Vec<serde_json::Value> {
                 break;
             }
             let payload = &bytes[at + 17..at + 17 + length];
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(&head[..13]);
+            crc.update(payload);
+            if crc.finalize().to_le_bytes() != head[13..] {
+                break;
+            }
             if head[4] == 1 {
                 out.push(serde_json::from_slice(&payload[1 + usize::from(payload[0])..]).unwrap());
             }
