@@ -161,9 +161,10 @@ impl Entries<'_> {
     /// The blob that stands at `place`, before its entry.
     pub fn blob(&self, place: Place) -> Result<Vec<u8>, ReadError> {
         let (file, path) = self.open(place.segment())?;
-        let mut reader = reader(&*file, &path)?;
+        let failed = |source| ReadError::Io { path: path.clone(), source };
+        let mut reader = FrameReader::for_one(&*file).map_err(failed)?;
         let offset = place.offset();
-        let frame = reader.frame(offset).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+        let frame = reader.frame(offset).map_err(failed)?;
         let blob = frame.filter(|frame| frame.kind == FrameKind::Blob).and_then(|frame| frame.blob());
         match blob {
             Some((digest, content)) if Sha256::of(content).0 == *digest => Ok(content.to_vec()),

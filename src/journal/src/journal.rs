@@ -213,12 +213,14 @@ impl Journal {
         }
         let runs = self.inner.shared.runs();
         let found = runs.find(run).cloned();
-        let sealed = runs.sealed.iter().any(|sealed| sealed.id.to_string() == run);
+        let is_it =
+            |sealed: &&RunSummary| sealed.id.to_string() == run || sealed.name.as_deref() == Some(run);
+        let sealed = runs.sealed.iter().rev().find(is_it).map(|sealed| sealed.bundle.clone());
         drop(runs);
-        match found {
-            Some(run) => self.ask(|answer| Control::Seal { run, reason, answer }),
-            None if sealed => Pending::ready(Err(SealError::Done)),
-            None => Pending::ready(Err(SealError::Unknown)),
+        match (found, sealed) {
+            (Some(run), _) => self.ask(|answer| Control::Seal { run, reason, answer }),
+            (None, Some(bundle)) => Pending::ready(Err(SealError::Done { bundle })),
+            (None, None) => Pending::ready(Err(SealError::Unknown)),
         }
     }
 

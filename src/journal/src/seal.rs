@@ -71,8 +71,8 @@ pub enum SealError {
     Unknown,
     #[error("evidence is off: there are no runs")]
     Off,
-    #[error("the run is sealed already")]
-    Done,
+    #[error("the run is sealed already{}", .bundle.as_ref().map_or_else(String::new, |path| format!(": {}", path.display())))]
+    Done { bundle: Option<PathBuf> },
     #[error("the run is not sealed")]
     Open,
     #[error("calls of the run are still in flight; try again when they have ended")]
@@ -107,7 +107,7 @@ impl SealError {
         match self {
             Self::Unknown => Reason::RunUnknown,
             Self::Off => Reason::EvidenceOff,
-            Self::Done => Reason::RunSealed,
+            Self::Done { .. } => Reason::RunSealed,
             Self::Open | Self::Busy | Self::Queue | Self::NoAnchor => Reason::RunBusy,
             Self::Journal(error) => error.reason(),
             Self::Facts(error) => error.reason(),

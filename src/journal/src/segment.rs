@@ -328,11 +328,18 @@ pub(crate) struct FrameReader<'f> {
     buffer: Vec<u8>,
     /// Where in the file the buffer starts.
     base: u64,
+    /// Bytes that are read at a time.
+    chunk: usize,
 }
 
 impl<'f> FrameReader<'f> {
     pub fn new(file: &'f dyn StorageFile) -> io::Result<Self> {
-        Ok(Self { file, bytes: file.len()?, buffer: Vec::new(), base: 0 })
+        Ok(Self { file, bytes: file.len()?, buffer: Vec::new(), base: 0, chunk: CHUNK_BYTES })
+    }
+
+    /// For one frame: what follows it is not read.
+    pub fn for_one(file: &'f dyn StorageFile) -> io::Result<Self> {
+        Ok(Self { chunk: FRAME_BYTES, ..Self::new(file)? })
     }
 
     /// At least `wanted` bytes from `offset` on, or all there are.
@@ -340,7 +347,7 @@ impl<'f> FrameReader<'f> {
         let end = self.base + self.buffer.len() as u64;
         let inside = offset >= self.base && offset + wanted as u64 <= end.max(self.base);
         if !inside && (offset < self.base || end < self.bytes || offset > end) {
-            self.buffer.resize(CHUNK_BYTES.max(wanted), 0);
+            self.buffer.resize(self.chunk.max(wanted), 0);
             let n = read_full(self.file, &mut self.buffer, offset)?;
             self.buffer.truncate(n);
             self.base = offset;

@@ -93,7 +93,12 @@ fn a_name_is_free_again_after_its_run_was_sealed() {
     fill(&journal, Some("job"), 2);
     let second = journal.seal_blocking("job", SealReason::Clean).unwrap();
     assert_ne!(first.run, second.run);
-    assert!(matches!(journal.seal_blocking(&first.run.to_string(), SealReason::Clean), Err(SealError::Done)));
+    assert!(matches!(
+        journal.seal_blocking(&first.run.to_string(), SealReason::Clean),
+        Err(SealError::Done { .. })
+    ));
+    let again = journal.seal_blocking("job", SealReason::Clean);
+    assert!(matches!(again, Err(SealError::Done { bundle }) if bundle == Some(second.path)));
     assert!(matches!(journal.seal_blocking("none", SealReason::Clean), Err(SealError::Unknown)));
     journal.close(LONG).unwrap();
     let opens: Vec<_> = entries(dir.path())
