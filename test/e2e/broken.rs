@@ -187,3 +187,16 @@ fn unknown_paths_bad_headers_and_upgrades_leave_receipts() {
     assert_eq!(world.upstream.hits().total(), 0);
     let _ = PATIENCE;
 }
+
+#[test]
+fn an_answer_with_more_than_100_header_lines_is_refused() {
+    for (lines, status) in [(90, 200), (101, 502)] {
+        let reply = Reply::new(Body::Text("{}".into())).header("content-type", "application/json");
+        let reply = (0..lines).fold(reply, |reply, n| reply.header(&format!("x-{n}"), "y"));
+        let world = World::new(Script::always(reply));
+        let answer = world.send(&chat("headers", ASK));
+        assert_eq!(answer.status(), status);
+        let code = if status == 200 { "OK" } else { "UPSTREAM_PROTOCOL" };
+        assert_eq!(world.receipts("headers")[0]["outcome"]["code"], code);
+    }
+}
