@@ -11,6 +11,7 @@
 //! - `framing`: messages that can be read in two ways, headers of one connection.
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
+//! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
 //! - `command_line`: the sidecar's own words.
 //! - `cli_reference`: docs/cli.md and its examples; `bill`: the bill of materials.
@@ -36,4 +37,5 @@ mod published;
 mod starting;
 mod support;
 mod tls;
+mod unread;
 mod verify_bundle;

@@ -38,6 +38,8 @@ pub(crate) struct Exchange {
     /// Gone once the record has been handed over.
     slot: Option<Slot>,
     request: Request,
+    /// There is a request body that nobody reads before it is sent.
+    pub(crate) request_unread: bool,
     response: Option<Box<Response>>,
     /// Whether the answer's head was given to the client.
     given: bool,
@@ -65,6 +67,8 @@ struct Response {
     /// What the scan found, once it has been ended.
     facts: Option<dialect::ResponseFacts>,
     looked: Looked,
+    /// Refused for not having been read.
+    unread: bool,
     stream: Option<Stream>,
     /// What the client had got when it left, and that part's stream.
     departed: Option<Box<(Captured, Option<Stream>)>>,
@@ -126,6 +130,7 @@ impl Exchange {
             record: start.record,
             slot: Some(start.slot),
             request: Request::Held { hash: Sha256::new(), bytes: 0, facts: None },
+            request_unread: false,
             response: None,
             given: false,
             left: None,
@@ -230,8 +235,36 @@ impl Exchange {
             identity: self.record.identity.subject.as_deref(),
             model: facts.and_then(|facts| facts.model.as_deref()),
             tools,
-            evaluation: facts
-                .map_or(Evaluation::Evaluated, |facts| evaluation(&facts.evaluated, &facts.tools)),
+            evaluation: match facts {
+                None if self.request_unread => Evaluation::NotEvaluated,
+                None => Evaluation::Evaluated,
+                Some(facts) => {
+                    let names = [facts.model.as_deref(), facts.tool_called.as_deref()];
+                    evaluation(&facts.evaluated, &facts.tools, &names)
+                }
+            },
+        }
+    }
+
+    /// Judges a response that is not read, before any of it is given.
+    pub(crate) fn judge_unread<R>(&mut self, judge: impl FnOnce(&ResponseFacts<'_>) -> R) -> R {
+        let request = match &self.request {
+            Request::Held { facts, .. } => facts.as_deref(),
+            Request::Sent(_) => None,
+        };
+        let tools: Vec<&str> = request.map(policy_tools).unwrap_or_default();
+        judge(&ResponseFacts {
+            request: self.request_facts(request, &tools),
+            evaluation: Evaluation::NotEvaluated,
+            ..ResponseFacts::default()
+        })
+    }
+
+    /// The response is refused because it was not read.
+    pub(crate) fn response_unread(&mut self) {
+        if let Some(response) = &mut self.response {
+            response.looked = Looked::NotEvaluated;
+            response.unread = true;
         }
     }
 
@@ -249,7 +282,7 @@ impl Exchange {
             request: self.request_facts(request, &request_tools),
             model_served: facts.model.as_deref(),
             tools_called: &called,
-            evaluation: evaluation(&facts.evaluated, &facts.tools_called),
+            evaluation: evaluation(&facts.evaluated, &facts.tools_called, &[facts.model.as_deref()]),
         });
         Some(judged)
     }
@@ -339,15 +372,18 @@ impl Exchange {
             last_us: 0,
         });
         let form = if framing == Framing::Sse { Form::Sse } else { Form::Json };
+        // A path that no dialect is known for may still answer in JSON.
+        let dialect = if self.dialect == Dialect::Bytes { Dialect::Json } else { self.dialect };
         self.record.time.upstream_us = Some(self.elapsed_us());
         self.response = Some(Box::new(Response {
             status: status.as_u16(),
             hash: Sha256::new(),
             feed: self.feed(Side::Upstream, form),
             bytes: 0,
-            scan: ResponseScan::new(self.dialect, framing),
+            scan: ResponseScan::new(dialect, framing),
             facts: None,
             looked,
+            unread: false,
             stream,
             departed: None,
             tail: Vec::new(),
@@ -599,7 +635,16 @@ impl Exchange {
             return None;
         };
         let Response {
-            status: upstream_status, hash, bytes, mut scan, facts, looked, stream, departed, ..
+            status: upstream_status,
+            hash,
+            bytes,
+            mut scan,
+            facts,
+            looked,
+            unread,
+            stream,
+            departed,
+            ..
         } = *response;
         let captured = Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
         record.response.upstream = Some((upstream_status, captured));
@@ -610,7 +655,7 @@ impl Exchange {
         record.response.client_status = status;
         let facts = facts.unwrap_or_else(|| scan.finish());
         record.evaluated_response = match bytes {
-            0 => Evaluated { state: Looked::Empty, ..Evaluated::default() },
+            0 if !unread => Evaluated { state: Looked::Empty, ..Evaluated::default() },
             bytes if looked == Looked::NotEvaluated => {
                 Evaluated { skipped: bytes, state: Looked::NotEvaluated, ..Evaluated::default() }
             }
@@ -684,8 +729,9 @@ fn policy_tools(facts: &dialect::RequestFacts) -> Vec<&str> {
 }
 
 /// Names that were left out or cut were not seen, so no rule can have judged them.
-fn evaluation(evaluated: &dialect::Evaluated, tools: &dialect::Names) -> Evaluation {
-    let unseen = tools.more > 0 || tools.items.iter().any(|tool| tool.ends_with('…'));
+fn evaluation(evaluated: &dialect::Evaluated, tools: &dialect::Names, names: &[Option<&str>]) -> Evaluation {
+    let mut texts = tools.items.iter().map(String::as_str).chain(names.iter().flatten().copied());
+    let unseen = tools.more > 0 || texts.any(|name| name.ends_with('…'));
     if unseen || evaluated.defect.is_some() || evaluated.skipped > 0 {
         Evaluation::NotEvaluated
     } else {

@@ -101,6 +101,14 @@ impl Screened {
         self.exchange
     }
 
+    /// What was read is too much to be held: it leaves as it comes from here on, `read` first.
+    pub(crate) fn stream_from_here(&mut self, read: Bytes) {
+        self.mode = Mode::Streamed;
+        let rest = std::mem::take(&mut self.joined);
+        self.joined = BytesMut::from(read);
+        self.joined.extend_from_slice(&rest);
+    }
+
     /// Length of the answer, if it was announced.
     pub(crate) fn exact_length(&self) -> Option<u64> {
         self.relay.exact_length()

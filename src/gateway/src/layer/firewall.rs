@@ -6,6 +6,7 @@ use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_policy::Verdict;
 use estoppel_wire::dialect::{Dialect, RequestScan};
+use http_body::Body as _;
 use tower::ServiceExt as _;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -70,9 +71,15 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     let limits = route.settings.limits;
     let coded = crate::exchange::framing(&head.headers).1;
     let whole = !matches!(exchange.dialect, Dialect::Bytes | Dialect::Json) && !coded;
+    // JSON whose meaning nobody stated may be a call that some upstream knows, so it counts as read only where the
+    // route's configuration says that it is plain JSON.
+    let stated = exchange.dialect == Dialect::Json && route.dialect.is_some() && !coded;
+    exchange.request_unread = !whole && !stated && !body.is_end_stream();
     let scan = || RequestScan::new(exchange.dialect, head.uri.path());
     let (refusal, body) = if whole {
-        let (chunks, scan) = match read_whole(body, scan(), limits.request_bytes_max).await {
+        let read = read_whole(body, scan(), limits.request_bytes_max);
+        let read = tokio::time::timeout(limits.total, read).await.unwrap_or(Err(ReadError::Stalled));
+        let (chunks, scan) = match read {
             Ok(read) => read,
             Err(error) => return Err((exchange, Refusal::new(error.reason()))),
         };

@@ -97,14 +97,32 @@ async fn forward(permitted: Permitted) -> Answer {
     headers::for_client(&mut head.headers);
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
     let length = answered.relay.exact_length();
-    let whole = framing == Framing::Json && length.is_some_and(|length| length <= limits.held_bytes_max);
+    let fits = length.is_none_or(|length| length <= limits.held_bytes_max);
+    let json = framing == Framing::Json && !coded;
+    let judged = !matches!(exchange.dialect, Dialect::Json | Dialect::Bytes);
+    let whole = json && fits && (judged || length.is_some());
     let bodiless = is_head || answered.relay.is_end();
+    let unread = (framing == Framing::Opaque || coded || judged && json && !fits) && !bodiless;
+    if unread && let Some(refusal) = unread_refusal(&mut exchange) {
+        return refused(exchange, refusal).await;
+    }
     let mode = if whole || bodiless { Mode::Whole } else { Mode::Streamed };
     let screened = Screened::new(exchange, answered.relay, limits, mode);
     match mode {
-        Mode::Whole => send_whole(screened, head, evidence, bodiless).await,
+        Mode::Whole => {
+            let sending = Sending { evidence, bodiless, trailers, held_bytes_max: limits.held_bytes_max };
+            send_whole(screened, head, sending).await
+        }
         Mode::Streamed => send_streamed(screened, head, evidence, trailers),
     }
+}
+
+/// How an answer is sent.
+struct Sending {
+    evidence: Duration,
+    bodiless: bool,
+    trailers: bool,
+    held_bytes_max: u64,
 }
 
 /// With `durability: sync` the intent is on disk before the upstream is contacted.
@@ -157,16 +175,23 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
     answer
 }
 
-async fn send_whole(
-    mut screened: Screened,
-    mut head: http::response::Parts,
-    evidence: Duration,
-    bodiless: bool,
-) -> Answer {
+async fn send_whole(mut screened: Screened, mut head: http::response::Parts, sending: Sending) -> Answer {
+    let Sending { evidence, bodiless, trailers, held_bytes_max } = sending;
     let mut data = Vec::new();
+    let mut held = 0;
     loop {
         match poll_fn(|cx| screened.poll_step(cx)).await {
-            Step::Data(bytes) => data.push(bytes),
+            Step::Data(bytes) => {
+                held += bytes.len() as u64;
+                data.push(bytes);
+                if held > held_bytes_max {
+                    if let Some(refusal) = unread_refusal(screened.exchange()) {
+                        return refused(screened.into_exchange(), refusal).await;
+                    }
+                    screened.stream_from_here(joined(data));
+                    return send_streamed(screened, head, evidence, trailers);
+                }
+            }
             Step::Judge => {
                 if let Some(refusal) = response_refusal(screened.exchange()) {
                     return refused(screened.into_exchange(), refusal).await;
@@ -203,6 +228,16 @@ fn response_refusal(exchange: &mut Exchange) -> Option<Refusal> {
         exchange.decide(&decision);
     }
     refusal_of(&decision)
+}
+
+/// The policy's word on an answer that is not read.
+fn unread_refusal(exchange: &mut Exchange) -> Option<Refusal> {
+    let policy = exchange.snapshot.policy.clone();
+    let decision = exchange.judge_unread(|facts| policy.response(facts));
+    let refusal = refusal_of(&decision)?;
+    exchange.response_unread();
+    exchange.decide(&decision);
+    Some(refusal)
 }
 
 /// An answer for a call whose own record says something else, or is not durable: nothing of the upstream's is given.

@@ -1,0 +1,100 @@
+//! What cannot be read is blocked where the policy says so: before it reaches the upstream, or the client.
+
+use estoppel_kit::http::Request;
+use estoppel_stub::{Body, Framing, Reply, Script};
+
+use crate::support::{Setup, World, chat};
+
+const STRICT: &str = "version: 1\nname: strict\ndefaults: { verdict: allow, on_not_evaluated: block }\nlimits: { held_bytes_max: 4096 }\nrules:\n  - { id: no-shell, when: { tool: bash }, verdict: block, reason: TOOL_DENIED }\n  - { id: no-evil, when: { model: \"*-evil\" }, verdict: block, reason: MODEL_DENIED }\n";
+const SHELL: &str = r#"{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"bash"}}]}"#;
+const CALLS: &str = r#"{"model":"m","choices":[{"index":0,"message":{"role":"assistant","tool_calls":[{"function":{"name":"bash"}}]},"finish_reason":"tool_calls"}]}"#;
+
+fn strict(script: Script) -> World {
+    World::with(script, &Setup { policy: STRICT.into(), ..Setup::default() })
+}
+
+#[test]
+fn a_request_that_is_not_read_never_leaves() {
+    let world = strict(Script::model());
+    let post = |path: &str| Request::new("POST", path).header("content-type", "application/json").body(SHELL);
+    let requests = [
+        post("/v1/chat/completions").header("content-encoding", "gzip"),
+        post("/v1/chat/completions").header("content-encoding", "x"),
+        post("/v1/chat/completions").header("content-encoding", ""),
+        post("/v1/chat/completions")
+            .header("content-encoding", "gzip")
+            .header("connection", "content-encoding"),
+        post("/v1/%63hat/completions"),
+        post("/v1/chat//completions"),
+        post("/v1/chat/./completions"),
+        post("/v1/messages/batches"),
+        Request::new("PUT", "/v1/chat/completions").header("content-type", "application/json").body(SHELL),
+        Request::new("POST", "/tools/run").header("content-type", "text/plain").body("run"),
+        chat("x", &format!(r#"{{"model":"{}-evil","messages":[]}}"#, "a".repeat(200))),
+    ];
+    let count = requests.len();
+    for request in requests {
+        let answer = world.send(&request.header("estoppel-run", "unread"));
+        assert!([400, 403].contains(&answer.status()), "{} {}", answer.status(), answer.text());
+    }
+    assert_eq!(world.upstream.hits().total(), 0);
+    let receipts = world.receipts("unread");
+    assert_eq!(receipts.len(), count - 1);
+    assert!(receipts.iter().all(|receipt| receipt["verdict"]["action"] == "block"), "{receipts:?}");
+}
+
+#[test]
+fn what_has_no_body_and_answers_that_are_plain_json_pass() {
+    let list = Reply::new(Body::Text(r#"{"object":"list","data":[]}"#.into()))
+        .header("content-type", "application/json");
+    for (method, framing) in [("GET", Framing::ContentLength), ("DELETE", Framing::Chunked)] {
+        let world = strict(Script::always(list.clone().framing(framing)));
+        let answer = world.send(&Request::new(method, "/v1/models").header("estoppel-run", "list"));
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        assert_eq!(world.receipts("list")[0]["verdict"]["action"], "allow");
+    }
+}
+
+#[test]
+fn a_tool_call_is_withheld_however_the_answer_is_framed_or_labelled() {
+    let json = |framing| {
+        Reply::new(Body::Text(CALLS.into())).header("content-type", "application/json").framing(framing)
+    };
+    let labelled = |kind: &str| Reply::new(Body::Text(CALLS.into())).header("content-type", kind);
+    let long = CALLS.replace(r#""role""#, &format!(r#""filler":"{}","role""#, "x".repeat(9000)));
+    let long = |framing| {
+        Reply::new(Body::Text(long.clone())).header("content-type", "application/json").framing(framing)
+    };
+    let replies = [
+        (json(Framing::Chunked), "TOOL_DENIED"),
+        (json(Framing::Close), "TOOL_DENIED"),
+        (labelled("text/plain"), "NOT_EVALUATED"),
+        (Reply::new(Body::Text(CALLS.into())), "NOT_EVALUATED"),
+        (labelled("application/json").header("content-encoding", "x"), "NOT_EVALUATED"),
+        (long(Framing::ContentLength), "NOT_EVALUATED"),
+        (long(Framing::Chunked), "NOT_EVALUATED"),
+    ];
+    for (at, (reply, code)) in replies.into_iter().enumerate() {
+        let world = strict(Script::always(reply));
+        let answer = world.send(&chat("held", r#"{"model":"m","messages":[]}"#));
+        assert_eq!(answer.status(), 403, "{at}");
+        assert!(!answer.text().contains("tool_calls"), "{at}");
+        let receipt = world.receipts("held").remove(0);
+        assert_eq!(receipt["outcome"]["code"], code, "{at}");
+        let state = if code == "TOOL_DENIED" { "recognized" } else { "not_evaluated" };
+        assert_eq!(receipt["evaluated"]["response"]["state"], state, "{at}");
+    }
+}
+
+#[test]
+fn an_answer_too_long_to_be_held_streams_where_the_policy_lets_it() {
+    let policy = STRICT.replace("on_not_evaluated: block", "on_not_evaluated: allow");
+    let text = format!(r#"{{"model":"m","filler":"{}"}}"#, "x".repeat(300_000));
+    let reply = Reply::new(Body::Text(text.clone()))
+        .header("content-type", "application/json")
+        .framing(Framing::Chunked);
+    let world = World::with(Script::always(reply), &Setup { policy, ..Setup::default() });
+    let answer = world.send(&chat("long", r#"{"model":"m","messages":[]}"#));
+    assert_eq!((answer.status(), answer.text()), (200, text.clone()));
+    assert_eq!(world.receipts("long")[0]["response"]["client"]["bytes"], text.len());
+}
