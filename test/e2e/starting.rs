@@ -375,7 +375,7 @@ fn with_evidence_off_calls_are_judged_and_forwarded_and_leave_nothing() {
     }
     assert_eq!(world.send(&chat("none", &HELLO.replace("\"m\"", "\"denied\""))).status(), 403);
     let (code, refused) = cli(&["seal", "none", "--admin", &world.admin.to_string()]);
-    assert_eq!((code, &refused["error"]["code"]), (1, &"EVIDENCE_OFF".into()), "{refused}");
+    assert_eq!((code, &refused["error"]["code"]), (6, &"EVIDENCE_OFF".into()), "{refused}");
     let metrics = estoppel_kit::http::get(world.admin, "/metrics").unwrap().text();
     assert!(metrics.contains("\nestoppel_journal_enabled 0\n"));
     world.daemon.hang_up();

@@ -1,7 +1,7 @@
 //! What cannot be read is blocked where the policy says so: before it reaches the upstream, or the client.
 
-use estoppel_kit::http::Request;
-use estoppel_stub::{Body, Framing, Reply, Script};
+use estoppel_kit::http::{Peer, Request};
+use estoppel_stub::{Body, Framing, Reply, Script, Split};
 
 use crate::support::{Setup, World, chat};
 
@@ -97,4 +97,61 @@ fn an_answer_too_long_to_be_held_streams_where_the_policy_lets_it() {
     let answer = world.send(&chat("long", r#"{"model":"m","messages":[]}"#));
     assert_eq!((answer.status(), answer.text()), (200, text.clone()));
     assert_eq!(world.receipts("long")[0]["response"]["client"]["bytes"], text.len());
+}
+
+#[test]
+fn a_streamed_tool_call_is_cut_before_it_leaves() {
+    let chat_event = |delta: &str| {
+        format!("data: {{\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}\n\n")
+    };
+    let text = chat_event(r#"{"content":"harmless"}"#)
+        + &chat_event(r#"{"tool_calls":[{"index":0,"id":"c","function":{"name":"bash","arguments":""}}]}"#)
+        + &chat_event(r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"cmd\":\"rm\"}"}}]}"#)
+        + "data: [DONE]\n\n";
+    let first = text.find("\n\n").unwrap() + 2;
+    for split in [first, 1, text.len()] {
+        let reply = Reply::new(Body::Text(text.clone()))
+            .header("content-type", "text/event-stream")
+            .framing(Framing::Chunked)
+            .split(Split::Each { bytes: split as u64 });
+        let world = strict(Script::always(reply));
+        let answer = Peer::connect(world.gateway)
+            .unwrap()
+            .exchange(&chat("cut", r#"{"model":"m","stream":true,"messages":[]}"#))
+            .unwrap();
+        assert!(answer.end.is_some(), "the client sees that the answer is not whole");
+        assert!(!answer.text().contains("cmd"), "{split}: {}", answer.text());
+        assert!(
+            !answer.text()[first.min(answer.body.len())..].contains("\n\n"),
+            "{split}: no further event is whole"
+        );
+        world.wait_for_calls("cut", 1);
+        let receipt = world.receipts("cut").remove(0);
+        assert_eq!(receipt["outcome"]["code"], "TOOL_DENIED", "{split}");
+        assert_eq!(receipt["verdict"]["action"], "block");
+        assert_eq!(receipt["policy"]["rule"], "no-shell");
+        assert_eq!(receipt["facts"]["tools_called"][0], "bash");
+        assert_eq!(receipt["response"]["client"]["bytes"], answer.body.len(), "{split}");
+    }
+}
+
+#[test]
+fn a_streamed_answer_of_a_denied_model_or_with_unreadable_events_is_cut() {
+    let replies = [
+        ("data: {\"model\":\"x-evil\",\"choices\":[]}\n\ndata: [DONE]\n\n", "MODEL_DENIED"),
+        ("data: {\"model\":\"m\",\"choices\":[\n\ndata: [DONE]\n\n", "NOT_EVALUATED"),
+    ];
+    for (text, code) in replies {
+        let reply = Reply::new(Body::Text(text.into()))
+            .header("content-type", "text/event-stream")
+            .framing(Framing::Chunked);
+        let world = strict(Script::always(reply));
+        let answer = Peer::connect(world.gateway)
+            .unwrap()
+            .exchange(&chat("cut", r#"{"model":"m","stream":true,"messages":[]}"#))
+            .unwrap();
+        assert!(answer.end.is_some() && answer.body.is_empty(), "{}", answer.text());
+        world.wait_for_calls("cut", 1);
+        assert_eq!(world.receipts("cut")[0]["outcome"]["code"], code);
+    }
 }

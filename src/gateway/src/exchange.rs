@@ -69,6 +69,10 @@ struct Response {
     looked: Looked,
     /// Refused for not having been read.
     unread: bool,
+    /// What of a stream has been judged: calls, whether the model was known, whether all was read.
+    judged: (usize, bool, bool),
+    /// Ends of the events in the piece that is being looked at.
+    marks: Vec<dialect::EventMark>,
     stream: Option<Stream>,
     /// What the client had got when it left, and that part's stream.
     departed: Option<Box<(Captured, Option<Stream>)>>,
@@ -384,6 +388,8 @@ impl Exchange {
             facts: None,
             looked,
             unread: false,
+            judged: (0, false, true),
+            marks: Vec::new(),
             stream,
             departed: None,
             tail: Vec::new(),
@@ -409,31 +415,38 @@ impl Exchange {
 
     /// Looks at bytes of the response. Returns those that may leave now; the rest, from the dialect's own terminator on,
     /// is held until the receipt is durable.
-    pub(crate) fn response_data(&mut self, data: Bytes) -> Bytes {
+    ///
+    /// # Errors
+    /// The policy blocks what these bytes of a stream say; none of them may leave.
+    pub(crate) fn response_data(&mut self, data: Bytes) -> Result<Bytes, Reason> {
         let now = self.elapsed_us();
         let hashes = self.hashes();
-        let Some(response) = self.response.as_mut() else { return data };
+        let Some(response) = self.response.as_mut() else { return Ok(data) };
+        let mut ends = std::mem::take(&mut response.marks);
+        response.scan.push(&data, &mut |mark| ends.push(mark));
+        if !ends.is_empty() {
+            self.judge_stream()?;
+        }
+        let Some(response) = self.response.as_mut() else { return Ok(data) };
         let holding = !response.tail.is_empty();
         let (mut start, mut hold_from) = (0, holding.then_some(0));
         let piece = response.tail.len();
-        let marks = &mut response.tail_marks;
-        let mut stream = response.stream.as_mut();
-        response.scan.push(&data, &mut |mark: dialect::EventMark| {
+        for mark in ends.drain(..) {
             if mark.kind == MarkKind::Terminator && hold_from.is_none() {
                 hold_from = Some(start);
             }
-            match hold_from {
-                None => {
-                    if let Some(stream) = &mut stream {
-                        stream.tree.update(&data[start..mark.end]);
-                        stream.tree.end_unit();
-                    }
+            match (hold_from, &mut response.stream) {
+                (Some(from), _) => response.tail_marks.push(Mark { piece, end: mark.end - from }),
+                (None, Some(stream)) => {
+                    stream.tree.update(&data[start..mark.end]);
+                    stream.tree.end_unit();
                 }
-                Some(from) => marks.push(Mark { piece, end: mark.end - from }),
+                (None, None) => {}
             }
             start = mark.end;
-        });
-        if let Some(stream) = stream {
+        }
+        response.marks = ends;
+        if let Some(stream) = &mut response.stream {
             stream.first_us.get_or_insert(now);
             stream.last_us = now;
             if hold_from.is_none() {
@@ -446,7 +459,48 @@ impl Exchange {
         };
         response.pass(&now_part, hashes);
         response.tail.extend(held);
-        now_part
+        Ok(now_part)
+    }
+
+    /// Judges a stream of a model's when it has said something new: a call of a tool, the model, something unreadable.
+    fn judge_stream(&mut self) -> Result<(), Reason> {
+        if matches!(self.dialect, Dialect::Json | Dialect::Bytes) {
+            return Ok(());
+        }
+        let Some(response) = &mut self.response else { return Ok(()) };
+        let state = {
+            let so_far = response.scan.so_far();
+            (so_far.tools_called.len(), so_far.model.is_some(), so_far.read)
+        };
+        if std::mem::replace(&mut response.judged, state) == state {
+            return Ok(());
+        }
+        let policy = self.snapshot.policy.clone();
+        let decision = {
+            let Some(response) = &self.response else { return Ok(()) };
+            let so_far = response.scan.so_far();
+            let request = match &self.request {
+                Request::Held { facts, .. } => facts.as_deref(),
+                Request::Sent(_) => None,
+            };
+            let offered: Vec<&str> = request.map(policy_tools).unwrap_or_default();
+            let called: Vec<&str> = so_far.tools_called.collect();
+            let cut = called.iter().chain(&so_far.model).any(|name| name.ends_with('…'));
+            let evaluation =
+                if so_far.read && !cut { Evaluation::Evaluated } else { Evaluation::NotEvaluated };
+            policy.response(&ResponseFacts {
+                request: self.request_facts(request, &offered),
+                model_served: so_far.model,
+                tools_called: &called,
+                evaluation,
+            })
+        };
+        if decision.verdict == Verdict::Allow {
+            return Ok(());
+        }
+        self.decide(&decision);
+        let code = decision.reason.and_then(|reason| Reason::parse(reason.as_str()));
+        Err(code.unwrap_or(Reason::PolicyBlock))
     }
 
     /// Whether the dialect's own terminator has been seen, so that what follows is held.

@@ -188,7 +188,10 @@ impl Screened {
         }
         // An answer of announced length is complete for the client with its last byte, so that must wait.
         let last = self.relay.is_end();
-        let data = self.exchange.response_data(data);
+        let data = match self.exchange.response_data(data) {
+            Ok(data) => data,
+            Err(reason) => return Some(self.cut(reason)),
+        };
         if last && self.mode == Mode::Streamed {
             return Some(self.end_with(data));
         }

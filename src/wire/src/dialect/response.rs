@@ -66,6 +66,15 @@ pub struct Usage {
     pub reasoning: Option<u64>,
 }
 
+/// What a stream has said so far.
+#[derive(Clone, Debug)]
+pub struct SoFar<'a, T> {
+    pub model: Option<&'a str>,
+    pub tools_called: T,
+    /// Whether every event so far could be read.
+    pub read: bool,
+}
+
 /// The end of a block of an event stream: just after the line end of its empty line.
 ///
 /// An LF that follows a CR there is the first byte of the next block (see [`crate::sse`]).
@@ -126,6 +135,16 @@ impl ResponseScan {
             Reader::Whole(body) => body.push(chunk, &mut self.finder),
             Reader::Stream(stream) => stream.push(chunk, &mut self.finder, on_event),
         }
+    }
+
+    /// What the events of a stream have said so far, for those who judge it before they let it go on.
+    pub fn so_far(&self) -> SoFar<'_, impl ExactSizeIterator<Item = &str>> {
+        let (model, tools_called) = self.finder.so_far();
+        let read = match &self.reader {
+            Reader::Whole(_) => true,
+            Reader::Stream(stream) => stream.evaluated.defect.is_none() && stream.evaluated.skipped == 0,
+        };
+        SoFar { model, tools_called, read: read && self.finder.more_calls() == 0 }
     }
 
     /// The body is over, or cut off. Facts are given once; calling again gives what is left.

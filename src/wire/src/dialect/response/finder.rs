@@ -168,6 +168,16 @@ impl Finder {
         }
     }
 
+    /// The model and the calls so far; a call that its document has not placed yet is not among them.
+    pub(super) fn so_far(&self) -> (Option<&str>, impl ExactSizeIterator<Item = &str>) {
+        (self.facts.model.as_deref(), self.calls.iter().map(|call| call.name.as_str()))
+    }
+
+    /// Calls beyond those that are kept.
+    pub(super) fn more_calls(&self) -> u64 {
+        self.more_calls
+    }
+
     /// Everything but what the framing knows.
     pub(super) fn take_facts(&mut self) -> ResponseFacts {
         let mut facts = std::mem::take(&mut self.facts);
