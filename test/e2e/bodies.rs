@@ -186,3 +186,21 @@ fn a_body_of_26_mib_is_kept_beside_the_bundle_and_missed_when_it_is_gone() {
     let (code, report) = verify();
     assert_eq!((code, &report["data"]["reason"]), (2, &"MISSING_EXTERNAL".into()), "{report}");
 }
+
+#[test]
+fn a_rule_that_blocks_the_answer_may_take_back_that_bodies_are_stored() {
+    let policy = "version: 1\nname: t\ndefaults: { verdict: allow, on_not_evaluated: allow, body_storage: { full: { reason: r } } }\nrules:\n  \
+                  - { id: no-shell, when: { tool: shell }, verdict: block, reason: TOOL_DENIED, body_storage: hmac }\n";
+    let called =
+        r#"{"model":"m","choices":[{"index":0,"message":{"tool_calls":[{"function":{"name":"shell"}}]}}]}"#;
+    let script =
+        Script::always(Reply::new(Body::Text(called.into())).header("content-type", "application/json"));
+    let world = World::with(script, &Setup { policy: policy.into(), ..Setup::default() });
+    assert_eq!(world.send(&chat("back", &user(SECRET, false))).status(), 403);
+    let bundle = world.seal("back");
+    let receipts = world.receipts_in(&bundle);
+    assert_eq!(receipts[0]["body"]["mode"], "hmac");
+    assert!(bodies(&bundle).is_empty());
+    let left = std::fs::read_dir(world.journal().join("bodies")).unwrap().count();
+    assert_eq!(left, 0, "nothing of it is left in the journal");
+}

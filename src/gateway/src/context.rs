@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 pub(crate) use signature::ContextKey;
 
-/// Names the run: 1 to 128 characters of `[A-Za-z0-9._:/-]`.
+/// Names the run: 1 to 128 characters of `[A-Za-z0-9._:/-]`, but not `ambient` or `instance`.
 pub(crate) const RUN: &str = "estoppel-run";
 
 /// Header and the claim it fills.
@@ -46,7 +46,7 @@ impl Context {
     /// A header that occurs twice, is longer than [`VALUE_BYTES_MAX`] or is not visible ASCII.
     pub(crate) fn read(headers: &HeaderMap) -> Result<Self, BadContext> {
         let mut context = Self { run: value(headers, RUN)?.map(Into::into), claims: None };
-        if context.run.as_deref().is_some_and(|run| !run.bytes().all(is_run_byte)) {
+        if context.run.as_deref().is_some_and(|run| !is_run_name(run)) {
             return Err(BadContext(RUN));
         }
         for (header, claim) in CLAIMS {
@@ -67,11 +67,15 @@ impl Context {
 
 /// The run's name alone, if it is usable: a bad claim beside it does not move a call to another run.
 pub(crate) fn run_name(headers: &HeaderMap) -> Option<Box<str>> {
-    value(headers, RUN).ok().flatten().filter(|run| run.bytes().all(is_run_byte)).map(Into::into)
+    value(headers, RUN).ok().flatten().filter(|run| is_run_name(run)).map(Into::into)
 }
 
-fn is_run_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"._:/-".contains(&byte)
+/// Names of the daemon's own runs.
+const RESERVED: [&str; 2] = ["ambient", "instance"];
+
+fn is_run_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:/-".contains(&byte))
+        && !RESERVED.contains(&name)
 }
 
 fn value<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, BadContext> {
@@ -106,7 +110,9 @@ mod tests {
 
     #[test]
     fn values_that_could_mislead_are_refused() {
-        assert_eq!(read(&[("estoppel-run", "a b")]), Err(BadContext(RUN)));
+        for name in ["a b", "ambient", "instance"] {
+            assert_eq!(read(&[("estoppel-run", name)]), Err(BadContext(RUN)), "{name}");
+        }
         assert_eq!(read(&[("estoppel-run", "a"), ("estoppel-run", "b")]), Err(BadContext(RUN)));
         assert_eq!(read(&[("estoppel-job-id", &"x".repeat(129))]), Err(BadContext("estoppel-job-id")));
         assert_eq!(read(&[("estoppel-agent", "")]), Err(BadContext("estoppel-agent")));

@@ -175,6 +175,14 @@ impl Exchange {
         };
     }
 
+    /// A rule that decides at the answer may take back that bodies are stored; it cannot bring back what is gone.
+    pub(crate) fn restrict_storage(&mut self, storage: &BodyStorage) {
+        if self.stores() && !matches!(storage, BodyStorage::Full { .. }) {
+            self.shared.stores.forget(self.call);
+            self.store_bodies(storage);
+        }
+    }
+
     /// Whether bodies are stored.
     fn stores(&self) -> bool {
         matches!(self.record.storage.mode, BodyMode::Full | BodyMode::Redacted)
@@ -499,6 +507,7 @@ impl Exchange {
             return Ok(());
         }
         self.decide(&decision);
+        self.restrict_storage(decision.body_storage);
         let code = decision.reason.and_then(|reason| Reason::parse(reason.as_str()));
         Err(code.unwrap_or(Reason::PolicyBlock))
     }

@@ -22,6 +22,19 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// The prefix of headers that are addressed to the gateway and never forwarded.
 pub(crate) const OWN_PREFIX: &str = "estoppel-";
 
+/// Whether two readers could take a request's path for two paths: it has dot segments, or encodes what needs no encoding
+/// (RFC 3986 sections 2.3 and 5.2.4). Routes and dialects go by the path, and an upstream may normalize it.
+pub(crate) fn is_path_ambiguous(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let encoded = |at: usize| {
+        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())
+    };
+    let needless = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    path.split('/').any(|segment| segment == "." || segment == "..")
+        || (0..bytes.len()).filter(|at| bytes[*at] == b'%').any(|at| encoded(at).is_none_or(needless))
+}
+
 /// Why a request's framing cannot be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ambiguity {
@@ -144,6 +157,19 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers
+    }
+
+    #[test]
+    fn paths_that_two_readers_could_take_for_two_are_told() {
+        for path in ["/a/../b", "/./a", "/a/..", "/%61", "/%6Cocked/a", "/a%2e%2e/b", "/a%2", "/%zz", "/%5F"]
+        {
+            assert!(is_path_ambiguous(path), "{path}");
+        }
+        for path in
+            ["/", "/v1/a.b/..c/...", "/a%2Fb", "/models/x%3Ay", "/caf%C3%A9", "/a%20b", "/~%7E", "//a"]
+        {
+            assert!(!is_path_ambiguous(path), "{path}");
+        }
     }
 
     #[test]

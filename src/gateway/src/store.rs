@@ -74,6 +74,7 @@ enum Job {
     Open { body: (CallId, Side), redaction: Option<(Redaction, Form)> },
     Data { body: (CallId, Side), data: Bytes, room: Arc<Room> },
     Commit { promise: Promise, record: Box<CallRecord> },
+    Forget { call: CallId },
 }
 
 /// How much of a body waits for the disk.
@@ -114,6 +115,11 @@ impl Stores {
         let body = (call, side);
         let _ = thread.send(Job::Open { body, redaction }); // a thread that is gone is noticed at the commit
         Feed { body, thread, room: Arc::default() }
+    }
+
+    /// Drops what has been stored of a call that is not committed yet, and what still comes.
+    pub(crate) fn forget(&self, call: CallId) {
+        let _ = self.thread(call).send(Job::Forget { call }); // a thread that is gone stores nothing
     }
 
     /// Hands the record over once the call's bodies are durable or given up.
@@ -185,6 +191,9 @@ impl Keeper {
                     room.waiting.fetch_sub(data.len(), Ordering::AcqRel);
                     room.waker.wake();
                 }
+                Job::Forget { call } => Side::ALL.into_iter().for_each(|side| {
+                    self.parts.remove(&(call, side));
+                }),
                 Job::Commit { promise, mut record } => {
                     self.finish(&promise, &mut record);
                     promise.commit(record);

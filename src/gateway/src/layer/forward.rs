@@ -83,7 +83,7 @@ async fn forward(permitted: Permitted) -> Answer {
         Ok(answered) => answered,
         Err(error) => {
             let reason = exchange.upload_error().unwrap_or_else(|| send_reason(&error));
-            tracing::debug!(upstream = %route.pool.target.name, reason = %reason, error = %Chain(&error), "upstream failed");
+            route.pool.complain(reason, &Chain(&error));
             return refused(exchange, Refusal::new(reason)).await;
         }
     };
@@ -226,6 +226,7 @@ fn response_refusal(exchange: &mut Exchange) -> Option<Refusal> {
     let decision = exchange.judge_response(|facts| policy.response(facts))?;
     if decision.verdict == Verdict::Block {
         exchange.decide(&decision);
+        exchange.restrict_storage(decision.body_storage);
     }
     refusal_of(&decision)
 }

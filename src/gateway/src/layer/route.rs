@@ -111,7 +111,9 @@ impl<S> Route<S> {
             exchange.store_bodies(&route.settings.body_storage);
         }
         let http1 = head.version < http::Version::HTTP_2;
-        let refusal = if headers::refuse_ambiguous(&head.uri, &head.headers, http1).is_err() {
+        let refusal = if headers::refuse_ambiguous(&head.uri, &head.headers, http1).is_err()
+            || headers::is_path_ambiguous(head.uri.path())
+        {
             Some(Refusal::new(Reason::RequestInvalid))
         } else if head.method == Method::CONNECT
             || head.headers.contains_key(http::header::UPGRADE) && http1_upgrade(&head)

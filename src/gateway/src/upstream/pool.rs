@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use estoppel_evidence::Reason;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::{Request, Response};
@@ -26,6 +27,8 @@ pub(crate) struct Lease {
     pub(crate) _permit: OwnedSemaphorePermit,
 }
 
+const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
+
 struct Idle {
     lease: Lease,
     since: Instant,
@@ -41,6 +44,7 @@ pub(crate) struct Pool {
     sharing: tokio::sync::Mutex<()>,
     speaks_http1: AtomicBool,
     slots: Arc<Semaphore>,
+    complained: Mutex<Option<Instant>>,
 }
 
 /// Why a request got no response head.
@@ -84,7 +88,21 @@ impl Pool {
             sharing: tokio::sync::Mutex::default(),
             speaks_http1: AtomicBool::new(speaks_http1),
             slots,
+            complained: Mutex::default(),
         })
+    }
+
+    /// Tells the operator why calls fail: a warning at most every [`COMPLAINT_EVERY`], the rest at level debug.
+    pub(crate) fn complain(&self, reason: Reason, error: &dyn std::fmt::Display) {
+        let upstream = &*self.target.name;
+        let now = Instant::now();
+        let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if reason == Reason::ClientGone || last.is_some_and(|last| now - last < COMPLAINT_EVERY) {
+            tracing::debug!(upstream, %reason, %error, "upstream failed");
+        } else {
+            *last = Some(now);
+            tracing::warn!(upstream, %reason, %error, "upstream failed; more of this within 10 s is at level debug");
+        }
     }
 
     /// Sends `request` and waits for the response head.
