@@ -1,9 +1,11 @@
 //! What cannot be read is blocked where the policy says so: before it reaches the upstream, or the client.
 
+use std::io::Write as _;
+
 use estoppel_kit::http::{Peer, Request};
 use estoppel_stub::{Body, Framing, Reply, Script, Split};
 
-use crate::support::{Setup, World, chat};
+use crate::support::{PATIENCE, Setup, World, chat};
 
 const STRICT: &str = "version: 1\nname: strict\ndefaults: { verdict: allow, on_not_evaluated: block }\nlimits: { held_bytes_max: 4096 }\nrules:\n  - { id: no-shell, when: { tool: bash }, verdict: block, reason: TOOL_DENIED }\n  - { id: no-evil, when: { model: \"*-evil\" }, verdict: block, reason: MODEL_DENIED }\n";
 const SHELL: &str = r#"{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"bash"}}]}"#;
@@ -153,5 +155,49 @@ fn a_streamed_answer_of_a_denied_model_or_with_unreadable_events_is_cut() {
         assert!(answer.end.is_some() && answer.body.is_empty(), "{}", answer.text());
         world.wait_for_calls("cut", 1);
         assert_eq!(world.receipts("cut")[0]["outcome"]["code"], code);
+    }
+}
+
+#[test]
+fn request_bodies_that_wait_to_be_judged_have_a_bound_in_all() {
+    let setup = Setup { config: "[server]\nheld_mib = 1\n".into(), ..Setup::default() };
+    let world = World::with(Script::model(), &setup);
+    let body = |bytes: usize| format!(r#"{{"model":"m","messages":[],"x":"{}"}}"#, "y".repeat(bytes));
+    let mut slow = std::net::TcpStream::connect(world.gateway).unwrap();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9000000\r\n\r\n";
+    slow.write_all(head.as_bytes()).unwrap();
+    slow.write_all(&vec![b' '; 900 << 10]).unwrap();
+    estoppel_kit::until("the bound", PATIENCE, || {
+        let answer = world.send(&chat("bound", &body(400 << 10)));
+        (answer.status() == 503 && answer.text().contains("IN_FLIGHT_MAX")).then_some(())
+    });
+    drop(slow);
+    estoppel_kit::until("room again", PATIENCE, || {
+        (world.send(&chat("bound", &body(400 << 10))).status() == 200).then_some(())
+    });
+}
+
+#[test]
+fn headers_and_events_have_the_bounds_of_the_policy() {
+    let policy = STRICT.replace("held_bytes_max: 4096", "header_bytes_max: 1024, event_bytes_max: 1024");
+    let setup = || Setup { policy: policy.clone(), ..Setup::default() };
+    let ask = || chat("bounds", r#"{"model":"m","stream":true,"messages":[]}"#);
+    let world = World::with(Script::model(), &setup());
+    assert_eq!(world.send(&ask().header("x-long", &"y".repeat(1100))).status(), 431);
+    assert_eq!(world.upstream.hits().total(), 0);
+    let event = format!(
+        "data: {{\"model\":\"m\",\"choices\":[],\"x\":\"{}\"}}\n\ndata: [DONE]\n\n",
+        "y".repeat(1100)
+    );
+    let stream =
+        Reply::new(Body::Text(event)).header("content-type", "text/event-stream").framing(Framing::Chunked);
+    for (reply, code) in [
+        (Reply::new(Body::Text("{}".into())).header("x-long", &"y".repeat(1100)), "UPSTREAM_PROTOCOL"),
+        (stream, "NOT_EVALUATED"),
+    ] {
+        let world = World::with(Script::always(reply), &setup());
+        let _ = Peer::connect(world.gateway).unwrap().exchange(&ask()).unwrap();
+        world.wait_for_calls("bounds", 1);
+        assert_eq!(world.receipts("bounds")[0]["outcome"]["code"], code);
     }
 }

@@ -384,6 +384,8 @@ impl Exchange {
             last_us: 0,
         });
         let form = if framing == Framing::Sse { Form::Sse } else { Form::Json };
+        let limits = self.route.as_ref().map(|route| route.settings.limits).unwrap_or_default();
+        let event_bytes_max = usize::try_from(limits.event_bytes_max).unwrap_or(usize::MAX);
         // A path that no dialect is known for may still answer in JSON.
         let dialect = if self.dialect == Dialect::Bytes { Dialect::Json } else { self.dialect };
         self.record.time.upstream_us = Some(self.elapsed_us());
@@ -392,7 +394,7 @@ impl Exchange {
             hash: Sha256::new(),
             feed: self.feed(Side::Upstream, form),
             bytes: 0,
-            scan: ResponseScan::new(dialect, framing),
+            scan: ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max),
             facts: None,
             looked,
             unread: false,

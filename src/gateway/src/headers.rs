@@ -35,6 +35,11 @@ pub(crate) fn is_path_ambiguous(path: &str) -> bool {
         || (0..bytes.len()).filter(|at| bytes[*at] == b'%').any(|at| encoded(at).is_none_or(needless))
 }
 
+/// Bytes of header lines as HTTP/1.1 would have them.
+pub(crate) fn head_bytes(headers: &HeaderMap) -> u64 {
+    headers.iter().map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64).sum()
+}
+
 /// Why a request's framing cannot be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ambiguity {

@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     /// Calls that end now were cut by us.
     pub(crate) cutting: AtomicBool,
     pub(crate) stores: Stores,
+    /// Memory for request bodies, in KiB.
+    pub(crate) held: Arc<Semaphore>,
     pub(crate) drains: Drains,
     calls: CallIds,
 }
@@ -210,6 +212,7 @@ impl Gateway {
             draining: AtomicBool::new(false),
             cutting: AtomicBool::new(false),
             stores,
+            held: Arc::new(Semaphore::new((settings.server.held_mib << 10).min(Semaphore::MAX_PERMITS))),
             drains,
             calls: CallIds::new(random),
         });

@@ -72,8 +72,11 @@ pub struct ListenerTls {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// Address and port. Port 0 takes a free one.
+    /// Address and port. Port 0 takes a free one. Loopback or private.
     pub listen: SocketAddr,
+    /// Allows 0.0.0.0 and [::], which are reachable from wherever the machine is. Default false.
+    #[serde(default)]
+    pub anywhere: bool,
 }
 
 /// One origin that calls are sent to.
@@ -170,6 +173,9 @@ pub struct Server {
     pub evidence_ms: u64,
     /// Most responses that are read on after their client left (`disconnect: drain`). Default 256.
     pub drains_max: usize,
+    /// Most memory for request bodies that are read whole before they are judged, MiB; beyond it calls are answered 503
+    /// `IN_FLIGHT_MAX`. Default 1,024.
+    pub held_mib: usize,
     /// Threads of the data plane; 0 takes one per core. Default 0.
     pub threads: usize,
 }
@@ -185,6 +191,7 @@ impl Default for Server {
             drain_ms: 25_000,
             evidence_ms: 10_000,
             drains_max: 256,
+            held_mib: 1_024,
             threads: 0,
         }
     }

@@ -11,6 +11,7 @@ use estoppel_wire::dialect::{RequestFacts, RequestScan};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::Cut;
@@ -22,6 +23,8 @@ pub(crate) enum ReadError {
     TooLarge,
     Broken,
     Stalled,
+    /// Too many bodies are held.
+    NoRoom,
 }
 
 impl ReadError {
@@ -30,6 +33,7 @@ impl ReadError {
             Self::TooLarge => Reason::RequestBytesMax,
             Self::Broken => Reason::RequestBroken,
             Self::Stalled => Reason::RequestStalled,
+            Self::NoRoom => Reason::InFlightMax,
         }
     }
 }
@@ -58,8 +62,9 @@ pub(crate) enum UpstreamBody {
 }
 
 impl UpstreamBody {
-    pub(crate) fn held(chunks: Vec<Bytes>) -> Self {
-        Self::Held(HeldBody::new(chunks))
+    /// `room` is the memory that the chunks were counted against.
+    pub(crate) fn held(chunks: Vec<Bytes>, room: Option<OwnedSemaphorePermit>) -> Self {
+        Self::Held(HeldBody::new(chunks, room))
     }
 
     pub(crate) fn streamed(body: Incoming, upload: Arc<Upload>, stall: Duration) -> Self {
@@ -71,12 +76,13 @@ impl UpstreamBody {
 pub(crate) struct HeldBody {
     chunks: std::vec::IntoIter<Bytes>,
     left: u64,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl HeldBody {
-    pub(crate) fn new(chunks: Vec<Bytes>) -> Self {
+    fn new(chunks: Vec<Bytes>, room: Option<OwnedSemaphorePermit>) -> Self {
         let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        Self { chunks: chunks.into_iter(), left }
+        Self { chunks: chunks.into_iter(), left, _room: room }
     }
 }
 

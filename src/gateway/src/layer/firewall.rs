@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use estoppel_evidence::Reason;
 use estoppel_policy::Verdict;
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -77,16 +79,16 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     exchange.request_unread = !whole && !stated && !body.is_end_stream();
     let scan = || RequestScan::new(exchange.dialect, head.uri.path());
     let (refusal, body) = if whole {
-        let read = read_whole(body, scan(), limits.request_bytes_max);
+        let read = read_whole(body, scan(), limits.request_bytes_max, &exchange.shared.held);
         let read = tokio::time::timeout(limits.total, read).await.unwrap_or(Err(ReadError::Stalled));
-        let (chunks, scan) = match read {
+        let (chunks, scan, room) = match read {
             Ok(read) => read,
             Err(error) => return Err((exchange, Refusal::new(error.reason()))),
         };
         exchange.request_read(scan);
         let refusal = decide(&mut exchange);
         exchange.request_held(&chunks);
-        (refusal, UpstreamBody::held(chunks))
+        (refusal, UpstreamBody::held(chunks, room))
     } else {
         let scan = (exchange.dialect == Dialect::Json && !coded).then(scan);
         let refusal = decide(&mut exchange);
@@ -127,8 +129,10 @@ async fn read_whole(
     mut body: hyper::body::Incoming,
     mut scan: RequestScan,
     bytes_max: u64,
-) -> Result<(Vec<Bytes>, RequestScan), ReadError> {
+    memory: &Arc<Semaphore>,
+) -> Result<(Vec<Bytes>, RequestScan, Option<OwnedSemaphorePermit>), ReadError> {
     let mut chunks = Vec::new();
+    let mut room: Option<OwnedSemaphorePermit> = None;
     let mut bytes = 0;
     while let Some(frame) = read_next(&mut body, REQUEST_STALL).await {
         let Ok(data) = frame?.into_data() else { continue };
@@ -136,8 +140,15 @@ async fn read_whole(
         if bytes > bytes_max {
             return Err(ReadError::TooLarge);
         }
+        let had = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
+        let wanted = u32::try_from(bytes.div_ceil(1 << 10).saturating_sub(had)).unwrap_or(u32::MAX);
+        let more = memory.clone().try_acquire_many_owned(wanted).map_err(|_| ReadError::NoRoom)?;
+        match &mut room {
+            Some(room) => room.merge(more),
+            None => room = Some(more),
+        }
         scan.push(&data);
         chunks.push(data);
     }
-    Ok((chunks, scan))
+    Ok((chunks, scan, room))
 }

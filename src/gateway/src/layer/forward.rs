@@ -89,7 +89,9 @@ async fn forward(permitted: Permitted) -> Answer {
     };
     exchange.record.time.connect_us = answered.connected.map(micros);
     let mut head = answered.head;
-    if headers::is_ambiguous_answer(head.status, &head.headers) {
+    if headers::is_ambiguous_answer(head.status, &head.headers)
+        || headers::head_bytes(&head.headers) > limits.header_bytes_max
+    {
         return refused(exchange, Refusal::new(Reason::UpstreamProtocol)).await;
     }
     let (framing, coded) = framing(&head.headers);

@@ -119,6 +119,11 @@ impl<S> Route<S> {
             || head.headers.contains_key(http::header::UPGRADE) && http1_upgrade(&head)
         {
             Some(Refusal::new(Reason::UpgradeRefused))
+        } else if route
+            .as_ref()
+            .is_some_and(|route| headers::head_bytes(&head.headers) > route.settings.limits.header_bytes_max)
+        {
+            Some(Refusal::new(Reason::HeadersMax))
         } else if unsigned {
             Some(Refusal::new(Reason::ContextUnsigned))
         } else if let Some(bad) = bad_context {

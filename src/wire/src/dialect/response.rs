@@ -124,6 +124,14 @@ impl ResponseScan {
         Self { reader, finder: Finder::new(dialect) }
     }
 
+    /// Events of a stream that are longer than this are passed over, [`Defect::EventBytesMax`]. Bytes; default 256 KiB.
+    pub fn event_bytes_max(mut self, event_bytes_max: usize) -> Self {
+        if let Reader::Stream(stream) = &mut self.reader {
+            stream.framer = Framer::new(Limits { event_bytes_max, ..Limits::default() });
+        }
+        self
+    }
+
     /// For a body that is only counted, for instance because of its content coding.
     pub fn unread(dialect: Dialect, why: Defect) -> Self {
         Self { reader: Reader::Whole(JsonBody::unread(why)), finder: Finder::new(dialect) }
@@ -151,8 +159,9 @@ impl ResponseScan {
     pub fn finish(&mut self) -> ResponseFacts {
         match &mut self.reader {
             Reader::Whole(body) => {
-                let evaluated = body.finish(&mut self.finder);
+                let mut evaluated = body.finish(&mut self.finder);
                 self.finder.end_document(b"");
+                evaluated.defect = self.finder.take_doubt().or(evaluated.defect);
                 ResponseFacts { evaluated, ..self.finder.take_facts() }
             }
             Reader::Stream(stream) => stream.finish(&mut self.finder),
@@ -201,6 +210,7 @@ impl Stream {
                 Step::Event(event) => {
                     self.comments += as_u64(event.comments);
                     let reading = read(self.dialect, event, &mut self.tokenizer, finder);
+                    self.evaluated.defect = self.evaluated.defect.or_else(|| finder.take_doubt());
                     let kind = self.note(reading);
                     on_event(EventMark { end, kind });
                 }
