@@ -27,7 +27,7 @@ mod fixture;
 pub use digest::Measure;
 pub use facts::{Entry, FactsError, ManifestFacts, RunFacts};
 pub use layout::{BundlePath, EXTERNAL_BYTES_MIN, PathError, Role};
-pub use manifest::{KeyRow, Manifest};
+pub use manifest::{KEYS_MAX, KeyRow, Manifest, POLICIES_MAX};
 pub use open::{Bundle, OpenError, Source, fuzz_open};
 pub use write::{MemoryStaging, Parts, Sealed, Staging, WriteError};
 pub use zip::{Archive, ReadAt, ZipError, ZipWriter};

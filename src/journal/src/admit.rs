@@ -478,6 +478,7 @@ impl Shared {
             in_flight: AtomicUsize::new(0),
             spilled: AtomicUsize::new(0),
             sealing: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
             entries: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             used_us: AtomicU64::new(self.clock.mono_us()),

@@ -1,17 +1,25 @@
 //! One run's chain: what the next entry of the run needs to know.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use estoppel_bundle::EXTERNAL_BYTES_MIN;
+use estoppel_bundle::{EXTERNAL_BYTES_MIN, KEYS_MAX, POLICIES_MAX};
 use estoppel_evidence::entry::{CallRecord, Counters, Durability, Link, RunClass, Sign, VerdictAction};
 use estoppel_evidence::hash::{Commit, Leaf};
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::tree::Frontier;
-use estoppel_evidence::{CallId, Instance, KeyId, RunId};
+use estoppel_evidence::{CallId, Instance, KeyId, RunId, Sha256};
+
+use crate::settings::Settings;
 
 /// Most entries of one run whose places are kept in memory (8 bytes each); beyond, its bundle is gathered by reading
 /// the segments through.
 pub(crate) const PLACES_MAX: usize = 1 << 20;
+
+/// Keys and policies after which a run is sealed: half of what its bundle holds, the rest is for calls in flight.
+const KEYS_FULL: usize = KEYS_MAX / 2;
+const POLICIES_FULL: usize = POLICIES_MAX / 2;
+/// Keys of a bundle that sign no entry: the manifest's, the run checkpoint's and the anchor's.
+const SEAL_KEYS: usize = 3;
 
 /// Where an entry's frame starts: which segment of the journal, counted from 0, and the offset in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -65,6 +73,10 @@ pub(crate) struct Chain {
     pub files: u64,
     /// Bytes of its entries, streams and stored bodies.
     pub bytes: u64,
+    /// Keys that sign its entries or that they bring in.
+    pub keys: HashSet<KeyId>,
+    /// Policies that its entries name.
+    pub policies: HashSet<Sha256>,
     /// Calls that were announced and not concluded, with the entry hash of the intent.
     pub intents: HashMap<CallId, Leaf>,
 }
@@ -92,6 +104,8 @@ impl Chain {
             last_place: Place::new(0, 0),
             files: 0,
             bytes: 0,
+            keys: HashSet::from([kid]),
+            policies: HashSet::new(),
             intents: HashMap::new(),
         }
     }
@@ -160,6 +174,19 @@ impl Chain {
             // Larger ones are kept beside the bundle.
             self.bytes = self.bytes.saturating_add(if bytes < EXTERNAL_BYTES_MIN { bytes } else { 0 });
         }
+    }
+
+    /// Whether it must be sealed before it outgrows its bundle.
+    pub fn is_full(&self, settings: &Settings) -> bool {
+        self.files >= settings.run_files_max
+            || self.bytes >= settings.run_bytes_max
+            || self.keys.len() >= KEYS_FULL
+            || self.policies.len() >= POLICIES_FULL
+    }
+
+    /// Whether its bundle would still hold another key.
+    pub fn takes_key(&self) -> bool {
+        self.keys.len() + SEAL_KEYS < KEYS_MAX
     }
 
     /// As [`Chain::count`], from what a line says.

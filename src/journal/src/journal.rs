@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use estoppel_evidence::entry::SealReason;
+use estoppel_evidence::entry::{RunClass, SealReason};
 use estoppel_evidence::{CaptureKey, Instance, Reason, RunId, Sha256, Signer, Use};
 
 use crate::admit::{Failure, Item, Refused, Shared, Slot, locked};
@@ -218,6 +218,7 @@ impl Journal {
         let sealed = runs.sealed.iter().rev().find(is_it).map(|sealed| sealed.bundle.clone());
         drop(runs);
         match (found, sealed) {
+            (Some(run), _) if run.class == RunClass::Instance => Pending::ready(Err(SealError::Own)),
             (Some(run), _) => self.ask(|answer| Control::Seal { run, reason, answer }),
             (None, Some(bundle)) => Pending::ready(Err(SealError::Done { bundle })),
             (None, None) => Pending::ready(Err(SealError::Unknown)),

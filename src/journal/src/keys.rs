@@ -84,6 +84,10 @@ pub enum RotateError {
     Key(#[source] KeyError),
     #[error("key {id} signs already, or signed once; a rotation needs a new key")]
     Known { id: KeyId },
+    #[error(
+        "run {run}, whose calls are still in flight, has as many keys as a bundle holds; rotate when they have ended"
+    )]
+    Run { run: estoppel_evidence::RunId },
     #[error("the trust document could not be written")]
     Trust(#[source] io::Error),
     #[error(transparent)]
@@ -97,6 +101,7 @@ impl RotateError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Key(_) | Self::Known { .. } | Self::Full(_) => Reason::KeyInvalid,
+            Self::Run { .. } => Reason::RunBusy,
             Self::Trust(error) if crate::storage::is_full(error) => Reason::DiskFull,
             Self::Trust(_) => Reason::DiskFailed,
             Self::Journal(error) => error.reason(),

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use estoppel_evidence::{RunId, Sha256};
 
 use crate::admit::locked;
+use crate::checkpoint::PublishError;
 use crate::segment::file_name;
 
 /// The folder, and the segments in it.
@@ -73,6 +74,16 @@ impl Layout {
 
     pub fn bundle(&self, run: RunId) -> PathBuf {
         self.bundles_dir().join(format!("{run}.pef.zip"))
+    }
+
+    /// Whether the folder itself is gone, which is why a file in it could not be written.
+    pub fn is_gone(&self, error: &PublishError) -> bool {
+        match error {
+            PublishError::Io { path, source, .. } => {
+                path.parent() == Some(&*self.dir) && source.kind() == std::io::ErrorKind::NotFound
+            }
+            PublishError::Changed { .. } => false,
+        }
     }
 
     pub fn set_segments(&self, segments: Vec<u64>) {

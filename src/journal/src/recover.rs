@@ -77,6 +77,8 @@ pub(crate) struct Recovered {
     pub opening: Option<Opening>,
     /// Records of the spill file that are entries.
     pub seen: HashSet<SpillKey>,
+    /// Runs that get no more entries.
+    pub sealed_ids: HashSet<RunId>,
     /// Sealed runs whose bundle may not have been written.
     pub unbundled: Vec<RunId>,
 }
@@ -359,6 +361,7 @@ impl<'a> Scan<'a> {
         chain.advance(leaf, line.ts, line.mono_us, place);
         chain.weigh(bytes_before + frame.bytes(), blob.is_some(), line.stored());
         let sealed = follow(chain, &line, leaf)?;
+        chain.policies.extend(line.policy_hash());
         self.remember_spilled(&line);
         self.index.restore(leaf);
         self.last_leaf = Some(leaf);
@@ -454,6 +457,7 @@ impl<'a> Scan<'a> {
             checkpoint_size: self.checkpoint_size,
             opening: self.opening,
             seen: self.seen,
+            sealed_ids: self.sealed_ids,
             unbundled: self.unbundled,
         })
     }
@@ -474,7 +478,13 @@ fn follow(chain: &mut Chain, line: &Line<'_>, leaf: Leaf) -> Result<bool, String
             chain.counters.interrupted += 1;
             chain.intents.remove(&line.call.ok_or(missing)?);
         }
-        "key.rotate" if line.r#use == Some(Use::Receipt) => chain.kid = line.new.ok_or(missing)?,
+        "key.rotate" => {
+            let new = line.new.ok_or(missing)?;
+            chain.keys.extend([line.old.ok_or(missing)?, new]);
+            if line.r#use == Some(Use::Receipt) {
+                chain.kid = new;
+            }
+        }
         _ => {}
     }
     Ok(line.kind == "run.seal")
@@ -498,6 +508,7 @@ struct Line<'a> {
     #[serde(default, borrow)]
     name: Option<Cow<'a, str>>,
     new: Option<KeyId>,
+    old: Option<KeyId>,
     outcome: Option<OutcomeLine>,
     #[serde(default, borrow)]
     policy: Option<&'a RawValue>,
@@ -514,6 +525,13 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// The policy of a `run.open`, a `policy.load` or a receipt.
+    fn policy_hash(&self) -> Option<Sha256> {
+        let policy = self.policy?.get();
+        let of_receipt = || serde_json::from_str::<PolicyLine>(policy).ok().map(|policy| policy.hash);
+        serde_json::from_str::<Sha256>(policy).ok().or_else(of_receipt)
+    }
+
     /// Sizes of the bodies that a receipt names as stored.
     fn stored(&self) -> impl Iterator<Item = u64> {
         let response = self.response.as_ref();
@@ -524,6 +542,11 @@ impl Line<'_> {
         ];
         bodies.into_iter().flatten().filter(|body| body.sha256.is_some()).map(|body| body.bytes)
     }
+}
+
+#[derive(Deserialize)]
+struct PolicyLine {
+    hash: Sha256,
 }
 
 #[derive(Deserialize)]

@@ -32,6 +32,8 @@ pub(crate) struct Run {
     pub spilled: AtomicUsize,
     /// A seal waits for `in_flight` and `spilled` to become 0.
     pub sealing: AtomicBool,
+    /// Its seal is written: the writer appends nothing more.
+    pub sealed: AtomicBool,
     pub entries: AtomicU64,
     pub calls: AtomicU64,
     /// Monotonic clock when a handle was last asked for.
@@ -184,12 +186,15 @@ impl RunTable {
         self.sealed.push_back(summary);
     }
 
-    /// An open run by id or by the name that callers gave it.
+    /// An open run by id, by the name that callers gave it, or by its class where there is one run of it.
     pub fn find(&self, text: &str) -> Option<&Arc<Run>> {
-        match text.parse::<RunId>().ok().and_then(|id| self.open.get(&id)) {
-            Some(run) => Some(run),
-            None => self.named.get(text),
-        }
+        let by_id = || text.parse::<RunId>().ok().and_then(|id| self.open.get(&id));
+        let by_class = || match text {
+            "ambient" => self.ambient.as_ref(),
+            "instance" => self.open.values().find(|run| run.class == RunClass::Instance),
+            _ => None,
+        };
+        by_id().or_else(|| self.named.get(text)).or_else(by_class)
     }
 }
 
@@ -210,6 +215,7 @@ mod tests {
             in_flight: AtomicUsize::new(0),
             spilled: AtomicUsize::new(0),
             sealing: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
             entries: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             used_us: AtomicU64::new(0),
@@ -229,6 +235,22 @@ mod tests {
         table.remove(&one);
         assert!(table.find(&one.id.to_string()).is_none());
         assert_eq!(table.find("job").map(|r| r.id), Some(two.id));
+    }
+
+    #[test]
+    fn runs_without_a_name_are_found_by_their_class_unless_a_caller_took_the_word() {
+        let mut table = RunTable::default();
+        let (ambient, instance) = (run(1, RunClass::Ambient, None), run(2, RunClass::Instance, None));
+        table.insert(ambient.clone());
+        table.insert(instance.clone());
+        assert_eq!(table.find("ambient").map(|r| r.id), Some(ambient.id));
+        assert_eq!(table.find("instance").map(|r| r.id), Some(instance.id));
+        let named = run(3, RunClass::Caller, Some("ambient"));
+        table.insert(named.clone());
+        assert_eq!(table.find("ambient").map(|r| r.id), Some(named.id));
+        table.remove(&named);
+        table.detach(&ambient);
+        assert!(table.find("ambient").is_none());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use estoppel_bundle::layout::{ANCHOR, CHECKPOINT, ENTRIES, SIGNATURES};
 use estoppel_bundle::{
-    BundlePath, EXTERNAL_BYTES_MIN, FactsError, KeyRow, Parts, RunFacts, Staging, WriteError,
+    Bundle, BundlePath, EXTERNAL_BYTES_MIN, FactsError, KeyRow, Parts, ReadAt, RunFacts, Staging, WriteError,
 };
 use estoppel_evidence::entry::SealReason;
 use estoppel_evidence::key::KeyError;
@@ -77,6 +77,8 @@ pub enum SealError {
     Open,
     #[error("calls of the run are still in flight; try again when they have ended")]
     Busy,
+    #[error("this is the daemon's own run; it is sealed when the daemon stops")]
+    Own,
     #[error("too many seals wait; try again")]
     Queue,
     #[error("the seal was not recorded")]
@@ -97,6 +99,8 @@ pub enum SealError {
     Sign { what: &'static str, source: KeyError },
     #[error("the run is sealed, but no checkpoint covers its seal yet")]
     NoAnchor,
+    #[error("`{path}` is a bundle of other content; nothing was written over it")]
+    Replaced { path: PathBuf },
     #[error("the run is sealed, but could not {what} `{path}`; export it again")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
 }
@@ -108,12 +112,12 @@ impl SealError {
             Self::Unknown => Reason::RunUnknown,
             Self::Off => Reason::EvidenceOff,
             Self::Done { .. } => Reason::RunSealed,
-            Self::Open | Self::Busy | Self::Queue | Self::NoAnchor => Reason::RunBusy,
+            Self::Open | Self::Busy | Self::Own | Self::Queue | Self::NoAnchor => Reason::RunBusy,
             Self::Journal(error) => error.reason(),
             Self::Facts(error) => error.reason(),
             Self::Write(error) => error.reason(),
             Self::Read(error) => error.reason(),
-            Self::Changed { .. } | Self::BodyMissing { .. } => Reason::JournalCorrupt,
+            Self::Changed { .. } | Self::Replaced { .. } | Self::BodyMissing { .. } => Reason::JournalCorrupt,
             Self::PolicyMissing { .. } => Reason::PolicyInvalid,
             Self::Sign { .. } => Reason::KeyInvalid,
             Self::Io { source, .. } => io_reason(source),
@@ -352,6 +356,7 @@ impl Bundler {
         let SealJob { run, seal, reason, places, anchor, .. } = job;
         let anchor = anchor.ok_or(SealError::NoAnchor)?;
         let path = self.layout.bundle(run);
+        self.may_replace(&path, &seal)?;
         let sources = Sources::default();
         let mut parts = Parts::new(JournalStaging::new(self, run, sources.clone()));
         let facts = self.gather(run, &places, &sources, &mut parts)?;
@@ -378,6 +383,22 @@ impl Bundler {
         self.put_archive(&path, |out| sealed.write_zip(out))?;
         let Seal { root, entries, index, .. } = seal;
         Ok(SealedRun { path, run, name, root, entries, index, reason, manifest, bytes })
+    }
+
+    /// A bundle that is there may be written again, with other signatures at most.
+    fn may_replace(&self, path: &Path, seal: &Seal) -> Result<(), SealError> {
+        let file = match self.storage.open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(SealError::Io { what: "open", path: path.into(), source }),
+        };
+        // One that cannot be opened says nothing that could be lost.
+        let Ok(found) = Bundle::from_zip(Archive(file)) else { return Ok(()) };
+        let tree = &found.manifest().tree;
+        match (tree.root, tree.size) == (seal.root, seal.entries) {
+            true => Ok(()),
+            false => Err(SealError::Replaced { path: path.into() }),
+        }
     }
 
     /// Stages lines and signatures, and takes note of the stream nodes.
@@ -531,6 +552,19 @@ impl Bundler {
         self.storage.rename(&temporary, path).map_err(io("rename", path))?;
         let dir = self.layout.bundles_dir();
         self.storage.open_dir(&dir).and_then(|dir| dir.sync()).map_err(io("sync", &dir))
+    }
+}
+
+/// A bundle's file.
+struct Archive(Box<dyn StorageFile>);
+
+impl ReadAt for Archive {
+    fn size(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
     }
 }
 

@@ -272,6 +272,11 @@ impl Segment {
         Ok(())
     }
 
+    /// Whether its file still has a name.
+    pub fn is_named(&self) -> io::Result<bool> {
+        self.file.is_named()
+    }
+
     /// Makes what was written durable.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()

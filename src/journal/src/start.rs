@@ -200,6 +200,7 @@ fn writer(given: Given) -> Result<Writer, JournalError> {
         cut,
         checkpoint_size,
         seen,
+        sealed_ids,
         unbundled,
         ..
     } = recovered;
@@ -261,7 +262,7 @@ fn writer(given: Given) -> Result<Writer, JournalError> {
     if let Some(cut) = cut {
         writer.recovered(cut).map_err(failed)?;
     }
-    writer.take_left_over(&left, &seen)?;
+    writer.take_left_over(&left, &seen, &sealed_ids)?;
     writer.settle().map_err(failed)?;
     writer.write_bundles(unbundled);
     Ok(writer)

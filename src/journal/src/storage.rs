@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -54,6 +54,8 @@ pub trait StorageFile: Send + Sync {
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Its size.
     fn len(&self) -> io::Result<u64>;
+    /// Whether it still has a name.
+    fn is_named(&self) -> io::Result<bool>;
 }
 
 /// An open folder.
@@ -152,6 +154,10 @@ impl StorageFile for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn is_named(&self) -> io::Result<bool> {
+        Ok(self.0.metadata()?.nlink() > 0)
     }
 }
 

@@ -78,6 +78,10 @@ pub(crate) enum WriteError {
     Key(RunId),
     #[error("someone else writes this log: {0}")]
     Fork(PublishError),
+    #[error("an entry for run {0}, which is sealed")]
+    Sealed(RunId),
+    #[error("the journal's folder is gone")]
+    Gone,
     #[error("closed while the disk was full")]
     Closed,
 }
@@ -87,7 +91,8 @@ impl WriteError {
         match self {
             Self::Segment { source, .. } | Self::Next(source) | Self::Spill(source) => io_reason(source),
             Self::Sign(_) | Self::Key(_) => Reason::KeyInvalid,
-            Self::Line(_) => Reason::Internal,
+            Self::Line(_) | Self::Sealed(_) => Reason::Internal,
+            Self::Gone => Reason::DirectoryMissing,
             Self::Fork(_) => Reason::JournalFork,
             Self::Closed => Reason::DiskFull,
         }
@@ -245,11 +250,21 @@ impl Writer {
     }
 
     /// Records that an earlier process left in the spill file become entries.
-    pub fn take_left_over(&mut self, left: &LeftOver, seen: &HashSet<SpillKey>) -> Result<(), JournalError> {
+    pub fn take_left_over(
+        &mut self,
+        left: &LeftOver,
+        seen: &HashSet<SpillKey>,
+        sealed: &HashSet<RunId>,
+    ) -> Result<(), JournalError> {
         let shared = self.parts.shared.clone();
         let Some(spill) = &shared.spill else { return Ok(()) };
         let failed = |error: WriteError| JournalError::Failed { what: chain(&error) };
         let count = spill.left(left, seen, &shared, |item, run| {
+            if sealed.contains(&run) {
+                let path = shared.settings.spill.as_ref().map(|spill| spill.path.clone()).unwrap_or_default();
+                let what = format!("it holds records of run {run}, which was sealed without them");
+                return Err(JournalError::Spill { path, what });
+            }
             if self.frames.len() > LEFT_BYTES_MAX {
                 self.commit(true).map_err(failed)?;
             }
@@ -439,6 +454,9 @@ impl Writer {
     }
 
     fn open_run(&mut self, run: &Arc<Run>) -> Result<(), WriteError> {
+        if run.sealed.load(Ordering::SeqCst) {
+            return Err(WriteError::Sealed(run.id));
+        }
         let settings = &self.parts.shared.settings;
         let open = Event::RunOpen(RunOpen {
             build: settings.build.clone(),
@@ -479,13 +497,22 @@ impl Writer {
         let mono_us = link.mono_us;
         let digest = nodes.as_deref().map(Sha256::of);
         match content {
-            Content::Event(event) => event.write(&mut self.line, &link)?,
+            Content::Event(event) => {
+                event.write(&mut self.line, &link)?;
+                match event {
+                    Event::KeyRotate(rotate) => open.chain.keys.extend([rotate.old, rotate.new]),
+                    Event::PolicyLoad(load) => open.chain.policies.extend(load.policy),
+                    Event::RunOpen(opened) => drop(open.chain.policies.insert(opened.policy)),
+                    _ => {}
+                }
+            }
             Content::Call(record) => {
                 if record.write(&mut self.line, &link, &open.run.capture, digest).is_err() {
                     record.shorten();
                     record.write(&mut self.line, &link, &open.run.capture, digest)?;
                 }
                 open.chain.count(record);
+                open.chain.policies.insert(record.policy.hash);
                 open.chain.weigh(0, nodes.is_some(), stored(record));
                 add(&open.run.calls, 1);
             }
@@ -509,8 +536,7 @@ impl Writer {
         }
         open.chain.advance(leaf, self.ts, mono_us, place);
         open.chain.weigh((self.frames.len() - before) as u64, false, std::iter::empty()); // a length fits
-        let settings = &shared.settings;
-        if open.chain.files >= settings.run_files_max || open.chain.bytes >= settings.run_bytes_max {
+        if open.chain.is_full(&shared.settings) {
             self.full.push(open.run.clone());
         }
         add(&open.run.entries, 1);
@@ -525,7 +551,18 @@ impl Writer {
             Some(run) => run.clone(),
             None => self.new_instance_run(),
         };
-        self.append(&run, Content::Event(event))
+        let leaf = self.append(&run, Content::Event(event))?;
+        if self.parts.runs.get(&run.id).is_some_and(|open| open.chain.is_full(&self.parts.shared.settings)) {
+            self.seal_instance(SealReason::Clean)?;
+        }
+        Ok(leaf)
+    }
+
+    /// Seals the run of the instance's own events; the next of them opens another.
+    fn seal_instance(&mut self, reason: SealReason) -> Result<(), WriteError> {
+        let Some(run) = self.parts.instance.take() else { return Ok(()) };
+        self.parts.shared.runs().remove(&run);
+        self.seal(PendingSeal { run, reason, by_us: None, after: None, answer: None })
     }
 
     fn new_instance_run(&mut self) -> Arc<Run> {
@@ -708,6 +745,10 @@ impl Writer {
 
     fn process_seals(&mut self) -> Result<(), WriteError> {
         for run in std::mem::take(&mut self.full) {
+            if self.parts.instance.as_ref().is_some_and(|instance| instance.id == run.id) {
+                self.seal_instance(SealReason::Clean)?;
+                continue;
+            }
             self.parts.shared.runs().detach(&run);
             self.seal_when_idle(run, SealReason::Clean);
         }
@@ -769,6 +810,10 @@ impl Writer {
         let leaf = self.append_open(run.id, Content::Event(&event))?;
         self.parts.last_seal = Some(leaf);
         let Some(open) = self.parts.runs.remove(&run.id) else { return Ok(()) };
+        run.sealed.store(true, Ordering::SeqCst);
+        if self.parts.instance.as_ref().is_some_and(|instance| instance.id == run.id) {
+            self.parts.instance = None;
+        }
         self.remember(&open, RunState::Sealed);
         self.unanchored.push(SealJob::new(open.chain, index, reason, answer));
         Ok(())
@@ -805,10 +850,20 @@ impl Writer {
         }
         if self.mono_us.saturating_sub(self.swept_us) >= sweep_us(settings) {
             self.swept_us = self.mono_us;
+            self.still_there()?;
             self.sweep();
             self.gap()?;
         }
         Ok(())
+    }
+
+    /// A segment without a name is lost when this process ends.
+    fn still_there(&self) -> Result<(), WriteError> {
+        let failed = |source| WriteError::Segment { what: "look at", source };
+        match self.parts.segment.is_named().map_err(failed)? {
+            true => Ok(()),
+            false => Err(WriteError::Gone),
+        }
     }
 
     /// Starts to seal the ambient run when it is old or long enough, runs that callers left, and runs that no call can get
@@ -873,6 +928,7 @@ impl Writer {
     /// Signs the tree as it is, makes that durable, then publishes it.
     fn checkpoint(&mut self) -> Result<(), WriteError> {
         self.checkpoint_us = self.mono_us;
+        self.still_there()?;
         let size = self.parts.index.size();
         let iss = self.parts.shared.settings.instance.as_str();
         let checkpoint = Checkpoint { origin: iss.into(), size, root: self.parts.index.root() };
@@ -899,6 +955,10 @@ impl Writer {
                 Ok(())
             }
             Err(error @ PublishError::Changed { .. }) => Err(WriteError::Fork(error)),
+            Err(error) if self.parts.layout.is_gone(&error) => {
+                tracing::error!(error = %chain(&error), size, "the checkpoint could not be published");
+                Err(WriteError::Gone)
+            }
             Err(error) => {
                 add(&self.parts.shared.gauges.checkpoints_failed, 1);
                 tracing::error!(error = %chain(&error), size, "the checkpoint could not be published; it is tried again");
@@ -944,6 +1004,9 @@ impl Writer {
 
     /// Makes the new key known to readers before anything is signed with it.
     fn may_rotate(&mut self, use_: Use, new: &dyn Signer) -> Result<(), RotateError> {
+        if let Some(open) = self.parts.runs.values().find(|open| !open.chain.takes_key()) {
+            return Err(RotateError::Run { run: open.chain.run });
+        }
         let key = new.public();
         if use_ == Use::Checkpoint && key.ed25519_bytes().is_none() {
             let (wanted, found) = (estoppel_evidence::Alg::Ed25519, key.alg());
@@ -1004,10 +1067,8 @@ impl Writer {
     fn finish(&mut self, seal_instance: bool) -> Result<(), WriteError> {
         self.read_clocks();
         self.gap()?;
-        if seal_instance && let Some(run) = self.parts.instance.take() {
-            self.parts.shared.runs().remove(&run);
-            let reason = SealReason::Shutdown;
-            self.seal(PendingSeal { run, reason, by_us: None, after: None, answer: None })?;
+        if seal_instance {
+            self.seal_instance(SealReason::Shutdown)?;
         }
         if self.parts.index.size() > self.parts.checkpoint_size || !self.wanted.is_empty() {
             self.checkpoint()?;

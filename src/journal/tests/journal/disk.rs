@@ -267,6 +267,10 @@ impl StorageFile for DiskFile {
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }
+
+    fn is_named(&self) -> io::Result<bool> {
+        self.inner.is_named()
+    }
 }
 
 struct DiskDirectory {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use estoppel_evidence::entry::SealReason;
 use estoppel_evidence::{Alg, Reason, SoftKey, Use};
 use estoppel_journal::signer::fast;
-use estoppel_journal::{Journal, Keys, RotateError, SystemClock, keys as key_files};
+use estoppel_journal::{Journal, Keys, RotateError, RunState, SystemClock, keys as key_files};
 
 use crate::kit::*;
 
@@ -185,4 +185,44 @@ fn a_crash_in_the_middle_of_a_rotation_is_mended_at_the_next_start() {
     journal.close(LONG).unwrap();
     check_journal(before.path());
     assert_eq!(key_files::list(&folder).unwrap().len(), 3);
+}
+
+#[test]
+fn runs_are_sealed_before_they_have_more_keys_than_a_bundle_holds() {
+    let dir = quick_dir();
+    let journal = journal(dir.path());
+    for n in 0..70u8 {
+        journal.rotate(Use::Receipt, fast(SoftKey::ed25519(&[100 + n; 32]))).wait().unwrap();
+        fill(&journal, Some("job"), 1);
+        fill(&journal, None, 1);
+    }
+    eventually("each class is sealed", || journal.stats().bundles >= 3);
+    assert_eq!(journal.stats().bundles_failed, 0);
+    journal.close(LONG).unwrap();
+    check_journal(dir.path());
+    let sealed = journal.runs().into_iter().filter(|run| run.state == RunState::Sealed);
+    let classes: std::collections::HashSet<String> = sealed
+        .inspect(|run| drop(check_bundle(run.bundle.as_ref().unwrap())))
+        .map(|run| format!("{:?}", run.class))
+        .collect();
+    assert_eq!(classes.len(), 3, "{classes:?}");
+}
+
+#[test]
+fn a_rotation_waits_for_a_run_that_cannot_be_sealed_yet() {
+    let dir = quick_dir();
+    let journal = journal(dir.path());
+    let busy = journal.run(Some("job")).unwrap();
+    put(&journal, &busy, record());
+    let refused = (0..70u8)
+        .find_map(|n| journal.rotate(Use::Receipt, fast(SoftKey::ed25519(&[100 + n; 32]))).wait().err());
+    let error = refused.unwrap();
+    assert!(matches!(error, RotateError::Run { run } if run == busy.id()), "{error}");
+    assert_eq!(error.reason(), Reason::RunBusy);
+    let id = busy.id();
+    drop(busy);
+    let bundle = dir.path().join(format!("bundles/{id}.pef.zip"));
+    eventually("sealed", || bundle.exists());
+    check_bundle(&bundle);
+    journal.rotate(Use::Receipt, fast(SoftKey::ed25519(&[99; 32]))).wait().unwrap();
 }

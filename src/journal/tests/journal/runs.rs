@@ -1,6 +1,6 @@
 //! Runs in any order, and their limits.
 
-use estoppel_evidence::entry::SealReason;
+use estoppel_evidence::entry::{RunClass, SealReason};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_journal::{Refused, RunState, Settings};
 use proptest::prelude::*;
@@ -139,5 +139,34 @@ proptest! {
         check_journal(dir.path());
         check_calls(dir.path(), &calls, &calls);
         bundles.iter().for_each(|path| drop(check_bundle(path)));
+    }
+}
+
+#[test]
+fn runs_are_sealed_before_they_name_more_policies_than_a_bundle_holds() {
+    let dir = quick_dir();
+    let journal = journal(dir.path());
+    let own = journal.runs().into_iter().find(|run| run.class == RunClass::Instance).unwrap().id;
+    let mut ids = std::collections::HashSet::new();
+    for n in 0..1_100u32 {
+        let text = n.to_be_bytes();
+        let policy = Sha256::of(&text);
+        journal.store_policy(policy, &text).unwrap();
+        journal.policy_loaded(Some(policy), None);
+        let run = journal.run(Some("job")).unwrap();
+        let mut record = record();
+        record.policy.hash = policy;
+        ids.insert(run.id());
+        put(&journal, &run, record);
+    }
+    assert!(ids.len() > 1);
+    journal.close(LONG).unwrap();
+    check_journal(dir.path());
+    let sealed: Vec<_> = journal.runs().into_iter().filter(|run| run.state == RunState::Sealed).collect();
+    assert!(sealed.iter().filter(|run| run.class == RunClass::Instance).count() > 1);
+    assert!(sealed.iter().any(|run| run.id == own));
+    assert_eq!(journal.stats().bundles_failed, 0);
+    for run in sealed {
+        check_bundle(&run.bundle.unwrap());
     }
 }

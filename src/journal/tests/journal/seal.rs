@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use estoppel_evidence::entry::SealReason;
+use estoppel_evidence::entry::{RunClass, SealReason};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_journal::{RunState, SealError};
 
@@ -209,4 +209,53 @@ fn a_damaged_line_is_never_exported() {
     assert_eq!(error.reason(), Reason::JournalCorrupt, "{error}");
     // The instance run of the first process has a bundle, and nothing else is there.
     assert_eq!(std::fs::read_dir(dir.path().join("bundles")).unwrap().count(), 1);
+}
+
+#[test]
+fn the_instances_own_run_is_sealed_by_closing_only_and_its_bundle_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let open_journal = journal(dir.path());
+    fill(&open_journal, Some("job"), 1);
+    let own = open_journal.runs().into_iter().find(|run| run.class == RunClass::Instance).unwrap().id;
+    for which in [own.to_string(), "instance".into()] {
+        let error = open_journal.seal_blocking(&which, SealReason::Clean).unwrap_err();
+        assert_eq!((error.reason(), matches!(error, SealError::Own)), (Reason::RunBusy, true), "{error}");
+    }
+    open_journal.policy_loaded(Some(Sha256::of(POLICY)), None);
+    let killed = copy(dir.path());
+    open_journal.close(LONG).unwrap();
+    check_journal(dir.path());
+    check_bundle(&dir.path().join(format!("bundles/{own}.pef.zip")));
+    let clock = std::sync::Arc::new(estoppel_journal::SystemClock::new());
+    let offline = estoppel_journal::Journal::open_offline(killed.path(), keys(), clock).unwrap();
+    assert!(matches!(offline.seal_blocking(&own.to_string(), SealReason::Clean), Err(SealError::Own)));
+    offline.close(LONG).unwrap();
+}
+
+#[test]
+fn a_bundle_of_other_content_is_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    fill(&journal, Some("one"), 1);
+    fill(&journal, Some("two"), 2);
+    let one = journal.seal_blocking("one", SealReason::Clean).unwrap();
+    let two = journal.seal_blocking("two", SealReason::Clean).unwrap();
+    std::fs::copy(&two.path, &one.path).unwrap();
+    let error = journal.export(one.run).wait().unwrap_err();
+    assert!(matches!(&error, SealError::Replaced { path } if *path == one.path), "{error}");
+    assert_eq!(std::fs::read(&one.path).unwrap(), std::fs::read(&two.path).unwrap());
+    std::fs::write(&one.path, b"torn").unwrap();
+    assert_eq!(journal.export(one.run).wait().unwrap(), one);
+    check_bundle(&one.path);
+}
+
+#[test]
+fn the_ambient_run_is_sealed_by_that_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    fill(&journal, None, 2);
+    let id = journal.run(None).unwrap().id();
+    let sealed = journal.seal_blocking("ambient", SealReason::Clean).unwrap();
+    assert_eq!(sealed.run, id);
+    check_bundle(&sealed.path);
 }

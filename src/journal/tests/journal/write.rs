@@ -298,3 +298,23 @@ fn offline_work_needs_no_settings_and_writes_nothing_unasked() {
     check_bundle(&sealed.path);
     check_journal(dir.path());
 }
+
+#[test]
+fn a_folder_that_is_deleted_fails_the_journal() {
+    let dir = quick_dir();
+    let journal = journal(&dir.path().join("journal"));
+    fill(&journal, None, 1);
+    std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    eventually("failed", || journal.stats().failed == Some(estoppel_evidence::Reason::DirectoryMissing));
+    assert!(journal.admit().is_err());
+}
+
+#[test]
+fn a_checkpoint_that_has_no_folder_fails_the_journal() {
+    let dir = quick_dir();
+    let (here, away) = (dir.path().join("journal"), dir.path().join("away"));
+    let journal = journal(&here);
+    std::fs::rename(&here, &away).unwrap();
+    fill(&journal, None, 1);
+    eventually("failed", || journal.stats().failed == Some(estoppel_evidence::Reason::DirectoryMissing));
+}
