@@ -26,7 +26,8 @@ pub enum Defect {
     /// A number is longer than [`crate::json::Limits::number_bytes_max`].
     #[error("a number is too long")]
     NumberBytesMax,
-    /// A member that decides what a request is comes twice, so that two readers may see two requests.
+    /// A member that decides what a body says comes twice, or differs by case alone from one that does, so that
+    /// two readers may see two bodies.
     #[error("a deciding member comes twice")]
     DuplicateKey,
     /// One event is longer than [`crate::sse::Limits::event_bytes_max`].
@@ -38,7 +39,7 @@ pub enum Defect {
     /// The body has a content coding that was not undone. Set by callers, see `unread`.
     #[error("the content coding is not supported")]
     EncodingUnsupported,
-    /// Nothing here knows how to read this body.
+    /// Nothing here knows how to read this body, or a value that decides what it says.
     #[error("not evaluated")]
     NotEvaluated,
 }

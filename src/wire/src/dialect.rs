@@ -35,9 +35,12 @@ mod openai_chat;
 mod openai_responses;
 pub mod request;
 pub mod response;
+mod shape;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod hidden;
 #[cfg(test)]
 mod tests;
 

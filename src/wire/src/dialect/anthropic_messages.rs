@@ -6,6 +6,7 @@
 use super::{
     request,
     response::{self, Field},
+    shape::Shape,
 };
 
 /// The type of the event that ends a stream.
@@ -24,6 +25,12 @@ pub(super) enum Request {
     Root,
     Tools,
     Tool,
+    /// `mcp_servers`
+    Servers,
+    Server,
+    /// `tool_configuration` of a server.
+    Configuration,
+    Allowed,
 }
 
 impl Request {
@@ -35,12 +42,22 @@ impl Request {
             (Self::Root, b"tools") => Place::Messages(Self::Tools),
             (Self::Tool, b"name") => Place::Leaf(Leaf::ToolName),
             (Self::Tool, b"type") => Place::Leaf(Leaf::ToolKind),
+            (Self::Tool, b"function" | b"custom") => Place::Leaf(Leaf::Misplaced),
+            (Self::Root, b"mcp_servers") => Place::Messages(Self::Servers),
+            (Self::Server, b"tool_configuration") => Place::Messages(Self::Configuration),
+            (Self::Server | Self::Configuration, b"allowed_tools") => Place::Messages(Self::Allowed),
             _ => return None,
         })
     }
 
     pub(super) fn element(self) -> Option<request::Place> {
-        matches!(self, Self::Tools).then_some(request::Place::Messages(Self::Tool))
+        use request::{Leaf, Place};
+        Some(match self {
+            Self::Tools => Place::Messages(Self::Tool),
+            Self::Servers => Place::Messages(Self::Server),
+            Self::Allowed => Place::Leaf(Leaf::AllowedTool),
+            Self::Root | Self::Tool | Self::Server | Self::Configuration => return None,
+        })
     }
 }
 
@@ -84,5 +101,14 @@ impl Response {
 
     pub(super) fn element(self) -> Option<response::Place> {
         matches!(self, Self::Content).then_some(response::Place::Messages(Self::Block))
+    }
+
+    pub(super) fn shape(self) -> Shape {
+        match self {
+            Self::Root | Self::Message => Shape::NotArray, // `"message":"text"` is an error of some proxies
+            Self::Content => Shape::Array,
+            Self::Block => Shape::Object,
+            Self::Delta | Self::Usage | Self::Error => Shape::Free,
+        }
     }
 }

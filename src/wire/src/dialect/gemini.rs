@@ -7,6 +7,7 @@
 use super::{
     request,
     response::{self, Field},
+    shape::Shape,
 };
 
 pub(super) const GENERATE: &str = ":generateContent";
@@ -76,13 +77,13 @@ impl Response {
         Some(match (self, key) {
             (Self::Root, b"candidates") => Place::Gemini(Self::Candidates),
             (Self::Root, b"usageMetadata") => Place::Gemini(Self::Usage),
-            (Self::Root, b"modelVersion") => Place::Leaf(Leaf::Model),
+            (Self::Root, b"modelVersion" | b"model_version") => Place::Leaf(Leaf::Model),
             (Self::Root, b"promptFeedback") => Place::Gemini(Self::Feedback),
             (Self::Root, b"error") => Place::Gemini(Self::Error),
             (Self::Candidate, b"content") => Place::Gemini(Self::Content),
             (Self::Candidate, b"finishReason") => Place::Leaf(Leaf::Finish),
             (Self::Content, b"parts") => Place::Gemini(Self::Parts),
-            (Self::Part, b"functionCall") => Place::Gemini(Self::Call),
+            (Self::Part, b"functionCall" | b"function_call") => Place::Gemini(Self::Call),
             (Self::Call, b"name") => Place::Leaf(Leaf::CallName),
             (Self::Usage, b"promptTokenCount") => Place::Leaf(Leaf::Usage(Field::Input)),
             (Self::Usage, b"candidatesTokenCount") => Place::Leaf(Leaf::Usage(Field::Output)),
@@ -104,5 +105,13 @@ impl Response {
             _ => return None,
         };
         Some(response::Place::Gemini(place))
+    }
+
+    pub(super) fn shape(self) -> Shape {
+        match self {
+            Self::Candidates | Self::Parts => Shape::Array,
+            Self::Candidate | Self::Content | Self::Part | Self::Call => Shape::Object,
+            Self::Root | Self::Usage | Self::Feedback | Self::Error => Shape::Free,
+        }
     }
 }

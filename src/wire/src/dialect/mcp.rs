@@ -1,7 +1,7 @@
 //! Model Context Protocol, streamable HTTP transport: JSON-RPC 2.0 messages as bodies and as event data.
 //!
 //! The operation is the method. A batch (an array of messages, removed from the protocol in 2025-06-18) is
-//! recognized as such and its messages are not told apart. An answer may come as JSON or as events, and a
+//! recognized as such and its messages are not told apart, which is a defect of a request. An answer may come as JSON or as events, and a
 //! stream ends when it ends.
 
 use super::{request, response};

@@ -77,8 +77,14 @@ impl Clip {
         self.bytes.is_empty()
     }
 
+    /// Whether every reader takes the same name from it: no NUL, and no white space at an end.
+    pub(super) fn is_plain(&self) -> bool {
+        let text = valid_prefix(&self.bytes);
+        text.trim() == text && !self.bytes.contains(&0)
+    }
+
     /// Whether [`Self::to_name`] would give `name`.
-    fn is(&self, name: &str) -> bool {
+    pub(super) fn is(&self, name: &str) -> bool {
         if self.cut { self.to_name() == name } else { self.bytes == name.as_bytes() }
     }
 

@@ -6,6 +6,7 @@
 use super::{
     request,
     response::{self, Field},
+    shape::Shape,
 };
 
 /// The data of the event that ends a stream. Not JSON.
@@ -33,6 +34,7 @@ impl Request {
             (Self::Root, b"tools") => Place::Chat(Self::Tools),
             (Self::Root, b"functions") => Place::Chat(Self::Functions),
             (Self::Tool, b"type") => Place::Leaf(Leaf::ToolKind),
+            (Self::Tool, b"name") => Place::Leaf(Leaf::Misplaced),
             (Self::Tool, b"function" | b"custom") => Place::Chat(Self::Detail),
             (Self::Detail | Self::Function, b"name") => Place::Leaf(Leaf::ToolName),
             _ => return None,
@@ -81,6 +83,7 @@ impl Response {
             (Self::Choice, b"finish_reason") => Place::Leaf(Leaf::Finish),
             (Self::Message, b"tool_calls") => Place::Chat(Self::ToolCalls),
             (Self::Message, b"function_call") => Place::Chat(Self::FunctionCall),
+            (Self::ToolCall, b"name") => Place::Leaf(Leaf::Misplaced),
             (Self::ToolCall, b"index") => Place::Leaf(Leaf::CallIndex),
             (Self::ToolCall, b"function" | b"custom") => Place::Chat(Self::Detail),
             (Self::Detail | Self::FunctionCall, b"name") => Place::Leaf(Leaf::CallName),
@@ -102,6 +105,17 @@ impl Response {
             Self::Choices => Some(response::Place::Chat(Self::Choice)),
             Self::ToolCalls => Some(response::Place::Chat(Self::ToolCall)),
             _ => None,
+        }
+    }
+
+    pub(super) fn shape(self) -> Shape {
+        match self {
+            Self::Root => Shape::NotArray,
+            Self::Choices | Self::ToolCalls => Shape::Array,
+            Self::Choice | Self::Message | Self::ToolCall | Self::Detail | Self::FunctionCall => {
+                Shape::Object
+            }
+            Self::Usage | Self::InputDetails | Self::OutputDetails | Self::Error => Shape::Free,
         }
     }
 }

@@ -7,6 +7,7 @@
 use super::{
     request,
     response::{self, Field},
+    shape::Shape,
 };
 
 /// The types of the events that end a stream.
@@ -31,6 +32,12 @@ pub(super) enum Request {
     Root,
     Tools,
     Tool,
+    /// `tools` of a namespace.
+    Nested,
+    NestedTool,
+    /// `allowed_tools` of an MCP server: a list of names, or an object that has one.
+    Allowed,
+    ToolNames,
 }
 
 impl Request {
@@ -40,14 +47,25 @@ impl Request {
             (Self::Root, b"model") => Place::Leaf(Leaf::Model),
             (Self::Root, b"stream") => Place::Leaf(Leaf::Stream),
             (Self::Root, b"tools") => Place::Responses(Self::Tools),
-            (Self::Tool, b"name") => Place::Leaf(Leaf::ToolName),
-            (Self::Tool, b"type") => Place::Leaf(Leaf::ToolKind),
+            (Self::Tool | Self::NestedTool, b"name") => Place::Leaf(Leaf::ToolName),
+            (Self::Tool | Self::NestedTool, b"type") => Place::Leaf(Leaf::ToolKind),
+            (Self::Tool | Self::NestedTool, b"allowed_tools") => Place::Responses(Self::Allowed),
+            (Self::Tool | Self::NestedTool, b"function" | b"custom") => Place::Leaf(Leaf::Misplaced),
+            (Self::Tool, b"tools") => Place::Responses(Self::Nested),
+            (Self::NestedTool, b"tools") => Place::Leaf(Leaf::Misplaced),
+            (Self::Allowed, b"tool_names") => Place::Responses(Self::ToolNames),
             _ => return None,
         })
     }
 
     pub(super) fn element(self) -> Option<request::Place> {
-        matches!(self, Self::Tools).then_some(request::Place::Responses(Self::Tool))
+        use request::{Leaf, Place};
+        Some(match self {
+            Self::Tools => Place::Responses(Self::Tool),
+            Self::Nested => Place::Responses(Self::NestedTool),
+            Self::Allowed | Self::ToolNames => Place::Leaf(Leaf::AllowedTool),
+            Self::Root | Self::Tool | Self::NestedTool => return None,
+        })
     }
 }
 
@@ -102,5 +120,16 @@ impl Response {
 
     pub(super) fn element(self) -> Option<response::Place> {
         matches!(self, Self::Output).then_some(response::Place::Responses(Self::OutputItem))
+    }
+
+    pub(super) fn shape(self) -> Shape {
+        match self {
+            Self::Root => Shape::NotArray,
+            Self::Output => Shape::Array,
+            Self::Inner | Self::Item | Self::OutputItem => Shape::Object,
+            Self::Incomplete | Self::Usage | Self::InputDetails | Self::OutputDetails | Self::Error => {
+                Shape::Free
+            }
+        }
     }
 }

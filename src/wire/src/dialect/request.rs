@@ -5,7 +5,9 @@ use super::{
     body::{Evaluated, JsonBody},
     gemini, mcp,
     names::{Clip, Names},
-    openai_chat, openai_responses, without_query,
+    openai_chat, openai_responses,
+    shape::{Readings, Shape},
+    without_query,
 };
 use crate::{
     Defect,
@@ -23,7 +25,8 @@ pub struct RequestFacts {
     pub model: Option<String>,
     /// Whether the client asks for a stream; absent if it does not say.
     pub stream: Option<bool>,
-    /// Names of the tools offered to the model, in order; the type of those that have no name.
+    /// Names of the tools offered to the model, in order, and the types of those that have no name, or a type that
+    /// says more than that they have one. Includes those of a namespace and those allowed of an MCP server.
     pub tools: Names,
     /// The tool that an MCP `tools/call` calls.
     pub tool_called: Option<String>,
@@ -79,11 +82,9 @@ impl RequestScan {
     /// The body is over. Facts are given once; calling again gives what is left.
     pub fn finish(&mut self) -> RequestFacts {
         let mut evaluated = self.body.finish(&mut self.finder);
-        let found = std::mem::take(&mut self.finder);
-        if found.twice {
-            // It came first: the tokenizer takes nothing after a defect of its own.
-            evaluated.defect = Some(Defect::DuplicateKey);
-        }
+        let mut found = std::mem::take(&mut self.finder);
+        // A doubt came first: the tokenizer takes nothing after a defect of its own.
+        evaluated.defect = found.readings.take_doubt().or(evaluated.defect);
         let operation = self.operation(&found);
         let (path_model, path_stream) = self.from_path.take().unzip();
         let called = found.rpc_method.as_deref() == Some(mcp::TOOLS_CALL);
@@ -140,6 +141,10 @@ pub(super) enum Leaf {
     Stream,
     ToolName,
     ToolKind,
+    /// A name in the list of those allowed of a server.
+    AllowedTool,
+    /// See [`Shape::Absent`].
+    Misplaced,
     RpcMethod,
     RpcId,
     /// `result` or `error`: the message answers one of the server's.
@@ -164,24 +169,76 @@ impl Place {
         matches!(
             self,
             Self::Chat(openai_chat::Request::Tool | openai_chat::Request::Function)
-                | Self::Responses(openai_responses::Request::Tool)
+                | Self::Responses(openai_responses::Request::Tool | openai_responses::Request::NestedTool)
                 | Self::Messages(anthropic_messages::Request::Tool)
                 | Self::Gemini(gemini::Request::Function)
         )
     }
+
+    fn member(self, key: &[u8]) -> Option<Self> {
+        match self {
+            Self::Chat(at) => at.member(key),
+            Self::Responses(at) => at.member(key),
+            Self::Messages(at) => at.member(key),
+            Self::Gemini(at) => at.member(key),
+            Self::Mcp(at) => at.member(key),
+            Self::Leaf(_) => None,
+        }
+    }
+
+    fn element(self) -> Option<Self> {
+        match self {
+            Self::Chat(at) => at.element(),
+            Self::Responses(at) => at.element(),
+            Self::Messages(at) => at.element(),
+            Self::Gemini(at) => at.element(),
+            Self::Mcp(_) | Self::Leaf(_) => None,
+        }
+    }
+
+    fn shape(self) -> Shape {
+        match self {
+            Self::Leaf(Leaf::Stream | Leaf::RpcId | Leaf::RpcOutcome) => Shape::Free,
+            Self::Leaf(Leaf::Misplaced) => Shape::Absent,
+            Self::Leaf(_) => Shape::Text,
+            Self::Responses(openai_responses::Request::Allowed) => Shape::Container,
+            _ if self.element().is_some() => Shape::Array,
+            _ => Shape::Object,
+        }
+    }
 }
 
-impl Leaf {
-    /// One bit for each fact of which a request has one, so that a second one can be seen.
-    fn single(self) -> u8 {
-        match self {
-            Self::Model => 1,
-            Self::Stream => 1 << 1,
-            Self::RpcMethod => 1 << 2,
-            Self::RpcId => 1 << 3,
-            Self::CalledName => 1 << 4,
-            Self::ToolName | Self::ToolKind | Self::RpcOutcome => 0,
-        }
+/// Nothing, or a date.
+fn is_version(rest: &[u8]) -> bool {
+    match rest {
+        [] => true,
+        [b'_', date @ ..] => date.len() == 8 && date.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+const NESTED: Place = Place::Responses(openai_responses::Request::Nested);
+
+/// One tool while it is read.
+#[derive(Debug, Default)]
+struct Tool {
+    named: bool,
+    name: Clip,
+    kind: Clip,
+}
+
+impl Tool {
+    fn clear(&mut self) {
+        self.named = false;
+        self.name.clear();
+        self.kind.clear();
+    }
+
+    /// Whether the type says no more than that the tool has a name: `function`, or Anthropic's `bash_20250124`.
+    fn is_by_name(&self) -> bool {
+        let kind = self.kind.as_bytes();
+        matches!(kind, b"" | b"function" | b"custom" | b"namespace")
+            || kind.strip_prefix(self.name.as_bytes()).is_some_and(is_version)
     }
 }
 
@@ -196,20 +253,20 @@ struct Finder {
     rpc_method: Option<String>,
     rpc_outcome: bool,
     batch: bool,
-    /// The single facts seen so far, see [`Leaf::single`].
-    seen: u8,
-    twice: bool,
+    readings: Readings,
     /// The string being read.
     text: Clip,
-    tool_name: Clip,
-    tool_kind: Clip,
+    tool: Tool,
+    /// The namespace whose tools are being read.
+    around: Tool,
 }
 
 impl Finder {
     fn sight(&mut self, leaf: Leaf) {
-        self.twice |= self.seen & leaf.single() != 0;
-        self.seen |= leaf.single();
         self.rpc_outcome |= leaf == Leaf::RpcOutcome;
+        if leaf == Leaf::ToolName && std::mem::replace(&mut self.tool.named, true) {
+            self.readings.doubt(Defect::DuplicateKey);
+        }
     }
 }
 
@@ -217,50 +274,50 @@ impl Visitor for Finder {
     type Place = Place;
 
     fn member(&mut self, of: Place, key: &[u8]) -> Option<Place> {
-        let place = match of {
-            Place::Chat(at) => at.member(key),
-            Place::Responses(at) => at.member(key),
-            Place::Messages(at) => at.member(key),
-            Place::Gemini(at) => at.member(key),
-            Place::Mcp(at) => at.member(key),
-            Place::Leaf(_) => None,
-        };
+        let place = of.member(key);
+        match place {
+            Some(_) => self.readings.member(key),
+            None => self.readings.other_member(key, |name| of.member(name).is_some()),
+        }
         if let Some(Place::Leaf(leaf)) = place {
             self.sight(leaf);
         }
         if place.is_none() && of == Place::Gemini(gemini::Request::Kinds) {
             self.text.set(key); // `googleSearch`, `codeExecution`: the kind is all the name there is
+            self.readings.name(&self.text);
             self.tools.push(self.text.to_name());
         }
         place
     }
 
     fn element(&mut self, of: Place) -> Option<Place> {
-        match of {
-            Place::Chat(at) => at.element(),
-            Place::Responses(at) => at.element(),
-            Place::Messages(at) => at.element(),
-            Place::Gemini(at) => at.element(),
-            Place::Mcp(_) | Place::Leaf(_) => None,
-        }
+        of.element()
     }
 
     fn begin(&mut self, at: Place, container: Container) {
         self.batch |= at == Place::Mcp(mcp::Request::Root) && container == Container::Array;
-        if at.is_tool() {
-            self.tool_name.clear();
-            self.tool_kind.clear();
+        self.readings.begin(at.shape(), container);
+        if at == NESTED {
+            std::mem::swap(&mut self.tool, &mut self.around);
+        } else if at.is_tool() {
+            self.tool.clear();
         }
     }
 
     fn end(&mut self, at: Place, _: Container) {
-        if at.is_tool() {
-            let named = !self.tool_name.is_empty();
-            self.tools.push(if named { self.tool_name.to_name() } else { self.tool_kind.to_name() });
+        self.readings.end();
+        if at == NESTED {
+            std::mem::swap(&mut self.tool, &mut self.around);
+        } else if at.is_tool() {
+            self.tools.push(self.tool.name.to_name());
+            if self.tool.name.is_empty() || !self.tool.is_by_name() {
+                self.tools.push(self.tool.kind.to_name());
+            }
         }
     }
 
     fn string(&mut self, at: Place) -> Capture {
+        self.readings.string(at.shape());
         self.text.clear();
         if matches!(at, Place::Leaf(_)) { Capture::Take } else { Capture::Pass }
     }
@@ -271,18 +328,23 @@ impl Visitor for Finder {
 
     fn string_end(&mut self, at: Place) {
         let Place::Leaf(leaf) = at else { return };
+        if at.shape() == Shape::Text {
+            self.readings.name(&self.text);
+        }
         match leaf {
             Leaf::Model => self.model = self.text.to_some_name(),
-            Leaf::ToolName => std::mem::swap(&mut self.text, &mut self.tool_name),
-            Leaf::ToolKind => std::mem::swap(&mut self.text, &mut self.tool_kind),
+            Leaf::ToolName => std::mem::swap(&mut self.text, &mut self.tool.name),
+            Leaf::ToolKind => std::mem::swap(&mut self.text, &mut self.tool.kind),
+            Leaf::AllowedTool => self.tools.push(self.text.to_name()),
             Leaf::RpcMethod => self.rpc_method = self.text.to_some_name(),
             Leaf::RpcId => self.rpc_id = self.text.to_some_name(),
             Leaf::CalledName => self.called = self.text.to_some_name(),
-            Leaf::Stream | Leaf::RpcOutcome => {}
+            Leaf::Stream | Leaf::RpcOutcome | Leaf::Misplaced => {}
         }
     }
 
     fn number(&mut self, at: Place, text: &[u8]) {
+        self.readings.number(at.shape());
         if at == Place::Leaf(Leaf::RpcId) {
             self.text.set(text);
             self.rpc_id = self.text.to_some_name();
@@ -290,6 +352,7 @@ impl Visitor for Finder {
     }
 
     fn literal(&mut self, at: Place, literal: Literal) {
+        self.readings.literal(at.shape(), literal);
         if at == Place::Leaf(Leaf::Stream) {
             self.stream = match literal {
                 Literal::True => Some(true),

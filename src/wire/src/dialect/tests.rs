@@ -17,7 +17,7 @@ fn request_in(dialect: Dialect, path: &str, chunks: &[&[u8]]) -> RequestFacts {
 }
 
 /// The same facts for every split; gives them.
-fn request(dialect: Dialect, path: &str, body: impl AsRef<[u8]>) -> RequestFacts {
+pub(super) fn request(dialect: Dialect, path: &str, body: impl AsRef<[u8]>) -> RequestFacts {
     let body = body.as_ref();
     let whole = request_in(dialect, path, &[body]);
     every_split(body, |chunks| assert_eq!(request_in(dialect, path, chunks), whole, "{chunks:?}"));
@@ -53,11 +53,11 @@ fn response(dialect: Dialect, framing: Framing, body: impl AsRef<[u8]>) -> (Mark
     whole
 }
 
-fn stream(dialect: Dialect, body: impl AsRef<[u8]>) -> ResponseFacts {
+pub(super) fn stream(dialect: Dialect, body: impl AsRef<[u8]>) -> ResponseFacts {
     response(dialect, Framing::Sse, body).1
 }
 
-fn json(dialect: Dialect, body: impl AsRef<[u8]>) -> ResponseFacts {
+pub(super) fn json(dialect: Dialect, body: impl AsRef<[u8]>) -> ResponseFacts {
     response(dialect, Framing::Json, body).1
 }
 
@@ -65,7 +65,7 @@ fn kinds(dialect: Dialect, body: &str) -> Vec<MarkKind> {
     response(dialect, Framing::Sse, body).0.into_iter().map(|(_, kind)| kind).collect()
 }
 
-fn names<const N: usize>(items: [&str; N]) -> Names {
+pub(super) fn names<const N: usize>(items: [&str; N]) -> Names {
     Names { items: items.map(String::from).to_vec(), more: 0 }
 }
 
@@ -194,16 +194,22 @@ fn the_operation_of_an_mcp_message_is_its_method() {
         (r#"{"id":1,"method":"prompts/get","params":{"name":"p"}}"#, "mcp.prompts/get"),
         (r#"{"jsonrpc":"2.0","id":3,"result":{"roots":[]}}"#, "mcp.response"),
         (r#"{"jsonrpc":"2.0","id":3,"error":{"code":-1}}"#, "mcp.response"),
-        (r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}]"#, "mcp.batch"),
-        (r#"{"id":1,"method":"tools/call\n"}"#, "mcp.unknown"),
         (r#"{"id":1,"method":"Überfall"}"#, "mcp.unknown"),
-        (r#"{"id":1,"method":7}"#, "mcp"),
         ("", "mcp"),
     ] {
         let facts = request(Dialect::Mcp, "/mcp", body);
         assert_eq!(facts.operation, operation, "{body}");
         assert_eq!(facts.tool_called, None, "{body}");
         assert_eq!(facts.evaluated.defect, None, "{body}");
+    }
+    for (body, operation) in [
+        (r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}]"#, "mcp.batch"),
+        (r#"{"id":1,"method":7}"#, "mcp"),
+        (r#"{"id":1,"method":"tools/call\n"}"#, "mcp.unknown"),
+    ] {
+        let facts = request(Dialect::Mcp, "/mcp", body);
+        assert_eq!(facts.operation, operation, "{body}");
+        assert_eq!(facts.evaluated.defect, Some(Defect::NotEvaluated), "{body}");
     }
     assert_eq!(mcp::operation(&"x".repeat(97)), "mcp.unknown");
 }

@@ -1,11 +1,13 @@
 //! Collects the facts of a response, document by document.
 
 use crate::{
+    Defect,
     dialect::{
         Dialect, anthropic_messages, gemini, mcp,
         names::{Clip, LIST_MAX},
         openai_chat, openai_responses,
         response::{MarkKind, ResponseFacts, Usage},
+        shape::{Readings, Shape},
     },
     json::{Capture, Container, Literal, Visitor},
 };
@@ -35,6 +37,8 @@ pub(in crate::dialect) enum Leaf {
     ErrorKind,
     CallName,
     CallKind,
+    /// See [`Shape::Absent`].
+    Misplaced,
     CallIndex,
     /// The choice or the output item that a call belongs to.
     OuterIndex,
@@ -78,6 +82,35 @@ enum Group {
 }
 
 impl Place {
+    fn member(self, key: &[u8]) -> Option<Self> {
+        match self {
+            Self::Chat(at) => at.member(key),
+            Self::Responses(at) => at.member(key),
+            Self::Messages(at) => at.member(key),
+            Self::Gemini(at) => at.member(key),
+            Self::Mcp(at) => at.member(key),
+            Self::Leaf(_) => None,
+        }
+    }
+
+    fn shape(self) -> Shape {
+        match self {
+            Self::Chat(at) => at.shape(),
+            Self::Responses(at) => at.shape(),
+            Self::Messages(at) => at.shape(),
+            Self::Gemini(at) => at.shape(),
+            Self::Mcp(_) => Shape::Free,
+            Self::Leaf(Leaf::Model | Leaf::CallName | Leaf::CallKind) => Shape::Text,
+            Self::Leaf(Leaf::Misplaced) => Shape::Absent,
+            Self::Leaf(_) => Shape::Free,
+        }
+    }
+
+    /// The member `key` leads to a name.
+    fn leads(self, key: &[u8]) -> bool {
+        self.member(key).is_some_and(|place| place.shape() != Shape::Free)
+    }
+
     fn group(self) -> Option<Group> {
         use anthropic_messages::Response as Messages;
         use openai_chat::Response as Chat;
@@ -121,6 +154,7 @@ pub(super) struct Finder {
     document: Document,
     /// The string being read.
     text: Clip,
+    readings: Readings,
 }
 
 /// What is known of the document being read: an event's data or the whole body.
@@ -137,6 +171,7 @@ struct Document {
     /// Elements of the output so far.
     position: u64,
     call_name: Clip,
+    call_named: bool,
     call_kind: Clip,
     call_index: Option<u64>,
     /// Calls whose outer index may still come. At most [`LIST_MAX`].
@@ -165,12 +200,18 @@ impl Finder {
             more_calls: 0,
             document: Document::default(),
             text: Clip::default(),
+            readings: Readings::default(),
         }
     }
 
     /// The model and the calls so far; a call that its document has not placed yet is not among them.
     pub(super) fn so_far(&self) -> (Option<&str>, impl ExactSizeIterator<Item = &str>) {
         (self.facts.model.as_deref(), self.calls.iter().map(|call| call.name.as_str()))
+    }
+
+    /// The first thing since the last call that can be read in two ways.
+    pub(super) fn take_doubt(&mut self) -> Option<Defect> {
+        self.readings.take_doubt()
     }
 
     /// Calls beyond those that are kept.
@@ -197,6 +238,7 @@ impl Finder {
         let error = document.error;
         self.note_end();
         self.document.clear();
+        self.readings.clear();
         match (ends, error) {
             (true, _) => MarkKind::Terminator,
             (false, true) => MarkKind::Error,
@@ -259,6 +301,11 @@ impl Finder {
             if call.inner.is_some() && self.calls.contains(&call) {
                 continue;
             }
+            // Readers of chunks join the parts of a name.
+            let slot = |other: &Call| other.outer == call.outer && other.inner == call.inner;
+            if self.dialect == Dialect::OpenAiChat && call.inner.is_some() && self.calls.iter().any(slot) {
+                self.readings.doubt(Defect::DuplicateKey);
+            }
             if self.calls.len() < LIST_MAX {
                 self.calls.push(call);
             } else {
@@ -272,14 +319,18 @@ impl Visitor for Finder {
     type Place = Place;
 
     fn member(&mut self, of: Place, key: &[u8]) -> Option<Place> {
-        match of {
-            Place::Chat(at) => at.member(key),
-            Place::Responses(at) => at.member(key),
-            Place::Messages(at) => at.member(key),
-            Place::Gemini(at) => at.member(key),
-            Place::Mcp(at) => at.member(key),
-            Place::Leaf(_) => None,
+        let place = of.member(key);
+        match place {
+            None => self.readings.other_member(key, |name| of.leads(name)),
+            Some(_) if of.leads(key) => self.readings.member(key),
+            Some(_) => {}
         }
+        if place == Some(Place::Leaf(Leaf::CallName))
+            && std::mem::replace(&mut self.document.call_named, true)
+        {
+            self.readings.doubt(Defect::DuplicateKey);
+        }
+        place
     }
 
     fn element(&mut self, of: Place) -> Option<Place> {
@@ -293,12 +344,14 @@ impl Visitor for Finder {
         }
     }
 
-    fn begin(&mut self, at: Place, _: Container) {
+    fn begin(&mut self, at: Place, container: Container) {
+        self.readings.begin(at.shape(), container);
         let document = &mut self.document;
         match at.group() {
             Some(Group::Choice) => document.outer = None,
             Some(Group::Call | Group::OutputItem) => {
                 document.call_name.clear();
+                document.call_named = false;
                 document.call_kind.clear();
                 document.call_index = None;
             }
@@ -309,6 +362,7 @@ impl Visitor for Finder {
     }
 
     fn end(&mut self, at: Place, _: Container) {
+        self.readings.end();
         match at.group() {
             Some(Group::Choice) => self.place_calls(),
             Some(Group::Call) => self.end_call(),
@@ -323,9 +377,9 @@ impl Visitor for Finder {
     }
 
     fn string(&mut self, at: Place) -> Capture {
+        self.readings.string(at.shape());
         self.text.clear();
         match at {
-            Place::Leaf(Leaf::Model) if self.facts.model.is_some() => Capture::Pass,
             Place::Leaf(_) => Capture::Take,
             _ => {
                 self.document.error |= at.group() == Some(Group::Error); // `"error":"text"`
@@ -340,10 +394,17 @@ impl Visitor for Finder {
 
     fn string_end(&mut self, at: Place) {
         let Place::Leaf(leaf) = at else { return };
+        if at.shape() == Shape::Text {
+            self.readings.name(&self.text);
+        }
         let document = &mut self.document;
         let kept = match leaf {
             Leaf::Model => {
-                self.facts.model = self.facts.model.take().or_else(|| self.text.to_some_name());
+                match &self.facts.model {
+                    None => self.facts.model = self.text.to_some_name(),
+                    Some(model) if self.text.is_empty() || self.text.is(model) => {}
+                    Some(_) => self.readings.doubt(Defect::DuplicateKey),
+                }
                 return;
             }
             Leaf::Finish => {
@@ -357,12 +418,15 @@ impl Visitor for Finder {
             Leaf::ErrorKind => &mut document.error_kind,
             Leaf::CallName => &mut document.call_name,
             Leaf::CallKind => &mut document.call_kind,
-            Leaf::CallIndex | Leaf::OuterIndex | Leaf::Usage(_) | Leaf::ToolFailed => return,
+            Leaf::Misplaced | Leaf::CallIndex | Leaf::OuterIndex | Leaf::Usage(_) | Leaf::ToolFailed => {
+                return;
+            }
         };
         std::mem::swap(kept, &mut self.text);
     }
 
     fn number(&mut self, at: Place, text: &[u8]) {
+        self.readings.number(at.shape());
         let Place::Leaf(leaf) = at else { return };
         match leaf {
             Leaf::CallIndex => self.document.call_index = count(text),
@@ -385,6 +449,7 @@ impl Visitor for Finder {
     }
 
     fn literal(&mut self, at: Place, literal: Literal) {
+        self.readings.literal(at.shape(), literal);
         self.document.tool_failed |= at == Place::Leaf(Leaf::ToolFailed) && literal == Literal::True;
     }
 }

@@ -1,0 +1,173 @@
+//! Whether what a body says of models, tools and operations could be read in another way.
+//!
+//! Readers differ: the first or the last of two members, names with or without regard to case (Go), one value
+//! where a list belongs, names trimmed. Where they would differ over a fact, the body gets a [`Defect`].
+
+use super::names::Clip;
+use crate::{
+    Defect,
+    json::{Container, Literal},
+};
+
+/// What the value at a place must be. `null` is always allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Object,
+    /// An object, or a value that holds no others.
+    NotArray,
+    Array,
+    Container,
+    /// A name.
+    Text,
+    /// A name does not belong here, and some readers look for one.
+    Absent,
+    /// No name is near.
+    Free,
+}
+
+impl Shape {
+    fn allows(self, container: Container) -> bool {
+        match self {
+            Self::Container | Self::Free => true,
+            Self::Object | Self::NotArray => container == Container::Object,
+            Self::Array => container == Container::Array,
+            Self::Text | Self::Absent => false,
+        }
+    }
+}
+
+/// Member names on the way to a name, in all dialects.
+const WATCHED: [&str; 34] = [
+    "allowed_tools",
+    "candidates",
+    "choices",
+    "content",
+    "content_block",
+    "custom",
+    "delta",
+    "function",
+    "functionCall",
+    "functionDeclarations",
+    "function_call",
+    "function_declarations",
+    "functions",
+    "id",
+    "item",
+    "mcp_servers",
+    "message",
+    "method",
+    "model",
+    "modelVersion",
+    "model_version",
+    "name",
+    "output",
+    "params",
+    "parts",
+    "response",
+    "stream",
+    "tool_calls",
+    "tool_configuration",
+    "tool_names",
+    "tools",
+    "type",
+    "result",
+    "error",
+];
+
+/// What has come of the objects that are open, and the first thing that can be read in two ways.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    /// For each open container a bit for each of [`WATCHED`].
+    seen: Vec<u64>,
+    doubt: Option<Defect>,
+}
+
+impl Readings {
+    pub(super) fn doubt(&mut self, defect: Defect) {
+        self.doubt.get_or_insert(defect);
+    }
+
+    pub(super) fn take_doubt(&mut self) -> Option<Defect> {
+        self.doubt.take()
+    }
+
+    /// The document is over, whole or not.
+    pub(super) fn clear(&mut self) {
+        self.seen.clear();
+    }
+
+    /// A member that leads to a name.
+    pub(super) fn member(&mut self, key: &[u8]) {
+        let index = WATCHED.iter().position(|name| name.as_bytes() == key);
+        debug_assert!(index.is_some(), "{key:?} is not in the list");
+        let bit = index.map_or(0, |index| 1 << index);
+        if let Some(seen) = self.seen.last_mut() {
+            let twice = *seen & bit != 0;
+            *seen |= bit;
+            if twice {
+                self.doubt(Defect::DuplicateKey);
+            }
+        }
+    }
+
+    /// A member that leads nowhere; `leads` says which names do in its object.
+    pub(super) fn other_member(&mut self, key: &[u8], leads: impl Fn(&[u8]) -> bool) {
+        if WATCHED.iter().any(|name| is_alike(key, name) && leads(name.as_bytes())) {
+            self.doubt(Defect::DuplicateKey);
+        }
+    }
+
+    pub(super) fn begin(&mut self, shape: Shape, container: Container) {
+        self.seen.push(0);
+        if !shape.allows(container) {
+            self.doubt(Defect::NotEvaluated);
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        self.seen.pop();
+    }
+
+    pub(super) fn string(&mut self, shape: Shape) {
+        if !matches!(shape, Shape::Text | Shape::NotArray | Shape::Free) {
+            self.doubt(Defect::NotEvaluated);
+        }
+    }
+
+    pub(super) fn number(&mut self, shape: Shape) {
+        if !matches!(shape, Shape::NotArray | Shape::Free) {
+            self.doubt(Defect::NotEvaluated);
+        }
+    }
+
+    pub(super) fn literal(&mut self, shape: Shape, literal: Literal) {
+        if literal != Literal::Null {
+            self.number(shape);
+        }
+    }
+
+    /// A name is whole.
+    pub(super) fn name(&mut self, name: &Clip) {
+        if !name.is_plain() {
+            self.doubt(Defect::NotEvaluated);
+        }
+    }
+}
+
+/// Whether a reader without regard to case takes `key` for `name`.
+fn is_alike(key: &[u8], name: &str) -> bool {
+    if key.is_ascii() {
+        return key.eq_ignore_ascii_case(name.as_bytes());
+    }
+    let folded = |key: &str| key.chars().map(fold).eq(name.chars().map(fold));
+    std::str::from_utf8(key).is_ok_and(folded)
+}
+
+/// Simple case folding (Unicode CaseFolding.txt) onto ASCII.
+fn fold(letter: char) -> char {
+    match letter {
+        '\u{17F}' => 's',
+        '\u{212A}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
+}
