@@ -4,11 +4,12 @@
 //! (32 bytes as 64 hex digits), readable by their owner only. A key that a program holds has two files instead:
 //! `<use>.command`, a JSON list of the program and its arguments, and `<use>.pub.pem`, its public key. A key that was replaced while its runs are open is kept as
 //! `<use>-<16 digits of its id>.pem` until the journal has recorded the rotation; then it is removed, because nothing
-//! needs it any more and whoever finds it could sign with it.
+//! needs it any more and whoever finds it could sign with it. Its public key stays as `<use>-<16 digits>.pub.pem`, for the
+//! trust document.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub enum KeyFileError {
     Missing { path: PathBuf },
     #[error("key {id} has two uses; each use needs a key of its own")]
     Shared { id: KeyId },
+    #[error("a checkpoint key is Ed25519 and nothing else")]
+    Algorithm,
     #[error("the system gives no random numbers")]
     Random(#[source] io::Error),
 }
@@ -66,6 +69,7 @@ impl KeyFileError {
             Self::Io { source, .. } if crate::storage::is_full(source) => Reason::DiskFull,
             Self::Io { what: "make", source, .. } => crate::error::io_reason(source),
             Self::Exists { .. } => Reason::OutputExists,
+            Self::Algorithm => Reason::ArgumentInvalid,
             Self::Io { .. }
             | Self::Key { .. }
             | Self::Command { .. }
@@ -120,11 +124,23 @@ pub(crate) struct KeptKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyRow {
     pub alg: Alg,
-    /// `file` or `command`; `kept` for a key that was replaced and whose rotation is not recorded yet.
+    /// Whether it is the one that signs now.
+    pub current: bool,
+    /// `file` or `command`; `kept` for a key that was replaced and whose rotation is not recorded yet; `retired` for one
+    /// of which only the public key is left.
     pub held: &'static str,
     pub kid: KeyId,
+    #[serde(skip)]
+    pub public: PublicKey,
     #[serde(rename = "use")]
     pub use_: Use,
+}
+
+impl KeyRow {
+    fn new(use_: Use, public: &PublicKey, held: &'static str) -> Self {
+        let current = matches!(held, "file" | "command");
+        Self { alg: public.alg(), current, held, kid: public.id(), public: public.clone(), use_ }
+    }
 }
 
 /// Whether the folder holds any key.
@@ -227,7 +243,7 @@ fn read_public(path: &Path) -> Result<PublicKey, KeyFileError> {
         .ok_or_else(|| KeyFileError::Key { path: path.into(), source: KeyError::NotAPublicKey })
 }
 
-/// All keys: those in use, then kept ones.
+/// All keys: those in use, then kept and retired ones.
 ///
 /// # Errors
 /// As [`load`].
@@ -235,11 +251,14 @@ pub fn list(dir: &Path) -> Result<Vec<KeyRow>, KeyFileError> {
     let mut rows = Vec::new();
     for use_ in Use::ALL {
         let held = if command_path(dir, use_).exists() { "command" } else { "file" };
-        let signer = signer(dir, use_)?;
-        rows.push(KeyRow { alg: signer.public().alg(), held, kid: signer.public().id(), use_ });
+        rows.push(KeyRow::new(use_, signer(dir, use_)?.public(), held));
     }
-    for KeptKey { use_, signer } in kept(dir)? {
-        rows.push(KeyRow { alg: signer.public().alg(), held: "kept", kid: signer.public().id(), use_ });
+    let kept = kept(dir)?.into_iter().map(|KeptKey { use_, signer }| (use_, signer.public().clone(), "kept"));
+    let retired = retired(dir)?.into_iter().map(|(use_, public)| (use_, public, "retired"));
+    for (use_, public, held) in kept.chain(retired) {
+        if rows.iter().all(|row| row.kid != public.id()) {
+            rows.push(KeyRow::new(use_, &public, held));
+        }
     }
     Ok(rows)
 }
@@ -250,12 +269,15 @@ pub fn list(dir: &Path) -> Result<Vec<KeyRow>, KeyFileError> {
 /// # Errors
 /// As [`init`]; the old key is still in place then. A key that a program holds is replaced in the program.
 pub fn rotate(dir: &Path, use_: Use, alg: Alg) -> Result<Arc<dyn Signer>, KeyFileError> {
+    if use_ == Use::Checkpoint && alg != Alg::Ed25519 {
+        return Err(KeyFileError::Algorithm);
+    }
     if command_path(dir, use_).exists() {
         return Err(KeyFileError::Exists { path: command_path(dir, use_) });
     }
     let current = path(dir, use_);
     let old = read_key(&current, use_)?;
-    let new = generate(if use_ == Use::Checkpoint { Alg::Ed25519 } else { alg })?;
+    let new = generate(alg)?;
     let next = dir.join(format!("{}.next.pem", use_.as_str()));
     // A rotation that was cut off before the swap left a key that has signed nothing.
     match std::fs::remove_file(&next) {
@@ -273,6 +295,7 @@ pub fn rotate(dir: &Path, use_: Use, alg: Alg) -> Result<Arc<dyn Signer>, KeyFil
         }
         _ => {}
     }
+    write_public(&dir.join(retired_name(use_, old.public().id())), old.public())?;
     sync_dir(dir)?;
     std::fs::rename(&next, &current).map_err(|source| io_error("replace", &current, source))?;
     sync_dir(dir)?;
@@ -281,6 +304,32 @@ pub fn rotate(dir: &Path, use_: Use, alg: Alg) -> Result<Arc<dyn Signer>, KeyFil
 
 /// Keys that were replaced and whose rotation no journal has recorded yet.
 pub(crate) fn kept(dir: &Path) -> Result<Vec<KeptKey>, KeyFileError> {
+    let mut found = Vec::new();
+    for (use_, digits, path) in replaced(dir, ".pem")? {
+        let key = read_key(&path, use_)?;
+        if key.public().id().to_string().starts_with(&digits) {
+            found.push(KeptKey { use_, signer: fast(key) });
+        }
+    }
+    found.sort_by_key(|kept| (kept.use_, kept.signer.public().id()));
+    Ok(found)
+}
+
+/// Public keys of those that were replaced.
+fn retired(dir: &Path) -> Result<Vec<(Use, PublicKey)>, KeyFileError> {
+    let mut found = Vec::new();
+    for (use_, digits, path) in replaced(dir, ".pub.pem")? {
+        let public = read_public(&path)?;
+        if public.id().to_string().starts_with(&digits) {
+            found.push((use_, public));
+        }
+    }
+    found.sort_by_key(|(use_, public)| (*use_, public.id()));
+    Ok(found)
+}
+
+/// Files `<use>-<16 digits><ending>`.
+fn replaced(dir: &Path, ending: &str) -> Result<Vec<(Use, String, PathBuf)>, KeyFileError> {
     let names = match std::fs::read_dir(dir) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -290,14 +339,9 @@ pub(crate) fn kept(dir: &Path) -> Result<Vec<KeptKey>, KeyFileError> {
     for entry in names {
         let entry = entry.map_err(|source| io_error("list", dir, source))?;
         let name = entry.file_name();
-        let Some((use_, digits)) = name.to_str().and_then(kept_parts) else { continue };
-        let path = entry.path();
-        let key = read_key(&path, use_)?;
-        if key.public().id().to_string().starts_with(digits) {
-            found.push(KeptKey { use_, signer: fast(key) });
-        }
+        let parts = name.to_str().and_then(|name| replaced_parts(name, ending));
+        found.extend(parts.map(|(use_, digits)| (use_, digits.to_owned(), entry.path())));
     }
-    found.sort_by_key(|kept| (kept.use_, kept.signer.public().id()));
     Ok(found)
 }
 
@@ -320,12 +364,20 @@ fn command_path(dir: &Path, use_: Use) -> PathBuf {
 }
 
 fn kept_name(use_: Use, id: KeyId) -> String {
-    let id = id.to_string();
-    format!("{}-{}.pem", use_.as_str(), id.get(..KEPT_DIGITS).unwrap_or(&id))
+    format!("{}.pem", replaced_stem(use_, id))
 }
 
-fn kept_parts(name: &str) -> Option<(Use, &str)> {
-    let (use_, digits) = name.strip_suffix(".pem")?.split_once('-')?;
+fn retired_name(use_: Use, id: KeyId) -> String {
+    format!("{}.pub.pem", replaced_stem(use_, id))
+}
+
+fn replaced_stem(use_: Use, id: KeyId) -> String {
+    let id = id.to_string();
+    format!("{}-{}", use_.as_str(), id.get(..KEPT_DIGITS).unwrap_or(&id))
+}
+
+fn replaced_parts<'n>(name: &'n str, ending: &str) -> Option<(Use, &'n str)> {
+    let (use_, digits) = name.strip_suffix(ending)?.split_once('-')?;
     let use_ = Use::ALL.into_iter().find(|known| known.as_str() == use_)?;
     (digits.len() == KEPT_DIGITS).then_some((use_, digits))
 }
@@ -394,15 +446,31 @@ fn write_key(path: &Path, key: &SoftKey) -> Result<(), KeyFileError> {
 }
 
 fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|source| match source.kind() {
+    write_new(path, bytes, 0o600).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.into() },
         _ => io_error("write", path, source),
     })
+}
+
+/// Whole or not at all: a rotation that is cut off here is begun again.
+fn write_public(path: &Path, key: &PublicKey) -> Result<(), KeyFileError> {
+    let begun = path.with_extension("new");
+    let write = || {
+        match std::fs::remove_file(&begun) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => write_new(&begun, key.pem().as_bytes(), 0o644)?,
+        }
+        // Whatever the umask took: auditors may read it.
+        std::fs::set_permissions(&begun, PermissionsExt::from_mode(0o644))?;
+        std::fs::rename(&begun, path)
+    };
+    write().map_err(|source| io_error("write", path, source))
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 fn sync_dir(dir: &Path) -> Result<(), KeyFileError> {
@@ -416,7 +484,6 @@ fn io_error(what: &'static str, path: &Path, source: io::Error) -> KeyFileError 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn ids(keys: &Keys) -> [KeyId; 3] {
         [&keys.receipt, &keys.checkpoint, &keys.manifest].map(|key| key.public().id())
@@ -498,7 +565,35 @@ mod tests {
         assert_eq!(list(dir.path()).unwrap().len(), 4);
         forget(dir.path(), Use::Receipt, before).unwrap();
         forget(dir.path(), Use::Receipt, before).unwrap();
-        assert_eq!(list(dir.path()).unwrap().len(), 3);
+        assert!(super::kept(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_public_key_of_a_replaced_one_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), Alg::Ed25519).unwrap();
+        let first = load(dir.path()).unwrap().receipt.public().clone();
+        let second = rotate(dir.path(), Use::Receipt, Alg::P256).unwrap().public().clone();
+        rotate(dir.path(), Use::Receipt, Alg::Ed25519).unwrap();
+        forget(dir.path(), Use::Receipt, first.id()).unwrap();
+        let rows = list(dir.path()).unwrap();
+        let held = |key: &PublicKey| rows.iter().find(|row| row.kid == key.id()).unwrap().held;
+        assert_eq!((rows.len(), held(&first), held(&second)), (5, "retired", "kept"));
+        assert!(rows[..3].iter().all(|row| row.current) && !rows[3..].iter().any(|row| row.current));
+        assert!(rows.iter().any(|row| row.public == first));
+        let file = dir.path().join(retired_name(Use::Receipt, first.id()));
+        assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o7777, 0o644);
+        assert_eq!(std::fs::read_to_string(file).unwrap(), first.pem());
+    }
+
+    #[test]
+    fn a_checkpoint_key_is_not_rotated_to_p256() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), Alg::Ed25519).unwrap();
+        let before = list(dir.path()).unwrap();
+        let error = rotate(dir.path(), Use::Checkpoint, Alg::P256).err().unwrap();
+        assert_eq!(error.reason(), Reason::ArgumentInvalid);
+        assert_eq!(list(dir.path()).unwrap(), before);
     }
 
     #[test]
