@@ -302,3 +302,43 @@ fn optional_and_unknown_members_are_no_defect() {
         ],
     );
 }
+
+#[test]
+fn recorded_bodies_are_read_in_one_way() {
+    requests(
+        None,
+        &[
+            (OpenAiChat, include_str!("../../../../test/e2e/wire/openai_chat.request.json")),
+            (OpenAiChat, include_str!("../../../../test/e2e/wire/openai_chat_stream.request.json")),
+            (OpenAiResponses, include_str!("../../../../test/e2e/wire/openai_responses.request.json")),
+            (OpenAiResponses, include_str!("../../../../test/e2e/wire/openai_responses_stream.request.json")),
+            (AnthropicMessages, include_str!("../../../../test/e2e/wire/anthropic_messages.request.json")),
+            (
+                AnthropicMessages,
+                include_str!("../../../../test/e2e/wire/anthropic_messages_stream.request.json"),
+            ),
+            (Gemini, include_str!("../../../../test/e2e/wire/gemini.request.json")),
+            (Gemini, include_str!("../../../../test/e2e/wire/gemini_stream.request.json")),
+            (Mcp, include_str!("../../../../test/e2e/wire/mcp.request.json")),
+        ],
+    );
+    for (dialect, body) in [
+        (OpenAiChat, include_str!("../../../../test/e2e/wire/openai_chat.answer.json")),
+        (OpenAiResponses, include_str!("../../../../test/e2e/wire/openai_responses.answer.json")),
+        (AnthropicMessages, include_str!("../../../../test/e2e/wire/anthropic_messages.answer.json")),
+        (Gemini, include_str!("../../../../test/e2e/wire/gemini.answer.json")),
+    ] {
+        let evaluated = json(dialect, body).evaluated;
+        assert_eq!((evaluated.defect, evaluated.skipped), (None, 0), "{body}");
+    }
+    for (dialect, body) in [
+        (OpenAiChat, include_str!("../../../../test/e2e/wire/openai_chat_stream.answer.sse")),
+        (OpenAiResponses, include_str!("../../../../test/e2e/wire/openai_responses_stream.answer.sse")),
+        (AnthropicMessages, include_str!("../../../../test/e2e/wire/anthropic_messages_stream.answer.sse")),
+        (Gemini, include_str!("../../../../test/e2e/wire/gemini_stream.answer.sse")),
+        (Mcp, include_str!("../../../../test/e2e/wire/mcp.answer.sse")),
+    ] {
+        let evaluated = stream(dialect, body).evaluated;
+        assert_eq!((evaluated.defect, evaluated.skipped), (None, 0), "{body}");
+    }
+}
