@@ -4,6 +4,7 @@
 //! the file is reported at once.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -218,12 +219,32 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
     if config.journal.queue_entries == 0 || config.journal.runs_max == 0 {
         lines.push(format!("{}: journal: queue_entries and runs_max must be at least 1", file.display()));
     }
+    if let Some(why) = config.admin.as_ref().and_then(admin_refused) {
+        lines.push(format!("{}: admin.listen: {why}", file.display()));
+    }
     match (lines.is_empty(), instance) {
         (true, Ok(instance)) => {
             let policy = policy(&config.policy.file)?;
             Ok(Loaded { config, settings, policy, instance, digest })
         }
         (_, _) => Err(Refusal { reason: Reason::ConfigInvalid, lines }),
+    }
+}
+
+/// The operators' listener has no accounts: only those who reach it are kept out.
+fn admin_refused(admin: &Admin) -> Option<String> {
+    let ip = admin.listen.ip().to_canonical();
+    let private = match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    match (ip.is_unspecified(), admin.anywhere) {
+        (true, true) => None,
+        (true, false) => {
+            Some(format!("`{ip}` is every address of the machine; admin.anywhere = true allows that"))
+        }
+        (false, _) if private => None,
+        (false, _) => Some(format!("`{ip}` is neither a loopback nor a private address")),
     }
 }
 
@@ -310,4 +331,38 @@ impl Loaded {
 pub fn build() -> Build {
     let digest = std::env::current_exe().and_then(std::fs::read).ok().map(|bytes| Sha256::of(&bytes));
     Build { digest, name: "estoppeld".into(), version: env!("CARGO_PKG_VERSION").into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(listen: &str, anywhere: bool) -> bool {
+        admin_refused(&Admin { listen: listen.parse().unwrap(), anywhere }).is_some()
+    }
+
+    #[test]
+    fn operators_listen_on_loopback_or_private_addresses() {
+        for listen in [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "10.1.2.3:1",
+            "172.16.0.1:1",
+            "172.31.255.255:1",
+            "192.168.1.1:1",
+            "169.254.1.1:1",
+            "[::1]:1",
+            "[fd00::1]:1",
+            "[fe80::1]:1",
+            "[::ffff:10.0.0.1]:1",
+        ] {
+            assert!(!refused(listen, false), "{listen}");
+        }
+        for listen in ["8.8.8.8:1", "172.32.0.1:1", "100.64.0.1:1", "[2001:db8::1]:1", "[::ffff:8.8.8.8]:1"] {
+            assert!(refused(listen, false) && refused(listen, true), "{listen}");
+        }
+        for listen in ["0.0.0.0:1", "[::]:1", "[::ffff:0.0.0.0]:1"] {
+            assert!(refused(listen, false) && !refused(listen, true), "{listen}");
+        }
+    }
 }

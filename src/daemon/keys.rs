@@ -19,13 +19,20 @@ impl SigningKeys {
         Self { dir, ids: Use::ALL.map(|use_| (use_, keys.of(use_).public().id())) }
     }
 
-    /// Reads the folder again and rotates to each key that is another one now.
+    /// Reads the folder again.
     ///
     /// # Errors
-    /// A folder that cannot be read, or a key that cannot be used; keys before it in the order of uses are rotated.
-    pub async fn renew(&mut self, journal: &Journal) -> Result<(), Refusal> {
-        let keys = estoppel_journal::keys::load(&self.dir)
-            .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    /// A folder that cannot be read, or a key that cannot be used.
+    pub fn read(&self) -> Result<Keys, Refusal> {
+        estoppel_journal::keys::load(&self.dir)
+            .map_err(|error| Refusal::new(error.reason(), error.to_string()))
+    }
+
+    /// Rotates to each of `keys` that is another one than before.
+    ///
+    /// # Errors
+    /// A key that the journal does not take; keys before it in the order of uses are rotated.
+    pub async fn renew(&mut self, keys: &Keys, journal: &Journal) -> Result<(), Refusal> {
         for (use_, id) in &mut self.ids {
             let signer = keys.of(*use_);
             if signer.public().id() == *id {

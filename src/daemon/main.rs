@@ -184,12 +184,7 @@ fn open_journal(loaded: &Loaded) -> Result<(Journal, Option<SigningKeys>), Refus
 
 /// Everything that a start needs, short of ports and the journal's lock.
 fn check(loaded: &Loaded) -> Result<(), Refusal> {
-    for listener in &loaded.settings.listener {
-        if let Some(tls) = &listener.tls {
-            estoppel_gateway::tls::listener(tls, listener.http2)
-                .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
-        }
-    }
+    check_tls(&loaded.settings)?;
     let signs = loaded.config.journal.enabled;
     if signs && (!loaded.config.keys.init || estoppel_journal::keys::exist(&loaded.keys_dir())) {
         estoppel_journal::keys::load(&loaded.keys_dir())
@@ -198,6 +193,17 @@ fn check(loaded: &Loaded) -> Result<(), Refusal> {
     #[expect(clippy::print_stdout, reason = "the answer to --check-config")]
     {
         println!("configuration ok, policy {}", loaded.policy.hash());
+    }
+    Ok(())
+}
+
+/// Certificates and keys of listeners can be read.
+pub(crate) fn check_tls(settings: &estoppel_gateway::Settings) -> Result<(), Refusal> {
+    for listener in &settings.listener {
+        if let Some(tls) = &listener.tls {
+            estoppel_gateway::tls::listener(tls, listener.http2)
+                .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
+        }
     }
     Ok(())
 }

@@ -40,26 +40,27 @@ pub async fn until_stopped(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {}
-            () = changed.notified() => tokio::time::sleep(SETTLE).await,
+            () = settled(&changed) => {}
         }
-        let loaded = reload(arguments, gateway, journal, metrics);
-        if let Err(refusal) = &loaded {
+        let loaded = reload(arguments, gateway, journal, metrics, keys.as_deref_mut()).await;
+        metrics.reloaded(loaded.is_ok());
+        if let Err(refusal) = loaded {
             journal.policy_loaded(None, Some(refusal.reason));
-        }
-        let renewed = match &mut keys {
-            Some(keys) => keys.renew(journal).await,
-            None => Ok(()),
-        };
-        metrics.reloaded(loaded.is_ok() && renewed.is_ok());
-        for (what, refusal) in [("configuration", loaded.err()), ("keys", renewed.err())] {
-            for line in refusal.iter().flat_map(|refusal| &refusal.lines) {
-                let code = refusal.as_ref().map_or(Reason::Internal, |refusal| refusal.reason);
-                tracing::error!(%code, "reload refused, the last good {what} stay in force: {line}");
+            for line in &refusal.lines {
+                let code = refusal.reason;
+                tracing::error!(%code, "reload refused, the last good configuration stays in force: {line}");
             }
         }
     }
     tracing::info!("stopping");
     Ok(())
+}
+
+/// Resolves once files have changed and [`SETTLE`] has passed; changes until then are part of the same one.
+async fn settled(changed: &Notify) {
+    changed.notified().await;
+    tokio::time::sleep(SETTLE).await;
+    drop(tokio::time::timeout(Duration::ZERO, changed.notified()).await);
 }
 
 /// Watches the folders of both files, because editors replace files by renaming.
@@ -94,25 +95,48 @@ fn watch(arguments: &Arguments, changed: Arc<Notify>) -> Option<notify::Recommen
     Some(watcher)
 }
 
-fn reload(
+/// Everything that can be refused is looked at before anything is put in force.
+async fn reload(
     arguments: &Arguments,
     gateway: &Gateway,
     journal: &Journal,
     metrics: &Metrics,
+    keys: Option<&mut SigningKeys>,
 ) -> Result<(), Refusal> {
     let loaded = config::load(&arguments.config, &arguments.set)?;
     let Loaded { settings, policy, .. } = &loaded;
     let before = gateway.snapshot();
     let snapshot = Snapshot::build(settings, Arc::new(policy.compile()), metrics, Some(&before))
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
+    crate::check_tls(settings)?;
+    let fresh = keys.as_ref().map(|keys| keys.read()).transpose()?;
     let hash = Sha256(*policy.hash().as_bytes());
     journal
         .store_policy(hash, &policy.canonical())
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    if let (Some(keys), Some(fresh)) = (keys, &fresh) {
+        keys.renew(fresh, journal).await?;
+    }
     gateway
         .reload(settings, snapshot)
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     journal.policy_loaded(Some(hash), None);
     tracing::info!(policy = %hash, "reloaded");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_edit_in_several_steps_is_one_change() {
+        let changed = Notify::new();
+        changed.notify_one();
+        tokio::join!(biased; settled(&changed), async { changed.notify_one() });
+        let another = tokio::time::timeout(Duration::ZERO, changed.notified()).await;
+        assert!(another.is_err(), "the same edit would be loaded again");
+        changed.notify_one();
+        settled(&changed).await;
+    }
 }

@@ -28,8 +28,14 @@ pub fn ask(address: &str, method: &str, path: &str) -> Result<Value, Failure> {
     })
 }
 
+/// `http://host:port/` as browsers show it is the same address.
+fn authority(address: &str) -> &str {
+    address.strip_prefix("http://").map_or(address, |rest| rest.strip_suffix('/').unwrap_or(rest))
+}
+
 /// Sends a request without a body and gives status and body.
 pub fn send(address: &str, method: &str, path: &str) -> Result<(u16, Vec<u8>), Failure> {
+    let address = authority(address);
     let unreachable = |why: String| {
         Failure::reason(Reason::AdminUnreachable, format!("no daemon answers at {address}: {why}")).hint(
             "give its admin address with --admin, or the journal folder with --journal when no daemon runs",
@@ -45,7 +51,7 @@ pub fn send(address: &str, method: &str, path: &str) -> Result<(u16, Vec<u8>), F
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         )?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
@@ -98,6 +104,13 @@ mod tests {
         let chunked = b"HTTP/1.1 404 X\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
         assert_eq!(parse(chunked), Some((404, b"ok".to_vec())));
         assert_eq!(parse(b"nonsense"), None);
+    }
+
+    #[test]
+    fn an_address_may_be_written_as_a_url() {
+        for address in ["127.0.0.1:9464", "http://127.0.0.1:9464", "http://127.0.0.1:9464/"] {
+            assert_eq!(authority(address), "127.0.0.1:9464");
+        }
     }
 
     #[test]

@@ -12,14 +12,15 @@
 //! Errors are RFC 9457 problem documents with the codes of `spec/reasons.json`.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::SealReason;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -45,6 +46,8 @@ pub async fn start(address: SocketAddr, gateway: &Gateway) -> Result<SocketAddr,
 
 /// Most connections of operators at a time.
 const CONNECTIONS_MAX: usize = 64;
+/// How long a connection may take to send its one request.
+const HEAD_READ_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
 async fn accept(socket: TcpListener, shared: Arc<Shared>) {
     let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
@@ -61,8 +64,9 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
                 async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
             });
             let served = hyper::server::conn::http1::Builder::new()
+                .keep_alive(false)
                 .timer(TokioTimer::new())
-                .header_read_timeout(std::time::Duration::from_secs(10))
+                .header_read_timeout(HEAD_READ_MAX)
                 .serve_connection(TokioIo::new(tcp), service)
                 .await;
             if let Err(error) = served {
@@ -74,6 +78,9 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Page {
+    if let Some(why) = from_elsewhere(request) {
+        return forbidden(why);
+    }
     let path = request.uri().path();
     match (request.method(), path) {
         (&Method::GET, "/livez" | "/startupz") => text(StatusCode::OK, "ok\n"),
@@ -88,6 +95,36 @@ async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Page {
         }
         _ => problem(Reason::RouteUnknown, None),
     }
+}
+
+/// Why a request may come from a page in an operator's browser: by a name that its owner points here, or across sites.
+fn from_elsewhere<B>(request: &Request<B>) -> Option<&'static str> {
+    let headers = request.headers();
+    let host = match request.uri().authority() {
+        Some(authority) => Some(authority.clone()),
+        None => headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok()),
+    };
+    let is_address = |host: &str| {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+    };
+    if !host.is_some_and(|host| is_address(host.host())) || headers.get_all(HOST).iter().count() > 1 {
+        return Some("the host must be an IP address or `localhost`");
+    }
+    if request.method() != Method::POST {
+        return None;
+    }
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    match headers.contains_key(ORIGIN) || !sites.all(|site| site == "none" || site == "same-origin") {
+        true => Some("web pages may not do this"),
+        false => None,
+    }
+}
+
+fn forbidden(why: &str) -> Page {
+    let mut page = problem(Reason::RequestInvalid, Some(why));
+    *page.status_mut() = StatusCode::FORBIDDEN;
+    page
 }
 
 fn ready(shared: &Shared) -> Page {
@@ -163,4 +200,50 @@ fn problem(reason: Reason, detail: Option<&str>) -> Page {
     let mut page = json_page(status, &value);
     page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(method: &str, headers: &[(&str, &str)]) -> bool {
+        let mut request = Request::builder().method(method).uri("/runs/a/seal");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        from_elsewhere(&request.body(()).unwrap()).is_some()
+    }
+
+    #[test]
+    fn only_addresses_and_localhost_are_hosts() {
+        for host in
+            ["127.0.0.1", "127.0.0.1:9", "[::1]", "[fd00::1]:9", "localhost", "LOCALHOST:9", "10.0.0.1"]
+        {
+            assert!(!refused("GET", &[("host", host)]), "{host}");
+        }
+        for host in
+            ["evil.example", "127.0.0.1.evil.example:9", "localhost.evil.example", "", "x@127.0.0.1:1:2"]
+        {
+            assert!(refused("GET", &[("host", host)]), "{host}");
+        }
+        assert!(refused("GET", &[]));
+        assert!(refused("GET", &[("host", "127.0.0.1"), ("host", "evil.example")]));
+    }
+
+    #[test]
+    fn web_pages_change_nothing() {
+        let with = |name, value| refused("POST", &[("host", "127.0.0.1"), (name, value)]);
+        assert!(
+            !with("accept", "*/*")
+                && !with("sec-fetch-site", "none")
+                && !with("sec-fetch-site", "same-origin")
+        );
+        assert!(
+            with("sec-fetch-site", "cross-site")
+                && with("sec-fetch-site", "same-site")
+                && with("sec-fetch-site", "")
+        );
+        assert!(with("origin", "http://127.0.0.1") && with("origin", "null"));
+        assert!(!refused("GET", &[("host", "127.0.0.1"), ("origin", "null")]));
+    }
 }

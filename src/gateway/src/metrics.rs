@@ -98,7 +98,10 @@ impl Metrics {
                 "Calls refused without a receipt; none reached an upstream.",
                 &["code"],
             ),
-            total: seconds("estoppel_call_seconds", "From the request head to the receipt."),
+            total: seconds(
+                "estoppel_call_seconds",
+                "From the request head until the receipt is handed to the journal, before it is on disk.",
+            ),
             upstream: seconds(
                 "estoppel_upstream_seconds",
                 "From the request head to the upstream's response head.",

@@ -63,6 +63,11 @@ impl ValuePath {
         reach.0 & 1 << self.tokens.len() != 0
     }
 
+    /// Whether nothing at or below the value that the walk has come to can be meant.
+    pub fn is_over(reach: Reach) -> bool {
+        reach.0 == 0
+    }
+
     /// `**` may stand for nothing.
     fn close(&self, mut states: u64) -> Reach {
         for (at, token) in self.tokens.iter().enumerate() {

@@ -104,31 +104,32 @@ impl Walk<'_> {
             self.paths.iter().zip(reach).map(|(path, reach)| path.step(*reach, token)).collect()
         };
         match text.as_bytes().first()? {
+            _ if reach.iter().all(|reach| ValuePath::is_over(*reach)) => {
+                out.extend_from_slice(text.as_bytes())
+            }
             b'{' => {
                 let members: Members<'_> = serde_json::from_str(text).ok()?;
                 let depth = depth.checked_sub(1)?;
-                let steps: Vec<_> = members.0.iter().map(|(name, _)| step(name)).collect();
                 out.push(b'{');
-                for (at, ((name, value), reach)) in members.0.iter().zip(steps).enumerate() {
+                for (at, (name, value)) in members.0.iter().enumerate() {
                     if at > 0 {
                         out.push(b',');
                     }
                     serde_json::to_writer(&mut *out, name).ok()?;
                     out.push(b':');
-                    self.value(value, &reach, depth, out)?;
+                    self.value(value, &step(name), depth, out)?;
                 }
                 out.push(b'}');
             }
             b'[' => {
                 let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
                 let depth = depth.checked_sub(1)?;
-                let steps: Vec<_> = (0..elements.len()).map(|at| step(&at.to_string())).collect();
                 out.push(b'[');
-                for (at, (value, reach)) in elements.iter().zip(steps).enumerate() {
+                for (at, value) in elements.iter().enumerate() {
                     if at > 0 {
                         out.push(b',');
                     }
-                    self.value(value, &reach, depth, out)?;
+                    self.value(value, &step(&at.to_string()), depth, out)?;
                 }
                 out.push(b']');
             }
@@ -240,8 +241,17 @@ mod tests {
     fn a_body_that_is_not_json_is_given_up() {
         let deep = "[".repeat(200) + &"]".repeat(200);
         for body in ["", "x", "{", r#"{"a":1} 2"#, r#"{"\ud800":1}"#, &deep] {
-            assert_eq!(redacted(Form::Json, body, &["/a"]), None, "{body}");
+            assert_eq!(redacted(Form::Json, body, &["/**/a"]), None, "{body}");
         }
+    }
+
+    #[test]
+    fn what_no_path_leads_to_is_taken_over_as_it_stands() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        let body = format!(r#"{{"a":{{ "x" : [1, 2] }},"b":{deep},"c":{{"x":1}}}}"#);
+        let (text, met) = redacted(Form::Json, &body, &["/c/x", "/a/y/z"]).unwrap();
+        let expected = format!(r#"{{"a":{{"x":[1, 2]}},"b":{deep},"c":{{"x":{}}}}}"#, mark("1", "number"));
+        assert_eq!((text, met), (expected, 1));
     }
 
     #[test]
