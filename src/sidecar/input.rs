@@ -6,16 +6,54 @@ use std::path::{Path, PathBuf};
 
 use estoppel_evidence::Reason;
 
-use crate::output::Failure;
+use crate::output::{Failure, plain};
 
 /// A file's bytes.
 pub fn file(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| unreadable(path, &error))
 }
 
+/// Most bytes of a bundle, and most files in it (SPEC section 15).
+const BUNDLE_BYTES_MAX: u64 = u32::MAX as u64; // widening
+const BUNDLE_FILES_MAX: usize = 65_534;
+
+/// Reading anything but a file could wait or go on for ever.
+pub fn regular(path: &Path) -> io::Result<u64> {
+    let found = std::fs::metadata(path)?;
+    match found.is_file() {
+        true => Ok(found.len()),
+        false => Err(io::Error::other("neither a regular file nor a folder")),
+    }
+}
+
+/// The bytes of a bundle, a receipt or a checkpoint.
+pub fn evidence(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut room = BUNDLE_BYTES_MAX;
+    bounded(path, &mut room)
+}
+
+/// A file's bytes, if there is room for them; takes that room.
+fn bounded(path: &Path, room: &mut u64) -> Result<Vec<u8>, Failure> {
+    let size = regular(path).map_err(|error| unreadable(path, &error))?;
+    if size > *room {
+        return Err(too_large(format!(
+            "expected at most {BUNDLE_BYTES_MAX} bytes, `{}` has more",
+            path.display()
+        )));
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(*room).read_to_end(&mut bytes));
+    *room -= read.map_err(|error| unreadable(path, &error))? as u64; // a length fits
+    Ok(bytes)
+}
+
+fn too_large(message: String) -> Failure {
+    Failure { exit: 2, ..Failure::runtime("CONTAINER_LIMIT", plain(&message)) }
+}
+
 /// A file's bytes, if there is such a file.
 pub fn optional(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    match std::fs::read(path) {
+    match regular(path).and_then(|_| std::fs::read(path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         read => read.map(Some).map_err(|error| unreadable(path, &error)),
     }
@@ -27,7 +65,7 @@ pub fn text(path: &Path) -> Result<String, Failure> {
 }
 
 pub fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    Failure::reason(Reason::FileUnreadable, format!("cannot read `{}`: {error}", path.display()))
+    Failure::reason(Reason::FileUnreadable, plain(&format!("cannot read `{}`: {error}", path.display())))
 }
 
 /// Path and, for regular files, bytes.
@@ -37,6 +75,7 @@ pub type Found = (Vec<u8>, Option<Vec<u8>>);
 pub fn folder(root: &Path) -> Result<Vec<Found>, Failure> {
     let mut out = Vec::new();
     let mut todo = vec![PathBuf::new()];
+    let mut room = BUNDLE_BYTES_MAX;
     while let Some(below) = todo.pop() {
         let here = root.join(&below);
         for entry in std::fs::read_dir(&here).map_err(|error| unreadable(&here, &error))? {
@@ -47,7 +86,13 @@ pub fn folder(root: &Path) -> Result<Vec<Found>, Failure> {
                 todo.push(path);
                 continue;
             }
-            let bytes = if kind.is_file() { Some(file(&entry.path())?) } else { None };
+            if out.len() == BUNDLE_FILES_MAX {
+                return Err(too_large(format!(
+                    "expected at most {BUNDLE_FILES_MAX} files in `{}`",
+                    root.display()
+                )));
+            }
+            let bytes = if kind.is_file() { Some(bounded(&entry.path(), &mut room)?) } else { None };
             out.push((path.into_os_string().into_encoded_bytes(), bytes));
         }
     }
@@ -70,8 +115,10 @@ impl Beside {
 impl estoppel_verify::Externals for Beside {
     fn open(&mut self, sha256: &str) -> io::Result<Option<Box<dyn Read + '_>>> {
         let path = self.folder.join(sha256);
+        if path.exists() && !path.is_file() {
+            return Ok(None);
+        }
         match File::open(&path) {
-            Ok(_) if !path.is_file() => Ok(None),
             Ok(file) => Ok(Some(Box::new(io::BufReader::with_capacity(1 << 20, file)))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -118,6 +165,36 @@ impl estoppel_verify::Segments for SegmentFiles {
     }
 
     fn bytes(&mut self, name: &str) -> io::Result<std::borrow::Cow<'_, [u8]>> {
-        std::fs::read(self.folder.join(name)).map(Into::into)
+        let path = self.folder.join(name);
+        regular(&path)?;
+        std::fs::read(path).map(Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_or_larger_than_any_bundle_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, large, small) =
+            (dir.path().join("pipe"), dir.path().join("large"), dir.path().join("small"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe.as_path(), Path::new("/dev/zero"), dir.path()] {
+            let failure = evidence(path).unwrap_err();
+            assert_eq!((&*failure.code, failure.exit), ("FILE_UNREADABLE", 6), "{}", path.display());
+        }
+        File::create(&large).unwrap().set_len(5 << 30).unwrap();
+        let failure = evidence(&large).unwrap_err();
+        assert_eq!((&*failure.code, failure.exit), ("CONTAINER_LIMIT", 2));
+        let found = folder(dir.path()).unwrap_err();
+        assert_eq!((&*found.code, found.exit), ("CONTAINER_LIMIT", 2));
+        std::fs::remove_file(large).unwrap();
+        std::fs::write(&small, "x").unwrap();
+        assert_eq!(evidence(&small).unwrap(), b"x");
+        let mut found = folder(dir.path()).unwrap();
+        found.sort();
+        assert_eq!(found, [(b"pipe".to_vec(), None), (b"small".to_vec(), Some(b"x".to_vec()))]);
     }
 }

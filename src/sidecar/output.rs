@@ -77,6 +77,22 @@ impl Failure {
     }
 }
 
+/// `text` with what could move the cursor, end the line or turn the writing round written as JSON escapes.
+pub fn plain(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match hidden(c) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
 /// How answers are given.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {

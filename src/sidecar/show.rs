@@ -11,7 +11,7 @@ use estoppel_evidence::{KeyId, Reason};
 use serde_json::{Value, json};
 
 use crate::arguments::Show;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Output, plain};
 
 /// One entry of a bundle: its line as stored, read, and its signature.
 struct Line {
@@ -30,7 +30,7 @@ pub fn run(output: &Output, show: &Show) -> Result<ExitCode, Failure> {
 
 fn read(path: &Path) -> Result<(Value, Vec<Line>), Failure> {
     let open = |error: estoppel_bundle::OpenError| {
-        Failure::reason(error.reason(), format!("{}: {error}", path.display()))
+        Failure::reason(error.reason(), plain(&format!("{}: {error}", path.display())))
     };
     if path.is_dir() {
         return Err(Failure::input(
@@ -38,6 +38,7 @@ fn read(path: &Path) -> Result<(Value, Vec<Line>), Failure> {
             "show takes the `.pef.zip`; `cat` the files of a bundle folder",
         ));
     }
+    crate::input::regular(path).map_err(|error| crate::input::unreadable(path, &error))?;
     let file = File::open(path).map_err(|error| crate::input::unreadable(path, &error))?;
     let bundle = Bundle::from_zip(Archived(file)).map_err(open)?;
     let manifest = serde_json::from_slice(&bundle.manifest().to_bytes()).unwrap_or(Value::Null);
@@ -68,24 +69,32 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
 }
 
+/// A value of the evidence, fit for a terminal.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Number(number) => number.to_string(),
+        value => plain(text(value)),
+    }
+}
+
 fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode, Failure> {
-    output.line(&format!("run      {} {}", text(&manifest["run"]), text(&manifest["name"])));
+    output.line(&format!("run      {} {}", shown(&manifest["run"]), shown(&manifest["name"])));
     output.line(&format!(
         "by       {} ({} {})",
-        text(&manifest["iss"]),
-        text(&manifest["build"]["name"]),
-        text(&manifest["build"]["version"])
+        shown(&manifest["iss"]),
+        shown(&manifest["build"]["name"]),
+        shown(&manifest["build"]["version"])
     ));
     output.line(&format!(
         "from     {} to {}, sealed {}",
-        text(&manifest["opened"]),
-        text(&manifest["sealed"]),
-        text(&manifest["seal_reason"])
+        shown(&manifest["opened"]),
+        shown(&manifest["sealed"]),
+        shown(&manifest["seal_reason"])
     ));
     output.line(&format!(
         "root     {} over {} entries",
-        text(&manifest["tree"]["root"]),
-        manifest["tree"]["size"]
+        shown(&manifest["tree"]["root"]),
+        shown(&manifest["tree"]["size"])
     ));
     output.line("");
     output.line(&format!(
@@ -96,15 +105,15 @@ fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode
         let entry = &line.value;
         let seq = entry["seq"].to_string();
         if entry["kind"] != "call" {
-            output.line(&format!("{seq:>5}  {:<15}  {}", clock(entry), text(&entry["kind"])));
+            output.line(&format!("{seq:>5}  {:<15}  {}", clock(entry), shown(&entry["kind"])));
             continue;
         }
         output.line(&format!(
             "{seq:>5}  {:<15}  {:<7} {:<26} {:<20} {}",
             clock(entry),
-            text(&entry["verdict"]["action"]),
-            text(&entry["operation"]),
-            text(&entry["facts"]["model"]),
+            shown(&entry["verdict"]["action"]),
+            shown(&entry["operation"]),
+            shown(&entry["facts"]["model"]),
             outcome(entry),
         ));
     }
@@ -115,15 +124,15 @@ fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode
 }
 
 fn clock(entry: &Value) -> String {
-    text(&entry["ts"]).get(11..26).unwrap_or("-").to_string()
+    plain(text(&entry["ts"]).get(11..26).unwrap_or("-"))
 }
 
 fn outcome(entry: &Value) -> String {
-    let code = text(&entry["outcome"]["code"]);
+    let code = shown(&entry["outcome"]["code"]);
     match (entry["verdict"]["reason"].as_str(), entry["outcome"]["complete"].as_bool()) {
-        (Some(reason), _) if reason != code => format!("{code} ({reason})"),
+        (Some(reason), _) if plain(reason) != code => format!("{code} ({})", plain(reason)),
         (_, Some(false)) => format!("{code} (incomplete)"),
-        _ => code.to_string(),
+        _ => code,
     }
 }
 
@@ -141,10 +150,11 @@ fn call(
             format!("no entry of the bundle has the id or sequence number `{which}`"),
         ));
     };
-    output.line(&serde_json::to_string_pretty(&line.value).unwrap_or_default());
+    let pretty = serde_json::to_string_pretty(&line.value).unwrap_or_default();
+    pretty.lines().for_each(|line| output.line(&plain(line)));
     if let Some(path) = &show.export {
         export(path, manifest, line)?;
-        output.note(&format!("receipt written to {}", path.display()));
+        output.note(&format!("receipt written to {}", plain(&path.display().to_string())));
     }
     Ok(output.data(&line.value))
 }
@@ -175,4 +185,18 @@ fn export(path: &Path, manifest: &Value, line: &Line) -> Result<(), Failure> {
     std::fs::write(path, wrap(ENTRY_TYPE, &line.bytes, id, &dsse_form(alg, signature))).map_err(|error| {
         Failure::runtime("DISK_FAILED", format!("cannot write `{}`: {error}", path.display()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_cannot_write_to_the_terminal_by_itself() {
+        let hostile = "a\u{1b}[2Jb\nc\u{202e}d\u{2066}e\u{7f}\u{9b}é";
+        assert_eq!(shown(&json!(hostile)), r"a\u001b[2Jb\u000ac\u202ed\u2066e\u007f\u009bé");
+        let entry = json!({ "outcome": { "code": "OK\u{1b}" }, "verdict": { "reason": "x\r" } });
+        assert_eq!(outcome(&entry), r"OK\u001b (x\u000d)");
+        assert_eq!(shown(&json!(7)), "7");
+    }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{self, Verify};
 use crate::input::{self, Beside, SegmentFiles};
-use crate::output::{Colour, Failure, Output};
+use crate::output::{Colour, Failure, Output, plain};
 
 /// Judges what `verify.path` is.
 pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<ExitCode, Failure> {
@@ -44,7 +44,7 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
             files.iter().map(|(path, bytes)| DirectoryFile { path, bytes: bytes.as_deref() }).collect();
         bundle(Input::Directory(&files), path, &options)?
     } else {
-        let bytes = input::file(path)?;
+        let bytes = input::evidence(path)?;
         if bytes.starts_with(b"{") || (verify.key.is_some() && !is_note(&bytes)) {
             verify_receipt(&bytes, given(verify, trust.as_deref())?.given())
         } else if is_note(&bytes) {
@@ -66,7 +66,7 @@ fn is_journal(path: &Path) -> bool {
 
 fn bundle(input: Input<'_>, path: &Path, options: &Options<'_>) -> Result<Report, Failure> {
     verify_bundle(input, &mut Beside::of(path), options)
-        .map_err(|error| Failure::input("FILE_UNREADABLE", error.to_string()))
+        .map_err(|error| Failure::input("FILE_UNREADABLE", plain(&error.to_string())))
 }
 
 fn journal(path: &Path, verify: &Verify, options: &Options<'_>) -> Result<Report, Failure> {
@@ -79,7 +79,7 @@ fn journal(path: &Path, verify: &Verify, options: &Options<'_>) -> Result<Report
         against: against.as_deref(),
     };
     verify_journal(&mut SegmentFiles::of(path)?, files, options)
-        .map_err(|error| Failure::input("FILE_UNREADABLE", error.to_string()))
+        .map_err(|error| Failure::input("FILE_UNREADABLE", plain(&error.to_string())))
 }
 
 /// Keys for a single receipt or checkpoint.
@@ -159,9 +159,9 @@ fn progress(output: Output) -> ProgressBar {
 
 fn print(output: Output, path: &Path, report: &Report, in_plain_words: bool) {
     let verdicts = &report.verdicts;
-    output.line(&format!("{} {}", report.subject.name(), path.display()));
+    output.line(&format!("{} {}", report.subject.name(), plain(&path.display().to_string())));
     if let Some(run) = &report.run {
-        output.line(&format!("run           {run}"));
+        output.line(&format!("run           {}", plain(run)));
     }
     for (name, value) in [
         ("integrity", verdicts.integrity.name()),
@@ -179,7 +179,7 @@ fn print(output: Output, path: &Path, report: &Report, in_plain_words: bool) {
         };
         output.line(&output.paint(
             Colour::Red,
-            &format!("REFUSED       {}{place}: {}", finding.reason.code(), finding.detail),
+            &format!("REFUSED       {}{place}: {}", finding.reason.code(), plain(&finding.detail)),
         ));
     } else {
         let counters = &report.counters;
@@ -190,7 +190,7 @@ fn print(output: Output, path: &Path, report: &Report, in_plain_words: bool) {
     }
     if in_plain_words {
         output.line("");
-        explain(report).iter().for_each(|line| output.line(line));
+        explain(report).iter().for_each(|line| output.line(&plain(line)));
     } else if report.passed() && verdicts.authenticity.name() == "self_asserted" {
         output.line("note          nobody has vouched for the keys; give --trust to bind the evidence to keys you know");
     }
