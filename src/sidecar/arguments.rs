@@ -14,7 +14,7 @@ pub struct Arguments {
     /// One JSON document on standard output: {schema, ok, data | error}.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Says in plain words what the command does; `verify FILE --explain` says what the result means.
+    /// Says in plain words what the command does, and does nothing; `verify PATH --explain` says what the result means.
     #[arg(long, global = true)]
     pub explain: bool,
     #[command(subcommand)]
@@ -40,7 +40,7 @@ pub enum Command {
     /// Checks, hashes and explains a policy.
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Looks for what would keep things from working, and says what to do.
+    /// Looks for the daemon, what is wrong with its configuration, and the tools of third-party checks.
     Doctor(Doctor),
     /// Runs the scripted upstream: a deterministic model for trying things out and for tests.
     Stub(Stub),
@@ -121,7 +121,7 @@ pub struct Seal {
 /// Where runs are looked up.
 #[derive(Args, Debug)]
 pub struct Source {
-    /// Admin address of the daemon.
+    /// Admin address of the daemon, with or without `http://`.
     #[arg(long, env = "ESTOPPEL_ADMIN", default_value = "127.0.0.1:9464")]
     pub admin: String,
     /// Journal folder, when no daemon is running.
@@ -171,7 +171,7 @@ pub enum KeysCommand {
         #[arg(long, value_enum, default_value_t = KeyAlgorithm::Ed25519)]
         alg: KeyAlgorithm,
     },
-    /// Makes a new key of one use; the old file is kept beside it. A running daemon takes it up on SIGHUP.
+    /// Makes a new key of one use; the old public key is kept beside it. A running daemon takes it up on SIGHUP.
     Rotate {
         /// Folder of the keys.
         #[arg(long, default_value = "keys")]
@@ -179,11 +179,11 @@ pub enum KeysCommand {
         /// Which key.
         #[arg(long = "use", value_enum)]
         key_use: KeyUse,
-        /// Algorithm of the new key.
+        /// Algorithm of the new key; a checkpoint key is Ed25519.
         #[arg(long, value_enum, default_value_t = KeyAlgorithm::Ed25519)]
         alg: KeyAlgorithm,
     },
-    /// Lists the keys in use.
+    /// Lists the keys in use and those that were replaced.
     List {
         /// Folder of the keys.
         #[arg(long, default_value = "keys")]
@@ -236,7 +236,7 @@ pub struct Doctor {
     /// Configuration of the daemon.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Admin address of a running daemon.
+    /// Admin address of a running daemon, with or without `http://`.
     #[arg(long)]
     pub admin: Option<String>,
 }

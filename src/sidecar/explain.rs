@@ -36,13 +36,14 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["keys", "rotate"],
-        "Makes a new key of one use and keeps the old file. A running daemon takes it up on SIGHUP and writes a rotation \
-         record into every open run, signed by the old key and countersigned by the new one, so that bundles verify \
-         across the change.",
+        "Makes a new key of one use. A running daemon takes it up on SIGHUP and writes a rotation record into every open \
+         run, signed by the old key and countersigned by the new one, so that bundles verify across the change. Then the \
+         old private key is removed; its public key stays in the folder.",
     ),
     (
         &["keys", "list"],
-        "Lists the keys in use by id and algorithm, or prints the trust document that an auditor needs.",
+        "Lists keys by use, algorithm and id: the current ones, and those that were replaced (`kept` until the journal has \
+         recorded that, then `retired`). Or prints the trust document of all of them, which an auditor needs.",
     ),
     (
         &["policy", "lint"],
@@ -60,8 +61,9 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["doctor"],
-        "Looks at configuration, keys, folders, disk room, a running daemon and the tools that third-party checks use, and \
-         says for each what is wrong and what to do. Exit code 7 when something needed is missing.",
+        "Looks for the daemon beside this program and for the tools that third-party checks use. With --config the daemon \
+         reads its configuration, policy, certificates and keys as at a start; with --admin a running one is asked whether it \
+         takes calls. Ports, the journal and disk room are not looked at. Exit code 7 when something needed is missing.",
     ),
     (
         &["stub"],
@@ -81,11 +83,15 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// The paragraph that was asked for: `--explain` with the words of a command and no further argument.
+/// The paragraph that was asked for: `--explain` with the words of a command, whatever else stands there, so that asking
+/// never does anything. Only `verify PATH --explain` runs, because it explains the result and writes nothing.
 pub fn asked(words: &[String]) -> Option<&'static str> {
-    if !words.iter().any(|word| word == "--explain") {
+    let words: Vec<&str> = words.iter().map(String::as_str).take_while(|word| *word != "--").collect();
+    if !words.contains(&"--explain") {
         return None;
     }
-    let named: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
-    PARAGRAPHS.iter().find(|(command, _)| *command == named.as_slice()).map(|(_, text)| *text)
+    let named: Vec<&str> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
+    let (command, text) = PARAGRAPHS.iter().find(|(command, _)| named.starts_with(command))?;
+    let runs = *command == ["verify"] && named.len() > 1;
+    (!runs).then_some(text)
 }

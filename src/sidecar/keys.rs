@@ -51,7 +51,14 @@ fn list(output: Output, dir: &std::path::Path) -> Result<ExitCode, Failure> {
     let rows = json!(rows);
     for row in rows.as_array().into_iter().flatten() {
         let text = |name: &str| row[name].as_str().unwrap_or("-").to_string();
-        output.line(&format!("{:<11} {:<18} {}", text("use"), text("alg"), text("kid")));
+        let current = if row["current"] == true { "current" } else { "" };
+        output.line(&format!(
+            "{:<11} {:<18} {:<8} {current:<8} {}",
+            text("use"),
+            text("alg"),
+            text("held"),
+            text("kid")
+        ));
     }
     Ok(output.data(&json!({ "keys": rows })))
 }
@@ -61,13 +68,12 @@ fn trust(output: Output, dir: &std::path::Path, instance: &str) -> Result<ExitCo
     let instance: Instance = instance
         .parse()
         .map_err(|error| Failure::input("ARGUMENT_INVALID", format!("`{instance}` is {error}")))?;
-    let keys = estoppel_journal::keys::load(dir)
+    let keys = estoppel_journal::keys::list(dir)
         .map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
-    let rows: Vec<Value> = Use::ALL
+    let rows: Vec<Value> = keys
         .iter()
-        .map(|use_| {
-            let key = keys.of(*use_).public();
-            json!({ "alg": key.alg(), "iss": instance, "kid": key.id(), "spki": base64(key.spki()), "use": use_.as_str() })
+        .map(|key| {
+            json!({ "alg": key.alg, "iss": instance, "kid": key.kid, "spki": base64(key.public.spki()), "use": key.use_.as_str() })
         })
         .collect();
     let document = json!({ "keys": rows, "v": "pef-trust/v0" });

@@ -74,17 +74,28 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
-    clap_complete::generate(shell, &mut Arguments::command(), "estoppel", &mut std::io::stdout());
-    Ok(ExitCode::SUCCESS)
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "estoppel", &mut script);
+    print(&script)
 }
 
 fn man(markdown: bool) -> Result<ExitCode, Failure> {
+    if markdown {
+        return print(reference::markdown(Arguments::command()).as_bytes());
+    }
+    let mut page = Vec::new();
+    let rendered = clap_mangen::Man::new(Arguments::command()).render(&mut page);
+    rendered.map_err(|error| Failure::runtime("INTERNAL", error.to_string()))?;
+    print(&page)
+}
+
+/// A reader that has seen enough closes the pipe, and that is no failure.
+fn print(bytes: &[u8]) -> Result<ExitCode, Failure> {
     let mut out = std::io::stdout();
-    let printed = if markdown {
-        out.write_all(reference::markdown(Arguments::command()).as_bytes())
-    } else {
-        clap_mangen::Man::new(Arguments::command()).render(&mut out)
-    };
-    printed.map_err(|error| Failure::runtime("DISK_FAILED", error.to_string()))?;
-    Ok(ExitCode::SUCCESS)
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::runtime("DISK_FAILED", error.to_string()))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::SealReason;
-use estoppel_journal::{Journal, SystemClock};
+use estoppel_evidence::time::UnixMicros;
+use estoppel_journal::{Journal, KeyFileError, SystemClock};
 use serde_json::{Value, json};
 
 use crate::admin::{ask, encoded};
@@ -51,18 +52,32 @@ fn list(output: Output, source: &Source) -> Result<ExitCode, Failure> {
 
 fn show(output: Output, which: &str, source: &Source) -> Result<ExitCode, Failure> {
     let runs = runs(source)?;
-    let found = runs.iter().find(|run| text(&run["id"]) == which || text(&run["name"]) == which);
+    let named = runs.iter().find(|run| text(&run["id"]) == which || text(&run["name"]) == which);
+    let by_class = || runs.iter().find(|run| run["name"].is_null() && text(&run["class"]) == which);
+    let found = named.or_else(by_class);
     let Some(run) = found else {
         return Err(Failure::reason(Reason::RunUnknown, format!("there is no run `{which}`"))
             .hint("estoppel run list"));
     };
     if let Some(members) = run.as_object() {
         for (name, value) in members {
-            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+            let (name, shown) = shown(name, value);
             output.line(&format!("{name:<12} {shown}"));
         }
     }
     Ok(output.data(run))
+}
+
+/// A member for people: a moment as UTC time, nothing as `-`.
+fn shown<'n>(name: &'n str, value: &Value) -> (&'n str, String) {
+    match (name.strip_suffix("_us"), value) {
+        (_, Value::Null) => (name, "-".into()),
+        (_, Value::String(text)) => (name, text.clone()),
+        (Some(moment), Value::Number(micros)) if micros.as_u64().is_some() => {
+            (moment, UnixMicros(micros.as_u64().unwrap_or_default()).to_string())
+        }
+        _ => (name, value.to_string()),
+    }
 }
 
 pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
@@ -88,8 +103,24 @@ pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
 fn offline(source: &Source) -> Result<Journal, Failure> {
     let dir = source.journal.clone().unwrap_or_default();
     let keys_dir = source.keys.clone().unwrap_or_else(|| dir.join("keys"));
-    let keys = estoppel_journal::keys::load(&keys_dir)
-        .map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
+    let keys = estoppel_journal::keys::load(&keys_dir).map_err(|error| {
+        let missing = matches!(error, KeyFileError::Missing { .. }) && source.keys.is_none();
+        let failure = Failure::reason(error.reason(), error.to_string());
+        if missing { failure.hint("name the folder of this journal's keys with --keys DIR") } else { failure }
+    })?;
     Journal::open_offline(&dir, keys, Arc::new(SystemClock::new()))
         .map_err(|error| Failure::reason(error.reason(), error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_shown_as_utc_and_nothing_as_a_dash() {
+        assert_eq!(shown("bundle", &Value::Null), ("bundle", "-".into()));
+        assert_eq!(shown("opened_us", &json!(1_500_000)), ("opened", "1970-01-01T00:00:01.500000Z".into()));
+        assert_eq!(shown("calls", &json!(3)), ("calls", "3".into()));
+        assert_eq!(shown("name", &json!("a")), ("name", "a".into()));
+    }
 }

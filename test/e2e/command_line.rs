@@ -1,8 +1,13 @@
-use std::process::Command;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use estoppel_kit::Scratch;
+use estoppel_kit::http::Request;
+use estoppel_stub::Script;
+use serde_json::Value;
 
-use crate::support::{cli, cli_binary, path};
+use crate::support::{World, chat, cli, cli_binary, path};
 
 /// Every command with its subcommands, as `--help` lists them.
 fn verbs() -> Vec<Vec<String>> {
@@ -44,6 +49,70 @@ fn every_verb_explains_itself_with_flags_before_or_after() {
     }
 }
 
+/// Names and contents below a folder.
+fn contents(dir: &Path) -> Vec<(String, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        found.push((path.display().to_string(), path.is_file().then(|| std::fs::read(&path).unwrap())));
+        if path.is_dir() {
+            found.extend(contents(&path));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn explaining_does_nothing_whatever_else_is_asked() {
+    let world = World::new(Script::model());
+    let ask = r#"{"model":"scripted-1","messages":[{"role":"user","content":"hello"}]}"#;
+    for run in ["sealed", "open"] {
+        assert_eq!(world.send(&chat(run, ask)).status(), 200);
+    }
+    let bundle = world.seal("sealed");
+    let scratch = Scratch::new("explain");
+    let keys = scratch.join("keys");
+    assert_eq!(cli(&["keys", "init", "--dir", path(&keys)]).0, 0);
+    let policy = scratch.write("policy.yaml", "version: 1\nname: a\n");
+    let (new, export) = (scratch.join("new"), scratch.join("receipt.json"));
+    let admin = world.admin.to_string();
+    let given = |verb: &[String]| -> Vec<String> {
+        let words: Vec<&str> = verb.iter().map(String::as_str).collect();
+        let rest: &[&str] = match words[..] {
+            ["quickstart"] => &["--dir", path(&new)],
+            ["verify"] => &[path(&bundle)],
+            ["show"] => &[path(&bundle), "--call", "1", "--export", path(&export)],
+            ["seal"] => &["open", "--admin", &admin],
+            ["run", "list"] => &["--admin", &admin],
+            ["run", "show"] => &["open", "--admin", &admin],
+            ["keys", "init"] => &["--dir", path(&new)],
+            ["keys", "rotate"] => &["--dir", path(&keys), "--use", "receipt"],
+            ["keys", "list"] => &["--dir", path(&keys)],
+            ["policy", _] => &[path(&policy)],
+            ["doctor"] => &["--admin", &admin],
+            ["stub"] => &["--listen", "127.0.0.1:0"],
+            ["completions"] => &["bash"],
+            ["sbom" | "man"] => &[],
+            _ => panic!("say how {verb:?} is called"),
+        };
+        [&words[..], rest, &["--explain"]].concat().into_iter().map(str::to_owned).collect()
+    };
+    let runs = || -> Value { cli(&["run", "list", "--admin", &admin]).1["data"]["runs"].clone() };
+    let (files, before) = (contents(scratch.path()), runs());
+    for verb in verbs().iter().filter(|verb| **verb != ["verify"]) {
+        let words = given(verb);
+        let (code, answer) = cli(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(code, 0, "{words:?} {answer}");
+        assert!(answer["data"]["explain"].as_str().unwrap().len() > 60, "{words:?}");
+        assert!(contents(scratch.path()) == files, "{words:?} wrote");
+    }
+    let states = |runs: &Value| -> Vec<String> {
+        runs.as_array().unwrap().iter().map(|run| format!("{} {}", run["id"], run["state"])).collect()
+    };
+    assert_eq!(states(&runs()), states(&before));
+}
+
 #[test]
 fn failures_have_one_envelope_with_code_category_and_hint() {
     let (code, answer) = cli(&["verify", "/no/such/bundle"]);
@@ -77,6 +146,69 @@ fn keys_are_never_overwritten_and_private() {
     let (code, trust) = cli(&["keys", "list", "--dir", path(&dir), "--trust", "localhost/main/1"]);
     assert_eq!(code, 0);
     assert_eq!(trust["data"]["keys"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn bundles_from_before_a_rotation_are_trusted_by_the_listed_keys() {
+    let world = World::new(Script::model());
+    let ask = r#"{"model":"scripted-1","messages":[{"role":"user","content":"hello"}]}"#;
+    assert_eq!(world.send(&chat("before", ask)).status(), 200);
+    let bundle = world.seal("before");
+    let keys = world.scratch.join("keys");
+    let keys = if keys.is_dir() { keys } else { world.journal().join("keys") };
+    for use_ in ["receipt", "checkpoint", "manifest"] {
+        assert_eq!(cli(&["keys", "rotate", "--dir", path(&keys), "--use", use_]).0, 0);
+    }
+    let document: Value =
+        serde_json::from_slice(&std::fs::read(world.journal().join("trust.json")).unwrap()).unwrap();
+    let instance = document["keys"][0]["iss"].as_str().unwrap();
+    let done = Command::new(cli_binary())
+        .args(["keys", "list", "--dir", path(&keys), "--trust", instance])
+        .output()
+        .unwrap();
+    let trust = world.scratch.join("listed.json");
+    std::fs::write(&trust, done.stdout).unwrap();
+    let (code, answer) = cli(&["verify", path(&bundle), "--trust", path(&trust)]);
+    assert_eq!((code, &answer["data"]["verdicts"]["authenticity"]), (0, &"trusted".into()), "{answer}");
+}
+
+#[test]
+fn a_checkpoint_key_of_another_algorithm_is_refused() {
+    let scratch = Scratch::new("checkpoint");
+    let dir = scratch.join("keys");
+    assert_eq!(cli(&["keys", "init", "--dir", path(&dir)]).0, 0);
+    let before = contents(&dir);
+    let (code, answer) =
+        cli(&["keys", "rotate", "--dir", path(&dir), "--use", "checkpoint", "--alg", "p256"]);
+    assert_eq!((code, answer["error"]["code"].as_str()), (6, Some("ARGUMENT_INVALID")));
+    assert!(contents(&dir) == before);
+}
+
+#[test]
+fn a_journal_with_keys_elsewhere_asks_for_them() {
+    let scratch = Scratch::new("elsewhere");
+    let (code, answer) = cli(&["run", "list", "--journal", path(scratch.path())]);
+    assert_eq!((code, answer["error"]["code"].as_str()), (6, Some("KEY_INVALID")));
+    assert!(answer["error"]["hint"].as_str().unwrap().contains("--keys"), "{answer}");
+}
+
+#[test]
+fn the_admin_address_may_be_a_url() {
+    let world = World::new(Script::model());
+    assert_eq!(cli(&["run", "list", "--admin", &format!("http://{}", world.admin)]).0, 0);
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    for words in [&["completions", "bash"][..], &["man"], &["man", "--markdown"], &["sbom"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut running =
+            Command::new(cli_binary()).args(words).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        running.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!((running.wait().unwrap().code(), said.as_str()), (Some(0), ""), "{words:?}");
+    }
 }
 
 #[test]
@@ -116,4 +248,21 @@ fn completions_and_the_manual_page_are_made() {
         let done = Command::new(cli_binary()).args(words).output().unwrap();
         assert!(done.status.success() && done.stdout.len() > 500, "{words:?}");
     }
+}
+
+#[test]
+fn the_script_on_the_page_of_the_stub_answers_as_it_says() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/stub.md")).unwrap();
+    let script = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let stub = estoppel_stub::Stub::spawn_thread(serde_json::from_str(script).unwrap()).unwrap();
+    let ask = |path: &str, body: &str| {
+        let request = Request::new("POST", path).header("content-type", "application/json").body(body);
+        estoppel_kit::http::send(stub.addr(), &request).unwrap()
+    };
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"the weather?"}]}"#;
+    assert_eq!(ask("/v1/chat/completions", body).status(), 503);
+    let answer = ask("/v1/chat/completions", body);
+    assert_eq!(answer.status(), 200);
+    assert!(String::from_utf8_lossy(&answer.body).contains("get_weather"));
+    assert_eq!(ask("/elsewhere", "{}").status(), 404);
 }
