@@ -12,7 +12,7 @@ help: ## this list
 
 quickstart: ## build both programs, then make, seal and verify a first bundle
 	cargo build --release --locked --bins
-	target/release/estoppel quickstart
+	$${CARGO_TARGET_DIR:-target}/release/estoppel quickstart
 
 test: ## all that CI checks: setup, lint, Rust, verifiers, clients, API documentation, supply chain, hygiene
 	@set -e; for stage in $(STAGES); do .ci/$$stage; done
