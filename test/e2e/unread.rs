@@ -163,13 +163,14 @@ fn request_bodies_that_wait_to_be_judged_have_a_bound_in_all() {
     let setup = Setup { config: "[server]\nheld_mib = 1\n".into(), ..Setup::default() };
     let world = World::with(Script::model(), &setup);
     let body = |bytes: usize| format!(r#"{{"model":"m","messages":[],"x":"{}"}}"#, "y".repeat(bytes));
-    let mut slow = std::net::TcpStream::connect(world.gateway).unwrap();
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9000000\r\n\r\n";
-    slow.write_all(head.as_bytes()).unwrap();
-    slow.write_all(&vec![b' '; 900 << 10]).unwrap();
-    estoppel_kit::until("the bound", PATIENCE, || {
+    // If the second is read before the first, it is the first that finds no room; then both begin anew.
+    let slow = estoppel_kit::until("the bound", PATIENCE, || {
+        let mut slow = std::net::TcpStream::connect(world.gateway).unwrap();
+        slow.write_all(head.as_bytes()).and_then(|()| slow.write_all(&vec![b' '; 900 << 10])).ok()?;
+        std::thread::sleep(std::time::Duration::from_millis(50));
         let answer = world.send(&chat("bound", &body(400 << 10)));
-        (answer.status() == 503 && answer.text().contains("IN_FLIGHT_MAX")).then_some(())
+        (answer.status() == 503 && answer.text().contains("IN_FLIGHT_MAX")).then_some(slow)
     });
     drop(slow);
     estoppel_kit::until("room again", PATIENCE, || {
