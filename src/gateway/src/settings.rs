@@ -74,7 +74,7 @@ pub struct ListenerTls {
 pub struct Admin {
     /// Address and port. Port 0 takes a free one. Loopback or private.
     pub listen: SocketAddr,
-    /// Allows 0.0.0.0 and [::], which are reachable from wherever the machine is. Default false.
+    /// Allows `0.0.0.0` and `[::]`, which are reachable from wherever the machine is. Default false.
     #[serde(default)]
     pub anywhere: bool,
 }
