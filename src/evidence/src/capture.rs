@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use sha2::Digest as _;
 use zeroize::Zeroizing;
 
-use crate::hash::{Commit, Root, hex};
+use crate::hash::{Commit, Root, hex, hex_into};
 use crate::id::{CallId, RunId};
 use crate::tree::{self, Frontier};
 
@@ -156,9 +156,24 @@ pub struct Tag {
     mac: [u8; 32],
 }
 
+impl Tag {
+    /// The written form, on the stack.
+    fn text(&self) -> [u8; 93] {
+        let mut out = [b':'; 93];
+        out[..11].copy_from_slice(b"hmac-sha256");
+        hex_into(&mut out[12..28], &self.id);
+        hex_into(&mut out[29..], &self.mac);
+        out
+    }
+
+    fn with_text<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+        f(std::str::from_utf8(&self.text()).expect("the scheme's name and hex digits are ASCII"))
+    }
+}
+
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "hmac-sha256:{}:{}", hex(&self.id), hex(&self.mac))
+        self.with_text(|text| f.write_str(text))
     }
 }
 
@@ -170,12 +185,7 @@ impl fmt::Debug for Tag {
 
 impl Serialize for Tag {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity(93);
-        text.push_str("hmac-sha256:");
-        crate::hash::hex_into(&mut text, &self.id);
-        text.push(':');
-        crate::hash::hex_into(&mut text, &self.mac);
-        serializer.serialize_str(&text)
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Entries: the lines of a run (SPEC section 4), written by types whose fields stand in canonical order.
 //!
-//! A line is made in one pass by `serde_json` from structs; a property test holds it against the general
+//! A line is made in one pass from structs by `line.rs`; a property test holds it against the general
 //! canonicalizer. Content comes as records that know nothing of chains; [`Link`] adds what the chain gives.
 
 mod call;
 mod event;
+mod line;
 
 pub use call::{
     BodyMode, CallRecord, Captured, Claims, ClientEnd, Downgrade, Evaluated, Facts, Identity, IdentityKind,
@@ -57,8 +58,7 @@ pub struct LineTooLong {
 
 fn write_line<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), LineTooLong> {
     out.clear();
-    serde_json::to_writer(&mut *out, value)
-        .expect("entries hold strings, integers, booleans and lists of them");
+    line::write(out, value).expect("entries hold strings, integers, booleans and lists of them");
     match out.len() {
         bytes if bytes > LINE_BYTES_MAX => Err(LineTooLong { bytes }),
         _ => Ok(()),

@@ -5,21 +5,21 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use sha2::Digest as _;
 
-/// Lower-case hexadecimal of `bytes`, appended to `out`.
-pub fn hex_into(out: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.reserve(bytes.len() * 2);
-    for byte in bytes {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-}
-
 /// Lower-case hexadecimal of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
-    let mut out = String::new();
+    let mut out = vec![0; bytes.len() * 2];
     hex_into(&mut out, bytes);
-    out
+    String::from_utf8(out).expect("hex digits are ASCII")
+}
+
+/// Writes the digits of `bytes` into `out`, which is twice as long. Without a table, so that the compiler can use
+/// vectors.
+pub(crate) fn hex_into(out: &mut [u8], bytes: &[u8]) {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = digit(byte >> 4);
+        pair[1] = digit(byte & 15);
+    }
 }
 
 /// The bytes that 2·N lower-case hex digits stand for; `None` for anything else.
@@ -44,15 +44,11 @@ fn nibble(digit: u8) -> Option<u8> {
 }
 
 /// `prefix` and the hex digits on the stack, so that writing a hash allocates nothing.
-fn with_text<R>(prefix: &str, bytes: &[u8; 32], f: impl FnOnce(&str) -> R) -> R {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+pub(crate) fn with_text<R>(prefix: &str, bytes: &[u8; 32], f: impl FnOnce(&str) -> R) -> R {
     let mut buffer = [0u8; 96];
     let start = prefix.len();
     buffer[..start].copy_from_slice(prefix.as_bytes());
-    for (i, byte) in bytes.iter().enumerate() {
-        buffer[start + 2 * i] = DIGITS[usize::from(byte >> 4)];
-        buffer[start + 2 * i + 1] = DIGITS[usize::from(byte & 15)];
-    }
+    hex_into(&mut buffer[start..start + 64], bytes);
     f(std::str::from_utf8(&buffer[..start + 64]).expect("prefix and hex digits are ASCII"))
 }
 

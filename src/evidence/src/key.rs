@@ -65,7 +65,7 @@ impl KeyId {
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        crate::hash::with_text("", &self.0, |text| f.write_str(text))
     }
 }
 
@@ -77,7 +77,7 @@ impl fmt::Debug for KeyId {
 
 impl Serialize for KeyId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        crate::hash::with_text("", &self.0, |text| serializer.serialize_str(text))
     }
 }
 
