@@ -10,7 +10,7 @@ use p256::ecdsa::signature::Signer as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::hash::{from_hex, hex};
+use crate::hash::from_hex;
 
 /// SPKI of an Ed25519 key before its 32 bytes (RFC 8410).
 const ED25519_SPKI: &[u8; 12] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
@@ -286,6 +286,7 @@ fn der_integer(bytes: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::hex;
 
     #[test]
     fn ed25519_signs_as_rfc_8032_test_2() {

@@ -20,7 +20,7 @@ pub(crate) struct Accepted {
     pub(crate) call: CallId,
     /// Monotonic microseconds when the head had been read.
     pub(crate) started_us: u64,
-    pub(crate) head: Parts,
+    pub(crate) head: Box<Parts>,
     pub(crate) body: Incoming,
     pub(crate) peer: Arc<Peer>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Admitted {
 /// Made by `layer/route.rs`: from here on every way out leaves a receipt, because [`Exchange`] does.
 pub(crate) struct Routed {
     pub(crate) exchange: Box<Exchange>,
-    pub(crate) head: Parts,
+    pub(crate) head: Box<Parts>,
     pub(crate) body: Incoming,
     pub(crate) route: Arc<RouteEntry>,
 }
@@ -49,7 +49,7 @@ pub(crate) struct Routed {
 /// Made by `layer/firewall.rs`: the policy lets the call go upstream.
 pub(crate) struct Permitted {
     pub(crate) exchange: Box<Exchange>,
-    pub(crate) head: Parts,
+    pub(crate) head: Box<Parts>,
     pub(crate) body: UpstreamBody,
     pub(crate) route: Arc<RouteEntry>,
 }

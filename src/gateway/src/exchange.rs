@@ -15,7 +15,7 @@ use estoppel_evidence::entry::{
 use estoppel_evidence::{CallId, Reason, text};
 use estoppel_journal::{Ack, RunHandle, Slot};
 use estoppel_policy::{BodyStorage, Decision, Disconnect, Evaluation, RequestFacts, ResponseFacts, Verdict};
-use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, RequestScan, ResponseScan};
+use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, ResponseScan};
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
 
@@ -199,8 +199,8 @@ impl Exchange {
     }
 
     /// Takes note of what was read in a request body, before it is judged.
-    pub(crate) fn request_read(&mut self, mut scan: RequestScan) {
-        self.request = Request::Held { hash: Sha256::new(), bytes: 0, facts: Some(Box::new(scan.finish())) };
+    pub(crate) fn request_read(&mut self, facts: dialect::RequestFacts) {
+        self.request = Request::Held { hash: Sha256::new(), bytes: 0, facts: Some(Box::new(facts)) };
     }
 
     /// Takes note of a request body that was read whole, once it is known how it is captured.
@@ -335,7 +335,7 @@ impl Exchange {
 
     /// The run's id as a header value.
     pub(crate) fn run_header(&self) -> Option<http::HeaderValue> {
-        http::HeaderValue::from_str(&self.run.id().to_string()).ok()
+        http::HeaderValue::try_from(self.run.id().to_string()).ok()
     }
 
     /// Records that this call is about to be sent upstream.
@@ -423,13 +423,12 @@ impl Exchange {
         self.response.as_ref().map_or(0, |r| r.bytes + r.tail.iter().map(|t| t.len() as u64).sum::<u64>())
     }
 
-    /// Looks at bytes of the response. Returns those that may leave now; the rest, from the dialect's own terminator on,
+    /// Looks at bytes of the response that came at `now_us`. Returns those that may leave now; the rest, from the dialect's own terminator on,
     /// is held until the receipt is durable.
     ///
     /// # Errors
     /// The policy blocks what these bytes of a stream say; none of them may leave.
-    pub(crate) fn response_data(&mut self, data: Bytes) -> Result<Bytes, Reason> {
-        let now = self.elapsed_us();
+    pub(crate) fn response_data(&mut self, data: Bytes, now_us: u64) -> Result<Bytes, Reason> {
         let hashes = self.hashes();
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let mut ends = std::mem::take(&mut response.marks);
@@ -457,8 +456,8 @@ impl Exchange {
         }
         response.marks = ends;
         if let Some(stream) = &mut response.stream {
-            stream.first_us.get_or_insert(now);
-            stream.last_us = now;
+            stream.first_us.get_or_insert(now_us);
+            stream.last_us = now_us;
             if hold_from.is_none() {
                 stream.tree.update(&data[start..]);
             }
@@ -830,6 +829,11 @@ fn defect(defect: estoppel_wire::Defect) -> Reason {
         Defect::EncodingUnsupported => Reason::EncodingUnsupported,
         Defect::NotEvaluated => Reason::ContentUnknown,
     }
+}
+
+/// Whole microseconds.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Framing of a response by its headers, and whether it is content-coded.

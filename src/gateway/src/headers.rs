@@ -109,20 +109,25 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             }
         }
     }
-    for name in &HOP_BY_HOP {
+    remove(headers, |name| HOP_BY_HOP.contains(name));
+}
+
+/// Removes the headers whose name is `doomed`. Looks at each name once, because mostly there is none.
+fn remove(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| doomed(name)).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
+}
+
+fn is_own(name: &HeaderName) -> bool {
+    name.as_str().starts_with(OWN_PREFIX)
 }
 
 /// Makes a request's headers fit for the upstream: no hop-by-hop headers, none of ours, the upstream's own host.
 pub(crate) fn for_upstream(headers: &mut HeaderMap, authority: &HeaderValue, identity_encoding: bool) {
     strip_hop_by_hop(headers);
-    headers.remove(EXPECT);
-    let own: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
-    for name in own {
-        headers.remove(name);
-    }
+    remove(headers, |name| is_own(name) || name == EXPECT);
     headers.insert(HOST, authority.clone());
     if identity_encoding {
         headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -132,11 +137,7 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap, authority: &HeaderValue, ide
 /// Makes a response's headers fit for the client.
 pub(crate) fn for_client(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
-    let own: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
-    for name in own {
-        headers.remove(name);
-    }
+    remove(headers, is_own);
 }
 
 /// Whether the client said `TE: trailers`.

@@ -12,11 +12,11 @@ use serde_json::json;
 use crate::body::AnswerBody;
 
 /// Header with the call's id, on every answer.
-pub(crate) const CALL: &str = "estoppel-call";
+pub(crate) const CALL: HeaderName = HeaderName::from_static("estoppel-call");
 /// Header or trailer with the receipt's id (`leaf:…`).
-pub(crate) const RECEIPT: &str = "estoppel-receipt";
+pub(crate) const RECEIPT: HeaderName = HeaderName::from_static("estoppel-receipt");
 /// Header with the run's id.
-pub(crate) const RUN: &str = "estoppel-run";
+pub(crate) const RUN: HeaderName = HeaderName::from_static("estoppel-run");
 
 /// An answer of ours instead of the upstream's.
 #[derive(Clone, Debug)]
@@ -151,15 +151,14 @@ impl Refusal {
 
 /// Puts the ids on an answer.
 pub(crate) fn stamp(headers: &mut HeaderMap, call: CallId, run: Option<&HeaderValue>, receipt: Option<Leaf>) {
-    let text = |text: String| HeaderValue::from_str(&text).ok();
-    if let Some(value) = text(call.to_string()) {
-        headers.insert(HeaderName::from_static(CALL), value);
+    if let Ok(value) = HeaderValue::try_from(call.to_string()) {
+        headers.insert(CALL, value);
     }
     if let Some(run) = run {
-        headers.insert(HeaderName::from_static(RUN), run.clone());
+        headers.insert(RUN, run.clone());
     }
-    if let Some(value) = receipt.and_then(|leaf| text(leaf.to_string())) {
-        headers.insert(HeaderName::from_static(RECEIPT), value);
+    if let Some(Ok(value)) = receipt.map(|leaf| HeaderValue::try_from(leaf.to_string())) {
+        headers.insert(RECEIPT, value);
     }
 }
 

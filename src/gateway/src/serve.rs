@@ -421,7 +421,7 @@ async fn serve<I>(
         let started_us = accepting.clock.mono_us();
         let call = accepting.calls.next(accepting.clock.unix_us() / 1000);
         let (head, body) = request.into_parts();
-        let accepted = Accepted { call, started_us, head, body, peer: peer.clone() };
+        let accepted = Accepted { call, started_us, head: Box::new(head), body, peer: peer.clone() };
         async move { Ok::<_, Infallible>(stack.call(accepted).await.unwrap_or_else(|never| match never {})) }
     });
     let builder = builder(listener, &shared.server);

@@ -14,13 +14,13 @@ use bytes::{Bytes, BytesMut};
 use estoppel_evidence::{Leaf, Reason};
 use estoppel_journal::Ack;
 use estoppel_policy::Limits;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::Cut;
 use super::drain::Remains;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, micros};
 use crate::upstream::Relay;
 
 /// Chunks below this size are joined with what follows if that is ready too.
@@ -65,19 +65,19 @@ pub(crate) struct Screened {
     ended: Option<Option<HeaderMap>>,
     /// What has to be given out once `joined` has left.
     next: Option<Step>,
-    began: Instant,
-    last: Instant,
+    /// When the last frame came, or the head. As all times here in microseconds since the request head was read.
+    last_us: u64,
     any: bool,
     /// Bytes that had been read when the client was first known to have left.
     read_when_left: Option<u64>,
-    timer: Pin<Box<Sleep>>,
+    /// With the time that it is set to; made when something has to be waited for.
+    timer: Option<(Pin<Box<Sleep>>, u64)>,
 }
 
 impl Screened {
     pub(crate) fn new(exchange: Box<Exchange>, relay: Relay, limits: Limits, mode: Mode) -> Self {
-        let now = Instant::now();
-        let began = now.checked_sub(Duration::from_micros(exchange.elapsed_us())).unwrap_or(now);
         Self {
+            last_us: exchange.elapsed_us(),
             exchange,
             relay,
             limits,
@@ -85,11 +85,9 @@ impl Screened {
             joined: BytesMut::new(),
             ended: None,
             next: None,
-            began,
-            last: now,
             any: false,
             read_when_left: None,
-            timer: Box::pin(tokio::time::sleep_until(now + limits.first_event)),
+            timer: None,
         }
     }
 
@@ -171,10 +169,9 @@ impl Screened {
             Ok(data) => data,
             Err(frame) => return Some(self.end(frame.into_trailers().ok())),
         };
-        self.last = Instant::now();
+        self.last_us = self.exchange.elapsed_us();
         if !std::mem::replace(&mut self.any, true) {
-            let now = self.exchange.elapsed_us();
-            self.exchange.record.time.first_byte_us = Some(now);
+            self.exchange.record.time.first_byte_us = Some(self.last_us);
         }
         if self.exchange.response_bytes() + data.len() as u64 > self.limits.response_bytes_max {
             return Some(self.cut(Reason::ResponseBytesMax));
@@ -188,7 +185,7 @@ impl Screened {
         }
         // An answer of announced length is complete for the client with its last byte, so that must wait.
         let last = self.relay.is_end();
-        let data = match self.exchange.response_data(data) {
+        let data = match self.exchange.response_data(data, self.last_us) {
             Ok(data) => data,
             Err(reason) => return Some(self.cut(reason)),
         };
@@ -252,33 +249,43 @@ impl Screened {
     }
 
     /// When the upstream's silence ends the call, and with what.
-    fn deadline(&self) -> (Instant, Reason) {
-        let total = (self.began + self.limits.total, Reason::TimeoutTotal);
-        let silence = if self.exchange.holds_tail() {
-            (self.last + TERMINATED_GRACE, Reason::Ok)
+    fn deadline_us(&self) -> (u64, Reason) {
+        let total = (micros(self.limits.total), Reason::TimeoutTotal);
+        let (silence, reason) = if self.exchange.holds_tail() {
+            (TERMINATED_GRACE, Reason::Ok)
         } else if self.any {
-            (self.last + self.limits.between_events, Reason::TimeoutBetween)
+            (self.limits.between_events, Reason::TimeoutBetween)
         } else {
-            (self.last + self.limits.first_event, Reason::TimeoutFirstEvent)
+            (self.limits.first_event, Reason::TimeoutFirstEvent)
         };
+        let silence = (self.last_us.saturating_add(micros(silence)), reason);
         if silence.0 <= total.0 { silence } else { total }
     }
 
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
-            let (deadline, reason) = self.deadline();
-            // One timer, moved only when it fires early or must fire sooner: most events cost nothing here.
-            if deadline < self.timer.deadline() {
-                self.timer.as_mut().reset(deadline);
+            let (deadline_us, reason) = self.deadline_us();
+            // One timer, set anew only when it fires early or must fire sooner: most events cost nothing here.
+            if let Some((timer, set_us)) = &mut self.timer
+                && *set_us <= deadline_us
+            {
+                ready!(timer.as_mut().poll(cx));
             }
-            ready!(self.timer.as_mut().poll(cx));
-            if Instant::now() >= deadline {
+            let now_us = self.exchange.elapsed_us();
+            if now_us >= deadline_us {
                 return Poll::Ready(match reason {
                     Reason::Ok => self.end(None),
                     reason => self.cut(reason),
                 });
             }
-            self.timer.as_mut().reset(deadline);
+            let left = Duration::from_micros(deadline_us - now_us);
+            match &mut self.timer {
+                Some((timer, set_us)) => {
+                    timer.as_mut().reset(Instant::now() + left);
+                    *set_us = deadline_us;
+                }
+                None => self.timer = Some((Box::pin(tokio::time::sleep(left)), deadline_us)),
+            }
         }
     }
 }
@@ -331,7 +338,7 @@ impl ScreenedBody {
         let Some(leaf) = leaf.filter(|_| self.receipt_trailer) else { return upstream };
         let mut trailers = upstream.unwrap_or_default();
         if let Ok(value) = HeaderValue::from_str(&leaf.to_string()) {
-            trailers.insert(HeaderName::from_static(crate::respond::RECEIPT), value);
+            trailers.insert(crate::respond::RECEIPT, value);
         }
         Some(trailers)
     }

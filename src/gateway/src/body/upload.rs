@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_wire::dialect::{RequestFacts, RequestScan};
+use futures_util::FutureExt as _;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
@@ -46,11 +47,15 @@ pub(crate) async fn read_next(
     if body.is_end_stream() {
         return None;
     }
-    let next = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
-    match tokio::time::timeout(stall, next).await {
-        Err(_) => Some(Err(ReadError::Stalled)),
-        Ok(frame) => frame.map(|frame| frame.map_err(|_| ReadError::Broken)),
-    }
+    let mut next = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+    let frame = match (&mut next).now_or_never() {
+        Some(frame) => frame, // mostly it is there, and needs no timer
+        None => match tokio::time::timeout(stall, next).await {
+            Err(_) => return Some(Err(ReadError::Stalled)),
+            Ok(frame) => frame,
+        },
+    };
+    frame.map(|frame| frame.map_err(|_| ReadError::Broken))
 }
 
 /// What is sent upstream as a request body.

@@ -79,13 +79,14 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     exchange.request_unread = !whole && !stated && !body.is_end_stream();
     let scan = || RequestScan::new(exchange.dialect, head.uri.path());
     let (refusal, body) = if whole {
-        let read = read_whole(body, scan(), limits.request_bytes_max, &exchange.shared.held);
+        let mut scan = scan();
+        let read = read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held);
         let read = tokio::time::timeout(limits.total, read).await.unwrap_or(Err(ReadError::Stalled));
-        let (chunks, scan, room) = match read {
+        let (chunks, room) = match read {
             Ok(read) => read,
             Err(error) => return Err((exchange, Refusal::new(error.reason()))),
         };
-        exchange.request_read(scan);
+        exchange.request_read(scan.finish());
         let refusal = decide(&mut exchange);
         exchange.request_held(&chunks);
         (refusal, UpstreamBody::held(chunks, room))
@@ -127,10 +128,10 @@ pub(crate) fn refusal_of(decision: &estoppel_policy::Decision<'_>) -> Option<Ref
 
 async fn read_whole(
     mut body: hyper::body::Incoming,
-    mut scan: RequestScan,
+    scan: &mut RequestScan,
     bytes_max: u64,
     memory: &Arc<Semaphore>,
-) -> Result<(Vec<Bytes>, RequestScan, Option<OwnedSemaphorePermit>), ReadError> {
+) -> Result<(Vec<Bytes>, Option<OwnedSemaphorePermit>), ReadError> {
     let mut chunks = Vec::new();
     let mut room: Option<OwnedSemaphorePermit> = None;
     let mut bytes = 0;
@@ -150,5 +151,5 @@ async fn read_whole(
         scan.push(&data);
         chunks.push(data);
     }
-    Ok((chunks, scan, room))
+    Ok((chunks, room))
 }

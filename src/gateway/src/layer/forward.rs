@@ -9,15 +9,15 @@ use estoppel_evidence::{Leaf, Reason};
 use estoppel_journal::Ack;
 use estoppel_policy::Verdict;
 use estoppel_wire::dialect::{Dialect, Framing};
-use http::header::{CONTENT_LENGTH, HeaderValue, TRAILER};
-use http::{Method, Request, Response};
+use http::header::{CONTENT_LENGTH, TRAILER};
+use http::{Method, Request, Response, Version};
 use tower_service::Service;
 
 use super::Waiting;
 use super::firewall::refusal_of;
 use crate::body::{AnswerBody, Followed, Mode, Screened, ScreenedBody, Step};
 use crate::call::Permitted;
-use crate::exchange::{Exchange, framing};
+use crate::exchange::{Exchange, framing, micros};
 use crate::headers;
 use crate::respond::{RECEIPT, Refusal, stamp};
 use crate::stack::Answer;
@@ -53,7 +53,7 @@ impl Service<Permitted> for Forward {
 }
 
 async fn forward(permitted: Permitted) -> Answer {
-    let Permitted { mut exchange, head, body, route } = permitted;
+    let Permitted { mut exchange, mut head, body, route } = permitted;
     let limits = route.settings.limits;
     if let Err(reason) = intend(&mut exchange).await {
         return refused(exchange, Refusal::new(reason)).await;
@@ -63,21 +63,21 @@ async fn forward(permitted: Permitted) -> Answer {
     };
     let trailers = headers::takes_trailers(&head.headers);
     let is_head = head.method == Method::HEAD;
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method;
-    *request.uri_mut() = target;
-    *request.headers_mut() = head.headers;
+    head.uri = target;
+    head.version = Version::HTTP_11; // hyper's clients go by the connection
+    head.extensions.clear();
     let reads = exchange.dialect != Dialect::Bytes;
-    headers::for_upstream(request.headers_mut(), &route.pool.target.authority, reads);
-    let held_length = match request.body() {
-        crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(request.body()).exact(),
+    headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
+    let held_length = match &body {
+        crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(&body).exact(),
         crate::body::UpstreamBody::Streamed(_) => None,
     };
     if let Some(length) =
-        held_length.filter(|length| *length > 0 || request.headers().contains_key(CONTENT_LENGTH))
+        held_length.filter(|length| *length > 0 || head.headers.contains_key(CONTENT_LENGTH))
     {
-        request.headers_mut().insert(CONTENT_LENGTH, length.into());
+        head.headers.insert(CONTENT_LENGTH, length.into());
     }
+    let request = Request::from_parts(*head, body);
     let left = exchange.follow().map(|(left, _)| left);
     let answered = match route.pool.send(request, limits.connect, limits.headers, left.as_deref()).await {
         Ok(answered) => answered,
@@ -277,7 +277,7 @@ fn send_streamed(
     let announced = screened.exact_length().is_some();
     let receipt_trailer = trailers && !announced;
     if receipt_trailer {
-        head.headers.append(TRAILER, HeaderValue::from_static(RECEIPT));
+        head.headers.append(TRAILER, RECEIPT.into());
     }
     Response::from_parts(head, AnswerBody::Screened(ScreenedBody::new(screened, receipt_trailer, evidence)))
 }
@@ -293,10 +293,6 @@ fn send_reason(error: &SendError) -> Reason {
         SendError::Exchange(error) if error.is_parse() => Reason::UpstreamProtocol,
         SendError::Exchange(_) => Reason::UpstreamReset,
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// An error with its sources, for the log.

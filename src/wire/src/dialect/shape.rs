@@ -112,7 +112,7 @@ impl Readings {
 
     /// A member that leads nowhere; `leads` says which names do in its object.
     pub(super) fn other_member(&mut self, key: &[u8], leads: impl Fn(&[u8]) -> bool) {
-        if WATCHED.iter().any(|name| is_alike(key, name) && leads(name.as_bytes())) {
+        if may_be_alike(key) && WATCHED.iter().any(|name| is_alike(key, name) && leads(name.as_bytes())) {
             self.doubt(Defect::DuplicateKey);
         }
     }
@@ -152,6 +152,25 @@ impl Readings {
             self.doubt(Defect::NotEvaluated);
         }
     }
+}
+
+/// For each length, a bit for each letter that a watched name of that length begins with.
+const BEGINNINGS: [u32; 32] = {
+    let mut table = [0; 32];
+    let mut at = 0;
+    while at < WATCHED.len() {
+        let name = WATCHED[at].as_bytes();
+        table[name.len()] |= 1 << (name[0] & 31);
+        at += 1;
+    }
+    table
+};
+
+/// Whether `key` has to be compared with the watched names: false for nearly every member of real bodies.
+fn may_be_alike(key: &[u8]) -> bool {
+    let Some(first) = key.first() else { return false };
+    let near = BEGINNINGS.get(key.len()).is_some_and(|letters| letters >> (first & 31) & 1 == 1);
+    near || !key.is_ascii()
 }
 
 /// Whether a reader without regard to case takes `key` for `name`.
