@@ -98,9 +98,9 @@ impl Readings {
 
     /// A member that leads to a name.
     pub(super) fn member(&mut self, key: &[u8]) {
-        let index = WATCHED.iter().position(|name| name.as_bytes() == key);
-        debug_assert!(index.is_some(), "{key:?} is not in the list");
-        let bit = index.map_or(0, |index| 1 << index);
+        let found = candidates(key).find(|(_, name)| name.as_bytes() == key);
+        debug_assert!(found.is_some(), "{key:?} is not in the list");
+        let bit = found.map_or(0, |(index, _)| 1 << index);
         if let Some(seen) = self.seen.last_mut() {
             let twice = *seen & bit != 0;
             *seen |= bit;
@@ -112,7 +112,12 @@ impl Readings {
 
     /// A member that leads nowhere; `leads` says which names do in its object.
     pub(super) fn other_member(&mut self, key: &[u8], leads: impl Fn(&[u8]) -> bool) {
-        if may_be_alike(key) && WATCHED.iter().any(|name| is_alike(key, name) && leads(name.as_bytes())) {
+        let alike = match key.is_ascii() {
+            true => candidates(key)
+                .any(|(_, name)| key.eq_ignore_ascii_case(name.as_bytes()) && leads(name.as_bytes())),
+            false => WATCHED.iter().any(|name| is_folded(key, name) && leads(name.as_bytes())),
+        };
+        if alike {
             self.doubt(Defect::DuplicateKey);
         }
     }
@@ -154,32 +159,37 @@ impl Readings {
     }
 }
 
-/// For each length, a bit for each letter that a watched name of that length begins with.
-const BEGINNINGS: [u32; 32] = {
+/// For each length, and for each letter, a bit for each of [`WATCHED`] that has that length, or begins with that letter.
+const BY_LENGTH: [u64; 32] = table(true);
+const BY_LETTER: [u64; 32] = table(false);
+
+const fn table(by_length: bool) -> [u64; 32] {
     let mut table = [0; 32];
     let mut at = 0;
     while at < WATCHED.len() {
         let name = WATCHED[at].as_bytes();
-        table[name.len()] |= 1 << (name[0] & 31);
+        let row = if by_length { name.len() } else { (name[0] & 31) as usize };
+        table[row] |= 1 << at;
         at += 1;
     }
     table
-};
+}
 
-/// Whether `key` has to be compared with the watched names: false for nearly every member of real bodies.
-fn may_be_alike(key: &[u8]) -> bool {
-    let Some(first) = key.first() else { return false };
-    let near = BEGINNINGS.get(key.len()).is_some_and(|letters| letters >> (first & 31) & 1 == 1);
-    near || !key.is_ascii()
+/// The watched names that an ASCII `key` could be, in whatever case, with their places in the list. Mostly none.
+fn candidates(key: &[u8]) -> impl Iterator<Item = (usize, &'static str)> {
+    let by_length = BY_LENGTH.get(key.len()).copied().unwrap_or_default();
+    let by_letter = key.first().map_or(0, |first| BY_LETTER[usize::from(first & 31)]);
+    let mut left = by_length & by_letter;
+    std::iter::from_fn(move || {
+        let index = left.trailing_zeros() as usize;
+        left &= left.wrapping_sub(1);
+        WATCHED.get(index).map(|name| (index, *name))
+    })
 }
 
 /// Whether a reader without regard to case takes `key` for `name`.
-fn is_alike(key: &[u8], name: &str) -> bool {
-    if key.is_ascii() {
-        return key.eq_ignore_ascii_case(name.as_bytes());
-    }
-    let folded = |key: &str| key.chars().map(fold).eq(name.chars().map(fold));
-    std::str::from_utf8(key).is_ok_and(folded)
+fn is_folded(key: &[u8], name: &str) -> bool {
+    std::str::from_utf8(key).is_ok_and(|key| key.chars().map(fold).eq(name.chars().map(fold)))
 }
 
 /// Simple case folding (Unicode CaseFolding.txt) onto ASCII.
@@ -188,5 +198,20 @@ fn fold(letter: char) -> char {
         '\u{17F}' => 's',
         '\u{212A}' => 'k',
         other => other.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_watched_name_is_a_candidate_in_any_case() {
+        for (at, name) in WATCHED.iter().enumerate() {
+            for key in [name.to_string(), name.to_ascii_uppercase(), name.to_ascii_lowercase()] {
+                assert!(candidates(key.as_bytes()).any(|found| found == (at, *name)), "{key}");
+            }
+        }
+        assert_eq!(candidates(b"").count() + candidates(&[b'a'; 40]).count(), 0);
     }
 }

@@ -322,7 +322,7 @@ impl Visitor for Finder {
         let place = of.member(key);
         match place {
             None => self.readings.other_member(key, |name| of.leads(name)),
-            Some(_) if of.leads(key) => self.readings.member(key),
+            Some(place) if place.shape() != Shape::Free => self.readings.member(key),
             Some(_) => {}
         }
         if place == Some(Place::Leaf(Leaf::CallName))
