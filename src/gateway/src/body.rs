@@ -2,11 +2,13 @@
 
 mod answer;
 mod drain;
+mod held;
 mod screen;
 mod upload;
 
 pub(crate) use answer::AnswerBody;
 pub(crate) use drain::{Drains, Followed};
+pub(crate) use held::HeldBody;
 pub(crate) use screen::{Mode, Screened, ScreenedBody, Step};
 pub(crate) use upload::{ReadError, Upload, UpstreamBody, read_next};
 

@@ -134,7 +134,7 @@ impl Refusal {
             Dialect::Json | Dialect::Bytes => "application/problem+json",
             _ => "application/json",
         };
-        let mut answer = Response::new(AnswerBody::whole(body));
+        let mut answer = Response::new(AnswerBody::whole(vec![body]));
         *answer.status_mut() = self.status();
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

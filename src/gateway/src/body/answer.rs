@@ -6,19 +6,19 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{Cut, ScreenedBody};
+use super::{Cut, HeldBody, ScreenedBody};
 
 /// What a client gets.
 pub(crate) enum AnswerBody {
-    /// Known bytes, sent in one piece.
-    Whole(Option<Bytes>),
+    /// Known bytes.
+    Whole(HeldBody),
     /// The upstream's bytes as they come.
     Screened(Box<ScreenedBody>),
 }
 
 impl AnswerBody {
-    pub(crate) fn whole(bytes: Bytes) -> Self {
-        Self::Whole((!bytes.is_empty()).then_some(bytes))
+    pub(crate) fn whole(pieces: Vec<Bytes>) -> Self {
+        Self::Whole(HeldBody::new(pieces))
     }
 }
 
@@ -28,21 +28,21 @@ impl Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Whole(held) => Poll::Ready(held.next().map(Ok)),
             Self::Screened(body) => Pin::new(body.as_mut()).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(bytes) => bytes.is_none(),
+            Self::Whole(held) => held.is_end(),
             Self::Screened(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Whole(held) => held.size_hint(),
             Self::Screened(body) => body.size_hint(),
         }
     }

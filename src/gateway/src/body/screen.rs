@@ -75,8 +75,8 @@ pub(crate) struct Screened {
 }
 
 impl Screened {
-    pub(crate) fn new(exchange: Box<Exchange>, relay: Relay, limits: Limits, mode: Mode) -> Self {
-        Self {
+    pub(crate) fn new(exchange: Box<Exchange>, relay: Relay, limits: Limits, mode: Mode) -> Box<Self> {
+        Box::new(Self {
             last_us: exchange.elapsed_us(),
             exchange,
             relay,
@@ -88,23 +88,24 @@ impl Screened {
             any: false,
             read_when_left: None,
             timer: None,
-        }
+        })
     }
 
     pub(crate) fn exchange(&mut self) -> &mut Exchange {
         &mut self.exchange
     }
 
-    pub(crate) fn into_exchange(self) -> Box<Exchange> {
+    pub(crate) fn into_exchange(self: Box<Self>) -> Box<Exchange> {
         self.exchange
     }
 
     /// What was read is too much to be held: it leaves as it comes from here on, `read` first.
-    pub(crate) fn stream_from_here(&mut self, read: Bytes) {
+    pub(crate) fn stream_from_here(&mut self, read: &[Bytes]) {
         self.mode = Mode::Streamed;
         let rest = std::mem::take(&mut self.joined);
-        self.joined = BytesMut::from(read);
-        self.joined.extend_from_slice(&rest);
+        for piece in read.iter().map(|piece| &piece[..]).chain([&rest[..]]) {
+            self.joined.extend_from_slice(piece);
+        }
     }
 
     /// Length of the answer, if it was announced.
@@ -193,8 +194,13 @@ impl Screened {
             return Some(self.end_with(data));
         }
         if last {
+            let end = self.end(None);
+            if self.joined.is_empty() && !data.is_empty() {
+                self.next = Some(end);
+                return Some(Step::Data(data));
+            }
             self.joined.extend_from_slice(&data);
-            return Some(self.end(None));
+            return Some(end);
         }
         if data.is_empty() {
             return None;
@@ -321,9 +327,9 @@ enum Stage {
 }
 
 impl ScreenedBody {
-    pub(crate) fn new(screened: Screened, receipt_trailer: bool, evidence: Duration) -> Box<Self> {
+    pub(crate) fn new(screened: Box<Screened>, receipt_trailer: bool, evidence: Duration) -> Box<Self> {
         let hint = screened.exact_length().map_or_else(SizeHint::default, SizeHint::with_exact);
-        Box::new(Self { stage: Stage::Flow(Box::new(screened)), hint, receipt_trailer, evidence })
+        Box::new(Self { stage: Stage::Flow(screened), hint, receipt_trailer, evidence })
     }
 
     /// What was being read, if its record has not been handed over.

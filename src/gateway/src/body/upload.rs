@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
-use super::Cut;
+use super::{Cut, HeldBody};
 use crate::store::Feed;
 
 /// Why a request body could not be read.
@@ -60,8 +60,8 @@ pub(crate) async fn read_next(
 
 /// What is sent upstream as a request body.
 pub(crate) enum UpstreamBody {
-    /// Read whole already.
-    Held(HeldBody),
+    /// Read whole already, with the memory that it was counted against.
+    Held { body: HeldBody, _room: Option<OwnedSemaphorePermit> },
     /// Read while it is sent.
     Streamed(Box<StreamedBody>),
 }
@@ -69,25 +69,11 @@ pub(crate) enum UpstreamBody {
 impl UpstreamBody {
     /// `room` is the memory that the chunks were counted against.
     pub(crate) fn held(chunks: Vec<Bytes>, room: Option<OwnedSemaphorePermit>) -> Self {
-        Self::Held(HeldBody::new(chunks, room))
+        Self::Held { body: HeldBody::new(chunks), _room: room }
     }
 
     pub(crate) fn streamed(body: Incoming, upload: Arc<Upload>, stall: Duration) -> Self {
         Self::Streamed(Box::new(StreamedBody { body, upload, stall, timer: None }))
-    }
-}
-
-/// A body that was read whole, still in its original pieces.
-pub(crate) struct HeldBody {
-    chunks: std::vec::IntoIter<Bytes>,
-    left: u64,
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-impl HeldBody {
-    fn new(chunks: Vec<Bytes>, room: Option<OwnedSemaphorePermit>) -> Self {
-        let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        Self { chunks: chunks.into_iter(), left, _room: room }
     }
 }
 
@@ -204,10 +190,7 @@ impl Body for UpstreamBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
-            Self::Held(held) => Poll::Ready(held.chunks.next().map(|chunk| {
-                held.left -= chunk.len() as u64;
-                Ok(Frame::data(chunk))
-            })),
+            Self::Held { body, .. } => Poll::Ready(body.next().map(Ok)),
             Self::Streamed(streamed) => match ready!(streamed.poll_next(cx)) {
                 Some(Err(error)) => {
                     streamed.upload.fail(error);
@@ -221,14 +204,14 @@ impl Body for UpstreamBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Held(held) => held.left == 0,
+            Self::Held { body, .. } => body.is_end(),
             Self::Streamed(streamed) => streamed.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Held(held) => SizeHint::with_exact(held.left),
+            Self::Held { body, .. } => body.size_hint(),
             Self::Streamed(streamed) => streamed.body.size_hint(),
         }
     }

@@ -8,8 +8,6 @@ use estoppel_journal::{Refused, Slot};
 use estoppel_wire::dialect::Dialect;
 
 use futures_util::future::Either;
-use tower::ServiceExt as _;
-use tower::util::Oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -82,21 +80,20 @@ impl<S> Admission<S> {
 
 impl<S> Service<Identified> for Admission<S>
 where
-    S: Service<Admitted, Response = Answer> + Clone,
+    S: Service<Admitted, Response = Answer>,
 {
     type Response = Answer;
     type Error = S::Error;
-    type Future = Either<Oneshot<S, Admitted>, Ready<Result<Answer, S::Error>>>;
+    type Future = Either<S::Future, Ready<Result<Answer, S::Error>>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        Poll::Ready(Ok(())) // The kernel's backlog is where callers wait; see `Server::connections_max`.
+    /// Always ready: the kernel's backlog is where callers wait, see `Server::connections_max`.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, identified: Identified) -> Self::Future {
         match self.admit() {
-            Ok((slot, in_flight)) => {
-                Either::Left(self.inner.clone().oneshot(Admitted { identified, slot, in_flight }))
-            }
+            Ok((slot, in_flight)) => Either::Left(self.inner.call(Admitted { identified, slot, in_flight })),
             Err(reason) => Either::Right(ready(Ok(self.refuse(&identified, reason)))),
         }
     }

@@ -1,4 +1,6 @@
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,7 +11,6 @@ use estoppel_policy::Verdict;
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower::ServiceExt as _;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -58,10 +59,13 @@ where
     }
 
     fn call(&mut self, routed: Routed) -> Waiting {
-        let inner = self.inner.clone();
+        let mut inner = self.inner.clone();
         Box::pin(async move {
             match judge(routed).await {
-                Ok(permitted) => inner.oneshot(permitted).await,
+                Ok(permitted) => {
+                    poll_fn(|cx| inner.poll_ready(cx)).await?;
+                    inner.call(permitted).await
+                }
                 Err((exchange, refusal)) => Ok(refused(exchange, refusal).await),
             }
         })
@@ -80,9 +84,11 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     let scan = || RequestScan::new(exchange.dialect, head.uri.path());
     let (refusal, body) = if whole {
         let mut scan = scan();
-        let read = read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held);
-        let read = tokio::time::timeout(limits.total, read).await.unwrap_or(Err(ReadError::Stalled));
-        let (chunks, room) = match read {
+        let read = {
+            let read = pin!(read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held));
+            tokio::time::timeout(limits.total, read).await
+        };
+        let (chunks, room) = match read.unwrap_or(Err(ReadError::Stalled)) {
             Ok(read) => read,
             Err(error) => return Err((exchange, Refusal::new(error.reason()))),
         };

@@ -3,7 +3,6 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use estoppel_evidence::entry::{Durability, Intent};
 use estoppel_evidence::{Leaf, Reason};
 use estoppel_journal::Ack;
@@ -69,7 +68,7 @@ async fn forward(permitted: Permitted) -> Answer {
     let reads = exchange.dialect != Dialect::Bytes;
     headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
     let held_length = match &body {
-        crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(&body).exact(),
+        crate::body::UpstreamBody::Held { .. } => http_body::Body::size_hint(&body).exact(),
         crate::body::UpstreamBody::Streamed(_) => None,
     };
     if let Some(length) =
@@ -177,7 +176,11 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
     answer
 }
 
-async fn send_whole(mut screened: Screened, mut head: http::response::Parts, sending: Sending) -> Answer {
+async fn send_whole(
+    mut screened: Box<Screened>,
+    mut head: http::response::Parts,
+    sending: Sending,
+) -> Answer {
     let Sending { evidence, bodiless, trailers, held_bytes_max } = sending;
     let mut data = Vec::new();
     let mut held = 0;
@@ -190,7 +193,7 @@ async fn send_whole(mut screened: Screened, mut head: http::response::Parts, sen
                     if let Some(refusal) = unread_refusal(screened.exchange()) {
                         return refused(screened.into_exchange(), refusal).await;
                     }
-                    screened.stream_from_here(joined(data));
+                    screened.stream_from_here(&data);
                     return send_streamed(screened, head, evidence, trailers);
                 }
             }
@@ -216,7 +219,7 @@ async fn send_whole(mut screened: Screened, mut head: http::response::Parts, sen
                     head.headers.remove(CONTENT_LENGTH);
                 }
                 stamp(&mut head.headers, call, run.as_ref(), leaf);
-                return Response::from_parts(head, AnswerBody::whole(joined(data)));
+                return Response::from_parts(head, AnswerBody::whole(data));
             }
         }
     }
@@ -253,20 +256,8 @@ fn unrecorded(exchange: &Exchange, reason: Reason) -> Answer {
     answer
 }
 
-fn joined(mut data: Vec<Bytes>) -> Bytes {
-    match data.len() {
-        0 => Bytes::new(),
-        1 => data.swap_remove(0),
-        _ => {
-            let mut all = BytesMut::with_capacity(data.iter().map(Bytes::len).sum());
-            data.iter().for_each(|piece| all.extend_from_slice(piece));
-            all.freeze()
-        }
-    }
-}
-
 fn send_streamed(
-    mut screened: Screened,
+    mut screened: Box<Screened>,
     mut head: http::response::Parts,
     evidence: Duration,
     trailers: bool,

@@ -1,7 +1,5 @@
 use std::task::{Context, Poll};
 
-use tower::ServiceExt as _;
-use tower::util::Oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -27,17 +25,17 @@ pub(crate) struct Identity<S> {
     inner: S,
 }
 
-impl<S: Service<Identified> + Clone> Service<Accepted> for Identity<S> {
+impl<S: Service<Identified>> Service<Accepted> for Identity<S> {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Oneshot<S, Identified>;
+    type Future = S::Future;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, accepted: Accepted) -> Self::Future {
         let identity = accepted.peer.identity.clone();
-        self.inner.clone().oneshot(Identified { accepted, identity })
+        self.inner.call(Identified { accepted, identity })
     }
 }

@@ -10,8 +10,6 @@ use futures_util::future::Either;
 use http::Method;
 use http::request::Parts;
 use sha2::{Digest as _, Sha256};
-use tower::ServiceExt as _;
-use tower::util::Oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -65,7 +63,7 @@ enum Turned {
 }
 
 impl<S> Route<S> {
-    fn start(&self, admitted: Admitted) -> Result<Box<Routed>, Turned> {
+    fn start(&self, admitted: Admitted) -> Result<Routed, Turned> {
         let snapshot = self.shared.snapshot.load_full();
         let Admitted { identified, slot, in_flight } = admitted;
         let accepted = identified.accepted;
@@ -142,7 +140,7 @@ impl<S> Route<S> {
         match (refusal, route) {
             (Some(refusal), _) => Err(Turned::Recorded(exchange, refusal)),
             (None, None) => Err(Turned::Recorded(exchange, Refusal::new(Reason::RouteUnknown))),
-            (None, Some(route)) => Ok(Box::new(Routed { exchange, head, body: accepted.body, route })),
+            (None, Some(route)) => Ok(Routed { exchange, head, body: accepted.body, route }),
         }
     }
 
@@ -214,19 +212,19 @@ fn method(method: &Method) -> std::borrow::Cow<'static, str> {
 
 impl<S> Service<Admitted> for Route<S>
 where
-    S: Service<Routed, Response = Answer, Error = Infallible> + Clone,
+    S: Service<Routed, Response = Answer, Error = Infallible>,
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Either<Oneshot<S, Routed>, Waiting>;
+    type Future = Either<S::Future, Waiting>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, admitted: Admitted) -> Self::Future {
         match self.start(admitted) {
-            Ok(routed) => Either::Left(self.inner.clone().oneshot(*routed)),
+            Ok(routed) => Either::Left(self.inner.call(routed)),
             Err(Turned::Recorded(exchange, refusal)) => {
                 Either::Right(Box::pin(async move { Ok(refused(exchange, refusal).await) }))
             }

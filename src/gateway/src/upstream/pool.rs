@@ -131,8 +131,8 @@ impl Pool {
             if left.is_some_and(|left| left.load(Ordering::Relaxed)) {
                 return Err(SendError::ClientGone);
             }
-            let answer = tokio::time::timeout(headers_for, self.exchange(connection, request));
-            match answer.await.map_err(|_| SendError::HeadersTimeout)? {
+            let answer = std::pin::pin!(self.exchange(connection, request));
+            match tokio::time::timeout(headers_for, answer).await.map_err(|_| SendError::HeadersTimeout)? {
                 Ok((head, relay)) => return Ok(Answered { head, relay, connected }),
                 Err(Failed { mut error, tls }) => match error.take_message() {
                     Some(unsent) if connected.is_none() => request = unsent,
