@@ -30,6 +30,10 @@ fn a_request_that_is_not_read_never_leaves() {
         post("/v1/chat//completions"),
         post("/v1/chat/./completions"),
         post("/v1/messages/batches"),
+        post("/v1/responses")
+            .body(r#"{"model":"m","tools":[{"type":"mcp","server_url":"https://s.example"}]}"#),
+        post("/v1/messages").body(r#"{"model":"m","mcp_servers":[{"name":"s","url":"https://s.example"}]}"#),
+        post("/v1beta/models/a%252Fb:generateContent").body("{}"),
         Request::new("PUT", "/v1/chat/completions").header("content-type", "application/json").body(SHELL),
         Request::new("POST", "/tools/run").header("content-type", "text/plain").body("run"),
         chat("x", &format!(r#"{{"model":"{}-evil","messages":[]}}"#, "a".repeat(200))),
@@ -43,6 +47,27 @@ fn a_request_that_is_not_read_never_leaves() {
     let receipts = world.receipts("unread");
     assert_eq!(receipts.len(), count - 1);
     assert!(receipts.iter().all(|receipt| receipt["verdict"]["action"] == "block"), "{receipts:?}");
+}
+
+#[test]
+fn what_an_mcp_server_asks_of_its_client_does_not_leave() {
+    let asks =
+        r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{"tools":[{"name":"bash"}]}}"#;
+    let body =
+        format!("data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}}\n\ndata: {asks}\n\n");
+    for (kind, body) in [("text/event-stream", body.as_str()), ("application/json", asks)] {
+        let reply =
+            Reply::new(Body::Text(body.into())).header("content-type", kind).framing(Framing::Chunked);
+        let world = strict(Script::always(reply));
+        let call = Request::new("POST", "/mcp")
+            .header("content-type", "application/json")
+            .header("estoppel-run", "asks")
+            .body(r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"search"}}"#);
+        let answer = Peer::connect(world.gateway).unwrap().exchange(&call).unwrap();
+        assert!(!answer.text().contains("sampling"), "{kind}: {}", answer.text());
+        world.wait_for_calls("asks", 1);
+        assert_eq!(world.receipts("asks")[0]["outcome"]["code"], "NOT_EVALUATED", "{kind}");
+    }
 }
 
 #[test]

@@ -31,6 +31,11 @@ pub(super) enum Request {
     /// `tool_configuration` of a server.
     Configuration,
     Allowed,
+    /// `default_config` of an `mcp_toolset`.
+    DefaultConfig,
+    /// `configs` of an `mcp_toolset`: the names of its members are those of tools.
+    Configs,
+    Config,
 }
 
 impl Request {
@@ -43,7 +48,15 @@ impl Request {
             (Self::Tool, b"name") => Place::Leaf(Leaf::ToolName),
             (Self::Tool, b"type") => Place::Leaf(Leaf::ToolKind),
             (Self::Tool, b"function" | b"custom") => Place::Leaf(Leaf::Misplaced),
+            (Self::Tool, b"mcp_server_name") => Place::Leaf(Leaf::ToolsetServer),
+            (Self::Tool, b"default_config") => Place::Messages(Self::DefaultConfig),
+            (Self::Tool, b"configs") => Place::Messages(Self::Configs),
+            (Self::Configs, _) => Place::Messages(Self::Config),
+            (Self::DefaultConfig, b"enabled") => Place::Leaf(Leaf::DefaultEnabled),
+            (Self::Config, b"enabled") => Place::Leaf(Leaf::ConfigEnabled),
             (Self::Root, b"mcp_servers") => Place::Messages(Self::Servers),
+            (Self::Server, b"name") => Place::Leaf(Leaf::ServerName),
+            (Self::Configuration, b"enabled") => Place::Leaf(Leaf::ServerEnabled),
             (Self::Server, b"tool_configuration") => Place::Messages(Self::Configuration),
             (Self::Server | Self::Configuration, b"allowed_tools") => Place::Messages(Self::Allowed),
             _ => return None,
@@ -56,7 +69,13 @@ impl Request {
             Self::Tools => Place::Messages(Self::Tool),
             Self::Servers => Place::Messages(Self::Server),
             Self::Allowed => Place::Leaf(Leaf::AllowedTool),
-            Self::Root | Self::Tool | Self::Server | Self::Configuration => return None,
+            Self::Root
+            | Self::Tool
+            | Self::Server
+            | Self::Configuration
+            | Self::DefaultConfig
+            | Self::Configs
+            | Self::Config => return None,
         })
     }
 }

@@ -43,7 +43,7 @@ pub(super) const CHAT_RESPONSE: &str = r#"{"id":"chatcmpl-1","object":"chat.comp
 
 pub(super) const RESPONSES_REQUEST: &str = r#"{"model":"gpt-5","stream":true,"input":[{"role":"user","content":"hi"}],
 "tools":[{"type":"function","name":"lookup","parameters":{"type":"object"},"strict":true},
-{"type":"web_search_preview"},{"type":"mcp","server_label":"s","server_url":"https://mcp.example/mcp"}]}"#;
+{"type":"web_search_preview"},{"type":"mcp","server_label":"s","server_url":"https://mcp.example/mcp","allowed_tools":["ask"]}]}"#;
 
 pub(super) const RESPONSES_STREAM: &str = concat!(
     "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"resp_1\",\"object\":\"response\",\"status\":\"in_progress\",\"error\":null,\"incomplete_details\":null,\"model\":\"gpt-5-2025-08-07\",\"output\":[],\"tools\":[{\"type\":\"function\",\"name\":\"lookup\"}],\"usage\":null}}\n\n",

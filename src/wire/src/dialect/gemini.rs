@@ -5,6 +5,7 @@
 //! response may carry usage; the last counts. There is no terminator.
 
 use super::{
+    names::Clip,
     request,
     response::{self, Field},
     shape::Shape,
@@ -13,13 +14,54 @@ use super::{
 pub(super) const GENERATE: &str = ":generateContent";
 pub(super) const STREAM_GENERATE: &str = ":streamGenerateContent";
 
-/// What a path without its query says: the model and whether it streams, if it ends in a verb known here.
-pub(super) fn model_and_stream(path: &str) -> Option<(&str, bool)> {
-    let (resource, stream) = match path.strip_suffix(STREAM_GENERATE) {
-        Some(resource) => (resource, true),
-        None => (path.strip_suffix(GENERATE)?, false),
-    };
-    Some((resource.rsplit('/').next().unwrap_or(resource), stream))
+/// What a path says.
+#[derive(Debug, Default)]
+pub(super) struct FromPath {
+    /// The model and whether it streams, if the path ends in a verb known here.
+    pub model: Option<(String, bool)>,
+    /// Whether another reader may take another model from it.
+    pub is_in_doubt: bool,
+}
+
+impl FromPath {
+    /// Of a path without its query. The model is told as an upstream sees it: without percent encoding, once.
+    pub(super) fn new(path: &str) -> Self {
+        let segment = path.rsplit('/').next().unwrap_or(path);
+        let decoded = decode(segment);
+        let is_broken = decoded.is_none();
+        let segment = decoded.unwrap_or_else(|| segment.to_owned());
+        let (model, stream) = match segment.strip_suffix(STREAM_GENERATE) {
+            Some(model) => (Some(model), true),
+            None => (segment.strip_suffix(GENERATE), false),
+        };
+        let mut name = Clip::default();
+        name.push(model.unwrap_or_default().as_bytes());
+        Self {
+            model: model.map(|_| (name.to_name(), stream)),
+            is_in_doubt: is_broken
+                || !name.is_plain()
+                || name.as_bytes().iter().any(|byte| b"%/".contains(byte)),
+        }
+    }
+}
+
+/// `segment` with its percent encoding undone (RFC 3986 section 2.1), if that is text.
+fn decode(segment: &str) -> Option<String> {
+    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => digit(rest.next()?)? << 4 | digit(rest.next()?)?,
+            plain => plain,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Whether this kind of tool is whatever a server has: no names stand in the request.
+pub(super) fn is_server(kind: &[u8]) -> bool {
+    kind.eq_ignore_ascii_case(b"mcpServers") || kind.eq_ignore_ascii_case(b"mcp_servers")
 }
 
 /// Places in a request. Protocol buffers accept names in both spellings.

@@ -269,6 +269,138 @@ fn a_name_or_a_model_that_another_event_changes_is_a_defect() {
     assert_eq!(stream(Gemini, models("a")).evaluated.defect, None);
 }
 
+/// All tools of the server `s` are off but those in `configs`.
+fn toolset(configs: &str) -> String {
+    format!(
+        r#"{{"type":"mcp_toolset","mcp_server_name":"s","default_config":{{"enabled":false}},"configs":{configs}}}"#
+    )
+}
+
+#[test]
+fn tools_of_a_toolset_are_listed_unless_they_are_off() {
+    let tools = toolset(r#"{"bash":{"enabled":true},"ls":{},"rm":{"enabled":false},"cat":null}"#);
+    let servers = r#""mcp_servers":[{"type":"url","url":"https://s.example","name":"s"}]"#;
+    for body in [
+        format!(r#"{{"tools":[{tools}]}}"#),
+        format!(r#"{{"tools":[{tools}],{servers}}}"#),
+        format!(r#"{{{servers},"tools":[{tools}]}}"#),
+    ] {
+        let facts = request(AnthropicMessages, "/", &body);
+        assert_eq!(facts.tools.items, ["bash", "ls", "cat", "mcp_toolset"], "{body}");
+        assert_eq!(facts.evaluated.defect, None, "{body}");
+    }
+}
+
+#[test]
+fn a_server_that_offers_what_it_likes_is_a_defect() {
+    requests(
+        Some(NotEvaluated),
+        &[
+            (OpenAiChat, r#"{"tools":[{"type":"mcp","server_url":"https://s.example"}]}"#),
+            (OpenAiResponses, r#"{"tools":[{"type":"mcp","server_url":"https://s.example"}]}"#),
+            (OpenAiResponses, r#"{"tools":[{"allowed_tools":null,"type":"mcp"}]}"#),
+            (OpenAiResponses, r#"{"tools":[{"allowed_tools":[],"type":"mcp"}]}"#),
+            (OpenAiResponses, r#"{"tools":[{"allowed_tools":[""],"type":"mcp"}]}"#),
+            (OpenAiResponses, r#"{"tools":[{"type":"mcp","allowed_tools":{"read_only":true}}]}"#),
+            (
+                OpenAiResponses,
+                r#"{"tools":[{"type":"mcp","allowed_tools":["a"]},{"type":"mcp","connector_id":"c"}]}"#,
+            ),
+            (AnthropicMessages, r#"{"mcp_servers":[{"type":"url","url":"https://s.example","name":"s"}]}"#),
+            (AnthropicMessages, r#"{"mcp_servers":[{"url":"https://s.example"}]}"#),
+            (AnthropicMessages, r#"{"mcp_servers":[{"name":"s","tool_configuration":{"enabled":true}}]}"#),
+            (
+                AnthropicMessages,
+                r#"{"mcp_servers":[{"name":"s","tool_configuration":{"allowed_tools":["a"]}},{"name":"t"}]}"#,
+            ),
+            (AnthropicMessages, r#"{"tools":[{"type":"mcp_toolset","mcp_server_name":"s"}]}"#),
+            (
+                AnthropicMessages,
+                r#"{"tools":[{"type":"mcp_toolset","configs":{"rm":{"enabled":false}},"mcp_server_name":"s"}]}"#,
+            ),
+            (AnthropicMessages, r#"{"tools":[{"type":"mcp_toolset","default_config":{"enabled":"false"}}]}"#),
+            (OpenAiResponses, r#"{"prompt":{"id":"pmpt_1","version":"2"},"input":"hi"}"#),
+            (
+                AnthropicMessages,
+                r#"{"mcp_servers":[{"name":"s"}],"tools":[{"type":"custom","name":"a","mcp_server_name":"s"}]}"#,
+            ),
+            (Gemini, r#"{"tools":[{"mcpServers":[{"name":"s"}]}]}"#),
+            (Gemini, r#"{"tools":[{"mcp_servers":[]}]}"#),
+        ],
+    );
+    let other = format!(r#"{{"tools":[{}],"mcp_servers":[{{"name":"t"}}]}}"#, toolset("{}"));
+    let long = toolset("{}").replace(r#""s""#, &format!(r#""{}a""#, "s".repeat(200)));
+    let long = format!(r#"{{"tools":[{long}],"mcp_servers":[{{"name":"{}b"}}]}}"#, "s".repeat(200));
+    requests(Some(NotEvaluated), &[(AnthropicMessages, &other), (AnthropicMessages, &long)]);
+    let off = r#"{"mcp_servers":[{"name":"s","tool_configuration":{"enabled":false}}]}"#;
+    requests(None, &[(AnthropicMessages, off)]);
+    requests(
+        Some(DuplicateKey),
+        &[
+            (
+                AnthropicMessages,
+                r#"{"tools":[{"type":"mcp_toolset","default_config":{"enabled":false,"enabled":true}}]}"#,
+            ),
+            (AnthropicMessages, r#"{"tools":[{"name":"a","configs":{},"Configs":{}}]}"#),
+        ],
+    );
+}
+
+#[test]
+fn a_built_in_call_is_called_by_its_type() {
+    let item = |item: &str| format!(r#"{{"output_index":0,"item":{item}}}"#);
+    for (call, expected) in [
+        (r#"{"type":"local_shell_call","action":{"command":["ls"]}}"#, &["local_shell"][..]),
+        (r#"{"type":"shell_call","name":"search"}"#, &["shell", "search"]),
+        (r#"{"type":"web_search_call","status":"completed"}"#, &["web_search"]),
+        (r#"{"type":"function_call","name":"search"}"#, &["search"]),
+        (r#"{"type":"local_shell_call_output","output":"x"}"#, &[]),
+    ] {
+        let added = item(call);
+        let done = format!(r#"{{"response":{{"output":[{call}]}}}}"#);
+        let facts = stream(OpenAiResponses, format!("data: {added}\n\ndata: {done}\n\n"));
+        assert_eq!((facts.tools_called.items, facts.evaluated.defect), (own(expected), None), "{call}");
+    }
+    responses(
+        Some(NotEvaluated),
+        &[
+            (OpenAiResponses, r#"{"output":[{"type":"function_call","arguments":"{}"}]}"#),
+            (OpenAiResponses, r#"{"output":[{"type":"mcp_call","name":""}]}"#),
+            (AnthropicMessages, r#"{"content":[{"type":"tool_use","input":{}}]}"#),
+        ],
+    );
+}
+
+#[test]
+fn what_a_server_asks_of_its_client_is_a_defect() {
+    let sampling = r#"{"id":1,"method":"sampling/createMessage","params":{"tools":[{"name":"bash"}]}}"#;
+    let batch = format!("[{sampling}]");
+    responses(
+        Some(NotEvaluated),
+        &[
+            (Mcp, sampling),
+            (Mcp, &batch),
+            (Mcp, r#"{"id":1,"method":"elicitation/create"}"#),
+            (Mcp, r#"{"id":1,"method":["sampling/createMessage"]}"#),
+        ],
+    );
+    responses(
+        Some(DuplicateKey),
+        &[
+            (Mcp, r#"{"id":1,"method":"ping","method":"sampling/createMessage"}"#),
+            (Mcp, r#"{"id":1,"Method":"sampling/createMessage"}"#),
+        ],
+    );
+    responses(
+        None,
+        &[
+            (Mcp, r#"{"id":1,"method":"ping"}"#),
+            (Mcp, r#"{"method":"notifications/progress","params":{"progress":1}}"#),
+            (Mcp, r#"{"id":1,"result":{"method":"sampling/createMessage"}}"#),
+        ],
+    );
+}
+
 #[test]
 fn optional_and_unknown_members_are_no_defect() {
     requests(
@@ -280,7 +412,10 @@ fn optional_and_unknown_members_are_no_defect() {
                 r#"{"tools":[{"type":"function","function":{"name":"a"},"custom":null,"name":null}]}"#,
             ),
             (OpenAiChat, r#"{"messages":[{"Tools":1,"name":["x"],"name":" "}],"metadata":{"Model":1}}"#),
-            (OpenAiResponses, r#"{"tools":[{"type":"mcp","allowed_tools":null}],"tool_choice":"auto"}"#),
+            (
+                OpenAiResponses,
+                r#"{"tools":[{"type":"function","name":"a","allowed_tools":null}],"tool_choice":"auto"}"#,
+            ),
             (AnthropicMessages, r#"{"mcp_servers":null,"tools":[{"name":"a","input_schema":{"Name":1}}]}"#),
             (Gemini, r#"{"tools":null,"toolConfig":{"Tools":1}}"#),
             (Mcp, r#"{"id":null,"method":"tools/list","params":null}"#),

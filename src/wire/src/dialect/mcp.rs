@@ -1,8 +1,9 @@
 //! Model Context Protocol, streamable HTTP transport: JSON-RPC 2.0 messages as bodies and as event data.
 //!
 //! The operation is the method. A batch (an array of messages, removed from the protocol in 2025-06-18) is
-//! recognized as such and its messages are not told apart, which is a defect of a request. An answer may come as JSON or as events, and a
-//! stream ends when it ends.
+//! recognized as such and its messages are not told apart, which is a defect of a request. An answer may come as JSON or
+//! as events, and a stream ends when it ends. A server may put requests of its own before its answer; what they ask for is
+//! not read, which is a defect.
 
 use super::{request, response};
 
@@ -43,6 +44,12 @@ impl Request {
     }
 }
 
+/// Whether a message of the server with this method asks the client for something: to run a model with tools, to ask its
+/// user, to list its folders. `ping` asks for nothing.
+pub(super) fn asks_client(method: &[u8]) -> bool {
+    !method.starts_with(b"notifications/") && method != b"ping"
+}
+
 /// Places in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Response {
@@ -56,6 +63,7 @@ impl Response {
     pub(super) fn member(self, key: &[u8]) -> Option<response::Place> {
         use response::{Leaf, Place};
         Some(match (self, key) {
+            (Self::Root, b"method") => Place::Leaf(Leaf::RpcMethod),
             (Self::Root, b"result") => Place::Mcp(Self::Result),
             (Self::Root, b"error") => Place::Mcp(Self::Error),
             (Self::Result, b"isError") => Place::Leaf(Leaf::ToolFailed),

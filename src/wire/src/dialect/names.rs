@@ -47,7 +47,7 @@ pub(super) struct Clip {
     cut: bool,
 }
 
-const ELLIPSIS: &str = "…";
+pub(super) const ELLIPSIS: &str = "…";
 
 impl Clip {
     pub(super) fn clear(&mut self) {

@@ -21,6 +21,12 @@ pub(super) fn is_call(kind: &[u8]) -> bool {
     kind.ends_with(b"_call")
 }
 
+/// What a call of this type calls, when the type says so and not a name: `local_shell` of `local_shell_call`.
+pub(super) fn built_in(kind: &[u8]) -> Option<&[u8]> {
+    let is_named = matches!(kind, b"function_call" | b"custom_tool_call" | b"mcp_call");
+    kind.strip_suffix(b"_call").filter(|built_in| !is_named && !built_in.is_empty())
+}
+
 /// A status that is not an end.
 pub(super) fn is_under_way(status: &[u8]) -> bool {
     matches!(status, b"in_progress" | b"queued")
@@ -47,6 +53,7 @@ impl Request {
             (Self::Root, b"model") => Place::Leaf(Leaf::Model),
             (Self::Root, b"stream") => Place::Leaf(Leaf::Stream),
             (Self::Root, b"tools") => Place::Responses(Self::Tools),
+            (Self::Root, b"prompt") => Place::Leaf(Leaf::Misplaced), // stored elsewhere, with tools and model
             (Self::Tool | Self::NestedTool, b"name") => Place::Leaf(Leaf::ToolName),
             (Self::Tool | Self::NestedTool, b"type") => Place::Leaf(Leaf::ToolKind),
             (Self::Tool | Self::NestedTool, b"allowed_tools") => Place::Responses(Self::Allowed),

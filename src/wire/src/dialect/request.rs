@@ -3,8 +3,9 @@
 use super::{
     Dialect, anthropic_messages,
     body::{Evaluated, JsonBody},
-    gemini, mcp,
-    names::{Clip, Names},
+    gemini::{self, FromPath},
+    mcp,
+    names::{Clip, ELLIPSIS, Names},
     openai_chat, openai_responses,
     shape::{Readings, Shape},
     without_query,
@@ -26,7 +27,8 @@ pub struct RequestFacts {
     /// Whether the client asks for a stream; absent if it does not say.
     pub stream: Option<bool>,
     /// Names of the tools offered to the model, in order, and the types of those that have no name, or a type that
-    /// says more than that they have one. Includes those of a namespace and those allowed of an MCP server.
+    /// says more than that they have one. Includes those of a namespace and those allowed of an MCP server. A
+    /// server that offers whatever it has is [`Defect::NotEvaluated`].
     pub tools: Names,
     /// The tool that an MCP `tools/call` calls.
     pub tool_called: Option<String>,
@@ -42,8 +44,8 @@ pub struct RequestFacts {
 #[derive(Debug)]
 pub struct RequestScan {
     dialect: Dialect,
-    /// The model in the path and whether it streams: Gemini only.
-    from_path: Option<(String, bool)>,
+    /// Gemini only.
+    from_path: Option<FromPath>,
     body: JsonBody<Place>,
     finder: Finder,
 }
@@ -63,14 +65,7 @@ impl RequestScan {
     }
 
     fn with_body(dialect: Dialect, path: &str, body: JsonBody<Place>) -> Self {
-        let from_path = match dialect {
-            Dialect::Gemini => gemini::model_and_stream(without_query(path)).map(|(model, stream)| {
-                let mut clip = Clip::default();
-                clip.push(model.as_bytes());
-                (clip.to_name(), stream)
-            }),
-            _ => None,
-        };
+        let from_path = (dialect == Dialect::Gemini).then(|| FromPath::new(without_query(path)));
         Self { dialect, from_path, body, finder: Finder::default() }
     }
 
@@ -84,9 +79,13 @@ impl RequestScan {
         let mut evaluated = self.body.finish(&mut self.finder);
         let mut found = std::mem::take(&mut self.finder);
         // A doubt came first: the tokenizer takes nothing after a defect of its own.
-        evaluated.defect = found.readings.take_doubt().or(evaluated.defect);
+        evaluated.defect = found.take_doubt().or(evaluated.defect);
         let operation = self.operation(&found);
-        let (path_model, path_stream) = self.from_path.take().unzip();
+        let from_path = self.from_path.take().unwrap_or_default();
+        if from_path.is_in_doubt {
+            evaluated.defect.get_or_insert(Defect::NotEvaluated);
+        }
+        let (path_model, path_stream) = from_path.model.unzip();
         let called = found.rpc_method.as_deref() == Some(mcp::TOOLS_CALL);
         RequestFacts {
             operation,
@@ -105,7 +104,7 @@ impl RequestScan {
             Dialect::OpenAiChat => "openai.chat.completions",
             Dialect::OpenAiResponses => "openai.responses",
             Dialect::AnthropicMessages => "anthropic.messages",
-            Dialect::Gemini => match self.from_path {
+            Dialect::Gemini => match self.from_path.as_ref().and_then(|path| path.model.as_ref()) {
                 Some((_, true)) => "gemini.stream_generate_content",
                 Some((_, false)) => "gemini.generate_content",
                 None => "gemini",
@@ -143,6 +142,15 @@ pub(super) enum Leaf {
     ToolKind,
     /// A name in the list of those allowed of a server.
     AllowedTool,
+    /// The name of an MCP server.
+    ServerName,
+    /// `enabled` of its `tool_configuration`.
+    ServerEnabled,
+    /// The name of the MCP server whose tools an `mcp_toolset` offers.
+    ToolsetServer,
+    /// `enabled` of all tools of a toolset that have no `enabled` of their own.
+    DefaultEnabled,
+    ConfigEnabled,
     /// See [`Shape::Absent`].
     Misplaced,
     RpcMethod,
@@ -200,6 +208,7 @@ impl Place {
         match self {
             Self::Leaf(Leaf::Stream | Leaf::RpcId | Leaf::RpcOutcome) => Shape::Free,
             Self::Leaf(Leaf::Misplaced) => Shape::Absent,
+            Self::Leaf(Leaf::ServerEnabled | Leaf::DefaultEnabled | Leaf::ConfigEnabled) => Shape::Flag,
             Self::Leaf(_) => Shape::Text,
             Self::Responses(openai_responses::Request::Allowed) => Shape::Container,
             _ if self.element().is_some() => Shape::Array,
@@ -218,20 +227,28 @@ fn is_version(rest: &[u8]) -> bool {
 }
 
 const NESTED: Place = Place::Responses(openai_responses::Request::Nested);
+const SERVER: Place = Place::Messages(anthropic_messages::Request::Server);
+const CONFIG: Place = Place::Messages(anthropic_messages::Request::Config);
 
 /// One tool while it is read.
 #[derive(Debug, Default)]
 struct Tool {
     named: bool,
+    /// All that an MCP server offers through it has a name in the request.
+    bounded: bool,
     name: Clip,
     kind: Clip,
+    /// The MCP server of a toolset.
+    server: Clip,
 }
 
 impl Tool {
     fn clear(&mut self) {
         self.named = false;
+        self.bounded = false;
         self.name.clear();
         self.kind.clear();
+        self.server.clear();
     }
 
     /// Whether the type says no more than that the tool has a name: `function`, or Anthropic's `bash_20250124`.
@@ -240,6 +257,15 @@ impl Tool {
         matches!(kind, b"" | b"function" | b"custom" | b"namespace")
             || kind.strip_prefix(self.name.as_bytes()).is_some_and(is_version)
     }
+}
+
+/// An MCP server of a Messages request while it is read.
+#[derive(Debug, Default)]
+struct Server {
+    name: Clip,
+    disabled: bool,
+    /// Its tools have names in the request.
+    bounded: bool,
 }
 
 /// Collects the facts. Where a member comes twice the last one counts, as it does for most readers.
@@ -259,9 +285,60 @@ struct Finder {
     tool: Tool,
     /// The namespace whose tools are being read.
     around: Tool,
+    server: Server,
+    /// Servers all of whose tools are offered, unless a toolset says which.
+    whole_servers: Names,
+    /// Servers of toolsets.
+    toolset_servers: Names,
+    /// The tool whose configuration is being read.
+    config: Clip,
+    config_disabled: bool,
 }
 
 impl Finder {
+    fn take_doubt(&mut self) -> Option<Defect> {
+        let Names { items, more } = &self.whole_servers;
+        let is_whole = |server: &String| {
+            server.ends_with(ELLIPSIS) || !self.toolset_servers.items.contains(server) // a cut name could be any
+        };
+        if *more > 0 || items.iter().any(is_whole) {
+            self.readings.doubt(Defect::NotEvaluated);
+        }
+        self.readings.take_doubt()
+    }
+
+    fn end_tool(&mut self) {
+        let tool = &self.tool;
+        self.tools.push(tool.name.to_name());
+        if tool.name.is_empty() || !tool.is_by_name() {
+            self.tools.push(tool.kind.to_name());
+        }
+        let kind = tool.kind.as_bytes();
+        if kind.starts_with(b"mcp") && !tool.bounded {
+            self.readings.doubt(Defect::NotEvaluated);
+        }
+        if kind.starts_with(b"mcp_toolset") {
+            self.toolset_servers.push(tool.server.to_name());
+        }
+    }
+
+    fn end_server(&mut self) {
+        let Server { name, disabled, bounded } = std::mem::take(&mut self.server);
+        if disabled || bounded {
+            return;
+        }
+        match name.is_empty() {
+            true => self.readings.doubt(Defect::NotEvaluated),
+            false => self.whole_servers.push(name.to_name()),
+        }
+    }
+
+    fn end_config(&mut self) {
+        if !self.config_disabled {
+            self.tools.push(self.config.to_name());
+        }
+    }
+
     fn sight(&mut self, leaf: Leaf) {
         self.rpc_outcome |= leaf == Leaf::RpcOutcome;
         if leaf == Leaf::ToolName && std::mem::replace(&mut self.tool.named, true) {
@@ -276,6 +353,10 @@ impl Visitor for Finder {
     fn member(&mut self, of: Place, key: &[u8]) -> Option<Place> {
         let place = of.member(key);
         match place {
+            Some(CONFIG) => {
+                self.config.set(key);
+                self.readings.name(&self.config);
+            }
             Some(_) => self.readings.member(key),
             None => self.readings.other_member(key, |name| of.member(name).is_some()),
         }
@@ -286,6 +367,9 @@ impl Visitor for Finder {
             self.text.set(key); // `googleSearch`, `codeExecution`: the kind is all the name there is
             self.readings.name(&self.text);
             self.tools.push(self.text.to_name());
+            if gemini::is_server(key) {
+                self.readings.doubt(Defect::NotEvaluated);
+            }
         }
         place
     }
@@ -301,6 +385,8 @@ impl Visitor for Finder {
             std::mem::swap(&mut self.tool, &mut self.around);
         } else if at.is_tool() {
             self.tool.clear();
+        } else if at == CONFIG {
+            self.config_disabled = false;
         }
     }
 
@@ -309,10 +395,11 @@ impl Visitor for Finder {
         if at == NESTED {
             std::mem::swap(&mut self.tool, &mut self.around);
         } else if at.is_tool() {
-            self.tools.push(self.tool.name.to_name());
-            if self.tool.name.is_empty() || !self.tool.is_by_name() {
-                self.tools.push(self.tool.kind.to_name());
-            }
+            self.end_tool();
+        } else if at == SERVER {
+            self.end_server();
+        } else if at == CONFIG {
+            self.end_config();
         }
     }
 
@@ -335,11 +422,18 @@ impl Visitor for Finder {
             Leaf::Model => self.model = self.text.to_some_name(),
             Leaf::ToolName => std::mem::swap(&mut self.text, &mut self.tool.name),
             Leaf::ToolKind => std::mem::swap(&mut self.text, &mut self.tool.kind),
-            Leaf::AllowedTool => self.tools.push(self.text.to_name()),
+            Leaf::AllowedTool => {
+                self.tool.bounded |= !self.text.is_empty();
+                self.server.bounded |= !self.text.is_empty();
+                self.tools.push(self.text.to_name());
+            }
+            Leaf::ServerName => std::mem::swap(&mut self.text, &mut self.server.name),
+            Leaf::ToolsetServer => std::mem::swap(&mut self.text, &mut self.tool.server),
             Leaf::RpcMethod => self.rpc_method = self.text.to_some_name(),
             Leaf::RpcId => self.rpc_id = self.text.to_some_name(),
             Leaf::CalledName => self.called = self.text.to_some_name(),
             Leaf::Stream | Leaf::RpcOutcome | Leaf::Misplaced => {}
+            Leaf::ServerEnabled | Leaf::DefaultEnabled | Leaf::ConfigEnabled => {}
         }
     }
 
@@ -353,12 +447,22 @@ impl Visitor for Finder {
 
     fn literal(&mut self, at: Place, literal: Literal) {
         self.readings.literal(at.shape(), literal);
-        if at == Place::Leaf(Leaf::Stream) {
-            self.stream = match literal {
-                Literal::True => Some(true),
-                Literal::False => Some(false),
-                Literal::Null => None,
-            };
+        let value = match literal {
+            Literal::True => Some(true),
+            Literal::False => Some(false),
+            Literal::Null => None,
+        };
+        let disabled = value == Some(false);
+        match at {
+            Place::Leaf(Leaf::Stream) => self.stream = value,
+            Place::Leaf(Leaf::ServerEnabled) => self.server.disabled = disabled,
+            Place::Leaf(Leaf::DefaultEnabled) => self.tool.bounded = disabled,
+            Place::Leaf(Leaf::ConfigEnabled) => self.config_disabled = disabled,
+            CONFIG => {
+                self.config_disabled = false;
+                self.end_config();
+            }
+            _ => {}
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Shape {
     Container,
     /// A name.
     Text,
+    /// True or false.
+    Flag,
     /// A name does not belong here, and some readers look for one.
     Absent,
     /// No name is near.
@@ -31,20 +33,23 @@ impl Shape {
             Self::Container | Self::Free => true,
             Self::Object | Self::NotArray => container == Container::Object,
             Self::Array => container == Container::Array,
-            Self::Text | Self::Absent => false,
+            Self::Text | Self::Flag | Self::Absent => false,
         }
     }
 }
 
 /// Member names on the way to a name, in all dialects.
-const WATCHED: [&str; 34] = [
+const WATCHED: [&str; 39] = [
     "allowed_tools",
     "candidates",
     "choices",
+    "configs",
     "content",
     "content_block",
     "custom",
+    "default_config",
     "delta",
+    "enabled",
     "function",
     "functionCall",
     "functionDeclarations",
@@ -53,6 +58,7 @@ const WATCHED: [&str; 34] = [
     "functions",
     "id",
     "item",
+    "mcp_server_name",
     "mcp_servers",
     "message",
     "method",
@@ -63,6 +69,7 @@ const WATCHED: [&str; 34] = [
     "output",
     "params",
     "parts",
+    "prompt",
     "response",
     "stream",
     "tool_calls",
@@ -146,7 +153,7 @@ impl Readings {
     }
 
     pub(super) fn literal(&mut self, shape: Shape, literal: Literal) {
-        if literal != Literal::Null {
+        if literal != Literal::Null && shape != Shape::Flag {
             self.number(shape);
         }
     }

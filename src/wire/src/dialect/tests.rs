@@ -142,7 +142,7 @@ fn reads_a_responses_request() {
     assert_eq!(facts.operation, "openai.responses");
     assert_eq!(facts.model, some("gpt-5"));
     assert_eq!(facts.stream, Some(true));
-    assert_eq!(facts.tools, names(["lookup", "web_search_preview", "mcp"]));
+    assert_eq!(facts.tools, names(["lookup", "web_search_preview", "ask", "mcp"]));
     assert_eq!(facts.evaluated, clean(RESPONSES_REQUEST, 0));
 }
 
@@ -170,6 +170,31 @@ fn reads_a_gemini_request_and_its_path() {
         ("gemini.generate_content", some("m"), Some(false))
     );
     assert_eq!(request(Dialect::Gemini, "/v1beta/models", "{}").operation, "gemini");
+}
+
+#[test]
+fn an_escaped_gemini_model_is_the_model() {
+    for (path, model, stream) in [
+        ("/v1beta/models/gemini%2D2.5%2dpro:generateContent", "gemini-2.5-pro", false),
+        ("/v1beta/models/m%40001%3AstreamGenerateContent?alt=sse", "m@001", true),
+        ("/v1beta/models/%C3%A9:generateContent", "é", false),
+    ] {
+        let facts = request(Dialect::Gemini, path, "{}");
+        assert_eq!((facts.model, facts.stream), (some(model), Some(stream)), "{path}");
+        assert_eq!(facts.evaluated.defect, None, "{path}");
+    }
+    for path in [
+        "/v1beta/models/x%252Dy:generateContent",
+        "/v1beta/models/x%2Fy:generateContent",
+        "/v1beta/models/%FF:generateContent",
+        "/v1beta/models/x%zz:generateContent",
+        "/v1beta/models/x%4",
+        "/v1beta/models/x%20:generateContent",
+        "/v1beta/models/x%00:generateContent",
+    ] {
+        let facts = request(Dialect::Gemini, path, "{}");
+        assert_eq!(facts.evaluated.defect, Some(Defect::NotEvaluated), "{path}");
+    }
 }
 
 #[test]

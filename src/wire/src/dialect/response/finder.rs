@@ -44,6 +44,8 @@ pub(in crate::dialect) enum Leaf {
     OuterIndex,
     Usage(Field),
     ToolFailed,
+    /// The method of a message that is no answer.
+    RpcMethod,
 }
 
 /// A field of [`Usage`].
@@ -100,7 +102,7 @@ impl Place {
             Self::Messages(at) => at.shape(),
             Self::Gemini(at) => at.shape(),
             Self::Mcp(_) => Shape::Free,
-            Self::Leaf(Leaf::Model | Leaf::CallName | Leaf::CallKind) => Shape::Text,
+            Self::Leaf(Leaf::Model | Leaf::CallName | Leaf::CallKind | Leaf::RpcMethod) => Shape::Text,
             Self::Leaf(Leaf::Misplaced) => Shape::Absent,
             Self::Leaf(_) => Shape::Free,
         }
@@ -277,19 +279,27 @@ impl Finder {
     fn end_call(&mut self) {
         let document = &mut self.document;
         let kind = document.call_kind.as_bytes();
-        let is_call = match self.dialect {
-            Dialect::OpenAiResponses => openai_responses::is_call(kind),
-            Dialect::AnthropicMessages => anthropic_messages::is_call(kind),
-            Dialect::OpenAiChat | Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => true,
+        let (is_call, built_in) = match self.dialect {
+            Dialect::OpenAiResponses => (openai_responses::is_call(kind), openai_responses::built_in(kind)),
+            Dialect::AnthropicMessages => (anthropic_messages::is_call(kind), None),
+            Dialect::OpenAiChat | Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => {
+                (true, None)
+            }
         };
-        if !is_call || document.call_name.is_empty() {
-            return; // a part that goes on with arguments has no name
+        let name = document.call_name.to_some_name();
+        // In other dialects a part that goes on with arguments has neither type nor name.
+        if is_call && !kind.is_empty() && name.is_none() && built_in.is_none() {
+            self.readings.doubt(Defect::NotEvaluated);
         }
+        let built_in = built_in.map(|built_in| String::from_utf8_lossy(built_in).into_owned());
         let inner = if self.dialect == Dialect::OpenAiResponses { Some(0) } else { document.call_index };
-        if document.calls.len() < LIST_MAX {
-            document.calls.push(Call { outer: 0, inner, name: document.call_name.to_name() });
-        } else {
-            self.more_calls += 1;
+        for (name, inner) in [(built_in, Some(1)), (name, inner)] {
+            let Some(name) = name.filter(|_| is_call) else { continue };
+            if document.calls.len() < LIST_MAX {
+                document.calls.push(Call { outer: 0, inner, name });
+            } else {
+                self.more_calls += 1;
+            }
         }
     }
 
@@ -418,6 +428,12 @@ impl Visitor for Finder {
             Leaf::ErrorKind => &mut document.error_kind,
             Leaf::CallName => &mut document.call_name,
             Leaf::CallKind => &mut document.call_kind,
+            Leaf::RpcMethod => {
+                if mcp::asks_client(self.text.as_bytes()) {
+                    self.readings.doubt(Defect::NotEvaluated);
+                }
+                return;
+            }
             Leaf::Misplaced | Leaf::CallIndex | Leaf::OuterIndex | Leaf::Usage(_) | Leaf::ToolFailed => {
                 return;
             }
