@@ -126,10 +126,10 @@ reasons! {
     LoneSurrogate "LONE_SURROGATE" Upstream false 0 "an escape names half of a surrogate pair";
     KeyBytesMax "KEY_BYTES_MAX" Upstream false 0 "a member name is longer than the limit";
     NumberBytesMax "NUMBER_BYTES_MAX" Upstream false 0 "a number is longer than the limit";
-    DuplicateKey "DUPLICATE_KEY" Upstream false 0 "a member that decides what the request is comes twice";
+    DuplicateKey "DUPLICATE_KEY" Upstream false 0 "a member that decides what a body says comes twice, or in other letter case";
     EventBytesMax "EVENT_BYTES_MAX" Upstream false 0 "one event is larger than the limit";
     EncodingUnsupported "ENCODING_UNSUPPORTED" Upstream false 0 "the content encoding is not looked into";
-    ContentUnknown "CONTENT_UNKNOWN" Upstream false 0 "nothing is known about this content type on this route";
+    ContentUnknown "CONTENT_UNKNOWN" Upstream false 0 "nothing here can read this content, or a value in it that decides what it says";
 
     DrainMax "DRAIN_MAX" Policy false 0 "the client left, and a bound ended the reading of its answer before it was whole";
     BodyNotStored "BODY_NOT_STORED" Us false 0 "the policy asks to store this body, and it was not stored";
@@ -151,7 +151,7 @@ reasons! {
     EvidenceOff "EVIDENCE_OFF" Client false 409 "evidence is off, so there are no runs";
     RunUnknown "RUN_UNKNOWN" Client false 404 "no such run";
     RunSealed "RUN_SEALED" Client false 409 "the run is sealed";
-    RunBusy "RUN_BUSY" Us true 409 "calls of this run are still in flight";
+    RunBusy "RUN_BUSY" Us true 409 "the run is open or still in use, so this cannot be done to it now";
     AdminUnreachable "ADMIN_UNREACHABLE" Us true 0 "the daemon's admin listener does not answer";
     FileUnreadable "FILE_UNREADABLE" Client false 0 "a file cannot be read";
     ArgumentInvalid "ARGUMENT_INVALID" Client false 0 "an argument is not valid";
