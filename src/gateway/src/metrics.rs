@@ -32,7 +32,8 @@ pub struct Metrics {
     reloads: IntCounterVec,
     in_flight: IntGauge,
     drains: IntGauge,
-    journal: Arc<JournalMetrics>,
+    /// Locked while one scrape takes over the journal's counts.
+    journal: Arc<Mutex<JournalMetrics>>,
     routes: Arc<Mutex<BTreeMap<String, RouteMetrics>>>,
 }
 
@@ -52,14 +53,14 @@ pub(crate) struct RouteMetrics {
 
 struct JournalMetrics {
     queue: IntGauge,
-    entries: IntGauge,
+    entries: IntCounter,
     runs: IntGauge,
     spilled: IntGauge,
-    batches: IntGauge,
-    synced_us: IntGauge,
+    batches: IntCounter,
+    synced_us: IntCounter,
     failed: IntGauge,
     enabled: IntGauge,
-    checkpoint: IntGauge,
+    checkpoint: IntCounter,
 }
 
 impl Metrics {
@@ -75,6 +76,11 @@ impl Metrics {
             let gauge = IntGauge::new(name, help).expect("the name is valid");
             registry.register(Box::new(gauge.clone())).expect("each name is registered once");
             gauge
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help).expect("the name is valid");
+            registry.register(Box::new(counter.clone())).expect("each name is registered once");
+            counter
         };
         let seconds = |name: &str, help: &str| {
             let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
@@ -111,20 +117,23 @@ impl Metrics {
             connections: gauge("estoppel_connections", "Accepted connections."),
             in_flight: gauge("estoppel_calls_in_flight", "Calls in flight."),
             drains: gauge("estoppel_drains", "Answers that are read on after their client left."),
-            journal: Arc::new(JournalMetrics {
+            journal: Arc::new(Mutex::new(JournalMetrics {
                 queue: gauge("estoppel_journal_queue", "Records that wait to be written."),
-                entries: gauge("estoppel_journal_entries", "Entries of the instance log."),
+                entries: counter("estoppel_journal_entries_total", "Entries of the instance log."),
                 runs: gauge("estoppel_runs_open", "Runs that are not sealed."),
                 spilled: gauge("estoppel_journal_spilled", "Records that wait in the spill file."),
-                batches: gauge("estoppel_journal_batches", "Batches written."),
-                synced_us: gauge("estoppel_journal_sync_microseconds", "Time spent in fdatasync."),
+                batches: counter("estoppel_journal_batches_total", "Batches written."),
+                synced_us: counter("estoppel_journal_sync_microseconds_total", "Time spent in fdatasync."),
                 failed: gauge(
                     "estoppel_journal_failed",
                     "1 when evidence cannot be written and calls are refused.",
                 ),
                 enabled: gauge("estoppel_journal_enabled", "0 when the configuration turns evidence off."),
-                checkpoint: gauge("estoppel_checkpoint_size", "Size of the newest published checkpoint."),
-            }),
+                checkpoint: counter(
+                    "estoppel_checkpoint_entries_total",
+                    "Entries under the newest published checkpoint.",
+                ),
+            })),
             registry,
             routes: Arc::default(),
         }
@@ -187,17 +196,20 @@ impl Metrics {
     /// The text that a scrape gets.
     pub(crate) fn text(&self, stats: &Stats, in_flight: usize, drains: usize) -> Vec<u8> {
         let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        let raise = |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
         set(&self.in_flight, in_flight as u64);
         set(&self.drains, drains as u64);
-        set(&self.journal.queue, stats.queue as u64);
-        set(&self.journal.entries, stats.entries);
-        set(&self.journal.runs, stats.runs_open as u64);
-        set(&self.journal.spilled, stats.spilled);
-        set(&self.journal.batches, stats.batches);
-        set(&self.journal.synced_us, stats.sync_us);
-        set(&self.journal.failed, u64::from(stats.failed.is_some()));
-        set(&self.journal.enabled, u64::from(!stats.off));
-        set(&self.journal.checkpoint, stats.checkpoint_size);
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        set(&journal.queue, stats.queue as u64);
+        raise(&journal.entries, stats.entries);
+        set(&journal.runs, stats.runs_open as u64);
+        set(&journal.spilled, stats.spilled);
+        raise(&journal.batches, stats.batches);
+        raise(&journal.synced_us, stats.sync_us);
+        set(&journal.failed, u64::from(stats.failed.is_some()));
+        set(&journal.enabled, u64::from(!stats.off));
+        raise(&journal.checkpoint, stats.checkpoint_size);
+        drop(journal);
         let mut out = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
             tracing::warn!(%error, "metrics could not be written");
@@ -214,4 +226,30 @@ impl Default for Metrics {
 
 fn seconds(us: u64) -> f64 {
     us as f64 / 1e6 // rounding does not matter here
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_grows_is_a_counter_and_follows_the_journal() {
+        let metrics = Metrics::new();
+        let text = |entries| {
+            let stats =
+                Stats { entries, batches: 2, sync_us: 7, checkpoint_size: entries, ..Stats::default() };
+            String::from_utf8(metrics.text(&stats, 0, 0)).unwrap()
+        };
+        assert!(text(3).contains("\nestoppel_journal_entries_total 3\n"));
+        let page = text(5);
+        for line in [
+            "estoppel_journal_entries_total 5",
+            "estoppel_checkpoint_entries_total 5",
+            "estoppel_journal_batches_total 2",
+            "estoppel_journal_sync_microseconds_total 7",
+        ] {
+            let name = line.split(' ').next().unwrap();
+            assert!(page.contains(&format!("# TYPE {name} counter\n{line}\n")), "{line}: {page}");
+        }
+    }
 }
