@@ -82,7 +82,8 @@ pub struct Verify {
     /// Origin that a checkpoint must have.
     #[arg(long)]
     pub origin: Option<String>,
-    /// A checkpoint that you kept elsewhere; the journal must still contain what it signs.
+    /// A checkpoint that you kept elsewhere; the journal must still contain what it signs. A file that is no checkpoint
+    /// fails the verification (exit 2), one that cannot be read is refused (exit 6).
     #[arg(long)]
     pub against: Option<PathBuf>,
     /// Which signatures of entries are verified.

@@ -100,3 +100,21 @@ fn a_receipt_is_verified_by_its_key_alone() {
     assert_eq!(cli(&["verify", path(&export), "--key", path(&pem("receipt"))]).0, 0);
     assert_eq!(cli(&["verify", path(&export), "--key", path(&pem("manifest"))]).0, 2);
 }
+
+#[test]
+fn a_kept_checkpoint_that_is_none_fails_and_is_named() {
+    let mut world = World::new(Script::model());
+    assert_eq!(world.send(&chat("kept", HELLO)).status(), 200);
+    world.stop();
+    let (journal, kept) = (world.journal(), world.scratch.write("kept", "no checkpoint\n"));
+    let (exit, answer) = cli(&["verify", path(&journal), "--against", path(&kept)]);
+    assert_eq!((exit, &answer["data"]["reason"]), (2, &"CHECKPOINT_MALFORMED".into()), "{answer}");
+    let detail = answer["data"]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the checkpoint from elsewhere: "), "{detail}");
+    std::fs::write(journal.join("checkpoint"), "no checkpoint\n").unwrap();
+    let (exit, answer) = cli(&["verify", path(&journal), "--against", path(&kept)]);
+    let detail = answer["data"]["detail"].as_str().unwrap();
+    assert!(exit == 2 && detail.starts_with("the file `checkpoint`: "), "{detail}");
+    let missing = cli(&["verify", path(&journal), "--against", path(&world.scratch.join("none"))]);
+    assert_eq!((missing.0, &missing.1["error"]["code"]), (6, &"FILE_UNREADABLE".into()));
+}

@@ -122,7 +122,7 @@ fn judge(
     }
     log.report_to(report, options.trust.is_some());
     outcome?;
-    log.check_end([files.checkpoint, files.against], report)?;
+    log.check_end(files, report)?;
     report.verdicts.integrity = Integrity::Ok;
     if log.unsigned <= report.checkpoint_size.unwrap_or_default() {
         report.verdicts.authenticity =
@@ -392,14 +392,20 @@ impl<'k> Log<'k> {
     }
 
     /// J8 and J9 for the file `checkpoint` and the checkpoint that the reader has kept; and that no blob is left over.
-    fn check_end(&mut self, notes: [Option<&[u8]>; 2], report: &mut Report) -> Step {
+    fn check_end(&mut self, files: JournalFiles<'_>, report: &mut Report) -> Step {
         let end = self.tree.size();
         if !self.blobs.is_empty() {
             let detail = "no entry follows that names the blob";
             return Err(Finding::new(Reason::BlobMismatch, detail).at_index(end));
         }
-        for note in notes.into_iter().flatten() {
-            let size = self.check_note(note).map_err(|finding| finding.at_index(end))?;
+        for (what, note) in
+            [("the file `checkpoint`", files.checkpoint), ("the checkpoint from elsewhere", files.against)]
+        {
+            let Some(note) = note else { continue };
+            let size = self.check_note(note).map_err(|finding| {
+                let detail = format!("{what}: {}", finding.detail);
+                Finding { detail, ..finding }.at_index(end)
+            })?;
             report.checkpoint_size = Some(size).max(report.checkpoint_size);
         }
         Ok(())
