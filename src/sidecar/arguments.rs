@@ -79,7 +79,7 @@ pub struct Verify {
     /// Public key (PEM) for a single receipt or checkpoint.
     #[arg(long, conflicts_with = "trust")]
     pub key: Option<PathBuf>,
-    /// Origin that a checkpoint must have.
+    /// Origin that a checkpoint must have; refused with all else.
     #[arg(long)]
     pub origin: Option<String>,
     /// A checkpoint that you kept elsewhere; the journal must still contain what it signs. A file that is no checkpoint

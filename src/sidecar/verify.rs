@@ -36,22 +36,26 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
     if verify.key.is_some() && path.is_dir() {
         return Err(Failure::input("ARGUMENT_INVALID", "--key goes with a single receipt or checkpoint"));
     }
+    let file = if path.is_dir() { None } else { Some(input::evidence(path)?) };
+    let is_checkpoint = file.as_deref().is_some_and(is_note);
+    if verify.origin.is_some() && !is_checkpoint {
+        return Err(Failure::input("ARGUMENT_INVALID", "--origin goes with a checkpoint"));
+    }
     let report = if is_journal {
         journal(path, verify, &options)?
-    } else if path.is_dir() {
+    } else if let Some(bytes) = file {
+        if is_checkpoint {
+            checkpoint(&bytes, verify, trust.as_deref())?
+        } else if bytes.starts_with(b"{") || verify.key.is_some() {
+            verify_receipt(&bytes, given(verify, trust.as_deref())?.given())
+        } else {
+            bundle(Input::Zip(&bytes), path, &options)?
+        }
+    } else {
         let files = input::folder(path)?;
         let files: Vec<DirectoryFile<'_>> =
             files.iter().map(|(path, bytes)| DirectoryFile { path, bytes: bytes.as_deref() }).collect();
         bundle(Input::Directory(&files), path, &options)?
-    } else {
-        let bytes = input::evidence(path)?;
-        if bytes.starts_with(b"{") || (verify.key.is_some() && !is_note(&bytes)) {
-            verify_receipt(&bytes, given(verify, trust.as_deref())?.given())
-        } else if is_note(&bytes) {
-            checkpoint(&bytes, verify, trust.as_deref())?
-        } else {
-            bundle(Input::Zip(&bytes), path, &options)?
-        }
     };
     bar.finish_and_clear();
     print(*output, path, &report, in_plain_words);
@@ -121,7 +125,8 @@ fn given(verify: &Verify, trust: Option<&[u8]>) -> Result<Keys, Failure> {
 }
 
 fn is_note(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| text.contains("\n\n\u{2014} "))
+    let is_receipt = bytes.starts_with(b"{");
+    !is_receipt && std::str::from_utf8(bytes).is_ok_and(|text| text.contains("\n\n\u{2014} "))
 }
 
 fn checkpoint(bytes: &[u8], verify: &Verify, trust: Option<&[u8]>) -> Result<Report, Failure> {

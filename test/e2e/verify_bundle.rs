@@ -102,6 +102,26 @@ fn a_receipt_is_verified_by_its_key_alone() {
 }
 
 #[test]
+fn an_origin_counts_for_a_checkpoint_and_is_refused_with_all_else() {
+    let mut world = World::new(Script::model());
+    assert_eq!(world.send(&chat("origin", HELLO)).status(), 200);
+    let bundle = world.seal("origin");
+    let export = world.scratch.join("r.json");
+    assert_eq!(cli(&["show", path(&bundle), "--call", "1", "--export", path(&export)]).0, 0);
+    world.stop();
+    let (journal, trust) = (world.journal(), world.journal().join("trust.json"));
+    for subject in [&bundle, &journal, &export] {
+        let (exit, answer) =
+            cli(&["verify", path(subject), "--trust", path(&trust), "--origin", "localhost/other/1"]);
+        assert_eq!((exit, &answer["error"]["code"]), (6, &"ARGUMENT_INVALID".into()), "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains("--origin"), "{answer}");
+    }
+    let note = journal.join("checkpoint");
+    let of = |origin| cli(&["verify", path(&note), "--trust", path(&trust), "--origin", origin]).0;
+    assert_eq!((of("localhost/e2e/1"), of("localhost/other/1")), (0, 2));
+}
+
+#[test]
 fn a_kept_checkpoint_that_is_none_fails_and_is_named() {
     let mut world = World::new(Script::model());
     assert_eq!(world.send(&chat("kept", HELLO)).status(), 200);
