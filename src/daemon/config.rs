@@ -11,7 +11,7 @@ use std::time::Duration;
 use estoppel_evidence::entry::{Build, Durability, Sign};
 use estoppel_evidence::{Instance, Reason, Sha256};
 use estoppel_gateway::Settings;
-use estoppel_gateway::settings::{Admin, Listener, Route, Server, Upstream};
+use estoppel_gateway::settings::{Admin, COUNT_MAX, Listener, Route, Server, Upstream};
 use estoppel_policy::PolicyDocument;
 use serde::Deserialize;
 
@@ -71,7 +71,7 @@ pub struct JournalConfig {
     /// Which entries are signed one by one: `each` or `checkpoint`. Default `each`.
     #[serde(default)]
     pub sign: Sign,
-    /// Size of a segment file, MiB. Default 64.
+    /// Size of a segment file, MiB, at most 1,024. Default 64.
     #[serde(default = "segment_mib")]
     pub segment_mib: u64,
     /// Records that may wait for the writer. When it is full, records spill; when that is full too, calls are answered
@@ -80,7 +80,7 @@ pub struct JournalConfig {
     pub queue_entries: usize,
     /// Spill file, better on another disk. None by default.
     pub spill: Option<PathBuf>,
-    /// Size of the spill file, MiB. Default 64.
+    /// Size of the spill file, MiB, at least 3. Default 64.
     #[serde(default = "segment_mib")]
     pub spill_mib: u64,
     /// A checkpoint is signed at least this often while entries come in. Default 1,000 ms.
@@ -213,11 +213,18 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
     if let Err(error) = &instance {
         lines.push(format!("{}: instance: `{name}` is {error}", file.display()));
     }
-    if !(1..=4_096).contains(&config.journal.segment_mib) {
-        lines.push(format!("{}: journal.segment_mib: must be between 1 and 4,096", file.display()));
+    if !(1..=1_024).contains(&config.journal.segment_mib) {
+        lines.push(format!("{}: journal.segment_mib: must be between 1 and 1,024", file.display()));
     }
-    if config.journal.queue_entries == 0 || config.journal.runs_max == 0 {
-        lines.push(format!("{}: journal: queue_entries and runs_max must be at least 1", file.display()));
+    if !(3..=1 << 20).contains(&config.journal.spill_mib) {
+        lines.push(format!("{}: journal.spill_mib: must be between 3 and 1,048,576", file.display()));
+    }
+    for (key, count) in
+        [("queue_entries", config.journal.queue_entries), ("runs_max", config.journal.runs_max)]
+    {
+        if !(1..=COUNT_MAX).contains(&count) {
+            lines.push(format!("{}: journal.{key}: must be between 1 and 16,777,216", file.display()));
+        }
     }
     if let Some(why) = config.admin.as_ref().and_then(admin_refused) {
         lines.push(format!("{}: admin.listen: {why}", file.display()));

@@ -4,7 +4,7 @@ mod config;
 mod keys;
 mod reload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use clap::Parser;
 use config::{Loaded, LogConfig, LogFormat, Refusal};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_gateway::{Gateway, Metrics, Snapshot, admin};
-use estoppel_journal::{Journal, SystemClock};
+use estoppel_journal::{Journal, KeyFileError, Keys, SystemClock};
 use keys::SigningKeys;
 
 #[global_allocator]
@@ -77,10 +77,15 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
     let policy = Arc::new(loaded.policy.compile());
     let snapshot = Snapshot::build(&loaded.settings, policy, &metrics, None)
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
+    let keys = check(&loaded)?;
     if arguments.check_config {
-        return check(&loaded);
+        #[expect(clippy::print_stdout, reason = "the answer to --check-config")]
+        {
+            println!("configuration ok, policy {}", loaded.policy.hash());
+        }
+        return Ok(());
     }
-    let (journal, signing) = open_journal(&loaded)?;
+    let (journal, signing) = open_journal(&loaded, keys)?;
     let threads = match loaded.settings.server.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
@@ -145,18 +150,18 @@ async fn serve(
 }
 
 /// A reader sees the whole file or none.
-fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("tmp");
     std::fs::write(&temporary, bytes)?;
     std::fs::rename(&temporary, path)
 }
 
-fn open_journal(loaded: &Loaded) -> Result<(Journal, Option<SigningKeys>), Refusal> {
+/// Everything that a start can be refused for before it listens or writes. Gives the keys, if there are any yet.
+fn check(loaded: &Loaded) -> Result<Option<Keys>, Refusal> {
+    check_tls(&loaded.settings)?;
     if !loaded.config.journal.enabled {
-        tracing::warn!("evidence is off: calls are judged and forwarded, and nothing of them is recorded");
-        return Ok((Journal::off(loaded.journal(), Arc::new(SystemClock::new())), None));
+        return Ok(None);
     }
-    let keys_dir = loaded.keys_dir();
     let dir = &loaded.config.journal.dir;
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     if parent.is_some_and(|parent| !parent.is_dir()) {
@@ -164,13 +169,21 @@ fn open_journal(loaded: &Loaded) -> Result<(Journal, Option<SigningKeys>), Refus
             format!("there is no folder to put the journal `{}` in; make it, or name another", dir.display());
         return Err(Refusal::new(Reason::DirectoryMissing, line));
     }
+    let keys_dir = loaded.keys_dir();
     if loaded.config.keys.init && !estoppel_journal::keys::exist(&keys_dir) {
-        estoppel_journal::keys::init(&keys_dir, estoppel_evidence::Alg::Ed25519)
-            .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
-        tracing::info!(dir = %keys_dir.display(), "keys were made");
+        return Ok(None);
     }
-    let keys = estoppel_journal::keys::load(&keys_dir)
-        .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    let keys = estoppel_journal::keys::load(&keys_dir);
+    keys.map(Some).map_err(|error| Refusal::new(error.reason(), error.to_string()))
+}
+
+fn open_journal(loaded: &Loaded, keys: Option<Keys>) -> Result<(Journal, Option<SigningKeys>), Refusal> {
+    if !loaded.config.journal.enabled {
+        tracing::warn!("evidence is off: calls are judged and forwarded, and nothing of them is recorded");
+        return Ok((Journal::off(loaded.journal(), Arc::new(SystemClock::new())), None));
+    }
+    let keys_dir = loaded.keys_dir();
+    let keys = keys.map_or_else(|| make_keys(&keys_dir), Ok)?;
     let signing = SigningKeys::new(keys_dir, &keys);
     let journal = Journal::open(loaded.journal(), keys, Arc::new(SystemClock::new()))
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
@@ -182,27 +195,20 @@ fn open_journal(loaded: &Loaded) -> Result<(Journal, Option<SigningKeys>), Refus
     Ok((journal, Some(signing)))
 }
 
-/// Everything that a start needs, short of ports and the journal's lock.
-fn check(loaded: &Loaded) -> Result<(), Refusal> {
-    check_tls(&loaded.settings)?;
-    let signs = loaded.config.journal.enabled;
-    if signs && (!loaded.config.keys.init || estoppel_journal::keys::exist(&loaded.keys_dir())) {
-        estoppel_journal::keys::load(&loaded.keys_dir())
-            .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
-    }
-    #[expect(clippy::print_stdout, reason = "the answer to --check-config")]
-    {
-        println!("configuration ok, policy {}", loaded.policy.hash());
-    }
-    Ok(())
+fn make_keys(dir: &Path) -> Result<Keys, Refusal> {
+    let refusal = |error: KeyFileError| Refusal::new(error.reason(), error.to_string());
+    estoppel_journal::keys::init(dir, estoppel_evidence::Alg::Ed25519).map_err(refusal)?;
+    tracing::info!(dir = %dir.display(), "keys were made");
+    estoppel_journal::keys::load(dir).map_err(refusal)
 }
 
 /// Certificates and keys of listeners can be read.
 pub(crate) fn check_tls(settings: &estoppel_gateway::Settings) -> Result<(), Refusal> {
     for listener in &settings.listener {
         if let Some(tls) = &listener.tls {
-            estoppel_gateway::tls::listener(tls, listener.http2)
-                .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
+            estoppel_gateway::tls::listener(tls, listener.http2).map_err(|error| {
+                Refusal::new(Reason::ConfigInvalid, format!("listener `{}`: {error}", listener.name))
+            })?;
         }
     }
     Ok(())

@@ -63,7 +63,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["doctor"],
         "Looks for the daemon beside this program and for the tools that third-party checks use. With --config the daemon \
          reads its configuration, policy, certificates and keys as at a start; with --admin a running one is asked whether it \
-         takes calls. Ports, the journal and disk room are not looked at. Exit code 7 when something needed is missing.",
+         takes calls. Ports, disk room and what is in the journal are not looked at. Exit code 7 when something needed is missing.",
     ),
     (
         &["stub"],

@@ -19,12 +19,31 @@ fn refused(scratch: &Scratch) -> (Exit, String) {
     (exit, daemon.stderr())
 }
 
-/// One clear line with the code, and nothing else that looks like a crash.
+/// What `--check-config` says of the same configuration.
+fn checked(scratch: &Scratch) -> (Option<i32>, String) {
+    let mut command = Command::new(daemon_binary());
+    let done = command.arg("--check-config").arg("--config").arg(scratch.join("estoppeld.toml")).output();
+    let done = done.unwrap();
+    (done.status.code(), String::from_utf8(done.stderr).unwrap())
+}
+
+/// What only a start can find out: whether an address and a folder can be had.
+const KNOWN_AT_START: [&str; 3] = ["PORT_IN_USE", "LISTEN_FAILED", "DIRECTORY_READ_ONLY"];
+
+/// One clear line with the code, and nothing else that looks like a crash. `--check-config` says the same.
 fn check_refused(prepare: impl FnOnce(&Scratch), code: &str, exit: i32, hint: &str) {
     let scratch = Scratch::new("refused");
     write_config(&scratch, "127.0.0.1:9".parse().unwrap(), &Setup::default());
     prepare(&scratch);
+    let (status, checked) = checked(&scratch);
     let (ended, said) = refused(&scratch);
+    let own = |said: &str| -> String {
+        said.lines().filter(|line| line.starts_with("estoppeld: ")).map(|line| format!("{line}\n")).collect()
+    };
+    match KNOWN_AT_START.contains(&code) {
+        true => assert_eq!((status, checked.as_str()), (Some(0), "")),
+        false => assert_eq!((status, checked), (Some(exit), own(&said)), "--check-config"),
+    }
     assert_eq!(ended, Exit::Code(exit), "{said}");
     let line = said.lines().find(|line| line.starts_with("estoppeld: ")).unwrap_or_else(|| panic!("{said}"));
     assert!(line.starts_with(&format!("estoppeld: {code}: ")), "{line}");
@@ -55,6 +74,32 @@ fn bad_configuration_is_named_with_its_key() {
         6,
         "no configuration",
     );
+}
+
+#[test]
+fn values_that_no_start_could_use_are_named() {
+    for (section, line, key) in [
+        ("[log]", "level = \"estoppel=loud\"", "log.level"),
+        ("[server]", "threads = 100000", "server.threads"),
+        ("[server]", "drains_max = 9000000000000000000", "server.drains_max"),
+        ("[server]", "connections_max = 9000000000000000000", "server.connections_max"),
+        ("[server]", "held_mib = 9000000000000000000", "server.held_mib"),
+        ("[journal]", "queue_entries = 9000000000000000000", "queue_entries"),
+        ("[journal]", "segment_mib = 2048", "journal.segment_mib"),
+        ("[journal]", "spill_mib = 2", "journal.spill_mib"),
+        ("[journal]", "spill_mib = 17592186044416", "journal.spill_mib"),
+    ] {
+        let change = |s: &Scratch| {
+            if section == "[journal]" {
+                edit(s, section, &format!("{section}\nspill = {:?}\n{line}", s.join("spill")));
+            } else {
+                edit(s, "[policy]", &format!("{section}\n{line}\n\n[policy]"));
+            }
+        };
+        check_refused(change, "CONFIG_INVALID", 6, key);
+    }
+    let upstream = "connections_max = 9000000000000000000\nurl = ";
+    check_refused(|s| edit(s, "url = ", upstream), "CONFIG_INVALID", 6, "upstream.stub.connections_max");
 }
 
 #[test]
@@ -246,6 +291,7 @@ fn every_example_is_valid_or_says_what_it_misses() {
             .args(["--check-config", "--config", path(&file)])
             .args(["--set", &format!("policy.file={}", path(&policy)), "--set", "keys.init=true"])
             .args(["--set", &format!("keys.dir={}", path(&scratch.join("none")))])
+            .args(["--set", &format!("journal.dir={}", path(&scratch.join("journal")))])
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&done.stderr);

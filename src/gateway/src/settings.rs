@@ -176,7 +176,7 @@ pub struct Server {
     /// Most memory for request bodies that are read whole before they are judged, MiB; beyond it calls are answered 503
     /// `IN_FLIGHT_MAX`. Default 1,024.
     pub held_mib: usize,
-    /// Threads of the data plane; 0 takes one per core. Default 0.
+    /// Threads of the data plane, at most 1,024; 0 takes one per core. Default 0.
     pub threads: usize,
 }
 
@@ -235,6 +235,12 @@ pub struct SettingsError {
     pub problem: String,
 }
 
+/// Most that a setting which counts things may be: what is set aside for them must fit into a machine.
+pub const COUNT_MAX: usize = 1 << 24;
+
+/// Most threads of the data plane.
+const THREADS_MAX: usize = 1_024;
+
 impl Settings {
     /// Every error of the file, in order; empty when there is none. Files that it names are not opened here.
     pub fn check(&self) -> Vec<SettingsError> {
@@ -261,8 +267,8 @@ impl Settings {
                     wrong(format!("upstream.{name}.{key}"), "has no effect without an `https://` URL".into());
                 }
             }
-            if upstream.connections_max == 0 {
-                wrong(format!("upstream.{name}.connections_max"), "must be at least 1".into());
+            if !(1..=COUNT_MAX).contains(&upstream.connections_max) {
+                wrong(format!("upstream.{name}.connections_max"), "must be between 1 and 16,777,216".into());
             }
         }
         let mut names = BTreeSet::new();
@@ -297,12 +303,19 @@ impl Settings {
         if self.route.is_empty() {
             wrong("route".into(), "at least one `[[route]]` is needed".into());
         }
-        for (key, value) in
-            [("in_flight_max", self.server.in_flight_max), ("connections_max", self.server.connections_max)]
-        {
-            if value == 0 {
-                wrong(format!("server.{key}"), "must be at least 1".into());
+        let server = &self.server;
+        for (key, value, min) in [
+            ("in_flight_max", server.in_flight_max, 1),
+            ("connections_max", server.connections_max, 1),
+            ("drains_max", server.drains_max, 0),
+            ("held_mib", server.held_mib, 0),
+        ] {
+            if !(min..=COUNT_MAX).contains(&value) {
+                wrong(format!("server.{key}"), format!("must be between {min} and 16,777,216"));
             }
+        }
+        if server.threads > THREADS_MAX {
+            wrong("server.threads".into(), "must be at most 1,024".into());
         }
         if !(1_024..=1 << 20).contains(&self.server.head_bytes_max) {
             wrong("server.head_bytes_max".into(), "must be between 1,024 and 1,048,576".into());
