@@ -1,7 +1,7 @@
 //! The daemon's configuration: file, then environment (`ESTOPPEL__JOURNAL__DIR=…`), then `--set journal.dir=…`.
 //!
 //! Each crate owns the types of its own part; this file composes them. Unknown keys are refused, and every error of
-//! the file is reported at once.
+//! the file is reported at once, but that of types with another type in their place only the first is.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,6 +14,8 @@ use estoppel_gateway::Settings;
 use estoppel_gateway::settings::{Admin, COUNT_MAX, Listener, Route, Server, Upstream};
 use estoppel_policy::PolicyDocument;
 use serde::Deserialize;
+
+use crate::keyed;
 
 /// The file.
 #[derive(Clone, Debug, Deserialize)]
@@ -197,8 +199,15 @@ pub struct Loaded {
 pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
     let raw = read(file, set)?;
     let digest = Sha256::of(raw.to_string().as_bytes());
-    let config: Config = serde_json::from_value(raw)
-        .map_err(|error| Refusal::new(Reason::ConfigInvalid, format!("{}: {error}", file.display())))?;
+    let (config, unknown) = keyed::read::<Config>(raw);
+    let mut lines: Vec<String> = unknown.iter().map(|line| format!("{}: {line}", file.display())).collect();
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            lines.push(format!("{}: {error}", file.display()));
+            return Err(Refusal { reason: Reason::ConfigInvalid, lines });
+        }
+    };
     let settings = Settings {
         listener: config.listener.clone(),
         admin: config.admin.clone(),
@@ -206,8 +215,7 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
         route: config.route.clone(),
         server: config.server.clone(),
     };
-    let mut lines: Vec<String> =
-        settings.check().iter().map(|e| format!("{}: {e}", file.display())).collect();
+    lines.extend(settings.check().iter().map(|e| format!("{}: {e}", file.display())));
     let name = format!("{}/{}/{}", config.instance.host, config.instance.name, config.instance.epoch);
     let instance = name.parse::<Instance>();
     if let Err(error) = &instance {

@@ -1,6 +1,7 @@
 //! `estoppeld`: the gateway daemon. Arguments, configuration, wiring, signals; no rules of its own.
 
 mod config;
+mod keyed;
 mod keys;
 mod reload;
 

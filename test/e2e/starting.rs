@@ -77,6 +77,23 @@ fn bad_configuration_is_named_with_its_key() {
 }
 
 #[test]
+fn every_unknown_key_is_reported_at_once_and_so_is_what_else_is_wrong() {
+    let scratch = Scratch::new("unknown");
+    write_config(&scratch, "127.0.0.1:9".parse().unwrap(), &Setup::default());
+    edit(&scratch, "[instance]", "[instance]\nhots = \"x\"");
+    edit(&scratch, "[policy]", "[serverr]\n\n[policy]\nfiel = \"x\"");
+    edit(&scratch, "upstream = \"stub\"", "upstream = \"nobody\"\nnmae = \"x\"");
+    let (code, said) = checked(&scratch);
+    assert_eq!((code, said.lines().count()), (Some(6), 5), "{said}");
+    for key in ["instance.hots: ", "serverr: ", "policy.fiel: ", "route[0].nmae: ", "route[0].upstream: "] {
+        assert!(said.lines().any(|line| line.contains(&format!("estoppeld.toml: {key}"))), "{key} {said}");
+    }
+    edit(&scratch, "[serverr]", "[server]\nthreads = \"many\"");
+    let (_, said) = checked(&scratch);
+    assert!(said.contains("policy.fiel: ") && said.contains("server.threads: "), "{said}");
+}
+
+#[test]
 fn values_that_no_start_could_use_are_named() {
     for (section, line, key) in [
         ("[log]", "level = \"estoppel=loud\"", "log.level"),
