@@ -133,7 +133,7 @@ impl Output {
     /// A remark beside the answer.
     pub fn note(self, text: &str) {
         if !self.json {
-            eprintln!("{text}");
+            eprintln!("{}", plain(text));
         }
     }
 
@@ -173,9 +173,9 @@ impl Output {
             let envelope = json!({ "schema": SCHEMA, "ok": false, "error": error });
             let _ = writeln!(std::io::stdout(), "{envelope}");
         } else {
-            eprintln!("estoppel: {}: {}", failure.code, failure.message);
+            eprintln!("estoppel: {}: {}", plain(&failure.code), plain(&failure.message));
             if let Some(hint) = &failure.hint {
-                eprintln!("  {hint}");
+                eprintln!("  {}", plain(hint));
             }
         }
         ExitCode::from(failure.exit)
@@ -189,4 +189,19 @@ pub enum Colour {
     Green = 32,
     Yellow = 33,
     Dim = 2,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_and_directions_of_writing_are_not_printed() {
+        let bidi =
+            "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+        for c in bidi.chars().chain("\u{0}\u{1b}\n\r\u{7f}\u{9b}\u{2028}\u{2029}".chars()) {
+            assert_eq!(plain(&format!("a{c}b")), format!("a\\u{:04x}b", u32::from(c)));
+        }
+        assert_eq!(plain("é \u{1f600} \\"), "é \u{1f600} \\");
+    }
 }

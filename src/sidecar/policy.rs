@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::PolicyCommand;
 use crate::input;
-use crate::output::{Colour, Failure, Output};
+use crate::output::{Colour, Failure, Output, plain};
 
 pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -57,9 +57,10 @@ fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {
     let policy = read(output, file)?;
     let warnings: Vec<Value> = policy.warnings().iter().map(row).collect();
     for warning in policy.warnings() {
-        output.line(&output.paint(Colour::Yellow, &format!("warning: {}: {warning}", file.display())));
+        let line = plain(&format!("warning: {}: {warning}", file.display()));
+        output.line(&output.paint(Colour::Yellow, &line));
     }
-    output.line(&format!("{}: ok, {}", file.display(), policy.hash()));
+    output.line(&plain(&format!("{}: ok, {}", file.display(), policy.hash())));
     Ok(output.data(&json!({ "policy_hash": policy.hash().to_string(), "warnings": warnings })))
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{ask, encoded};
 use crate::arguments::{RunCommand, Seal, Source};
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Output, plain};
 
 pub fn run(output: &Output, command: &RunCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -36,18 +36,20 @@ fn list(output: Output, source: &Source) -> Result<ExitCode, Failure> {
     let runs = runs(source)?;
     output
         .line(&format!("{:<36}  {:<8} {:<7} {:>8} {:>8}  name", "run", "class", "state", "entries", "calls"));
-    for run in &runs {
-        output.line(&format!(
-            "{:<36}  {:<8} {:<7} {:>8} {:>8}  {}",
-            text(&run["id"]),
-            text(&run["class"]),
-            text(&run["state"]),
-            run["entries"].to_string(),
-            run["calls"].to_string(),
-            text(&run["name"]),
-        ));
-    }
+    runs.iter().for_each(|run| output.line(&row(run)));
     Ok(output.data(&json!({ "runs": runs })))
+}
+
+fn row(run: &Value) -> String {
+    plain(&format!(
+        "{:<36}  {:<8} {:<7} {:>8} {:>8}  {}",
+        text(&run["id"]),
+        text(&run["class"]),
+        text(&run["state"]),
+        run["entries"].to_string(),
+        run["calls"].to_string(),
+        text(&run["name"]),
+    ))
 }
 
 fn show(output: Output, which: &str, source: &Source) -> Result<ExitCode, Failure> {
@@ -62,7 +64,7 @@ fn show(output: Output, which: &str, source: &Source) -> Result<ExitCode, Failur
     if let Some(members) = run.as_object() {
         for (name, value) in members {
             let (name, shown) = shown(name, value);
-            output.line(&format!("{name:<12} {shown}"));
+            output.line(&plain(&format!("{name:<12} {shown}")));
         }
     }
     Ok(output.data(run))
@@ -93,9 +95,9 @@ pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
             json!(sealed)
         }
     };
-    output.line(&format!("sealed {} ({} entries)", text(&sealed["run"]), sealed["entries"]));
-    output.line(&format!("bundle {}", text(&sealed["path"])));
-    output.line(&format!("root   {}", text(&sealed["root"])));
+    output.line(&plain(&format!("sealed {} ({} entries)", text(&sealed["run"]), sealed["entries"])));
+    output.line(&plain(&format!("bundle {}", text(&sealed["path"]))));
+    output.line(&plain(&format!("root   {}", text(&sealed["root"]))));
     Ok(output.data(&sealed))
 }
 
@@ -122,5 +124,11 @@ mod tests {
         assert_eq!(shown("opened_us", &json!(1_500_000)), ("opened", "1970-01-01T00:00:01.500000Z".into()));
         assert_eq!(shown("calls", &json!(3)), ("calls", "3".into()));
         assert_eq!(shown("name", &json!("a")), ("name", "a".into()));
+    }
+
+    #[test]
+    fn what_a_run_is_called_cannot_draw_on_the_terminal() {
+        let row = row(&json!({ "id": "1", "name": "a\u{1b}[2Jb\u{202e}c\nd" }));
+        assert!(row.ends_with(r"a\u001b[2Jb\u202ec\u000ad"), "{row}");
     }
 }
