@@ -8,10 +8,8 @@ use crate::output::{Failure, Output};
 
 pub fn run(output: &Output, stub: &Stub) -> Result<ExitCode, Failure> {
     if !stub.listen.ip().is_loopback() {
-        return Err(Failure {
-            exit: 8,
-            ..Failure::input("ARGUMENT_INVALID", "the stub listens on loopback only")
-        });
+        let message = format!("--listen: the stub listens on loopback only, not on `{}`", stub.listen);
+        return Err(Failure::input("ARGUMENT_INVALID", message));
     }
     let script = match &stub.script {
         None => estoppel_stub::Script::model(),

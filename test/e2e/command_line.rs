@@ -251,6 +251,15 @@ fn completions_and_the_manual_page_are_made() {
 }
 
 #[test]
+fn a_stub_for_all_the_world_is_refused_as_an_argument() {
+    for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let (code, answer) = cli(&["stub", "--listen", listen]);
+        assert_eq!((code, answer["error"]["code"].as_str()), (6, Some("ARGUMENT_INVALID")), "{answer}");
+        assert_eq!(answer["error"]["category"], "input");
+    }
+}
+
+#[test]
 fn the_script_on_the_page_of_the_stub_answers_as_it_says() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/stub.md")).unwrap();
     let script = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
