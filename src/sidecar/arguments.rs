@@ -51,12 +51,20 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Prints the manual page (roff).
-    Man {
-        /// Prints the reference of every command in Markdown instead.
-        #[arg(long)]
-        markdown: bool,
-    },
+    /// Prints the manual pages (roff).
+    Man(Man),
+}
+
+#[derive(Args, Debug)]
+pub struct Man {
+    /// Command whose page is printed, as in `run show`. Default: the page of `estoppel` itself.
+    pub command: Vec<String>,
+    /// Writes every page into this folder instead, as `estoppel-run-show.1`.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["command", "markdown"])]
+    pub all: Option<PathBuf>,
+    /// Prints the reference of every command in Markdown instead.
+    #[arg(long, conflicts_with = "command")]
+    pub markdown: bool,
 }
 
 #[derive(Args, Debug)]

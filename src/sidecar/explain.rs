@@ -79,7 +79,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (&["completions"], "Prints a completion script for bash, zsh, fish, elvish or PowerShell."),
     (
         &["man"],
-        "Prints the manual page in roff; `estoppel man | man -l -` shows it. With --markdown it prints docs/cli.md.",
+        "Prints the manual page of a command in roff; `estoppel man run show | man -l -` shows it. With --all it writes the \
+         pages of all commands into a folder, with --markdown it prints docs/cli.md.",
     ),
 ];
 

@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod input;
 mod keys;
+mod man;
 mod output;
 mod policy;
 mod quickstart;
@@ -17,10 +18,10 @@ mod show;
 mod stub;
 mod verify;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use serde_json::json;
 
 use arguments::{Arguments, Command};
 use output::{Failure, Output};
@@ -49,8 +50,8 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor::run(&output, &doctor),
         Command::Stub(stub) => stub::run(&output, &stub),
         Command::Sbom(sbom) => sbom::run(&output, &sbom),
-        Command::Completions { shell } => completions(shell),
-        Command::Man { markdown } => man(markdown),
+        Command::Completions { shell } => completions(&output, shell),
+        Command::Man(man) => man::run(&output, &man, Arguments::command()),
     };
     match done {
         Ok(code) => code,
@@ -60,42 +61,24 @@ fn main() -> ExitCode {
 
 /// Help and version are answers; anything else is input that cannot be used.
 fn usage(error: &clap::Error, json: bool) -> ExitCode {
-    if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+    let output = Output::new(json);
+    let text = error.to_string();
+    match (error.use_stderr(), json) {
+        (false, true) => output.data(&json!({ "text": text })),
+        (true, true) => {
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            output.failure(&Failure::input("ARGUMENT_INVALID", line))
+        }
+        (is_wrong, false) => {
+            let _ = error.print();
+            if is_wrong { ExitCode::from(6) } else { ExitCode::SUCCESS }
+        }
     }
-    if json {
-        let text = error.to_string();
-        let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string();
-        return Output::new(true).failure(&Failure::input("ARGUMENT_INVALID", line));
-    }
-    let _ = error.print();
-    ExitCode::from(6)
 }
 
-fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+fn completions(output: &Output, shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "estoppel", &mut script);
-    print(&script)
-}
-
-fn man(markdown: bool) -> Result<ExitCode, Failure> {
-    if markdown {
-        return print(reference::markdown(Arguments::command()).as_bytes());
-    }
-    let mut page = Vec::new();
-    let rendered = clap_mangen::Man::new(Arguments::command()).render(&mut page);
-    rendered.map_err(|error| Failure::runtime("INTERNAL", error.to_string()))?;
-    print(&page)
-}
-
-/// A reader that has seen enough closes the pipe, and that is no failure.
-fn print(bytes: &[u8]) -> Result<ExitCode, Failure> {
-    let mut out = std::io::stdout();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::runtime("DISK_FAILED", error.to_string()))
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    let script = String::from_utf8_lossy(&script);
+    output.text(&script, &json!({ "shell": shell.to_string(), "script": script }))
 }

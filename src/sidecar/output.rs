@@ -130,6 +130,21 @@ impl Output {
         }
     }
 
+    /// An answer that is a text for another program, as it stands; `data` holds it for `--json`.
+    pub fn text(self, text: &str, data: &Value) -> Result<ExitCode, Failure> {
+        if self.json {
+            return Ok(self.data(data));
+        }
+        let mut out = std::io::stdout();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // A reader that has seen enough closes the pipe, and that is no failure.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Failure::runtime("DISK_FAILED", error.to_string()))
+            }
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+
     /// A remark beside the answer.
     pub fn note(self, text: &str) {
         if !self.json {

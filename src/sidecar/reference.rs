@@ -52,7 +52,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (&["stub"], "estoppel stub --listen 127.0.0.1:0 &"),
     (&["sbom"], "estoppel sbom > estoppel.cdx.json"),
     (&["completions"], "estoppel completions bash > estoppel.bash"),
-    (&["man"], "estoppel man > estoppel.1\nestoppel man --markdown > cli.md"),
+    (
+        &["man"],
+        "estoppel man > estoppel.1\nestoppel man run show > estoppel-run-show.1\nestoppel man --all man1\n\
+         estoppel man --markdown > cli.md",
+    ),
 ];
 
 pub fn markdown(mut root: Command) -> String {

@@ -1,4 +1,4 @@
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -243,11 +243,47 @@ fn the_quickstart_ends_with_a_verified_bundle() {
 }
 
 #[test]
-fn completions_and_the_manual_page_are_made() {
-    for words in [&["completions", "bash"][..], &["man"]] {
-        let done = Command::new(cli_binary()).args(words).output().unwrap();
-        assert!(done.status.success() && done.stdout.len() > 500, "{words:?}");
+fn what_is_printed_for_other_programs_has_the_envelope_too() {
+    for (words, member) in [
+        (&["completions", "bash"][..], "script"),
+        (&["man"], "page"),
+        (&["man", "run", "show"], "page"),
+        (&["man", "--markdown"], "page"),
+        (&["--version"], "text"),
+        (&["verify", "--help"], "text"),
+    ] {
+        let plain = Command::new(cli_binary()).args(words).output().unwrap();
+        assert!(plain.status.success() && !plain.stdout.starts_with(b"{"), "{words:?}");
+        let (code, answer) = cli(words);
+        assert_eq!((code, &answer["schema"]), (0, &"estoppel/cli/v1".into()), "{words:?}");
+        let printed = String::from_utf8(plain.stdout).unwrap();
+        assert!(printed.len() > 10);
+        assert_eq!(answer["data"][member], printed.as_str(), "{words:?}");
     }
+}
+
+#[test]
+fn every_manual_page_that_a_page_names_is_made() {
+    let scratch = Scratch::new("man");
+    let dir = scratch.join("man1");
+    let (code, answer) = cli(&["man", "--all", path(&dir)]);
+    assert_eq!(code, 0, "{answer}");
+    let pages = contents(&dir);
+    assert!(pages.len() > verbs().len(), "{answer}");
+    let mut named = 0;
+    for (file, page) in &pages {
+        let page = String::from_utf8(page.clone().unwrap()).unwrap().replace("\\-", "-");
+        for other in page.lines().filter_map(|line| line.strip_suffix("(1)")) {
+            named += 1;
+            assert!(dir.join(format!("{other}.1")).is_file(), "{file} names {other}(1)");
+        }
+    }
+    assert!(named >= verbs().len());
+    let one = Command::new(cli_binary()).args(["man", "run", "show"]).output().unwrap();
+    assert_eq!(one.stdout, std::fs::read(dir.join("estoppel-run-show.1")).unwrap());
+    let (code, answer) = cli(&["man", "nonsense"]);
+    assert_eq!((code, answer["error"]["code"].as_str()), (6, Some("ARGUMENT_INVALID")));
+    assert_eq!(cli(&["man", "run", "--all", path(&dir)]).0, 6);
 }
 
 #[test]
@@ -257,6 +293,19 @@ fn a_stub_for_all_the_world_is_refused_as_an_argument() {
         assert_eq!((code, answer["error"]["code"].as_str()), (6, Some("ARGUMENT_INVALID")), "{answer}");
         assert_eq!(answer["error"]["category"], "input");
     }
+}
+
+#[test]
+fn a_stub_says_where_it_listens_in_the_envelope() {
+    let mut running = Command::new(cli_binary());
+    running.args(["--json", "stub", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+    let mut running = running.spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(running.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let answer: Value = serde_json::from_str(&said).unwrap();
+    assert!(answer["data"]["listening"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{answer}");
 }
 
 #[test]
