@@ -24,6 +24,7 @@ REALTIME = False
 CASES = {
     "rest-50": ("spec=json:1000 mode=open rate=50 conns=8", "llm"),
     "rest-2000": ("spec=json:1000 mode=open rate=2000 conns=64", "fast"),
+    "rest-10000": ("spec=json:1000 mode=open rate=10000 conns=64", "fast"),
     "50k-200": ("spec=json:50000 mode=open rate=200 conns=32", "fast"),
     "max": ("spec=json:1000 mode=closed conns=32", "llm"),
     "max-64": ("spec=json:1000 mode=closed conns=64", "llm"),
