@@ -115,4 +115,10 @@ pub trait Visitor {
     fn literal(&mut self, at: Self::Place, literal: Literal) {
         let _ = (at, literal);
     }
+
+    /// Where the value at `at` stands in the text, quotes and brackets included, counted in bytes from the text's first.
+    /// Comes last of all that is told of a value.
+    fn span(&mut self, at: Self::Place, from: u64, to: u64) {
+        let _ = (at, from, to);
+    }
 }

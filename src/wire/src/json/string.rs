@@ -61,6 +61,7 @@ impl<P: Copy> Tokenizer<P> {
                     visitor.text(at, text);
                 }
                 visitor.string_end(at);
+                self.tell_span(at, pos + found.len + 1, visitor);
             }
             self.end_value();
             return Ok(pos + found.len + 1);
@@ -147,6 +148,7 @@ impl<P: Copy> Tokenizer<P> {
         } else {
             if let Some(at) = self.at {
                 visitor.string_end(at);
+                self.tell_span(at, pos + 1, visitor);
             }
             self.end_value();
         }

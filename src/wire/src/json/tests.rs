@@ -374,6 +374,45 @@ fn a_reset_tokenizer_is_a_new_one() {
     }
 }
 
+/// Wants every value's place in the text.
+#[derive(Default)]
+struct Spans(Vec<(u64, u64)>);
+
+impl Visitor for Spans {
+    type Place = ();
+
+    fn member(&mut self, _: (), _: &[u8]) -> Option<()> {
+        Some(())
+    }
+
+    fn element(&mut self, _: ()) -> Option<()> {
+        Some(())
+    }
+
+    fn span(&mut self, _: (), from: u64, to: u64) {
+        self.0.push((from, to));
+    }
+}
+
+#[test]
+fn spans_are_the_values_as_they_stand() {
+    let text = r#" {"a": [ -1.5e3 ,true,"x\u00e9\n" ], "b":null , "c": {"d": "é"}} "#;
+    let values = ["-1.5e3", "true", r#""x\u00e9\n""#, r#"[ -1.5e3 ,true,"x\u00e9\n" ]"#, "null", "\"é\""];
+    let values = values.into_iter().chain([r#"{"d": "é"}"#, text.trim()]);
+    let values: Vec<&str> = values.collect();
+    every_split(text.as_bytes(), |chunks| {
+        let (mut tokenizer, mut spans) = (Tokenizer::new(Limits::default(), Some(())), Spans::default());
+        chunks.iter().for_each(|chunk| tokenizer.feed(chunk, &mut spans).unwrap());
+        tokenizer.finish(&mut spans).unwrap();
+        let found: Vec<&str> = spans.0.iter().map(|(from, to)| &text[*from as usize..*to as usize]).collect();
+        assert_eq!(found, values, "{chunks:?}");
+    });
+    let (mut tokenizer, mut spans) = (Tokenizer::new(Limits::default(), Some(())), Spans::default());
+    tokenizer.feed(b" 12", &mut spans).unwrap();
+    tokenizer.finish(&mut spans).unwrap();
+    assert_eq!(spans.0, [(1, 3)]);
+}
+
 /// What serde_json, made as strict as RFC 8259 asks, says of the same bytes.
 fn oracle(bytes: &[u8]) -> bool {
     let Ok(text) = str::from_utf8(bytes) else { return false };

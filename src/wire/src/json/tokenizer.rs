@@ -9,10 +9,12 @@ pub struct Tokenizer<P> {
     pub(super) limits: Limits,
     pub(super) state: State,
     nesting: Nesting,
-    /// One place for each open container, innermost last.
-    places: Vec<Option<P>>,
+    /// Place and offset of each open container, innermost last.
+    open: Vec<(Option<P>, u64)>,
     /// The place of the value that comes next or is being read.
     pub(super) at: Option<P>,
+    /// Offset of the value that is being read.
+    start: u64,
     pub(super) string: Text,
     /// A key or number that cannot be given as a slice of the chunk.
     pub(super) token: Vec<u8>,
@@ -71,8 +73,9 @@ impl<P: Copy> Tokenizer<P> {
             limits: Limits { depth_max, ..limits },
             state: State::Value,
             nesting: Nesting::default(),
-            places: Vec::new(),
+            open: Vec::new(),
             at: root,
+            start: 0,
             string: Text::default(),
             token: Vec::new(),
             token_len: 0,
@@ -85,7 +88,7 @@ impl<P: Copy> Tokenizer<P> {
     pub fn reset(&mut self, root: Option<P>) {
         self.state = State::Value;
         self.nesting = Nesting::default();
-        self.places.clear();
+        self.open.clear();
         self.at = root;
         self.token.clear();
         self.before = 0;
@@ -114,7 +117,7 @@ impl<P: Copy> Tokenizer<P> {
         match self.state {
             State::Done => Ok(()),
             State::Number(part) if part.may_end() && self.nesting.depth == 0 => {
-                self.end_number(b"", visitor);
+                self.end_number(b"", 0, visitor);
                 Ok(())
             }
             _ => {
@@ -184,6 +187,7 @@ impl<P: Copy> Tokenizer<P> {
     where
         V: Visitor<Place = P>,
     {
+        self.start = self.before + as_u64(pos);
         match byte {
             b'"' => self.string(chunk, pos + 1, visitor),
             b'{' => self.open(Container::Object, pos, visitor),
@@ -208,7 +212,7 @@ impl<P: Copy> Tokenizer<P> {
             return Err(self.stop_at(Defect::DepthMax, pos));
         }
         self.nesting.push(container);
-        self.places.push(self.at);
+        self.open.push((self.at, self.start));
         if let Some(at) = self.at {
             visitor.begin(at, container);
         }
@@ -230,11 +234,18 @@ impl<P: Copy> Tokenizer<P> {
             _ => return Err(self.malformed(pos)),
         };
         self.nesting.pop();
-        if let Some(Some(at)) = self.places.pop() {
+        if let Some((Some(at), start)) = self.open.pop() {
             visitor.end(at, container);
+            visitor.span(at, start, self.before + as_u64(pos + 1));
         }
         self.end_value();
         Ok(pos + 1)
+    }
+
+    /// The value at [`Self::at`], which holds no others, ends before `pos`.
+    #[inline]
+    pub(super) fn tell_span<V: Visitor<Place = P>>(&self, at: P, pos: usize, visitor: &mut V) {
+        visitor.span(at, self.start, self.before + as_u64(pos));
     }
 
     pub(super) fn end_value(&mut self) {
@@ -244,7 +255,7 @@ impl<P: Copy> Tokenizer<P> {
     /// The place of the innermost open container.
     #[inline]
     pub(super) fn here(&self) -> Option<P> {
-        self.places.last().copied().flatten()
+        self.open.last().and_then(|(at, _)| *at)
     }
 
     /// A number whose bytes in this chunk start at `start`; those before `pos` are read.
@@ -276,16 +287,16 @@ impl<P: Copy> Tokenizer<P> {
             }
             self.state = State::Number(part);
         } else if part.may_end() {
-            self.end_number(piece, visitor);
+            self.end_number(piece, pos, visitor);
         } else {
             return Err(self.malformed(pos));
         }
         Ok(pos)
     }
 
-    /// The number is the token kept so far and `last`.
+    /// The number is the token kept so far and `last`, which ends before `pos`.
     #[inline]
-    fn end_number<V: Visitor<Place = P>>(&mut self, last: &[u8], visitor: &mut V) {
+    fn end_number<V: Visitor<Place = P>>(&mut self, last: &[u8], pos: usize, visitor: &mut V) {
         if let Some(at) = self.at {
             if self.token.is_empty() {
                 visitor.number(at, last);
@@ -293,6 +304,7 @@ impl<P: Copy> Tokenizer<P> {
                 self.token.extend_from_slice(last);
                 visitor.number(at, &self.token);
             }
+            self.tell_span(at, pos, visitor);
         }
         self.end_value();
     }
@@ -315,6 +327,7 @@ impl<P: Copy> Tokenizer<P> {
         if same == wanted.len() {
             if let Some(at) = self.at {
                 visitor.literal(at, literal);
+                self.tell_span(at, pos + same, visitor);
             }
             self.end_value();
         } else if same == rest.len() {
