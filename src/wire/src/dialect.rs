@@ -51,7 +51,9 @@ use thiserror::Error;
 pub use body::Evaluated;
 pub use names::{LIST_MAX, NAME_BYTES_MAX, Names};
 pub use request::{RequestFacts, RequestScan};
-pub use response::{EventMark, Framing, MarkKind, ResponseFacts, ResponseScan, SoFar, Usage};
+pub use response::{
+    At, EventMark, Framing, MarkKind, Part, PartKind, ResponseFacts, ResponseScan, SoFar, Usage,
+};
 
 /// The shape of a call's bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,7 +5,10 @@
 
 use super::{
     request,
-    response::{self, Field},
+    response::{
+        self, Field,
+        parts::{PartKind, Parts},
+    },
     shape::Shape,
 };
 
@@ -17,6 +20,19 @@ pub(super) fn ends_stream(kind: &[u8]) -> bool {
 /// Whether a content block of this type calls a tool: `tool_use`, `server_tool_use`, `mcp_tool_use`.
 pub(super) fn is_call(kind: &[u8]) -> bool {
     kind.ends_with(b"tool_use")
+}
+
+/// The type of the event after which nothing more comes of a block.
+pub(super) const BLOCK_STOP: &[u8] = b"content_block_stop";
+
+/// What the parts of an event are, by its type.
+pub(super) fn settle(kind: &[u8], parts: &mut Parts) {
+    if kind == b"content_block_start" {
+        for part in parts.unplaced().iter_mut().filter(|part| part.kind == PartKind::Value && part.len() == 2)
+        {
+            (part.kind, part.from, part.to) = (PartKind::Call, 0, 0); // `{}`: the input comes in pieces
+        }
+    }
 }
 
 /// Places in a request.
@@ -87,7 +103,7 @@ pub(super) enum Response {
     Root,
     /// `message` of `message_start`.
     Message,
-    /// `delta` of `message_delta` (and of content, where nothing is wanted).
+    /// `delta` of `message_delta` and of `content_block_delta`.
     Delta,
     Content,
     Block,
@@ -103,6 +119,10 @@ impl Response {
             (Self::Root, b"message") => Place::Messages(Self::Message),
             (Self::Root, b"content_block") => Place::Messages(Self::Block),
             (Self::Root, b"delta") => Place::Messages(Self::Delta),
+            (Self::Root, b"index") => Place::Leaf(Leaf::OuterIndex),
+            (Self::Delta, b"partial_json") => Place::Leaf(Leaf::Arguments),
+            (Self::Delta | Self::Block, b"text") => Place::Leaf(Leaf::Text),
+            (Self::Block, b"input") => Place::Leaf(Leaf::Value),
             (Self::Root, b"error") => Place::Messages(Self::Error),
             (Self::Root | Self::Message, b"model") => Place::Leaf(Leaf::Model),
             (Self::Root | Self::Message, b"content") => Place::Messages(Self::Content),
@@ -126,8 +146,8 @@ impl Response {
         match self {
             Self::Root | Self::Message => Shape::NotArray, // `"message":"text"` is an error of some proxies
             Self::Content => Shape::Array,
-            Self::Block => Shape::Object,
-            Self::Delta | Self::Usage | Self::Error => Shape::Free,
+            Self::Block | Self::Delta => Shape::Object,
+            Self::Usage | Self::Error => Shape::Free,
         }
     }
 }

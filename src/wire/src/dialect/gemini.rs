@@ -126,6 +126,8 @@ impl Response {
             (Self::Candidate, b"finishReason") => Place::Leaf(Leaf::Finish),
             (Self::Content, b"parts") => Place::Gemini(Self::Parts),
             (Self::Part, b"functionCall" | b"function_call") => Place::Gemini(Self::Call),
+            (Self::Part, b"text") => Place::Leaf(Leaf::Text),
+            (Self::Call, b"args") => Place::Leaf(Leaf::Value),
             (Self::Call, b"name") => Place::Leaf(Leaf::CallName),
             (Self::Usage, b"promptTokenCount") => Place::Leaf(Leaf::Usage(Field::Input)),
             (Self::Usage, b"candidatesTokenCount") => Place::Leaf(Leaf::Usage(Field::Output)),

@@ -67,6 +67,7 @@ impl Response {
             (Self::Root, b"result") => Place::Mcp(Self::Result),
             (Self::Root, b"error") => Place::Mcp(Self::Error),
             (Self::Result, b"isError") => Place::Leaf(Leaf::ToolFailed),
+            (Self::Result, b"structuredContent") => Place::Leaf(Leaf::Value),
             (Self::Error, b"code") => Place::Leaf(Leaf::ErrorCode),
             _ => return None,
         })

@@ -6,7 +6,10 @@
 
 use super::{
     request,
-    response::{self, Field},
+    response::{
+        self, Field,
+        parts::{PartKind, Parts},
+    },
     shape::Shape,
 };
 
@@ -25,6 +28,36 @@ pub(super) fn is_call(kind: &[u8]) -> bool {
 pub(super) fn built_in(kind: &[u8]) -> Option<&[u8]> {
     let is_named = matches!(kind, b"function_call" | b"custom_tool_call" | b"mcp_call");
     kind.strip_suffix(b"_call").filter(|built_in| !is_named && !built_in.is_empty())
+}
+
+/// The type of the event after which nothing more comes of an output item.
+pub(super) const ITEM_DONE: &[u8] = b"response.output_item.done";
+
+/// What the parts of an event are, by its type.
+pub(super) fn settle(kind: &[u8], inner: u64, parts: &mut Parts) {
+    let pieces = match kind {
+        b"response.function_call_arguments.delta" => PartKind::Arguments,
+        b"response.function_call_arguments.done" => PartKind::ArgumentsAgain,
+        b"response.output_text.delta" => PartKind::Text,
+        b"response.output_text.done" | b"response.content_part.done" => PartKind::TextAgain,
+        b"response.output_item.added" => {
+            // It comes before the first piece, so what it has is one.
+            for part in parts.unplaced() {
+                part.kind = match part.kind {
+                    PartKind::ArgumentsAgain => PartKind::Arguments,
+                    PartKind::TextAgain => PartKind::Text,
+                    kind => kind,
+                };
+            }
+            return;
+        }
+        ITEM_DONE => return,
+        _ => return parts.drop_unplaced(), // reasoning, refusals, sounds, and the calls of other servers
+    };
+    for part in parts.unplaced() {
+        part.kind = pieces;
+        part.at.inner = if pieces.is_text() { inner } else { 0 };
+    }
 }
 
 /// A status that is not an end.
@@ -87,6 +120,10 @@ pub(super) enum Response {
     Item,
     Output,
     OutputItem,
+    /// `content` of an item.
+    Contents,
+    /// An element of it, or `part` of an event.
+    Content,
     Incomplete,
     Usage,
     InputDetails,
@@ -102,6 +139,12 @@ impl Response {
             (Self::Root, b"response") => Place::Responses(Self::Inner),
             (Self::Root, b"item") => Place::Responses(Self::Item),
             (Self::Root, b"output_index") => Place::Leaf(Leaf::OuterIndex),
+            (Self::Root, b"content_index") => Place::Leaf(Leaf::InnerIndex),
+            (Self::Root, b"delta") => Place::Leaf(Leaf::Delta),
+            (Self::Root, b"part") => Place::Responses(Self::Content),
+            (Self::Root | Self::Item | Self::OutputItem, b"arguments") => Place::Leaf(Leaf::ArgumentsAgain),
+            (Self::Root | Self::Content, b"text") => Place::Leaf(Leaf::TextAgain),
+            (Self::Item | Self::OutputItem, b"content") => Place::Responses(Self::Contents),
             (Self::Root, b"code") => Place::Leaf(Leaf::ErrorCode), // the `error` event is flat
             (Self::Root | Self::Inner, b"model") => Place::Leaf(Leaf::Model),
             (Self::Root | Self::Inner, b"status") => Place::Leaf(Leaf::Status),
@@ -126,14 +169,19 @@ impl Response {
     }
 
     pub(super) fn element(self) -> Option<response::Place> {
-        matches!(self, Self::Output).then_some(response::Place::Responses(Self::OutputItem))
+        let place = match self {
+            Self::Output => Self::OutputItem,
+            Self::Contents => Self::Content,
+            _ => return None,
+        };
+        Some(response::Place::Responses(place))
     }
 
     pub(super) fn shape(self) -> Shape {
         match self {
             Self::Root => Shape::NotArray,
-            Self::Output => Shape::Array,
-            Self::Inner | Self::Item | Self::OutputItem => Shape::Object,
+            Self::Output | Self::Contents => Shape::Array,
+            Self::Inner | Self::Item | Self::OutputItem | Self::Content => Shape::Object,
             Self::Incomplete | Self::Usage | Self::InputDetails | Self::OutputDetails | Self::Error => {
                 Shape::Free
             }

@@ -1,10 +1,13 @@
 //! What a response body says, whole or as a stream of events.
 
 mod finder;
+pub(super) mod parts;
 
 pub(super) use finder::{Field, Leaf, Place};
 
 use finder::Finder;
+
+pub use parts::{At, Part, PartKind};
 
 use super::{
     Dialect,
@@ -83,6 +86,8 @@ pub struct EventMark {
     /// Offset in the chunk just after the last byte.
     pub end: usize,
     pub kind: MarkKind,
+    /// How many of [`ResponseScan::parts`] belong to this event and those before it in the chunk.
+    pub parts: usize,
 }
 
 /// What a block of an event stream is.
@@ -141,8 +146,23 @@ impl ResponseScan {
     pub fn push(&mut self, chunk: &[u8], on_event: &mut impl FnMut(EventMark)) {
         match &mut self.reader {
             Reader::Whole(body) => body.push(chunk, &mut self.finder),
-            Reader::Stream(stream) => stream.push(chunk, &mut self.finder, on_event),
+            Reader::Stream(stream) => {
+                self.finder.parts().clear();
+                stream.push(chunk, &mut self.finder, on_event);
+            }
         }
+    }
+
+    /// Looks for the parts that a judge holds against contracts, too.
+    pub fn with_parts(mut self) -> Self {
+        self.finder.parts().switch_on();
+        self
+    }
+
+    /// The parts of the events that ended in the last chunk, in order; of a whole body all, once it was ended by
+    /// [`Self::finish`].
+    pub fn parts(&self) -> &[Part] {
+        self.finder.parts_found()
     }
 
     /// What the events of a stream have said so far, for those who judge it before they let it go on.
@@ -212,7 +232,7 @@ impl Stream {
                     let reading = read(self.dialect, event, &mut self.tokenizer, finder);
                     self.evaluated.defect = self.evaluated.defect.or_else(|| finder.take_doubt());
                     let kind = self.note(reading);
-                    on_event(EventMark { end, kind });
+                    on_event(EventMark { end, kind, parts: finder.parts_found().len() });
                 }
                 // Unreachable with `Overflow::PassOver`; `finish` counts what was not taken.
                 Step::Broken(defect) => {

@@ -23,6 +23,8 @@ pub(super) enum Shape {
     Flag,
     /// A name does not belong here, and some readers look for one.
     Absent,
+    /// Whatever it is, a reader acts on it: it must not come twice.
+    Any,
     /// No name is near.
     Free,
 }
@@ -30,7 +32,7 @@ pub(super) enum Shape {
 impl Shape {
     fn allows(self, container: Container) -> bool {
         match self {
-            Self::Container | Self::Free => true,
+            Self::Container | Self::Any | Self::Free => true,
             Self::Object | Self::NotArray => container == Container::Object,
             Self::Array => container == Container::Array,
             Self::Text | Self::Flag | Self::Absent => false,
@@ -39,7 +41,7 @@ impl Shape {
 }
 
 /// Member names on the way to a name, in all dialects.
-const WATCHED: [&str; 39] = [
+const WATCHED: [&str; 53] = [
     "allowed_tools",
     "candidates",
     "choices",
@@ -79,6 +81,20 @@ const WATCHED: [&str; 39] = [
     "type",
     "result",
     "error",
+    "arguments",
+    "args",
+    "content_index",
+    "finish_reason",
+    "finishReason",
+    "stop_reason",
+    "blockReason",
+    "index",
+    "input",
+    "output_index",
+    "part",
+    "partial_json",
+    "structuredContent",
+    "text",
 ];
 
 /// What has come of the objects that are open, and the first thing that can be read in two ways.
@@ -141,13 +157,13 @@ impl Readings {
     }
 
     pub(super) fn string(&mut self, shape: Shape) {
-        if !matches!(shape, Shape::Text | Shape::NotArray | Shape::Free) {
+        if !matches!(shape, Shape::Text | Shape::NotArray | Shape::Any | Shape::Free) {
             self.doubt(Defect::NotEvaluated);
         }
     }
 
     pub(super) fn number(&mut self, shape: Shape) {
-        if !matches!(shape, Shape::NotArray | Shape::Free) {
+        if !matches!(shape, Shape::NotArray | Shape::Any | Shape::Free) {
             self.doubt(Defect::NotEvaluated);
         }
     }

@@ -6,7 +6,10 @@ use crate::{
         Dialect, anthropic_messages, gemini, mcp,
         names::{Clip, LIST_MAX},
         openai_chat, openai_responses,
-        response::{MarkKind, ResponseFacts, Usage},
+        response::{
+            MarkKind, ResponseFacts, Usage,
+            parts::{Part, PartKind, Parts},
+        },
         shape::{Readings, Shape},
     },
     json::{Capture, Container, Literal, Visitor},
@@ -42,6 +45,16 @@ pub(in crate::dialect) enum Leaf {
     CallIndex,
     /// The choice or the output item that a call belongs to.
     OuterIndex,
+    /// The part of an output item.
+    InnerIndex,
+    /// See [`PartKind`].
+    Arguments,
+    ArgumentsAgain,
+    Value,
+    Text,
+    TextAgain,
+    /// The next piece of something that the event's type names.
+    Delta,
     Usage(Field),
     ToolFailed,
     /// The method of a message that is no answer.
@@ -102,6 +115,18 @@ impl Place {
             Self::Messages(at) => at.shape(),
             Self::Gemini(at) => at.shape(),
             Self::Mcp(_) => Shape::Free,
+            Self::Leaf(
+                Leaf::Arguments
+                | Leaf::ArgumentsAgain
+                | Leaf::Value
+                | Leaf::Text
+                | Leaf::TextAgain
+                | Leaf::Delta
+                | Leaf::Finish
+                | Leaf::CallIndex
+                | Leaf::OuterIndex
+                | Leaf::InnerIndex,
+            ) => Shape::Any,
             Self::Leaf(Leaf::Model | Leaf::CallName | Leaf::CallKind | Leaf::RpcMethod) => Shape::Text,
             Self::Leaf(Leaf::Misplaced) => Shape::Absent,
             Self::Leaf(_) => Shape::Free,
@@ -157,6 +182,9 @@ pub(super) struct Finder {
     /// The string being read.
     text: Clip,
     readings: Readings,
+    parts: Parts,
+    /// The value whose span comes next is `null`.
+    null: bool,
 }
 
 /// What is known of the document being read: an event's data or the whole body.
@@ -170,8 +198,13 @@ struct Document {
     error_kind: Clip,
     tool_failed: bool,
     outer: Option<u64>,
-    /// Elements of the output so far.
+    inner: Option<u64>,
+    /// Elements of the output, of the message's content, or of the candidates so far.
     position: u64,
+    /// Calls of this choice so far, or parts of this output item.
+    inner_position: u64,
+    /// This choice says why it ended.
+    ended: bool,
     call_name: Clip,
     call_named: bool,
     call_kind: Clip,
@@ -188,7 +221,10 @@ impl Document {
         self.error = false;
         self.tool_failed = false;
         self.outer = None;
+        self.inner = None;
         self.position = 0;
+        self.inner_position = 0;
+        self.ended = false;
         self.calls.clear();
     }
 }
@@ -203,7 +239,18 @@ impl Finder {
             document: Document::default(),
             text: Clip::default(),
             readings: Readings::default(),
+            parts: Parts::default(),
+            null: false,
         }
+    }
+
+    /// The parts of documents that ended since they were last cleared.
+    pub(super) fn parts(&mut self) -> &mut Parts {
+        &mut self.parts
+    }
+
+    pub(super) fn parts_found(&self) -> &[Part] {
+        self.parts.found()
     }
 
     /// The model and the calls so far; a call that its document has not placed yet is not among them.
@@ -233,6 +280,7 @@ impl Finder {
     /// A document is over, whole or not. Says what its event was.
     pub(super) fn end_document(&mut self, name: &[u8]) -> MarkKind {
         self.place_calls();
+        self.settle_parts();
         let ends = self.ends_stream(name) || self.ends_stream(self.document.kind.as_bytes());
         let document = &mut self.document;
         document.error |= name == b"error";
@@ -245,6 +293,26 @@ impl Finder {
             (true, _) => MarkKind::Terminator,
             (false, true) => MarkKind::Error,
             (false, false) => MarkKind::Data,
+        }
+    }
+
+    /// What stands at the event's own level gets its place, once it is known what the event is.
+    fn settle_parts(&mut self) {
+        let Document { kind, outer, inner, .. } = &self.document;
+        let (kind, outer, inner) = (kind.as_bytes(), outer.unwrap_or(0), inner.unwrap_or(0));
+        match self.dialect {
+            Dialect::OpenAiResponses => openai_responses::settle(kind, inner, &mut self.parts),
+            Dialect::AnthropicMessages => anthropic_messages::settle(kind, &mut self.parts),
+            Dialect::OpenAiChat | Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => {}
+        }
+        self.parts.place(outer);
+        let closes = match self.dialect {
+            Dialect::OpenAiResponses => kind == openai_responses::ITEM_DONE,
+            Dialect::AnthropicMessages => kind == anthropic_messages::BLOCK_STOP,
+            Dialect::OpenAiChat | Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => false,
+        };
+        if closes {
+            self.parts.close(outer);
         }
     }
 
@@ -287,6 +355,8 @@ impl Finder {
             }
         };
         let name = document.call_name.to_some_name();
+        self.parts
+            .end_call(document.call_index.or(document.inner).unwrap_or(0), name.clone().filter(|_| is_call));
         // In other dialects a part that goes on with arguments has neither type nor name.
         if is_call && !kind.is_empty() && name.is_none() && built_in.is_none() {
             self.readings.doubt(Defect::NotEvaluated);
@@ -344,22 +414,44 @@ impl Visitor for Finder {
     }
 
     fn element(&mut self, of: Place) -> Option<Place> {
-        match of {
+        let place = match of {
             Place::Chat(at) => at.element(),
             Place::Responses(at) => at.element(),
             Place::Messages(at) => at.element(),
             Place::Gemini(at) => at.element(),
             Place::Mcp(at) => at.element(),
             Place::Leaf(_) => None,
+        };
+        let document = &mut self.document;
+        match place {
+            Some(MESSAGE_BLOCK | CANDIDATE) => {
+                document.outer = Some(next(&mut document.position));
+                document.inner_position = 0;
+            }
+            Some(TOOL_CALL | ITEM_CONTENT | CANDIDATE_PART) => {
+                document.inner = Some(next(&mut document.inner_position));
+            }
+            _ => {}
         }
+        place
     }
 
     fn begin(&mut self, at: Place, container: Container) {
         self.readings.begin(at.shape(), container);
         let document = &mut self.document;
         match at.group() {
-            Some(Group::Choice) => document.outer = None,
+            Some(Group::Choice) => {
+                document.outer = None;
+                document.inner = None;
+                document.inner_position = 0;
+                document.ended = false;
+            }
             Some(Group::Call | Group::OutputItem) => {
+                self.parts.begin_call();
+                if matches!(at, Place::Responses(_)) {
+                    document.inner = None;
+                    document.inner_position = 0;
+                }
                 document.call_name.clear();
                 document.call_named = false;
                 document.call_kind.clear();
@@ -374,15 +466,30 @@ impl Visitor for Finder {
     fn end(&mut self, at: Place, _: Container) {
         self.readings.end();
         match at.group() {
-            Some(Group::Choice) => self.place_calls(),
-            Some(Group::Call) => self.end_call(),
+            Some(Group::Choice) => {
+                self.place_calls();
+                let outer = self.document.outer.unwrap_or(0);
+                self.parts.place(outer);
+                if self.document.ended {
+                    self.parts.close(outer);
+                }
+            }
+            Some(Group::Call) => {
+                self.end_call();
+                if at == MESSAGE_BLOCK && self.document.position > 0 {
+                    self.parts.place(self.document.position - 1);
+                }
+            }
             Some(Group::OutputItem) => {
-                self.document.outer = Some(self.document.position);
-                self.document.position += 1;
+                let outer = next(&mut self.document.position);
+                self.document.outer = Some(outer);
                 self.end_call();
                 self.place_calls();
+                self.parts.place(outer);
             }
-            Some(Group::Output | Group::Error) | None => {}
+            Some(Group::Output | Group::Error) => {}
+            None if at == CANDIDATE => self.parts.place(self.document.outer.unwrap_or(0)),
+            None => {}
         }
     }
 
@@ -390,6 +497,7 @@ impl Visitor for Finder {
         self.readings.string(at.shape());
         self.text.clear();
         match at {
+            Place::Leaf(leaf) if leaf.part().is_some() => Capture::Pass,
             Place::Leaf(_) => Capture::Take,
             _ => {
                 self.document.error |= at.group() == Some(Group::Error); // `"error":"text"`
@@ -418,6 +526,7 @@ impl Visitor for Finder {
                 return;
             }
             Leaf::Finish => {
+                document.ended = true;
                 self.facts.finish.push_new(&self.text);
                 return;
             }
@@ -434,9 +543,18 @@ impl Visitor for Finder {
                 }
                 return;
             }
-            Leaf::Misplaced | Leaf::CallIndex | Leaf::OuterIndex | Leaf::Usage(_) | Leaf::ToolFailed => {
-                return;
-            }
+            Leaf::Misplaced
+            | Leaf::CallIndex
+            | Leaf::OuterIndex
+            | Leaf::InnerIndex
+            | Leaf::Usage(_)
+            | Leaf::ToolFailed
+            | Leaf::Arguments
+            | Leaf::ArgumentsAgain
+            | Leaf::Value
+            | Leaf::Text
+            | Leaf::TextAgain
+            | Leaf::Delta => return,
         };
         std::mem::swap(kept, &mut self.text);
     }
@@ -447,6 +565,7 @@ impl Visitor for Finder {
         match leaf {
             Leaf::CallIndex => self.document.call_index = count(text),
             Leaf::OuterIndex => self.document.outer = count(text),
+            Leaf::InnerIndex => self.document.inner = count(text),
             Leaf::ErrorCode => self.document.error_code.set(text),
             Leaf::ErrorKind => self.document.error_kind.set(text),
             Leaf::Usage(field) => {
@@ -465,9 +584,52 @@ impl Visitor for Finder {
     }
 
     fn literal(&mut self, at: Place, literal: Literal) {
+        self.null = literal == Literal::Null;
         self.readings.literal(at.shape(), literal);
         self.document.tool_failed |= at == Place::Leaf(Leaf::ToolFailed) && literal == Literal::True;
     }
+
+    fn span(&mut self, at: Place, from: u64, to: u64) {
+        let is_null = std::mem::take(&mut self.null);
+        let Place::Leaf(leaf) = at else { return };
+        let Some(kind) = leaf.part().filter(|_| !is_null) else { return };
+        if !self.parts.has_room(LIST_MAX) {
+            self.readings.doubt(Defect::NotEvaluated);
+            return;
+        }
+        let inner = match self.dialect {
+            Dialect::OpenAiResponses => self.document.inner.unwrap_or(0),
+            _ => 0,
+        };
+        self.parts.add(kind, inner, from, to);
+    }
+}
+
+const TOOL_CALL: Place = Place::Chat(openai_chat::Response::ToolCall);
+const ITEM_CONTENT: Place = Place::Responses(openai_responses::Response::Content);
+const MESSAGE_BLOCK: Place = Place::Messages(anthropic_messages::Response::Block);
+const CANDIDATE: Place = Place::Gemini(gemini::Response::Candidate);
+const CANDIDATE_PART: Place = Place::Gemini(gemini::Response::Part);
+
+impl Leaf {
+    /// What part of the answer such a value is, if it is one.
+    fn part(self) -> Option<PartKind> {
+        Some(match self {
+            Self::Arguments => PartKind::Arguments,
+            Self::ArgumentsAgain => PartKind::ArgumentsAgain,
+            Self::Value => PartKind::Value,
+            Self::Text | Self::Delta => PartKind::Text,
+            Self::TextAgain => PartKind::TextAgain,
+            _ => return None,
+        })
+    }
+}
+
+/// The number of the next of its kind.
+fn next(position: &mut u64) -> u64 {
+    let this = *position;
+    *position += 1;
+    this
 }
 
 /// A whole number; others are no counts.

@@ -1,0 +1,150 @@
+//! The structured values of an answer, and where they stand in its documents.
+//!
+//! A document is the data of one event, or the whole body. A value that a stream gives in pieces has a *place*, which
+//! every piece names, and is whole when a later document closes the place.
+
+/// Which value of an answer: the choice, output item or content block, and the call in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct At {
+    pub outer: u64,
+    pub inner: u64,
+}
+
+/// What a document says of one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub kind: PartKind,
+    pub at: At,
+    /// Name of the tool that is called, where this document has it. At most
+    /// [`super::super::NAME_BYTES_MAX`] bytes.
+    pub name: Option<Box<str>>,
+    /// Where the value stands in the document, quotes and brackets included; both 0 where there is none.
+    pub from: u64,
+    pub to: u64,
+}
+
+impl Part {
+    /// Bytes of the value as written.
+    pub fn len(&self) -> u64 {
+        self.to - self.from
+    }
+
+    /// There is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl PartKind {
+    /// A text of the answer, not of a call.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Text | Self::TextAgain)
+    }
+}
+
+/// What a [`Part`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// A call whose value comes later, or never.
+    Call,
+    /// A JSON string with the next piece of a call's arguments, themselves JSON text.
+    Arguments,
+    /// A JSON string that repeats all of a call's arguments.
+    ArgumentsAgain,
+    /// A call's arguments as a JSON value, whole.
+    Value,
+    /// A JSON string with the next piece of the answer's text.
+    Text,
+    /// A JSON string that repeats all of a text.
+    TextAgain,
+    /// Nothing more comes of the calls and texts with this outer place.
+    Close,
+}
+
+/// Collects the parts of a document whose places are known only later in it.
+#[derive(Debug, Default)]
+pub(in crate::dialect) struct Parts {
+    /// INVARIANT: those before `placed` are complete.
+    found: Vec<Part>,
+    placed: usize,
+    /// Where the call that is being read began.
+    call: usize,
+    on: bool,
+}
+
+impl Parts {
+    pub(in crate::dialect) fn switch_on(&mut self) {
+        self.on = true;
+    }
+
+    pub(in crate::dialect) fn found(&self) -> &[Part] {
+        &self.found
+    }
+
+    /// Forgets what was found before.
+    pub(in crate::dialect) fn clear(&mut self) {
+        self.found.clear();
+        self.placed = 0;
+        self.call = 0;
+    }
+
+    /// Whether another part can be kept; a body with more is not read.
+    pub(in crate::dialect) fn has_room(&self, most: usize) -> bool {
+        self.found.len() - self.placed < most
+    }
+
+    pub(in crate::dialect) fn add(&mut self, kind: PartKind, inner: u64, from: u64, to: u64) {
+        if self.on {
+            self.found.push(Part { kind, at: At { outer: 0, inner }, name: None, from, to });
+        }
+    }
+
+    /// Nothing more comes of `outer`.
+    pub(in crate::dialect) fn close(&mut self, outer: u64) {
+        self.add(PartKind::Close, 0, 0, 0);
+        self.place(outer);
+    }
+
+    pub(in crate::dialect) fn begin_call(&mut self) {
+        self.call = self.found.len();
+    }
+
+    /// The call that is being read is over: it has this number and name.
+    pub(in crate::dialect) fn end_call(&mut self, inner: u64, name: Option<String>) {
+        if !self.on {
+            return;
+        }
+        let name = name.map(String::into_boxed_str);
+        if self.found.len() == self.call && name.is_some() {
+            self.add(PartKind::Call, inner, 0, 0);
+        }
+        for part in self.found.get_mut(self.call..).unwrap_or_default() {
+            if !part.kind.is_text() {
+                part.at.inner = inner;
+                part.name.clone_from(&name);
+            }
+        }
+        self.call = self.found.len();
+    }
+
+    /// What has no outer place yet has this one.
+    pub(in crate::dialect) fn place(&mut self, outer: u64) {
+        for part in self.found.get_mut(self.placed..).unwrap_or_default() {
+            part.at.outer = outer;
+        }
+        self.placed = self.found.len();
+    }
+
+    /// What has no outer place yet, once it is known what the document was.
+    pub(in crate::dialect) fn unplaced(&mut self) -> &mut [Part] {
+        self.found.get_mut(self.placed..).unwrap_or_default()
+    }
+
+    /// What has no outer place yet is of no interest.
+    pub(in crate::dialect) fn drop_unplaced(&mut self) {
+        self.found.truncate(self.placed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

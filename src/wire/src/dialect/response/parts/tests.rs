@@ -1,0 +1,150 @@
+use super::*;
+use crate::{
+    Dialect,
+    dialect::{Framing, ResponseScan, fixtures::*},
+    splits::every_split,
+};
+
+/// Each part as `kind outer.inner name text`, by event; the text is what stands in the event's data.
+fn found(dialect: Dialect, framing: Framing, chunks: &[&[u8]]) -> Vec<Vec<String>> {
+    let mut scan = ResponseScan::new(dialect, framing).with_parts();
+    let (mut events, mut block) = (Vec::new(), Vec::new());
+    for chunk in chunks {
+        let (mut marks, mut from, mut before) = (Vec::new(), 0, 0);
+        scan.push(chunk, &mut |mark| marks.push(mark));
+        for mark in marks {
+            block.extend_from_slice(&chunk[from..mark.end]);
+            from = mark.end;
+            let event = String::from_utf8(std::mem::take(&mut block)).unwrap();
+            let data = event.split_once("data: ").map_or("", |(_, data)| data);
+            let parts = &scan.parts()[before..mark.parts];
+            before = mark.parts;
+            if !parts.is_empty() {
+                events.push(parts.iter().map(|part| shown(part, data)).collect());
+            }
+        }
+        block.extend_from_slice(&chunk[from..]);
+    }
+    if framing == Framing::Json {
+        scan.finish();
+        let body = String::from_utf8(chunks.concat()).unwrap();
+        events.push(scan.parts().iter().map(|part| shown(part, &body)).collect());
+    }
+    events
+}
+
+fn shown(part: &Part, data: &str) -> String {
+    let text = &data[part.from as usize..part.to as usize];
+    let name = part.name.as_deref().unwrap_or("-");
+    format!("{:?} {}.{} {name} {text}", part.kind, part.at.outer, part.at.inner)
+}
+
+/// The same parts for every split; gives them.
+fn parts(dialect: Dialect, framing: Framing, body: &str) -> Vec<Vec<String>> {
+    let whole = found(dialect, framing, &[body.as_bytes()]);
+    every_split(body.as_bytes(), |chunks| assert_eq!(found(dialect, framing, chunks), whole, "{chunks:?}"));
+    whole
+}
+
+#[test]
+fn chat_calls_come_in_pieces_and_end_with_their_choice() {
+    assert_eq!(
+        parts(Dialect::OpenAiChat, Framing::Sse, CHAT_STREAM),
+        [
+            vec![r#"Arguments 0.0 get_weather """#],
+            vec![r#"Arguments 0.0 - "{\"city\":""#],
+            vec![r#"Arguments 0.1 get_time """#],
+            vec![r#"Arguments 1.0 get_weather """#],
+            vec![r#"Arguments 0.0 - " \"K\u00f6ln\"}""#],
+            vec!["Close 0.0 - "],
+            vec!["Close 1.0 - "],
+        ]
+    );
+}
+
+#[test]
+fn calls_of_a_whole_chat_answer_are_numbered_as_they_stand() {
+    assert_eq!(
+        parts(Dialect::OpenAiChat, Framing::Json, CHAT_RESPONSE),
+        [[
+            r#"Arguments 0.0 get_weather "{\"name\":\"x\"}""#,
+            r#"Arguments 0.1 get_weather "{}""#,
+            "Close 0.0 - ",
+            r#"Arguments 1.0 old_style "{}""#,
+            "Close 1.0 - ",
+        ]]
+    );
+}
+
+#[test]
+fn a_responses_stream_says_everything_again() {
+    assert_eq!(
+        parts(Dialect::OpenAiResponses, Framing::Sse, RESPONSES_STREAM),
+        [
+            vec![r#"Arguments 1.0 lookup """#],
+            vec![r#"Arguments 1.0 - "{\"id\":7}""#],
+            vec![r#"ArgumentsAgain 1.0 lookup "{\"id\":7}""#, "Close 1.0 - "],
+            vec!["Call 2.0 lookup "],
+            vec![r#"Text 4.0 - "Grüße""#],
+            vec!["Call 1.0 lookup ", "Call 2.0 lookup ", "Call 5.0 remote "],
+        ]
+    );
+    assert_eq!(
+        parts(Dialect::OpenAiResponses, Framing::Json, RESPONSES_RESPONSE),
+        [[r#"ArgumentsAgain 0.0 lookup "{}""#, r#"TextAgain 1.0 - "...""#, "Call 2.0 lookup "]]
+    );
+}
+
+#[test]
+fn blocks_of_a_message_begin_and_stop() {
+    assert_eq!(
+        parts(Dialect::AnthropicMessages, Framing::Sse, MESSAGES_STREAM),
+        [
+            vec![r#"Text 0.0 - """#],
+            vec![r#"Text 0.0 - "Ich schaue nach…""#],
+            vec!["Close 0.0 - "],
+            vec!["Call 1.0 get_weather "],
+            vec![r#"Arguments 1.0 - "{\"city\": \"K""#],
+            vec!["Call 2.0 web_search "],
+            vec!["Call 4.0 get_weather "],
+        ]
+    );
+    assert_eq!(
+        parts(Dialect::AnthropicMessages, Framing::Json, MESSAGES_RESPONSE),
+        [[r#"Text 0.0 - "Moment.""#, r#"Value 1.0 get_weather {"name":"x"}"#]]
+    );
+}
+
+#[test]
+fn gemini_gives_each_call_whole() {
+    assert_eq!(
+        parts(Dialect::Gemini, Framing::Json, GEMINI_CHUNKS[1]),
+        [[r#"Value 0.0 get_weather {"name": "Köln"}"#, "Value 0.1 book {}"]]
+    );
+    let stream = format!("data: {}\n\ndata: {}\n\n", GEMINI_CHUNKS[0], GEMINI_CHUNKS[1]);
+    assert_eq!(
+        parts(Dialect::Gemini, Framing::Sse, &stream),
+        [
+            vec![r#"Text 0.0 - "Ich ""#],
+            vec![r#"Value 0.0 get_weather {"name": "Köln"}"#, "Value 0.1 book {}"]
+        ]
+    );
+}
+
+#[test]
+fn an_mcp_result_has_one_value() {
+    let body = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"5"}],"structuredContent":{"n":5}}}"#;
+    assert_eq!(parts(Dialect::Mcp, Framing::Json, body), [["Value 0.0 - {\"n\":5}"]]);
+}
+
+#[test]
+fn the_order_of_members_does_not_matter() {
+    let body = concat!(
+        "data: {\"choices\":[{\"finish_reason\":\"tool_calls\",\"delta\":{\"tool_calls\":[{\"function\":",
+        "{\"arguments\":\"{}\",\"name\":\"f\"},\"index\":3}],\"content\":\"hi\"},\"index\":2}]}\n\n",
+    );
+    assert_eq!(
+        parts(Dialect::OpenAiChat, Framing::Sse, body),
+        [["Arguments 2.3 f \"{}\"", "Text 2.0 - \"hi\"", "Close 2.0 - "]]
+    );
+}
