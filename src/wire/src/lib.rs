@@ -19,6 +19,7 @@
 
 pub mod dialect;
 pub mod json;
+pub mod judge;
 pub mod sse;
 
 mod defect;

@@ -22,6 +22,9 @@ pub(super) fn is_call(kind: &[u8]) -> bool {
     kind.ends_with(b"tool_use")
 }
 
+/// The type of a call that the client makes.
+pub(super) const OWN_CALL: &[u8] = b"tool_use";
+
 /// The type of the event after which nothing more comes of a block.
 pub(super) const BLOCK_STOP: &[u8] = b"content_block_stop";
 

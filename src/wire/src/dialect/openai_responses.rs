@@ -24,6 +24,9 @@ pub(super) fn is_call(kind: &[u8]) -> bool {
     kind.ends_with(b"_call")
 }
 
+/// The type of a call that the client makes, with arguments in JSON.
+pub(super) const OWN_CALL: &[u8] = b"function_call";
+
 /// What a call of this type calls, when the type says so and not a name: `local_shell` of `local_shell_call`.
 pub(super) fn built_in(kind: &[u8]) -> Option<&[u8]> {
     let is_named = matches!(kind, b"function_call" | b"custom_tool_call" | b"mcp_call");

@@ -355,8 +355,18 @@ impl Finder {
             }
         };
         let name = document.call_name.to_some_name();
-        self.parts
-            .end_call(document.call_index.or(document.inner).unwrap_or(0), name.clone().filter(|_| is_call));
+        let is_foreign = match self.dialect {
+            Dialect::OpenAiResponses => is_call && kind != openai_responses::OWN_CALL,
+            Dialect::AnthropicMessages => is_call && kind != anthropic_messages::OWN_CALL,
+            Dialect::OpenAiChat | Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => false,
+        };
+        match is_foreign {
+            true => self.parts.end_foreign(),
+            false => {
+                let inner = document.call_index.or(document.inner).unwrap_or(0);
+                self.parts.end_call(inner, name.clone().filter(|_| is_call));
+            }
+        }
         // In other dialects a part that goes on with arguments has neither type nor name.
         if is_call && !kind.is_empty() && name.is_none() && built_in.is_none() {
             self.readings.doubt(Defect::NotEvaluated);

@@ -47,6 +47,8 @@ impl PartKind {
 pub enum PartKind {
     /// A call whose value comes later, or never.
     Call,
+    /// A call, or another item, that the client does not act on: what comes at this place is of no interest.
+    Foreign,
     /// A JSON string with the next piece of a call's arguments, themselves JSON text.
     Arguments,
     /// A JSON string that repeats all of a call's arguments.
@@ -124,6 +126,13 @@ impl Parts {
                 part.name.clone_from(&name);
             }
         }
+        self.call = self.found.len();
+    }
+
+    /// The call that is being read is over, and the client does not make it.
+    pub(in crate::dialect) fn end_foreign(&mut self) {
+        self.found.truncate(self.call);
+        self.add(PartKind::Foreign, 0, 0, 0);
         self.call = self.found.len();
     }
 

@@ -86,12 +86,12 @@ fn a_responses_stream_says_everything_again() {
             vec![r#"ArgumentsAgain 1.0 lookup "{\"id\":7}""#, "Close 1.0 - "],
             vec!["Call 2.0 lookup "],
             vec![r#"Text 4.0 - "Grüße""#],
-            vec!["Call 1.0 lookup ", "Call 2.0 lookup ", "Call 5.0 remote "],
+            vec!["Call 1.0 lookup ", "Call 2.0 lookup ", "Foreign 5.0 - "],
         ]
     );
     assert_eq!(
         parts(Dialect::OpenAiResponses, Framing::Json, RESPONSES_RESPONSE),
-        [[r#"ArgumentsAgain 0.0 lookup "{}""#, r#"TextAgain 1.0 - "...""#, "Call 2.0 lookup "]]
+        [[r#"ArgumentsAgain 0.0 lookup "{}""#, r#"TextAgain 1.0 - "...""#, "Foreign 2.0 - "]]
     );
 }
 
@@ -105,7 +105,7 @@ fn blocks_of_a_message_begin_and_stop() {
             vec!["Close 0.0 - "],
             vec!["Call 1.0 get_weather "],
             vec![r#"Arguments 1.0 - "{\"city\": \"K""#],
-            vec!["Call 2.0 web_search "],
+            vec!["Foreign 2.0 - "],
             vec!["Call 4.0 get_weather "],
         ]
     );

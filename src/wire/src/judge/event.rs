@@ -1,0 +1,121 @@
+//! One event as it came: its data, and its data replaced.
+
+use bytes::Bytes;
+use memchr::memchr2;
+
+use super::stream::LINE_FEED;
+
+/// The lines of a block with their ends: LF, CR or CRLF.
+fn lines(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = block;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let at = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let (line, after) = rest.split_at(at);
+        let end = match after {
+            [b'\r', b'\n', ..] => 2,
+            [] => 0,
+            _ => 1,
+        };
+        let (end, next) = after.split_at(end);
+        rest = next;
+        Some((line, end))
+    })
+}
+
+/// The value of a `data` line.
+fn data_of(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+    match line.strip_prefix(b"data")? {
+        [] => Some(b""),
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+        _ => None,
+    }
+}
+
+/// The data of a block: its `data` lines, joined with LF.
+pub(super) fn data(block: &Bytes) -> Bytes {
+    let mut all = lines(block).filter_map(|(line, _)| data_of(line));
+    let Some(first) = all.next() else { return Bytes::new() };
+    match all.next() {
+        None => block.slice_ref(first),
+        Some(second) => {
+            let mut joined = first.to_vec();
+            for line in [second].into_iter().chain(all) {
+                joined.push(b'\n');
+                joined.extend_from_slice(line);
+            }
+            joined.into()
+        }
+    }
+}
+
+/// The block with other data; the rest as it was.
+pub(super) fn with_data(block: &[u8], data: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(block.len() + data.len());
+    let mut written = false;
+    for (line, end) in lines(block) {
+        if data_of(line).is_none() {
+            out.extend_from_slice(line);
+            out.extend_from_slice(end);
+        } else if !std::mem::replace(&mut written, true) {
+            for part in data.split(|byte| *byte == b'\n') {
+                out.extend_from_slice(b"data: ");
+                out.extend_from_slice(part);
+                out.extend_from_slice(end);
+            }
+        }
+    }
+    out.into()
+}
+
+/// Cuts chunks into blocks where a [`crate::dialect::ResponseScan`] has marked their ends.
+///
+/// A block that ends in CR takes the LF after it along, because some clients wait for that. Where the two are in two
+/// chunks, the LF is a block of its own.
+#[derive(Debug, Default)]
+pub struct Blocks {
+    /// The beginning of a block, from earlier chunks.
+    carry: Vec<u8>,
+    /// The last chunk ended in the CR that ended a block.
+    after_cr: bool,
+}
+
+impl Blocks {
+    /// At the start of a chunk: the LF that belongs to the last block. What follows begins after it.
+    pub fn line_feed(&mut self, chunk: &Bytes) -> Option<Bytes> {
+        let first = chunk.get(..1)?;
+        let whole = std::mem::take(&mut self.after_cr) && first == LINE_FEED;
+        whole.then(|| chunk.slice_ref(first))
+    }
+
+    /// The block that ends before `to`, and began at `from` or in an earlier chunk; and where the next begins.
+    pub fn end(&mut self, chunk: &Bytes, from: usize, to: usize) -> (Bytes, usize) {
+        let ends_in_cr = to > from && chunk.get(to - 1) == Some(&b'\r');
+        let next = to + usize::from(ends_in_cr && chunk.get(to) == Some(&b'\n'));
+        self.after_cr = ends_in_cr && to == chunk.len();
+        let rest = chunk.get(from..next).unwrap_or_default();
+        if self.carry.is_empty() {
+            return (chunk.slice_ref(rest), next);
+        }
+        self.carry.extend_from_slice(rest);
+        (std::mem::take(&mut self.carry).into(), next)
+    }
+
+    /// What follows the last block that ends in this chunk.
+    pub fn keep(&mut self, chunk: &Bytes, from: usize) {
+        self.carry.extend_from_slice(chunk.get(from..).unwrap_or_default());
+    }
+
+    /// Bytes of a block that has not ended.
+    pub fn pending(&self) -> usize {
+        self.carry.len()
+    }
+
+    /// What of a stream that is over belongs to no block.
+    pub fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.carry).into()
+    }
+}

@@ -1,0 +1,451 @@
+//! The events of one stream.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{Judge, Outcome, event, text};
+use crate::{
+    Dialect,
+    dialect::{At, Part, PartKind},
+};
+
+/// Most values that one stream may have open or remembered.
+pub const VALUES_MAX: usize = 1024;
+
+/// One judged value, for the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict<R> {
+    pub at: At,
+    /// The tool that is called; none for a text.
+    pub name: Option<Box<str>>,
+    /// Bytes of the value as it came.
+    pub bytes: u64,
+    pub repair: Option<R>,
+}
+
+/// Why nothing more may leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused<F> {
+    /// The judge's own finding.
+    Value { at: At, name: Option<Box<str>>, finding: F },
+    /// What should be a string with JSON text is none.
+    NotText,
+    /// A call without a name.
+    NoName,
+    /// The value was said again in other words.
+    SaidOtherwise { at: At },
+    /// A value goes on after it was whole.
+    GoesOn { at: At },
+    /// The stream ended inside a value.
+    Truncated,
+    /// More is held back than the limit allows.
+    HeldBytesMax,
+}
+
+/// The block that [`super::Blocks`] gives for the second half of a line end that two chunks share.
+pub(super) const LINE_FEED: &[u8] = b"\n";
+const EMPTY: &[u8] = b"\"\"";
+
+/// Which value of this stream, counted as they begin.
+type Id = u64;
+
+/// A value that is not whole.
+struct Open {
+    id: Id,
+    place: Place,
+    name: Option<Box<str>>,
+    text: Vec<u8>,
+}
+
+/// The answer's text and a call's arguments at one place are two values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    at: At,
+    is_text: bool,
+}
+
+/// A value that was judged, and may be said again or has pieces in held events.
+struct Judged {
+    id: Id,
+    place: Place,
+    text: Vec<u8>,
+    repaired: Option<Vec<u8>>,
+    /// The first piece has left, with all of the repaired text.
+    told: bool,
+}
+
+/// A piece of a value in the data of an event.
+struct Piece {
+    id: Id,
+    /// It is all of the value.
+    whole: bool,
+    /// The value itself, not a string with its text.
+    raw: bool,
+    span: Range<usize>,
+}
+
+struct Held {
+    block: Bytes,
+    pieces: Vec<Piece>,
+}
+
+/// Holds back the structured values of one stream.
+pub struct Stream<J: Judge> {
+    judge: J,
+    dialect: Dialect,
+    held_bytes_max: usize,
+    held_bytes: usize,
+    queue: VecDeque<Held>,
+    open: Vec<Open>,
+    judged: Vec<Judged>,
+    /// Places of calls that the client does not make.
+    foreign: Vec<At>,
+    values: Id,
+    verdicts: Vec<Verdict<J::Repair>>,
+    /// The last block was held back.
+    held_last: bool,
+    refused: bool,
+}
+
+impl<J: Judge> Stream<J> {
+    /// `held_bytes_max` bounds what is held back and what is remembered of it, in bytes.
+    pub fn new(dialect: Dialect, judge: J, held_bytes_max: usize) -> Self {
+        Self {
+            judge,
+            dialect,
+            held_bytes_max,
+            held_bytes: 0,
+            queue: VecDeque::new(),
+            open: Vec::new(),
+            judged: Vec::new(),
+            foreign: Vec::new(),
+            values: 0,
+            verdicts: Vec::new(),
+            held_last: false,
+            refused: false,
+        }
+    }
+
+    /// Whether something is held back.
+    pub fn holds(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Bytes that are held back or remembered.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// What was judged so far, in the order in which it was.
+    pub fn verdicts(&self) -> &[Verdict<J::Repair>] {
+        &self.verdicts
+    }
+
+    /// Takes the next block of the stream, whole, with its parts; `ends` if it is the one that ends the stream. Puts what
+    /// may leave into `out`.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing more may leave, and nothing more is taken.
+    pub fn event(
+        &mut self,
+        block: Bytes,
+        parts: &[Part],
+        ends: bool,
+        out: &mut Vec<Bytes>,
+    ) -> Result<(), Refused<J::Finding>> {
+        if self.refused {
+            return Ok(());
+        }
+        let taken = self.take(block, parts, ends, out);
+        self.refused = taken.is_err();
+        taken
+    }
+
+    /// Judges the values of an answer that is one JSON body. Gives the body, with repaired values in their places.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing may leave.
+    pub fn whole(&mut self, body: Bytes, parts: &[Part]) -> Result<Bytes, Refused<J::Finding>> {
+        let pieces = self.judge_parts(parts, &body, true)?;
+        Ok(self.replaced(pieces, &body).map_or(body, Bytes::from))
+    }
+
+    /// The stream is over.
+    ///
+    /// # Errors
+    /// [`Refused::Truncated`] if it ended inside a value.
+    pub fn finish(&mut self) -> Result<(), Refused<J::Finding>> {
+        if self.refused || self.open.is_empty() && self.queue.is_empty() {
+            return Ok(());
+        }
+        self.refused = true;
+        Err(Refused::Truncated)
+    }
+
+    fn take(
+        &mut self,
+        block: Bytes,
+        parts: &[Part],
+        ends: bool,
+        out: &mut Vec<Bytes>,
+    ) -> Result<(), Refused<J::Finding>> {
+        if block == LINE_FEED {
+            return self.line_feed(block, out);
+        }
+        self.held_last = false;
+        let wants_text = self.judge.wants_text();
+        if !ends && !parts.iter().any(|part| wants_text || !part.kind.is_text()) {
+            // In a chat, text goes on beside calls; elsewhere events keep their order.
+            if self.dialect == Dialect::OpenAiChat || !self.holds() {
+                out.push(block);
+                return Ok(());
+            }
+            return self.hold(Held { block, pieces: Vec::new() });
+        }
+        let pieces = self.judge_parts(parts, &event::data(&block), ends)?;
+        self.hold(Held { block, pieces })?;
+        self.release(out);
+        Ok(())
+    }
+
+    /// Takes the parts of one document, judges what is whole now, and gives the pieces.
+    fn judge_parts(
+        &mut self,
+        parts: &[Part],
+        data: &[u8],
+        ends: bool,
+    ) -> Result<Vec<Piece>, Refused<J::Finding>> {
+        let wants_text = self.judge.wants_text();
+        let (mut pieces, mut closed) = (Vec::new(), Vec::new());
+        for part in parts.iter().filter(|part| wants_text || !part.kind.is_text()) {
+            self.part(part, data, &mut pieces, &mut closed)?;
+        }
+        if ends {
+            closed.append(&mut self.open);
+        }
+        closed.into_iter().try_for_each(|value| self.close(value))?;
+        Ok(pieces)
+    }
+
+    /// The LF of a CRLF that was cut goes where its CR went.
+    fn line_feed(&mut self, block: Bytes, out: &mut Vec<Bytes>) -> Result<(), Refused<J::Finding>> {
+        match self.queue.back_mut().filter(|_| self.held_last) {
+            Some(last) => {
+                last.block = [&last.block[..], LINE_FEED].concat().into();
+                self.count(LINE_FEED.len())
+            }
+            None => {
+                out.push(block);
+                Ok(())
+            }
+        }
+    }
+
+    fn part(
+        &mut self,
+        part: &Part,
+        data: &[u8],
+        pieces: &mut Vec<Piece>,
+        closed: &mut Vec<Open>,
+    ) -> Result<(), Refused<J::Finding>> {
+        let at = part.at;
+        match part.kind {
+            PartKind::Close => {
+                closed.extend(self.open.extract_if(.., |value| value.place.at.outer == at.outer));
+                return Ok(());
+            }
+            PartKind::Foreign => {
+                if !self.foreign.contains(&at) {
+                    self.has_room()?;
+                    self.foreign.push(at);
+                }
+                return Ok(());
+            }
+            _ if self.foreign.contains(&at) => return Ok(()),
+            _ => {}
+        }
+        let place = Place { at, is_text: part.kind.is_text() };
+        let span = span(part, data).ok_or(Refused::NotText)?;
+        let literal = data.get(span.clone()).unwrap_or_default();
+        let again = matches!(part.kind, PartKind::ArgumentsAgain | PartKind::TextAgain);
+        let raw = part.kind == PartKind::Value;
+        let id = match self.open.iter().position(|value| value.place == place) {
+            _ if raw => {
+                let value = self.begin(place, part)?;
+                closed.push(Open { text: literal.to_vec(), ..value });
+                self.count(literal.len())?;
+                self.values
+            }
+            Some(index) => {
+                let mut value = self.open.remove(index);
+                let id = value.id;
+                value.name = value.name.or_else(|| part.name.clone());
+                if again && !value.text.is_empty() {
+                    if !says(literal, &value.text) {
+                        return Err(Refused::SaidOtherwise { at });
+                    }
+                } else {
+                    self.append(&mut value, part, literal)?;
+                }
+                self.open.insert(index, value);
+                id
+            }
+            None => match self.judged.iter().rfind(|judged| judged.place == place) {
+                Some(_) if part.kind == PartKind::Call => return Ok(()),
+                Some(judged) if again && says(literal, &judged.text) => judged.id,
+                Some(_) if again => return Err(Refused::SaidOtherwise { at }),
+                Some(_) => return Err(Refused::GoesOn { at }),
+                None => {
+                    let mut value = self.begin(place, part)?;
+                    self.append(&mut value, part, literal)?;
+                    self.open.push(value);
+                    self.values
+                }
+            },
+        };
+        pieces.push(Piece { id, whole: again || raw, raw, span });
+        Ok(())
+    }
+
+    fn begin(&mut self, place: Place, part: &Part) -> Result<Open, Refused<J::Finding>> {
+        self.has_room()?;
+        self.values += 1;
+        Ok(Open { id: self.values, place, name: part.name.clone(), text: Vec::new() })
+    }
+
+    fn has_room(&self) -> Result<(), Refused<J::Finding>> {
+        match self.open.len() + self.judged.len() + self.foreign.len() < VALUES_MAX {
+            true => Ok(()),
+            false => Err(Refused::HeldBytesMax),
+        }
+    }
+
+    fn append(&mut self, value: &mut Open, part: &Part, literal: &[u8]) -> Result<(), Refused<J::Finding>> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        let before = value.text.len();
+        match text::decode(literal, &mut value.text) {
+            true => self.count(value.text.len() - before),
+            false => Err(Refused::NotText),
+        }
+    }
+
+    /// The value is whole.
+    fn close(&mut self, value: Open) -> Result<(), Refused<J::Finding>> {
+        let Open { id, place, name, text } = value;
+        // A message gives no pieces of an input that is empty.
+        let nothing = text.is_empty() && self.dialect == Dialect::AnthropicMessages;
+        let outcome = match &name {
+            _ if place.is_text => self.judge.text(&text),
+            Some(name) => self.judge.call(name, if nothing { b"{}" } else { &text }),
+            None if self.dialect == Dialect::Mcp => self.judge.text(&text),
+            None => return Err(Refused::NoName),
+        };
+        let bytes = text.len() as u64; // a length fits
+        let (repaired, repair) = match outcome {
+            Outcome::Pass => (None, None),
+            Outcome::Repaired(text, repair) => (Some(text), Some(repair)),
+            Outcome::Refused(finding) => return Err(Refused::Value { at: place.at, name, finding }),
+        };
+        self.count(repaired.as_ref().map_or(0, Vec::len))?;
+        self.verdicts.push(Verdict { at: place.at, name, bytes, repair });
+        self.judged.push(Judged { id, place, text, repaired, told: false });
+        Ok(())
+    }
+
+    fn hold(&mut self, held: Held) -> Result<(), Refused<J::Finding>> {
+        self.count(held.block.len())?;
+        self.queue.push_back(held);
+        self.held_last = true;
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), Refused<J::Finding>> {
+        self.held_bytes += bytes;
+        if self.held_bytes > self.held_bytes_max { Err(Refused::HeldBytesMax) } else { Ok(()) }
+    }
+
+    /// Gives out events from the front as far as their values are judged.
+    fn release(&mut self, out: &mut Vec<Bytes>) {
+        while let Some(held) = self.queue.front() {
+            if held.pieces.iter().any(|piece| self.open.iter().any(|value| value.id == piece.id)) {
+                return;
+            }
+            let Some(held) = self.queue.pop_front() else { return };
+            self.held_bytes = self.held_bytes.saturating_sub(held.block.len());
+            out.push(self.rewritten(held));
+        }
+        self.forget();
+    }
+
+    /// With nothing held back, only what may be said again or go on has to be remembered, and mostly only that it was.
+    fn forget(&mut self) {
+        let again = self.dialect == Dialect::OpenAiResponses;
+        for judged in &mut self.judged {
+            if !again {
+                let kept = judged.text.len() + judged.repaired.as_ref().map_or(0, Vec::len);
+                self.held_bytes = self.held_bytes.saturating_sub(kept);
+                judged.text = Vec::new();
+                judged.repaired = None;
+            }
+        }
+        if matches!(self.dialect, Dialect::Gemini | Dialect::Mcp) {
+            self.judged.clear(); // every value comes whole
+        }
+    }
+
+    /// The event with the pieces of repaired values replaced.
+    fn rewritten(&mut self, held: Held) -> Bytes {
+        let data = event::data(&held.block);
+        match self.replaced(held.pieces, &data) {
+            Some(data) => event::with_data(&held.block, &data),
+            None => held.block,
+        }
+    }
+
+    /// The document with the pieces of repaired values replaced, if it has any.
+    fn replaced(&mut self, pieces: Vec<Piece>, data: &[u8]) -> Option<Vec<u8>> {
+        let mut edits = Vec::new();
+        for piece in pieces {
+            let Some(judged) = self.judged.iter_mut().find(|judged| judged.id == piece.id) else { continue };
+            let Some(repaired) = judged.repaired.as_ref().filter(|_| piece.span.len() > EMPTY.len()) else {
+                continue; // nothing was said here
+            };
+            let whole = piece.whole || !std::mem::replace(&mut judged.told, true);
+            let mut literal = Vec::new();
+            match (piece.raw, whole) {
+                (true, _) => literal.extend_from_slice(repaired),
+                (false, true) => text::encode(repaired, &mut literal),
+                (false, false) => literal.extend_from_slice(EMPTY),
+            }
+            edits.push((piece.span, literal));
+        }
+        if edits.is_empty() {
+            return None;
+        }
+        edits.sort_unstable_by_key(|(span, _)| span.start);
+        let mut out = Vec::with_capacity(data.len());
+        let mut from = 0;
+        for (span, literal) in edits {
+            out.extend_from_slice(data.get(from..span.start).unwrap_or_default());
+            out.extend_from_slice(&literal);
+            from = span.end;
+        }
+        out.extend_from_slice(data.get(from..).unwrap_or_default());
+        Some(out)
+    }
+}
+
+fn span(part: &Part, data: &[u8]) -> Option<Range<usize>> {
+    let (from, to) = (usize::try_from(part.from).ok()?, usize::try_from(part.to).ok()?);
+    data.get(from..to).map(|_| from..to)
+}
+
+/// Whether the JSON string `literal` says `text`.
+fn says(literal: &[u8], text: &[u8]) -> bool {
+    let mut said = Vec::new();
+    text::decode(literal, &mut said) && said == text
+}

@@ -1,0 +1,379 @@
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    Dialect,
+    dialect::{Framing, MarkKind, ResponseScan},
+    splits::every_split,
+};
+
+/// Takes objects; repairs one comma too many.
+struct Objects {
+    texts: bool,
+}
+
+impl Objects {
+    fn judge(text: &[u8]) -> Outcome<&'static str, String> {
+        let is_object =
+            |text: &[u8]| serde_json::from_slice::<Value>(text).is_ok_and(|value| value.is_object());
+        let shorter = text.strip_suffix(b",}").map(|head| [head, b"}"].concat());
+        match shorter {
+            _ if is_object(text) => Outcome::Pass,
+            Some(shorter) if is_object(&shorter) => Outcome::Repaired(shorter, "comma"),
+            _ => Outcome::Refused(String::from_utf8_lossy(text).into_owned()),
+        }
+    }
+}
+
+impl Judge for Objects {
+    type Repair = &'static str;
+    type Finding = String;
+
+    fn call(&mut self, _: &str, arguments: &[u8]) -> Outcome<&'static str, String> {
+        Self::judge(arguments)
+    }
+
+    fn wants_text(&self) -> bool {
+        self.texts
+    }
+
+    fn text(&mut self, text: &[u8]) -> Outcome<&'static str, String> {
+        Self::judge(text)
+    }
+}
+
+/// What left after each block, joined, and how it ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Ran {
+    left: Vec<String>,
+    refused: Option<Refused<String>>,
+    verdicts: Vec<Verdict<&'static str>>,
+}
+
+fn run_in(dialect: Dialect, texts: bool, held_max: usize, chunks: &[&[u8]]) -> Ran {
+    let mut scan = ResponseScan::new(dialect, Framing::Sse).with_parts();
+    let mut stream = Stream::new(dialect, Objects { texts }, held_max);
+    let (mut blocks, mut left, mut refused) = (Blocks::default(), Vec::<String>::new(), None);
+    for chunk in chunks {
+        let chunk = Bytes::copy_from_slice(chunk);
+        let (mut marks, mut from, mut before) = (Vec::new(), 0, 0);
+        scan.push(&chunk, &mut |mark| marks.push(mark));
+        if let Some(line_feed) = blocks.line_feed(&chunk) {
+            let mut out = Vec::new();
+            refused = refused.or(stream.event(line_feed, &[], false, &mut out).err());
+            left.last_mut().unwrap().push_str(&String::from_utf8(out.concat()).unwrap());
+            from = 1;
+        }
+        for mark in marks {
+            let (block, next) = blocks.end(&chunk, from, mark.end);
+            let mut out = Vec::new();
+            let ends = mark.kind == MarkKind::Terminator;
+            let taken = stream.event(block, &scan.parts()[before..mark.parts], ends, &mut out);
+            refused = refused.or(taken.err());
+            left.push(String::from_utf8(out.concat()).unwrap());
+            (from, before) = (next, mark.parts);
+        }
+        blocks.keep(&chunk, from);
+    }
+    refused = refused.or(stream.finish().err());
+    Ran { left, refused, verdicts: stream.verdicts().to_vec() }
+}
+
+/// The same for every split.
+fn run(dialect: Dialect, texts: bool, events: &[String]) -> Ran {
+    let body = events.concat();
+    let whole = run_in(dialect, texts, 1 << 20, &[body.as_bytes()]);
+    every_split(body.as_bytes(), |chunks| {
+        assert_eq!(run_in(dialect, texts, 1 << 20, chunks), whole, "{chunks:?}");
+    });
+    assert_eq!(whole.left.len(), events.len());
+    whole
+}
+
+fn data(text: &str) -> String {
+    format!("data: {text}\n\n")
+}
+
+fn chat(delta: &str) -> String {
+    data(&format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#))
+}
+
+fn chat_call(index: u64, name: &str, arguments: &str) -> String {
+    let (name, arguments) = (serde_json::json!(name), serde_json::json!(arguments));
+    let name = if name == "" { String::new() } else { format!(r#""name":{name},"#) };
+    chat(&format!(r#"{{"tool_calls":[{{"index":{index},"function":{{{name}"arguments":{arguments}}}}}]}}"#))
+}
+
+fn chat_end() -> String {
+    data(r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#)
+}
+
+fn done() -> String {
+    data("[DONE]")
+}
+
+/// What a client of a chat stream joins: its text, and the arguments of each call.
+fn chat_reads(left: &[String]) -> (String, Vec<String>) {
+    let (mut text, mut calls) = (String::new(), Vec::<String>::new());
+    for event in left.concat().split("\n\n").filter_map(|event| event.strip_prefix("data: ")) {
+        let Ok(event) = serde_json::from_str::<Value>(event) else { continue };
+        let delta = &event["choices"][0]["delta"];
+        text.push_str(delta["content"].as_str().unwrap_or_default());
+        for call in delta["tool_calls"].as_array().into_iter().flatten() {
+            let index = call["index"].as_u64().unwrap() as usize;
+            calls.resize(calls.len().max(index + 1), String::new());
+            calls[index].push_str(call["function"]["arguments"].as_str().unwrap());
+        }
+    }
+    (text, calls)
+}
+
+#[test]
+fn a_valid_call_leaves_as_it_came_once_it_is_whole() {
+    let events = [
+        chat(r#"{"role":"assistant","content":""}"#),
+        chat_call(0, "f", ""),
+        chat_call(0, "", "{\"a\":"),
+        chat(r#"{"content":"meanwhile"}"#),
+        chat_call(1, "g", "{}"),
+        chat_call(0, "", "1}"),
+        chat_end(),
+        data(r#"{"choices":[],"usage":{"total_tokens":1}}"#),
+        done(),
+    ];
+    let ran = run(Dialect::OpenAiChat, false, &events);
+    assert_eq!((&ran.refused, ran.verdicts.len()), (&None, 2));
+    let held = [1, 2, 4, 5, 6].map(|at| events[at].clone()).concat();
+    let expected = [&events[0], "", "", &events[3], "", "", &held, &events[7], &events[8]];
+    assert_eq!(ran.left, expected);
+}
+
+#[test]
+fn a_repaired_call_is_told_once_and_everything_else_stays() {
+    let events = [
+        chat_call(0, "f", "{\"a\":"),
+        chat_call(1, "g", "{}"),
+        chat_call(0, "", "\"é\\n\""),
+        chat_call(0, "", ",}"),
+        chat_end(),
+        done(),
+    ];
+    let ran = run(Dialect::OpenAiChat, false, &events);
+    assert_eq!(ran.refused, None);
+    assert_eq!(ran.verdicts[0].repair, Some("comma"));
+    assert_eq!(chat_reads(&ran.left).1, ["{\"a\":\"é\\n\"}", "{}"]);
+    let left = ran.left.concat();
+    assert_eq!(left.matches("data: ").count(), events.len());
+    assert!(left.contains(&events[1]) && left.contains(&events[4]), "{left}");
+}
+
+#[test]
+fn nothing_of_a_refused_call_leaves_and_nothing_after_it() {
+    let events = [chat_call(0, "f", "{\"a\":"), chat(r#"{"content":"x"}"#), chat_end(), done()];
+    let ran = run(Dialect::OpenAiChat, false, &events);
+    assert_eq!(ran.left, ["", &events[1], "", ""]);
+    assert!(matches!(ran.refused, Some(Refused::Value { finding, .. }) if finding == "{\"a\":"));
+}
+
+#[test]
+fn a_stream_that_ends_inside_a_call_is_truncated() {
+    let ran = run(Dialect::OpenAiChat, false, &[chat_call(0, "f", "{}")]);
+    assert_eq!((ran.left, ran.refused), (vec![String::new()], Some(Refused::Truncated)));
+    // The terminator ends what no reason ended.
+    let ran = run(Dialect::OpenAiChat, false, &[chat_call(0, "f", "{}"), done()]);
+    assert_eq!((ran.left.concat(), ran.refused), (chat_call(0, "f", "{}") + &done(), None));
+}
+
+#[test]
+fn a_call_that_goes_on_after_its_end_is_refused() {
+    let events = [chat_call(0, "f", "{}"), chat_end(), chat_call(0, "", " ")];
+    let ran = run(Dialect::OpenAiChat, false, &events);
+    assert!(matches!(ran.refused, Some(Refused::GoesOn { .. })), "{ran:?}");
+}
+
+#[test]
+fn an_answer_that_was_asked_for_as_json_is_held_too() {
+    let events = [
+        chat(r#"{"role":"assistant","content":""}"#),
+        chat(r#"{"content":"{\"a\":1"}"#),
+        chat(r#"{"content":",}"}"#),
+        chat_end(),
+        done(),
+    ];
+    let ran = run(Dialect::OpenAiChat, true, &events);
+    assert_eq!(ran.left[..3], ["", "", ""]);
+    assert_eq!((chat_reads(&ran.left).0.as_str(), ran.refused), ("{\"a\":1}", None));
+}
+
+#[test]
+fn what_is_held_is_bounded() {
+    let events: String = (0..100).map(|_| chat_call(0, "f", "          ")).collect();
+    let ran = run_in(Dialect::OpenAiChat, false, 2000, &[events.as_bytes()]);
+    assert_eq!((ran.refused, ran.left.concat()), (Some(Refused::HeldBytesMax), String::new()));
+}
+
+fn response(kind: &str, rest: &str) -> String {
+    format!("event: {kind}\ndata: {{\"type\":\"{kind}\",{rest}}}\n\n")
+}
+
+fn responses(pieces: &[&str], again: &str) -> Vec<String> {
+    let text = |text: &str| serde_json::json!(text).to_string();
+    let item = |arguments: &str| {
+        format!(
+            r#"{{"type":"function_call","id":"fc","call_id":"c","name":"f","arguments":{}}}"#,
+            text(arguments)
+        )
+    };
+    let mut events =
+        vec![response("response.output_item.added", &format!(r#""output_index":0,"item":{}"#, item("")))];
+    events.extend(pieces.iter().map(|piece| {
+        let delta = format!(r#""output_index":0,"delta":{}"#, text(piece));
+        response("response.function_call_arguments.delta", &delta)
+    }));
+    events.push(response(
+        "response.function_call_arguments.done",
+        &format!(r#""output_index":0,"arguments":{}"#, text(again)),
+    ));
+    events
+        .push(response("response.output_item.done", &format!(r#""output_index":0,"item":{}"#, item(again))));
+    events.push(response(
+        "response.completed",
+        &format!(r#""response":{{"output":[{}],"status":"completed"}}"#, item(again)),
+    ));
+    events
+}
+
+#[test]
+fn responses_repeats_are_compared_and_replaced() {
+    let valid = responses(&["{\"a\"", ":1}"], "{\"a\":1}");
+    let ran = run(Dialect::OpenAiResponses, false, &valid);
+    assert_eq!((ran.left.concat(), ran.refused), (valid.concat(), None));
+    assert_eq!(ran.left[..4].concat(), "");
+
+    let ran = run(Dialect::OpenAiResponses, false, &responses(&["{\"a\"", ":1,}"], "{\"a\":1,}"));
+    let left = ran.left.concat();
+    assert_eq!(ran.refused, None);
+    assert_eq!(left.matches(r#""arguments":"{\"a\":1}""#).count(), 3, "{left}");
+    assert_eq!(left.matches(r#""delta":"{\"a\":1}""#).count(), 1);
+    assert!(!left.contains(",}\""), "{left}");
+
+    let ran = run(Dialect::OpenAiResponses, false, &responses(&["{}"], "{\"rm\":true}"));
+    assert!(matches!(ran.refused, Some(Refused::SaidOtherwise { .. })), "{ran:?}");
+    assert_eq!(ran.left.concat(), "");
+}
+
+#[test]
+fn the_last_event_of_a_responses_stream_cannot_say_otherwise() {
+    let mut events = responses(&["{\"a\":1}"], "{\"a\":1}");
+    let last = events.last_mut().unwrap();
+    *last = last.replace(r#"{\"a\":1}"#, r#"{\"a\":2}"#);
+    let ran = run(Dialect::OpenAiResponses, false, &events);
+    assert!(matches!(ran.refused, Some(Refused::SaidOtherwise { .. })), "{ran:?}");
+    assert_eq!(ran.left[4], "");
+}
+
+#[test]
+fn blocks_of_a_message_keep_their_order() {
+    let event = |kind: &str, rest: &str| format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{rest}}}\n\n");
+    let start = |index, block: &str| {
+        event("content_block_start", &format!(r#","index":{index},"content_block":{block}"#))
+    };
+    let delta =
+        |index, delta: &str| event("content_block_delta", &format!(r#","index":{index},"delta":{delta}"#));
+    let stop = |index| event("content_block_stop", &format!(r#","index":{index}"#));
+    let events = [
+        start(0, r#"{"type":"text","text":""}"#),
+        delta(0, r#"{"type":"text_delta","text":"I look"}"#),
+        stop(0),
+        start(1, r#"{"type":"server_tool_use","id":"s","name":"web_search","input":{}}"#),
+        delta(1, r#"{"type":"input_json_delta","partial_json":"not json"}"#),
+        stop(1),
+        start(2, r#"{"type":"tool_use","id":"t","name":"f","input":{}}"#),
+        event("ping", ""),
+        delta(2, r#"{"type":"input_json_delta","partial_json":"{\"a\":1,}"}"#),
+        stop(2),
+        start(3, r#"{"type":"tool_use","id":"u","name":"none","input":{}}"#),
+        stop(3),
+        event("message_delta", r#","delta":{"stop_reason":"tool_use"}"#),
+        event("message_stop", ""),
+    ];
+    let ran = run(Dialect::AnthropicMessages, false, &events);
+    assert_eq!(ran.refused, None);
+    assert_eq!(ran.left[..6], events[..6]);
+    assert_eq!(ran.left[6..9].concat(), "");
+    assert_eq!(ran.left[9], events[6..10].concat().replace(",}", "}"));
+    assert_eq!(ran.left[10], "");
+    assert_eq!(ran.left[11..].concat(), events[10..].concat());
+}
+
+#[test]
+fn gemini_calls_are_judged_event_by_event() {
+    let call = |args: &str| {
+        data(&format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"functionCall":{{"name":"f","args":{args}}}}}]}}}}]}}"#
+        ))
+    };
+    let events = [call("{\"a\":1}"), call("{}"), call("[]")];
+    let ran = run(Dialect::Gemini, false, &events);
+    assert_eq!(ran.left, [&events[0], &events[1], ""]);
+    assert!(matches!(ran.refused, Some(Refused::Value { .. })));
+}
+
+#[test]
+fn data_in_several_lines_is_one_value() {
+    let event = "id: 7\r\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\r\ndata:\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1,}\"}}]},\r\ndata: \"finish_reason\":\"stop\"}]}\r\n\r\n";
+    let ran = run_in(Dialect::OpenAiChat, false, 1 << 20, &[event.as_bytes()]);
+    let expected = event.replace("1,}", "1}").replace("data:\"function", "data: \"function");
+    assert_eq!((ran.left.concat(), ran.refused), (expected, None));
+}
+
+#[test]
+fn line_ends_of_two_bytes_stay_together() {
+    let lf = [chat_call(0, "f", "{}"), chat(r#"{"content":"x"}"#), chat_end(), done()].concat();
+    let body = lf.replace('\n', "\r\n");
+    let whole = run_in(Dialect::OpenAiChat, false, 1 << 20, &[body.as_bytes()]);
+    assert!(whole.left.iter().all(|left| left.is_empty() || left.ends_with("\r\n\r\n")), "{whole:?}");
+    every_split(body.as_bytes(), |chunks| {
+        let ran = run_in(Dialect::OpenAiChat, false, 1 << 20, chunks);
+        assert_eq!((ran.left.concat(), ran.refused), (whole.left.concat(), None), "{chunks:?}");
+    });
+}
+
+fn whole(dialect: Dialect, texts: bool, body: &str) -> Result<String, Refused<String>> {
+    let mut scan = ResponseScan::new(dialect, Framing::Json).with_parts();
+    scan.push(body.as_bytes(), &mut |_| {});
+    scan.finish();
+    let mut stream = Stream::new(dialect, Objects { texts }, 1 << 20);
+    let left = stream.whole(Bytes::copy_from_slice(body.as_bytes()), scan.parts())?;
+    Ok(String::from_utf8(left.to_vec()).unwrap())
+}
+
+#[test]
+fn values_of_whole_bodies_are_judged_where_they_stand() {
+    let chat = |arguments: &str, content: &str| {
+        format!(
+            r#"{{"choices":[{{"index":0,"message":{{"content":{content},"tool_calls":[{{"function":{{"name":"f","arguments":{arguments}}}}},{{"function":{{"name":"g","arguments":"{{}}"}}}}]}},"finish_reason":"tool_calls"}}]}}"#
+        )
+    };
+    let valid = chat(r#""{}""#, "null");
+    assert_eq!(whole(Dialect::OpenAiChat, false, &valid), Ok(valid));
+    let broken = chat(r#""{\"a\":1,}""#, "null");
+    assert_eq!(whole(Dialect::OpenAiChat, false, &broken), Ok(broken.replace(",}\"", "}\"")));
+    let text = chat(r#""{}""#, r#""{\"b\":2,}""#);
+    assert_eq!(whole(Dialect::OpenAiChat, false, &text), Ok(text.clone()));
+    assert_eq!(whole(Dialect::OpenAiChat, true, &text), Ok(text.replace(",}\"", "}\"")));
+    assert!(matches!(
+        whole(Dialect::OpenAiChat, false, &chat(r#""{""#, "null")),
+        Err(Refused::Value { at, .. }) if at.inner == 0
+    ));
+    assert_eq!(whole(Dialect::OpenAiChat, false, &chat("{}", "null")), Err(Refused::NotText));
+
+    let message = r#"{"type":"message","content":[{"type":"text","text":"x"},{"type":"tool_use","name":"f","input":{"a":1}}]}"#;
+    assert_eq!(whole(Dialect::AnthropicMessages, false, message), Ok(message.into()));
+    let response = r#"{"output":[{"type":"message","content":[{"type":"output_text","text":"{,}"}]},{"type":"function_call","name":"f","arguments":"{}"}]}"#;
+    assert_eq!(whole(Dialect::OpenAiResponses, false, response), Ok(response.into()));
+    assert_eq!(whole(Dialect::OpenAiResponses, true, response), Ok(response.replace("{,}", "{}")));
+    let result = r#"{"jsonrpc":"2.0","id":1,"result":{"structuredContent":[1]}}"#;
+    assert!(whole(Dialect::Mcp, false, result).is_err());
+}
