@@ -55,6 +55,10 @@ pub(super) enum Request {
     /// `configs` of an `mcp_toolset`: the names of its members are those of tools.
     Configs,
     Config,
+    /// `output_config`
+    Output,
+    /// `output_format`, or `format` of the above.
+    Format,
 }
 
 impl Request {
@@ -67,6 +71,11 @@ impl Request {
             (Self::Tool, b"name") => Place::Leaf(Leaf::ToolName),
             (Self::Tool, b"type") => Place::Leaf(Leaf::ToolKind),
             (Self::Tool, b"function" | b"custom") => Place::Leaf(Leaf::Misplaced),
+            (Self::Tool, b"input_schema") => Place::Leaf(Leaf::Contract),
+            (Self::Root, b"output_config") => Place::Messages(Self::Output),
+            (Self::Root, b"output_format") | (Self::Output, b"format") => Place::Messages(Self::Format),
+            (Self::Format, b"type") => Place::Leaf(Leaf::FormatKind),
+            (Self::Format, b"schema") => Place::Leaf(Leaf::TextContract),
             (Self::Tool, b"mcp_server_name") => Place::Leaf(Leaf::ToolsetServer),
             (Self::Tool, b"default_config") => Place::Messages(Self::DefaultConfig),
             (Self::Tool, b"configs") => Place::Messages(Self::Configs),
@@ -94,7 +103,9 @@ impl Request {
             | Self::Configuration
             | Self::DefaultConfig
             | Self::Configs
-            | Self::Config => return None,
+            | Self::Config
+            | Self::Output
+            | Self::Format => return None,
         })
     }
 }

@@ -73,6 +73,8 @@ pub(super) enum Request {
     Kinds,
     Functions,
     Function,
+    /// `generationConfig`
+    Generation,
 }
 
 impl Request {
@@ -84,6 +86,11 @@ impl Request {
                 Place::Gemini(Self::Functions)
             }
             (Self::Function, b"name") => Place::Leaf(Leaf::ToolName),
+            // `parameters` and `responseSchema` are in a language of their own, which is not read.
+            (Self::Function, b"parametersJsonSchema") => Place::Leaf(Leaf::Contract),
+            (Self::Root, b"generationConfig") => Place::Gemini(Self::Generation),
+            (Self::Generation, b"responseMimeType") => Place::Leaf(Leaf::FormatKind),
+            (Self::Generation, b"responseJsonSchema") => Place::Leaf(Leaf::TextContract),
             _ => return None,
         })
     }

@@ -23,6 +23,10 @@ pub(super) enum Request {
     /// The list that `tools` replaced.
     Functions,
     Function,
+    /// `response_format`
+    Format,
+    /// `json_schema` of it.
+    JsonSchema,
 }
 
 impl Request {
@@ -37,6 +41,11 @@ impl Request {
             (Self::Tool, b"name") => Place::Leaf(Leaf::Misplaced),
             (Self::Tool, b"function" | b"custom") => Place::Chat(Self::Detail),
             (Self::Detail | Self::Function, b"name") => Place::Leaf(Leaf::ToolName),
+            (Self::Detail | Self::Function, b"parameters") => Place::Leaf(Leaf::Contract),
+            (Self::Root, b"response_format") => Place::Chat(Self::Format),
+            (Self::Format, b"type") => Place::Leaf(Leaf::FormatKind),
+            (Self::Format, b"json_schema") => Place::Chat(Self::JsonSchema),
+            (Self::JsonSchema, b"schema") => Place::Leaf(Leaf::TextContract),
             _ => return None,
         })
     }

@@ -80,6 +80,10 @@ pub(super) enum Request {
     /// `allowed_tools` of an MCP server: a list of names, or an object that has one.
     Allowed,
     ToolNames,
+    /// `text`
+    Text,
+    /// `format` of it.
+    Format,
 }
 
 impl Request {
@@ -97,6 +101,11 @@ impl Request {
             (Self::Tool, b"tools") => Place::Responses(Self::Nested),
             (Self::NestedTool, b"tools") => Place::Leaf(Leaf::Misplaced),
             (Self::Allowed, b"tool_names") => Place::Responses(Self::ToolNames),
+            (Self::Tool | Self::NestedTool, b"parameters") => Place::Leaf(Leaf::Contract),
+            (Self::Root, b"text") => Place::Responses(Self::Text),
+            (Self::Text, b"format") => Place::Responses(Self::Format),
+            (Self::Format, b"type") => Place::Leaf(Leaf::FormatKind),
+            (Self::Format, b"schema") => Place::Leaf(Leaf::TextContract),
             _ => return None,
         })
     }
@@ -107,7 +116,7 @@ impl Request {
             Self::Tools => Place::Responses(Self::Tool),
             Self::Nested => Place::Responses(Self::NestedTool),
             Self::Allowed | Self::ToolNames => Place::Leaf(Leaf::AllowedTool),
-            Self::Root | Self::Tool | Self::NestedTool => return None,
+            Self::Root | Self::Tool | Self::NestedTool | Self::Text | Self::Format => return None,
         })
     }
 }

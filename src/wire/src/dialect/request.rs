@@ -5,7 +5,7 @@ use super::{
     body::{Evaluated, JsonBody},
     gemini::{self, FromPath},
     mcp,
-    names::{Clip, ELLIPSIS, Names},
+    names::{Clip, ELLIPSIS, LIST_MAX, Names},
     openai_chat, openai_responses,
     shape::{Readings, Shape},
     without_query,
@@ -38,6 +38,29 @@ pub struct RequestFacts {
     pub rpc_method: Option<String>,
     /// How much of the body was read.
     pub evaluated: Evaluated,
+    /// What it asks answers to be.
+    pub contracts: Contracts,
+}
+
+/// What a request says of the values in its answer, as offsets in the body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contracts {
+    /// Name of each tool with the JSON Schema of its arguments, in order; as many as [`RequestFacts::tools`] has at most.
+    pub tools: Vec<(String, Span)>,
+    /// What the answer's text must be, if it was asked for as JSON.
+    pub text: Option<TextContract>,
+}
+
+/// Where a value stands: its first byte, and the byte after its last.
+pub type Span = std::ops::Range<u64>;
+
+/// What the answer's text must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextContract {
+    /// Any JSON object.
+    Json,
+    /// A value of this JSON Schema.
+    Schema(Span),
 }
 
 /// Reads one request body as it passes.
@@ -95,6 +118,7 @@ impl RequestScan {
             tool_called: found.called.filter(|_| called),
             rpc_id: found.rpc_id,
             rpc_method: found.rpc_method,
+            contracts: found.contracts,
             evaluated,
         }
     }
@@ -158,6 +182,12 @@ pub(super) enum Leaf {
     /// `result` or `error`: the message answers one of the server's.
     RpcOutcome,
     CalledName,
+    /// The JSON Schema of a tool's arguments.
+    Contract,
+    /// The JSON Schema of the answer's text.
+    TextContract,
+    /// What the answer's text is asked for as.
+    FormatKind,
 }
 
 fn root(dialect: Dialect) -> Option<Place> {
@@ -207,6 +237,7 @@ impl Place {
     fn shape(self) -> Shape {
         match self {
             Self::Leaf(Leaf::Stream | Leaf::RpcId | Leaf::RpcOutcome) => Shape::Free,
+            Self::Leaf(Leaf::Contract | Leaf::TextContract) => Shape::Any,
             Self::Leaf(Leaf::Misplaced) => Shape::Absent,
             Self::Leaf(Leaf::ServerEnabled | Leaf::DefaultEnabled | Leaf::ConfigEnabled) => Shape::Flag,
             Self::Leaf(_) => Shape::Text,
@@ -215,6 +246,11 @@ impl Place {
             _ => Shape::Object,
         }
     }
+}
+
+/// Whether a format of this type has JSON as the answer's text. With a schema that says more, the schema counts.
+fn asks_for_json(kind: &[u8]) -> bool {
+    matches!(kind, b"json_object" | b"json_schema" | b"application/json")
 }
 
 /// Nothing, or a date.
@@ -240,6 +276,7 @@ struct Tool {
     kind: Clip,
     /// The MCP server of a toolset.
     server: Clip,
+    contract: Option<Span>,
 }
 
 impl Tool {
@@ -249,6 +286,7 @@ impl Tool {
         self.name.clear();
         self.kind.clear();
         self.server.clear();
+        self.contract = None;
     }
 
     /// Whether the type says no more than that the tool has a name: `function`, or Anthropic's `bash_20250124`.
@@ -293,6 +331,9 @@ struct Finder {
     /// The tool whose configuration is being read.
     config: Clip,
     config_disabled: bool,
+    contracts: Contracts,
+    /// The value whose span comes next is `null`.
+    null: bool,
 }
 
 impl Finder {
@@ -308,7 +349,9 @@ impl Finder {
     }
 
     fn end_tool(&mut self) {
+        let contract = self.tool.contract.take().filter(|_| self.contracts.tools.len() < LIST_MAX);
         let tool = &self.tool;
+        self.contracts.tools.extend(contract.map(|contract| (tool.name.to_name(), contract)));
         self.tools.push(tool.name.to_name());
         if tool.name.is_empty() || !tool.is_by_name() {
             self.tools.push(tool.kind.to_name());
@@ -432,7 +475,12 @@ impl Visitor for Finder {
             Leaf::RpcMethod => self.rpc_method = self.text.to_some_name(),
             Leaf::RpcId => self.rpc_id = self.text.to_some_name(),
             Leaf::CalledName => self.called = self.text.to_some_name(),
-            Leaf::Stream | Leaf::RpcOutcome | Leaf::Misplaced => {}
+            Leaf::Stream | Leaf::RpcOutcome | Leaf::Misplaced | Leaf::Contract | Leaf::TextContract => {}
+            Leaf::FormatKind => {
+                if asks_for_json(self.text.as_bytes()) {
+                    self.contracts.text.get_or_insert(TextContract::Json);
+                }
+            }
             Leaf::ServerEnabled | Leaf::DefaultEnabled | Leaf::ConfigEnabled => {}
         }
     }
@@ -445,6 +493,15 @@ impl Visitor for Finder {
         }
     }
 
+    fn span(&mut self, at: Place, from: u64, to: u64) {
+        match at {
+            _ if std::mem::take(&mut self.null) => {}
+            Place::Leaf(Leaf::Contract) => self.tool.contract = Some(from..to),
+            Place::Leaf(Leaf::TextContract) => self.contracts.text = Some(TextContract::Schema(from..to)),
+            _ => {}
+        }
+    }
+
     fn literal(&mut self, at: Place, literal: Literal) {
         self.readings.literal(at.shape(), literal);
         let value = match literal {
@@ -452,6 +509,7 @@ impl Visitor for Finder {
             Literal::False => Some(false),
             Literal::Null => None,
         };
+        self.null = literal == Literal::Null;
         let disabled = value == Some(false);
         match at {
             Place::Leaf(Leaf::Stream) => self.stream = value,

@@ -41,7 +41,7 @@ impl Shape {
 }
 
 /// Member names on the way to a name, in all dialects.
-const WATCHED: [&str; 53] = [
+const WATCHED: [&str; 65] = [
     "allowed_tools",
     "candidates",
     "choices",
@@ -95,13 +95,25 @@ const WATCHED: [&str; 53] = [
     "partial_json",
     "structuredContent",
     "text",
+    "format",
+    "generationConfig",
+    "input_schema",
+    "json_schema",
+    "output_config",
+    "output_format",
+    "parameters",
+    "parametersJsonSchema",
+    "responseJsonSchema",
+    "responseMimeType",
+    "response_format",
+    "schema",
 ];
 
 /// What has come of the objects that are open, and the first thing that can be read in two ways.
 #[derive(Debug, Default)]
 pub(super) struct Readings {
     /// For each open container a bit for each of [`WATCHED`].
-    seen: Vec<u64>,
+    seen: Vec<u128>,
     doubt: Option<Defect>,
 }
 
@@ -183,10 +195,10 @@ impl Readings {
 }
 
 /// For each length, and for each letter, a bit for each of [`WATCHED`] that has that length, or begins with that letter.
-const BY_LENGTH: [u64; 32] = table(true);
-const BY_LETTER: [u64; 32] = table(false);
+const BY_LENGTH: [u128; 32] = table(true);
+const BY_LETTER: [u128; 32] = table(false);
 
-const fn table(by_length: bool) -> [u64; 32] {
+const fn table(by_length: bool) -> [u128; 32] {
     let mut table = [0; 32];
     let mut at = 0;
     while at < WATCHED.len() {

@@ -121,9 +121,15 @@ fn dialects_are_known_by_method_and_path() {
 #[test]
 fn reads_a_chat_request() {
     let facts = request(Dialect::OpenAiChat, "/v1/chat/completions", CHAT_REQUEST);
+    let schema = r#"{"type": "object", "properties": {"name": {"type": "string"}}}"#;
+    let start = CHAT_REQUEST.find(schema).unwrap() as u64;
     assert_eq!(
         facts,
         RequestFacts {
+            contracts: Contracts {
+                tools: vec![("get_weather".into(), start..start + schema.len() as u64)],
+                text: None
+            },
             operation: "openai.chat.completions".into(),
             model: some("gpt-4o-mini"),
             stream: Some(true),
@@ -134,6 +140,37 @@ fn reads_a_chat_request() {
             evaluated: clean(CHAT_REQUEST, 0),
         }
     );
+}
+
+/// What a request asks its answers to be: tools with their schemas, and the text.
+fn asked(dialect: Dialect, body: &str) -> (Vec<(String, &str)>, Option<&str>) {
+    let Contracts { tools, text } = request(dialect, "/", body).contracts;
+    let at = |span: Span| &body[span.start as usize..span.end as usize];
+    let text = text.map(|text| match text {
+        TextContract::Json => "json",
+        TextContract::Schema(span) => at(span),
+    });
+    (tools.into_iter().map(|(name, span)| (name, at(span))).collect(), text)
+}
+
+#[test]
+fn requests_say_what_their_answers_must_be() {
+    let chat = r#"{"tools":[{"function":{"parameters":{"a":1},"name":"f"},"type":"function"},{"function":{"name":"g","parameters":null}}],
+        "functions":[{"name":"h","parameters":{}}],"response_format":{"json_schema":{"schema": {"b":2} ,"name":"n"},"type":"json_schema"}}"#;
+    let (f, h) = ((String::from("f"), "{\"a\":1}"), (String::from("h"), "{}"));
+    assert_eq!(asked(Dialect::OpenAiChat, chat), (vec![f.clone(), h], Some("{\"b\":2}")));
+    let object = r#"{"response_format":{"type":"json_object"}}"#;
+    assert_eq!(asked(Dialect::OpenAiChat, object), (vec![], Some("json")));
+    assert_eq!(asked(Dialect::OpenAiChat, r#"{"response_format":{"type":"text"}}"#), (vec![], None));
+    let responses = r#"{"tools":[{"type":"function","name":"f","parameters":{"a":1}}],"text":{"format":{"type":"json_schema","schema":{}}}}"#;
+    assert_eq!(asked(Dialect::OpenAiResponses, responses), (vec![f.clone()], Some("{}")));
+    let messages = r#"{"tools":[{"name":"f","input_schema":{"a":1}},{"type":"bash_20250124","name":"bash"}],"output_config":{"format":{"type":"json_schema","schema":{}}}}"#;
+    assert_eq!(asked(Dialect::AnthropicMessages, messages), (vec![f.clone()], Some("{}")));
+    let gemini = r#"{"tools":[{"functionDeclarations":[{"name":"f","parametersJsonSchema":{"a":1}}]}],"generationConfig":{"responseMimeType":"application/json"}}"#;
+    assert_eq!(asked(Dialect::Gemini, gemini), (vec![f], Some("json")));
+    // Two schemas for one text: readers may take either.
+    let twice = r#"{"response_format":{"type":"json_schema","json_schema":{"schema":{},"schema":true}}}"#;
+    assert_eq!(request(Dialect::OpenAiChat, "/", twice).evaluated.defect, Some(Defect::DuplicateKey));
 }
 
 #[test]
