@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`sse`] | bytes of a `text/event-stream` | events, and where each ends |
 //! | [`json`] | bytes of one JSON text | tokens, to a visitor that says what it wants |
+//! | [`csv`] | bytes of a CSV body | a verdict against a contract, and where it fails |
 //! | [`dialect`] | a request or a response body in the shape of one API | the facts a receipt holds |
 //!
 //! Everything here is pushed: the caller hands in chunks as they arrive and keeps the bytes, which it may
@@ -15,8 +16,9 @@
 //! - No input makes it panic, wait, or read anything but its arguments.
 //!
 //! Left to others: I/O, time, content codings, what a defect means for the call (policy), and the words a
-//! client is told. Judging against contracts, repair and CSV are not here yet.
+//! client is told. Judging JSON against contracts, and its repair, are not here yet.
 
+pub mod csv;
 pub mod dialect;
 pub mod json;
 pub mod judge;
