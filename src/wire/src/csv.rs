@@ -22,14 +22,19 @@
 //! Left to others: content codings and charset parameters, whether a repair is granted, and what a finding
 //! means for the call.
 
+mod check;
+mod contract;
 mod finding;
 mod header;
 mod reader;
 mod scan;
+mod value;
 
 #[cfg(test)]
 mod tests;
 
+pub use check::Check;
+pub use contract::{CONTRACT_BYTES_MAX, Contract, ContractError};
 pub use finding::{Finding, Violation};
 pub use header::Header;
 pub use reader::{Field, Misfit, Reader, Visitor};
