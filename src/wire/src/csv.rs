@@ -27,6 +27,7 @@ mod contract;
 mod finding;
 mod header;
 mod reader;
+mod repair;
 mod scan;
 mod value;
 
@@ -38,6 +39,7 @@ pub use contract::{CONTRACT_BYTES_MAX, Contract, ContractError};
 pub use finding::{Finding, Violation};
 pub use header::Header;
 pub use reader::{Field, Misfit, Reader, Visitor};
+pub use repair::{EDITS_MAX, Edit, EditClass, Repair};
 
 /// What stands between two fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
