@@ -1,9 +1,10 @@
 //! What it costs to read and judge CSV, beside the csv crate on the same bytes.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use estoppel_wire::csv::{Field, Finding, Form, Limits, Reader, Visitor};
+use estoppel_wire::csv::{Check, Contract, Field, Finding, Form, Limits, Reader, Visitor};
 
 /// Rows of short typed fields, none quoted.
 fn records() -> String {
@@ -40,8 +41,26 @@ impl Visitor for Count {
     }
 }
 
+const RECORDS: &[u8] = br#"{
+    "version": 1,
+    "columns": [
+        { "name": "id", "type": "integer", "required": true, "min": 0 },
+        { "name": "account", "required": true, "pattern": "AC-[0-9]{8,12}" },
+        { "name": "amount", "type": "number" },
+        { "name": "currency", "enum": ["EUR", "USD", "GBP"] },
+        { "name": "booked", "type": "date", "min": "2026-01-01" },
+        { "name": "settled", "type": "boolean" }
+    ]
+}"#;
+
+const PROSE: &[u8] = br#"{
+    "version": 1,
+    "columns": [{ "name": "id", "type": "integer", "required": true }, { "name": "text", "max_length": 1000 }]
+}"#;
+
 fn bench(c: &mut Criterion) {
-    for (name, body) in [("records", records()), ("prose", prose())] {
+    for (name, body, contract) in [("records", records(), RECORDS), ("prose", prose(), PROSE)] {
+        let contract = Arc::new(Contract::parse(contract).expect("a contract"));
         let mut group = c.benchmark_group(name);
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function("csv crate, ByteRecord", |b| {
@@ -64,6 +83,15 @@ fn bench(c: &mut Criterion) {
                     }
                     reader.finish(&mut count).expect("well-formed");
                     count.fields + count.bytes
+                });
+            });
+            group.bench_with_input(BenchmarkId::new("check, in pieces of", chunk), &chunk, |b, chunk| {
+                b.iter(|| {
+                    let mut check = Check::new(Arc::clone(&contract));
+                    for piece in body.as_bytes().chunks(*chunk) {
+                        check.feed(black_box(piece)).expect("keeps its contract");
+                    }
+                    check.finish().expect("keeps its contract")
                 });
             });
         }
