@@ -2,6 +2,9 @@
 //!
 //! Each takes any bytes, must not panic, and asserts what must hold for all input.
 
+use std::sync::{Arc, LazyLock};
+
+use estoppel_wire::csv::{Check, Contract, Delimiter, EDITS_MAX, Repair, Summary, Violation};
 use estoppel_wire::dialect::{Dialect, EventMark, Framing, RequestScan, ResponseFacts, ResponseScan};
 
 /// Takes any bytes and must not panic.
@@ -16,6 +19,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("archive", archive),
     ("json", json),
     ("sse", sse),
+    ("csv", csv),
     ("policy", policy),
 ];
 
@@ -69,6 +73,49 @@ pub fn sse(bytes: &[u8]) {
         let pieces: Vec<&[u8]> = body.chunks(size).collect();
         assert_eq!(whole, response(dialect, Framing::Sse, &pieces));
     }
+}
+
+/// CSV against a contract, which the first byte chooses, and its repair: cutting the bytes changes nothing, and
+/// what was repaired needs no repair.
+pub fn csv(bytes: &[u8]) {
+    let Some((first, body)) = bytes.split_first() else { return };
+    let contract = &CSV_CONTRACTS[usize::from(*first) % CSV_CONTRACTS.len()];
+    let whole = judged(contract, &[body]);
+    let repaired = repaired_csv(&[body]);
+    for size in [1, 5] {
+        let pieces: Vec<&[u8]> = body.chunks(size).collect();
+        assert_eq!(whole, judged(contract, &pieces));
+        assert_eq!(repaired, repaired_csv(&pieces));
+    }
+    if let Some(once) = repaired {
+        assert_eq!(repaired_csv(&[&once]).as_ref(), Some(&once));
+    }
+    if let Ok(text) = Contract::parse(body) {
+        let _ = judged(&Arc::new(text), &[body]);
+    }
+}
+
+static CSV_CONTRACTS: LazyLock<[Arc<Contract>; 4]> = LazyLock::new(|| {
+    [
+        r#"{"version":1,"header":"any-order","extra_columns":"allow","columns":[{"name":"id","type":"integer","unique":true}]}"#,
+        r#"{"version":1,"header":"absent","extra_columns":"allow","columns":[{"name":"a","max_length":9},{"name":"b","type":"number","max":7}]}"#,
+        r#"{"version":1,"header":"absent","formulas":"allow","columns":[{"name":"a","pattern":"[^x]*"},{"name":"b","required":true}]}"#,
+        r#"{"version":1,"limits":{"field_bytes_max":7,"record_bytes_max":12},"columns":[{"name":"a","type":"date"},{"name":"b"}]}"#,
+    ]
+    .map(|text| Arc::new(Contract::parse(text.as_bytes()).expect("a contract")))
+});
+
+fn judged(contract: &Arc<Contract>, pieces: &[&[u8]]) -> Result<Summary, Violation> {
+    let mut check = Check::new(Arc::clone(contract));
+    pieces.iter().try_for_each(|piece| check.feed(piece))?;
+    check.finish()
+}
+
+fn repaired_csv(pieces: &[&[u8]]) -> Option<Vec<u8>> {
+    let mut repair = Repair::new(Delimiter::Comma, EDITS_MAX);
+    let mut out = Vec::new();
+    let fed = pieces.iter().try_for_each(|piece| repair.feed(piece, &mut out));
+    fed.and_then(|()| repair.finish(&mut out)).ok().map(|()| out)
 }
 
 /// The policy parser: what it takes has one canonical form and compiles.
