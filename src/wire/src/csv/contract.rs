@@ -96,7 +96,7 @@ pub(super) struct Column {
 #[derive(Debug)]
 pub(super) enum Kind {
     Text,
-    Integer(Bounds<DecimalBuf>),
+    Integer(IntegerBounds),
     Number(Bounds<DecimalBuf>),
     Boolean,
     /// Days, as [`super::value::day`] counts them.
@@ -112,20 +112,60 @@ pub(super) struct Bounds<T> {
     pub max: Option<T>,
 }
 
+/// Bounds of integers, also in a form for values that [`super::value::small_integer`] takes.
+#[derive(Debug)]
+pub(super) struct IntegerBounds {
+    pub exact: Bounds<DecimalBuf>,
+    /// What is beyond an `i64` is beyond every small integer, so it may as well stand at the end.
+    pub small_min: i64,
+    pub small_max: i64,
+}
+
 /// The values that a column may have.
 #[derive(Debug)]
 pub(super) struct Allowed {
     // INVARIANT: sorted.
     values: Vec<Box<[u8]>>,
+    /// Fingerprints of all values, if they are few and short.
+    short: Option<Vec<Fingerprint>>,
 }
+
+/// Few enough to be compared one by one.
+const SHORT_VALUES_MAX: usize = 8;
 
 impl Allowed {
     pub(super) fn new(mut values: Vec<Box<[u8]>>) -> Self {
         values.sort_unstable();
-        Self { values }
+        let few = values.len() <= SHORT_VALUES_MAX;
+        let short = values.iter().map(|value| fingerprint(value)).collect::<Option<_>>().filter(|_| few);
+        Self { values, short }
     }
 
+    #[inline]
     pub(super) fn has(&self, value: &[u8]) -> bool {
-        self.values.binary_search_by(|allowed| (**allowed).cmp(value)).is_ok()
+        match &self.short {
+            Some(short) => fingerprint(value).is_some_and(|value| short.contains(&value)),
+            None => self.values.binary_search_by(|allowed| (**allowed).cmp(value)).is_ok(),
+        }
     }
+}
+
+/// All bytes of a value of 1 to 8, and how many they are: two values never share one.
+type Fingerprint = (u64, usize);
+
+#[inline(always)]
+fn fingerprint(value: &[u8]) -> Option<Fingerprint> {
+    let word = match value {
+        [first, .., last] if value.len() <= 3 => {
+            let middle = value.get(1).copied().unwrap_or_default();
+            u64::from_le_bytes([*first, middle, *last, 0, 0, 0, 0, 0])
+        }
+        [only] => u64::from(*only),
+        _ if value.len() <= 8 => {
+            let (head, tail) = (value.first_chunk()?, value.last_chunk()?);
+            u64::from(u32::from_le_bytes(*head)) << 32 | u64::from(u32::from_le_bytes(*tail))
+        }
+        _ => return None,
+    };
+    Some((word, value.len()))
 }

@@ -34,6 +34,39 @@ pub(super) fn is_integer(value: &[u8]) -> bool {
     !digits.is_empty() && all_digits(digits)
 }
 
+/// An integer of at most 18 digits, which an `i64` holds.
+#[inline(always)]
+pub(super) fn small_integer(value: &[u8]) -> Option<i64> {
+    let (negative, digits) = match value {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        _ => (false, value),
+    };
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    let (mut number, mut digits_only) = (0_i64, true);
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        digits_only &= digit <= 9;
+        number = number.wrapping_mul(10).wrapping_add(i64::from(digit)); // exact if there are digits only
+    }
+    digits_only.then_some(if negative { -number } else { number })
+}
+
+/// Whether [`Decimal::parse`] takes it.
+#[inline(always)]
+pub(super) fn is_number(value: &[u8]) -> bool {
+    let rest = value.strip_prefix(b"-").or_else(|| value.strip_prefix(b"+")).unwrap_or(value);
+    let whole = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match rest.get(whole..) {
+        _ if whole == 0 => false,
+        None | Some([]) => true,
+        Some([b'.', fraction @ ..]) if !fraction.is_empty() && all_digits(fraction) => true,
+        Some(_) => Decimal::parse(value).is_some(),
+    }
+}
+
 /// True for no bytes. Two overlapping words cover most values, so there is no loop over them.
 #[inline(always)]
 pub(super) fn all_digits(text: &[u8]) -> bool {
@@ -93,6 +126,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_ways_agree_with_the_long_ones(text in "[-+]?[0-9]{0,20}[.eE:/]?[-+]?[0-9]{0,3}") {
+            let text = text.as_bytes();
+            prop_assert_eq!(is_number(text), Decimal::parse(text).is_some());
+            match small_integer(text) {
+                Some(number) => {
+                    let same = number.to_string();
+                    prop_assert!(is_integer(text));
+                    prop_assert_eq!(Decimal::parse(text), Decimal::parse(same.as_bytes()));
+                }
+                None => prop_assert!(!is_integer(text) || text.len() > 18),
+            }
+        }
+
         #[test]
         fn digits_are_digits(text in proptest::collection::vec(prop_oneof![40 => b'0'..=b'9', 1 => any::<u8>()], 0..40)) {
             prop_assert_eq!(all_digits(&text), text.iter().all(u8::is_ascii_digit));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::super::{
     Contract, Field, Finding, FirstRow, Header, Misfit, Visitor,
-    contract::{Bounds, Column, ExtraColumns, Formulas, Kind, Order},
-    value::{Decimal, DecimalBuf, Formula, Instant, day, formula, is_integer},
+    contract::{Bounds, Column, ExtraColumns, Formulas, IntegerBounds, Kind, Order},
+    value::{Decimal, DecimalBuf, Formula, Instant, day, formula, is_integer, is_number, small_integer},
 };
 use super::unique::UniqueValues;
 use crate::as_u64;
@@ -72,7 +72,7 @@ impl Visitor for Judge {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn field(&mut self, column: u32, field: Field<'_>) -> Result<(), Finding> {
         let index = column as usize; // 32 bits fit wherever this runs
         let place = self.plan.get(index).copied().unwrap_or(EXTRA);
@@ -135,11 +135,9 @@ fn kind(kind: &Kind, value: &[u8]) -> Result<(), Finding> {
     match kind {
         Kind::Text => Ok(()),
         Kind::Boolean if matches!(value, b"true" | b"false") => Ok(()),
-        Kind::Integer(bounds) if is_integer(value) => match bounds {
-            Bounds { min: None, max: None } => Ok(()),
-            _ => number(value, bounds),
-        },
-        Kind::Boolean | Kind::Integer(_) => Err(Finding::ValueType),
+        Kind::Boolean => Err(Finding::ValueType),
+        Kind::Integer(bounds) => integer(value, bounds),
+        Kind::Number(Bounds { min: None, max: None }) if is_number(value) => Ok(()),
         Kind::Number(bounds) => number(value, bounds),
         Kind::Date(bounds) => {
             let day = day(value).ok_or(Finding::ValueType)?;
@@ -149,7 +147,16 @@ fn kind(kind: &Kind, value: &[u8]) -> Result<(), Finding> {
     }
 }
 
-#[inline]
+#[inline(always)]
+fn integer(value: &[u8], bounds: &IntegerBounds) -> Result<(), Finding> {
+    match small_integer(value) {
+        Some(small) => within(Some(small < bounds.small_min), Some(small > bounds.small_max)),
+        None if is_integer(value) => number(value, &bounds.exact),
+        None => Err(Finding::ValueType),
+    }
+}
+
+#[inline(never)]
 fn number(value: &[u8], bounds: &Bounds<DecimalBuf>) -> Result<(), Finding> {
     let number = Decimal::parse(value).ok_or(Finding::ValueType)?;
     within(
@@ -174,6 +181,7 @@ fn within(below: Option<bool>, above: Option<bool>) -> Result<(), Finding> {
 }
 
 /// What a contract asks of a value's text.
+#[inline(always)]
 fn content(column: &Column, field: Field<'_>) -> Result<(), Finding> {
     if column.length_min.is_some() || column.length_max.is_some() {
         let length = as_u64(characters(field));

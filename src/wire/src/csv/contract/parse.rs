@@ -7,8 +7,8 @@ use super::{
         Delimiter, FinalNewline, FirstRow, Form, Limits,
         value::{Decimal, DecimalBuf, Instant, day, is_integer},
     },
-    Allowed, Bounds, CONTRACT_BYTES_MAX, Column, Contract, ContractError, ExtraColumns, Formulas, Kind,
-    Order, Pattern,
+    Allowed, Bounds, CONTRACT_BYTES_MAX, Column, Contract, ContractError, ExtraColumns, Formulas,
+    IntegerBounds, Kind, Order, Pattern,
     members::{Errors, Members},
     pattern::PATTERNS_BYTES_MAX,
     tree::{self, Node},
@@ -231,15 +231,25 @@ fn bounded(kind: Type, members: &mut Members, errors: &mut Errors) -> Kind {
             }
             if matches!(kind, Type::Text) { Kind::Text } else { Kind::Boolean }
         }
-        Type::Integer => Kind::Integer(bounds(members, errors, "must be an integer", |node| {
-            decimal(node).filter(|_| matches!(node, Node::Number(text) if is_integer(text.as_bytes())))
-        })),
+        Type::Integer => integers(members, errors),
         Type::Number => Kind::Number(bounds(members, errors, "must be a number", decimal)),
         Type::Date => Kind::Date(bounds(members, errors, "must be a date like \"2026-11-21\"", |node| {
             if let Node::Text(text) = node { day(text.as_bytes()) } else { None }
         })),
         Type::DateTime => moments(members, errors),
     }
+}
+
+fn integers(members: &mut Members, errors: &mut Errors) -> Kind {
+    let exact = bounds(members, errors, "must be an integer", |node| {
+        decimal(node).filter(|_| matches!(node, Node::Number(text) if is_integer(text.as_bytes())))
+    });
+    let small = |bound: &Option<DecimalBuf>, none: i64| match bound {
+        Some(bound) => bound.borrow().to_i64_saturating(),
+        None => none,
+    };
+    let (small_min, small_max) = (small(&exact.min, i64::MIN), small(&exact.max, i64::MAX));
+    Kind::Integer(IntegerBounds { exact, small_min, small_max })
 }
 
 fn decimal(node: &Node) -> Option<DecimalBuf> {

@@ -66,6 +66,18 @@ impl<'a> Decimal<'a> {
         Self { negative: negative && !zero, whole, fraction, magnitude: if zero { 0 } else { magnitude } }
     }
 
+    /// The number if it is an integer that an `i64` holds, else the end of `i64` on its side.
+    pub(in super::super) fn to_i64_saturating(self) -> i64 {
+        let mut number = 0_i64;
+        let mut digits = self.digits();
+        for _ in 0..self.magnitude.min(20) {
+            let digit = digits.next().map_or(0, |digit| i64::from(digit - b'0'));
+            number = number.saturating_mul(10);
+            number = if self.negative { number.saturating_sub(digit) } else { number.saturating_add(digit) };
+        }
+        number
+    }
+
     fn digits(&self) -> impl Iterator<Item = &'a u8> + use<'a> {
         self.whole.iter().chain(self.fraction)
     }
@@ -203,6 +215,21 @@ mod tests {
                 assert_eq!(decimal(text), decimal(same[0]), "{text}");
                 assert_eq!(hash(text), hash(same[0]), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn an_integer_is_clamped_to_64_bits() {
+        for (text, expected) in [
+            ("0", 0),
+            ("-120", -120),
+            ("12e3", 12_000),
+            ("9223372036854775807", i64::MAX),
+            ("9223372036854775808", i64::MAX),
+            ("-9223372036854775808", i64::MIN),
+            ("-1e300", i64::MIN),
+        ] {
+            assert_eq!(decimal(text).to_i64_saturating(), expected, "{text}");
         }
     }
 

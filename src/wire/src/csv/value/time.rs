@@ -32,10 +32,15 @@ impl<'a> Instant<'a> {
 const DAY: i64 = 86_400;
 
 /// Days from 0000-03-01 of a full-date: a day that exists.
-#[inline]
+#[inline(always)]
 pub(in super::super) fn day(text: &[u8]) -> Option<i64> {
-    let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = text else { return None };
-    let (year, month, day) = (pair(y0, y1)? * 100 + pair(y2, y3)?, pair(m0, m1)?, pair(d0, d1)?);
+    let (&year_and_month, &[d0, d1]) = text.split_first_chunk().and_then(|(head, tail)| match tail {
+        [_, _] => tail.first_chunk().map(|tail| (head, tail)),
+        _ => None,
+    })?;
+    let [y0, y1, y2, y3, _, m0, m1, _] = year_and_month_digits(year_and_month)?;
+    let year = (y0 * 10 + y1) * 100 + y2 * 10 + y3;
+    let (month, day) = (m0 * 10 + m1, pair(d0, d1)?);
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let last = match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
@@ -51,6 +56,17 @@ pub(in super::super) fn day(text: &[u8]) -> Option<i64> {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     Some(year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1)
+}
+
+/// The digits of `2026-11-`, all in one word: without the text `0000-00-`, a lane is a digit if it is at most
+/// nine, and a hyphen if nothing is left.
+#[inline(always)]
+fn year_and_month_digits(text: [u8; 8]) -> Option<[i64; 8]> {
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    const ROOM: u64 = u64::from_le_bytes([0x76, 0x76, 0x76, 0x76, 0x7F, 0x76, 0x76, 0x7F]);
+    let digits = u64::from_le_bytes(text) ^ u64::from_le_bytes(*b"0000-00-");
+    let over = digits | (digits & !HIGH).wrapping_add(ROOM);
+    (over & HIGH == 0).then(|| digits.to_le_bytes().map(i64::from))
 }
 
 #[inline(always)]
