@@ -5,7 +5,8 @@
 //! | [`sse`] | bytes of a `text/event-stream` | events, and where each ends |
 //! | [`json`] | bytes of one JSON text | tokens, to a visitor that says what it wants |
 //! | [`csv`] | bytes of a CSV body | a verdict against a contract, and where it fails |
-//! | [`dialect`] | a request or a response body in the shape of one API | the facts a receipt holds |
+//! | [`dialect`] | a request or a response body in the shape of one API | the facts a receipt holds, and where the values stand that a judge looks at |
+//! | [`judge`] | the events of an answer, with those values | the events that may leave, once a judge has seen them |
 //!
 //! Everything here is pushed: the caller hands in chunks as they arrive and keeps the bytes, which it may
 //! forward untouched. Promises of every parser in this crate:
