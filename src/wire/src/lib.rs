@@ -5,10 +5,11 @@
 //! | [`sse`] | bytes of a `text/event-stream` | events, and where each ends |
 //! | [`json`] | bytes of one JSON text | tokens, to a visitor that says what it wants |
 //! | [`csv`] | bytes of a CSV body | a verdict against a contract, and where it fails |
+//! | [`repair`] | one malformed JSON value | the value repaired and the list of edits, or why not |
 //! | [`dialect`] | a request or a response body in the shape of one API | the facts a receipt holds, and where the values stand that a judge looks at |
 //! | [`judge`] | the events of an answer, with those values | the events that may leave, once a judge has seen them |
 //!
-//! Everything here is pushed: the caller hands in chunks as they arrive and keeps the bytes, which it may
+//! All but `repair` is pushed: the caller hands in chunks as they arrive and keeps the bytes, which it may
 //! forward untouched. Promises of every parser in this crate:
 //!
 //! - The answer does not depend on where the bytes were cut, down to one byte at a time.
@@ -17,12 +18,13 @@
 //! - No input makes it panic, wait, or read anything but its arguments.
 //!
 //! Left to others: I/O, time, content codings, what a defect means for the call (policy), and the words a
-//! client is told. Judging JSON against contracts, and its repair, are not here yet.
+//! client is told.
 
 pub mod csv;
 pub mod dialect;
 pub mod json;
 pub mod judge;
+pub mod repair;
 pub mod sse;
 
 mod defect;
