@@ -11,7 +11,7 @@
 //!   except for escapes. What has more than one reading is [`Unrepairable`], with a code to count it by.
 //! - Time is linear but for sorting names, nothing recurses, output is bounded by the input and the edits.
 //!
-//! Left to the caller: that the value came whole, that its contract is met before and after, what is blocked, and the receipt.
+//! Left to the caller: that the value came whole and carries no signature, its contract, blocking, the receipt.
 
 mod check;
 mod class;
@@ -97,6 +97,6 @@ pub fn repair(profile: &Profile, bytes: &[u8]) -> Result<Outcome, Unrepairable> 
         let cut = error.error_len().is_none();
         return Err(if cut { Unrepairable::Truncated } else { Unrepairable::InvalidUtf8 });
     }
-    let edits = Scan::new(profile, bytes).edits()?;
+    let edits = Scan::new(profile, bytes).run()?;
     Repaired::check(bytes, edits).map(Outcome::Repaired)
 }

@@ -96,6 +96,10 @@ impl Class {
         Self::ALL.into_iter().find(|class| class.name() == name)
     }
 
+    const fn bit(self) -> u32 {
+        1 << self as u32 // 16 variants, numbered from 0
+    }
+
     /// What this class repairs may be less than what was sent.
     pub const fn is_lossy(self) -> bool {
         matches!(self, Self::MissingCloser)
@@ -120,15 +124,15 @@ impl Classes {
         .with(Class::ControlCharacter);
 
     pub const fn with(self, class: Class) -> Self {
-        Self(self.0 | 1 << class as u32)
+        Self(self.0 | class.bit())
     }
 
     pub const fn without(self, class: Class) -> Self {
-        Self(self.0 & !(1 << class as u32))
+        Self(self.0 & !class.bit())
     }
 
     pub const fn has(self, class: Class) -> bool {
-        self.0 & 1 << class as u32 != 0
+        self.0 & class.bit() != 0
     }
 }
 

@@ -46,11 +46,6 @@ impl<'a> Scan<'a> {
         self.around(before)
     }
 
-    /// No container is open: the value is the outermost one.
-    pub(super) fn is_outermost(&self) -> bool {
-        self.depth() == 0
-    }
-
     /// Goes to the first byte of the value or its fence; gives the text before it.
     fn candidate(&mut self) -> Result<Option<Prose>, Unrepairable> {
         let rest = self.rest();

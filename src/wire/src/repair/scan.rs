@@ -76,7 +76,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The edits that make the text a JSON text.
-    pub(super) fn edits(mut self) -> Result<Vec<Edit>, Unrepairable> {
+    pub(super) fn run(mut self) -> Result<Vec<Edit>, Unrepairable> {
         self.text()?;
         Ok(self.edits.into_list())
     }
@@ -85,9 +85,9 @@ impl<'a> Scan<'a> {
         self.bytes.get(self.pos..).unwrap_or_default()
     }
 
-    /// How many containers are open.
-    pub(super) fn depth(&self) -> usize {
-        self.open.len()
+    /// No container is open: the value that comes is the outermost one.
+    pub(super) fn is_outermost(&self) -> bool {
+        self.open.is_empty()
     }
 
     pub(super) fn peek(&self) -> Option<u8> {

@@ -76,6 +76,46 @@ pub enum Unrepairable {
 }
 
 impl Unrepairable {
+    /// Every one but those that name a class.
+    const PLAIN: [Self; 31] = [
+        Self::Truncated,
+        Self::QuoteBroken,
+        Self::ColonMissing,
+        Self::SmartQuote,
+        Self::NotANumber,
+        Self::NumberForm,
+        Self::SeveralCandidates,
+        Self::SeveralDocuments,
+        Self::DuplicateKey,
+        Self::ValueMissing,
+        Self::MemberIncomplete,
+        Self::InvalidUtf8,
+        Self::LoneSurrogate,
+        Self::EscapeInvalid,
+        Self::LiteralUnknown,
+        Self::KeyNotString,
+        Self::CloserUnmatched,
+        Self::CommasMissing,
+        Self::QuotesMixed,
+        Self::CommentAmbiguous,
+        Self::FenceAmbiguous,
+        Self::ProseAmbiguous,
+        Self::NoCandidate,
+        Self::UnexpectedByte,
+        Self::DepthMax,
+        Self::KeyBytesMax,
+        Self::NumberBytesMax,
+        Self::BytesMax,
+        Self::EditsMax,
+        Self::CoercionLossy,
+        Self::CoercionTarget,
+    ];
+
+    /// Every one, in the order of declaration.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::PLAIN.into_iter().chain(Class::ALL.into_iter().map(Self::NotGranted))
+    }
+
     /// The stable code.
     pub const fn code(self) -> &'static str {
         match self {
@@ -131,5 +171,29 @@ impl From<Defect> for Unrepairable {
             | Defect::EncodingUnsupported
             | Defect::NotEvaluated => Self::UnexpectedByte,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_in_the_specification() {
+        let specification = include_str!("../../../../spec/repair.md");
+        let mut codes: Vec<_> = Unrepairable::PLAIN.iter().map(|plain| plain.code()).collect();
+        assert!(codes.iter().all(|code| specification.contains(&format!("`{code}`"))));
+        for class in Class::ALL {
+            assert!(specification.contains(&format!("`{}`", class.name())));
+            let code = Unrepairable::NotGranted(class).code();
+            let expected = format!("{}_NOT_GRANTED", class.name().to_uppercase());
+            assert_eq!(code, if class == Class::MissingCloser { "TRUNCATED" } else { &expected });
+            codes.extend((code != "TRUNCATED").then_some(code));
+        }
+        let all = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), all);
+        assert_eq!(Unrepairable::all().count(), all + 1);
     }
 }
