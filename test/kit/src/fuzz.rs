@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use estoppel_wire::csv::{Check, Contract, Delimiter, EDITS_MAX, Repair, Summary, Violation};
 use estoppel_wire::dialect::{Dialect, EventMark, Framing, RequestScan, ResponseFacts, ResponseScan};
+use estoppel_wire::repair::{self, Class, Classes, Outcome, Scalar, Want};
 
 /// Takes any bytes and must not panic.
 pub type Target = fn(&[u8]);
@@ -21,6 +22,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sse", sse),
     ("csv", csv),
     ("policy", policy),
+    ("repair", repair),
 ];
 
 /// The judge of bundles.
@@ -123,6 +125,29 @@ pub fn policy(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(document) = estoppel_policy::PolicyDocument::parse(text) {
         assert_eq!(document.compile().hash().as_bytes(), document.hash().as_bytes());
+    }
+}
+
+/// Repair-once: edits replay, the result is well formed, and cut texts are lossy. The first two bytes grant classes.
+pub fn repair(bytes: &[u8]) {
+    let Some(([low, high], value)) = bytes.split_first_chunk() else { return };
+    let granted = u16::from_le_bytes([*low, *high]);
+    let classes = Class::ALL.into_iter().enumerate().filter(|(bit, _)| granted >> bit & 1 == 1);
+    let classes: Classes = classes.map(|(_, class)| class).collect();
+    let profile = repair::Profile { classes, edits_max: repair::EDITS_MOST, ..repair::Profile::default() };
+    let Ok(outcome) = repair::repair(&profile, value) else { return };
+    if let Outcome::Repaired(repaired) = &outcome {
+        assert_eq!(repair::apply(value, &repaired.edits), Ok(repaired.bytes.clone()));
+        assert_eq!(repair::repair(&profile, &repaired.bytes), Ok(Outcome::Intact));
+        assert!(repaired.edits.iter().all(|edit| classes.has(edit.class)));
+        assert_eq!(repaired.lossy, repaired.edits.iter().any(|edit| edit.class.is_lossy()));
+    }
+    let wants = [("/a", Scalar::Integer), ("/0/a", Scalar::Boolean)]
+        .map(|(pointer, scalar)| Want { pointer: pointer.to_string(), scalar });
+    for want in wants {
+        if let Ok(Outcome::Repaired(coerced)) = repair::coerce(&profile, value, outcome.clone(), &[want]) {
+            assert_eq!(repair::apply(value, &coerced.edits), Ok(coerced.bytes));
+        }
     }
 }
 
