@@ -111,6 +111,12 @@ pub trait Visitor {
         let _ = (at, text);
     }
 
+    /// Nothing more is wanted, not even the check that the rest is well-formed. Asked between tokens; once it is
+    /// true, the tokenizer takes no more bytes until [`Tokenizer::reset`].
+    fn is_done(&self) -> bool {
+        false
+    }
+
     /// `true`, `false` or `null`.
     fn literal(&mut self, at: Self::Place, literal: Literal) {
         let _ = (at, literal);

@@ -3,7 +3,7 @@
 use super::{
     Capture, Visitor,
     text::{NotUtf8, Plain, Utf8, plain},
-    tokenizer::{State, Stop, Tokenizer},
+    tokenizer::{State, Stop, Tokenizer, is_space},
 };
 use crate::{Defect, as_u64};
 
@@ -27,6 +27,7 @@ impl<P: Copy> Tokenizer<P> {
     where
         V: Visitor<Place = P>,
     {
+        self.starts(pos.saturating_sub(1)); // its quote
         let rest = chunk.get(pos..).unwrap_or_default();
         let found = plain(rest);
         if let Some((key, [b'"', after @ ..])) = rest.split_at_checked(found.len)
@@ -34,9 +35,20 @@ impl<P: Copy> Tokenizer<P> {
             && found.len <= self.limits.key_bytes_max
         {
             self.at = self.here().and_then(|object| visitor.member(object, key));
-            let colon = usize::from(after.first() == Some(&b':'));
-            self.state = if colon == 1 { State::Value } else { State::Colon };
-            return Ok(pos + found.len + 1 + colon);
+            let end = pos + found.len + 1;
+            return match after {
+                [b':', byte, ..] if !is_space(*byte) && !visitor.is_done() => {
+                    self.value(chunk, *byte, end + 1, visitor)
+                }
+                [b':', ..] => {
+                    self.state = State::Value;
+                    Ok(end + 1)
+                }
+                _ => {
+                    self.state = State::Colon;
+                    Ok(end)
+                }
+            };
         }
         self.token.clear();
         self.token_len = 0;

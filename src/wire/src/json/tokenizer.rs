@@ -13,7 +13,7 @@ pub struct Tokenizer<P> {
     open: Vec<(Option<P>, u64)>,
     /// The place of the value that comes next or is being read.
     pub(super) at: Option<P>,
-    /// Offset of the value that is being read.
+    /// Offset of the key, the value or the end of a container that came last or is being read.
     start: u64,
     pub(super) string: Text,
     /// A key or number that cannot be given as a slice of the chunk.
@@ -91,6 +91,7 @@ impl<P: Copy> Tokenizer<P> {
         self.open.clear();
         self.at = root;
         self.token.clear();
+        self.start = 0;
         self.before = 0;
         self.fault = None;
     }
@@ -133,9 +134,24 @@ impl<P: Copy> Tokenizer<P> {
         self.fault.map_or(self.before, |fault| fault.offset)
     }
 
+    /// Offset of the first byte of the key, value or end of a container that came last, whole or not. For a
+    /// visitor that is done, this is the token at which it was.
+    pub fn token_offset(&self) -> u64 {
+        self.start
+    }
+
+    /// A key, a value or the end of a container begins.
+    #[inline]
+    pub(super) fn starts(&mut self, pos: usize) {
+        self.start = self.before + as_u64(pos);
+    }
+
     fn run<V: Visitor<Place = P>>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<(), Stop> {
         let mut pos = 0;
         while let Some(&byte) = chunk.get(pos) {
+            if visitor.is_done() {
+                break;
+            }
             pos = match self.state {
                 State::Text => self.text(chunk, pos, visitor)?,
                 State::Number(part) => self.number(chunk, pos, pos, part, visitor)?,
@@ -183,11 +199,17 @@ impl<P: Copy> Tokenizer<P> {
     }
 
     #[inline]
-    fn value<V>(&mut self, chunk: &[u8], byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    pub(super) fn value<V>(
+        &mut self,
+        chunk: &[u8],
+        byte: u8,
+        pos: usize,
+        visitor: &mut V,
+    ) -> Result<usize, Stop>
     where
         V: Visitor<Place = P>,
     {
-        self.start = self.before + as_u64(pos);
+        self.starts(pos);
         match byte {
             b'"' => self.string(chunk, pos + 1, visitor),
             b'{' => self.open(Container::Object, pos, visitor),
@@ -234,6 +256,7 @@ impl<P: Copy> Tokenizer<P> {
             _ => return Err(self.malformed(pos)),
         };
         self.nesting.pop();
+        self.starts(pos);
         if let Some((Some(at), start)) = self.open.pop() {
             visitor.end(at, container);
             visitor.span(at, start, self.before + as_u64(pos + 1));
@@ -353,7 +376,8 @@ impl<P: Copy> Tokenizer<P> {
     }
 }
 
-fn is_space(byte: u8) -> bool {
+#[inline]
+pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }
 
