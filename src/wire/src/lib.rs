@@ -6,6 +6,7 @@
 //! | [`json`] | bytes of one JSON text | tokens, to a visitor that says what it wants |
 //! | [`csv`] | bytes of a CSV body | a verdict against a contract, and where it fails |
 //! | [`repair`] | one malformed JSON value | the value repaired and the list of edits, or why not |
+//! | [`schema`] | a JSON Schema; then bytes of one JSON text | whether the text keeps to it, and where it breaks it |
 //! | [`dialect`] | a request or a response body in the shape of one API | the facts a receipt holds, and where the values stand that a judge looks at |
 //! | [`judge`] | the events of an answer, with those values | the events that may leave, once a judge has seen them |
 //!
@@ -25,6 +26,7 @@ pub mod dialect;
 pub mod json;
 pub mod judge;
 pub mod repair;
+pub mod schema;
 pub mod sse;
 
 mod defect;

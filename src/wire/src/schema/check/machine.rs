@@ -1,0 +1,550 @@
+//! Frames: what is known of each open container, and the way that most values take.
+//!
+//! A value that one node must pass, with no branches, is judged right here. Every other value goes through
+//! [`super::super::task`].
+
+mod digest;
+mod shown;
+
+use std::sync::Arc;
+
+use digest::{TAG_ARRAY, TAG_OBJECT, TAG_STRING};
+use shown::NAME_SHOWN;
+
+use super::{
+    super::{
+        Cap, Cause, HashKey, Keyword, Schema, hash,
+        hash::Hash,
+        node::{Keep, NodeId, ObjectRules, Program, Seen, Types},
+        scalar::{Failure, Scalar, Text, points, type_is},
+        sets::{Insert, Set, Sets},
+        task::Tasks,
+    },
+    CheckLimits,
+};
+use crate::json::{Capture, Container, Literal, Visitor};
+
+/// What judges a value.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) enum Place {
+    /// One node, which must pass.
+    One(NodeId),
+    /// The tasks that are pending.
+    Many,
+}
+
+/// An open container.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Frame {
+    pub container: Container,
+    /// Judged by tasks; otherwise by `node` alone.
+    pub tasked: bool,
+    /// Some task wants the elements to be unique.
+    pub unique: bool,
+    pub node: NodeId,
+    /// Index of its rules for such a container.
+    rules: u32,
+    /// Members or elements so far.
+    pub count: u64,
+    /// A bit for each known name seen, of the first 64.
+    seen: u64,
+    /// Where the bits of further ones start.
+    seen_more: u32,
+    /// The name that is expected next.
+    next: u32,
+    /// The name of the current member, if the node knows it.
+    current: u32,
+    /// Where the name of the current member starts, if the node does not know it.
+    path: u32,
+    /// Names that the node does not know; or elements, where they must be unique.
+    set: Set,
+    /// Of all members or elements so far.
+    hash: u64,
+    /// Of the name of the current member.
+    name_hash: u64,
+}
+
+/// No name that the node knows.
+const UNKNOWN: u32 = u32::MAX;
+
+/// The first failure.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Found {
+    pub cause: Cause,
+    pub node: Option<NodeId>,
+    /// Steps of the path to the value.
+    pub depth: usize,
+}
+
+/// What judges one text.
+#[derive(Debug)]
+pub(super) struct Machine {
+    schema: Arc<Schema>,
+    state: State,
+}
+
+/// Everything but the schema.
+#[derive(Debug)]
+pub(in super::super) struct State {
+    pub limits: CheckLimits,
+    pub key: HashKey,
+    pub frames: Vec<Frame>,
+    pub tasks: Tasks,
+    pub found: Option<Found>,
+    /// Frames whose elements must be unique.
+    pub hashing: u32,
+    /// Known names seen, by frame.
+    seen: Vec<u64>,
+    /// Unknown names of members under way, by frame.
+    path: Vec<u8>,
+    names: Sets,
+    items: Sets,
+    string: StringState,
+}
+
+/// The string that is being read.
+#[derive(Debug)]
+struct StringState {
+    keep: Keep,
+    counts: bool,
+    kept: Vec<u8>,
+    bytes: u64,
+    points: u64,
+    hash: Hash,
+}
+
+impl Machine {
+    pub(super) fn new(schema: Arc<Schema>, limits: CheckLimits, key: HashKey) -> Self {
+        Self { schema, state: State::new(limits, key) }
+    }
+
+    pub(super) fn root(&self) -> Place {
+        Place::One(self.schema.program.root)
+    }
+
+    pub(super) fn is_content(&self) -> bool {
+        self.state.found.is_none()
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.state.reset();
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        let state = &self.state;
+        state.frames.capacity() * size_of::<Frame>()
+            + state.tasks.held_bytes()
+            + state.seen.capacity() * 8
+            + state.path.capacity()
+            + state.names.held_bytes()
+            + state.items.held_bytes()
+            + state.string.kept.capacity()
+    }
+}
+
+impl Visitor for Machine {
+    type Place = Place;
+
+    #[inline]
+    fn is_done(&self) -> bool {
+        self.state.found.is_some()
+    }
+
+    #[inline]
+    fn member(&mut self, _: Place, key: &[u8]) -> Option<Place> {
+        self.state.member(&self.schema.program, key)
+    }
+
+    #[inline]
+    fn element(&mut self, _: Place) -> Option<Place> {
+        self.state.element(&self.schema.program)
+    }
+
+    #[inline]
+    fn begin(&mut self, at: Place, container: Container) {
+        self.state.begin(&self.schema.program, at, container);
+    }
+
+    #[inline]
+    fn end(&mut self, _: Place, _: Container) {
+        self.state.end(&self.schema.program);
+    }
+
+    #[inline]
+    fn string(&mut self, at: Place) -> Capture {
+        self.state.string(&self.schema.program, at)
+    }
+
+    #[inline]
+    fn text(&mut self, _: Place, piece: &[u8]) {
+        self.state.text(piece);
+    }
+
+    #[inline]
+    fn string_end(&mut self, at: Place) {
+        self.state.string_end(&self.schema.program, at);
+    }
+
+    #[inline]
+    fn number(&mut self, at: Place, text: &[u8]) {
+        self.state.scalar(&self.schema.program, at, Scalar::Number(text));
+    }
+
+    #[inline]
+    fn literal(&mut self, at: Place, literal: Literal) {
+        self.state.scalar(&self.schema.program, at, Scalar::Literal(literal));
+    }
+}
+
+impl State {
+    fn new(limits: CheckLimits, key: HashKey) -> Self {
+        Self {
+            limits,
+            key,
+            frames: Vec::new(),
+            tasks: Tasks::default(),
+            found: None,
+            hashing: 0,
+            seen: Vec::new(),
+            path: Vec::new(),
+            names: Sets::new(limits.names_max),
+            items: Sets::new(limits.unique_items_max),
+            string: StringState {
+                keep: Keep::Nothing,
+                counts: false,
+                kept: Vec::new(),
+                bytes: 0,
+                points: 0,
+                hash: Hash::new(key),
+            },
+        }
+    }
+
+    fn reset(&mut self) {
+        self.frames.clear();
+        self.tasks.clear();
+        self.found = None;
+        self.hashing = 0;
+        self.seen.clear();
+        self.path.clear();
+        self.names.clear();
+        self.items.clear();
+    }
+
+    /// The text is refused; the first reason stays.
+    #[cold]
+    pub(in super::super) fn refuse(&mut self, cause: Cause, node: Option<NodeId>, depth: usize) {
+        self.found.get_or_insert(Found { cause, node, depth });
+    }
+
+    #[cold]
+    pub(in super::super) fn refuse_by(&mut self, failure: Failure, depth: usize) {
+        self.refuse(Cause::Keyword(failure.keyword), Some(failure.node), depth);
+    }
+
+    #[inline]
+    fn member(&mut self, program: &Program, key: &[u8]) -> Option<Place> {
+        let hashing = self.hashing > 0;
+        let frame = self.frames.last_mut()?;
+        frame.count += 1;
+        if frame.tasked {
+            self.note_unknown(key)?;
+            self.note_hash(key);
+            return self.task_member(program, key);
+        }
+        let rules = program.objects.get(frame.rules as usize)?;
+        let child = match rules.names.find(key, frame.next) {
+            Some((index, name)) => {
+                (frame.current, frame.next) = (index, index + 1);
+                let bit = 1 << (index % 64);
+                let word = match index {
+                    0..64 => &mut frame.seen,
+                    _ => self.seen.get_mut(frame.seen_more as usize + index as usize / 64 - 1)?,
+                };
+                if *word & bit != 0 {
+                    return self.twice();
+                }
+                *word |= bit;
+                if name.never {
+                    return self.never(name.child);
+                }
+                Place::One(name.child)
+            }
+            None => {
+                self.note_unknown(key)?;
+                self.unknown(program, rules, key)?
+            }
+        };
+        if rules.counts {
+            self.count(program, rules, key)?;
+        }
+        if hashing {
+            self.note_hash(key);
+        }
+        Some(child)
+    }
+
+    /// What is to be said of each member, whatever it is.
+    fn count(&mut self, program: &Program, rules: &ObjectRules, key: &[u8]) -> Option<()> {
+        let depth = self.frames.len();
+        let frame = self.frames.last()?;
+        if rules.max.is_some_and(|max| frame.count > max) {
+            let failure = Failure { node: frame.node, keyword: Keyword::MaxProperties };
+            self.refuse_by(failure, depth - 1);
+        } else if let Err(failure) = program.scalar(rules.property_names, Scalar::Text(Text::whole(key))) {
+            self.refuse_by(failure, depth);
+        }
+        self.found.is_none().then_some(())
+    }
+
+    #[cold]
+    fn twice(&mut self) -> Option<Place> {
+        let depth = self.frames.len();
+        self.refuse(Cause::DuplicateKey, None, depth);
+        None
+    }
+
+    /// A member or element that must not be there.
+    #[cold]
+    fn never(&mut self, node: NodeId) -> Option<Place> {
+        let depth = self.frames.len();
+        self.refuse_by(Failure { node, keyword: Keyword::False }, depth);
+        None
+    }
+
+    /// A member that the node of the frame has no name for.
+    fn unknown(&mut self, program: &Program, rules: &ObjectRules, key: &[u8]) -> Option<Place> {
+        let mut matching =
+            rules.patterns.iter().filter(|(pattern, _)| pattern.matches(key)).map(|(_, node)| *node);
+        let one = match (matching.next(), matching.next()) {
+            (None, _) => rules.rest,
+            (Some(one), None) => one,
+            (Some(first), Some(second)) => {
+                self.tasks.pend_musts([first, second].into_iter().chain(matching));
+                return Some(Place::Many);
+            }
+        };
+        if program.node(one).is_never() { self.never(one) } else { Some(Place::One(one)) }
+    }
+
+    /// Notes a name that must not come again. `None`: refused.
+    fn note_unknown(&mut self, key: &[u8]) -> Option<()> {
+        let depth = self.frames.len();
+        let frame = self.frames.last_mut()?;
+        frame.current = UNKNOWN;
+        self.path.truncate(frame.path as usize);
+        self.path.extend_from_slice(key.get(..=NAME_SHOWN).unwrap_or(key));
+        let cause = match self.names.insert(&mut frame.set, hash::of(self.key, key)) {
+            Insert::New => return Some(()),
+            Insert::Twice => Cause::DuplicateKey,
+            Insert::Full => Cause::Cap(Cap::Names),
+        };
+        self.refuse(cause, None, depth);
+        None
+    }
+
+    #[inline]
+    fn element(&mut self, program: &Program) -> Option<Place> {
+        let frame = self.frames.last_mut()?;
+        let index = frame.count;
+        frame.count += 1;
+        if frame.tasked {
+            return self.task_element(program, index);
+        }
+        let rules = program.arrays.get(frame.rules as usize)?;
+        if rules.max.is_some_and(|max| index >= max) {
+            let failure = Failure { node: frame.node, keyword: Keyword::MaxItems };
+            let depth = self.frames.len() - 1;
+            self.refuse_by(failure, depth);
+            return None;
+        }
+        let child = rules.child(index);
+        if program.node(child).is_never() { self.never(child) } else { Some(Place::One(child)) }
+    }
+
+    #[inline]
+    fn begin(&mut self, program: &Program, at: Place, container: Container) {
+        let depth = self.frames.len();
+        let mut frame = Frame {
+            container,
+            tasked: false,
+            unique: false,
+            node: NodeId::TRUE,
+            count: 0,
+            rules: 0,
+            seen: 0,
+            seen_more: self.seen.len() as u32, // a bit for each name, by depth: far below
+            next: 0,
+            current: UNKNOWN,
+            path: self.path.len() as u32, // at most a shown name for each frame
+            set: match container {
+                Container::Object => self.names.open(),
+                Container::Array => self.items.open(),
+            },
+            hash: 0,
+            name_hash: 0,
+        };
+        let Place::One(id) = at else { return self.open_tasks(program, frame) };
+        let node = program.node(id);
+        if !node.simple {
+            self.tasks.pend_musts([id]);
+            return self.open_tasks(program, frame);
+        }
+        let fits = type_is(node, container.types())
+            .and_then(|()| node.allowed.as_ref().map_or(Ok(()), |allowed| Err(allowed.keyword)));
+        if let Err(keyword) = fits {
+            return self.refuse_by(Failure { node: id, keyword }, depth);
+        }
+        frame.node = id;
+        frame.rules = match container {
+            Container::Array => node.array,
+            Container::Object => {
+                let words = program.object(id).names.words();
+                if words > 1 {
+                    self.seen.resize(self.seen.len() + words - 1, 0);
+                }
+                node.object
+            }
+        };
+        self.frames.push(frame);
+    }
+
+    #[inline]
+    fn end(&mut self, program: &Program) {
+        let Some(frame) = self.frames.last().copied() else { return };
+        let depth = self.frames.len() - 1;
+        if frame.tasked {
+            self.close_tasks(program);
+            if self.found.is_some() {
+                return;
+            }
+        } else if let Err(keyword) = self.whole(program, &frame) {
+            return self.refuse_by(Failure { node: frame.node, keyword }, depth);
+        }
+        self.frames.pop();
+        self.seen.truncate(frame.seen_more as usize);
+        self.path.truncate(frame.path as usize);
+        match frame.container {
+            Container::Object => self.names.close(frame.set),
+            Container::Array => self.items.close(frame.set),
+        }
+        if frame.unique {
+            self.hashing -= 1;
+        }
+        if self.hashing > 0 {
+            let mut hash = Hash::new(self.key);
+            hash.word(if frame.container == Container::Object { TAG_OBJECT } else { TAG_ARRAY });
+            hash.word(frame.count);
+            hash.word(frame.hash);
+            self.add_hash(program, hash.finish());
+        }
+    }
+
+    /// What is to be said of a simple container at its end.
+    #[inline]
+    fn whole(&self, program: &Program, frame: &Frame) -> Result<(), Keyword> {
+        match frame.container {
+            Container::Object => {
+                let more = self.seen.get(frame.seen_more as usize..).unwrap_or_default();
+                program.object(frame.node).whole(Seen { first: frame.seen, more }, frame.count)
+            }
+            Container::Array if frame.count < program.array(frame.node).min => Err(Keyword::MinItems),
+            Container::Array => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn string(&mut self, program: &Program, at: Place) -> Capture {
+        let (keep, counts) = match at {
+            Place::One(id) => {
+                let node = program.node(id);
+                (node.keep, node.counts)
+            }
+            Place::Many => self.tasks.wants_of_text(program),
+        };
+        let string = &mut self.string;
+        (string.keep, string.counts) = (keep, counts);
+        string.bytes = 0;
+        string.points = 0;
+        if keep == Keep::Nothing && !counts && self.hashing == 0 {
+            return Capture::Pass;
+        }
+        string.kept.clear();
+        if self.hashing > 0 {
+            string.hash = Hash::new(self.key);
+            string.hash.word(TAG_STRING);
+        }
+        Capture::Take
+    }
+
+    #[inline]
+    fn text(&mut self, piece: &[u8]) {
+        let string = &mut self.string;
+        string.bytes += piece.len() as u64; // no text is longer than 2^64
+        if string.counts {
+            string.points += points(piece);
+        }
+        let most = match string.keep {
+            Keep::Nothing => 0,
+            Keep::Bytes(most) => most,
+            Keep::Whole => self.limits.text_bytes_max,
+        };
+        if string.bytes <= most as u64 {
+            string.kept.extend_from_slice(piece);
+        }
+        if self.hashing > 0 {
+            string.hash.bytes(piece);
+        }
+    }
+
+    #[inline]
+    fn string_end(&mut self, program: &Program, at: Place) {
+        let string = &mut self.string;
+        if string.keep == Keep::Whole && string.bytes > self.limits.text_bytes_max as u64 {
+            let depth = self.frames.len();
+            return self.refuse(Cause::Cap(Cap::Text), None, depth);
+        }
+        if let Place::One(id) = at
+            && self.hashing == 0
+        {
+            let text = Text { kept: &string.kept, bytes: string.bytes, points: string.points };
+            if let Err(failure) = program.scalar(id, Scalar::Text(text)) {
+                let depth = self.frames.len();
+                self.refuse_by(failure, depth);
+            }
+            return;
+        }
+        let kept = std::mem::take(&mut string.kept);
+        let text = Text { kept: &kept, bytes: string.bytes, points: string.points };
+        self.scalar(program, at, Scalar::Text(text));
+        self.string.kept = kept;
+    }
+
+    #[inline]
+    fn scalar(&mut self, program: &Program, at: Place, value: Scalar<'_>) {
+        match at {
+            Place::One(id) => {
+                if let Err(failure) = program.scalar(id, value) {
+                    let depth = self.frames.len();
+                    return self.refuse_by(failure, depth);
+                }
+            }
+            Place::Many => self.task_scalar(program, value),
+        }
+        if self.hashing > 0 {
+            let hash = self.hash_of(value);
+            self.add_hash(program, hash);
+        }
+    }
+}
+
+impl Container {
+    #[inline]
+    pub(in super::super) fn types(self) -> Types {
+        match self {
+            Self::Object => Types::OBJECT,
+            Self::Array => Types::ARRAY,
+        }
+    }
+}

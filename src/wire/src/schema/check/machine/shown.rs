@@ -1,0 +1,93 @@
+//! How a violation is told: pointers that are short and hold no tricks.
+
+use super::{
+    super::super::{
+        Cause, Keyword, Violation,
+        node::{NodeId, Program},
+    },
+    Machine, State, UNKNOWN,
+};
+use crate::json::Container;
+
+/// Bytes of a name that a violation shows.
+pub(super) const NAME_SHOWN: usize = 64;
+/// Bytes of an instance pointer.
+const POINTER_SHOWN: usize = 512;
+
+impl Machine {
+    /// The violation found, if any.
+    pub(in super::super) fn violation(&self, offset: u64) -> Option<Violation> {
+        let found = self.state.found?;
+        let schema = match (found.cause, found.node) {
+            (Cause::Keyword(keyword), Some(node)) => self.schema.program.keyword_pointer(node, keyword),
+            _ => String::new(),
+        };
+        let cause = match (found.cause, found.node) {
+            (Cause::Keyword(own), Some(node)) => {
+                Cause::Keyword(self.schema.program.node(node).stands_for.unwrap_or(own))
+            }
+            (cause, _) => cause,
+        };
+        Some(Violation { cause, instance: self.instance(found.depth), schema: schema.into(), offset })
+    }
+
+    /// JSON pointer of the value `depth` steps down the current path.
+    pub(in super::super) fn instance(&self, depth: usize) -> Box<str> {
+        let mut pointer = String::new();
+        for (index, frame) in self.state.frames.iter().take(depth).enumerate() {
+            if frame.count == 0 {
+                break; // nothing in it yet
+            }
+            pointer.push('/');
+            match frame.container {
+                Container::Array => pointer.push_str(&(frame.count - 1).to_string()),
+                Container::Object => show(&mut pointer, self.state.name(&self.schema.program, index)),
+            }
+            if pointer.len() > POINTER_SHOWN {
+                pointer.push('…');
+                break;
+            }
+        }
+        pointer.into()
+    }
+}
+
+/// A name as a reference token (RFC 6901 section 3), shortened, and with what would confuse a terminal escaped.
+fn show(pointer: &mut String, name: &[u8]) {
+    let shown = name.get(..NAME_SHOWN).unwrap_or(name);
+    for char in String::from_utf8_lossy(shown).chars() {
+        match char {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            char::REPLACEMENT_CHARACTER if name.len() > NAME_SHOWN => {}
+            '"' | '\'' | '\\' => pointer.push(char),
+            _ => pointer.extend(char.escape_debug()),
+        }
+    }
+    if name.len() > NAME_SHOWN {
+        pointer.push('…');
+    }
+}
+
+impl Program {
+    fn keyword_pointer(&self, node: NodeId, keyword: Keyword) -> String {
+        let node = self.node(node);
+        match node.stands_for.unwrap_or(keyword).as_str() {
+            "" => node.pointer.to_string(),
+            keyword => format!("{}/{keyword}", node.pointer),
+        }
+    }
+}
+
+impl State {
+    /// The name of the current member of a frame.
+    fn name<'a>(&'a self, program: &'a Program, index: usize) -> &'a [u8] {
+        let Some(frame) = self.frames.get(index) else { return b"" };
+        if frame.current != UNKNOWN {
+            let name = program.object(frame.node).names.get(frame.current);
+            return name.map_or(b"", |name| &name.text);
+        }
+        let end = self.frames.get(index + 1).map_or(self.path.len(), |next| next.path as usize);
+        self.path.get(frame.path as usize..end).unwrap_or_default()
+    }
+}
