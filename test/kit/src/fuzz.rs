@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use estoppel_wire::csv::{Check, Contract, Delimiter, EDITS_MAX, Repair, Summary, Violation};
 use estoppel_wire::dialect::{Dialect, EventMark, Framing, RequestScan, ResponseFacts, ResponseScan};
 use estoppel_wire::repair::{self, Class, Classes, Outcome, Scalar, Want};
+use estoppel_wire::schema::{self, CheckLimits, Formats, HashKey, SchemaLimits};
 
 /// Takes any bytes and must not panic.
 pub type Target = fn(&[u8]);
@@ -23,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("csv", csv),
     ("policy", policy),
     ("repair", repair),
+    ("schema", schema),
 ];
 
 /// The judge of bundles.
@@ -149,6 +151,43 @@ pub fn repair(bytes: &[u8]) {
             assert_eq!(repair::apply(value, &coerced.edits), Ok(coerced.bytes));
         }
     }
+}
+
+/// Schemas and what they judge: the first line is a schema, the rest a text. Cutting the text changes nothing, and a
+/// text that passes is one JSON text.
+pub fn schema(bytes: &[u8]) {
+    use estoppel_wire::schema::{Check, Schema};
+
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let (document, text) = bytes.split_at(end);
+    let small =
+        SchemaLimits { formats: Formats::Assert, pattern_bytes_max: 16 << 10, ..SchemaLimits::default() };
+    let Ok(schema) = Schema::compile(document, &small) else { return };
+    let mut check = Check::new(Arc::new(schema), CheckLimits::default(), HashKey([7, 11]));
+    let mut judge = |size: usize| {
+        check.reset();
+        let fed = text.chunks(size).try_for_each(|chunk| check.feed(chunk));
+        let finished = check.finish();
+        assert!(fed.is_ok() || fed == finished, "a violation stays");
+        finished
+    };
+    let whole = judge(text.len().max(1));
+    for size in [1, 7] {
+        assert_eq!(judge(size), whole);
+    }
+    if whole.is_ok() {
+        let mut open = Check::new(anything(), CheckLimits::default(), HashKey([7, 11]));
+        assert_eq!(open.feed(text).and_then(|()| open.finish()), Ok(()));
+    }
+}
+
+/// The schema that every text without a member that comes twice passes.
+fn anything() -> Arc<schema::Schema> {
+    static ANYTHING: LazyLock<Arc<schema::Schema>> = LazyLock::new(|| {
+        let compiled = schema::Schema::compile(b"true", &SchemaLimits::default());
+        Arc::new(compiled.expect("`true` is a schema"))
+    });
+    ANYTHING.clone()
 }
 
 fn dialect(bytes: &[u8]) -> (Dialect, &[u8]) {
