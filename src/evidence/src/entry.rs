@@ -8,9 +8,9 @@ mod event;
 mod line;
 
 pub use call::{
-    BodyMode, CallRecord, Captured, Claims, ClientEnd, Downgrade, Evaluated, Facts, Identity, IdentityKind,
-    Looked, Outcome, PolicyRef, RequestSide, ResponseSide, Storage, StreamRecord, Threat, Times, Usage,
-    VerdictAction, VerdictMode, VerdictRecord,
+    BodyMode, CallRecord, Captured, Claims, ClientEnd, ContractRef, ContractSource, Downgrade, EDITS_MAX,
+    Edit, Evaluated, Facts, Identity, IdentityKind, Judged, Looked, Outcome, PolicyRef, Repair, RequestSide,
+    ResponseSide, Storage, StreamRecord, Threat, Times, Usage, VerdictAction, VerdictMode, VerdictRecord,
 };
 pub use event::{
     Build, Counters, Durability, Event, Gap, Intent, Interrupted, JournalRecover, KeyRotate, PolicyLoad,

@@ -74,6 +74,7 @@ impl Shared {
             evaluated_response: Default::default(),
             facts: Default::default(),
             identity: Identity::default(),
+            judged: None,
             operation: "http".into(),
             outcome: Outcome { client: ClientEnd::Gone, code: Reason::Internal, complete: false },
             policy: PolicyRef { hash: Sha256([0; 32]), rule: None },

@@ -285,6 +285,52 @@ pub struct Times {
     pub upstream_us: Option<u64>,
 }
 
+/// What the answer's structured values were held against, and what a repair did to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    pub contract: Option<ContractRef>,
+    pub repair: Option<Repair>,
+}
+
+/// The contracts that were enforced (SPEC section 4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContractRef {
+    pub digest: Sha256,
+    /// Name of the tool, if there is one contract and it is a tool's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Box<str>>,
+    pub source: ContractSource,
+}
+
+/// Where contracts come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContractSource {
+    /// The request's own definitions of tools and of its answer.
+    Request,
+}
+
+/// What was changed in values, at most [`EDITS_MAX`] edits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    pub applied: bool,
+    pub edits: Vec<Edit>,
+    pub lossy: bool,
+    pub strategy: Box<str>,
+}
+
+/// Most edits in one receipt.
+pub const EDITS_MAX: usize = 64;
+
+/// One edit: where in its value, how many bytes went, and of which class it is. What came in their place is not said,
+/// because values are private.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edit {
+    pub at: u64,
+    pub del: u64,
+    pub op: Box<str>,
+}
+
 /// What was decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -325,6 +371,8 @@ pub struct CallRecord {
     pub evaluated_response: Evaluated,
     pub facts: Facts,
     pub identity: Identity,
+    /// None when nothing was held against a contract.
+    pub judged: Option<Box<Judged>>,
     pub operation: Cow<'static, str>,
     pub outcome: Outcome,
     pub policy: PolicyRef,
@@ -415,12 +463,19 @@ struct StreamDocument {
 }
 
 #[derive(Serialize)]
+struct ContractDocument<'a> {
+    response: &'a ContractRef,
+}
+
+#[derive(Serialize)]
 struct CallDocument<'a> {
     attempt: u32,
     body: BodyDocument<'a>,
     call: CallId,
     #[serde(skip_serializing_if = "Option::is_none")]
     claims: Option<&'a Claims>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contract: Option<ContractDocument<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dialect: Option<&'static str>,
     #[serde(skip_serializing_if = "<[Downgrade]>::is_empty")]
@@ -437,6 +492,8 @@ struct CallDocument<'a> {
     outcome: Outcome,
     policy: &'a PolicyRef,
     prev: Option<Leaf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<&'a Repair>,
     request: RequestDocument<'a>,
     response: ResponseDocument,
     run: RunId,
@@ -509,6 +566,11 @@ impl CallRecord {
             },
             call: self.call,
             claims: self.claims.as_deref(),
+            contract: self
+                .judged
+                .as_ref()
+                .and_then(|judged| judged.contract.as_ref())
+                .map(|response| ContractDocument { response }),
             dialect: self.dialect,
             downgrades: &self.downgrades,
             evaluated: EvaluatedDocument {
@@ -525,6 +587,7 @@ impl CallRecord {
             outcome: self.outcome,
             policy: &self.policy,
             prev: link.prev,
+            repair: self.judged.as_ref().and_then(|judged| judged.repair.as_ref()),
             request: RequestDocument {
                 bytes: request.bytes,
                 commit: request.commit,
@@ -568,5 +631,8 @@ impl CallRecord {
             list.truncate(kept);
         }
         self.downgrades.truncate(4);
+        if let Some(repair) = self.judged.as_mut().and_then(|judged| judged.repair.as_mut()) {
+            repair.edits.truncate(16);
+        }
     }
 }

@@ -55,6 +55,19 @@ pub(crate) fn full_record() -> CallRecord {
             ..Facts::default()
         },
         identity: Identity::default(),
+        judged: Some(Box::new(Judged {
+            contract: Some(ContractRef {
+                digest: Sha256([8; 32]),
+                id: Some("t".into()),
+                source: ContractSource::Request,
+            }),
+            repair: Some(Repair {
+                applied: true,
+                edits: vec![Edit { at: 3, del: 1, op: "trailing_comma".into() }],
+                lossy: false,
+                strategy: "r1".into(),
+            }),
+        })),
         operation: "openai.chat.completions".into(),
         outcome: Outcome { client: ClientEnd::HandedOver, code: Reason::Ok, complete: true },
         policy: PolicyRef { hash: Sha256([5; 32]), rule: Some("default".into()) },

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Downgrade, Evaluated, Facts, Identity, Intent, Outcome,
+    BodyMode, CallRecord, Captured, Claims, Downgrade, Evaluated, Facts, Identity, Intent, Judged, Outcome,
     PolicyRef, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat, Times, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
@@ -76,6 +76,7 @@ pub(crate) struct SpilledCall {
     evaluated_response: Evaluated,
     facts: Facts,
     identity: Identity,
+    judged: Option<Box<Judged>>,
     operation: String,
     outcome: Outcome,
     policy: PolicyRef,
@@ -120,6 +121,7 @@ impl SpilledCall {
             evaluated_response,
             facts,
             identity,
+            judged,
             operation,
             outcome,
             policy,
@@ -163,6 +165,7 @@ impl SpilledCall {
             evaluated_response,
             facts,
             identity,
+            judged,
             operation: operation.into_owned(),
             outcome,
             policy,
@@ -210,6 +213,7 @@ impl SpilledCall {
             evaluated_response: self.evaluated_response,
             facts: self.facts,
             identity: self.identity,
+            judged: self.judged,
             operation: Cow::Owned(self.operation),
             outcome: self.outcome,
             policy: self.policy,
