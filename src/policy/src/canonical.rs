@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings};
+use crate::document::{
+    BodyStorage, Disconnect, Judging, PolicyDocument, Release, Repair, Route, Rule, Settings, UnknownTools,
+};
 use crate::limits::{LIMITS, LimitValues};
 
 enum Value {
@@ -94,6 +96,7 @@ fn set_settings(object: &mut Object, settings: &Settings) {
     object.set_some("body_storage", settings.body_storage.as_ref().map(body_storage));
     object.set_some("on_not_evaluated", settings.on_not_evaluated.map(|verdict| verdict.as_str()));
     object.set_some("disconnect", settings.disconnect.map(disconnect));
+    object.set_some("judge", settings.judge.map(judge));
 }
 
 fn route(route: &Route) -> Object {
@@ -135,6 +138,19 @@ fn disconnect(disconnect: Disconnect) -> Value {
             drain.set("seconds", seconds);
             let mut object = Object::default();
             object.set("drain", drain);
+            object.into()
+        }
+    }
+}
+
+fn judge(judge: Judging) -> Value {
+    match judge {
+        Judging::None => "none".into(),
+        Judging::On(terms) => {
+            let mut object = Object::default();
+            object.set_some("release", terms.release.map(Release::as_str));
+            object.set_some("unknown_tools", terms.unknown_tools.map(UnknownTools::as_str));
+            object.set_some("repair", terms.repair.map(Repair::as_str));
             object.into()
         }
     }
@@ -223,7 +239,7 @@ mod tests {
   when: { tool: shell*, model: [a, b] }
   reason: TOOL_DENIED
   threat: ['owasp_llm:2025/LLM06']
-routes: { llm: {}, b: { limits: { total_ms: 5 } } }
+routes: { llm: { judge: { repair: r1 } }, b: { judge: none, limits: { total_ms: 5 } } }
 limits: {}
 name: nn
 version: 1
@@ -234,7 +250,7 @@ defaults: { disconnect: { drain: { seconds: 2, bytes: 10 } }, body_storage: { fu
         let expected = concat!(
             r#"{"defaults":{"body_storage":{"full":{"reason":"a \"b\""}},"#,
             r#""disconnect":{"drain":{"bytes":10,"seconds":2}}},"#,
-            r#""name":"nn","routes":{"b":{"limits":{"total_ms":5}},"llm":{}},"#,
+            r#""name":"nn","routes":{"b":{"judge":"none","limits":{"total_ms":5}},"llm":{"judge":{"repair":"r1"}}},"#,
             r#""rules":[{"id":"a","reason":"TOOL_DENIED","threat":["owasp_llm:2025/LLM06"],"#,
             r#""verdict":"block","#,
             r#""when":{"model":["a","b"],"tool":["shell*"]}}],"version":1}"#

@@ -97,6 +97,7 @@ pub(crate) struct Settings {
     pub body_storage: Option<BodyStorage>,
     pub on_not_evaluated: Option<Verdict>,
     pub disconnect: Option<Disconnect>,
+    pub judge: Option<Judging>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -179,6 +180,105 @@ pub enum Disconnect {
         /// Longest time read after the client left.
         seconds: u64,
     },
+}
+
+/// Whether structured values of answers are held against what the request asked for: the schemas of its tools, and of
+/// the answer's text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Judging {
+    /// They are not looked into.
+    #[default]
+    None,
+    /// On these terms.
+    On(Terms),
+}
+
+/// How structured values are judged, as written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Terms {
+    pub(crate) release: Option<Release>,
+    pub(crate) unknown_tools: Option<UnknownTools>,
+    pub(crate) repair: Option<Repair>,
+}
+
+impl Terms {
+    /// When structured values leave. Default held until judged.
+    pub fn release(&self) -> Release {
+        self.release.unwrap_or(Release::HoldStructured)
+    }
+
+    /// What a call of a tool must be for which the request has no schema that can be read. Default JSON.
+    pub fn unknown_tools(&self) -> UnknownTools {
+        self.unknown_tools.unwrap_or(UnknownTools::Json)
+    }
+
+    /// Whether a value that is not well-formed is repaired, once. Default not.
+    pub fn repair(&self) -> Repair {
+        self.repair.unwrap_or(Repair::None)
+    }
+}
+
+/// When structured values leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Release {
+    /// When they are whole and judged; text goes on.
+    HoldStructured,
+    /// At once; the verdict is recorded only.
+    Observe,
+}
+
+impl Release {
+    pub(crate) const ALL: [Self; 2] = [Self::HoldStructured, Self::Observe];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HoldStructured => "hold_structured",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+/// What a call of a tool without a contract must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnknownTools {
+    /// Any JSON object.
+    Json,
+    /// It is refused.
+    Block,
+}
+
+impl UnknownTools {
+    pub(crate) const ALL: [Self; 2] = [Self::Json, Self::Block];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// Whether malformed values are repaired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repair {
+    /// They are refused.
+    None,
+    /// By profile `r1` (spec/repair.md), once.
+    R1,
+}
+
+impl Repair {
+    pub(crate) const ALL: [Self; 2] = [Self::None, Self::R1];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::R1 => "r1",
+        }
+    }
 }
 
 /// How bad a decision of a rule is, for those who watch.

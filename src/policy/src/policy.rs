@@ -15,8 +15,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{
-    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, Rule, RuleId, Settings, Severity,
-    ThreatId, Verdict,
+    BodyStorage, Disconnect, Judging, PolicyDocument, PolicyHash, ReasonCode, Rule, RuleId, Settings,
+    Severity, ThreatId, Verdict,
 };
 use crate::explain::{Explanation, Step, Subject, Trace};
 use crate::facts::{Condition, RequestFacts, ResponseFacts, TOOLS_MAX};
@@ -44,6 +44,8 @@ pub struct RouteSettings {
     pub on_not_evaluated: Verdict,
     /// What happens to the upstream exchange when the client leaves. Default cancel.
     pub disconnect: Disconnect,
+    /// Whether structured values of answers are held against contracts. Default not.
+    pub judge: Judging,
     /// Bounds of a call.
     pub limits: Limits,
 }
@@ -279,6 +281,7 @@ fn resolve(scopes: &[&Settings], limits: Limits) -> RouteSettings {
         body_storage: scopes.iter().find_map(|scope| scope.body_storage.clone()).unwrap_or_default(),
         on_not_evaluated: scopes.iter().find_map(|scope| scope.on_not_evaluated).unwrap_or(Verdict::Block),
         disconnect: scopes.iter().find_map(|scope| scope.disconnect).unwrap_or_default(),
+        judge: scopes.iter().find_map(|scope| scope.judge).unwrap_or_default(),
         limits,
     }
 }

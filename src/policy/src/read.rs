@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::document::{
-    BodyStorage, Disconnect, PolicyDocument, ReasonCode, Route, Rule, RuleId, Settings, Severity, ThreatId,
-    Verdict, When, is_slug,
+    BodyStorage, Disconnect, Judging, PolicyDocument, ReasonCode, Release, Repair, Route, Rule, RuleId,
+    Settings, Severity, Terms, ThreatId, UnknownTools, Verdict, When, is_slug,
 };
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
 use crate::facts::Condition;
@@ -35,8 +35,9 @@ pub(crate) const DRAIN_BYTES: RangeInclusive<u64> = 0..=1024 * 1024 * 1024;
 pub(crate) const DRAIN_SECONDS: RangeInclusive<u64> = 1..=3600;
 
 const DOCUMENT_KEYS: [&str; 7] = ["version", "name", "description", "defaults", "limits", "routes", "rules"];
-const SETTING_KEYS: [&str; 4] = ["verdict", "body_storage", "on_not_evaluated", "disconnect"];
-const ROUTE_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "limits"];
+const SETTING_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge"];
+const ROUTE_KEYS: [&str; 6] =
+    ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge", "limits"];
 const RULE_KEYS: [&str; 8] =
     ["id", "when", "verdict", "reason", "message", "severity", "threat", "body_storage"];
 
@@ -110,6 +111,7 @@ impl Reader {
             body_storage: self.optional(map, "body_storage", Self::body_storage),
             on_not_evaluated: self.optional(map, "on_not_evaluated", Self::verdict),
             disconnect: self.optional(map, "disconnect", Self::disconnect),
+            judge: self.optional(map, "judge", Self::judge),
         }
     }
 
@@ -327,6 +329,30 @@ impl Reader {
             }
             Kind::Word(_) | Kind::List(_) | Kind::Broken => {
                 self.wrong_kind(node, EXPECTED);
+                None
+            }
+        }
+    }
+
+    fn judge(&mut self, node: &Node) -> Option<Judging> {
+        match &node.kind {
+            Kind::Text(text) if text == "none" => Some(Judging::None),
+            Kind::Map(_) => {
+                let map = self.map(node)?;
+                self.known_keys(&map, &["release", "unknown_tools", "repair"]);
+                let release = self.optional(&map, "release", |reader, node| {
+                    reader.choice(node, Release::ALL, Release::as_str)
+                });
+                let unknown_tools = self.optional(&map, "unknown_tools", |reader, node| {
+                    reader.choice(node, UnknownTools::ALL, UnknownTools::as_str)
+                });
+                let repair = self.optional(&map, "repair", |reader, node| {
+                    reader.choice(node, Repair::ALL, Repair::as_str)
+                });
+                Some(Judging::On(Terms { release, unknown_tools, repair }))
+            }
+            _ => {
+                self.wrong_kind(node, "`none` or a mapping of `release`, `unknown_tools` and `repair`");
                 None
             }
         }

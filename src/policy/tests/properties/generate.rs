@@ -30,6 +30,15 @@ fn disconnect() -> impl Strategy<Value = Value> {
     prop_oneof![Just(json!("cancel")), drain]
 }
 
+fn judge() -> impl Strategy<Value = Value> {
+    let terms = members(vec![
+        ("release", select(vec![json!("hold_structured"), json!("observe")]).boxed()),
+        ("unknown_tools", select(vec![json!("json"), json!("block")]).boxed()),
+        ("repair", select(vec![json!("none"), json!("r1")]).boxed()),
+    ]);
+    prop_oneof![Just(json!("none")), terms]
+}
+
 fn limits() -> impl Strategy<Value = Value> {
     members(vec![
         ("request_bytes_max", (1024..2000u64).prop_map(Value::from).boxed()),
@@ -54,6 +63,7 @@ fn settings(with_limits: bool) -> impl Strategy<Value = Value> {
         ("body_storage", storage().boxed()),
         ("on_not_evaluated", verdict().boxed()),
         ("disconnect", disconnect().boxed()),
+        ("judge", judge().boxed()),
     ];
     if with_limits {
         of.push(("limits", limits().boxed()));
