@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::document::{
-    BodyStorage, Disconnect, Judging, PolicyDocument, Release, Repair, Route, Rule, Settings, UnknownTools,
+    BodyStorage, Disconnect, Judging, PolicyDocument, Repair, Route, Rule, Settings, UnknownTools,
 };
 use crate::limits::{LIMITS, LimitValues};
 
@@ -148,7 +148,6 @@ fn judge(judge: Judging) -> Value {
         Judging::None => "none".into(),
         Judging::On(terms) => {
             let mut object = Object::default();
-            object.set_some("release", terms.release.map(Release::as_str));
             object.set_some("unknown_tools", terms.unknown_tools.map(UnknownTools::as_str));
             object.set_some("repair", terms.repair.map(Repair::as_str));
             object.into()

@@ -196,17 +196,11 @@ pub enum Judging {
 /// How structured values are judged, as written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Terms {
-    pub(crate) release: Option<Release>,
     pub(crate) unknown_tools: Option<UnknownTools>,
     pub(crate) repair: Option<Repair>,
 }
 
 impl Terms {
-    /// When structured values leave. Default held until judged.
-    pub fn release(&self) -> Release {
-        self.release.unwrap_or(Release::HoldStructured)
-    }
-
     /// What a call of a tool must be for which the request has no schema that can be read. Default JSON.
     pub fn unknown_tools(&self) -> UnknownTools {
         self.unknown_tools.unwrap_or(UnknownTools::Json)
@@ -215,27 +209,6 @@ impl Terms {
     /// Whether a value that is not well-formed is repaired, once. Default not.
     pub fn repair(&self) -> Repair {
         self.repair.unwrap_or(Repair::None)
-    }
-}
-
-/// When structured values leave.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Release {
-    /// When they are whole and judged; text goes on.
-    HoldStructured,
-    /// At once; the verdict is recorded only.
-    Observe,
-}
-
-impl Release {
-    pub(crate) const ALL: [Self; 2] = [Self::HoldStructured, Self::Observe];
-
-    /// The word in documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::HoldStructured => "hold_structured",
-            Self::Observe => "observe",
-        }
     }
 }
 

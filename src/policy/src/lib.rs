@@ -56,8 +56,8 @@ mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
 pub use document::{
-    BodyStorage, Disconnect, Judging, PolicyDocument, PolicyHash, ReasonCode, Release, Repair, RuleId,
-    Severity, Terms, ThreatId, UnknownTools, Verdict,
+    BodyStorage, Disconnect, Judging, PolicyDocument, PolicyHash, ReasonCode, Repair, RuleId, Severity,
+    Terms, ThreatId, UnknownTools, Verdict,
 };
 pub use error::{PolicyError, PolicyErrorCode};
 pub use explain::{Explanation, Step, Subject};

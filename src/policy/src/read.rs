@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::document::{
-    BodyStorage, Disconnect, Judging, PolicyDocument, ReasonCode, Release, Repair, Route, Rule, RuleId,
-    Settings, Severity, Terms, ThreatId, UnknownTools, Verdict, When, is_slug,
+    BodyStorage, Disconnect, Judging, PolicyDocument, ReasonCode, Repair, Route, Rule, RuleId, Settings,
+    Severity, Terms, ThreatId, UnknownTools, Verdict, When, is_slug,
 };
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
 use crate::facts::Condition;
@@ -339,20 +339,17 @@ impl Reader {
             Kind::Text(text) if text == "none" => Some(Judging::None),
             Kind::Map(_) => {
                 let map = self.map(node)?;
-                self.known_keys(&map, &["release", "unknown_tools", "repair"]);
-                let release = self.optional(&map, "release", |reader, node| {
-                    reader.choice(node, Release::ALL, Release::as_str)
-                });
+                self.known_keys(&map, &["unknown_tools", "repair"]);
                 let unknown_tools = self.optional(&map, "unknown_tools", |reader, node| {
                     reader.choice(node, UnknownTools::ALL, UnknownTools::as_str)
                 });
                 let repair = self.optional(&map, "repair", |reader, node| {
                     reader.choice(node, Repair::ALL, Repair::as_str)
                 });
-                Some(Judging::On(Terms { release, unknown_tools, repair }))
+                Some(Judging::On(Terms { unknown_tools, repair }))
             }
             _ => {
-                self.wrong_kind(node, "`none` or a mapping of `release`, `unknown_tools` and `repair`");
+                self.wrong_kind(node, "`none` or a mapping of `unknown_tools` and `repair`");
                 None
             }
         }

@@ -32,7 +32,6 @@ fn disconnect() -> impl Strategy<Value = Value> {
 
 fn judge() -> impl Strategy<Value = Value> {
     let terms = members(vec![
-        ("release", select(vec![json!("hold_structured"), json!("observe")]).boxed()),
         ("unknown_tools", select(vec![json!("json"), json!("block")]).boxed()),
         ("repair", select(vec![json!("none"), json!("r1")]).boxed()),
     ]);
