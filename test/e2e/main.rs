@@ -11,6 +11,7 @@
 //! - `framing`: messages that can be read in two ways, headers of one connection.
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
+//! - `judging`: structured values of answers, held against what requests asked for.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
 //! - `command_line`: the sidecar's own words.
@@ -30,6 +31,7 @@ mod command_line;
 mod determinism;
 mod framing;
 mod http2;
+mod judging;
 mod leaving;
 mod many_streams;
 mod negative_vectors;

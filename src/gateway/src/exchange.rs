@@ -1,6 +1,8 @@
 //! One call's record in the making. It is the finish guard: however the call ends, also by being dropped, exactly one
 //! record goes to the journal. Dropping it pushes the record and formats nothing.
 
+mod held;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -14,16 +16,21 @@ use estoppel_evidence::entry::{
 };
 use estoppel_evidence::{CallId, Reason, text};
 use estoppel_journal::{Ack, RunHandle, Slot};
-use estoppel_policy::{BodyStorage, Decision, Disconnect, Evaluation, RequestFacts, ResponseFacts, Verdict};
+use estoppel_policy::{
+    BodyStorage, Decision, Disconnect, Evaluation, Judging, RequestFacts, ResponseFacts, Verdict,
+};
 use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, ResponseScan};
+use estoppel_wire::judge::Blocks;
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
 
+use self::held::HeldBack;
 use crate::body::Upload;
 use crate::call::InFlight;
+use crate::judging::{self, Asked};
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
-use crate::store::{Feed, Form, Redaction, Side};
+use crate::store::{Contract, Feed, Form, Redaction, Side};
 
 /// One call from routing to its receipt.
 pub(crate) struct Exchange {
@@ -41,6 +48,8 @@ pub(crate) struct Exchange {
     /// There is a request body that nobody reads before it is sent.
     pub(crate) request_unread: bool,
     response: Option<Box<Response>>,
+    /// What the request asked its answer to be, until the answer comes.
+    asked: Option<Box<Asked>>,
     /// Whether the answer's head was given to the client.
     given: bool,
     /// Set when the client has left and the answer is read on; there where the policy says so.
@@ -57,9 +66,10 @@ enum Request {
     Sent(Arc<Upload>),
 }
 
-/// The response body's state.
+/// The response body's state. Without `judged`, what the client gets is what the upstream sent.
 struct Response {
     status: u16,
+    /// Of what the client gets.
     hash: Sha256,
     feed: Option<Feed>,
     bytes: u64,
@@ -69,8 +79,8 @@ struct Response {
     looked: Looked,
     /// Refused for not having been read.
     unread: bool,
-    /// What of a stream has been judged: calls, whether the model was known, whether all was read.
-    judged: (usize, bool, bool),
+    /// What of a stream the policy has seen: calls, whether the model was known, whether all was read.
+    seen: (usize, bool, bool),
     /// Ends of the events in the piece that is being looked at.
     marks: Vec<dialect::EventMark>,
     stream: Option<Stream>,
@@ -79,6 +89,7 @@ struct Response {
     /// Bytes that are held until the receipt is durable: from the terminator's event on.
     tail: Vec<Bytes>,
     tail_marks: Vec<Mark>,
+    judged: Option<Box<HeldBack>>,
 }
 
 impl Response {
@@ -87,7 +98,11 @@ impl Response {
         if hashes {
             self.hash.update(data);
         }
-        if let Some(feed) = &self.feed {
+        let feed = match &self.judged {
+            Some(judged) if judged.is_stream => &judged.feed,
+            _ => &self.feed,
+        };
+        if let Some(feed) = feed {
             feed.push(data.clone());
         }
         self.bytes += data.len() as u64;
@@ -136,6 +151,7 @@ impl Exchange {
             request: Request::Held { hash: Sha256::new(), bytes: 0, facts: None },
             request_unread: false,
             response: None,
+            asked: None,
             given: false,
             left: None,
             redaction: None,
@@ -205,6 +221,12 @@ impl Exchange {
 
     /// Takes note of a request body that was read whole, once it is known how it is captured.
     pub(crate) fn request_held(&mut self, chunks: &[Bytes]) {
+        let judges = self.route.as_ref().is_some_and(|route| route.settings.judge != Judging::None);
+        if let Request::Held { facts: Some(facts), .. } = &self.request
+            && judges
+        {
+            self.asked = Some(Box::new(Asked::new(&facts.contracts, chunks)));
+        }
         let hashes = self.hashes();
         let feed = self.request_feed();
         let Request::Held { hash, bytes, .. } = &mut self.request else { return };
@@ -368,7 +390,9 @@ impl Exchange {
     }
 
     /// A response head has come.
-    pub(crate) fn response_head(&mut self, status: StatusCode, framing: Framing, coded: bool) {
+    pub(crate) fn response_head(&mut self, head: &http::response::Parts, framing: Framing, coded: bool) {
+        let status = head.status;
+        let judged = self.held_back(head, framing, coded);
         let looked = match framing {
             Framing::Json | Framing::Sse if !coded => Looked::Recognized,
             _ => Looked::NotEvaluated,
@@ -394,17 +418,89 @@ impl Exchange {
             hash: Sha256::new(),
             feed: self.feed(Side::Upstream, form),
             bytes: 0,
-            scan: ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max),
+            scan: match judged {
+                Some(_) => ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max).with_parts(),
+                None => ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max),
+            },
             facts: None,
             looked,
             unread: false,
-            judged: (0, false, true),
+            seen: (0, false, true),
             marks: Vec::new(),
             stream,
             departed: None,
             tail: Vec::new(),
             tail_marks: Vec::new(),
+            judged,
         }));
+    }
+
+    /// What judges this answer, if the policy asks for that and there is something to judge.
+    fn held_back(
+        &mut self,
+        head: &http::response::Parts,
+        framing: Framing,
+        coded: bool,
+    ) -> Option<Box<HeldBack>> {
+        let asked = *self.asked.take()?;
+        let settings = &self.route.as_ref()?.settings;
+        let Judging::On(terms) = settings.judge else { return None };
+        if coded || framing == Framing::Opaque || !head.status.is_success() {
+            return None;
+        }
+        let judge =
+            judging::Judge::new(asked, terms, self.shared.schemas.clone(), judging::is_signed(&head.headers));
+        let held_bytes_max = usize::try_from(settings.limits.held_bytes_max).unwrap_or(usize::MAX);
+        Some(Box::new(HeldBack {
+            stream: judging::Stream::new(self.dialect, judge, held_bytes_max),
+            is_stream: framing == Framing::Sse,
+            blocks: Blocks::default(),
+            block_bytes_max: usize::try_from(settings.limits.event_bytes_max).unwrap_or(usize::MAX),
+            hash: Sha256::new(),
+            bytes: 0,
+            feed: if framing == Framing::Sse { self.feed(Side::Client, Form::Sse) } else { None },
+            ended: false,
+            ready: Vec::new(),
+            replaced: None,
+        }))
+    }
+
+    /// Judges an answer that was read whole. Gives its body, with repaired values in their places.
+    pub(crate) fn judge_body(&mut self, body: Vec<Bytes>) -> Result<Vec<Bytes>, Reason> {
+        let (hashes, stores) = (self.hashes(), self.stores());
+        let Some(response) = self.response.as_mut() else { return Ok(body) };
+        let Some(judged) = response.judged.as_mut() else { return Ok(body) };
+        if response.facts.as_ref().is_some_and(|facts| facts.evaluated.defect.is_some()) {
+            return Err(Reason::ValueAmbiguous);
+        }
+        let whole: Bytes = match body.as_slice() {
+            [one] => one.clone(),
+            several => several.concat().into(),
+        };
+        let left = judged.stream.whole(whole.clone(), response.scan.parts());
+        let left = left.map_err(|refused| judging::reason(&refused))?;
+        if left == whole {
+            return Ok(body);
+        }
+        judged.replaced = Some(Captured {
+            bytes: left.len() as u64,
+            sha256: hashes.then(|| Sha256::digest(&left).into()),
+            stored: None,
+        });
+        if let Some(feed) = stores.then(|| self.feed(Side::Client, Form::Json)).flatten() {
+            feed.push(left.clone());
+        }
+        Ok(vec![left])
+    }
+
+    /// The verdict on the answer's values is a block, unless a rule has blocked already.
+    pub(crate) fn block(&mut self, code: Reason) {
+        if self.record.verdict.action == VerdictAction::Block {
+            return;
+        }
+        self.record.verdict.action = VerdictAction::Block;
+        self.record.verdict.reason = Some(code.code().into());
+        self.record.policy.rule = None;
     }
 
     /// Takes note of a step that was not done as configured.
@@ -420,7 +516,10 @@ impl Exchange {
 
     /// Bytes of the response so far, held ones included.
     pub(crate) fn response_bytes(&self) -> u64 {
-        self.response.as_ref().map_or(0, |r| r.bytes + r.tail.iter().map(|t| t.len() as u64).sum::<u64>())
+        self.response.as_ref().map_or(0, |response| match &response.judged {
+            Some(judged) if judged.is_stream => judged.bytes,
+            _ => response.bytes + response.tail.iter().map(|piece| piece.len() as u64).sum::<u64>(),
+        })
     }
 
     /// Looks at bytes of the response that came at `now_us`. Returns those that may leave now; the rest, from the dialect's own terminator on,
@@ -435,6 +534,12 @@ impl Exchange {
         response.scan.push(&data, &mut |mark| ends.push(mark));
         if !ends.is_empty() {
             self.judge_stream()?;
+        }
+        if let Some(response) = self.response.as_deref_mut().filter(|response| response.holds_back()) {
+            let left = response.hold_back(&data, &ends, hashes, now_us);
+            ends.clear();
+            response.marks = ends;
+            return left;
         }
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let holding = !response.tail.is_empty();
@@ -471,6 +576,25 @@ impl Exchange {
         Ok(now_part)
     }
 
+    /// The stream is over: what of it belongs to no event, if nothing is held back any more.
+    pub(crate) fn end_held_back(&mut self) -> Result<Bytes, Reason> {
+        let hashes = self.hashes();
+        match self.response.as_deref_mut() {
+            Some(response) => response.end_held_back(hashes),
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    /// What a client is told inside its stream before that is broken, because of `code`. Only of streams that are judged.
+    pub(crate) fn last_words(&mut self, code: Reason) -> Option<Bytes> {
+        let judged = self.response.as_ref().and_then(|response| response.judged.as_ref());
+        judged.filter(|judged| judged.is_stream)?;
+        let rpc_id = self.rpc_id();
+        let event = crate::respond::Refusal::new(code).event(self.dialect, self.call, rpc_id.as_deref())?;
+        let hashes = self.hashes();
+        Some(self.response.as_deref_mut()?.say(event, hashes))
+    }
+
     /// Judges a stream of a model's when it has said something new: a call of a tool, the model, something unreadable.
     fn judge_stream(&mut self) -> Result<(), Reason> {
         if matches!(self.dialect, Dialect::Json | Dialect::Bytes) {
@@ -481,7 +605,7 @@ impl Exchange {
             let so_far = response.scan.so_far();
             (so_far.tools_called.len(), so_far.model.is_some(), so_far.read)
         };
-        if std::mem::replace(&mut response.judged, state) == state {
+        if std::mem::replace(&mut response.seen, state) == state {
             return Ok(());
         }
         let policy = self.snapshot.policy.clone();
@@ -642,18 +766,18 @@ impl Exchange {
         }
         let (total_us, stores) = (self.elapsed_us(), self.stores());
         self.finish_request();
-        let upstream_code = self.finish_response(ours);
+        let (upstream_code, contract) = self.finish_response(ours);
         let record = &mut self.record;
         record.time.total_us = total_us;
         let code = if code == Reason::Ok { upstream_code.unwrap_or(code) } else { code };
         record.outcome = Outcome { client, code, complete };
         self.shared.metrics.finished(self.route.as_deref(), record);
         let record = std::mem::replace(&mut self.record, self.shared.blank_record());
-        if !stores {
+        if !stores && contract.is_none() {
             return Some(slot.commit(&self.run, record));
         }
         let (promise, ack) = slot.promise(self.run.clone());
-        self.shared.stores.commit(promise, record);
+        self.shared.stores.commit(promise, record, contract);
         Some(ack)
     }
 
@@ -687,16 +811,17 @@ impl Exchange {
         out.tools_called = facts.tool_called.as_deref().map(name).into_iter().collect();
     }
 
-    /// Returns what the upstream's answer itself says went wrong.
-    fn finish_response(&mut self, ours: Option<(u16, Captured)>) -> Option<Reason> {
+    /// Returns what the upstream's answer itself says went wrong, and a contract that has to be kept.
+    fn finish_response(&mut self, ours: Option<(u16, Captured)>) -> (Option<Reason>, Option<Contract>) {
         let hashes = self.hashes();
+        let mut contract = None;
         let record = &mut self.record;
         let Some(response) = self.response.take() else {
             let (status, captured) = ours.unwrap_or_default();
             record.response.client = captured;
             record.response.client_status = status;
             record.evaluated_response = Evaluated { state: Looked::Empty, ..Evaluated::default() };
-            return None;
+            return (None, None);
         };
         let Response {
             status: upstream_status,
@@ -708,10 +833,35 @@ impl Exchange {
             unread,
             stream,
             departed,
+            judged,
             ..
         } = *response;
         let captured = Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
-        record.response.upstream = Some((upstream_status, captured));
+        let (mut sent, mut captured, mut looked, mut bytes) = (captured, captured, looked, bytes);
+        if let Some(judged) = judged {
+            if judged.is_stream {
+                sent = Captured {
+                    bytes: judged.bytes,
+                    sha256: hashes.then(|| judged.hash.clone().finalize().into()),
+                    stored: None,
+                };
+                bytes = judged.bytes;
+            }
+            captured = judged.replaced.unwrap_or(captured);
+            if !judged.stream.verdicts().is_empty() {
+                looked = Looked::Judged;
+            }
+            let (said, stored) = judging::record(&judged.stream).unzip();
+            record.judged = said;
+            let journal = &self.shared.journal;
+            contract =
+                stored.flatten().filter(|(digest, _)| !journal.is_off() && !journal.contracts().has(*digest));
+            let repaired = record.judged.as_ref().is_some_and(|judged| judged.repair.is_some());
+            if repaired && record.verdict.action == VerdictAction::Allow {
+                record.verdict.action = VerdictAction::Repair;
+            }
+        }
+        record.response.upstream = Some((upstream_status, sent));
         let (part, stream) = departed.map_or((None, stream), |departed| (Some(departed.0), departed.1));
         let theirs = if part.is_some() && !self.given { 0 } else { upstream_status };
         let (status, client) = ours.unwrap_or((theirs, part.unwrap_or(captured)));
@@ -736,7 +886,7 @@ impl Exchange {
             }));
         }
         fill_response_facts(&mut record.facts, &facts);
-        facts.error.is_some().then_some(Reason::UpstreamError)
+        (facts.error.is_some().then_some(Reason::UpstreamError), contract)
     }
 }
 

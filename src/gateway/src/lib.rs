@@ -12,6 +12,7 @@ mod call;
 mod context;
 mod exchange;
 mod headers;
+mod judging;
 mod layer;
 mod metrics;
 mod respond;

@@ -80,6 +80,29 @@ impl Refusal {
         bytes.into()
     }
 
+    /// The last event of a stream that is broken off: what makes `dialect`'s own clients raise.
+    pub(crate) fn event(&self, dialect: Dialect, call: CallId, rpc_id: Option<&str>) -> Option<Bytes> {
+        let name = match dialect {
+            Dialect::OpenAiChat | Dialect::Gemini => "",
+            Dialect::OpenAiResponses | Dialect::AnthropicMessages => "event: error\n",
+            Dialect::Mcp => "event: message\n",
+            Dialect::Json | Dialect::Bytes => return None,
+        };
+        let data = match dialect {
+            // Some clients read the members of the event itself, others those of `error`.
+            Dialect::OpenAiResponses => json!({
+                "type": "error", "code": self.code(), "message": self.message(), "param": null,
+                "error": { "type": self.openai_type(), "code": self.code(), "message": self.message() },
+            })
+            .to_string(),
+            _ => {
+                let body = self.body(dialect, Some(call), rpc_id);
+                String::from_utf8_lossy(&body).trim_end().to_owned()
+            }
+        };
+        Some(format!("{name}data: {data}\n\n").into())
+    }
+
     fn openai_type(&self) -> &'static str {
         match self.status().as_u16() {
             401 => "authentication_error",

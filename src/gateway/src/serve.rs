@@ -35,6 +35,7 @@ use tower_service::Service;
 use crate::Metrics;
 use crate::body::Drains;
 use crate::call::Accepted;
+use crate::judging::Schemas;
 use crate::settings::{Listener, Server, Settings};
 use crate::snapshot::Snapshot;
 use crate::stack::stack;
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     /// Memory for request bodies, in KiB.
     pub(crate) held: Arc<Semaphore>,
     pub(crate) drains: Drains,
+    pub(crate) schemas: Arc<Schemas>,
     calls: CallIds,
 }
 
@@ -197,10 +199,9 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<Self, GatewayError> {
-        let mut random = [0; 10];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| GatewayError::Random(error.into()))?;
-        let stores = Stores::start(journal.bodies()).map_err(GatewayError::Threads)?;
+        let random: [u8; 10] = random()?;
+        let key = [u64::from_le_bytes(self::random()?), u64::from_le_bytes(self::random()?)];
+        let stores = Stores::start(journal.bodies(), journal.contracts()).map_err(GatewayError::Threads)?;
         let (drains, queue) = Drains::new(settings.server.drains_max);
         let shared = Arc::new(Shared {
             journal,
@@ -215,6 +216,7 @@ impl Gateway {
             stores,
             held: Arc::new(Semaphore::new((settings.server.held_mib << 10).min(Semaphore::MAX_PERMITS))),
             drains,
+            schemas: Arc::new(Schemas::new(key)),
             calls: CallIds::new(random),
         });
         let (phase, _) = watch::channel(Phase::Serve);
@@ -293,6 +295,13 @@ impl Gateway {
             let _ = tokio::time::timeout(Duration::from_secs(5), ended()).await;
         }
     }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], GatewayError> {
+    let mut bytes = [0; N];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| GatewayError::Random(error.into()))?;
+    Ok(bytes)
 }
 
 fn bind(listener: &Listener) -> Result<(TcpListener, ListenerState), GatewayError> {

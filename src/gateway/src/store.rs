@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use estoppel_evidence::entry::{CallRecord, Captured, Downgrade};
-use estoppel_evidence::{CallId, Reason};
-use estoppel_journal::{BodyError, BodyStore, BodyWriter, Promise};
+use estoppel_evidence::{CallId, Reason, Sha256};
+use estoppel_journal::{BodyError, BodyStore, BodyWriter, ContractStore, Promise};
 use estoppel_policy::ValuePath;
 use futures_util::task::AtomicWaker;
 
@@ -65,7 +65,10 @@ pub(crate) struct Redaction {
     pub(crate) bytes_max: u64,
 }
 
-/// The threads that write bodies.
+/// A contract that a record names: the digest of its canonical bytes, and these.
+pub(crate) type Contract = (Sha256, Bytes);
+
+/// The threads that write bodies and contracts.
 pub(crate) struct Stores {
     threads: Vec<Sender<Job>>,
 }
@@ -73,7 +76,7 @@ pub(crate) struct Stores {
 enum Job {
     Open { body: (CallId, Side), redaction: Option<(Redaction, Form)> },
     Data { body: (CallId, Side), data: Bytes, room: Arc<Room> },
-    Commit { promise: Promise, record: Box<CallRecord> },
+    Commit { promise: Promise, record: Box<CallRecord>, contract: Option<Contract> },
     Forget { call: CallId },
 }
 
@@ -93,11 +96,11 @@ pub(crate) struct Feed {
 
 impl Stores {
     /// Starts the threads. They end when the last handle and the last [`Feed`] are gone.
-    pub(crate) fn start(store: &BodyStore) -> io::Result<Self> {
+    pub(crate) fn start(store: &BodyStore, contracts: &ContractStore) -> io::Result<Self> {
         let mut threads = Vec::with_capacity(THREADS);
         for n in 0..THREADS {
             let (sender, jobs) = channel();
-            let keeper = Keeper { store: store.clone(), parts: HashMap::new() };
+            let keeper = Keeper { store: store.clone(), contracts: contracts.clone(), parts: HashMap::new() };
             std::thread::Builder::new().name(format!("bodies-{n}")).spawn(move || keeper.serve(&jobs))?;
             threads.push(sender);
         }
@@ -122,12 +125,13 @@ impl Stores {
         let _ = self.thread(call).send(Job::Forget { call }); // a thread that is gone stores nothing
     }
 
-    /// Hands the record over once the call's bodies are durable or given up.
-    pub(crate) fn commit(&self, promise: Promise, record: Box<CallRecord>) {
+    /// Hands the record over once the call's bodies and its contract are durable or given up.
+    pub(crate) fn commit(&self, promise: Promise, record: Box<CallRecord>, contract: Option<Contract>) {
         let thread = self.thread(record.call);
-        if let Err(SendError(Job::Commit { promise, mut record })) =
-            thread.send(Job::Commit { promise, record })
+        if let Err(SendError(Job::Commit { promise, mut record, .. })) =
+            thread.send(Job::Commit { promise, record, contract })
         {
+            unname(&mut record);
             record.downgrades.push(not_stored("the thread that stores bodies is gone".into()));
             promise.commit(record);
         }
@@ -158,6 +162,7 @@ impl Feed {
 /// One thread's bodies.
 struct Keeper {
     store: BodyStore,
+    contracts: ContractStore,
     parts: HashMap<(CallId, Side), Part>,
 }
 
@@ -194,8 +199,15 @@ impl Keeper {
                 Job::Forget { call } => Side::ALL.into_iter().for_each(|side| {
                     self.parts.remove(&(call, side));
                 }),
-                Job::Commit { promise, mut record } => {
+                Job::Commit { promise, mut record, contract } => {
                     self.finish(&promise, &mut record);
+                    if let Some((digest, canonical)) = contract
+                        && let Err(error) = self.contracts.keep(digest, &canonical)
+                    {
+                        tracing::warn!(call = %record.call, %error, "a contract was not stored");
+                        unname(&mut record);
+                        record.downgrades.push(not_stored("contract".into()));
+                    }
                     promise.commit(record);
                 }
             }
@@ -283,6 +295,13 @@ impl Part {
                 Ok(Some(Stored { digest: digest.0, met }))
             }
         }
+    }
+}
+
+/// A record names no contract that is not there.
+fn unname(record: &mut CallRecord) {
+    if let Some(judged) = &mut record.judged {
+        judged.contract = None;
     }
 }
 

@@ -14,6 +14,7 @@ use estoppel_evidence::{CaptureKey, Instance, Reason, RunId, Sha256, Signer, Use
 use crate::admit::{Failure, Item, Refused, Shared, Slot, locked};
 use crate::bodies::BodyStore;
 use crate::clock::Clock;
+use crate::contracts::ContractStore;
 use crate::control::{Control, Pending, Rotated};
 use crate::error::{CloseError, JournalError, StorePolicyError};
 use crate::keys::RotateError;
@@ -44,6 +45,7 @@ struct Inner {
     /// Closing seals the instance run.
     seal_instance: Arc<AtomicBool>,
     bodies: BodyStore,
+    contracts: ContractStore,
 }
 
 /// The thread and how it ended.
@@ -92,11 +94,12 @@ impl Journal {
         let storage: Arc<dyn Storage> = Arc::new(FileSystem);
         let layout = Arc::new(Layout::new(&settings.dir, None));
         let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), 0);
+        let contracts = ContractStore::new(storage.clone(), layout.contracts_dir());
         let mut shared = Shared::new(settings, clock, CaptureKey::new([0; 32]), None);
         shared.off = true;
         let shared = Arc::new(shared);
         let (threads, seal_instance) = (Mutex::default(), Arc::default());
-        Self { inner: Arc::new(Inner { shared, storage, layout, threads, seal_instance, bodies }) }
+        Self { inner: Arc::new(Inner { shared, storage, layout, threads, seal_instance, bodies, contracts }) }
     }
 
     /// Whether this journal records nothing.
@@ -116,6 +119,7 @@ impl Journal {
         }
         let layout = Arc::new(Layout::new(&settings.dir, settings.keys_dir.as_deref()));
         let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), settings.body_bytes_max);
+        let contracts = ContractStore::new(storage.clone(), layout.contracts_dir());
         let Started { shared, writer, sealer, spill, lock } =
             start(storage.clone(), layout.clone(), settings, keys, clock, online)?;
         let seal_instance = Arc::new(AtomicBool::new(false));
@@ -130,7 +134,9 @@ impl Journal {
             .map_err(|source| JournalError::io("start a thread for", layout.lock().as_path(), source))?;
         let others = [Some(sealer), spill].into_iter().flatten().collect();
         let threads = Mutex::new(Threads { writer: Some((writer, result)), others, lock: Some(lock) });
-        Ok(Self { inner: Arc::new(Inner { shared, storage, layout, threads, seal_instance, bodies }) })
+        Ok(Self {
+            inner: Arc::new(Inner { shared, storage, layout, threads, seal_instance, bodies, contracts }),
+        })
     }
 
     /// Reserves room for one call's evidence. Never blocks.
@@ -291,6 +297,11 @@ impl Journal {
             return Ok(());
         }
         write_whole(storage, &path, canonical).map_err(StorePolicyError::Io)
+    }
+
+    /// Where contracts are kept that receipts name.
+    pub fn contracts(&self) -> &ContractStore {
+        &self.inner.contracts
     }
 
     /// Where bodies are stored in capture mode `full`.

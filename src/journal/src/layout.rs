@@ -64,6 +64,10 @@ impl Layout {
         self.policies_dir().join(format!("{}.json", hash.hex()))
     }
 
+    pub fn contracts_dir(&self) -> PathBuf {
+        self.dir.join("contracts")
+    }
+
     pub fn bodies_dir(&self) -> PathBuf {
         self.dir.join("bodies")
     }

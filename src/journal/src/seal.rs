@@ -28,6 +28,7 @@ use estoppel_evidence::{CallId, Instance, Leaf, PublicKey, Reason, Root, RunId, 
 use crate::admit::{AckError, Shared, locked};
 use crate::bodies::body_path;
 use crate::chain::{Chain, Place};
+use crate::contracts::contract_path;
 use crate::control::Answer;
 use crate::entries::{Entries, ReadEntry, ReadError, leaf_root, run_of};
 use crate::error::{chain, io_reason};
@@ -95,6 +96,8 @@ pub enum SealError {
     PolicyMissing { hash: Sha256 },
     #[error("the run is sealed, but the stored body {hash} is missing")]
     BodyMissing { hash: Sha256 },
+    #[error("the run is sealed, but the contract {hash} is missing")]
+    ContractMissing { hash: Sha256 },
     #[error("the run is sealed, but {what} could not be signed; export it again")]
     Sign { what: &'static str, source: KeyError },
     #[error("the run is sealed, but no checkpoint covers its seal yet")]
@@ -117,7 +120,10 @@ impl SealError {
             Self::Facts(error) => error.reason(),
             Self::Write(error) => error.reason(),
             Self::Read(error) => error.reason(),
-            Self::Changed { .. } | Self::Replaced { .. } | Self::BodyMissing { .. } => Reason::JournalCorrupt,
+            Self::Changed { .. }
+            | Self::Replaced { .. }
+            | Self::BodyMissing { .. }
+            | Self::ContractMissing { .. } => Reason::JournalCorrupt,
             Self::PolicyMissing { .. } => Reason::PolicyInvalid,
             Self::Sign { .. } => Reason::KeyInvalid,
             Self::Io { source, .. } => io_reason(source),
@@ -445,7 +451,7 @@ impl Bundler {
         Ok(facts)
     }
 
-    /// Policies and bodies.
+    /// Policies, contracts and bodies.
     fn add_documents(
         &self,
         facts: &RunFacts,
@@ -458,6 +464,14 @@ impl Bundler {
             }
             sources.add(BundlePath::policy(*hash), Origin::File(self.layout.policy(*hash)));
             parts.adopt(BundlePath::policy(*hash))?;
+        }
+        for hash in &facts.references().contracts {
+            let path = contract_path(&self.layout.contracts_dir(), *hash);
+            if self.storage.open(&path).is_err() {
+                return Err(SealError::ContractMissing { hash: *hash });
+            }
+            sources.add(BundlePath::contract(*hash), Origin::File(path));
+            parts.adopt(BundlePath::contract(*hash))?;
         }
         for hash in &facts.references().bodies {
             let path = body_path(&self.layout.bodies_dir(), *hash);

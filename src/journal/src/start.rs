@@ -106,7 +106,13 @@ pub(crate) fn start(
 }
 
 fn make_folders(storage: &dyn Storage, layout: &Layout) -> Result<(), JournalError> {
-    for dir in [layout.segments_dir(), layout.policies_dir(), layout.bodies_dir(), layout.bundles_dir()] {
+    for dir in [
+        layout.segments_dir(),
+        layout.policies_dir(),
+        layout.contracts_dir(),
+        layout.bodies_dir(),
+        layout.bundles_dir(),
+    ] {
         storage.create_dir(&dir).map_err(|source| JournalError::io("make", &dir, source))?;
     }
     Ok(())

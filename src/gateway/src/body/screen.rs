@@ -188,7 +188,7 @@ impl Screened {
         let last = self.relay.is_end();
         let data = match self.exchange.response_data(data, self.last_us) {
             Ok(data) => data,
-            Err(reason) => return Some(self.cut(reason)),
+            Err(reason) => return Some(self.refuse(reason)),
         };
         if last && self.mode == Mode::Streamed {
             return Some(self.end_with(data));
@@ -215,6 +215,10 @@ impl Screened {
     fn end(&mut self, trailers: Option<HeaderMap>) -> Step {
         if let Some(reason) = self.missing() {
             return self.cut(reason);
+        }
+        match self.exchange.end_held_back() {
+            Ok(rest) => self.joined.extend_from_slice(&rest),
+            Err(reason) => return self.refuse(reason),
         }
         self.relay.release();
         if self.mode == Mode::Whole {
@@ -245,6 +249,17 @@ impl Screened {
     /// Why an answer that has ended is not complete.
     fn missing(&mut self) -> Option<Reason> {
         (self.exchange.stream_is_cut()).then_some(Reason::Truncated)
+    }
+
+    /// The answer is refused for what it says. Its client is told why, where it reads a stream.
+    fn refuse(&mut self, reason: Reason) -> Step {
+        self.exchange.block(reason);
+        if self.mode == Mode::Streamed
+            && let Some(event) = self.exchange.last_words(reason)
+        {
+            self.joined.extend_from_slice(&event);
+        }
+        self.cut(reason)
     }
 
     fn cut(&mut self, reason: Reason) -> Step {

@@ -94,7 +94,7 @@ async fn forward(permitted: Permitted) -> Answer {
         return refused(exchange, Refusal::new(Reason::UpstreamProtocol)).await;
     }
     let (framing, coded) = framing(&head.headers);
-    exchange.response_head(head.status, framing, coded);
+    exchange.response_head(&head, framing, coded);
     headers::for_client(&mut head.headers);
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
     let length = answered.relay.exact_length();
@@ -201,6 +201,13 @@ async fn send_whole(
                 if let Some(refusal) = response_refusal(screened.exchange()) {
                     return refused(screened.into_exchange(), refusal).await;
                 }
+                data = match screened.exchange().judge_body(data) {
+                    Ok(data) => data,
+                    Err(reason) => {
+                        screened.exchange().block(reason);
+                        return refused(screened.into_exchange(), Refusal::new(reason)).await;
+                    }
+                };
             }
             Step::Cut(reason) => return refused(screened.into_exchange(), Refusal::new(reason)).await,
             Step::End { tail, ack, .. } => {

@@ -138,6 +138,11 @@ impl<J: Judge> Stream<J> {
         self.held_bytes
     }
 
+    /// What judges.
+    pub fn judge(&self) -> &J {
+        &self.judge
+    }
+
     /// What was judged so far, in the order in which it was.
     pub fn verdicts(&self) -> &[Verdict<J::Repair>] {
         &self.verdicts
