@@ -115,11 +115,12 @@ listen = "127.0.0.1:0"
         self.log.close()
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    port = free_port()
-    log = open(tmp_path_factory.mktemp("stub") / "log", "wb")
-    process = subprocess.Popen([BIN / "estoppel", "stub", "--listen", f"127.0.0.1:{port}"], stdout=log, stderr=log)
+def start_stub(port, log, script=None):
+    """The scripted upstream on a port, ready."""
+    words = ["--script", script] if script else []
+    with open(log, "wb") as out:
+        command = [BIN / "estoppel", "stub", "--listen", f"127.0.0.1:{port}", *words]
+        process = subprocess.Popen(command, stdout=out, stderr=out)
 
     def up():
         import socket
@@ -131,6 +132,13 @@ def model(tmp_path_factory):
             return False
 
     wait_for("the scripted model", up)
+    return process
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    port = free_port()
+    process = start_stub(port, tmp_path_factory.mktemp("stub") / "log")
     yield f"http://127.0.0.1:{port}"
     process.kill()
     process.wait()
