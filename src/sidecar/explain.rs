@@ -4,8 +4,8 @@
 pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["quickstart"],
-        "Starts a scripted model and the gateway on free loopback ports in a folder of its own, sends one plain, one \
-         streamed and one blocked call, seals the run and verifies the bundle. Nothing leaves this machine and nothing \
+        "Starts a scripted model and the gateway on free loopback ports in a folder of its own, sends a plain, a \
+         streamed and a blocked call and three in which the model gets the arguments of a tool wrong, seals the run and verifies the bundle. Nothing leaves this machine and nothing \
          outside the folder is written.",
     ),
     (

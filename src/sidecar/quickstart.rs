@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use estoppel_stub::{Script, Stub};
+use estoppel_stub::{Dialect, ModelReply, Reply, Rule, Script, Stub, ToolCall};
 use estoppel_verify::{Input, Options, verify_bundle};
 use serde_json::{Value, json};
 
@@ -16,6 +16,12 @@ use crate::input::{self, Beside};
 use crate::output::{Colour, Failure, Output};
 
 const POLICY: &str = include_str!("../../policies/baseline.yaml");
+/// Calls of tools are held back until they are whole, and against the schemas of the request.
+const JUDGED: &str = "
+routes:
+  model:
+    judge: { unknown_tools: block, repair: r1 }
+";
 
 /// The daemon beside this program.
 pub fn daemon_binary() -> Result<PathBuf, Failure> {
@@ -32,7 +38,7 @@ pub fn run(output: &Output, quickstart: &Quickstart) -> Result<ExitCode, Failure
     let started = Instant::now();
     let daemon = daemon_binary()?;
     let dir = folder(quickstart.dir.as_deref())?;
-    let model = Stub::spawn_thread(Script::model()).map_err(|error| {
+    let model = Stub::spawn_thread(script()).map_err(|error| {
         Failure::runtime("LISTEN_FAILED", format!("the scripted model did not start: {error}"))
     })?;
     output.line(&format!("1  scripted model    http://{}", model.addr()));
@@ -42,7 +48,7 @@ pub fn run(output: &Output, quickstart: &Quickstart) -> Result<ExitCode, Failure
     let sealed = admin::ask(&gateway.admin.to_string(), "POST", "/runs/quickstart/seal")?;
     let bundle = PathBuf::from(sealed["path"].as_str().unwrap_or_default());
     output.line(&format!(
-        "6  sealed            {} entries, {}",
+        "9  sealed            {} entries, {}",
         sealed["entries"],
         sealed["root"].as_str().unwrap_or("-")
     ));
@@ -96,7 +102,7 @@ impl Gateway {
             std::fs::write(dir.join(name), text)
                 .map_err(|error| Failure::runtime("DISK_FAILED", format!("cannot write `{name}`: {error}")))
         };
-        write("policy.yaml", POLICY)?;
+        write("policy.yaml", &format!("{POLICY}{JUDGED}"))?;
         write("estoppeld.toml", &config(dir, model))?;
         let log = std::fs::File::create(dir.join("estoppeld.log"))
             .map_err(|error| Failure::runtime("DISK_FAILED", error.to_string()))?;
@@ -180,39 +186,79 @@ upstream = "model"
     )
 }
 
-/// A plain, a streamed and a blocked call.
-fn calls(output: Output, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
-    let chat = |stream: bool, tools: Value| {
-        let mut body =
-            json!({ "model": "scripted-1", "messages": [{ "role": "user", "content": "hello, evidence" }] });
-        if stream {
-            body["stream"] = true.into();
-        }
-        if !tools.is_null() {
-            body["tools"] = tools;
+/// What the scripted model says when it is asked for the weather so, as arguments of a call.
+const WEATHER: [(&str, &str); 3] = [
+    ("in a fence", "```json\n{\"city\": \"Oslo\",}\n```"),
+    ("cut off", "{\"city\": \"Os"),
+    ("of nowhere", "{}"),
+];
+
+fn script() -> Script {
+    let mut script = Script::model();
+    let rules = WEATHER.map(|(asked, arguments)| {
+        let call = ToolCall { name: "weather".into(), arguments: arguments.into() };
+        let reply = ModelReply { calls: Some(vec![call]), ..ModelReply::new(Dialect::ChatCompletions) };
+        let rule = Rule::new("POST", "*/chat/completions", Reply::model(reply));
+        Rule { body_contains: Some(asked.into()), ..rule }
+    });
+    script.rules.splice(0..0, rules);
+    script
+}
+
+/// One call of the demonstration.
+struct Call {
+    name: &'static str,
+    body: Value,
+    /// How it ends: with the status, or with the code of a refusal.
+    ends: &'static str,
+}
+
+fn demonstration() -> [Call; 6] {
+    let chat = |asked: &str, stream: bool, tool: Option<Value>| {
+        let tools: Vec<Value> =
+            tool.into_iter().map(|tool| json!({ "type": "function", "function": tool })).collect();
+        let mut body = json!({ "model": "scripted-1", "stream": stream,
+            "messages": [{ "role": "user", "content": asked }] });
+        if !tools.is_empty() {
+            body["tools"] = tools.into();
         }
         body
     };
-    let shell =
-        json!([{ "type": "function", "function": { "name": "shell", "parameters": { "type": "object" } } }]);
+    let shell = json!({ "name": "shell", "parameters": { "type": "object" } });
+    let weather = json!({ "name": "weather", "parameters": {
+        "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"] } });
+    let asks = |asked: &str| chat(&format!("the weather {asked}"), true, Some(weather.clone()));
+    [
+        Call { name: "plain call", body: chat("hello, evidence", false, None), ends: "200" },
+        Call { name: "streamed call", body: chat("hello, evidence", true, None), ends: "200" },
+        Call { name: "blocked call", body: chat("hello, evidence", false, Some(shell)), ends: "TOOL_DENIED" },
+        Call { name: "repaired call", body: asks("in a fence"), ends: "200" },
+        Call { name: "cut-off call", body: asks("cut off"), ends: "VALUE_MALFORMED" },
+        Call { name: "incomplete call", body: asks("of nowhere"), ends: "CONTRACT_VIOLATED" },
+    ]
+}
+
+fn calls(output: Output, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
     let mut out = Vec::new();
-    for (number, name, body) in [
-        (3, "plain call", chat(false, Value::Null)),
-        (4, "streamed call", chat(true, Value::Null)),
-        (5, "blocked call", chat(false, shell)),
-    ] {
-        let answer = post(gateway, &body)?;
-        let said = match answer.status {
-            200 if answer.events > 0 => format!("200, {} events", answer.events),
-            200 => "200".to_string(),
-            status => format!("{status} {}", answer.code),
+    let mut wrong = false;
+    for (number, call) in (3..).zip(demonstration()) {
+        let answer = post(gateway, &call.body)?;
+        let said = match (answer.status, answer.code.as_str()) {
+            (200, "") if !answer.arguments.is_empty() => format!("200, {}", answer.arguments),
+            (200, "") if answer.events > 0 => format!("200, {} events", answer.events),
+            (200, "") => "200".to_string(),
+            (200, code) => format!("cut, {code}"),
+            (status, code) => format!("{status} {code}"),
         };
-        output.line(&format!("{number}  {name:<17} {said:<22} call {}", answer.call));
-        out.push(json!({ "name": name, "status": answer.status, "call": answer.call, "code": answer.code }));
+        output.line(&format!("{number}  {:<17} {said:<22} call {}", call.name, answer.call));
+        let ends = if answer.code.is_empty() { answer.status.to_string() } else { answer.code.clone() };
+        wrong |= ends != call.ends;
+        out.push(
+            json!({ "name": call.name, "status": answer.status, "call": answer.call, "code": answer.code,
+            "arguments": answer.arguments }),
+        );
     }
-    let blocked = out.last().is_some_and(|call| call["status"] == 403);
-    let passed = out.iter().filter(|call| call["status"] == 200).count() == 2;
-    if blocked && passed {
+    if !wrong {
         return Ok(out);
     }
     Err(Failure {
@@ -224,8 +270,11 @@ fn calls(output: Output, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
 struct Answer {
     status: u16,
     call: String,
+    /// Of a refusal, also one inside a stream.
     code: String,
     events: usize,
+    /// Of the tool call in a stream.
+    arguments: String,
 }
 
 fn post(gateway: SocketAddr, body: &Value) -> Result<Answer, Failure> {
@@ -260,10 +309,21 @@ fn post(gateway: SocketAddr, body: &Value) -> Result<Answer, Failure> {
     let mut text = Vec::new();
     reader.read_to_end(&mut text).map_err(failed)?;
     let text = String::from_utf8_lossy(&text);
-    let code = serde_json::from_str::<Value>(&text)
-        .ok()
-        .and_then(|v| v["error"]["code"].as_str().map(str::to_string));
-    Ok(Answer { status, call, code: code.unwrap_or_default(), events: text.matches("data: ").count() })
+    let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = events.filter_map(|data| serde_json::from_str(data).ok()).collect();
+    let whole = serde_json::from_str::<Value>(&text).ok();
+    let code = events.iter().chain(&whole).find_map(|said| said["error"]["code"].as_str());
+    let piece = |event: &Value| {
+        let call = &event["choices"][0]["delta"]["tool_calls"][0];
+        call["function"]["arguments"].as_str().unwrap_or_default().to_string()
+    };
+    Ok(Answer {
+        status,
+        call,
+        code: code.unwrap_or_default().to_string(),
+        events: text.matches("data: ").count(),
+        arguments: events.iter().map(piece).collect::<String>().trim().to_string(),
+    })
 }
 
 fn verify(output: Output, bundle: &Path, dir: &Path) -> Result<Value, Failure> {
@@ -287,7 +347,7 @@ fn verify(output: Output, bundle: &Path, dir: &Path) -> Result<Value, Failure> {
         v.completeness.name(),
         v.anchoring.name()
     );
-    output.line(&format!("7  verified          {}", output.paint(Colour::Green, &said)));
+    output.line(&format!("10 verified          {}", output.paint(Colour::Green, &said)));
     Ok(verdicts)
 }
 

@@ -233,6 +233,14 @@ fn the_quickstart_ends_with_a_verified_bundle() {
     let dir = scratch.join("here");
     let (code, answer) = cli(&["quickstart", "--dir", path(&dir)]);
     assert_eq!(code, 0, "{answer}");
+    let ends = |at: usize| &answer["data"]["calls"][at];
+    assert_eq!(
+        (&ends(3)["code"], &ends(3)["arguments"]),
+        (&"".into(), &r#"{"city": "Oslo"}"#.into()),
+        "{answer}"
+    );
+    assert_eq!((&ends(4)["code"], &ends(4)["arguments"]), (&"VALUE_MALFORMED".into(), &"".into()));
+    assert_eq!((&ends(5)["code"], &ends(5)["arguments"]), (&"CONTRACT_VIOLATED".into(), &"".into()));
     let verdicts = &answer["data"]["verdicts"];
     assert_eq!(verdicts["authenticity"], "trusted");
     assert_eq!(verdicts["completeness"], "complete");
