@@ -1,8 +1,7 @@
-//! The official JSON Schema test suite, if a copy is at hand.
+//! The official JSON Schema test suite.
 //!
-//! The suite is not in this repository. `JSON_SCHEMA_TEST_SUITE` names its folder (the one with `tests/`), as it is
-//! in the source distribution of the Python package jsonschema 4.26.0 under `json/`. Without it, nothing runs, and
-//! that is said.
+//! It is not in this repository: `make setup` puts it where [`FOLDER`] says. Without it, nothing runs, and that is said;
+//! with `REQUIRE_REAL=1` it fails.
 
 #![allow(clippy::disallowed_methods, reason = "a test reads files and its environment")]
 
@@ -10,6 +9,9 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use estoppel_wire::schema::{Check, CheckLimits, Formats, HashKey, Schema, SchemaLimits};
 use serde_json::Value;
+
+/// The folder with `tests/`.
+const FOLDER: &str = "../../.venv/json-schema-test-suite";
 
 /// Groups of the suite that are refused on purpose: file, how many, and why. All others must be taken.
 const REFUSED: &[(&str, usize, &str)] = &[
@@ -54,10 +56,13 @@ fn judge(check: &mut Check, text: &[u8], size: usize) -> Result<(), String> {
 
 #[test]
 fn agrees_with_the_official_suite() {
-    let Some(folder) = std::env::var_os("JSON_SCHEMA_TEST_SUITE") else {
-        println!("skipped: JSON_SCHEMA_TEST_SUITE does not name a copy of the suite");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER);
+    if !folder.join("tests").is_dir() {
+        let required = std::env::var("REQUIRE_REAL").is_ok_and(|value| value == "1");
+        assert!(!required, "REQUIRE_REAL=1 and the official suite is missing: make setup");
+        println!("skipped: `make setup` gets the official suite");
         return;
-    };
+    }
     let mut wrong = Vec::new();
     let mut refused: BTreeMap<String, usize> = BTreeMap::new();
     let mut ran = 0;
@@ -69,7 +74,7 @@ fn agrees_with_the_official_suite() {
         ("draft2020-12/optional/format", Formats::Assert),
         ("draft7/optional/format", Formats::Assert),
     ] {
-        let mut files: Vec<_> = std::fs::read_dir(Path::new(&folder).join("tests").join(draft))
+        let mut files: Vec<_> = std::fs::read_dir(folder.join("tests").join(draft))
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
