@@ -263,3 +263,25 @@ fn a_stream_that_ends_inside_a_call_is_refused() {
     let receipt = refused(format!("{call}\n\n"));
     assert_eq!(receipt["outcome"]["code"], "TRUNCATED", "{receipt}");
 }
+
+#[test]
+fn a_repaired_stream_has_no_length_of_before() {
+    let call = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"get_weather","arguments":"{\"city\":\"a\",}"}}]},"finish_reason":"tool_calls"}]}"#;
+    let world = streamed(format!("data: {call}\n\ndata: [DONE]\n\n"), POLICY);
+    let answer = world.send(&CHAT_STREAM.request());
+    assert_eq!(answer.header("content-length"), None);
+    assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+    let receipt = world.receipts("judged").remove(0);
+    assert_eq!(receipt["verdict"]["action"], "repair");
+    assert_eq!(receipt["response"]["client"]["bytes"], answer.text().len());
+}
+
+#[test]
+fn what_follows_the_last_event_is_last_or_does_not_leave() {
+    let text =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n";
+    let world = streamed(format!("{text}data: [DONE]\n"), POLICY);
+    assert_eq!(world.send(&CHAT_STREAM.request()).text(), format!("{text}data: [DONE]\n"));
+    let receipt = refused(format!("{text}data: {{\"SECRET\":1}}"));
+    assert_eq!(receipt["verdict"]["reason"], "VALUE_TRUNCATED");
+}

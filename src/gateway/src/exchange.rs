@@ -442,9 +442,9 @@ impl Exchange {
         framing: Framing,
         coded: bool,
     ) -> Option<Box<HeldBack>> {
-        let asked = *self.asked.take()?;
         let settings = &self.route.as_ref()?.settings;
         let Judging::On(terms) = settings.judge else { return None };
+        let asked = self.asked.take().map(|asked| *asked).unwrap_or_default();
         if coded || framing == Framing::Opaque || !head.status.is_success() {
             return None;
         }
@@ -491,6 +491,11 @@ impl Exchange {
             feed.push(left.clone());
         }
         Ok(vec![left])
+    }
+
+    /// Whether the answer is a stream whose values are judged, so that its length may change.
+    pub(crate) fn may_change(&self) -> bool {
+        self.response.as_ref().is_some_and(|response| response.holds_back())
     }
 
     /// The verdict on the answer's values is a block, unless a rule has blocked already.

@@ -15,7 +15,10 @@ use estoppel_wire::schema::{Cause, Check, CheckLimits, HashKey, Schema, SchemaLi
 use crate::store::Contract;
 
 /// Most compiled schemas that are kept; requests mostly repeat the same ones.
-const SCHEMAS_MAX: usize = 256;
+const SCHEMAS_MAX: usize = 64;
+/// Requests come from anybody, so their schemas get less room than those of a policy would: about 2 MiB compiled.
+const SCHEMA_BYTES_MAX: usize = 128 << 10;
+const SCHEMA_NODES_MAX: usize = 8_192;
 
 /// Names of tools, and nothing for the answer's text, with the digests of their schemas as written.
 type Enforced = Vec<(Box<str>, Sha256)>;
@@ -46,7 +49,12 @@ impl Schemas {
         if let Some(known) = locked(&self.compiled).get(&digest) {
             return known.clone();
         }
-        let compiled = Schema::compile(text, &SchemaLimits::default()).map(Arc::new);
+        let limits = SchemaLimits {
+            bytes_max: SCHEMA_BYTES_MAX,
+            nodes_max: SCHEMA_NODES_MAX,
+            ..SchemaLimits::default()
+        };
+        let compiled = Schema::compile(text, &limits).map(Arc::new);
         let schema = match compiled {
             Ok(schema) => Some(schema),
             Err(errors) => {
@@ -69,8 +77,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What one request asked for.
+#[derive(Default)]
 pub(crate) struct Asked {
-    tools: HashMap<String, Bytes>,
+    /// None for a tool that is defined twice: clients and models may take either.
+    tools: HashMap<String, Option<Bytes>>,
     text: Option<AskedText>,
 }
 
@@ -87,7 +97,11 @@ impl Asked {
             TextContract::Json => AskedText::Json,
             TextContract::Schema(span) => AskedText::Schema(body.get(span)),
         });
-        let tools = contracts.tools.iter().map(|(name, span)| (name.clone(), body.get(span))).collect();
+        let mut tools = HashMap::new();
+        for (name, span) in &contracts.tools {
+            let twice = tools.contains_key(name);
+            tools.insert(name.clone(), if twice { None } else { Some(body.get(span)) });
+        }
         Self { tools, text }
     }
 }
@@ -164,7 +178,7 @@ impl Judge {
                 (true, _) => {}
                 (false, _) => {
                     let name_text = serde_json::to_string(name).ok()?;
-                    tools.push(format!("{name_text}:{}", raw(self.asked.tools.get(&**name)?)?));
+                    tools.push(format!("{name_text}:{}", raw(self.asked.tools.get(&**name)?.as_ref()?)?));
                 }
             }
         }
@@ -212,7 +226,8 @@ impl judge::Judge for Judge {
 
     fn call(&mut self, name: &str, arguments: &[u8]) -> Outcome<Repaired, Reason> {
         let schema = match (self.asked.tools.get(name).cloned(), self.terms.unknown_tools()) {
-            (Some(text), _) => self.schema(name, &text),
+            (Some(Some(text)), _) => self.schema(name, &text),
+            (Some(None), _) => Err(Reason::ContractUnsupported),
             (None, UnknownTools::Json) => Ok(self.schemas.object.clone()),
             (None, UnknownTools::Block) => Err(Reason::ContractMissing),
         };

@@ -110,7 +110,7 @@ impl Screened {
 
     /// Length of the answer, if it was announced.
     pub(crate) fn exact_length(&self) -> Option<u64> {
-        self.relay.exact_length()
+        self.relay.exact_length().filter(|_| !self.exchange.may_change())
     }
 
     /// The next step. After `End` or `Cut` it must not be polled again.

@@ -97,6 +97,10 @@ impl Response {
         };
         judged.stream.finish().map_err(|refused| judging::reason(&refused))?;
         let rest = judged.blocks.take();
+        if is_unfinished_event(&rest) {
+            return Err(Reason::ValueTruncated);
+        }
+        judged.ended = true; // after what waits for the receipt
         self.leave(if rest.is_empty() { Vec::new() } else { vec![rest] }, hashes);
         Ok(self.judged.as_mut().map(|judged| judged.take_ready()).unwrap_or_default())
     }
@@ -148,6 +152,16 @@ impl HeldBack {
             }
         }
     }
+}
+
+/// Whether the rest of a stream could be taken for an event by clients that do not wait for its end. Many leave out the
+/// line end after the terminator.
+fn is_unfinished_event(rest: &[u8]) -> bool {
+    let text = rest.trim_ascii();
+    !(text.is_empty()
+        || text == b"data: [DONE]"
+        || text == b"data:[DONE]"
+        || text.starts_with(b":") && !text.contains(&b'\n'))
 }
 
 /// Where the unit that a block ends, ends in it (SPEC section 7): an LF after a CR belongs to the next one.

@@ -272,6 +272,9 @@ fn send_streamed(
     let exchange = screened.exchange();
     exchange.give();
     stamp(&mut head.headers, exchange.call, exchange.run_header().as_ref(), None);
+    if screened.exchange().may_change() {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     let announced = screened.exact_length().is_some();
     let receipt_trailer = trailers && !announced;
     if receipt_trailer {

@@ -28,6 +28,15 @@ pub(super) const OWN_CALL: &[u8] = b"tool_use";
 /// The type of the event after which nothing more comes of a block.
 pub(super) const BLOCK_STOP: &[u8] = b"content_block_stop";
 
+/// Whether clients take a delta of this type for pieces of this kind.
+pub(super) fn is_delta_of(kind: &[u8], part: PartKind) -> bool {
+    match part {
+        PartKind::Arguments => kind == b"input_json_delta",
+        PartKind::Text => kind == b"text_delta",
+        _ => true,
+    }
+}
+
 /// What the parts of an event are, by its type.
 pub(super) fn settle(kind: &[u8], parts: &mut Parts) {
     if kind == b"content_block_start" {
@@ -134,6 +143,7 @@ impl Response {
             (Self::Root, b"content_block") => Place::Messages(Self::Block),
             (Self::Root, b"delta") => Place::Messages(Self::Delta),
             (Self::Root, b"index") => Place::Leaf(Leaf::OuterIndex),
+            (Self::Delta, b"type") => Place::Leaf(Leaf::DeltaKind),
             (Self::Delta, b"partial_json") => Place::Leaf(Leaf::Arguments),
             (Self::Delta | Self::Block, b"text") => Place::Leaf(Leaf::Text),
             (Self::Block, b"input") => Place::Leaf(Leaf::Value),

@@ -126,7 +126,9 @@ impl ResponseScan {
             }
             (Framing::Json, _) => Reader::Whole(JsonBody::new(finder::root(dialect))),
         };
-        Self { reader, finder: Finder::new(dialect) }
+        let finder = Finder::new(dialect);
+        let finder = if framing == Framing::Sse { finder.streamed() } else { finder };
+        Self { reader, finder }
     }
 
     /// Events of a stream that are longer than this are passed over, [`Defect::EventBytesMax`]. Bytes; default 256 KiB.

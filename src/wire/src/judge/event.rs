@@ -27,7 +27,6 @@ fn lines(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// The value of a `data` line.
 fn data_of(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
     match line.strip_prefix(b"data")? {
         [] => Some(b""),
         [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
@@ -35,9 +34,16 @@ fn data_of(line: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The data of a block: its `data` lines, joined with LF.
-pub(super) fn data(block: &Bytes) -> Bytes {
-    let mut all = lines(block).filter_map(|(line, _)| data_of(line));
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// A block without the byte order mark that a stream may begin with; no other is one.
+fn without_mark(block: &[u8], first: bool) -> &[u8] {
+    block.strip_prefix(BYTE_ORDER_MARK).filter(|_| first).unwrap_or(block)
+}
+
+/// The data of a block: its `data` lines, joined with LF. `first`: the stream begins with it.
+pub(super) fn data(block: &Bytes, first: bool) -> Bytes {
+    let mut all = lines(without_mark(block, first)).filter_map(|(line, _)| data_of(line));
     let Some(first) = all.next() else { return Bytes::new() };
     match all.next() {
         None => block.slice_ref(first),
@@ -53,10 +59,12 @@ pub(super) fn data(block: &Bytes) -> Bytes {
 }
 
 /// The block with other data; the rest as it was.
-pub(super) fn with_data(block: &[u8], data: &[u8]) -> Bytes {
+pub(super) fn with_data(block: &[u8], first: bool, data: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(block.len() + data.len());
     let mut written = false;
-    for (line, end) in lines(block) {
+    let rest = without_mark(block, first);
+    out.extend_from_slice(block.get(..block.len() - rest.len()).unwrap_or_default());
+    for (line, end) in lines(rest) {
         if data_of(line).is_none() {
             out.extend_from_slice(line);
             out.extend_from_slice(end);

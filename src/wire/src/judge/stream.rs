@@ -70,6 +70,7 @@ struct Place {
 struct Judged {
     id: Id,
     place: Place,
+    name: Option<Box<str>>,
     text: Vec<u8>,
     repaired: Option<Vec<u8>>,
     /// The first piece has left, with all of the repaired text.
@@ -88,6 +89,8 @@ struct Piece {
 
 struct Held {
     block: Bytes,
+    /// The stream begins with it.
+    first: bool,
     pieces: Vec<Piece>,
 }
 
@@ -106,6 +109,7 @@ pub struct Stream<J: Judge> {
     verdicts: Vec<Verdict<J::Repair>>,
     /// The last block was held back.
     held_last: bool,
+    begun: bool,
     refused: bool,
 }
 
@@ -124,6 +128,7 @@ impl<J: Judge> Stream<J> {
             values: 0,
             verdicts: Vec::new(),
             held_last: false,
+            begun: false,
             refused: false,
         }
     }
@@ -200,6 +205,7 @@ impl<J: Judge> Stream<J> {
             return self.line_feed(block, out);
         }
         self.held_last = false;
+        let first = !std::mem::replace(&mut self.begun, true);
         let wants_text = self.judge.wants_text();
         if !ends && !parts.iter().any(|part| wants_text || !part.kind.is_text()) {
             // In a chat, text goes on beside calls; elsewhere events keep their order.
@@ -207,10 +213,10 @@ impl<J: Judge> Stream<J> {
                 out.push(block);
                 return Ok(());
             }
-            return self.hold(Held { block, pieces: Vec::new() });
+            return self.hold(Held { block, first, pieces: Vec::new() });
         }
-        let pieces = self.judge_parts(parts, &event::data(&block), ends)?;
-        self.hold(Held { block, pieces })?;
+        let pieces = self.judge_parts(parts, &event::data(&block, first), ends)?;
+        self.hold(Held { block, first, pieces })?;
         self.release(out);
         Ok(())
     }
@@ -262,13 +268,22 @@ impl<J: Judge> Stream<J> {
                 return Ok(());
             }
             PartKind::Foreign => {
+                let place = Place { at, is_text: false };
+                let is_ours = self.open.iter().any(|value| value.place == place)
+                    || self.judged.iter().any(|judged| judged.place == place);
+                if is_ours {
+                    return Err(Refused::SaidOtherwise { at });
+                }
                 if !self.foreign.contains(&at) {
                     self.has_room()?;
                     self.foreign.push(at);
                 }
                 return Ok(());
             }
-            _ if self.foreign.contains(&at) => return Ok(()),
+            _ if self.foreign.contains(&at) => {
+                // Its pieces are nobody's business, a call of the client's in its place is.
+                return if part.name.is_some() { Err(Refused::SaidOtherwise { at }) } else { Ok(()) };
+            }
             _ => {}
         }
         let place = Place { at, is_text: part.kind.is_text() };
@@ -286,6 +301,11 @@ impl<J: Judge> Stream<J> {
             Some(index) => {
                 let mut value = self.open.remove(index);
                 let id = value.id;
+                let renamed = part.name.is_some() && value.name.is_some() && part.name != value.name;
+                let begun_again = part.kind == PartKind::Call && self.dialect == Dialect::AnthropicMessages;
+                if renamed || begun_again {
+                    return Err(Refused::SaidOtherwise { at });
+                }
                 value.name = value.name.or_else(|| part.name.clone());
                 if again && !value.text.is_empty() {
                     if !says(literal, &value.text) {
@@ -298,10 +318,25 @@ impl<J: Judge> Stream<J> {
                 id
             }
             None => match self.judged.iter().rfind(|judged| judged.place == place) {
-                Some(_) if part.kind == PartKind::Call => return Ok(()),
+                Some(judged) if part.name.is_some() && part.name != judged.name => {
+                    return Err(Refused::SaidOtherwise { at });
+                }
+                // Responses names a call again, with its arguments or without.
+                Some(_) if part.kind == PartKind::Call && self.dialect == Dialect::OpenAiResponses => {
+                    return Ok(());
+                }
                 Some(judged) if again && says(literal, &judged.text) => judged.id,
                 Some(_) if again => return Err(Refused::SaidOtherwise { at }),
                 Some(_) => return Err(Refused::GoesOn { at }),
+                // Clients put blocks one after the other, whatever their index says.
+                None if self.dialect == Dialect::AnthropicMessages && !self.open.is_empty() => {
+                    return Err(Refused::SaidOtherwise { at });
+                }
+                None if self.dialect == Dialect::Gemini && part.kind == PartKind::Call => {
+                    let value = self.begin(place, part)?;
+                    closed.push(Open { text: b"{}".to_vec(), ..value });
+                    return Ok(());
+                }
                 None => {
                     let mut value = self.begin(place, part)?;
                     self.append(&mut value, part, literal)?;
@@ -344,6 +379,8 @@ impl<J: Judge> Stream<J> {
         // A message gives no pieces of an input that is empty.
         let nothing = text.is_empty() && self.dialect == Dialect::AnthropicMessages;
         let outcome = match &name {
+            // Beside calls, or where the model refuses.
+            _ if place.is_text && text.is_empty() => Outcome::Pass,
             _ if place.is_text => self.judge.text(&text),
             Some(name) => self.judge.call(name, if nothing { b"{}" } else { &text }),
             None if self.dialect == Dialect::Mcp => self.judge.text(&text),
@@ -356,8 +393,8 @@ impl<J: Judge> Stream<J> {
             Outcome::Refused(finding) => return Err(Refused::Value { at: place.at, name, finding }),
         };
         self.count(repaired.as_ref().map_or(0, Vec::len))?;
-        self.verdicts.push(Verdict { at: place.at, name, bytes, repair });
-        self.judged.push(Judged { id, place, text, repaired, told: false });
+        self.verdicts.push(Verdict { at: place.at, name: name.clone(), bytes, repair });
+        self.judged.push(Judged { id, place, name, text, repaired, told: false });
         Ok(())
     }
 
@@ -404,9 +441,9 @@ impl<J: Judge> Stream<J> {
 
     /// The event with the pieces of repaired values replaced.
     fn rewritten(&mut self, held: Held) -> Bytes {
-        let data = event::data(&held.block);
+        let data = event::data(&held.block, held.first);
         match self.replaced(held.pieces, &data) {
-            Some(data) => event::with_data(&held.block, &data),
+            Some(data) => event::with_data(&held.block, held.first, &data),
             None => held.block,
         }
     }

@@ -377,3 +377,108 @@ fn values_of_whole_bodies_are_judged_where_they_stand() {
     let result = r#"{"jsonrpc":"2.0","id":1,"result":{"structuredContent":[1]}}"#;
     assert!(whole(Dialect::Mcp, false, result).is_err());
 }
+
+fn message(kind: &str, rest: &str) -> String {
+    format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{rest}}}\n\n")
+}
+
+fn block_start(index: u64, kind: &str, name: &str) -> String {
+    let block = format!(r#"{{"type":"{kind}","id":"t","name":"{name}","input":{{}}}}"#);
+    message("content_block_start", &format!(r#","index":{index},"content_block":{block}"#))
+}
+
+fn block_delta(index: u64, kind: &str, piece: &str) -> String {
+    let piece = serde_json::json!(piece);
+    message(
+        "content_block_delta",
+        &format!(r#","index":{index},"delta":{{"type":"{kind}","partial_json":{piece}}}"#),
+    )
+}
+
+fn block_stop(index: u64) -> String {
+    message("content_block_stop", &format!(r#","index":{index}"#))
+}
+
+#[test]
+fn a_place_has_one_call() {
+    let good = |index| {
+        [block_start(index, "tool_use", "f"), block_delta(index, "input_json_delta", "{}"), block_stop(index)]
+    };
+    let again = [good(0).concat(), block_start(0, "tool_use", "rm"), block_stop(0)];
+    let open_again = [block_start(0, "tool_use", "f"), block_start(0, "tool_use", "rm"), block_stop(0)];
+    let after_foreign =
+        [block_start(0, "server_tool_use", "s"), block_stop(0), block_start(0, "tool_use", "rm")];
+    let interleaved = [block_start(1, "tool_use", "f"), block_start(0, "tool_use", "g"), block_stop(1)];
+    for events in [again, open_again, after_foreign, interleaved] {
+        let body = events.concat();
+        let ran = run_in(Dialect::AnthropicMessages, false, 1 << 20, &[body.as_bytes()]);
+        assert!(ran.refused.is_some(), "{body}");
+        assert!(!ran.left.concat().contains("rm"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_call_keeps_its_name() {
+    let events = responses(&["{\"a\":1}"], "{\"a\":1}");
+    for at in [3, 4] {
+        let mut renamed = events.clone();
+        renamed[at] = renamed[at].replace(r#""name":"f""#, r#""name":"rm""#);
+        let ran = run(Dialect::OpenAiResponses, false, &renamed);
+        assert!(matches!(ran.refused, Some(Refused::SaidOtherwise { .. })), "{at}: {ran:?}");
+        assert!(!ran.left.concat().contains("rm"));
+    }
+}
+
+/// Events with parts that only this program would count are not read.
+#[test]
+fn pieces_that_clients_pass_over_are_a_doubt() {
+    let named =
+        |name: &str| block_delta(0, "input_json_delta", "x").replace("event: content_block_delta", name);
+    let thought = block_delta(0, "thinking_delta", "x");
+    let told =
+        message("message_start", r#","message":{"content":[{"type":"tool_use","name":"f","input":{}}]}"#);
+    let chat = |choice: &str| data(&format!(r#"{{"choices":[{choice}]}}"#));
+    let call = r#"{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"x"}}]}"#;
+    for (dialect, event) in [
+        (Dialect::AnthropicMessages, named("event: ping")),
+        (Dialect::AnthropicMessages, named(": none")),
+        (Dialect::AnthropicMessages, thought),
+        (Dialect::AnthropicMessages, told),
+        (Dialect::OpenAiChat, chat(&format!(r#"{{"index":0,"message":{call}}}"#))),
+        (Dialect::OpenAiChat, chat(&format!(r#"{{"index":-1,"delta":{call}}}"#))),
+        (
+            Dialect::OpenAiChat,
+            format!("event: thread.x\n{}", chat(&format!(r#"{{"index":0,"delta":{call}}}"#))),
+        ),
+    ] {
+        let mut scan = ResponseScan::new(dialect, Framing::Sse).with_parts();
+        scan.push(event.as_bytes(), &mut |_| {});
+        assert!(!scan.so_far().read, "{event}");
+    }
+}
+
+#[test]
+fn only_a_stream_begins_with_a_byte_order_mark() {
+    let good = chat_call(0, "f", "{\"a\":1}");
+    let decoy = format!("\u{feff}{}{}", good.trim_end(), "\n");
+    let events = [chat(r#"{"content":"x"}"#), decoy + &chat_call(0, "f", "{\"a\":!}"), chat_end(), done()];
+    let ran = run_in(Dialect::OpenAiChat, false, 1 << 20, &[events.concat().as_bytes()]);
+    assert!(ran.refused.is_some() && !ran.left.concat().contains('!'), "{ran:?}");
+    let marked = format!("\u{feff}{}", chat_call(0, "f", "{\"a\":1,}")) + &chat_end() + &done();
+    let ran = run_in(Dialect::OpenAiChat, false, 1 << 20, &[marked.as_bytes()]);
+    assert_eq!((ran.left.concat(), ran.refused), (marked.replace("1,}", "1}"), None));
+}
+
+#[test]
+fn gemini_text_ends_with_its_reason_and_a_call_needs_no_arguments() {
+    let part = |part: &str, end: &str| {
+        data(&format!(r#"{{"candidates":[{{"content":{{"parts":[{part}]}}{end}}}]}}"#))
+    };
+    let events = [
+        part(r#"{"text":"{\"a\""}"#, ""),
+        part(r#"{"text":":1}"}"#, r#","finishReason":"STOP""#),
+        part(r#"{"functionCall":{"name":"f"}}"#, ""),
+    ];
+    let ran = run(Dialect::Gemini, true, &events);
+    assert_eq!((ran.left.concat(), ran.refused), (events.concat(), None));
+}

@@ -43,6 +43,8 @@ pub(in crate::dialect) enum Leaf {
     /// See [`Shape::Absent`].
     Misplaced,
     CallIndex,
+    /// The type of a delta of a message.
+    DeltaKind,
     /// The choice or the output item that a call belongs to.
     OuterIndex,
     /// The part of an output item.
@@ -122,6 +124,7 @@ impl Place {
                 | Leaf::Text
                 | Leaf::TextAgain
                 | Leaf::Delta
+                | Leaf::DeltaKind
                 | Leaf::Finish
                 | Leaf::CallIndex
                 | Leaf::OuterIndex
@@ -185,6 +188,8 @@ pub(super) struct Finder {
     parts: Parts,
     /// The value whose span comes next is `null`.
     null: bool,
+    /// Documents are events of a stream.
+    streamed: bool,
 }
 
 /// What is known of the document being read: an event's data or the whole body.
@@ -205,6 +210,11 @@ struct Document {
     inner_position: u64,
     /// This choice says why it ended.
     ended: bool,
+    delta_kind: Clip,
+    /// The call is the one of `function_call`.
+    alone: bool,
+    /// It has what clients of its framing do not look at: `message` in a chunk, `delta` in a whole answer.
+    misplaced: bool,
     call_name: Clip,
     call_named: bool,
     call_kind: Clip,
@@ -225,6 +235,8 @@ impl Document {
         self.position = 0;
         self.inner_position = 0;
         self.ended = false;
+        self.misplaced = false;
+        self.delta_kind.clear();
         self.calls.clear();
     }
 }
@@ -241,7 +253,14 @@ impl Finder {
             readings: Readings::default(),
             parts: Parts::default(),
             null: false,
+            streamed: false,
         }
+    }
+
+    /// Documents are the events of a stream.
+    pub(super) fn streamed(mut self) -> Self {
+        self.streamed = true;
+        self
     }
 
     /// The parts of documents that ended since they were last cleared.
@@ -280,7 +299,7 @@ impl Finder {
     /// A document is over, whole or not. Says what its event was.
     pub(super) fn end_document(&mut self, name: &[u8]) -> MarkKind {
         self.place_calls();
-        self.settle_parts();
+        self.settle_parts(name);
         let ends = self.ends_stream(name) || self.ends_stream(self.document.kind.as_bytes());
         let document = &mut self.document;
         document.error |= name == b"error";
@@ -297,7 +316,10 @@ impl Finder {
     }
 
     /// What stands at the event's own level gets its place, once it is known what the event is.
-    fn settle_parts(&mut self) {
+    fn settle_parts(&mut self, name: &[u8]) {
+        if !self.parts.of_document().is_empty() && self.is_for_us_alone(name) {
+            self.readings.doubt(Defect::NotEvaluated);
+        }
         let Document { kind, outer, inner, .. } = &self.document;
         let (kind, outer, inner) = (kind.as_bytes(), outer.unwrap_or(0), inner.unwrap_or(0));
         match self.dialect {
@@ -313,6 +335,30 @@ impl Finder {
         };
         if closes {
             self.parts.close(outer);
+        }
+        self.parts.begin_document();
+    }
+
+    /// Whether clients would not see the parts of this document, or not as we do.
+    fn is_for_us_alone(&self, name: &[u8]) -> bool {
+        let document = &self.document;
+        let kind = document.kind.as_bytes();
+        match self.dialect {
+            Dialect::OpenAiChat => document.misplaced || !name.is_empty(),
+            Dialect::AnthropicMessages if self.streamed => {
+                let delta = document.delta_kind.as_bytes();
+                let fits = |part: &Part| {
+                    kind != b"content_block_delta" || anthropic_messages::is_delta_of(delta, part.kind)
+                };
+                let parts = self.parts.of_document();
+                name != kind || kind == b"message_start" || !parts.iter().all(fits)
+            }
+            Dialect::OpenAiResponses
+            | Dialect::AnthropicMessages
+            | Dialect::Gemini
+            | Dialect::Mcp
+            | Dialect::Json
+            | Dialect::Bytes => false,
         }
     }
 
@@ -363,7 +409,12 @@ impl Finder {
         match is_foreign {
             true => self.parts.end_foreign(),
             false => {
-                let inner = document.call_index.or(document.inner).unwrap_or(0);
+                // In a whole answer calls are numbered as they stand, whatever they say.
+                let said = document.call_index.filter(|_| self.streamed);
+                let inner = match document.alone {
+                    true => ALONE,
+                    false => said.or(document.inner).unwrap_or(0),
+                };
                 self.parts.end_call(inner, name.clone().filter(|_| is_call));
             }
         }
@@ -410,6 +461,11 @@ impl Visitor for Finder {
 
     fn member(&mut self, of: Place, key: &[u8]) -> Option<Place> {
         let place = of.member(key);
+        self.document.misplaced |= match key {
+            b"message" => self.streamed && of == CHOICE,
+            b"delta" => !self.streamed && of == CHOICE,
+            _ => false,
+        };
         match place {
             None => self.readings.other_member(key, |name| of.leads(name)),
             Some(place) if place.shape() != Shape::Free => self.readings.member(key),
@@ -466,6 +522,7 @@ impl Visitor for Finder {
                 document.call_named = false;
                 document.call_kind.clear();
                 document.call_index = None;
+                document.alone = at == FUNCTION_CALL;
             }
             Some(Group::Output) => document.position = 0,
             Some(Group::Error) => document.error = true,
@@ -498,7 +555,13 @@ impl Visitor for Finder {
                 self.parts.place(outer);
             }
             Some(Group::Output | Group::Error) => {}
-            None if at == CANDIDATE => self.parts.place(self.document.outer.unwrap_or(0)),
+            None if at == CANDIDATE => {
+                let outer = self.document.outer.unwrap_or(0);
+                self.parts.place(outer);
+                if std::mem::take(&mut self.document.ended) {
+                    self.parts.close(outer);
+                }
+            }
             None => {}
         }
     }
@@ -541,6 +604,7 @@ impl Visitor for Finder {
                 return;
             }
             Leaf::Kind => &mut document.kind,
+            Leaf::DeltaKind => &mut document.delta_kind,
             Leaf::Status => &mut document.status,
             Leaf::Reason => &mut document.reason,
             Leaf::ErrorCode => &mut document.error_code,
@@ -573,6 +637,9 @@ impl Visitor for Finder {
         self.readings.number(at.shape());
         let Place::Leaf(leaf) = at else { return };
         match leaf {
+            Leaf::CallIndex | Leaf::OuterIndex | Leaf::InnerIndex if count(text).is_none() => {
+                self.readings.doubt(Defect::NotEvaluated); // clients count from the end, or fail
+            }
             Leaf::CallIndex => self.document.call_index = count(text),
             Leaf::OuterIndex => self.document.outer = count(text),
             Leaf::InnerIndex => self.document.inner = count(text),
@@ -615,6 +682,10 @@ impl Visitor for Finder {
     }
 }
 
+/// The place of the one call of `function_call` among those of `tool_calls`.
+const ALONE: u64 = u64::MAX;
+const CHOICE: Place = Place::Chat(openai_chat::Response::Choice);
+const FUNCTION_CALL: Place = Place::Chat(openai_chat::Response::FunctionCall);
 const TOOL_CALL: Place = Place::Chat(openai_chat::Response::ToolCall);
 const ITEM_CONTENT: Place = Place::Responses(openai_responses::Response::Content);
 const MESSAGE_BLOCK: Place = Place::Messages(anthropic_messages::Response::Block);

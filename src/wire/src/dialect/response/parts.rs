@@ -69,6 +69,8 @@ pub(in crate::dialect) struct Parts {
     /// INVARIANT: those before `placed` are complete.
     found: Vec<Part>,
     placed: usize,
+    /// Where the document that is being read began.
+    document: usize,
     /// Where the call that is being read began.
     call: usize,
     on: bool,
@@ -79,6 +81,16 @@ impl Parts {
         self.on = true;
     }
 
+    /// What the document that is being read has.
+    pub(in crate::dialect) fn of_document(&self) -> &[Part] {
+        self.found.get(self.document..).unwrap_or_default()
+    }
+
+    /// Another document begins.
+    pub(in crate::dialect) fn begin_document(&mut self) {
+        self.document = self.found.len();
+    }
+
     pub(in crate::dialect) fn found(&self) -> &[Part] {
         &self.found
     }
@@ -87,6 +99,7 @@ impl Parts {
     pub(in crate::dialect) fn clear(&mut self) {
         self.found.clear();
         self.placed = 0;
+        self.document = 0;
         self.call = 0;
     }
 

@@ -70,7 +70,7 @@ fn calls_of_a_whole_chat_answer_are_numbered_as_they_stand() {
             r#"Arguments 0.0 get_weather "{\"name\":\"x\"}""#,
             r#"Arguments 0.1 get_weather "{}""#,
             "Close 0.0 - ",
-            r#"Arguments 1.0 old_style "{}""#,
+            r#"Arguments 1.18446744073709551615 old_style "{}""#,
             "Close 1.0 - ",
         ]]
     );
