@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use estoppel_kit::http::Request;
+use estoppel_kit::http::{Peer, Request};
 use estoppel_stub::{Body, Dialect, ModelReply, Reply, Script, ToolCall};
 use serde_json::{Value, json};
 
@@ -282,6 +282,13 @@ fn what_follows_the_last_event_is_last_or_does_not_leave() {
         "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n";
     let world = streamed(format!("{text}data: [DONE]\n"), POLICY);
     assert_eq!(world.send(&CHAT_STREAM.request()).text(), format!("{text}data: [DONE]\n"));
-    let receipt = refused(format!("{text}data: {{\"SECRET\":1}}"));
+    // With its length announced, the last piece has all of it.
+    let world = streamed(format!("{text}data: {{\"SECRET\":1}}"), POLICY);
+    let answer = Peer::connect(world.gateway).unwrap().exchange(&CHAT_STREAM.request()).unwrap();
+    assert!(answer.end.is_some() && answer.text().starts_with(text), "{}", answer.text());
+    assert!(!answer.text().contains("SECRET") && answer.text().contains("VALUE_TRUNCATED"));
+    world.wait_for_calls("judged", 1);
+    let receipt = world.receipts("judged").remove(0);
     assert_eq!(receipt["verdict"]["reason"], "VALUE_TRUNCATED");
+    assert_eq!(receipt["response"]["client"]["bytes"], answer.body.len());
 }

@@ -242,7 +242,12 @@ impl Screened {
                 }
                 Step::End { tail, trailers, ack }
             }
-            other => other,
+            // It is in the record as given, so it is given, before whatever is said last.
+            other => {
+                let last = std::mem::replace(&mut self.joined, BytesMut::from(data));
+                self.joined.extend_from_slice(&last);
+                other
+            }
         }
     }
 
