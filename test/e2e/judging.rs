@@ -292,3 +292,14 @@ fn what_follows_the_last_event_is_last_or_does_not_leave() {
     assert_eq!(receipt["verdict"]["reason"], "VALUE_TRUNCATED");
     assert_eq!(receipt["response"]["client"]["bytes"], answer.body.len());
 }
+
+#[test]
+fn what_no_dialect_gives_a_meaning_is_not_called_judged() {
+    let text = "data: tick\n\ndata: [DONE]\n\n";
+    let world = streamed(text.into(), &POLICY.replace("  judge", "  on_not_evaluated: allow\n  judge"));
+    let request = Request::new("GET", "/feed").header("estoppel-run", "judged");
+    assert_eq!(world.send(&request).text(), text);
+    let receipt = world.receipts("judged").remove(0);
+    assert_eq!(receipt["verdict"]["action"], "allow", "{receipt}");
+    assert_ne!(receipt["evaluated"]["response"]["state"], "judged");
+}

@@ -444,6 +444,9 @@ impl Exchange {
     ) -> Option<Box<HeldBack>> {
         let settings = &self.route.as_ref()?.settings;
         let Judging::On(terms) = settings.judge else { return None };
+        if matches!(self.dialect, Dialect::Mcp | Dialect::Json | Dialect::Bytes) {
+            return None; // nothing says what their values must be
+        }
         let asked = self.asked.take().map(|asked| *asked).unwrap_or_default();
         if coded || framing == Framing::Opaque || !head.status.is_success() {
             return None;

@@ -23,7 +23,6 @@ mod tests;
 
 pub use event::Blocks;
 pub use stream::{Refused, Stream, Verdict};
-pub use text::decode;
 
 /// What holds values against contracts.
 pub trait Judge {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 /// The pieces that have not been given out.
-#[derive(Default)]
 pub(crate) struct HeldBody {
     pieces: std::vec::IntoIter<Bytes>,
     left: u64,

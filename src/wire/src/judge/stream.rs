@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Most values that one stream may have open or remembered.
-pub const VALUES_MAX: usize = 1024;
+const VALUES_MAX: usize = 1024;
 
 /// One judged value, for the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,13 +134,8 @@ impl<J: Judge> Stream<J> {
     }
 
     /// Whether something is held back.
-    pub fn holds(&self) -> bool {
+    fn holds(&self) -> bool {
         !self.queue.is_empty()
-    }
-
-    /// Bytes that are held back or remembered.
-    pub fn held_bytes(&self) -> usize {
-        self.held_bytes
     }
 
     /// What judges.
@@ -393,7 +388,9 @@ impl<J: Judge> Stream<J> {
             Outcome::Refused(finding) => return Err(Refused::Value { at: place.at, name, finding }),
         };
         self.count(repaired.as_ref().map_or(0, Vec::len))?;
-        self.verdicts.push(Verdict { at: place.at, name: name.clone(), bytes, repair });
+        if !(place.is_text && text.is_empty()) {
+            self.verdicts.push(Verdict { at: place.at, name: name.clone(), bytes, repair });
+        }
         self.judged.push(Judged { id, place, name, text, repaired, told: false });
         Ok(())
     }

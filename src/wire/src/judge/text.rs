@@ -27,7 +27,7 @@ impl Visitor for Content<'_> {
 }
 
 /// Appends what the JSON string `literal`, quotes included, stands for. Says whether it is one.
-pub fn decode(literal: &[u8], out: &mut Vec<u8>) -> bool {
+pub(super) fn decode(literal: &[u8], out: &mut Vec<u8>) -> bool {
     let mut content = Content(out, false);
     let mut tokenizer = Tokenizer::new(Limits::default(), Some(()));
     let read = tokenizer.feed(literal, &mut content).and_then(|()| tokenizer.finish(&mut content));
