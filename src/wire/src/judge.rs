@@ -14,7 +14,7 @@
 //!
 //! Left to others: what a value is held against ([`Judge`]), the words a client is told when one is refused, and time.
 
-mod event;
+pub(crate) mod event;
 mod stream;
 mod text;
 

@@ -7,6 +7,7 @@
 //! | [`csv`] | bytes of a CSV body | a verdict against a contract, and where it fails |
 //! | [`repair`] | one malformed JSON value | the value repaired and the list of edits, or why not |
 //! | [`schema`] | a JSON Schema; then bytes of one JSON text | whether the text keeps to it, and where it breaks it |
+//! | [`contract`] | a contract; then bytes of one body | the bytes that may leave, or why the body is refused |
 //! | [`dialect`] | a request or a response body in the shape of one API | the facts a receipt holds, and where the values stand that a judge looks at |
 //! | [`judge`] | the events of an answer, with those values | the events that may leave, once a judge has seen them |
 //!
@@ -21,6 +22,7 @@
 //! Left to others: I/O, time, content codings, what a defect means for the call (policy), and the words a
 //! client is told.
 
+pub mod contract;
 pub mod csv;
 pub mod dialect;
 pub mod json;

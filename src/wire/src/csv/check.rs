@@ -41,6 +41,11 @@ impl Check {
         Ok(summary)
     }
 
+    /// Offset behind the last row that was accepted.
+    pub fn settled(&self) -> u64 {
+        self.reader.settled()
+    }
+
     /// Bytes kept on the heap for this body alone.
     pub fn held_bytes(&self) -> u64 {
         as_u64(size_of::<Self>()) + self.reader.held_bytes() + self.judge.held_bytes()

@@ -26,6 +26,14 @@ macro_rules! findings {
     };
 }
 
+impl Finding {
+    /// Whether the body is good CSV, and not what its contract wants.
+    pub fn is_of_the_contract(self) -> bool {
+        matches!(self, Self::FinalNewlineMissing | Self::RowsMin)
+            || self >= Self::ColumnMissing && self < Self::EditsMax
+    }
+}
+
 findings! {
     Empty = "CSV_EMPTY", "there is no first row";
     NotCsv = "CSV_NOT_CSV", "begins like JSON, XML, HTML or a ZIP archive";

@@ -156,6 +156,11 @@ impl Reader {
         &self.header
     }
 
+    /// Offset behind the last row that was accepted.
+    pub fn settled(&self) -> u64 {
+        if self.broken.is_none() && self.state == State::RowStart { self.before } else { self.row_at }
+    }
+
     /// Bytes kept on the heap.
     pub fn held_bytes(&self) -> u64 {
         as_u64(self.carry.capacity()) + self.header.held_bytes()

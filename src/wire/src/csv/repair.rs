@@ -1,10 +1,9 @@
-//! The edits that may be made to a CSV body before it is judged: three kinds, and no others.
+//! The edits that may be made to a CSV body before it is judged: two kinds, and no others.
 //!
 //! | edit | when |
 //! |---|---|
 //! | [`EditClass::ByteOrderMark`] | the body begins with one, or with several |
 //! | [`EditClass::LineEnd`] | an LF or CRLF outside of quotes is not like the first one |
-//! | [`EditClass::FinalNewline`] | the last row has no line end |
 //!
 //! Promises: the output does not depend on how the bytes were cut; the edits, applied to the input, give the
 //! output; repairing twice is repairing once; no byte of a value is touched, nor any inside quotes. What is
@@ -24,7 +23,6 @@ pub const EDITS_MAX: usize = 1024;
 pub enum EditClass {
     ByteOrderMark,
     LineEnd,
-    FinalNewline,
 }
 
 impl EditClass {
@@ -33,7 +31,6 @@ impl EditClass {
         match self {
             Self::ByteOrderMark => "CSV_BYTE_ORDER_MARK_REMOVED",
             Self::LineEnd => "CSV_LINE_END_UNIFIED",
-            Self::FinalNewline => "CSV_FINAL_NEWLINE_ADDED",
         }
     }
 }
@@ -115,10 +112,10 @@ impl Repair {
         self.verdict()
     }
 
-    /// The body is over; what was still held, and a missing line end, goes to `out`.
+    /// The body is over; what was still held goes to `out`.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Finding> {
         if !self.broken {
-            self.broken = self.end(out).is_err();
+            self.end(out);
         }
         self.verdict()
     }
@@ -241,23 +238,12 @@ impl Repair {
         Ok(())
     }
 
-    fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Stop> {
+    fn end(&mut self, out: &mut Vec<u8>) {
         self.give_cr(out);
-        let after_cr = std::mem::take(&mut self.crs) > 0;
+        self.crs = 0;
         if self.state == State::Opening {
             self.give_mark(out);
         }
-        if after_cr || matches!(self.state, State::Opening | State::RowStart | State::Quoted) {
-            return Ok(());
-        }
-        let inserted: &[u8] = match self.line_end {
-            Some(LineEnd::CrLf) => b"\r\n",
-            Some(LineEnd::Lf) | None => b"\n",
-        };
-        self.edit(Edit { offset: self.before, class: EditClass::FinalNewline, deleted: 0, inserted })?;
-        out.extend_from_slice(inserted);
-        self.state = State::RowStart;
-        Ok(())
     }
 
     fn edit(&mut self, edit: Edit) -> Result<(), Stop> {

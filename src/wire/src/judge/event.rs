@@ -42,7 +42,7 @@ fn without_mark(block: &[u8], first: bool) -> &[u8] {
 }
 
 /// The data of a block: its `data` lines, joined with LF. `first`: the stream begins with it.
-pub(super) fn data(block: &Bytes, first: bool) -> Bytes {
+pub(crate) fn data(block: &Bytes, first: bool) -> Bytes {
     let mut all = lines(without_mark(block, first)).filter_map(|(line, _)| data_of(line));
     let Some(first) = all.next() else { return Bytes::new() };
     match all.next() {
@@ -59,7 +59,7 @@ pub(super) fn data(block: &Bytes, first: bool) -> Bytes {
 }
 
 /// The block with other data; the rest as it was.
-pub(super) fn with_data(block: &[u8], first: bool, data: &[u8]) -> Bytes {
+pub(crate) fn with_data(block: &[u8], first: bool, data: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(block.len() + data.len());
     let mut written = false;
     let rest = without_mark(block, first);

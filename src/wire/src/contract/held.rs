@@ -1,0 +1,120 @@
+//! Bytes that wait for their verdict.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Hold, Refused, length};
+
+#[derive(Debug)]
+pub(super) struct Held {
+    hold: Hold,
+    bytes_max: usize,
+    /// Not judged yet.
+    waiting: VecDeque<Bytes>,
+    /// Offset in the body of the first of them.
+    waiting_at: u64,
+    /// Judged, and kept for the end of the body.
+    judged: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Held {
+    pub(super) fn new(hold: Hold, bytes_max: usize) -> Self {
+        Self { hold, bytes_max, waiting: VecDeque::new(), waiting_at: 0, judged: Vec::new(), bytes: 0 }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn push(&mut self, piece: Bytes) {
+        if self.hold == Hold::Nothing || piece.is_empty() {
+            return;
+        }
+        self.bytes += piece.len();
+        self.waiting.push_back(piece);
+    }
+
+    /// As much of `rest` as may be kept back.
+    ///
+    /// # Errors
+    /// Nothing more may be.
+    pub(super) fn take(&self, rest: &mut Bytes) -> Result<Bytes, Refused> {
+        let room = match self.hold {
+            Hold::Nothing => usize::MAX,
+            Hold::Unit | Hold::All => self.bytes_max.saturating_sub(self.bytes),
+        };
+        match room {
+            0 => Err(Refused::HeldBytesMax),
+            room => Ok(rest.split_to(room.min(rest.len()))),
+        }
+    }
+
+    /// All that waits, as one.
+    pub(super) fn waiting(&self) -> Bytes {
+        match self.waiting.iter().collect::<Vec<_>>().as_slice() {
+            [one] => (*one).clone(),
+            several => several.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<u8>>().into(),
+        }
+    }
+
+    /// What waits may leave.
+    pub(super) fn give(&mut self, out: &mut Vec<Bytes>) {
+        self.give_until(u64::MAX, out);
+    }
+
+    /// The same as one piece.
+    pub(super) fn give_joined(&mut self, out: &mut Vec<Bytes>) {
+        let joined = self.waiting();
+        self.replace(joined, out);
+    }
+
+    /// `piece` may leave in the place of what waits.
+    pub(super) fn replace(&mut self, piece: Bytes, out: &mut Vec<Bytes>) {
+        let waited: usize = self.waiting.iter().map(Bytes::len).sum();
+        self.bytes -= waited;
+        self.waiting_at += length_of(waited);
+        self.waiting.clear();
+        self.let_go(piece, out);
+    }
+
+    /// What stands before `offset` may leave.
+    pub(super) fn give_until(&mut self, offset: u64, out: &mut Vec<Bytes>) {
+        while let Some(mut piece) = self.waiting.pop_front() {
+            let left = offset.saturating_sub(self.waiting_at);
+            if left < length(&piece) {
+                let at = usize::try_from(left).unwrap_or(piece.len());
+                let rest = piece.split_off(at);
+                self.waiting.push_front(rest);
+            }
+            if piece.is_empty() {
+                return;
+            }
+            self.waiting_at += length(&piece);
+            self.bytes -= piece.len();
+            self.let_go(piece, out);
+        }
+    }
+
+    fn let_go(&mut self, piece: Bytes, out: &mut Vec<Bytes>) {
+        match self.hold {
+            Hold::Nothing => {}
+            Hold::Unit => out.push(piece),
+            Hold::All => {
+                self.bytes += piece.len();
+                self.judged.push(piece);
+            }
+        }
+    }
+
+    /// The body is over and valid.
+    pub(super) fn give_all(&mut self, out: &mut Vec<Bytes>) {
+        out.append(&mut self.judged);
+        self.bytes = 0;
+    }
+}
+
+fn length_of(bytes: usize) -> u64 {
+    crate::as_u64(bytes)
+}
