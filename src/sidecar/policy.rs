@@ -55,6 +55,21 @@ fn read(output: Output, file: &Path) -> Result<PolicyDocument, Failure> {
 
 fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {
     let policy = read(output, file)?;
+    let errors = estoppel_gateway::contract_errors(&policy.compile());
+    if !errors.is_empty() {
+        errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
+        let rows: Vec<Value> = errors
+            .iter()
+            .map(|error| json!({ "contract": error.name, "message": error.to_string() }))
+            .collect();
+        return Err(Failure {
+            data: Some(json!({ "errors": rows })),
+            ..Failure::input(
+                "CONTRACT_INVALID",
+                format!("`{}` has contracts that cannot be enforced", file.display()),
+            )
+        });
+    }
     let warnings: Vec<Value> = policy.warnings().iter().map(row).collect();
     for warning in policy.warnings() {
         let line = plain(&format!("warning: {}: {warning}", file.display()));

@@ -12,6 +12,7 @@
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`: structured values of answers, held against what requests asked for.
+//! - `contracts`: bodies held against contracts of the policy.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
 //! - `command_line`: the sidecar's own words.
@@ -28,6 +29,7 @@ mod calls;
 mod cli_reference;
 mod client;
 mod command_line;
+mod contracts;
 mod determinism;
 mod framing;
 mod http2;

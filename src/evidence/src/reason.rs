@@ -131,13 +131,13 @@ reasons! {
     EncodingUnsupported "ENCODING_UNSUPPORTED" Upstream false 0 "the content encoding is not looked into";
     ContentUnknown "CONTENT_UNKNOWN" Upstream false 0 "nothing here can read this content, or a value in it that decides what it says";
 
-    ContractViolated "CONTRACT_VIOLATED" Upstream true 422 "a structured value in the answer does not keep its contract";
+    ContractViolated "CONTRACT_VIOLATED" Upstream true 422 "a value does not keep its contract";
     ContractMissing "CONTRACT_MISSING" Policy false 422 "the answer calls a tool for which there is no contract";
-    ContractUnsupported "CONTRACT_UNSUPPORTED" Client false 422 "the contract of a structured value cannot be enforced";
-    ValueMalformed "VALUE_MALFORMED" Upstream true 422 "a structured value in the answer is not well-formed and may not be repaired";
+    ContractUnsupported "CONTRACT_UNSUPPORTED" Client false 422 "the contract of a value cannot be enforced";
+    ValueMalformed "VALUE_MALFORMED" Upstream true 422 "a value is not well-formed and may not be repaired";
     ValueAmbiguous "VALUE_AMBIGUOUS" Upstream true 422 "the answer gives a structured value in two ways, or without saying whose it is";
-    ValueTruncated "VALUE_TRUNCATED" Upstream true 422 "the answer ended inside a structured value";
-    HeldBytesMax "HELD_BYTES_MAX" Policy false 422 "a structured value is larger than what may be held back";
+    ValueTruncated "VALUE_TRUNCATED" Upstream true 422 "what was sent ended inside a value";
+    HeldBytesMax "HELD_BYTES_MAX" Policy false 422 "a value is larger than what may be held back";
 
     DrainMax "DRAIN_MAX" Policy false 0 "the client left, and a bound ended the reading of its answer before it was whole";
     BodyNotStored "BODY_NOT_STORED" Us false 0 "the policy asks to store this body, and it was not stored";

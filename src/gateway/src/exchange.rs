@@ -17,17 +17,17 @@ use estoppel_evidence::entry::{
 use estoppel_evidence::{CallId, Reason, text};
 use estoppel_journal::{Ack, RunHandle, Slot};
 use estoppel_policy::{
-    BodyStorage, Decision, Disconnect, Evaluation, Judging, RequestFacts, ResponseFacts, Verdict,
+    BodyStorage, Decision, Disconnect, Evaluation, Release, RequestFacts, ResponseFacts, Verdict,
 };
 use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, ResponseScan};
-use estoppel_wire::judge::Blocks;
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
 
 use self::held::HeldBack;
 use crate::body::Upload;
 use crate::call::InFlight;
-use crate::judging::{self, Asked};
+use crate::contracts::Compiled;
+use crate::judging::{self, Asked, Objection};
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
 use crate::store::{Contract, Feed, Form, Redaction, Side};
@@ -47,9 +47,15 @@ pub(crate) struct Exchange {
     request: Request,
     /// There is a request body that nobody reads before it is sent.
     pub(crate) request_unread: bool,
+    /// A contract says all that there is to say of the request's body.
+    pub(crate) request_judged: bool,
     response: Option<Box<Response>>,
     /// What the request asked its answer to be, until the answer comes.
     asked: Option<Box<Asked>>,
+    /// What the request's body was held against.
+    request_contract: Option<Arc<Compiled>>,
+    /// What the caller is told of a value that was refused.
+    detail: Option<Box<str>>,
     /// Whether the answer's head was given to the client.
     given: bool,
     /// Set when the client has left and the answer is read on; there where the policy says so.
@@ -69,6 +75,7 @@ enum Request {
 /// The response body's state. Without `judged`, what the client gets is what the upstream sent.
 struct Response {
     status: u16,
+    framing: Framing,
     /// Of what the client gets.
     hash: Sha256,
     feed: Option<Feed>,
@@ -99,7 +106,7 @@ impl Response {
             self.hash.update(data);
         }
         let feed = match &self.judged {
-            Some(judged) if judged.is_stream => &judged.feed,
+            Some(judged) if judged.holds => &judged.feed,
             _ => &self.feed,
         };
         if let Some(feed) = feed {
@@ -150,8 +157,11 @@ impl Exchange {
             slot: Some(start.slot),
             request: Request::Held { hash: Sha256::new(), bytes: 0, facts: None },
             request_unread: false,
+            request_judged: false,
             response: None,
             asked: None,
+            request_contract: None,
+            detail: None,
             given: false,
             left: None,
             redaction: None,
@@ -221,7 +231,7 @@ impl Exchange {
 
     /// Takes note of a request body that was read whole, once it is known how it is captured.
     pub(crate) fn request_held(&mut self, chunks: &[Bytes]) {
-        let judges = self.route.as_ref().is_some_and(|route| route.settings.judge != Judging::None);
+        let judges = self.route.as_ref().is_some_and(|route| route.judging.is_some());
         if let Request::Held { facts: Some(facts), .. } = &self.request
             && judges
         {
@@ -270,6 +280,7 @@ impl Exchange {
             model: facts.and_then(|facts| facts.model.as_deref()),
             tools,
             evaluation: match facts {
+                _ if self.request_judged => Evaluation::Evaluated, // or it is refused for its contract
                 None if self.request_unread => Evaluation::NotEvaluated,
                 None => Evaluation::Evaluated,
                 Some(facts) => {
@@ -316,7 +327,11 @@ impl Exchange {
             request: self.request_facts(request, &request_tools),
             model_served: facts.model.as_deref(),
             tools_called: &called,
-            evaluation: evaluation(&facts.evaluated, &facts.tools_called, &[facts.model.as_deref()]),
+            evaluation: if self.judges_body() {
+                Evaluation::Evaluated
+            } else {
+                evaluation(&facts.evaluated, &facts.tools_called, &[facts.model.as_deref()])
+            },
         });
         Some(judged)
     }
@@ -390,9 +405,17 @@ impl Exchange {
     }
 
     /// A response head has come.
-    pub(crate) fn response_head(&mut self, head: &http::response::Parts, framing: Framing, coded: bool) {
+    ///
+    /// # Errors
+    /// The answer is to be held against a contract, and cannot be.
+    pub(crate) fn response_head(
+        &mut self,
+        head: &http::response::Parts,
+        framing: Framing,
+        coded: bool,
+    ) -> Result<(), Objection> {
         let status = head.status;
-        let judged = self.held_back(head, framing, coded);
+        let judged = self.held_back(head, framing, coded)?;
         let looked = match framing {
             Framing::Json | Framing::Sse if !coded => Looked::Recognized,
             _ => Looked::NotEvaluated,
@@ -415,10 +438,11 @@ impl Exchange {
         self.record.time.upstream_us = Some(self.elapsed_us());
         self.response = Some(Box::new(Response {
             status: status.as_u16(),
+            framing,
             hash: Sha256::new(),
             feed: self.feed(Side::Upstream, form),
             bytes: 0,
-            scan: match judged {
+            scan: match judged.as_ref().and_then(|judged| judged.model()) {
                 Some(_) => ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max).with_parts(),
                 None => ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max),
             },
@@ -433,55 +457,26 @@ impl Exchange {
             tail_marks: Vec::new(),
             judged,
         }));
-    }
-
-    /// What judges this answer, if the policy asks for that and there is something to judge.
-    fn held_back(
-        &mut self,
-        head: &http::response::Parts,
-        framing: Framing,
-        coded: bool,
-    ) -> Option<Box<HeldBack>> {
-        let settings = &self.route.as_ref()?.settings;
-        let Judging::On(terms) = settings.judge else { return None };
-        if matches!(self.dialect, Dialect::Mcp | Dialect::Json | Dialect::Bytes) {
-            return None; // nothing says what their values must be
-        }
-        let asked = self.asked.take().map(|asked| *asked).unwrap_or_default();
-        if coded || framing == Framing::Opaque || !head.status.is_success() {
-            return None;
-        }
-        let judge =
-            judging::Judge::new(asked, terms, self.shared.schemas.clone(), judging::is_signed(&head.headers));
-        let held_bytes_max = usize::try_from(settings.limits.held_bytes_max).unwrap_or(usize::MAX);
-        Some(Box::new(HeldBack {
-            stream: judging::Stream::new(self.dialect, judge, held_bytes_max),
-            is_stream: framing == Framing::Sse,
-            blocks: Blocks::default(),
-            block_bytes_max: usize::try_from(settings.limits.event_bytes_max).unwrap_or(usize::MAX),
-            hash: Sha256::new(),
-            bytes: 0,
-            feed: if framing == Framing::Sse { self.feed(Side::Client, Form::Sse) } else { None },
-            ended: false,
-            ready: Vec::new(),
-            replaced: None,
-        }))
+        Ok(())
     }
 
     /// Judges an answer that was read whole. Gives its body, with repaired values in their places.
-    pub(crate) fn judge_body(&mut self, body: Vec<Bytes>) -> Result<Vec<Bytes>, Reason> {
+    pub(crate) fn judge_body(&mut self, body: Vec<Bytes>) -> Result<Vec<Bytes>, Objection> {
         let (hashes, stores) = (self.hashes(), self.stores());
         let Some(response) = self.response.as_mut() else { return Ok(body) };
-        let Some(judged) = response.judged.as_mut() else { return Ok(body) };
+        let Some(judged) = response.judged.as_mut().filter(|judged| !judged.holds) else { return Ok(body) };
+        let Some(stream) = judged.model_mut() else { return Ok(body) };
         if response.facts.as_ref().is_some_and(|facts| facts.evaluated.defect.is_some()) {
-            return Err(Reason::ValueAmbiguous);
+            return judged.observed_or(Reason::ValueAmbiguous.into()).map(|()| body);
         }
         let whole: Bytes = match body.as_slice() {
             [one] => one.clone(),
             several => several.concat().into(),
         };
-        let left = judged.stream.whole(whole.clone(), response.scan.parts());
-        let left = left.map_err(|refused| judging::reason(&refused))?;
+        let left = match stream.whole(whole.clone(), response.scan.parts()) {
+            Ok(left) => left,
+            Err(refused) => return judged.observed_or(Objection::of_answer(refused)).map(|()| body),
+        };
         if left == whole {
             return Ok(body);
         }
@@ -501,8 +496,10 @@ impl Exchange {
         self.response.as_ref().is_some_and(|response| response.holds_back())
     }
 
-    /// The verdict on the answer's values is a block, unless a rule has blocked already.
-    pub(crate) fn block(&mut self, code: Reason) {
+    /// The verdict on values is a block, unless a rule has blocked already.
+    pub(crate) fn block(&mut self, objection: Objection) {
+        let code = objection.reason;
+        self.detail = objection.detail;
         if self.record.verdict.action == VerdictAction::Block {
             return;
         }
@@ -525,7 +522,7 @@ impl Exchange {
     /// Bytes of the response so far, held ones included.
     pub(crate) fn response_bytes(&self) -> u64 {
         self.response.as_ref().map_or(0, |response| match &response.judged {
-            Some(judged) if judged.is_stream => judged.bytes,
+            Some(judged) if judged.holds => judged.bytes,
             _ => response.bytes + response.tail.iter().map(|piece| piece.len() as u64).sum::<u64>(),
         })
     }
@@ -535,8 +532,9 @@ impl Exchange {
     ///
     /// # Errors
     /// The policy blocks what these bytes of a stream say; none of them may leave.
-    pub(crate) fn response_data(&mut self, data: Bytes, now_us: u64) -> Result<Bytes, Reason> {
+    pub(crate) fn response_data(&mut self, data: Bytes, now_us: u64) -> Result<Bytes, Objection> {
         let hashes = self.hashes();
+        let memory = self.shared.held.clone();
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let mut ends = std::mem::take(&mut response.marks);
         response.scan.push(&data, &mut |mark| ends.push(mark));
@@ -547,9 +545,12 @@ impl Exchange {
             let left = response.hold_back(&data, &ends, hashes, now_us);
             ends.clear();
             response.marks = ends;
-            return left;
+            let left = left?;
+            response.judged.as_mut().map_or(Ok(()), |judged| judged.make_room(&memory))?;
+            return Ok(left);
         }
         let Some(response) = self.response.as_mut() else { return Ok(data) };
+        response.watch(&data, &ends)?;
         let holding = !response.tail.is_empty();
         let (mut start, mut hold_from) = (0, holding.then_some(0));
         let piece = response.tail.len();
@@ -585,7 +586,7 @@ impl Exchange {
     }
 
     /// The stream is over: what of it belongs to no event, if nothing is held back any more.
-    pub(crate) fn end_held_back(&mut self) -> Result<Bytes, Reason> {
+    pub(crate) fn end_held_back(&mut self) -> Result<Bytes, Objection> {
         let hashes = self.hashes();
         match self.response.as_deref_mut() {
             Some(response) => response.end_held_back(hashes),
@@ -593,18 +594,58 @@ impl Exchange {
         }
     }
 
-    /// What a client is told inside its stream before that is broken, because of `code`. Only of streams that are judged.
-    pub(crate) fn last_words(&mut self, code: Reason) -> Option<Bytes> {
-        let judged = self.response.as_ref().and_then(|response| response.judged.as_ref());
-        judged.filter(|judged| judged.is_stream)?;
+    /// What a client still gets of a judged answer before that is broken because of `code`: what had passed, and in a stream
+    /// of events the reason.
+    pub(crate) fn last_words(&mut self, code: Reason) -> Bytes {
         let rpc_id = self.rpc_id();
-        let event = crate::respond::Refusal::new(code).event(self.dialect, self.call, rpc_id.as_deref())?;
-        let hashes = self.hashes();
-        Some(self.response.as_deref_mut()?.say(event, hashes))
+        let refusal = crate::respond::Refusal::because(code, self.detail.as_deref());
+        let (dialect, call, hashes) = (self.dialect, self.call, self.hashes());
+        let Some(response) = self.response.as_deref_mut().filter(|response| response.holds_back()) else {
+            return Bytes::new();
+        };
+        if response.framing == Framing::Sse
+            && let Some(event) = refusal.event(dialect, call, rpc_id.as_deref())
+        {
+            response.say(event, hashes);
+        }
+        response.take_ready()
+    }
+
+    /// What the caller is told of a value that was refused.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    /// Holds a request's body against the policy's contract for it.
+    ///
+    /// # Errors
+    /// It does not keep to it, or cannot be held against it.
+    pub(crate) fn judge_request_body(
+        &mut self,
+        headers: &HeaderMap,
+        coded: bool,
+        chunks: &[Bytes],
+    ) -> Result<(), Objection> {
+        let Some(terms) = self.route.as_ref().and_then(|route| route.judging.clone()) else { return Ok(()) };
+        let Some(contract) = &terms.request else { return Ok(()) };
+        let asks_only =
+            matches!(&*self.record.request.method, "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE");
+        if asks_only && chunks.iter().all(Bytes::is_empty) {
+            return Ok(());
+        }
+        self.request_contract = Some(contract.clone());
+        let judged = judging::judge_request(contract, headers, coded, chunks, self.shared.schemas.key);
+        match judged {
+            Err(objection) if terms.release == Release::Observe => {
+                self.record.downgrades.push(held::observed(objection.reason));
+                Ok(())
+            }
+            judged => judged,
+        }
     }
 
     /// Judges a stream of a model's when it has said something new: a call of a tool, the model, something unreadable.
-    fn judge_stream(&mut self) -> Result<(), Reason> {
+    fn judge_stream(&mut self) -> Result<(), Objection> {
         if matches!(self.dialect, Dialect::Json | Dialect::Bytes) {
             return Ok(());
         }
@@ -642,7 +683,7 @@ impl Exchange {
         self.decide(&decision);
         self.restrict_storage(decision.body_storage);
         let code = decision.reason.and_then(|reason| Reason::parse(reason.as_str()));
-        Err(code.unwrap_or(Reason::PolicyBlock))
+        Err(code.unwrap_or(Reason::PolicyBlock).into())
     }
 
     /// Whether the dialect's own terminator has been seen, so that what follows is held.
@@ -774,18 +815,18 @@ impl Exchange {
         }
         let (total_us, stores) = (self.elapsed_us(), self.stores());
         self.finish_request();
-        let (upstream_code, contract) = self.finish_response(ours);
+        let (upstream_code, contracts) = self.finish_response(ours);
         let record = &mut self.record;
         record.time.total_us = total_us;
         let code = if code == Reason::Ok { upstream_code.unwrap_or(code) } else { code };
         record.outcome = Outcome { client, code, complete };
         self.shared.metrics.finished(self.route.as_deref(), record);
         let record = std::mem::replace(&mut self.record, self.shared.blank_record());
-        if !stores && contract.is_none() {
+        if !stores && contracts.is_empty() {
             return Some(slot.commit(&self.run, record));
         }
         let (promise, ack) = slot.promise(self.run.clone());
-        self.shared.stores.commit(promise, record, contract);
+        self.shared.stores.commit(promise, record, contracts);
         Some(ack)
     }
 
@@ -802,7 +843,10 @@ impl Exchange {
         };
         record.request.body =
             Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
+        let judged = self.request_contract.is_some();
         record.evaluated_request = match &facts {
+            None if judged => Evaluated { bytes, state: Looked::Judged, ..Evaluated::default() },
+            Some(facts) if judged => evaluated(&facts.evaluated, Looked::Judged),
             _ if bytes == 0 => Evaluated { state: Looked::Empty, ..Evaluated::default() },
             None => {
                 Evaluated { bytes: 0, skipped: bytes, state: Looked::NotEvaluated, ..Evaluated::default() }
@@ -819,20 +863,26 @@ impl Exchange {
         out.tools_called = facts.tool_called.as_deref().map(name).into_iter().collect();
     }
 
-    /// Returns what the upstream's answer itself says went wrong, and a contract that has to be kept.
-    fn finish_response(&mut self, ours: Option<(u16, Captured)>) -> (Option<Reason>, Option<Contract>) {
+    /// Returns what the upstream's answer itself says went wrong, and contracts that have to be kept.
+    fn finish_response(&mut self, ours: Option<(u16, Captured)>) -> (Option<Reason>, Vec<Contract>) {
         let hashes = self.hashes();
-        let mut contract = None;
+        let mut contracts = Vec::new();
         let record = &mut self.record;
+        if let Some(contract) = self.request_contract.take() {
+            let judged = record.judged.get_or_insert_default();
+            judged.request = Some(judging::reference(&contract));
+            contracts.push(contract.stored.clone());
+        }
         let Some(response) = self.response.take() else {
             let (status, captured) = ours.unwrap_or_default();
             record.response.client = captured;
             record.response.client_status = status;
             record.evaluated_response = Evaluated { state: Looked::Empty, ..Evaluated::default() };
-            return (None, None);
+            return (None, self.to_be_kept(contracts));
         };
         let Response {
             status: upstream_status,
+            framing,
             hash,
             bytes,
             mut scan,
@@ -846,8 +896,8 @@ impl Exchange {
         } = *response;
         let captured = Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
         let (mut sent, mut captured, mut looked, mut bytes) = (captured, captured, looked, bytes);
-        if let Some(judged) = judged {
-            if judged.is_stream {
+        if let Some(mut judged) = judged {
+            if judged.holds {
                 sent = Captured {
                     bytes: judged.bytes,
                     sha256: hashes.then(|| judged.hash.clone().finalize().into()),
@@ -855,15 +905,11 @@ impl Exchange {
                 };
                 bytes = judged.bytes;
             }
-            captured = judged.replaced.unwrap_or(captured);
-            if !judged.stream.verdicts().is_empty() {
+            captured = judged.replaced.take().unwrap_or(captured);
+            if judged.has_judged() {
                 looked = Looked::Judged;
             }
-            let (said, stored) = judging::record(&judged.stream).unzip();
-            record.judged = said;
-            let journal = &self.shared.journal;
-            contract =
-                stored.flatten().filter(|(digest, _)| !journal.is_off() && !journal.contracts().has(*digest));
+            contracts.extend(judged.record(record));
             let repaired = record.judged.as_ref().is_some_and(|judged| judged.repair.is_some());
             if repaired && record.verdict.action == VerdictAction::Allow {
                 record.verdict.action = VerdictAction::Repair;
@@ -878,6 +924,9 @@ impl Exchange {
         let facts = facts.unwrap_or_else(|| scan.finish());
         record.evaluated_response = match bytes {
             0 if !unread => Evaluated { state: Looked::Empty, ..Evaluated::default() },
+            bytes if looked == Looked::Judged && framing == Framing::Opaque => {
+                Evaluated { bytes, state: Looked::Judged, ..Evaluated::default() }
+            }
             bytes if looked == Looked::NotEvaluated => {
                 Evaluated { skipped: bytes, state: Looked::NotEvaluated, ..Evaluated::default() }
             }
@@ -894,7 +943,14 @@ impl Exchange {
             }));
         }
         fill_response_facts(&mut record.facts, &facts);
-        (facts.error.is_some().then_some(Reason::UpstreamError), contract)
+        (facts.error.is_some().then_some(Reason::UpstreamError), self.to_be_kept(contracts))
+    }
+
+    /// Contracts that are not known to be kept.
+    fn to_be_kept(&self, mut contracts: Vec<Contract>) -> Vec<Contract> {
+        let journal = &self.shared.journal;
+        contracts.retain(|(digest, _)| !journal.is_off() && !journal.contracts().has(*digest));
+        contracts
     }
 }
 

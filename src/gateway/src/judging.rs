@@ -1,79 +1,123 @@
-//! Answers held against what their requests asked for: the schemas of tools, and of the answer's text.
+//! Values held against their contracts: those of the policy, and what requests ask of their answers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Judged, Repair};
 use estoppel_evidence::{Reason, Sha256};
-use estoppel_policy::{Terms, UnknownTools};
-use estoppel_wire::dialect::{Contracts, Span, TextContract};
+use estoppel_policy::{Release, Terms, UnknownTools};
+use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
+use estoppel_wire::dialect::{Contracts as AskedFor, Span, TextContract};
 use estoppel_wire::judge::{self, Outcome, Refused};
-use estoppel_wire::repair::{self, Profile, Repaired};
-use estoppel_wire::schema::{Cause, Check, CheckLimits, HashKey, Schema, SchemaLimits};
+use estoppel_wire::repair::{self, Class, Classes, Profile, Repaired};
+use estoppel_wire::schema::{Cause, HashKey, Schema, Violation};
 
+use crate::contracts::{Compiled, Contracts, Schemas};
 use crate::store::Contract;
 
-/// Most compiled schemas that are kept; requests mostly repeat the same ones.
-const SCHEMAS_MAX: usize = 64;
-/// Requests come from anybody, so their schemas get less room than those of a policy would: about 2 MiB compiled.
-const SCHEMA_BYTES_MAX: usize = 128 << 10;
-const SCHEMA_NODES_MAX: usize = 8_192;
-
-/// Names of tools, and nothing for the answer's text, with the digests of their schemas as written.
-type Enforced = Vec<(Box<str>, Sha256)>;
-
-/// Compiled schemas, by the digest of their text.
-pub(crate) struct Schemas {
-    key: HashKey,
-    compiled: Mutex<HashMap<Sha256, Option<Arc<Schema>>>>,
-    /// Contracts by the digests of the schemas in them, as [`contract`] makes them.
-    contracts: Mutex<HashMap<Enforced, Contract>>,
-    object: Arc<Schema>,
+/// What a route's policy says of values, with its contracts in their places.
+#[derive(Debug)]
+pub(crate) struct RouteTerms {
+    pub(crate) release: Release,
+    unknown_tools: UnknownTools,
+    /// None: nothing is repaired.
+    pub(crate) repair: Option<Profile>,
+    tools: HashMap<String, Arc<Compiled>>,
+    text: Option<Arc<Compiled>>,
+    pub(crate) request: Option<Arc<Compiled>>,
+    pub(crate) answer: Option<Arc<Compiled>>,
 }
 
-impl Schemas {
-    /// `key` is drawn at random.
-    pub(crate) fn new(key: [u64; 2]) -> Self {
-        let object = Schema::compile(br#"{"type":"object"}"#, &SchemaLimits::default());
+impl RouteTerms {
+    pub(crate) fn new(terms: &Terms, contracts: &Contracts) -> Self {
+        let named = |name: Option<&str>| name.and_then(|name| contracts.get(name)).cloned();
+        let tools = terms.tools().iter().filter_map(|(tool, name)| Some((tool.clone(), named(Some(name))?)));
         Self {
-            key: HashKey(key),
-            compiled: Mutex::default(),
-            contracts: Mutex::default(),
-            object: Arc::new(object.expect("one keyword with one word")),
+            release: terms.release(),
+            unknown_tools: terms.unknown_tools(),
+            repair: profile(terms.repair()),
+            tools: tools.collect(),
+            text: named(terms.text()),
+            request: named(terms.request()),
+            answer: named(terms.answer()),
         }
     }
 
-    /// None if the schema cannot be enforced.
-    fn get(&self, digest: Sha256, text: &[u8]) -> Option<Arc<Schema>> {
-        if let Some(known) = locked(&self.compiled).get(&digest) {
-            return known.clone();
-        }
-        let limits = SchemaLimits {
-            bytes_max: SCHEMA_BYTES_MAX,
-            nodes_max: SCHEMA_NODES_MAX,
-            ..SchemaLimits::default()
-        };
-        let compiled = Schema::compile(text, &limits).map(Arc::new);
-        let schema = match compiled {
-            Ok(schema) => Some(schema),
-            Err(errors) => {
-                let error = errors.first().map(ToString::to_string).unwrap_or_default();
-                tracing::debug!(%digest, error, "a schema of a request cannot be enforced");
-                None
-            }
-        };
-        let mut known = locked(&self.compiled);
-        if known.len() >= SCHEMAS_MAX {
-            known.clear();
-        }
-        known.insert(digest, schema.clone());
-        schema
+    /// Bytes leave before they have been judged.
+    pub(crate) fn forwards(&self) -> bool {
+        matches!(self.release, Release::StreamAndCut | Release::Observe)
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn profile(repair: &estoppel_policy::Repair) -> Option<Profile> {
+    let estoppel_policy::Repair::R1(more) = repair else { return None };
+    let named = |name: &str| Class::ALL.into_iter().find(|class| class.name() == name);
+    let classes = more.iter().filter_map(|class| named(class.as_str())).fold(Classes::SAFE, Classes::with);
+    Some(Profile { classes, ..Profile::default() })
+}
+
+/// Why a value, or the body that it is in, is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Objection {
+    pub(crate) reason: Reason,
+    /// What and where, for the caller: places and names, no values.
+    pub(crate) detail: Option<Box<str>>,
+}
+
+impl From<Reason> for Objection {
+    fn from(reason: Reason) -> Self {
+        Self { reason, detail: None }
+    }
+}
+
+/// Most characters of a detail.
+const DETAIL_CHARS_MAX: usize = 300;
+
+impl Objection {
+    pub(crate) fn new(reason: Reason, detail: &str) -> Self {
+        let detail: String = detail.chars().take(DETAIL_CHARS_MAX).collect();
+        Self { reason, detail: Some(detail.into()) }
+    }
+
+    fn of_value(violation: &Violation) -> Self {
+        let reason = match violation.cause {
+            Cause::Json(_) => Reason::ValueMalformed,
+            Cause::DuplicateKey | Cause::Keyword(_) | Cause::Cap(_) => Reason::ContractViolated,
+        };
+        Self::new(reason, &violation.to_string())
+    }
+
+    /// Of a body that is held against one contract.
+    pub(crate) fn of_body(refused: &contract::Refused) -> Self {
+        let reason = match refused.kind() {
+            contract::Kind::Malformed => Reason::ValueMalformed,
+            contract::Kind::Violated => Reason::ContractViolated,
+            contract::Kind::Truncated => Reason::ValueTruncated,
+            contract::Kind::HeldBytesMax => Reason::HeldBytesMax,
+        };
+        Self::new(reason, &refused.to_string())
+    }
+
+    /// Of a value in a model's answer.
+    pub(crate) fn of_answer(refused: Refused<Objection>) -> Self {
+        match refused {
+            Refused::Value { name, finding, .. } => {
+                let place =
+                    name.map_or("the text".into(), |name| format!("call of `{}`", name.escape_debug()));
+                match finding.detail {
+                    Some(detail) => Self::new(finding.reason, &format!("{place}: {detail}")),
+                    None => Self::new(finding.reason, &place),
+                }
+            }
+            Refused::NotText => Reason::ValueMalformed.into(),
+            Refused::NoName | Refused::SaidOtherwise { .. } | Refused::GoesOn { .. } => {
+                Reason::ValueAmbiguous.into()
+            }
+            Refused::Truncated => Reason::ValueTruncated.into(),
+            Refused::HeldBytesMax => Reason::HeldBytesMax.into(),
+        }
+    }
 }
 
 /// What one request asked for.
@@ -91,7 +135,7 @@ enum AskedText {
 
 impl Asked {
     /// Copies the schemas out of the request's body.
-    pub(crate) fn new(contracts: &Contracts, body: &[Bytes]) -> Self {
+    pub(crate) fn new(contracts: &AskedFor, body: &[Bytes]) -> Self {
         let body = Pieces(body);
         let text = contracts.text.as_ref().map(|text| match text {
             TextContract::Json => AskedText::Json,
@@ -122,64 +166,61 @@ impl Pieces<'_> {
     }
 }
 
-/// Judges the values of one answer.
+/// Judges the values of one model's answer.
 pub(crate) struct Judge {
     asked: Asked,
-    terms: Terms,
+    terms: Arc<RouteTerms>,
     schemas: Arc<Schemas>,
-    /// A repair would break a signature over the body.
-    signed: bool,
-    enforced: Enforced,
+    repair: Option<Profile>,
+    enforced: Vec<Enforced>,
+}
+
+struct Enforced {
+    /// Of the tool; empty for the answer's text.
+    name: Box<str>,
+    digest: Sha256,
+    text: Bytes,
+    source: ContractSource,
 }
 
 /// What holds an answer's values back.
 pub(crate) type Stream = judge::Stream<Judge>;
 
 impl Judge {
-    pub(crate) fn new(asked: Asked, terms: Terms, schemas: Arc<Schemas>, signed: bool) -> Self {
-        Self { asked, terms, schemas, signed, enforced: Vec::new() }
+    /// `signed`: a repair would break a signature over the body.
+    pub(crate) fn new(asked: Asked, terms: Arc<RouteTerms>, schemas: Arc<Schemas>, signed: bool) -> Self {
+        let repair = terms.repair.filter(|_| !signed && !terms.forwards());
+        Self { asked, terms, schemas, repair, enforced: Vec::new() }
     }
 
     /// What was enforced, as one document: `{"text":<schema>,"tools":{"<name>":<schema>,…}}` in canonical form.
     fn contract(&self) -> Option<(ContractRef, Contract)> {
-        if self.enforced.is_empty() {
-            return None;
-        }
-        let mut enforced = self.enforced.clone();
+        let mut enforced: Vec<(Box<str>, Sha256)> =
+            self.enforced.iter().map(|one| (one.name.clone(), one.digest)).collect();
         enforced.sort_unstable();
         let id = match enforced.as_slice() {
+            [] => return None,
             [(name, _)] if !name.is_empty() => Some(estoppel_evidence::text::name(name).into()),
             _ => None,
         };
-        let known = locked(&self.schemas.contracts).get(&enforced).cloned();
-        let (digest, canonical) = match known {
-            Some(known) => known,
-            None => {
-                let canonical = Bytes::from(self.document(&enforced)?);
-                let made = (Sha256::of(&canonical), canonical);
-                let mut contracts = locked(&self.schemas.contracts);
-                if contracts.len() >= SCHEMAS_MAX {
-                    contracts.clear();
-                }
-                contracts.insert(enforced, made.clone());
-                made
-            }
-        };
-        Some((ContractRef { digest, id, source: ContractSource::Request }, (digest, canonical)))
+        let of_policy = self.enforced.iter().any(|one| one.source == ContractSource::Policy);
+        let source = if of_policy { ContractSource::Policy } else { ContractSource::Request };
+        let stored = self.schemas.document(enforced, |sorted| self.document(sorted))?;
+        Some((ContractRef { digest: stored.0, id, source }, stored))
     }
 
-    fn document(&self, enforced: &[(Box<str>, Sha256)]) -> Option<Vec<u8>> {
-        let raw = |text: &Bytes| String::from_utf8(text.to_vec()).ok();
+    fn document(&self, sorted: &[(Box<str>, Sha256)]) -> Option<Vec<u8>> {
+        let text = |name: &str| {
+            let one = self.enforced.iter().find(|one| *one.name == *name)?;
+            String::from_utf8(one.text.to_vec()).ok()
+        };
         let mut tools = Vec::new();
         let mut members = Vec::new();
-        for (name, _) in enforced {
-            match (name.is_empty(), &self.asked.text) {
-                (true, Some(AskedText::Schema(schema))) => members.push(format!("\"text\":{}", raw(schema)?)),
-                (true, _) => {}
-                (false, _) => {
-                    let name_text = serde_json::to_string(name).ok()?;
-                    tools.push(format!("{name_text}:{}", raw(self.asked.tools.get(&**name)?.as_ref()?)?));
-                }
+        for (name, _) in sorted {
+            if name.is_empty() {
+                members.push(format!("\"text\":{}", text(name)?));
+            } else {
+                tools.push(format!("{}:{}", serde_json::to_string(name).ok()?, text(name)?));
             }
         }
         if !tools.is_empty() {
@@ -188,109 +229,173 @@ impl Judge {
         estoppel_evidence::canonical::foreign(format!("{{{}}}", members.join(",")).as_bytes()).ok()
     }
 
-    fn schema(&mut self, name: &str, text: &Bytes) -> Result<Arc<Schema>, Reason> {
+    /// The schema that a request asks for.
+    fn asked_for(&mut self, name: &str, text: &Bytes) -> Result<Arc<Schema>, Objection> {
         let digest = Sha256::of(text);
         let schema = self.schemas.get(digest, text).ok_or(Reason::ContractUnsupported)?;
-        if !self.enforced.iter().any(|(known, _)| **known == *name) {
-            self.enforced.push((name.into(), digest));
-        }
+        self.note(name, digest, text, ContractSource::Request);
         Ok(schema)
     }
 
-    fn judge(&self, schema: &Arc<Schema>, text: &[u8]) -> Outcome<Repaired, Reason> {
-        let check = |text: &[u8]| {
-            let mut check = Check::new(schema.clone(), CheckLimits::default(), self.schemas.key);
-            check.feed(text).and_then(|()| check.finish()).map_err(|violation| violation.cause)
+    /// The schema that the policy has in its place.
+    fn decreed(&mut self, name: &str, contract: &Compiled) -> Result<Arc<Schema>, Objection> {
+        let Enforceable::Json(schema) = &contract.enforceable else {
+            return Err(Reason::ContractUnsupported.into()); // a policy that says so is not accepted
         };
-        let cause = match check(text) {
-            Ok(()) => return Outcome::Pass,
-            Err(cause) => cause,
-        };
-        let Cause::Json(_) = cause else { return Outcome::Refused(Reason::ContractViolated) };
-        if self.signed || self.terms.repair() == estoppel_policy::Repair::None {
-            return Outcome::Refused(Reason::ValueMalformed);
+        let (digest, text) = &contract.stored;
+        self.note(name, *digest, text, ContractSource::Policy);
+        Ok(schema.clone())
+    }
+
+    fn note(&mut self, name: &str, digest: Sha256, text: &Bytes, source: ContractSource) {
+        if !self.enforced.iter().any(|known| *known.name == *name) {
+            self.enforced.push(Enforced { name: name.into(), digest, text: text.clone(), source });
         }
-        match repair::repair(&Profile::default(), text) {
-            Ok(repair::Outcome::Repaired(repaired)) => match check(&repaired.bytes) {
-                Ok(()) => Outcome::Repaired(repaired.bytes.clone(), repaired),
-                Err(_) => Outcome::Refused(Reason::ContractViolated),
-            },
-            Ok(repair::Outcome::Intact) | Err(_) => Outcome::Refused(Reason::ValueMalformed),
+    }
+
+    fn judge(&self, schema: &Arc<Schema>, text: &[u8]) -> Outcome<Repaired, Objection> {
+        match judge_value(schema, self.schemas.key, self.repair.as_ref(), text) {
+            Verdict::Valid => Outcome::Pass,
+            Verdict::Repaired(repaired) => Outcome::Repaired(repaired.bytes.clone(), repaired),
+            Verdict::Refused(violation) => Outcome::Refused(Objection::of_value(&violation)),
         }
     }
 }
 
 impl judge::Judge for Judge {
     type Repair = Repaired;
-    type Finding = Reason;
+    type Finding = Objection;
 
-    fn call(&mut self, name: &str, arguments: &[u8]) -> Outcome<Repaired, Reason> {
-        let schema = match (self.asked.tools.get(name).cloned(), self.terms.unknown_tools()) {
-            (Some(Some(text)), _) => self.schema(name, &text),
-            (Some(None), _) => Err(Reason::ContractUnsupported),
-            (None, UnknownTools::Json) => Ok(self.schemas.object.clone()),
-            (None, UnknownTools::Block) => Err(Reason::ContractMissing),
+    fn call(&mut self, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
+        let decreed = self.terms.tools.get(name).cloned();
+        let schema = match (decreed, self.asked.tools.get(name).cloned()) {
+            (Some(contract), _) => self.decreed(name, &contract),
+            (None, Some(Some(text))) => self.asked_for(name, &text),
+            (None, Some(None)) => Err(Reason::ContractUnsupported.into()),
+            (None, None) => match self.terms.unknown_tools {
+                UnknownTools::Json => Ok(self.schemas.object.clone()),
+                UnknownTools::Block => Err(Reason::ContractMissing.into()),
+            },
         };
         match schema {
             Ok(schema) => self.judge(&schema, arguments),
-            Err(reason) => Outcome::Refused(reason),
+            Err(objection) => Outcome::Refused(objection),
         }
     }
 
     fn wants_text(&self) -> bool {
-        self.asked.text.is_some()
+        self.asked.text.is_some() || self.terms.text.is_some()
     }
 
-    fn text(&mut self, text: &[u8]) -> Outcome<Repaired, Reason> {
-        let schema = match &self.asked.text {
-            None => return Outcome::Pass,
-            Some(AskedText::Json) => Ok(self.schemas.object.clone()),
-            Some(AskedText::Schema(schema)) => {
+    fn text(&mut self, text: &[u8]) -> Outcome<Repaired, Objection> {
+        let schema = match (self.terms.text.clone(), &self.asked.text) {
+            (Some(contract), _) => self.decreed("", &contract),
+            (None, None) => return Outcome::Pass,
+            (None, Some(AskedText::Json)) => Ok(self.schemas.object.clone()),
+            (None, Some(AskedText::Schema(schema))) => {
                 let schema = schema.clone();
-                self.schema("", &schema)
+                self.asked_for("", &schema)
             }
         };
         match schema {
             Ok(schema) => self.judge(&schema, text),
-            Err(reason) => Outcome::Refused(reason),
+            Err(objection) => Outcome::Refused(objection),
         }
     }
 }
 
-/// The stable code of a refusal.
-pub(crate) fn reason(refused: &Refused<Reason>) -> Reason {
-    match refused {
-        Refused::Value { finding, .. } => *finding,
-        Refused::NotText => Reason::ValueMalformed,
-        Refused::NoName | Refused::SaidOtherwise { .. } | Refused::GoesOn { .. } => Reason::ValueAmbiguous,
-        Refused::Truncated => Reason::ValueTruncated,
-        Refused::HeldBytesMax => Reason::HeldBytesMax,
-    }
-}
+/// What the receipt says, and the contract that it names.
+pub(crate) type Record = (Box<Judged>, Option<Contract>);
 
-/// What the receipt says of it, and the contract that it names; none when nothing was judged.
-pub(crate) fn record(stream: &Stream) -> Option<(Box<Judged>, Option<Contract>)> {
+/// Of a model's answer; none when nothing was judged.
+pub(crate) fn answer_record(stream: &Stream) -> Option<Record> {
     let contract = stream.judge().contract();
     let repairs: Vec<&Repaired> = stream.verdicts().iter().filter_map(|v| v.repair.as_ref()).collect();
-    let repair = (!repairs.is_empty()).then(|| Repair {
-        applied: true,
-        edits: repairs.iter().flat_map(|repaired| &repaired.edits).take(EDITS_MAX).map(edit).collect(),
-        lossy: repairs.iter().any(|repaired| repaired.lossy),
-        strategy: repair::PROFILE_ID.into(),
-    });
+    let edits = repairs.iter().flat_map(|repaired| &repaired.edits).take(EDITS_MAX).map(edit).collect();
+    let repair = repair(edits, repairs.iter().any(|repaired| repaired.lossy));
     if contract.is_none() && repair.is_none() {
         return None;
     }
     let (named, stored) = contract.unzip();
-    Some((Box::new(Judged { contract: named, repair }), stored))
+    Some((Box::new(Judged { request: None, response: named, repair }), stored))
+}
+
+/// Of a body that was held against one contract.
+pub(crate) fn body_repair(body: &contract::Body) -> Option<Repair> {
+    let edit = |edit: contract::Edit| Edit { at: edit.at, del: edit.deleted, op: edit.class.into() };
+    repair(body.edits(EDITS_MAX).into_iter().map(edit).collect(), body.lossy())
+}
+
+pub(crate) fn reference(contract: &Compiled) -> ContractRef {
+    let id = Some(estoppel_evidence::text::name(&contract.name).into());
+    ContractRef { digest: contract.stored.0, id, source: ContractSource::Policy }
+}
+
+fn repair(edits: Vec<Edit>, lossy: bool) -> Option<Repair> {
+    let applied = !edits.is_empty();
+    applied.then(|| Repair { applied, edits, lossy, strategy: repair::PROFILE_ID.into() })
 }
 
 fn edit(edit: &repair::Edit) -> Edit {
     Edit { at: edit.offset as u64, del: edit.deleted as u64, op: edit.class.name().into() } // lengths fit
 }
 
+/// Holds the body of a request against a contract. It is never repaired.
+pub(crate) fn judge_request(
+    contract: &Compiled,
+    headers: &http::HeaderMap,
+    coded: bool,
+    chunks: &[Bytes],
+    key: HashKey,
+) -> Result<(), Objection> {
+    let unsupported = |what: &str| Objection::new(Reason::ContractUnsupported, what);
+    if coded {
+        return Err(unsupported("the request has a content coding"));
+    }
+    let stated = match headers.contains_key(http::header::CONTENT_TYPE) {
+        true => format(headers),
+        false => Some(match contract.enforceable {
+            Enforceable::Json(_) => contract::Format::Json,
+            Enforceable::Csv(_) => contract::Format::Csv,
+        }),
+    };
+    let terms = contract::Terms { holds: false, held_bytes_max: usize::MAX, repair: None, key };
+    let mut body = stated
+        .and_then(|format| contract::Body::new(&contract.enforceable, format, terms))
+        .ok_or_else(|| unsupported("the request's content type is not what its contract is for"))?;
+    let (mut chunks, mut out) = (chunks.iter(), Vec::new());
+    let fed = chunks.try_for_each(|chunk| body.feed(chunk, &mut out));
+    fed.and_then(|()| body.finish(&mut out)).map_err(|refused| Objection::of_body(&refused))
+}
+
 /// Whether a repair would break what the answer's head says of its body.
 pub(crate) fn is_signed(headers: &http::HeaderMap) -> bool {
     const NAMES: [&str; 5] = ["content-digest", "repr-digest", "digest", "content-md5", "signature-input"];
     NAMES.iter().any(|name| headers.contains_key(*name))
+}
+
+/// How a body says that it is written; none if no contract can be held against that.
+pub(crate) fn format(headers: &http::HeaderMap) -> Option<contract::Format> {
+    use contract::Format;
+    let value = headers.get(http::header::CONTENT_TYPE)?.as_bytes();
+    let mut parameters = value.split(|byte| *byte == b';').map(|part| part.trim_ascii().to_ascii_lowercase());
+    let essence = parameters.next()?;
+    let charset = parameters.find_map(|parameter| parameter.strip_prefix(b"charset=").map(<[u8]>::to_vec));
+    let charset =
+        charset.as_deref().map(|name| name.trim_ascii().strip_prefix(b"\"").unwrap_or(name.trim_ascii()));
+    let is_utf8 =
+        charset.is_none_or(|name| matches!(name.strip_suffix(b"\"").unwrap_or(name), b"utf-8" | b"us-ascii"));
+    let format = match essence.as_slice() {
+        b"text/event-stream" => Format::Events,
+        b"text/csv" | b"application/csv" => Format::Csv,
+        b"application/x-ndjson"
+        | b"application/ndjson"
+        | b"application/jsonl"
+        | b"application/x-jsonlines"
+        | b"application/jsonlines" => Format::Lines,
+        b"application/json" | b"text/json" => Format::Json,
+        other if other.ends_with(b"+json") => Format::Json,
+        _ => return None,
+    };
+    is_utf8.then_some(format)
 }

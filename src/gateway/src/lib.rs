@@ -10,6 +10,7 @@ pub mod admin;
 mod body;
 mod call;
 mod context;
+mod contracts;
 mod exchange;
 mod headers;
 mod judging;
@@ -24,6 +25,7 @@ mod store;
 pub mod tls;
 mod upstream;
 
+pub use contracts::{ContractError, contract_errors};
 pub use metrics::Metrics;
 pub use serve::{Gateway, GatewayError, Listening};
 pub use settings::Settings;

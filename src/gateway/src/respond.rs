@@ -32,6 +32,12 @@ impl Refusal {
         Self { reason, code: None, message: None }
     }
 
+    /// With what and where in the message.
+    pub(crate) fn because(reason: Reason, detail: Option<&str>) -> Self {
+        let message = detail.map(|detail| format!("{}: {detail}", reason.text()).into());
+        Self { message, ..Self::new(reason) }
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }

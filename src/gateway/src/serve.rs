@@ -35,7 +35,7 @@ use tower_service::Service;
 use crate::Metrics;
 use crate::body::Drains;
 use crate::call::Accepted;
-use crate::judging::Schemas;
+use crate::contracts::Schemas;
 use crate::settings::{Listener, Server, Settings};
 use crate::snapshot::Snapshot;
 use crate::stack::stack;

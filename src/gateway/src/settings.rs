@@ -173,8 +173,8 @@ pub struct Server {
     pub evidence_ms: u64,
     /// Most responses that are read on after their client left (`disconnect: drain`). Default 256.
     pub drains_max: usize,
-    /// Most memory for request bodies that are read whole before they are judged, MiB; beyond it calls are answered 503
-    /// `IN_FLIGHT_MAX`. Default 1,024.
+    /// Most memory for request bodies that are read whole and answers that are held back before they are judged, MiB; beyond
+    /// it calls are answered 503 `IN_FLIGHT_MAX`. Default 1,024.
     pub held_mib: usize,
     /// Threads of the data plane, at most 1,024; 0 takes one per core. Default 0.
     pub threads: usize,

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use estoppel_evidence::Sha256;
-use estoppel_policy::{Policy, RouteSettings};
+use estoppel_policy::{Judging, Policy, RouteSettings};
 use estoppel_wire::dialect::Dialect;
 use http::request::Parts;
 
 use crate::context::ContextKey;
+use crate::contracts::Contracts;
+use crate::judging::RouteTerms;
 use crate::settings::{Route, Settings};
 use crate::upstream::{Pool, Target};
 
@@ -34,6 +36,8 @@ pub(crate) struct RouteEntry {
     pub(crate) name: Arc<str>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) settings: RouteSettings,
+    /// What is held against contracts, if anything is.
+    pub(crate) judging: Option<Arc<RouteTerms>>,
     /// `None`: found out by path.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) identity_required: bool,
@@ -49,7 +53,7 @@ impl Snapshot {
     /// Builds what `settings` and `policy` say. Kept connections of `before` are kept where the upstream is unchanged.
     ///
     /// # Errors
-    /// The first thing that cannot be built: a TLS file, a route that the policy names and the configuration lacks.
+    /// The first thing that cannot be built: a TLS file, a contract, a route that the policy names and the configuration lacks.
     pub fn build(
         settings: &Settings,
         policy: Arc<Policy>,
@@ -70,8 +74,11 @@ impl Snapshot {
                 "the policy names route `{name}`, which the configuration does not have"
             )));
         }
-        let entry =
-            |route: &Route| RouteEntry::build(route, &pools, &policy, metrics).map(Arc::new).map_err(wrong);
+        let contracts = Contracts::new(&policy)
+            .map_err(|errors| wrong(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+        let entry = |route: &Route| {
+            RouteEntry::build(route, &pools, &policy, &contracts, metrics).map(Arc::new).map_err(wrong)
+        };
         let routes = settings.route.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let policy_hash = Sha256(*policy.hash().as_bytes());
         Ok(Self { routes, policy, policy_hash, pools })
@@ -88,6 +95,7 @@ impl RouteEntry {
         route: &Route,
         pools: &BTreeMap<String, Arc<Pool>>,
         policy: &Policy,
+        contracts: &Contracts,
         metrics: &crate::Metrics,
     ) -> Result<Self, String> {
         let pool =
@@ -98,10 +106,16 @@ impl RouteEntry {
             None => None,
         };
         let methods = route.methods.iter().map(|m| m.parse().map_err(|_| format!("`{m}` is not a method")));
+        let settings = policy.route(&route.name).clone();
+        let judging = match &settings.judge {
+            Judging::None => None,
+            Judging::On(terms) => Some(Arc::new(RouteTerms::new(terms, contracts))),
+        };
         Ok(Self {
             name: route.name.as_str().into(),
             pool: pool.clone(),
-            settings: policy.route(&route.name).clone(),
+            settings,
+            judging,
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,
             context_key,

@@ -76,7 +76,7 @@ pub(crate) struct Stores {
 enum Job {
     Open { body: (CallId, Side), redaction: Option<(Redaction, Form)> },
     Data { body: (CallId, Side), data: Bytes, room: Arc<Room> },
-    Commit { promise: Promise, record: Box<CallRecord>, contract: Option<Contract> },
+    Commit { promise: Promise, record: Box<CallRecord>, contracts: Vec<Contract> },
     Forget { call: CallId },
 }
 
@@ -125,11 +125,11 @@ impl Stores {
         let _ = self.thread(call).send(Job::Forget { call }); // a thread that is gone stores nothing
     }
 
-    /// Hands the record over once the call's bodies and its contract are durable or given up.
-    pub(crate) fn commit(&self, promise: Promise, record: Box<CallRecord>, contract: Option<Contract>) {
+    /// Hands the record over once the call's bodies and its contracts are durable or given up.
+    pub(crate) fn commit(&self, promise: Promise, record: Box<CallRecord>, contracts: Vec<Contract>) {
         let thread = self.thread(record.call);
         if let Err(SendError(Job::Commit { promise, mut record, .. })) =
-            thread.send(Job::Commit { promise, record, contract })
+            thread.send(Job::Commit { promise, record, contracts })
         {
             unname(&mut record);
             record.downgrades.push(not_stored("the thread that stores bodies is gone".into()));
@@ -199,11 +199,10 @@ impl Keeper {
                 Job::Forget { call } => Side::ALL.into_iter().for_each(|side| {
                     self.parts.remove(&(call, side));
                 }),
-                Job::Commit { promise, mut record, contract } => {
+                Job::Commit { promise, mut record, contracts } => {
                     self.finish(&promise, &mut record);
-                    if let Some((digest, canonical)) = contract
-                        && let Err(error) = self.contracts.keep(digest, &canonical)
-                    {
+                    let kept = |(digest, canonical): &Contract| self.contracts.keep(*digest, canonical);
+                    if let Err(error) = contracts.iter().try_for_each(kept) {
                         tracing::warn!(call = %record.call, %error, "a contract was not stored");
                         unname(&mut record);
                         record.downgrades.push(not_stored("contract".into()));
@@ -301,7 +300,7 @@ impl Part {
 /// A record names no contract that is not there.
 fn unname(record: &mut CallRecord) {
     if let Some(judged) = &mut record.judged {
-        judged.contract = None;
+        (judged.request, judged.response) = (None, None);
     }
 }
 

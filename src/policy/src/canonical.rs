@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::document::{
-    BodyStorage, Disconnect, Judging, PolicyDocument, Repair, Route, Rule, Settings, UnknownTools,
-};
+use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings};
+use crate::judging::{ContractText, Judging, Release, Repair, UnknownTools};
 use crate::limits::{LIMITS, LimitValues};
 
 enum Value {
@@ -80,6 +79,11 @@ pub(crate) fn document(document: &PolicyDocument) -> Vec<u8> {
     set_settings(&mut defaults, &document.defaults);
     object.set_filled("defaults", defaults);
     object.set_filled("limits", limits(&document.limits));
+    let mut contracts = Object::default();
+    for (name, text) in &document.contracts {
+        contracts.set(name, contract(text));
+    }
+    object.set_filled("contracts", contracts);
     let mut routes = Object::default();
     for (name, settings) in &document.routes {
         routes.set(name, route(settings));
@@ -96,7 +100,7 @@ fn set_settings(object: &mut Object, settings: &Settings) {
     object.set_some("body_storage", settings.body_storage.as_ref().map(body_storage));
     object.set_some("on_not_evaluated", settings.on_not_evaluated.map(|verdict| verdict.as_str()));
     object.set_some("disconnect", settings.disconnect.map(disconnect));
-    object.set_some("judge", settings.judge.map(judge));
+    object.set_some("judge", settings.judge.as_ref().map(judge));
 }
 
 fn route(route: &Route) -> Object {
@@ -143,16 +147,39 @@ fn disconnect(disconnect: Disconnect) -> Value {
     }
 }
 
-fn judge(judge: Judging) -> Value {
-    match judge {
-        Judging::None => "none".into(),
-        Judging::On(terms) => {
+fn judge(judge: &Judging) -> Value {
+    let Judging::On(terms) = judge else { return "none".into() };
+    let mut object = Object::default();
+    object.set_some("unknown_tools", terms.unknown_tools.map(UnknownTools::as_str));
+    object.set_some("repair", terms.repair.as_ref().map(repair));
+    object.set_some("release", terms.release.map(Release::as_str));
+    let mut tools = Object::default();
+    for (tool, contract) in &terms.tools {
+        tools.set(tool, contract.as_str());
+    }
+    object.set_filled("tools", tools);
+    object.set_some("text", terms.text.as_deref());
+    object.set_some("request", terms.request.as_deref());
+    object.set_some("answer", terms.answer.as_deref());
+    object.into()
+}
+
+fn repair(repair: &Repair) -> Value {
+    match repair {
+        Repair::None => "none".into(),
+        Repair::R1(classes) if classes.is_empty() => "r1".into(),
+        Repair::R1(classes) => {
             let mut object = Object::default();
-            object.set_some("unknown_tools", terms.unknown_tools.map(UnknownTools::as_str));
-            object.set_some("repair", terms.repair.map(Repair::as_str));
+            object.set("r1", classes.iter().map(|class| class.as_str()).collect::<Value>());
             object.into()
         }
     }
+}
+
+fn contract(contract: &ContractText) -> Object {
+    let mut object = Object::default();
+    object.set(contract.kind.as_str(), contract.text.as_str());
+    object
 }
 
 fn rule(rule: &Rule) -> Object {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::PolicyError;
 use crate::facts::Condition;
+use crate::judging::{ContractText, Judging};
 use crate::limits::LimitValues;
 use crate::path::ValuePath;
 use crate::policy::Policy;
@@ -23,6 +24,7 @@ pub struct PolicyDocument {
     pub(crate) limits: LimitValues,
     pub(crate) routes: BTreeMap<String, Route>,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) contracts: BTreeMap<String, ContractText>,
     pub(crate) warnings: Vec<PolicyError>,
 }
 
@@ -42,13 +44,18 @@ impl PolicyDocument {
         self.description.as_deref()
     }
 
+    /// Its contracts, by name.
+    pub fn contracts(&self) -> &BTreeMap<String, ContractText> {
+        &self.contracts
+    }
+
     /// What is allowed and probably a mistake.
     pub fn warnings(&self) -> &[PolicyError] {
         &self.warnings
     }
 
     /// Canonical bytes: the document as written, as RFC 8785 JSON. Values that may be text or a list are
-    /// lists; an empty `defaults`, `limits`, `routes` or `rules` is left out; defaults are not filled in.
+    /// lists; an empty `defaults`, `limits`, `contracts`, `routes` or `rules` is left out; defaults are not filled in.
     /// Comments, the order of keys and the spelling of YAML leave no trace. The bytes are themselves a policy
     /// with the same hash.
     pub fn canonical(&self) -> Vec<u8> {
@@ -180,78 +187,6 @@ pub enum Disconnect {
         /// Longest time read after the client left.
         seconds: u64,
     },
-}
-
-/// Whether structured values of answers are held against what the request asked for: the schemas of its tools, and of
-/// the answer's text.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Judging {
-    /// They are not looked into.
-    #[default]
-    None,
-    /// On these terms.
-    On(Terms),
-}
-
-/// How structured values are judged, as written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Terms {
-    pub(crate) unknown_tools: Option<UnknownTools>,
-    pub(crate) repair: Option<Repair>,
-}
-
-impl Terms {
-    /// What a call of a tool must be for which the request has no schema that can be read. Default JSON.
-    pub fn unknown_tools(&self) -> UnknownTools {
-        self.unknown_tools.unwrap_or(UnknownTools::Json)
-    }
-
-    /// Whether a value that is not well-formed is repaired, once. Default not.
-    pub fn repair(&self) -> Repair {
-        self.repair.unwrap_or(Repair::None)
-    }
-}
-
-/// What a call of a tool without a contract must be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum UnknownTools {
-    /// Any JSON object.
-    Json,
-    /// It is refused.
-    Block,
-}
-
-impl UnknownTools {
-    pub(crate) const ALL: [Self; 2] = [Self::Json, Self::Block];
-
-    /// The word in documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Block => "block",
-        }
-    }
-}
-
-/// Whether malformed values are repaired.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Repair {
-    /// They are refused.
-    None,
-    /// By profile `r1` (spec/repair.md), once.
-    R1,
-}
-
-impl Repair {
-    pub(crate) const ALL: [Self; 2] = [Self::None, Self::R1];
-
-    /// The word in documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::R1 => "r1",
-        }
-    }
 }
 
 /// How bad a decision of a rule is, for those who watch.

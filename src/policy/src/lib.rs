@@ -46,6 +46,7 @@ mod document;
 mod error;
 mod explain;
 mod facts;
+mod judging;
 mod limits;
 mod path;
 mod pattern;
@@ -56,12 +57,12 @@ mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
 pub use document::{
-    BodyStorage, Disconnect, Judging, PolicyDocument, PolicyHash, ReasonCode, Repair, RuleId, Severity,
-    Terms, ThreatId, UnknownTools, Verdict,
+    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, Verdict,
 };
 pub use error::{PolicyError, PolicyErrorCode};
 pub use explain::{Explanation, Step, Subject};
 pub use facts::{Condition, Evaluation, FACT_BYTES_MAX, RequestFacts, ResponseFacts, TOOLS_MAX};
+pub use judging::{ContractKind, ContractText, Judging, Release, Repair, RepairClass, Terms, UnknownTools};
 pub use limits::{LIMITS, Limit, Limits};
 pub use path::{Reach, ValuePath};
 pub use policy::{Decision, Policy, RouteSettings};

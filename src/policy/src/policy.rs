@@ -15,11 +15,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{
-    BodyStorage, Disconnect, Judging, PolicyDocument, PolicyHash, ReasonCode, Rule, RuleId, Settings,
-    Severity, ThreatId, Verdict,
+    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, Rule, RuleId, Settings, Severity,
+    ThreatId, Verdict,
 };
 use crate::explain::{Explanation, Step, Subject, Trace};
 use crate::facts::{Condition, RequestFacts, ResponseFacts, TOOLS_MAX};
+use crate::judging::{ContractText, Judging};
 use crate::limits::Limits;
 use crate::pattern::Patterns;
 
@@ -31,6 +32,7 @@ pub struct Policy {
     fallback: RouteSettings,
     routes: BTreeMap<String, RouteSettings>,
     rules: Vec<CompiledRule>,
+    contracts: BTreeMap<String, ContractText>,
 }
 
 /// What is in force on a route.
@@ -44,7 +46,7 @@ pub struct RouteSettings {
     pub on_not_evaluated: Verdict,
     /// What happens to the upstream exchange when the client leaves. Default cancel.
     pub disconnect: Disconnect,
-    /// Whether structured values of answers are held against contracts. Default not.
+    /// Whether values are held against contracts. Default not.
     pub judge: Judging,
     /// Bounds of a call.
     pub limits: Limits,
@@ -84,6 +86,7 @@ impl Policy {
             fallback,
             routes: document.routes.iter().map(|(name, settings)| (name.clone(), route(settings))).collect(),
             rules: document.rules.iter().map(CompiledRule::new).collect(),
+            contracts: document.contracts.clone(),
         }
     }
 
@@ -95,6 +98,11 @@ impl Policy {
     /// The document's hash.
     pub fn hash(&self) -> PolicyHash {
         self.hash
+    }
+
+    /// The contracts that [`crate::Terms`] name.
+    pub fn contracts(&self) -> &BTreeMap<String, ContractText> {
+        &self.contracts
     }
 
     /// What is in force on a route; for one that the policy does not name, its defaults.
@@ -281,7 +289,7 @@ fn resolve(scopes: &[&Settings], limits: Limits) -> RouteSettings {
         body_storage: scopes.iter().find_map(|scope| scope.body_storage.clone()).unwrap_or_default(),
         on_not_evaluated: scopes.iter().find_map(|scope| scope.on_not_evaluated).unwrap_or(Verdict::Block),
         disconnect: scopes.iter().find_map(|scope| scope.disconnect).unwrap_or_default(),
-        judge: scopes.iter().find_map(|scope| scope.judge).unwrap_or_default(),
+        judge: scopes.iter().find_map(|scope| scope.judge.clone()).unwrap_or_default(),
         limits,
     }
 }

@@ -1,16 +1,19 @@
 //! A tree of nodes to a checked document. Goes on after an error, so that all of them are reported.
 //!
-//! Every reader gives `None` only after it has added an error; the document is built when there is none.
+//! What is said of values and contracts is read in `read/judging.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
+
+mod judging;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::document::{
-    BodyStorage, Disconnect, Judging, PolicyDocument, ReasonCode, Repair, Route, Rule, RuleId, Settings,
-    Severity, Terms, ThreatId, UnknownTools, Verdict, When, is_slug,
+    BodyStorage, Disconnect, PolicyDocument, ReasonCode, Route, Rule, RuleId, Settings, Severity, ThreatId,
+    Verdict, When, is_slug,
 };
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
 use crate::facts::Condition;
+use crate::judging::ContractKind;
 use crate::limits::{LIMITS, LimitValues};
 use crate::path::ValuePath;
 use crate::pattern::{PATTERN_CHARS_MAX, PATTERNS_MAX, STARS_MAX};
@@ -34,7 +37,8 @@ pub(crate) const DRAIN_BYTES: RangeInclusive<u64> = 0..=1024 * 1024 * 1024;
 /// Longest time to read from an upstream after the client left.
 pub(crate) const DRAIN_SECONDS: RangeInclusive<u64> = 1..=3600;
 
-const DOCUMENT_KEYS: [&str; 7] = ["version", "name", "description", "defaults", "limits", "routes", "rules"];
+const DOCUMENT_KEYS: [&str; 8] =
+    ["version", "name", "description", "defaults", "limits", "contracts", "routes", "rules"];
 const SETTING_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge"];
 const ROUTE_KEYS: [&str; 6] =
     ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge", "limits"];
@@ -55,6 +59,8 @@ pub(crate) fn document(text: &str) -> Result<PolicyDocument, Vec<PolicyError>> {
 pub(crate) struct Reader {
     pub errors: Errors,
     path: String,
+    /// Names of the document's contracts.
+    contracts: BTreeMap<String, ContractKind>,
 }
 
 impl Reader {
@@ -64,6 +70,7 @@ impl Reader {
         self.known_keys(&map, &DOCUMENT_KEYS);
         let name = self.required(&map, "name", Self::slug);
         let description = self.optional(&map, "description", Self::description);
+        let contracts = self.optional(&map, "contracts", Self::contracts).unwrap_or_default();
         let defaults = self.optional(&map, "defaults", |reader, node| {
             let map = reader.map(node)?;
             reader.known_keys(&map, &SETTING_KEYS);
@@ -81,6 +88,7 @@ impl Reader {
             routes: routes.unwrap_or_default(),
             warnings: reach::unreachable(&rules),
             rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+            contracts,
         })
     }
 
@@ -329,27 +337,6 @@ impl Reader {
             }
             Kind::Word(_) | Kind::List(_) | Kind::Broken => {
                 self.wrong_kind(node, EXPECTED);
-                None
-            }
-        }
-    }
-
-    fn judge(&mut self, node: &Node) -> Option<Judging> {
-        match &node.kind {
-            Kind::Text(text) if text == "none" => Some(Judging::None),
-            Kind::Map(_) => {
-                let map = self.map(node)?;
-                self.known_keys(&map, &["unknown_tools", "repair"]);
-                let unknown_tools = self.optional(&map, "unknown_tools", |reader, node| {
-                    reader.choice(node, UnknownTools::ALL, UnknownTools::as_str)
-                });
-                let repair = self.optional(&map, "repair", |reader, node| {
-                    reader.choice(node, Repair::ALL, Repair::as_str)
-                });
-                Some(Judging::On(Terms { unknown_tools, repair }))
-            }
-            _ => {
-                self.wrong_kind(node, "`none` or a mapping of `unknown_tools` and `repair`");
                 None
             }
         }

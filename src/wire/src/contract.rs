@@ -36,7 +36,7 @@ use crate::repair::Profile;
 use crate::schema::{HashKey, Schema};
 
 use held::Held;
-pub use refused::Refused;
+pub use refused::{Kind, Refused};
 use text::Texts;
 pub use value::{Verdict, judge_value};
 
@@ -61,21 +61,12 @@ pub enum Format {
     Csv,
 }
 
-/// What is kept back until it is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// Each unit.
-    Unit,
-    /// The whole body.
-    All,
-    /// Nothing: the caller passes bytes on as long as nothing is refused. Nothing is repaired.
-    Nothing,
-}
-
 /// How a body is judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    pub hold: Hold,
+    /// Units are kept back until they are valid. If not, the caller passes bytes on as long as nothing is refused, and
+    /// nothing is repaired.
+    pub holds: bool,
     /// Bytes kept back at once, and of one event in any case.
     pub held_bytes_max: usize,
     /// Which damage is undone; of CSV the two edits of spec/contracts/csv.md, at most as many as for a value.
@@ -97,13 +88,13 @@ pub struct Edit {
 /// Judges one body.
 #[derive(Debug)]
 pub struct Body {
-    kind: Kind,
+    machine: Machine,
     held: Held,
     refused: Option<Refused>,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum Machine {
     Texts(Box<Texts>),
     Csv(Box<Rows>),
 }
@@ -121,12 +112,12 @@ struct Rows {
 impl Body {
     /// None if the contract says nothing about bodies of this format.
     pub fn new(contract: &Contract, format: Format, terms: Terms) -> Option<Self> {
-        let kind = match (contract, format) {
+        let machine = match (contract, format) {
             (Contract::Csv(contract), Format::Csv) => {
-                let repair = terms.repair.filter(|_| terms.hold != Hold::Nothing);
+                let repair = terms.repair.filter(|_| terms.holds);
                 let repair =
                     repair.map(|profile| csv::Repair::new(contract.form().delimiter, profile.edits_max));
-                Kind::Csv(Box::new(Rows {
+                Machine::Csv(Box::new(Rows {
                     check: Some(csv::Check::new(contract.clone())),
                     repair,
                     settled: 0,
@@ -134,11 +125,11 @@ impl Body {
                 }))
             }
             (Contract::Json(schema), Format::Json | Format::Lines | Format::Events) => {
-                Kind::Texts(Box::new(Texts::new(schema.clone(), format, terms)))
+                Machine::Texts(Box::new(Texts::new(schema.clone(), format, terms)))
             }
             _ => return None,
         };
-        Some(Self { kind, held: Held::new(terms.hold, terms.held_bytes_max), refused: None })
+        Some(Self { machine, held: Held::new(terms.holds, terms.held_bytes_max), refused: None })
     }
 
     /// Takes the next chunk, and puts what may leave into `out`. Of events, pieces are whole blocks.
@@ -149,11 +140,11 @@ impl Body {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
-        let fed = match &mut self.kind {
-            Kind::Texts(texts) => {
+        let fed = match &mut self.machine {
+            Machine::Texts(texts) => {
                 in_room(chunk.clone(), &mut self.held, |piece, held| texts.feed(piece, held, out))
             }
-            Kind::Csv(rows) => rows.feed(chunk, &mut self.held, out),
+            Machine::Csv(rows) => rows.feed(chunk, &mut self.held, out),
         };
         self.noted(fed)
     }
@@ -166,13 +157,10 @@ impl Body {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
-        let finished = match &mut self.kind {
-            Kind::Texts(texts) => texts.finish(&mut self.held, out),
-            Kind::Csv(rows) => rows.finish(&mut self.held, out),
+        let finished = match &mut self.machine {
+            Machine::Texts(texts) => texts.finish(&mut self.held, out),
+            Machine::Csv(rows) => rows.finish(&mut self.held, out),
         };
-        if finished.is_ok() {
-            self.held.give_all(out);
-        }
         self.noted(finished)
     }
 
@@ -183,23 +171,23 @@ impl Body {
 
     /// Units that were valid so far, repaired ones included. Of CSV only once the body is over.
     pub fn units(&self) -> u64 {
-        match &self.kind {
-            Kind::Texts(texts) => texts.units(),
-            Kind::Csv(rows) => rows.rows,
+        match &self.machine {
+            Machine::Texts(texts) => texts.units(),
+            Machine::Csv(rows) => rows.rows,
         }
     }
 
     /// What was changed of what may have left, in order, at most `max` edits.
     pub fn edits(&self, max: usize) -> Vec<Edit> {
-        match &self.kind {
-            Kind::Texts(texts) => texts.edits().iter().copied().take(max).collect(),
-            Kind::Csv(rows) => rows.edits().take(max).collect(),
+        match &self.machine {
+            Machine::Texts(texts) => texts.edits().iter().copied().take(max).collect(),
+            Machine::Csv(rows) => rows.edits().take(max).collect(),
         }
     }
 
     /// Whether a repair closed what had been cut.
     pub fn lossy(&self) -> bool {
-        matches!(&self.kind, Kind::Texts(texts) if texts.lossy())
+        matches!(&self.machine, Machine::Texts(texts) if texts.lossy())
     }
 
     /// Bytes kept back now.

@@ -285,10 +285,13 @@ pub struct Times {
     pub upstream_us: Option<u64>,
 }
 
-/// What the answer's structured values were held against, and what a repair did to them.
+/// What values were held against, and what a repair did to those of the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judged {
-    pub contract: Option<ContractRef>,
+    /// Of the request's body.
+    pub request: Option<ContractRef>,
+    /// Of the answer's values.
+    pub response: Option<ContractRef>,
     pub repair: Option<Repair>,
 }
 
@@ -306,6 +309,8 @@ pub struct ContractRef {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContractSource {
+    /// The policy, if only for some of them.
+    Policy,
     /// The request's own definitions of tools and of its answer.
     Request,
 }
@@ -464,7 +469,10 @@ struct StreamDocument {
 
 #[derive(Serialize)]
 struct ContractDocument<'a> {
-    response: &'a ContractRef,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<&'a ContractRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<&'a ContractRef>,
 }
 
 #[derive(Serialize)]
@@ -566,11 +574,10 @@ impl CallRecord {
             },
             call: self.call,
             claims: self.claims.as_deref(),
-            contract: self
-                .judged
-                .as_ref()
-                .and_then(|judged| judged.contract.as_ref())
-                .map(|response| ContractDocument { response }),
+            contract: self.judged.as_ref().and_then(|judged| {
+                let (request, response) = (judged.request.as_ref(), judged.response.as_ref());
+                (request.is_some() || response.is_some()).then_some(ContractDocument { request, response })
+            }),
             dialect: self.dialect,
             downgrades: &self.downgrades,
             evaluated: EvaluatedDocument {

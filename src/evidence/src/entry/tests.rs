@@ -56,7 +56,8 @@ pub(crate) fn full_record() -> CallRecord {
         },
         identity: Identity::default(),
         judged: Some(Box::new(Judged {
-            contract: Some(ContractRef {
+            request: None,
+            response: Some(ContractRef {
                 digest: Sha256([8; 32]),
                 id: Some("t".into()),
                 source: ContractSource::Request,

@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use super::Cut;
 use super::drain::Remains;
 use crate::exchange::{Exchange, micros};
+use crate::judging::Objection;
 use crate::upstream::Relay;
 
 /// Chunks below this size are joined with what follows if that is ready too.
@@ -188,10 +189,14 @@ impl Screened {
         let last = self.relay.is_end();
         let data = match self.exchange.response_data(data, self.last_us) {
             Ok(data) => data,
-            Err(reason) => return Some(self.refuse(reason)),
+            Err(objection) => return Some(self.refuse(objection)),
         };
         if last && self.mode == Mode::Streamed {
             return Some(self.end_with(data));
+        }
+        if last && self.exchange.may_change() {
+            self.joined.extend_from_slice(&data);
+            return Some(self.end(None));
         }
         if last {
             let end = self.end(None);
@@ -218,7 +223,7 @@ impl Screened {
         }
         match self.exchange.end_held_back() {
             Ok(rest) => self.joined.extend_from_slice(&rest),
-            Err(reason) => return self.refuse(reason),
+            Err(objection) => return self.refuse(objection),
         }
         self.relay.release();
         if self.mode == Mode::Whole {
@@ -257,12 +262,12 @@ impl Screened {
     }
 
     /// The answer is refused for what it says. Its client is told why, where it reads a stream.
-    fn refuse(&mut self, reason: Reason) -> Step {
-        self.exchange.block(reason);
-        if self.mode == Mode::Streamed
-            && let Some(event) = self.exchange.last_words(reason)
-        {
-            self.joined.extend_from_slice(&event);
+    fn refuse(&mut self, objection: Objection) -> Step {
+        let reason = objection.reason;
+        self.exchange.block(objection);
+        if self.mode == Mode::Streamed {
+            let words = self.exchange.last_words(reason);
+            self.joined.extend_from_slice(&words);
         }
         self.cut(reason)
     }

@@ -1,49 +1,177 @@
-//! Answers whose structured values are judged before they leave: what is held back of a stream, and what the client gets.
+//! Answers that are held against contracts before they leave, or while they do: what is held back, and what the client
+//! gets.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
-use estoppel_evidence::entry::Captured;
-use estoppel_wire::dialect::{EventMark, MarkKind, Part};
+use estoppel_evidence::entry::{CallRecord, Captured, Downgrade};
+use estoppel_policy::Release;
+use estoppel_wire::contract::{self, Format, is_unfinished_event};
+use estoppel_wire::dialect::{Dialect, EventMark, Framing, MarkKind, Part};
 use estoppel_wire::judge::Blocks;
+use http::StatusCode;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Mark, Response};
-use crate::judging;
-use crate::store::Feed;
+use super::{Exchange, Mark, Response};
+use crate::contracts::Compiled;
+use crate::judging::{self, Objection, RouteTerms};
+use crate::store::{Contract, Feed, Form, Side};
 
-/// An answer whose structured values are judged before they leave.
+/// An answer that is judged.
 pub(super) struct HeldBack {
-    pub(super) stream: judging::Stream,
-    /// It is a stream of events, not one body.
-    pub(super) is_stream: bool,
-    pub(super) blocks: Blocks,
-    pub(super) block_bytes_max: usize,
-    /// Of what the upstream sent in a stream.
+    machine: Machine,
+    release: Release,
+    /// The client gets what the machine gives. If not, the answer leaves as it comes, or once it was judged whole.
+    pub(super) holds: bool,
+    block_bytes_max: usize,
+    /// Of what the upstream sent, if the machine gives what leaves.
     pub(super) hash: Sha256,
     pub(super) bytes: u64,
-    /// Where what the client gets of a stream is stored, if it is.
+    /// Where what the client gets is stored, if it is.
     pub(super) feed: Option<Feed>,
     /// The terminator has come, so that what follows is held until the receipt is durable.
-    pub(super) ended: bool,
+    ended: bool,
     /// Blocks that may leave now.
-    pub(super) ready: Vec<Bytes>,
+    ready: Vec<Bytes>,
     /// What the client gets instead of the upstream's body.
     pub(super) replaced: Option<Captured>,
+    /// What was found, where that is only recorded.
+    observed: Option<Reason>,
+    refused: bool,
+    /// Room for what is held back.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+enum Machine {
+    /// A model's answer, whose values are judged.
+    Model { stream: Box<judging::Stream>, blocks: Blocks },
+    /// A body, held against one contract.
+    Body { contract: Arc<Compiled>, body: Box<contract::Body>, format: Format },
+}
+
+impl Exchange {
+    /// What judges this answer, if the policy asks for that and there is something to judge.
+    pub(super) fn held_back(
+        &mut self,
+        head: &http::response::Parts,
+        framing: Framing,
+        coded: bool,
+    ) -> Result<Option<Box<HeldBack>>, Objection> {
+        let Some(route) = &self.route else { return Ok(None) };
+        let Some(terms) = route.judging.clone() else { return Ok(None) };
+        let limits = route.settings.limits;
+        let has_body = self.record.request.method != "HEAD"
+            && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+        let asked = self.asked.take().map(|asked| *asked).unwrap_or_default();
+        if !head.status.is_success() || !has_body {
+            return Ok(None);
+        }
+        let held_bytes_max = usize::try_from(limits.held_bytes_max).unwrap_or(usize::MAX);
+        let is_model = !matches!(self.dialect, Dialect::Mcp | Dialect::Json | Dialect::Bytes);
+        let (machine, holds) = match &terms.answer {
+            Some(contract) => match self.body_machine(&terms, contract, head, coded, held_bytes_max) {
+                Ok(machine) => (machine, !terms.forwards()),
+                Err(objection) if terms.release == Release::Observe => {
+                    self.record.downgrades.push(observed(objection.reason));
+                    return Ok(None);
+                }
+                Err(objection) => return Err(objection),
+            },
+            None if !is_model || coded || framing == Framing::Opaque => return Ok(None),
+            None => {
+                let signed = judging::is_signed(&head.headers);
+                let judge = judging::Judge::new(asked, terms.clone(), self.shared.schemas.clone(), signed);
+                let stream = Box::new(judging::Stream::new(self.dialect, judge, held_bytes_max));
+                let holds = framing == Framing::Sse && !terms.forwards();
+                (Machine::Model { stream, blocks: Blocks::default() }, holds)
+            }
+        };
+        let form = if framing == Framing::Sse { Form::Sse } else { Form::Json };
+        Ok(Some(Box::new(HeldBack {
+            machine,
+            release: terms.release,
+            holds,
+            block_bytes_max: usize::try_from(limits.event_bytes_max).unwrap_or(usize::MAX),
+            hash: Sha256::new(),
+            bytes: 0,
+            feed: if holds { self.feed(Side::Client, form) } else { None },
+            ended: false,
+            ready: Vec::new(),
+            replaced: None,
+            observed: None,
+            refused: false,
+            room: None,
+        })))
+    }
+
+    fn body_machine(
+        &self,
+        terms: &RouteTerms,
+        contract: &Arc<Compiled>,
+        head: &http::response::Parts,
+        coded: bool,
+        held_bytes_max: usize,
+    ) -> Result<Machine, Objection> {
+        let unsupported = |what: &str| Objection::new(Reason::ContractUnsupported, what);
+        if !matches!(self.dialect, Dialect::Mcp | Dialect::Json | Dialect::Bytes) {
+            return Err(unsupported("a contract for bodies does not fit a model's answer"));
+        }
+        if coded {
+            return Err(unsupported("the answer has a content coding"));
+        }
+        if head.status == StatusCode::PARTIAL_CONTENT {
+            return Err(unsupported("the answer is a part of one"));
+        }
+        let format = judging::format(&head.headers)
+            .ok_or_else(|| unsupported("the answer's content type is none that can be judged"))?;
+        let repair = terms.repair.filter(|_| !judging::is_signed(&head.headers));
+        let key = self.shared.schemas.key;
+        let how = contract::Terms { holds: !terms.forwards(), held_bytes_max, repair, key };
+        let body = contract::Body::new(&contract.enforceable, format, how)
+            .ok_or_else(|| unsupported("the answer's content type is not what its contract is for"))?;
+        Ok(Machine::Body { contract: contract.clone(), body: Box::new(body), format })
+    }
+
+    /// Whether the answer is given only once all of it has passed, so that a refusal can take its place. `length` is the
+    /// one that was announced.
+    pub(crate) fn is_held_whole(&self, length: Option<u64>) -> bool {
+        let Some(judged) = self.judged() else { return false };
+        let fits = |max: u64| length.is_some_and(|length| length <= max);
+        let max = self.route.as_ref().map_or(0, |route| route.settings.limits.held_bytes_max);
+        match &judged.machine {
+            _ if judged.release == Release::HoldAll => true,
+            Machine::Model { .. } => false,
+            Machine::Body { format, .. } => {
+                judged.holds && (*format == Format::Json || *format != Format::Events && fits(max))
+            }
+        }
+    }
+
+    /// Whether the answer is held against a contract for bodies, of whatever type it is.
+    pub(crate) fn judges_body(&self) -> bool {
+        self.judged().is_some_and(|judged| matches!(judged.machine, Machine::Body { .. }))
+    }
+
+    fn judged(&self) -> Option<&HeldBack> {
+        self.response.as_ref()?.judged.as_deref()
+    }
 }
 
 impl Response {
     pub(super) fn holds_back(&self) -> bool {
-        self.judged.as_ref().is_some_and(|judged| judged.is_stream)
+        self.judged.as_ref().is_some_and(|judged| judged.holds)
     }
 
-    /// Takes bytes of a stream whose values are judged. Gives those that may leave now.
+    /// Takes bytes of an answer that is held back. Gives those that may leave now.
     pub(super) fn hold_back(
         &mut self,
         data: &Bytes,
         ends: &[EventMark],
         hashes: bool,
         now_us: u64,
-    ) -> Result<Bytes, Reason> {
+    ) -> Result<Bytes, Objection> {
         if let Some(feed) = &self.feed {
             feed.push(data.clone());
         }
@@ -56,23 +184,27 @@ impl Response {
         if hashes {
             judged.hash.update(data);
         }
+        if let Machine::Body { body, .. } = &mut judged.machine {
+            let mut left = Vec::new();
+            let fed = body.feed(data, &mut left);
+            judged.refused = fed.is_err();
+            self.leave(left, hashes);
+            fed.map_err(|refused| Objection::of_body(&refused))?;
+            return Ok(self.take_ready());
+        }
         if !self.scan.so_far().read {
-            return Err(Reason::ValueAmbiguous); // what could not be read may hold values
+            return Err(Reason::ValueAmbiguous.into()); // what could not be read may hold values
         }
         let (mut left, mut from, mut before) = (Vec::new(), 0, 0);
-        let take = |judged: &mut HeldBack, block, parts: &[Part], ends, left: &mut Vec<Bytes>| {
-            judged.stream.event(block, parts, ends, left).map_err(|refused| judging::reason(&refused))
-        };
-        if let Some(line_feed) = judged.blocks.line_feed(data) {
+        if let Some(line_feed) = judged.line_feed(data) {
             from = line_feed.len();
-            take(judged, line_feed, &[], false, &mut left)?;
+            judged.event(line_feed, &[], false, &mut left)?;
         }
         for mark in ends {
             let Some(judged) = &mut self.judged else { break };
-            let (block, next) = judged.blocks.end(data, from, mark.end);
             let parts = self.scan.parts().get(before..mark.parts).unwrap_or_default();
             let terminates = mark.kind == MarkKind::Terminator;
-            take(judged, block, parts, terminates, &mut left)?;
+            from = judged.block(data, from, mark, parts, &mut left)?;
             if terminates && !judged.ended {
                 let terminator = left.pop();
                 self.leave(std::mem::take(&mut left), hashes);
@@ -80,41 +212,72 @@ impl Response {
                 left.extend(terminator);
             }
             self.leave(std::mem::take(&mut left), hashes);
-            (from, before) = (next, mark.parts);
+            before = mark.parts;
         }
         self.leave(left, hashes);
-        let Some(judged) = &mut self.judged else { return Ok(Bytes::new()) };
-        judged.blocks.keep(data, from);
-        if judged.blocks.pending() > judged.block_bytes_max {
-            return Err(Reason::HeldBytesMax);
+        if let Some(judged) = &mut self.judged {
+            judged.keep(data, from)?;
         }
-        Ok(judged.take_ready())
+        Ok(self.take_ready())
     }
 
-    pub(super) fn end_held_back(&mut self, hashes: bool) -> Result<Bytes, Reason> {
-        let Some(judged) = self.judged.as_mut().filter(|judged| judged.is_stream) else {
-            return Ok(Bytes::new());
+    /// Judges bytes that leave as they came.
+    pub(super) fn watch(&mut self, data: &Bytes, ends: &[EventMark]) -> Result<(), Objection> {
+        let Some(judged) = self.judged.as_mut().filter(|judged| judged.observed.is_none()) else {
+            return Ok(());
         };
-        judged.stream.finish().map_err(|refused| judging::reason(&refused))?;
-        let rest = judged.blocks.take();
-        if is_unfinished_event(&rest) {
-            return Err(Reason::ValueTruncated);
+        let found = match &mut judged.machine {
+            Machine::Body { body, .. } => {
+                body.feed(data, &mut Vec::new()).map_err(|refused| Objection::of_body(&refused))
+            }
+            Machine::Model { .. } if self.framing != Framing::Sse => return Ok(()),
+            Machine::Model { .. } if !self.scan.so_far().read => Err(Reason::ValueAmbiguous.into()),
+            Machine::Model { .. } => judged.watch_events(data, ends, self.scan.parts()),
+        };
+        found.or_else(|objection| judged.observed_or(objection))
+    }
+
+    /// The answer is over.
+    pub(super) fn end_held_back(&mut self, hashes: bool) -> Result<Bytes, Objection> {
+        let is_stream = self.framing == Framing::Sse;
+        let Some(judged) = &mut self.judged else { return Ok(Bytes::new()) };
+        let mut left = Vec::new();
+        let ended = match &mut judged.machine {
+            Machine::Model { .. } if !is_stream => return Ok(Bytes::new()),
+            Machine::Model { stream, blocks } => {
+                let finished = stream.finish().map_err(Objection::of_answer);
+                left.extend(Some(blocks.take()).filter(|rest| !rest.is_empty()));
+                let is_cut = left.iter().any(|rest| is_unfinished_event(rest));
+                finished.and_then(|()| if is_cut { Err(Reason::ValueTruncated.into()) } else { Ok(()) })
+            }
+            Machine::Body { body, .. } => {
+                body.finish(&mut left).map_err(|refused| Objection::of_body(&refused))
+            }
+        };
+        judged.refused |= ended.is_err();
+        ended.or_else(|objection| judged.observed_or(objection))?;
+        if !judged.holds {
+            return Ok(Bytes::new());
         }
         judged.ended = true; // after what waits for the receipt
-        self.leave(if rest.is_empty() { Vec::new() } else { vec![rest] }, hashes);
-        Ok(self.judged.as_mut().map(|judged| judged.take_ready()).unwrap_or_default())
+        self.leave(left, hashes);
+        Ok(self.take_ready())
+    }
+
+    /// What may leave of an answer that is refused.
+    pub(super) fn take_ready(&mut self) -> Bytes {
+        self.judged.as_mut().map(|judged| judged.take_ready()).unwrap_or_default()
     }
 
     /// Says something of ours to the client.
-    pub(super) fn say(&mut self, event: Bytes, hashes: bool) -> Bytes {
+    pub(super) fn say(&mut self, event: Bytes, hashes: bool) {
         self.judged.iter_mut().for_each(|judged| judged.ended = false);
         self.tail.clear();
         self.tail_marks.clear();
         self.leave(vec![event], hashes);
-        self.judged.as_mut().map(|judged| judged.take_ready()).unwrap_or_default()
     }
 
-    /// Blocks of a judged stream leave: now, or with the tail once the terminator has come.
+    /// Blocks of a judged answer leave: now, or with the tail once the terminator has come.
     fn leave(&mut self, blocks: Vec<Bytes>, hashes: bool) {
         for block in blocks {
             let unit_end = unit_end(&block);
@@ -141,6 +304,138 @@ impl Response {
 }
 
 impl HeldBack {
+    /// What judges a model's answer.
+    pub(super) fn model(&self) -> Option<&judging::Stream> {
+        match &self.machine {
+            Machine::Model { stream, .. } => Some(stream),
+            Machine::Body { .. } => None,
+        }
+    }
+
+    pub(super) fn model_mut(&mut self) -> Option<&mut judging::Stream> {
+        match &mut self.machine {
+            Machine::Model { stream, .. } => Some(stream),
+            Machine::Body { .. } => None,
+        }
+    }
+
+    fn line_feed(&mut self, data: &Bytes) -> Option<Bytes> {
+        match &mut self.machine {
+            Machine::Model { blocks, .. } => blocks.line_feed(data),
+            Machine::Body { .. } => None,
+        }
+    }
+
+    /// The block that ends at `mark`. Gives where the next one begins.
+    fn block(
+        &mut self,
+        data: &Bytes,
+        from: usize,
+        mark: &EventMark,
+        parts: &[Part],
+        left: &mut Vec<Bytes>,
+    ) -> Result<usize, Objection> {
+        let Machine::Model { blocks, .. } = &mut self.machine else { return Ok(from) };
+        let (block, next) = blocks.end(data, from, mark.end);
+        self.event(block, parts, mark.kind == MarkKind::Terminator, left)?;
+        Ok(next)
+    }
+
+    fn event(
+        &mut self,
+        block: Bytes,
+        parts: &[Part],
+        ends: bool,
+        left: &mut Vec<Bytes>,
+    ) -> Result<(), Objection> {
+        let Machine::Model { stream, .. } = &mut self.machine else { return Ok(()) };
+        let judged = stream.event(block, parts, ends, left);
+        self.refused = judged.is_err();
+        judged.map_err(Objection::of_answer)
+    }
+
+    fn keep(&mut self, data: &Bytes, from: usize) -> Result<(), Objection> {
+        let Machine::Model { blocks, .. } = &mut self.machine else { return Ok(()) };
+        blocks.keep(data, from);
+        if blocks.pending() > self.block_bytes_max { Err(Reason::HeldBytesMax.into()) } else { Ok(()) }
+    }
+
+    fn watch_events(&mut self, data: &Bytes, ends: &[EventMark], parts: &[Part]) -> Result<(), Objection> {
+        let mut left = Vec::new();
+        let (mut from, mut before) = (self.line_feed(data).map_or(0, |line_feed| line_feed.len()), 0);
+        for mark in ends {
+            let of_this = parts.get(before..mark.parts).unwrap_or_default();
+            from = self.block(data, from, mark, of_this, &mut left)?;
+            before = mark.parts;
+            left.clear();
+        }
+        self.keep(data, from)
+    }
+
+    /// Whether what was found stands in the way, or is only recorded.
+    pub(super) fn observed_or(&mut self, objection: Objection) -> Result<(), Objection> {
+        self.refused = true;
+        if self.release != Release::Observe {
+            return Err(objection);
+        }
+        self.observed.get_or_insert(objection.reason);
+        Ok(())
+    }
+
+    /// Takes room for what is held back from what all calls have together.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn make_room(&mut self, memory: &Arc<Semaphore>) -> Result<(), Objection> {
+        let held = match &self.machine {
+            _ if self.release == Release::HoldAll => self.bytes,
+            Machine::Model { stream, blocks } => (stream.held_bytes() + blocks.pending()) as u64, // lengths fit
+            Machine::Body { body, .. } => body.held_bytes() as u64,
+        };
+        if held == 0 {
+            self.room = None;
+            return Ok(());
+        }
+        let had = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
+        let wanted = u32::try_from(held.div_ceil(1 << 10).saturating_sub(had)).unwrap_or(u32::MAX);
+        if wanted == 0 {
+            return Ok(());
+        }
+        let more = memory.clone().try_acquire_many_owned(wanted).map_err(|_| Reason::InFlightMax)?;
+        match &mut self.room {
+            Some(room) => room.merge(more),
+            None => self.room = Some(more),
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_judged(&self) -> bool {
+        self.refused
+            || match &self.machine {
+                Machine::Model { stream, .. } => !stream.verdicts().is_empty(),
+                Machine::Body { body, .. } => body.units() > 0,
+            }
+    }
+
+    /// Writes into the record what was enforced. Gives the contract that has to be kept.
+    pub(super) fn record(&self, record: &mut CallRecord) -> Option<Contract> {
+        record.downgrades.extend(self.observed.map(observed));
+        match &self.machine {
+            Machine::Model { stream, .. } => {
+                let (said, stored) = judging::answer_record(stream)?;
+                let judged = record.judged.get_or_insert_default();
+                (judged.response, judged.repair) = (said.response, said.repair);
+                stored
+            }
+            Machine::Body { contract, body, .. } => {
+                let judged = record.judged.get_or_insert_default();
+                judged.response = Some(judging::reference(contract));
+                judged.repair = judging::body_repair(body);
+                Some(contract.stored.clone())
+            }
+        }
+    }
+
     fn take_ready(&mut self) -> Bytes {
         match self.ready.as_slice() {
             [] => Bytes::new(),
@@ -154,14 +449,9 @@ impl HeldBack {
     }
 }
 
-/// Whether the rest of a stream could be taken for an event by clients that do not wait for its end. Many leave out the
-/// line end after the terminator.
-fn is_unfinished_event(rest: &[u8]) -> bool {
-    let text = rest.trim_ascii();
-    !(text.is_empty()
-        || text == b"data: [DONE]"
-        || text == b"data:[DONE]"
-        || text.starts_with(b":") && !text.contains(&b'\n'))
+/// What the receipt says of a finding that does not stand in the way.
+pub(crate) fn observed(code: Reason) -> Downgrade {
+    Downgrade { code, detail: Some("observed".into()) }
 }
 
 /// Where the unit that a block ends, ends in it (SPEC section 7): an LF after a CR belongs to the next one.

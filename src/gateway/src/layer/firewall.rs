@@ -76,14 +76,17 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     let Routed { mut exchange, head, body, route } = routed;
     let limits = route.settings.limits;
     let coded = crate::exchange::framing(&head.headers).1;
-    let whole = !matches!(exchange.dialect, Dialect::Bytes | Dialect::Json) && !coded;
+    let judges = route.judging.as_ref().is_some_and(|terms| terms.request.is_some());
+    let plain = matches!(exchange.dialect, Dialect::Bytes | Dialect::Json);
+    let reads = !plain && !coded;
+    exchange.request_judged = judges && plain && !coded;
     // JSON whose meaning nobody stated may be a call that some upstream knows, so it counts as read only where the
     // route's configuration says that it is plain JSON.
     let stated = exchange.dialect == Dialect::Json && route.dialect.is_some() && !coded;
-    exchange.request_unread = !whole && !stated && !body.is_end_stream();
+    exchange.request_unread = !reads && !stated && !exchange.request_judged && !body.is_end_stream();
     let scan = || RequestScan::new(exchange.dialect, head.uri.path());
-    let (refusal, body) = if whole {
-        let mut scan = scan();
+    let (refusal, body) = if reads || judges {
+        let mut scan = (reads || exchange.dialect == Dialect::Json && !coded).then(scan);
         let read = {
             let read = pin!(read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held));
             tokio::time::timeout(limits.total, read).await
@@ -92,9 +95,19 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
             Ok(read) => read,
             Err(error) => return Err((exchange, Refusal::new(error.reason()))),
         };
-        exchange.request_read(scan.finish());
+        if let Some(scan) = &mut scan {
+            exchange.request_read(scan.finish());
+        }
         let refusal = decide(&mut exchange);
         exchange.request_held(&chunks);
+        let refusal = match refusal {
+            None => exchange.judge_request_body(&head.headers, coded, &chunks).err().map(|objection| {
+                let refusal = Refusal::because(objection.reason, objection.detail.as_deref());
+                exchange.block(objection);
+                refusal
+            }),
+            refusal => refusal,
+        };
         (refusal, UpstreamBody::held(chunks, room))
     } else {
         let scan = (exchange.dialect == Dialect::Json && !coded).then(scan);
@@ -134,7 +147,7 @@ pub(crate) fn refusal_of(decision: &estoppel_policy::Decision<'_>) -> Option<Ref
 
 async fn read_whole(
     mut body: hyper::body::Incoming,
-    scan: &mut RequestScan,
+    scan: &mut Option<RequestScan>,
     bytes_max: u64,
     memory: &Arc<Semaphore>,
 ) -> Result<(Vec<Bytes>, Option<OwnedSemaphorePermit>), ReadError> {
@@ -154,7 +167,9 @@ async fn read_whole(
             Some(room) => room.merge(more),
             None => room = Some(more),
         }
-        scan.push(&data);
+        if let Some(scan) = scan {
+            scan.push(&data);
+        }
         chunks.push(data);
     }
     Ok((chunks, room))

@@ -18,6 +18,7 @@ use crate::body::{AnswerBody, Followed, Mode, Screened, ScreenedBody, Step};
 use crate::call::Permitted;
 use crate::exchange::{Exchange, framing, micros};
 use crate::headers;
+use crate::judging::Objection;
 use crate::respond::{RECEIPT, Refusal, stamp};
 use crate::stack::Answer;
 use crate::upstream::{ConnectError, SendError};
@@ -65,7 +66,8 @@ async fn forward(permitted: Permitted) -> Answer {
     head.uri = target;
     head.version = Version::HTTP_11; // hyper's clients go by the connection
     head.extensions.clear();
-    let reads = exchange.dialect != Dialect::Bytes;
+    let judges = route.judging.as_ref().is_some_and(|terms| terms.answer.is_some());
+    let reads = exchange.dialect != Dialect::Bytes || judges;
     headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
     let held_length = match &body {
         crate::body::UpstreamBody::Held { .. } => http_body::Body::size_hint(&body).exact(),
@@ -94,16 +96,20 @@ async fn forward(permitted: Permitted) -> Answer {
         return refused(exchange, Refusal::new(Reason::UpstreamProtocol)).await;
     }
     let (framing, coded) = framing(&head.headers);
-    exchange.response_head(&head, framing, coded);
+    if let Err(objection) = exchange.response_head(&head, framing, coded) {
+        return objected(exchange, objection).await;
+    }
     headers::for_client(&mut head.headers);
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
     let length = answered.relay.exact_length();
     let fits = length.is_none_or(|length| length <= limits.held_bytes_max);
     let json = framing == Framing::Json && !coded;
     let judged = !matches!(exchange.dialect, Dialect::Json | Dialect::Bytes);
-    let whole = json && fits && (judged || length.is_some());
+    let whole = json && fits && (judged || length.is_some()) || exchange.is_held_whole(length);
     let bodiless = is_head || answered.relay.is_end();
-    let unread = (framing == Framing::Opaque || coded || judged && json && !fits) && !bodiless;
+    let unread = (framing == Framing::Opaque || coded || judged && json && !fits)
+        && !bodiless
+        && !exchange.judges_body();
     if unread && let Some(refusal) = unread_refusal(&mut exchange) {
         return refused(exchange, refusal).await;
     }
@@ -151,6 +157,13 @@ async fn durable(ack: Ack, evidence: Duration) -> Result<Option<Leaf>, Reason> {
     }
 }
 
+/// The same for what a judge objects to.
+pub(crate) async fn objected(mut exchange: Box<Exchange>, objection: Objection) -> Answer {
+    let refusal = Refusal::because(objection.reason, objection.detail.as_deref());
+    exchange.block(objection);
+    refused(exchange, refusal).await
+}
+
 /// Records a refusal and answers with it once that is durable. When it cannot become durable, the answer says so.
 pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> Answer {
     let (call, dialect) = (exchange.call, exchange.dialect);
@@ -189,6 +202,9 @@ async fn send_whole(
             Step::Data(bytes) => {
                 held += bytes.len() as u64;
                 data.push(bytes);
+                if held > held_bytes_max && screened.exchange().is_held_whole(None) {
+                    return objected(screened.into_exchange(), Reason::HeldBytesMax.into()).await;
+                }
                 if held > held_bytes_max {
                     if let Some(refusal) = unread_refusal(screened.exchange()) {
                         return refused(screened.into_exchange(), refusal).await;
@@ -203,13 +219,14 @@ async fn send_whole(
                 }
                 data = match screened.exchange().judge_body(data) {
                     Ok(data) => data,
-                    Err(reason) => {
-                        screened.exchange().block(reason);
-                        return refused(screened.into_exchange(), Refusal::new(reason)).await;
-                    }
+                    Err(objection) => return objected(screened.into_exchange(), objection).await,
                 };
             }
-            Step::Cut(reason) => return refused(screened.into_exchange(), Refusal::new(reason)).await,
+            Step::Cut(reason) => {
+                let exchange = screened.into_exchange();
+                let refusal = Refusal::because(reason, exchange.detail());
+                return refused(exchange, refusal).await;
+            }
             Step::End { tail, ack, .. } => {
                 data.extend(tail);
                 let call = screened.exchange().call;

@@ -33,7 +33,11 @@ fn disconnect() -> impl Strategy<Value = Value> {
 fn judge() -> impl Strategy<Value = Value> {
     let terms = members(vec![
         ("unknown_tools", select(vec![json!("json"), json!("block")]).boxed()),
-        ("repair", select(vec![json!("none"), json!("r1")]).boxed()),
+        ("repair", select(vec![json!("none"), json!("r1"), json!({ "r1": ["prose"] })]).boxed()),
+        ("release", select(vec![json!("hold_all"), json!("observe")]).boxed()),
+        ("tools", Just(json!({ "search": "value" })).boxed()),
+        ("text", Just(json!("value")).boxed()),
+        ("answer", select(vec![json!("value"), json!("rows")]).boxed()),
     ]);
     prop_oneof![Just(json!("none")), terms]
 }
@@ -109,6 +113,7 @@ pub fn policy() -> impl Strategy<Value = Value> {
         }
         json!({
             "version": 1, "name": "random", "description": description,
+            "contracts": { "value": { "json": "{\"type\": \"object\"}" }, "other": { "json": "{}" }, "rows": { "csv": "{}" } },
             "defaults": defaults, "limits": limits, "routes": routes, "rules": rules,
         })
     })

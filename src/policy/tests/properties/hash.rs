@@ -125,7 +125,23 @@ fn others(value: &Value) -> Vec<Value> {
             vec![json!(number + 1), json!(number.wrapping_sub(1))]
         }
         Value::String(text) => {
-            let words = ["allow", "block", "none", "hmac", "low", "OTHER", "other", "a:1/b", "json", "r1"];
+            let words = [
+                "allow",
+                "block",
+                "none",
+                "hmac",
+                "low",
+                "OTHER",
+                "other",
+                "a:1/b",
+                "json",
+                "r1",
+                "observe",
+                "stream_and_cut",
+                "single_quote",
+                "value",
+                "forecast",
+            ];
             let drain = json!({ "drain": { "bytes": 0, "seconds": 1 } });
             let strings = words.into_iter().map(String::from).chain([format!("{text}x"), format!("{text} ")]);
             strings.filter(|other| other != text).map(Value::from).chain([drain, json!({})]).collect()

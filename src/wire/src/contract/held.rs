@@ -4,24 +4,22 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Hold, Refused, length};
+use super::{Refused, length};
 
 #[derive(Debug)]
 pub(super) struct Held {
-    hold: Hold,
+    holds: bool,
     bytes_max: usize,
     /// Not judged yet.
     waiting: VecDeque<Bytes>,
     /// Offset in the body of the first of them.
     waiting_at: u64,
-    /// Judged, and kept for the end of the body.
-    judged: Vec<Bytes>,
     bytes: usize,
 }
 
 impl Held {
-    pub(super) fn new(hold: Hold, bytes_max: usize) -> Self {
-        Self { hold, bytes_max, waiting: VecDeque::new(), waiting_at: 0, judged: Vec::new(), bytes: 0 }
+    pub(super) fn new(holds: bool, bytes_max: usize) -> Self {
+        Self { holds, bytes_max, waiting: VecDeque::new(), waiting_at: 0, bytes: 0 }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -29,7 +27,7 @@ impl Held {
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
-        if self.hold == Hold::Nothing || piece.is_empty() {
+        if !self.holds || piece.is_empty() {
             return;
         }
         self.bytes += piece.len();
@@ -41,10 +39,7 @@ impl Held {
     /// # Errors
     /// Nothing more may be.
     pub(super) fn take(&self, rest: &mut Bytes) -> Result<Bytes, Refused> {
-        let room = match self.hold {
-            Hold::Nothing => usize::MAX,
-            Hold::Unit | Hold::All => self.bytes_max.saturating_sub(self.bytes),
-        };
+        let room = if self.holds { self.bytes_max.saturating_sub(self.bytes) } else { usize::MAX };
         match room {
             0 => Err(Refused::HeldBytesMax),
             room => Ok(rest.split_to(room.min(rest.len()))),
@@ -76,7 +71,9 @@ impl Held {
         self.bytes -= waited;
         self.waiting_at += length_of(waited);
         self.waiting.clear();
-        self.let_go(piece, out);
+        if self.holds {
+            out.push(piece);
+        }
     }
 
     /// What stands before `offset` may leave.
@@ -93,25 +90,8 @@ impl Held {
             }
             self.waiting_at += length(&piece);
             self.bytes -= piece.len();
-            self.let_go(piece, out);
+            out.push(piece);
         }
-    }
-
-    fn let_go(&mut self, piece: Bytes, out: &mut Vec<Bytes>) {
-        match self.hold {
-            Hold::Nothing => {}
-            Hold::Unit => out.push(piece),
-            Hold::All => {
-                self.bytes += piece.len();
-                self.judged.push(piece);
-            }
-        }
-    }
-
-    /// The body is over and valid.
-    pub(super) fn give_all(&mut self, out: &mut Vec<Bytes>) {
-        out.append(&mut self.judged);
-        self.bytes = 0;
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::refused::Kind as Why;
 use super::*;
+use crate::repair::Class;
 use crate::schema::SchemaLimits;
 use crate::splits::{cut, every_split};
 
@@ -25,8 +26,8 @@ fn contract(format: Format) -> Contract {
     if format == Format::Csv { rows() } else { json() }
 }
 
-fn terms(hold: Hold) -> Terms {
-    Terms { hold, held_bytes_max: 512, repair: Some(Profile::default()), key: KEY }
+fn terms(holds: bool) -> Terms {
+    Terms { holds, held_bytes_max: 512, repair: Some(Profile::default()), key: KEY }
 }
 
 /// What left, and how it ended.
@@ -54,9 +55,11 @@ fn tell(format: Format, terms: Terms, chunks: &[&[u8]]) -> Told {
 }
 
 /// The same for every way to cut it.
-fn told(format: Format, hold: Hold, body: &str) -> Told {
-    let whole = tell(format, terms(hold), &[body.as_bytes()]);
-    every_split(body.as_bytes(), |chunks| assert_eq!(tell(format, terms(hold), chunks), whole, "{chunks:?}"));
+fn told(format: Format, holds: bool, body: &str) -> Told {
+    let whole = tell(format, terms(holds), &[body.as_bytes()]);
+    every_split(body.as_bytes(), |chunks| {
+        assert_eq!(tell(format, terms(holds), chunks), whole, "{chunks:?}")
+    });
     whole
 }
 
@@ -79,12 +82,10 @@ const GOOD: [(Format, &str, u64); 5] = [
 #[test]
 fn what_is_valid_leaves_as_it_came() {
     for (format, body, units) in GOOD {
-        for hold in [Hold::Unit, Hold::All] {
-            let told = told(format, hold, body);
-            assert_eq!((told.left.as_str(), &told.end), (body, &Ok(units)), "{format:?}");
-            assert!(told.edits.is_empty());
-        }
-        assert_eq!(told(format, Hold::Nothing, body).end, Ok(units));
+        let held = told(format, true, body);
+        assert_eq!((held.left.as_str(), &held.end), (body, &Ok(units)), "{format:?}");
+        assert!(held.edits.is_empty());
+        assert_eq!(told(format, false, body).end, Ok(units));
     }
 }
 
@@ -105,17 +106,15 @@ fn valid_units_leave_before_the_one_that_is_not() {
         (Format::Csv, "id,note\n1,a\"b\n", "id,note\n", Why::Malformed),
     ];
     for (format, body, left, kind) in cases {
-        let unit = told(format, Hold::Unit, body);
+        let unit = told(format, true, body);
         assert_eq!((unit.left.as_str(), why(&unit)), (left, kind), "{body:?}");
-        let all = told(format, Hold::All, body);
-        assert_eq!((all.left.as_str(), why(&all)), ("", kind), "{body:?}");
-        assert_eq!(why(&told(format, Hold::Nothing, body)), kind, "{body:?}");
+        assert_eq!(why(&told(format, false, body)), kind, "{body:?}");
     }
 }
 
 #[test]
 fn a_refusal_names_the_place() {
-    let place = |format, body| told(format, Hold::Unit, body).end.unwrap_err().to_string();
+    let place = |format, body| told(format, true, body).end.unwrap_err().to_string();
     assert_eq!(
         place(Format::Lines, "{\"n\":1}\n{\"n\":\"a\"}\n"),
         "text 2: fails `/properties/n/type` at `/n`, byte 5"
@@ -140,18 +139,47 @@ fn malformed_texts_are_repaired_once_and_then_judged() {
         (Format::Csv, "\u{feff}id,note\n1,a\r\n2,b", "id,note\n1,a\n2,b"),
     ];
     for (format, body, left) in cases {
-        let told = told(format, Hold::Unit, body);
+        let told = told(format, true, body);
         if left.is_empty() {
             assert_eq!(why(&told), Why::Malformed, "{body:?}");
             continue;
         }
         assert_eq!(told.left, left);
         assert!(told.end.is_ok() && !told.edits.is_empty(), "{told:?}");
-        let refused = tell(format, Terms { repair: None, ..terms(Hold::Unit) }, &[body.as_bytes()]);
+        let refused = tell(format, Terms { repair: None, ..terms(true) }, &[body.as_bytes()]);
         assert!(refused.end.is_err(), "{refused:?}");
     }
-    let still_invalid = told(Format::Json, Hold::Unit, "{\"n\": \"a\",}");
+    let still_invalid = told(Format::Json, true, "{\"n\": \"a\",}");
     assert_eq!((still_invalid.left.as_str(), why(&still_invalid)), ("", Why::Violated));
+}
+
+#[test]
+fn scalars_are_coerced_only_where_the_profile_says_so() {
+    let schema =
+        r#"{"properties":{"a":{"type":"integer"},"b":{"type":"boolean"},"c":{"items":{"type":"number"}}}}"#;
+    let schema = Arc::new(Schema::compile(schema.as_bytes(), &SchemaLimits::default()).unwrap());
+    let granted = |classes: &[Class]| {
+        let classes =
+            classes.iter().copied().fold(crate::repair::Classes::SAFE, crate::repair::Classes::with);
+        Profile { classes, ..Profile::default() }
+    };
+    let both = granted(&[Class::StringToInteger, Class::StringToBoolean]);
+    let judged =
+        |profile: &Profile, text: &str| match judge_value(&schema, KEY, Some(profile), text.as_bytes()) {
+            Verdict::Valid => "valid".to_owned(),
+            Verdict::Repaired(repaired) => String::from_utf8(repaired.bytes).unwrap(),
+            Verdict::Refused(violation) => violation.to_string(),
+        };
+    let text = r#"{"a":"7","b":"true","c":[1,"2",]}"#;
+    assert_eq!(judged(&both, text), r#"{"a":7,"b":true,"c":[1,2]}"#);
+    assert_eq!(judged(&both, r#"{"a":7,"b":true}"#), "valid");
+    assert!(judged(&Profile::default(), text).contains("`/a`"));
+    assert!(judged(&granted(&[Class::StringToInteger]), text).contains("`/b`"));
+    for hopeless in
+        [r#"{"a":"7.5"}"#, r#"{"a":" 7"}"#, r#"{"b":"yes"}"#, r#"{"a":[]}"#, r#"{"a":null}"#, r#"{"a":"07"}"#]
+    {
+        assert!(judged(&both, hopeless).starts_with("fails"), "{hopeless}");
+    }
 }
 
 #[test]
@@ -164,30 +192,29 @@ fn no_more_is_kept_back_than_may_be() {
         (Format::Csv, format!("id,note\n1,{long}\n")),
     ];
     for (format, body) in &cases {
-        let told = told(*format, Hold::Unit, body);
+        let told = told(*format, true, body);
         assert_eq!(why(&told), Why::HeldBytesMax, "{format:?}");
         assert!(!told.left.contains('x'));
     }
     let lines = "{\"n\":1}\n".repeat(100);
-    assert_eq!(told(Format::Lines, Hold::Unit, &lines).end, Ok(100));
-    assert_eq!(why(&told(Format::Lines, Hold::All, &lines)), Why::HeldBytesMax);
+    assert_eq!(told(Format::Lines, true, &lines).end, Ok(100));
 }
 
 #[test]
 fn a_contract_is_for_its_format_only() {
-    assert!(Body::new(&json(), Format::Csv, terms(Hold::Unit)).is_none());
+    assert!(Body::new(&json(), Format::Csv, terms(true)).is_none());
     for format in [Format::Json, Format::Lines, Format::Events] {
-        assert!(Body::new(&rows(), format, terms(Hold::Unit)).is_none());
+        assert!(Body::new(&rows(), format, terms(true)).is_none());
     }
 }
 
 #[test]
 fn an_empty_body_is_no_value() {
     for (format, end) in [(Format::Lines, Ok(0)), (Format::Events, Ok(0))] {
-        assert_eq!(told(format, Hold::Unit, "").end, end);
+        assert_eq!(told(format, true, "").end, end);
     }
-    assert_eq!(why(&told(Format::Json, Hold::Unit, "")), Why::Truncated);
-    assert_eq!(why(&told(Format::Csv, Hold::Unit, "")), Why::Malformed);
+    assert_eq!(why(&told(Format::Json, true, "")), Why::Truncated);
+    assert_eq!(why(&told(Format::Csv, true, "")), Why::Malformed);
 }
 
 fn any_body() -> impl Strategy<Value = (Format, String)> {
@@ -218,10 +245,9 @@ fn any_body() -> impl Strategy<Value = (Format, String)> {
 
 proptest! {
     #[test]
-    fn cutting_changes_nothing((format, body) in any_body(), places in proptest::collection::vec(0_usize..200, 0..8), all in any::<bool>()) {
-        let hold = if all { Hold::All } else { Hold::Unit };
-        let whole = tell(format, terms(hold), &[body.as_bytes()]);
-        prop_assert_eq!(&tell(format, terms(hold), &cut(body.as_bytes(), &places)), &whole);
+    fn cutting_changes_nothing((format, body) in any_body(), places in proptest::collection::vec(0_usize..200, 0..8)) {
+        let whole = tell(format, terms(true), &[body.as_bytes()]);
+        prop_assert_eq!(&tell(format, terms(true), &cut(body.as_bytes(), &places)), &whole);
         let clean = whole.end.is_ok() && whole.edits.is_empty();
         if clean {
             prop_assert_eq!(&whole.left, &body);

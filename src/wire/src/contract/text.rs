@@ -6,8 +6,8 @@ use bytes::Bytes;
 use memchr::memchr;
 
 use super::held::Held;
-use super::value::{Verdict, is_malformed, mended};
-use super::{Edit, Format, Hold, Refused, Terms, is_unfinished_event};
+use super::value::{Verdict, is_mendable, mended};
+use super::{Edit, Format, Refused, Terms, is_unfinished_event};
 use crate::as_u64;
 use crate::judge::event;
 use crate::repair::{EDITS_MOST, Profile, Repaired};
@@ -38,7 +38,7 @@ impl Texts {
         Self {
             format,
             check: Check::new(schema, CheckLimits::default(), terms.key),
-            repair: terms.repair.filter(|_| terms.hold != Hold::Nothing),
+            repair: terms.repair.filter(|_| terms.holds),
             spoiled: None,
             blank: true,
             framer: Framer::new(limits),
@@ -130,7 +130,7 @@ impl Texts {
     }
 
     fn spoil(&mut self, violation: Violation) -> Result<(), Refused> {
-        if self.repair.is_none() || !is_malformed(&violation) {
+        if !self.repair.is_some_and(|profile| is_mendable(&profile, &violation)) {
             return Err(Refused::Json { unit: self.units + 1, violation });
         }
         self.spoiled = Some(violation);

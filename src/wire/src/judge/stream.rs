@@ -138,6 +138,11 @@ impl<J: Judge> Stream<J> {
         !self.queue.is_empty()
     }
 
+    /// Bytes that are held back or remembered.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// What judges.
     pub fn judge(&self) -> &J {
         &self.judge

@@ -1,0 +1,163 @@
+//! The contracts of a policy, ready to be enforced, and those of requests, which are compiled when they are needed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use estoppel_evidence::Sha256;
+use estoppel_policy::{ContractKind, ContractText, Policy};
+use estoppel_wire::contract::Contract as Enforceable;
+use estoppel_wire::csv;
+use estoppel_wire::schema::{HashKey, Schema, SchemaLimits};
+
+use crate::store::Contract;
+
+/// A contract that cannot be enforced.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("contract `{name}`: {problem}")]
+pub struct ContractError {
+    /// Its name in the policy.
+    pub name: String,
+    /// A sentence with the place in the contract, as a JSON pointer.
+    pub problem: String,
+}
+
+/// One contract of a policy.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) name: Box<str>,
+    pub(crate) enforceable: Enforceable,
+    /// As the bundle has it.
+    pub(crate) stored: Contract,
+}
+
+/// All contracts of a policy.
+#[derive(Debug, Default)]
+pub(crate) struct Contracts(BTreeMap<String, Arc<Compiled>>);
+
+impl Contracts {
+    /// Compiles every contract of a policy.
+    pub(crate) fn new(policy: &Policy) -> Result<Self, Vec<ContractError>> {
+        let (mut contracts, mut errors) = (BTreeMap::new(), Vec::new());
+        for (name, text) in policy.contracts() {
+            match compile(name, text) {
+                Ok(compiled) => drop(contracts.insert(name.clone(), Arc::new(compiled))),
+                Err(problems) => errors.extend(
+                    problems.into_iter().map(|problem| ContractError { name: name.clone(), problem }),
+                ),
+            }
+        }
+        if errors.is_empty() { Ok(Self(contracts)) } else { Err(errors) }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Compiled>> {
+        self.0.get(name)
+    }
+}
+
+/// What keeps a policy's contracts from being enforced. Empty: nothing does.
+pub fn contract_errors(policy: &Policy) -> Vec<ContractError> {
+    Contracts::new(policy).err().unwrap_or_default()
+}
+
+fn compile(name: &str, contract: &ContractText) -> Result<Compiled, Vec<String>> {
+    let text = contract.text.as_bytes();
+    let enforceable = match contract.kind {
+        ContractKind::Json => {
+            let schema = Schema::compile(text, &SchemaLimits::default());
+            Enforceable::Json(Arc::new(schema.map_err(|errors| said(&errors))?))
+        }
+        ContractKind::Csv => {
+            let contract = csv::Contract::parse(text).map_err(|errors| said(&errors))?;
+            Enforceable::Csv(Arc::new(contract))
+        }
+    };
+    let canonical = estoppel_evidence::canonical::foreign(text).map_err(|error| vec![error.to_string()])?;
+    let canonical = Bytes::from(canonical);
+    Ok(Compiled { name: name.into(), enforceable, stored: (Sha256::of(&canonical), canonical) })
+}
+
+fn said<E: ToString>(errors: &[E]) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
+}
+
+/// Most compiled schemas of requests that are kept; requests mostly repeat the same ones.
+const SCHEMAS_MAX: usize = 64;
+/// Requests come from anybody, so their schemas get less room than those of a policy: about 2 MiB compiled.
+const SCHEMA_BYTES_MAX: usize = 128 << 10;
+const SCHEMA_NODES_MAX: usize = 8_192;
+
+/// Names of tools, and nothing for the answer's text, with the digests of their schemas as written.
+pub(crate) type Enforced = Vec<(Box<str>, Sha256)>;
+
+/// Schemas of requests, by the digest of their text.
+pub(crate) struct Schemas {
+    pub(crate) key: HashKey,
+    compiled: Mutex<HashMap<Sha256, Option<Arc<Schema>>>>,
+    /// Documents of contracts by the digests of the schemas in them.
+    documents: Mutex<HashMap<Enforced, Contract>>,
+    pub(crate) object: Arc<Schema>,
+}
+
+impl Schemas {
+    /// `key` is drawn at random.
+    pub(crate) fn new(key: [u64; 2]) -> Self {
+        let object = Schema::compile(br#"{"type":"object"}"#, &SchemaLimits::default());
+        Self {
+            key: HashKey(key),
+            compiled: Mutex::default(),
+            documents: Mutex::default(),
+            object: Arc::new(object.expect("one keyword with one word")),
+        }
+    }
+
+    /// None if the schema cannot be enforced.
+    pub(crate) fn get(&self, digest: Sha256, text: &[u8]) -> Option<Arc<Schema>> {
+        if let Some(known) = locked(&self.compiled).get(&digest) {
+            return known.clone();
+        }
+        let limits = SchemaLimits {
+            bytes_max: SCHEMA_BYTES_MAX,
+            nodes_max: SCHEMA_NODES_MAX,
+            ..SchemaLimits::default()
+        };
+        let compiled = Schema::compile(text, &limits).map(Arc::new);
+        let schema = match compiled {
+            Ok(schema) => Some(schema),
+            Err(errors) => {
+                let error = errors.first().map(ToString::to_string).unwrap_or_default();
+                tracing::debug!(%digest, error, "a schema of a request cannot be enforced");
+                None
+            }
+        };
+        remember(&self.compiled, digest, schema.clone());
+        schema
+    }
+
+    /// The document that says what was enforced; `write` writes it if it is not known.
+    pub(crate) fn document(
+        &self,
+        enforced: Enforced,
+        write: impl FnOnce(&Enforced) -> Option<Vec<u8>>,
+    ) -> Option<Contract> {
+        if let Some(known) = locked(&self.documents).get(&enforced) {
+            return Some(known.clone());
+        }
+        let canonical = Bytes::from(write(&enforced)?);
+        let made = (Sha256::of(&canonical), canonical);
+        remember(&self.documents, enforced, made.clone());
+        Some(made)
+    }
+}
+
+fn remember<K: std::hash::Hash + Eq, V>(in_place: &Mutex<HashMap<K, V>>, key: K, value: V) {
+    let mut known = locked(in_place);
+    if known.len() >= SCHEMAS_MAX {
+        known.clear();
+    }
+    known.insert(key, value);
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

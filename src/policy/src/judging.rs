@@ -1,0 +1,203 @@
+//! What a policy says of values: the contracts that it has, and which of them are held against what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A contract as written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ContractText {
+    /// Its language.
+    pub kind: ContractKind,
+    /// JSON text, which is read by whoever enforces it.
+    pub text: String,
+}
+
+/// The language of a contract.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContractKind {
+    /// JSON Schema, of a JSON value.
+    Json,
+    /// spec/contracts/csv.md, of a CSV body.
+    Csv,
+}
+
+impl ContractKind {
+    pub(crate) const ALL: [Self; 2] = [Self::Json, Self::Csv];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
+}
+
+/// Whether values are held against contracts.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Judging {
+    /// They are not looked into.
+    #[default]
+    None,
+    /// On these terms.
+    On(Box<Terms>),
+}
+
+/// How values are judged, as written. Contracts are named; [`crate::Policy::contracts`] has them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Terms {
+    pub(crate) unknown_tools: Option<UnknownTools>,
+    pub(crate) repair: Option<Repair>,
+    pub(crate) release: Option<Release>,
+    pub(crate) tools: BTreeMap<String, String>,
+    pub(crate) text: Option<String>,
+    pub(crate) request: Option<String>,
+    pub(crate) answer: Option<String>,
+}
+
+impl Terms {
+    /// What a call of a tool must be for which nobody has a schema that can be read. Default JSON.
+    pub fn unknown_tools(&self) -> UnknownTools {
+        self.unknown_tools.unwrap_or(UnknownTools::Json)
+    }
+
+    /// Whether a value that is not well-formed is repaired, once. Default not.
+    pub fn repair(&self) -> &Repair {
+        self.repair.as_ref().unwrap_or(&Repair::None)
+    }
+
+    /// When what is judged leaves. Default once it has passed.
+    pub fn release(&self) -> Release {
+        self.release.unwrap_or(Release::HoldStructured)
+    }
+
+    /// Tools with the names of the contracts for the arguments of their calls, in the place of the request's own.
+    pub fn tools(&self) -> &BTreeMap<String, String> {
+        &self.tools
+    }
+
+    /// Name of the contract for the text of a model's answer, in the place of the request's own.
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// Name of the contract for the body of a request.
+    pub fn request(&self) -> Option<&str> {
+        self.request.as_deref()
+    }
+
+    /// Name of the contract for the body of an answer on a route that no model speaks on.
+    pub fn answer(&self) -> Option<&str> {
+        self.answer.as_deref()
+    }
+}
+
+/// What a call of a tool without a contract must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnknownTools {
+    /// Any JSON object.
+    Json,
+    /// It is refused.
+    Block,
+}
+
+impl UnknownTools {
+    pub(crate) const ALL: [Self; 2] = [Self::Json, Self::Block];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// Whether values are repaired.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Repair {
+    /// They are refused.
+    None,
+    /// By profile `r1` (spec/repair.md), once: the safe classes, and these.
+    R1(BTreeSet<RepairClass>),
+}
+
+/// A class of edits that is made only where a policy names it (spec/repair.md section 4).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum RepairClass {
+    /// Two closers where one belongs.
+    DoubledCloser,
+    /// `3.0` where an integer is wanted.
+    FractionToInteger,
+    /// The text ends inside its containers. What was lost with the end stays lost.
+    MissingCloser,
+    /// One comma is missing.
+    MissingComma,
+    /// Text around one value.
+    Prose,
+    /// Strings in `'`.
+    SingleQuote,
+    /// `"true"` where a boolean is wanted.
+    StringToBoolean,
+    /// `"42"` where a number is wanted.
+    StringToInteger,
+    /// A member name without quotes.
+    UnquotedKey,
+}
+
+impl RepairClass {
+    /// Every class, in the order of their words.
+    pub const ALL: [Self; 9] = [
+        Self::DoubledCloser,
+        Self::FractionToInteger,
+        Self::MissingCloser,
+        Self::MissingComma,
+        Self::Prose,
+        Self::SingleQuote,
+        Self::StringToBoolean,
+        Self::StringToInteger,
+        Self::UnquotedKey,
+    ];
+
+    /// The word in documents and receipts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DoubledCloser => "doubled_closer",
+            Self::FractionToInteger => "fraction_to_integer",
+            Self::MissingCloser => "missing_closer",
+            Self::MissingComma => "missing_comma",
+            Self::Prose => "prose",
+            Self::SingleQuote => "single_quote",
+            Self::StringToBoolean => "string_to_boolean",
+            Self::StringToInteger => "string_to_integer",
+            Self::UnquotedKey => "unquoted_key",
+        }
+    }
+}
+
+/// When judged bytes leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Release {
+    /// Structured values once they have passed; all else at once.
+    HoldStructured,
+    /// Nothing before all of the answer has passed.
+    HoldAll,
+    /// At once; the answer is cut at the first violation. Nothing is repaired.
+    StreamAndCut,
+    /// At once, and whatever is found is only recorded.
+    Observe,
+}
+
+impl Release {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::HoldStructured, Self::HoldAll, Self::StreamAndCut, Self::Observe];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HoldStructured => "hold_structured",
+            Self::HoldAll => "hold_all",
+            Self::StreamAndCut => "stream_and_cut",
+            Self::Observe => "observe",
+        }
+    }
+}

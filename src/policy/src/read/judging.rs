@@ -1,0 +1,164 @@
+//! Contracts, and what is held against them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Map, Reader};
+use crate::document::is_slug;
+use crate::error::{PolicyErrorCode, shown};
+use crate::judging::{
+    ContractKind, ContractText, Judging, Release, Repair, RepairClass, Terms, UnknownTools,
+};
+use crate::yaml::{Kind, Node};
+
+/// Most contracts of a policy.
+pub(crate) const CONTRACTS_MAX: usize = 256;
+/// Most tools that a route has contracts for.
+pub(crate) const TOOLS_MAX: usize = 256;
+/// Most characters of a tool's name.
+pub(crate) const TOOL_CHARS_MAX: usize = 128;
+
+const JUDGE_KEYS: [&str; 7] = ["unknown_tools", "repair", "release", "tools", "text", "request", "answer"];
+
+impl Reader {
+    pub(super) fn contracts(&mut self, node: &Node) -> Option<BTreeMap<String, ContractText>> {
+        let map = self.map(node)?;
+        self.count(node, map.pairs.len(), CONTRACTS_MAX);
+        let mut contracts = BTreeMap::new();
+        for (key, node) in map.pairs {
+            let contract = self.inside(&key.text, |reader| {
+                if !is_slug(&key.text) {
+                    reader.not_a_slug(&key.text, key.place);
+                }
+                reader.contract(node)
+            });
+            if let Some(contract) = contract {
+                self.contracts.insert(key.text.clone(), contract.kind);
+                contracts.insert(key.text.clone(), contract);
+            }
+        }
+        Some(contracts)
+    }
+
+    fn contract(&mut self, node: &Node) -> Option<ContractText> {
+        let map = self.map(node)?;
+        self.known_keys(&map, &ContractKind::ALL.map(ContractKind::as_str));
+        let read = |kind: ContractKind| {
+            self.optional(&map, kind.as_str(), |reader, node| {
+                Some(ContractText { kind, text: reader.text(node)?.into() })
+            })
+        };
+        let [json, csv] = ContractKind::ALL.map(read);
+        match (json, csv) {
+            (Some(contract), None) | (None, Some(contract)) => Some(contract),
+            (Some(_), Some(_)) => {
+                let message = "a contract is either `json` or `csv`";
+                self.add(PolicyErrorCode::Value, node.place, message.into());
+                None
+            }
+            (None, None) => {
+                if map.pairs.is_empty() {
+                    let message = "a contract has its text under `json` or `csv`";
+                    self.add(PolicyErrorCode::MissingKey, node.place, message.into());
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn judge(&mut self, node: &Node) -> Option<Judging> {
+        match &node.kind {
+            Kind::Text(text) if text == "none" => Some(Judging::None),
+            Kind::Map(_) => {
+                let map = self.map(node)?;
+                self.known_keys(&map, &JUDGE_KEYS);
+                Some(Judging::On(Box::new(self.terms(&map))))
+            }
+            _ => {
+                self.wrong_kind(node, "`none` or a mapping");
+                None
+            }
+        }
+    }
+
+    fn terms(&mut self, map: &Map<'_>) -> Terms {
+        const VALUES: &[ContractKind] = &[ContractKind::Json];
+        const BODIES: &[ContractKind] = &ContractKind::ALL;
+        let unknown_tools = self.optional(map, "unknown_tools", |reader, node| {
+            reader.choice(node, UnknownTools::ALL, UnknownTools::as_str)
+        });
+        let release =
+            self.optional(map, "release", |reader, node| reader.choice(node, Release::ALL, Release::as_str));
+        let mut named =
+            |key, kinds| self.optional(map, key, |reader, node| reader.contract_name(node, kinds));
+        Terms {
+            unknown_tools,
+            release,
+            text: named("text", VALUES),
+            request: named("request", BODIES),
+            answer: named("answer", BODIES),
+            repair: self.optional(map, "repair", Self::repair),
+            tools: self.optional(map, "tools", Self::tool_contracts).unwrap_or_default(),
+        }
+    }
+
+    fn repair(&mut self, node: &Node) -> Option<Repair> {
+        match &node.kind {
+            Kind::Text(text) if text == "none" => Some(Repair::None),
+            Kind::Text(text) if text == "r1" => Some(Repair::R1(BTreeSet::new())),
+            Kind::Map(_) => {
+                let map = self.map(node)?;
+                self.known_keys(&map, &["r1"]);
+                self.required(&map, "r1", |reader, node| {
+                    let items = reader.list(node)?;
+                    reader.count(node, items.len(), RepairClass::ALL.len());
+                    let classes = reader.each(items, |reader, item| {
+                        reader.choice(item, RepairClass::ALL, RepairClass::as_str)
+                    });
+                    Some(Repair::R1(classes.into_iter().collect()))
+                })
+            }
+            Kind::Text(text) => {
+                let message =
+                    format!("expected `none`, `r1` or `r1: [ … ]` in a mapping, found `{}`", shown(text));
+                self.add(PolicyErrorCode::Value, node.place, message);
+                None
+            }
+            _ => {
+                self.wrong_kind(node, "`none`, `r1` or a mapping of `r1`");
+                None
+            }
+        }
+    }
+
+    fn tool_contracts(&mut self, node: &Node) -> Option<BTreeMap<String, String>> {
+        let map = self.map(node)?;
+        self.count(node, map.pairs.len(), TOOLS_MAX);
+        let mut tools = BTreeMap::new();
+        for (key, node) in map.pairs {
+            let name = self.inside(&key.text, |reader| {
+                let printable = key.text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+                if !(1..=TOOL_CHARS_MAX).contains(&key.text.len()) || !printable {
+                    let message = format!(
+                        "a tool's name has 1 to {TOOL_CHARS_MAX} characters, all of them printable ASCII"
+                    );
+                    reader.add(PolicyErrorCode::Value, key.place, message);
+                }
+                reader.contract_name(node, &[ContractKind::Json])
+            });
+            tools.extend(name.map(|name| (key.text.clone(), name)));
+        }
+        Some(tools)
+    }
+
+    /// The name of a contract that the document has, of one of these kinds.
+    fn contract_name(&mut self, node: &Node, kinds: &[ContractKind]) -> Option<String> {
+        let name = self.text(node)?;
+        let problem = match self.contracts.get(name) {
+            Some(kind) if kinds.contains(kind) => return Some(name.into()),
+            Some(kind) => format!("contract `{name}` is one of {}, which cannot stand here", kind.as_str()),
+            None => format!("`contracts` has no `{}` that can be read", shown(name)),
+        };
+        self.add(PolicyErrorCode::Value, node.place, problem);
+        None
+    }
+}

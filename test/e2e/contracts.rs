@@ -1,0 +1,476 @@
+//! Bodies held against contracts of the policy: JSON, lines, events and CSV, answers and requests, in every release mode.
+
+use estoppel_kit::http::{Answer, Peer, Request};
+use estoppel_stub::{Body, Dialect, Framing, ModelReply, Reply, Script, Split, ToolCall, Writes};
+use serde_json::{Value, json};
+
+use crate::support::{Setup, World, chat, cli, path};
+
+const ORDER: &str =
+    r#"{ "type": "object", "required": ["n"], "properties": { "n": { "type": "integer", "maximum": 9 } } }"#;
+const ROWS: &str = r#"{ "version": 1, "columns": [{ "name": "id", "type": "integer" }, { "name": "note", "type": "string" }] }"#;
+
+/// A policy whose default route judges so.
+fn policy(judge: &str) -> String {
+    format!(
+        "version: 1\nname: contracts\ncontracts:\n  order: {{ json: '{ORDER}' }}\n  rows: {{ csv: '{ROWS}' }}\n\
+         limits: {{ held_bytes_max: 4096 }}\n\
+         defaults: {{ verdict: allow, on_not_evaluated: block, judge: {judge} }}\n"
+    )
+}
+
+fn world(judge: &str, reply: Reply) -> World {
+    World::with(Script::always(reply), &Setup { policy: policy(judge), ..Setup::default() })
+}
+
+fn reply(kind: &str, body: &str) -> Reply {
+    Reply::new(Body::Text(body.into())).header("content-type", kind)
+}
+
+fn get() -> Request {
+    Request::new("GET", "/things").header("estoppel-run", "bodies")
+}
+
+/// As far as it came.
+fn answer(world: &World, request: &Request) -> Answer {
+    let mut peer = Peer::connect(world.gateway).unwrap();
+    peer.send(&request.wire("localhost")).unwrap();
+    peer.read_answer().unwrap()
+}
+
+fn receipt(world: &World) -> Value {
+    world.wait_for_calls("bodies", 1);
+    let receipts = world.receipts("bodies");
+    assert_eq!(receipts.len(), 1);
+    receipts.into_iter().next().unwrap()
+}
+
+fn canonical(contract: &str) -> String {
+    let value: Value = serde_json::from_str(contract).unwrap();
+    estoppel_evidence::Sha256::of(value.to_string().as_bytes()).to_string()
+}
+
+const VALID: [(&str, &str, &str); 5] = [
+    ("application/json", "order", " {\"n\": 1}\n"),
+    ("application/vnd.shop+json; charset=UTF-8", "order", "{\"n\": 1}"),
+    ("application/x-ndjson", "order", "{\"n\":1}\n\n{\"n\":2}"),
+    (
+        "text/event-stream",
+        "order",
+        ": hi\n\nid: 1\ndata: {\"n\":1}\n\ndata: {\"n\":2}\r\n\r\ndata: [DONE]\n\n",
+    ),
+    ("text/csv", "rows", "id,note\r\n1,a\r\n2,\"b\r\nc\"\r\n"),
+];
+
+#[test]
+fn what_keeps_its_contract_passes_byte_for_byte_however_it_was_cut() {
+    for (kind, contract, body) in VALID {
+        let mut tags = Vec::new();
+        for (framing, each) in [
+            (Framing::ContentLength, 1 << 20),
+            (Framing::Chunked, 1 << 20),
+            (Framing::Chunked, 7),
+            (Framing::Chunked, 1),
+        ] {
+            let reply = reply(kind, body).framing(framing).split(Split::Each { bytes: each });
+            let world = world(&format!("{{ answer: {contract}, repair: r1 }}"), reply);
+            let answer = answer(&world, &get());
+            assert_eq!(
+                (answer.status(), answer.text().as_str(), answer.end.is_none()),
+                (200, body, true),
+                "{kind}"
+            );
+            let receipt = receipt(&world);
+            assert_eq!(receipt["verdict"]["action"], "allow", "{receipt}");
+            assert_eq!(receipt["evaluated"]["response"]["state"], "judged", "{receipt}");
+            assert_eq!(receipt["evaluated"]["response"]["skipped"], 0, "{receipt}");
+            let text = if contract == "order" { ORDER } else { ROWS };
+            let named =
+                json!({ "response": { "digest": canonical(text), "id": contract, "source": "policy" } });
+            assert_eq!(receipt["contract"], named, "{kind}");
+            assert!(receipt.get("repair").is_none());
+            assert_eq!(receipt["response"]["client"]["bytes"], body.len());
+            tags.push((receipt["response"]["client"]["bytes"].clone(), receipt["sse"]["units"].clone()));
+        }
+        tags.dedup();
+        assert_eq!(tags.len(), 1, "{kind}: {tags:?}");
+    }
+}
+
+#[test]
+fn the_bundle_holds_the_contract_that_was_enforced() {
+    let world = world("{ answer: rows }", reply("text/csv", "id,note\n1,a\n"));
+    assert_eq!(answer(&world, &get()).status(), 200);
+    world.wait_for_calls("bodies", 1);
+    let bundle = world.seal("bodies");
+    let file = format!("contracts/{}.json", canonical(ROWS).strip_prefix("sha256:").unwrap());
+    let listed = std::process::Command::new("unzip").args(["-p", path(&bundle), &file]).output().unwrap();
+    let expected: Value = serde_json::from_str(ROWS).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&listed.stdout).unwrap(), expected);
+}
+
+#[test]
+fn a_body_that_is_read_whole_is_refused_with_the_place() {
+    let cases = [
+        ("application/json", "order", "{\"n\":10}", "CONTRACT_VIOLATED", "`/n`"),
+        ("application/json", "order", "{\"n\":1", "VALUE_TRUNCATED", "byte 6"),
+        ("application/json", "order", "{\"n\":1,\"n\":2}", "VALUE_MALFORMED", "twice"),
+        ("application/json", "order", "", "VALUE_TRUNCATED", ""),
+        ("application/x-ndjson", "order", "{\"n\":1}\n{\"m\":1}\n", "CONTRACT_VIOLATED", "text 2"),
+        ("text/csv", "rows", "id,note\n1,a\n2\n", "VALUE_MALFORMED", "row 3"),
+        ("text/csv", "rows", "id,note\n1,a\n2,b\"c\n", "VALUE_MALFORMED", "row 3, column 2 `note`"),
+        ("text/csv", "rows", "id,note\n1,=cmd()\n", "CONTRACT_VIOLATED", "row 2, column 2 `note`"),
+        ("text/csv", "rows", "id,note\nx,a\n", "CONTRACT_VIOLATED", "row 2, column 1 `id`"),
+    ];
+    for (kind, contract, body, code, place) in cases {
+        let world = world(&format!("{{ answer: {contract} }}"), reply(kind, body));
+        let answer = world.send(&get());
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status(), &problem["code"]), (422, &json!(code)), "{body:?}: {problem}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert!(problem["title"].as_str().unwrap().contains(place), "{problem}");
+        let receipt = receipt(&world);
+        assert_eq!(receipt["verdict"], json!({ "action": "block", "mode": "enforce", "reason": code }));
+        assert_eq!(receipt["outcome"]["client"], "refused");
+        assert_eq!(receipt["response"]["upstream"]["status"], 200);
+        assert_eq!(
+            receipt["evaluated"]["response"]["state"],
+            if body.is_empty() { "empty" } else { "judged" }
+        );
+        assert_eq!(receipt["contract"]["response"]["id"], contract);
+    }
+}
+
+#[test]
+fn of_a_stream_only_valid_units_leave_and_then_the_transport_breaks() {
+    let cases = [
+        ("application/x-ndjson", "order", "{\"n\":1}\n{\"m\":1}\n{\"n\":2}\n", "{\"n\":1}\n"),
+        (
+            "text/event-stream",
+            "order",
+            "data: {\"n\":1}\n\ndata: {}\n\ndata: {\"n\":2}\n\n",
+            "data: {\"n\":1}\n\n",
+        ),
+        ("text/csv", "rows", "id,note\n1,a\n2,=x\n3,b\n", "id,note\n1,a\n"),
+    ];
+    for (kind, contract, body, left) in cases {
+        for bytes in [1, 1 << 20] {
+            let reply = reply(kind, body).framing(Framing::Chunked).split(Split::Each { bytes });
+            let world = world(&format!("{{ answer: {contract} }}"), reply);
+            let answer = answer(&world, &get());
+            assert_eq!((answer.status(), answer.text().as_str()), (200, left), "{kind}");
+            assert!(answer.end.is_some(), "a cut answer must not look whole");
+            let receipt = receipt(&world);
+            assert_eq!(receipt["verdict"]["reason"], "CONTRACT_VIOLATED");
+            assert_eq!(receipt["outcome"]["complete"], false);
+            assert_eq!(receipt["response"]["client"]["bytes"], left.len(), "{receipt}");
+        }
+    }
+}
+
+#[test]
+fn malformed_texts_are_repaired_once_and_the_receipt_says_how() {
+    let cases = [
+        ("application/json", "order", "```json\n{\"n\": 1,}\n```", "{\"n\": 1}\n", "code_fence"),
+        (
+            "application/x-ndjson",
+            "order",
+            "{\"n\":1}\n{\"n\":2,}\n",
+            "{\"n\":1}\n{\"n\":2}\n",
+            "trailing_comma",
+        ),
+        (
+            "text/event-stream",
+            "order",
+            "id: 1\ndata: {\"n\":2,}\n\n",
+            "id: 1\ndata: {\"n\":2}\n\n",
+            "trailing_comma",
+        ),
+        ("text/csv", "rows", "\u{feff}id,note\n1,a\n", "id,note\n1,a\n", "CSV_BYTE_ORDER_MARK_REMOVED"),
+    ];
+    for (kind, contract, body, left, class) in cases {
+        for framing in [Framing::ContentLength, Framing::Chunked] {
+            let world =
+                world(&format!("{{ answer: {contract}, repair: r1 }}"), reply(kind, body).framing(framing));
+            let answer = answer(&world, &get());
+            assert_eq!(
+                (answer.status(), answer.text().as_str(), answer.end.is_none()),
+                (200, left, true),
+                "{kind}"
+            );
+            let receipt = receipt(&world);
+            assert_eq!(receipt["verdict"]["action"], "repair", "{receipt}");
+            assert_eq!(receipt["repair"]["edits"][0]["op"], class, "{receipt}");
+            assert_eq!(receipt["response"]["client"]["bytes"], left.len());
+            assert_eq!(receipt["response"]["upstream"]["bytes"], body.len());
+        }
+        let strict = world(&format!("{{ answer: {contract} }}"), reply(kind, body));
+        let refused = answer(&strict, &get());
+        assert!(refused.status() == 422 || refused.end.is_some(), "{kind}: {}", refused.text());
+    }
+}
+
+#[test]
+fn further_classes_of_edits_are_made_where_the_policy_names_them() {
+    let cases = [
+        ("string_to_integer", "{\"n\":\"7\"}", "{\"n\":7}", false),
+        ("missing_closer", "{\"n\":7,\"x\":\"a\"", "{\"n\":7,\"x\":\"a\"}", true),
+    ];
+    for (class, body, left, lossy) in cases {
+        let granted = world(
+            &format!("{{ answer: order, repair: {{ r1: [{class}] }} }}"),
+            reply("application/json", body),
+        );
+        assert_eq!(granted.send(&get()).text(), left, "{class}");
+        let receipt = receipt(&granted);
+        assert_eq!(
+            (&receipt["repair"]["edits"][0]["op"], &receipt["repair"]["lossy"]),
+            (&json!(class), &json!(lossy))
+        );
+        let safe = world("{ answer: order, repair: r1 }", reply("application/json", body));
+        assert_eq!(safe.send(&get()).status(), 422, "{class}");
+    }
+}
+
+#[test]
+fn a_signed_body_is_not_repaired() {
+    let reply = reply("application/json", "{\"n\":1,}").header("content-digest", "sha-256=:AAAA:");
+    let world = world("{ answer: order, repair: r1 }", reply);
+    assert_eq!(world.send(&get()).status(), 422);
+}
+
+#[test]
+fn what_cannot_be_held_against_a_contract_is_refused() {
+    let good = "{\"n\":1}";
+    let cases = [
+        reply("text/plain", good),
+        reply("application/json", good).header("content-encoding", "gzip"),
+        reply("application/json; charset=utf-16", good),
+        reply("text/csv", "id\n1\n"),
+        reply("application/json", good).status(206),
+        Reply::new(Body::Text(good.into())),
+    ];
+    for reply in cases {
+        let world = world("{ answer: order }", reply);
+        let answer = world.send(&get());
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status(), &problem["code"]), (422, &json!("CONTRACT_UNSUPPORTED")), "{problem}");
+        let receipt = receipt(&world);
+        assert_eq!(receipt["verdict"]["reason"], "CONTRACT_UNSUPPORTED");
+    }
+}
+
+#[test]
+fn errors_and_answers_without_a_body_are_not_held_against_it() {
+    let error = world("{ answer: order }", reply("application/json", "{\"error\":1}").status(500));
+    assert_eq!(
+        (error.send(&get()).status(), receipt(&error)["verdict"]["action"].as_str()),
+        (500, Some("allow"))
+    );
+    let none = world("{ answer: order }", Reply::new(Body::Text(String::new())).status(204));
+    assert_eq!(none.send(&get()).status(), 204);
+    let head = world("{ answer: order }", reply("application/json", "{\"m\":1}"));
+    let request = Request::new("HEAD", "/things").header("estoppel-run", "bodies");
+    assert_eq!(head.send(&request).status(), 200);
+}
+
+#[test]
+fn hold_all_gives_nothing_before_all_has_passed() {
+    let body = "{\"n\":1}\n{\"m\":1}\n";
+    let bad = world(
+        "{ answer: order, release: hold_all }",
+        reply("application/x-ndjson", body).framing(Framing::Chunked),
+    );
+    let refused = bad.send(&get());
+    assert_eq!(refused.status(), 422, "{}", refused.text());
+    assert_eq!(receipt(&bad)["verdict"]["reason"], "CONTRACT_VIOLATED");
+    let events = "data: {\"n\":1}\n\ndata: {\"n\":2}\n\n";
+    let good = world(
+        "{ answer: order, release: hold_all }",
+        reply("text/event-stream", events).framing(Framing::Chunked),
+    );
+    assert_eq!(good.send(&get()).text(), events);
+    assert_eq!(receipt(&good)["sse"]["units"], 2);
+    let long = "{\"n\":1}\n".repeat(1000);
+    let over = world(
+        "{ answer: order, release: hold_all }",
+        reply("application/x-ndjson", &long).framing(Framing::Chunked),
+    );
+    let refused = over.send(&get());
+    assert_eq!(refused.status(), 422, "{}", refused.text());
+    assert_eq!(receipt(&over)["verdict"]["reason"], "HELD_BYTES_MAX");
+    let units = world("{ answer: order }", reply("application/x-ndjson", &long).framing(Framing::Chunked));
+    assert_eq!(units.send(&get()).text(), long);
+}
+
+#[test]
+fn stream_and_cut_forwards_until_the_first_violation() {
+    let long = format!("{{\"n\":1,\"x\":\"{}\"}}", "y".repeat(20_000));
+    let reply_of = |body: &str| {
+        let writes = Writes::Each { bytes: 4096 };
+        reply("application/json", body)
+            .framing(Framing::Chunked)
+            .split(Split::Each { bytes: 1024 })
+            .writes(writes)
+    };
+    let good = world("{ answer: order, release: stream_and_cut }", reply_of(&long));
+    assert_eq!(good.send(&get()).text(), long);
+    assert_eq!(receipt(&good)["evaluated"]["response"]["state"], "judged");
+    let bad = long.replace("\"n\":1", "\"m\":1");
+    let cut = world("{ answer: order, release: stream_and_cut }", reply_of(&bad));
+    let answer = answer(&cut, &get());
+    assert_eq!(answer.status(), 200);
+    assert!(answer.end.is_some());
+    assert!(bad.starts_with(&answer.text()) && answer.body.len() < bad.len());
+    let receipt = receipt(&cut);
+    assert_eq!(receipt["verdict"]["reason"], "CONTRACT_VIOLATED");
+    assert_eq!(receipt["response"]["client"]["bytes"], answer.body.len());
+}
+
+#[test]
+fn observe_changes_nothing_and_records_what_it_found() {
+    for (kind, body) in [
+        ("application/json", "{\"m\":1,}"),
+        ("application/x-ndjson", "{\"n\":1}\n{\"m\":1}\n{\"n\":2}\n"),
+        ("text/event-stream", "data: nothing\n\n"),
+        ("text/plain", "hello"),
+    ] {
+        let policy = policy("{ answer: order, repair: r1, release: observe }")
+            .replace("evaluated: block", "evaluated: allow");
+        let script = Script::always(reply(kind, body).framing(Framing::Chunked));
+        let world = World::with(script, &Setup { policy, ..Setup::default() });
+        let answer = answer(&world, &get());
+        assert_eq!(
+            (answer.status(), answer.text().as_str(), answer.end.is_none()),
+            (200, body, true),
+            "{kind}"
+        );
+        let receipt = receipt(&world);
+        assert_eq!(receipt["verdict"]["action"], "allow", "{receipt}");
+        assert_eq!(receipt["downgrades"][0]["detail"], "observed", "{receipt}");
+    }
+}
+
+#[test]
+fn requests_are_held_against_their_contract_before_anything_leaves() {
+    let world = world("{ request: order }", reply("application/json", "{}"));
+    let post = |body: &str| {
+        Request::new("POST", "/things")
+            .header("content-type", "application/json")
+            .header("estoppel-run", "bodies")
+            .body(body)
+    };
+    assert_eq!(world.send(&post("{\"n\":1}")).status(), 200);
+    assert_eq!(world.send(&get()).status(), 200);
+    assert_eq!(world.upstream.hits().total(), 2);
+    let csv = Request::new("POST", "/things").header("content-type", "text/csv").body("id\n1\n");
+    let cases = [
+        (post("{\"n\":10}"), "CONTRACT_VIOLATED"),
+        (post("{\"n\":1,}"), "VALUE_MALFORMED"),
+        (post(""), "VALUE_TRUNCATED"),
+        (csv.header("estoppel-run", "bodies"), "CONTRACT_UNSUPPORTED"),
+        (Request::new("POST", "/things").header("estoppel-run", "bodies").body("n=1"), "VALUE_MALFORMED"),
+        (Request::new("GET", "/things").header("estoppel-run", "bodies").body("{}"), "CONTRACT_VIOLATED"),
+    ];
+    let count = cases.len();
+    for (request, code) in cases {
+        let answer = world.send(&request);
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status(), &problem["code"]), (422, &json!(code)), "{problem}");
+    }
+    let coded = world.send(&post("{\"n\":1}").header("content-encoding", "gzip"));
+    assert_eq!(coded.status(), 403, "{}", coded.text());
+    assert_eq!(world.upstream.hits().total(), 2, "nothing of a refused request may leave");
+    world.wait_for_calls("bodies", count as u64 + 3);
+    let receipts = world.receipts("bodies");
+    let named = json!({ "request": { "digest": canonical(ORDER), "id": "order", "source": "policy" } });
+    assert_eq!(receipts[0]["contract"], named);
+    assert_eq!(receipts[0]["evaluated"]["request"]["state"], "judged");
+    assert!(receipts[1].get("contract").is_none());
+    assert!(receipts[2..count + 2].iter().all(|receipt| receipt["contract"] == named));
+}
+
+#[test]
+fn csv_is_uploaded_only_if_it_keeps_its_contract() {
+    let world = world("{ request: rows }", reply("application/json", "{}"));
+    let put = |body: &str| Request::new("PUT", "/rows").header("content-type", "text/csv").body(body);
+    assert_eq!(world.send(&put("id,note\n1,a\n")).status(), 200);
+    let refused = world.send(&put("id,note\n1,@SUM(A1)\n"));
+    assert_eq!(refused.status(), 422);
+    assert!(refused.text().contains("row 2, column 2 `note`"), "{}", refused.text());
+    assert_eq!(world.upstream.hits().total(), 1);
+}
+
+#[test]
+fn a_tool_of_the_policy_takes_the_place_of_the_requests_own() {
+    const OFFER: &str = r#"{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"place","parameters":{"type":"object"}}}]}"#;
+    for (arguments, status) in [("{\"n\":1}", 200), ("{\"n\":10}", 422), ("{}", 422)] {
+        let calls = vec![ToolCall { name: "place".into(), arguments: arguments.into() }];
+        let model = ModelReply { calls: Some(calls), ..ModelReply::new(Dialect::ChatCompletions) };
+        let world = world("{ tools: { place: order } }", Reply::model(model));
+        let answer = world.send(&chat("bodies", OFFER));
+        assert_eq!(answer.status(), status, "{}", answer.text());
+        let receipt = receipt(&world);
+        let enforced =
+            json!({ "tools": { "place": serde_json::from_str::<Value>(ORDER).unwrap() } }).to_string();
+        let digest = estoppel_evidence::Sha256::of(enforced.as_bytes()).to_string();
+        assert_eq!(
+            receipt["contract"]["response"],
+            json!({ "digest": digest, "id": "place", "source": "policy" })
+        );
+        if status == 422 {
+            assert!(answer.text().contains("call of `place`: "), "{}", answer.text());
+        }
+    }
+}
+
+#[test]
+fn a_model_answer_is_observed_cut_or_held_whole_as_the_policy_says() {
+    const OFFER: &str = r#"{"model":"m","stream":true,"messages":[],"tools":[{"type":"function","function":{"name":"place","parameters":{"type":"object","required":["n"]}}}]}"#;
+    let run = |release: &str, arguments: &str| {
+        let calls = vec![ToolCall { name: "place".into(), arguments: arguments.into() }];
+        let model = ModelReply { calls: Some(calls), ..ModelReply::new(Dialect::ChatCompletions) };
+        let world = world(&format!("{{ repair: r1, release: {release} }}"), Reply::model(model));
+        let answer = answer(&world, &chat("bodies", OFFER));
+        (answer, receipt(&world))
+    };
+    let (observed, receipt) = run("observe", "{}");
+    assert!(observed.end.is_none() && observed.text().contains("[DONE]"), "{}", observed.text());
+    assert_eq!(receipt["downgrades"], json!([{ "code": "CONTRACT_VIOLATED", "detail": "observed" }]));
+    assert_eq!(receipt["verdict"]["action"], "allow");
+    let (cut, receipt) = run("stream_and_cut", "{}");
+    assert!(cut.end.is_some() && !cut.text().contains("[DONE]"), "{}", cut.text());
+    assert_eq!(receipt["verdict"]["reason"], "CONTRACT_VIOLATED");
+    assert_eq!(receipt["response"]["client"]["bytes"], cut.body.len());
+    let (refused, receipt) = run("hold_all", "{}");
+    assert_eq!(refused.status(), 422, "{}", refused.text());
+    assert_eq!(receipt["verdict"]["reason"], "CONTRACT_VIOLATED");
+    let (held, receipt) = run("hold_all", "{\"n\":1,}");
+    assert!(held.status() == 200 && held.text().contains("[DONE]"), "{}", held.text());
+    assert_eq!(receipt["verdict"]["action"], "repair");
+}
+
+#[test]
+fn what_all_calls_hold_back_together_is_bounded() {
+    let policy = policy("{ answer: order, release: hold_all }").replace("4096", "8388608");
+    let long = format!("{{\"n\":1,\"x\":\"{}\"}}", "y".repeat(3 << 20));
+    let reply = reply("application/json", &long).framing(Framing::Chunked);
+    let setup = Setup { policy, config: "[server]\nheld_mib = 2\n".into(), ..Setup::default() };
+    let world = World::with(Script::always(reply), &setup);
+    let answer = world.send(&get());
+    assert_eq!((answer.status(), answer.header("retry-after")), (503, Some("1")), "{}", answer.text());
+    assert_eq!(receipt(&world)["outcome"]["code"], "IN_FLIGHT_MAX");
+}
+
+#[test]
+fn a_contract_that_cannot_be_enforced_keeps_its_policy_from_being_loaded() {
+    let scratch = estoppel_kit::Scratch::new("contract");
+    let text = "version: 1\nname: bad\ncontracts:\n  order: { json: '{\"properties\":{\"a\":{\"typo\":1,\"$ref\":\"http://x/y\"}}}' }\n  \
+                rows: { csv: '{\"version\":1,\"colums\":[]}' }\n";
+    let file = scratch.write("policy.yaml", text);
+    let (code, report) = cli(&["policy", "lint", path(&file)]);
+    assert_eq!(code, 6, "{report}");
+    let text = report.to_string();
+    assert!(text.contains("contract `order`") && text.contains("/properties/a/$ref"), "{text}");
+    assert!(text.contains("contract `rows`") && text.contains("colums"), "{text}");
+}
