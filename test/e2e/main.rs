@@ -13,6 +13,7 @@
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`: structured values of answers, held against what requests asked for.
 //! - `contracts`: bodies held against contracts of the policy.
+//! - `large`: bodies of any size in constant memory.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
 //! - `command_line`: the sidecar's own words.
@@ -34,6 +35,7 @@ mod determinism;
 mod framing;
 mod http2;
 mod judging;
+mod large;
 mod leaving;
 mod many_streams;
 mod negative_vectors;

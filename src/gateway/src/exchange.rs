@@ -106,7 +106,7 @@ impl Response {
             self.hash.update(data);
         }
         let feed = match &self.judged {
-            Some(judged) if judged.holds => &judged.feed,
+            Some(judged) if judged.apart => &judged.feed,
             _ => &self.feed,
         };
         if let Some(feed) = feed {
@@ -522,7 +522,7 @@ impl Exchange {
     /// Bytes of the response so far, held ones included.
     pub(crate) fn response_bytes(&self) -> u64 {
         self.response.as_ref().map_or(0, |response| match &response.judged {
-            Some(judged) if judged.holds => judged.bytes,
+            Some(judged) if judged.apart => judged.bytes,
             _ => response.bytes + response.tail.iter().map(|piece| piece.len() as u64).sum::<u64>(),
         })
     }
@@ -550,7 +550,7 @@ impl Exchange {
             return Ok(left);
         }
         let Some(response) = self.response.as_mut() else { return Ok(data) };
-        response.watch(&data, &ends)?;
+        response.watch(&data, &ends, hashes)?;
         let holding = !response.tail.is_empty();
         let (mut start, mut hold_from) = (0, holding.then_some(0));
         let piece = response.tail.len();
@@ -897,7 +897,7 @@ impl Exchange {
         let captured = Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
         let (mut sent, mut captured, mut looked, mut bytes) = (captured, captured, looked, bytes);
         if let Some(mut judged) = judged {
-            if judged.holds {
+            if judged.apart {
                 sent = Captured {
                     bytes: judged.bytes,
                     sha256: hashes.then(|| judged.hash.clone().finalize().into()),

@@ -25,8 +25,10 @@ pub(super) struct HeldBack {
     release: Release,
     /// The client gets what the machine gives. If not, the answer leaves as it comes, or once it was judged whole.
     pub(super) holds: bool,
+    /// The client may get other bytes than the upstream sent, or fewer, so both are captured.
+    pub(super) apart: bool,
     block_bytes_max: usize,
-    /// Of what the upstream sent, if the machine gives what leaves.
+    /// Of what the upstream sent, if that is captured apart.
     pub(super) hash: Sha256,
     pub(super) bytes: u64,
     /// Where what the client gets is stored, if it is.
@@ -89,14 +91,16 @@ impl Exchange {
             }
         };
         let form = if framing == Framing::Sse { Form::Sse } else { Form::Json };
+        let apart = holds || terms.release == Release::StreamAndCut;
         Ok(Some(Box::new(HeldBack {
             machine,
             release: terms.release,
             holds,
+            apart,
             block_bytes_max: usize::try_from(limits.event_bytes_max).unwrap_or(usize::MAX),
             hash: Sha256::new(),
             bytes: 0,
-            feed: if holds { self.feed(Side::Client, form) } else { None },
+            feed: if apart { self.feed(Side::Client, form) } else { None },
             ended: false,
             ready: Vec::new(),
             replaced: None,
@@ -172,18 +176,12 @@ impl Response {
         hashes: bool,
         now_us: u64,
     ) -> Result<Bytes, Objection> {
-        if let Some(feed) = &self.feed {
-            feed.push(data.clone());
-        }
+        self.capture_apart(data, hashes);
         if let Some(stream) = &mut self.stream {
             stream.first_us.get_or_insert(now_us);
             stream.last_us = now_us;
         }
         let Some(judged) = &mut self.judged else { return Ok(data.clone()) };
-        judged.bytes += data.len() as u64;
-        if hashes {
-            judged.hash.update(data);
-        }
         if let Machine::Body { body, .. } = &mut judged.machine {
             let mut left = Vec::new();
             let fed = body.feed(data, &mut left);
@@ -221,8 +219,21 @@ impl Response {
         Ok(self.take_ready())
     }
 
+    /// Captures what the upstream sent, where the client may get something else.
+    fn capture_apart(&mut self, data: &Bytes, hashes: bool) {
+        let Some(judged) = self.judged.as_mut().filter(|judged| judged.apart) else { return };
+        if let Some(feed) = &self.feed {
+            feed.push(data.clone());
+        }
+        judged.bytes += data.len() as u64;
+        if hashes {
+            judged.hash.update(data);
+        }
+    }
+
     /// Judges bytes that leave as they came.
-    pub(super) fn watch(&mut self, data: &Bytes, ends: &[EventMark]) -> Result<(), Objection> {
+    pub(super) fn watch(&mut self, data: &Bytes, ends: &[EventMark], hashes: bool) -> Result<(), Objection> {
+        self.capture_apart(data, hashes);
         let Some(judged) = self.judged.as_mut().filter(|judged| judged.observed.is_none()) else {
             return Ok(());
         };
