@@ -2,12 +2,16 @@
 //!
 //! Each takes any bytes, must not panic, and asserts what must hold for all input.
 
+mod judged;
+
 use std::sync::{Arc, LazyLock};
 
 use estoppel_wire::csv::{Check, Contract, Delimiter, EDITS_MAX, Repair, Summary, Violation};
 use estoppel_wire::dialect::{Dialect, EventMark, Framing, RequestScan, ResponseFacts, ResponseScan};
 use estoppel_wire::repair::{self, Class, Classes, Outcome, Scalar, Want};
 use estoppel_wire::schema::{self, CheckLimits, Formats, HashKey, SchemaLimits};
+
+pub use judged::{contract, judge};
 
 /// Takes any bytes and must not panic.
 pub type Target = fn(&[u8]);
@@ -25,6 +29,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("policy", policy),
     ("repair", repair),
     ("schema", schema),
+    ("contract", judged::contract),
+    ("judge", judged::judge),
 ];
 
 /// The judge of bundles.
