@@ -198,15 +198,11 @@ impl Body {
 
 impl Rows {
     fn feed(&mut self, chunk: &Bytes, held: &mut Held, out: &mut Vec<Bytes>) -> Result<(), Refused> {
-        let piece = match &mut self.repair {
-            None => chunk.clone(),
-            Some(repair) => {
-                let mut piece = Vec::with_capacity(chunk.len());
-                repair.feed(chunk, &mut piece).map_err(Refused::CsvRepair)?;
-                piece.into()
-            }
-        };
-        self.check(piece, held, out)
+        let Some(repair) = &mut self.repair else { return self.check(chunk.clone(), held, out) };
+        let mut piece = Vec::with_capacity(chunk.len());
+        let repaired = repair.feed(chunk, &mut piece);
+        self.check(piece.into(), held, out)?; // what is wrong before the edit too many was there first
+        repaired.map_err(Refused::CsvRepair)
     }
 
     fn finish(&mut self, held: &mut Held, out: &mut Vec<Bytes>) -> Result<(), Refused> {

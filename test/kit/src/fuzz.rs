@@ -244,6 +244,59 @@ mod tests {
         }
     }
 
+    /// SplitMix64.
+    struct Seeded(u64);
+
+    impl Seeded {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            usize::try_from((z ^ (z >> 31)) % bound.max(1) as u64).unwrap()
+        }
+
+        /// Some bytes changed, left out, put in, or taken from elsewhere in the corpus.
+        fn mutate(&mut self, inputs: &[Vec<u8>]) -> Vec<u8> {
+            const BYTES: &[u8] = b"{}[]\",:\\/\r\n \t0x1e-.=+@'`\xef\xbb\xbf\x00\xff";
+            let mut bytes = inputs[self.below(inputs.len())].clone();
+            for _ in 0..=self.below(4) {
+                let at = self.below(bytes.len() + 1);
+                let end = (at + self.below(16)).min(bytes.len());
+                let other = &inputs[self.below(inputs.len())];
+                let from = self.below(other.len() + 1);
+                match self.below(4) {
+                    0 => bytes.insert(at, BYTES[self.below(BYTES.len())]),
+                    1 => drop(bytes.drain(at..end)),
+                    2 => bytes[at..end].fill(BYTES[self.below(BYTES.len())]),
+                    _ => drop(bytes.splice(at..end, other[from..].iter().copied().take(24))),
+                }
+            }
+            bytes
+        }
+    }
+
+    /// `FUZZ_ROUNDS` of them for each target, the same ones every time.
+    #[test]
+    fn seeded_changes_of_every_corpus_run() {
+        let rounds = std::env::var("FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+        let only = std::env::var("FUZZ_TARGET").ok();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+        for (name, target) in TARGETS.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name))
+        {
+            let mut paths: Vec<_> =
+                std::fs::read_dir(folder.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+            paths.sort();
+            let inputs: Vec<Vec<u8>> = paths.iter().map(|path| std::fs::read(path).unwrap()).collect();
+            let mut seeded = Seeded(0);
+            for _ in 0..rounds {
+                let bytes = seeded.mutate(&inputs);
+                let ran = std::panic::catch_unwind(|| target(&bytes));
+                assert!(ran.is_ok(), "{name}: {}", bytes.escape_ascii());
+            }
+        }
+    }
+
     #[test]
     fn every_target_is_built_for_the_fuzzer() {
         let manifest = include_str!("../../fuzz/Cargo.toml");
