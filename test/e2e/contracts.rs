@@ -391,6 +391,38 @@ fn requests_are_held_against_their_contract_before_anything_leaves() {
 }
 
 #[test]
+fn results_of_tools_keep_their_contract_on_the_way_to_the_model() {
+    let world =
+        world("{ results: { place: order } }", Reply::model(ModelReply::new(Dialect::ChatCompletions)));
+    let ask = |result: &str| {
+        let call =
+            json!({ "id": "c1", "type": "function", "function": { "name": "place", "arguments": "{}" } });
+        let messages = json!([
+            { "role": "assistant", "tool_calls": [call] },
+            { "role": "tool", "tool_call_id": "c1", "content": result },
+        ]);
+        world.send(&chat("bodies", &json!({ "model": "m", "messages": messages }).to_string()))
+    };
+    assert_eq!(ask("{\"n\":1}").status(), 200);
+    let refused = ask("{\"n\":10}");
+    assert_eq!(refused.status(), 422);
+    assert!(refused.text().contains("result of `place`: "), "{}", refused.text());
+    assert_eq!(ask("{\"n\":1,}").status(), 422);
+    let twice = r#"{"model":"m","messages":[{"role":"tool","tool_call_id":"x","content":"{}"}]}"#;
+    assert!(world.send(&chat("bodies", twice)).text().contains("VALUE_AMBIGUOUS"));
+    assert_eq!(world.upstream.hits().total(), 1);
+    world.wait_for_calls("bodies", 4);
+    let document =
+        json!({ "results": { "place": serde_json::from_str::<Value>(ORDER).unwrap() } }).to_string();
+    let digest = estoppel_evidence::Sha256::of(document.as_bytes()).to_string();
+    let receipts = world.receipts("bodies");
+    for receipt in &receipts[..3] {
+        assert_eq!(receipt["contract"]["request"], json!({ "digest": digest, "source": "policy" }));
+        assert_eq!(receipt["evaluated"]["request"]["state"], "judged");
+    }
+}
+
+#[test]
 fn csv_is_uploaded_only_if_it_keeps_its_contract() {
     let world = world("{ request: rows }", reply("application/json", "{}"));
     let put = |body: &str| Request::new("PUT", "/rows").header("content-type", "text/csv").body(body);

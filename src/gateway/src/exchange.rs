@@ -26,7 +26,6 @@ use sha2::{Digest as _, Sha256};
 use self::held::HeldBack;
 use crate::body::Upload;
 use crate::call::InFlight;
-use crate::contracts::Compiled;
 use crate::judging::{self, Asked, Objection};
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
@@ -52,8 +51,10 @@ pub(crate) struct Exchange {
     response: Option<Box<Response>>,
     /// What the request asked its answer to be, until the answer comes.
     asked: Option<Box<Asked>>,
-    /// What the request's body was held against.
-    request_contract: Option<Arc<Compiled>>,
+    /// What of the request was held against contracts.
+    request_contracts: judging::RequestJudged,
+    /// What the request's receipt names.
+    contracts_named: Vec<Contract>,
     /// What the caller is told of a value that was refused.
     detail: Option<Box<str>>,
     /// Whether the answer's head was given to the client.
@@ -160,7 +161,8 @@ impl Exchange {
             request_judged: false,
             response: None,
             asked: None,
-            request_contract: None,
+            request_contracts: judging::RequestJudged::default(),
+            contracts_named: Vec::new(),
             detail: None,
             given: false,
             left: None,
@@ -616,7 +618,7 @@ impl Exchange {
         self.detail.as_deref()
     }
 
-    /// Holds a request's body against the policy's contract for it.
+    /// Holds a request against the policy's contracts for it.
     ///
     /// # Errors
     /// It does not keep to it, or cannot be held against it.
@@ -627,14 +629,10 @@ impl Exchange {
         chunks: &[Bytes],
     ) -> Result<(), Objection> {
         let Some(terms) = self.route.as_ref().and_then(|route| route.judging.clone()) else { return Ok(()) };
-        let Some(contract) = &terms.request else { return Ok(()) };
-        let asks_only =
-            matches!(&*self.record.request.method, "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE");
-        if asks_only && chunks.iter().all(Bytes::is_empty) {
-            return Ok(());
-        }
-        self.request_contract = Some(contract.clone());
-        let judged = judging::judge_request(contract, headers, coded, chunks, self.shared.schemas.key);
+        let method = self.record.request.method.clone();
+        let sent = judging::Sent { method: &method, headers, coded, chunks };
+        let key = self.shared.schemas.key;
+        let judged = terms.judge_request(self.dialect, &sent, key, &mut self.request_contracts);
         match judged {
             Err(objection) if terms.release == Release::Observe => {
                 self.record.downgrades.push(held::observed(objection.reason));
@@ -843,7 +841,12 @@ impl Exchange {
         };
         record.request.body =
             Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
-        let judged = self.request_contract.is_some();
+        let enforced = self.request_contracts.record();
+        let judged = enforced.is_some();
+        if let Some((reference, stored)) = enforced {
+            record.judged.get_or_insert_default().request = Some(reference);
+            self.contracts_named.push(stored);
+        }
         record.evaluated_request = match &facts {
             None if judged => Evaluated { bytes, state: Looked::Judged, ..Evaluated::default() },
             Some(facts) if judged => evaluated(&facts.evaluated, Looked::Judged),
@@ -866,13 +869,8 @@ impl Exchange {
     /// Returns what the upstream's answer itself says went wrong, and contracts that have to be kept.
     fn finish_response(&mut self, ours: Option<(u16, Captured)>) -> (Option<Reason>, Vec<Contract>) {
         let hashes = self.hashes();
-        let mut contracts = Vec::new();
+        let mut contracts = std::mem::take(&mut self.contracts_named);
         let record = &mut self.record;
-        if let Some(contract) = self.request_contract.take() {
-            let judged = record.judged.get_or_insert_default();
-            judged.request = Some(judging::reference(&contract));
-            contracts.push(contract.stored.clone());
-        }
         let Some(response) = self.response.take() else {
             let (status, captured) = ours.unwrap_or_default();
             record.response.client = captured;

@@ -1,6 +1,8 @@
 //! Values held against their contracts: those of the policy, and what requests ask of their answers.
 
-use std::collections::HashMap;
+mod results;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Jud
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_policy::{Release, Terms, UnknownTools};
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
-use estoppel_wire::dialect::{Contracts as AskedFor, Span, TextContract};
+use estoppel_wire::dialect::{Contracts as AskedFor, Dialect, Span, TextContract};
 use estoppel_wire::judge::{self, Outcome, Refused};
 use estoppel_wire::repair::{self, Class, Classes, Profile, Repaired};
 use estoppel_wire::schema::{Cause, HashKey, Schema, Violation};
@@ -24,6 +26,7 @@ pub(crate) struct RouteTerms {
     /// None: nothing is repaired.
     pub(crate) repair: Option<Profile>,
     tools: HashMap<String, Arc<Compiled>>,
+    results: HashMap<String, Arc<Compiled>>,
     text: Option<Arc<Compiled>>,
     pub(crate) request: Option<Arc<Compiled>>,
     pub(crate) answer: Option<Arc<Compiled>>,
@@ -32,12 +35,15 @@ pub(crate) struct RouteTerms {
 impl RouteTerms {
     pub(crate) fn new(terms: &Terms, contracts: &Contracts) -> Self {
         let named = |name: Option<&str>| name.and_then(|name| contracts.get(name)).cloned();
-        let tools = terms.tools().iter().filter_map(|(tool, name)| Some((tool.clone(), named(Some(name))?)));
+        let of_tools = |names: &BTreeMap<String, String>| {
+            names.iter().filter_map(|(tool, name)| Some((tool.clone(), named(Some(name))?))).collect()
+        };
         Self {
             release: terms.release(),
             unknown_tools: terms.unknown_tools(),
             repair: profile(terms.repair()),
-            tools: tools.collect(),
+            tools: of_tools(terms.tools()),
+            results: of_tools(terms.results()),
             text: named(terms.text()),
             request: named(terms.request()),
             answer: named(terms.answer()),
@@ -341,7 +347,7 @@ fn edit(edit: &repair::Edit) -> Edit {
 }
 
 /// Holds the body of a request against a contract. It is never repaired.
-pub(crate) fn judge_request(
+fn judge_request(
     contract: &Compiled,
     headers: &http::HeaderMap,
     coded: bool,
@@ -366,6 +372,104 @@ pub(crate) fn judge_request(
     let (mut chunks, mut out) = (chunks.iter(), Vec::new());
     let fed = chunks.try_for_each(|chunk| body.feed(chunk, &mut out));
     fed.and_then(|()| body.finish(&mut out)).map_err(|refused| Objection::of_body(&refused))
+}
+
+/// What of a request was held against contracts.
+#[derive(Default)]
+pub(crate) struct RequestJudged {
+    body: Option<Arc<Compiled>>,
+    results: BTreeMap<String, Arc<Compiled>>,
+}
+
+impl RequestJudged {
+    /// What the receipt names, and the contract that it names.
+    pub(crate) fn record(&self) -> Option<(ContractRef, Contract)> {
+        if self.results.is_empty() {
+            return self.body.as_ref().map(|body| (reference(body), body.stored.clone()));
+        }
+        let raw = |contract: &Compiled| serde_json::from_slice::<serde_json::Value>(&contract.stored.1).ok();
+        let results: serde_json::Map<_, _> =
+            self.results.iter().filter_map(|(tool, contract)| Some((tool.clone(), raw(contract)?))).collect();
+        let mut document = serde_json::json!({ "results": results });
+        if let Some(body) = self.body.as_ref().and_then(|body| raw(body)) {
+            document["body"] = body;
+        }
+        let canonical =
+            Bytes::from(estoppel_evidence::canonical::foreign(document.to_string().as_bytes()).ok()?);
+        let digest = Sha256::of(&canonical);
+        Some((ContractRef { digest, id: None, source: ContractSource::Policy }, (digest, canonical)))
+    }
+}
+
+impl RouteTerms {
+    /// Holds what a request brings against its contracts. `judged` says afterwards which ones these were.
+    pub(crate) fn judge_request(
+        &self,
+        dialect: Dialect,
+        sent: &Sent<'_>,
+        key: HashKey,
+        judged: &mut RequestJudged,
+    ) -> Result<(), Objection> {
+        if let Some(contract) = self.request.as_ref().filter(|_| !sent.asks_only()) {
+            judged.body = Some(contract.clone());
+            judge_request(contract, sent.headers, sent.coded, sent.chunks, key)?;
+        }
+        if self.results.is_empty()
+            || matches!(dialect, Dialect::Mcp | Dialect::Json | Dialect::Bytes)
+            || sent.coded
+        {
+            return Ok(()); // a coded body is not evaluated
+        }
+        let body = sent.chunks.concat();
+        // What comes twice, two readers read in two ways.
+        let body = estoppel_evidence::canonical::foreign(&body);
+        let body = body.map_err(|error| Objection::new(Reason::ValueMalformed, &error.to_string()))?;
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        for result in results::results(dialect, &body) {
+            self.judge_result(&result, key, judged)?;
+        }
+        Ok(())
+    }
+
+    fn judge_result(
+        &self,
+        result: &results::ToolResult<'_>,
+        key: HashKey,
+        judged: &mut RequestJudged,
+    ) -> Result<(), Objection> {
+        let ambiguous = |what: &str| Objection::new(Reason::ValueAmbiguous, what);
+        let name =
+            result.name.ok_or_else(|| ambiguous("a result of a tool that the request does not call"))?;
+        let Some(contract) = self.results.get(name) else { return Ok(()) };
+        judged.results.insert(name.to_owned(), contract.clone());
+        let place = format!("result of `{}`", name.escape_debug());
+        let text = result.text.as_ref().ok_or_else(|| ambiguous(&format!("{place}: it is not one text")))?;
+        let Enforceable::Json(schema) = &contract.enforceable else {
+            return Err(Reason::ContractUnsupported.into()); // a policy that says so is not accepted
+        };
+        match judge_value(schema, key, None, text.as_bytes()) {
+            Verdict::Valid | Verdict::Repaired(_) => Ok(()),
+            Verdict::Refused(violation) => {
+                let found = Objection::of_value(&violation);
+                Err(Objection::new(found.reason, &format!("{place}: {violation}")))
+            }
+        }
+    }
+}
+
+/// What a client sent.
+pub(crate) struct Sent<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) headers: &'a http::HeaderMap,
+    pub(crate) coded: bool,
+    pub(crate) chunks: &'a [Bytes],
+}
+
+impl Sent<'_> {
+    fn asks_only(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE")
+            && self.chunks.iter().all(Bytes::is_empty)
+    }
 }
 
 /// Whether a repair would break what the answer's head says of its body.

@@ -153,15 +153,21 @@ fn judge(judge: &Judging) -> Value {
     object.set_some("unknown_tools", terms.unknown_tools.map(UnknownTools::as_str));
     object.set_some("repair", terms.repair.as_ref().map(repair));
     object.set_some("release", terms.release.map(Release::as_str));
-    let mut tools = Object::default();
-    for (tool, contract) in &terms.tools {
-        tools.set(tool, contract.as_str());
-    }
-    object.set_filled("tools", tools);
+    object.set_filled("tools", named(&terms.tools));
+    object.set_filled("results", named(&terms.results));
     object.set_some("text", terms.text.as_deref());
     object.set_some("request", terms.request.as_deref());
     object.set_some("answer", terms.answer.as_deref());
     object.into()
+}
+
+/// Tools with the names of contracts.
+fn named(contracts: &BTreeMap<String, String>) -> Object {
+    let mut object = Object::default();
+    for (tool, contract) in contracts {
+        object.set(tool, contract.as_str());
+    }
+    object
 }
 
 fn repair(repair: &Repair) -> Value {

@@ -49,6 +49,7 @@ pub struct Terms {
     pub(crate) repair: Option<Repair>,
     pub(crate) release: Option<Release>,
     pub(crate) tools: BTreeMap<String, String>,
+    pub(crate) results: BTreeMap<String, String>,
     pub(crate) text: Option<String>,
     pub(crate) request: Option<String>,
     pub(crate) answer: Option<String>,
@@ -73,6 +74,11 @@ impl Terms {
     /// Tools with the names of the contracts for the arguments of their calls, in the place of the request's own.
     pub fn tools(&self) -> &BTreeMap<String, String> {
         &self.tools
+    }
+
+    /// Tools with the names of the contracts for their results, on their way to a model.
+    pub fn results(&self) -> &BTreeMap<String, String> {
+        &self.results
     }
 
     /// Name of the contract for the text of a model's answer, in the place of the request's own.

@@ -17,7 +17,8 @@ pub(crate) const TOOLS_MAX: usize = 256;
 /// Most characters of a tool's name.
 pub(crate) const TOOL_CHARS_MAX: usize = 128;
 
-const JUDGE_KEYS: [&str; 7] = ["unknown_tools", "repair", "release", "tools", "text", "request", "answer"];
+const JUDGE_KEYS: [&str; 8] =
+    ["unknown_tools", "repair", "release", "tools", "results", "text", "request", "answer"];
 
 impl Reader {
     pub(super) fn contracts(&mut self, node: &Node) -> Option<BTreeMap<String, ContractText>> {
@@ -98,6 +99,7 @@ impl Reader {
             answer: named("answer", BODIES),
             repair: self.optional(map, "repair", Self::repair),
             tools: self.optional(map, "tools", Self::tool_contracts).unwrap_or_default(),
+            results: self.optional(map, "results", Self::tool_contracts).unwrap_or_default(),
         }
     }
 

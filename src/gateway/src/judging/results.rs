@@ -1,0 +1,174 @@
+//! Results of tools in a request, on their way to the model.
+
+use std::collections::HashMap;
+
+use estoppel_wire::dialect::Dialect;
+use serde_json::Value;
+
+/// One result.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ToolResult<'a> {
+    /// None: the request does not say, or says in two ways, which tool was called.
+    pub(super) name: Option<&'a str>,
+    /// None: it is no single text, so that nobody knows what the model reads.
+    pub(super) text: Option<String>,
+}
+
+/// The results in a request that is read as `dialect`. Those that say themselves that they are an error are left out.
+pub(super) fn results(dialect: Dialect, request: &Value) -> Vec<ToolResult<'_>> {
+    let items = |name: &str| request[name].as_array().into_iter().flatten();
+    match dialect {
+        Dialect::OpenAiChat => chat(items("messages").collect()),
+        Dialect::OpenAiResponses => responses(items("input").collect()),
+        Dialect::AnthropicMessages => {
+            let blocks = items("messages").flat_map(|message| message["content"].as_array());
+            messages(blocks.flatten().collect())
+        }
+        Dialect::Gemini => {
+            let parts = items("contents").flat_map(|content| content["parts"].as_array());
+            parts.flatten().filter_map(gemini).collect()
+        }
+        Dialect::Mcp | Dialect::Json | Dialect::Bytes => Vec::new(),
+    }
+}
+
+/// Names of calls by their ids; none for an id that two tools have.
+#[derive(Default)]
+struct Calls<'a>(HashMap<&'a str, Option<&'a str>>);
+
+impl<'a> Calls<'a> {
+    fn add(&mut self, id: &'a Value, name: &'a Value) {
+        let (Some(id), name) = (id.as_str(), name.as_str()) else { return };
+        let known = self.0.entry(id).or_insert(name);
+        if *known != name {
+            *known = None;
+        }
+    }
+
+    fn name(&self, id: &Value) -> Option<&'a str> {
+        *self.0.get(id.as_str()?)?
+    }
+}
+
+fn chat(messages: Vec<&Value>) -> Vec<ToolResult<'_>> {
+    let mut calls = Calls::default();
+    for call in messages.iter().flat_map(|message| message["tool_calls"].as_array()).flatten() {
+        calls.add(
+            &call["id"],
+            if call["custom"].is_null() { &call["function"]["name"] } else { &call["custom"]["name"] },
+        );
+    }
+    let result = |message: &&'_ Value| match message["role"].as_str() {
+        Some("tool") => Some((calls.name(&message["tool_call_id"]), text(&message["content"]))),
+        _ => None,
+    };
+    let named = messages.iter().filter(|message| message["role"] == "function");
+    let named =
+        named.map(|message| ToolResult { name: message["name"].as_str(), text: text(&message["content"]) });
+    let by_id = messages.iter().filter_map(result).map(|(name, text)| ToolResult { name, text });
+    by_id.chain(named).collect()
+}
+
+fn responses(items: Vec<&Value>) -> Vec<ToolResult<'_>> {
+    let mut calls = Calls::default();
+    let kind = |item: &Value| item["type"].as_str().unwrap_or_default().to_owned();
+    for item in items.iter().filter(|item| matches!(&*kind(item), "function_call" | "custom_tool_call")) {
+        calls.add(&item["call_id"], &item["name"]);
+    }
+    let outputs = items
+        .iter()
+        .filter(|item| matches!(&*kind(item), "function_call_output" | "custom_tool_call_output"));
+    outputs
+        .map(|item| ToolResult { name: calls.name(&item["call_id"]), text: text(&item["output"]) })
+        .collect()
+}
+
+fn messages(blocks: Vec<&Value>) -> Vec<ToolResult<'_>> {
+    let mut calls = Calls::default();
+    for block in blocks.iter().filter(|block| block["type"] == "tool_use") {
+        calls.add(&block["id"], &block["name"]);
+    }
+    let results = blocks.iter().filter(|block| block["type"] == "tool_result" && block["is_error"] != true);
+    results
+        .map(|block| ToolResult { name: calls.name(&block["tool_use_id"]), text: text(&block["content"]) })
+        .collect()
+}
+
+fn gemini(part: &Value) -> Option<ToolResult<'_>> {
+    let response = match (&part["functionResponse"], &part["function_response"]) {
+        (Value::Null, Value::Null) => return None,
+        (Value::Null, response) | (response, Value::Null) => response,
+        _ => return Some(ToolResult { name: None, text: None }),
+    };
+    Some(ToolResult { name: response["name"].as_str(), text: Some(response["response"].to_string()) })
+}
+
+/// A content that is one text.
+fn text(content: &Value) -> Option<String> {
+    match content {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => match parts.as_slice() {
+            [part] => part["text"].as_str().map(str::to_owned),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(dialect: Dialect, request: &Value) -> Vec<(Option<String>, Option<String>)> {
+        results(dialect, request).into_iter().map(|one| (one.name.map(str::to_owned), one.text)).collect()
+    }
+
+    fn one(name: &str, text: &str) -> (Option<String>, Option<String>) {
+        (Some(name.into()), Some(text.into()))
+    }
+
+    #[test]
+    fn a_result_belongs_to_the_call_that_it_answers() {
+        let chat = json!({ "messages": [
+            { "role": "assistant", "tool_calls": [{ "id": "a", "function": { "name": "f" } }, { "id": "b", "custom": { "name": "g" } }] },
+            { "role": "tool", "tool_call_id": "b", "content": [{ "type": "text", "text": "2" }] },
+            { "role": "tool", "tool_call_id": "a", "content": "1" },
+            { "role": "tool", "tool_call_id": "c", "content": "3" },
+            { "role": "function", "name": "h", "content": null },
+        ] });
+        let expected = [one("g", "2"), one("f", "1"), (None, Some("3".into())), (Some("h".into()), None)];
+        assert_eq!(told(Dialect::OpenAiChat, &chat), expected);
+        let responses = json!({ "input": [
+            { "type": "function_call", "call_id": "a", "name": "f" },
+            { "type": "function_call_output", "call_id": "a", "output": "1" },
+            { "type": "function_call_output", "call_id": "x", "output": [{ "type": "input_text", "text": "2" }] },
+        ] });
+        assert_eq!(told(Dialect::OpenAiResponses, &responses), [one("f", "1"), (None, Some("2".into()))]);
+        let messages = json!({ "messages": [
+            { "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "f", "input": {} }] },
+            { "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "a", "content": "1" },
+                { "type": "tool_result", "tool_use_id": "a", "content": "no", "is_error": true },
+                { "type": "tool_result", "tool_use_id": "a", "content": [{ "text": "1" }, { "text": "2" }] },
+            ] },
+        ] });
+        assert_eq!(told(Dialect::AnthropicMessages, &messages), [one("f", "1"), (Some("f".into()), None)]);
+        let gemini = json!({ "contents": [{ "parts": [
+            { "functionResponse": { "name": "f", "response": { "n": 1 } } },
+            { "function_response": { "name": "g", "response": { "n": 2 } } },
+            { "text": "hello" },
+        ] }] });
+        assert_eq!(told(Dialect::Gemini, &gemini), [one("f", "{\"n\":1}"), one("g", "{\"n\":2}")]);
+    }
+
+    #[test]
+    fn an_id_that_two_tools_have_names_none() {
+        let chat = json!({ "messages": [
+            { "tool_calls": [{ "id": "a", "function": { "name": "f" } }, { "id": "a", "function": { "name": "g" } }] },
+            { "role": "tool", "tool_call_id": "a", "content": "1" },
+        ] });
+        assert_eq!(told(Dialect::OpenAiChat, &chat), [(None, Some("1".into()))]);
+    }
+}
