@@ -11,7 +11,7 @@
 //! - `framing`: messages that can be read in two ways, headers of one connection.
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
-//! - `judging`: structured values of answers, held against what requests asked for.
+//! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `large`: bodies of any size in constant memory.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
@@ -35,6 +35,7 @@ mod determinism;
 mod framing;
 mod http2;
 mod judging;
+mod judging_gemini;
 mod large;
 mod leaving;
 mod many_streams;

@@ -8,7 +8,7 @@ use estoppel_evidence::Sha256;
 use estoppel_policy::{ContractKind, ContractText, Policy};
 use estoppel_wire::contract::Contract as Enforceable;
 use estoppel_wire::csv;
-use estoppel_wire::schema::{HashKey, Schema, SchemaLimits};
+use estoppel_wire::schema::{HashKey, Language, Schema, SchemaLimits};
 
 use crate::store::Contract;
 
@@ -87,32 +87,35 @@ const SCHEMAS_MAX: usize = 64;
 const SCHEMA_BYTES_MAX: usize = 128 << 10;
 const SCHEMA_NODES_MAX: usize = 8_192;
 
-/// Names of tools, and nothing for the answer's text, with the digests of their schemas as written.
+/// Names of tools, and nothing for the answer's text, with the digests of their schemas as recorded.
 pub(crate) type Enforced = Vec<(Box<str>, Sha256)>;
 
-/// Schemas of requests, by the digest of their text.
+/// Schemas of requests, by the digest of what is recorded of them, which names their language.
 pub(crate) struct Schemas {
     pub(crate) key: HashKey,
     compiled: Mutex<HashMap<Sha256, Option<Arc<Schema>>>>,
     /// Documents of contracts by the digests of the schemas in them.
     documents: Mutex<HashMap<Enforced, Contract>>,
     pub(crate) object: Arc<Schema>,
+    pub(crate) anything: Arc<Schema>,
 }
 
 impl Schemas {
     /// `key` is drawn at random.
     pub(crate) fn new(key: [u64; 2]) -> Self {
         let object = Schema::compile(br#"{"type":"object"}"#, &SchemaLimits::default());
+        let anything = Schema::compile(b"true", &SchemaLimits::default());
         Self {
             key: HashKey(key),
             compiled: Mutex::default(),
             documents: Mutex::default(),
             object: Arc::new(object.expect("one keyword with one word")),
+            anything: Arc::new(anything.expect("one word")),
         }
     }
 
     /// None if the schema cannot be enforced.
-    pub(crate) fn get(&self, digest: Sha256, text: &[u8]) -> Option<Arc<Schema>> {
+    pub(crate) fn get(&self, digest: Sha256, language: Language, text: &[u8]) -> Option<Arc<Schema>> {
         if let Some(known) = locked(&self.compiled).get(&digest) {
             return known.clone();
         }
@@ -121,7 +124,7 @@ impl Schemas {
             nodes_max: SCHEMA_NODES_MAX,
             ..SchemaLimits::default()
         };
-        let compiled = Schema::compile(text, &limits).map(Arc::new);
+        let compiled = Schema::compile_in(language, text, &limits).map(Arc::new);
         let schema = match compiled {
             Ok(schema) => Some(schema),
             Err(errors) => {

@@ -1,7 +1,9 @@
 //! Values held against their contracts: those of the policy, and what requests ask of their answers.
 
+mod asked;
 mod results;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -10,10 +12,14 @@ use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Jud
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_policy::{Release, Terms, UnknownTools};
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
-use estoppel_wire::dialect::{Contracts as AskedFor, Dialect, Span, TextContract};
+use estoppel_wire::dialect::Dialect;
 use estoppel_wire::judge::{self, Outcome, Refused};
 use estoppel_wire::repair::{self, Class, Classes, Profile, Repaired};
 use estoppel_wire::schema::{Cause, HashKey, Schema, Violation};
+use serde_json::Value;
+
+pub(crate) use asked::Asked;
+use asked::{AskedText, Written};
 
 use crate::contracts::{Compiled, Contracts, Schemas};
 use crate::store::Contract;
@@ -126,52 +132,6 @@ impl Objection {
     }
 }
 
-/// What one request asked for.
-#[derive(Default)]
-pub(crate) struct Asked {
-    /// None for a tool that is defined twice: clients and models may take either.
-    tools: HashMap<String, Option<Bytes>>,
-    text: Option<AskedText>,
-}
-
-enum AskedText {
-    Json,
-    Schema(Bytes),
-}
-
-impl Asked {
-    /// Copies the schemas out of the request's body.
-    pub(crate) fn new(contracts: &AskedFor, body: &[Bytes]) -> Self {
-        let body = Pieces(body);
-        let text = contracts.text.as_ref().map(|text| match text {
-            TextContract::Json => AskedText::Json,
-            TextContract::Schema(span) => AskedText::Schema(body.get(span)),
-        });
-        let mut tools = HashMap::new();
-        for (name, span) in &contracts.tools {
-            let twice = tools.contains_key(name);
-            tools.insert(name.clone(), if twice { None } else { Some(body.get(span)) });
-        }
-        Self { tools, text }
-    }
-}
-
-struct Pieces<'a>(&'a [Bytes]);
-
-impl Pieces<'_> {
-    fn get(&self, span: &Span) -> Bytes {
-        let mut out = Vec::new();
-        let mut before = 0;
-        for piece in self.0 {
-            let within = |at: u64| usize::try_from(at.saturating_sub(before)).unwrap_or(usize::MAX);
-            let (from, to) = (within(span.start).min(piece.len()), within(span.end).min(piece.len()));
-            out.extend_from_slice(piece.get(from..to).unwrap_or_default());
-            before += piece.len() as u64;
-        }
-        out.into()
-    }
-}
-
 /// Judges the values of one model's answer.
 pub(crate) struct Judge {
     asked: Asked,
@@ -236,10 +196,12 @@ impl Judge {
     }
 
     /// The schema that a request asks for.
-    fn asked_for(&mut self, name: &str, text: &Bytes) -> Result<Arc<Schema>, Objection> {
-        let digest = Sha256::of(text);
-        let schema = self.schemas.get(digest, text).ok_or(Reason::ContractUnsupported)?;
-        self.note(name, digest, text, ContractSource::Request);
+    fn asked_for(&mut self, name: &str, written: &Written) -> Result<Arc<Schema>, Objection> {
+        let recorded = written.recorded();
+        let digest = Sha256::of(&recorded);
+        let schema = self.schemas.get(digest, written.language, &written.text);
+        let schema = schema.ok_or(Reason::ContractUnsupported)?;
+        self.note(name, digest, &recorded, ContractSource::Request);
         Ok(schema)
     }
 
@@ -276,7 +238,7 @@ impl judge::Judge for Judge {
         let decreed = self.terms.tools.get(name).cloned();
         let schema = match (decreed, self.asked.tools.get(name).cloned()) {
             (Some(contract), _) => self.decreed(name, &contract),
-            (None, Some(Some(text))) => self.asked_for(name, &text),
+            (None, Some(Some(written))) => self.asked_for(name, &written),
             (None, Some(None)) => Err(Reason::ContractUnsupported.into()),
             (None, None) => match self.terms.unknown_tools {
                 UnknownTools::Json => Ok(self.schemas.object.clone()),
@@ -294,17 +256,25 @@ impl judge::Judge for Judge {
     }
 
     fn text(&mut self, text: &[u8]) -> Outcome<Repaired, Objection> {
+        let mut text = Cow::from(text);
         let schema = match (self.terms.text.clone(), &self.asked.text) {
             (Some(contract), _) => self.decreed("", &contract),
             (None, None) => return Outcome::Pass,
             (None, Some(AskedText::Json)) => Ok(self.schemas.object.clone()),
+            (None, Some(AskedText::AnyJson)) => Ok(self.schemas.anything.clone()),
             (None, Some(AskedText::Schema(schema))) => {
                 let schema = schema.clone();
                 self.asked_for("", &schema)
             }
+            (None, Some(AskedText::Bare(None))) => Err(Reason::ContractUnsupported.into()),
+            (None, Some(AskedText::Bare(Some(schema)))) => {
+                let schema = schema.clone();
+                text = Value::from(String::from_utf8_lossy(&text)).to_string().into_bytes().into();
+                self.asked_for("", &schema)
+            }
         };
         match schema {
-            Ok(schema) => self.judge(&schema, text),
+            Ok(schema) => self.judge(&schema, &text),
             Err(objection) => Outcome::Refused(objection),
         }
     }

@@ -50,7 +50,7 @@ use thiserror::Error;
 
 pub use body::Evaluated;
 pub use names::{LIST_MAX, NAME_BYTES_MAX, Names};
-pub use request::{Contracts, RequestFacts, RequestScan, Span, TextContract};
+pub use request::{Contracts, RequestFacts, RequestScan, SchemaAt, Span, TextContract};
 pub use response::{
     At, EventMark, Framing, MarkKind, Part, PartKind, ResponseFacts, ResponseScan, SoFar, Usage,
 };

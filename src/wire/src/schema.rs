@@ -1,7 +1,7 @@
 //! JSON Schema compiled once, then judged while a JSON text streams by: contracts as automata.
 //!
-//! Words: a *schema* is a document by JSON Schema 2020-12 or draft-07; a *node* is the duty of one of its
-//! subschemas; a [`Check`] judges one JSON text after another; a *task* is a node at work on one open value.
+//! Words: a *schema* is a document by JSON Schema 2020-12 or draft-07, or in another [`Language`]; a *node* is the duty of
+//! one of its subschemas; a [`Check`] judges one JSON text after another; a *task* is a node at work on one open value.
 //!
 //! Promises:
 //! - A schema is enforced whole or refused: what is not supported, or over the [`SchemaLimits`], is a
@@ -18,6 +18,7 @@ mod compile;
 mod document;
 mod error;
 mod format;
+mod gemini;
 mod hash;
 mod index;
 mod keyword;
@@ -81,6 +82,15 @@ impl Default for SchemaLimits {
     }
 }
 
+/// What a schema is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Language {
+    /// JSON Schema 2020-12, or draft-07 where it says so.
+    JsonSchema,
+    /// Gemini's `Schema`: `parameters` and `responseSchema` of its requests.
+    Gemini,
+}
+
 /// What the keyword `format` means (Validation section 7.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Formats {
@@ -111,8 +121,17 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Compiles a schema document, or says all that is wrong with it.
+    /// Compiles a JSON Schema document, or says all that is wrong with it.
     pub fn compile(document: &[u8], limits: &SchemaLimits) -> Result<Self, Vec<SchemaError>> {
-        compile::compile(document, limits).map(|program| Self { program })
+        Self::compile_in(Language::JsonSchema, document, limits)
+    }
+
+    /// Compiles a schema document in `language`, or says all that is wrong with it.
+    pub fn compile_in(
+        language: Language,
+        document: &[u8],
+        limits: &SchemaLimits,
+    ) -> Result<Self, Vec<SchemaError>> {
+        compile::compile(language, document, limits).map(|program| Self { program })
     }
 }

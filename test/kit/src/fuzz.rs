@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use estoppel_wire::csv::{Check, Contract, Delimiter, EDITS_MAX, Repair, Summary, Violation};
 use estoppel_wire::dialect::{Dialect, EventMark, Framing, RequestScan, ResponseFacts, ResponseScan};
 use estoppel_wire::repair::{self, Class, Classes, Outcome, Scalar, Want};
-use estoppel_wire::schema::{self, CheckLimits, Formats, HashKey, SchemaLimits};
+use estoppel_wire::schema::{self, CheckLimits, Formats, HashKey, Language, SchemaLimits};
 
 pub use judged::{contract, judge};
 
@@ -159,16 +159,20 @@ pub fn repair(bytes: &[u8]) {
     }
 }
 
-/// Schemas and what they judge: the first line is a schema, the rest a text. Cutting the text changes nothing, and a
+/// Schemas in each language and what they judge: the first line is a schema, the rest a text. Cutting the text changes nothing, and a
 /// text that passes is one JSON text.
 pub fn schema(bytes: &[u8]) {
+    [Language::JsonSchema, Language::Gemini].into_iter().for_each(|language| schema_in(language, bytes));
+}
+
+fn schema_in(language: Language, bytes: &[u8]) {
     use estoppel_wire::schema::{Check, Schema};
 
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (document, text) = bytes.split_at(end);
     let small =
         SchemaLimits { formats: Formats::Assert, pattern_bytes_max: 16 << 10, ..SchemaLimits::default() };
-    let Ok(schema) = Schema::compile(document, &small) else { return };
+    let Ok(schema) = Schema::compile_in(language, document, &small) else { return };
     let mut check = Check::new(Arc::new(schema), CheckLimits::default(), HashKey([7, 11]));
     let mut judge = |size: usize| {
         check.reset();

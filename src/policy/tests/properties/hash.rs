@@ -141,6 +141,8 @@ fn others(value: &Value) -> Vec<Value> {
                 "single_quote",
                 "value",
                 "forecast",
+                "weather",
+                "weather",
             ];
             let drain = json!({ "drain": { "bytes": 0, "seconds": 1 } });
             let strings = words.into_iter().map(String::from).chain([format!("{text}x"), format!("{text} ")]);

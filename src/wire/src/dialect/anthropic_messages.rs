@@ -11,6 +11,7 @@ use super::{
     },
     shape::Shape,
 };
+use crate::schema::Language;
 
 /// The type of the event that ends a stream.
 pub(super) fn ends_stream(kind: &[u8]) -> bool {
@@ -80,11 +81,11 @@ impl Request {
             (Self::Tool, b"name") => Place::Leaf(Leaf::ToolName),
             (Self::Tool, b"type") => Place::Leaf(Leaf::ToolKind),
             (Self::Tool, b"function" | b"custom") => Place::Leaf(Leaf::Misplaced),
-            (Self::Tool, b"input_schema") => Place::Leaf(Leaf::Contract),
+            (Self::Tool, b"input_schema") => Place::Leaf(Leaf::Contract(Language::JsonSchema)),
             (Self::Root, b"output_config") => Place::Messages(Self::Output),
             (Self::Root, b"output_format") | (Self::Output, b"format") => Place::Messages(Self::Format),
             (Self::Format, b"type") => Place::Leaf(Leaf::FormatKind),
-            (Self::Format, b"schema") => Place::Leaf(Leaf::TextContract),
+            (Self::Format, b"schema") => Place::Leaf(Leaf::TextContract(Language::JsonSchema)),
             (Self::Tool, b"mcp_server_name") => Place::Leaf(Leaf::ToolsetServer),
             (Self::Tool, b"default_config") => Place::Messages(Self::DefaultConfig),
             (Self::Tool, b"configs") => Place::Messages(Self::Configs),

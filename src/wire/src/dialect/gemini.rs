@@ -3,6 +3,8 @@
 //! The model and whether it streams stand in the path. A stream is a series of whole responses: as events with
 //! `alt=sse`, else as one JSON array that grows. Arguments are objects, and calls are never repeated. Every
 //! response may carry usage; the last counts. There is no terminator.
+//!
+//! Members have two names, since it is the JSON of protocol buffers: lowerCamelCase, and the field's own in snake_case.
 
 use super::{
     names::Clip,
@@ -10,6 +12,7 @@ use super::{
     response::{self, Field},
     shape::Shape,
 };
+use crate::schema::Language;
 
 pub(super) const GENERATE: &str = ":generateContent";
 pub(super) const STREAM_GENERATE: &str = ":streamGenerateContent";
@@ -59,12 +62,30 @@ fn decode(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// What [`Request::Generation`] asks the answer's text to be: JSON, or one of the texts that a schema lists.
+pub(super) const JSON: &[u8] = b"application/json";
+pub(super) const ENUM: &[u8] = b"text/x.enum";
+
+/// The other of a name's spellings, lowerCamelCase and snake_case; empty if there is only one.
+pub(super) fn other_spelling(name: &str) -> String {
+    let mut other = String::new();
+    let mut letters = name.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '_' => other.extend(letters.next().map(|next| next.to_ascii_uppercase())),
+            'A'..='Z' => other.extend(['_', letter.to_ascii_lowercase()]),
+            _ => other.push(letter),
+        }
+    }
+    if other == name { String::new() } else { other }
+}
+
 /// Whether this kind of tool is whatever a server has: no names stand in the request.
 pub(super) fn is_server(kind: &[u8]) -> bool {
     kind.eq_ignore_ascii_case(b"mcpServers") || kind.eq_ignore_ascii_case(b"mcp_servers")
 }
 
-/// Places in a request. Protocol buffers accept names in both spellings.
+/// Places in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
     Root,
@@ -86,11 +107,23 @@ impl Request {
                 Place::Gemini(Self::Functions)
             }
             (Self::Function, b"name") => Place::Leaf(Leaf::ToolName),
-            // `parameters` and `responseSchema` are in a language of their own, which is not read.
-            (Self::Function, b"parametersJsonSchema") => Place::Leaf(Leaf::Contract),
-            (Self::Root, b"generationConfig") => Place::Gemini(Self::Generation),
-            (Self::Generation, b"responseMimeType") => Place::Leaf(Leaf::FormatKind),
-            (Self::Generation, b"responseJsonSchema") => Place::Leaf(Leaf::TextContract),
+            (Self::Function, b"parameters") => Place::Leaf(Leaf::Contract(Language::Gemini)),
+            (Self::Function, b"parametersJsonSchema" | b"parameters_json_schema") => {
+                Place::Leaf(Leaf::Contract(Language::JsonSchema))
+            }
+            (Self::Root, b"generationConfig" | b"generation_config") => Place::Gemini(Self::Generation),
+            (Self::Generation, b"responseMimeType" | b"response_mime_type") => Place::Leaf(Leaf::FormatKind),
+            (Self::Generation, b"responseSchema" | b"response_schema") => {
+                Place::Leaf(Leaf::TextContract(Language::Gemini))
+            }
+            // Two fields, each with two names: `_responseJsonSchema` is the field `response_json_schema`.
+            (
+                Self::Generation,
+                b"_responseJsonSchema"
+                | b"response_json_schema"
+                | b"responseJsonSchema"
+                | b"response_json_schema_ordered",
+            ) => Place::Leaf(Leaf::TextContract(Language::JsonSchema)),
             _ => return None,
         })
     }
@@ -125,23 +158,37 @@ impl Response {
         use response::{Leaf, Place};
         Some(match (self, key) {
             (Self::Root, b"candidates") => Place::Gemini(Self::Candidates),
-            (Self::Root, b"usageMetadata") => Place::Gemini(Self::Usage),
+            (Self::Root, b"usageMetadata" | b"usage_metadata") => Place::Gemini(Self::Usage),
             (Self::Root, b"modelVersion" | b"model_version") => Place::Leaf(Leaf::Model),
-            (Self::Root, b"promptFeedback") => Place::Gemini(Self::Feedback),
+            (Self::Root, b"promptFeedback" | b"prompt_feedback") => Place::Gemini(Self::Feedback),
             (Self::Root, b"error") => Place::Gemini(Self::Error),
+            (Self::Candidate, b"index") => Place::Leaf(Leaf::CandidateIndex),
             (Self::Candidate, b"content") => Place::Gemini(Self::Content),
-            (Self::Candidate, b"finishReason") => Place::Leaf(Leaf::Finish),
+            (Self::Candidate, b"finishReason" | b"finish_reason") => Place::Leaf(Leaf::Finish),
             (Self::Content, b"parts") => Place::Gemini(Self::Parts),
             (Self::Part, b"functionCall" | b"function_call") => Place::Gemini(Self::Call),
             (Self::Part, b"text") => Place::Leaf(Leaf::Text),
+            (Self::Part, b"thought") => Place::Leaf(Leaf::Thought),
             (Self::Call, b"args") => Place::Leaf(Leaf::Value),
+            // Pieces by path, which are not put together here: no text, so no judge takes them for a call's arguments.
+            (Self::Call, b"partialArgs" | b"partial_args") => Place::Leaf(Leaf::Arguments),
             (Self::Call, b"name") => Place::Leaf(Leaf::CallName),
-            (Self::Usage, b"promptTokenCount") => Place::Leaf(Leaf::Usage(Field::Input)),
-            (Self::Usage, b"candidatesTokenCount") => Place::Leaf(Leaf::Usage(Field::Output)),
-            (Self::Usage, b"totalTokenCount") => Place::Leaf(Leaf::Usage(Field::Total)),
-            (Self::Usage, b"cachedContentTokenCount") => Place::Leaf(Leaf::Usage(Field::CachedInput)),
-            (Self::Usage, b"thoughtsTokenCount") => Place::Leaf(Leaf::Usage(Field::Reasoning)),
-            (Self::Feedback, b"blockReason") => Place::Leaf(Leaf::Finish),
+            (Self::Usage, b"promptTokenCount" | b"prompt_token_count") => {
+                Place::Leaf(Leaf::Usage(Field::Input))
+            }
+            (Self::Usage, b"candidatesTokenCount" | b"candidates_token_count") => {
+                Place::Leaf(Leaf::Usage(Field::Output))
+            }
+            (Self::Usage, b"totalTokenCount" | b"total_token_count") => {
+                Place::Leaf(Leaf::Usage(Field::Total))
+            }
+            (Self::Usage, b"cachedContentTokenCount" | b"cached_content_token_count") => {
+                Place::Leaf(Leaf::Usage(Field::CachedInput))
+            }
+            (Self::Usage, b"thoughtsTokenCount" | b"thoughts_token_count") => {
+                Place::Leaf(Leaf::Usage(Field::Reasoning))
+            }
+            (Self::Feedback, b"blockReason" | b"block_reason") => Place::Leaf(Leaf::Finish),
             (Self::Error, b"status") => Place::Leaf(Leaf::ErrorCode),
             (Self::Error, b"code") => Place::Leaf(Leaf::ErrorKind),
             _ => return None,

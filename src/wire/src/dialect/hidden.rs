@@ -114,6 +114,9 @@ fn a_member_that_differs_by_case_alone_is_a_defect() {
             (AnthropicMessages, r#"{"TOOLS":[]}"#),
             (AnthropicMessages, r#"{"Mcp_Servers":[]}"#),
             (Gemini, r#"{"tools":[{"functiondeclarations":[]}]}"#),
+            (Gemini, r#"{"tools":[{"Function_Declarations":[]}]}"#),
+            (Gemini, r#"{"GenerationConfig":{}}"#),
+            (Gemini, r#"{"generationConfig":{"responseschema":{}}}"#),
             (Mcp, r#"{"METHOD":"tools/call"}"#),
             (Mcp, r#"{"method":"tools/call","Params":{"name":"bash"}}"#),
         ],
@@ -129,6 +132,7 @@ fn a_member_that_differs_by_case_alone_is_a_defect() {
             (AnthropicMessages, r#"{"Content":[]}"#),
             (AnthropicMessages, r#"{"content":[{"type":"tool_use","Name":"bash"}]}"#),
             (Gemini, r#"{"candidates":[{"content":{"parts":[{"functioncall":{"name":"bash"}}]}}]}"#),
+            (Gemini, r#"{"candidates":[{"content":{"parts":[{"Function_Call":{"name":"bash"}}]}}]}"#),
         ],
     );
 }
@@ -158,6 +162,7 @@ fn a_value_of_another_shape_is_a_defect() {
             (AnthropicMessages, r#"{"mcp_servers":[{"tool_configuration":{"allowed_tools":"bash"}}]}"#),
             (Gemini, r#"{"tools":{"functionDeclarations":[{"name":"bash"}]}}"#),
             (Gemini, r#"{"tools":[{"functionDeclarations":{"name":"bash"}}]}"#),
+            (Gemini, r#"{"tools":[{"function_declarations":{"name":"bash"}}]}"#),
             (Mcp, r#"{"method":["tools/call"]}"#),
             (Mcp, r#"{"method":"tools/call","params":["bash"]}"#),
             (Mcp, r#"{"method":"tools/call","params":{"name":7}}"#),
@@ -238,6 +243,7 @@ fn tools_inside_tools_and_types_beside_names_are_listed() {
             r#"{"mcp_servers":[{"name":"s","tool_configuration":{"enabled":true,"allowed_tools":["bash"]}}]}"#,
             &["bash"],
         ),
+        (Gemini, r#"{"tools":[{"function_declarations":[{"name":"bash"}]}]}"#, &["bash"]),
         (AnthropicMessages, r#"{"tools":[{"type":"bash_20250124","name":"bash"}]}"#, &["bash"]),
         (
             AnthropicMessages,

@@ -8,6 +8,7 @@ use super::{
     response::{self, Field},
     shape::Shape,
 };
+use crate::schema::Language;
 
 /// The data of the event that ends a stream. Not JSON.
 pub(super) const DONE: &[u8] = b"[DONE]";
@@ -41,11 +42,13 @@ impl Request {
             (Self::Tool, b"name") => Place::Leaf(Leaf::Misplaced),
             (Self::Tool, b"function" | b"custom") => Place::Chat(Self::Detail),
             (Self::Detail | Self::Function, b"name") => Place::Leaf(Leaf::ToolName),
-            (Self::Detail | Self::Function, b"parameters") => Place::Leaf(Leaf::Contract),
+            (Self::Detail | Self::Function, b"parameters") => {
+                Place::Leaf(Leaf::Contract(Language::JsonSchema))
+            }
             (Self::Root, b"response_format") => Place::Chat(Self::Format),
             (Self::Format, b"type") => Place::Leaf(Leaf::FormatKind),
             (Self::Format, b"json_schema") => Place::Chat(Self::JsonSchema),
-            (Self::JsonSchema, b"schema") => Place::Leaf(Leaf::TextContract),
+            (Self::JsonSchema, b"schema") => Place::Leaf(Leaf::TextContract(Language::JsonSchema)),
             _ => return None,
         })
     }

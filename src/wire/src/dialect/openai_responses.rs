@@ -12,6 +12,7 @@ use super::{
     },
     shape::Shape,
 };
+use crate::schema::Language;
 
 /// The types of the events that end a stream.
 pub(super) fn ends_stream(kind: &[u8]) -> bool {
@@ -101,11 +102,13 @@ impl Request {
             (Self::Tool, b"tools") => Place::Responses(Self::Nested),
             (Self::NestedTool, b"tools") => Place::Leaf(Leaf::Misplaced),
             (Self::Allowed, b"tool_names") => Place::Responses(Self::ToolNames),
-            (Self::Tool | Self::NestedTool, b"parameters") => Place::Leaf(Leaf::Contract),
+            (Self::Tool | Self::NestedTool, b"parameters") => {
+                Place::Leaf(Leaf::Contract(Language::JsonSchema))
+            }
             (Self::Root, b"text") => Place::Responses(Self::Text),
             (Self::Text, b"format") => Place::Responses(Self::Format),
             (Self::Format, b"type") => Place::Leaf(Leaf::FormatKind),
-            (Self::Format, b"schema") => Place::Leaf(Leaf::TextContract),
+            (Self::Format, b"schema") => Place::Leaf(Leaf::TextContract(Language::JsonSchema)),
             _ => return None,
         })
     }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Defect,
     json::{Capture, Container, Literal, Visitor},
+    schema::Language,
 };
 
 /// What was read from one request. Texts are as the client wrote them, bounded, and not trusted.
@@ -45,10 +46,17 @@ pub struct RequestFacts {
 /// What a request says of the values in its answer, as offsets in the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contracts {
-    /// Name of each tool with the JSON Schema of its arguments, in order; as many as [`RequestFacts::tools`] has at most.
-    pub tools: Vec<(String, Span)>,
-    /// What the answer's text must be, if it was asked for as JSON.
+    /// Name of each tool with the schema of its arguments, in order; as many as [`RequestFacts::tools`] has at most.
+    pub tools: Vec<(String, SchemaAt)>,
+    /// What the answer's text must be, if it was asked for as JSON or as one of a list.
     pub text: Option<TextContract>,
+}
+
+/// A schema in the body, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaAt {
+    pub language: Language,
+    pub span: Span,
 }
 
 /// Where a value stands: its first byte, and the byte after its last.
@@ -59,8 +67,12 @@ pub type Span = std::ops::Range<u64>;
 pub enum TextContract {
     /// Any JSON object.
     Json,
-    /// A value of this JSON Schema.
-    Schema(Span),
+    /// Any JSON value.
+    AnyJson,
+    /// A value of this schema.
+    Schema(SchemaAt),
+    /// No JSON text, but itself a string of this schema; none if the request does not say which.
+    Bare(Option<SchemaAt>),
 }
 
 /// Reads one request body as it passes.
@@ -103,6 +115,7 @@ impl RequestScan {
         let mut found = std::mem::take(&mut self.finder);
         // A doubt came first: the tokenizer takes nothing after a defect of its own.
         evaluated.defect = found.take_doubt().or(evaluated.defect);
+        let contracts = found.take_contracts();
         let operation = self.operation(&found);
         let from_path = self.from_path.take().unwrap_or_default();
         if from_path.is_in_doubt {
@@ -118,7 +131,7 @@ impl RequestScan {
             tool_called: found.called.filter(|_| called),
             rpc_id: found.rpc_id,
             rpc_method: found.rpc_method,
-            contracts: found.contracts,
+            contracts,
             evaluated,
         }
     }
@@ -182,10 +195,10 @@ pub(super) enum Leaf {
     /// `result` or `error`: the message answers one of the server's.
     RpcOutcome,
     CalledName,
-    /// The JSON Schema of a tool's arguments.
-    Contract,
-    /// The JSON Schema of the answer's text.
-    TextContract,
+    /// The schema of a tool's arguments.
+    Contract(Language),
+    /// The schema of the answer's text.
+    TextContract(Language),
     /// What the answer's text is asked for as.
     FormatKind,
 }
@@ -237,7 +250,7 @@ impl Place {
     fn shape(self) -> Shape {
         match self {
             Self::Leaf(Leaf::Stream | Leaf::RpcId | Leaf::RpcOutcome) => Shape::Free,
-            Self::Leaf(Leaf::Contract | Leaf::TextContract) => Shape::Any,
+            Self::Leaf(Leaf::Contract(_) | Leaf::TextContract(_)) => Shape::Any,
             Self::Leaf(Leaf::Misplaced) => Shape::Absent,
             Self::Leaf(Leaf::ServerEnabled | Leaf::DefaultEnabled | Leaf::ConfigEnabled) => Shape::Flag,
             Self::Leaf(_) => Shape::Text,
@@ -248,9 +261,14 @@ impl Place {
     }
 }
 
-/// Whether a format of this type has JSON as the answer's text. With a schema that says more, the schema counts.
-fn asks_for_json(kind: &[u8]) -> bool {
-    matches!(kind, b"json_object" | b"json_schema" | b"application/json")
+/// What a format of this type has as the answer's text. With a schema that says more, the schema counts.
+fn text_format(kind: &[u8]) -> Option<TextContract> {
+    match kind {
+        b"json_object" | b"json_schema" => Some(TextContract::Json),
+        _ if kind.eq_ignore_ascii_case(gemini::JSON) => Some(TextContract::AnyJson),
+        _ if kind.eq_ignore_ascii_case(gemini::ENUM) => Some(TextContract::Bare(None)),
+        _ => None,
+    }
 }
 
 /// Nothing, or a date.
@@ -276,7 +294,7 @@ struct Tool {
     kind: Clip,
     /// The MCP server of a toolset.
     server: Clip,
-    contract: Option<Span>,
+    contract: Option<SchemaAt>,
 }
 
 impl Tool {
@@ -332,11 +350,24 @@ struct Finder {
     config: Clip,
     config_disabled: bool,
     contracts: Contracts,
+    /// The answer's text is not JSON, see [`TextContract::Bare`].
+    bare_text: bool,
     /// The value whose span comes next is `null`.
     null: bool,
 }
 
 impl Finder {
+    fn take_contracts(&mut self) -> Contracts {
+        let mut contracts = std::mem::take(&mut self.contracts);
+        if self.bare_text {
+            contracts.text = Some(TextContract::Bare(match contracts.text {
+                Some(TextContract::Schema(schema)) => Some(schema),
+                _ => None,
+            }));
+        }
+        contracts
+    }
+
     fn take_doubt(&mut self) -> Option<Defect> {
         let Names { items, more } = &self.whole_servers;
         let is_whole = |server: &String| {
@@ -409,7 +440,10 @@ impl Visitor for Finder {
         if place.is_none() && of == Place::Gemini(gemini::Request::Kinds) {
             self.text.set(key); // `googleSearch`, `codeExecution`: the kind is all the name there is
             self.readings.name(&self.text);
-            self.tools.push(self.text.to_name());
+            let name = self.text.to_name();
+            let other = gemini::other_spelling(&name);
+            self.tools.push(name);
+            self.tools.push(other);
             if gemini::is_server(key) {
                 self.readings.doubt(Defect::NotEvaluated);
             }
@@ -475,12 +509,13 @@ impl Visitor for Finder {
             Leaf::RpcMethod => self.rpc_method = self.text.to_some_name(),
             Leaf::RpcId => self.rpc_id = self.text.to_some_name(),
             Leaf::CalledName => self.called = self.text.to_some_name(),
-            Leaf::Stream | Leaf::RpcOutcome | Leaf::Misplaced | Leaf::Contract | Leaf::TextContract => {}
-            Leaf::FormatKind => {
-                if asks_for_json(self.text.as_bytes()) {
-                    self.contracts.text.get_or_insert(TextContract::Json);
-                }
+            Leaf::Stream | Leaf::RpcOutcome | Leaf::Misplaced | Leaf::Contract(_) | Leaf::TextContract(_) => {
             }
+            Leaf::FormatKind => match text_format(self.text.as_bytes()) {
+                Some(TextContract::Bare(_)) => self.bare_text = true,
+                Some(json) => _ = self.contracts.text.get_or_insert(json),
+                None => {}
+            },
             Leaf::ServerEnabled | Leaf::DefaultEnabled | Leaf::ConfigEnabled => {}
         }
     }
@@ -496,8 +531,18 @@ impl Visitor for Finder {
     fn span(&mut self, at: Place, from: u64, to: u64) {
         match at {
             _ if std::mem::take(&mut self.null) => {}
-            Place::Leaf(Leaf::Contract) => self.tool.contract = Some(from..to),
-            Place::Leaf(Leaf::TextContract) => self.contracts.text = Some(TextContract::Schema(from..to)),
+            Place::Leaf(Leaf::Contract(language)) => {
+                let schema = SchemaAt { language, span: from..to };
+                if self.tool.contract.replace(schema).is_some() {
+                    self.readings.doubt(Defect::DuplicateKey);
+                }
+            }
+            Place::Leaf(Leaf::TextContract(language)) => {
+                let schema = TextContract::Schema(SchemaAt { language, span: from..to });
+                if let Some(TextContract::Schema(_)) = self.contracts.text.replace(schema) {
+                    self.readings.doubt(Defect::DuplicateKey);
+                }
+            }
             _ => {}
         }
     }

@@ -41,7 +41,7 @@ impl Shape {
 }
 
 /// Member names on the way to a name, in all dialects.
-const WATCHED: [&str; 65] = [
+const WATCHED: [&str; 77] = [
     "allowed_tools",
     "candidates",
     "choices",
@@ -107,6 +107,18 @@ const WATCHED: [&str; 65] = [
     "responseMimeType",
     "response_format",
     "schema",
+    "_responseJsonSchema",
+    "block_reason",
+    "generation_config",
+    "parameters_json_schema",
+    "partialArgs",
+    "partial_args",
+    "responseSchema",
+    "response_json_schema",
+    "response_json_schema_ordered",
+    "response_mime_type",
+    "response_schema",
+    "thought",
 ];
 
 /// What has come of the objects that are open, and the first thing that can be read in two ways.
@@ -135,7 +147,7 @@ impl Readings {
     pub(super) fn member(&mut self, key: &[u8]) {
         let found = candidates(key).find(|(_, name)| name.as_bytes() == key);
         debug_assert!(found.is_some(), "{key:?} is not in the list");
-        let bit = found.map_or(0, |(index, _)| 1 << index);
+        let bit = found.map_or(0, |(index, _)| 1 << SAME[index]);
         if let Some(seen) = self.seen.last_mut() {
             let twice = *seen & bit != 0;
             *seen |= bit;
@@ -198,6 +210,39 @@ impl Readings {
 const BY_LENGTH: [u128; 32] = table(true);
 const BY_LETTER: [u128; 32] = table(false);
 
+/// For each of [`WATCHED`] the first that is the same name, in lowerCamelCase or in snake_case.
+const SAME: [usize; WATCHED.len()] = {
+    let mut same = [0; WATCHED.len()];
+    let mut at = 0;
+    while at < WATCHED.len() {
+        while !is_same(WATCHED[same[at]].as_bytes(), WATCHED[at].as_bytes()) {
+            same[at] += 1;
+        }
+        at += 1;
+    }
+    same
+};
+
+/// Whether the letters are the same, but for case and low lines.
+const fn is_same(left: &[u8], right: &[u8]) -> bool {
+    let (mut l, mut r) = (0, 0);
+    loop {
+        while l < left.len() && left[l] == b'_' {
+            l += 1;
+        }
+        while r < right.len() && right[r] == b'_' {
+            r += 1;
+        }
+        if l == left.len() || r == right.len() {
+            return l == left.len() && r == right.len();
+        }
+        if !left[l].eq_ignore_ascii_case(&right[r]) {
+            return false;
+        }
+        (l, r) = (l + 1, r + 1);
+    }
+}
+
 const fn table(by_length: bool) -> [u128; 32] {
     let mut table = [0; 32];
     let mut at = 0;
@@ -239,6 +284,15 @@ fn fold(letter: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_spellings_of_a_name_are_one() {
+        let same = |name: &str| SAME[WATCHED.iter().position(|watched| *watched == name).unwrap()];
+        assert_eq!(same("functionCall"), same("function_call"));
+        assert_eq!(same("responseJsonSchema"), same("_responseJsonSchema"));
+        assert_ne!(same("responseJsonSchema"), same("responseSchema"));
+        assert_ne!(same("tool_names"), same("tools"));
+    }
 
     #[test]
     fn every_watched_name_is_a_candidate_in_any_case() {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Defect,
+    schema::Language,
     splits::{cut, every_split},
 };
 
@@ -127,7 +128,10 @@ fn reads_a_chat_request() {
         facts,
         RequestFacts {
             contracts: Contracts {
-                tools: vec![("get_weather".into(), start..start + schema.len() as u64)],
+                tools: vec![(
+                    "get_weather".into(),
+                    SchemaAt { language: Language::JsonSchema, span: start..start + schema.len() as u64 }
+                )],
                 text: None
             },
             operation: "openai.chat.completions".into(),
@@ -145,12 +149,14 @@ fn reads_a_chat_request() {
 /// What a request asks its answers to be: tools with their schemas, and the text.
 fn asked(dialect: Dialect, body: &str) -> (Vec<(String, &str)>, Option<&str>) {
     let Contracts { tools, text } = request(dialect, "/", body).contracts;
-    let at = |span: Span| &body[span.start as usize..span.end as usize];
+    let at = |SchemaAt { span, .. }: SchemaAt| &body[span.start as usize..span.end as usize];
     let text = text.map(|text| match text {
         TextContract::Json => "json",
-        TextContract::Schema(span) => at(span),
+        TextContract::AnyJson => "any json",
+        TextContract::Schema(schema) => at(schema),
+        TextContract::Bare(schema) => schema.map_or("bare", at),
     });
-    (tools.into_iter().map(|(name, span)| (name, at(span))).collect(), text)
+    (tools.into_iter().map(|(name, schema)| (name, at(schema))).collect(), text)
 }
 
 #[test]
@@ -167,10 +173,81 @@ fn requests_say_what_their_answers_must_be() {
     let messages = r#"{"tools":[{"name":"f","input_schema":{"a":1}},{"type":"bash_20250124","name":"bash"}],"output_config":{"format":{"type":"json_schema","schema":{}}}}"#;
     assert_eq!(asked(Dialect::AnthropicMessages, messages), (vec![f.clone()], Some("{}")));
     let gemini = r#"{"tools":[{"functionDeclarations":[{"name":"f","parametersJsonSchema":{"a":1}}]}],"generationConfig":{"responseMimeType":"application/json"}}"#;
-    assert_eq!(asked(Dialect::Gemini, gemini), (vec![f], Some("json")));
+    assert_eq!(asked(Dialect::Gemini, gemini), (vec![f], Some("any json")));
     // Two schemas for one text: readers may take either.
     let twice = r#"{"response_format":{"type":"json_schema","json_schema":{"schema":{},"schema":true}}}"#;
     assert_eq!(request(Dialect::OpenAiChat, "/", twice).evaluated.defect, Some(Defect::DuplicateKey));
+}
+
+#[test]
+fn a_gemini_request_says_what_it_asks_for_in_either_spelling_and_language() {
+    let function =
+        |schema: &str| format!(r#"{{"tools":[{{"functionDeclarations":[{{"name":"f",{schema}}}]}}]}}"#);
+    for (name, language) in [
+        ("parameters", Language::Gemini),
+        ("parametersJsonSchema", Language::JsonSchema),
+        ("parameters_json_schema", Language::JsonSchema),
+    ] {
+        for body in [
+            function(&format!(r#""{name}":{{"a":1}}"#)),
+            function(&format!(r#""{name}":{{"a":1}}"#))
+                .replace("functionDeclarations", "function_declarations"),
+        ] {
+            assert_eq!(asked(Dialect::Gemini, &body), (vec![("f".into(), r#"{"a":1}"#)], None), "{body}");
+            let facts = request(Dialect::Gemini, "/", &body);
+            assert_eq!(
+                (facts.contracts.tools[0].1.language, facts.evaluated.defect),
+                (language, None),
+                "{body}"
+            );
+        }
+    }
+    for (config, expected) in [
+        (r#""responseSchema":{"a":1}"#, r#"{"a":1}"#),
+        (r#""response_schema":{"a":1},"response_mime_type":"application/json""#, r#"{"a":1}"#),
+        (r#""responseMimeType":"application/json","_responseJsonSchema":true"#, "true"),
+        (r#""response_json_schema":true"#, "true"),
+        (r#""response_json_schema_ordered":true"#, "true"),
+        (r#""response_mime_type":"application/json","responseSchema":null"#, "any json"),
+        (r#""responseMimeType":"text/x.enum","responseSchema":{"enum":["a"]}"#, r#"{"enum":["a"]}"#),
+        (r#""response_mime_type":"text/x.enum""#, "bare"),
+    ] {
+        for key in ["generationConfig", "generation_config"] {
+            let body = format!(r#"{{"{key}":{{{config}}}}}"#);
+            assert_eq!(asked(Dialect::Gemini, &body), (vec![], Some(expected)), "{body}");
+            assert_eq!(request(Dialect::Gemini, "/", &body).evaluated.defect, None, "{body}");
+        }
+    }
+    let bare = r#"{"generationConfig":{"responseSchema":{},"responseMimeType":"text/x.enum"}}"#;
+    let text = request(Dialect::Gemini, "/", bare).contracts.text;
+    assert!(matches!(text, Some(TextContract::Bare(Some(SchemaAt { language: Language::Gemini, .. })))));
+    let plain = r#"{"generationConfig":{"responseMimeType":"text/plain"}}"#;
+    assert_eq!(asked(Dialect::Gemini, plain), (vec![], None));
+    for twice in [
+        function(r#""parameters":{},"parametersJsonSchema":{}"#),
+        function(r#""parametersJsonSchema":{},"parameters_json_schema":{}"#),
+        r#"{"generationConfig":{"responseSchema":{},"responseJsonSchema":{}}}"#.into(),
+        r#"{"generationConfig":{"responseSchema":{},"response_schema":{}}}"#.into(),
+        r#"{"generationConfig":{"responseJsonSchema":{},"response_json_schema_ordered":{}}}"#.into(),
+        r#"{"generationConfig":{},"generation_config":{}}"#.into(),
+        r#"{"tools":[{"functionDeclarations":[],"function_declarations":[]}]}"#.into(),
+    ] {
+        let facts = request(Dialect::Gemini, "/", &twice);
+        assert_eq!(facts.evaluated.defect, Some(Defect::DuplicateKey), "{twice}");
+    }
+}
+
+#[test]
+fn a_kind_of_gemini_tool_is_listed_in_both_spellings() {
+    for (kind, expected) in [
+        ("googleSearch", vec!["googleSearch", "google_search"]),
+        ("google_search", vec!["google_search", "googleSearch"]),
+        ("google_search_retrieval", vec!["google_search_retrieval", "googleSearchRetrieval"]),
+        ("retrieval", vec!["retrieval"]),
+    ] {
+        let body = format!(r#"{{"tools":[{{"{kind}":{{}}}}]}}"#);
+        assert_eq!(request(Dialect::Gemini, "/", &body).tools.items, expected, "{kind}");
+    }
 }
 
 #[test]
@@ -199,7 +276,7 @@ fn reads_a_gemini_request_and_its_path() {
     assert_eq!(facts.operation, "gemini.stream_generate_content");
     assert_eq!(facts.model, some("gemini-2.5-flash"));
     assert_eq!(facts.stream, Some(true));
-    assert_eq!(facts.tools, names(["get_weather", "book", "googleSearch"]));
+    assert_eq!(facts.tools, names(["get_weather", "book", "googleSearch", "google_search"]));
 
     let facts = request(Dialect::Gemini, "/v1/projects/p/publishers/google/models/m:generateContent", "{}");
     assert_eq!(
@@ -550,6 +627,27 @@ fn reads_a_whole_message() {
     assert_eq!(facts.finish, names(["tool_use"]));
     assert_eq!(facts.model, some("claude-sonnet-4-5"));
     assert_eq!(facts.usage.and_then(|usage| usage.output), Some(61));
+}
+
+#[test]
+fn a_gemini_answer_in_snake_case_says_the_same() {
+    let camel = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{}}}]},"finishReason":"STOP"}],
+        "usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":2,"totalTokenCount":3,"cachedContentTokenCount":4,"thoughtsTokenCount":5},
+        "promptFeedback":{"blockReason":"SAFETY"},"modelVersion":"m"}"#;
+    let mut snake = camel.to_owned();
+    for name in camel.split('"').filter(|name| name.starts_with(|first: char| first.is_ascii_lowercase())) {
+        let other = gemini::other_spelling(name);
+        if !other.is_empty() {
+            snake = snake.replace(name, &other);
+        }
+    }
+    assert!(snake.contains("function_call") && snake.contains("thoughts_token_count"));
+    let (one, other) = (json(Dialect::Gemini, camel), json(Dialect::Gemini, &snake));
+    assert_eq!((&other.model, &other.finish, &other.usage), (&one.model, &one.finish, &one.usage));
+    assert_eq!((other.tools_called, other.evaluated.defect), (names(["f"]), None));
+    assert_eq!(one.finish, names(["STOP", "SAFETY"]));
+    let twice = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"a"},"function_call":{"name":"b"}}]}}]}"#;
+    assert_eq!(json(Dialect::Gemini, twice).evaluated.defect, Some(Defect::DuplicateKey));
 }
 
 #[test]

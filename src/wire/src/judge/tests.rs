@@ -482,3 +482,59 @@ fn gemini_text_ends_with_its_reason_and_a_call_needs_no_arguments() {
     let ran = run(Dialect::Gemini, true, &events);
     assert_eq!((ran.left.concat(), ran.refused), (events.concat(), None));
 }
+
+#[test]
+fn gemini_calls_between_the_pieces_of_a_text_are_other_calls() {
+    let part = |part: &str, end: &str| {
+        data(&format!(r#"{{"candidates":[{{"content":{{"parts":[{part}]}}{end}}}]}}"#))
+    };
+    let call = |name: &str| part(&format!(r#"{{"functionCall":{{"name":"{name}"}}}}"#), "");
+    let thought = part(r#"{"text":"hm","thought":true}"#, "");
+    let events = [
+        part(r#"{"text":"{"}"#, ""),
+        call("f"),
+        thought,
+        call("g"),
+        part(r#"{"text":"}"}"#, r#","finishReason":"STOP""#),
+    ];
+    let ran = run(Dialect::Gemini, true, &events);
+    assert_eq!((ran.left.concat(), ran.refused), (events.concat(), None));
+    assert_eq!(ran.left[..4].concat(), "");
+}
+
+#[test]
+fn gemini_thoughts_flow_though_the_text_is_judged() {
+    let part = |part: &str| data(&format!(r#"{{"candidates":[{{"content":{{"parts":[{part}]}}}}]}}"#));
+    let events = [part(r#"{"text":"hm","thought":true}"#), part(r#"{"text":"hm"}"#)];
+    let ran = run(Dialect::Gemini, true, &events);
+    assert_eq!(ran.left, [&*events[0], ""]);
+    assert_eq!(ran.refused, Some(Refused::Truncated));
+}
+
+#[test]
+fn gemini_arguments_in_pieces_are_refused() {
+    let call = |call: &str| {
+        data(&format!(r#"{{"candidates":[{{"content":{{"parts":[{{"functionCall":{{{call}}}}}]}}}}]}}"#))
+    };
+    let events = [
+        call(r#""name":"f","willContinue":true"#),
+        call(r#""partialArgs":[{"jsonPath":"$.a","stringValue":"!"}]"#),
+    ];
+    let ran = run(Dialect::Gemini, false, &events);
+    assert!(ran.refused.is_some() && !ran.left.concat().contains('!'), "{ran:?}");
+}
+
+#[test]
+fn a_gemini_text_in_an_array_of_responses_is_one_value() {
+    let part = |text: &str, end: &str| {
+        format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}{end}}}]}}"#)
+    };
+    let body = format!("[{},{}]", part(r#"{\"a\":1"#, ""), part(",}", r#","finishReason":"STOP""#));
+    let mut scan = ResponseScan::new(Dialect::Gemini, Framing::Json).with_parts();
+    scan.push(body.as_bytes(), &mut |_| {});
+    scan.finish();
+    let mut stream = Stream::new(Dialect::Gemini, Objects { texts: true }, 1 << 20);
+    let left = stream.whole(body.clone().into(), scan.parts()).unwrap();
+    let expected = format!("[{},{}]", part(r#"{\"a\":1}"#, ""), part("", r#","finishReason":"STOP""#));
+    assert_eq!(left, expected);
+}

@@ -11,10 +11,11 @@ mod settle;
 use std::collections::{HashMap, VecDeque};
 
 use super::{
-    Formats, SchemaError, SchemaLimits,
+    Formats, Language, SchemaError, SchemaLimits,
     document::{Document, Value, ValueId},
     error::Fault,
     format::Format,
+    gemini,
     index::{self, Dialect, Index},
     keyword::Keyword,
     node::{ArrayRules, Branch, Node, NodeId, NumberRules, ObjectRules, Program, TextRules, Types},
@@ -23,7 +24,7 @@ use super::{
 };
 
 /// Errors reported of one schema.
-const ERRORS_MAX: usize = 64;
+pub(super) const ERRORS_MAX: usize = 64;
 
 /// Validation keywords of other drafts.
 const FOREIGN: [&str; 5] = ["$recursiveAnchor", "$recursiveRef", "disallow", "divisibleBy", "extends"];
@@ -40,8 +41,15 @@ const LATER: [&str; 8] = [
     "unevaluatedProperties",
 ];
 
-pub(super) fn compile(bytes: &[u8], limits: &SchemaLimits) -> Result<Program, Vec<SchemaError>> {
-    let document = Document::parse(bytes, limits).map_err(|error| vec![error])?;
+pub(super) fn compile(
+    language: Language,
+    bytes: &[u8],
+    limits: &SchemaLimits,
+) -> Result<Program, Vec<SchemaError>> {
+    let mut document = Document::parse(bytes, limits).map_err(|error| vec![error])?;
+    if language == Language::Gemini {
+        gemini::rewrite(&mut document)?;
+    }
     let index = Index::new(&document)?;
     let mut compiler = Compiler::new(&document, &index, limits);
     compiler.vocabularies();

@@ -49,6 +49,8 @@ enum Step {
     Root,
     Index(usize),
     Name(Box<str>),
+    /// Made to say what the parent says.
+    Made,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,16 @@ impl Document {
 
     pub(super) fn value(&self, id: ValueId) -> &Value {
         &self.entries[id.index()].value
+    }
+
+    pub(super) fn set(&mut self, id: ValueId, value: Value) {
+        self.entries[id.index()].value = value;
+    }
+
+    /// Another value, told of as `parent`; at most a few for each that was read.
+    pub(super) fn add(&mut self, parent: ValueId, value: Value) -> ValueId {
+        self.entries.push(Entry { value, parent, step: Step::Made });
+        ValueId((self.entries.len() - 1) as u32) // values are limited far below
     }
 
     /// The value that holds this one; the root holds itself.
@@ -135,6 +147,7 @@ impl Document {
         while let Some(entry) = self.entries.get(at.index()) {
             match &entry.step {
                 Step::Root => break,
+                Step::Made => {}
                 Step::Index(index) => steps.push(index.to_string()),
                 Step::Name(name) => steps.push(name.replace('~', "~0").replace('/', "~1")),
             }

@@ -49,6 +49,10 @@ pub(in crate::dialect) enum Leaf {
     OuterIndex,
     /// The part of an output item.
     InnerIndex,
+    /// The number of a candidate, which clients take for its position.
+    CandidateIndex,
+    /// The part of a candidate is no part of its text.
+    Thought,
     /// See [`PartKind`].
     Arguments,
     ArgumentsAgain,
@@ -128,8 +132,10 @@ impl Place {
                 | Leaf::Finish
                 | Leaf::CallIndex
                 | Leaf::OuterIndex
-                | Leaf::InnerIndex,
+                | Leaf::InnerIndex
+                | Leaf::CandidateIndex,
             ) => Shape::Any,
+            Self::Leaf(Leaf::Thought) => Shape::Flag,
             Self::Leaf(Leaf::Model | Leaf::CallName | Leaf::CallKind | Leaf::RpcMethod) => Shape::Text,
             Self::Leaf(Leaf::Misplaced) => Shape::Absent,
             Self::Leaf(_) => Shape::Free,
@@ -206,15 +212,18 @@ struct Document {
     inner: Option<u64>,
     /// Elements of the output, of the message's content, or of the candidates so far.
     position: u64,
-    /// Calls of this choice so far, or parts of this output item.
+    /// Calls of this choice so far, or parts of this output item, or of all of a stream's candidates.
     inner_position: u64,
     /// This choice says why it ended.
     ended: bool,
     delta_kind: Clip,
     /// The call is the one of `function_call`.
     alone: bool,
-    /// It has what clients of its framing do not look at: `message` in a chunk, `delta` in a whole answer.
+    /// It has what clients of its framing do not look at: `message` in a chunk, `delta` in a whole answer; or a candidate
+    /// whose number is not its position.
     misplaced: bool,
+    /// This part of a candidate is no part of its text.
+    thought: bool,
     call_name: Clip,
     call_named: bool,
     call_kind: Clip,
@@ -233,7 +242,6 @@ impl Document {
         self.outer = None;
         self.inner = None;
         self.position = 0;
-        self.inner_position = 0;
         self.ended = false;
         self.misplaced = false;
         self.delta_kind.clear();
@@ -353,9 +361,9 @@ impl Finder {
                 let parts = self.parts.of_document();
                 name != kind || kind == b"message_start" || !parts.iter().all(fits)
             }
+            Dialect::Gemini => document.misplaced,
             Dialect::OpenAiResponses
             | Dialect::AnthropicMessages
-            | Dialect::Gemini
             | Dialect::Mcp
             | Dialect::Json
             | Dialect::Bytes => false,
@@ -490,10 +498,12 @@ impl Visitor for Finder {
         };
         let document = &mut self.document;
         match place {
-            Some(MESSAGE_BLOCK | CANDIDATE) => {
+            Some(MESSAGE_BLOCK) => {
                 document.outer = Some(next(&mut document.position));
                 document.inner_position = 0;
             }
+            // Its parts are counted on: the next response has other calls.
+            Some(CANDIDATE) => document.outer = Some(next(&mut document.position)),
             Some(TOOL_CALL | ITEM_CONTENT | CANDIDATE_PART) => {
                 document.inner = Some(next(&mut document.inner_position));
             }
@@ -526,6 +536,11 @@ impl Visitor for Finder {
             }
             Some(Group::Output) => document.position = 0,
             Some(Group::Error) => document.error = true,
+            None if at == CANDIDATES => document.position = 0,
+            None if at == CANDIDATE_PART => {
+                document.thought = false;
+                self.parts.begin_part();
+            }
             None => {}
         }
     }
@@ -555,6 +570,7 @@ impl Visitor for Finder {
                 self.parts.place(outer);
             }
             Some(Group::Output | Group::Error) => {}
+            None if at == CANDIDATE_PART && self.document.thought => self.parts.drop_texts(),
             None if at == CANDIDATE => {
                 let outer = self.document.outer.unwrap_or(0);
                 self.parts.place(outer);
@@ -617,7 +633,12 @@ impl Visitor for Finder {
                 }
                 return;
             }
+            Leaf::CandidateIndex => {
+                document.misplaced = true;
+                return;
+            }
             Leaf::Misplaced
+            | Leaf::Thought
             | Leaf::CallIndex
             | Leaf::OuterIndex
             | Leaf::InnerIndex
@@ -643,6 +664,7 @@ impl Visitor for Finder {
             Leaf::CallIndex => self.document.call_index = count(text),
             Leaf::OuterIndex => self.document.outer = count(text),
             Leaf::InnerIndex => self.document.inner = count(text),
+            Leaf::CandidateIndex => self.document.misplaced |= count(text) != self.document.outer,
             Leaf::ErrorCode => self.document.error_code.set(text),
             Leaf::ErrorKind => self.document.error_kind.set(text),
             Leaf::Usage(field) => {
@@ -663,6 +685,7 @@ impl Visitor for Finder {
     fn literal(&mut self, at: Place, literal: Literal) {
         self.null = literal == Literal::Null;
         self.readings.literal(at.shape(), literal);
+        self.document.thought |= at == Place::Leaf(Leaf::Thought) && literal == Literal::True;
         self.document.tool_failed |= at == Place::Leaf(Leaf::ToolFailed) && literal == Literal::True;
     }
 
@@ -689,6 +712,7 @@ const FUNCTION_CALL: Place = Place::Chat(openai_chat::Response::FunctionCall);
 const TOOL_CALL: Place = Place::Chat(openai_chat::Response::ToolCall);
 const ITEM_CONTENT: Place = Place::Responses(openai_responses::Response::Content);
 const MESSAGE_BLOCK: Place = Place::Messages(anthropic_messages::Response::Block);
+const CANDIDATES: Place = Place::Gemini(gemini::Response::Candidates);
 const CANDIDATE: Place = Place::Gemini(gemini::Response::Candidate);
 const CANDIDATE_PART: Place = Place::Gemini(gemini::Response::Part);
 

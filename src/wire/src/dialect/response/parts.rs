@@ -73,6 +73,8 @@ pub(in crate::dialect) struct Parts {
     document: usize,
     /// Where the call that is being read began.
     call: usize,
+    /// Where the part of a candidate that is being read began.
+    part: usize,
     on: bool,
 }
 
@@ -101,6 +103,7 @@ impl Parts {
         self.placed = 0;
         self.document = 0;
         self.call = 0;
+        self.part = 0;
     }
 
     /// Whether another part can be kept; a body with more is not read.
@@ -147,6 +150,16 @@ impl Parts {
         self.found.truncate(self.call);
         self.add(PartKind::Foreign, 0, 0, 0);
         self.call = self.found.len();
+    }
+
+    pub(in crate::dialect) fn begin_part(&mut self) {
+        self.part = self.found.len();
+    }
+
+    /// The part that is being read has no text of the answer.
+    pub(in crate::dialect) fn drop_texts(&mut self) {
+        let kept = self.found.split_off(self.part.min(self.found.len()));
+        self.found.extend(kept.into_iter().filter(|part| !part.kind.is_text()));
     }
 
     /// What has no outer place yet has this one.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::*;
 
 /// How a value fails: `keyword @ instance # schema pointer + offset`.
-fn shown(violation: &Violation) -> String {
+pub(super) fn shown(violation: &Violation) -> String {
     let Violation { cause, instance, schema, offset } = violation;
     match cause {
         Cause::Keyword(keyword) => format!("{} {instance} {schema} {offset}", keyword.as_str()),

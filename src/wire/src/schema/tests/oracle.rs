@@ -8,7 +8,7 @@ use crate::splits::cut;
 
 const NAMES: [&str; 6] = ["a", "b", "c", "ab", "x/y", "é"];
 
-fn value() -> impl Strategy<Value = Value> {
+pub(super) fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::Bool),

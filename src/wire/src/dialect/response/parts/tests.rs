@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Dialect,
+    Defect, Dialect,
     dialect::{Framing, ResponseScan, fixtures::*},
     splits::every_split,
 };
@@ -126,9 +126,69 @@ fn gemini_gives_each_call_whole() {
         parts(Dialect::Gemini, Framing::Sse, &stream),
         [
             vec![r#"Text 0.0 - "Ich ""#],
-            vec![r#"Value 0.0 get_weather {"name": "Köln"}"#, "Value 0.1 book {}"]
+            vec![r#"Value 0.1 get_weather {"name": "Köln"}"#, "Value 0.2 book {}"]
         ]
     );
+}
+
+/// One Gemini response of one candidate with these parts, and more members of it.
+fn candidate(parts: &str, more: &str) -> String {
+    format!(r#"{{"candidates":[{{"content":{{"parts":[{parts}]}}{more}}}]}}"#)
+}
+
+#[test]
+fn thoughts_are_no_text_but_their_calls_are_calls() {
+    let thoughts = r#"{"thought":true,"text":"a"},{"text":"b","thought":true},{"text":"c","thought":false},
+        {"functionCall":{"name":"f","args":{}},"thought":true,"text":"d"},{"text":"e"}"#;
+    assert_eq!(
+        parts(Dialect::Gemini, Framing::Json, &candidate(thoughts, "")),
+        [["Text 0.0 - \"c\"", "Value 0.3 f {}", "Text 0.0 - \"e\""]]
+    );
+    let defect = |thought: &str| {
+        let body = candidate(&format!(r#"{{"text":"a",{thought}}}"#), "");
+        let mut scan = ResponseScan::new(Dialect::Gemini, Framing::Json);
+        scan.push(body.as_bytes(), &mut |_| {});
+        scan.finish().evaluated.defect
+    };
+    assert_eq!(defect(r#""thought":null"#), None);
+    assert_eq!(defect(r#""thought":"true""#), Some(Defect::NotEvaluated));
+    assert_eq!(defect(r#""thought":true,"thought":false"#), Some(Defect::DuplicateKey));
+    assert_eq!(defect(r#""Thought":true"#), Some(Defect::DuplicateKey));
+}
+
+#[test]
+fn a_text_goes_on_in_the_next_response_of_an_array() {
+    let text = |text: &str, more: &str| {
+        candidate(&format!(r#"{{"text":"{text}"}},{{"function_call":{{"name":"f"}}}}"#), more)
+    };
+    let array = format!("[{},\r\n{}\r\n]", text("a", ""), text("b", r#","finish_reason":"STOP""#));
+    assert_eq!(
+        parts(Dialect::Gemini, Framing::Json, &array),
+        [["Text 0.0 - \"a\"", "Call 0.1 f ", "Text 0.0 - \"b\"", "Call 0.3 f ", "Close 0.0 - "]]
+    );
+}
+
+#[test]
+fn arguments_in_pieces_by_path_are_no_text() {
+    let call = r#"{"functionCall":{"name":"f","partialArgs":[{"jsonPath":"$.a"}],"willContinue":true}}"#;
+    let expected = [[r#"Arguments 0.0 f [{"jsonPath":"$.a"}]"#]];
+    assert_eq!(parts(Dialect::Gemini, Framing::Json, &candidate(call, "")), expected);
+}
+
+#[test]
+fn a_candidate_whose_number_is_not_its_position_is_in_doubt_where_its_parts_matter() {
+    let defect = |index: &str, judged: bool| {
+        let body = candidate(r#"{"text":"a"}"#, &format!(r#","index":{index}"#));
+        let scan = ResponseScan::new(Dialect::Gemini, Framing::Json);
+        let mut scan = if judged { scan.with_parts() } else { scan };
+        scan.push(body.as_bytes(), &mut |_| {});
+        scan.finish().evaluated.defect
+    };
+    assert_eq!((defect("0", true), defect("null", true)), (None, None));
+    for index in ["1", "\"0\"", "0.5"] {
+        assert_eq!(defect(index, true), Some(Defect::NotEvaluated), "{index}");
+        assert_eq!(defect(index, false), None, "{index}");
+    }
 }
 
 #[test]
