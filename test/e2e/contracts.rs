@@ -423,6 +423,41 @@ fn results_of_tools_keep_their_contract_on_the_way_to_the_model() {
 }
 
 #[test]
+fn what_a_request_asks_for_and_nobody_can_enforce_is_refused_before_it_is_sent() {
+    let tool = |schema: &str| {
+        format!(
+            r#"{{"model":"m","messages":[],"tools":[{{"type":"function","function":{{"name":"f","parameters":{schema}}}}}]}}"#
+        )
+    };
+    let remote = tool(r#"{"properties":{"a":{"$ref":"http://x/y"}}}"#);
+    let text = r#"{"model":"m","messages":[],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"$ref":"http://x/y"}}}}"#;
+    let model = || Reply::model(ModelReply::saying(Dialect::ChatCompletions, "{}"));
+    let strict = world("{ unknown_tools: block }", model());
+    let lenient = world("{ unknown_tools: json }", model());
+    for (world, request, place) in [
+        (&strict, remote.as_str(), "tool `f`: "),
+        (&strict, text, "the text: "),
+        (&lenient, text, "the text: "),
+    ] {
+        let refused = world.send(&chat("bodies", request));
+        assert_eq!(refused.status(), 422, "{}", refused.text());
+        assert!(
+            refused.text().contains("CONTRACT_UNSUPPORTED") && refused.text().contains(place),
+            "{}",
+            refused.text()
+        );
+        assert!(refused.text().contains("$ref"), "{}", refused.text());
+    }
+    assert_eq!(strict.upstream.hits().total() + lenient.upstream.hits().total(), 0);
+    assert_eq!(
+        lenient.send(&chat("bodies", &remote)).status(),
+        200,
+        "a tool that is not called harms nobody"
+    );
+    assert_eq!(strict.send(&chat("bodies", &tool(r#"{"type":"object"}"#))).status(), 200);
+}
+
+#[test]
 fn csv_is_uploaded_only_if_it_keeps_its_contract() {
     let world = world("{ request: rows }", reply("application/json", "{}"));
     let put = |body: &str| Request::new("PUT", "/rows").header("content-type", "text/csv").body(body);

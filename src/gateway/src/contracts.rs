@@ -81,8 +81,9 @@ fn said<E: ToString>(errors: &[E]) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
 }
 
-/// Most compiled schemas of requests that are kept; requests mostly repeat the same ones.
-const SCHEMAS_MAX: usize = 64;
+/// Most schemas of requests that are kept, and most bytes of their texts; requests mostly repeat the same ones.
+const SCHEMAS_MAX: usize = 1024;
+const KEPT_BYTES_MAX: usize = 2 << 20;
 /// Requests come from anybody, so their schemas get less room than those of a policy: about 2 MiB compiled.
 const SCHEMA_BYTES_MAX: usize = 128 << 10;
 const SCHEMA_NODES_MAX: usize = 8_192;
@@ -93,11 +94,36 @@ pub(crate) type Enforced = Vec<(Box<str>, Sha256)>;
 /// Schemas of requests, by the digest of what is recorded of them, which names their language.
 pub(crate) struct Schemas {
     pub(crate) key: HashKey,
-    compiled: Mutex<HashMap<Sha256, Option<Arc<Schema>>>>,
+    compiled: Mutex<Kept<Sha256, CompiledSchema>>,
     /// Documents of contracts by the digests of the schemas in them.
-    documents: Mutex<HashMap<Enforced, Contract>>,
+    documents: Mutex<Kept<Enforced, Contract>>,
     pub(crate) object: Arc<Schema>,
     pub(crate) anything: Arc<Schema>,
+}
+
+/// A schema, or why it cannot be enforced.
+type CompiledSchema = Result<Arc<Schema>, Arc<str>>;
+
+/// Things that can be made again, with the bytes that count for them.
+struct Kept<K, V> {
+    map: HashMap<K, V>,
+    bytes: usize,
+}
+
+impl<K, V> Default for Kept<K, V> {
+    fn default() -> Self {
+        Self { map: HashMap::new(), bytes: 0 }
+    }
+}
+
+impl<K: std::hash::Hash + Eq, V> Kept<K, V> {
+    fn keep(&mut self, key: K, value: V, bytes: usize) {
+        if self.map.len() >= SCHEMAS_MAX || self.bytes + bytes > KEPT_BYTES_MAX {
+            *self = Self::default();
+        }
+        self.bytes += bytes;
+        self.map.insert(key, value);
+    }
 }
 
 impl Schemas {
@@ -114,9 +140,9 @@ impl Schemas {
         }
     }
 
-    /// None if the schema cannot be enforced.
-    pub(crate) fn get(&self, digest: Sha256, language: Language, text: &[u8]) -> Option<Arc<Schema>> {
-        if let Some(known) = locked(&self.compiled).get(&digest) {
+    /// Says what keeps a schema from being enforced, if something does.
+    pub(crate) fn get(&self, digest: Sha256, language: Language, text: &[u8]) -> CompiledSchema {
+        if let Some(known) = locked(&self.compiled).map.get(&digest) {
             return known.clone();
         }
         let limits = SchemaLimits {
@@ -125,15 +151,9 @@ impl Schemas {
             ..SchemaLimits::default()
         };
         let compiled = Schema::compile_in(language, text, &limits).map(Arc::new);
-        let schema = match compiled {
-            Ok(schema) => Some(schema),
-            Err(errors) => {
-                let error = errors.first().map(ToString::to_string).unwrap_or_default();
-                tracing::debug!(%digest, error, "a schema of a request cannot be enforced");
-                None
-            }
-        };
-        remember(&self.compiled, digest, schema.clone());
+        let schema =
+            compiled.map_err(|errors| errors.first().map(ToString::to_string).unwrap_or_default().into());
+        locked(&self.compiled).keep(digest, schema.clone(), text.len());
         schema
     }
 
@@ -143,22 +163,14 @@ impl Schemas {
         enforced: Enforced,
         write: impl FnOnce(&Enforced) -> Option<Vec<u8>>,
     ) -> Option<Contract> {
-        if let Some(known) = locked(&self.documents).get(&enforced) {
+        if let Some(known) = locked(&self.documents).map.get(&enforced) {
             return Some(known.clone());
         }
         let canonical = Bytes::from(write(&enforced)?);
         let made = (Sha256::of(&canonical), canonical);
-        remember(&self.documents, enforced, made.clone());
+        locked(&self.documents).keep(enforced, made.clone(), made.1.len());
         Some(made)
     }
-}
-
-fn remember<K: std::hash::Hash + Eq, V>(in_place: &Mutex<HashMap<K, V>>, key: K, value: V) {
-    let mut known = locked(in_place);
-    if known.len() >= SCHEMAS_MAX {
-        known.clear();
-    }
-    known.insert(key, value);
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -633,6 +633,10 @@ impl Exchange {
         let sent = judging::Sent { method: &method, headers, coded, chunks };
         let key = self.shared.schemas.key;
         let judged = terms.judge_request(self.dialect, &sent, key, &mut self.request_contracts);
+        let judged = judged.and_then(|()| match &self.asked {
+            Some(asked) => terms.check_asked(asked, &self.shared.schemas),
+            None => Ok(()),
+        });
         match judged {
             Err(objection) if terms.release == Release::Observe => {
                 self.record.downgrades.push(held::observed(objection.reason));

@@ -200,7 +200,7 @@ impl Judge {
         let recorded = written.recorded();
         let digest = Sha256::of(&recorded);
         let schema = self.schemas.get(digest, written.language, &written.text);
-        let schema = schema.ok_or(Reason::ContractUnsupported)?;
+        let schema = schema.map_err(|why| Objection::new(Reason::ContractUnsupported, &why))?;
         self.note(name, digest, &recorded, ContractSource::Request);
         Ok(schema)
     }
@@ -342,6 +342,34 @@ fn judge_request(
     let (mut chunks, mut out) = (chunks.iter(), Vec::new());
     let fed = chunks.try_for_each(|chunk| body.feed(chunk, &mut out));
     fed.and_then(|()| body.finish(&mut out)).map_err(|refused| Objection::of_body(&refused))
+}
+
+impl RouteTerms {
+    /// Whether what a request asks of its answer can be enforced, before it is sent: the contract for the text, and those of
+    /// its tools where every tool has to have one.
+    pub(crate) fn check_asked(&self, asked: &Asked, schemas: &Schemas) -> Result<(), Objection> {
+        let check = |place: &str, written: Option<&Written>| {
+            let refused = |why: &str| Objection::new(Reason::ContractUnsupported, &format!("{place}: {why}"));
+            let written = written.ok_or_else(|| refused("it has two schemas, or none"))?;
+            let found = schemas.get(Sha256::of(&written.recorded()), written.language, &written.text);
+            found.map(drop).map_err(|why| refused(&why))
+        };
+        match &asked.text {
+            _ if self.text.is_some() => {}
+            Some(AskedText::Schema(written)) => check("the text", Some(written))?,
+            Some(AskedText::Bare(written)) => check("the text", written.as_ref())?,
+            Some(AskedText::Json | AskedText::AnyJson) | None => {}
+        }
+        if self.unknown_tools == UnknownTools::Json {
+            return Ok(());
+        }
+        let mut own: Vec<_> =
+            asked.tools.iter().filter(|(name, _)| !self.tools.contains_key(*name)).collect();
+        own.sort_unstable_by_key(|(name, _)| *name);
+        own.into_iter().try_for_each(|(name, written)| {
+            check(&format!("tool `{}`", name.escape_debug()), written.as_ref())
+        })
+    }
 }
 
 /// What of a request was held against contracts.
