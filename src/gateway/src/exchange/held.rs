@@ -196,7 +196,8 @@ impl Response {
         let (mut left, mut from, mut before) = (Vec::new(), 0, 0);
         if let Some(line_feed) = judged.line_feed(data) {
             from = line_feed.len();
-            judged.event(line_feed, &[], false, &mut left)?;
+            judged.take_line_feed(line_feed, &mut left)?;
+            left.drain(..).for_each(|line_feed| self.leave_to(line_feed, None, hashes));
         }
         for mark in ends {
             let Some(judged) = &mut self.judged else { break };
@@ -292,24 +293,29 @@ impl Response {
     fn leave(&mut self, blocks: Vec<Bytes>, hashes: bool) {
         for block in blocks {
             let unit_end = unit_end(&block);
-            if self.judged.as_ref().is_some_and(|judged| judged.ended) {
-                let piece = self.tail.len();
-                self.tail_marks.extend(unit_end.map(|end| Mark { piece, end }));
-                self.tail.push(block);
-                continue;
+            self.leave_to(block, unit_end, hashes);
+        }
+    }
+
+    /// Bytes leave that end a unit at `unit_end`, if they do.
+    fn leave_to(&mut self, block: Bytes, unit_end: Option<usize>, hashes: bool) {
+        if self.judged.as_ref().is_some_and(|judged| judged.ended) {
+            let piece = self.tail.len();
+            self.tail_marks.extend(unit_end.map(|end| Mark { piece, end }));
+            self.tail.push(block);
+            return;
+        }
+        self.pass(&block, hashes);
+        if let Some(stream) = &mut self.stream {
+            let (unit, rest) = block.split_at(unit_end.unwrap_or(0));
+            if unit_end.is_some() {
+                stream.tree.update(unit);
+                stream.tree.end_unit();
             }
-            self.pass(&block, hashes);
-            if let Some(stream) = &mut self.stream {
-                let (unit, rest) = block.split_at(unit_end.unwrap_or(0));
-                if unit_end.is_some() {
-                    stream.tree.update(unit);
-                    stream.tree.end_unit();
-                }
-                stream.tree.update(rest);
-            }
-            if let Some(judged) = &mut self.judged {
-                judged.ready.push(block);
-            }
+            stream.tree.update(rest);
+        }
+        if let Some(judged) = &mut self.judged {
+            judged.ready.push(block);
         }
     }
 }
@@ -335,6 +341,13 @@ impl HeldBack {
             Machine::Model { blocks, .. } => blocks.line_feed(data),
             Machine::Body { .. } => None,
         }
+    }
+
+    fn take_line_feed(&mut self, line_feed: Bytes, left: &mut Vec<Bytes>) -> Result<(), Objection> {
+        let Machine::Model { stream, .. } = &mut self.machine else { return Ok(()) };
+        let judged = stream.line_feed(line_feed, left);
+        self.refused = judged.is_err();
+        judged.map_err(Objection::of_answer)
     }
 
     /// The block that ends at `mark`. Gives where the next one begins.
@@ -468,8 +481,8 @@ pub(crate) fn observed(code: Reason) -> Downgrade {
 /// Where the unit that a block ends, ends in it (SPEC section 7): an LF after a CR belongs to the next one.
 fn unit_end(block: &[u8]) -> Option<usize> {
     match block {
-        [b'\n'] | [.., 0..=9 | 11..=12 | 14..] => None,
         [.., b'\r', b'\n'] => Some(block.len() - 1),
-        _ => Some(block.len()),
+        [.., b'\r' | b'\n'] => Some(block.len()),
+        _ => None,
     }
 }
