@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use super::Cut;
 use super::drain::Remains;
 use crate::exchange::{Exchange, micros};
+use crate::headers;
 use crate::judging::Objection;
 use crate::upstream::Relay;
 
@@ -169,7 +170,11 @@ impl Screened {
     fn frame(&mut self, frame: Frame<Bytes>) -> Option<Step> {
         let data = match frame.into_data() {
             Ok(data) => data,
-            Err(frame) => return Some(self.end(frame.into_trailers().ok())),
+            Err(frame) => {
+                let mut trailers = frame.into_trailers().ok();
+                trailers.iter_mut().for_each(headers::for_client);
+                return Some(self.end(trailers));
+            }
         };
         self.last_us = self.exchange.elapsed_us();
         if !std::mem::replace(&mut self.any, true) {
