@@ -245,6 +245,7 @@ impl Screened {
 
     /// The end has come with `data`, which is not to leave before the receipt is durable.
     fn end_with(&mut self, data: Bytes) -> Step {
+        let before = self.joined.len();
         match self.end(None) {
             Step::End { mut tail, trailers, ack } => {
                 if !data.is_empty() {
@@ -254,7 +255,8 @@ impl Screened {
             }
             // It is in the record as given, so it is given, before whatever is said last.
             other => {
-                let last = std::mem::replace(&mut self.joined, BytesMut::from(data));
+                let last = self.joined.split_off(before);
+                self.joined.extend_from_slice(&data);
                 self.joined.extend_from_slice(&last);
                 other
             }
