@@ -599,6 +599,9 @@ impl Exchange {
     /// What a client still gets of a judged answer before that is broken because of `code`: what had passed, and in a stream
     /// of events the reason.
     pub(crate) fn last_words(&mut self, code: Reason) -> Bytes {
+        if self.has_left() {
+            return Bytes::new();
+        }
         let rpc_id = self.rpc_id();
         let refusal = crate::respond::Refusal::because(code, self.detail.as_deref());
         let (dialect, call, hashes) = (self.dialect, self.call, self.hashes());

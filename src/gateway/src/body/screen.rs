@@ -147,7 +147,7 @@ impl Screened {
                 Poll::Pending if !self.joined.is_empty() => return Poll::Ready(self.leave()),
                 Poll::Pending => {
                     let step = ready!(self.poll_timers(cx));
-                    return Poll::Ready(step);
+                    return Poll::Ready(self.after_joined(step));
                 }
             }
         }
@@ -268,19 +268,18 @@ impl Screened {
         (self.exchange.stream_is_cut()).then_some(Reason::Truncated)
     }
 
-    /// The answer is refused for what it says. Its client is told why, where it reads a stream.
+    /// The answer is refused for what it says.
     fn refuse(&mut self, objection: Objection) -> Step {
         let reason = objection.reason;
         self.exchange.block(objection);
-        if self.mode == Mode::Streamed {
-            let words = self.exchange.last_words(reason);
-            self.joined.extend_from_slice(&words);
-        }
         self.cut(reason)
     }
 
+    /// The answer ends here. Its client is told why where that can be said between two events.
     fn cut(&mut self, reason: Reason) -> Step {
         if self.mode == Mode::Streamed {
+            let words = self.exchange.last_words(reason);
+            self.joined.extend_from_slice(&words);
             drop(self.exchange.cut(reason));
         }
         Step::Cut(reason)
