@@ -616,6 +616,19 @@ impl Exchange {
         response.take_ready()
     }
 
+    /// Whether a client that is still there waits for events that are held back.
+    pub(crate) fn makes_wait(&self) -> bool {
+        !self.has_left() && self.response.as_ref().is_some_and(|response| response.makes_wait())
+    }
+
+    /// What such a client is told, if its dialect has words for that.
+    pub(crate) fn keep_alive(&mut self) -> Option<Bytes> {
+        let (dialect, hashes) = (self.dialect, self.hashes());
+        let response = self.response.as_deref_mut()?;
+        let said = crate::respond::keepalive(dialect, response.has_opened())?;
+        Some(response.keep_alive(said, hashes))
+    }
+
     /// What the caller is told of a value that was refused.
     pub(crate) fn detail(&self) -> Option<&str> {
         self.detail.as_deref()

@@ -9,7 +9,7 @@ use estoppel_evidence::entry::{CallRecord, Captured, Downgrade};
 use estoppel_policy::Release;
 use estoppel_wire::contract::{self, Format, is_unfinished_event};
 use estoppel_wire::dialect::{Dialect, EventMark, Framing, MarkKind, Part};
-use estoppel_wire::judge::Blocks;
+use estoppel_wire::judge::{Blocks, is_named};
 use http::StatusCode;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,6 +35,8 @@ pub(super) struct HeldBack {
     pub(super) feed: Option<Feed>,
     /// The terminator has come, so that what follows is held until the receipt is durable.
     ended: bool,
+    /// The client has got what events of ours may follow.
+    opened: bool,
     /// Blocks that may leave now.
     ready: Vec<Bytes>,
     /// What the client gets instead of the upstream's body.
@@ -102,6 +104,7 @@ impl Exchange {
             bytes: 0,
             feed: if apart { self.feed(Side::Client, form) } else { None },
             ended: false,
+            opened: self.dialect != Dialect::AnthropicMessages,
             ready: Vec::new(),
             replaced: None,
             observed: None,
@@ -289,6 +292,23 @@ impl Response {
         self.leave(vec![event], hashes);
     }
 
+    /// Whether the client waits for events that are held back.
+    pub(super) fn makes_wait(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| judged.makes_wait())
+    }
+
+    /// Says `said` between two events; it is a unit if it ends in a blank line.
+    pub(super) fn keep_alive(&mut self, said: &'static [u8], hashes: bool) -> Bytes {
+        let unit_end = said.ends_with(b"\n\n").then_some(said.len());
+        self.leave_to(Bytes::from_static(said), unit_end, hashes);
+        self.take_ready()
+    }
+
+    /// Whether the client has got what events of ours may follow.
+    pub(super) fn has_opened(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| judged.opened)
+    }
+
     /// Blocks of a judged answer leave: now, or with the tail once the terminator has come.
     fn leave(&mut self, blocks: Vec<Bytes>, hashes: bool) {
         for block in blocks {
@@ -315,12 +335,23 @@ impl Response {
             stream.tree.update(rest);
         }
         if let Some(judged) = &mut self.judged {
+            judged.opened = judged.opened || is_named(&block, OPENING);
             judged.ready.push(block);
         }
     }
 }
 
+/// The name of the event that Anthropic's streams open with.
+const OPENING: &[u8] = b"message_start";
+
 impl HeldBack {
+    /// Not where a line end may be half given, nor from the terminator on.
+    fn makes_wait(&self) -> bool {
+        let Machine::Model { stream, blocks } = &self.machine else { return false };
+        let holds = stream.holds() || blocks.pending() > 0;
+        self.holds && !self.ended && !blocks.is_after_cr() && holds
+    }
+
     /// What judges a model's answer.
     pub(super) fn model(&self) -> Option<&judging::Stream> {
         match &self.machine {

@@ -134,7 +134,7 @@ impl<J: Judge> Stream<J> {
     }
 
     /// Whether something is held back.
-    fn holds(&self) -> bool {
+    pub fn holds(&self) -> bool {
         !self.queue.is_empty()
     }
 
