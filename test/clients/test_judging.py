@@ -19,6 +19,7 @@ name: judged
 defaults:
   verdict: allow
   judge: { unknown_tools: block, repair: r1 }
+limits: { keepalive_ms: 20 }
 """
 GOOD = '{"city": "Köln"}'
 CASES = {
@@ -26,10 +27,28 @@ CASES = {
     "repair": '```json\n{"city": "Köln",}\n```',
     "missing": '{"town": "Köln"}',
     "cut": '{"city": "Kö',
+    "slow": GOOD,
 }
 REASONS = {"missing": "CONTRACT_VIOLATED", "cut": "VALUE_MALFORMED"}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 PATHS = {"chat_completions": "*/chat/completions", "responses": "*/responses", "messages": "*/messages"}
+
+
+def with_ids():
+    """A slow chat whose events have ids, as of a server that can resume."""
+
+    def event(delta, finish=None):
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
+        return {"id": "7", "data": json.dumps(chunk)}
+
+    def call(**function):
+        return event({"tool_calls": [{"index": 0, "function": function}]})
+
+    begin = {"index": 0, "id": "x", "type": "function", "function": {"name": "weather", "arguments": ""}}
+    pieces = [call(arguments=piece) for piece in ('{"city"', ': "K', 'öln"}')]
+    events = [event({"content": "Wait"}), event({"tool_calls": [begin]}), *pieces, event({}, "tool_calls")]
+    return {"body": {"sse": {"events": [*events, {"data": "[DONE]"}]}}, "delay_ms": {"between_writes": 200}}
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +56,22 @@ def judged(tmp_path_factory):
     """A model that calls `weather` with the arguments of the case that the last message names."""
     folder = tmp_path_factory.mktemp("judged")
 
-    def model(dialect, arguments):
-        return {"body": {"model": {"dialect": dialect, "calls": [{"name": "weather", "arguments": arguments}]}}}
+    def model(dialect, case, arguments):
+        body = {"model": {"dialect": dialect, "calls": [{"name": "weather", "arguments": arguments}]}}
+        return {"body": body, "delay_ms": {"between_writes": 200 if case == "slow" else 0}}
 
     def text(dialect, said):
         return {"body": {"model": {"dialect": dialect, "text": said}}}
 
     rules = [
-        {"path": path, "body_contains": f"case-{case}", "reply": model(dialect, arguments)}
+        {"path": path, "body_contains": f"case-{case}", "reply": model(dialect, case, arguments)}
         for dialect, path in PATHS.items()
         for case, arguments in CASES.items()
     ] + [
         {"path": path, "body_contains": f"text-{case}", "reply": text(dialect, said)}
         for dialect, path in PATHS.items()
         for case, said in CASES.items()
-    ]
+    ] + [{"path": "*/chat/completions", "body_contains": "case-ids", "reply": with_ids()}]
     script = folder / "script.json"
     script.write_text(json.dumps({"rules": rules, "otherwise": {"status": 404}}))
     port = free_port()
@@ -139,7 +159,7 @@ RAISES = (openai.APIError, anthropic.APIError)
 
 
 @pytest.mark.parametrize("surface", SURFACES, ids=lambda surface: surface.__name__)
-@pytest.mark.parametrize("case", ["valid", "repair"])
+@pytest.mark.parametrize("case", ["valid", "repair", "slow"])
 def test_a_value_that_passes_is_well_formed(judged, surface, case):
     run = run_name()
     (arguments,) = surface(judged, run, case)
@@ -149,6 +169,18 @@ def test_a_value_that_passes_is_well_formed(judged, surface, case):
     assert receipt["evaluated"]["response"]["state"] == "judged"
     assert receipt["contract"]["response"]["id"] == "weather"
     assert receipt["outcome"]["complete"] is True
+
+
+@pytest.mark.parametrize("surface", [chat_stream, chat_async_stream, responses_stream, messages_stream])
+def test_keepalives_are_nothing_to_the_clients(judged, surface):
+    for case in ["slow", "ids"] if surface in (chat_stream, chat_async_stream) else ["slow"]:
+        run = run_name()
+        (arguments,) = surface(judged, run, case)
+        assert json.loads(arguments) == {"city": "Köln"}
+        (receipt,) = judged.receipts(run)
+        assert receipt["outcome"] == {"client": "handed_over", "code": "OK", "complete": True}
+        said = receipt["response"]["client"]["bytes"] - receipt["response"]["upstream"]["bytes"]
+        assert said > 0, "no keep-alive was sent"
 
 
 @pytest.mark.parametrize("surface", SURFACES, ids=lambda surface: surface.__name__)

@@ -28,7 +28,8 @@ fn essence(receipt: &Value) -> Value {
     out
 }
 
-fn assert_all_alike(world: &World, run: &str, count: usize) {
+/// Gives what they have in common.
+pub fn assert_all_alike(world: &World, run: &str, count: usize) -> Value {
     let receipts = world.receipts(run);
     assert_eq!(receipts.len(), count);
     let first = essence(&receipts[0]);
@@ -36,15 +37,16 @@ fn assert_all_alike(world: &World, run: &str, count: usize) {
     for receipt in &receipts[1..] {
         assert_eq!(essence(receipt), first);
     }
+    first
 }
 
-/// A rule a split: each request takes the next.
-fn answers(body: &str, kind: &str, framing: Framing) -> (Script, usize) {
+/// A rule a split: each request takes the next. In two pieces it is cut every `step` bytes.
+pub fn answers(body: &str, kind: &str, framing: Framing, step: usize) -> (Script, usize) {
     let mut script = Script::default();
     let splits: Vec<Split> = [1, 2, 3, 7, 64]
         .map(|bytes| Split::Each { bytes })
         .into_iter()
-        .chain((1..body.len() as u64).step_by(5).map(|at| Split::At { offsets: vec![at] }))
+        .chain((1..body.len() as u64).step_by(step).map(|at| Split::At { offsets: vec![at] }))
         .chain([Split::Whole])
         .collect();
     let count = splits.len();
@@ -58,7 +60,7 @@ fn answers(body: &str, kind: &str, framing: Framing) -> (Script, usize) {
 
 #[test]
 fn streams_cut_anywhere_give_the_same_bytes_and_receipts() {
-    let (script, count) = answers(STREAM, "text/event-stream", Framing::Chunked);
+    let (script, count) = answers(STREAM, "text/event-stream", Framing::Chunked, 5);
     let world = World::new(script);
     for _ in 0..count {
         assert_eq!(world.send(&chat("sse", ASK)).text(), STREAM);
@@ -69,7 +71,7 @@ fn streams_cut_anywhere_give_the_same_bytes_and_receipts() {
 #[test]
 fn json_answers_cut_anywhere_give_the_same_bytes_and_receipts() {
     for (run, framing) in [("whole", Framing::ContentLength), ("chunked", Framing::Chunked)] {
-        let (script, count) = answers(ANSWER, "application/json", framing);
+        let (script, count) = answers(ANSWER, "application/json", framing, 5);
         let world = World::new(script);
         for _ in 0..count {
             assert_eq!(world.send(&chat(run, ASK)).text(), ANSWER);

@@ -149,38 +149,6 @@ fn chunk_extensions_and_request_trailers_do_not_change_the_body() {
 }
 
 #[test]
-fn headers_that_connection_names_do_not_cross_in_either_direction() {
-    let reply = Reply::text("x")
-        .header("connection", "x-hop, keep-alive")
-        .header("x-hop", "1")
-        .header("keep-alive", "timeout=1")
-        .header("proxy-authenticate", "Basic")
-        .header("estoppel-receipt", "forged")
-        .header("set-cookie", "a=1")
-        .header("set-cookie", "b=2");
-    let world = World::new(Script::always(reply));
-    let request = Request::new("POST", "/x")
-        .header("connection", "content-length, host, x-secret")
-        .header("x-secret", "1")
-        .header("te", "trailers, deflate")
-        .header("accept", "a")
-        .header("accept", "b")
-        .body("abc");
-    let answer = world.send(&request);
-    for gone in ["x-hop", "keep-alive", "proxy-authenticate"] {
-        assert_eq!(answer.header(gone), None, "{gone}");
-    }
-    assert_ne!(answer.header("estoppel-receipt"), Some("forged"));
-    assert_eq!(answer.head.all("set-cookie"), ["a=1", "b=2"]);
-    let seen = world.upstream.hits().last().unwrap();
-    assert_eq!((&seen.body[..], seen.header("x-secret"), seen.header("te")), (&b"abc"[..], None, None));
-    assert_eq!(seen.header("host"), Some(world.upstream.addr().to_string()));
-    let head = String::from_utf8_lossy(&seen.head).to_ascii_lowercase();
-    assert_eq!(head.matches("accept: ").count(), 2, "{head}");
-    assert!(!head.contains("connection: content-length"), "{head}");
-}
-
-#[test]
 fn expect_is_answered_by_us_and_not_forwarded() {
     let world = World::new(echo());
     for path in ["/x", "/v1/chat/completions"] {

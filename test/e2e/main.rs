@@ -12,6 +12,7 @@
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
+//! - `streams`: the hard cases of streams, one test for each.
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `large`: bodies of any size in constant memory.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
@@ -42,6 +43,7 @@ mod many_streams;
 mod negative_vectors;
 mod published;
 mod starting;
+mod streams;
 mod support;
 mod tls;
 mod unread;

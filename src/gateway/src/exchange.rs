@@ -599,6 +599,9 @@ impl Exchange {
     /// What a client still gets of a judged answer before that is broken because of `code`: what had passed, and in a stream
     /// of events the reason.
     pub(crate) fn last_words(&mut self, code: Reason) -> Bytes {
+        if self.has_left() {
+            return Bytes::new();
+        }
         let rpc_id = self.rpc_id();
         let refusal = crate::respond::Refusal::because(code, self.detail.as_deref());
         let (dialect, call, hashes) = (self.dialect, self.call, self.hashes());
@@ -611,6 +614,19 @@ impl Exchange {
             response.say(event, hashes);
         }
         response.take_ready()
+    }
+
+    /// Whether a client that is still there waits for events that are held back.
+    pub(crate) fn makes_wait(&self) -> bool {
+        !self.has_left() && self.response.as_ref().is_some_and(|response| response.makes_wait())
+    }
+
+    /// What such a client is told, if its dialect has words for that.
+    pub(crate) fn keep_alive(&mut self) -> Option<Bytes> {
+        let (dialect, hashes) = (self.dialect, self.hashes());
+        let response = self.response.as_deref_mut()?;
+        let said = crate::respond::keepalive(dialect, response.has_opened())?;
+        Some(response.keep_alive(said, hashes))
     }
 
     /// What the caller is told of a value that was refused.

@@ -134,10 +134,21 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap, authority: &HeaderValue, ide
     }
 }
 
-/// Makes a response's headers fit for the client.
+/// Makes a response's headers, or its trailers, fit for the client. Trailers that are announced stay so, because HTTP/1.1
+/// clients get no others.
 pub(crate) fn for_client(headers: &mut HeaderMap) {
+    let announced: Vec<HeaderName> = headers
+        .get_all(TRAILER)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !is_own(name) && !HOP_BY_HOP.contains(name))
+        .collect();
     strip_hop_by_hop(headers);
     remove(headers, is_own);
+    for name in announced {
+        headers.append(TRAILER, name.into());
+    }
 }
 
 /// Whether the client said `TE: trailers`.

@@ -178,6 +178,21 @@ impl Refusal {
     }
 }
 
+/// What a client is told while events are held back, between two of them; `opened` once it has got the event that
+/// Anthropic's streams open with.
+///
+/// A comment ends in one line end: at a blank line after it, clients that keep an event's id give out an empty event.
+/// Google's clients take a comment for data, or drop the event after it, so they are told nothing.
+pub(crate) fn keepalive(dialect: Dialect, opened: bool) -> Option<&'static [u8]> {
+    match dialect {
+        Dialect::AnthropicMessages if opened => Some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+        Dialect::AnthropicMessages | Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::Mcp => {
+            Some(b": keep-alive\n")
+        }
+        Dialect::Gemini | Dialect::Json | Dialect::Bytes => None,
+    }
+}
+
 /// Puts the ids on an answer.
 pub(crate) fn stamp(headers: &mut HeaderMap, call: CallId, run: Option<&HeaderValue>, receipt: Option<Leaf>) {
     if let Ok(value) = HeaderValue::try_from(call.to_string()) {

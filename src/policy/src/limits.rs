@@ -45,9 +45,10 @@ pub const LIMITS: [Limit; LIMIT_COUNT] = [
     limit("first_event_ms", 2 * MINUTE, 1, HOUR),
     limit("between_events_ms", MINUTE, 1, HOUR),
     limit("total_ms", 15 * MINUTE, 1, 24 * HOUR),
+    limit("keepalive_ms", 15 * SECOND, 1, HOUR),
 ];
 
-const LIMIT_COUNT: usize = 10;
+const LIMIT_COUNT: usize = 11;
 
 /// Values as written: one place for each key of [`LIMITS`].
 pub(crate) type LimitValues = [Option<u64>; LIMIT_COUNT];
@@ -75,6 +76,8 @@ pub struct Limits {
     pub between_events: Duration,
     /// Of the whole call.
     pub total: Duration,
+    /// Of a client that gets nothing because what came is held back, until it is told that the stream lives.
+    pub keepalive: Duration,
 }
 
 impl Limits {
@@ -86,8 +89,19 @@ impl Limits {
                 *value = written;
             }
         }
-        let [request, response, held, event, header, connect, headers, first_event, between_events, total] =
-            values;
+        let [
+            request,
+            response,
+            held,
+            event,
+            header,
+            connect,
+            headers,
+            first_event,
+            between_events,
+            total,
+            keepalive,
+        ] = values;
         Self {
             request_bytes_max: request,
             response_bytes_max: response,
@@ -99,6 +113,7 @@ impl Limits {
             first_event: Duration::from_millis(first_event),
             between_events: Duration::from_millis(between_events),
             total: Duration::from_millis(total),
+            keepalive: Duration::from_millis(keepalive),
         }
     }
 }
@@ -134,7 +149,8 @@ mod tests {
 
     #[test]
     fn the_defaults_of_version_1_never_change() {
-        let expected = [16777216, 67108864, 262144, 262144, 65536, 5000, 300000, 120000, 60000, 900000];
+        let expected =
+            [16777216, 67108864, 262144, 262144, 65536, 5000, 300000, 120000, 60000, 900000, 15000];
         assert_eq!(LIMITS.map(|limit| limit.default), expected);
     }
 }

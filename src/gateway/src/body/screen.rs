@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use super::Cut;
 use super::drain::Remains;
 use crate::exchange::{Exchange, micros};
+use crate::headers;
 use crate::judging::Objection;
 use crate::upstream::Relay;
 
@@ -69,6 +70,8 @@ pub(crate) struct Screened {
     /// When the last frame came, or the head. As all times here in microseconds since the request head was read.
     last_us: u64,
     any: bool,
+    /// When the client last got something.
+    given_us: u64,
     /// Bytes that had been read when the client was first known to have left.
     read_when_left: Option<u64>,
     /// With the time that it is set to; made when something has to be waited for.
@@ -77,8 +80,10 @@ pub(crate) struct Screened {
 
 impl Screened {
     pub(crate) fn new(exchange: Box<Exchange>, relay: Relay, limits: Limits, mode: Mode) -> Box<Self> {
+        let now_us = exchange.elapsed_us();
         Box::new(Self {
-            last_us: exchange.elapsed_us(),
+            last_us: now_us,
+            given_us: now_us,
             exchange,
             relay,
             limits,
@@ -146,7 +151,7 @@ impl Screened {
                 Poll::Pending if !self.joined.is_empty() => return Poll::Ready(self.leave()),
                 Poll::Pending => {
                     let step = ready!(self.poll_timers(cx));
-                    return Poll::Ready(step);
+                    return Poll::Ready(self.after_joined(step));
                 }
             }
         }
@@ -169,7 +174,11 @@ impl Screened {
     fn frame(&mut self, frame: Frame<Bytes>) -> Option<Step> {
         let data = match frame.into_data() {
             Ok(data) => data,
-            Err(frame) => return Some(self.end(frame.into_trailers().ok())),
+            Err(frame) => {
+                let mut trailers = frame.into_trailers().ok();
+                trailers.iter_mut().for_each(headers::for_client);
+                return Some(self.end(trailers));
+            }
         };
         self.last_us = self.exchange.elapsed_us();
         if !std::mem::replace(&mut self.any, true) {
@@ -210,6 +219,7 @@ impl Screened {
         if data.is_empty() {
             return None;
         }
+        self.given_us = self.last_us;
         if self.joined.is_empty() && data.len() >= JOIN_BELOW {
             return Some(Step::Data(data));
         }
@@ -240,6 +250,7 @@ impl Screened {
 
     /// The end has come with `data`, which is not to leave before the receipt is durable.
     fn end_with(&mut self, data: Bytes) -> Step {
+        let before = self.joined.len();
         match self.end(None) {
             Step::End { mut tail, trailers, ack } => {
                 if !data.is_empty() {
@@ -249,7 +260,8 @@ impl Screened {
             }
             // It is in the record as given, so it is given, before whatever is said last.
             other => {
-                let last = std::mem::replace(&mut self.joined, BytesMut::from(data));
+                let last = self.joined.split_off(before);
+                self.joined.extend_from_slice(&data);
                 self.joined.extend_from_slice(&last);
                 other
             }
@@ -261,19 +273,18 @@ impl Screened {
         (self.exchange.stream_is_cut()).then_some(Reason::Truncated)
     }
 
-    /// The answer is refused for what it says. Its client is told why, where it reads a stream.
+    /// The answer is refused for what it says.
     fn refuse(&mut self, objection: Objection) -> Step {
         let reason = objection.reason;
         self.exchange.block(objection);
-        if self.mode == Mode::Streamed {
-            let words = self.exchange.last_words(reason);
-            self.joined.extend_from_slice(&words);
-        }
         self.cut(reason)
     }
 
+    /// The answer ends here. Its client is told why where that can be said between two events.
     fn cut(&mut self, reason: Reason) -> Step {
         if self.mode == Mode::Streamed {
+            let words = self.exchange.last_words(reason);
+            self.joined.extend_from_slice(&words);
             drop(self.exchange.cut(reason));
         }
         Step::Cut(reason)
@@ -293,12 +304,20 @@ impl Screened {
         if silence.0 <= total.0 { silence } else { total }
     }
 
+    /// When the client has to be told that the stream lives.
+    fn keepalive_us(&self) -> Option<u64> {
+        let waits = self.mode == Mode::Streamed && self.exchange.makes_wait();
+        waits.then(|| self.given_us.saturating_add(micros(self.limits.keepalive)))
+    }
+
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
             let (deadline_us, reason) = self.deadline_us();
+            let keepalive_us = self.keepalive_us();
+            let wake_us = keepalive_us.map_or(deadline_us, |at| at.min(deadline_us));
             // One timer, set anew only when it fires early or must fire sooner: most events cost nothing here.
             if let Some((timer, set_us)) = &mut self.timer
-                && *set_us <= deadline_us
+                && *set_us <= wake_us
             {
                 ready!(timer.as_mut().poll(cx));
             }
@@ -309,13 +328,20 @@ impl Screened {
                     reason => self.cut(reason),
                 });
             }
-            let left = Duration::from_micros(deadline_us - now_us);
+            if keepalive_us.is_some_and(|at| now_us >= at) {
+                self.given_us = now_us;
+                match self.exchange.keep_alive() {
+                    Some(said) => return Poll::Ready(Step::Data(said)),
+                    None => continue,
+                }
+            }
+            let left = Duration::from_micros(wake_us - now_us);
             match &mut self.timer {
                 Some((timer, set_us)) => {
                     timer.as_mut().reset(Instant::now() + left);
-                    *set_us = deadline_us;
+                    *set_us = wake_us;
                 }
-                None => self.timer = Some((Box::pin(tokio::time::sleep(left)), deadline_us)),
+                None => self.timer = Some((Box::pin(tokio::time::sleep(left)), wake_us)),
             }
         }
     }

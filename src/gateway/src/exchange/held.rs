@@ -9,7 +9,7 @@ use estoppel_evidence::entry::{CallRecord, Captured, Downgrade};
 use estoppel_policy::Release;
 use estoppel_wire::contract::{self, Format, is_unfinished_event};
 use estoppel_wire::dialect::{Dialect, EventMark, Framing, MarkKind, Part};
-use estoppel_wire::judge::Blocks;
+use estoppel_wire::judge::{Blocks, is_named};
 use http::StatusCode;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,6 +35,8 @@ pub(super) struct HeldBack {
     pub(super) feed: Option<Feed>,
     /// The terminator has come, so that what follows is held until the receipt is durable.
     ended: bool,
+    /// The client has got what events of ours may follow.
+    opened: bool,
     /// Blocks that may leave now.
     ready: Vec<Bytes>,
     /// What the client gets instead of the upstream's body.
@@ -102,6 +104,7 @@ impl Exchange {
             bytes: 0,
             feed: if apart { self.feed(Side::Client, form) } else { None },
             ended: false,
+            opened: self.dialect != Dialect::AnthropicMessages,
             ready: Vec::new(),
             replaced: None,
             observed: None,
@@ -196,7 +199,8 @@ impl Response {
         let (mut left, mut from, mut before) = (Vec::new(), 0, 0);
         if let Some(line_feed) = judged.line_feed(data) {
             from = line_feed.len();
-            judged.event(line_feed, &[], false, &mut left)?;
+            judged.take_line_feed(line_feed, &mut left)?;
+            left.drain(..).for_each(|line_feed| self.leave_to(line_feed, None, hashes));
         }
         for mark in ends {
             let Some(judged) = &mut self.judged else { break };
@@ -288,33 +292,66 @@ impl Response {
         self.leave(vec![event], hashes);
     }
 
+    /// Whether the client waits for events that are held back.
+    pub(super) fn makes_wait(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| judged.makes_wait())
+    }
+
+    /// Says `said` between two events; it is a unit if it ends in a blank line.
+    pub(super) fn keep_alive(&mut self, said: &'static [u8], hashes: bool) -> Bytes {
+        let unit_end = said.ends_with(b"\n\n").then_some(said.len());
+        self.leave_to(Bytes::from_static(said), unit_end, hashes);
+        self.take_ready()
+    }
+
+    /// Whether the client has got what events of ours may follow.
+    pub(super) fn has_opened(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| judged.opened)
+    }
+
     /// Blocks of a judged answer leave: now, or with the tail once the terminator has come.
     fn leave(&mut self, blocks: Vec<Bytes>, hashes: bool) {
         for block in blocks {
             let unit_end = unit_end(&block);
-            if self.judged.as_ref().is_some_and(|judged| judged.ended) {
-                let piece = self.tail.len();
-                self.tail_marks.extend(unit_end.map(|end| Mark { piece, end }));
-                self.tail.push(block);
-                continue;
+            self.leave_to(block, unit_end, hashes);
+        }
+    }
+
+    /// Bytes leave that end a unit at `unit_end`, if they do.
+    fn leave_to(&mut self, block: Bytes, unit_end: Option<usize>, hashes: bool) {
+        if self.judged.as_ref().is_some_and(|judged| judged.ended) {
+            let piece = self.tail.len();
+            self.tail_marks.extend(unit_end.map(|end| Mark { piece, end }));
+            self.tail.push(block);
+            return;
+        }
+        self.pass(&block, hashes);
+        if let Some(stream) = &mut self.stream {
+            let (unit, rest) = block.split_at(unit_end.unwrap_or(0));
+            if unit_end.is_some() {
+                stream.tree.update(unit);
+                stream.tree.end_unit();
             }
-            self.pass(&block, hashes);
-            if let Some(stream) = &mut self.stream {
-                let (unit, rest) = block.split_at(unit_end.unwrap_or(0));
-                if unit_end.is_some() {
-                    stream.tree.update(unit);
-                    stream.tree.end_unit();
-                }
-                stream.tree.update(rest);
-            }
-            if let Some(judged) = &mut self.judged {
-                judged.ready.push(block);
-            }
+            stream.tree.update(rest);
+        }
+        if let Some(judged) = &mut self.judged {
+            judged.opened = judged.opened || is_named(&block, OPENING);
+            judged.ready.push(block);
         }
     }
 }
 
+/// The name of the event that Anthropic's streams open with.
+const OPENING: &[u8] = b"message_start";
+
 impl HeldBack {
+    /// Not where a line end may be half given, nor from the terminator on.
+    fn makes_wait(&self) -> bool {
+        let Machine::Model { stream, blocks } = &self.machine else { return false };
+        let holds = stream.holds() || blocks.pending() > 0;
+        self.holds && !self.ended && !blocks.is_after_cr() && holds
+    }
+
     /// What judges a model's answer.
     pub(super) fn model(&self) -> Option<&judging::Stream> {
         match &self.machine {
@@ -335,6 +372,13 @@ impl HeldBack {
             Machine::Model { blocks, .. } => blocks.line_feed(data),
             Machine::Body { .. } => None,
         }
+    }
+
+    fn take_line_feed(&mut self, line_feed: Bytes, left: &mut Vec<Bytes>) -> Result<(), Objection> {
+        let Machine::Model { stream, .. } = &mut self.machine else { return Ok(()) };
+        let judged = stream.line_feed(line_feed, left);
+        self.refused = judged.is_err();
+        judged.map_err(Objection::of_answer)
     }
 
     /// The block that ends at `mark`. Gives where the next one begins.
@@ -468,8 +512,8 @@ pub(crate) fn observed(code: Reason) -> Downgrade {
 /// Where the unit that a block ends, ends in it (SPEC section 7): an LF after a CR belongs to the next one.
 fn unit_end(block: &[u8]) -> Option<usize> {
     match block {
-        [b'\n'] | [.., 0..=9 | 11..=12 | 14..] => None,
         [.., b'\r', b'\n'] => Some(block.len() - 1),
-        _ => Some(block.len()),
+        [.., b'\r' | b'\n'] => Some(block.len()),
+        _ => None,
     }
 }

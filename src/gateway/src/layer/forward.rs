@@ -239,6 +239,7 @@ async fn send_whole(
                     Ok(leaf) => leaf,
                     Err(reason) => return unrecorded(screened.exchange(), reason),
                 };
+                head.headers.remove(TRAILER);
                 if !bodiless {
                     head.headers.remove(CONTENT_LENGTH);
                 }
@@ -296,6 +297,8 @@ fn send_streamed(
     let receipt_trailer = trailers && !announced;
     if receipt_trailer {
         head.headers.append(TRAILER, RECEIPT.into());
+    } else {
+        head.headers.remove(TRAILER);
     }
     Response::from_parts(head, AnswerBody::Screened(ScreenedBody::new(screened, receipt_trailer, evidence)))
 }

@@ -25,13 +25,22 @@ fn lines(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The value of a `data` line.
-fn data_of(line: &[u8]) -> Option<&[u8]> {
-    match line.strip_prefix(b"data")? {
+/// The value of a line of `field`.
+fn value_of<'a>(line: &'a [u8], field: &[u8]) -> Option<&'a [u8]> {
+    match line.strip_prefix(field)? {
         [] => Some(b""),
         [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
         _ => None,
     }
+}
+
+fn data_of(line: &[u8]) -> Option<&[u8]> {
+    value_of(line, b"data")
+}
+
+/// Whether a block is an event of this name.
+pub fn is_named(block: &[u8], name: &[u8]) -> bool {
+    lines(block).filter_map(|(line, _)| value_of(line, b"event")).last() == Some(name)
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -115,6 +124,11 @@ impl Blocks {
     /// What follows the last block that ends in this chunk.
     pub fn keep(&mut self, chunk: &Bytes, from: usize) {
         self.carry.extend_from_slice(chunk.get(from..).unwrap_or_default());
+    }
+
+    /// Whether the next chunk may begin with the LF that belongs to the last block.
+    pub fn is_after_cr(&self) -> bool {
+        self.after_cr
     }
 
     /// Bytes of a block that has not ended.

@@ -44,7 +44,7 @@ pub enum Refused<F> {
     HeldBytesMax,
 }
 
-/// The block that [`super::Blocks`] gives for the second half of a line end that two chunks share.
+/// The second half of a line end that two chunks share, and a blank line.
 pub(super) const LINE_FEED: &[u8] = b"\n";
 const EMPTY: &[u8] = b"\"\"";
 
@@ -134,7 +134,7 @@ impl<J: Judge> Stream<J> {
     }
 
     /// Whether something is held back.
-    fn holds(&self) -> bool {
+    pub fn holds(&self) -> bool {
         !self.queue.is_empty()
     }
 
@@ -173,6 +173,24 @@ impl<J: Judge> Stream<J> {
         taken
     }
 
+    /// Takes the LF of a CRLF that was cut ([`super::Blocks::line_feed`]): it goes where its CR went.
+    ///
+    /// # Errors
+    /// [`Refused::HeldBytesMax`]; nothing more may leave, and nothing more is taken.
+    pub fn line_feed(&mut self, line_feed: Bytes, out: &mut Vec<Bytes>) -> Result<(), Refused<J::Finding>> {
+        if self.refused {
+            return Ok(());
+        }
+        let Some(last) = self.queue.back_mut().filter(|_| self.held_last) else {
+            out.push(line_feed);
+            return Ok(());
+        };
+        last.block = [&last.block[..], LINE_FEED].concat().into();
+        let counted = self.count(LINE_FEED.len());
+        self.refused = counted.is_err();
+        counted
+    }
+
     /// Judges the values of an answer that is one JSON body. Gives the body, with repaired values in their places.
     ///
     /// # Errors
@@ -201,15 +219,13 @@ impl<J: Judge> Stream<J> {
         ends: bool,
         out: &mut Vec<Bytes>,
     ) -> Result<(), Refused<J::Finding>> {
-        if block == LINE_FEED {
-            return self.line_feed(block, out);
-        }
-        self.held_last = false;
+        let follows_held = std::mem::take(&mut self.held_last) && self.holds();
         let first = !std::mem::replace(&mut self.begun, true);
         let wants_text = self.judge.wants_text();
         if !ends && !parts.iter().any(|part| wants_text || !part.kind.is_text()) {
-            // In a chat, text goes on beside calls; elsewhere events keep their order.
-            if self.dialect == Dialect::OpenAiChat || !self.holds() {
+            // In a chat, text goes on beside calls; elsewhere events keep their order. A blank line stays where it is.
+            let is_blank = matches!(&block[..], b"\n" | b"\r" | b"\r\n");
+            if self.dialect == Dialect::OpenAiChat && !(is_blank && follows_held) || !self.holds() {
                 out.push(block);
                 return Ok(());
             }
@@ -238,20 +254,6 @@ impl<J: Judge> Stream<J> {
         }
         closed.into_iter().try_for_each(|value| self.close(value))?;
         Ok(pieces)
-    }
-
-    /// The LF of a CRLF that was cut goes where its CR went.
-    fn line_feed(&mut self, block: Bytes, out: &mut Vec<Bytes>) -> Result<(), Refused<J::Finding>> {
-        match self.queue.back_mut().filter(|_| self.held_last) {
-            Some(last) => {
-                last.block = [&last.block[..], LINE_FEED].concat().into();
-                self.count(LINE_FEED.len())
-            }
-            None => {
-                out.push(block);
-                Ok(())
-            }
-        }
     }
 
     fn part(

@@ -61,7 +61,7 @@ fn run_in(dialect: Dialect, texts: bool, held_max: usize, chunks: &[&[u8]]) -> R
         scan.push(&chunk, &mut |mark| marks.push(mark));
         if let Some(line_feed) = blocks.line_feed(&chunk) {
             let mut out = Vec::new();
-            refused = refused.or(stream.event(line_feed, &[], false, &mut out).err());
+            refused = refused.or(stream.line_feed(line_feed, &mut out).err());
             left.last_mut().unwrap().push_str(&String::from_utf8(out.concat()).unwrap());
             from = 1;
         }

@@ -114,7 +114,7 @@ fn streamed(dialect: Dialect, pieces: &[&[u8]]) -> Streamed {
         scan.push(&chunk, &mut |mark| marks.push(mark));
         if let Some(line_feed) = blocks.line_feed(&chunk) {
             from = line_feed.len();
-            stream.event(line_feed, &[], false, &mut out)?;
+            stream.line_feed(line_feed, &mut out)?;
         }
         for mark in marks {
             let (block, next) = blocks.end(&chunk, from, mark.end);
