@@ -33,7 +33,8 @@ def product(folder):
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
     answer = json.loads(ran.stdout)
     answer = answer.get("data") or {"reason": answer["error"]["code"]}
-    return three.compared({**answer, "exit": ran.returncode})
+    stream = (answer.get("stream") or {}).get("verdict")
+    return three.compared({**answer, "stream": stream, "exit": ran.returncode})
 
 
 def sample():
