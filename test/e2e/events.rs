@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use estoppel_kit::http::Request;
-use estoppel_stub::{Body, Reply, Rule, Script, Split};
+use estoppel_kit::http::{Peer, Request};
+use estoppel_stub::{Body, Dialect, ModelReply, Reply, Rule, Script, Split, ToolCall};
 use serde_json::Value;
 
 use crate::support::{Setup, World, cli, path};
@@ -20,8 +20,14 @@ struct Asked {
 impl Asked {
     /// What the client got of `target`, and the run's bundle.
     fn of(world: World, target: &str) -> Self {
-        let answer = world.send(&Request::new("GET", target).header("estoppel-run", "events"));
+        Self::request(world, &Request::new("GET", target).header("estoppel-run", "events"))
+    }
+
+    fn request(world: World, request: &Request) -> Self {
+        // Also what is broken off is kept as far as it came.
+        let answer = Peer::connect(world.gateway).unwrap().exchange(request).unwrap();
         assert_eq!(answer.status(), 200);
+        world.wait_for_calls("events", 1);
         let call = answer.header("estoppel-call").unwrap().to_string();
         let bundle = world.seal("events");
         let key = world.scratch.join("stream.key");
@@ -139,6 +145,49 @@ fn events_are_cut_by_line_ends_however_the_bytes_came() {
         }
         asked.check_refused(b"data: 2\r\n\r\n", Some(2), "EVENT_MISMATCH", Some(3));
     }
+}
+
+#[test]
+fn a_judged_stream_is_proven_as_it_left_repaired_or_broken_off() {
+    for (arguments, action) in [
+        (r#"{"city": "Oslo"}"#, "allow"),
+        ("```json\n{\"city\": \"Oslo\",}\n```", "repair"),
+        (r#"{"town": "Oslo"}"#, "block"),
+    ] {
+        let call = ToolCall { name: "w".into(), arguments: arguments.into() };
+        let reply = ModelReply { calls: Some(vec![call]), ..ModelReply::new(Dialect::ChatCompletions) };
+        let script = Script::always(Reply::model(reply));
+        let asked = judged(script);
+        assert_eq!(asked.world.receipts_in(&asked.bundle)[0]["verdict"]["action"], action);
+        check_whole(&asked);
+        if action == "allow" {
+            let reply =
+                Reply::new(Body::bytes(String::from_utf8(asked.stream).unwrap().replace('\n', "\r\n")))
+                    .header("content-type", "text/event-stream")
+                    .framing(estoppel_stub::Framing::Chunked)
+                    .split(Split::Each { bytes: 7 });
+            let asked = judged(Script::always(reply));
+            assert_eq!(asked.world.receipts_in(&asked.bundle)[0]["evaluated"]["response"]["state"], "judged");
+            check_whole(&asked);
+        }
+    }
+}
+
+/// A call whose values are judged, so that its events are held back.
+fn judged(script: Script) -> Asked {
+    let policy = "version: 1\nname: judged\ndefaults: { verdict: allow, judge: { unknown_tools: block, repair: r1 } }\n";
+    let ask = r#"{"model":"m","stream":true,"messages":[],"tools":[{"type":"function","function":{"name":"w","parameters":
+        {"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}}]}"#;
+    let world = World::with(script, &Setup { policy: policy.into(), ..Setup::default() });
+    Asked::request(world, &crate::support::chat("events", ask))
+}
+
+/// What the client got is the stream, and less than that is not.
+fn check_whole(asked: &Asked) {
+    let (exit, data) = asked.ask(&asked.stream, None);
+    assert_eq!(exit, 0, "{data}: {}", asked.stream.escape_ascii());
+    let shorter = asked.ask(&asked.stream[..asked.stream.len() - 1], None);
+    assert_eq!((shorter.0, shorter.1["stream"]["verdict"].as_str()), (2, Some("failed")));
 }
 
 #[test]

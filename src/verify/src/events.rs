@@ -180,8 +180,8 @@ impl<'a> Stream<'a> {
             Finding::new(Reason::EventSurplus, detail).at_unit(self.units)
         })?;
         let block = self.block();
-        let cut = if place % block != 0 { Some(place) } else { None };
-        let cut = cut.or((end % block != 0 && end != self.units).then_some(end));
+        let fits = |at: u64| at.is_multiple_of(block) || at == self.units;
+        let cut = [place, end].into_iter().find(|at| !fits(*at));
         match cut.map(|cut| cut - cut % block) {
             None => Ok(()),
             Some(first) => {
