@@ -16,10 +16,19 @@ VERIFIERS = {
 }
 # What two verifiers of one specification must agree on. Texts may differ.
 ANSWER = ("ok", "reason", "seq", "index", "verdicts")
+# … where a stream is asked about …
+EVENTS = ("stream", "unit")
 # … and what they must have read alike when they accept.
 CONTENT = ("kind", "run", "entries")
-# What may stand in a vector's folder, beside expect.json, trust.json, key.pem and against.
+# What may stand in a vector's folder, beside expect.json; ask.json asks about a stream.
 INPUTS = ("bundle.pef.zip", "bundle", "journal", "receipt.dsse.json")
+BESIDE = {
+    "trust": "trust.json",
+    "key": "key.pem",
+    "against": "against",
+    "disclosure": "disclosure.json",
+    "events": "events",
+}
 
 
 def ask(command, path, **given):
@@ -30,6 +39,7 @@ def ask(command, path, **given):
     try:
         answer = json.loads(ran.stdout)
         members = {name: answer[name] for name in (*ANSWER, *(CONTENT if ran.returncode == 0 else ()))}
+        members |= {name: answer[name] for name in EVENTS if "stream" in answer}
     except (ValueError, KeyError, TypeError):
         members = None
     return ran.returncode, members, (ran.stdout + ran.stderr).strip()
@@ -81,14 +91,17 @@ def vector(folder):
         return
     beside = {
         name: folder / file
-        for name, file in (("trust", "trust.json"), ("key", "key.pem"), ("against", "against"))
+        for name, file in BESIDE.items()
         if (folder / file).exists()
     }
+    if (folder / "ask.json").exists():
+        asked = json.loads((folder / "ask.json").read_text())
+        beside |= {"stream": asked["call"]} | ({"place": str(asked["place"])} if "place" in asked else {})
     answers = {name: ask(command, path, **beside) for name, command in VERIFIERS.items()}
     for name, (code, members, text) in answers.items():
         said = {"exit": code, **(members or {})}
         wrong = [
-            member for member in ("exit", *ANSWER) if member in expected and said.get(member) != expected[member]
+            member for member in ("exit", *ANSWER, *EVENTS) if member in expected and said.get(member) != expected[member]
         ]
         if wrong:
             yield f"{name}: {', '.join(wrong)} differ from expect.json: {text}"

@@ -154,6 +154,57 @@ fn reasons_in_code_and_spec_are_the_same() {
     );
 }
 
+/// What a reason leaves open: what was found in a value that is judged, and what a repair did to it.
+#[test]
+fn findings_in_code_and_spec_are_the_same() {
+    use estoppel_wire::csv::{EditClass, Finding};
+    use estoppel_wire::schema::{Cap, Cause, Keyword};
+    let row = |area: &str, code: &str, text: String| json!({ "area": area, "code": code, "text": text });
+    let keyword = Cause::Keyword(Keyword::Type).code();
+    let mut rows = vec![row("schema", keyword, "a value fails a keyword of its schema".into())];
+    rows.extend(Cap::ALL.map(|cap| row("schema", Cause::Cap(cap).code(), cap.to_string())));
+    rows.extend(Finding::ALL.iter().map(|finding| row("csv", finding.code(), finding.to_string())));
+    rows.extend(EditClass::ALL.map(|class| row("csv-edit", class.code(), class.text().into())));
+    let text = format!("{}\n", serde_json::to_string_pretty(&json!({ "findings": rows, "v": 0 })).unwrap());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(root().join("spec/findings.json"), &text).unwrap();
+    }
+    let codes: BTreeSet<&str> = rows.iter().map(|row| row["code"].as_str().unwrap()).collect();
+    assert_eq!(codes.len(), rows.len(), "a code comes twice");
+    let reasons: Value = serde_json::from_str(&read("spec/reasons.json")).unwrap();
+    for reason in reasons["reasons"].as_array().unwrap() {
+        let code = reason["code"].as_str().unwrap();
+        assert!(!codes.contains(code), "`{code}` is a reason and a finding");
+    }
+    assert_eq!(
+        read("spec/findings.json"),
+        text,
+        "UPDATE_GOLDEN=1 cargo test --test rules writes spec/findings.json"
+    );
+}
+
+/// A code that stands in the sources of a crate, and is neither a reason nor a finding, has no documented home.
+#[test]
+fn every_code_of_schemas_and_csv_is_a_finding() {
+    let home = read("spec/findings.json");
+    let mut seen = 0;
+    for file in files().iter().filter(|file| file.starts_with("src/") && file.ends_with(".rs")) {
+        let text = read(file);
+        for word in text.split('"').filter(|word| word.starts_with("SCHEMA_") || word.starts_with("CSV_")) {
+            if !word.ends_with('_')
+                && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            {
+                assert!(
+                    home.contains(&format!("\"{word}\"")),
+                    "{file}: `{word}` is not in spec/findings.json"
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 40, "{seen} codes");
+}
+
 #[test]
 fn every_reason_of_the_specification_is_in_the_verifier() {
     let spec = read("spec/pef/SPEC.md");

@@ -248,7 +248,7 @@ test('from a server it asks for itself and nothing else, and could not', { skip 
 });
 
 test('gives every vector the answer that is published for it', { skip }, async (t) => {
-  const names = existsSync(VECTORS) ? readdirSync(VECTORS).filter((name) => existsSync(join(VECTORS, name, 'bundle.pef.zip'))) : [];
+  const names = existsSync(VECTORS) ? readdirSync(VECTORS).filter((name) => existsSync(join(VECTORS, name, 'bundle.pef.zip')) && !existsSync(join(VECTORS, name, 'ask.json'))) : [];
   if (names.length === 0) return t.skip(`no vectors in ${VECTORS}`);
   await open();
   for (const name of names) {

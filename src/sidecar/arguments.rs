@@ -97,6 +97,18 @@ pub struct Verify {
     /// Which signatures of entries are verified.
     #[arg(long, value_enum, default_value_t = Signatures::Each)]
     pub signatures: Signatures,
+    /// A call of the bundle, by id or sequence number: are `--events` the bytes that its client was streamed?
+    #[arg(long, value_name = "CALL", requires_all = ["events", "disclosure"])]
+    pub stream: Option<String>,
+    /// The bytes of the stream as the client got them; with `--place`, those of units that follow each other.
+    #[arg(long, value_name = "FILE", requires = "stream")]
+    pub events: Option<PathBuf>,
+    /// Key of that stream, as `estoppel keys disclose` writes it.
+    #[arg(long, value_name = "FILE", requires = "stream")]
+    pub disclosure: Option<PathBuf>,
+    /// Place of the first unit in `--events`, counted from 0; without it they are the whole stream.
+    #[arg(long, value_name = "N", requires = "stream")]
+    pub place: Option<u64>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +213,36 @@ pub enum KeysCommand {
         #[arg(long, value_name = "INSTANCE")]
         trust: Option<String>,
     },
+    /// Writes the capture key of one call or run, by which an auditor can prove what was sent.
+    Disclose(Disclose),
+}
+
+#[derive(Args, Debug)]
+pub struct Disclose {
+    /// The `.pef.zip` of the run.
+    pub bundle: PathBuf,
+    /// The call, by id or sequence number; not with `--scope run`.
+    #[arg(long)]
+    pub call: Option<String>,
+    /// What the key opens.
+    #[arg(long, value_enum, default_value_t = Scope::Events)]
+    pub scope: Scope,
+    /// Where the key is written, readable by you only. An existing file is never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Folder of the keys.
+    #[arg(long, default_value = "keys")]
+    pub dir: PathBuf,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The events of one call's stream: the least by which one can be proven.
+    Events,
+    /// One call: its events, and its bodies.
+    Call,
+    /// The whole run: everything that was captured of it.
+    Run,
 }
 
 #[derive(Subcommand, Debug)]

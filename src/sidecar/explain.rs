@@ -12,7 +12,9 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["verify"],
         "Reads evidence and recomputes everything that can be recomputed: bytes, canonical form, chain, trees, signatures, \
          counters, files. It never writes and never trusts a stored conclusion. The answer has four verdicts: integrity, \
-         authenticity, completeness, anchoring. Exit code 2 names the first step that failed and the sequence number.",
+         authenticity, completeness, anchoring. Exit code 2 names the first step that failed and the sequence number. With \
+         --stream, --events and a disclosed key it also says whether these bytes are what a client was streamed: the whole \
+         stream, or with --place the units at a place of it.",
     ),
     (
         &["show"],
@@ -44,6 +46,12 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["keys", "list"],
         "Lists keys by use, algorithm and id: the current ones, and those that were replaced (`kept` until the journal has \
          recorded that, then `retired`). Or prints the trust document of all of them, which an auditor needs.",
+    ),
+    (
+        &["keys", "disclose"],
+        "Writes the capture key of one call or run into a file that only you can read. With it somebody who has the bytes can \
+         prove them by the bundle (`estoppel verify --stream`), and who has none can test guesses at what it opens: by default \
+         the events of one call, the least that proves one. It signs nothing, and no key above it follows from it.",
     ),
     (
         &["policy", "lint"],

@@ -32,6 +32,17 @@ pub fn evidence(path: &Path) -> Result<Vec<u8>, Failure> {
     bounded(path, &mut room)
 }
 
+/// The events of a stream.
+pub fn events(path: &Path) -> Result<Vec<u8>, Failure> {
+    match regular(path).map_err(|error| unreadable(path, &error))? {
+        size if size <= BUNDLE_BYTES_MAX => file(path),
+        _ => {
+            let message = format!("`{}` has more than {BUNDLE_BYTES_MAX} bytes", path.display());
+            Err(Failure::input("ARGUMENT_INVALID", plain(&message)))
+        }
+    }
+}
+
 /// A file's bytes, if there is room for them; takes that room.
 fn bounded(path: &Path, room: &mut u64) -> Result<Vec<u8>, Failure> {
     let size = regular(path).map_err(|error| unreadable(path, &error))?;

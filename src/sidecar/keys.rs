@@ -35,6 +35,7 @@ pub fn run(output: &Output, command: &KeysCommand) -> Result<ExitCode, Failure> 
         }
         KeysCommand::List { dir, trust: None } => list(*output, dir),
         KeysCommand::List { dir, trust: Some(instance) } => trust(*output, dir, instance),
+        KeysCommand::Disclose(wanted) => crate::disclose::run(output, wanted),
     }
 }
 

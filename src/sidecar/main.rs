@@ -3,6 +3,7 @@
 
 mod admin;
 mod arguments;
+mod disclose;
 mod doctor;
 mod explain;
 mod input;

@@ -44,7 +44,7 @@ pub fn run(output: &Output, quickstart: &Quickstart) -> Result<ExitCode, Failure
     output.line(&format!("1  scripted model    http://{}", model.addr()));
     let gateway = Gateway::start(&daemon, &dir, model.addr())?;
     output.line(&format!("2  gateway           http://{}   admin http://{}", gateway.address, gateway.admin));
-    let calls = calls(*output, gateway.address)?;
+    let calls = calls(*output, &dir, gateway.address)?;
     let sealed = admin::ask(&gateway.admin.to_string(), "POST", "/runs/quickstart/seal")?;
     let bundle = PathBuf::from(sealed["path"].as_str().unwrap_or_default());
     output.line(&format!(
@@ -238,7 +238,10 @@ fn demonstration() -> [Call; 6] {
     ]
 }
 
-fn calls(output: Output, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
+/// What the client of the streamed call got.
+const STREAM: &str = "stream.sse";
+
+fn calls(output: Output, dir: &Path, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
     let mut out = Vec::new();
     let mut wrong = false;
     for (number, call) in (3..).zip(demonstration()) {
@@ -251,6 +254,10 @@ fn calls(output: Output, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
             (status, code) => format!("{status} {code}"),
         };
         output.line(&format!("{number}  {:<17} {said:<22} call {}", call.name, answer.call));
+        if call.name == "streamed call" {
+            std::fs::write(dir.join(STREAM), &answer.bytes)
+                .map_err(|error| Failure::runtime("DISK_FAILED", error.to_string()))?;
+        }
         let ends = if answer.code.is_empty() { answer.status.to_string() } else { answer.code.clone() };
         wrong |= ends != call.ends;
         out.push(
@@ -269,6 +276,7 @@ fn calls(output: Output, gateway: SocketAddr) -> Result<Vec<Value>, Failure> {
 
 struct Answer {
     status: u16,
+    bytes: Vec<u8>,
     call: String,
     /// Of a refusal, also one inside a stream.
     code: String,
@@ -296,19 +304,24 @@ fn post(gateway: SocketAddr, body: &Value) -> Result<Answer, Failure> {
     reader.read_line(&mut line).map_err(failed)?;
     let status = line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
     let mut call = String::new();
+    let mut chunked = false;
     loop {
         line.clear();
         let read = reader.read_line(&mut line).map_err(failed)?;
         if read == 0 || line.trim().is_empty() {
             break;
         }
+        chunked |= line.to_ascii_lowercase().starts_with("transfer-encoding: chunked");
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("estoppel-call:") {
             call = value.trim().to_string();
         }
     }
-    let mut text = Vec::new();
-    reader.read_to_end(&mut text).map_err(failed)?;
-    let text = String::from_utf8_lossy(&text);
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).map_err(failed)?;
+    if chunked {
+        bytes = unchunked(&bytes);
+    }
+    let text = String::from_utf8_lossy(&bytes);
     let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
     let events: Vec<Value> = events.filter_map(|data| serde_json::from_str(data).ok()).collect();
     let whole = serde_json::from_str::<Value>(&text).ok();
@@ -317,13 +330,25 @@ fn post(gateway: SocketAddr, body: &Value) -> Result<Answer, Failure> {
         let call = &event["choices"][0]["delta"]["tool_calls"][0];
         call["function"]["arguments"].as_str().unwrap_or_default().to_string()
     };
-    Ok(Answer {
-        status,
-        call,
-        code: code.unwrap_or_default().to_string(),
-        events: text.matches("data: ").count(),
-        arguments: events.iter().map(piece).collect::<String>().trim().to_string(),
-    })
+    let code = code.unwrap_or_default().to_string();
+    let arguments = events.iter().map(piece).collect::<String>().trim().to_string();
+    let events = text.matches("data: ").count();
+    drop(text);
+    Ok(Answer { status, bytes, call, code, events, arguments })
+}
+
+/// The body in chunks (RFC 9112 section 7.1), as far as it came.
+fn unchunked(mut raw: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = raw.windows(2).position(|pair| pair == b"\r\n") {
+        let (line, rest) = raw.split_at(end);
+        let size = std::str::from_utf8(line).ok().and_then(|line| usize::from_str_radix(line, 16).ok());
+        let Some(size) = size.filter(|size| *size > 0) else { break };
+        let (chunk, rest) = rest[2..].split_at(size.min(rest.len() - 2));
+        body.extend_from_slice(chunk);
+        raw = rest.get(2..).unwrap_or_default();
+    }
+    body
 }
 
 fn verify(output: Output, bundle: &Path, dir: &Path) -> Result<Value, Failure> {
@@ -359,6 +384,7 @@ fn artifacts(output: Output, dir: &Path, bundle: &Path) {
         ("journal    the append-only log", dir.join("journal/segments")),
         ("policy     what was decided by", dir.join("policy.yaml")),
         ("config     what to start from", dir.join("estoppeld.toml")),
+        ("stream     what the client of the streamed call got", dir.join(STREAM)),
         ("log        what the daemon said", dir.join("estoppeld.log")),
     ] {
         output.line(&format!("{what:<62} {}", path.display()));
@@ -371,4 +397,24 @@ fn artifacts(output: Output, dir: &Path, bundle: &Path) {
     ));
     output.line(&format!("  estoppel show {}", bundle.display()));
     output.line(&format!("  python3 spec/verifiers/python/pef_verify.py {}", bundle.display()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_joined_as_far_as_they_came() {
+        for (raw, body) in [
+            (&b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"[..], &b"abcde"[..]),
+            (b"3\r\nabc\r\nff\r\nde", b"abcde"),
+            (b"3\r\nabc", b"abc"),
+            (b"3\r\n", b""),
+            (b"3", b""),
+            (b"ffffffffffffffff\r\na", b"a"),
+            (b"x\r\nabc", b""),
+        ] {
+            assert_eq!(unchunked(raw), body, "{}", raw.escape_ascii());
+        }
+    }
 }

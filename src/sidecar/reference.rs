@@ -25,7 +25,12 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel verify \"$bundle\"\n\
          estoppel verify \"$bundle\" --trust demo/journal/trust.json --explain\n\
          estoppel verify \"$bundle\" --signatures checkpoint\n\
-         estoppel --json verify demo/journal",
+         estoppel --json verify demo/journal\n\
+         estoppel keys disclose \"$bundle\" --call 2 --dir demo/journal/keys --out demo/stream.key\n\
+         estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events demo/stream.sse\n\
+         head -n 2 demo/stream.sse > first.sse\n\
+         estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events first.sse --place 0\n\
+         estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events first.sse --place 1 # exit 2",
     ),
     (
         &["show"],
@@ -41,6 +46,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["keys", "list"],
         "estoppel keys list --dir keys\nestoppel keys list --dir keys --trust localhost/main/1 > trust.json",
+    ),
+    (
+        &["keys", "disclose"],
+        "estoppel keys disclose \"$bundle\" --scope run --dir demo/journal/keys --out run.key\n\
+         estoppel keys disclose \"$bundle\" --scope run --dir keys --out other.key # exit 6",
     ),
     (&["policy", "lint"], "estoppel policy lint demo/policy.yaml"),
     (&["policy", "hash"], "estoppel policy hash demo/policy.yaml"),

@@ -14,9 +14,9 @@ use crate::arguments::Show;
 use crate::output::{Failure, Output, plain};
 
 /// One entry of a bundle: its line as stored, read, and its signature.
-struct Line {
+pub struct Line {
     bytes: Vec<u8>,
-    value: Value,
+    pub value: Value,
     signature: Option<[u8; 64]>,
 }
 
@@ -28,15 +28,13 @@ pub fn run(output: &Output, show: &Show) -> Result<ExitCode, Failure> {
     }
 }
 
-fn read(path: &Path) -> Result<(Value, Vec<Line>), Failure> {
+/// The manifest and the entries of a bundle, as they stand there: nothing is judged.
+pub fn read(path: &Path) -> Result<(Value, Vec<Line>), Failure> {
     let open = |error: estoppel_bundle::OpenError| {
         Failure::reason(error.reason(), plain(&format!("{}: {error}", path.display())))
     };
     if path.is_dir() {
-        return Err(Failure::input(
-            "ARGUMENT_INVALID",
-            "show takes the `.pef.zip`; `cat` the files of a bundle folder",
-        ));
+        return Err(Failure::input("ARGUMENT_INVALID", "expected the `.pef.zip`, not a bundle folder"));
     }
     crate::input::regular(path).map_err(|error| crate::input::unreadable(path, &error))?;
     let file = File::open(path).map_err(|error| crate::input::unreadable(path, &error))?;
@@ -143,13 +141,7 @@ fn call(
     manifest: &Value,
     lines: &[Line],
 ) -> Result<ExitCode, Failure> {
-    let is = |line: &&Line| line.value["call"] == which || line.value["seq"].as_u64() == which.parse().ok();
-    let Some(line) = lines.iter().find(is) else {
-        return Err(Failure::input(
-            "ARGUMENT_INVALID",
-            format!("no entry of the bundle has the id or sequence number `{which}`"),
-        ));
-    };
+    let line = find(lines, which)?;
     let pretty = serde_json::to_string_pretty(&line.value).unwrap_or_default();
     pretty.lines().for_each(|line| output.line(&plain(line)));
     if let Some(path) = &show.export {
@@ -157,6 +149,15 @@ fn call(
         output.note(&format!("receipt written to {}", plain(&path.display().to_string())));
     }
     Ok(output.data(&line.value))
+}
+
+/// The entry of that id or sequence number.
+pub fn find<'l>(lines: &'l [Line], which: &str) -> Result<&'l Line, Failure> {
+    let is = |line: &&Line| line.value["call"] == which || line.value["seq"].as_u64() == which.parse().ok();
+    lines.iter().find(is).ok_or_else(|| {
+        let message = format!("no entry of the bundle has the id or sequence number `{which}`");
+        Failure::input("ARGUMENT_INVALID", message)
+    })
 }
 
 /// Writes a receipt as an envelope that stands alone (SPEC section 14).

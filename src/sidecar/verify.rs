@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_verify::{
-    Check, DirectoryFile, Executor, Given, Input, JournalFiles, Options, Report, Signatures, explain,
-    verify_bundle, verify_checkpoint, verify_journal, verify_receipt,
+    Check, DirectoryFile, Executor, Given, Input, JournalFiles, Options, Proof, Question, Report, Signatures,
+    StreamProof, explain, verify_bundle, verify_checkpoint, verify_events, verify_journal, verify_receipt,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -36,11 +36,21 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
     if verify.key.is_some() && path.is_dir() {
         return Err(Failure::input("ARGUMENT_INVALID", "--key goes with a single receipt or checkpoint"));
     }
+    if verify.stream.is_some() && is_journal {
+        return Err(Failure::input("ARGUMENT_INVALID", "--stream goes with a bundle")
+            .hint("a run of a journal may be open; seal it, then ask its bundle"));
+    }
+    let asked = Asked::read(verify)?;
     let file = if path.is_dir() { None } else { Some(input::evidence(path)?) };
     let is_checkpoint = file.as_deref().is_some_and(is_note);
     if verify.origin.is_some() && !is_checkpoint {
         return Err(Failure::input("ARGUMENT_INVALID", "--origin goes with a checkpoint"));
     }
+    let is_bundle = file.as_deref().is_none_or(|bytes| !is_checkpoint && !bytes.starts_with(b"{"));
+    if asked.is_some() && (!is_bundle || verify.key.is_some()) {
+        return Err(Failure::input("ARGUMENT_INVALID", "--stream goes with a bundle"));
+    }
+    let question = asked.as_ref().map(Asked::question);
     let report = if is_journal {
         journal(path, verify, &options)?
     } else if let Some(bytes) = file {
@@ -49,13 +59,13 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
         } else if bytes.starts_with(b"{") || verify.key.is_some() {
             verify_receipt(&bytes, given(verify, trust.as_deref())?.given())
         } else {
-            bundle(Input::Zip(&bytes), path, &options)?
+            bundle(Input::Zip(&bytes), path, &options, question.as_ref())?
         }
     } else {
         let files = input::folder(path)?;
         let files: Vec<DirectoryFile<'_>> =
             files.iter().map(|(path, bytes)| DirectoryFile { path, bytes: bytes.as_deref() }).collect();
-        bundle(Input::Directory(&files), path, &options)?
+        bundle(Input::Directory(&files), path, &options, question.as_ref())?
     };
     bar.finish_and_clear();
     print(*output, path, &report, in_plain_words);
@@ -68,9 +78,42 @@ fn is_journal(path: &Path) -> bool {
     (has("segments") || has("trust.json")) && !has("manifest.json") && !has("receipts.ndjson")
 }
 
-fn bundle(input: Input<'_>, path: &Path, options: &Options<'_>) -> Result<Report, Failure> {
-    verify_bundle(input, &mut Beside::of(path), options)
-        .map_err(|error| Failure::input("FILE_UNREADABLE", plain(&error.to_string())))
+/// What is asked of a stream, with the files that were named.
+struct Asked {
+    call: String,
+    disclosure: Vec<u8>,
+    events: Vec<u8>,
+    place: Option<u64>,
+}
+
+impl Asked {
+    fn read(verify: &Verify) -> Result<Option<Self>, Failure> {
+        let (Some(call), Some(disclosure), Some(events)) =
+            (&verify.stream, &verify.disclosure, &verify.events)
+        else {
+            return Ok(None);
+        };
+        let (disclosure, events) = (input::file(disclosure)?, input::events(events)?);
+        Ok(Some(Self { call: call.clone(), disclosure, events, place: verify.place }))
+    }
+
+    fn question(&self) -> Question<'_> {
+        Question { call: &self.call, disclosure: &self.disclosure, events: &self.events, place: self.place }
+    }
+}
+
+fn bundle(
+    input: Input<'_>,
+    path: &Path,
+    options: &Options<'_>,
+    question: Option<&Question<'_>>,
+) -> Result<Report, Failure> {
+    let mut beside = Beside::of(path);
+    let report = match question {
+        None => verify_bundle(input, &mut beside, options),
+        Some(question) => verify_events(input, &mut beside, options, question),
+    };
+    report.map_err(|error| Failure::input("FILE_UNREADABLE", plain(&error.to_string())))
 }
 
 fn journal(path: &Path, verify: &Verify, options: &Options<'_>) -> Result<Report, Failure> {
@@ -176,8 +219,14 @@ fn print(output: Output, path: &Path, report: &Report, in_plain_words: bool) {
     ] {
         output.line(&format!("{name:<13} {}", output.paint(colour(value), value)));
     }
+    if let Some(stream) = &report.stream {
+        print_stream(output, stream);
+    }
     if let Some(finding) = &report.finding {
         let place = match (finding.seq, finding.index) {
+            (Some(seq), _) if finding.unit.is_some() => {
+                format!(" at seq {seq}, unit {}", finding.unit.unwrap_or_default())
+            }
             (Some(seq), _) => format!(" at seq {seq}"),
             (None, Some(index)) => format!(" at log index {index}"),
             (None, None) => String::new(),
@@ -201,9 +250,26 @@ fn print(output: Output, path: &Path, report: &Report, in_plain_words: bool) {
     }
 }
 
+fn print_stream(output: Output, stream: &StreamProof) {
+    let value = stream.verdict.name();
+    output.line(&format!("{:<13} {}", "stream", output.paint(colour(value), value)));
+    if stream.verdict != Proof::Proven {
+        return;
+    }
+    let units = stream.units.unwrap_or_default();
+    let what = match (stream.place, stream.count) {
+        (None, _) => format!("all {units} units of call {}", stream.call),
+        (Some(place), 1) => format!("unit {place} of {units} of call {}", stream.call),
+        (Some(place), count) => {
+            format!("units {place} to {} of {units} of call {}", place + count - 1, stream.call)
+        }
+    };
+    output.line(&format!("{:<13} {}", "given", plain(&what)));
+}
+
 fn colour(value: &str) -> Colour {
     match value {
-        "ok" | "trusted" | "complete" | "anchored" => Colour::Green,
+        "ok" | "trusted" | "complete" | "anchored" | "proven" => Colour::Green,
         "failed" => Colour::Red,
         "unchecked" => Colour::Dim,
         _ => Colour::Yellow,
@@ -228,6 +294,7 @@ fn data(report: &Report) -> Value {
         "detail": report.finding.as_ref().map(|finding| finding.detail.clone()),
         "seq": report.finding.as_ref().and_then(|finding| finding.seq),
         "index": report.finding.as_ref().and_then(|finding| finding.index),
+        "unit": report.finding.as_ref().and_then(|finding| finding.unit),
         "verdicts": {
             "integrity": verdicts.integrity.name(),
             "authenticity": verdicts.authenticity.name(),
@@ -242,5 +309,23 @@ fn data(report: &Report) -> Value {
         "checkpoint_size": report.checkpoint_size,
         "signatures_verified": report.signatures_verified,
         "keys": keys,
+        "stream": report.stream.as_ref().map(stream_data),
+    })
+}
+
+fn stream_data(stream: &StreamProof) -> Value {
+    json!({
+        "verdict": stream.verdict.name(),
+        "call": stream.call,
+        "seq": stream.seq,
+        "units": stream.units,
+        "level": stream.level,
+        "root": stream.root.map(|root| format!("root:{}", root.hex())),
+        "place": stream.place,
+        "proven": stream.count,
+        "audit_path": stream.path.as_ref().map(|proof| {
+            let path: Vec<String> = proof.path.iter().map(|hash| hash.hex()).collect();
+            json!({ "node": proof.node.hex(), "index": proof.index, "size": proof.size, "path": path })
+        }),
     })
 }

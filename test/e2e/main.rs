@@ -15,6 +15,7 @@
 //! - `streams`: the hard cases of streams, one test for each.
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `large`: bodies of any size in constant memory.
+//! - `events`: streams as clients got them, held against the bundle.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
 //! - `command_line`: the sidecar's own words.
@@ -33,6 +34,7 @@ mod client;
 mod command_line;
 mod contracts;
 mod determinism;
+mod events;
 mod framing;
 mod http2;
 mod judging;

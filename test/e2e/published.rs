@@ -97,10 +97,22 @@ impl Vector {
         for (flag, file) in &beside {
             words.extend(file.as_deref().map(|file| [*flag, path(file)]).into_iter().flatten());
         }
+        let (disclosure, events) = (file("disclosure.json"), file("events"));
+        let asked: Option<Value> =
+            file("ask.json").map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap());
+        let place = asked.as_ref().and_then(|asked| asked.get("place")).map(Value::to_string);
+        if let (Some(asked), Some(disclosure), Some(events)) = (&asked, &disclosure, &events) {
+            words.extend(["--stream", asked["call"].as_str().unwrap()]);
+            words.extend(["--disclosure", path(disclosure), "--events", path(events)]);
+            words.extend(place.iter().flat_map(|place| ["--place", place]));
+        }
         let (exit, answer) = cli(&words);
-        let found =
-            |member: &str| if member == "exit" { exit.into() } else { answer["data"][member].clone() };
-        let members = ["exit", "reason", "seq", "index", "verdicts"].into_iter();
+        let found = |member: &str| match member {
+            "exit" => exit.into(),
+            "stream" => answer["data"]["stream"]["verdict"].clone(),
+            member => answer["data"][member].clone(),
+        };
+        let members = ["exit", "reason", "seq", "index", "verdicts", "stream", "unit"].into_iter();
         members
             .filter(|member| found(member) != self.expect[*member])
             .map(|member| {

@@ -7,7 +7,7 @@ absent member.
 
 import json
 
-from pef import PAE_ENTRY, canonical, content, envelope, key, root, trust
+from pef import PAE_ENTRY, canonical, content, disclosure, envelope, key, root, trust, uuid
 from run import ISS, Bundle, Keys, Lines, Run, stamp
 from runs import etl, instance, language_model, robot
 from tools import small, tiny
@@ -122,6 +122,7 @@ FULL_CERTIFICATE = CERTIFICATE | {
     "first_divergence": 2,
     "verifier": CERTIFICATE["verifier"] | {"digest": content(b"verifier")},
 }
+DISCLOSURE = json.loads(disclosure(bytes(32), "run", uuid("run")))
 TRUST = json.loads(trust(*Keys().rows()))
 DOCUMENTS = {
     "receipt": ({f"call {at}": call for at, call in enumerate(CALLS)}, {"least call": CALLS[-1]}),
@@ -138,6 +139,10 @@ DOCUMENTS = {
     "trust": (
         {"least": TRUST, "revoked": {**TRUST, "keys": [RECEIPT.row(iss=ISS, revoked_from_index=1)]}},
         {"least": TRUST},
+    ),
+    "disclosure": (
+        {"run": DISCLOSURE, "call": DISCLOSURE | {"call": uuid("call"), "scope": "call"}},
+        {"run": DISCLOSURE},
     ),
     "replay_certificate": ({"least": CERTIFICATE, "full": FULL_CERTIFICATE}, {"least": CERTIFICATE}),
 }

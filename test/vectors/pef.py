@@ -180,6 +180,9 @@ class Capture:
     def call_key(self, call):
         return hmac.digest(self.key, b"pef/v0/call-key\0" + uuid_bytes(call), "sha256")
 
+    def events_key(self, call):
+        return hmac.digest(self.call_key(call), b"pef/v0/sse-events", "sha256")
+
     def commit(self, label, data, call):
         return (
             "commit:" + hmac.digest(self.call_key(call), label.encode() + b"\0" + sha(data), "sha256").hex()
@@ -197,7 +200,8 @@ def uuid_bytes(text):
 
 def units(stream):
     """Cuts a text/event-stream body into units: each ends just after the line end of a blank line."""
-    found, start, line_start, at = [], 0, 0, 0
+    line_start = 3 if stream.startswith(b"\xef\xbb\xbf") else 0
+    found, start, at = [], 0, line_start
     while at < len(stream):
         if stream[at : at + 1] == b"\n" and at > 0 and stream[at - 1 : at] == b"\r":
             line_start = at = at + 1  # The second half of CRLF: the line ended at the CR.
@@ -213,8 +217,13 @@ def units(stream):
 
 def stream_nodes(capture, call, parts):
     """The leaf hashes of a stream, which are its nodes at level 0."""
-    events = hmac.digest(capture.call_key(call), b"pef/v0/sse-events", "sha256")
-    return [sha(b"\0" + events + part) for part in parts]
+    return [sha(b"\0" + capture.events_key(call) + part) for part in parts]
+
+
+def disclosure(key, scope, run, call=None):
+    """A disclosed key (section 16)."""
+    named = {} if call is None else {"call": call}
+    return canonical({"key": key.hex(), "run": run, "scope": scope, "v": "pef-disclosure/v0"} | named)
 
 
 # --- ZIP (section 9) ---

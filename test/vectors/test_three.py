@@ -11,6 +11,7 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 
 import mutate
+import questions
 import soup
 import three
 from test_vectors import VECTORS, expectation, folders
@@ -33,7 +34,8 @@ def product(folder):
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
     answer = json.loads(ran.stdout)
     answer = answer.get("data") or {"reason": answer["error"]["code"]}
-    return three.compared({**answer, "exit": ran.returncode})
+    stream = (answer.get("stream") or {}).get("verdict")
+    return three.compared({**answer, "stream": stream, "exit": ran.returncode})
 
 
 def sample():
@@ -95,6 +97,12 @@ class Agree(unittest.TestCase):
             seen = self.ask((name, None, make(rng)) for _ in range(CASES // 6))
             self.assertGreater(len(seen), 2, f"{name} reaches few steps: {seen}")
             self.assertIn(None, seen, f"{name} is never accepted")
+
+    def test_on_questions_about_events_that_were_put_together_at_random(self):
+        rng = random.Random(SEED)
+        seen = self.ask(("events", None, questions.about_events(rng)) for _ in range(CASES))
+        self.assertGreater(len(seen), 8, f"the questions reach few steps: {seen}")
+        self.assertIn(None, seen, "no event is ever proven")
 
     def ask(self, cases):
         """Asks for each (name, what was changed, files); how often each reason was the answer."""

@@ -14,16 +14,26 @@ import pef_verify  # noqa: E402
 PROGRAMS = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", ROOT / "target/debug"))
 JUDGE = PROGRAMS / "examples/judge"
 INPUTS = ("bundle.pef.zip", "bundle", "journal", "receipt.dsse.json")
-BESIDE = {"trust": "trust.json", "key": "key.pem", "against": "against"}
+BESIDE = {
+    "trust": "trust.json",
+    "key": "key.pem",
+    "against": "against",
+    "disclosure": "disclosure.json",
+    "events": "events",
+}
 #: What verifiers of one specification must agree on; `CONTENT` where they accept.
-ANSWER = ("exit", "reason", "seq", "index", "verdicts")
+ANSWER = ("exit", "reason", "seq", "index", "verdicts", "stream", "unit")
 CONTENT = ("kind", "run", "entries")
 
 
 def question(folder):
     """The input in a folder that is laid out as a vector, and the options beside it."""
     path = next(folder / name for name in INPUTS if os.path.lexists(folder / name))
-    return path, {name: folder / file for name, file in BESIDE.items() if (folder / file).exists()}
+    options = {name: folder / file for name, file in BESIDE.items() if (folder / file).exists()}
+    if (folder / "ask.json").exists():
+        asked = json.loads((folder / "ask.json").read_bytes())
+        options |= {"stream": asked["call"]} | ({"place": asked["place"]} if "place" in asked else {})
+    return path, options
 
 
 def compared(answer):

@@ -67,7 +67,8 @@ def expect(exit_code, reason=None, seq=None, index=None, **verdicts):
 def written(answer):
     """JSON on three lines."""
     about, verdicts = json.dumps(answer["about"]), json.dumps(answer["verdicts"])
-    rest = json.dumps({name: answer[name] for name in ("exit", "reason", "seq", "index")})[1:-1]
+    names = ("exit", "reason", "seq", "index", *(("stream", "unit") if "stream" in answer else ()))
+    rest = json.dumps({name: answer[name] for name in names})[1:-1]
     return f'{{"about": {about},\n {rest},\n "verdicts": {verdicts}}}\n'.encode()
 
 

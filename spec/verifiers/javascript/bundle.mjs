@@ -40,6 +40,8 @@ export class Bundle {
   /** Receipts that name a stream's nodes, and the first receipt of each stored body. */
   #streams = [];
   #bodies = new Map();
+  /** The first receipt of each call: `{ seq, sse }`. */
+  #calls = new Map();
   #digests = new Map();
   #signers = {};
 
@@ -70,6 +72,15 @@ export class Bundle {
     this.decided.authenticity = this.#trust === null ? 'self_asserted' : 'trusted';
     this.#files.checkSums(); // Z1
     this.decided.integrity = 'ok';
+  }
+
+  /** Of a bundle that passed: what section 16 asks of a call, or null. `nodes` is null where none were kept. */
+  async stream(call) {
+    const found = this.#calls.get(call);
+    if (found === undefined) return null;
+    const bytes = found.sse?.nodes === undefined ? null : await this.#files.read(`streams/${call}.nodes`);
+    const nodes = bytes && Array.from({ length: bytes.length / 32 }, (_, i) => bytes.subarray(32 * i, 32 * i + 32));
+    return { ...found, nodes, open: this.#run.open };
   }
 
   /** M1 to M4. */
@@ -142,6 +153,7 @@ export class Bundle {
   /** Remembers what N1 and B1 ask for. */
   #note(entry, seq) {
     if (entry.kind !== 'call') return;
+    if (!this.#calls.has(entry.call)) this.#calls.set(entry.call, { seq, sse: entry.sse });
     if (entry.sse?.nodes !== undefined) this.#streams.push({ seq, call: entry.call, sse: entry.sse });
     for (const body of [entry.request, entry.response.upstream, entry.response.client]) {
       const digest = body?.sha256?.slice('sha256:'.length);

@@ -6,8 +6,8 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { publicKeyOf, verifyBundle, verifyJournal, verifyReceipt } from './pef-verify.mjs';
-import { REASONS, VERDICTS } from './words.mjs';
+import { publicKeyOf, verifyBundle, verifyEvents, verifyJournal, verifyReceipt } from './pef-verify.mjs';
+import { REASONS, STREAM, VERDICTS } from './words.mjs';
 
 const USAGE = `usage: pef-verify [--trust FILE | --key FILE] [--against FILE] [--json] PATH
 
@@ -15,6 +15,9 @@ PATH is a bundle (.pef.zip or folder), a journal folder, or one exported receipt
   --trust FILE    the keys you accept, as a trust document from elsewhere than PATH
   --key FILE      PATH is a receipt; verify it with this public key (PEM or DER SubjectPublicKeyInfo)
   --against FILE  PATH is a journal; it must still hold what this checkpoint, kept elsewhere, signs
+  --stream CALL   PATH is a bundle; are --events FILE what the client of this call was streamed?
+    --disclosure FILE   the key of that stream, as the operator disclosed it
+    --place N           the events are units from number N on (counted from 0), not the whole stream
   --json          one line of JSON instead of words
 Exit code: 0 verified, 2 refused, 6 unreadable or bad arguments, 1 internal error.`;
 
@@ -37,7 +40,11 @@ export async function answerTo(args) {
     const { values, positionals } = parseArgs({
       args,
       allowPositionals: true,
-      options: { trust: { type: 'string' }, key: { type: 'string' }, against: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean' } },
+      options: {
+        ...Object.fromEntries(['trust', 'key', 'against', 'stream', 'disclosure', 'events', 'place'].map((name) => [name, { type: 'string' }])),
+        json: { type: 'boolean' },
+        help: { type: 'boolean' },
+      },
     });
     if (values.help) return { text: USAGE, exit: 0 };
     json = values.json === true;
@@ -66,7 +73,7 @@ function failure(error) {
   return { ok: false, exit, reason, seq: null, index: null, verdicts, run: null, entries: null, kind: null, detail };
 }
 
-async function verifyPath(path, { trust: trustPath, key: keyPath, against: againstPath }) {
+async function verifyPath(path, { trust: trustPath, key: keyPath, against: againstPath, ...asked }) {
   const [trust, against] = [trustPath, againstPath].map((file) => (file === undefined ? null : readWhole(file)));
   const names = statSync(path).isDirectory() ? readdirSync(path) : null;
   const journal = names !== null && isJournal(names);
@@ -74,14 +81,29 @@ async function verifyPath(path, { trust: trustPath, key: keyPath, against: again
     throw new Unusable('ARGUMENT_INVALID', '--key goes with a receipt, and without --trust');
   }
   if (against !== null && !journal) throw new Unusable('ARGUMENT_INVALID', '--against goes with a journal');
+  const question = questionOf(asked);
+  const isReceipt = names === null && readWhole(path, 1)[0] === 0x7b;
+  if (question !== null && (journal || isReceipt || keyPath !== undefined)) {
+    throw new Unusable('ARGUMENT_INVALID', '--stream goes with a bundle');
+  }
   if (keyPath !== undefined) return verifyReceipt(readWhole(path), { key: keyOf(readWhole(keyPath)) });
   if (journal) return verifyJournal(journalAt(path, names), { trust, against });
-  if (names === null && readWhole(path, 1)[0] === 0x7b) {
+  if (isReceipt) {
     if (trust === null) throw new Unusable('ARGUMENT_INVALID', 'a receipt is verified with --key or --trust');
     return verifyReceipt(readWhole(path), { trust });
   }
-  if (names === null) return verifyZip(path, trust);
-  return verifyBundle({ folder: filesUnder(path) }, { trust, externals: externalsBeside(path) });
+  const input = names === null ? { zip: zipAt(path) } : { folder: filesUnder(path) };
+  const options = { trust, externals: externalsBeside(path) };
+  return question === null ? verifyBundle(input, options) : verifyEvents(input, question, options);
+}
+
+/** What is asked of a stream, or null. */
+function questionOf({ stream: call, disclosure, events, place }) {
+  const given = [call, disclosure, events].filter((value) => value !== undefined).length;
+  if (given === 0 && place === undefined) return null;
+  if (given < 3) throw new Unusable('ARGUMENT_INVALID', '--stream, --disclosure and --events go together, --place with them');
+  if (place !== undefined && !/^(0|[1-9]\d{0,19})$/.test(place)) throw new Unusable('ARGUMENT_INVALID', 'a place is a number, counted from 0');
+  return { call, disclosure: readWhole(disclosure), events: readWhole(events), place: place === undefined ? null : BigInt(place) };
 }
 
 /** By what is in a folder: the journal of an instance, or a bundle. */
@@ -90,10 +112,9 @@ function isJournal(names) {
   return has('segments', 'trust.json') && !has('manifest.json', 'receipts.ndjson');
 }
 
-function verifyZip(path, trust) {
+function zipAt(path) {
   // A length alone decides step C1; nothing of a larger file is read.
-  const zip = statSync(path).size > ZIP_BYTES_MAX ? { length: Infinity } : readWhole(path);
-  return verifyBundle({ zip }, { trust, externals: externalsBeside(path) });
+  return statSync(path).size > ZIP_BYTES_MAX ? { length: Infinity } : readWhole(path);
 }
 
 /** Large content beside the bundle, in the folder that is named as the bundle with `.d` appended. */
@@ -164,8 +185,8 @@ function keyOf(bytes) {
   return key;
 }
 
-function jsonLine({ ok, reason, seq, index, verdicts, run, entries, kind }) {
-  return JSON.stringify({ ok, reason, seq, index, verdicts, run, entries, kind });
+function jsonLine({ ok, reason, seq, index, verdicts, run, entries, kind, stream, unit }) {
+  return JSON.stringify({ ok, reason, seq, index, verdicts, run, entries, kind, stream, unit });
 }
 
 function inWords(result) {
@@ -176,11 +197,13 @@ function inWords(result) {
   for (const [name, value] of Object.entries(verdicts)) {
     if (result.exit === 0 || result.exit === 2) lines.push(`  ${name.padEnd(13)} ${value.padEnd(14)} ${VERDICTS[name][value]}`);
   }
+  if (result.stream !== undefined) lines.push(`  ${'stream'.padEnd(13)} ${result.stream.padEnd(14)} ${STREAM[result.stream]}`);
   return lines.join('\n');
 }
 
-function place({ seq, index }) {
+function place({ seq, index, unit = null }) {
   const parts = [];
+  if (unit !== null) parts.push(`unit ${unit}`);
   if (index !== null) parts.push(`log index ${index}`);
   if (seq !== null) parts.push(`seq ${seq}`);
   return parts.length === 0 ? '' : ` at ${parts.join(', ')}`;

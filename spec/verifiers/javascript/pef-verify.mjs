@@ -6,11 +6,12 @@
 //
 // An answer is
 //   { ok, exit, reason, step, seq, index, verdicts, run, entries, kind, facts }
-// `reason` is null when no step failed. `facts` is what the steps before a failure found; it is for showing,
+// and of events also `stream` and `unit`. `reason` is null when no step failed. `facts` is what the steps before a failure found; it is for showing,
 // and proves nothing by itself.
 
 import { Bundle } from './bundle.mjs';
 import { readFolder, readZip } from './container.mjs';
+import { proveEvents, readDisclosure } from './events.mjs';
 import { Journal } from './journal.mjs';
 import { PublicKey } from './keys.mjs';
 import { readReceipt } from './receipt.mjs';
@@ -33,6 +34,30 @@ export async function verifyBundle({ zip, folder }, { trust = null, externals = 
     bundle = new Bundle(zip === undefined ? readFolder(folder) : readZip(zip), { externals, trust: keys, watch });
     await bundle.verify();
   }, () => ({ ...bundle, run: bundle?.facts.manifest?.run }));
+}
+
+/**
+ * Verifies a bundle as above, then that `events` are what the client of `call` got: as its whole stream, or from the unit
+ * at `place` (a BigInt) on. `disclosure` is the bytes of a disclosed key.
+ */
+export async function verifyEvents({ zip, folder }, { call, disclosure, events, place = null }, { trust = null, externals = async () => null, watch } = {}) {
+  let bundle = null;
+  let [stream, unit] = ['unchecked', null];
+  const result = await answer('bundle', async () => {
+    const keys = trust === null ? null : readTrust(trust);
+    const key = readDisclosure(disclosure);
+    bundle = new Bundle(zip === undefined ? readFolder(folder) : readZip(zip), { externals, trust: keys, watch });
+    await bundle.verify();
+    try {
+      proveEvents(await bundle.stream(call), { call, disclosure: key, events, place });
+      stream = 'proven';
+    } catch (error) {
+      if (error.exit === 2) stream = 'failed';
+      unit = error.unit ?? null;
+      throw error;
+    }
+  }, () => ({ ...bundle, run: bundle?.facts.manifest?.run }));
+  return { ...result, stream, unit };
 }
 
 /**

@@ -17,7 +17,10 @@ async function verify(folder) {
   const input = INPUTS.find((name) => existsSync(join(folder, name)));
   assert.notEqual(input, undefined, 'the vector has no input');
   const option = (flag, name) => (existsSync(join(folder, name)) ? [flag, join(folder, name)] : []);
-  const { text, exit } = await answerTo(['--json', ...option('--trust', 'trust.json'), ...option('--key', 'key.pem'), ...option('--against', 'against'), join(folder, input)]);
+  const asked = existsSync(join(folder, 'ask.json')) ? JSON.parse(readFileSync(join(folder, 'ask.json'), 'utf8')) : {};
+  const question = [['--stream', asked.call], ['--place', asked.place]].filter(([, value]) => value !== undefined).flat().map(String);
+  const files = [['--trust', 'trust.json'], ['--key', 'key.pem'], ['--against', 'against'], ['--disclosure', 'disclosure.json'], ['--events', 'events']];
+  const { text, exit } = await answerTo(['--json', ...files.flatMap(([flag, name]) => option(flag, name)), ...question, join(folder, input)]);
   return { exit, ...JSON.parse(text) };
 }
 

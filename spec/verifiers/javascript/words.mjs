@@ -59,6 +59,16 @@ export const REASONS = {
   INDEX_MISMATCH: 'A frame of the journal is not at its place: frames or segments are missing, added or reordered.',
   BLOB_MISMATCH: 'A stored blob of the journal does not belong to the entry after it.',
   JOURNAL_TRUNCATED: 'The journal is shorter than its own newest checkpoint says.',
+  DISCLOSURE_INVALID: 'The disclosed key is not in a usable document.',
+  CALL_UNKNOWN: 'The run has no such call.',
+  STREAM_ABSENT: 'The call was not answered by an event stream.',
+  DISCLOSURE_MISMATCH: 'The disclosed key is of another run or call.',
+  STREAM_NODES_ABSENT: 'Nothing was kept by which a single event can be proven, only the whole stream.',
+  EVENT_MISSING: 'The stream has more units than were given.',
+  EVENT_SURPLUS: 'The stream has fewer units than were given.',
+  EVENT_BLOCK: 'These units can only be proven together with those around them.',
+  EVENTS_UNKNOWN: 'Nothing that was given is in the stream: these are other bytes, or the key is another.',
+  EVENT_MISMATCH: 'The stream holds something else at this place.',
   FILE_UNREADABLE: 'The input cannot be read.',
   ARGUMENT_INVALID: 'The arguments make no sense.',
   INTERNAL: 'The verifier itself failed. That says nothing about the evidence.',
@@ -90,4 +100,11 @@ export const VERDICTS = {
     failed: 'The proof of a place in the instance’s log is wrong.',
     unchecked: 'Not decided.',
   },
+};
+
+/** What `stream` says, where it was asked for. */
+export const STREAM = {
+  proven: 'The bytes that you gave are what the client got, at their place.',
+  failed: 'By this bundle, the bytes that you gave are not what the client got.',
+  unchecked: 'Not decided.',
 };

@@ -2,6 +2,7 @@
 """Verify a PEF bundle, a journal or one receipt with nothing but Python (3.9 or later).
 
     pef_verify.py [--trust FILE | --key FILE] [--against FILE] [--schemas DIR] [--json] PATH
+    pef_verify.py --stream CALL --disclosure FILE --events FILE [--place N] … PATH
 
 PATH is a .pef.zip, a bundle directory, a journal directory, or (with --key or --trust) a receipt envelope.
 Exit codes: 0 verified, 2 refused, 6 unreadable input or bad arguments.
@@ -15,6 +16,7 @@ import base64
 import binascii
 import functools
 import hashlib
+import hmac
 import json  # for the schemas and for printing; evidence is read by `admit`
 import mmap
 import os
@@ -48,12 +50,13 @@ P256 = "ecdsa-p256-sha256"
 class Refusal(Exception):
     """A step of the specification that failed."""
 
-    def __init__(self, code, detail, seq=None, index=None):
+    def __init__(self, code, detail, seq=None, index=None, unit=None):
         super().__init__(code)
         self.code = code
         self.detail = detail
         self.seq = seq
         self.index = index
+        self.unit = unit
 
 
 class Unreadable(Exception):
@@ -426,7 +429,7 @@ def _shown(text, most=60):
 
 
 class Schemas:
-    NAMES = ("receipt", "journal_event", "manifest", "trust", "signature")
+    NAMES = ("receipt", "journal_event", "manifest", "trust", "signature", "disclosure")
 
     def __init__(self, folder):
         for name in self.NAMES:
@@ -1150,7 +1153,8 @@ class Run:
         self.policies = set()
         self.policy_first = {}  # policy hash -> seq of the first receipt that names it
         self.totals = []
-        self.streams = []  # (seq, call, sse)
+        self.streams = []
+        self.calls = {}  # of each call id, the first entry's seq and `sse`  # (seq, call, sse)
         self.bodies = []  # (seq, sha256:..)
 
     @property
@@ -1244,6 +1248,7 @@ class Run:
         if kind == "run.open":
             self.policies.add(entry["policy"])
         elif kind == "call":
+            self.calls.setdefault(entry["call"], (seq, entry.get("sse")))
             self.policies.add(entry["policy"]["hash"])
             self.policy_first.setdefault(entry["policy"]["hash"], seq)
             self.totals.append(entry["time"]["total_us"])
@@ -1585,6 +1590,168 @@ class Bundle:
                     raise Refusal("KEY_REVOKED", detail % (use, kid, key.revoked_from))
 
 
+# --- proving an event (section 16) ------------------------------------------------------------
+
+_LINE_END = re.compile(rb"\r\n?|\n")
+_START, _AFTER_CR, _AFTER_LF = range(3)
+_UNDECIDED = frozenset("DISCLOSURE_MISMATCH STREAM_NODES_ABSENT EVENT_BLOCK".split())
+_REFUTED = frozenset(
+    "CALL_UNKNOWN STREAM_ABSENT EVENT_MISSING EVENT_SURPLUS EVENTS_UNKNOWN EVENT_MISMATCH".split()
+)
+
+
+def cut_units(data, before):
+    """Section 7: the units of `data`, which stands at the start of a stream, or after a unit that ends in CR or LF."""
+    start = line = 0
+    if before == _START and data.startswith(b"\xef\xbb\xbf"):
+        line = 3
+    elif before == _AFTER_CR and data.startswith(b"\n"):
+        line = 1
+    for end in _LINE_END.finditer(data, line):
+        if end.start() == line:
+            yield data[start : line + 1]  # of a CRLF, the LF is the next unit's
+            start = line + 1
+        line = end.end()
+    if start < len(data):
+        yield data[start:]
+
+
+def read_disclosure(schemas, data):
+    """-> the document. Raises Unreadable with DISCLOSURE_INVALID."""
+    try:
+        document = admit(data)
+        if canonical(document) != data:
+            raise Malformed("it is not in canonical form")
+        wrong = schemas.disclosure.error(document)
+        if wrong:
+            raise Malformed(wrong)
+        if ("call" in document) == (document["scope"] == "run"):
+            raise Malformed("`call` goes with the scopes `events` and `call`, and only with them")
+        return document
+    except Malformed as wrong:
+        raise Unreadable("the disclosure cannot be used: %s" % wrong, "DISCLOSURE_INVALID") from None
+
+
+def events_key(document, call):
+    """K_events of the call."""
+    key = bytes.fromhex(document["key"])
+    if document["scope"] == "events":
+        return key
+    if document["scope"] == "run":
+        key = hmac.digest(key, b"pef/v0/call-key\0" + bytes.fromhex(call.replace("-", "")), "sha256")
+    return hmac.digest(key, b"pef/v0/sse-events", "sha256")
+
+
+class Events:
+    """A bundle, and bytes that are said to be of one of its streams."""
+
+    kind = "bundle"
+
+    def __init__(self, bundle, call, disclosure, events, place):
+        self.bundle, self.call, self.disclosure, self.events = bundle, call, disclosure, events
+        self.place = place
+        self.stream = "unchecked"
+
+    @property
+    def run_id(self):
+        return self.bundle.run_id
+
+    @property
+    def entries(self):
+        return self.bundle.entries
+
+    @property
+    def decided(self):
+        return self.bundle.decided
+
+    def verify(self):
+        if self.bundle.trust is not None:
+            read_trust(self.bundle.schemas, self.bundle.trust)
+        document = read_disclosure(self.bundle.schemas, self.disclosure)
+        self.bundle.verify()
+        try:
+            self.prove(document)
+        except Refusal as refusal:
+            self.stream = "failed" if refusal.code in _REFUTED else "unchecked"
+            raise
+        self.stream = "proven"
+
+    def refuse(self, code, detail, unit=None):
+        raise Refusal(code, detail, self.seq, unit=unit)
+
+    def prove(self, document):
+        run = self.bundle.run
+        self.seq, sse = run.calls.get(self.call, (None, None))
+        if self.seq is None:
+            self.refuse("CALL_UNKNOWN", "the run has no call with this id")
+        if sse is None:
+            self.refuse("STREAM_ABSENT", "the call was not answered by an event stream")
+        if document["run"] != run.opening["run"] or document.get("call", self.call) != self.call:
+            self.refuse("DISCLOSURE_MISMATCH", "the disclosed key is of another run or call")
+        if document["scope"] == "run":
+            commitment = sha256(b"pef/v0/capture-key\0" + bytes.fromhex(document["key"])).hex()
+            if "commit:" + commitment != run.opening["capture"]["commitment"]:
+                self.refuse("DISCLOSURE_MISMATCH", "the disclosed key is not the one that the run committed to")
+        self.units, self.block = sse["units"], 1 << sse.get("level", 0)
+        self.root, self.nodes = sse["root"], None
+        if "nodes" in sse:
+            data = self.bundle.box.read("streams/%s.nodes" % self.call)
+            self.nodes = [data[at : at + 32] for at in range(0, len(data), 32)]
+        self.prefix = b"\0" + events_key(document, self.call)
+        if self.place and self.events.startswith(b"\n"):
+            try:
+                return self.compare(_AFTER_CR)
+            except Refusal:
+                return self.compare(_AFTER_LF)
+        return self.compare(_AFTER_LF if self.place else _START)
+
+    def compare(self, before):
+        first = self.place or 0
+        hashes = [sha256(self.prefix + unit) for unit in cut_units(self.events, before)]
+        count = len(hashes)
+        if self.place is not None:
+            self.check_place(count)
+        if self.nodes is None:
+            self.check_count(count)
+            if "root:" + tree_root(hashes).hex() != self.root:
+                self.refuse("EVENTS_UNKNOWN", "the units have another root than the receipt states")
+            return
+        if self.block > 1:
+            hashes = hashes[: self.units - first]
+            whole = range(0, len(hashes), self.block)
+            if first + len(hashes) < self.units:
+                whole = range(0, len(hashes) - self.block + 1, self.block)
+            hashes = [tree_root(hashes[at : at + self.block]) for at in whole]
+        if hashes and set(self.nodes).isdisjoint(hashes):
+            self.refuse("EVENTS_UNKNOWN", "nothing that was given is in the stream: other bytes, or another key")
+        for at, (given, node) in enumerate(zip(hashes, self.nodes[first // self.block :])):
+            if given != node:
+                unit = first + at * self.block
+                self.refuse("EVENT_MISMATCH", "the stream holds something else at this place", unit)
+        if self.place is None:
+            self.check_count(count)
+
+    def check_place(self, count):
+        if self.nodes is None:
+            self.refuse("STREAM_NODES_ABSENT", "only the whole stream can be proven, as no nodes of it were kept")
+        if count == 0:
+            self.refuse("EVENT_MISSING", "there is no byte", self.place)
+        end = self.place + count
+        if end > self.units:
+            self.refuse("EVENT_SURPLUS", "the stream has %d units" % self.units, self.units)
+        for cut in (self.place, end):
+            if cut % self.block and cut != self.units:
+                detail = "a node of this stream covers %d units, which can only be proven together"
+                self.refuse("EVENT_BLOCK", detail % self.block, cut - cut % self.block)
+
+    def check_count(self, count):
+        at = None if self.nodes is None else min(count, self.units)
+        if count < self.units:
+            self.refuse("EVENT_MISSING", "the stream has %d units, and %d were given" % (self.units, count), at)
+        if count > self.units:
+            self.refuse("EVENT_SURPLUS", "the stream has %d units, and %d were given" % (self.units, count), at)
+
+
 # --- verifying a journal (sections 12 and 13) -------------------------------------------------
 
 _SEGMENT_NAME = re.compile(r"([0-9]{20})\.seg")
@@ -1909,6 +2076,8 @@ _ANCHORING = frozenset("ANCHOR_MALFORMED ANCHOR_MISMATCH ANCHOR_SIGNATURE".split
 
 def _verdicts_of(code, decided):
     verdicts = dict(dict.fromkeys(_VERDICTS, "unchecked"), **decided)
+    if code in _REFUTED or code in _UNDECIDED:
+        return verdicts
     if code in _AUTHENTICITY:
         verdicts["authenticity"] = "failed"
     elif code in _COMPLETENESS:
@@ -1937,7 +2106,20 @@ def _read_argument(source):
         return file.read()
 
 
-def _subject(path, trust, key, against, schemas):
+def _subject(path, trust, key, against, disclosure, events, stream, place, schemas):
+    subject = _evidence(path, trust, key, against, schemas)
+    asked = (stream, disclosure, events)
+    if all(given is None for given in (*asked, place)):
+        return subject
+    if any(given is None for given in asked) or subject.kind != "bundle":
+        detail = "--stream goes with --disclosure, --events, and a bundle; --place goes with it"
+        raise Unreadable(detail, "ARGUMENT_INVALID")
+    if place is not None and not _DECIMAL.fullmatch(str(place)):
+        raise Unreadable("a place is a number, counted from 0", "ARGUMENT_INVALID")
+    return Events(subject, *asked, None if place is None else int(place))
+
+
+def _evidence(path, trust, key, against, schemas):
     mode = os.stat(path).st_mode
     is_folder = stat.S_ISDIR(mode)
     if not is_folder and not stat.S_ISREG(mode):
@@ -1964,26 +2146,31 @@ def _subject(path, trust, key, against, schemas):
     return Bundle(schemas, path, trust)
 
 
-def verify_path(path, trust=None, key=None, against=None, schemas=None):
-    """Verify what is at `path`. `trust`, `key` and `against` are file names or bytes; `schemas` is a folder.
+def verify_path(
+    path, trust=None, key=None, against=None, schemas=None,
+    stream=None, disclosure=None, events=None, place=None,
+):  # fmt: skip
+    """Verify what is at `path`. `trust`, `key`, `against`, `disclosure` and `events` are file names or bytes, `schemas`
+    is a folder, `stream` is a call id, `place` a number.
 
-    -> {"ok", "reason", "seq", "index", "verdicts", "run", "entries", "kind", "exit", "detail"}
+    -> {"ok", "reason", "seq", "index", "verdicts", "stream", "unit", "run", "entries", "kind", "exit", "detail"}
     """
     subject = None
     answer = {
         "ok": False, "reason": None, "seq": None, "index": None,
-        "verdicts": dict.fromkeys(_VERDICTS, "unchecked"),
+        "verdicts": dict.fromkeys(_VERDICTS, "unchecked"), "stream": None, "unit": None,
         "run": None, "entries": None, "kind": None, "exit": 6, "detail": "",
     }  # fmt: skip
     try:
         path = os.fsdecode(path)
-        given = [_read_argument(source) for source in (trust, key, against)]
-        subject = _subject(path, *given, find_schemas(schemas))
+        given = [_read_argument(source) for source in (trust, key, against, disclosure, events)]
+        subject = _subject(path, *given, stream, place, find_schemas(schemas))
         subject.verify()
         answer["verdicts"].update(subject.decided)
         answer.update(ok=True, exit=0)
     except Refusal as refusal:
-        answer.update(reason=refusal.code, seq=refusal.seq, index=refusal.index, exit=2)
+        code = 6 if refusal.code in _UNDECIDED else 2
+        answer.update(reason=refusal.code, seq=refusal.seq, index=refusal.index, unit=refusal.unit, exit=code)
         answer.update(verdicts=_verdicts_of(refusal.code, subject.decided), detail=refusal.detail)
     except Unreadable as wrong:
         answer.update(reason=wrong.code, detail=wrong.detail)
@@ -1997,6 +2184,7 @@ def verify_path(path, trust=None, key=None, against=None, schemas=None):
     if subject is not None:
         entries = None if answer["exit"] == 6 else subject.entries
         answer.update(kind=subject.kind, run=subject.run_id, entries=entries)
+        answer["stream"] = getattr(subject, "stream", None)
     return answer
 
 
@@ -2023,6 +2211,11 @@ _MEANING = {
     ("journal", "anchoring", "absent"): "it was compared with no checkpoint from elsewhere",
     ("receipt", "anchoring", "unchecked"): "one receipt says nothing about a log",
 }
+_STREAM_MEANING = {
+    "proven": "the bytes that you gave are what the client got, at their place",
+    "failed": "by this bundle the bytes that you gave are not what the client got",
+    "unchecked": "",
+}
 _NO_MEANING = {"open": "there is no seal: entries may be missing at the end"}
 _NOT_PROVEN = """Not proven: that calls which did not pass the gateway did not happen, that what callers said of
 themselves is true, that what upstream answered is true, and that the gateway's clock was right."""
@@ -2040,6 +2233,8 @@ def explain(answer, path):
         where = ""
         if answer["seq"] is not None:
             where += " at entry seq %d" % answer["seq"]
+        if answer["unit"] is not None:
+            where += ", unit %d" % answer["unit"]
         if answer["index"] is not None:
             where += " at log index %d" % answer["index"]
         lines.append("REFUSED: %s %s" % (answer["kind"] or "input", shown))
@@ -2053,6 +2248,8 @@ def explain(answer, path):
         value = answer["verdicts"][name]
         meaning = _MEANING.get((answer["kind"], name, value), "") if answer["ok"] else _NO_MEANING.get(value, "")
         lines.append(("  %-13s %-14s %s" % (name, value, meaning)).rstrip())
+    if answer["stream"] is not None:
+        lines.append(("  %-13s %-14s %s" % ("stream", answer["stream"], _STREAM_MEANING[answer["stream"]])).rstrip())
     lines.append("")
     if answer["ok"]:
         lines.append(_NOT_PROVEN)
@@ -2062,6 +2259,10 @@ def explain(answer, path):
 
 
 _USAGE = "usage: pef_verify.py [--trust FILE | --key FILE] [--against FILE] [--schemas DIR] [--json] PATH\n"
+_USAGE += "  of a bundle: --stream CALL --disclosure FILE --events FILE [--place N]\n"
+
+
+_OPTIONS = ("--trust", "--key", "--against", "--schemas", "--stream", "--disclosure", "--events", "--place")
 
 
 def _arguments(argv):
@@ -2075,7 +2276,7 @@ def _arguments(argv):
             break
         if word == "--json":
             options["json"] = True
-        elif name in ("--trust", "--key", "--against", "--schemas"):
+        elif name in _OPTIONS:
             if not equals and not rest or name[2:] in options:
                 return None
             options[name[2:]] = value if equals else rest.pop(0)
@@ -2107,6 +2308,8 @@ def main(argv=None):
         return 1
     if as_json:
         names = ("ok", "reason", "seq", "index", "verdicts", "run", "entries", "kind")
+        if answer["stream"] is not None:
+            names += ("stream", "unit")
         sys.stdout.write(json.dumps({name: answer[name] for name in names}, separators=(",", ":")) + "\n")
     else:
         sys.stdout.write(explain(answer, path))

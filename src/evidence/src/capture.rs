@@ -48,11 +48,15 @@ impl CaptureKey {
 
     /// K_run and what follows from it.
     pub fn run(&self, run: RunId) -> RunCapture {
+        RunCapture::new(self.run_key(run))
+    }
+
+    pub(crate) fn run_key(&self, run: RunId) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
         hkdf::Hkdf::<sha2::Sha256>::new(Some(&run.bytes()), &*self.0)
             .expand(b"pef/v0/capture", &mut *key)
             .expect("32 bytes are within what HKDF-SHA-256 gives");
-        RunCapture::new(key)
+        key
     }
 }
 
@@ -97,11 +101,14 @@ impl RunCapture {
 
     /// K_call and what follows from it.
     pub fn call(&self, call: CallId) -> CallCapture {
+        CallCapture { mac: keyed(&*self.call_key(call)) }
+    }
+
+    pub(crate) fn call_key(&self, call: CallId) -> Zeroizing<[u8; 32]> {
         let mut mac = self.mac.clone();
         mac.update(b"pef/v0/call-key\0");
         mac.update(&call.bytes());
-        let key: Zeroizing<[u8; 32]> = Zeroizing::new(mac.finalize().into_bytes().into());
-        CallCapture { mac: keyed(&*key) }
+        Zeroizing::new(mac.finalize().into_bytes().into())
     }
 }
 
@@ -125,10 +132,13 @@ impl CallCapture {
 
     /// A tree for this call's stream.
     pub fn stream(&self) -> StreamTree {
+        StreamTree::new(*self.events_key())
+    }
+
+    pub(crate) fn events_key(&self) -> Zeroizing<[u8; 32]> {
         let mut mac = self.mac.clone();
         mac.update(b"pef/v0/sse-events");
-        let key: [u8; 32] = mac.finalize().into_bytes().into();
-        StreamTree::new(key)
+        Zeroizing::new(mac.finalize().into_bytes().into())
     }
 }
 

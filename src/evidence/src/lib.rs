@@ -6,6 +6,7 @@
 
 pub mod canonical;
 pub mod capture;
+pub mod disclosure;
 pub mod entry;
 pub mod envelope;
 pub mod hash;

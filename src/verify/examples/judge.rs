@@ -29,6 +29,8 @@ fn main() -> std::io::Result<()> {
                 "completeness": verdicts.completeness.name(),
                 "anchoring": verdicts.anchoring.name(),
             },
+            "stream": report.stream.as_ref().map(|stream| stream.verdict.name()),
+            "unit": finding.and_then(|finding| finding.unit),
             "run": report.run,
             "entries": report.entries,
             "kind": report.subject.name(),

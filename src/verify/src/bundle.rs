@@ -65,12 +65,12 @@ pub fn verify_bundle(
     let mut report = Report::new(Subject::Bundle);
     report.trust_given = options.trust.is_some();
     let outcome = judge(input, externals, options, &mut report);
-    report.conclude(outcome)
+    report.conclude(outcome.map(drop))
 }
 
 const MANIFEST: &str = "manifest.json";
 const ENVELOPE: &str = "manifest.dsse.json";
-const ENTRIES: &str = "receipts.ndjson";
+pub(crate) const ENTRIES: &str = "receipts.ndjson";
 const SIGNATURES: &str = "receipts.sig";
 const CHECKPOINT: &str = "checkpoint";
 const ANCHOR: &str = "anchor.tlog-proof";
@@ -79,12 +79,12 @@ const SUMS: &str = "SHA256SUMS";
 /// The steps in order. A verdict is decided for good where its last step has passed.
 ///
 /// That the trust document is usable is seen to first: it is the reader's, and says nothing about the bundle.
-fn judge(
-    input: Input<'_>,
+pub(crate) fn judge<'a>(
+    input: Input<'a>,
     externals: &mut dyn Externals,
     options: &Options<'_>,
     report: &mut Report,
-) -> Result<(), Stop> {
+) -> Result<Files<'a>, Stop> {
     let trust = options.trust.map(read_trust).transpose().map_err(unusable)?;
     let files = Files::read(input)?; // C1 to C5
     for path in [MANIFEST, ENVELOPE, ENTRIES, CHECKPOINT, SUMS] {
@@ -147,7 +147,7 @@ fn judge(
     };
     files.check_crcs()?; // Z1
     report.verdicts.integrity = Integrity::Ok;
-    Ok(())
+    Ok(files)
 }
 
 fn need<'a>(files: &Files<'a>, path: &str) -> Step<&'a [u8]> {

@@ -1,7 +1,9 @@
 //! A report in plain words: what is proven, what is not, and what to do next.
 
 use crate::reason::Reason;
-use crate::report::{Anchoring, Authenticity, Completeness, Integrity, Report, Standing, Subject};
+use crate::report::{
+    Anchoring, Authenticity, Completeness, Integrity, Proof, Report, Standing, StreamProof, Subject,
+};
 
 /// What a report means, one sentence or two a line, for a reader who has not read SPEC.
 pub fn explain(report: &Report) -> Vec<String> {
@@ -14,6 +16,7 @@ pub fn explain(report: &Report) -> Vec<String> {
     lines.push(authenticity(report));
     lines.push(completeness(report));
     lines.push(anchoring(report));
+    lines.extend(report.stream.as_ref().map(stream));
     lines.extend(signatures(report));
     lines.extend(next_step(report).map(|step| format!("Next: {step}")));
     lines
@@ -35,6 +38,12 @@ fn headline(report: &Report) -> String {
         (None, Some(index)) => format!(" at log index {index}"),
         (None, None) => String::new(),
     };
+    if finding.reason == Reason::DisclosureInvalid {
+        return format!("The {subject} was not judged, because the disclosed key is not usable.");
+    }
+    if report.verdicts.integrity == Integrity::Ok && report.stream.is_some() {
+        return format!("The {subject} passed every step; what you asked of a stream did not.");
+    }
     if finding.reason == Reason::TrustInvalid {
         return format!("The {subject} could not be judged, because the trust document is not usable.");
     }
@@ -142,6 +151,29 @@ fn anchoring(report: &Report) -> String {
     }
 }
 
+fn stream(stream: &StreamProof) -> String {
+    let call = stream.call.escape_debug();
+    match (stream.verdict, stream.place) {
+        (Proof::Proven, None) => format!(
+            "Stream proven: all {} units that you gave are what the client of call {call} got, and nothing else.",
+            stream.count
+        ),
+        (Proof::Proven, Some(place)) => format!(
+            "Stream proven: what you gave is what the client of call {call} got as {} of its stream, counted from 0.",
+            match stream.count {
+                0 | 1 => format!("unit {place}"),
+                count => format!("units {place} to {}", place.saturating_add(count - 1)),
+            }
+        ),
+        (Proof::Failed, _) => {
+            "Stream failed: by this bundle, what you gave is not what the client got.".to_owned()
+        }
+        (Proof::Unchecked, _) => {
+            "Stream unchecked: nothing was decided about the events that you gave.".to_owned()
+        }
+    }
+}
+
 fn signatures(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     if report.signatures_skipped > 0 {
@@ -196,6 +228,20 @@ fn next_step(report: &Report) -> Option<&'static str> {
     };
     Some(match finding.reason {
         Reason::TrustInvalid => "mend or replace the trust document, then verify again.",
+        Reason::DisclosureInvalid | Reason::DisclosureMismatch => {
+            "ask whoever disclosed the key for that of this call."
+        }
+        Reason::StreamNodesAbsent => "give the whole stream, without a place.",
+        Reason::EventBlock => "give all units of the block, and the place of its first.",
+        Reason::CallUnknown | Reason::StreamAbsent => {
+            "look the call's id up in the answer's header `estoppel-call`, and ask for the bundle of its run."
+        }
+        Reason::EventsUnknown => {
+            "see whether the bytes are cut as SPEC section 7 cuts them, and whether the key is that of this call."
+        }
+        Reason::EventMissing | Reason::EventSurplus | Reason::EventMismatch => {
+            "compare with the whole stream, if somebody kept it; units are counted from 0."
+        }
         Reason::MissingExternal | Reason::ExternalDigest => {
             "put the missing content into the folder beside the bundle, unchanged, and verify again."
         }

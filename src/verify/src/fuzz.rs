@@ -2,6 +2,7 @@
 
 use crate::bundle::{NoExternals, Options, verify_bundle};
 use crate::container::{DirectoryFile, Input};
+use crate::disclosure::Disclosure;
 use crate::entry::Entry;
 use crate::envelope::Envelope;
 use crate::explain::explain;
@@ -11,6 +12,7 @@ use crate::keys::{ENTRY_TYPE, STATEMENT_TYPE};
 use crate::note::{Checkpoint, Proof};
 use crate::report::Report;
 use crate::schema::{Schemas, Slots};
+use crate::units::{Before, Units};
 use crate::view::{View, push_string, unescape};
 
 fn settle(report: Report) {
@@ -106,4 +108,21 @@ pub fn fuzz_note(bytes: &[u8]) {
     if let Ok(proof) = Proof::read(bytes) {
         assert!(proof.path.len() <= 63);
     }
+}
+
+/// Disclosures, and where event streams are cut: gives the end of each unit that a blank line ends.
+#[doc(hidden)]
+pub fn fuzz_units(bytes: &[u8]) -> Vec<usize> {
+    if Disclosure::read(bytes).is_ok() {
+        assert!(is_strict(bytes).is_ok(), "a disclosure that is not canonical was read");
+    }
+    for before in [Before::Start, Before::CarriageReturn, Before::LineFeed] {
+        assert_eq!(Units::of(bytes, before).collect::<Vec<_>>().concat(), bytes);
+    }
+    let begun = [bytes, b"x"].concat();
+    let ends = Units::of(&begun, Before::Start).scan(0, |at, unit| {
+        *at += unit.len();
+        Some(*at)
+    });
+    ends.take_while(|end| *end <= bytes.len()).collect()
 }

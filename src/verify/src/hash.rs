@@ -83,8 +83,24 @@ fn digit(byte: u8) -> Option<u8> {
     }
 }
 
+/// HMAC-SHA-256 (RFC 2104) of the parts, under a key of 32 bytes.
+pub(crate) fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> Hash {
+    let pad = |byte: u8| {
+        let mut block = [byte; 64];
+        block.iter_mut().zip(key).for_each(|(place, key)| *place ^= key);
+        block
+    };
+    let mut inner = Hasher::default();
+    inner.update(&pad(0x36));
+    parts.iter().for_each(|part| inner.update(part));
+    let mut outer = Hasher::default();
+    outer.update(&pad(0x5c));
+    outer.update(&inner.finish().0);
+    outer.finish()
+}
+
 /// The hash of bytes that arrive in pieces.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
@@ -107,6 +123,16 @@ mod tests {
             Hash::of(b"abc").hex(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+    }
+
+    /// RFC 4231 section 4.2, whose key of 20 bytes is the same as one of 32 with zeros at its end.
+    #[test]
+    fn hmac_gives_the_value_of_rfc_4231() {
+        let mut key = [0; 32];
+        key[..20].fill(0x0b);
+        let expected = "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7";
+        assert_eq!(hmac(&key, &[b"Hi There"]).hex(), expected);
+        assert_eq!(hmac(&key, &[b"Hi", b" There"]).hex(), expected);
     }
 
     #[test]

@@ -20,8 +20,10 @@ mod bundle;
 mod check;
 mod container;
 mod crc;
+mod disclosure;
 mod entry;
 mod envelope;
+mod events;
 mod explain;
 mod fuzz;
 mod hash;
@@ -39,6 +41,7 @@ mod segment;
 mod tally;
 mod tree;
 mod trust;
+mod units;
 mod view;
 
 #[cfg(test)]
@@ -49,15 +52,16 @@ mod reference;
 pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
 pub use check::{Check, Executor, Sequential};
 pub use container::{DirectoryFile, Input};
+pub use events::{Question, verify_events};
 pub use explain::explain;
 #[doc(hidden)]
-pub use fuzz::{fuzz_bundle, fuzz_canonical, fuzz_journal, fuzz_note};
+pub use fuzz::{fuzz_bundle, fuzz_canonical, fuzz_journal, fuzz_note, fuzz_units};
 pub use hash::Hash;
 pub use journal::{JournalFiles, Segments, verify_journal};
 pub use keys::{Algorithm, PublicKey, Usage};
 pub use reason::{Decides, Reason};
 pub use receipt::{Given, verify_checkpoint, verify_receipt};
 pub use report::{
-    Anchoring, Authenticity, Completeness, Counters, Finding, Integrity, Report, RunFacts, SigningKey,
-    Standing, Subject, Unreadable, Verdicts,
+    Anchoring, AuditPath, Authenticity, Completeness, Counters, Finding, Integrity, Proof, Report, RunFacts,
+    SigningKey, Standing, StreamProof, Subject, Unreadable, Verdicts,
 };

@@ -78,6 +78,39 @@ verdict! {
     Anchoring { Anchored "anchored", Absent "absent", Failed "failed", }
 }
 
+verdict! {
+    /// Whether given bytes are those of a stream (SPEC section 16).
+    Proof { Proven "proven", Failed "failed", }
+}
+
+/// The way from a node of a stream to its root (RFC 6962 section 2.1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditPath {
+    pub node: Hash,
+    pub index: u64,
+    pub size: u64,
+    pub path: Vec<Hash>,
+}
+
+/// What was asked of a stream, and the answer.
+#[derive(Clone, Debug, Default)]
+pub struct StreamProof {
+    pub verdict: Proof,
+    /// The call's id, once it was found; before, as it was asked for.
+    pub call: String,
+    pub seq: Option<u64>,
+    /// Of the whole stream, as the receipt states it.
+    pub units: Option<u64>,
+    pub level: Option<u64>,
+    pub root: Option<Hash>,
+    /// Place of the first unit that was given; none where the whole stream was.
+    pub place: Option<u64>,
+    /// Units that are proven.
+    pub count: u64,
+    /// Where the units of one node were given.
+    pub path: Option<AuditPath>,
+}
+
 /// The four answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verdicts {
@@ -95,13 +128,15 @@ pub struct Finding {
     pub seq: Option<u64>,
     /// Place in the instance log; only of journals.
     pub index: Option<u64>,
+    /// Place in a stream; only of its events.
+    pub unit: Option<u64>,
     /// What was expected and what was found, in plain words.
     pub detail: String,
 }
 
 impl Finding {
     pub(crate) fn new(reason: Reason, detail: impl Into<String>) -> Finding {
-        Finding { reason, seq: None, index: None, detail: detail.into() }
+        Finding { reason, seq: None, index: None, unit: None, detail: detail.into() }
     }
 
     pub(crate) fn at(self, seq: u64) -> Finding {
@@ -110,6 +145,10 @@ impl Finding {
 
     pub(crate) fn at_index(self, index: u64) -> Finding {
         Finding { index: Some(index), ..self }
+    }
+
+    pub(crate) fn at_unit(self, unit: u64) -> Finding {
+        Finding { unit: Some(unit), ..self }
     }
 }
 
@@ -244,6 +283,8 @@ pub struct Report {
     pub files: u64,
     pub externals: u64,
     pub keys: Vec<SigningKey>,
+    /// None when no stream was asked about.
+    pub stream: Option<StreamProof>,
 }
 
 impl Report {
@@ -268,10 +309,11 @@ impl Report {
             files: 0,
             externals: 0,
             keys: Vec::new(),
+            stream: None,
         }
     }
 
-    /// 0: no step failed. 2: one did. 6: the reader's trust document is unusable.
+    /// 0: no step failed. 2: one did. 6: what the reader gave beside the evidence is unusable.
     pub fn exit_code(&self) -> u8 {
         self.finding.as_ref().map_or(0, |finding| finding.reason.exit_code())
     }
@@ -289,6 +331,11 @@ impl Report {
             Decides::Open => self.verdicts.completeness = Completeness::Open,
             Decides::Completeness => self.verdicts.completeness = Completeness::Failed,
             Decides::Anchoring => self.verdicts.anchoring = Anchoring::Failed,
+            Decides::Stream => {
+                if let Some(stream) = &mut self.stream {
+                    stream.verdict = Proof::Failed;
+                }
+            }
             Decides::Nothing => {}
         }
         self.finding = Some(finding);

@@ -132,6 +132,7 @@ pub(crate) struct Schemas {
     pub manifest: Schema,
     pub envelope: Schema,
     pub trust: Schema,
+    pub disclosure: Schema,
     receipt: Schema,
     events: Vec<(Kind, Schema)>,
 }
@@ -167,6 +168,11 @@ impl Schemas {
                 &[],
             )?,
             trust: Schema::compile(include_bytes!("../../../spec/pef/schemas/trust.schema.json"), None, &[])?,
+            disclosure: Schema::compile(
+                include_bytes!("../../../spec/pef/schemas/disclosure.schema.json"),
+                None,
+                &[],
+            )?,
             receipt: Schema::compile(
                 include_bytes!("../../../spec/pef/schemas/receipt.schema.json"),
                 None,

@@ -36,6 +36,23 @@ impl Tree {
     }
 }
 
+/// The audit path of leaf `index` (RFC 6962 section 2.1.1), from the leaf up. None when there is no such leaf.
+pub(crate) fn audit_path(leaves: &[Hash], index: usize) -> Option<Vec<Hash>> {
+    let mut path = Vec::new();
+    let (mut span, mut at) = (leaves, index);
+    while span.len() > 1 {
+        let (left, right) = span.split_at_checked(span.len().next_power_of_two() / 2)?;
+        let (inner, sibling) = if at < left.len() { (left, right) } else { (right, left) };
+        at -= if at < left.len() { 0 } else { left.len() };
+        let mut tree = Tree::default();
+        sibling.iter().for_each(|leaf| tree.push(*leaf));
+        path.push(tree.root());
+        span = inner;
+    }
+    path.reverse();
+    (at < span.len()).then_some(path)
+}
+
 /// The root to which `path` leads from the leaf at `index` in a tree of `size` leaves (RFC 9162 section 2.1.3.2).
 /// None when the path has not the length that this place needs.
 pub(crate) fn root_of_path(leaf: Hash, index: u64, size: u64, path: &[Hash]) -> Option<Hash> {
@@ -170,6 +187,8 @@ mod tests {
             let leaves: Vec<Hash> = (0..size).map(|n| Hash::leaf(&n.to_le_bytes())).collect();
             let index = pick % size;
             let proof = path(index, &leaves);
+            prop_assert_eq!(audit_path(&leaves, index), Some(proof.clone()));
+            prop_assert_eq!(audit_path(&leaves, size), None);
             let (at, of) = (index as u64, size as u64);
             prop_assert_eq!(root_of_path(leaves[index], at, of, &proof), Some(root(&leaves)));
             if other != at {

@@ -30,12 +30,15 @@ fn vectors() -> Vec<PathBuf> {
 fn differences(expect: &Value, report: &Report) -> Vec<String> {
     let finding = report.finding.as_ref();
     let verdicts = report.verdicts;
+    let stream = report.stream.as_ref().map(|stream| stream.verdict.name());
     let number = |number: Option<u64>| number.map_or(Value::Null, Value::from);
     let mut rows = vec![
         ("exit", Value::from(report.exit_code()), &expect["exit"]),
         ("reason", finding.map_or(Value::Null, |finding| finding.reason.code().into()), &expect["reason"]),
         ("seq", number(finding.and_then(|finding| finding.seq)), &expect["seq"]),
         ("index", number(finding.and_then(|finding| finding.index)), &expect["index"]),
+        ("unit", number(finding.and_then(|finding| finding.unit)), &expect["unit"]),
+        ("stream", stream.into(), &expect["stream"]),
     ];
     let stated = &expect["verdicts"];
     for (name, found) in [

@@ -22,6 +22,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("journal", journal),
     ("canonical", canonical),
     ("note", note),
+    ("units", units),
     ("archive", archive),
     ("json", json),
     ("sse", sse),
@@ -55,6 +56,15 @@ pub fn canonical(bytes: &[u8]) {
 /// Signed notes and proofs.
 pub fn note(bytes: &[u8]) {
     estoppel_verify::fuzz_note(bytes);
+}
+
+/// Event streams: the verifier cuts them where the gateway does, however the bytes came.
+pub fn units(bytes: &[u8]) {
+    let ends = estoppel_verify::fuzz_units(bytes);
+    for size in [bytes.len().max(1), 3, 1] {
+        let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
+        assert_eq!(response(Dialect::Bytes, Framing::Sse, &pieces).1, ends);
+    }
 }
 
 /// The reader of archives.
@@ -298,6 +308,21 @@ mod tests {
                 let ran = std::panic::catch_unwind(|| target(&bytes));
                 assert!(ran.is_ok(), "{name}: {}", bytes.escape_ascii());
             }
+        }
+    }
+
+    #[test]
+    fn the_verifier_cuts_streams_where_the_gateway_does() {
+        let mut state = 7u64;
+        let mut roll = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let parts: [&[u8]; 8] = [b"\r", b"\n", b"\r\n", b"a", b":", b"data: 1", b"\xef\xbb\xbf", b"\n\n"];
+        for _ in 0..5_000 {
+            let count = roll(24);
+            let bytes: Vec<u8> = (0..count).flat_map(|_| parts[roll(8) as usize].to_vec()).collect();
+            units(&bytes);
         }
     }
 

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use estoppel_verify::{
-    DirectoryFile, Externals, Given, Input, JournalFiles, Options, Report, verify_bundle, verify_journal,
-    verify_receipt,
+    DirectoryFile, Externals, Given, Input, JournalFiles, Options, Question, Report, verify_bundle,
+    verify_events, verify_journal, verify_receipt,
 };
 
 fn read(path: &Path) -> Option<Vec<u8>> {
@@ -57,6 +57,17 @@ pub fn judge(folder: &Path) -> Report {
     let options = Options { trust: trust.as_deref(), ..Options::default() };
     if let Some(zip) = read(&folder.join("bundle.pef.zip")) {
         let mut beside = Beside(folder.join("bundle.pef.zip.d"));
+        if let Some(ask) = read(&folder.join("ask.json")) {
+            let ask: serde_json::Value = serde_json::from_slice(&ask).unwrap();
+            let (disclosure, events) = (read(&folder.join("disclosure.json")), read(&folder.join("events")));
+            let question = Question {
+                call: ask["call"].as_str().unwrap(),
+                disclosure: &disclosure.unwrap(),
+                events: &events.unwrap(),
+                place: ask["place"].as_u64(),
+            };
+            return verify_events(Input::Zip(&zip), &mut beside, &options, &question).unwrap();
+        }
         return verify_bundle(Input::Zip(&zip), &mut beside, &options).unwrap();
     }
     if folder.join("bundle").is_dir() {

@@ -26,6 +26,17 @@ pub enum EditClass {
 }
 
 impl EditClass {
+    /// Every class, in the order of declaration.
+    pub const ALL: [Self; 2] = [Self::ByteOrderMark, Self::LineEnd];
+
+    /// What it does, in a few words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::ByteOrderMark => "a byte order mark was taken away",
+            Self::LineEnd => "a line end was made the one that the contract names",
+        }
+    }
+
     /// The stable code of a receipt.
     pub const fn code(self) -> &'static str {
         match self {

@@ -31,27 +31,43 @@ pub enum Cause {
 }
 
 /// A limit of [`super::CheckLimits`] that was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cap {
+    #[error("too many names open to tell whether one comes twice")]
     Names,
+    #[error("a string too long to be judged")]
     Text,
+    #[error("too many items to tell whether they are unique")]
     Items,
+    #[error("too many branches of the schema at once")]
     Branches,
+    #[error("too many members to tell which were evaluated")]
     Evaluated,
 }
 
+impl Cap {
+    /// Every cap, in the order of declaration.
+    pub const ALL: [Self; 5] = [Self::Names, Self::Text, Self::Items, Self::Branches, Self::Evaluated];
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Names => "SCHEMA_NAMES_MAX",
+            Self::Text => "SCHEMA_TEXT_BYTES_MAX",
+            Self::Items => "SCHEMA_UNIQUE_ITEMS_MAX",
+            Self::Branches => "SCHEMA_BRANCHES_MAX",
+            Self::Evaluated => "SCHEMA_EVALUATED_MAX",
+        }
+    }
+}
+
 impl Cause {
-    /// The stable code: metric label and receipt field.
+    /// The stable code: metric label, receipt field, and row of spec/findings.json or, of a defect, spec/reasons.json.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Json(defect) => defect.code(),
             Self::DuplicateKey => Defect::DuplicateKey.code(),
             Self::Keyword(_) => "SCHEMA_VIOLATION",
-            Self::Cap(Cap::Names) => "SCHEMA_NAMES_MAX",
-            Self::Cap(Cap::Text) => "SCHEMA_TEXT_BYTES_MAX",
-            Self::Cap(Cap::Items) => "SCHEMA_UNIQUE_ITEMS_MAX",
-            Self::Cap(Cap::Branches) => "SCHEMA_BRANCHES_MAX",
-            Self::Cap(Cap::Evaluated) => "SCHEMA_EVALUATED_MAX",
+            Self::Cap(cap) => cap.code(),
         }
     }
 }
@@ -62,13 +78,7 @@ impl fmt::Display for Violation {
             Cause::Json(defect) => write!(f, "{defect}")?,
             Cause::DuplicateKey => f.write_str("a member comes twice")?,
             Cause::Keyword(_) => write!(f, "fails `{}`", self.schema)?,
-            Cause::Cap(cap) => f.write_str(match cap {
-                Cap::Names => "too many names open to tell whether one comes twice",
-                Cap::Text => "a string too long to be judged",
-                Cap::Items => "too many items to tell whether they are unique",
-                Cap::Branches => "too many branches of the schema at once",
-                Cap::Evaluated => "too many members to tell which were evaluated",
-            })?,
+            Cause::Cap(cap) => write!(f, "{cap}")?,
         }
         write!(f, " at `{}`, byte {}", self.instance, self.offset)
     }
