@@ -1,11 +1,9 @@
 //! The hard cases of proxying streams of models, one test for each, by number.
 //!
 //! - `wire`: bytes, events and lines, H1 to H4, H6, H24.
-//! - `values`: values that are held back, H5, H7 to H9, H11, H20 to H22.
+//! - `values`: values that are held back, H5, H7 to H9, H11, H20 to H23.
 //! - `ends`: who breaks off and what that leaves, H10, H12 to H14, H18, H19, H26.
 //! - `headers`: what is around a stream, H15 to H17, H25.
-//!
-//! H23 (a policy that only watches) has no test: there is no such mode yet.
 
 mod ends;
 mod headers;

@@ -399,3 +399,35 @@ fn h22_no_other_surface_lets_a_call_escape() {
         assert_eq!(receipt(&world, "surface")["verdict"]["action"], "block");
     }
 }
+
+#[test]
+fn h23_observing_neither_holds_back_nor_blocks() {
+    let observes = JUDGED.replace("repair: r1", "repair: r1, release: observe");
+    assert_ne!(observes, JUDGED);
+    let whole = calling(r#"{"town":"SECRET",}"#);
+    for text in [whole.as_str(), "data: {\"choices\":\n\n", "data: {\"choices\":[]}\n\ndata: [DONE]\n\n"] {
+        let open = world(stream(text), OPEN);
+        let observed = world(stream(text), &observes);
+        let (expected, got) = (take(&open, "same"), take(&observed, "same"));
+        assert_eq!((got.text(), got.end.is_some()), (expected.text(), expected.end.is_some()));
+        let receipt = receipt(&observed, "same");
+        assert_eq!(receipt["verdict"]["action"], "allow", "{receipt}");
+    }
+    // Each event of a call is there while the value is still open: nobody waits for its end.
+    let open = format!("{}{}", open_call(), piece(0, 0, "{\"town\""));
+    let world = world(stalled(&open), &observes);
+    let mut peer = begin(&world, "pace");
+    peer.read_until(b"town").unwrap();
+    drop(peer);
+    let receipt = receipt(&world, "pace");
+    assert_eq!(outcome(&receipt).1, "gone", "{receipt}");
+    let found = world_of(&whole, &observes);
+    assert_eq!(found["downgrades"], json!([{ "code": "VALUE_MALFORMED", "detail": "observed" }]));
+}
+
+/// The receipt of one answer.
+fn world_of(text: &str, policy: &str) -> Value {
+    let world = world(stream(text), policy);
+    assert_eq!(take(&world, "found").text(), text);
+    receipt(&world, "found")
+}
