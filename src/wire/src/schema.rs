@@ -13,6 +13,7 @@
 //!
 //! Left to others: what a violation means for the call (policy), where schemas come from, and repair.
 
+mod at_once;
 mod check;
 mod compile;
 mod document;

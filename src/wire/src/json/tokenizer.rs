@@ -1,6 +1,6 @@
 //! The tokenizer: one state, one byte or one run of bytes at a time.
 
-use super::{Container, DEPTH_MOST, Limits, Literal, Visitor, number::Part, string::Text};
+use super::{Container, DEPTH_MOST, Limits, Literal, Visitor, number::Part, short, string::Text};
 use crate::{Defect, as_u64};
 
 /// Push tokenizer for one JSON text after another.
@@ -153,36 +153,47 @@ impl<P: Copy> Tokenizer<P> {
                 break;
             }
             pos = match self.state {
-                State::Text => self.text(chunk, pos, visitor)?,
-                State::Number(part) => self.number(chunk, pos, pos, part, visitor)?,
-                State::Literal(literal, letters) => self.literal(chunk, pos, literal, letters, visitor)?,
-                State::Escape => self.escape(byte, pos, visitor)?,
-                State::Digits(left) => self.digit(byte, pos, left, visitor)?,
-                State::PairBackslash => self.pair(byte, b'\\', State::PairMark, pos)?,
-                State::PairMark => self.pair(byte, b'u', State::Digits(4), pos)?,
-                _ if is_space(byte) => pos + 1,
-                State::Value => self.value(chunk, byte, pos, visitor)?,
-                State::FirstElement if byte == b']' => self.close(byte, pos, visitor)?,
-                State::FirstElement | State::Element => {
-                    self.at = self.here().and_then(|array| visitor.element(array));
-                    self.value(chunk, byte, pos, visitor)?
-                }
-                State::FirstKey if byte == b'}' => self.close(byte, pos, visitor)?,
-                State::FirstKey | State::Key if byte == b'"' => self.key(chunk, pos + 1, visitor)?,
-                State::Colon if byte == b':' => {
-                    self.state = State::Value;
-                    pos + 1
-                }
                 State::Next if byte == b',' => self.comma(chunk, pos + 1, visitor)?,
-                State::Next => self.close(byte, pos, visitor)?,
-                State::FirstKey | State::Key | State::Colon | State::Done => return Err(self.malformed(pos)),
+                State::Value => self.value(chunk, byte, pos, visitor)?,
+                State::FirstKey | State::Key if byte == b'"' => self.key(chunk, pos + 1, visitor)?,
+                State::FirstElement | State::Element if byte != b']' && !is_space(byte) => {
+                    self.element(pos, visitor)
+                }
+                State::Next if !is_space(byte) => self.close(byte, pos, visitor)?,
+                _ => self.seldom(chunk, byte, pos, visitor)?,
             };
         }
         Ok(())
     }
 
+    /// What dense text has none or little of.
+    #[inline(never)]
+    fn seldom<V>(&mut self, chunk: &[u8], byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        match self.state {
+            State::Text => self.text(chunk, pos, visitor),
+            State::Number(part) => self.number(chunk, pos, pos, part, visitor),
+            State::Literal(literal, letters) => self.literal(chunk, pos, literal, letters, visitor),
+            State::Escape => self.escape(byte, pos, visitor),
+            State::Digits(left) => self.digit(byte, pos, left, visitor),
+            State::PairBackslash => self.pair(byte, b'\\', State::PairMark, pos),
+            State::PairMark => self.pair(byte, b'u', State::Digits(4), pos),
+            _ if is_space(byte) => Ok(pos + 1),
+            State::FirstElement if byte == b']' => self.close(byte, pos, visitor),
+            State::FirstKey if byte == b'}' => self.close(byte, pos, visitor),
+            State::Element => Ok(self.element(pos, visitor)),
+            State::Colon if byte == b':' => {
+                self.state = State::Value;
+                Ok(pos + 1)
+            }
+            _ => Err(self.malformed(pos)),
+        }
+    }
+
     /// After a comma. What mostly follows at once is read at once.
-    #[inline]
+    #[inline(always)]
     fn comma<V>(&mut self, chunk: &[u8], pos: usize, visitor: &mut V) -> Result<usize, Stop>
     where
         V: Visitor<Place = P>,
@@ -198,8 +209,37 @@ impl<P: Copy> Tokenizer<P> {
         Ok(pos)
     }
 
-    #[inline]
-    pub(super) fn value<V>(
+    /// An element begins; its value is read next.
+    #[inline(always)]
+    fn element<V: Visitor<Place = P>>(&mut self, pos: usize, visitor: &mut V) -> usize {
+        self.starts(pos);
+        self.at = self.here().and_then(|array| visitor.element(array));
+        self.state = State::Value;
+        pos
+    }
+
+    #[inline(always)]
+    fn value<V>(&mut self, chunk: &[u8], byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        if is_space(byte) {
+            return Ok(pos + 1);
+        }
+        self.starts(pos);
+        match byte {
+            b'"' => self.string(chunk, pos + 1, visitor),
+            b'{' => self.open(Container::Object, pos, visitor),
+            b'[' => self.open(Container::Array, pos, visitor),
+            b't' => self.literal(chunk, pos, Literal::True, 0, visitor),
+            b'f' => self.literal(chunk, pos, Literal::False, 0, visitor),
+            b'n' => self.literal(chunk, pos, Literal::Null, 0, visitor),
+            _ => self.number_or_none(chunk, byte, pos, visitor),
+        }
+    }
+
+    #[inline(always)]
+    fn number_or_none<V>(
         &mut self,
         chunk: &[u8],
         byte: u8,
@@ -209,21 +249,31 @@ impl<P: Copy> Tokenizer<P> {
     where
         V: Visitor<Place = P>,
     {
-        self.starts(pos);
-        match byte {
-            b'"' => self.string(chunk, pos + 1, visitor),
-            b'{' => self.open(Container::Object, pos, visitor),
-            b'[' => self.open(Container::Array, pos, visitor),
-            b't' => self.literal(chunk, pos, Literal::True, 0, visitor),
-            b'f' => self.literal(chunk, pos, Literal::False, 0, visitor),
-            b'n' => self.literal(chunk, pos, Literal::Null, 0, visitor),
-            _ => {
-                let Some(part) = Part::start(byte) else { return Err(self.malformed(pos)) };
-                self.token.clear();
-                self.token_len = 0;
-                self.number(chunk, pos, pos + 1, part, visitor)
+        if let Some(rest) = chunk.get(pos..)
+            && let Some(found) = short::short(rest)
+            && let Some(text) = rest.get(..found.len)
+            && found.len <= self.limits.number_bytes_max
+        {
+            if let Some(at) = self.at {
+                visitor.short_number(at, text, found.number);
+                self.tell_span(at, pos + found.len, visitor);
             }
+            self.end_value();
+            return Ok(pos + found.len);
         }
+        self.begin_number(chunk, byte, pos, visitor)
+    }
+
+    /// A number that is read by its text.
+    #[inline(never)]
+    fn begin_number<V>(&mut self, chunk: &[u8], byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        let Some(part) = Part::start(byte) else { return Err(self.malformed(pos)) };
+        self.token.clear();
+        self.token_len = 0;
+        self.number(chunk, pos, pos + 1, part, visitor)
     }
 
     fn open<V>(&mut self, container: Container, pos: usize, visitor: &mut V) -> Result<usize, Stop>

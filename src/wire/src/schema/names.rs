@@ -4,12 +4,15 @@
 use std::collections::HashMap;
 
 use super::{hash, hash::HashKey, node::NodeId};
+use crate::json::Expected;
 
 /// One known name.
 #[derive(Clone, Debug)]
 pub(super) struct Name {
     pub text: Box<[u8]>,
     ends: Ends,
+    /// As it is looked for in the text itself.
+    pub expected: Option<Expected>,
     /// What the member must be.
     pub child: NodeId,
     /// The member must not be there.
@@ -20,8 +23,9 @@ pub(super) struct Name {
 
 impl Name {
     pub(super) fn new(text: &str, child: NodeId, evaluated: bool) -> Self {
-        let text: Box<[u8]> = text.as_bytes().into();
-        Self { ends: Ends::of(&text), text, child, never: false, evaluated }
+        let written: Box<[u8]> = text.as_bytes().into();
+        let ends = Ends::of(&written);
+        Self { ends, expected: Expected::new(text), text: written, child, never: false, evaluated }
     }
 
     #[inline(always)]

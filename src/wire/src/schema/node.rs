@@ -1,6 +1,7 @@
 //! What a schema is compiled to: nodes, each the duty of one subschema.
 
 use super::{
+    at_once::AtOnce,
     format::Format,
     keyword::Keyword,
     names::Names,
@@ -79,6 +80,7 @@ pub(super) struct Node {
     pub counts: bool,
     /// What duties here and in branches keep of a string.
     pub keep: Keep,
+    pub at_once: AtOnce,
     /// Index into [`Program::objects`] and [`Program::arrays`]; 0 is no duty.
     pub object: u32,
     pub array: u32,
@@ -99,6 +101,7 @@ impl Node {
             simple: true,
             counts: false,
             keep: Keep::Nothing,
+            at_once: AtOnce::NOTHING,
             object: 0,
             array: 0,
             number: None,

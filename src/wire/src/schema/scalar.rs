@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 use super::{
     keyword::Keyword,
     node::{Allowed, Branch, Node, NodeId, NumberRules, Program, TextRules, Types},
-    number::{Decimal, Short},
+    number::Decimal,
 };
-use crate::json::Literal;
+use crate::json::{Literal, Short};
 
 /// A value that holds no others.
 #[derive(Clone, Copy, Debug)]

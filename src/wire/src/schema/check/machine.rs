@@ -15,6 +15,7 @@ use super::{
     super::{
         Cap, Cause, HashKey, Keyword, Schema, hash,
         hash::Hash,
+        names::Name,
         node::{Keep, NodeId, ObjectRules, Program, Seen, Types},
         scalar::{Failure, Scalar, Text, points, type_is},
         sets::{Insert, Set, Sets},
@@ -22,7 +23,7 @@ use super::{
     },
     CheckLimits,
 };
-use crate::json::{Capture, Container, Literal, Visitor};
+use crate::json::{Capture, Container, Expected, Literal, Short, Visitor};
 
 /// What judges a value.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +157,18 @@ impl Visitor for Machine {
         self.state.member(&self.schema.program, key)
     }
 
+    #[inline(always)]
+    fn expected(&self, _: Place) -> Option<&Expected> {
+        let frame = self.state.frames.last()?;
+        let rules = self.schema.program.objects.get(frame.rules as usize)?; // of no names, where tasks judge
+        rules.names.get(frame.next)?.expected.as_ref()
+    }
+
+    #[inline(always)]
+    fn expected_member(&mut self, _: Place) -> Option<Place> {
+        self.state.expected_member(&self.schema.program)
+    }
+
     #[inline]
     fn element(&mut self, _: Place) -> Option<Place> {
         self.state.element(&self.schema.program)
@@ -184,6 +197,16 @@ impl Visitor for Machine {
     #[inline]
     fn string_end(&mut self, at: Place) {
         self.state.string_end(&self.schema.program, at);
+    }
+
+    #[inline(always)]
+    fn whole_string(&mut self, at: Place, text: &[u8]) {
+        self.state.whole_string(&self.schema.program, at, text);
+    }
+
+    #[inline(always)]
+    fn short_number(&mut self, at: Place, text: &[u8], number: Short) {
+        self.state.short_number(&self.schema.program, at, text, number);
     }
 
     #[inline]
@@ -243,49 +266,70 @@ impl State {
         self.refuse(Cause::Keyword(failure.keyword), Some(failure.node), depth);
     }
 
-    #[inline]
     fn member(&mut self, program: &Program, key: &[u8]) -> Option<Place> {
-        let hashing = self.hashing > 0;
         let frame = self.frames.last_mut()?;
-        frame.count += 1;
         if frame.tasked {
+            frame.count += 1;
             self.note_unknown(key)?;
             self.note_hash(key);
             return self.task_member(program, key);
         }
         let rules = program.objects.get(frame.rules as usize)?;
-        let child = match rules.names.find(key, frame.next) {
-            Some((index, name)) => {
-                (frame.current, frame.next) = (index, index + 1);
-                let bit = 1 << (index % 64);
-                let word = match index {
-                    0..64 => &mut frame.seen,
-                    _ => self.seen.get_mut(frame.seen_more as usize + index as usize / 64 - 1)?,
-                };
-                if *word & bit != 0 {
-                    return self.twice();
-                }
-                *word |= bit;
-                if name.never {
-                    return self.never(name.child);
-                }
-                Place::One(name.child)
-            }
-            None => {
-                self.note_unknown(key)?;
-                self.unknown(program, rules, key)?
-            }
-        };
+        if let Some((index, name)) = rules.names.find(key, frame.next) {
+            return self.known_member(program, rules, index, name);
+        }
+        frame.count += 1;
+        self.note_unknown(key)?;
+        let child = self.unknown(program, rules, key)?;
         if rules.counts {
             self.count(program, rules, key)?;
         }
-        if hashing {
-            self.note_hash(key);
-        }
+        self.note_hash(key);
         Some(child)
     }
 
+    /// The name that the innermost frame expects comes next.
+    #[inline(always)]
+    fn expected_member(&mut self, program: &Program) -> Option<Place> {
+        let frame = self.frames.last()?;
+        let rules = program.objects.get(frame.rules as usize)?;
+        self.known_member(program, rules, frame.next, rules.names.get(frame.next)?)
+    }
+
+    #[inline(always)]
+    fn known_member(
+        &mut self,
+        program: &Program,
+        rules: &ObjectRules,
+        index: u32,
+        name: &Name,
+    ) -> Option<Place> {
+        let frame = self.frames.last_mut()?;
+        frame.count += 1;
+        (frame.current, frame.next) = (index, index + 1);
+        let bit = 1 << (index % 64);
+        let word = match index {
+            0..64 => &mut frame.seen,
+            _ => self.seen.get_mut(frame.seen_more as usize + index as usize / 64 - 1)?,
+        };
+        if *word & bit != 0 {
+            return self.twice();
+        }
+        *word |= bit;
+        if name.never {
+            return self.never(name.child);
+        }
+        if rules.counts {
+            self.count(program, rules, &name.text)?;
+        }
+        if self.hashing > 0 {
+            self.note_hash(&name.text);
+        }
+        Some(Place::One(name.child))
+    }
+
     /// What is to be said of each member, whatever it is.
+    #[inline(never)]
     fn count(&mut self, program: &Program, rules: &ObjectRules, key: &[u8]) -> Option<()> {
         let depth = self.frames.len();
         let frame = self.frames.last()?;
@@ -452,6 +496,54 @@ impl State {
             Container::Array if frame.count < program.array(frame.node).min => Err(Keyword::MinItems),
             Container::Array => Ok(()),
         }
+    }
+
+    /// A string of ASCII without escapes, which need not be kept.
+    #[inline(always)]
+    fn whole_string(&mut self, program: &Program, at: Place, text: &[u8]) {
+        let length = text.len() as u64; // `usize` has at most 64 bits
+        if self.hashing == 0
+            && let Place::One(id) = at
+        {
+            let node = program.node(id);
+            if node.at_once.admits_text(length) {
+                return;
+            }
+            let most = self.limits.text_bytes_max as u64;
+            if node.keep != Keep::Whole || length <= most {
+                let text = Text { kept: text, bytes: length, points: length };
+                if let Err(failure) = program.scalar(id, Scalar::Text(text)) {
+                    let depth = self.frames.len();
+                    self.refuse_by(failure, depth);
+                }
+                return;
+            }
+        }
+        self.any_string(program, at, text);
+    }
+
+    #[inline(never)]
+    fn any_string(&mut self, program: &Program, at: Place, text: &[u8]) {
+        if self.string(program, at) == Capture::Take && !text.is_empty() {
+            self.text(text);
+        }
+        self.string_end(program, at);
+    }
+
+    #[inline(always)]
+    fn short_number(&mut self, program: &Program, at: Place, text: &[u8], number: Short) {
+        if self.hashing == 0
+            && let Place::One(id) = at
+            && program.node(id).at_once.admits_number(number)
+        {
+            return;
+        }
+        self.any_number(program, at, text);
+    }
+
+    #[inline(never)]
+    fn any_number(&mut self, program: &Program, at: Place, text: &[u8]) {
+        self.scalar(program, at, Scalar::Number(text));
     }
 
     #[inline]

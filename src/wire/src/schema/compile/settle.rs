@@ -3,6 +3,7 @@
 
 use super::super::{
     SchemaError, SchemaLimits,
+    at_once::AtOnce,
     error::Fault,
     node::{Branch, Keep, NodeId, Program},
 };
@@ -135,4 +136,5 @@ fn sum_up(program: &mut Program, id: NodeId) {
     }
     let node = &mut program.nodes[id.index()];
     (node.simple, node.keep, node.counts) = (simple, keep, counts);
+    node.at_once = AtOnce::of(node);
 }
