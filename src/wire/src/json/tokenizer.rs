@@ -25,8 +25,9 @@ pub struct Tokenizer<P> {
     fault: Option<Fault>,
 }
 
-/// Where the text stands between two bytes.
+/// Where the text stands between two bytes. A tag of its own is told with one jump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(super) enum State {
     /// A value must come.
     Value,
@@ -143,7 +144,7 @@ impl<P: Copy> Tokenizer<P> {
     /// A key, a value or the end of a container begins.
     #[inline]
     pub(super) fn starts(&mut self, pos: usize) {
-        self.start = self.before + as_u64(pos);
+        self.start = self.before.wrapping_add(as_u64(pos)); // no text is longer than 2^64
     }
 
     fn run<V: Visitor<Place = P>>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<(), Stop> {
@@ -152,18 +153,39 @@ impl<P: Copy> Tokenizer<P> {
             if visitor.is_done() {
                 break;
             }
-            pos = match self.state {
-                State::Next if byte == b',' => self.comma(chunk, pos + 1, visitor)?,
-                State::Value => self.value(chunk, byte, pos, visitor)?,
+            let before_value = match self.state {
+                State::Next => self.next(chunk, byte, pos, visitor)?,
                 State::FirstKey | State::Key if byte == b'"' => self.key(chunk, pos + 1, visitor)?,
                 State::FirstElement | State::Element if byte != b']' && !is_space(byte) => {
                     self.element(pos, visitor)
                 }
-                State::Next if !is_space(byte) => self.close(byte, pos, visitor)?,
-                _ => self.seldom(chunk, byte, pos, visitor)?,
+                State::Value => pos,
+                _ => {
+                    pos = self.seldom(chunk, byte, pos, visitor)?;
+                    continue;
+                }
+            };
+            pos = match chunk.get(before_value) {
+                Some(&byte) if self.state == State::Value && !visitor.is_done() => {
+                    self.value(chunk, byte, before_value, visitor)?
+                }
+                _ => before_value,
             };
         }
         Ok(())
+    }
+
+    /// After a value inside of a container.
+    #[inline(always)]
+    fn next<V>(&mut self, chunk: &[u8], byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        match byte {
+            b',' => self.comma(chunk, pos + 1, visitor),
+            _ if is_space(byte) => Ok(pos + 1),
+            _ => self.close(byte, pos, visitor),
+        }
     }
 
     /// What dense text has none or little of.
@@ -198,14 +220,15 @@ impl<P: Copy> Tokenizer<P> {
     where
         V: Visitor<Place = P>,
     {
-        if !self.nesting.in_object() {
-            self.state = State::Element;
-            return Ok(pos);
+        let object = self.nesting.in_object();
+        match chunk.get(pos) {
+            Some(b'"') if object => return self.key(chunk, pos + 1, visitor),
+            Some(byte) if !object && !is_space(*byte) => {
+                return Ok(self.element(pos, visitor));
+            }
+            _ => {}
         }
-        if chunk.get(pos) == Some(&b'"') {
-            return self.key(chunk, pos + 1, visitor);
-        }
-        self.state = State::Key;
+        self.state = if object { State::Key } else { State::Element };
         Ok(pos)
     }
 
@@ -309,7 +332,7 @@ impl<P: Copy> Tokenizer<P> {
         self.starts(pos);
         if let Some((Some(at), start)) = self.open.pop() {
             visitor.end(at, container);
-            visitor.span(at, start, self.before + as_u64(pos + 1));
+            visitor.span(at, start, self.before.wrapping_add(as_u64(pos + 1)));
         }
         self.end_value();
         Ok(pos + 1)
@@ -318,7 +341,7 @@ impl<P: Copy> Tokenizer<P> {
     /// The value at [`Self::at`], which holds no others, ends before `pos`.
     #[inline]
     pub(super) fn tell_span<V: Visitor<Place = P>>(&self, at: P, pos: usize, visitor: &mut V) {
-        visitor.span(at, self.start, self.before + as_u64(pos));
+        visitor.span(at, self.start, self.before.wrapping_add(as_u64(pos))); // nothing at all where nobody asks
     }
 
     pub(super) fn end_value(&mut self) {

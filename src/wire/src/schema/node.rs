@@ -4,7 +4,7 @@ use super::{
     at_once::AtOnce,
     format::Format,
     keyword::Keyword,
-    names::Names,
+    names::{Fixed, Names},
     number::{Divisor, Owned},
     pattern::Pattern,
 };
@@ -153,7 +153,7 @@ pub(super) struct Allowed {
     pub no: bool,
     pub numbers: Vec<Owned>,
     /// Sorted.
-    pub texts: Vec<Box<[u8]>>,
+    pub texts: Vec<Fixed>,
 }
 
 /// A subschema for the same value.

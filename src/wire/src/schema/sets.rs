@@ -11,6 +11,10 @@ pub(super) struct Set {
     len: u32,
 }
 
+impl Set {
+    pub(super) const EMPTY: Self = Self { start: 0, slots: 0, len: 0 };
+}
+
 /// Up to so many hashes are simply looked through.
 const FEW: u32 = 12;
 

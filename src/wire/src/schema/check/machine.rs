@@ -65,6 +65,25 @@ pub(in super::super) struct Frame {
     name_hash: u64,
 }
 
+impl Frame {
+    const EMPTY: Self = Self {
+        container: Container::Object,
+        tasked: false,
+        unique: false,
+        node: NodeId::TRUE,
+        rules: 0,
+        count: 0,
+        seen: 0,
+        seen_more: 0,
+        next: 0,
+        current: UNKNOWN,
+        path: 0,
+        set: Set::EMPTY,
+        hash: 0,
+        name_hash: 0,
+    };
+}
+
 /// No name that the node knows.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -320,10 +339,10 @@ impl State {
             return self.never(name.child);
         }
         if rules.counts {
-            self.count(program, rules, &name.text)?;
+            self.count(program, rules, &name.text.bytes)?;
         }
         if self.hashing > 0 {
-            self.note_hash(&name.text);
+            self.note_hash(&name.text.bytes);
         }
         Some(Place::One(name.child))
     }
@@ -409,49 +428,45 @@ impl State {
 
     #[inline]
     fn begin(&mut self, program: &Program, at: Place, container: Container) {
-        let depth = self.frames.len();
-        let mut frame = Frame {
-            container,
-            tasked: false,
-            unique: false,
-            node: NodeId::TRUE,
-            count: 0,
-            rules: 0,
-            seen: 0,
-            seen_more: self.seen.len() as u32, // a bit for each name, by depth: far below
-            next: 0,
-            current: UNKNOWN,
-            path: self.path.len() as u32, // at most a shown name for each frame
-            set: match container {
-                Container::Object => self.names.open(),
-                Container::Array => self.items.open(),
-            },
-            hash: 0,
-            name_hash: 0,
-        };
-        let Place::One(id) = at else { return self.open_tasks(program, frame) };
+        let Place::One(id) = at else { return self.open_tasks(program, container) };
         let node = program.node(id);
         if !node.simple {
             self.tasks.pend_musts([id]);
-            return self.open_tasks(program, frame);
+            return self.open_tasks(program, container);
         }
         let fits = type_is(node, container.types())
             .and_then(|()| node.allowed.as_ref().map_or(Ok(()), |allowed| Err(allowed.keyword)));
         if let Err(keyword) = fits {
+            let depth = self.frames.len();
             return self.refuse_by(Failure { node: id, keyword }, depth);
         }
+        let Some(frame) = self.open_frame(container) else { return };
         frame.node = id;
         frame.rules = match container {
             Container::Array => node.array,
-            Container::Object => {
-                let words = program.object(id).names.words();
-                if words > 1 {
-                    self.seen.resize(self.seen.len() + words - 1, 0);
-                }
-                node.object
-            }
+            Container::Object => node.object,
         };
-        self.frames.push(frame);
+        if container == Container::Object {
+            let words = program.object(id).names.words();
+            if words > 1 {
+                self.seen.resize(self.seen.len() + words - 1, 0);
+            }
+        }
+    }
+
+    /// Pushes a frame, filled in where it lies: copying one together is what opening would mostly cost.
+    #[inline(always)]
+    pub(in super::super) fn open_frame(&mut self, container: Container) -> Option<&mut Frame> {
+        self.frames.push(Frame::EMPTY);
+        let frame = self.frames.last_mut()?;
+        frame.container = container;
+        frame.seen_more = self.seen.len() as u32; // a bit for each name, by depth: far below
+        frame.path = self.path.len() as u32; // at most a shown name for each frame
+        frame.set = match container {
+            Container::Object => self.names.open(),
+            Container::Array => self.items.open(),
+        };
+        Some(frame)
     }
 
     #[inline]

@@ -124,7 +124,7 @@ fn sum_up(program: &mut Program, id: NodeId) {
         }
     }
     if let Some(allowed) = &node.allowed {
-        let longest = allowed.texts.iter().map(|text| text.len()).max().unwrap_or_default();
+        let longest = allowed.texts.iter().map(|text| text.bytes.len()).max().unwrap_or_default();
         keep = keep.max(Keep::Bytes(longest));
     }
     for branch in &node.branches {
