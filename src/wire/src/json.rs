@@ -41,7 +41,7 @@ pub struct Limits {
 }
 
 /// Most depth any [`Limits`] can allow.
-pub const DEPTH_MOST: u32 = u128::BITS;
+pub const DEPTH_MOST: u32 = 128;
 
 impl Default for Limits {
     fn default() -> Self {

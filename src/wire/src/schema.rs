@@ -15,6 +15,7 @@
 
 mod at_once;
 mod check;
+mod choice;
 mod compile;
 mod document;
 mod error;

@@ -8,9 +8,8 @@ use crate::{Defect, as_u64};
 pub struct Tokenizer<P> {
     pub(super) limits: Limits,
     pub(super) state: State,
-    nesting: Nesting,
-    /// Place and offset of each open container, innermost last.
-    open: Vec<(Option<P>, u64)>,
+    /// The open containers, innermost last.
+    open: Vec<Level<P>>,
     /// The place of the value that comes next or is being read.
     pub(super) at: Option<P>,
     /// Offset of the key, the value or the end of a container that came last or is being read.
@@ -55,6 +54,15 @@ pub(super) enum State {
     Literal(Literal, u8),
 }
 
+/// An open container.
+#[derive(Clone, Copy, Debug)]
+struct Level<P> {
+    container: Container,
+    place: Option<P>,
+    /// Offset of its bracket.
+    start: u64,
+}
+
 /// A defect and the absolute offset of the byte that shows it.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
@@ -73,7 +81,6 @@ impl<P: Copy> Tokenizer<P> {
         Self {
             limits: Limits { depth_max, ..limits },
             state: State::Value,
-            nesting: Nesting::default(),
             open: Vec::new(),
             at: root,
             start: 0,
@@ -88,7 +95,6 @@ impl<P: Copy> Tokenizer<P> {
     /// Begins a new text and keeps the buffers.
     pub fn reset(&mut self, root: Option<P>) {
         self.state = State::Value;
-        self.nesting = Nesting::default();
         self.open.clear();
         self.at = root;
         self.token.clear();
@@ -118,7 +124,7 @@ impl<P: Copy> Tokenizer<P> {
         }
         match self.state {
             State::Done => Ok(()),
-            State::Number(part) if part.may_end() && self.nesting.depth == 0 => {
+            State::Number(part) if part.may_end() && self.open.is_empty() => {
                 self.end_number(b"", 0, visitor);
                 Ok(())
             }
@@ -220,7 +226,7 @@ impl<P: Copy> Tokenizer<P> {
     where
         V: Visitor<Place = P>,
     {
-        let object = self.nesting.in_object();
+        let object = self.innermost() == Some(Container::Object);
         match chunk.get(pos) {
             Some(b'"') if object => return self.key(chunk, pos + 1, visitor),
             Some(byte) if !object && !is_space(*byte) => {
@@ -303,11 +309,10 @@ impl<P: Copy> Tokenizer<P> {
     where
         V: Visitor<Place = P>,
     {
-        if self.nesting.depth >= self.limits.depth_max {
+        if self.open.len() >= self.limits.depth_max as usize {
             return Err(self.stop_at(Defect::DepthMax, pos));
         }
-        self.nesting.push(container);
-        self.open.push((self.at, self.start));
+        self.open.push(Level { container, place: self.at, start: self.start });
         if let Some(at) = self.at {
             visitor.begin(at, container);
         }
@@ -323,14 +328,13 @@ impl<P: Copy> Tokenizer<P> {
     where
         V: Visitor<Place = P>,
     {
-        let container = match (byte, self.nesting.in_object()) {
-            (b'}', true) => Container::Object,
-            (b']', false) => Container::Array,
+        let container = match (byte, self.innermost()) {
+            (b'}', Some(Container::Object)) => Container::Object,
+            (b']', Some(Container::Array)) => Container::Array,
             _ => return Err(self.malformed(pos)),
         };
-        self.nesting.pop();
         self.starts(pos);
-        if let Some((Some(at), start)) = self.open.pop() {
+        if let Some(Level { place: Some(at), start, .. }) = self.open.pop() {
             visitor.end(at, container);
             visitor.span(at, start, self.before.wrapping_add(as_u64(pos + 1)));
         }
@@ -345,13 +349,18 @@ impl<P: Copy> Tokenizer<P> {
     }
 
     pub(super) fn end_value(&mut self) {
-        self.state = if self.nesting.depth == 0 { State::Done } else { State::Next };
+        self.state = if self.open.is_empty() { State::Done } else { State::Next };
     }
 
     /// The place of the innermost open container.
     #[inline]
     pub(super) fn here(&self) -> Option<P> {
-        self.open.last().and_then(|(at, _)| *at)
+        self.open.last().and_then(|level| level.place)
+    }
+
+    #[inline]
+    fn innermost(&self) -> Option<Container> {
+        self.open.last().map(|level| level.container)
     }
 
     /// A number whose bytes in this chunk start at `start`; those before `pos` are read.
@@ -461,28 +470,5 @@ impl Literal {
             Self::False => b"false",
             Self::Null => b"null",
         }
-    }
-}
-
-/// Which containers are open: one bit each, the innermost lowest, set for an object.
-#[derive(Clone, Copy, Debug, Default)]
-struct Nesting {
-    objects: u128,
-    depth: u32,
-}
-
-impl Nesting {
-    fn push(&mut self, container: Container) {
-        self.objects = self.objects << 1 | u128::from(container == Container::Object);
-        self.depth += 1;
-    }
-
-    fn pop(&mut self) {
-        self.objects >>= 1;
-        self.depth = self.depth.saturating_sub(1);
-    }
-
-    fn in_object(self) -> bool {
-        self.objects & 1 == 1
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     at_once::AtOnce,
+    choice::Choice,
     format::Format,
     keyword::Keyword,
     names::{Fixed, Names},
@@ -88,6 +89,8 @@ pub(super) struct Node {
     pub text: Option<Box<TextRules>>,
     pub allowed: Option<Box<Allowed>>,
     pub branches: Box<[Branch]>,
+    /// Its branches are a choice that may be told early.
+    pub choice: Option<Box<Choice>>,
     /// JSON pointer of the subschema.
     pub pointer: Box<str>,
     /// The keyword that this node is a part of, and that its failures are told as.
@@ -108,6 +111,7 @@ impl Node {
             text: None,
             allowed: None,
             branches: Box::default(),
+            choice: None,
             pointer: pointer.into(),
             stands_for: None,
         }

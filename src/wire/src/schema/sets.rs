@@ -45,6 +45,10 @@ impl Sets {
         Set { start: self.slots.len() as u32, slots: 0, len: 0 } // see `new`: at most 16 slots for each hash
     }
 
+    pub(super) fn has_room(&self) -> bool {
+        self.len < self.len_max
+    }
+
     /// The container closes.
     #[inline]
     pub(super) fn close(&mut self, set: Set) {

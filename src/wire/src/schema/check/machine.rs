@@ -3,6 +3,7 @@
 //! A value that one node must pass, with no branches, is judged right here. Every other value goes through
 //! [`super::super::task`].
 
+mod choosing;
 mod digest;
 mod shown;
 
@@ -32,14 +33,25 @@ pub(in super::super) enum Place {
     One(NodeId),
     /// The tasks that are pending.
     Many,
+    /// The member that may tell a branch of the innermost frame's choice.
+    Choice,
+}
+
+/// What judges an open container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum By {
+    /// Its node alone.
+    One,
+    Tasks,
+    /// Its node, a choice, of which no branch is told yet and nothing but the tag has come.
+    Choice,
 }
 
 /// An open container.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Frame {
     pub container: Container,
-    /// Judged by tasks; otherwise by `node` alone.
-    pub tasked: bool,
+    pub by: By,
     /// Some task wants the elements to be unique.
     pub unique: bool,
     pub node: NodeId,
@@ -68,7 +80,7 @@ pub(in super::super) struct Frame {
 impl Frame {
     const EMPTY: Self = Self {
         container: Container::Object,
-        tasked: false,
+        by: By::One,
         unique: false,
         node: NodeId::TRUE,
         rules: 0,
@@ -287,11 +299,15 @@ impl State {
 
     fn member(&mut self, program: &Program, key: &[u8]) -> Option<Place> {
         let frame = self.frames.last_mut()?;
-        if frame.tasked {
-            frame.count += 1;
-            self.note_unknown(key)?;
-            self.note_hash(key);
-            return self.task_member(program, key);
+        match frame.by {
+            By::One => {}
+            By::Choice => return self.choice_member(program, key),
+            By::Tasks => {
+                frame.count += 1;
+                self.note_unknown(key)?;
+                self.note_hash(key);
+                return self.task_member(program, key);
+            }
         }
         let rules = program.objects.get(frame.rules as usize)?;
         if let Some((index, name)) = rules.names.find(key, frame.next) {
@@ -391,13 +407,19 @@ impl State {
         if program.node(one).is_never() { self.never(one) } else { Some(Place::One(one)) }
     }
 
-    /// Notes a name that must not come again. `None`: refused.
-    fn note_unknown(&mut self, key: &[u8]) -> Option<()> {
-        let depth = self.frames.len();
-        let frame = self.frames.last_mut()?;
+    /// Notes the name of the current member, which the node of the frame does not know.
+    fn note_path(&mut self, key: &[u8]) {
+        let Some(frame) = self.frames.last_mut() else { return };
         frame.current = UNKNOWN;
         self.path.truncate(frame.path as usize);
         self.path.extend_from_slice(key.get(..=NAME_SHOWN).unwrap_or(key));
+    }
+
+    /// Notes a name that must not come again. `None`: refused.
+    fn note_unknown(&mut self, key: &[u8]) -> Option<()> {
+        let depth = self.frames.len();
+        self.note_path(key);
+        let frame = self.frames.last_mut()?;
         let cause = match self.names.insert(&mut frame.set, hash::of(self.key, key)) {
             Insert::New => return Some(()),
             Insert::Twice => Cause::DuplicateKey,
@@ -412,7 +434,7 @@ impl State {
         let frame = self.frames.last_mut()?;
         let index = frame.count;
         frame.count += 1;
-        if frame.tasked {
+        if frame.by == By::Tasks {
             return self.task_element(program, index);
         }
         let rules = program.arrays.get(frame.rules as usize)?;
@@ -428,20 +450,42 @@ impl State {
 
     #[inline]
     fn begin(&mut self, program: &Program, at: Place, container: Container) {
-        let Place::One(id) = at else { return self.open_tasks(program, container) };
-        let node = program.node(id);
-        if !node.simple {
-            self.tasks.pend_musts([id]);
-            return self.open_tasks(program, container);
+        let at = match at {
+            Place::Choice => self.give_up(program),
+            _ => Some(at),
+        };
+        let Some(at) = at else { return };
+        let Place::One(mut id) = at else { return self.open_tasks(program, container) };
+        if !program.node(id).simple {
+            let choice = program.node(id).choice.as_ref();
+            let sole = choice.and_then(|choice| choice.sole(container));
+            let tag = choice.and_then(|choice| choice.tag(container));
+            match (sole, tag) {
+                (Some(sole), _) => id = sole,
+                (None, Some(tag)) if self.can_wait(tag) => return self.open_choice(id),
+                _ => {
+                    self.tasks.pend_musts([id]);
+                    return self.open_tasks(program, container);
+                }
+            }
         }
+        let node = program.node(id);
         let fits = type_is(node, container.types())
             .and_then(|()| node.allowed.as_ref().map_or(Ok(()), |allowed| Err(allowed.keyword)));
         if let Err(keyword) = fits {
             let depth = self.frames.len();
             return self.refuse_by(Failure { node: id, keyword }, depth);
         }
-        let Some(frame) = self.open_frame(container) else { return };
-        frame.node = id;
+        self.open_frame(container);
+        self.stand_alone(program, id, container);
+    }
+
+    /// The innermost frame is judged by one node.
+    #[inline(always)]
+    fn stand_alone(&mut self, program: &Program, id: NodeId, container: Container) {
+        let Some(frame) = self.frames.last_mut() else { return };
+        let node = program.node(id);
+        (frame.by, frame.node) = (By::One, id);
         frame.rules = match container {
             Container::Array => node.array,
             Container::Object => node.object,
@@ -471,9 +515,12 @@ impl State {
 
     #[inline]
     fn end(&mut self, program: &Program) {
+        if self.frames.last().is_some_and(|frame| frame.by == By::Choice) {
+            self.set_to_work(program); // it is empty
+        }
         let Some(frame) = self.frames.last().copied() else { return };
         let depth = self.frames.len() - 1;
-        if frame.tasked {
+        if frame.by == By::Tasks {
             self.close_tasks(program);
             if self.found.is_some() {
                 return;
@@ -539,6 +586,9 @@ impl State {
 
     #[inline(never)]
     fn any_string(&mut self, program: &Program, at: Place, text: &[u8]) {
+        if let Place::Choice = at {
+            return self.choice_scalar(program, Scalar::Text(Text::whole(text)));
+        }
         if self.string(program, at) == Capture::Take && !text.is_empty() {
             self.text(text);
         }
@@ -569,6 +619,7 @@ impl State {
                 (node.keep, node.counts)
             }
             Place::Many => self.tasks.wants_of_text(program),
+            Place::Choice => (Keep::Bytes(self.longest_tag(program)), false),
         };
         let string = &mut self.string;
         (string.keep, string.counts) = (keep, counts);
@@ -638,6 +689,7 @@ impl State {
                 }
             }
             Place::Many => self.task_scalar(program, value),
+            Place::Choice => return self.choice_scalar(program, value),
         }
         if self.hashing > 0 {
             let hash = self.hash_of(value);

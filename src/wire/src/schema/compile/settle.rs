@@ -4,6 +4,7 @@
 use super::super::{
     SchemaError, SchemaLimits,
     at_once::AtOnce,
+    choice::Choice,
     error::Fault,
     node::{Branch, Keep, NodeId, Program},
 };
@@ -28,6 +29,9 @@ pub(super) fn settle(mut program: Program, limits: &SchemaLimits) -> Result<Prog
         for name in rules.names.list_mut() {
             name.never = program.nodes[name.child.index()].is_never();
         }
+    }
+    for at in 0..program.nodes.len() {
+        program.nodes[at].choice = Choice::of(&program, &program.nodes[at]).map(Box::new);
     }
     Ok(program)
 }
