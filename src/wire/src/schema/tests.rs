@@ -1,6 +1,7 @@
 mod caps;
 mod cases;
 mod gemini;
+mod early;
 mod oracle;
 mod refused;
 

@@ -163,6 +163,11 @@ impl Machine {
     }
 
     #[cfg(test)]
+    pub(super) fn task_bytes(&self) -> usize {
+        self.state.tasks.held_bytes()
+    }
+
+    #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
         let state = &self.state;
         state.frames.capacity() * size_of::<Frame>()
