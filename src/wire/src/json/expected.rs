@@ -27,15 +27,10 @@ impl Expected {
         Some(Self { head: u128::from_le_bytes(head), mask: u128::from_le_bytes(mask), written })
     }
 
-    /// Bytes of the name.
+    /// Bytes of the name and its closing quote.
     #[inline(always)]
-    pub fn len(&self) -> usize {
-        self.written.len() - 1 // its quote
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub(super) fn written(&self) -> usize {
+        self.written.len()
     }
 
     /// `bytes`, which follow an opening quote, are this name and its closing quote. May be false for the last few
@@ -65,7 +60,7 @@ mod tests {
         #[test]
         fn tells_its_name_from_all_others(name in "[ab€]{0,20}", other in "[ab€]{0,20}", after in "[:ab\"]{16}") {
             let expected = Expected::new(&name).expect("no escapes");
-            prop_assert_eq!(expected.len(), name.len());
+            prop_assert_eq!(expected.written(), name.len() + 1);
             let (own, other) = (format!("{name}\"{after}"), format!("{other}\"{after}"));
             let other_too = other.starts_with(&format!("{name}\""));
             let begins = [&*own, &*other, &*name].map(|text| expected.begins(text.as_bytes()));

@@ -32,9 +32,10 @@ impl<P: Copy> Tokenizer<P> {
             && let Some(expected) = visitor.expected(object)
             && let Some(rest) = chunk.get(pos..)
             && expected.begins(rest)
-            && expected.len() <= self.limits.key_bytes_max
+            && expected.written() <= self.limits.key_bytes_max
+        // one byte early, which is for the long way
         {
-            let end = pos + expected.len() + 1;
+            let end = pos + expected.written();
             self.at = visitor.expected_member(object);
             return Ok(self.after_key(chunk, end));
         }

@@ -260,9 +260,9 @@ impl<P: Copy> Tokenizer<P> {
             b'"' => self.string(chunk, pos + 1, visitor),
             b'{' => self.open(Container::Object, pos, visitor),
             b'[' => self.open(Container::Array, pos, visitor),
-            b't' => self.literal(chunk, pos, Literal::True, 0, visitor),
-            b'f' => self.literal(chunk, pos, Literal::False, 0, visitor),
-            b'n' => self.literal(chunk, pos, Literal::Null, 0, visitor),
+            b't' => self.begin_literal(chunk, pos, Literal::True, visitor),
+            b'f' => self.begin_literal(chunk, pos, Literal::False, visitor),
+            b'n' => self.begin_literal(chunk, pos, Literal::Null, visitor),
             _ => self.number_or_none(chunk, byte, pos, visitor),
         }
     }
@@ -414,7 +414,32 @@ impl<P: Copy> Tokenizer<P> {
         self.end_value();
     }
 
-    #[inline]
+    #[inline(always)]
+    fn begin_literal<V>(
+        &mut self,
+        chunk: &[u8],
+        pos: usize,
+        literal: Literal,
+        visitor: &mut V,
+    ) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        let word = literal.word();
+        if !chunk.get(pos..).is_some_and(|rest| rest.starts_with(word)) {
+            return self.literal(chunk, pos, literal, 0, visitor);
+        }
+        let end = pos + word.len();
+        if let Some(at) = self.at {
+            visitor.literal(at, literal);
+            self.tell_span(at, end, visitor);
+        }
+        self.end_value();
+        Ok(end)
+    }
+
+    /// A literal of which so many letters have come.
+    #[inline(never)]
     fn literal<V>(
         &mut self,
         chunk: &[u8],
@@ -464,6 +489,7 @@ pub(super) fn is_space(byte: u8) -> bool {
 }
 
 impl Literal {
+    #[inline(always)]
     const fn word(self) -> &'static [u8] {
         match self {
             Self::True => b"true",

@@ -1,4 +1,5 @@
-//! Short numbers and strings that pass a node by a look at two bounds, which are all of its duties.
+//! Literals, short numbers and strings that pass a node by a look at its types or two bounds, which are all of its
+//! duties.
 //!
 //! What is not admitted here is not refused: it is judged in full by [`super::scalar`].
 
@@ -6,11 +7,12 @@ use super::{
     keyword::Keyword,
     node::{Keep, Node, NumberRules, Types},
 };
-use crate::json::Short;
+use crate::json::{Literal, Short};
 
 /// Bounds within which there is nothing more to ask. Empty where there may be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AtOnce {
+    literals: Types,
     least: i64,
     most: i64,
     /// Numbers with a fraction are admitted too.
@@ -20,15 +22,22 @@ pub(super) struct AtOnce {
 }
 
 impl AtOnce {
-    pub(super) const NOTHING: Self =
-        Self { least: i64::MAX, most: i64::MIN, fractions: false, shortest: u64::MAX, longest: 0 };
+    pub(super) const NOTHING: Self = Self {
+        literals: Types::NONE,
+        least: i64::MAX,
+        most: i64::MIN,
+        fractions: false,
+        shortest: u64::MAX,
+        longest: 0,
+    };
 
     /// What a node admits, once `simple` and `keep` are known of it.
     pub(super) fn of(node: &Node) -> Self {
         if node.allowed.is_some() || !node.branches.is_empty() {
             return Self::NOTHING;
         }
-        let mut own = Self { fractions: node.types.has(Types::FRACTION), ..Self::NOTHING };
+        let mut own =
+            Self { literals: node.types, fractions: node.types.has(Types::FRACTION), ..Self::NOTHING };
         if node.types.has(Types::INTEGER)
             && let Some((least, most)) =
                 node.number.as_ref().map_or(Some((i64::MIN, i64::MAX)), |rules| range(rules))
@@ -42,6 +51,11 @@ impl AtOnce {
             };
         }
         own
+    }
+
+    #[inline(always)]
+    pub(super) fn admits_literal(&self, literal: Literal) -> bool {
+        self.literals.has(Types::of_literal(literal))
     }
 
     #[inline(always)]

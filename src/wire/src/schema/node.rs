@@ -9,6 +9,7 @@ use super::{
     number::{Divisor, Owned},
     pattern::Pattern,
 };
+use crate::json::Literal;
 
 /// Index of a node in its [`Program`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +52,11 @@ impl Types {
     #[must_use]
     pub(super) fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    #[inline]
+    pub(super) fn of_literal(literal: Literal) -> Self {
+        if literal == Literal::Null { Self::NULL } else { Self::BOOLEAN }
     }
 
     /// Integers and fractions are told apart.

@@ -91,10 +91,7 @@ impl Node {
     #[inline]
     fn own(&self, value: Scalar<'_>) -> Result<(), Keyword> {
         match value {
-            Scalar::Literal(literal) => {
-                let own = if literal == Literal::Null { Types::NULL } else { Types::BOOLEAN };
-                type_is(self, own)?;
-            }
+            Scalar::Literal(literal) => type_is(self, Types::of_literal(literal))?,
             Scalar::Number(text) => return self.own_number(text),
             Scalar::Text(text) => {
                 type_is(self, Types::STRING)?;

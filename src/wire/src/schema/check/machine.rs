@@ -205,7 +205,7 @@ impl Visitor for Machine {
         self.state.expected_member(&self.schema.program)
     }
 
-    #[inline]
+    #[inline(always)]
     fn element(&mut self, _: Place) -> Option<Place> {
         self.state.element(&self.schema.program)
     }
@@ -250,9 +250,9 @@ impl Visitor for Machine {
         self.state.scalar(&self.schema.program, at, Scalar::Number(text));
     }
 
-    #[inline]
+    #[inline(always)]
     fn literal(&mut self, at: Place, literal: Literal) {
-        self.state.scalar(&self.schema.program, at, Scalar::Literal(literal));
+        self.state.literal(&self.schema.program, at, literal);
     }
 }
 
@@ -434,7 +434,7 @@ impl State {
         None
     }
 
-    #[inline]
+    #[inline(always)]
     fn element(&mut self, program: &Program) -> Option<Place> {
         let frame = self.frames.last_mut()?;
         let index = frame.count;
@@ -609,6 +609,17 @@ impl State {
             return;
         }
         self.any_number(program, at, text);
+    }
+
+    #[inline(always)]
+    fn literal(&mut self, program: &Program, at: Place, literal: Literal) {
+        if self.hashing == 0
+            && let Place::One(id) = at
+            && program.node(id).at_once.admits_literal(literal)
+        {
+            return;
+        }
+        self.scalar(program, at, Scalar::Literal(literal));
     }
 
     #[inline(never)]

@@ -8,7 +8,7 @@ use super::{
     *,
 };
 use crate::{
-    json::{Container, Short},
+    json::{Container, Literal, Short},
     splits::cut,
 };
 
@@ -142,7 +142,7 @@ proptest! {
 
     #[test]
     fn what_is_admitted_at_once_passes_in_full(
-        types in prop::sample::select(vec![json!("integer"), json!("number"), json!("string"), json!(["integer", "string"])]),
+        types in prop::sample::select(vec![json!("integer"), json!("number"), json!("string"), json!(["integer", "string", "null"]), json!("boolean")]),
         bounds in prop::sample::subsequence(vec!["minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"], 0..3),
         limits in prop::collection::vec(prop_oneof![(-3..4_i64).prop_map(|n| json!(n)), Just(json!(0.5))], 5),
         lengths in (0..3_u64, 0..4_u64),
@@ -161,6 +161,9 @@ proptest! {
         let short = Short::parse(number.as_bytes()).expect("few digits");
         prop_assert!(!at_once.admits_number(short) || in_full(Scalar::Number(number.as_bytes())));
         let text = text.as_bytes();
+        for literal in [Literal::True, Literal::False, Literal::Null] {
+            prop_assert_eq!(at_once.admits_literal(literal), in_full(Scalar::Literal(literal)));
+        }
         prop_assert_eq!(at_once.admits_text(text.len() as u64), in_full(Scalar::Text(Text::whole(text))));
     }
 }
