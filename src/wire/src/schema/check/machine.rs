@@ -1,25 +1,25 @@
 //! Frames: what is known of each open container, and the way that most values take.
 //!
-//! A value that one node must pass, with no branches, is judged right here. Every other value goes through
-//! [`super::super::task`].
+//! A value that one node must pass, with no branches, is judged right here. A choice of objects waits for the member that
+//! tells which it is. Every other value goes through [`super::super::task`].
 
 mod choosing;
 mod digest;
+mod members;
 mod shown;
+mod values;
 
 use std::sync::Arc;
 
-use digest::{TAG_ARRAY, TAG_OBJECT, TAG_STRING};
-use shown::NAME_SHOWN;
+use digest::{TAG_ARRAY, TAG_OBJECT};
 
 use super::{
     super::{
-        Cap, Cause, HashKey, Keyword, Schema, hash,
+        Cause, HashKey, Keyword, Schema,
         hash::Hash,
-        names::Name,
-        node::{Keep, NodeId, ObjectRules, Program, Seen, Types},
-        scalar::{Failure, Scalar, Text, points, type_is},
-        sets::{Insert, Set, Sets},
+        node::{Keep, NodeId, Program, Seen, Types},
+        scalar::{Failure, Scalar, type_is},
+        sets::{Set, Sets},
         task::Tasks,
     },
     CheckLimits,
@@ -302,157 +302,6 @@ impl State {
         self.refuse(Cause::Keyword(failure.keyword), Some(failure.node), depth);
     }
 
-    fn member(&mut self, program: &Program, key: &[u8]) -> Option<Place> {
-        let frame = self.frames.last_mut()?;
-        match frame.by {
-            By::One => {}
-            By::Choice => return self.choice_member(program, key),
-            By::Tasks => {
-                frame.count += 1;
-                self.note_unknown(key)?;
-                self.note_hash(key);
-                return self.task_member(program, key);
-            }
-        }
-        let rules = program.objects.get(frame.rules as usize)?;
-        if let Some((index, name)) = rules.names.find(key, frame.next) {
-            return self.known_member(program, rules, index, name);
-        }
-        frame.count += 1;
-        self.note_unknown(key)?;
-        let child = self.unknown(program, rules, key)?;
-        if rules.counts {
-            self.count(program, rules, key)?;
-        }
-        self.note_hash(key);
-        Some(child)
-    }
-
-    /// The name that the innermost frame expects comes next.
-    #[inline(always)]
-    fn expected_member(&mut self, program: &Program) -> Option<Place> {
-        let frame = self.frames.last()?;
-        let rules = program.objects.get(frame.rules as usize)?;
-        self.known_member(program, rules, frame.next, rules.names.get(frame.next)?)
-    }
-
-    #[inline(always)]
-    fn known_member(
-        &mut self,
-        program: &Program,
-        rules: &ObjectRules,
-        index: u32,
-        name: &Name,
-    ) -> Option<Place> {
-        let frame = self.frames.last_mut()?;
-        frame.count += 1;
-        (frame.current, frame.next) = (index, index + 1);
-        let bit = 1 << (index % 64);
-        let word = match index {
-            0..64 => &mut frame.seen,
-            _ => self.seen.get_mut(frame.seen_more as usize + index as usize / 64 - 1)?,
-        };
-        if *word & bit != 0 {
-            return self.twice();
-        }
-        *word |= bit;
-        if name.never {
-            return self.never(name.child);
-        }
-        if rules.counts {
-            self.count(program, rules, &name.text.bytes)?;
-        }
-        if self.hashing > 0 {
-            self.note_hash(&name.text.bytes);
-        }
-        Some(Place::One(name.child))
-    }
-
-    /// What is to be said of each member, whatever it is.
-    #[inline(never)]
-    fn count(&mut self, program: &Program, rules: &ObjectRules, key: &[u8]) -> Option<()> {
-        let depth = self.frames.len();
-        let frame = self.frames.last()?;
-        if rules.max.is_some_and(|max| frame.count > max) {
-            let failure = Failure { node: frame.node, keyword: Keyword::MaxProperties };
-            self.refuse_by(failure, depth - 1);
-        } else if let Err(failure) = program.scalar(rules.property_names, Scalar::Text(Text::whole(key))) {
-            self.refuse_by(failure, depth);
-        }
-        self.found.is_none().then_some(())
-    }
-
-    #[cold]
-    fn twice(&mut self) -> Option<Place> {
-        let depth = self.frames.len();
-        self.refuse(Cause::DuplicateKey, None, depth);
-        None
-    }
-
-    /// A member or element that must not be there.
-    #[cold]
-    fn never(&mut self, node: NodeId) -> Option<Place> {
-        let depth = self.frames.len();
-        self.refuse_by(Failure { node, keyword: Keyword::False }, depth);
-        None
-    }
-
-    /// A member that the node of the frame has no name for.
-    fn unknown(&mut self, program: &Program, rules: &ObjectRules, key: &[u8]) -> Option<Place> {
-        let mut matching =
-            rules.patterns.iter().filter(|(pattern, _)| pattern.matches(key)).map(|(_, node)| *node);
-        let one = match (matching.next(), matching.next()) {
-            (None, _) => rules.rest,
-            (Some(one), None) => one,
-            (Some(first), Some(second)) => {
-                self.tasks.pend_musts([first, second].into_iter().chain(matching));
-                return Some(Place::Many);
-            }
-        };
-        if program.node(one).is_never() { self.never(one) } else { Some(Place::One(one)) }
-    }
-
-    /// Notes the name of the current member, which the node of the frame does not know.
-    fn note_path(&mut self, key: &[u8]) {
-        let Some(frame) = self.frames.last_mut() else { return };
-        frame.current = UNKNOWN;
-        self.path.truncate(frame.path as usize);
-        self.path.extend_from_slice(key.get(..=NAME_SHOWN).unwrap_or(key));
-    }
-
-    /// Notes a name that must not come again. `None`: refused.
-    fn note_unknown(&mut self, key: &[u8]) -> Option<()> {
-        let depth = self.frames.len();
-        self.note_path(key);
-        let frame = self.frames.last_mut()?;
-        let cause = match self.names.insert(&mut frame.set, hash::of(self.key, key)) {
-            Insert::New => return Some(()),
-            Insert::Twice => Cause::DuplicateKey,
-            Insert::Full => Cause::Cap(Cap::Names),
-        };
-        self.refuse(cause, None, depth);
-        None
-    }
-
-    #[inline(always)]
-    fn element(&mut self, program: &Program) -> Option<Place> {
-        let frame = self.frames.last_mut()?;
-        let index = frame.count;
-        frame.count += 1;
-        if frame.by == By::Tasks {
-            return self.task_element(program, index);
-        }
-        let rules = program.arrays.get(frame.rules as usize)?;
-        if rules.max.is_some_and(|max| index >= max) {
-            let failure = Failure { node: frame.node, keyword: Keyword::MaxItems };
-            let depth = self.frames.len() - 1;
-            self.refuse_by(failure, depth);
-            return None;
-        }
-        let child = rules.child(index);
-        if program.node(child).is_never() { self.never(child) } else { Some(Place::One(child)) }
-    }
-
     #[inline]
     fn begin(&mut self, program: &Program, at: Place, container: Container) {
         let at = match at {
@@ -562,154 +411,6 @@ impl State {
             }
             Container::Array if frame.count < program.array(frame.node).min => Err(Keyword::MinItems),
             Container::Array => Ok(()),
-        }
-    }
-
-    /// A string of ASCII without escapes, which need not be kept.
-    #[inline(always)]
-    fn whole_string(&mut self, program: &Program, at: Place, text: &[u8]) {
-        let length = text.len() as u64; // `usize` has at most 64 bits
-        if self.hashing == 0
-            && let Place::One(id) = at
-        {
-            let node = program.node(id);
-            if node.at_once.admits_text(length) {
-                return;
-            }
-            let most = self.limits.text_bytes_max as u64;
-            if node.keep != Keep::Whole || length <= most {
-                let text = Text { kept: text, bytes: length, points: length };
-                if let Err(failure) = program.scalar(id, Scalar::Text(text)) {
-                    let depth = self.frames.len();
-                    self.refuse_by(failure, depth);
-                }
-                return;
-            }
-        }
-        self.any_string(program, at, text);
-    }
-
-    #[inline(never)]
-    fn any_string(&mut self, program: &Program, at: Place, text: &[u8]) {
-        if let Place::Choice = at {
-            return self.choice_scalar(program, Scalar::Text(Text::whole(text)));
-        }
-        if self.string(program, at) == Capture::Take && !text.is_empty() {
-            self.text(text);
-        }
-        self.string_end(program, at);
-    }
-
-    #[inline(always)]
-    fn short_number(&mut self, program: &Program, at: Place, text: &[u8], number: Short) {
-        if self.hashing == 0
-            && let Place::One(id) = at
-            && program.node(id).at_once.admits_number(number)
-        {
-            return;
-        }
-        self.any_number(program, at, text);
-    }
-
-    #[inline(always)]
-    fn literal(&mut self, program: &Program, at: Place, literal: Literal) {
-        if self.hashing == 0
-            && let Place::One(id) = at
-            && program.node(id).at_once.admits_literal(literal)
-        {
-            return;
-        }
-        self.scalar(program, at, Scalar::Literal(literal));
-    }
-
-    #[inline(never)]
-    fn any_number(&mut self, program: &Program, at: Place, text: &[u8]) {
-        self.scalar(program, at, Scalar::Number(text));
-    }
-
-    #[inline]
-    fn string(&mut self, program: &Program, at: Place) -> Capture {
-        let (keep, counts) = match at {
-            Place::One(id) => {
-                let node = program.node(id);
-                (node.keep, node.counts)
-            }
-            Place::Many => self.tasks.wants_of_text(program),
-            Place::Choice => (Keep::Bytes(self.longest_tag(program)), false),
-        };
-        let string = &mut self.string;
-        (string.keep, string.counts) = (keep, counts);
-        string.bytes = 0;
-        string.points = 0;
-        if keep == Keep::Nothing && !counts && self.hashing == 0 {
-            return Capture::Pass;
-        }
-        string.kept.clear();
-        if self.hashing > 0 {
-            string.hash = Hash::new(self.key);
-            string.hash.word(TAG_STRING);
-        }
-        Capture::Take
-    }
-
-    #[inline]
-    fn text(&mut self, piece: &[u8]) {
-        let string = &mut self.string;
-        string.bytes += piece.len() as u64; // no text is longer than 2^64
-        if string.counts {
-            string.points += points(piece);
-        }
-        let most = match string.keep {
-            Keep::Nothing => 0,
-            Keep::Bytes(most) => most,
-            Keep::Whole => self.limits.text_bytes_max,
-        };
-        if string.bytes <= most as u64 {
-            string.kept.extend_from_slice(piece);
-        }
-        if self.hashing > 0 {
-            string.hash.bytes(piece);
-        }
-    }
-
-    #[inline]
-    fn string_end(&mut self, program: &Program, at: Place) {
-        let string = &mut self.string;
-        if string.keep == Keep::Whole && string.bytes > self.limits.text_bytes_max as u64 {
-            let depth = self.frames.len();
-            return self.refuse(Cause::Cap(Cap::Text), None, depth);
-        }
-        if let Place::One(id) = at
-            && self.hashing == 0
-        {
-            let text = Text { kept: &string.kept, bytes: string.bytes, points: string.points };
-            if let Err(failure) = program.scalar(id, Scalar::Text(text)) {
-                let depth = self.frames.len();
-                self.refuse_by(failure, depth);
-            }
-            return;
-        }
-        let kept = std::mem::take(&mut string.kept);
-        let text = Text { kept: &kept, bytes: string.bytes, points: string.points };
-        self.scalar(program, at, Scalar::Text(text));
-        self.string.kept = kept;
-    }
-
-    #[inline]
-    fn scalar(&mut self, program: &Program, at: Place, value: Scalar<'_>) {
-        match at {
-            Place::One(id) => {
-                if let Err(failure) = program.scalar(id, value) {
-                    let depth = self.frames.len();
-                    return self.refuse_by(failure, depth);
-                }
-            }
-            Place::Many => self.task_scalar(program, value),
-            Place::Choice => return self.choice_scalar(program, value),
-        }
-        if self.hashing > 0 {
-            let hash = self.hash_of(value);
-            self.add_hash(program, hash);
         }
     }
 }
