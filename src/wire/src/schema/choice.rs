@@ -47,7 +47,7 @@ impl Choice {
             let of =
                 |id: &&NodeId| program.node(**id).types.has(types) && program.node(**id).allowed.is_none();
             let fit: Vec<NodeId> = nodes.iter().filter(of).copied().collect();
-            fit.iter().all(|id| program.node(*id).simple).then_some(fit).unwrap_or_default()
+            if fit.iter().all(|id| program.node(*id).simple) { fit } else { Vec::new() }
         };
         let sole = |fit: &[NodeId]| if let [one] = fit { Some(*one) } else { None };
         let objects = fit(Types::OBJECT);
