@@ -1,7 +1,7 @@
 mod caps;
 mod cases;
-mod gemini;
 mod early;
+mod gemini;
 mod oracle;
 mod refused;
 
