@@ -3,14 +3,19 @@
 //! All in one run, because the ratio is the claim: a check in chunks as a network brings them, against parsing with
 //! serde_json and validating the tree with jsonschema.
 
-use std::{fmt::Write as _, hint::black_box, sync::Arc};
+use std::{fmt::Write as _, hint::black_box, sync::Arc, time::Duration};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+    measurement::WallTime,
+};
 use estoppel_wire::{
     json::{Limits, Tokenizer, Visitor},
     schema::{Check, CheckLimits, HashKey, Schema, SchemaLimits},
+    sse::{self, Framer, Step},
 };
 use serde_json::Value;
+use struson::reader::{JsonReader, JsonStreamReader, ReaderError, ReaderSettings, ValueType};
 
 const CHUNK: usize = 1_400;
 
@@ -127,6 +132,81 @@ impl Visitor for Nothing {
     }
 }
 
+/// Every name and value as struson gives them, without a copy where it can.
+fn walk(reader: &mut impl JsonReader) -> Result<(), ReaderError> {
+    match reader.peek()? {
+        ValueType::Array => {
+            reader.begin_array()?;
+            while reader.has_next()? {
+                walk(reader)?;
+            }
+            reader.end_array()?;
+        }
+        ValueType::Object => {
+            reader.begin_object()?;
+            while reader.has_next()? {
+                black_box(reader.next_name()?);
+                walk(reader)?;
+            }
+            reader.end_object()?;
+        }
+        ValueType::String => {
+            black_box(reader.next_str()?);
+        }
+        ValueType::Number => {
+            black_box(reader.next_number_as_str()?);
+        }
+        ValueType::Boolean => {
+            black_box(reader.next_bool()?);
+        }
+        ValueType::Null => reader.next_null()?,
+    }
+    Ok(())
+}
+
+/// What others take to read the text and judge nothing; all but struson need it whole.
+fn parsers(group: &mut BenchmarkGroup<'_, WallTime>, text: &[u8]) {
+    group.bench_function("serde_json, IgnoredAny", |b| {
+        b.iter(|| serde_json::from_slice::<serde::de::IgnoredAny>(black_box(text)).expect("well-formed"));
+    });
+    group.bench_function("serde_json, Value", |b| {
+        b.iter(|| serde_json::from_slice::<Value>(black_box(text)).expect("well-formed"));
+    });
+    group.bench_function("sonic-rs, Value", |b| {
+        b.iter(|| sonic_rs::from_slice::<sonic_rs::Value>(black_box(text)).expect("well-formed"));
+    });
+    group.bench_function("simd-json, tape", |b| {
+        let mut copy = Vec::new(); // it writes into its input
+        let mut buffers = simd_json::Buffers::new(text.len());
+        b.iter(|| {
+            copy.clear();
+            copy.extend_from_slice(black_box(text));
+            black_box(simd_json::to_tape_with_buffers(&mut copy, &mut buffers).expect("well-formed"));
+        });
+    });
+    group.bench_function("jiter, Value", |b| {
+        b.iter(|| jiter::JsonValue::parse(black_box(text), false).expect("well-formed"));
+    });
+    let struson = || {
+        let settings = ReaderSettings { track_path: false, ..ReaderSettings::default() };
+        JsonStreamReader::new_custom(black_box(text), settings)
+    };
+    group.bench_function("struson, skipping", |b| {
+        b.iter(|| {
+            let mut reader = struson();
+            reader.skip_value().expect("well-formed");
+            reader.consume_trailing_whitespace().expect("nothing follows");
+        });
+    });
+    group.bench_function("struson, each token", |b| {
+        b.iter(|| {
+            let mut reader = struson();
+            walk(&mut reader).expect("well-formed");
+            reader.consume_trailing_whitespace().expect("nothing follows");
+        });
+    });
+}
+
 fn schema(c: &mut Criterion) {
     for (name, (text, source)) in [("records", records()), ("chat", chat()), ("union", union())] {
         let mut group = c.benchmark_group(format!("schema/{name}"));
@@ -155,15 +235,7 @@ fn schema(c: &mut Criterion) {
                 tokenizer.finish(&mut Nothing).expect("well-formed");
             });
         });
-        group.bench_function("serde_json, IgnoredAny", |b| {
-            b.iter(|| {
-                serde_json::from_slice::<serde::de::IgnoredAny>(black_box(text.as_bytes()))
-                    .expect("well-formed")
-            });
-        });
-        group.bench_function("serde_json, Value", |b| {
-            b.iter(|| serde_json::from_slice::<Value>(black_box(text.as_bytes())).expect("well-formed"));
-        });
+        parsers(&mut group, text.as_bytes());
         let document: Value = serde_json::from_str(source).expect("the schema is JSON");
         let validator = jsonschema::options()
             .with_pattern_options(jsonschema::PatternOptions::regex())
@@ -179,5 +251,94 @@ fn schema(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, schema);
+/// Events of a chat stream, of about 300 bytes each.
+fn deltas() -> (Vec<String>, &'static str) {
+    let event = |n: u64| {
+        format!(
+            r#"{{"id":"chatcmpl-BdXhR3nYqT7kMv2cLwZ8sJf0","object":"chat.completion.chunk","created":{},"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_34a54ae93c","choices":[{{"index":0,"delta":{{"content":" word{n:02}"}},"logprobs":null,"finish_reason":null}}],"usage":null}}"#,
+            1_732_190_000 + n / 50,
+        )
+    };
+    let schema = r#"{
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "minLength": 1},
+            "object": {"const": "chat.completion.chunk"},
+            "created": {"type": "integer", "minimum": 0},
+            "model": {"type": "string"},
+            "service_tier": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "system_fingerprint": {"type": ["string", "null"]},
+            "choices": {"type": "array", "items": {
+                "type": "object",
+                "properties": {
+                    "index": {"type": "integer", "minimum": 0},
+                    "delta": {"type": "object", "properties": {"content": {"type": ["string", "null"]}}},
+                    "logprobs": {"type": ["object", "null"]},
+                    "finish_reason": {"enum": ["stop", "length", "tool_calls", null]}
+                },
+                "required": ["index", "delta", "finish_reason"]
+            }},
+            "usage": {"anyOf": [{"type": "object"}, {"type": "null"}]}
+        },
+        "required": ["id", "object", "created", "model", "choices"]
+    }"#;
+    ((0..200).map(event).collect(), schema)
+}
+
+/// One event at a time, each a text of its own; and the framing around them.
+fn stream(c: &mut Criterion) {
+    let (events, source) = deltas();
+    let mut group = c.benchmark_group("schema/deltas");
+    group.throughput(Throughput::Bytes(events.iter().map(|event| event.len() as u64).sum()));
+    let compiled =
+        Schema::compile(source.as_bytes(), &SchemaLimits::default()).expect("the schema is supported");
+    let mut check = Check::new(Arc::new(compiled), CheckLimits::default(), HashKey([1, 2]));
+    group.bench_function("check, each event", |b| {
+        b.iter(|| {
+            for event in &events {
+                check.reset();
+                check.feed(black_box(event.as_bytes())).expect("valid");
+                check.finish().expect("valid");
+            }
+        });
+    });
+    group.bench_function("serde_json, Value, each event", |b| {
+        b.iter(|| {
+            for event in &events {
+                black_box(serde_json::from_str::<Value>(black_box(event)).expect("well-formed"));
+            }
+        });
+    });
+    group.finish();
+    let stream: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let mut group = c.benchmark_group("sse/framing");
+    group.throughput(Throughput::Bytes(stream.len() as u64));
+    group.bench_function(BenchmarkId::new("in chunks of", CHUNK), |b| {
+        b.iter(|| {
+            let mut framer = Framer::new(sse::Limits::default());
+            let mut found = 0;
+            for mut piece in stream.as_bytes().chunks(CHUNK) {
+                loop {
+                    let (step, taken) = framer.feed(black_box(piece));
+                    piece = piece.get(taken..).unwrap_or_default();
+                    match step {
+                        Step::NeedMore => break,
+                        Step::Event(_) => found += 1,
+                        step => panic!("{step:?} is not in the stream"),
+                    }
+                }
+            }
+            assert_eq!(found, events.len());
+        });
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(1_500));
+    targets = schema, stream
+}
 criterion_main!(benches);

@@ -15,7 +15,9 @@
 //!
 //! Left to the visitor: members that come twice, and what anything means.
 
+mod expected;
 mod number;
+mod short;
 mod string;
 mod text;
 mod tokenizer;
@@ -23,6 +25,8 @@ mod tokenizer;
 #[cfg(test)]
 mod tests;
 
+pub use expected::Expected;
+pub use short::Short;
 pub use tokenizer::Tokenizer;
 
 /// Bounds on one JSON text. All are reached by hostile input only.
@@ -37,7 +41,7 @@ pub struct Limits {
 }
 
 /// Most depth any [`Limits`] can allow.
-pub const DEPTH_MOST: u32 = u128::BITS;
+pub const DEPTH_MOST: u32 = 128;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -77,6 +81,19 @@ pub trait Visitor {
     /// The place of the member `key` (unescaped, UTF-8) of the object at `of`. `None`: not wanted.
     fn member(&mut self, of: Self::Place, key: &[u8]) -> Option<Self::Place>;
 
+    /// The member that most likely comes next in the object at `of`. If it does and is written without escapes, then
+    /// [`Self::expected_member`] may be called in place of [`Self::member`].
+    fn expected(&self, of: Self::Place) -> Option<&Expected> {
+        let _ = of;
+        None
+    }
+
+    /// The place of the member just expected. Not called where none was.
+    fn expected_member(&mut self, of: Self::Place) -> Option<Self::Place> {
+        let _ = of;
+        None
+    }
+
     /// The place of the next element of the array at `of`. `None`: not wanted.
     fn element(&mut self, of: Self::Place) -> Option<Self::Place>;
 
@@ -101,6 +118,14 @@ pub trait Visitor {
         let _ = (at, piece);
     }
 
+    /// In place of [`Self::string`], [`Self::text`] and [`Self::string_end`]: a string without escapes and of ASCII only.
+    fn whole_string(&mut self, at: Self::Place, text: &[u8]) {
+        if self.string(at) == Capture::Take && !text.is_empty() {
+            self.text(at, text);
+        }
+        self.string_end(at);
+    }
+
     /// The string at `at` is whole, taken or not.
     fn string_end(&mut self, at: Self::Place) {
         let _ = at;
@@ -109,6 +134,12 @@ pub trait Visitor {
     /// A number, as written: ASCII.
     fn number(&mut self, at: Self::Place, text: &[u8]) {
         let _ = (at, text);
+    }
+
+    /// In place of [`Self::number`], where it is of few digits, already read.
+    fn short_number(&mut self, at: Self::Place, text: &[u8], number: Short) {
+        let _ = number;
+        self.number(at, text);
     }
 
     /// Nothing more is wanted, not even the check that the rest is well-formed. Asked between tokens; once it is

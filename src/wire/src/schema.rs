@@ -13,7 +13,9 @@
 //!
 //! Left to others: what a violation means for the call (policy), where schemas come from, and repair.
 
+mod at_once;
 mod check;
+mod choice;
 mod compile;
 mod document;
 mod error;

@@ -3,7 +3,7 @@
 use super::{
     Capture, Visitor,
     text::{NotUtf8, Plain, Utf8, plain},
-    tokenizer::{State, Stop, Tokenizer, is_space},
+    tokenizer::{State, Stop, Tokenizer},
 };
 use crate::{Defect, as_u64};
 
@@ -22,33 +22,40 @@ pub(super) struct Text {
 
 impl<P: Copy> Tokenizer<P> {
     /// After the opening quote of a key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key<V>(&mut self, chunk: &[u8], pos: usize, visitor: &mut V) -> Result<usize, Stop>
     where
         V: Visitor<Place = P>,
     {
         self.starts(pos.saturating_sub(1)); // its quote
+        if let Some(object) = self.here()
+            && let Some(expected) = visitor.expected(object)
+            && let Some(rest) = chunk.get(pos..)
+            && expected.begins(rest)
+            && expected.written() <= self.limits.key_bytes_max
+        // one byte early, which is for the long way
+        {
+            let end = pos + expected.written();
+            self.at = visitor.expected_member(object);
+            return Ok(self.after_key(chunk, end));
+        }
+        self.any_key(chunk, pos, visitor)
+    }
+
+    /// A key that was not expected.
+    #[inline(never)]
+    fn any_key<V>(&mut self, chunk: &[u8], pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
         let rest = chunk.get(pos..).unwrap_or_default();
         let found = plain(rest);
-        if let Some((key, [b'"', after @ ..])) = rest.split_at_checked(found.len)
+        if let Some((key, [b'"', ..])) = rest.split_at_checked(found.len)
             && !found.wide
             && found.len <= self.limits.key_bytes_max
         {
             self.at = self.here().and_then(|object| visitor.member(object, key));
-            let end = pos + found.len + 1;
-            return match after {
-                [b':', byte, ..] if !is_space(*byte) && !visitor.is_done() => {
-                    self.value(chunk, *byte, end + 1, visitor)
-                }
-                [b':', ..] => {
-                    self.state = State::Value;
-                    Ok(end + 1)
-                }
-                _ => {
-                    self.state = State::Colon;
-                    Ok(end)
-                }
-            };
+            return Ok(self.after_key(chunk, pos + found.len + 1));
         }
         self.token.clear();
         self.token_len = 0;
@@ -56,28 +63,49 @@ impl<P: Copy> Tokenizer<P> {
         self.text_from(chunk, pos, found, visitor)
     }
 
+    /// After the closing quote of a key. What mostly follows at once is read at once.
+    #[inline(always)]
+    fn after_key(&mut self, chunk: &[u8], pos: usize) -> usize {
+        let colon = chunk.get(pos) == Some(&b':');
+        self.state = if colon { State::Value } else { State::Colon };
+        pos + usize::from(colon)
+    }
+
     /// After the opening quote of a string that is a value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn string<V>(&mut self, chunk: &[u8], pos: usize, visitor: &mut V) -> Result<usize, Stop>
     where
         V: Visitor<Place = P>,
     {
-        let taken = self.at.is_some_and(|at| visitor.string(at) == Capture::Take);
         let rest = chunk.get(pos..).unwrap_or_default();
         let found = plain(rest);
         if let Some((text, [b'"', ..])) = rest.split_at_checked(found.len)
             && !found.wide
         {
+            let end = pos + found.len + 1;
             if let Some(at) = self.at {
-                if taken && !text.is_empty() {
-                    visitor.text(at, text);
-                }
-                visitor.string_end(at);
-                self.tell_span(at, pos + found.len + 1, visitor);
+                visitor.whole_string(at, text);
+                self.tell_span(at, end, visitor);
             }
             self.end_value();
-            return Ok(pos + found.len + 1);
+            return Ok(end);
         }
+        self.any_string(chunk, pos, found, visitor)
+    }
+
+    /// A string that is not whole in this chunk, not ASCII, or has escapes.
+    #[inline(never)]
+    fn any_string<V>(
+        &mut self,
+        chunk: &[u8],
+        pos: usize,
+        found: Plain,
+        visitor: &mut V,
+    ) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        let taken = self.at.is_some_and(|at| visitor.string(at) == Capture::Take);
         self.string = Text { taken, ..Text::default() };
         self.text_from(chunk, pos, found, visitor)
     }
@@ -91,31 +119,54 @@ impl<P: Copy> Tokenizer<P> {
         self.text_from(chunk, pos, found, visitor)
     }
 
-    fn text_from<V>(&mut self, chunk: &[u8], pos: usize, found: Plain, visitor: &mut V) -> Result<usize, Stop>
+    fn text_from<V>(
+        &mut self,
+        chunk: &[u8],
+        mut pos: usize,
+        mut found: Plain,
+        visitor: &mut V,
+    ) -> Result<usize, Stop>
     where
         V: Visitor<Place = P>,
     {
-        let rest = chunk.get(pos..).unwrap_or_default();
-        let (piece, after) = rest.split_at_checked(found.len).unwrap_or((rest, b""));
-        if found.wide || self.string.utf8.is_open() || self.string.is_key {
-            self.check(piece, pos)?;
-        }
-        self.give(piece, visitor);
-        let end = pos + found.len;
-        match after.first() {
-            None => self.state = State::Text,
-            Some(b'"') => self.end_text(end, visitor)?,
-            Some(b'\\') => {
-                self.close_utf8(end)?;
-                self.count_key(1, end)?;
-                self.state = State::Escape;
+        loop {
+            let rest = chunk.get(pos..).unwrap_or_default();
+            let (piece, after) = rest.split_at_checked(found.len).unwrap_or((rest, b""));
+            if found.wide || self.string.utf8.is_open() || self.string.is_key {
+                self.check(piece, pos)?;
             }
-            Some(_) => {
-                self.close_utf8(end)?;
-                return Err(self.malformed(end));
+            self.give(piece, visitor);
+            let end = pos + found.len;
+            match after {
+                [] => {
+                    self.state = State::Text;
+                    return Ok(end);
+                }
+                [b'"', ..] => {
+                    self.end_text(end, visitor)?;
+                    return Ok(end + 1);
+                }
+                [b'\\', mark, ..]
+                    if !self.string.is_key
+                        && let Some(character) = escaped(*mark) =>
+                {
+                    self.close_utf8(end)?;
+                    self.give(&[character], visitor);
+                    pos = end + 2;
+                    found = plain(chunk.get(pos..).unwrap_or_default());
+                }
+                [b'\\', ..] => {
+                    self.close_utf8(end)?;
+                    self.count_key(1, end)?;
+                    self.state = State::Escape;
+                    return Ok(end + 1);
+                }
+                _ => {
+                    self.close_utf8(end)?;
+                    return Err(self.malformed(end));
+                }
             }
         }
-        Ok(chunk.len().min(end + 1))
     }
 
     /// Checks a piece of plain text, of a key as far as it may go.
@@ -180,20 +231,12 @@ impl<P: Copy> Tokenizer<P> {
         visitor: &mut V,
     ) -> Result<usize, Stop> {
         self.count_key(1, pos)?;
-        let character = match byte {
-            b'"' | b'\\' | b'/' => byte,
-            b'b' => 0x08,
-            b'f' => 0x0C,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => {
-                self.string.unit = 0;
-                self.state = State::Digits(4);
-                return Ok(pos + 1);
-            }
-            _ => return Err(self.malformed(pos)),
-        };
+        if byte == b'u' {
+            self.string.unit = 0;
+            self.state = State::Digits(4);
+            return Ok(pos + 1);
+        }
+        let Some(character) = escaped(byte) else { return Err(self.malformed(pos)) };
         self.give(&[character], visitor);
         self.state = State::Text;
         Ok(pos + 1)
@@ -250,5 +293,19 @@ impl<P: Copy> Tokenizer<P> {
     fn not_utf8(&mut self, bad: NotUtf8, pos: usize) -> Stop {
         let offset = (self.before + as_u64(pos + bad.before)).saturating_sub(as_u64(bad.earlier));
         self.stop(Defect::InvalidUtf8, offset)
+    }
+}
+
+/// What a backslash and this byte stand for, if that is one character at once (RFC 8259 section 7).
+#[inline]
+fn escaped(byte: u8) -> Option<u8> {
+    match byte {
+        b'"' | b'\\' | b'/' => Some(byte),
+        b'b' => Some(0x08),
+        b'f' => Some(0x0C),
+        b'n' => Some(b'\n'),
+        b'r' => Some(b'\r'),
+        b't' => Some(b'\t'),
+        _ => None,
     }
 }

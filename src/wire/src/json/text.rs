@@ -7,56 +7,50 @@
 pub(super) struct Plain {
     /// Bytes before the first `"`, `\` or control byte (RFC 8259 section 7), or all there are.
     pub len: usize,
-    /// Some byte looked at was above 0x7F; false means that the stretch is ASCII.
+    /// Some byte of it is above 0x7F; otherwise the stretch is ASCII.
     pub wide: bool,
 }
 
-/// Words looked at one by one before blocks are worth their set-up.
-const SHORT_WORDS: usize = 8;
-const BLOCK: usize = 64;
+/// Bytes looked at by words before blocks are worth their set-up.
+const SHORT: usize = 16;
+const BLOCK: usize = 32;
 
 /// Finds the end of the plain text that `bytes` starts with.
 #[inline(always)]
 pub(super) fn plain(bytes: &[u8]) -> Plain {
-    let mut wide = 0;
-    let (words, _) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().take(SHORT_WORDS).enumerate() {
-        let word = u64::from_le_bytes(*word);
-        wide |= word;
-        let marks = special(word);
-        if marks != 0 {
-            return Plain { len: index * 8 + first(marks), wide: wide & HIGH != 0 };
-        }
+    let Some(short) = bytes.first_chunk::<SHORT>() else { return plain_end(bytes, 0, false) };
+    match words(short) {
+        Plain { len: SHORT, wide } => plain_long(bytes, SHORT, wide),
+        found => found,
     }
-    let short = SHORT_WORDS.min(words.len()) * 8;
-    let wide = wide & HIGH != 0;
-    plain_long(bytes, short, wide)
 }
 
-/// The rest after `from` bytes: blocks first, then words, then the last few bytes.
+/// The rest after `len` bytes: blocks first, then words, then the last few bytes.
 #[inline(never)]
-fn plain_long(bytes: &[u8], from: usize, mut wide: bool) -> Plain {
-    let mut len = from;
+fn plain_long(bytes: &[u8], mut len: usize, mut wide: bool) -> Plain {
     let (blocks, _) = bytes.get(len..).unwrap_or_default().as_chunks::<BLOCK>();
     for block in blocks {
-        // Plain folds over a fixed size become vector code; no branch inside.
-        let (stop, high) =
-            block.iter().fold((false, 0), |(stop, high), &byte| (stop | is_special(byte), high | byte));
-        wide |= high >= 0x80;
-        if stop {
+        let (special, high) = block_marks(block);
+        if special {
             break;
         }
+        wide |= high;
         len += BLOCK;
     }
-    let (words, _) = bytes.get(len..).unwrap_or_default().as_chunks::<8>();
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        wide |= word & HIGH != 0;
-        let marks = special(word);
-        if marks != 0 {
-            return Plain { len: len + first(marks), wide };
+    plain_end(bytes, len, wide)
+}
+
+/// The last few bytes.
+#[inline(never)]
+fn plain_end(bytes: &[u8], mut len: usize, mut wide: bool) -> Plain {
+    let (pieces, _) = bytes.get(len..).unwrap_or_default().as_chunks::<8>();
+    for piece in pieces {
+        let found = words(piece);
+        len += found.len;
+        wide |= found.wide;
+        if found.len < piece.len() {
+            return Plain { len, wide };
         }
-        len += 8;
     }
     for &byte in bytes.get(len..).unwrap_or_default() {
         if is_special(byte) {
@@ -68,27 +62,47 @@ fn plain_long(bytes: &[u8], from: usize, mut wide: bool) -> Plain {
     Plain { len, wide }
 }
 
+/// Some byte is special; some byte is above 0x7F. A plain fold over a fixed length becomes vector code.
+#[inline(always)]
+fn block_marks(block: &[u8; BLOCK]) -> (bool, bool) {
+    block
+        .iter()
+        .fold((false, false), |(special, high), &byte| (special | is_special(byte), high | (byte >= 0x80)))
+}
+
+#[inline(always)]
+fn is_special(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
+}
+
+/// The plain text that some words start with.
+#[inline(always)]
+fn words<const LEN: usize>(bytes: &[u8; LEN]) -> Plain {
+    let mut wide = false;
+    for (index, word) in bytes.as_chunks::<8>().0.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let marks = special(word);
+        let before = marks.wrapping_sub(1) & !marks;
+        wide |= word & before & HIGH != 0;
+        if marks != 0 {
+            let lane = (marks.trailing_zeros() / 8) as usize; // at most 7
+            return Plain { len: index * 8 + lane, wide };
+        }
+    }
+    Plain { len: LEN, wide }
+}
+
 const LOW: u64 = u64::from_le_bytes([0x01; 8]);
 const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
 
-fn is_special(byte: u8) -> bool {
-    byte == b'"' || byte == b'\\' || byte < 0x20
-}
-
 /// High bit set in the lanes of special bytes. Lanes above the first one set may be wrong (borrow), so only
 /// the first counts.
+#[inline(always)]
 fn special(word: u64) -> u64 {
-    let quote = word ^ (LOW * b'"' as u64);
-    let backslash = word ^ (LOW * b'\\' as u64);
-    let marks = (quote.wrapping_sub(LOW) & !quote)
-        | (backslash.wrapping_sub(LOW) & !backslash)
-        | (word.wrapping_sub(LOW * 0x20) & !word);
-    marks & HIGH
-}
-
-/// Index of the first lane set; the words were read little-endian, so it is the lowest.
-fn first(marks: u64) -> usize {
-    (marks.trailing_zeros() / 8) as usize // at most 8
+    let quote = (word ^ (LOW * b'"' as u64)).wrapping_sub(LOW);
+    let backslash = (word ^ (LOW * b'\\' as u64)).wrapping_sub(LOW);
+    let control = word.wrapping_sub(LOW * 0x20);
+    (quote | backslash | control) & !word & HIGH
 }
 
 /// Checks UTF-8 in pieces (RFC 3629).
@@ -188,10 +202,17 @@ mod tests {
 
     proptest! {
         #[test]
+        fn words_and_blocks_see_what_bytes_do(block in any::<[u8; BLOCK]>()) {
+            let len = by_bytes(&block);
+            prop_assert_eq!(words(&block), Plain { len, wide: !block[..len].is_ascii() });
+            prop_assert_eq!(block_marks(&block), (len < BLOCK, !block.is_ascii()));
+        }
+
+        #[test]
         fn plain_agrees_with_a_look_at_each_byte(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let found = plain(&bytes);
             prop_assert_eq!(found.len, by_bytes(&bytes));
-            prop_assert!(found.wide || bytes[..found.len].is_ascii());
+            prop_assert_eq!(found.wide, !bytes[..found.len].is_ascii());
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! The tokenizer: one state, one byte or one run of bytes at a time.
 
-use super::{Container, DEPTH_MOST, Limits, Literal, Visitor, number::Part, string::Text};
+use super::{Container, DEPTH_MOST, Limits, Literal, Visitor, number::Part, short, string::Text};
 use crate::{Defect, as_u64};
 
 /// Push tokenizer for one JSON text after another.
@@ -8,9 +8,8 @@ use crate::{Defect, as_u64};
 pub struct Tokenizer<P> {
     pub(super) limits: Limits,
     pub(super) state: State,
-    nesting: Nesting,
-    /// Place and offset of each open container, innermost last.
-    open: Vec<(Option<P>, u64)>,
+    /// The open containers, innermost last.
+    open: Vec<Level<P>>,
     /// The place of the value that comes next or is being read.
     pub(super) at: Option<P>,
     /// Offset of the key, the value or the end of a container that came last or is being read.
@@ -25,8 +24,9 @@ pub struct Tokenizer<P> {
     fault: Option<Fault>,
 }
 
-/// Where the text stands between two bytes.
+/// Where the text stands between two bytes. A tag of its own is told with one jump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(super) enum State {
     /// A value must come.
     Value,
@@ -54,6 +54,15 @@ pub(super) enum State {
     Literal(Literal, u8),
 }
 
+/// An open container.
+#[derive(Clone, Copy, Debug)]
+struct Level<P> {
+    container: Container,
+    place: Option<P>,
+    /// Offset of its bracket.
+    start: u64,
+}
+
 /// A defect and the absolute offset of the byte that shows it.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
@@ -72,7 +81,6 @@ impl<P: Copy> Tokenizer<P> {
         Self {
             limits: Limits { depth_max, ..limits },
             state: State::Value,
-            nesting: Nesting::default(),
             open: Vec::new(),
             at: root,
             start: 0,
@@ -87,7 +95,6 @@ impl<P: Copy> Tokenizer<P> {
     /// Begins a new text and keeps the buffers.
     pub fn reset(&mut self, root: Option<P>) {
         self.state = State::Value;
-        self.nesting = Nesting::default();
         self.open.clear();
         self.at = root;
         self.token.clear();
@@ -117,7 +124,7 @@ impl<P: Copy> Tokenizer<P> {
         }
         match self.state {
             State::Done => Ok(()),
-            State::Number(part) if part.may_end() && self.nesting.depth == 0 => {
+            State::Number(part) if part.may_end() && self.open.is_empty() => {
                 self.end_number(b"", 0, visitor);
                 Ok(())
             }
@@ -143,7 +150,7 @@ impl<P: Copy> Tokenizer<P> {
     /// A key, a value or the end of a container begins.
     #[inline]
     pub(super) fn starts(&mut self, pos: usize) {
-        self.start = self.before + as_u64(pos);
+        self.start = self.before.wrapping_add(as_u64(pos)); // no text is longer than 2^64
     }
 
     fn run<V: Visitor<Place = P>>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<(), Stop> {
@@ -152,54 +159,116 @@ impl<P: Copy> Tokenizer<P> {
             if visitor.is_done() {
                 break;
             }
-            pos = match self.state {
-                State::Text => self.text(chunk, pos, visitor)?,
-                State::Number(part) => self.number(chunk, pos, pos, part, visitor)?,
-                State::Literal(literal, letters) => self.literal(chunk, pos, literal, letters, visitor)?,
-                State::Escape => self.escape(byte, pos, visitor)?,
-                State::Digits(left) => self.digit(byte, pos, left, visitor)?,
-                State::PairBackslash => self.pair(byte, b'\\', State::PairMark, pos)?,
-                State::PairMark => self.pair(byte, b'u', State::Digits(4), pos)?,
-                _ if is_space(byte) => pos + 1,
-                State::Value => self.value(chunk, byte, pos, visitor)?,
-                State::FirstElement if byte == b']' => self.close(byte, pos, visitor)?,
-                State::FirstElement | State::Element => {
-                    self.at = self.here().and_then(|array| visitor.element(array));
-                    self.value(chunk, byte, pos, visitor)?
-                }
-                State::FirstKey if byte == b'}' => self.close(byte, pos, visitor)?,
+            let before_value = match self.state {
+                State::Next => self.next(chunk, byte, pos, visitor)?,
                 State::FirstKey | State::Key if byte == b'"' => self.key(chunk, pos + 1, visitor)?,
-                State::Colon if byte == b':' => {
-                    self.state = State::Value;
-                    pos + 1
+                State::FirstElement | State::Element if byte != b']' && !is_space(byte) => {
+                    self.element(pos, visitor)
                 }
-                State::Next if byte == b',' => self.comma(chunk, pos + 1, visitor)?,
-                State::Next => self.close(byte, pos, visitor)?,
-                State::FirstKey | State::Key | State::Colon | State::Done => return Err(self.malformed(pos)),
+                State::Value => pos,
+                _ => {
+                    pos = self.seldom(chunk, byte, pos, visitor)?;
+                    continue;
+                }
+            };
+            pos = match chunk.get(before_value) {
+                Some(&byte) if self.state == State::Value && !visitor.is_done() => {
+                    self.value(chunk, byte, before_value, visitor)?
+                }
+                _ => before_value,
             };
         }
         Ok(())
     }
 
+    /// After a value inside of a container.
+    #[inline(always)]
+    fn next<V>(&mut self, chunk: &[u8], byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        match byte {
+            b',' => self.comma(chunk, pos + 1, visitor),
+            _ if is_space(byte) => Ok(pos + 1),
+            _ => self.close(byte, pos, visitor),
+        }
+    }
+
+    /// What dense text has none or little of.
+    #[inline(never)]
+    fn seldom<V>(&mut self, chunk: &[u8], byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        match self.state {
+            State::Text => self.text(chunk, pos, visitor),
+            State::Number(part) => self.number(chunk, pos, pos, part, visitor),
+            State::Literal(literal, letters) => self.literal(chunk, pos, literal, letters, visitor),
+            State::Escape => self.escape(byte, pos, visitor),
+            State::Digits(left) => self.digit(byte, pos, left, visitor),
+            State::PairBackslash => self.pair(byte, b'\\', State::PairMark, pos),
+            State::PairMark => self.pair(byte, b'u', State::Digits(4), pos),
+            _ if is_space(byte) => Ok(pos + 1),
+            State::FirstElement if byte == b']' => self.close(byte, pos, visitor),
+            State::FirstKey if byte == b'}' => self.close(byte, pos, visitor),
+            State::Element => Ok(self.element(pos, visitor)),
+            State::Colon if byte == b':' => {
+                self.state = State::Value;
+                Ok(pos + 1)
+            }
+            _ => Err(self.malformed(pos)),
+        }
+    }
+
     /// After a comma. What mostly follows at once is read at once.
-    #[inline]
+    #[inline(always)]
     fn comma<V>(&mut self, chunk: &[u8], pos: usize, visitor: &mut V) -> Result<usize, Stop>
     where
         V: Visitor<Place = P>,
     {
-        if !self.nesting.in_object() {
-            self.state = State::Element;
-            return Ok(pos);
+        let object = self.innermost() == Some(Container::Object);
+        match chunk.get(pos) {
+            Some(b'"') if object => return self.key(chunk, pos + 1, visitor),
+            Some(byte) if !object && !is_space(*byte) => {
+                return Ok(self.element(pos, visitor));
+            }
+            _ => {}
         }
-        if chunk.get(pos) == Some(&b'"') {
-            return self.key(chunk, pos + 1, visitor);
-        }
-        self.state = State::Key;
+        self.state = if object { State::Key } else { State::Element };
         Ok(pos)
     }
 
-    #[inline]
-    pub(super) fn value<V>(
+    /// An element begins; its value is read next.
+    #[inline(always)]
+    fn element<V: Visitor<Place = P>>(&mut self, pos: usize, visitor: &mut V) -> usize {
+        self.starts(pos);
+        self.at = self.here().and_then(|array| visitor.element(array));
+        self.state = State::Value;
+        pos
+    }
+
+    #[inline(always)]
+    fn value<V>(&mut self, chunk: &[u8], byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        if is_space(byte) {
+            return Ok(pos + 1);
+        }
+        self.starts(pos);
+        match byte {
+            b'"' => self.string(chunk, pos + 1, visitor),
+            b'{' => self.open(Container::Object, pos, visitor),
+            b'[' => self.open(Container::Array, pos, visitor),
+            b't' => self.begin_literal(chunk, pos, Literal::True, visitor),
+            b'f' => self.begin_literal(chunk, pos, Literal::False, visitor),
+            b'n' => self.begin_literal(chunk, pos, Literal::Null, visitor),
+            _ => self.number_or_none(chunk, byte, pos, visitor),
+        }
+    }
+
+    #[inline(always)]
+    fn number_or_none<V>(
         &mut self,
         chunk: &[u8],
         byte: u8,
@@ -209,32 +278,41 @@ impl<P: Copy> Tokenizer<P> {
     where
         V: Visitor<Place = P>,
     {
-        self.starts(pos);
-        match byte {
-            b'"' => self.string(chunk, pos + 1, visitor),
-            b'{' => self.open(Container::Object, pos, visitor),
-            b'[' => self.open(Container::Array, pos, visitor),
-            b't' => self.literal(chunk, pos, Literal::True, 0, visitor),
-            b'f' => self.literal(chunk, pos, Literal::False, 0, visitor),
-            b'n' => self.literal(chunk, pos, Literal::Null, 0, visitor),
-            _ => {
-                let Some(part) = Part::start(byte) else { return Err(self.malformed(pos)) };
-                self.token.clear();
-                self.token_len = 0;
-                self.number(chunk, pos, pos + 1, part, visitor)
+        if let Some(rest) = chunk.get(pos..)
+            && let Some(found) = short::short(rest)
+            && let Some(text) = rest.get(..found.len)
+            && found.len <= self.limits.number_bytes_max
+        {
+            if let Some(at) = self.at {
+                visitor.short_number(at, text, found.number);
+                self.tell_span(at, pos + found.len, visitor);
             }
+            self.end_value();
+            return Ok(pos + found.len);
         }
+        self.begin_number(chunk, byte, pos, visitor)
+    }
+
+    /// A number that is read by its text.
+    #[inline(never)]
+    fn begin_number<V>(&mut self, chunk: &[u8], byte: u8, pos: usize, visitor: &mut V) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        let Some(part) = Part::start(byte) else { return Err(self.malformed(pos)) };
+        self.token.clear();
+        self.token_len = 0;
+        self.number(chunk, pos, pos + 1, part, visitor)
     }
 
     fn open<V>(&mut self, container: Container, pos: usize, visitor: &mut V) -> Result<usize, Stop>
     where
         V: Visitor<Place = P>,
     {
-        if self.nesting.depth >= self.limits.depth_max {
+        if self.open.len() >= self.limits.depth_max as usize {
             return Err(self.stop_at(Defect::DepthMax, pos));
         }
-        self.nesting.push(container);
-        self.open.push((self.at, self.start));
+        self.open.push(Level { container, place: self.at, start: self.start });
         if let Some(at) = self.at {
             visitor.begin(at, container);
         }
@@ -250,16 +328,15 @@ impl<P: Copy> Tokenizer<P> {
     where
         V: Visitor<Place = P>,
     {
-        let container = match (byte, self.nesting.in_object()) {
-            (b'}', true) => Container::Object,
-            (b']', false) => Container::Array,
+        let container = match (byte, self.innermost()) {
+            (b'}', Some(Container::Object)) => Container::Object,
+            (b']', Some(Container::Array)) => Container::Array,
             _ => return Err(self.malformed(pos)),
         };
-        self.nesting.pop();
         self.starts(pos);
-        if let Some((Some(at), start)) = self.open.pop() {
+        if let Some(Level { place: Some(at), start, .. }) = self.open.pop() {
             visitor.end(at, container);
-            visitor.span(at, start, self.before + as_u64(pos + 1));
+            visitor.span(at, start, self.before.wrapping_add(as_u64(pos + 1)));
         }
         self.end_value();
         Ok(pos + 1)
@@ -268,17 +345,22 @@ impl<P: Copy> Tokenizer<P> {
     /// The value at [`Self::at`], which holds no others, ends before `pos`.
     #[inline]
     pub(super) fn tell_span<V: Visitor<Place = P>>(&self, at: P, pos: usize, visitor: &mut V) {
-        visitor.span(at, self.start, self.before + as_u64(pos));
+        visitor.span(at, self.start, self.before.wrapping_add(as_u64(pos))); // nothing at all where nobody asks
     }
 
     pub(super) fn end_value(&mut self) {
-        self.state = if self.nesting.depth == 0 { State::Done } else { State::Next };
+        self.state = if self.open.is_empty() { State::Done } else { State::Next };
     }
 
     /// The place of the innermost open container.
     #[inline]
     pub(super) fn here(&self) -> Option<P> {
-        self.open.last().and_then(|(at, _)| *at)
+        self.open.last().and_then(|level| level.place)
+    }
+
+    #[inline]
+    fn innermost(&self) -> Option<Container> {
+        self.open.last().map(|level| level.container)
     }
 
     /// A number whose bytes in this chunk start at `start`; those before `pos` are read.
@@ -332,7 +414,32 @@ impl<P: Copy> Tokenizer<P> {
         self.end_value();
     }
 
-    #[inline]
+    #[inline(always)]
+    fn begin_literal<V>(
+        &mut self,
+        chunk: &[u8],
+        pos: usize,
+        literal: Literal,
+        visitor: &mut V,
+    ) -> Result<usize, Stop>
+    where
+        V: Visitor<Place = P>,
+    {
+        let word = literal.word();
+        if !chunk.get(pos..).is_some_and(|rest| rest.starts_with(word)) {
+            return self.literal(chunk, pos, literal, 0, visitor);
+        }
+        let end = pos + word.len();
+        if let Some(at) = self.at {
+            visitor.literal(at, literal);
+            self.tell_span(at, end, visitor);
+        }
+        self.end_value();
+        Ok(end)
+    }
+
+    /// A literal of which so many letters have come.
+    #[inline(never)]
     fn literal<V>(
         &mut self,
         chunk: &[u8],
@@ -382,34 +489,12 @@ pub(super) fn is_space(byte: u8) -> bool {
 }
 
 impl Literal {
+    #[inline(always)]
     const fn word(self) -> &'static [u8] {
         match self {
             Self::True => b"true",
             Self::False => b"false",
             Self::Null => b"null",
         }
-    }
-}
-
-/// Which containers are open: one bit each, the innermost lowest, set for an object.
-#[derive(Clone, Copy, Debug, Default)]
-struct Nesting {
-    objects: u128,
-    depth: u32,
-}
-
-impl Nesting {
-    fn push(&mut self, container: Container) {
-        self.objects = self.objects << 1 | u128::from(container == Container::Object);
-        self.depth += 1;
-    }
-
-    fn pop(&mut self) {
-        self.objects >>= 1;
-        self.depth = self.depth.saturating_sub(1);
-    }
-
-    fn in_object(self) -> bool {
-        self.objects & 1 == 1
     }
 }

@@ -100,4 +100,10 @@ impl Check {
     pub(super) fn held_bytes(&self) -> usize {
         self.machine.held_bytes()
     }
+
+    /// Of these, what tasks take.
+    #[cfg(test)]
+    pub(super) fn task_bytes(&self) -> usize {
+        self.machine.task_bytes()
+    }
 }

@@ -4,12 +4,33 @@
 use std::collections::HashMap;
 
 use super::{hash, hash::HashKey, node::NodeId};
+use crate::json::Expected;
+
+/// A text that others are compared with.
+#[derive(Clone, Debug)]
+pub(super) struct Fixed {
+    pub bytes: Box<[u8]>,
+    ends: Ends,
+}
+
+impl Fixed {
+    pub(super) fn new(text: &str) -> Self {
+        let bytes: Box<[u8]> = text.as_bytes().into();
+        Self { ends: Ends::of(&bytes), bytes }
+    }
+
+    #[inline(always)]
+    pub(super) fn is(&self, text: &[u8], ends: Ends) -> bool {
+        self.ends == ends && self.bytes.len() == text.len() && (text.len() <= 16 || *self.bytes == *text)
+    }
+}
 
 /// One known name.
 #[derive(Clone, Debug)]
 pub(super) struct Name {
-    pub text: Box<[u8]>,
-    ends: Ends,
+    pub text: Fixed,
+    /// As it is looked for in the text itself.
+    pub expected: Option<Expected>,
     /// What the member must be.
     pub child: NodeId,
     /// The member must not be there.
@@ -20,26 +41,20 @@ pub(super) struct Name {
 
 impl Name {
     pub(super) fn new(text: &str, child: NodeId, evaluated: bool) -> Self {
-        let text: Box<[u8]> = text.as_bytes().into();
-        Self { ends: Ends::of(&text), text, child, never: false, evaluated }
-    }
-
-    #[inline(always)]
-    fn is(&self, key: &[u8], ends: Ends) -> bool {
-        self.ends == ends && self.text.len() == key.len() && (key.len() <= 16 || *self.text == *key)
+        Self { text: Fixed::new(text), expected: Expected::new(text), child, never: false, evaluated }
     }
 }
 
 /// The first and the last bytes of a text; with its length, all there is to a text of up to 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ends {
+pub(super) struct Ends {
     head: u64,
     tail: u64,
 }
 
 impl Ends {
     #[inline(always)]
-    fn of(text: &[u8]) -> Self {
+    pub(super) fn of(text: &[u8]) -> Self {
         match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
             (Some(head), Some(tail)) => {
                 Self { head: u64::from_le_bytes(*head), tail: u64::from_le_bytes(*tail) }
@@ -98,7 +113,7 @@ impl Names {
     fn fill(&mut self, size: usize) {
         let mut table = vec![0_u32; size];
         for (index, name) in self.list.iter().enumerate() {
-            let mut slot = slot(self.seed, &name.text, size);
+            let mut slot = slot(self.seed, &name.text.bytes, size);
             while table[slot] != 0 {
                 slot = (slot + 1) & (size - 1); // at most a quarter is taken
             }
@@ -127,7 +142,7 @@ impl Names {
     pub(super) fn find(&self, key: &[u8], guess: u32) -> Option<(u32, &Name)> {
         let ends = Ends::of(key);
         if let Some(name) = self.get(guess)
-            && name.is(key, ends)
+            && name.text.is(key, ends)
         {
             return Some((guess, name));
         }
@@ -143,7 +158,7 @@ impl Names {
         loop {
             let index = self.table.get(at)?.checked_sub(1)?;
             let name = self.get(index)?;
-            if name.is(key, ends) {
+            if name.text.is(key, ends) {
                 return Some((index, name));
             }
             at = (at + 1) & mask;
@@ -159,7 +174,7 @@ fn slot(seed: u64, key: &[u8], size: usize) -> usize {
 fn collisions(list: &[Name], seed: u64, size: usize) -> usize {
     let mut seen = HashMap::new();
     for name in list {
-        *seen.entry(slot(seed, &name.text, size)).or_insert(0_usize) += 1;
+        *seen.entry(slot(seed, &name.text.bytes, size)).or_insert(0_usize) += 1;
     }
     seen.values().map(|count| (count - 1) * count).sum()
 }

@@ -1,12 +1,15 @@
 //! What a schema is compiled to: nodes, each the duty of one subschema.
 
 use super::{
+    at_once::AtOnce,
+    choice::Choice,
     format::Format,
     keyword::Keyword,
-    names::Names,
+    names::{Fixed, Names},
     number::{Divisor, Owned},
     pattern::Pattern,
 };
+use crate::json::Literal;
 
 /// Index of a node in its [`Program`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +54,11 @@ impl Types {
         Self(self.0 | other.0)
     }
 
+    #[inline]
+    pub(super) fn of_literal(literal: Literal) -> Self {
+        if literal == Literal::Null { Self::NULL } else { Self::BOOLEAN }
+    }
+
     /// Integers and fractions are told apart.
     #[inline]
     pub(super) fn splits_numbers(self) -> bool {
@@ -79,6 +87,7 @@ pub(super) struct Node {
     pub counts: bool,
     /// What duties here and in branches keep of a string.
     pub keep: Keep,
+    pub at_once: AtOnce,
     /// Index into [`Program::objects`] and [`Program::arrays`]; 0 is no duty.
     pub object: u32,
     pub array: u32,
@@ -86,6 +95,8 @@ pub(super) struct Node {
     pub text: Option<Box<TextRules>>,
     pub allowed: Option<Box<Allowed>>,
     pub branches: Box<[Branch]>,
+    /// Its branches are a choice that may be told early.
+    pub choice: Option<Box<Choice>>,
     /// JSON pointer of the subschema.
     pub pointer: Box<str>,
     /// The keyword that this node is a part of, and that its failures are told as.
@@ -99,12 +110,14 @@ impl Node {
             simple: true,
             counts: false,
             keep: Keep::Nothing,
+            at_once: AtOnce::NOTHING,
             object: 0,
             array: 0,
             number: None,
             text: None,
             allowed: None,
             branches: Box::default(),
+            choice: None,
             pointer: pointer.into(),
             stands_for: None,
         }
@@ -150,7 +163,7 @@ pub(super) struct Allowed {
     pub no: bool,
     pub numbers: Vec<Owned>,
     /// Sorted.
-    pub texts: Vec<Box<[u8]>>,
+    pub texts: Vec<Fixed>,
 }
 
 /// A subschema for the same value.

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::hash::Hash;
+use crate::json::Short;
 
 /// A decimal number: its significant digits, then a power of ten.
 ///
@@ -109,14 +110,6 @@ impl<'a> Decimal<'a> {
         hash.bytes(self.fraction);
         hash.word(length(self.whole).unsigned_abs() + length(self.fraction).unsigned_abs());
     }
-}
-
-/// A number without power and of few digits: what is before its point, and whether anything is after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Short {
-    negative: bool,
-    whole: i64,
-    fraction: bool,
 }
 
 impl Short {
@@ -233,6 +226,11 @@ impl Owned {
         let sane = decimal.exponent.abs() <= EXPONENT_IN_SCHEMA;
         let short = Short::parse(&text).filter(|short| short.is_integer()).map(|short| short.whole);
         sane.then_some(Self { text, short })
+    }
+
+    /// What it is, if it is a short integer.
+    pub(super) fn short(&self) -> Option<i64> {
+        self.short
     }
 
     pub(super) fn decimal(&self) -> Decimal<'_> {

@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 
 use super::{
     keyword::Keyword,
+    names::Ends,
     node::{Allowed, Branch, Node, NodeId, NumberRules, Program, TextRules, Types},
-    number::{Decimal, Short},
+    number::Decimal,
 };
-use crate::json::Literal;
+use crate::json::{Literal, Short};
 
 /// A value that holds no others.
 #[derive(Clone, Copy, Debug)]
@@ -90,10 +91,7 @@ impl Node {
     #[inline]
     fn own(&self, value: Scalar<'_>) -> Result<(), Keyword> {
         match value {
-            Scalar::Literal(literal) => {
-                let own = if literal == Literal::Null { Types::NULL } else { Types::BOOLEAN };
-                type_is(self, own)?;
-            }
+            Scalar::Literal(literal) => type_is(self, Types::of_literal(literal))?,
             Scalar::Number(text) => return self.own_number(text),
             Scalar::Text(text) => {
                 type_is(self, Types::STRING)?;
@@ -188,6 +186,9 @@ impl TextRules {
     }
 }
 
+/// Up to so many texts are looked through.
+const FEW_TEXTS: usize = 8;
+
 impl Allowed {
     #[inline(never)]
     fn has_number(&self, text: &[u8], short: Option<Short>) -> bool {
@@ -201,10 +202,16 @@ impl Allowed {
             Scalar::Literal(Literal::True) => self.yes,
             Scalar::Literal(Literal::False) => self.no,
             Scalar::Number(text) => self.has_number(text, Short::parse(text)),
-            Scalar::Text(text) => {
-                text.kept.len() as u64 == text.bytes
-                    && self.texts.binary_search_by(|own| (**own).cmp(text.kept)).is_ok()
-            }
+            Scalar::Text(text) => text.kept.len() as u64 == text.bytes && self.has_text(text.kept),
         }
+    }
+
+    #[inline]
+    pub(super) fn has_text(&self, text: &[u8]) -> bool {
+        if self.texts.len() > FEW_TEXTS {
+            return self.texts.binary_search_by(|own| (*own.bytes).cmp(text)).is_ok();
+        }
+        let ends = Ends::of(text);
+        self.texts.iter().any(|own| own.is(text, ends))
     }
 }

@@ -11,6 +11,10 @@ pub(super) struct Set {
     len: u32,
 }
 
+impl Set {
+    pub(super) const EMPTY: Self = Self { start: 0, slots: 0, len: 0 };
+}
+
 /// Up to so many hashes are simply looked through.
 const FEW: u32 = 12;
 
@@ -39,6 +43,10 @@ impl Sets {
     #[inline]
     pub(super) fn open(&self) -> Set {
         Set { start: self.slots.len() as u32, slots: 0, len: 0 } // see `new`: at most 16 slots for each hash
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.len < self.len_max
     }
 
     /// The container closes.

@@ -14,7 +14,7 @@ mod tell;
 
 use super::{
     Cap, Cause,
-    check::machine::{Frame, Place, State},
+    check::machine::{By, Place, State},
     node::{Branch, Keep, NodeId, Program, Seen},
     scalar::{Failure, type_is},
 };
@@ -247,7 +247,15 @@ impl Tasks {
 }
 
 impl State {
-    pub(super) fn open_tasks(&mut self, program: &Program, mut frame: Frame) {
+    pub(super) fn open_tasks(&mut self, program: &Program, container: Container) {
+        if let Some(frame) = self.open_frame(container) {
+            frame.by = By::Tasks;
+        }
+        self.start_tasks(program, container);
+    }
+
+    /// Sets what is pending to work on the innermost container, of which nothing has come yet.
+    pub(super) fn start_tasks(&mut self, program: &Program, container: Container) {
         let tasks = &mut self.tasks;
         tasks.starts.push(Starts {
             tasks: index(tasks.tasks.len()),
@@ -256,9 +264,6 @@ impl State {
             seen: index(tasks.seen.len()),
             notes: index(tasks.notes.len()),
         });
-        frame.tasked = true;
-        let container = frame.container;
-        self.frames.push(frame);
         for at in 0..self.tasks.pending.len() {
             if let Some(Pending { node, subscribers }) = self.tasks.pending.get(at).copied() {
                 let must = subscribers == Link::NONE;

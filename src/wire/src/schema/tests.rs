@@ -1,5 +1,6 @@
 mod caps;
 mod cases;
+mod early;
 mod gemini;
 mod oracle;
 mod refused;

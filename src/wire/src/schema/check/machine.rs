@@ -1,28 +1,30 @@
 //! Frames: what is known of each open container, and the way that most values take.
 //!
-//! A value that one node must pass, with no branches, is judged right here. Every other value goes through
-//! [`super::super::task`].
+//! A value that one node must pass, with no branches, is judged right here. A choice of objects waits for the member that
+//! tells which it is. Every other value goes through [`super::super::task`].
 
+mod choosing;
 mod digest;
+mod members;
 mod shown;
+mod values;
 
 use std::sync::Arc;
 
-use digest::{TAG_ARRAY, TAG_OBJECT, TAG_STRING};
-use shown::NAME_SHOWN;
+use digest::{TAG_ARRAY, TAG_OBJECT};
 
 use super::{
     super::{
-        Cap, Cause, HashKey, Keyword, Schema, hash,
+        Cause, HashKey, Keyword, Schema,
         hash::Hash,
-        node::{Keep, NodeId, ObjectRules, Program, Seen, Types},
-        scalar::{Failure, Scalar, Text, points, type_is},
-        sets::{Insert, Set, Sets},
+        node::{Keep, NodeId, Program, Seen, Types},
+        scalar::{Failure, Scalar, type_is},
+        sets::{Set, Sets},
         task::Tasks,
     },
     CheckLimits,
 };
-use crate::json::{Capture, Container, Literal, Visitor};
+use crate::json::{Capture, Container, Expected, Literal, Short, Visitor};
 
 /// What judges a value.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +33,25 @@ pub(in super::super) enum Place {
     One(NodeId),
     /// The tasks that are pending.
     Many,
+    /// The member that may tell a branch of the innermost frame's choice.
+    Choice,
+}
+
+/// What judges an open container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum By {
+    /// Its node alone.
+    One,
+    Tasks,
+    /// Its node, a choice, of which no branch is told yet and nothing but the tag has come.
+    Choice,
 }
 
 /// An open container.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Frame {
     pub container: Container,
-    /// Judged by tasks; otherwise by `node` alone.
-    pub tasked: bool,
+    pub by: By,
     /// Some task wants the elements to be unique.
     pub unique: bool,
     pub node: NodeId,
@@ -62,6 +75,25 @@ pub(in super::super) struct Frame {
     hash: u64,
     /// Of the name of the current member.
     name_hash: u64,
+}
+
+impl Frame {
+    const EMPTY: Self = Self {
+        container: Container::Object,
+        by: By::One,
+        unique: false,
+        node: NodeId::TRUE,
+        rules: 0,
+        count: 0,
+        seen: 0,
+        seen_more: 0,
+        next: 0,
+        current: UNKNOWN,
+        path: 0,
+        set: Set::EMPTY,
+        hash: 0,
+        name_hash: 0,
+    };
 }
 
 /// No name that the node knows.
@@ -131,6 +163,11 @@ impl Machine {
     }
 
     #[cfg(test)]
+    pub(super) fn task_bytes(&self) -> usize {
+        self.state.tasks.held_bytes()
+    }
+
+    #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
         let state = &self.state;
         state.frames.capacity() * size_of::<Frame>()
@@ -156,7 +193,19 @@ impl Visitor for Machine {
         self.state.member(&self.schema.program, key)
     }
 
-    #[inline]
+    #[inline(always)]
+    fn expected(&self, _: Place) -> Option<&Expected> {
+        let frame = self.state.frames.last()?;
+        let rules = self.schema.program.objects.get(frame.rules as usize)?; // of no names, where tasks judge
+        rules.names.get(frame.next)?.expected.as_ref()
+    }
+
+    #[inline(always)]
+    fn expected_member(&mut self, _: Place) -> Option<Place> {
+        self.state.expected_member(&self.schema.program)
+    }
+
+    #[inline(always)]
     fn element(&mut self, _: Place) -> Option<Place> {
         self.state.element(&self.schema.program)
     }
@@ -186,14 +235,24 @@ impl Visitor for Machine {
         self.state.string_end(&self.schema.program, at);
     }
 
+    #[inline(always)]
+    fn whole_string(&mut self, at: Place, text: &[u8]) {
+        self.state.whole_string(&self.schema.program, at, text);
+    }
+
+    #[inline(always)]
+    fn short_number(&mut self, at: Place, text: &[u8], number: Short) {
+        self.state.short_number(&self.schema.program, at, text, number);
+    }
+
     #[inline]
     fn number(&mut self, at: Place, text: &[u8]) {
         self.state.scalar(&self.schema.program, at, Scalar::Number(text));
     }
 
-    #[inline]
+    #[inline(always)]
     fn literal(&mut self, at: Place, literal: Literal) {
-        self.state.scalar(&self.schema.program, at, Scalar::Literal(literal));
+        self.state.literal(&self.schema.program, at, literal);
     }
 }
 
@@ -244,177 +303,78 @@ impl State {
     }
 
     #[inline]
-    fn member(&mut self, program: &Program, key: &[u8]) -> Option<Place> {
-        let hashing = self.hashing > 0;
-        let frame = self.frames.last_mut()?;
-        frame.count += 1;
-        if frame.tasked {
-            self.note_unknown(key)?;
-            self.note_hash(key);
-            return self.task_member(program, key);
-        }
-        let rules = program.objects.get(frame.rules as usize)?;
-        let child = match rules.names.find(key, frame.next) {
-            Some((index, name)) => {
-                (frame.current, frame.next) = (index, index + 1);
-                let bit = 1 << (index % 64);
-                let word = match index {
-                    0..64 => &mut frame.seen,
-                    _ => self.seen.get_mut(frame.seen_more as usize + index as usize / 64 - 1)?,
-                };
-                if *word & bit != 0 {
-                    return self.twice();
-                }
-                *word |= bit;
-                if name.never {
-                    return self.never(name.child);
-                }
-                Place::One(name.child)
-            }
-            None => {
-                self.note_unknown(key)?;
-                self.unknown(program, rules, key)?
-            }
-        };
-        if rules.counts {
-            self.count(program, rules, key)?;
-        }
-        if hashing {
-            self.note_hash(key);
-        }
-        Some(child)
-    }
-
-    /// What is to be said of each member, whatever it is.
-    fn count(&mut self, program: &Program, rules: &ObjectRules, key: &[u8]) -> Option<()> {
-        let depth = self.frames.len();
-        let frame = self.frames.last()?;
-        if rules.max.is_some_and(|max| frame.count > max) {
-            let failure = Failure { node: frame.node, keyword: Keyword::MaxProperties };
-            self.refuse_by(failure, depth - 1);
-        } else if let Err(failure) = program.scalar(rules.property_names, Scalar::Text(Text::whole(key))) {
-            self.refuse_by(failure, depth);
-        }
-        self.found.is_none().then_some(())
-    }
-
-    #[cold]
-    fn twice(&mut self) -> Option<Place> {
-        let depth = self.frames.len();
-        self.refuse(Cause::DuplicateKey, None, depth);
-        None
-    }
-
-    /// A member or element that must not be there.
-    #[cold]
-    fn never(&mut self, node: NodeId) -> Option<Place> {
-        let depth = self.frames.len();
-        self.refuse_by(Failure { node, keyword: Keyword::False }, depth);
-        None
-    }
-
-    /// A member that the node of the frame has no name for.
-    fn unknown(&mut self, program: &Program, rules: &ObjectRules, key: &[u8]) -> Option<Place> {
-        let mut matching =
-            rules.patterns.iter().filter(|(pattern, _)| pattern.matches(key)).map(|(_, node)| *node);
-        let one = match (matching.next(), matching.next()) {
-            (None, _) => rules.rest,
-            (Some(one), None) => one,
-            (Some(first), Some(second)) => {
-                self.tasks.pend_musts([first, second].into_iter().chain(matching));
-                return Some(Place::Many);
-            }
-        };
-        if program.node(one).is_never() { self.never(one) } else { Some(Place::One(one)) }
-    }
-
-    /// Notes a name that must not come again. `None`: refused.
-    fn note_unknown(&mut self, key: &[u8]) -> Option<()> {
-        let depth = self.frames.len();
-        let frame = self.frames.last_mut()?;
-        frame.current = UNKNOWN;
-        self.path.truncate(frame.path as usize);
-        self.path.extend_from_slice(key.get(..=NAME_SHOWN).unwrap_or(key));
-        let cause = match self.names.insert(&mut frame.set, hash::of(self.key, key)) {
-            Insert::New => return Some(()),
-            Insert::Twice => Cause::DuplicateKey,
-            Insert::Full => Cause::Cap(Cap::Names),
-        };
-        self.refuse(cause, None, depth);
-        None
-    }
-
-    #[inline]
-    fn element(&mut self, program: &Program) -> Option<Place> {
-        let frame = self.frames.last_mut()?;
-        let index = frame.count;
-        frame.count += 1;
-        if frame.tasked {
-            return self.task_element(program, index);
-        }
-        let rules = program.arrays.get(frame.rules as usize)?;
-        if rules.max.is_some_and(|max| index >= max) {
-            let failure = Failure { node: frame.node, keyword: Keyword::MaxItems };
-            let depth = self.frames.len() - 1;
-            self.refuse_by(failure, depth);
-            return None;
-        }
-        let child = rules.child(index);
-        if program.node(child).is_never() { self.never(child) } else { Some(Place::One(child)) }
-    }
-
-    #[inline]
     fn begin(&mut self, program: &Program, at: Place, container: Container) {
-        let depth = self.frames.len();
-        let mut frame = Frame {
-            container,
-            tasked: false,
-            unique: false,
-            node: NodeId::TRUE,
-            count: 0,
-            rules: 0,
-            seen: 0,
-            seen_more: self.seen.len() as u32, // a bit for each name, by depth: far below
-            next: 0,
-            current: UNKNOWN,
-            path: self.path.len() as u32, // at most a shown name for each frame
-            set: match container {
-                Container::Object => self.names.open(),
-                Container::Array => self.items.open(),
-            },
-            hash: 0,
-            name_hash: 0,
+        let at = match at {
+            Place::Choice => self.give_up(program),
+            _ => Some(at),
         };
-        let Place::One(id) = at else { return self.open_tasks(program, frame) };
-        let node = program.node(id);
-        if !node.simple {
-            self.tasks.pend_musts([id]);
-            return self.open_tasks(program, frame);
+        let Some(at) = at else { return };
+        let Place::One(mut id) = at else { return self.open_tasks(program, container) };
+        if !program.node(id).simple {
+            let choice = program.node(id).choice.as_ref();
+            let sole = choice.and_then(|choice| choice.sole(container));
+            let tag = choice.and_then(|choice| choice.tag(container));
+            match (sole, tag) {
+                (Some(sole), _) => id = sole,
+                (None, Some(tag)) if self.can_wait(tag) => return self.open_choice(id),
+                _ => {
+                    self.tasks.pend_musts([id]);
+                    return self.open_tasks(program, container);
+                }
+            }
         }
+        let node = program.node(id);
         let fits = type_is(node, container.types())
             .and_then(|()| node.allowed.as_ref().map_or(Ok(()), |allowed| Err(allowed.keyword)));
         if let Err(keyword) = fits {
+            let depth = self.frames.len();
             return self.refuse_by(Failure { node: id, keyword }, depth);
         }
-        frame.node = id;
+        self.open_frame(container);
+        self.stand_alone(program, id, container);
+    }
+
+    /// The innermost frame is judged by one node.
+    #[inline(always)]
+    fn stand_alone(&mut self, program: &Program, id: NodeId, container: Container) {
+        let Some(frame) = self.frames.last_mut() else { return };
+        let node = program.node(id);
+        (frame.by, frame.node) = (By::One, id);
         frame.rules = match container {
             Container::Array => node.array,
-            Container::Object => {
-                let words = program.object(id).names.words();
-                if words > 1 {
-                    self.seen.resize(self.seen.len() + words - 1, 0);
-                }
-                node.object
-            }
+            Container::Object => node.object,
         };
-        self.frames.push(frame);
+        if container == Container::Object {
+            let words = program.object(id).names.words();
+            if words > 1 {
+                self.seen.resize(self.seen.len() + words - 1, 0);
+            }
+        }
+    }
+
+    /// Pushes a frame, filled in where it lies: copying one together is what opening would mostly cost.
+    #[inline(always)]
+    pub(in super::super) fn open_frame(&mut self, container: Container) -> Option<&mut Frame> {
+        self.frames.push(Frame::EMPTY);
+        let frame = self.frames.last_mut()?;
+        frame.container = container;
+        frame.seen_more = self.seen.len() as u32; // a bit for each name, by depth: far below
+        frame.path = self.path.len() as u32; // at most a shown name for each frame
+        frame.set = match container {
+            Container::Object => self.names.open(),
+            Container::Array => self.items.open(),
+        };
+        Some(frame)
     }
 
     #[inline]
     fn end(&mut self, program: &Program) {
+        if self.frames.last().is_some_and(|frame| frame.by == By::Choice) {
+            self.set_to_work(program); // it is empty
+        }
         let Some(frame) = self.frames.last().copied() else { return };
         let depth = self.frames.len() - 1;
-        if frame.tasked {
+        if frame.by == By::Tasks {
             self.close_tasks(program);
             if self.found.is_some() {
                 return;
@@ -451,90 +411,6 @@ impl State {
             }
             Container::Array if frame.count < program.array(frame.node).min => Err(Keyword::MinItems),
             Container::Array => Ok(()),
-        }
-    }
-
-    #[inline]
-    fn string(&mut self, program: &Program, at: Place) -> Capture {
-        let (keep, counts) = match at {
-            Place::One(id) => {
-                let node = program.node(id);
-                (node.keep, node.counts)
-            }
-            Place::Many => self.tasks.wants_of_text(program),
-        };
-        let string = &mut self.string;
-        (string.keep, string.counts) = (keep, counts);
-        string.bytes = 0;
-        string.points = 0;
-        if keep == Keep::Nothing && !counts && self.hashing == 0 {
-            return Capture::Pass;
-        }
-        string.kept.clear();
-        if self.hashing > 0 {
-            string.hash = Hash::new(self.key);
-            string.hash.word(TAG_STRING);
-        }
-        Capture::Take
-    }
-
-    #[inline]
-    fn text(&mut self, piece: &[u8]) {
-        let string = &mut self.string;
-        string.bytes += piece.len() as u64; // no text is longer than 2^64
-        if string.counts {
-            string.points += points(piece);
-        }
-        let most = match string.keep {
-            Keep::Nothing => 0,
-            Keep::Bytes(most) => most,
-            Keep::Whole => self.limits.text_bytes_max,
-        };
-        if string.bytes <= most as u64 {
-            string.kept.extend_from_slice(piece);
-        }
-        if self.hashing > 0 {
-            string.hash.bytes(piece);
-        }
-    }
-
-    #[inline]
-    fn string_end(&mut self, program: &Program, at: Place) {
-        let string = &mut self.string;
-        if string.keep == Keep::Whole && string.bytes > self.limits.text_bytes_max as u64 {
-            let depth = self.frames.len();
-            return self.refuse(Cause::Cap(Cap::Text), None, depth);
-        }
-        if let Place::One(id) = at
-            && self.hashing == 0
-        {
-            let text = Text { kept: &string.kept, bytes: string.bytes, points: string.points };
-            if let Err(failure) = program.scalar(id, Scalar::Text(text)) {
-                let depth = self.frames.len();
-                self.refuse_by(failure, depth);
-            }
-            return;
-        }
-        let kept = std::mem::take(&mut string.kept);
-        let text = Text { kept: &kept, bytes: string.bytes, points: string.points };
-        self.scalar(program, at, Scalar::Text(text));
-        self.string.kept = kept;
-    }
-
-    #[inline]
-    fn scalar(&mut self, program: &Program, at: Place, value: Scalar<'_>) {
-        match at {
-            Place::One(id) => {
-                if let Err(failure) = program.scalar(id, value) {
-                    let depth = self.frames.len();
-                    return self.refuse_by(failure, depth);
-                }
-            }
-            Place::Many => self.task_scalar(program, value),
-        }
-        if self.hashing > 0 {
-            let hash = self.hash_of(value);
-            self.add_hash(program, hash);
         }
     }
 }

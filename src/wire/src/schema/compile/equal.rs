@@ -6,7 +6,7 @@ use super::{
         document::{Value, ValueId},
         error::Fault,
         keyword::Keyword,
-        names::{Name, Names},
+        names::{Fixed, Name, Names},
         node::{Allowed, ArrayRules, Branch, NodeId, ObjectRules, Types},
         number::Owned,
     },
@@ -86,7 +86,7 @@ impl Compiler<'_> {
                 Value::Null => allowed.literals = Types::NULL,
                 Value::Bool(true) => allowed.yes = true,
                 Value::Bool(false) => allowed.no = true,
-                Value::Text(text) => allowed.texts.push(text.as_bytes().into()),
+                Value::Text(text) => allowed.texts.push(Fixed::new(text)),
                 Value::Number(text) => match Owned::parse(text) {
                     Some(number) => allowed.numbers.push(number),
                     None => self.wrong_value(*at, "a number of moderate size", text),
@@ -94,7 +94,7 @@ impl Compiler<'_> {
                 Value::Array(_) | Value::Object(_) => {}
             }
         }
-        allowed.texts.sort_unstable();
+        allowed.texts.sort_unstable_by(|a, b| a.bytes.cmp(&b.bytes));
         allowed
     }
 

@@ -3,6 +3,8 @@
 
 use super::super::{
     SchemaError, SchemaLimits,
+    at_once::AtOnce,
+    choice::Choice,
     error::Fault,
     node::{Branch, Keep, NodeId, Program},
 };
@@ -27,6 +29,9 @@ pub(super) fn settle(mut program: Program, limits: &SchemaLimits) -> Result<Prog
         for name in rules.names.list_mut() {
             name.never = program.nodes[name.child.index()].is_never();
         }
+    }
+    for at in 0..program.nodes.len() {
+        program.nodes[at].choice = Choice::of(&program, &program.nodes[at]).map(Box::new);
     }
     Ok(program)
 }
@@ -123,7 +128,7 @@ fn sum_up(program: &mut Program, id: NodeId) {
         }
     }
     if let Some(allowed) = &node.allowed {
-        let longest = allowed.texts.iter().map(|text| text.len()).max().unwrap_or_default();
+        let longest = allowed.texts.iter().map(|text| text.bytes.len()).max().unwrap_or_default();
         keep = keep.max(Keep::Bytes(longest));
     }
     for branch in &node.branches {
@@ -135,4 +140,5 @@ fn sum_up(program: &mut Program, id: NodeId) {
     }
     let node = &mut program.nodes[id.index()];
     (node.simple, node.keep, node.counts) = (simple, keep, counts);
+    node.at_once = AtOnce::of(node);
 }

@@ -85,7 +85,7 @@ impl State {
         let Some(frame) = self.frames.get(index) else { return b"" };
         if frame.current != UNKNOWN {
             let name = program.object(frame.node).names.get(frame.current);
-            return name.map_or(b"", |name| &name.text);
+            return name.map_or(b"", |name| &name.text.bytes);
         }
         let end = self.frames.get(index + 1).map_or(self.path.len(), |next| next.path as usize);
         self.path.get(frame.path as usize..end).unwrap_or_default()
