@@ -88,6 +88,9 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["run", "show"] => &["open", "--admin", &admin],
             ["keys", "init"] => &["--dir", path(&new)],
             ["keys", "rotate"] => &["--dir", path(&keys), "--use", "receipt"],
+            ["keys", "disclose"] => {
+                &[path(&bundle), "--call", "1", "--dir", path(&keys), "--out", path(&export)]
+            }
             ["keys", "list"] => &["--dir", path(&keys)],
             ["policy", _] => &[path(&policy)],
             ["doctor"] => &["--admin", &admin],
