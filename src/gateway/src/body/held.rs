@@ -3,18 +3,21 @@
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::Room;
+
 /// The pieces that have not been given out.
 pub(crate) struct HeldBody {
     pieces: std::vec::IntoIter<Bytes>,
     left: u64,
+    _room: Room,
 }
 
 impl HeldBody {
-    /// Empty pieces are left out.
-    pub(crate) fn new(mut pieces: Vec<Bytes>) -> Self {
+    /// Empty pieces are left out. `room` is the memory that they were counted against.
+    pub(crate) fn new(mut pieces: Vec<Bytes>, room: Room) -> Self {
         pieces.retain(|piece| !piece.is_empty());
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self { pieces: pieces.into_iter(), left }
+        Self { pieces: pieces.into_iter(), left, _room: room }
     }
 
     pub(crate) fn next(&mut self) -> Option<Frame<Bytes>> {

@@ -12,10 +12,9 @@ use futures_util::FutureExt as _;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
-use super::{Cut, HeldBody};
+use super::{Cut, HeldBody, Room};
 use crate::store::Feed;
 
 /// Why a request body could not be read.
@@ -61,15 +60,15 @@ pub(crate) async fn read_next(
 /// What is sent upstream as a request body.
 pub(crate) enum UpstreamBody {
     /// Read whole already, with the memory that it was counted against.
-    Held { body: HeldBody, _room: Option<OwnedSemaphorePermit> },
+    Held(HeldBody),
     /// Read while it is sent.
     Streamed(Box<StreamedBody>),
 }
 
 impl UpstreamBody {
     /// `room` is the memory that the chunks were counted against.
-    pub(crate) fn held(chunks: Vec<Bytes>, room: Option<OwnedSemaphorePermit>) -> Self {
-        Self::Held { body: HeldBody::new(chunks), _room: room }
+    pub(crate) fn held(chunks: Vec<Bytes>, room: Room) -> Self {
+        Self::Held(HeldBody::new(chunks, room))
     }
 
     pub(crate) fn streamed(body: Incoming, upload: Arc<Upload>, stall: Duration) -> Self {
@@ -190,7 +189,7 @@ impl Body for UpstreamBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
-            Self::Held { body, .. } => Poll::Ready(body.next().map(Ok)),
+            Self::Held(body) => Poll::Ready(body.next().map(Ok)),
             Self::Streamed(streamed) => match ready!(streamed.poll_next(cx)) {
                 Some(Err(error)) => {
                     streamed.upload.fail(error);
@@ -204,14 +203,14 @@ impl Body for UpstreamBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Held { body, .. } => body.is_end(),
+            Self::Held(body) => body.is_end(),
             Self::Streamed(streamed) => streamed.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Held { body, .. } => body.size_hint(),
+            Self::Held(body) => body.size_hint(),
             Self::Streamed(streamed) => streamed.body.size_hint(),
         }
     }

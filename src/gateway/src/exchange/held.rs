@@ -12,9 +12,10 @@ use estoppel_wire::dialect::{Dialect, EventMark, Framing, MarkKind, Part};
 use estoppel_wire::judge::{Blocks, is_named};
 use http::StatusCode;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::{Exchange, Mark, Response};
+use crate::body::Room;
 use crate::contracts::Compiled;
 use crate::judging::{self, Objection, RouteTerms};
 use crate::store::{Contract, Feed, Form, Side};
@@ -45,7 +46,7 @@ pub(super) struct HeldBack {
     observed: Option<Reason>,
     refused: bool,
     /// Room for what is held back.
-    room: Option<OwnedSemaphorePermit>,
+    room: Room,
 }
 
 enum Machine {
@@ -109,7 +110,7 @@ impl Exchange {
             replaced: None,
             observed: None,
             refused: false,
-            room: None,
+            room: Room::default(),
         })))
     }
 
@@ -443,25 +444,10 @@ impl HeldBack {
     /// There is none.
     pub(super) fn make_room(&mut self, memory: &Arc<Semaphore>) -> Result<(), Objection> {
         let held = match &self.machine {
-            _ if self.release == Release::HoldAll => self.bytes,
-            Machine::Model { stream, blocks } => (stream.held_bytes() + blocks.pending()) as u64, // lengths fit
-            Machine::Body { body, .. } => body.held_bytes() as u64,
+            Machine::Model { stream, blocks } => stream.held_bytes() + blocks.pending(),
+            Machine::Body { body, .. } => body.held_bytes(),
         };
-        if held == 0 {
-            self.room = None;
-            return Ok(());
-        }
-        let had = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
-        let wanted = u32::try_from(held.div_ceil(1 << 10).saturating_sub(had)).unwrap_or(u32::MAX);
-        if wanted == 0 {
-            return Ok(());
-        }
-        let more = memory.clone().try_acquire_many_owned(wanted).map_err(|_| Reason::InFlightMax)?;
-        match &mut self.room {
-            Some(room) => room.merge(more),
-            None => self.room = Some(more),
-        }
-        Ok(())
+        Ok(self.room.hold(memory, held as u64)?) // a length fits
     }
 
     pub(super) fn has_judged(&self) -> bool {

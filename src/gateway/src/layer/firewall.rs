@@ -10,12 +10,12 @@ use estoppel_evidence::Reason;
 use estoppel_policy::Verdict;
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::Waiting;
-use crate::body::{ReadError, Upload, UpstreamBody, read_next};
+use crate::body::{ReadError, Room, Upload, UpstreamBody, read_next};
 use crate::call::{Permitted, Routed};
 use crate::exchange::Exchange;
 use crate::layer::forward::refused;
@@ -150,9 +150,9 @@ async fn read_whole(
     scan: &mut Option<RequestScan>,
     bytes_max: u64,
     memory: &Arc<Semaphore>,
-) -> Result<(Vec<Bytes>, Option<OwnedSemaphorePermit>), ReadError> {
+) -> Result<(Vec<Bytes>, Room), ReadError> {
     let mut chunks = Vec::new();
-    let mut room: Option<OwnedSemaphorePermit> = None;
+    let mut room = Room::default();
     let mut bytes = 0;
     while let Some(frame) = read_next(&mut body, REQUEST_STALL).await {
         let Ok(data) = frame?.into_data() else { continue };
@@ -160,13 +160,7 @@ async fn read_whole(
         if bytes > bytes_max {
             return Err(ReadError::TooLarge);
         }
-        let had = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
-        let wanted = u32::try_from(bytes.div_ceil(1 << 10).saturating_sub(had)).unwrap_or(u32::MAX);
-        let more = memory.clone().try_acquire_many_owned(wanted).map_err(|_| ReadError::NoRoom)?;
-        match &mut room {
-            Some(room) => room.merge(more),
-            None => room = Some(more),
-        }
+        room.hold(memory, bytes).map_err(|_| ReadError::NoRoom)?;
         if let Some(scan) = scan {
             scan.push(&data);
         }

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::Waiting;
 use super::firewall::refusal_of;
-use crate::body::{AnswerBody, Followed, Mode, Screened, ScreenedBody, Step};
+use crate::body::{AnswerBody, Followed, Mode, Room, Screened, ScreenedBody, Step};
 use crate::call::Permitted;
 use crate::exchange::{Exchange, framing, micros};
 use crate::headers;
@@ -70,7 +70,7 @@ async fn forward(permitted: Permitted) -> Answer {
     let reads = exchange.dialect != Dialect::Bytes || judges;
     headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
     let held_length = match &body {
-        crate::body::UpstreamBody::Held { .. } => http_body::Body::size_hint(&body).exact(),
+        crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(&body).exact(),
         crate::body::UpstreamBody::Streamed(_) => None,
     };
     if let Some(length) =
@@ -197,11 +197,16 @@ async fn send_whole(
     let Sending { evidence, bodiless, trailers, held_bytes_max } = sending;
     let mut data = Vec::new();
     let mut held = 0;
+    let mut room = Room::default();
     loop {
         match poll_fn(|cx| screened.poll_step(cx)).await {
             Step::Data(bytes) => {
                 held += bytes.len() as u64;
                 data.push(bytes);
+                let memory = screened.exchange().shared.held.clone();
+                if let Err(reason) = room.hold(&memory, held) {
+                    return objected(screened.into_exchange(), reason.into()).await;
+                }
                 if held > held_bytes_max && screened.exchange().is_held_whole(None) {
                     return objected(screened.into_exchange(), Reason::HeldBytesMax.into()).await;
                 }
@@ -244,7 +249,7 @@ async fn send_whole(
                     head.headers.remove(CONTENT_LENGTH);
                 }
                 stamp(&mut head.headers, call, run.as_ref(), leaf);
-                return Response::from_parts(head, AnswerBody::whole(data));
+                return Response::from_parts(head, AnswerBody::held(data, room));
             }
         }
     }

@@ -2,9 +2,12 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{Refused, length};
+
+/// Most bytes of pieces that are joined.
+const JOINED_MAX: usize = 4 << 10;
 
 #[derive(Debug)]
 pub(super) struct Held {
@@ -31,7 +34,15 @@ impl Held {
             return;
         }
         self.bytes += piece.len();
-        self.waiting.push_back(piece);
+        // Tiny pieces of one unit are joined, so that what is kept is no multiple of what came.
+        match self.waiting.back_mut() {
+            Some(last) if last.len() + piece.len() <= JOINED_MAX => {
+                let mut joined = BytesMut::from(std::mem::take(last));
+                joined.extend_from_slice(&piece);
+                *last = joined.freeze();
+            }
+            _ => self.waiting.push_back(piece),
+        }
     }
 
     /// As much of `rest` as may be kept back.
