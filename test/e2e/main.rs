@@ -13,6 +13,7 @@
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `streams`: the hard cases of streams, one test for each.
+//! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
@@ -42,6 +43,7 @@ mod judging_gemini;
 mod large;
 mod leaving;
 mod many_streams;
+mod mcp_values;
 mod negative_vectors;
 mod published;
 mod starting;

@@ -132,11 +132,12 @@ reasons! {
     ContentUnknown "CONTENT_UNKNOWN" Upstream false 0 "nothing here can read this content, or a value in it that decides what it says";
 
     ContractViolated "CONTRACT_VIOLATED" Upstream true 422 "a value does not keep its contract";
-    ContractMissing "CONTRACT_MISSING" Policy false 422 "the answer calls a tool for which there is no contract";
+    ContractMissing "CONTRACT_MISSING" Policy false 422 "a tool is called for which there is no contract";
     ContractUnsupported "CONTRACT_UNSUPPORTED" Client false 422 "the contract of a value cannot be enforced";
     ValueMalformed "VALUE_MALFORMED" Upstream true 422 "a value is not well-formed and may not be repaired";
-    ValueAmbiguous "VALUE_AMBIGUOUS" Upstream true 422 "the answer gives a structured value in two ways, or without saying whose it is";
+    ValueAmbiguous "VALUE_AMBIGUOUS" Upstream true 422 "a structured value is given in two ways, or without saying whose it is";
     ValueTruncated "VALUE_TRUNCATED" Upstream true 422 "what was sent ended inside a value";
+    ToolChanged "TOOL_CHANGED" Upstream false 422 "a tool is not what its server first said that it is";
     HeldBytesMax "HELD_BYTES_MAX" Policy false 422 "a value is larger than what may be held back";
 
     DrainMax "DRAIN_MAX" Policy false 0 "the client left, and a bound ended the reading of its answer before it was whole";

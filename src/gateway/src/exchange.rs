@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use self::held::HeldBack;
 use crate::body::Upload;
 use crate::call::InFlight;
-use crate::judging::{self, Asked, Objection};
+use crate::judging::{self, Asked, Objection, Recorded, RouteTerms, mcp};
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
 use crate::store::{Contract, Feed, Form, Redaction, Side};
@@ -55,6 +55,12 @@ pub(crate) struct Exchange {
     request_contracts: judging::RequestJudged,
     /// What the request's receipt names.
     contracts_named: Vec<Contract>,
+    /// The requests to an MCP server, until the answer comes.
+    asked_server: Option<Box<mcp::Requests>>,
+    /// What calls of its tools were held against.
+    server_calls: Option<Recorded>,
+    /// Calls of its tools were judged.
+    calls_judged: bool,
     /// What the caller is told of a value that was refused.
     detail: Option<Box<str>>,
     /// Whether the answer's head was given to the client.
@@ -163,6 +169,9 @@ impl Exchange {
             asked: None,
             request_contracts: judging::RequestJudged::default(),
             contracts_named: Vec::new(),
+            asked_server: None,
+            server_calls: None,
+            calls_judged: false,
             detail: None,
             given: false,
             left: None,
@@ -366,10 +375,9 @@ impl Exchange {
 
     /// Id of the JSON-RPC request, as JSON text.
     pub(crate) fn rpc_id(&self) -> Option<String> {
-        match &self.request {
-            Request::Held { facts: Some(facts), .. } => facts.rpc_id.as_deref().map(str::to_string),
-            _ => None,
-        }
+        let Request::Held { facts: Some(facts), .. } = &self.request else { return None };
+        let id = facts.rpc_id.as_deref()?;
+        if facts.rpc_id_is_text { serde_json::to_string(id).ok() } else { Some(id.to_owned()) }
     }
 
     /// The run's id as a header value.
@@ -467,6 +475,10 @@ impl Exchange {
         let (hashes, stores) = (self.hashes(), self.stores());
         let Some(response) = self.response.as_mut() else { return Ok(body) };
         let Some(judged) = response.judged.as_mut().filter(|judged| !judged.holds) else { return Ok(body) };
+        if let Some(answers) = judged.answers_mut() {
+            let found = if body.is_empty() { Ok(()) } else { answers.judge(&body.concat()) };
+            return found.or_else(|objection| judged.observed_or(objection)).map(|()| body);
+        }
         let Some(stream) = judged.model_mut() else { return Ok(body) };
         if response.facts.as_ref().is_some_and(|facts| facts.evaluated.defect.is_some()) {
             return judged.observed_or(Reason::ValueAmbiguous.into()).map(|()| body);
@@ -640,26 +652,67 @@ impl Exchange {
     /// It does not keep to it, or cannot be held against it.
     pub(crate) fn judge_request_body(
         &mut self,
-        headers: &HeaderMap,
+        head: &http::request::Parts,
         coded: bool,
         chunks: &[Bytes],
     ) -> Result<(), Objection> {
         let Some(terms) = self.route.as_ref().and_then(|route| route.judging.clone()) else { return Ok(()) };
+        if self.dialect == Dialect::Mcp {
+            let judged = self.judge_server_calls(&terms, head, coded, chunks);
+            self.unless_observed(&terms, judged)?;
+        }
         let method = self.record.request.method.clone();
-        let sent = judging::Sent { method: &method, headers, coded, chunks };
+        let sent = judging::Sent { method: &method, headers: &head.headers, coded, chunks };
         let key = self.shared.schemas.key;
         let judged = terms.judge_request(self.dialect, &sent, key, &mut self.request_contracts);
         let judged = judged.and_then(|()| match &self.asked {
             Some(asked) => terms.check_asked(asked, &self.shared.schemas),
             None => Ok(()),
         });
-        match judged {
-            Err(objection) if terms.release == Release::Observe => {
+        self.unless_observed(&terms, judged)
+    }
+
+    /// Holds the calls in a request to an MCP server against what is known of their tools.
+    fn judge_server_calls(
+        &mut self,
+        terms: &Arc<RouteTerms>,
+        head: &http::request::Parts,
+        coded: bool,
+        chunks: &[Bytes],
+    ) -> Result<(), Objection> {
+        let Some(route) = self.route.as_ref() else { return Ok(()) };
+        let requests = self.asked_server.insert(Box::new(mcp::Requests::new(mcp::Server {
+            route: route.name.clone(),
+            terms: terms.clone(),
+            schemas: self.shared.schemas.clone(),
+            pins: route.pins.clone(),
+            path: route.target(head).map_or_else(Box::default, |target| target.path().into()),
+        })));
+        if chunks.iter().all(Bytes::is_empty) {
+            return Ok(());
+        }
+        if coded {
+            return Err(Objection::new(Reason::ContractUnsupported, "the request has a content coding"));
+        }
+        let judged = requests.judge(&chunks.concat());
+        self.calls_judged = requests.has_judged();
+        self.server_calls = requests.record();
+        judged
+    }
+
+    /// Where findings are only recorded they are.
+    fn unless_observed(
+        &mut self,
+        terms: &RouteTerms,
+        judged: Result<(), Objection>,
+    ) -> Result<(), Objection> {
+        judged.or_else(|objection| match terms.release {
+            Release::Observe => {
                 self.record.downgrades.push(held::observed(objection.reason));
                 Ok(())
             }
-            judged => judged,
-        }
+            Release::HoldStructured | Release::HoldAll | Release::StreamAndCut => Err(objection),
+        })
     }
 
     /// Judges a stream of a model's when it has said something new: a call of a tool, the model, something unreadable.
@@ -861,8 +914,8 @@ impl Exchange {
         };
         record.request.body =
             Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
-        let enforced = self.request_contracts.record();
-        let judged = enforced.is_some();
+        let enforced = self.request_contracts.record().or_else(|| self.server_calls.take());
+        let judged = enforced.is_some() || self.calls_judged;
         if let Some((reference, stored)) = enforced {
             record.judged.get_or_insert_default().request = Some(reference);
             self.contracts_named.push(stored);

@@ -1,6 +1,7 @@
 //! Values held against their contracts: those of the policy, and what requests ask of their answers.
 
 mod asked;
+pub(crate) mod mcp;
 mod results;
 
 use std::borrow::Cow;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Judged, Repair};
 use estoppel_evidence::{Reason, Sha256};
-use estoppel_policy::{Release, Terms, UnknownTools};
+use estoppel_policy::{ChangedTools, Release, Terms, UnknownTools};
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
 use estoppel_wire::dialect::Dialect;
 use estoppel_wire::judge::{self, Outcome, Refused};
@@ -29,6 +30,7 @@ use crate::store::Contract;
 pub(crate) struct RouteTerms {
     pub(crate) release: Release,
     unknown_tools: UnknownTools,
+    changed_tools: ChangedTools,
     /// None: nothing is repaired.
     pub(crate) repair: Option<Profile>,
     tools: HashMap<String, Arc<Compiled>>,
@@ -47,6 +49,7 @@ impl RouteTerms {
         Self {
             release: terms.release(),
             unknown_tools: terms.unknown_tools(),
+            changed_tools: terms.changed_tools(),
             repair: profile(terms.repair()),
             tools: of_tools(terms.tools()),
             results: of_tools(terms.results()),
@@ -92,6 +95,14 @@ impl Objection {
         Self { reason, detail: Some(detail.into()) }
     }
 
+    /// The same, with the place in front.
+    fn at(self, place: &str) -> Self {
+        match self.detail {
+            Some(detail) => Self::new(self.reason, &format!("{place}: {detail}")),
+            None => Self::new(self.reason, place),
+        }
+    }
+
     fn of_value(violation: &Violation) -> Self {
         let reason = match violation.cause {
             Cause::Json(_) => Reason::ValueMalformed,
@@ -117,10 +128,7 @@ impl Objection {
             Refused::Value { name, finding, .. } => {
                 let place =
                     name.map_or("the text".into(), |name| format!("call of `{}`", name.escape_debug()));
-                match finding.detail {
-                    Some(detail) => Self::new(finding.reason, &format!("{place}: {detail}")),
-                    None => Self::new(finding.reason, &place),
-                }
+                finding.at(&place)
             }
             Refused::NotText => Reason::ValueMalformed.into(),
             Refused::NoName | Refused::SaidOtherwise { .. } | Refused::GoesOn { .. } => {
@@ -138,8 +146,15 @@ pub(crate) struct Judge {
     terms: Arc<RouteTerms>,
     schemas: Arc<Schemas>,
     repair: Option<Profile>,
-    enforced: Vec<Enforced>,
+    enforced: Ledger,
 }
+
+/// What was enforced.
+#[derive(Default)]
+struct Ledger(Vec<Enforced>);
+
+/// How the receipt names it, and the document of that name.
+pub(crate) type Recorded = (ContractRef, Contract);
 
 struct Enforced {
     /// Of the tool; empty for the answer's text.
@@ -152,32 +167,32 @@ struct Enforced {
 /// What holds an answer's values back.
 pub(crate) type Stream = judge::Stream<Judge>;
 
-impl Judge {
-    /// `signed`: a repair would break a signature over the body.
-    pub(crate) fn new(asked: Asked, terms: Arc<RouteTerms>, schemas: Arc<Schemas>, signed: bool) -> Self {
-        let repair = terms.repair.filter(|_| !signed && !terms.forwards());
-        Self { asked, terms, schemas, repair, enforced: Vec::new() }
+impl Ledger {
+    fn note(&mut self, name: &str, digest: Sha256, text: &Bytes, source: ContractSource) {
+        if !self.0.iter().any(|known| *known.name == *name) {
+            self.0.push(Enforced { name: name.into(), digest, text: text.clone(), source });
+        }
     }
 
     /// What was enforced, as one document: `{"text":<schema>,"tools":{"<name>":<schema>,…}}` in canonical form.
-    fn contract(&self) -> Option<(ContractRef, Contract)> {
+    fn contract(&self, schemas: &Schemas) -> Option<Recorded> {
         let mut enforced: Vec<(Box<str>, Sha256)> =
-            self.enforced.iter().map(|one| (one.name.clone(), one.digest)).collect();
+            self.0.iter().map(|one| (one.name.clone(), one.digest)).collect();
         enforced.sort_unstable();
         let id = match enforced.as_slice() {
             [] => return None,
             [(name, _)] if !name.is_empty() => Some(estoppel_evidence::text::name(name).into()),
             _ => None,
         };
-        let of_policy = self.enforced.iter().any(|one| one.source == ContractSource::Policy);
-        let source = if of_policy { ContractSource::Policy } else { ContractSource::Request };
-        let stored = self.schemas.document(enforced, |sorted| self.document(sorted))?;
+        let of_policy = self.0.iter().any(|one| one.source == ContractSource::Policy);
+        let source = if of_policy { ContractSource::Policy } else { self.0.first()?.source };
+        let stored = schemas.document(enforced, |sorted| self.document(sorted))?;
         Some((ContractRef { digest: stored.0, id, source }, stored))
     }
 
     fn document(&self, sorted: &[(Box<str>, Sha256)]) -> Option<Vec<u8>> {
         let text = |name: &str| {
-            let one = self.enforced.iter().find(|one| *one.name == *name)?;
+            let one = self.0.iter().find(|one| *one.name == *name)?;
             String::from_utf8(one.text.to_vec()).ok()
         };
         let mut tools = Vec::new();
@@ -194,6 +209,18 @@ impl Judge {
         }
         estoppel_evidence::canonical::foreign(format!("{{{}}}", members.join(",")).as_bytes()).ok()
     }
+}
+
+impl Judge {
+    /// `signed`: a repair would break a signature over the body.
+    pub(crate) fn new(asked: Asked, terms: Arc<RouteTerms>, schemas: Arc<Schemas>, signed: bool) -> Self {
+        let repair = terms.repair.filter(|_| !signed && !terms.forwards());
+        Self { asked, terms, schemas, repair, enforced: Ledger::default() }
+    }
+
+    fn recorded(&self) -> Option<Recorded> {
+        self.enforced.contract(&self.schemas)
+    }
 
     /// The schema that a request asks for.
     fn asked_for(&mut self, name: &str, written: &Written) -> Result<Arc<Schema>, Objection> {
@@ -201,7 +228,7 @@ impl Judge {
         let digest = Sha256::of(&recorded);
         let schema = self.schemas.get(digest, written.language, &written.text);
         let schema = schema.map_err(|why| Objection::new(Reason::ContractUnsupported, &why))?;
-        self.note(name, digest, &recorded, ContractSource::Request);
+        self.enforced.note(name, digest, &recorded, ContractSource::Request);
         Ok(schema)
     }
 
@@ -211,14 +238,8 @@ impl Judge {
             return Err(Reason::ContractUnsupported.into()); // a policy that says so is not accepted
         };
         let (digest, text) = &contract.stored;
-        self.note(name, *digest, text, ContractSource::Policy);
+        self.enforced.note(name, *digest, text, ContractSource::Policy);
         Ok(schema.clone())
-    }
-
-    fn note(&mut self, name: &str, digest: Sha256, text: &Bytes, source: ContractSource) {
-        if !self.enforced.iter().any(|known| *known.name == *name) {
-            self.enforced.push(Enforced { name: name.into(), digest, text: text.clone(), source });
-        }
     }
 
     fn judge(&self, schema: &Arc<Schema>, text: &[u8]) -> Outcome<Repaired, Objection> {
@@ -285,7 +306,7 @@ pub(crate) type Record = (Box<Judged>, Option<Contract>);
 
 /// Of a model's answer; none when nothing was judged.
 pub(crate) fn answer_record(stream: &Stream) -> Option<Record> {
-    let contract = stream.judge().contract();
+    let contract = stream.judge().recorded();
     let repairs: Vec<&Repaired> = stream.verdicts().iter().filter_map(|v| v.repair.as_ref()).collect();
     let edits = repairs.iter().flat_map(|repaired| &repaired.edits).take(EDITS_MAX).map(edit).collect();
     let repair = repair(edits, repairs.iter().any(|repaired| repaired.lossy));

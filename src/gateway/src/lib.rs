@@ -16,6 +16,7 @@ mod headers;
 mod judging;
 mod layer;
 mod metrics;
+mod pins;
 mod respond;
 mod serve;
 pub mod settings;

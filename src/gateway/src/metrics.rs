@@ -25,6 +25,7 @@ pub struct Metrics {
     calls: IntCounterVec,
     outcomes: IntCounterVec,
     refused: IntCounterVec,
+    tools_changed: IntCounterVec,
     total: HistogramVec,
     upstream: HistogramVec,
     bytes: IntCounterVec,
@@ -104,6 +105,11 @@ impl Metrics {
                 "Calls refused without a receipt; none reached an upstream.",
                 &["code"],
             ),
+            tools_changed: counters(
+                "estoppel_tools_changed_total",
+                "Calls in which an MCP tool was not what its server first said that it is.",
+                &["route"],
+            ),
             total: seconds(
                 "estoppel_call_seconds",
                 "From the request head until the receipt is handed to the journal, before it is on disk.",
@@ -174,6 +180,10 @@ impl Metrics {
         match record.outcome.code {
             Reason::Ok => metrics.ok.inc(),
             code => self.outcomes.with_label_values(&[route.map_or("none", |r| &r.name), code.code()]).inc(),
+        }
+        let codes = record.downgrades.iter().map(|downgrade| downgrade.code).chain([record.outcome.code]);
+        if codes.into_iter().any(|code| code == Reason::ToolChanged) {
+            self.tools_changed.with_label_values(&[route.map_or("none", |r| &r.name)]).inc();
         }
         metrics.total.observe(seconds(record.time.total_us));
         if let Some(upstream) = record.time.upstream_us {

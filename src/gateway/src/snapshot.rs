@@ -12,6 +12,7 @@ use http::request::Parts;
 use crate::context::ContextKey;
 use crate::contracts::Contracts;
 use crate::judging::RouteTerms;
+use crate::pins::Pins;
 use crate::settings::{Route, Settings};
 use crate::upstream::{Pool, Target};
 
@@ -38,6 +39,8 @@ pub(crate) struct RouteEntry {
     pub(crate) settings: RouteSettings,
     /// What is held against contracts, if anything is.
     pub(crate) judging: Option<Arc<RouteTerms>>,
+    /// What its MCP servers said of their tools.
+    pub(crate) pins: Arc<Pins>,
     /// `None`: found out by path.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) identity_required: bool,
@@ -50,7 +53,8 @@ pub(crate) struct RouteEntry {
 }
 
 impl Snapshot {
-    /// Builds what `settings` and `policy` say. Kept connections of `before` are kept where the upstream is unchanged.
+    /// Builds what `settings` and `policy` say. Kept connections of `before` are kept where the upstream is unchanged, and what
+    /// is known of MCP tools where a route's upstream is at the same place.
     ///
     /// # Errors
     /// The first thing that cannot be built: a TLS file, a contract, a route that the policy names and the configuration lacks.
@@ -77,7 +81,9 @@ impl Snapshot {
         let contracts = Contracts::new(&policy)
             .map_err(|errors| wrong(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         let entry = |route: &Route| {
-            RouteEntry::build(route, &pools, &policy, &contracts, metrics).map(Arc::new).map_err(wrong)
+            RouteEntry::build(route, &pools, &policy, &contracts, metrics, before)
+                .map(Arc::new)
+                .map_err(wrong)
         };
         let routes = settings.route.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let policy_hash = Sha256(*policy.hash().as_bytes());
@@ -97,6 +103,7 @@ impl RouteEntry {
         policy: &Policy,
         contracts: &Contracts,
         metrics: &crate::Metrics,
+        before: Option<&Snapshot>,
     ) -> Result<Self, String> {
         let pool =
             pools.get(&route.upstream).ok_or_else(|| format!("there is no upstream `{}`", route.upstream))?;
@@ -111,11 +118,15 @@ impl RouteEntry {
             Judging::None => None,
             Judging::On(terms) => Some(Arc::new(RouteTerms::new(terms, contracts))),
         };
+        let same =
+            |known: &&Arc<Self>| *known.name == *route.name && known.pool.target.origin == pool.target.origin;
+        let known = before.and_then(|before| before.routes.iter().find(same));
         Ok(Self {
             name: route.name.as_str().into(),
             pool: pool.clone(),
             settings,
             judging,
+            pins: known.map(|known| known.pins.clone()).unwrap_or_default(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,
             context_key,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings};
-use crate::judging::{ContractText, Judging, Release, Repair, UnknownTools};
+use crate::judging::{ChangedTools, ContractText, Judging, Release, Repair, UnknownTools};
 use crate::limits::{LIMITS, LimitValues};
 
 enum Value {
@@ -151,6 +151,7 @@ fn judge(judge: &Judging) -> Value {
     let Judging::On(terms) = judge else { return "none".into() };
     let mut object = Object::default();
     object.set_some("unknown_tools", terms.unknown_tools.map(UnknownTools::as_str));
+    object.set_some("changed_tools", terms.changed_tools.map(ChangedTools::as_str));
     object.set_some("repair", terms.repair.as_ref().map(repair));
     object.set_some("release", terms.release.map(Release::as_str));
     object.set_filled("tools", named(&terms.tools));

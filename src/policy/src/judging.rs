@@ -46,6 +46,7 @@ pub enum Judging {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Terms {
     pub(crate) unknown_tools: Option<UnknownTools>,
+    pub(crate) changed_tools: Option<ChangedTools>,
     pub(crate) repair: Option<Repair>,
     pub(crate) release: Option<Release>,
     pub(crate) tools: BTreeMap<String, String>,
@@ -59,6 +60,11 @@ impl Terms {
     /// What a call of a tool must be for which nobody has a schema that can be read. Default JSON.
     pub fn unknown_tools(&self) -> UnknownTools {
         self.unknown_tools.unwrap_or(UnknownTools::Json)
+    }
+
+    /// What becomes of an MCP server's list in which a tool is not the one that was listed first. Default refused.
+    pub fn changed_tools(&self) -> ChangedTools {
+        self.changed_tools.unwrap_or(ChangedTools::Block)
     }
 
     /// Whether a value that is not well-formed is repaired, once. Default not.
@@ -113,6 +119,27 @@ impl UnknownTools {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// What becomes of a list of tools in which one is not as it was when it was listed first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangedTools {
+    /// It passes, and what it says counts from then on.
+    Allow,
+    /// It is refused.
+    Block,
+}
+
+impl ChangedTools {
+    pub(crate) const ALL: [Self; 2] = [Self::Allow, Self::Block];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
             Self::Block => "block",
         }
     }

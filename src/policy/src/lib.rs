@@ -62,7 +62,9 @@ pub use document::{
 pub use error::{PolicyError, PolicyErrorCode};
 pub use explain::{Explanation, Step, Subject};
 pub use facts::{Condition, Evaluation, FACT_BYTES_MAX, RequestFacts, ResponseFacts, TOOLS_MAX};
-pub use judging::{ContractKind, ContractText, Judging, Release, Repair, RepairClass, Terms, UnknownTools};
+pub use judging::{
+    ChangedTools, ContractKind, ContractText, Judging, Release, Repair, RepairClass, Terms, UnknownTools,
+};
 pub use limits::{LIMITS, Limit, Limits};
 pub use path::{Reach, ValuePath};
 pub use policy::{Decision, Policy, RouteSettings};

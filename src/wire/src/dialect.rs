@@ -29,7 +29,7 @@
 mod anthropic_messages;
 mod body;
 mod gemini;
-mod mcp;
+pub mod mcp;
 mod names;
 mod openai_chat;
 mod openai_responses;

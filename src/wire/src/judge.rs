@@ -21,7 +21,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Blocks, is_named};
+pub use event::{Blocks, data, is_named};
 pub use stream::{Refused, Stream, Verdict};
 
 /// What holds values against contracts.

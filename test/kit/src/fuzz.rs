@@ -7,6 +7,7 @@ mod judged;
 use std::sync::{Arc, LazyLock};
 
 use estoppel_wire::csv::{Check, Contract, Delimiter, EDITS_MAX, Repair, Summary, Violation};
+use estoppel_wire::dialect::mcp::Messages;
 use estoppel_wire::dialect::{Dialect, EventMark, Framing, RequestScan, ResponseFacts, ResponseScan};
 use estoppel_wire::repair::{self, Class, Classes, Outcome, Scalar, Want};
 use estoppel_wire::schema::{self, CheckLimits, Formats, HashKey, Language, SchemaLimits};
@@ -32,6 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("schema", schema),
     ("contract", judged::contract),
     ("judge", judged::judge),
+    ("mcp", mcp),
 ];
 
 /// The judge of bundles.
@@ -92,6 +94,25 @@ pub fn sse(bytes: &[u8]) {
     for size in [1, 5] {
         let pieces: Vec<&[u8]> = body.chunks(size).collect();
         assert_eq!(whole, response(dialect, Framing::Sse, &pieces));
+    }
+}
+
+/// Messages of MCP: what is read is one JSON text, and so is every value in it.
+pub fn mcp(bytes: &[u8]) {
+    let Ok(messages) = Messages::read(bytes) else { return };
+    let is_json = |text: &[u8]| {
+        let read = response(Dialect::Json, Framing::Json, &[text]).0.evaluated;
+        assert!(read.defect.is_none() && read.bytes > 0, "{}", text.escape_ascii());
+    };
+    is_json(bytes);
+    for message in messages.list {
+        let result = message.result.unwrap_or_default();
+        let schemas =
+            result.tools.into_iter().flat_map(|tool| [Some(tool.definition), tool.input, tool.output]);
+        for span in schemas.chain([message.arguments, result.value]).flatten() {
+            let [start, end] = [span.start, span.end].map(|at| usize::try_from(at).expect("within the text"));
+            is_json(&bytes[start..end]);
+        }
     }
 }
 

@@ -313,6 +313,8 @@ pub enum ContractSource {
     Policy,
     /// The request's own definitions of tools and of its answer.
     Request,
+    /// What an MCP server said of its tools.
+    Mcp,
 }
 
 /// What was changed in values, at most [`EDITS_MAX`] edits.

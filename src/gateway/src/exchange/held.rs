@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use super::{Exchange, Mark, Response};
 use crate::body::Room;
 use crate::contracts::Compiled;
-use crate::judging::{self, Objection, RouteTerms};
+use crate::judging::{self, Objection, RouteTerms, mcp};
 use crate::store::{Contract, Feed, Form, Side};
 
 /// An answer that is judged.
@@ -52,6 +52,8 @@ pub(super) struct HeldBack {
 enum Machine {
     /// A model's answer, whose values are judged.
     Model { stream: Box<judging::Stream>, blocks: Blocks },
+    /// The messages of an MCP server, each whole in its event.
+    Server { answers: Box<mcp::Answers>, blocks: Blocks },
     /// A body, held against one contract.
     Body { contract: Arc<Compiled>, body: Box<contract::Body>, format: Format },
 }
@@ -70,13 +72,16 @@ impl Exchange {
         let has_body = self.record.request.method != "HEAD"
             && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
         let asked = self.asked.take().map(|asked| *asked).unwrap_or_default();
+        let asked_server = self.asked_server.take().filter(|_| self.dialect == Dialect::Mcp);
         if !head.status.is_success() || !has_body {
             return Ok(None);
         }
         let held_bytes_max = usize::try_from(limits.held_bytes_max).unwrap_or(usize::MAX);
+        let is_read = !coded && framing != Framing::Opaque;
         let is_model = !matches!(self.dialect, Dialect::Mcp | Dialect::Json | Dialect::Bytes);
-        let (machine, holds) = match &terms.answer {
-            Some(contract) => match self.body_machine(&terms, contract, head, coded, held_bytes_max) {
+        let holds = framing == Framing::Sse && !terms.forwards();
+        let (machine, holds) = match (&terms.answer, asked_server) {
+            (Some(contract), _) => match self.body_machine(&terms, contract, head, coded, held_bytes_max) {
                 Ok(machine) => (machine, !terms.forwards()),
                 Err(objection) if terms.release == Release::Observe => {
                     self.record.downgrades.push(observed(objection.reason));
@@ -84,12 +89,16 @@ impl Exchange {
                 }
                 Err(objection) => return Err(objection),
             },
-            None if !is_model || coded || framing == Framing::Opaque => return Ok(None),
-            None => {
+            (None, _) if !is_read => return Ok(None),
+            (None, Some(asked)) => {
+                let answers = Box::new(mcp::Answers::new(*asked));
+                (Machine::Server { answers, blocks: Blocks::default() }, holds)
+            }
+            (None, None) if !is_model => return Ok(None),
+            (None, None) => {
                 let signed = judging::is_signed(&head.headers);
                 let judge = judging::Judge::new(asked, terms.clone(), self.shared.schemas.clone(), signed);
                 let stream = Box::new(judging::Stream::new(self.dialect, judge, held_bytes_max));
-                let holds = framing == Framing::Sse && !terms.forwards();
                 (Machine::Model { stream, blocks: Blocks::default() }, holds)
             }
         };
@@ -149,6 +158,7 @@ impl Exchange {
         let fits = |max: u64| length.is_some_and(|length| length <= max);
         let max = self.route.as_ref().map_or(0, |route| route.settings.limits.held_bytes_max);
         match &judged.machine {
+            Machine::Server { answers, .. } => judged.release == Release::HoldAll && answers.awaits_values(),
             _ if judged.release == Release::HoldAll => true,
             Machine::Model { .. } => false,
             Machine::Body { format, .. } => {
@@ -194,7 +204,7 @@ impl Response {
             fed.map_err(|refused| Objection::of_body(&refused))?;
             return Ok(self.take_ready());
         }
-        if !self.scan.so_far().read {
+        if matches!(judged.machine, Machine::Model { .. }) && !self.scan.so_far().read {
             return Err(Reason::ValueAmbiguous.into()); // what could not be read may hold values
         }
         let (mut left, mut from, mut before) = (Vec::new(), 0, 0);
@@ -246,9 +256,11 @@ impl Response {
             Machine::Body { body, .. } => {
                 body.feed(data, &mut Vec::new()).map_err(|refused| Objection::of_body(&refused))
             }
-            Machine::Model { .. } if self.framing != Framing::Sse => return Ok(()),
+            Machine::Model { .. } | Machine::Server { .. } if self.framing != Framing::Sse => return Ok(()),
             Machine::Model { .. } if !self.scan.so_far().read => Err(Reason::ValueAmbiguous.into()),
-            Machine::Model { .. } => judged.watch_events(data, ends, self.scan.parts()),
+            Machine::Model { .. } | Machine::Server { .. } => {
+                judged.watch_events(data, ends, self.scan.parts())
+            }
         };
         found.or_else(|objection| judged.observed_or(objection))
     }
@@ -259,7 +271,12 @@ impl Response {
         let Some(judged) = &mut self.judged else { return Ok(Bytes::new()) };
         let mut left = Vec::new();
         let ended = match &mut judged.machine {
-            Machine::Model { .. } if !is_stream => return Ok(Bytes::new()),
+            Machine::Model { .. } | Machine::Server { .. } if !is_stream => return Ok(Bytes::new()),
+            Machine::Server { blocks, .. } => {
+                left.extend(Some(blocks.take()).filter(|rest| !rest.is_empty()));
+                let is_cut = left.iter().any(|rest| is_unfinished_event(rest));
+                if is_cut { Err(Reason::ValueTruncated.into()) } else { Ok(()) }
+            }
             Machine::Model { stream, blocks } => {
                 let finished = stream.finish().map_err(Objection::of_answer);
                 left.extend(Some(blocks.take()).filter(|rest| !rest.is_empty()));
@@ -357,26 +374,41 @@ impl HeldBack {
     pub(super) fn model(&self) -> Option<&judging::Stream> {
         match &self.machine {
             Machine::Model { stream, .. } => Some(stream),
-            Machine::Body { .. } => None,
+            Machine::Server { .. } | Machine::Body { .. } => None,
         }
     }
 
     pub(super) fn model_mut(&mut self) -> Option<&mut judging::Stream> {
         match &mut self.machine {
             Machine::Model { stream, .. } => Some(stream),
+            Machine::Server { .. } | Machine::Body { .. } => None,
+        }
+    }
+
+    /// What judges an MCP server's answer.
+    pub(super) fn answers_mut(&mut self) -> Option<&mut mcp::Answers> {
+        match &mut self.machine {
+            Machine::Server { answers, .. } => Some(answers),
+            Machine::Model { .. } | Machine::Body { .. } => None,
+        }
+    }
+
+    fn blocks(&mut self) -> Option<&mut Blocks> {
+        match &mut self.machine {
+            Machine::Model { blocks, .. } | Machine::Server { blocks, .. } => Some(blocks),
             Machine::Body { .. } => None,
         }
     }
 
     fn line_feed(&mut self, data: &Bytes) -> Option<Bytes> {
-        match &mut self.machine {
-            Machine::Model { blocks, .. } => blocks.line_feed(data),
-            Machine::Body { .. } => None,
-        }
+        self.blocks()?.line_feed(data)
     }
 
     fn take_line_feed(&mut self, line_feed: Bytes, left: &mut Vec<Bytes>) -> Result<(), Objection> {
-        let Machine::Model { stream, .. } = &mut self.machine else { return Ok(()) };
+        let Machine::Model { stream, .. } = &mut self.machine else {
+            left.push(line_feed);
+            return Ok(());
+        };
         let judged = stream.line_feed(line_feed, left);
         self.refused = judged.is_err();
         judged.map_err(Objection::of_answer)
@@ -391,7 +423,7 @@ impl HeldBack {
         parts: &[Part],
         left: &mut Vec<Bytes>,
     ) -> Result<usize, Objection> {
-        let Machine::Model { blocks, .. } = &mut self.machine else { return Ok(from) };
+        let Some(blocks) = self.blocks() else { return Ok(from) };
         let (block, next) = blocks.end(data, from, mark.end);
         self.event(block, parts, mark.kind == MarkKind::Terminator, left)?;
         Ok(next)
@@ -404,16 +436,22 @@ impl HeldBack {
         ends: bool,
         left: &mut Vec<Bytes>,
     ) -> Result<(), Objection> {
-        let Machine::Model { stream, .. } = &mut self.machine else { return Ok(()) };
-        let judged = stream.event(block, parts, ends, left);
+        let judged = match &mut self.machine {
+            Machine::Model { stream, .. } => {
+                stream.event(block, parts, ends, left).map_err(Objection::of_answer)
+            }
+            Machine::Server { answers, .. } => answers.event(&block).map(|()| left.push(block)),
+            Machine::Body { .. } => Ok(()),
+        };
         self.refused = judged.is_err();
-        judged.map_err(Objection::of_answer)
+        judged
     }
 
     fn keep(&mut self, data: &Bytes, from: usize) -> Result<(), Objection> {
-        let Machine::Model { blocks, .. } = &mut self.machine else { return Ok(()) };
+        let Some(blocks) = self.blocks() else { return Ok(()) };
         blocks.keep(data, from);
-        if blocks.pending() > self.block_bytes_max { Err(Reason::HeldBytesMax.into()) } else { Ok(()) }
+        let pending = blocks.pending();
+        if pending > self.block_bytes_max { Err(Reason::HeldBytesMax.into()) } else { Ok(()) }
     }
 
     fn watch_events(&mut self, data: &Bytes, ends: &[EventMark], parts: &[Part]) -> Result<(), Objection> {
@@ -446,6 +484,7 @@ impl HeldBack {
         let held = match &self.machine {
             Machine::Model { stream, blocks } => stream.held_bytes() + blocks.pending(),
             Machine::Body { body, .. } => body.held_bytes(),
+            Machine::Server { blocks, .. } => blocks.pending(),
         };
         Ok(self.room.hold(memory, held as u64)?) // a length fits
     }
@@ -454,6 +493,7 @@ impl HeldBack {
         self.refused
             || match &self.machine {
                 Machine::Model { stream, .. } => !stream.verdicts().is_empty(),
+                Machine::Server { answers, .. } => answers.has_judged(),
                 Machine::Body { body, .. } => body.units() > 0,
             }
     }
@@ -467,6 +507,12 @@ impl HeldBack {
                 let judged = record.judged.get_or_insert_default();
                 (judged.response, judged.repair) = (said.response, said.repair);
                 stored
+            }
+            Machine::Server { answers, .. } => {
+                record.downgrades.extend(answers.downgrades());
+                let (named, stored) = answers.record()?;
+                record.judged.get_or_insert_default().response = Some(named);
+                Some(stored)
             }
             Machine::Body { contract, body, .. } => {
                 let judged = record.judged.get_or_insert_default();

@@ -76,7 +76,8 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     let Routed { mut exchange, head, body, route } = routed;
     let limits = route.settings.limits;
     let coded = crate::exchange::framing(&head.headers).1;
-    let judges = route.judging.as_ref().is_some_and(|terms| terms.request.is_some());
+    let is_mcp = exchange.dialect == Dialect::Mcp;
+    let judges = route.judging.as_ref().is_some_and(|terms| terms.request.is_some() || is_mcp);
     let plain = matches!(exchange.dialect, Dialect::Bytes | Dialect::Json);
     let reads = !plain && !coded;
     exchange.request_judged = judges && plain && !coded;
@@ -101,7 +102,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         let refusal = decide(&mut exchange);
         exchange.request_held(&chunks);
         let refusal = match refusal {
-            None => exchange.judge_request_body(&head.headers, coded, &chunks).err().map(|objection| {
+            None => exchange.judge_request_body(&head, coded, &chunks).err().map(|objection| {
                 let refusal = Refusal::because(objection.reason, objection.detail.as_deref());
                 exchange.block(objection);
                 refusal

@@ -6,7 +6,7 @@ use super::{Map, Reader};
 use crate::document::is_slug;
 use crate::error::{PolicyErrorCode, shown};
 use crate::judging::{
-    ContractKind, ContractText, Judging, Release, Repair, RepairClass, Terms, UnknownTools,
+    ChangedTools, ContractKind, ContractText, Judging, Release, Repair, RepairClass, Terms, UnknownTools,
 };
 use crate::yaml::{Kind, Node};
 
@@ -17,8 +17,8 @@ pub(crate) const TOOLS_MAX: usize = 256;
 /// Most characters of a tool's name.
 pub(crate) const TOOL_CHARS_MAX: usize = 128;
 
-const JUDGE_KEYS: [&str; 8] =
-    ["unknown_tools", "repair", "release", "tools", "results", "text", "request", "answer"];
+const JUDGE_KEYS: [&str; 9] =
+    ["unknown_tools", "changed_tools", "repair", "release", "tools", "results", "text", "request", "answer"];
 
 impl Reader {
     pub(super) fn contracts(&mut self, node: &Node) -> Option<BTreeMap<String, ContractText>> {
@@ -87,12 +87,16 @@ impl Reader {
         let unknown_tools = self.optional(map, "unknown_tools", |reader, node| {
             reader.choice(node, UnknownTools::ALL, UnknownTools::as_str)
         });
+        let changed_tools = self.optional(map, "changed_tools", |reader, node| {
+            reader.choice(node, ChangedTools::ALL, ChangedTools::as_str)
+        });
         let release =
             self.optional(map, "release", |reader, node| reader.choice(node, Release::ALL, Release::as_str));
         let mut named =
             |key, kinds| self.optional(map, key, |reader, node| reader.contract_name(node, kinds));
         Terms {
             unknown_tools,
+            changed_tools,
             release,
             text: named("text", VALUES),
             request: named("request", BODIES),

@@ -33,6 +33,7 @@ fn disconnect() -> impl Strategy<Value = Value> {
 fn judge() -> impl Strategy<Value = Value> {
     let terms = members(vec![
         ("unknown_tools", select(vec![json!("json"), json!("block")]).boxed()),
+        ("changed_tools", select(vec![json!("allow"), json!("block")]).boxed()),
         ("repair", select(vec![json!("none"), json!("r1"), json!({ "r1": ["prose"] })]).boxed()),
         ("release", select(vec![json!("hold_all"), json!("observe")]).boxed()),
         ("tools", Just(json!({ "search": "value" })).boxed()),

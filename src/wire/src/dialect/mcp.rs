@@ -3,7 +3,11 @@
 //! The operation is the method. A batch (an array of messages, removed from the protocol in 2025-06-18) is
 //! recognized as such and its messages are not told apart, which is a defect of a request. An answer may come as JSON or
 //! as events, and a stream ends when it ends. A server may put requests of its own before its answer; what they ask for is
-//! not read, which is a defect.
+//! not read, which is a defect. [`Messages`] is the other reading, of whole messages, for those who judge them.
+
+mod message;
+
+pub use message::{Id, Message, Messages, Tool, ToolResult};
 
 use super::{request, response};
 
@@ -21,7 +25,10 @@ pub(super) fn operation(method: &str) -> String {
 const METHOD_BYTES_MAX: usize = 96;
 
 /// The method whose `params.name` is a tool.
-pub(super) const TOOLS_CALL: &str = "tools/call";
+pub const TOOLS_CALL: &str = "tools/call";
+
+/// The method whose result lists tools.
+pub const TOOLS_LIST: &str = "tools/list";
 
 /// Places in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,6 +35,8 @@ pub struct RequestFacts {
     pub tool_called: Option<String>,
     /// The id of a JSON-RPC message: the number as written, or the text.
     pub rpc_id: Option<String>,
+    /// It is a text.
+    pub rpc_id_is_text: bool,
     /// The method of a JSON-RPC message.
     pub rpc_method: Option<String>,
     /// How much of the body was read.
@@ -130,6 +132,7 @@ impl RequestScan {
             tools: found.tools,
             tool_called: found.called.filter(|_| called),
             rpc_id: found.rpc_id,
+            rpc_id_is_text: found.rpc_id_is_text,
             rpc_method: found.rpc_method,
             contracts,
             evaluated,
@@ -332,6 +335,7 @@ struct Finder {
     tools: Names,
     called: Option<String>,
     rpc_id: Option<String>,
+    rpc_id_is_text: bool,
     rpc_method: Option<String>,
     rpc_outcome: bool,
     batch: bool,
@@ -507,7 +511,10 @@ impl Visitor for Finder {
             Leaf::ServerName => std::mem::swap(&mut self.text, &mut self.server.name),
             Leaf::ToolsetServer => std::mem::swap(&mut self.text, &mut self.tool.server),
             Leaf::RpcMethod => self.rpc_method = self.text.to_some_name(),
-            Leaf::RpcId => self.rpc_id = self.text.to_some_name(),
+            Leaf::RpcId => {
+                self.rpc_id = self.text.to_some_name();
+                self.rpc_id_is_text = true;
+            }
             Leaf::CalledName => self.called = self.text.to_some_name(),
             Leaf::Stream | Leaf::RpcOutcome | Leaf::Misplaced | Leaf::Contract(_) | Leaf::TextContract(_) => {
             }
@@ -525,6 +532,7 @@ impl Visitor for Finder {
         if at == Place::Leaf(Leaf::RpcId) {
             self.text.set(text);
             self.rpc_id = self.text.to_some_name();
+            self.rpc_id_is_text = false;
         }
     }
 

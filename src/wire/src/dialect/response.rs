@@ -312,6 +312,8 @@ fn read(
         Content::Data(_) if dialect == Dialect::Bytes => return Reading::Bad(Defect::NotEvaluated),
         // Sent by many that imitate OpenAI, in other dialects too.
         Content::Data(openai_chat::DONE) => return Reading::Good(MarkKind::Terminator),
+        // Where a client may resume a stream (MCP 2025-11-25): an id, and nothing said.
+        Content::Data(b"") if dialect == Dialect::Mcp => return Reading::Good(MarkKind::Data),
         Content::Data(data) => data,
     };
     tokenizer.reset(finder::root(dialect));

@@ -41,7 +41,7 @@ impl Shape {
 }
 
 /// Member names on the way to a name, in all dialects.
-const WATCHED: [&str; 77] = [
+const WATCHED: [&str; 81] = [
     "allowed_tools",
     "candidates",
     "choices",
@@ -119,6 +119,10 @@ const WATCHED: [&str; 77] = [
     "response_mime_type",
     "response_schema",
     "thought",
+    "inputSchema",
+    "isError",
+    "outputSchema",
+    "resultType",
 ];
 
 /// What has come of the objects that are open, and the first thing that can be read in two ways.

@@ -140,6 +140,7 @@ fn reads_a_chat_request() {
             tools: names(["get_weather", "run_code", "web_search", "legacy"]),
             tool_called: None,
             rpc_id: None,
+            rpc_id_is_text: false,
             rpc_method: None,
             evaluated: clean(CHAT_REQUEST, 0),
         }
@@ -316,7 +317,9 @@ fn reads_an_mcp_call() {
     let facts = request(Dialect::Mcp, "/mcp", MCP_CALL);
     assert_eq!(facts.operation, "mcp.tools/call");
     assert_eq!(facts.tool_called, some("search_orders"));
-    assert_eq!(facts.rpc_id, some("17"));
+    assert_eq!((facts.rpc_id, facts.rpc_id_is_text), (some("17"), false));
+    let text = request(Dialect::Mcp, "/mcp", r#"{"id":"17","method":"ping"}"#);
+    assert_eq!((text.rpc_id, text.rpc_id_is_text), (some("17"), true));
     assert_eq!(facts.rpc_method, some("tools/call"));
     assert_eq!(facts.evaluated, clean(MCP_CALL, 0));
 }
@@ -681,6 +684,15 @@ fn a_blocked_gemini_prompt_shows_why() {
     let body =
         r#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"},"usageMetadata":{"promptTokenCount":5}}"#;
     assert_eq!(json(Dialect::Gemini, body).finish, names(["PROHIBITED_CONTENT"]));
+}
+
+#[test]
+fn an_mcp_event_that_only_has_an_id_says_nothing() {
+    let stream = format!("id: 7_0\nretry: 5\ndata: \n\n{MCP_STREAM}");
+    let (_, facts) = response(Dialect::Mcp, Framing::Sse, &stream);
+    assert_eq!((facts.evaluated.defect, facts.events), (None, 3));
+    let (_, facts) = response(Dialect::OpenAiChat, Framing::Sse, "data: \n\n");
+    assert_eq!(facts.evaluated.defect, Some(Defect::JsonMalformed));
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn without_mark(block: &[u8], first: bool) -> &[u8] {
 }
 
 /// The data of a block: its `data` lines, joined with LF. `first`: the stream begins with it.
-pub(crate) fn data(block: &Bytes, first: bool) -> Bytes {
+pub fn data(block: &Bytes, first: bool) -> Bytes {
     let mut all = lines(without_mark(block, first)).filter_map(|(line, _)| data_of(line));
     let Some(first) = all.next() else { return Bytes::new() };
     match all.next() {

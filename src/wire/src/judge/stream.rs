@@ -385,7 +385,6 @@ impl<J: Judge> Stream<J> {
             _ if place.is_text && text.is_empty() => Outcome::Pass,
             _ if place.is_text => self.judge.text(&text),
             Some(name) => self.judge.call(name, if nothing { b"{}" } else { &text }),
-            None if self.dialect == Dialect::Mcp => self.judge.text(&text),
             None => return Err(Refused::NoName),
         };
         let bytes = text.len() as u64; // a length fits
@@ -438,7 +437,7 @@ impl<J: Judge> Stream<J> {
                 judged.repaired = None;
             }
         }
-        if matches!(self.dialect, Dialect::Gemini | Dialect::Mcp) {
+        if self.dialect == Dialect::Gemini {
             self.judged.clear(); // every value comes whole
         }
     }

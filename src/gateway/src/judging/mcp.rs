@@ -1,0 +1,329 @@
+//! Calls of MCP tools and what they give, held against what the policy and the server say of the tools.
+//!
+//! A result is held against what the server had said when the tool was called, and belongs to a call by its id: clients take an
+//! answer for whatever request has its id, so an answer to none of this call's requests is refused.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use estoppel_evidence::entry::{ContractSource, Downgrade};
+use estoppel_evidence::{Reason, Sha256, canonical, text};
+use estoppel_policy::{Release, UnknownTools};
+use estoppel_wire::contract::{Contract as Enforceable, Verdict, judge_value};
+use estoppel_wire::dialect::Span;
+use estoppel_wire::dialect::mcp::{Id, Message, Messages, TOOLS_CALL, TOOLS_LIST, Tool, ToolResult};
+use estoppel_wire::judge;
+use estoppel_wire::schema::{Language, Schema};
+
+use super::{Ledger, Objection, RouteTerms};
+use crate::contracts::{Compiled, Schemas};
+use crate::pins::{Listed, Pins, Refused};
+
+/// Where a call goes, and what it is held against.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) route: Arc<str>,
+    pub(crate) terms: Arc<RouteTerms>,
+    pub(crate) schemas: Arc<Schemas>,
+    pub(crate) pins: Arc<Pins>,
+    /// The path that the upstream is asked at.
+    pub(crate) path: Box<str>,
+}
+
+/// The requests of one body.
+pub(crate) struct Requests {
+    server: Server,
+    asked: Vec<(Id, Asked)>,
+    ledger: Ledger,
+    calls: usize,
+}
+
+enum Asked {
+    Call { name: Box<str>, output: Option<Contract> },
+    Tools,
+    Other,
+}
+
+/// What arguments or results have to be.
+#[derive(Clone)]
+struct Contract {
+    schema: Arc<Schema>,
+    /// As the receipt has it; none for what is only JSON.
+    noted: Option<(Sha256, Bytes, ContractSource)>,
+}
+
+impl Contract {
+    fn of_policy(contract: &Compiled) -> Result<Self, Objection> {
+        let Enforceable::Json(schema) = &contract.enforceable else {
+            return Err(Reason::ContractUnsupported.into()); // a policy that says so is not accepted
+        };
+        let (digest, text) = contract.stored.clone();
+        Ok(Self { schema: schema.clone(), noted: Some((digest, text, ContractSource::Policy)) })
+    }
+
+    fn of_server(text: &Bytes, what: &str, schemas: &Schemas) -> Result<Self, Objection> {
+        let digest = Sha256::of(text);
+        let schema = schemas.get(digest, Language::JsonSchema, text);
+        let schema = schema
+            .map_err(|why| Objection::new(Reason::ContractUnsupported, &format!("its `{what}`: {why}")))?;
+        Ok(Self { schema, noted: Some((digest, text.clone(), ContractSource::Mcp)) })
+    }
+
+    fn judge(
+        &self,
+        name: &str,
+        value: &[u8],
+        schemas: &Schemas,
+        ledger: &mut Ledger,
+    ) -> Result<(), Objection> {
+        self.note(name, ledger);
+        match judge_value(&self.schema, schemas.key, None, value) {
+            Verdict::Valid | Verdict::Repaired(_) => Ok(()), // nothing grants a repair
+            Verdict::Refused(violation) => Err(Objection::of_value(&violation)),
+        }
+    }
+
+    fn note(&self, name: &str, ledger: &mut Ledger) {
+        if let Some((digest, text, source)) = &self.noted {
+            ledger.note(name, *digest, text, *source);
+        }
+    }
+}
+
+impl Requests {
+    pub(crate) fn new(server: Server) -> Self {
+        Self { server, asked: Vec::new(), ledger: Ledger::default(), calls: 0 }
+    }
+
+    /// Judges the arguments of every call in a body. Where things are only recorded, what can be known is known all the same.
+    ///
+    /// # Errors
+    /// The first objection.
+    pub(crate) fn judge(&mut self, body: &[u8]) -> Result<(), Objection> {
+        let messages = Messages::read(body)
+            .map_err(|_| Objection::new(Reason::ValueAmbiguous, "the request can be read in two ways"))?;
+        let observes = self.server.terms.release == Release::Observe;
+        let mut found = Ok(());
+        for message in messages.list {
+            found = found.and(self.message(message, body));
+            if found.is_err() && !observes {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Whether there was a call to be judged.
+    pub(crate) fn has_judged(&self) -> bool {
+        self.calls > 0
+    }
+
+    pub(crate) fn record(&self) -> Option<super::Recorded> {
+        self.ledger.contract(&self.server.schemas)
+    }
+
+    fn message(&mut self, message: Message, body: &[u8]) -> Result<(), Objection> {
+        let (asked, judged) = match message.method.as_deref() {
+            None => return Ok(()),
+            Some(TOOLS_LIST) => (Asked::Tools, Ok(())),
+            Some(TOOLS_CALL) => self.call(&message, body),
+            Some(_) => (Asked::Other, Ok(())),
+        };
+        let Some(id) = message.id else { return judged };
+        if self.asked.iter().any(|(known, _)| *known == id) {
+            return Err(Objection::new(Reason::ValueAmbiguous, "two requests have one id"));
+        }
+        self.asked.push((id, asked));
+        judged
+    }
+
+    fn call(&mut self, message: &Message, body: &[u8]) -> (Asked, Result<(), Objection>) {
+        let Some(name) = message.name.as_deref().filter(|name| !name.is_empty()) else {
+            return (Asked::Other, Err(Objection::new(Reason::ValueAmbiguous, "a call names no tool")));
+        };
+        self.calls += 1;
+        let Server { terms, schemas, pins, path, .. } = &self.server;
+        let pin = pins.get(path, name);
+        let arguments = message.arguments.as_ref().map_or(&b"{}"[..], |span| part(body, span));
+        let judged = input(name, pin.as_deref(), terms, schemas)
+            .and_then(|contract| contract.judge(name, arguments, schemas, &mut self.ledger));
+        // Results that nobody could judge are not worth the call.
+        let (output, judged) = match output(name, pin.as_deref(), terms, schemas) {
+            Ok(output) => (output, judged),
+            Err(objection) => (None, judged.and(Err(objection))),
+        };
+        let place = format!("call of `{}`", name.escape_debug());
+        (Asked::Call { name: name.into(), output }, judged.map_err(|objection| objection.at(&place)))
+    }
+}
+
+/// What the arguments of a call have to be.
+fn input(
+    name: &str,
+    pin: Option<&Listed>,
+    terms: &RouteTerms,
+    schemas: &Schemas,
+) -> Result<Contract, Objection> {
+    match (terms.tools.get(name), pin.and_then(|pin| pin.input.as_ref()), terms.unknown_tools) {
+        (Some(contract), ..) => Contract::of_policy(contract),
+        (None, Some(text), _) => Contract::of_server(text, "inputSchema", schemas),
+        (None, None, UnknownTools::Json) => Ok(Contract { schema: schemas.object.clone(), noted: None }),
+        (None, None, UnknownTools::Block) => Err(Reason::ContractMissing.into()),
+    }
+}
+
+/// What a tool's results have to be, if anybody says.
+fn output(
+    name: &str,
+    pin: Option<&Listed>,
+    terms: &RouteTerms,
+    schemas: &Schemas,
+) -> Result<Option<Contract>, Objection> {
+    match (terms.results.get(name), pin.and_then(|pin| pin.output.as_ref())) {
+        (Some(contract), _) => Contract::of_policy(contract).map(Some),
+        (None, Some(text)) => Contract::of_server(text, "outputSchema", schemas).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The answers to them.
+pub(crate) struct Answers {
+    requests: Requests,
+    ledger: Ledger,
+    results: usize,
+    /// Tools whose definitions were known otherwise.
+    changed: Vec<Box<str>>,
+    begun: bool,
+}
+
+/// Most tools of which a receipt says that they have changed.
+const CHANGED_MAX: usize = 8;
+
+impl Answers {
+    pub(crate) fn new(requests: Requests) -> Self {
+        Self { requests, ledger: Ledger::default(), results: 0, changed: Vec::new(), begun: false }
+    }
+
+    /// Whether a value or a list of tools is to come, and not only what a server says when it likes.
+    pub(crate) fn awaits_values(&self) -> bool {
+        self.requests.asked.iter().any(|(_, asked)| !matches!(asked, Asked::Other))
+    }
+
+    pub(crate) fn has_judged(&self) -> bool {
+        self.results > 0
+    }
+
+    pub(crate) fn record(&self) -> Option<super::Recorded> {
+        self.ledger.contract(&self.requests.server.schemas)
+    }
+
+    /// What the receipt says of tools that have changed, if that was allowed.
+    pub(crate) fn downgrades(&self) -> impl Iterator<Item = Downgrade> {
+        let detail = |name: &str| Some(text::name(if name.is_empty() { "-" } else { name }).into());
+        self.changed.iter().map(move |name| Downgrade { code: Reason::ToolChanged, detail: detail(name) })
+    }
+
+    /// Judges what an event of the stream says; comments and the like say nothing.
+    ///
+    /// # Errors
+    /// It must not leave.
+    pub(crate) fn event(&mut self, block: &Bytes) -> Result<(), Objection> {
+        let data = judge::data(block, !std::mem::replace(&mut self.begun, true));
+        if data.is_empty() { Ok(()) } else { self.judge(&data) }
+    }
+
+    /// Judges a message, or an array of them.
+    ///
+    /// # Errors
+    /// It must not leave.
+    pub(crate) fn judge(&mut self, text: &[u8]) -> Result<(), Objection> {
+        let messages = Messages::read(text)
+            .map_err(|_| Objection::new(Reason::ValueAmbiguous, "the answer can be read in two ways"))?;
+        for Message { id, result, .. } in messages.list {
+            let Some(result) = result else { continue };
+            let asked = &self.requests.asked;
+            let Some(at) = asked.iter().position(|(asked, _)| Some(asked) == id.as_ref()) else {
+                return Err(Objection::new(
+                    Reason::ValueAmbiguous,
+                    "an answer is to no request of this call",
+                ));
+            };
+            match asked.get(at).map(|(_, asked)| asked) {
+                Some(Asked::Call { name, output: Some(output) }) => {
+                    let (name, output) = (name.clone(), output.clone());
+                    let place = format!("result of `{}`", name.escape_debug());
+                    self.result(&name, &output, &result, text).map_err(|objection| objection.at(&place))?;
+                }
+                Some(Asked::Tools) => self.tools(&result.tools, text)?,
+                Some(Asked::Call { output: None, .. } | Asked::Other) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn result(
+        &mut self,
+        name: &str,
+        output: &Contract,
+        result: &ToolResult,
+        body: &[u8],
+    ) -> Result<(), Objection> {
+        let value = result.value.as_ref().map(|span| part(body, span));
+        match value.filter(|value| !(result.failed && *value == b"null")) {
+            Some(value) => {
+                self.results += 1;
+                output.judge(name, value, &self.requests.server.schemas, &mut self.ledger)
+            }
+            None if result.failed || result.is_partial => Ok(()),
+            None => {
+                output.note(name, &mut self.ledger);
+                Err(Objection::new(Reason::ContractViolated, "there is no `structuredContent`"))
+            }
+        }
+    }
+
+    fn tools(&mut self, tools: &[Tool], body: &[u8]) -> Result<(), Objection> {
+        let listed = tools.iter().map(|tool| listed(tool, body)).collect::<Result<Vec<_>, _>>()?;
+        let Server { route, terms, pins, path, .. } = &self.requests.server;
+        match pins.take(path, listed, terms.changed_tools) {
+            Ok(changed) => {
+                if let Some(first) = changed.first() {
+                    tracing::warn!(%route, tool = %first.escape_debug(), tools = changed.len(), "a tool has changed; what it is now counts");
+                }
+                self.changed.extend(changed);
+                self.changed.truncate(CHANGED_MAX);
+                Ok(())
+            }
+            Err(Refused::Changed(name)) => {
+                tracing::warn!(%route, tool = %name.escape_debug(), "a tool has changed; what it was counts");
+                Err(Objection::new(Reason::ToolChanged, &format!("tool `{}`", name.escape_debug())))
+            }
+            Err(Refused::Full) => {
+                let full = "more tools than are remembered of one route";
+                Err(Objection::new(Reason::ContractUnsupported, full))
+            }
+        }
+    }
+}
+
+fn listed(tool: &Tool, body: &[u8]) -> Result<Listed, Objection> {
+    let ambiguous = || {
+        let what = format!("the definition of `{}` can be read in two ways", tool.name.escape_debug());
+        Objection::new(Reason::ValueAmbiguous, &what)
+    };
+    let definition = canonical::foreign(part(body, &tool.definition)).map_err(|_| ambiguous())?;
+    let schema = |span: &Option<Span>| span.as_ref().map(|span| Bytes::copy_from_slice(part(body, span)));
+    Ok(Listed {
+        name: tool.name.as_str().into(),
+        definition: Sha256::of(&definition),
+        input: schema(&tool.input),
+        output: schema(&tool.output),
+    })
+}
+
+fn part<'a>(body: &'a [u8], span: &Span) -> &'a [u8] {
+    let Range { start, end } = span;
+    let within = |at: &u64| usize::try_from(*at).unwrap_or(usize::MAX);
+    body.get(within(start)..within(end)).unwrap_or_default()
+}
