@@ -15,15 +15,21 @@ pub(super) struct Held {
     /// Offset in the body of the first of them.
     waiting_at: u64,
     bytes: usize,
+    bytes_most: usize,
 }
 
 impl Held {
     pub(super) fn new(holds: bool, bytes_max: usize) -> Self {
-        Self { holds, bytes_max, waiting: VecDeque::new(), waiting_at: 0, bytes: 0 }
+        Self { holds, bytes_max, waiting: VecDeque::new(), waiting_at: 0, bytes: 0, bytes_most: 0 }
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Most bytes at once so far.
+    pub(super) fn bytes_most(&self) -> usize {
+        self.bytes_most
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
@@ -31,6 +37,7 @@ impl Held {
             return;
         }
         self.bytes += piece.len();
+        self.bytes_most = self.bytes_most.max(self.bytes);
         self.waiting.push_back(piece);
     }
 
