@@ -1,6 +1,8 @@
 //! Values held against their contracts: those of the policy, and what requests ask of their answers.
 
 mod asked;
+pub(crate) mod events;
+mod place;
 mod results;
 
 use std::borrow::Cow;
@@ -12,7 +14,7 @@ use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Jud
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_policy::{Release, Terms, UnknownTools};
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
-use estoppel_wire::dialect::Dialect;
+use estoppel_wire::dialect::{Dialect, ResponseFacts, ResponseScan};
 use estoppel_wire::judge::{self, Outcome, Refused};
 use estoppel_wire::repair::{self, Class, Classes, Profile, Repaired};
 use estoppel_wire::schema::{Cause, HashKey, Schema, Violation};
@@ -24,8 +26,10 @@ use asked::{AskedText, Written};
 use crate::contracts::{Compiled, Contracts, Schemas};
 use crate::store::Contract;
 
+pub use place::{At, Place};
+
 /// What a route's policy says of values, with its contracts in their places.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RouteTerms {
     pub(crate) release: Release,
     unknown_tools: UnknownTools,
@@ -62,7 +66,7 @@ impl RouteTerms {
     }
 }
 
-fn profile(repair: &estoppel_policy::Repair) -> Option<Profile> {
+pub(crate) fn profile(repair: &estoppel_policy::Repair) -> Option<Profile> {
     let estoppel_policy::Repair::R1(more) = repair else { return None };
     let named = |name: &str| Class::ALL.into_iter().find(|class| class.name() == name);
     let classes = more.iter().filter_map(|class| named(class.as_str())).fold(Classes::SAFE, Classes::with);
@@ -75,11 +79,12 @@ pub(crate) struct Objection {
     pub(crate) reason: Reason,
     /// What and where, for the caller: places and names, no values.
     pub(crate) detail: Option<Box<str>>,
+    pub(crate) place: Option<Box<Place>>,
 }
 
 impl From<Reason> for Objection {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: None }
+        Self { reason, detail: None, place: None }
     }
 }
 
@@ -89,7 +94,11 @@ const DETAIL_CHARS_MAX: usize = 300;
 impl Objection {
     pub(crate) fn new(reason: Reason, detail: &str) -> Self {
         let detail: String = detail.chars().take(DETAIL_CHARS_MAX).collect();
-        Self { reason, detail: Some(detail.into()) }
+        Self { reason, detail: Some(detail.into()), place: None }
+    }
+
+    fn at(self, place: Option<Place>) -> Self {
+        Self { place: place.map(Box::new), ..self }
     }
 
     fn of_value(violation: &Violation) -> Self {
@@ -97,7 +106,7 @@ impl Objection {
             Cause::Json(_) => Reason::ValueMalformed,
             Cause::DuplicateKey | Cause::Keyword(_) | Cause::Cap(_) => Reason::ContractViolated,
         };
-        Self::new(reason, &violation.to_string())
+        Self::new(reason, &violation.to_string()).at(Some(Place::in_value(violation)))
     }
 
     /// Of a body that is held against one contract.
@@ -108,19 +117,21 @@ impl Objection {
             contract::Kind::Truncated => Reason::ValueTruncated,
             contract::Kind::HeldBytesMax => Reason::HeldBytesMax,
         };
-        Self::new(reason, &refused.to_string())
+        Self::new(reason, &refused.to_string()).at(Place::in_body(refused))
     }
 
     /// Of a value in a model's answer.
     pub(crate) fn of_answer(refused: Refused<Objection>) -> Self {
         match refused {
             Refused::Value { name, finding, .. } => {
-                let place =
-                    name.map_or("the text".into(), |name| format!("call of `{}`", name.escape_debug()));
-                match finding.detail {
-                    Some(detail) => Self::new(finding.reason, &format!("{place}: {detail}")),
-                    None => Self::new(finding.reason, &place),
-                }
+                let value = name
+                    .as_ref()
+                    .map_or("the text".into(), |name| format!("call of `{}`", name.escape_debug()));
+                let detail = match finding.detail {
+                    Some(detail) => format!("{value}: {detail}"),
+                    None => value,
+                };
+                Self::new(finding.reason, &detail).at(finding.place.map(|place| place.of_tool(name)))
             }
             Refused::NotText => Reason::ValueMalformed.into(),
             Refused::NoName | Refused::SaidOtherwise { .. } | Refused::GoesOn { .. } => {
@@ -278,6 +289,25 @@ impl judge::Judge for Judge {
             Err(objection) => Outcome::Refused(objection),
         }
     }
+}
+
+/// Judges the values of an answer that is one body, which `scan` has read to its end. Gives the body, with repaired values
+/// in their places.
+pub(crate) fn judge_whole(
+    stream: &mut Stream,
+    body: Bytes,
+    scan: &ResponseScan,
+    facts: Option<&ResponseFacts>,
+) -> Result<Bytes, Objection> {
+    if facts.is_some_and(|facts| facts.evaluated.defect.is_some()) {
+        return Err(Reason::ValueAmbiguous.into()); // what could not be read may hold values
+    }
+    stream.whole(body, scan.parts()).map_err(Objection::of_answer)
+}
+
+/// Whether a stream ended without what its dialect ends one with, and without saying why it stopped.
+pub(crate) fn is_cut(facts: &ResponseFacts) -> bool {
+    facts.terminated == Some(false) && facts.finish.is_empty() && facts.error.is_none()
 }
 
 /// What the receipt says, and the contract that it names.
