@@ -16,6 +16,7 @@ mod headers;
 mod judging;
 mod layer;
 mod metrics;
+pub mod offline;
 mod respond;
 mod serve;
 pub mod settings;
