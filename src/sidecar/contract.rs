@@ -146,7 +146,9 @@ fn trial(output: Output, folder: &Path, fixtures: &Fixtures, fixture: &Fixture) 
             in_format(judge::compiled(&folder.join(file), kind)?, fixtures, fixture)
         }
         FixtureSubject::Named { policy, contract } => {
-            let contract = judge::named(&compiled(policy)?, Path::new(policy), contract)?;
+            let compiled = compiled(policy)?;
+            setting = Setting::of_policy(&compiled);
+            let contract = judge::named(&compiled, Path::new(policy), contract)?;
             in_format(contract, fixtures, fixture)
         }
         FixtureSubject::Answers { dialect, request, route } => {

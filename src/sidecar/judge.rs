@@ -67,7 +67,12 @@ fn trial(output: Output, judge: &Judge) -> Result<Trial, Failure> {
         _ => None,
     };
     let has_route = of_route.is_some();
-    let mut setting = of_route.unwrap_or_default();
+    if judge.dialect.is_some() && policy.is_some() && !has_route {
+        let message = "a policy says of models' answers what its routes say: --policy needs --route";
+        return Err(Failure::input("ARGUMENT_INVALID", message));
+    }
+    let of_policy = || policy.as_ref().map(Setting::of_policy);
+    let mut setting = of_route.or_else(of_policy).unwrap_or_default();
     if let Some(repair) = &judge.repair {
         setting = setting.with_repair(repair.clone());
     }

@@ -152,6 +152,8 @@ fn what_cannot_be_judged_is_said_before_anything_is_read() {
     refused(&[path(&json), "--policy", path(&policy), "--route", "llm"], "ARGUMENT_INVALID");
     refused(&[path(&json), "--contract", path(&order), "--repair", "r1+guess"], "ARGUMENT_INVALID");
     refused(&[path(&json), "--contract", path(&order), "--chunk", "0"], "ARGUMENT_INVALID");
+    refused(&[path(&json), "--dialect", "gemini", "--policy", path(&policy)], "ARGUMENT_INVALID");
+    refused(&[path(&json), "--dialect", "gemini", "--as", "csv"], "ARGUMENT_INVALID");
     refused(&["/no/such/file.json", "--contract", path(&order)], "FILE_UNREADABLE");
     let kept = scratch.write("kept", "mine");
     assert_eq!(
@@ -191,6 +193,9 @@ fn release_and_held_bytes_are_those_of_the_daemon() {
     assert_eq!(run("hold_all"), told(3, false, ""));
     assert_eq!(run("stream_and_cut"), told(3, false, "{\"n\":1}\n"));
     assert_eq!(run("observe"), told(0, true, "{\"n\":1}\n{}\n{\"n\":2}\n"));
+    let policy = scratch.write("policy.yaml", POLICY.replace("JUDGE", "none").replace("4096", "1024"));
+    let of_policy = ["--contract", "order", "--policy", path(&policy), "--release", "hold_structured"];
+    assert_eq!(judge(&scratch, &file, &of_policy, 100).1["reason"], "HELD_BYTES_MAX");
 }
 
 const POLICY: &str = "version: 1
@@ -315,6 +320,34 @@ fn the_policy_takes_the_place_of_what_a_request_asks_for() {
     assert_eq!(data["detail"], "call of `order`: fails `/required` at ``, byte 1");
 }
 
+#[test]
+fn a_request_that_the_daemon_would_not_send_is_refused_for_it() {
+    let scratch = folder("request");
+    let text =
+        json!({ "type": "json_schema", "json_schema": { "name": "a", "schema": { "$ref": "http://a/b" } } });
+    let request = json!({ "model": "m", "messages": [], "response_format": text });
+    let request = scratch.write("request.json", request.to_string());
+    let message = json!({ "role": "assistant", "content": "{}" });
+    let answer = json!({ "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }] });
+    let answer = scratch.write("answer", answer.to_string());
+    let asked = ["--dialect", "openai_chat", "--request", path(&request)];
+    let (code, data, out) = judged(&scratch, &answer, &asked);
+    assert_eq!(
+        (code, data["reason"].as_str(), out.as_str()),
+        (3, Some("CONTRACT_UNSUPPORTED"), ""),
+        "{data}"
+    );
+    let (code, data, out) = judged(&scratch, &answer, &[&asked[..], &["--release", "observe"]].concat());
+    assert_eq!(
+        (code, &data["observed"], out.as_bytes()),
+        (0, &json!(true), &*scratch.read("answer")),
+        "{data}"
+    );
+    let broken = scratch.write("broken.json", "{");
+    let asked = ["--dialect", "openai_chat", "--request", path(&broken)];
+    assert_eq!(judged(&scratch, &answer, &asked).1["reason"], "NOT_EVALUATED");
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -390,6 +423,63 @@ fn a_case_that_comes_out_otherwise_fails_with_what_differs() {
         format!("{head}cases:\n- {{ name: a, body_file: none.json, expect: pass }}\n"),
     );
     assert_eq!(cli(&["contract", "test", path(&missing)]).1["error"]["code"], "FILE_UNREADABLE");
+}
+
+#[test]
+fn the_page_about_fixtures_has_an_example_that_holds() {
+    let scratch = Scratch::new("page");
+    let page = std::fs::read_to_string(root().join("docs/fixtures.md")).unwrap();
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let file = scratch.write("example.yaml", example);
+    let schema = std::fs::read(root().join("examples/contracts/order.schema.json")).unwrap();
+    scratch.write("order.schema.json", schema);
+    let order = |count: u32| format!("{{\"sku\":\"AB-1234\",\"count\":{count}}}\n");
+    scratch.write("too-many.ndjson", order(99) + &order(100));
+    let (code, answer) = cli(&["contract", "test", path(&file)]);
+    assert_eq!((code, &answer["data"]["passed"]), (0, &json!(2)), "{answer:#}");
+}
+
+#[test]
+fn the_schema_of_fixtures_takes_what_is_read_and_nothing_else() {
+    let scratch = folder("shape");
+    let schema = root().join("spec/contracts/fixtures.schema.json");
+    let check = |change: Value, is_good: bool| {
+        let case = json!({ "name": "a", "body": "{\"n\":1}", "expect": "pass" });
+        let mut fixtures = json!({ "version": 1, "cases": [case] });
+        for (key, value) in change.as_object().unwrap() {
+            fixtures[key] = value.clone();
+        }
+        let file = scratch.write("fixtures.json", fixtures.to_string());
+        let read = cli(&["contract", "test", path(&file)]).1;
+        assert_eq!(read["error"]["code"] != "FIXTURES_INVALID", is_good, "{fixtures} {read}");
+        let judged = cli(&["judge", path(&file), "--contract", path(&schema)]).1;
+        assert_eq!(judged["ok"], is_good, "{fixtures} {judged}");
+    };
+    let contract = json!({ "file": "order.schema.json" });
+    let with = |key: &str, value: Value| json!({ "contract": contract, key: value });
+    check(json!({ "contract": contract }), true);
+    check(json!({ "contract": { "json": "{}" } }), true);
+    check(json!({ "policy": { "file": "p.yaml", "contract": "order" } }), true);
+    check(json!({ "dialect": "gemini", "request": "{}" }), true);
+    check(json!({ "dialect": "gemini", "policy": { "file": "p.yaml", "route": "llm" } }), true);
+    check(with("repair", json!({ "r1": ["prose"] })), true);
+    check(with("as", json!("ndjson")), true);
+    check(json!({}), false);
+    check(json!({ "contract": {} }), false);
+    check(json!({ "contract": { "json": "{}", "csv": "{}" } }), false);
+    check(json!({ "dialect": "telnet" }), false);
+    check(json!({ "dialect": "gemini", "policy": { "file": "p.yaml", "contract": "order" } }), false);
+    check(json!({ "dialect": "gemini", "request": "{}", "request_file": "a" }), false);
+    check(json!({ "policy": { "file": "p.yaml", "route": "llm" } }), false);
+    check(with("request", json!("{}")), false);
+    check(with("dialect", json!("gemini")), false);
+    check(with("as", json!("xml")), false);
+    check(with("repair", json!("r2")), false);
+    check(with("cases", json!([])), false);
+    check(with("cases", json!([{ "name": "a", "expect": "pass" }])), false);
+    check(with("cases", json!([{ "name": "a", "body": "1", "body_file": "b", "expect": "pass" }])), false);
+    check(with("cases", json!([{ "name": "a", "body": "1", "expect": "allow" }])), false);
+    check(with("more", json!(1)), false);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Judging without traffic: one body or one answer of a model's, from bytes alone, by the machines that judge for the daemon.
 //!
-//! Left out is what the daemon does around them: rules of the policy, `on_not_evaluated`, limits but the two in [`Setting`],
+//! Left out is what the daemon does around them: rules of the policy, keep-alives, `on_not_evaluated`, limits but the two in [`Setting`],
 //! heads and statuses, content codings, the error event that a refused stream ends with, receipts.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use estoppel_wire::schema::HashKey;
 
 use crate::contracts::{Compiled, ContractError, Contracts, Schemas, compile};
 use crate::judging::events::{self, Left};
-use crate::judging::{self, Asked, Judge, Objection, RouteTerms, Stream};
+use crate::judging::{self, Asked, Judge, Objection, RequestJudged, RouteTerms, Sent, Stream};
 
 pub use crate::judging::{At, Place};
 
@@ -85,6 +85,12 @@ impl Setting {
             Judging::None => None,
             Judging::On(terms) => Some(Self::new(RouteTerms::new(terms, &contracts), &settings.limits)),
         })
+    }
+
+    /// Without a route, within what a policy says of all.
+    pub fn of_policy(policy: &Policy) -> Self {
+        let limits = &policy.route("").limits;
+        Self::new(RouteTerms::new(&Terms::default(), &Contracts::default()), limits)
     }
 
     /// Repairs this instead.
@@ -163,6 +169,8 @@ pub struct Judgement {
     passed: Vec<Bytes>,
     passed_bytes: usize,
     observed: Option<Refusal>,
+    /// What was found in the request, and is only recorded.
+    of_request: Option<Refusal>,
 }
 
 enum Machine {
@@ -211,7 +219,7 @@ impl Judgement {
     /// A model's answer to `request`, whose contracts are those of the route and the request's own.
     ///
     /// # Errors
-    /// The request cannot be read, or the route has a contract for bodies.
+    /// The request is one that would not be sent, or the route has a contract for bodies.
     pub fn answer(
         setting: &Setting,
         dialect: Dialect,
@@ -225,7 +233,12 @@ impl Judgement {
             return Err(Objection::new(Reason::ContractUnsupported, detail).into());
         }
         let asked = request.map_or_else(|| Ok(Asked::default()), |request| asked(dialect, request))?;
-        let judge = Judge::new(asked, terms, Arc::new(Schemas::new(key)), false);
+        let schemas = Arc::new(Schemas::new(key));
+        let sent = request.map_or(Ok(()), |request| {
+            judge_request(&terms, dialect, request, &schemas)
+                .and_then(|()| terms.check_asked(&asked, &schemas))
+        });
+        let judge = Judge::new(asked, terms, schemas, false);
         let stream = Box::new(Stream::new(dialect, judge, setting.held_bytes_max));
         let event_bytes_max = setting.event_bytes_max;
         let scan = ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max).with_parts();
@@ -237,7 +250,10 @@ impl Judgement {
             }
             Framing::Json | Framing::Opaque => Machine::Whole { scan, stream, body: Vec::new() },
         };
-        Ok(Self::new(machine, setting))
+        let mut judgement = Self::new(machine, setting);
+        sent.or_else(|objection| judgement.observed_or(objection))?;
+        judgement.of_request = judgement.observed.take();
+        Ok(judgement)
     }
 
     fn new(machine: Machine, setting: &Setting) -> Self {
@@ -249,6 +265,7 @@ impl Judgement {
             passed: Vec::new(),
             passed_bytes: 0,
             observed: None,
+            of_request: None,
         }
     }
 
@@ -388,7 +405,7 @@ impl Judgement {
 
     /// What was found and is only recorded.
     pub fn observed(&self) -> Option<&Refusal> {
-        self.observed.as_ref()
+        self.of_request.as_ref().or(self.observed.as_ref())
     }
 
     /// Units or values that passed. Of CSV only once it is over.
@@ -435,6 +452,19 @@ impl Judgement {
             }
         }
     }
+}
+
+/// What the request brings.
+fn judge_request(
+    terms: &RouteTerms,
+    dialect: Dialect,
+    request: &Bytes,
+    schemas: &Schemas,
+) -> Result<(), Objection> {
+    let headers = http::HeaderMap::new();
+    let chunks = std::slice::from_ref(request);
+    let sent = Sent { method: "POST", headers: &headers, coded: false, chunks };
+    terms.judge_request(dialect, &sent, schemas.key, &mut RequestJudged::default())
 }
 
 fn asked(dialect: Dialect, request: &Bytes) -> Result<Asked, Refusal> {
