@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use estoppel_gateway::offline::{BodyContract, Setting};
 use estoppel_policy::{BodyFormat, ContractKind, ContractText, Fixture, FixtureSubject, Fixtures, Source};
 use estoppel_wire::contract::Format;
+use estoppel_wire::dialect::Framing;
 use serde_json::{Value, json};
 
 use crate::arguments::{ContractCommand, Language};
@@ -160,13 +161,24 @@ fn trial(output: Output, folder: &Path, fixtures: &Fixtures, fixture: &Fixture) 
                 Failure::input("FIXTURES_INVALID", message)
             })?;
             let request = request.as_ref().map(|request| bytes(folder, request)).transpose()?;
-            Against::Request { dialect, framing: None, request: request.map(Into::into) }
+            Against::Request { dialect, framing: framing(fixtures.format)?, request: request.map(Into::into) }
         }
     };
     if let Some(repair) = &fixtures.repair {
         setting = setting.with_repair(repair.clone());
     }
     Ok(Trial { setting, against })
+}
+
+fn framing(format: Option<BodyFormat>) -> Result<Option<Framing>, Failure> {
+    match format {
+        None => Ok(None),
+        Some(BodyFormat::Json) => Ok(Some(Framing::Json)),
+        Some(BodyFormat::Sse) => Ok(Some(Framing::Sse)),
+        Some(BodyFormat::Ndjson | BodyFormat::Csv) => {
+            Err(Failure::input("FIXTURES_INVALID", "a model's answer is `json` or `sse`"))
+        }
+    }
 }
 
 fn in_format(contract: BodyContract, fixtures: &Fixtures, fixture: &Fixture) -> Against {

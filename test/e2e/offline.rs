@@ -300,6 +300,38 @@ fn a_models_answer_comes_to_what_the_daemon_makes_of_it() {
 }
 
 #[test]
+fn a_stream_with_line_ends_of_two_bytes_may_be_cut_between_them() {
+    let scratch = folder("line-ends");
+    let request = root().join("examples/contracts/answers.request.json");
+    let event = |arguments: &str, first: bool| {
+        let function = json!({ "name": if first { "place_order" } else { "" }, "arguments": arguments });
+        let call = json!({ "index": 0, "id": if first { "c" } else { "" }, "function": function });
+        let choice = json!({ "index": 0, "delta": { "tool_calls": [call] } });
+        format!("data: {}\r\n\r\n", json!({ "choices": [choice] })).replace("\"name\":\"\"", "\"name\":null")
+    };
+    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\r\n\r\ndata: [DONE]\r\n\r\n";
+    let comment = ": hello\r\n\r\n";
+    let stream = |pieces: [&str; 2], first: &str, between: &str| {
+        [first, &event(pieces[0], true), between, &event(pieces[1], false), end].concat()
+    };
+    let asked = ["--dialect", "openai_chat", "--request", path(&request), "--repair", "r1"];
+    let pieces = ["{\"sku\":", "\"AB-1234\"}"];
+    let file = scratch.write("good", stream(pieces, "", comment));
+    let (code, data, out) = judged(&scratch, &file, &asked);
+    assert_eq!(
+        (code, data["verdict"].as_str(), out),
+        (0, Some("pass"), stream(pieces, comment, "")),
+        "{data}"
+    );
+    let damaged = scratch.write("damaged", stream([pieces[0], "\"AB-1234\",}"], "", comment));
+    let (code, data, out) = judged(&scratch, &damaged, &asked);
+    let repaired = stream(["{\"sku\":\"AB-1234\"}", ""], comment, "");
+    assert_eq!((code, data["verdict"].as_str(), out), (0, Some("repair"), repaired), "{data}");
+    let cut = scratch.write("cut", event("{", true));
+    assert_eq!(judged(&scratch, &cut, &asked).1["reason"], "TRUNCATED");
+}
+
+#[test]
 fn the_policy_takes_the_place_of_what_a_request_asks_for() {
     let scratch = folder("policy");
     let tool =
@@ -474,6 +506,8 @@ fn the_schema_of_fixtures_takes_what_is_read_and_nothing_else() {
     check(with("request", json!("{}")), false);
     check(with("dialect", json!("gemini")), false);
     check(with("as", json!("xml")), false);
+    check(json!({ "dialect": "gemini", "as": "sse" }), true);
+    check(json!({ "dialect": "gemini", "as": "ndjson" }), false);
     check(with("repair", json!("r2")), false);
     check(with("cases", json!([])), false);
     check(with("cases", json!([{ "name": "a", "expect": "pass" }])), false);

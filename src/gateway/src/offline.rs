@@ -337,6 +337,7 @@ impl Judgement {
                 }
                 let mut events = Left::default();
                 let judged = events::judge(stream, blocks, *event_bytes_max, scan, chunk, marks, &mut events);
+                left.extend(events.line_feed.take());
                 left.append(&mut events.blocks);
                 judged
             }
