@@ -68,6 +68,24 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          and the condition at which each failed.",
     ),
     (
+        &["judge"],
+        "Judges a body against a contract, or a model's answer against what its request and a policy ask for, by the very code \
+         that judges traffic, and prints the verdict, the reason and its place, every edit, how much was held back and how long \
+         it took. The file is read in pieces and never kept whole, but for what is held back. Rules of a policy and \
+         `on_not_evaluated` are not asked: see policy explain. Exit code 3 when it is refused.",
+    ),
+    (
+        &["contract", "lint"],
+        "Reports at once everything that keeps a contract from being enforced, each with its JSON pointer, or prints the digest \
+         by which receipts name it.",
+    ),
+    (
+        &["contract", "test"],
+        "Judges the bodies of fixture files (docs/fixtures.md), each whole and byte by byte, by the very code that judges \
+         traffic, and compares verdict, reason, place and what leaves with what the file expects. Exit code 5 when one comes \
+         out otherwise.",
+    ),
+    (
         &["doctor"],
         "Looks for the daemon beside this program and for the tools that third-party checks use. With --config the daemon \
          reads its configuration, policy, certificates and keys as at a start; with --admin a running one is asked whether it \

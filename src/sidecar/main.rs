@@ -3,10 +3,12 @@
 
 mod admin;
 mod arguments;
+mod contract;
 mod disclose;
 mod doctor;
 mod explain;
 mod input;
+mod judge;
 mod keys;
 mod man;
 mod output;
@@ -17,6 +19,7 @@ mod run;
 mod sbom;
 mod show;
 mod stub;
+mod trial;
 mod verify;
 
 use std::process::ExitCode;
@@ -48,6 +51,8 @@ fn main() -> ExitCode {
         Command::Keys(command) => keys::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),
+        Command::Judge(judge) => judge::run(&output, &judge),
+        Command::Contract(command) => contract::run(&output, &command),
         Command::Doctor(doctor) => doctor::run(&output, &doctor),
         Command::Stub(stub) => stub::run(&output, &stub),
         Command::Sbom(sbom) => sbom::run(&output, &sbom),

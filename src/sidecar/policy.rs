@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use estoppel_policy::{PolicyDocument, PolicyError, RequestFacts};
+use estoppel_policy::{Policy, PolicyDocument, PolicyError, RequestFacts};
 use serde_json::{Value, json};
 
 use crate::arguments::PolicyCommand;
@@ -34,7 +34,7 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
     }
 }
 
-fn row(error: &PolicyError) -> Value {
+pub fn row(error: &PolicyError) -> Value {
     json!({ "code": error.code.as_str(), "line": error.line, "column": error.column, "path": error.path, "message": error.message })
 }
 
@@ -51,6 +51,11 @@ fn read(output: Output, file: &Path) -> Result<PolicyDocument, Failure> {
             )
         }
     })
+}
+
+/// A policy, ready to judge.
+pub fn compiled(output: Output, file: &Path) -> Result<Policy, Failure> {
+    read(output, file).map(|document| document.compile())
 }
 
 fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {

@@ -58,6 +58,17 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["policy", "explain"],
         "estoppel policy explain demo/policy.yaml --route model --operation openai.chat.completions --tool shell # exit 3",
     ),
+    (
+        &["judge"],
+        "estoppel judge - --as json --contract <(echo '{\"required\":[\"sku\"]}') <<< '{\"sku\":\"AB-1234\"}'\n\
+         estoppel judge - --as json --contract <(echo '{\"required\":[\"sku\"]}') --repair r1 --out order.json <<< '{\"sku\":1,}'\n\
+         estoppel judge - --as ndjson --contract <(echo '{\"type\":\"object\"}') --chunk 1 <<< '[]' # exit 3",
+    ),
+    (&["contract", "lint"], "estoppel contract lint <(echo '{\"type\":\"object\"}')"),
+    (
+        &["contract", "test"],
+        "estoppel contract test <(echo '{\"version\":1,\"contract\":{\"json\":\"{}\"},\"cases\":[{\"name\":\"any\",\"body\":\"1\",\"expect\":\"pass\"}]}')",
+    ),
     (&["doctor"], "estoppel doctor --config demo/estoppeld.toml"),
     (&["stub"], "estoppel stub --listen 127.0.0.1:0 &"),
     (&["sbom"], "estoppel sbom > estoppel.cdx.json"),

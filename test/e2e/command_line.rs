@@ -93,6 +93,8 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             }
             ["keys", "list"] => &["--dir", path(&keys)],
             ["policy", _] => &[path(&policy)],
+            ["judge"] => &["-", "--out", path(&new)],
+            ["contract", _] => &[path(&policy)],
             ["doctor"] => &["--admin", &admin],
             ["stub"] => &["--listen", "127.0.0.1:0"],
             ["completions"] => &["bash"],

@@ -17,6 +17,7 @@
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
+//! - `offline`: `estoppel judge` and `estoppel contract`, and that they say what the daemon does.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
 //! - `command_line`: the sidecar's own words.
@@ -45,6 +46,7 @@ mod leaving;
 mod many_streams;
 mod mcp_values;
 mod negative_vectors;
+mod offline;
 mod published;
 mod starting;
 mod streams;

@@ -60,7 +60,7 @@ pub fn contract_errors(policy: &Policy) -> Vec<ContractError> {
     Contracts::new(policy).err().unwrap_or_default()
 }
 
-fn compile(name: &str, contract: &ContractText) -> Result<Compiled, Vec<String>> {
+pub(crate) fn compile(name: &str, contract: &ContractText) -> Result<Compiled, Vec<String>> {
     let text = contract.text.as_bytes();
     let enforceable = match contract.kind {
         ContractKind::Json => {

@@ -360,9 +360,7 @@ impl Exchange {
     pub(crate) fn stream_is_cut(&mut self) -> bool {
         self.end_scan();
         let facts = self.response.as_ref().and_then(|response| response.facts.as_ref());
-        facts.is_some_and(|facts| {
-            facts.terminated == Some(false) && facts.finish.is_empty() && facts.error.is_none()
-        })
+        facts.is_some_and(judging::is_cut)
     }
 
     /// Why the request body could not be read to its end, if that is so.
@@ -480,16 +478,14 @@ impl Exchange {
             return found.or_else(|objection| judged.observed_or(objection)).map(|()| body);
         }
         let Some(stream) = judged.model_mut() else { return Ok(body) };
-        if response.facts.as_ref().is_some_and(|facts| facts.evaluated.defect.is_some()) {
-            return judged.observed_or(Reason::ValueAmbiguous.into()).map(|()| body);
-        }
         let whole: Bytes = match body.as_slice() {
             [one] => one.clone(),
             several => several.concat().into(),
         };
-        let left = match stream.whole(whole.clone(), response.scan.parts()) {
+        let facts = response.facts.as_ref();
+        let left = match judging::judge_whole(stream, whole.clone(), &response.scan, facts) {
             Ok(left) => left,
-            Err(refused) => return judged.observed_or(Objection::of_answer(refused)).map(|()| body),
+            Err(objection) => return judged.observed_or(objection).map(|()| body),
         };
         if left == whole {
             return Ok(body);

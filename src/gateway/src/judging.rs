@@ -1,7 +1,9 @@
 //! Values held against their contracts: those of the policy, and what requests ask of their answers.
 
 mod asked;
+pub(crate) mod events;
 pub(crate) mod mcp;
+mod place;
 mod results;
 
 use std::borrow::Cow;
@@ -13,7 +15,7 @@ use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Jud
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_policy::{ChangedTools, Release, Terms, UnknownTools};
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
-use estoppel_wire::dialect::Dialect;
+use estoppel_wire::dialect::{Dialect, ResponseFacts, ResponseScan};
 use estoppel_wire::judge::{self, Outcome, Refused};
 use estoppel_wire::repair::{self, Class, Classes, Profile, Repaired};
 use estoppel_wire::schema::{Cause, HashKey, Schema, Violation};
@@ -25,8 +27,10 @@ use asked::{AskedText, Written};
 use crate::contracts::{Compiled, Contracts, Schemas};
 use crate::store::Contract;
 
+pub use place::{At, Place};
+
 /// What a route's policy says of values, with its contracts in their places.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RouteTerms {
     pub(crate) release: Release,
     unknown_tools: UnknownTools,
@@ -65,7 +69,7 @@ impl RouteTerms {
     }
 }
 
-fn profile(repair: &estoppel_policy::Repair) -> Option<Profile> {
+pub(crate) fn profile(repair: &estoppel_policy::Repair) -> Option<Profile> {
     let estoppel_policy::Repair::R1(more) = repair else { return None };
     let named = |name: &str| Class::ALL.into_iter().find(|class| class.name() == name);
     let classes = more.iter().filter_map(|class| named(class.as_str())).fold(Classes::SAFE, Classes::with);
@@ -78,11 +82,12 @@ pub(crate) struct Objection {
     pub(crate) reason: Reason,
     /// What and where, for the caller: places and names, no values.
     pub(crate) detail: Option<Box<str>>,
+    pub(crate) place: Option<Box<Place>>,
 }
 
 impl From<Reason> for Objection {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: None }
+        Self { reason, detail: None, place: None }
     }
 }
 
@@ -92,15 +97,20 @@ const DETAIL_CHARS_MAX: usize = 300;
 impl Objection {
     pub(crate) fn new(reason: Reason, detail: &str) -> Self {
         let detail: String = detail.chars().take(DETAIL_CHARS_MAX).collect();
-        Self { reason, detail: Some(detail.into()) }
+        Self { reason, detail: Some(detail.into()), place: None }
+    }
+
+    fn at(self, place: Option<Place>) -> Self {
+        Self { place: place.map(Box::new), ..self }
     }
 
     /// The same, with the place in front.
-    fn at(self, place: &str) -> Self {
-        match self.detail {
-            Some(detail) => Self::new(self.reason, &format!("{place}: {detail}")),
-            None => Self::new(self.reason, place),
-        }
+    fn within(self, place: &str) -> Self {
+        let detail = match self.detail {
+            Some(detail) => format!("{place}: {detail}"),
+            None => place.to_owned(),
+        };
+        Self { place: self.place, ..Self::new(self.reason, &detail) }
     }
 
     fn of_value(violation: &Violation) -> Self {
@@ -108,7 +118,7 @@ impl Objection {
             Cause::Json(_) => Reason::ValueMalformed,
             Cause::DuplicateKey | Cause::Keyword(_) | Cause::Cap(_) => Reason::ContractViolated,
         };
-        Self::new(reason, &violation.to_string())
+        Self::new(reason, &violation.to_string()).at(Some(Place::in_value(violation)))
     }
 
     /// Of a body that is held against one contract.
@@ -119,16 +129,19 @@ impl Objection {
             contract::Kind::Truncated => Reason::ValueTruncated,
             contract::Kind::HeldBytesMax => Reason::HeldBytesMax,
         };
-        Self::new(reason, &refused.to_string())
+        Self::new(reason, &refused.to_string()).at(Place::in_body(refused))
     }
 
     /// Of a value in a model's answer.
     pub(crate) fn of_answer(refused: Refused<Objection>) -> Self {
         match refused {
             Refused::Value { name, finding, .. } => {
-                let place =
-                    name.map_or("the text".into(), |name| format!("call of `{}`", name.escape_debug()));
-                finding.at(&place)
+                let value = name
+                    .as_ref()
+                    .map_or("the text".into(), |name| format!("call of `{}`", name.escape_debug()));
+                let found = finding.within(&value);
+                let place = found.place.clone().map(|place| place.of_tool(name));
+                found.at(place)
             }
             Refused::NotText => Reason::ValueMalformed.into(),
             Refused::NoName | Refused::SaidOtherwise { .. } | Refused::GoesOn { .. } => {
@@ -299,6 +312,25 @@ impl judge::Judge for Judge {
             Err(objection) => Outcome::Refused(objection),
         }
     }
+}
+
+/// Judges the values of an answer that is one body, which `scan` has read to its end. Gives the body, with repaired values
+/// in their places.
+pub(crate) fn judge_whole(
+    stream: &mut Stream,
+    body: Bytes,
+    scan: &ResponseScan,
+    facts: Option<&ResponseFacts>,
+) -> Result<Bytes, Objection> {
+    if facts.is_some_and(|facts| facts.evaluated.defect.is_some()) {
+        return Err(Reason::ValueAmbiguous.into()); // what could not be read may hold values
+    }
+    stream.whole(body, scan.parts()).map_err(Objection::of_answer)
+}
+
+/// Whether a stream ended without what its dialect ends one with, and without saying why it stopped.
+pub(crate) fn is_cut(facts: &ResponseFacts) -> bool {
+    facts.terminated == Some(false) && facts.finish.is_empty() && facts.error.is_none()
 }
 
 /// What the receipt says, and the contract that it names.

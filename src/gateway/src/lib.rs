@@ -16,6 +16,7 @@ mod headers;
 mod judging;
 mod layer;
 mod metrics;
+pub mod offline;
 mod pins;
 mod respond;
 mod serve;

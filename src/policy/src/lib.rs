@@ -6,6 +6,7 @@
 //! | [`Policy`] | the same, compiled; judges [`RequestFacts`] and [`ResponseFacts`] |
 //! | [`Decision`] | what is to be done with a call, and which rule says so |
 //! | [`Cases`] | facts with the decision that is expected of them, to test a policy |
+//! | [`Fixtures`] | bodies with the verdict that is expected of them, to test a contract |
 //!
 //! ```
 //! use estoppel_policy::{PolicyDocument, RequestFacts, Verdict};
@@ -46,6 +47,7 @@ mod document;
 mod error;
 mod explain;
 mod facts;
+mod fixtures;
 mod judging;
 mod limits;
 mod path;
@@ -62,6 +64,7 @@ pub use document::{
 pub use error::{PolicyError, PolicyErrorCode};
 pub use explain::{Explanation, Step, Subject};
 pub use facts::{Condition, Evaluation, FACT_BYTES_MAX, RequestFacts, ResponseFacts, TOOLS_MAX};
+pub use fixtures::{BodyFormat, Expected, Fixture, Fixtures, Source, Subject as FixtureSubject};
 pub use judging::{
     ChangedTools, ContractKind, ContractText, Judging, Release, Repair, RepairClass, Terms, UnknownTools,
 };

@@ -481,7 +481,7 @@ impl Reader {
         number
     }
 
-    fn choice<T: Copy, const N: usize>(
+    pub fn choice<T: Copy, const N: usize>(
         &mut self,
         node: &Node,
         all: [T; N],
@@ -529,7 +529,7 @@ impl Reader {
         self.inside(key, |reader| read(reader, node))
     }
 
-    fn missing(&mut self, map: &Map<'_>, key: &str) {
+    pub fn missing(&mut self, map: &Map<'_>, key: &str) {
         self.add(PolicyErrorCode::MissingKey, map.place, format!("`{key}` is missing"));
     }
 

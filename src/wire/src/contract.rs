@@ -194,6 +194,11 @@ impl Body {
     pub fn held_bytes(&self) -> usize {
         self.held.bytes()
     }
+
+    /// Most bytes that were kept back at once, those included that came with the last byte of their unit.
+    pub fn held_bytes_most(&self) -> usize {
+        self.held.bytes_most()
+    }
 }
 
 impl Rows {

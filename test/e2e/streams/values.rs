@@ -130,13 +130,13 @@ fn check_slow(surface: &Surface, whole: &str, reply: &Reply) {
 #[test]
 fn h05_nothing_is_said_where_nothing_is_held() {
     let (judged, unjudged) = (impatient(""), format!("{OPEN}limits: {{ keepalive_ms: 10 }}\n"));
-    let half = format!("{TEXT}data: {{\"choices\"");
+    let half = format!("{TEXT}data: {{\"half\"");
     // An LF may follow that belongs to the CR.
     let half_line_end = format!("{}{}", call(0, 0), TEXT.replace('\n', "\r"));
     let cases = [
         (TEXT, &judged, TEXT),
         (TEXT, &unjudged, TEXT),
-        (&half, &unjudged, "\"choices\""),
+        (&half, &unjudged, "\"half\""),
         (&half_line_end, &judged, "\r\r"),
     ];
     for (text, policy, mark) in cases {

@@ -165,6 +165,9 @@ pub fn policy(bytes: &[u8]) {
     if let Ok(document) = estoppel_policy::PolicyDocument::parse(text) {
         assert_eq!(document.compile().hash().as_bytes(), document.hash().as_bytes());
     }
+    if let Ok(fixtures) = estoppel_policy::Fixtures::parse(text) {
+        assert!(!fixtures.cases.is_empty());
+    }
 }
 
 /// Repair-once: edits replay, the result is well formed, and cut texts are lossy. The first two bytes grant classes.

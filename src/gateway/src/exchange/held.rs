@@ -7,8 +7,8 @@ use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::{CallRecord, Captured, Downgrade};
 use estoppel_policy::Release;
-use estoppel_wire::contract::{self, Format, is_unfinished_event};
-use estoppel_wire::dialect::{Dialect, EventMark, Framing, MarkKind, Part};
+use estoppel_wire::contract::{self, Format};
+use estoppel_wire::dialect::{Dialect, EventMark, Framing, ResponseScan};
 use estoppel_wire::judge::{Blocks, is_named};
 use http::StatusCode;
 use sha2::{Digest as _, Sha256};
@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::{Exchange, Mark, Response};
 use crate::body::Room;
 use crate::contracts::Compiled;
+use crate::judging::events::{self, Left};
 use crate::judging::{self, Objection, RouteTerms, mcp};
 use crate::store::{Contract, Feed, Form, Side};
 
@@ -207,30 +208,17 @@ impl Response {
         if matches!(judged.machine, Machine::Model { .. }) && !self.scan.so_far().read {
             return Err(Reason::ValueAmbiguous.into()); // what could not be read may hold values
         }
-        let (mut left, mut from, mut before) = (Vec::new(), 0, 0);
-        if let Some(line_feed) = judged.line_feed(data) {
-            from = line_feed.len();
-            judged.take_line_feed(line_feed, &mut left)?;
-            left.drain(..).for_each(|line_feed| self.leave_to(line_feed, None, hashes));
+        let mut left = Left::default();
+        let found = judged.judge_events(&self.scan, data, ends, &mut left);
+        let Left { line_feed, mut blocks, terminator } = left;
+        let after = terminator.filter(|_| !judged.ended).map(|end| blocks.split_off(end));
+        line_feed.into_iter().for_each(|line_feed| self.leave_to(line_feed, None, hashes));
+        self.leave(blocks, hashes);
+        if let Some(after) = after {
+            self.judged.iter_mut().for_each(|judged| judged.ended = true);
+            self.leave(after, hashes);
         }
-        for mark in ends {
-            let Some(judged) = &mut self.judged else { break };
-            let parts = self.scan.parts().get(before..mark.parts).unwrap_or_default();
-            let terminates = mark.kind == MarkKind::Terminator;
-            from = judged.block(data, from, mark, parts, &mut left)?;
-            if terminates && !judged.ended {
-                let terminator = left.pop();
-                self.leave(std::mem::take(&mut left), hashes);
-                self.judged.iter_mut().for_each(|judged| judged.ended = true);
-                left.extend(terminator);
-            }
-            self.leave(std::mem::take(&mut left), hashes);
-            before = mark.parts;
-        }
-        self.leave(left, hashes);
-        if let Some(judged) = &mut self.judged {
-            judged.keep(data, from)?;
-        }
+        found?;
         Ok(self.take_ready())
     }
 
@@ -259,7 +247,7 @@ impl Response {
             Machine::Model { .. } | Machine::Server { .. } if self.framing != Framing::Sse => return Ok(()),
             Machine::Model { .. } if !self.scan.so_far().read => Err(Reason::ValueAmbiguous.into()),
             Machine::Model { .. } | Machine::Server { .. } => {
-                judged.watch_events(data, ends, self.scan.parts())
+                judged.judge_events(&self.scan, data, ends, &mut Left::default())
             }
         };
         found.or_else(|objection| judged.observed_or(objection))
@@ -272,17 +260,8 @@ impl Response {
         let mut left = Vec::new();
         let ended = match &mut judged.machine {
             Machine::Model { .. } | Machine::Server { .. } if !is_stream => return Ok(Bytes::new()),
-            Machine::Server { blocks, .. } => {
-                left.extend(Some(blocks.take()).filter(|rest| !rest.is_empty()));
-                let is_cut = left.iter().any(|rest| is_unfinished_event(rest));
-                if is_cut { Err(Reason::ValueTruncated.into()) } else { Ok(()) }
-            }
-            Machine::Model { stream, blocks } => {
-                let finished = stream.finish().map_err(Objection::of_answer);
-                left.extend(Some(blocks.take()).filter(|rest| !rest.is_empty()));
-                let is_cut = left.iter().any(|rest| is_unfinished_event(rest));
-                finished.and_then(|()| if is_cut { Err(Reason::ValueTruncated.into()) } else { Ok(()) })
-            }
+            Machine::Model { stream, blocks } => events::finish(&mut **stream, blocks, &mut left),
+            Machine::Server { answers, blocks } => events::finish(&mut **answers, blocks, &mut left),
             Machine::Body { body, .. } => {
                 body.finish(&mut left).map_err(|refused| Objection::of_body(&refused))
             }
@@ -393,77 +372,26 @@ impl HeldBack {
         }
     }
 
-    fn blocks(&mut self) -> Option<&mut Blocks> {
-        match &mut self.machine {
-            Machine::Model { blocks, .. } | Machine::Server { blocks, .. } => Some(blocks),
-            Machine::Body { .. } => None,
-        }
-    }
-
-    fn line_feed(&mut self, data: &Bytes) -> Option<Bytes> {
-        self.blocks()?.line_feed(data)
-    }
-
-    fn take_line_feed(&mut self, line_feed: Bytes, left: &mut Vec<Bytes>) -> Result<(), Objection> {
-        let Machine::Model { stream, .. } = &mut self.machine else {
-            left.push(line_feed);
-            return Ok(());
-        };
-        let judged = stream.line_feed(line_feed, left);
-        self.refused = judged.is_err();
-        judged.map_err(Objection::of_answer)
-    }
-
-    /// The block that ends at `mark`. Gives where the next one begins.
-    fn block(
+    /// The events that end in `data`.
+    fn judge_events(
         &mut self,
+        scan: &ResponseScan,
         data: &Bytes,
-        from: usize,
-        mark: &EventMark,
-        parts: &[Part],
-        left: &mut Vec<Bytes>,
-    ) -> Result<usize, Objection> {
-        let Some(blocks) = self.blocks() else { return Ok(from) };
-        let (block, next) = blocks.end(data, from, mark.end);
-        self.event(block, parts, mark.kind == MarkKind::Terminator, left)?;
-        Ok(next)
-    }
-
-    fn event(
-        &mut self,
-        block: Bytes,
-        parts: &[Part],
-        ends: bool,
-        left: &mut Vec<Bytes>,
+        ends: &[EventMark],
+        left: &mut Left,
     ) -> Result<(), Objection> {
+        let max = self.block_bytes_max;
         let judged = match &mut self.machine {
-            Machine::Model { stream, .. } => {
-                stream.event(block, parts, ends, left).map_err(Objection::of_answer)
+            Machine::Model { stream, blocks } => {
+                events::judge(&mut **stream, blocks, max, scan, data, ends, left)
             }
-            Machine::Server { answers, .. } => answers.event(&block).map(|()| left.push(block)),
+            Machine::Server { answers, blocks } => {
+                events::judge(&mut **answers, blocks, max, scan, data, ends, left)
+            }
             Machine::Body { .. } => Ok(()),
         };
-        self.refused = judged.is_err();
+        self.refused |= judged.is_err();
         judged
-    }
-
-    fn keep(&mut self, data: &Bytes, from: usize) -> Result<(), Objection> {
-        let Some(blocks) = self.blocks() else { return Ok(()) };
-        blocks.keep(data, from);
-        let pending = blocks.pending();
-        if pending > self.block_bytes_max { Err(Reason::HeldBytesMax.into()) } else { Ok(()) }
-    }
-
-    fn watch_events(&mut self, data: &Bytes, ends: &[EventMark], parts: &[Part]) -> Result<(), Objection> {
-        let mut left = Vec::new();
-        let (mut from, mut before) = (self.line_feed(data).map_or(0, |line_feed| line_feed.len()), 0);
-        for mark in ends {
-            let of_this = parts.get(before..mark.parts).unwrap_or_default();
-            from = self.block(data, from, mark, of_this, &mut left)?;
-            before = mark.parts;
-            left.clear();
-        }
-        self.keep(data, from)
     }
 
     /// Whether what was found stands in the way, or is only recorded.

@@ -154,7 +154,7 @@ impl Requests {
             Err(objection) => (None, judged.and(Err(objection))),
         };
         let place = format!("call of `{}`", name.escape_debug());
-        (Asked::Call { name: name.into(), output }, judged.map_err(|objection| objection.at(&place)))
+        (Asked::Call { name: name.into(), output }, judged.map_err(|objection| objection.within(&place)))
     }
 }
 
@@ -253,7 +253,8 @@ impl Answers {
                 Some(Asked::Call { name, output: Some(output) }) => {
                     let (name, output) = (name.clone(), output.clone());
                     let place = format!("result of `{}`", name.escape_debug());
-                    self.result(&name, &output, &result, text).map_err(|objection| objection.at(&place))?;
+                    self.result(&name, &output, &result, text)
+                        .map_err(|objection| objection.within(&place))?;
                 }
                 Some(Asked::Tools) => self.tools(&result.tools, text)?,
                 Some(Asked::Call { output: None, .. } | Asked::Other) | None => {}

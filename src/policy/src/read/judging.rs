@@ -40,7 +40,7 @@ impl Reader {
         Some(contracts)
     }
 
-    fn contract(&mut self, node: &Node) -> Option<ContractText> {
+    pub(crate) fn contract(&mut self, node: &Node) -> Option<ContractText> {
         let map = self.map(node)?;
         self.known_keys(&map, &ContractKind::ALL.map(ContractKind::as_str));
         let read = |kind: ContractKind| {
@@ -107,7 +107,7 @@ impl Reader {
         }
     }
 
-    fn repair(&mut self, node: &Node) -> Option<Repair> {
+    pub(crate) fn repair(&mut self, node: &Node) -> Option<Repair> {
         match &node.kind {
             Kind::Text(text) if text == "none" => Some(Repair::None),
             Kind::Text(text) if text == "r1" => Some(Repair::R1(BTreeSet::new())),

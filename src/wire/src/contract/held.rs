@@ -18,15 +18,21 @@ pub(super) struct Held {
     /// Offset in the body of the first of them.
     waiting_at: u64,
     bytes: usize,
+    bytes_most: usize,
 }
 
 impl Held {
     pub(super) fn new(holds: bool, bytes_max: usize) -> Self {
-        Self { holds, bytes_max, waiting: VecDeque::new(), waiting_at: 0, bytes: 0 }
+        Self { holds, bytes_max, waiting: VecDeque::new(), waiting_at: 0, bytes: 0, bytes_most: 0 }
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Most bytes at once so far.
+    pub(super) fn bytes_most(&self) -> usize {
+        self.bytes_most
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
@@ -34,6 +40,7 @@ impl Held {
             return;
         }
         self.bytes += piece.len();
+        self.bytes_most = self.bytes_most.max(self.bytes);
         // Tiny pieces of one unit are joined, so that what is kept is no multiple of what came.
         match self.waiting.back_mut() {
             Some(last) if last.len() + piece.len() <= JOINED_MAX => {

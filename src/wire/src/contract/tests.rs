@@ -90,6 +90,19 @@ fn what_is_valid_leaves_as_it_came() {
 }
 
 #[test]
+fn the_most_that_was_kept_back_is_the_longest_unit() {
+    let most = |format, body: &str, holds: bool| {
+        let mut judged = Body::new(&contract(format), format, terms(holds)).unwrap();
+        judged.feed(&Bytes::copy_from_slice(body.as_bytes()), &mut Vec::new()).unwrap();
+        judged.finish(&mut Vec::new()).unwrap();
+        judged.held_bytes_most()
+    };
+    assert_eq!(most(Format::Json, "{\"n\":1}", true), 7);
+    assert_eq!(most(Format::Lines, "{\"n\":1}\n{\"n\": 2}\n{\"n\":3}\n", true), 9);
+    assert_eq!(most(Format::Lines, "{\"n\":1}\n", false), 0);
+}
+
+#[test]
 fn valid_units_leave_before_the_one_that_is_not() {
     let cases = [
         (Format::Json, "{\"n\":1,\"n\":2}", "", Why::Malformed),

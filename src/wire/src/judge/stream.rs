@@ -100,6 +100,7 @@ pub struct Stream<J: Judge> {
     dialect: Dialect,
     held_bytes_max: usize,
     held_bytes: usize,
+    held_bytes_most: usize,
     queue: VecDeque<Held>,
     open: Vec<Open>,
     judged: Vec<Judged>,
@@ -121,6 +122,7 @@ impl<J: Judge> Stream<J> {
             dialect,
             held_bytes_max,
             held_bytes: 0,
+            held_bytes_most: 0,
             queue: VecDeque::new(),
             open: Vec::new(),
             judged: Vec::new(),
@@ -141,6 +143,11 @@ impl<J: Judge> Stream<J> {
     /// Bytes that are held back or remembered.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
+    }
+
+    /// Most of them at once so far.
+    pub fn held_bytes_most(&self) -> usize {
+        self.held_bytes_most
     }
 
     /// What judges.
@@ -410,6 +417,7 @@ impl<J: Judge> Stream<J> {
 
     fn count(&mut self, bytes: usize) -> Result<(), Refused<J::Finding>> {
         self.held_bytes += bytes;
+        self.held_bytes_most = self.held_bytes_most.max(self.held_bytes);
         if self.held_bytes > self.held_bytes_max { Err(Refused::HeldBytesMax) } else { Ok(()) }
     }
 

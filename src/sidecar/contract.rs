@@ -1,0 +1,235 @@
+//! `estoppel contract …`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use estoppel_gateway::offline::{BodyContract, Setting};
+use estoppel_policy::{BodyFormat, ContractKind, ContractText, Fixture, FixtureSubject, Fixtures, Source};
+use estoppel_wire::contract::Format;
+use estoppel_wire::dialect::Framing;
+use serde_json::{Value, json};
+
+use crate::arguments::{ContractCommand, Language};
+use crate::output::{Colour, Failure, Output, plain};
+use crate::trial::{Against, Outcome, Trial, contract_failure};
+use crate::{input, judge, policy};
+
+pub fn run(output: &Output, command: &ContractCommand) -> Result<ExitCode, Failure> {
+    match command {
+        ContractCommand::Lint { file, kind } => lint(*output, file, kind.map(Into::into)),
+        ContractCommand::Test { files } => test(*output, files),
+    }
+}
+
+impl From<Language> for ContractKind {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::Json => Self::Json,
+            Language::Csv => Self::Csv,
+        }
+    }
+}
+
+fn lint(output: Output, file: &Path, kind: Option<ContractKind>) -> Result<ExitCode, Failure> {
+    let text = input::text(file)?;
+    let kind = kind.unwrap_or_else(|| judge::language(&text));
+    let contract = BodyContract::compile("", &ContractText { kind, text }).map_err(|errors| {
+        let row = |problem: &str| output.note(&format!("{}: {problem}", file.display()));
+        errors.iter().for_each(|error| row(&error.problem));
+        contract_failure(file, &errors)
+    })?;
+    let digest = contract.digest().to_string();
+    output.line(&plain(&format!("{}: ok, {} {digest}", file.display(), kind.as_str())));
+    Ok(output.data(&json!({ "kind": kind.as_str(), "digest": digest })))
+}
+
+/// Exit code 5 when a case comes out otherwise.
+fn test(output: Output, files: &[PathBuf]) -> Result<ExitCode, Failure> {
+    let (mut passed, mut failed, mut rows) = (0, 0, Vec::new());
+    for file in files {
+        let fixtures = read(output, file)?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        output.line(&plain(&file.display().to_string()));
+        let mut cases = Vec::new();
+        for fixture in &fixtures.cases {
+            let ran = Ran::new(output, folder, &fixtures, fixture)?;
+            if ran.problems.is_empty() {
+                passed += 1
+            } else {
+                failed += 1
+            };
+            ran.print(output, &fixture.name);
+            cases.push(ran.data(&fixture.name));
+        }
+        rows.push(json!({ "file": file.display().to_string(), "cases": cases }));
+    }
+    output.line(&format!("{passed} passed, {failed} failed"));
+    let data = json!({ "files": rows, "passed": passed, "failed": failed });
+    Ok(output.answer(&data, if failed == 0 { 0 } else { 5 }))
+}
+
+fn read(output: Output, file: &Path) -> Result<Fixtures, Failure> {
+    Fixtures::parse(&input::text(file)?).map_err(|errors| {
+        errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
+        Failure {
+            data: Some(json!({ "errors": errors.iter().map(policy::row).collect::<Vec<_>>() })),
+            ..Failure::input("FIXTURES_INVALID", format!("`{}` cannot be read", file.display()))
+        }
+    })
+}
+
+/// What a case came to, judged whole.
+struct Ran {
+    outcome: Outcome,
+    /// How it came out otherwise, whole or byte by byte. Empty: it did not.
+    problems: Vec<String>,
+}
+
+impl Ran {
+    fn new(output: Output, folder: &Path, fixtures: &Fixtures, fixture: &Fixture) -> Result<Self, Failure> {
+        let trial = trial(output, folder, fixtures, fixture)?;
+        let body = bytes(folder, &fixture.body)?;
+        let expected = fixture.out.as_ref().map(|source| bytes(folder, source)).transpose()?;
+        let judged = |chunk: usize| -> Result<(Outcome, Vec<String>), Failure> {
+            let mut out = Vec::new();
+            let keep = &mut |piece: &[u8]| {
+                out.extend_from_slice(piece);
+                Ok(())
+            };
+            let outcome = trial.run(&mut body.as_slice(), chunk, keep);
+            let outcome = outcome.map_err(|error| Failure::runtime("INTERNAL", error.to_string()))?;
+            let problems = problems(fixture, &outcome, expected.as_deref(), &out);
+            Ok((outcome, problems))
+        };
+        let (outcome, mut problems) = judged(body.len().max(1))?;
+        let in_bytes = judged(1)?.1;
+        if in_bytes != problems {
+            problems.extend(in_bytes.iter().map(|problem| format!("byte by byte: {problem}")));
+            if in_bytes.is_empty() {
+                problems.push("byte by byte: it comes out as expected".into());
+            }
+        }
+        Ok(Self { outcome, problems })
+    }
+
+    fn print(&self, output: Output, name: &str) {
+        let (colour, word) =
+            if self.problems.is_empty() { (Colour::Green, "ok  ") } else { (Colour::Red, "FAIL") };
+        let found = self.outcome.found().map(|found| format!(" {}", found.reason.code())).unwrap_or_default();
+        let place = self.outcome.place().map(|place| format!(", {place}")).unwrap_or_default();
+        let got = format!("{}{found}{place}", self.outcome.verdict());
+        output.line(&format!("  {} {}: {}", output.paint(colour, word), plain(name), plain(&got)));
+        self.problems.iter().for_each(|problem| output.line(&plain(&format!("       {problem}"))));
+    }
+
+    fn data(&self, name: &str) -> Value {
+        json!({
+            "name": name,
+            "ok": self.problems.is_empty(),
+            "problems": self.problems,
+            "got": self.outcome.data(),
+        })
+    }
+}
+
+fn trial(output: Output, folder: &Path, fixtures: &Fixtures, fixture: &Fixture) -> Result<Trial, Failure> {
+    let compiled = |file: &str| policy::compiled(output, &folder.join(file));
+    let mut setting = Setting::default();
+    let against = match &fixtures.subject {
+        FixtureSubject::Contract(text) => {
+            let contract = BodyContract::compile("", text)
+                .map_err(|errors| contract_failure(Path::new(&fixture.name), &errors))?;
+            in_format(contract, fixtures, fixture)
+        }
+        FixtureSubject::File(file) => {
+            let as_csv = fixtures.format == Some(BodyFormat::Csv);
+            let kind = as_csv.then_some(ContractKind::Csv);
+            in_format(judge::compiled(&folder.join(file), kind)?, fixtures, fixture)
+        }
+        FixtureSubject::Named { policy, contract } => {
+            let compiled = compiled(policy)?;
+            setting = Setting::of_policy(&compiled);
+            let contract = judge::named(&compiled, Path::new(policy), contract)?;
+            in_format(contract, fixtures, fixture)
+        }
+        FixtureSubject::Answers { dialect, request, route } => {
+            if let Some((policy, route)) = route {
+                setting = judge::setting(&compiled(policy)?, Path::new(policy), route)?;
+            }
+            let dialect = judge::dialect(dialect).ok_or_else(|| {
+                let message = format!("`{dialect}` is no dialect of a model's answers");
+                Failure::input("FIXTURES_INVALID", message)
+            })?;
+            let request = request.as_ref().map(|request| bytes(folder, request)).transpose()?;
+            Against::Request { dialect, framing: framing(fixtures.format)?, request: request.map(Into::into) }
+        }
+    };
+    if let Some(repair) = &fixtures.repair {
+        setting = setting.with_repair(repair.clone());
+    }
+    Ok(Trial { setting, against })
+}
+
+fn framing(format: Option<BodyFormat>) -> Result<Option<Framing>, Failure> {
+    match format {
+        None => Ok(None),
+        Some(BodyFormat::Json) => Ok(Some(Framing::Json)),
+        Some(BodyFormat::Sse) => Ok(Some(Framing::Sse)),
+        Some(BodyFormat::Ndjson | BodyFormat::Csv) => {
+            Err(Failure::input("FIXTURES_INVALID", "a model's answer is `json` or `sse`"))
+        }
+    }
+}
+
+fn in_format(contract: BodyContract, fixtures: &Fixtures, fixture: &Fixture) -> Against {
+    let of_name = || match &fixture.body {
+        Source::File(file) => judge::written(Path::new(file)).map(Format::from),
+        Source::Text(_) => None,
+    };
+    let stated = fixtures.format.map(|format| match format {
+        BodyFormat::Json => Format::Json,
+        BodyFormat::Ndjson => Format::Lines,
+        BodyFormat::Sse => Format::Events,
+        BodyFormat::Csv => Format::Csv,
+    });
+    let usual = if contract.is_csv() { Format::Csv } else { Format::Json };
+    let format = stated.or_else(of_name).unwrap_or(usual);
+    Against::Contract { contract, format }
+}
+
+fn bytes(folder: &Path, source: &Source) -> Result<Vec<u8>, Failure> {
+    match source {
+        Source::Text(text) => Ok(text.as_bytes().to_vec()),
+        Source::File(file) => input::file(&folder.join(file)),
+    }
+}
+
+/// How a body came out otherwise than expected.
+fn problems(fixture: &Fixture, outcome: &Outcome, expected: Option<&[u8]>, out: &[u8]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut differ = |what: &str, wanted: &str, got: Option<&str>| {
+        problems.push(format!("{what}: expected `{wanted}`, got `{}`", got.unwrap_or("nothing")));
+    };
+    if outcome.verdict() != fixture.expect.as_str() {
+        differ("verdict", fixture.expect.as_str(), Some(outcome.verdict()));
+    }
+    let reason = outcome.found().map(|found| found.reason.code());
+    if let Some(wanted) = fixture.reason.as_deref().filter(|wanted| Some(*wanted) != reason) {
+        differ("reason", wanted, reason);
+    }
+    let place = outcome.place().map(ToString::to_string);
+    if let Some(wanted) = fixture.place.as_deref()
+        && !place.as_deref().is_some_and(|place| begins(place, wanted))
+    {
+        differ("place", wanted, place.as_deref());
+    }
+    if let Some(wanted) = expected.filter(|wanted| *wanted != out) {
+        differ("out", &String::from_utf8_lossy(wanted), Some(&String::from_utf8_lossy(out)));
+    }
+    problems
+}
+
+/// Whether `place` is `beginning`, or that and something more exact.
+fn begins(place: &str, beginning: &str) -> bool {
+    place.strip_prefix(beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with(", "))
+}
