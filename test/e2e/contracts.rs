@@ -458,6 +458,33 @@ fn what_a_request_asks_for_and_nobody_can_enforce_is_refused_before_it_is_sent()
 }
 
 #[test]
+fn formats_are_asserted_where_the_policy_says_so() {
+    let day = r#"{ "type": "object", "properties": { "day": { "type": "string", "format": "date" } } }"#;
+    let policy = |formats: &str| {
+        format!(
+            "version: 1\nname: formats\ncontracts:\n  day: {{ json: '{day}' }}\n\
+             defaults: {{ verdict: allow, judge: {{ answer: day{formats} }} }}\n"
+        )
+    };
+    for (formats, body, status) in [
+        ("", r#"{"day":"tomorrow"}"#, 200),
+        (", formats: annotate", r#"{"day":"tomorrow"}"#, 200),
+        (", formats: assert", r#"{"day":"tomorrow"}"#, 422),
+        (", formats: assert", r#"{"day":"2026-11-21"}"#, 200),
+    ] {
+        let setup = Setup { policy: policy(formats), ..Setup::default() };
+        let world = World::with(Script::always(reply("application/json", body)), &setup);
+        let answer = world.send(&get());
+        assert_eq!(answer.status(), status, "{formats} {body}: {}", answer.text());
+    }
+    let scratch = estoppel_kit::Scratch::new("formats");
+    let unknown = policy(", formats: assert").replace("\"date\"", "\"postcode\"");
+    let file = scratch.write("policy.yaml", unknown);
+    let (code, report) = cli(&["policy", "lint", path(&file)]);
+    assert!(code == 6 && report.to_string().contains("/properties/day/format"), "{report}");
+}
+
+#[test]
 fn csv_is_uploaded_only_if_it_keeps_its_contract() {
     let world = world("{ request: rows }", reply("application/json", "{}"));
     let put = |body: &str| Request::new("PUT", "/rows").header("content-type", "text/csv").body(body);

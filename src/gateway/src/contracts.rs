@@ -1,14 +1,14 @@
 //! The contracts of a policy, ready to be enforced, and those of requests, which are compiled when they are needed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use estoppel_evidence::Sha256;
-use estoppel_policy::{ContractKind, ContractText, Policy};
+use estoppel_policy::{ContractKind, ContractText, Formats, Judging, Policy};
 use estoppel_wire::contract::Contract as Enforceable;
 use estoppel_wire::csv;
-use estoppel_wire::schema::{HashKey, Language, Schema, SchemaLimits};
+use estoppel_wire::schema::{self, HashKey, Language, Schema, SchemaLimits};
 
 use crate::store::Contract;
 
@@ -33,25 +33,34 @@ pub(crate) struct Compiled {
 
 /// All contracts of a policy.
 #[derive(Debug, Default)]
-pub(crate) struct Contracts(BTreeMap<String, Arc<Compiled>>);
+pub(crate) struct Contracts(BTreeMap<(String, Formats), Arc<Compiled>>);
 
 impl Contracts {
     /// Compiles every contract of a policy.
     pub(crate) fn new(policy: &Policy) -> Result<Self, Vec<ContractError>> {
         let (mut contracts, mut errors) = (BTreeMap::new(), Vec::new());
-        for (name, text) in policy.contracts() {
-            match compile(name, text) {
-                Ok(compiled) => drop(contracts.insert(name.clone(), Arc::new(compiled))),
+        let asserting = policy.settings().filter_map(|settings| match &settings.judge {
+            Judging::On(terms) if terms.formats() == Formats::Assert => Some(terms.contracts()),
+            _ => None,
+        });
+        let asserting: BTreeSet<&str> = asserting.flatten().collect();
+        let annotating = policy.contracts().keys().map(|name| (name.as_str(), Formats::Annotate));
+        let all = annotating.chain(asserting.into_iter().map(|name| (name, Formats::Assert)));
+        for (name, formats) in all {
+            let Some(text) = policy.contracts().get(name) else { continue };
+            match compile(name, text, formats) {
+                Ok(compiled) => drop(contracts.insert((name.to_owned(), formats), Arc::new(compiled))),
                 Err(problems) => errors.extend(
-                    problems.into_iter().map(|problem| ContractError { name: name.clone(), problem }),
+                    problems.into_iter().map(|problem| ContractError { name: name.to_owned(), problem }),
                 ),
             }
         }
+        errors.dedup();
         if errors.is_empty() { Ok(Self(contracts)) } else { Err(errors) }
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Compiled>> {
-        self.0.get(name)
+    pub(crate) fn get(&self, name: &str, formats: Formats) -> Option<&Arc<Compiled>> {
+        self.0.get(&(name.to_owned(), formats))
     }
 }
 
@@ -60,11 +69,16 @@ pub fn contract_errors(policy: &Policy) -> Vec<ContractError> {
     Contracts::new(policy).err().unwrap_or_default()
 }
 
-pub(crate) fn compile(name: &str, contract: &ContractText) -> Result<Compiled, Vec<String>> {
+pub(crate) fn compile(
+    name: &str,
+    contract: &ContractText,
+    formats: Formats,
+) -> Result<Compiled, Vec<String>> {
     let text = contract.text.as_bytes();
     let enforceable = match contract.kind {
         ContractKind::Json => {
-            let schema = Schema::compile(text, &SchemaLimits::default());
+            let limits = SchemaLimits { formats: meaning(formats), ..SchemaLimits::default() };
+            let schema = Schema::compile(text, &limits);
             Enforceable::Json(Arc::new(schema.map_err(|errors| said(&errors))?))
         }
         ContractKind::Csv => {
@@ -75,6 +89,13 @@ pub(crate) fn compile(name: &str, contract: &ContractText) -> Result<Compiled, V
     let canonical = estoppel_evidence::canonical::foreign(text).map_err(|error| vec![error.to_string()])?;
     let canonical = Bytes::from(canonical);
     Ok(Compiled { name: name.into(), enforceable, stored: (Sha256::of(&canonical), canonical) })
+}
+
+fn meaning(formats: Formats) -> schema::Formats {
+    match formats {
+        Formats::Annotate => schema::Formats::Annotate,
+        Formats::Assert => schema::Formats::Assert,
+    }
 }
 
 fn said<E: ToString>(errors: &[E]) -> Vec<String> {
@@ -94,7 +115,7 @@ pub(crate) type Enforced = Vec<(Box<str>, Sha256)>;
 /// Schemas of requests, by the digest of what is recorded of them, which names their language.
 pub(crate) struct Schemas {
     pub(crate) key: HashKey,
-    compiled: Mutex<Kept<Sha256, CompiledSchema>>,
+    compiled: Mutex<Kept<(Sha256, Formats), CompiledSchema>>,
     /// Documents of contracts by the digests of the schemas in them.
     documents: Mutex<Kept<Enforced, Contract>>,
     pub(crate) object: Arc<Schema>,
@@ -141,19 +162,28 @@ impl Schemas {
     }
 
     /// Says what keeps a schema from being enforced, if something does.
-    pub(crate) fn get(&self, digest: Sha256, language: Language, text: &[u8]) -> CompiledSchema {
-        if let Some(known) = locked(&self.compiled).map.get(&digest) {
+    pub(crate) fn get(
+        &self,
+        digest: Sha256,
+        language: Language,
+        formats: Formats,
+        text: &[u8],
+    ) -> CompiledSchema {
+        // Gemini's own formats are no claims about strings.
+        let formats = if language == Language::Gemini { Formats::Annotate } else { formats };
+        if let Some(known) = locked(&self.compiled).map.get(&(digest, formats)) {
             return known.clone();
         }
         let limits = SchemaLimits {
             bytes_max: SCHEMA_BYTES_MAX,
             nodes_max: SCHEMA_NODES_MAX,
+            formats: meaning(formats),
             ..SchemaLimits::default()
         };
         let compiled = Schema::compile_in(language, text, &limits).map(Arc::new);
         let schema =
             compiled.map_err(|errors| errors.first().map(ToString::to_string).unwrap_or_default().into());
-        locked(&self.compiled).keep(digest, schema.clone(), text.len());
+        locked(&self.compiled).keep((digest, formats), schema.clone(), text.len());
         schema
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Judged, Repair};
 use estoppel_evidence::{Reason, Sha256};
-use estoppel_policy::{ChangedTools, Release, Terms, UnknownTools};
+use estoppel_policy::{ChangedTools, Formats, Release, Terms, UnknownTools};
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
 use estoppel_wire::dialect::{Dialect, ResponseFacts, ResponseScan};
 use estoppel_wire::judge::{self, Outcome, Refused};
@@ -34,6 +34,7 @@ pub use place::{At, Place};
 pub(crate) struct RouteTerms {
     pub(crate) release: Release,
     unknown_tools: UnknownTools,
+    formats: Formats,
     changed_tools: ChangedTools,
     /// None: nothing is repaired.
     pub(crate) repair: Option<Profile>,
@@ -46,13 +47,14 @@ pub(crate) struct RouteTerms {
 
 impl RouteTerms {
     pub(crate) fn new(terms: &Terms, contracts: &Contracts) -> Self {
-        let named = |name: Option<&str>| name.and_then(|name| contracts.get(name)).cloned();
+        let named = |name: Option<&str>| name.and_then(|name| contracts.get(name, terms.formats())).cloned();
         let of_tools = |names: &BTreeMap<String, String>| {
             names.iter().filter_map(|(tool, name)| Some((tool.clone(), named(Some(name))?))).collect()
         };
         Self {
             release: terms.release(),
             unknown_tools: terms.unknown_tools(),
+            formats: terms.formats(),
             changed_tools: terms.changed_tools(),
             repair: profile(terms.repair()),
             tools: of_tools(terms.tools()),
@@ -239,7 +241,7 @@ impl Judge {
     fn asked_for(&mut self, name: &str, written: &Written) -> Result<Arc<Schema>, Objection> {
         let recorded = written.recorded();
         let digest = Sha256::of(&recorded);
-        let schema = self.schemas.get(digest, written.language, &written.text);
+        let schema = self.schemas.get(digest, written.language, self.terms.formats, &written.text);
         let schema = schema.map_err(|why| Objection::new(Reason::ContractUnsupported, &why))?;
         self.enforced.note(name, digest, &recorded, ContractSource::Request);
         Ok(schema)
@@ -404,7 +406,8 @@ impl RouteTerms {
         let check = |place: &str, written: Option<&Written>| {
             let refused = |why: &str| Objection::new(Reason::ContractUnsupported, &format!("{place}: {why}"));
             let written = written.ok_or_else(|| refused("it has two schemas, or none"))?;
-            let found = schemas.get(Sha256::of(&written.recorded()), written.language, &written.text);
+            let found =
+                schemas.get(Sha256::of(&written.recorded()), written.language, self.formats, &written.text);
             found.map(drop).map_err(|why| refused(&why))
         };
         match &asked.text {

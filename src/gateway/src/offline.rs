@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use estoppel_evidence::entry::EDITS_MAX;
 use estoppel_evidence::{Reason, Sha256};
-use estoppel_policy::{ContractText, Judging, Limits, Policy, Release, Repair, Terms};
+use estoppel_policy::{ContractText, Formats, Judging, Limits, Policy, Release, Repair, Terms};
 use estoppel_wire::contract::{self, Contract as Enforceable, Format};
 use estoppel_wire::dialect::{Dialect, EventMark, Framing, RequestScan, ResponseScan};
 use estoppel_wire::judge::Blocks;
@@ -29,7 +29,7 @@ impl BodyContract {
     /// Everything that keeps it from being enforced.
     pub fn compile(name: &str, text: &ContractText) -> Result<Self, Vec<ContractError>> {
         let wrong = |problem| ContractError { name: name.to_owned(), problem };
-        match compile(name, text) {
+        match compile(name, text, Formats::Annotate) {
             Ok(compiled) => Ok(Self(Arc::new(compiled))),
             Err(problems) => Err(problems.into_iter().map(wrong).collect()),
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings};
-use crate::judging::{ChangedTools, ContractText, Judging, Release, Repair, UnknownTools};
+use crate::judging::{ChangedTools, ContractText, Formats, Judging, Release, Repair, UnknownTools};
 use crate::limits::{LIMITS, LimitValues};
 
 enum Value {
@@ -154,6 +154,7 @@ fn judge(judge: &Judging) -> Value {
     object.set_some("changed_tools", terms.changed_tools.map(ChangedTools::as_str));
     object.set_some("repair", terms.repair.as_ref().map(repair));
     object.set_some("release", terms.release.map(Release::as_str));
+    object.set_some("formats", terms.formats.map(Formats::as_str));
     object.set_filled("tools", named(&terms.tools));
     object.set_filled("results", named(&terms.results));
     object.set_some("text", terms.text.as_deref());

@@ -49,6 +49,7 @@ pub struct Terms {
     pub(crate) changed_tools: Option<ChangedTools>,
     pub(crate) repair: Option<Repair>,
     pub(crate) release: Option<Release>,
+    pub(crate) formats: Option<Formats>,
     pub(crate) tools: BTreeMap<String, String>,
     pub(crate) results: BTreeMap<String, String>,
     pub(crate) text: Option<String>,
@@ -70,6 +71,17 @@ impl Terms {
     /// Whether a value that is not well-formed is repaired, once. Default not.
     pub fn repair(&self) -> &Repair {
         self.repair.as_ref().unwrap_or(&Repair::None)
+    }
+
+    /// What the keyword `format` of schemas means. Default nothing.
+    pub fn formats(&self) -> Formats {
+        self.formats.unwrap_or(Formats::Annotate)
+    }
+
+    /// Names of all contracts that these terms need.
+    pub fn contracts(&self) -> impl Iterator<Item = &str> {
+        let single = [&self.text, &self.request, &self.answer].into_iter().flatten();
+        self.tools.values().chain(self.results.values()).chain(single).map(String::as_str)
     }
 
     /// When what is judged leaves. Default once it has passed.
@@ -203,6 +215,27 @@ impl RepairClass {
             Self::StringToBoolean => "string_to_boolean",
             Self::StringToInteger => "string_to_integer",
             Self::UnquotedKey => "unquoted_key",
+        }
+    }
+}
+
+/// What the keyword `format` means (JSON Schema Validation section 7.2).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Formats {
+    /// Nothing.
+    Annotate,
+    /// Strings must be in it; a schema with one that is not known cannot be enforced.
+    Assert,
+}
+
+impl Formats {
+    pub(crate) const ALL: [Self; 2] = [Self::Annotate, Self::Assert];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Annotate => "annotate",
+            Self::Assert => "assert",
         }
     }
 }

@@ -100,6 +100,11 @@ impl Policy {
         self.hash
     }
 
+    /// What is in force on the routes that it names, and on all others.
+    pub fn settings(&self) -> impl Iterator<Item = &RouteSettings> {
+        self.routes.values().chain([&self.fallback])
+    }
+
     /// The contracts that [`crate::Terms`] name.
     pub fn contracts(&self) -> &BTreeMap<String, ContractText> {
         &self.contracts

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use estoppel_evidence::entry::{ContractSource, Downgrade};
 use estoppel_evidence::{Reason, Sha256, canonical, text};
-use estoppel_policy::{Release, UnknownTools};
+use estoppel_policy::{Formats, Release, UnknownTools};
 use estoppel_wire::contract::{Contract as Enforceable, Verdict, judge_value};
 use estoppel_wire::dialect::Span;
 use estoppel_wire::dialect::mcp::{Id, Message, Messages, TOOLS_CALL, TOOLS_LIST, Tool, ToolResult};
@@ -62,9 +62,9 @@ impl Contract {
         Ok(Self { schema: schema.clone(), noted: Some((digest, text, ContractSource::Policy)) })
     }
 
-    fn of_server(text: &Bytes, what: &str, schemas: &Schemas) -> Result<Self, Objection> {
+    fn of_server(text: &Bytes, what: &str, formats: Formats, schemas: &Schemas) -> Result<Self, Objection> {
         let digest = Sha256::of(text);
-        let schema = schemas.get(digest, Language::JsonSchema, text);
+        let schema = schemas.get(digest, Language::JsonSchema, formats, text);
         let schema = schema
             .map_err(|why| Objection::new(Reason::ContractUnsupported, &format!("its `{what}`: {why}")))?;
         Ok(Self { schema, noted: Some((digest, text.clone(), ContractSource::Mcp)) })
@@ -167,7 +167,7 @@ fn input(
 ) -> Result<Contract, Objection> {
     match (terms.tools.get(name), pin.and_then(|pin| pin.input.as_ref()), terms.unknown_tools) {
         (Some(contract), ..) => Contract::of_policy(contract),
-        (None, Some(text), _) => Contract::of_server(text, "inputSchema", schemas),
+        (None, Some(text), _) => Contract::of_server(text, "inputSchema", terms.formats, schemas),
         (None, None, UnknownTools::Json) => Ok(Contract { schema: schemas.object.clone(), noted: None }),
         (None, None, UnknownTools::Block) => Err(Reason::ContractMissing.into()),
     }
@@ -182,7 +182,7 @@ fn output(
 ) -> Result<Option<Contract>, Objection> {
     match (terms.results.get(name), pin.and_then(|pin| pin.output.as_ref())) {
         (Some(contract), _) => Contract::of_policy(contract).map(Some),
-        (None, Some(text)) => Contract::of_server(text, "outputSchema", schemas).map(Some),
+        (None, Some(text)) => Contract::of_server(text, "outputSchema", terms.formats, schemas).map(Some),
         (None, None) => Ok(None),
     }
 }

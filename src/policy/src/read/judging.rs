@@ -6,7 +6,8 @@ use super::{Map, Reader};
 use crate::document::is_slug;
 use crate::error::{PolicyErrorCode, shown};
 use crate::judging::{
-    ChangedTools, ContractKind, ContractText, Judging, Release, Repair, RepairClass, Terms, UnknownTools,
+    ChangedTools, ContractKind, ContractText, Formats, Judging, Release, Repair, RepairClass, Terms,
+    UnknownTools,
 };
 use crate::yaml::{Kind, Node};
 
@@ -17,8 +18,18 @@ pub(crate) const TOOLS_MAX: usize = 256;
 /// Most characters of a tool's name.
 pub(crate) const TOOL_CHARS_MAX: usize = 128;
 
-const JUDGE_KEYS: [&str; 9] =
-    ["unknown_tools", "changed_tools", "repair", "release", "tools", "results", "text", "request", "answer"];
+const JUDGE_KEYS: [&str; 10] = [
+    "unknown_tools",
+    "changed_tools",
+    "repair",
+    "release",
+    "formats",
+    "tools",
+    "results",
+    "text",
+    "request",
+    "answer",
+];
 
 impl Reader {
     pub(super) fn contracts(&mut self, node: &Node) -> Option<BTreeMap<String, ContractText>> {
@@ -92,12 +103,15 @@ impl Reader {
         });
         let release =
             self.optional(map, "release", |reader, node| reader.choice(node, Release::ALL, Release::as_str));
+        let formats =
+            self.optional(map, "formats", |reader, node| reader.choice(node, Formats::ALL, Formats::as_str));
         let mut named =
             |key, kinds| self.optional(map, key, |reader, node| reader.contract_name(node, kinds));
         Terms {
             unknown_tools,
             changed_tools,
             release,
+            formats,
             text: named("text", VALUES),
             request: named("request", BODIES),
             answer: named("answer", BODIES),

@@ -137,6 +137,7 @@ fn others(value: &Value) -> Vec<Value> {
                 "json",
                 "r1",
                 "observe",
+                "annotate",
                 "stream_and_cut",
                 "single_quote",
                 "value",
