@@ -387,7 +387,13 @@ fn requests_are_held_against_their_contract_before_anything_leaves() {
     assert_eq!(receipts[0]["contract"], named);
     assert_eq!(receipts[0]["evaluated"]["request"]["state"], "judged");
     assert!(receipts[1].get("contract").is_none());
-    assert!(receipts[2..count + 2].iter().all(|receipt| receipt["contract"] == named));
+    let judged = |receipt: &&Value| receipt["verdict"]["reason"] != "CONTRACT_UNSUPPORTED";
+    assert!(receipts[2..count + 2].iter().filter(judged).all(|receipt| receipt["contract"] == named));
+    let unheld = &receipts[2..count + 2].iter().find(|receipt| !judged(receipt)).unwrap();
+    assert!(
+        unheld.get("contract").is_none() && unheld["evaluated"]["request"]["state"] != "judged",
+        "{unheld}"
+    );
 }
 
 #[test]
@@ -482,6 +488,117 @@ fn formats_are_asserted_where_the_policy_says_so() {
     let file = scratch.write("policy.yaml", unknown);
     let (code, report) = cli(&["policy", "lint", path(&file)]);
     assert!(code == 6 && report.to_string().contains("/properties/day/format"), "{report}");
+}
+
+#[test]
+fn a_request_in_which_nothing_is_held_against_its_contract_does_not_leave() {
+    let world = world("{ request: order }", reply("application/json", "{}"));
+    let send = |path: &str, kinds: &[&str], body: &str| {
+        let request = Request::new("POST", path).header("estoppel-run", "bodies").body(body);
+        world.send(&kinds.iter().fold(request, |request, kind| request.header("content-type", kind)))
+    };
+    let chat = r#"{"model":"m","messages":[]}"#;
+    for (path, kinds, body) in [
+        ("/things", &["text/event-stream"][..], "{\"n\":10}\n\n"),
+        ("/things", &["text/event-stream"], "data: {\"n\":1}\n\n"),
+        ("/things", &["text/event-stream", "application/json"], "{\"n\":10}\n\n"),
+        ("/things", &["application/json", "application/json"], "{\"n\":1}"),
+        ("/things", &["application/x-ndjson"], "\n \n"),
+        ("/things", &["application/json; charset = utf-7"], "{\"n\":1}"),
+        ("/things", &["application/json; charset=utf-8; charset=utf-7"], "{\"n\":1}"),
+        ("/things", &["application/json; x=\";charset=utf-8;\"; charset=utf-7"], "{\"n\":1}"),
+        ("/v1/chat/completions", &["text/event-stream"], chat),
+        ("/v1/chat/completions", &["application/x-ndjson"], chat),
+        ("/v1/chat/completions", &["application/json"], chat),
+    ] {
+        let answer = send(path, kinds, body);
+        assert!([403, 422].contains(&answer.status()), "{kinds:?} {body}: {}", answer.text());
+    }
+    assert_eq!(world.upstream.hits().total(), 0);
+    assert_eq!(
+        send("/things", &["application/json; charset=\"UTF-8\"; profile=a"], "{\"n\":1}").status(),
+        200
+    );
+}
+
+#[test]
+fn an_answer_that_clients_may_decode_otherwise_is_refused() {
+    const OFFER: &str = r#"{"model":"m","messages":[]}"#;
+    let said =
+        r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}]}"#;
+    for kind in [
+        "application/json; charset=utf-16",
+        "application/json;charset = utf-7",
+        "text/event-stream; charset=utf-7",
+    ] {
+        let world = world("{}", reply(kind, said));
+        let answer = world.send(&chat("bodies", OFFER));
+        assert_eq!(answer.status(), 422, "{kind}: {}", answer.text());
+        assert_eq!(receipt(&world)["verdict"]["reason"], "CONTRACT_UNSUPPORTED");
+    }
+    let twice =
+        world("{ answer: order }", reply("application/json", "{\"n\":1}").header("content-type", "text/csv"));
+    assert_eq!(twice.send(&get()).status(), 422);
+    let coded = reply("application/json", "{\"n\":1}")
+        .header("content-encoding", "identity")
+        .header("content-encoding", "gzip");
+    assert_eq!(world("{ answer: order }", coded).send(&get()).status(), 422);
+}
+
+#[test]
+fn every_successful_answer_with_a_body_is_judged() {
+    for status in [200, 201, 203, 205, 299] {
+        let bad = world("{ answer: order }", reply("application/json", "{\"n\":10}").status(status));
+        assert_eq!(bad.send(&get()).status(), 422, "{status}");
+    }
+    let calls = vec![ToolCall { name: "place".into(), arguments: "{\"n\":10}".into() }];
+    let model = ModelReply { calls: Some(calls), ..ModelReply::new(Dialect::ChatCompletions) };
+    let reset = world("{ tools: { place: order } }", Reply::model(model).status(205));
+    assert_eq!(reset.send(&chat("bodies", r#"{"model":"m","messages":[]}"#)).status(), 422);
+}
+
+#[test]
+fn what_a_model_was_cut_in_is_not_closed_for_it() {
+    for (finish, stream, passes) in [
+        ("length", false, false),
+        ("content_filter", true, false),
+        ("length", true, false),
+        ("tool_calls", true, true),
+    ] {
+        let calls = vec![ToolCall { name: "place".into(), arguments: "{\"n\":1,\"x\":\"a\"".into() }];
+        let finish = Some(finish.to_owned());
+        let model = ModelReply { calls: Some(calls), finish, ..ModelReply::new(Dialect::ChatCompletions) };
+        let world =
+            world("{ tools: { place: order }, repair: { r1: [missing_closer] } }", Reply::model(model));
+        let ask = json!({ "model": "m", "messages": [], "stream": stream }).to_string();
+        let answer = answer(&world, &chat("bodies", &ask));
+        let passed = answer.status() == 200 && answer.end.is_none();
+        assert_eq!(passed, passes, "{stream}: {}", answer.text());
+        let receipt = receipt(&world);
+        assert_eq!(receipt["verdict"]["action"], if passes { "repair" } else { "block" }, "{receipt}");
+    }
+}
+
+#[test]
+fn a_client_that_cannot_tell_a_cut_gets_the_answer_whole_or_not_at_all() {
+    use std::io::{Read as _, Write as _};
+    for (body, status) in [("{\"n\":1}\n{\"m\":1}\n", "422"), ("{\"n\":1}\n{\"n\":2}\n", "200")] {
+        let world = world("{ answer: order }", reply("application/x-ndjson", body).framing(Framing::Chunked));
+        let mut stream = std::net::TcpStream::connect(world.gateway).unwrap();
+        stream.write_all(b"GET /things HTTP/1.0\r\nhost: localhost\r\nestoppel-run: bodies\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with(&format!("HTTP/1.0 {status}")), "{text}");
+        assert_eq!(text.ends_with(body), status == "200", "{text}");
+    }
+}
+
+#[test]
+fn what_was_repaired_was_looked_at() {
+    let world = world("{ answer: order, repair: r1 }", reply("application/json", "\u{feff}{\"n\":1,}"));
+    assert_eq!(world.send(&get()).status(), 200);
+    let looked = receipt(&world)["evaluated"]["response"].clone();
+    assert_eq!(looked, json!({ "bytes": 11, "skipped": 0, "state": "judged" }));
 }
 
 #[test]
@@ -590,4 +707,10 @@ fn a_contract_that_cannot_be_enforced_keeps_its_policy_from_being_loaded() {
     let text = report.to_string();
     assert!(text.contains("contract `order`") && text.contains("/properties/a/$ref"), "{text}");
     assert!(text.contains("contract `rows`") && text.contains("colums"), "{text}");
+    for number in ["9007199254740993", "1e400", "0.10000000000000000001"] {
+        let text =
+            format!("version: 1\nname: bad\ncontracts: {{ c: {{ json: '{{\"const\":{number}}}' }} }}\n");
+        let (code, report) = cli(&["policy", "lint", path(&scratch.write("numbers.yaml", text))]);
+        assert!(code == 6 && report.to_string().contains("double"), "{number}: {report}");
+    }
 }

@@ -27,6 +27,59 @@ pub fn foreign(json: &[u8]) -> Result<Vec<u8>, CanonicalError> {
     Ok(serde_json_canonicalizer::to_vec(&value)?)
 }
 
+/// Whether every number of a JSON document stays the same number in its RFC 8785 form, which holds doubles.
+///
+/// `json` must be well formed.
+pub fn keeps_numbers(json: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(&byte) = json.get(at) {
+        match byte {
+            b'"' => {
+                at += 1;
+                while json.get(at).is_some_and(|byte| *byte != b'"') {
+                    at += if json[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let rest = json.get(at..).unwrap_or_default();
+                let is_of_it = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                let length = rest.iter().position(|byte| !is_of_it(byte)).unwrap_or(rest.len());
+                if !is_exact(rest.get(..length).unwrap_or_default()) {
+                    return false;
+                }
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    true
+}
+
+fn is_exact(number: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(number) else { return false };
+    let Ok(double) = text.parse::<f64>() else { return false };
+    double.is_finite() && decimal(text) == decimal(&format!("{double:e}"))
+}
+
+/// A number as digits without zeros at either end, and the power of ten of the last of them.
+fn decimal(text: &str) -> Option<(bool, String, i64)> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i64 = exponent.parse().ok()?;
+    let negative = mantissa.starts_with('-');
+    let (whole, fraction) =
+        mantissa.trim_start_matches('-').split_once('.').unwrap_or((mantissa.trim_start_matches('-'), ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0');
+    let kept = significant.trim_end_matches('0');
+    if kept.is_empty() {
+        return Some((false, String::new(), 0));
+    }
+    let dropped = i64::try_from(significant.len() - kept.len()).ok()?;
+    let power = exponent - i64::try_from(fraction.len()).ok()? + dropped;
+    Some((negative, kept.to_owned(), power))
+}
+
 fn refuse_duplicates(json: &[u8]) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     Unique { depth: 0 }.deserialize(&mut deserializer)?;
@@ -109,6 +162,34 @@ impl<'de> Visitor<'de> for Unique {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_a_double_holds_are_kept() {
+        for kept in [
+            "1",
+            "-0",
+            "0.1",
+            "1e2",
+            "100",
+            "1.50",
+            "9007199254740993e0",
+            "9007199254740992",
+            "1e308",
+            "-2.5E-3",
+        ] {
+            let exact = kept != "9007199254740993e0";
+            assert_eq!(keeps_numbers(format!("{{\"a\\\"1e400\":[{kept}]}}").as_bytes()), exact, "{kept}");
+        }
+        for lost in [
+            "1e400",
+            "9007199254740993",
+            "0.1000000000000000055511151231257827",
+            "1e-400",
+            "99.00000000000000000000000001",
+        ] {
+            assert!(!keeps_numbers(lost.as_bytes()), "{lost}");
+        }
+    }
 
     fn check(json: &str, canonical: &str) {
         assert_eq!(String::from_utf8(foreign(json.as_bytes()).unwrap()).unwrap(), canonical);

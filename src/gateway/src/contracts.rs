@@ -86,10 +86,16 @@ pub(crate) fn compile(
             Enforceable::Csv(Arc::new(contract))
         }
     };
+    if !estoppel_evidence::canonical::keeps_numbers(text) {
+        return Err(vec![NUMBER_LOST.into()]);
+    }
     let canonical = estoppel_evidence::canonical::foreign(text).map_err(|error| vec![error.to_string()])?;
     let canonical = Bytes::from(canonical);
     Ok(Compiled { name: name.into(), enforceable, stored: (Sha256::of(&canonical), canonical) })
 }
+
+/// The evidence could not say what was enforced.
+const NUMBER_LOST: &str = "a number in it cannot be held by a double (RFC 8785 section 3.2.2.3)";
 
 fn meaning(formats: Formats) -> schema::Formats {
     match formats {
@@ -181,8 +187,12 @@ impl Schemas {
             ..SchemaLimits::default()
         };
         let compiled = Schema::compile_in(language, text, &limits).map(Arc::new);
-        let schema =
-            compiled.map_err(|errors| errors.first().map(ToString::to_string).unwrap_or_default().into());
+        let kept = estoppel_evidence::canonical::keeps_numbers(text);
+        let schema = match compiled {
+            Ok(_) if !kept => Err(NUMBER_LOST.into()),
+            Ok(schema) => Ok(schema),
+            Err(errors) => Err(errors.first().map(ToString::to_string).unwrap_or_default().into()),
+        };
         locked(&self.compiled).keep((digest, formats), schema.clone(), text.len());
         schema
     }

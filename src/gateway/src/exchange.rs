@@ -949,7 +949,6 @@ impl Exchange {
         };
         let Response {
             status: upstream_status,
-            framing,
             hash,
             bytes,
             mut scan,
@@ -963,7 +962,10 @@ impl Exchange {
         } = *response;
         let captured = Captured { bytes, sha256: hashes.then(|| hash.finalize().into()), stored: None };
         let (mut sent, mut captured, mut looked, mut bytes) = (captured, captured, looked, bytes);
+        // Whether a body was held against a contract, and kept it.
+        let mut of_body = None;
         if let Some(mut judged) = judged {
+            of_body = judged.body_passed();
             if judged.apart {
                 sent = Captured {
                     bytes: judged.bytes,
@@ -991,8 +993,9 @@ impl Exchange {
         let facts = facts.unwrap_or_else(|| scan.finish());
         record.evaluated_response = match bytes {
             0 if !unread => Evaluated { state: Looked::Empty, ..Evaluated::default() },
-            bytes if looked == Looked::Judged && framing == Framing::Opaque => {
-                Evaluated { bytes, state: Looked::Judged, ..Evaluated::default() }
+            bytes if looked == Looked::Judged && of_body.is_some() => {
+                let defect = facts.evaluated.defect.filter(|_| of_body == Some(false)).map(defect);
+                Evaluated { bytes, events: facts.evaluated.events, defect, skipped: 0, state: Looked::Judged }
             }
             bytes if looked == Looked::NotEvaluated => {
                 Evaluated { skipped: bytes, state: Looked::NotEvaluated, ..Evaluated::default() }
@@ -1119,9 +1122,12 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 
 /// Framing of a response by its headers, and whether it is content-coded.
 pub(crate) fn framing(headers: &HeaderMap) -> (Framing, bool) {
-    let coded = headers
-        .get(http::header::CONTENT_ENCODING)
-        .is_some_and(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+    let is_coded =
+        |value: &http::HeaderValue| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+    let coded = headers.get_all(http::header::CONTENT_ENCODING).iter().any(is_coded);
+    if headers.get_all(http::header::CONTENT_TYPE).iter().nth(1).is_some() {
+        return (Framing::Opaque, coded); // readers take either
+    }
     let kind = headers.get(http::header::CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
     let essence = kind.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
     let framing = if essence.eq_ignore_ascii_case(b"text/event-stream") {

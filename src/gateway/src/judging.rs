@@ -15,7 +15,7 @@ use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Jud
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_policy::{ChangedTools, Formats, Release, Terms, UnknownTools};
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
-use estoppel_wire::dialect::{Dialect, ResponseFacts, ResponseScan};
+use estoppel_wire::dialect::{Dialect, ResponseFacts, ResponseScan, is_cut_short};
 use estoppel_wire::judge::{self, Outcome, Refused};
 use estoppel_wire::repair::{self, Class, Classes, Profile, Repaired};
 use estoppel_wire::schema::{Cause, HashKey, Schema, Violation};
@@ -227,6 +227,23 @@ impl Ledger {
 }
 
 impl Judge {
+    /// The answer was cut short, so nobody knows what its values would have been: nothing is repaired.
+    pub(crate) fn cut_short(&mut self) {
+        self.repair = None;
+    }
+
+    /// Ready for the answer.
+    pub(crate) fn for_answer(mut self, dialect: Dialect, is_stream: bool, held_bytes_max: usize) -> Stream {
+        // There a value ends before it is known whether the model was cut, so nothing that was cut is closed.
+        let unknown = is_stream && dialect != Dialect::OpenAiChat;
+        if let Some(profile) = self.repair.as_mut().filter(|_| unknown) {
+            profile.classes = profile.classes.without(Class::MissingCloser);
+        }
+        let in_order = self.terms.release == Release::HoldAll;
+        let stream = Stream::new(dialect, self, held_bytes_max);
+        if in_order { stream.in_order() } else { stream }
+    }
+
     /// `signed`: a repair would break a signature over the body.
     pub(crate) fn new(asked: Asked, terms: Arc<RouteTerms>, schemas: Arc<Schemas>, signed: bool) -> Self {
         let repair = terms.repair.filter(|_| !signed && !terms.forwards());
@@ -327,6 +344,9 @@ pub(crate) fn judge_whole(
     if facts.is_some_and(|facts| facts.evaluated.defect.is_some()) {
         return Err(Reason::ValueAmbiguous.into()); // what could not be read may hold values
     }
+    if facts.is_some_and(|facts| facts.finish.items.iter().any(|reason| is_cut_short(reason))) {
+        stream.judge_mut().cut_short();
+    }
     stream.whole(body, scan.parts()).map_err(Objection::of_answer)
 }
 
@@ -371,32 +391,32 @@ fn edit(edit: &repair::Edit) -> Edit {
     Edit { at: edit.offset as u64, del: edit.deleted as u64, op: edit.class.name().into() } // lengths fit
 }
 
-/// Holds the body of a request against a contract. It is never repaired.
-fn judge_request(
+/// What judges the body of a request. It is never repaired. Only one that is `plain`, and no model's, may be other than one
+/// JSON text.
+fn request_body(
     contract: &Compiled,
-    headers: &http::HeaderMap,
-    coded: bool,
-    chunks: &[Bytes],
+    sent: &Sent<'_>,
+    is_plain: bool,
     key: HashKey,
-) -> Result<(), Objection> {
+) -> Result<contract::Body, Objection> {
     let unsupported = |what: &str| Objection::new(Reason::ContractUnsupported, what);
-    if coded {
+    if sent.coded {
         return Err(unsupported("the request has a content coding"));
     }
-    let stated = match headers.contains_key(http::header::CONTENT_TYPE) {
-        true => format(headers),
+    let stated = match sent.headers.contains_key(http::header::CONTENT_TYPE) {
+        true => format(sent.headers),
         false => Some(match contract.enforceable {
             Enforceable::Json(_) => contract::Format::Json,
             Enforceable::Csv(_) => contract::Format::Csv,
         }),
     };
     let terms = contract::Terms { holds: false, held_bytes_max: usize::MAX, repair: None, key };
-    let mut body = stated
+    stated
+        .filter(|format| {
+            *format != contract::Format::Events && (is_plain || *format == contract::Format::Json)
+        })
         .and_then(|format| contract::Body::new(&contract.enforceable, format, terms))
-        .ok_or_else(|| unsupported("the request's content type is not what its contract is for"))?;
-    let (mut chunks, mut out) = (chunks.iter(), Vec::new());
-    let fed = chunks.try_for_each(|chunk| body.feed(chunk, &mut out));
-    fed.and_then(|()| body.finish(&mut out)).map_err(|refused| Objection::of_body(&refused))
+        .ok_or_else(|| unsupported("the request's content type is not what its contract is for"))
 }
 
 impl RouteTerms {
@@ -465,8 +485,16 @@ impl RouteTerms {
         judged: &mut RequestJudged,
     ) -> Result<(), Objection> {
         if let Some(contract) = self.request.as_ref().filter(|_| !sent.asks_only()) {
+            let is_plain = matches!(dialect, Dialect::Json | Dialect::Bytes);
+            let mut body = request_body(contract, sent, is_plain, key)?;
             judged.body = Some(contract.clone());
-            judge_request(contract, sent.headers, sent.coded, sent.chunks, key)?;
+            let (mut chunks, mut out) = (sent.chunks.iter(), Vec::new());
+            let fed = chunks.try_for_each(|chunk| body.feed(chunk, &mut out));
+            let ended = fed.and_then(|()| body.finish(&mut out));
+            ended.map_err(|refused| Objection::of_body(&refused))?;
+            if body.units() == 0 && matches!(contract.enforceable, Enforceable::Json(_)) {
+                return Err(Objection::new(Reason::ContractViolated, "there is no value in the body"));
+            }
         }
         if self.results.is_empty()
             || matches!(dialect, Dialect::Mcp | Dialect::Json | Dialect::Bytes)
@@ -475,6 +503,9 @@ impl RouteTerms {
             return Ok(()); // a coded body is not evaluated
         }
         let body = sent.chunks.concat();
+        if dialect == Dialect::Gemini && !estoppel_evidence::canonical::keeps_numbers(&body) {
+            return Err(Objection::new(Reason::ValueAmbiguous, "a number that readers round"));
+        }
         // What comes twice, two readers read in two ways.
         let body = estoppel_evidence::canonical::foreign(&body);
         let body = body.map_err(|error| Objection::new(Reason::ValueMalformed, &error.to_string()))?;
@@ -535,15 +566,12 @@ pub(crate) fn is_signed(headers: &http::HeaderMap) -> bool {
 /// How a body says that it is written; none if no contract can be held against that.
 pub(crate) fn format(headers: &http::HeaderMap) -> Option<contract::Format> {
     use contract::Format;
+    if !is_utf8(headers) {
+        return None;
+    }
     let value = headers.get(http::header::CONTENT_TYPE)?.as_bytes();
-    let mut parameters = value.split(|byte| *byte == b';').map(|part| part.trim_ascii().to_ascii_lowercase());
-    let essence = parameters.next()?;
-    let charset = parameters.find_map(|parameter| parameter.strip_prefix(b"charset=").map(<[u8]>::to_vec));
-    let charset =
-        charset.as_deref().map(|name| name.trim_ascii().strip_prefix(b"\"").unwrap_or(name.trim_ascii()));
-    let is_utf8 =
-        charset.is_none_or(|name| matches!(name.strip_suffix(b"\"").unwrap_or(name), b"utf-8" | b"us-ascii"));
-    let format = match essence.as_slice() {
+    let essence = value.split(|byte| *byte == b';').next()?.trim_ascii().to_ascii_lowercase();
+    Some(match essence.as_slice() {
         b"text/event-stream" => Format::Events,
         b"text/csv" | b"application/csv" => Format::Csv,
         b"application/x-ndjson"
@@ -554,6 +582,33 @@ pub(crate) fn format(headers: &http::HeaderMap) -> Option<contract::Format> {
         b"application/json" | b"text/json" => Format::Json,
         other if other.ends_with(b"+json") => Format::Json,
         _ => return None,
-    };
-    is_utf8.then_some(format)
+    })
+}
+
+/// Whether every reader takes a body for UTF-8: at most one content type, whose parameters are plain, and at most one
+/// charset among them, which says so (RFC 9110 section 8.3).
+pub(crate) fn is_utf8(headers: &http::HeaderMap) -> bool {
+    let mut lines = headers.get_all(http::header::CONTENT_TYPE).iter();
+    let Some(line) = lines.next() else { return true };
+    let text = line.as_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+/*~'%|`".contains(byte);
+    let mut charsets = 0;
+    let parameters_are_plain = text.split(|byte| *byte == b';').skip(1).all(|parameter| {
+        let parameter = parameter.trim_ascii();
+        if parameter.is_empty() {
+            return true;
+        }
+        let Some(equals) = parameter.iter().position(|byte| *byte == b'=') else { return false };
+        let (name, value) = (&parameter[..equals], &parameter[equals + 1..]);
+        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+        if name.is_empty() || !name.iter().all(is_plain) || !value.iter().all(is_plain) {
+            return false;
+        }
+        if !name.eq_ignore_ascii_case(b"charset") {
+            return !name.to_ascii_lowercase().starts_with(b"charset");
+        }
+        charsets += 1;
+        charsets == 1 && (value.eq_ignore_ascii_case(b"utf-8") || value.eq_ignore_ascii_case(b"us-ascii"))
+    });
+    lines.next().is_none() && !text.contains(&b',') && parameters_are_plain
 }

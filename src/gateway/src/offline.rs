@@ -239,7 +239,8 @@ impl Judgement {
                 .and_then(|()| terms.check_asked(&asked, &schemas))
         });
         let judge = Judge::new(asked, terms, schemas, false);
-        let stream = Box::new(Stream::new(dialect, judge, setting.held_bytes_max));
+        let is_stream = framing == Framing::Sse;
+        let stream = Box::new(judge.for_answer(dialect, is_stream, setting.held_bytes_max));
         let event_bytes_max = setting.event_bytes_max;
         let scan = ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max).with_parts();
         let scan = Box::new(scan);

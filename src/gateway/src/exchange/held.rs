@@ -46,6 +46,8 @@ pub(super) struct HeldBack {
     /// What was found, where that is only recorded.
     observed: Option<Reason>,
     refused: bool,
+    /// All of it has come.
+    over: bool,
     /// Room for what is held back.
     room: Room,
 }
@@ -71,7 +73,8 @@ impl Exchange {
         let Some(terms) = route.judging.clone() else { return Ok(None) };
         let limits = route.settings.limits;
         let has_body = self.record.request.method != "HEAD"
-            && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+            && head.status != StatusCode::NO_CONTENT
+            && !(head.status == StatusCode::RESET_CONTENT && is_empty(&head.headers));
         let asked = self.asked.take().map(|asked| *asked).unwrap_or_default();
         let asked_server = self.asked_server.take().filter(|_| self.dialect == Dialect::Mcp);
         if !head.status.is_success() || !has_body {
@@ -91,6 +94,15 @@ impl Exchange {
                 Err(objection) => return Err(objection),
             },
             (None, _) if !is_read => return Ok(None),
+            (None, _) if (is_model || self.dialect == Dialect::Mcp) && !judging::is_utf8(&head.headers) => {
+                let what = "the answer's content type names another charset than UTF-8, or is not plain";
+                let objection = Objection::new(Reason::ContractUnsupported, what);
+                if terms.release != Release::Observe {
+                    return Err(objection);
+                }
+                self.record.downgrades.push(observed(objection.reason));
+                return Ok(None);
+            }
             (None, Some(asked)) => {
                 let answers = Box::new(mcp::Answers::new(*asked));
                 (Machine::Server { answers, blocks: Blocks::default() }, holds)
@@ -99,7 +111,8 @@ impl Exchange {
             (None, None) => {
                 let signed = judging::is_signed(&head.headers);
                 let judge = judging::Judge::new(asked, terms.clone(), self.shared.schemas.clone(), signed);
-                let stream = Box::new(judging::Stream::new(self.dialect, judge, held_bytes_max));
+                let stream = judge.for_answer(self.dialect, framing == Framing::Sse, held_bytes_max);
+                let stream = Box::new(stream);
                 (Machine::Model { stream, blocks: Blocks::default() }, holds)
             }
         };
@@ -120,6 +133,7 @@ impl Exchange {
             replaced: None,
             observed: None,
             refused: false,
+            over: false,
             room: Room::default(),
         })))
     }
@@ -158,9 +172,12 @@ impl Exchange {
         let Some(judged) = self.judged() else { return false };
         let fits = |max: u64| length.is_some_and(|length| length <= max);
         let max = self.route.as_ref().map_or(0, |route| route.settings.limits.held_bytes_max);
+        // Where the end of the connection ends an answer, its client cannot tell that it was cut.
+        let blunt = self.record.request.version == "1.0" && judged.release != Release::Observe;
+        let all = judged.release == Release::HoldAll || blunt;
         match &judged.machine {
-            Machine::Server { answers, .. } => judged.release == Release::HoldAll && answers.awaits_values(),
-            _ if judged.release == Release::HoldAll => true,
+            Machine::Server { answers, .. } => all && answers.awaits_values(),
+            _ if all => true,
             Machine::Model { .. } => false,
             Machine::Body { format, .. } => {
                 judged.holds && (*format == Format::Json || *format != Format::Events && fits(max))
@@ -267,6 +284,7 @@ impl Response {
             }
         };
         judged.refused |= ended.is_err();
+        judged.over = true;
         ended.or_else(|objection| judged.observed_or(objection))?;
         if !judged.holds {
             return Ok(Bytes::new());
@@ -417,12 +435,20 @@ impl HeldBack {
         Ok(self.room.hold(memory, held as u64)?) // a length fits
     }
 
+    /// Whether a body that is held against a contract has kept it so far; none for other answers.
+    pub(super) fn body_passed(&self) -> Option<bool> {
+        match &self.machine {
+            Machine::Body { .. } => Some(!self.refused),
+            _ => None,
+        }
+    }
+
     pub(super) fn has_judged(&self) -> bool {
         self.refused
             || match &self.machine {
                 Machine::Model { stream, .. } => !stream.verdicts().is_empty(),
                 Machine::Server { answers, .. } => answers.has_judged(),
-                Machine::Body { body, .. } => body.units() > 0,
+                Machine::Body { body, .. } => self.over || body.units() > 0,
             }
     }
 
@@ -462,6 +488,10 @@ impl HeldBack {
             }
         }
     }
+}
+
+fn is_empty(headers: &http::HeaderMap) -> bool {
+    headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length == "0")
 }
 
 /// What the receipt says of a finding that does not stand in the way.

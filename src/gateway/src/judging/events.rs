@@ -23,6 +23,9 @@ pub(crate) trait JudgesEvents {
         left: &mut Vec<Bytes>,
     ) -> Result<(), Objection>;
 
+    /// The stream has said that it was cut short.
+    fn cut_short(&mut self) {}
+
     /// The stream is over.
     fn finish(&mut self) -> Result<(), Objection>;
 }
@@ -40,6 +43,10 @@ impl JudgesEvents for Stream {
         left: &mut Vec<Bytes>,
     ) -> Result<(), Objection> {
         Stream::event(self, block, parts, ends, left).map_err(Objection::of_answer)
+    }
+
+    fn cut_short(&mut self) {
+        self.judge_mut().cut_short();
     }
 
     fn finish(&mut self) -> Result<(), Objection> {
@@ -100,6 +107,9 @@ pub(crate) fn judge(
         let parts = scan.parts().get(before..mark.parts).unwrap_or_default();
         let terminates = mark.kind == MarkKind::Terminator;
         let had = left.blocks.len();
+        if mark.cut_short {
+            values.cut_short();
+        }
         values.event(block, parts, terminates, &mut left.blocks)?;
         if terminates && left.terminator.is_none() && left.blocks.len() > had {
             left.terminator = Some(left.blocks.len() - 1);

@@ -25,8 +25,8 @@ pub(super) fn results(dialect: Dialect, request: &Value) -> Vec<ToolResult<'_>> 
             messages(blocks.flatten().collect())
         }
         Dialect::Gemini => {
-            let parts = items("contents").flat_map(|content| content["parts"].as_array());
-            parts.flatten().filter_map(gemini).collect()
+            let parts = list(&request["contents"]).into_iter().flat_map(|content| list(&content["parts"]));
+            gemini(parts.collect())
         }
         Dialect::Mcp | Dialect::Json | Dialect::Bytes => Vec::new(),
     }
@@ -94,13 +94,40 @@ fn messages(blocks: Vec<&Value>) -> Vec<ToolResult<'_>> {
         .collect()
 }
 
-fn gemini(part: &Value) -> Option<ToolResult<'_>> {
-    let response = match (&part["functionResponse"], &part["function_response"]) {
-        (Value::Null, Value::Null) => return None,
-        (Value::Null, response) | (response, Value::Null) => response,
-        _ => return Some(ToolResult { name: None, text: None }),
-    };
-    Some(ToolResult { name: response["name"].as_str(), text: Some(response["response"].to_string()) })
+/// The elements of a list, or the one that stands in its place, as protocol buffers may be written.
+fn list(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Null => Vec::new(),
+        one => vec![one],
+    }
+}
+
+fn gemini(parts: Vec<&Value>) -> Vec<ToolResult<'_>> {
+    let mut ids = Calls::default();
+    let mut called = Vec::new();
+    for call in parts.iter().filter_map(|part| spelt(part, "functionCall", "function_call")) {
+        ids.add(&call["id"], &call["name"]);
+        called.extend(call["name"].as_str());
+    }
+    let results = parts.iter().filter_map(|part| spelt(part, "functionResponse", "function_response"));
+    let mut out = Vec::new();
+    for response in results {
+        let name = response["name"].as_str().filter(|name| {
+            called.contains(name) && (response["id"].is_null() || ids.name(&response["id"]) == Some(*name))
+        });
+        out.push(ToolResult { name, text: Some(response["response"].to_string()) });
+    }
+    out
+}
+
+/// A member by either of its names; what is there by both is nothing that one can read.
+fn spelt<'a>(part: &'a Value, camel: &str, snake: &str) -> Option<&'a Value> {
+    match (&part[camel], &part[snake]) {
+        (Value::Null, Value::Null) => None,
+        (Value::Null, one) | (one, Value::Null) => Some(one),
+        _ => Some(&Value::Null),
+    }
 }
 
 /// A content that is one text.
@@ -108,11 +135,15 @@ fn text(content: &Value) -> Option<String> {
     match content {
         Value::String(text) => Some(text.clone()),
         Value::Array(parts) => match parts.as_slice() {
-            [part] => part["text"].as_str().map(str::to_owned),
+            [part] if is_text(part) => part["text"].as_str().map(str::to_owned),
             _ => None,
         },
         _ => None,
     }
+}
+
+fn is_text(part: &Value) -> bool {
+    matches!(part["type"].as_str(), None | Some("text" | "input_text" | "output_text"))
 }
 
 #[cfg(test)]
@@ -156,11 +187,21 @@ mod tests {
         ] });
         assert_eq!(told(Dialect::AnthropicMessages, &messages), [one("f", "1"), (Some("f".into()), None)]);
         let gemini = json!({ "contents": [{ "parts": [
+            { "functionCall": { "name": "f", "id": "1" } }, { "function_call": { "name": "g" } },
+            { "functionResponse": { "name": "other", "response": {} } },
+            { "functionResponse": { "name": "g", "id": "1", "response": {} } },
             { "functionResponse": { "name": "f", "response": { "n": 1 } } },
             { "function_response": { "name": "g", "response": { "n": 2 } } },
             { "text": "hello" },
         ] }] });
-        assert_eq!(told(Dialect::Gemini, &gemini), [one("f", "{\"n\":1}"), one("g", "{\"n\":2}")]);
+        let nobodys = (None, Some("{}".into()));
+        let expected = [nobodys.clone(), nobodys, one("f", "{\"n\":1}"), one("g", "{\"n\":2}")];
+        assert_eq!(told(Dialect::Gemini, &gemini), expected);
+        let single =
+            json!({ "contents": { "parts": { "functionResponse": { "name": "f", "response": 1 } } } });
+        assert_eq!(told(Dialect::Gemini, &single), [(None, Some("1".into()))]);
+        let image = json!({ "messages": [{ "role": "function", "name": "h", "content": [{ "type": "image_url", "text": "1" }] }] });
+        assert_eq!(told(Dialect::OpenAiChat, &image), [(Some("h".into()), None)]);
     }
 
     #[test]

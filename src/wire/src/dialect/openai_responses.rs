@@ -42,7 +42,7 @@ pub(super) fn settle(kind: &[u8], inner: u64, parts: &mut Parts) {
     let pieces = match kind {
         b"response.function_call_arguments.delta" => PartKind::Arguments,
         b"response.function_call_arguments.done" => PartKind::ArgumentsAgain,
-        b"response.output_text.delta" => PartKind::Text,
+        b"response.output_text.delta" | b"response.content_part.added" => PartKind::Text,
         b"response.output_text.done" | b"response.content_part.done" => PartKind::TextAgain,
         b"response.output_item.added" => {
             // It comes before the first piece, so what it has is one.

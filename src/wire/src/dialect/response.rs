@@ -78,6 +78,29 @@ pub struct SoFar<'a, T> {
     pub read: bool,
 }
 
+/// Whether a reason for the end of an answer says that more would have come, or should not have: a limit, a filter, a refusal.
+pub fn is_cut_short(reason: &str) -> bool {
+    const REASONS: [&str; 16] = [
+        "length",
+        "content_filter",
+        "refusal",
+        "max_tokens",
+        "max_output_tokens",
+        "model_context_window_exceeded",
+        "incomplete",
+        "failed",
+        "cancelled",
+        "MAX_TOKENS",
+        "SAFETY",
+        "RECITATION",
+        "BLOCKLIST",
+        "PROHIBITED_CONTENT",
+        "SPII",
+        "MALFORMED_FUNCTION_CALL",
+    ];
+    REASONS.contains(&reason)
+}
+
 /// The end of a block of an event stream: just after the line end of its empty line.
 ///
 /// An LF that follows a CR there is the first byte of the next block (see [`crate::sse`]).
@@ -88,6 +111,8 @@ pub struct EventMark {
     pub kind: MarkKind,
     /// How many of [`ResponseScan::parts`] belong to this event and those before it in the chunk.
     pub parts: usize,
+    /// The stream has said that it was cut short ([`is_cut_short`]).
+    pub cut_short: bool,
 }
 
 /// What a block of an event stream is.
@@ -234,7 +259,12 @@ impl Stream {
                     let reading = read(self.dialect, event, &mut self.tokenizer, finder);
                     self.evaluated.defect = self.evaluated.defect.or_else(|| finder.take_doubt());
                     let kind = self.note(reading);
-                    on_event(EventMark { end, kind, parts: finder.parts_found().len() });
+                    on_event(EventMark {
+                        end,
+                        kind,
+                        parts: finder.parts_found().len(),
+                        cut_short: finder.is_cut_short(),
+                    });
                 }
                 // Unreachable with `Overflow::PassOver`; `finish` counts what was not taken.
                 Step::Broken(defect) => {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::{Judge, Outcome, event, text};
 use crate::{
@@ -110,6 +111,7 @@ pub struct Stream<J: Judge> {
     verdicts: Vec<Verdict<J::Repair>>,
     /// The last block was held back.
     held_last: bool,
+    in_order: bool,
     begun: bool,
     refused: bool,
 }
@@ -130,6 +132,7 @@ impl<J: Judge> Stream<J> {
             values: 0,
             verdicts: Vec::new(),
             held_last: false,
+            in_order: false,
             begun: false,
             refused: false,
         }
@@ -148,6 +151,17 @@ impl<J: Judge> Stream<J> {
     /// Most of them at once so far.
     pub fn held_bytes_most(&self) -> usize {
         self.held_bytes_most
+    }
+
+    /// Keeps all events in their order, also text beside calls.
+    #[must_use]
+    pub fn in_order(self) -> Self {
+        Self { in_order: true, ..self }
+    }
+
+    /// What judges, to be told something.
+    pub fn judge_mut(&mut self) -> &mut J {
+        &mut self.judge
     }
 
     /// What judges.
@@ -226,13 +240,16 @@ impl<J: Judge> Stream<J> {
         ends: bool,
         out: &mut Vec<Bytes>,
     ) -> Result<(), Refused<J::Finding>> {
-        let follows_held = std::mem::take(&mut self.held_last) && self.holds();
+        self.held_last = false;
         let first = !std::mem::replace(&mut self.begun, true);
         let wants_text = self.judge.wants_text();
         if !ends && !parts.iter().any(|part| wants_text || !part.kind.is_text()) {
-            // In a chat, text goes on beside calls; elsewhere events keep their order. A blank line stays where it is.
-            let is_blank = matches!(&block[..], b"\n" | b"\r" | b"\r\n");
-            if self.dialect == Dialect::OpenAiChat && !(is_blank && follows_held) || !self.holds() {
+            // In a chat, text goes on beside calls; all else keeps its order.
+            let overtakes = self.dialect == Dialect::OpenAiChat
+                && !self.in_order
+                && parts.iter().any(|part| part.kind.is_text())
+                && memmem::find(&block, b"_call").is_none();
+            if overtakes || !self.holds() {
                 out.push(block);
                 return Ok(());
             }

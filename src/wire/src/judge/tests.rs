@@ -538,3 +538,46 @@ fn a_gemini_text_in_an_array_of_responses_is_one_value() {
     let expected = format!("[{},{}]", part(r#"{\"a\":1}"#, ""), part("", r#","finishReason":"STOP""#));
     assert_eq!(left, expected);
 }
+
+#[test]
+fn a_part_that_begins_with_text_is_judged() {
+    let event = |kind: &str, rest: &str| {
+        data(&format!(r#"{{"type":"{kind}","output_index":0,"content_index":0,"item_id":"m",{rest}}}"#))
+    };
+    let part = |text: &str| format!(r#""part":{{"type":"output_text","text":{}}}"#, serde_json::json!(text));
+    let events = |first: &str| {
+        [
+            event("response.content_part.added", &part(first)),
+            event("response.output_text.delta", r#""delta":"{}""#),
+            event("response.output_text.done", r#""text":"{}""#),
+            data(r#"{"type":"response.completed","response":{"status":"completed","output":[]}}"#),
+        ]
+    };
+    let ran = run(Dialect::OpenAiResponses, true, &events("[1]"));
+    assert!(ran.refused.is_some() && !ran.left.concat().contains("[1]"), "{ran:?}");
+    assert_eq!(run(Dialect::OpenAiResponses, true, &events("")).refused, None);
+}
+
+#[test]
+fn only_text_overtakes_a_call() {
+    let bare = chat(r#"{"tool_calls":[{"index":0}]}"#);
+    let events = [
+        chat_call(0, "f", ""),
+        bare,
+        ": hello\n\n".to_owned(),
+        "id: 7\n\n".to_owned(),
+        chat(r#"{"content":"meanwhile"}"#),
+        chat_call(0, "", "{}"),
+        chat_end(),
+        done(),
+    ];
+    let ran =
+        run(Dialect::OpenAiChat, false, &events[..2].iter().chain(&events[4..]).cloned().collect::<Vec<_>>());
+    let left = ran.left.concat();
+    let at = |text: &str| left.find(text).unwrap_or_else(|| panic!("{text}: {left}"));
+    assert!(at("meanwhile") < at("\"f\"") && at("\"f\"") < at("[{\"index\":0}]"), "{left}");
+    let without_text =
+        events.iter().filter(|event| !event.contains("meanwhile")).cloned().collect::<Vec<_>>().concat();
+    let whole = run_in(Dialect::OpenAiChat, false, 1 << 20, &[without_text.as_bytes()]);
+    assert_eq!(whole.left.concat(), without_text, "the order is kept");
+}

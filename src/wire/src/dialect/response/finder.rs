@@ -285,6 +285,10 @@ impl Finder {
         (self.facts.model.as_deref(), self.calls.iter().map(|call| call.name.as_str()))
     }
 
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.facts.finish.items.iter().any(|reason| super::is_cut_short(reason))
+    }
+
     /// The first thing since the last call that can be read in two ways.
     pub(super) fn take_doubt(&mut self) -> Option<Defect> {
         self.readings.take_doubt()
