@@ -602,6 +602,23 @@ fn what_was_repaired_was_looked_at() {
 }
 
 #[test]
+fn a_route_says_only_what_is_different_there() {
+    let policy =
+        policy("{ answer: order, repair: r1 }") + "routes: { stub: { judge: { release: hold_all } } }\n";
+    for (body, status) in [("{\"n\":1,}", 200), ("{\"n\":10}", 422)] {
+        let setup = Setup { policy: policy.clone(), ..Setup::default() };
+        let world = World::with(Script::always(reply("application/json", body)), &setup);
+        assert_eq!(world.send(&get()).status(), status, "{body}");
+    }
+    let off = policy.replace("{ release: hold_all }", "none");
+    let world = World::with(
+        Script::always(reply("application/json", "{\"n\":10}")),
+        &Setup { policy: off, ..Setup::default() },
+    );
+    assert_eq!(world.send(&get()).status(), 200);
+}
+
+#[test]
 fn csv_is_uploaded_only_if_it_keeps_its_contract() {
     let world = world("{ request: rows }", reply("application/json", "{}"));
     let put = |body: &str| Request::new("PUT", "/rows").header("content-type", "text/csv").body(body);
@@ -707,6 +724,14 @@ fn a_contract_that_cannot_be_enforced_keeps_its_policy_from_being_loaded() {
     let text = report.to_string();
     assert!(text.contains("contract `order`") && text.contains("/properties/a/$ref"), "{text}");
     assert!(text.contains("contract `rows`") && text.contains("colums"), "{text}");
+    for (keyword, code) in [("maximun", 6), ("nullable", 6), ("x-ours", 0), ("examples", 0), ("if", 0)] {
+        let value = if keyword == "examples" { "[1]" } else { "{}" };
+        let schema = format!("{{\"properties\":{{\"a\":{{\"{keyword}\":{value}}}}}}}");
+        let text = format!("version: 1\nname: bad\ncontracts: {{ c: {{ json: '{schema}' }} }}\n");
+        let (got, report) = cli(&["policy", "lint", path(&scratch.write("keyword.yaml", text))]);
+        assert_eq!(got, code, "{keyword}: {report}");
+        assert!(code == 0 || report.to_string().contains(&format!("/properties/a/{keyword}")), "{report}");
+    }
     for number in ["9007199254740993", "1e400", "0.10000000000000000001"] {
         let text =
             format!("version: 1\nname: bad\ncontracts: {{ c: {{ json: '{{\"const\":{number}}}' }} }}\n");

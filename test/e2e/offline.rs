@@ -320,12 +320,12 @@ fn a_stream_with_line_ends_of_two_bytes_may_be_cut_between_them() {
     let (code, data, out) = judged(&scratch, &file, &asked);
     assert_eq!(
         (code, data["verdict"].as_str(), out),
-        (0, Some("pass"), stream(pieces, comment, "")),
+        (0, Some("pass"), stream(pieces, "", comment)),
         "{data}"
     );
     let damaged = scratch.write("damaged", stream([pieces[0], "\"AB-1234\",}"], "", comment));
     let (code, data, out) = judged(&scratch, &damaged, &asked);
-    let repaired = stream(["{\"sku\":\"AB-1234\"}", ""], comment, "");
+    let repaired = stream(["{\"sku\":\"AB-1234\"}", ""], "", comment);
     assert_eq!((code, data["verdict"].as_str(), out), (0, Some("repair"), repaired), "{data}");
     let cut = scratch.write("cut", event("{", true));
     assert_eq!(judged(&scratch, &cut, &asked).1["reason"], "TRUNCATED");
@@ -349,7 +349,7 @@ fn the_policy_takes_the_place_of_what_a_request_asks_for() {
     let (code, data, out) = judged(&scratch, &answer, &of_route);
     assert_eq!((code, data["reason"].as_str(), out.as_str()), (3, Some("CONTRACT_VIOLATED"), ""));
     assert_eq!(data["place"]["tool"], "order");
-    assert_eq!(data["detail"], "call of `order`: fails `/required` at ``, byte 1");
+    assert_eq!(data["detail"], "call of `order`: fails `/required` at the top, byte 1");
 }
 
 #[test]

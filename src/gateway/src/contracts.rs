@@ -77,7 +77,8 @@ pub(crate) fn compile(
     let text = contract.text.as_bytes();
     let enforceable = match contract.kind {
         ContractKind::Json => {
-            let limits = SchemaLimits { formats: meaning(formats), ..SchemaLimits::default() };
+            let unknown = schema::Unknown::Refuse;
+            let limits = SchemaLimits { formats: meaning(formats), unknown, ..SchemaLimits::default() };
             let schema = Schema::compile(text, &limits);
             Enforceable::Json(Arc::new(schema.map_err(|errors| said(&errors))?))
         }

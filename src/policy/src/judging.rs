@@ -42,6 +42,16 @@ pub enum Judging {
     On(Box<Terms>),
 }
 
+impl Judging {
+    /// This, and what `wider` says where this says nothing.
+    pub(crate) fn over(self, wider: Self) -> Self {
+        match (self, wider) {
+            (Self::On(own), Self::On(wider)) => Self::On(Box::new(own.over(*wider))),
+            (own, _) => own,
+        }
+    }
+}
+
 /// How values are judged, as written. Contracts are named; [`crate::Policy::contracts`] has them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Terms {
@@ -57,7 +67,28 @@ pub struct Terms {
     pub(crate) answer: Option<String>,
 }
 
+/// Names of both; of those in both, `own`.
+fn joined(own: BTreeMap<String, String>, mut wider: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    wider.extend(own);
+    wider
+}
+
 impl Terms {
+    fn over(self, wider: Self) -> Self {
+        Self {
+            unknown_tools: self.unknown_tools.or(wider.unknown_tools),
+            changed_tools: self.changed_tools.or(wider.changed_tools),
+            repair: self.repair.or(wider.repair),
+            release: self.release.or(wider.release),
+            formats: self.formats.or(wider.formats),
+            tools: joined(self.tools, wider.tools),
+            results: joined(self.results, wider.results),
+            text: self.text.or(wider.text),
+            request: self.request.or(wider.request),
+            answer: self.answer.or(wider.answer),
+        }
+    }
+
     /// What a call of a tool must be for which nobody has a schema that can be read. Default JSON.
     pub fn unknown_tools(&self) -> UnknownTools {
         self.unknown_tools.unwrap_or(UnknownTools::Json)

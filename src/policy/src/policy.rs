@@ -294,7 +294,11 @@ fn resolve(scopes: &[&Settings], limits: Limits) -> RouteSettings {
         body_storage: scopes.iter().find_map(|scope| scope.body_storage.clone()).unwrap_or_default(),
         on_not_evaluated: scopes.iter().find_map(|scope| scope.on_not_evaluated).unwrap_or(Verdict::Block),
         disconnect: scopes.iter().find_map(|scope| scope.disconnect).unwrap_or_default(),
-        judge: scopes.iter().find_map(|scope| scope.judge.clone()).unwrap_or_default(),
+        judge: scopes
+            .iter()
+            .filter_map(|scope| scope.judge.clone())
+            .reduce(Judging::over)
+            .unwrap_or_default(),
         limits,
     }
 }

@@ -66,6 +66,8 @@ pub struct SchemaLimits {
     pub patterns_bytes_max: usize,
     /// What `format` means. Default: nothing.
     pub formats: Formats,
+    /// What becomes of members that are no keywords. Default: nothing.
+    pub unknown: Unknown,
 }
 
 impl Default for SchemaLimits {
@@ -80,6 +82,7 @@ impl Default for SchemaLimits {
             pattern_bytes_max: 2 << 20,
             patterns_bytes_max: 8 << 20,
             formats: Formats::Annotate,
+            unknown: Unknown::Ignore,
         }
     }
 }
@@ -100,6 +103,15 @@ pub enum Formats {
     Annotate,
     /// Strings must be in the format; a format that is not known makes the schema refused.
     Assert,
+}
+
+/// What becomes of members of a schema that are no keywords (Core section 6.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// They are annotations.
+    Ignore,
+    /// They make the schema refused, because they may be keywords misspelt. Those that begin with `x-` do not.
+    Refuse,
 }
 
 /// A compiled schema, to be shared by any number of checks.

@@ -244,11 +244,14 @@ impl<J: Judge> Stream<J> {
         let first = !std::mem::replace(&mut self.begun, true);
         let wants_text = self.judge.wants_text();
         if !ends && !parts.iter().any(|part| wants_text || !part.kind.is_text()) {
-            // In a chat, text goes on beside calls; all else keeps its order.
+            // In a chat, text goes on beside calls, and an error ends it; all else keeps its order.
+            let has = |text: &str| memmem::find(&block, text.as_bytes()).is_some();
+            let is_text = parts.iter().any(|part| part.kind.is_text()) && !has("_call");
+            let is_error = parts.is_empty() && has("\"error\"") && !has("\"choices\"");
             let overtakes = self.dialect == Dialect::OpenAiChat
                 && !self.in_order
-                && parts.iter().any(|part| part.kind.is_text())
-                && memmem::find(&block, b"_call").is_none();
+                && self.holds()
+                && (is_text || is_error);
             if overtakes || !self.holds() {
                 out.push(block);
                 return Ok(());

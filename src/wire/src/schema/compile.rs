@@ -11,7 +11,7 @@ mod settle;
 use std::collections::{HashMap, VecDeque};
 
 use super::{
-    Formats, Language, SchemaError, SchemaLimits,
+    Formats, Language, SchemaError, SchemaLimits, Unknown,
     document::{Document, Value, ValueId},
     error::Fault,
     format::Format,
@@ -22,6 +22,70 @@ use super::{
     number::{Divisor, Owned},
     pattern::Pattern,
 };
+
+/// Keywords that are read with another one or elsewhere, and annotations.
+const KNOWN: [&str; 60] = [
+    "$anchor",
+    "$comment",
+    "$defs",
+    "$dynamicAnchor",
+    "$dynamicRef",
+    "$id",
+    "$ref",
+    "$schema",
+    "$vocabulary",
+    "additionalItems",
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "const",
+    "contains",
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
+    "default",
+    "definitions",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "deprecated",
+    "description",
+    "else",
+    "enum",
+    "examples",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "format",
+    "if",
+    "items",
+    "maxContains",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "maximum",
+    "minContains",
+    "minItems",
+    "minLength",
+    "minProperties",
+    "minimum",
+    "multipleOf",
+    "not",
+    "oneOf",
+    "pattern",
+    "patternProperties",
+    "prefixItems",
+    "properties",
+    "propertyNames",
+    "readOnly",
+    "required",
+    "then",
+    "title",
+    "type",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "uniqueItems",
+    "writeOnly",
+];
 
 /// Errors reported of one schema.
 pub(super) const ERRORS_MAX: usize = 64;
@@ -213,6 +277,13 @@ impl<'a> Compiler<'a> {
             "$schema" => self.embedded_dialect(at),
             _ if FOREIGN.contains(&key) => {
                 self.error(at, Fault::KeywordUnsupported { reason: "it belongs to another draft" });
+            }
+            _ if self.limits.unknown == Unknown::Refuse
+                && !KNOWN.contains(&key)
+                && !key.starts_with("x-") =>
+            {
+                let reason = "it is not known, so nothing would be held against it";
+                self.error(at, Fault::KeywordUnsupported { reason });
             }
             // Read with another keyword, or an annotation: which is what the standard has unknown ones be (Core 6.5).
             _ => {}

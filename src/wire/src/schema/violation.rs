@@ -80,7 +80,10 @@ impl fmt::Display for Violation {
             Cause::Keyword(_) => write!(f, "fails `{}`", self.schema)?,
             Cause::Cap(cap) => write!(f, "{cap}")?,
         }
-        write!(f, " at `{}`, byte {}", self.instance, self.offset)
+        match &*self.instance {
+            "" => write!(f, " at the top, byte {}", self.offset),
+            instance => write!(f, " at `{instance}`, byte {}", self.offset),
+        }
     }
 }
 
