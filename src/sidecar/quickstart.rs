@@ -233,7 +233,7 @@ fn demonstration() -> [Call; 6] {
         Call { name: "streamed call", body: chat("hello, evidence", true, None), ends: "200" },
         Call { name: "blocked call", body: chat("hello, evidence", false, Some(shell)), ends: "TOOL_DENIED" },
         Call { name: "repaired call", body: asks("in a fence"), ends: "200" },
-        Call { name: "cut-off call", body: asks("cut off"), ends: "VALUE_MALFORMED" },
+        Call { name: "cut-off call", body: asks("cut off"), ends: "VALUE_TRUNCATED" },
         Call { name: "incomplete call", body: asks("of nowhere"), ends: "CONTRACT_VIOLATED" },
     ]
 }

@@ -29,7 +29,7 @@ CASES = {
     "cut": '{"city": "Kö',
     "slow": GOOD,
 }
-REASONS = {"missing": "CONTRACT_VIOLATED", "cut": "VALUE_MALFORMED"}
+REASONS = {"missing": "CONTRACT_VIOLATED", "cut": "VALUE_TRUNCATED"}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 PATHS = {"chat_completions": "*/chat/completions", "responses": "*/responses", "messages": "*/messages"}
 

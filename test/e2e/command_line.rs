@@ -244,7 +244,7 @@ fn the_quickstart_ends_with_a_verified_bundle() {
         (&"".into(), &r#"{"city": "Oslo"}"#.into()),
         "{answer}"
     );
-    assert_eq!((&ends(4)["code"], &ends(4)["arguments"]), (&"VALUE_MALFORMED".into(), &"".into()));
+    assert_eq!((&ends(4)["code"], &ends(4)["arguments"]), (&"VALUE_TRUNCATED".into(), &"".into()));
     assert_eq!((&ends(5)["code"], &ends(5)["arguments"]), (&"CONTRACT_VIOLATED".into(), &"".into()));
     let verdicts = &answer["data"]["verdicts"];
     assert_eq!(verdicts["authenticity"], "trusted");

@@ -172,7 +172,7 @@ fn a_fenced_call_with_a_comma_too_many_is_repaired_once() {
 fn what_breaks_its_contract_never_leaves() {
     let cases = [
         (r#"{"town": "SECRET"}"#, "get_weather", "CONTRACT_VIOLATED"),
-        (r#"{"city": "SECRET"#, "get_weather", "VALUE_MALFORMED"),
+        (r#"{"city": "SECRET"#, "get_weather", "VALUE_TRUNCATED"),
         (r#"{"city": "SECRET"}"#, "undeclared", "CONTRACT_MISSING"),
     ];
     for surface in &SURFACES {

@@ -237,7 +237,7 @@ fn what_is_cut_inside_a_value_does_not_leave() {
     // Whole JSON with half a value in it.
     for (path, body) in [(ARRAY, format!("[{half}]")), (WHOLE, half.to_owned())] {
         let cut = world(answers("application/json", body), &POLICY.replace(", repair: r1", ""));
-        refused(&cut, &request(path, &config), path, "VALUE_MALFORMED");
+        refused(&cut, &request(path, &config), path, "VALUE_TRUNCATED");
     }
 }
 

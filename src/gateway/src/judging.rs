@@ -14,6 +14,7 @@ use bytes::Bytes;
 use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Judged, Repair};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_policy::{ChangedTools, Formats, Release, Terms, UnknownTools};
+use estoppel_wire::Defect;
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
 use estoppel_wire::dialect::{Dialect, ResponseFacts, ResponseScan, is_cut_short};
 use estoppel_wire::judge::{self, Outcome, Refused};
@@ -117,6 +118,7 @@ impl Objection {
 
     fn of_value(violation: &Violation) -> Self {
         let reason = match violation.cause {
+            Cause::Json(Defect::Truncated) => Reason::ValueTruncated,
             Cause::Json(_) => Reason::ValueMalformed,
             Cause::DuplicateKey | Cause::Keyword(_) | Cause::Cap(_) => Reason::ContractViolated,
         };
