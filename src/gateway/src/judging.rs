@@ -1,9 +1,11 @@
 //! Values held against their contracts: those of the policy, and what requests ask of their answers.
 
 mod asked;
+mod content_type;
 pub(crate) mod events;
 pub(crate) mod mcp;
 mod place;
+mod request;
 mod results;
 
 use std::borrow::Cow;
@@ -19,11 +21,13 @@ use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_valu
 use estoppel_wire::dialect::{Dialect, ResponseFacts, ResponseScan, is_cut_short};
 use estoppel_wire::judge::{self, Outcome, Refused};
 use estoppel_wire::repair::{self, Class, Classes, Profile, Repaired};
-use estoppel_wire::schema::{Cause, HashKey, Schema, Violation};
+use estoppel_wire::schema::{Cause, Schema, Violation};
 use serde_json::Value;
 
 pub(crate) use asked::Asked;
 use asked::{AskedText, Written};
+pub(crate) use content_type::{format, is_signed, is_utf8};
+pub(crate) use request::{RequestJudged, Sent};
 
 use crate::contracts::{Compiled, Contracts, Schemas};
 use crate::store::Contract;
@@ -391,226 +395,4 @@ fn repair(edits: Vec<Edit>, lossy: bool) -> Option<Repair> {
 
 fn edit(edit: &repair::Edit) -> Edit {
     Edit { at: edit.offset as u64, del: edit.deleted as u64, op: edit.class.name().into() } // lengths fit
-}
-
-/// What judges the body of a request. It is never repaired. Only one that is `plain`, and no model's, may be other than one
-/// JSON text.
-fn request_body(
-    contract: &Compiled,
-    sent: &Sent<'_>,
-    is_plain: bool,
-    key: HashKey,
-) -> Result<contract::Body, Objection> {
-    let unsupported = |what: &str| Objection::new(Reason::ContractUnsupported, what);
-    if sent.coded {
-        return Err(unsupported("the request has a content coding"));
-    }
-    let stated = match sent.headers.contains_key(http::header::CONTENT_TYPE) {
-        true => format(sent.headers),
-        false => Some(match contract.enforceable {
-            Enforceable::Json(_) => contract::Format::Json,
-            Enforceable::Csv(_) => contract::Format::Csv,
-        }),
-    };
-    let terms = contract::Terms { holds: false, held_bytes_max: usize::MAX, repair: None, key };
-    stated
-        .filter(|format| {
-            *format != contract::Format::Events && (is_plain || *format == contract::Format::Json)
-        })
-        .and_then(|format| contract::Body::new(&contract.enforceable, format, terms))
-        .ok_or_else(|| unsupported("the request's content type is not what its contract is for"))
-}
-
-impl RouteTerms {
-    /// Whether what a request asks of its answer can be enforced, before it is sent: the contract for the text, and those of
-    /// its tools where every tool has to have one.
-    pub(crate) fn check_asked(&self, asked: &Asked, schemas: &Schemas) -> Result<(), Objection> {
-        let check = |place: &str, written: Option<&Written>| {
-            let refused = |why: &str| Objection::new(Reason::ContractUnsupported, &format!("{place}: {why}"));
-            let written = written.ok_or_else(|| refused("it has two schemas, or none"))?;
-            let found =
-                schemas.get(Sha256::of(&written.recorded()), written.language, self.formats, &written.text);
-            found.map(drop).map_err(|why| refused(&why))
-        };
-        match &asked.text {
-            _ if self.text.is_some() => {}
-            Some(AskedText::Schema(written)) => check("the text", Some(written))?,
-            Some(AskedText::Bare(written)) => check("the text", written.as_ref())?,
-            Some(AskedText::Json | AskedText::AnyJson) | None => {}
-        }
-        if self.unknown_tools == UnknownTools::Json {
-            return Ok(());
-        }
-        let mut own: Vec<_> =
-            asked.tools.iter().filter(|(name, _)| !self.tools.contains_key(*name)).collect();
-        own.sort_unstable_by_key(|(name, _)| *name);
-        own.into_iter().try_for_each(|(name, written)| {
-            check(&format!("tool `{}`", name.escape_debug()), written.as_ref())
-        })
-    }
-}
-
-/// What of a request was held against contracts.
-#[derive(Default)]
-pub(crate) struct RequestJudged {
-    body: Option<Arc<Compiled>>,
-    results: BTreeMap<String, Arc<Compiled>>,
-}
-
-impl RequestJudged {
-    /// What the receipt names, and the contract that it names.
-    pub(crate) fn record(&self) -> Option<(ContractRef, Contract)> {
-        if self.results.is_empty() {
-            return self.body.as_ref().map(|body| (reference(body), body.stored.clone()));
-        }
-        let raw = |contract: &Compiled| serde_json::from_slice::<serde_json::Value>(&contract.stored.1).ok();
-        let results: serde_json::Map<_, _> =
-            self.results.iter().filter_map(|(tool, contract)| Some((tool.clone(), raw(contract)?))).collect();
-        let mut document = serde_json::json!({ "results": results });
-        if let Some(body) = self.body.as_ref().and_then(|body| raw(body)) {
-            document["body"] = body;
-        }
-        let canonical =
-            Bytes::from(estoppel_evidence::canonical::foreign(document.to_string().as_bytes()).ok()?);
-        let digest = Sha256::of(&canonical);
-        Some((ContractRef { digest, id: None, source: ContractSource::Policy }, (digest, canonical)))
-    }
-}
-
-impl RouteTerms {
-    /// Holds what a request brings against its contracts. `judged` says afterwards which ones these were.
-    pub(crate) fn judge_request(
-        &self,
-        dialect: Dialect,
-        sent: &Sent<'_>,
-        key: HashKey,
-        judged: &mut RequestJudged,
-    ) -> Result<(), Objection> {
-        if let Some(contract) = self.request.as_ref().filter(|_| !sent.asks_only()) {
-            let is_plain = matches!(dialect, Dialect::Json | Dialect::Bytes);
-            let mut body = request_body(contract, sent, is_plain, key)?;
-            judged.body = Some(contract.clone());
-            let (mut chunks, mut out) = (sent.chunks.iter(), Vec::new());
-            let fed = chunks.try_for_each(|chunk| body.feed(chunk, &mut out));
-            let ended = fed.and_then(|()| body.finish(&mut out));
-            ended.map_err(|refused| Objection::of_body(&refused))?;
-            if body.units() == 0 && matches!(contract.enforceable, Enforceable::Json(_)) {
-                return Err(Objection::new(Reason::ContractViolated, "there is no value in the body"));
-            }
-        }
-        if self.results.is_empty()
-            || matches!(dialect, Dialect::Mcp | Dialect::Json | Dialect::Bytes)
-            || sent.coded
-        {
-            return Ok(()); // a coded body is not evaluated
-        }
-        let body = sent.chunks.concat();
-        if dialect == Dialect::Gemini && !estoppel_evidence::canonical::keeps_numbers(&body) {
-            return Err(Objection::new(Reason::ValueAmbiguous, "a number that readers round"));
-        }
-        // What comes twice, two readers read in two ways.
-        let body = estoppel_evidence::canonical::foreign(&body);
-        let body = body.map_err(|error| Objection::new(Reason::ValueMalformed, &error.to_string()))?;
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        for result in results::results(dialect, &body) {
-            self.judge_result(&result, key, judged)?;
-        }
-        Ok(())
-    }
-
-    fn judge_result(
-        &self,
-        result: &results::ToolResult<'_>,
-        key: HashKey,
-        judged: &mut RequestJudged,
-    ) -> Result<(), Objection> {
-        let ambiguous = |what: &str| Objection::new(Reason::ValueAmbiguous, what);
-        let name =
-            result.name.ok_or_else(|| ambiguous("a result of a tool that the request does not call"))?;
-        let Some(contract) = self.results.get(name) else { return Ok(()) };
-        judged.results.insert(name.to_owned(), contract.clone());
-        let place = format!("result of `{}`", name.escape_debug());
-        let text = result.text.as_ref().ok_or_else(|| ambiguous(&format!("{place}: it is not one text")))?;
-        let Enforceable::Json(schema) = &contract.enforceable else {
-            return Err(Reason::ContractUnsupported.into()); // a policy that says so is not accepted
-        };
-        match judge_value(schema, key, None, text.as_bytes()) {
-            Verdict::Valid | Verdict::Repaired(_) => Ok(()),
-            Verdict::Refused(violation) => {
-                let found = Objection::of_value(&violation);
-                Err(Objection::new(found.reason, &format!("{place}: {violation}")))
-            }
-        }
-    }
-}
-
-/// What a client sent.
-pub(crate) struct Sent<'a> {
-    pub(crate) method: &'a str,
-    pub(crate) headers: &'a http::HeaderMap,
-    pub(crate) coded: bool,
-    pub(crate) chunks: &'a [Bytes],
-}
-
-impl Sent<'_> {
-    fn asks_only(&self) -> bool {
-        matches!(self.method, "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE")
-            && self.chunks.iter().all(Bytes::is_empty)
-    }
-}
-
-/// Whether a repair would break what the answer's head says of its body.
-pub(crate) fn is_signed(headers: &http::HeaderMap) -> bool {
-    const NAMES: [&str; 5] = ["content-digest", "repr-digest", "digest", "content-md5", "signature-input"];
-    NAMES.iter().any(|name| headers.contains_key(*name))
-}
-
-/// How a body says that it is written; none if no contract can be held against that.
-pub(crate) fn format(headers: &http::HeaderMap) -> Option<contract::Format> {
-    use contract::Format;
-    if !is_utf8(headers) {
-        return None;
-    }
-    let value = headers.get(http::header::CONTENT_TYPE)?.as_bytes();
-    let essence = value.split(|byte| *byte == b';').next()?.trim_ascii().to_ascii_lowercase();
-    Some(match essence.as_slice() {
-        b"text/event-stream" => Format::Events,
-        b"text/csv" | b"application/csv" => Format::Csv,
-        b"application/x-ndjson"
-        | b"application/ndjson"
-        | b"application/jsonl"
-        | b"application/x-jsonlines"
-        | b"application/jsonlines" => Format::Lines,
-        b"application/json" | b"text/json" => Format::Json,
-        other if other.ends_with(b"+json") => Format::Json,
-        _ => return None,
-    })
-}
-
-/// Whether every reader takes a body for UTF-8: at most one content type, whose parameters are plain, and at most one
-/// charset among them, which says so (RFC 9110 section 8.3).
-pub(crate) fn is_utf8(headers: &http::HeaderMap) -> bool {
-    let mut lines = headers.get_all(http::header::CONTENT_TYPE).iter();
-    let Some(line) = lines.next() else { return true };
-    let text = line.as_bytes();
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+/*~'%|`".contains(byte);
-    let mut charsets = 0;
-    let parameters_are_plain = text.split(|byte| *byte == b';').skip(1).all(|parameter| {
-        let parameter = parameter.trim_ascii();
-        if parameter.is_empty() {
-            return true;
-        }
-        let Some(equals) = parameter.iter().position(|byte| *byte == b'=') else { return false };
-        let (name, value) = (&parameter[..equals], &parameter[equals + 1..]);
-        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-        if name.is_empty() || !name.iter().all(is_plain) || !value.iter().all(is_plain) {
-            return false;
-        }
-        if !name.eq_ignore_ascii_case(b"charset") {
-            return !name.to_ascii_lowercase().starts_with(b"charset");
-        }
-        charsets += 1;
-        charsets == 1 && (value.eq_ignore_ascii_case(b"utf-8") || value.eq_ignore_ascii_case(b"us-ascii"))
-    });
-    lines.next().is_none() && !text.contains(&b',') && parameters_are_plain
 }
