@@ -48,6 +48,10 @@ impl Contracts {
         let all = annotating.chain(asserting.into_iter().map(|name| (name, Formats::Assert)));
         for (name, formats) in all {
             let Some(text) = policy.contracts().get(name) else { continue };
+            let has_errors = !contracts.contains_key(&(name.to_owned(), Formats::Annotate));
+            if formats == Formats::Assert && has_errors {
+                continue; // they have been told
+            }
             match compile(name, text, formats) {
                 Ok(compiled) => drop(contracts.insert((name.to_owned(), formats), Arc::new(compiled))),
                 Err(problems) => errors.extend(
@@ -55,7 +59,6 @@ impl Contracts {
                 ),
             }
         }
-        errors.dedup();
         if errors.is_empty() { Ok(Self(contracts)) } else { Err(errors) }
     }
 

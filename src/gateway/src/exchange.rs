@@ -544,7 +544,6 @@ impl Exchange {
     /// The policy blocks what these bytes of a stream say; none of them may leave.
     pub(crate) fn response_data(&mut self, data: Bytes, now_us: u64) -> Result<Bytes, Objection> {
         let hashes = self.hashes();
-        let memory = self.shared.held.clone();
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let mut ends = std::mem::take(&mut response.marks);
         response.scan.push(&data, &mut |mark| ends.push(mark));
@@ -556,7 +555,7 @@ impl Exchange {
             ends.clear();
             response.marks = ends;
             let left = left?;
-            response.judged.as_mut().map_or(Ok(()), |judged| judged.make_room(&memory))?;
+            response.judged.as_mut().map_or(Ok(()), |judged| judged.make_room(&self.shared.held))?;
             return Ok(left);
         }
         let Some(response) = self.response.as_mut() else { return Ok(data) };

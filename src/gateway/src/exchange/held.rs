@@ -87,21 +87,13 @@ impl Exchange {
         let (machine, holds) = match (&terms.answer, asked_server) {
             (Some(contract), _) => match self.body_machine(&terms, contract, head, coded, held_bytes_max) {
                 Ok(machine) => (machine, !terms.forwards()),
-                Err(objection) if terms.release == Release::Observe => {
-                    self.record.downgrades.push(observed(objection.reason));
-                    return Ok(None);
-                }
-                Err(objection) => return Err(objection),
+                Err(objection) => return self.unless_observed(&terms, Err(objection)).map(|()| None),
             },
             (None, _) if !is_read => return Ok(None),
             (None, _) if (is_model || self.dialect == Dialect::Mcp) && !judging::is_utf8(&head.headers) => {
                 let what = "the answer's content type names another charset than UTF-8, or is not plain";
                 let objection = Objection::new(Reason::ContractUnsupported, what);
-                if terms.release != Release::Observe {
-                    return Err(objection);
-                }
-                self.record.downgrades.push(observed(objection.reason));
-                return Ok(None);
+                return self.unless_observed(&terms, Err(objection)).map(|()| None);
             }
             (None, Some(asked)) => {
                 let answers = Box::new(mcp::Answers::new(*asked));

@@ -203,8 +203,7 @@ async fn send_whole(
             Step::Data(bytes) => {
                 held += bytes.len() as u64;
                 data.push(bytes);
-                let memory = screened.exchange().shared.held.clone();
-                if let Err(reason) = room.hold(&memory, held) {
+                if let Err(reason) = room.hold(&screened.exchange().shared.held, held) {
                     return objected(screened.into_exchange(), reason.into()).await;
                 }
                 if held > held_bytes_max && screened.exchange().is_held_whole(None) {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use super::{Refused, length};
+use crate::as_u64;
 
 /// Most bytes of pieces that are joined.
 const JOINED_MAX: usize = 4 << 10;
@@ -87,7 +88,7 @@ impl Held {
     pub(super) fn replace(&mut self, piece: Bytes, out: &mut Vec<Bytes>) {
         let waited: usize = self.waiting.iter().map(Bytes::len).sum();
         self.bytes -= waited;
-        self.waiting_at += length_of(waited);
+        self.waiting_at += as_u64(waited);
         self.waiting.clear();
         if self.holds {
             out.push(piece);
@@ -111,8 +112,4 @@ impl Held {
             out.push(piece);
         }
     }
-}
-
-fn length_of(bytes: usize) -> u64 {
-    crate::as_u64(bytes)
 }

@@ -24,7 +24,7 @@ pub(super) struct Texts {
     /// Nothing but white space has come of the text under way.
     blank: bool,
     framer: Framer,
-    /// The bytes of an event that has not ended, if nothing is held back.
+    /// The bytes of an event that has not ended.
     tail: Vec<u8>,
     first_event: bool,
     units: u64,
