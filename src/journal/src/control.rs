@@ -38,7 +38,7 @@ pub(crate) enum Control {
     /// An event of a run, or of the instance.
     Note {
         run: Option<RunHandle>,
-        event: Event,
+        event: Box<Event>,
         ack: Acknowledge,
     },
     /// Answered when everything pushed before is durable and covered by a published checkpoint.

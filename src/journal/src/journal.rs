@@ -273,7 +273,7 @@ impl Journal {
     /// Texts of the event must be within what `journal_event.schema.json` allows them.
     pub fn note(&self, run: Option<&RunHandle>, event: Event) -> Ack {
         let (ack, pending) = Ack::channel();
-        let note = Control::Note { run: run.cloned(), event, ack };
+        let note = Control::Note { run: run.cloned(), event: Box::new(event), ack };
         if let Err((item, error)) = self.inner.shared.push(Item::Control(Box::new(note))) {
             item.refuse(error);
         }
