@@ -272,6 +272,9 @@ pub enum PolicyCommand {
         /// Operation, as in `openai.chat.completions` or `mcp.tools/call`.
         #[arg(long)]
         operation: Option<String>,
+        /// Path of the request, without its query: says which of the route's operations it is.
+        #[arg(long, requires = "method", conflicts_with = "operation")]
+        path: Option<String>,
         /// Model that the request names.
         #[arg(long)]
         model: Option<String>,
@@ -300,6 +303,9 @@ pub struct Judge {
     /// Route of the policy: what it says of values is what is done.
     #[arg(long, requires = "policy")]
     pub route: Option<String>,
+    /// Operation of the route, by its id: what it says of values is what is done.
+    #[arg(long, requires = "route", value_name = "ID")]
+    pub operation: Option<String>,
     /// How it is written. Default: by the ending of the file's name, a model's answer by its first byte.
     #[arg(long = "as", value_name = "FORMAT", value_enum)]
     pub format: Option<Written>,

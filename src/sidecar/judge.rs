@@ -63,7 +63,10 @@ fn create(path: &Path) -> Result<File, Failure> {
 fn trial(output: Output, judge: &Judge) -> Result<Trial, Failure> {
     let policy = judge.policy.as_deref().map(|path| policy::compiled(output, path)).transpose()?;
     let of_route = match (&policy, &judge.route, &judge.policy) {
-        (Some(policy), Some(route), Some(path)) => Some(setting(policy, path, route)?),
+        (Some(policy), Some(route), Some(path)) => match &judge.operation {
+            Some(id) => Some(of_operation(policy, path, route, id)?),
+            None => Some(setting(policy, path, route)?),
+        },
         _ => None,
     };
     let has_route = of_route.is_some();
@@ -98,6 +101,18 @@ pub fn setting(policy: &Policy, path: &Path, route: &str) -> Result<Setting, Fai
     Setting::of_route(policy, route).map_err(|errors| contract_failure(path, &errors))?.ok_or_else(|| {
         let message =
             format!("route `{route}` of `{}` judges no values: its `judge` is `none`", path.display());
+        Failure::input("ARGUMENT_INVALID", message)
+    })
+}
+
+/// What an operation says of values.
+fn of_operation(policy: &Policy, path: &Path, route: &str, id: &str) -> Result<Setting, Failure> {
+    let said = Setting::of_operation(policy, route, id).map_err(|errors| contract_failure(path, &errors))?;
+    said.ok_or_else(|| {
+        let message = match policy.route(route).operations.get(id) {
+            Some(_) => format!("operation `{id}` judges no values: its `judge` is `none`"),
+            None => format!("route `{route}` of `{}` lists no operation `{id}`", path.display()),
+        };
         Failure::input("ARGUMENT_INVALID", message)
     })
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use estoppel_policy::{Policy, PolicyDocument, PolicyError, RequestFacts};
+use estoppel_evidence::Reason;
+use estoppel_policy::{Listed, Policy, PolicyDocument, PolicyError, RequestFacts, Verdict};
 use serde_json::{Value, json};
 
 use crate::arguments::PolicyCommand;
@@ -18,7 +19,7 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
             output.line(&hash);
             Ok(output.data(&json!({ "policy_hash": hash })))
         }
-        PolicyCommand::Explain { file, route, operation, model, tool, method, identity } => {
+        PolicyCommand::Explain { file, route, operation, path, model, tool, method, identity } => {
             let tools: Vec<&str> = tool.iter().map(String::as_str).collect();
             let facts = RequestFacts {
                 route,
@@ -29,7 +30,7 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
                 tools: &tools,
                 ..RequestFacts::default()
             };
-            explain(*output, file, &facts)
+            explain(*output, file, &facts, path.as_deref())
         }
     }
 }
@@ -85,9 +86,24 @@ fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {
 }
 
 /// Exit code 3 when the policy blocks.
-fn explain(output: Output, file: &Path, facts: &RequestFacts<'_>) -> Result<ExitCode, Failure> {
+fn explain(
+    output: Output,
+    file: &Path,
+    facts: &RequestFacts<'_>,
+    path: Option<&str>,
+) -> Result<ExitCode, Failure> {
     let policy = read(output, file)?.compile();
-    let explanation = policy.explain_request(facts);
+    let operations = &policy.route(facts.route).operations;
+    let found = path.zip(facts.method).map(|(path, method)| operations.find(method, path));
+    let operation = match found {
+        Some(Listed::Operation(_, operation)) => Some(operation.id.as_str()),
+        Some(Listed::Other(Verdict::Block)) => return Ok(unlisted(output, &policy)),
+        Some(Listed::Other(Verdict::Allow) | Listed::Nothing) | None => facts.operation,
+    };
+    if found.is_some() {
+        output.line(&format!("operation {}", operation.unwrap_or("none that is listed")));
+    }
+    let explanation = policy.explain_request(&RequestFacts { operation, ..*facts });
     let steps: Vec<String> = explanation.steps.iter().map(ToString::to_string).collect();
     for step in &steps {
         output.line(step);
@@ -103,6 +119,18 @@ fn explain(output: Output, file: &Path, facts: &RequestFacts<'_>) -> Result<Exit
         rule.map_or("the route's default".to_string(), |rule| format!("rule `{rule}`")),
         reason.map(|reason| format!(", {reason}")).unwrap_or_default(),
     ));
-    let data = json!({ "verdict": verdict, "rule": rule, "reason": reason, "steps": steps, "policy_hash": policy.hash().to_string() });
+    let hash = policy.hash().to_string();
+    let data = json!({ "verdict": verdict, "rule": rule, "reason": reason, "operation": operation, "steps": steps, "policy_hash": hash });
     Ok(output.answer(&data, if verdict == "allow" { 0 } else { 3 }))
+}
+
+/// What a call comes to that is none of the operations of its route.
+fn unlisted(output: Output, policy: &Policy) -> ExitCode {
+    let (verdict, reason) = (Verdict::Block.as_str(), Reason::OperationDenied.code());
+    let steps = ["the route lists its operations, and the request is none of them"];
+    output.line(steps[0]);
+    output.line(&format!("{} by `other_operations`, {reason}", output.paint(Colour::Red, verdict)));
+    let hash = policy.hash().to_string();
+    let data = json!({ "verdict": verdict, "rule": null, "reason": reason, "operation": null, "steps": steps, "policy_hash": hash });
+    output.answer(&data, 3)
 }

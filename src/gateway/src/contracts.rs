@@ -39,7 +39,7 @@ impl Contracts {
     /// Compiles every contract of a policy.
     pub(crate) fn new(policy: &Policy) -> Result<Self, Vec<ContractError>> {
         let (mut contracts, mut errors) = (BTreeMap::new(), Vec::new());
-        let asserting = policy.settings().filter_map(|settings| match &settings.judge {
+        let asserting = policy.judgings().filter_map(|judging| match judging {
             Judging::On(terms) if terms.formats() == Formats::Assert => Some(terms.contracts()),
             _ => None,
         });

@@ -79,9 +79,26 @@ impl Setting {
     /// # Errors
     /// The policy has contracts that cannot be enforced.
     pub fn of_route(policy: &Policy, route: &str) -> Result<Option<Self>, Vec<ContractError>> {
+        Self::of_judging(policy, route, &policy.route(route).judge)
+    }
+
+    /// As `policy` has it for an operation of a route; none if nothing is judged there, or there is no such operation.
+    ///
+    /// # Errors
+    /// As [`Self::of_route`].
+    pub fn of_operation(
+        policy: &Policy,
+        route: &str,
+        operation: &str,
+    ) -> Result<Option<Self>, Vec<ContractError>> {
+        let judge = policy.route(route).operations.get(operation).and_then(|listed| listed.judge.as_ref());
+        Self::of_judging(policy, route, judge.unwrap_or(&Judging::None))
+    }
+
+    fn of_judging(policy: &Policy, route: &str, judge: &Judging) -> Result<Option<Self>, Vec<ContractError>> {
         let contracts = Contracts::new(policy)?;
         let settings = policy.route(route);
-        Ok(match &settings.judge {
+        Ok(match judge {
             Judging::None => None,
             Judging::On(terms) => Some(Self::new(RouteTerms::new(terms, &contracts), &settings.limits)),
         })

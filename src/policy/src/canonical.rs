@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings};
 use crate::judging::{ChangedTools, ContractText, Formats, Judging, Release, Repair, UnknownTools};
 use crate::limits::{LIMITS, LimitValues};
+use crate::operations::Operation;
 
 enum Value {
     Text(String),
@@ -107,6 +108,17 @@ fn route(route: &Route) -> Object {
     let mut object = Object::default();
     set_settings(&mut object, &route.settings);
     object.set_filled("limits", limits(&route.limits));
+    object.set_filled("operations", route.operations.iter().map(operation).collect::<Value>());
+    object.set_some("other_operations", route.operations.others.map(|verdict| verdict.as_str()));
+    object
+}
+
+fn operation(operation: &Operation) -> Object {
+    let mut object = Object::default();
+    object.set("id", operation.id.as_str());
+    object.set("method", operation.method.as_str());
+    object.set("path", operation.path.as_str());
+    object.set_some("judge", operation.judge.as_ref().map(judge));
     object
 }
 

@@ -11,6 +11,7 @@ use crate::error::PolicyError;
 use crate::facts::Condition;
 use crate::judging::{ContractText, Judging};
 use crate::limits::LimitValues;
+use crate::operations::Operations;
 use crate::path::ValuePath;
 use crate::policy::Policy;
 use crate::{canonical, read};
@@ -111,6 +112,7 @@ pub(crate) struct Settings {
 pub(crate) struct Route {
     pub settings: Settings,
     pub limits: LimitValues,
+    pub operations: Operations,
 }
 
 #[derive(Clone, Debug)]

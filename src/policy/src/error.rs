@@ -30,13 +30,15 @@ pub enum PolicyErrorCode {
     ReasonMissing,
     /// Two rules have the same id.
     DuplicateRule,
+    /// Two operations of a route have the same id, or take the same requests.
+    AmbiguousOperation,
     /// A rule that can never decide, because an earlier one takes all its calls. A warning.
     UnreachableRule,
 }
 
 impl PolicyErrorCode {
     /// Every code.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Syntax,
         Self::YamlFeature,
         Self::Limit,
@@ -48,6 +50,7 @@ impl PolicyErrorCode {
         Self::Version,
         Self::ReasonMissing,
         Self::DuplicateRule,
+        Self::AmbiguousOperation,
         Self::UnreachableRule,
     ];
 
@@ -65,6 +68,7 @@ impl PolicyErrorCode {
             Self::Version => "POLICY_VERSION",
             Self::ReasonMissing => "POLICY_REASON_MISSING",
             Self::DuplicateRule => "POLICY_DUPLICATE_RULE",
+            Self::AmbiguousOperation => "POLICY_AMBIGUOUS_OPERATION",
             Self::UnreachableRule => "POLICY_UNREACHABLE_RULE",
         }
     }

@@ -50,6 +50,7 @@ mod facts;
 mod fixtures;
 mod judging;
 mod limits;
+mod operations;
 mod path;
 mod pattern;
 mod policy;
@@ -70,5 +71,6 @@ pub use judging::{
     UnknownTools,
 };
 pub use limits::{LIMITS, Limit, Limits};
+pub use operations::{Listed, Operation, Operations};
 pub use path::{Reach, ValuePath};
 pub use policy::{Decision, Policy, RouteSettings};

@@ -13,6 +13,7 @@
 //!   nothing of models is passed over: it had its say at the request.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::document::{
     BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, Rule, RuleId, Settings, Severity,
@@ -22,6 +23,7 @@ use crate::explain::{Explanation, Step, Subject, Trace};
 use crate::facts::{Condition, RequestFacts, ResponseFacts, TOOLS_MAX};
 use crate::judging::{ContractText, Judging};
 use crate::limits::Limits;
+use crate::operations::{Operation, Operations};
 use crate::pattern::Patterns;
 
 /// A policy that is ready to judge. Never changes.
@@ -50,6 +52,8 @@ pub struct RouteSettings {
     pub judge: Judging,
     /// Bounds of a call.
     pub limits: Limits,
+    /// What calls are, where no dialect says. Their `judge` is there, and laid over the route's.
+    pub operations: Arc<Operations>,
 }
 
 /// What is to be done, and who says so.
@@ -78,7 +82,9 @@ impl Policy {
         let fallback = resolve(&[&document.defaults], Limits::resolve(&[&document.limits]));
         let route = |route: &crate::document::Route| {
             let limits = Limits::resolve(&[&route.limits, &document.limits]);
-            resolve(&[&route.settings, &document.defaults], limits)
+            let settings = resolve(&[&route.settings, &document.defaults], limits);
+            let operations = Arc::new(over(&route.operations, &settings.judge));
+            RouteSettings { operations, ..settings }
         };
         Self {
             name: document.name.clone(),
@@ -103,6 +109,14 @@ impl Policy {
     /// What is in force on the routes that it names, and on all others.
     pub fn settings(&self) -> impl Iterator<Item = &RouteSettings> {
         self.routes.values().chain([&self.fallback])
+    }
+
+    /// How values are judged anywhere.
+    pub fn judgings(&self) -> impl Iterator<Item = &Judging> {
+        self.settings().flat_map(|settings| {
+            let of_operations = settings.operations.iter().filter_map(|operation| operation.judge.as_ref());
+            of_operations.chain([&settings.judge])
+        })
     }
 
     /// The contracts that [`crate::Terms`] name.
@@ -300,7 +314,17 @@ fn resolve(scopes: &[&Settings], limits: Limits) -> RouteSettings {
             .reduce(Judging::over)
             .unwrap_or_default(),
         limits,
+        operations: Arc::default(),
     }
+}
+
+/// The operations of a route that judges so.
+fn over(operations: &Operations, judge: &Judging) -> Operations {
+    let list = operations.iter().map(|operation| {
+        let own = operation.judge.clone().map(|own| own.over(judge.clone()));
+        Operation { judge: own.or_else(|| Some(judge.clone())), ..operation.clone() }
+    });
+    Operations { list: list.collect(), others: operations.others }
 }
 
 #[derive(Debug)]

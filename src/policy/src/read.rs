@@ -1,8 +1,9 @@
 //! A tree of nodes to a checked document. Goes on after an error, so that all of them are reported.
 //!
-//! What is said of values and contracts is read in `read/judging.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
+//! What is said of values and contracts is read in `read/judging.rs`, of operations in `read/operations.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
 
 mod judging;
+mod operations;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -40,8 +41,16 @@ pub(crate) const DRAIN_SECONDS: RangeInclusive<u64> = 1..=3600;
 const DOCUMENT_KEYS: [&str; 8] =
     ["version", "name", "description", "defaults", "limits", "contracts", "routes", "rules"];
 const SETTING_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge"];
-const ROUTE_KEYS: [&str; 6] =
-    ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge", "limits"];
+const ROUTE_KEYS: [&str; 8] = [
+    "verdict",
+    "body_storage",
+    "on_not_evaluated",
+    "disconnect",
+    "judge",
+    "limits",
+    "operations",
+    "other_operations",
+];
 const RULE_KEYS: [&str; 8] =
     ["id", "when", "verdict", "reason", "message", "severity", "threat", "body_storage"];
 
@@ -148,7 +157,8 @@ impl Reader {
                 reader.known_keys(&map, &ROUTE_KEYS);
                 let settings = reader.settings(&map);
                 let limits = reader.optional(&map, "limits", Self::limits).unwrap_or_default();
-                Some(Route { settings, limits })
+                let operations = reader.operations(&map);
+                Some(Route { settings, limits, operations })
             });
             routes.insert(key.text.clone(), route.unwrap_or_default());
         }
