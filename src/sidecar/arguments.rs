@@ -45,6 +45,9 @@ pub enum Command {
     /// Checks contracts, and tests them on bodies.
     #[command(subcommand)]
     Contract(ContractCommand),
+    /// Checks packs of contracts, and tests them.
+    #[command(subcommand)]
+    Pack(PackCommand),
     /// Looks for the daemon, what is wrong with its configuration, and the tools of third-party checks.
     Doctor(Doctor),
     /// Runs the scripted upstream: a deterministic model for trying things out and for tests.
@@ -256,6 +259,9 @@ pub enum PolicyCommand {
     Lint {
         /// The policy.
         file: PathBuf,
+        /// Folder of the packs that it takes contracts from.
+        #[arg(long, value_name = "DIR")]
+        packs: Option<PathBuf>,
     },
     /// Prints the policy hash, as receipts carry it.
     Hash {
@@ -300,6 +306,9 @@ pub struct Judge {
     /// Policy that has the contract or the route.
     #[arg(long)]
     pub policy: Option<PathBuf>,
+    /// Folder of the packs that the policy takes contracts from.
+    #[arg(long, requires = "policy", value_name = "DIR")]
+    pub packs: Option<PathBuf>,
     /// Route of the policy: what it says of values is what is done.
     #[arg(long, requires = "policy")]
     pub route: Option<String>,
@@ -382,7 +391,38 @@ pub enum ContractCommand {
         /// Files of fixtures (YAML or JSON).
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// Folder of the packs that their policies take contracts from.
+        #[arg(long, value_name = "DIR")]
+        packs: Option<PathBuf>,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum PackCommand {
+    /// Reports everything that is wrong with a pack.
+    Lint(PackFolder),
+    /// Judges the bodies of its fixtures, and compares what became of them with its goldens, byte for byte.
+    Test {
+        #[command(flatten)]
+        pack: PackFolder,
+        /// Writes the goldens, if every case comes out as its fixtures expect.
+        #[arg(long)]
+        update: bool,
+    },
+    /// Prints what a policy says to take its contracts from it.
+    Digest {
+        /// Folder of the pack.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct PackFolder {
+    /// Folder of the pack.
+    pub dir: PathBuf,
+    /// Folder of other packs that its policies take contracts from.
+    #[arg(long, value_name = "DIR")]
+    pub packs: Option<PathBuf>,
 }
 
 /// The language of a contract.

@@ -86,6 +86,23 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          out otherwise.",
     ),
     (
+        &["pack", "lint"],
+        "Reads a pack (docs/packs.md) and reports everything that is wrong with it: its pack.yaml, contracts that cannot be \
+         enforced, policies that are not valid or name other digests than those of its contracts, fixtures that cannot be read. \
+         Nothing outside of its folder is read.",
+    ),
+    (
+        &["pack", "test"],
+        "Does what pack lint does, judges the bodies of the fixtures as contract test does, and compares what became of each \
+         with the goldens, byte for byte. --update writes the goldens instead, if every case comes out as its fixtures expect. \
+         Exit code 5 when something comes out otherwise.",
+    ),
+    (
+        &["pack", "digest"],
+        "Prints what a policy has under `contracts` to take the contracts of a pack: for each the pack, its name and the \
+         SHA-256 of its file.",
+    ),
+    (
         &["doctor"],
         "Looks for the daemon beside this program and for the tools that third-party checks use. With --config the daemon \
          reads its configuration, policy, certificates and keys as at a start; with --admin a running one is asked whether it \

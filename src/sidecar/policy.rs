@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_evidence::Reason;
+use estoppel_gateway::packs::Packs;
 use estoppel_policy::{Listed, Policy, PolicyDocument, PolicyError, RequestFacts, Verdict};
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use crate::output::{Colour, Failure, Output, plain};
 
 pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure> {
     match command {
-        PolicyCommand::Lint { file } => lint(*output, file),
+        PolicyCommand::Lint { file, packs } => lint(*output, file, packs.as_deref()),
         PolicyCommand::Hash { file } => {
             let hash = read(*output, file)?.hash().to_string();
             output.line(&hash);
@@ -40,27 +41,31 @@ pub fn row(error: &PolicyError) -> Value {
 }
 
 fn read(output: Output, file: &Path) -> Result<PolicyDocument, Failure> {
-    PolicyDocument::parse(&input::text(file)?).map_err(|errors| {
-        errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
-        let rows: Vec<Value> = errors.iter().map(row).collect();
-        let count = errors.len();
-        Failure {
-            data: Some(json!({ "errors": rows })),
-            ..Failure::input(
-                "POLICY_INVALID",
-                format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" }),
-            )
-        }
-    })
+    PolicyDocument::parse(&input::text(file)?).map_err(|errors| refused(output, file, &errors))
+}
+
+fn refused(output: Output, file: &Path, errors: &[PolicyError]) -> Failure {
+    errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
+    let rows: Vec<Value> = errors.iter().map(row).collect();
+    let count = errors.len();
+    let message = format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" });
+    Failure { data: Some(json!({ "errors": rows })), ..Failure::input("POLICY_INVALID", message) }
+}
+
+/// The policy in this text, with what it takes from packs.
+pub fn parsed(output: Output, file: &Path, text: &str, packs: &Packs) -> Result<PolicyDocument, Failure> {
+    PolicyDocument::parse(text)
+        .and_then(|mut policy| packs.provide(&mut policy).map(|()| policy))
+        .map_err(|errors| refused(output, file, &errors))
 }
 
 /// A policy, ready to judge.
-pub fn compiled(output: Output, file: &Path) -> Result<Policy, Failure> {
-    read(output, file).map(|document| document.compile())
+pub fn compiled(output: Output, file: &Path, packs: &Packs) -> Result<Policy, Failure> {
+    parsed(output, file, &input::text(file)?, packs).map(|document| document.compile())
 }
 
-fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {
-    let policy = read(output, file)?;
+fn lint(output: Output, file: &Path, packs: Option<&Path>) -> Result<ExitCode, Failure> {
+    let policy = parsed(output, file, &input::text(file)?, &Packs::at(packs))?;
     let errors = estoppel_gateway::contract_errors(&policy.compile());
     if !errors.is_empty() {
         errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));

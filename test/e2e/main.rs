@@ -48,6 +48,7 @@ mod mcp_values;
 mod negative_vectors;
 mod offline;
 mod operations;
+mod packs;
 mod published;
 mod starting;
 mod streams;

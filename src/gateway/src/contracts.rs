@@ -39,6 +39,11 @@ impl Contracts {
     /// Compiles every contract of a policy.
     pub(crate) fn new(policy: &Policy) -> Result<Self, Vec<ContractError>> {
         let (mut contracts, mut errors) = (BTreeMap::new(), Vec::new());
+        let missing = |name: &String| ContractError {
+            name: name.clone(),
+            problem: "it comes from a pack that was not looked for".into(),
+        };
+        errors.extend(policy.missing_contracts().iter().map(missing));
         let asserting = policy.judgings().filter_map(|judging| match judging {
             Judging::On(terms) if terms.formats() == Formats::Assert => Some(terms.contracts()),
             _ => None,
@@ -96,6 +101,13 @@ pub(crate) fn compile(
     let canonical = estoppel_evidence::canonical::foreign(text).map_err(|error| vec![error.to_string()])?;
     let canonical = Bytes::from(canonical);
     Ok(Compiled { name: name.into(), enforceable, stored: (Sha256::of(&canonical), canonical) })
+}
+
+/// A CSV contract has what none can do without; a JSON Schema with these words would say nothing by them.
+pub fn language(text: &str) -> ContractKind {
+    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let is_csv = value["version"].is_number() && value["columns"].is_array();
+    if is_csv { ContractKind::Csv } else { ContractKind::Json }
 }
 
 /// The evidence could not say what was enforced.

@@ -17,6 +17,7 @@ mod judging;
 mod layer;
 mod metrics;
 pub mod offline;
+pub mod packs;
 mod pins;
 mod respond;
 mod serve;
@@ -27,7 +28,7 @@ mod store;
 pub mod tls;
 mod upstream;
 
-pub use contracts::{ContractError, contract_errors};
+pub use contracts::{ContractError, contract_errors, language};
 pub use metrics::Metrics;
 pub use serve::{Gateway, GatewayError, Listening};
 pub use settings::Settings;

@@ -10,6 +10,7 @@ use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Sett
 use crate::judging::{ChangedTools, ContractText, Formats, Judging, Release, Repair, UnknownTools};
 use crate::limits::{LIMITS, LimitValues};
 use crate::operations::Operation;
+use crate::pack::PackedContract;
 
 enum Value {
     Text(String),
@@ -84,6 +85,9 @@ pub(crate) fn document(document: &PolicyDocument) -> Vec<u8> {
     for (name, text) in &document.contracts {
         contracts.set(name, contract(text));
     }
+    for (name, contract) in &document.packed {
+        contracts.set(name, packed(contract));
+    }
     object.set_filled("contracts", contracts);
     let mut routes = Object::default();
     for (name, settings) in &document.routes {
@@ -110,6 +114,14 @@ fn route(route: &Route) -> Object {
     object.set_filled("limits", limits(&route.limits));
     object.set_filled("operations", route.operations.iter().map(operation).collect::<Value>());
     object.set_some("other_operations", route.operations.others.map(|verdict| verdict.as_str()));
+    object
+}
+
+fn packed(packed: &PackedContract) -> Object {
+    let mut object = Object::default();
+    object.set("pack", packed.pack.as_str());
+    object.set("contract", packed.contract.as_str());
+    object.set("sha256", packed.sha256.as_str());
     object
 }
 

@@ -12,6 +12,7 @@ use crate::facts::Condition;
 use crate::judging::{ContractText, Judging};
 use crate::limits::LimitValues;
 use crate::operations::Operations;
+use crate::pack::{PackedContract, PackedUse};
 use crate::path::ValuePath;
 use crate::policy::Policy;
 use crate::{canonical, read};
@@ -26,6 +27,10 @@ pub struct PolicyDocument {
     pub(crate) routes: BTreeMap<String, Route>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) contracts: BTreeMap<String, ContractText>,
+    pub(crate) packed: BTreeMap<String, PackedContract>,
+    pub(crate) packed_uses: Vec<PackedUse>,
+    /// Of those in `packed`, all or none.
+    pub(crate) taken: BTreeMap<String, ContractText>,
     pub(crate) warnings: Vec<PolicyError>,
 }
 
@@ -45,7 +50,7 @@ impl PolicyDocument {
         self.description.as_deref()
     }
 
-    /// Its contracts, by name.
+    /// The contracts that are written in it, by name.
     pub fn contracts(&self) -> &BTreeMap<String, ContractText> {
         &self.contracts
     }

@@ -32,13 +32,15 @@ pub enum PolicyErrorCode {
     DuplicateRule,
     /// Two operations of a route have the same id, or take the same requests.
     AmbiguousOperation,
+    /// A contract of a pack is not there, or is not the one that the document names.
+    Pack,
     /// A rule that can never decide, because an earlier one takes all its calls. A warning.
     UnreachableRule,
 }
 
 impl PolicyErrorCode {
     /// Every code.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Syntax,
         Self::YamlFeature,
         Self::Limit,
@@ -51,6 +53,7 @@ impl PolicyErrorCode {
         Self::ReasonMissing,
         Self::DuplicateRule,
         Self::AmbiguousOperation,
+        Self::Pack,
         Self::UnreachableRule,
     ];
 
@@ -69,6 +72,7 @@ impl PolicyErrorCode {
             Self::ReasonMissing => "POLICY_REASON_MISSING",
             Self::DuplicateRule => "POLICY_DUPLICATE_RULE",
             Self::AmbiguousOperation => "POLICY_AMBIGUOUS_OPERATION",
+            Self::Pack => "POLICY_PACK",
             Self::UnreachableRule => "POLICY_UNREACHABLE_RULE",
         }
     }

@@ -6,6 +6,7 @@
 //! | [`Policy`] | the same, compiled; judges [`RequestFacts`] and [`ResponseFacts`] |
 //! | [`Decision`] | what is to be done with a call, and which rule says so |
 //! | [`Cases`] | facts with the decision that is expected of them, to test a policy |
+//! | [`PackManifest`] | what a pack of contracts says of itself |
 //! | [`Fixtures`] | bodies with the verdict that is expected of them, to test a contract |
 //!
 //! ```
@@ -51,6 +52,7 @@ mod fixtures;
 mod judging;
 mod limits;
 mod operations;
+mod pack;
 mod path;
 mod pattern;
 mod policy;
@@ -72,5 +74,6 @@ pub use judging::{
 };
 pub use limits::{LIMITS, Limit, Limits};
 pub use operations::{Listed, Operation, Operations};
+pub use pack::{PackFile, PackManifest, PackedContract, file_digest};
 pub use path::{Reach, ValuePath};
 pub use policy::{Decision, Policy, RouteSettings};

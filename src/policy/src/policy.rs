@@ -35,6 +35,7 @@ pub struct Policy {
     routes: BTreeMap<String, RouteSettings>,
     rules: Vec<CompiledRule>,
     contracts: BTreeMap<String, ContractText>,
+    missing_contracts: Vec<String>,
 }
 
 /// What is in force on a route.
@@ -92,7 +93,13 @@ impl Policy {
             fallback,
             routes: document.routes.iter().map(|(name, settings)| (name.clone(), route(settings))).collect(),
             rules: document.rules.iter().map(CompiledRule::new).collect(),
-            contracts: document.contracts.clone(),
+            contracts: document.contracts.clone().into_iter().chain(document.taken.clone()).collect(),
+            missing_contracts: document
+                .packed
+                .keys()
+                .filter(|name| !document.taken.contains_key(*name))
+                .cloned()
+                .collect(),
         }
     }
 
@@ -122,6 +129,11 @@ impl Policy {
     /// The contracts that [`crate::Terms`] name.
     pub fn contracts(&self) -> &BTreeMap<String, ContractText> {
         &self.contracts
+    }
+
+    /// Names of contracts that come from packs and were not taken. What needs one cannot be enforced.
+    pub fn missing_contracts(&self) -> &[String] {
+        &self.missing_contracts
     }
 
     /// What is in force on a route; for one that the policy does not name, its defaults.

@@ -16,6 +16,7 @@ use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
 use crate::facts::Condition;
 use crate::judging::ContractKind;
 use crate::limits::{LIMITS, LimitValues};
+use crate::pack::PackedUse;
 use crate::path::ValuePath;
 use crate::pattern::{PATTERN_CHARS_MAX, PATTERNS_MAX, STARS_MAX};
 use crate::reach;
@@ -68,8 +69,9 @@ pub(crate) fn document(text: &str) -> Result<PolicyDocument, Vec<PolicyError>> {
 pub(crate) struct Reader {
     pub errors: Errors,
     path: String,
-    /// Names of the document's contracts.
-    contracts: BTreeMap<String, ContractKind>,
+    /// Names of the document's contracts; none of those from packs has a kind yet.
+    contracts: BTreeMap<String, Option<ContractKind>>,
+    packed_uses: Vec<PackedUse>,
 }
 
 impl Reader {
@@ -79,7 +81,7 @@ impl Reader {
         self.known_keys(&map, &DOCUMENT_KEYS);
         let name = self.required(&map, "name", Self::slug);
         let description = self.optional(&map, "description", Self::description);
-        let contracts = self.optional(&map, "contracts", Self::contracts).unwrap_or_default();
+        let (contracts, packed) = self.optional(&map, "contracts", Self::contracts).unwrap_or_default();
         let defaults = self.optional(&map, "defaults", |reader, node| {
             let map = reader.map(node)?;
             reader.known_keys(&map, &SETTING_KEYS);
@@ -98,13 +100,21 @@ impl Reader {
             warnings: reach::unreachable(&rules),
             rules: rules.into_iter().map(|(_, rule)| rule).collect(),
             contracts,
+            packed,
+            packed_uses: std::mem::take(&mut self.packed_uses),
+            taken: BTreeMap::new(),
         })
     }
 
     /// Another version ends the reading: nothing is known about its keys.
     pub fn version(&mut self, map: &Map<'_>) -> Option<()> {
-        let Some(node) = map.get("version") else {
-            self.missing(map, "version");
+        self.format(map, "version")
+    }
+
+    /// The version of a document's format, under `key`.
+    pub fn format(&mut self, map: &Map<'_>, key: &str) -> Option<()> {
+        let Some(node) = map.get(key) else {
+            self.missing(map, key);
             return Some(());
         };
         match &node.kind {
@@ -112,11 +122,11 @@ impl Reader {
             Kind::Broken => None,
             Kind::Word(word) if word.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let message = format!("version `{}` is not known here, only 1 is", shown(word));
-                self.inside("version", |reader| reader.add(PolicyErrorCode::Version, node.place, message));
+                self.inside(key, |reader| reader.add(PolicyErrorCode::Version, node.place, message));
                 None
             }
             _ => {
-                self.inside("version", |reader| reader.wrong_kind(node, "the number 1"));
+                self.inside(key, |reader| reader.wrong_kind(node, "the number 1"));
                 None
             }
         }
@@ -361,7 +371,7 @@ impl Reader {
         Some(text.into())
     }
 
-    fn not_a_slug(&mut self, text: &str, place: Place) {
+    pub fn not_a_slug(&mut self, text: &str, place: Place) {
         let message = format!(
             "`{}` is not a name: 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`, with a letter or digit first",
             shown(text)
@@ -374,7 +384,7 @@ impl Reader {
         self.bounded_text(node, TEXT_CHARS_MAX, is_unsafe)
     }
 
-    fn description(&mut self, node: &Node) -> Option<String> {
+    pub fn description(&mut self, node: &Node) -> Option<String> {
         self.bounded_text(node, DESCRIPTION_CHARS_MAX, |c| c != '\n' && is_unsafe(c))
     }
 
@@ -398,7 +408,7 @@ fn is_unsafe(c: char) -> bool {
 /// A mapping and where it starts.
 pub(crate) struct Map<'n> {
     place: Place,
-    pairs: &'n [(Key, Node)],
+    pub pairs: &'n [(Key, Node)],
 }
 
 impl<'n> Map<'n> {
@@ -455,7 +465,7 @@ impl Reader {
         items.iter().enumerate().filter_map(read).collect()
     }
 
-    fn count(&mut self, node: &Node, count: usize, max: usize) {
+    pub fn count(&mut self, node: &Node, count: usize, max: usize) {
         if !(1..=max).contains(&count) {
             let message = format!("expected 1 to {max} entries, found {count}");
             self.add(PolicyErrorCode::Value, node.place, message);

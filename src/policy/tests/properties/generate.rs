@@ -131,7 +131,8 @@ pub fn policy() -> impl Strategy<Value = Value> {
         }
         json!({
             "version": 1, "name": "random", "description": description,
-            "contracts": { "value": { "json": "{\"type\": \"object\"}" }, "other": { "json": "{}" }, "rows": { "csv": "{}" } },
+            "contracts": { "value": { "json": "{\"type\": \"object\"}" }, "other": { "json": "{}" }, "rows": { "csv": "{}" },
+                "packed": { "pack": "acme/orders", "contract": "order", "sha256": "ab".repeat(32) } },
             "defaults": defaults, "limits": limits, "routes": routes, "rules": rules,
         })
     })
