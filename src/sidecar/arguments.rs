@@ -385,6 +385,9 @@ pub enum ContractCommand {
         /// Its language. Default: a CSV contract has `version` and `columns`.
         #[arg(long = "as", value_name = "KIND", value_enum)]
         kind: Option<Language>,
+        /// Prints the digest by which receipts name it as the contract of this tool's calls, too.
+        #[arg(long, value_name = "NAME")]
+        tool: Option<String>,
     },
     /// Judges the bodies of fixture files, each whole and byte by byte, and compares.
     Test {

@@ -21,7 +21,9 @@ use crate::{input, judge, policy};
 
 pub fn run(output: &Output, command: &ContractCommand) -> Result<ExitCode, Failure> {
     match command {
-        ContractCommand::Lint { file, kind } => lint(*output, file, kind.map(Into::into)),
+        ContractCommand::Lint { file, kind, tool } => {
+            lint(*output, file, kind.map(Into::into), tool.as_deref())
+        }
         ContractCommand::Test { files, packs } => test(*output, files, &Packs::at(packs.as_deref())),
     }
 }
@@ -35,7 +37,12 @@ impl From<Language> for ContractKind {
     }
 }
 
-fn lint(output: Output, file: &Path, kind: Option<ContractKind>) -> Result<ExitCode, Failure> {
+fn lint(
+    output: Output,
+    file: &Path,
+    kind: Option<ContractKind>,
+    tool: Option<&str>,
+) -> Result<ExitCode, Failure> {
     let text = input::text(file)?;
     let kind = kind.unwrap_or_else(|| language(&text));
     let contract = BodyContract::compile("", &ContractText { kind, text }).map_err(|errors| {
@@ -45,7 +52,16 @@ fn lint(output: Output, file: &Path, kind: Option<ContractKind>) -> Result<ExitC
     })?;
     let digest = contract.digest().to_string();
     output.line(&plain(&format!("{}: ok, {} {digest}", file.display(), kind.as_str())));
-    Ok(output.data(&json!({ "kind": kind.as_str(), "digest": digest })))
+    let of_values = |tool| contract.digest_of_values(tool).map(|digest| digest.to_string());
+    let (of_text, of_tool) = (of_values(None), tool.and_then(|tool| of_values(Some(tool))));
+    for (place, digest) in [("an answer's text", &of_text), ("calls of the tool", &of_tool)] {
+        if let Some(digest) = digest {
+            output.line(&format!("  {digest} where receipts name it for {place}"));
+        }
+    }
+    Ok(output.data(&json!({
+        "kind": kind.as_str(), "digest": digest, "digest_of_text": of_text, "digest_of_tool": of_tool,
+    })))
 }
 
 /// Exit code 5 when a case comes out otherwise.

@@ -77,7 +77,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["contract", "lint"],
         "Reports at once everything that keeps a contract from being enforced, each with its JSON pointer, or prints the digest \
-         by which receipts name it.",
+         by which receipts name it for a body. For a model's answer they name a document with all that was enforced: its \
+         digests for the text alone, and for calls of one tool alone (--tool), are printed as well.",
     ),
     (
         &["contract", "test"],

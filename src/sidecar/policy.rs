@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_evidence::Reason;
+use estoppel_gateway::offline::BodyContract;
 use estoppel_gateway::packs::Packs;
-use estoppel_policy::{Listed, Policy, PolicyDocument, PolicyError, RequestFacts, Verdict};
+use estoppel_gateway::{ContractError, contract_errors};
+use estoppel_policy::{Listed, Policy, PolicyDocument, PolicyError, RequestFacts, Verdict, WrittenContract};
 use serde_json::{Value, json};
 
 use crate::arguments::PolicyCommand;
@@ -65,22 +67,28 @@ pub fn compiled(output: Output, file: &Path, packs: &Packs) -> Result<Policy, Fa
 }
 
 fn lint(output: Output, file: &Path, packs: Option<&Path>) -> Result<ExitCode, Failure> {
-    let policy = parsed(output, file, &input::text(file)?, &Packs::at(packs))?;
-    let errors = estoppel_gateway::contract_errors(&policy.compile());
-    if !errors.is_empty() {
-        errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
-        let rows: Vec<Value> = errors
-            .iter()
-            .map(|error| json!({ "contract": error.name, "message": error.to_string() }))
-            .collect();
-        return Err(Failure {
-            data: Some(json!({ "errors": rows })),
-            ..Failure::input(
-                "CONTRACT_INVALID",
-                format!("`{}` has contracts that cannot be enforced", file.display()),
-            )
-        });
-    }
+    let text = input::text(file)?;
+    let packs = Packs::at(packs);
+    let read =
+        PolicyDocument::parse(&text).and_then(|mut policy| packs.provide(&mut policy).map(|()| policy));
+    let written = WrittenContract::all(&text);
+    let (policy, mut errors, contracts) = match read {
+        Ok(policy) => {
+            let contracts = contract_errors(&policy.compile());
+            (Some(policy), Vec::new(), contracts)
+        }
+        Err(errors) => (None, errors.iter().map(Wrong::of_policy).collect(), alone(&written)),
+    };
+    let code = if errors.is_empty() { "CONTRACT_INVALID" } else { "POLICY_INVALID" };
+    errors.extend(contracts.iter().map(|error| Wrong::of_contract(error, &written, &text)));
+    let Some(policy) = policy.filter(|_| errors.is_empty()) else {
+        errors.sort_by_key(|error| error.place);
+        errors.iter().for_each(|error| output.note(&format!("{}: {}", file.display(), error.line)));
+        let rows: Vec<Value> = errors.into_iter().map(|error| error.row).collect();
+        let count = rows.len();
+        let message = format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" });
+        return Err(Failure { data: Some(json!({ "errors": rows })), ..Failure::input(code, message) });
+    };
     let warnings: Vec<Value> = policy.warnings().iter().map(row).collect();
     for warning in policy.warnings() {
         let line = plain(&format!("warning: {}: {warning}", file.display()));
@@ -88,6 +96,51 @@ fn lint(output: Output, file: &Path, packs: Option<&Path>) -> Result<ExitCode, F
     }
     output.line(&plain(&format!("{}: ok, {}", file.display(), policy.hash())));
     Ok(output.data(&json!({ "policy_hash": policy.hash().to_string(), "warnings": warnings })))
+}
+
+/// What keeps contracts of a policy from being enforced that cannot be read itself.
+fn alone(written: &[WrittenContract]) -> Vec<ContractError> {
+    let errors =
+        written.iter().filter_map(|written| BodyContract::compile(&written.name, &written.text).err());
+    errors.flatten().collect()
+}
+
+/// Something that is wrong in a policy's file.
+struct Wrong {
+    place: (usize, usize),
+    line: String,
+    row: Value,
+}
+
+impl Wrong {
+    fn of_policy(error: &PolicyError) -> Self {
+        Self { place: (error.line, error.column), line: error.to_string(), row: row(error) }
+    }
+
+    fn of_contract(error: &ContractError, written: &[WrittenContract], text: &str) -> Self {
+        let own = written.iter().find(|written| written.name == error.name);
+        let place = own.map(|own| own.place_of(text, error.at.byte(&own.text.text)));
+        let (path, message) = (format!("contracts.{}", error.name), &error.problem);
+        let row = |(line, column): (usize, usize)| {
+            json!({
+                "code": "CONTRACT_INVALID", "line": line, "column": column, "path": path, "message": message,
+                "contract": error.name,
+            })
+        };
+        match place {
+            Some((line, column)) => Self {
+                place: (line, column),
+                line: format!("line {line}, column {column}: CONTRACT_INVALID: `{path}`: {message}"),
+                row: row((line, column)),
+            },
+            // A contract of a pack has no text here.
+            None => Self {
+                place: (1, 1),
+                line: format!("CONTRACT_INVALID: `{path}`: {message}"),
+                row: row((1, 1)),
+            },
+        }
+    }
 }
 
 /// Exit code 3 when the policy blocks.

@@ -28,7 +28,7 @@ mod store;
 pub mod tls;
 mod upstream;
 
-pub use contracts::{ContractError, contract_errors, language};
+pub use contracts::{ContractError, ContractPlace, contract_errors, language};
 pub use metrics::Metrics;
 pub use serve::{Gateway, GatewayError, Listening};
 pub use settings::Settings;

@@ -58,6 +58,7 @@ mod pattern;
 mod policy;
 mod reach;
 mod read;
+mod written;
 mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
@@ -77,3 +78,4 @@ pub use operations::{Listed, Operation, Operations};
 pub use pack::{PackFile, PackManifest, PackedContract, file_digest};
 pub use path::{Reach, ValuePath};
 pub use policy::{Decision, Policy, RouteSettings};
+pub use written::WrittenContract;

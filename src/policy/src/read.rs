@@ -20,6 +20,7 @@ use crate::pack::PackedUse;
 use crate::path::ValuePath;
 use crate::pattern::{PATTERN_CHARS_MAX, PATTERNS_MAX, STARS_MAX};
 use crate::reach;
+use crate::written::WrittenContract;
 use crate::yaml::{self, Key, Kind, Node, push_key};
 
 /// Most rules of a policy.
@@ -72,6 +73,7 @@ pub(crate) struct Reader {
     /// Names of the document's contracts; none of those from packs has a kind yet.
     contracts: BTreeMap<String, Option<ContractKind>>,
     packed_uses: Vec<PackedUse>,
+    pub written: Vec<WrittenContract>,
 }
 
 impl Reader {
@@ -104,6 +106,13 @@ impl Reader {
             packed_uses: std::mem::take(&mut self.packed_uses),
             taken: BTreeMap::new(),
         })
+    }
+
+    /// The contracts alone.
+    pub fn read_contracts(&mut self, root: &Node) {
+        if let Some(map) = self.map(root) {
+            self.optional(&map, "contracts", Self::contracts);
+        }
     }
 
     /// Another version ends the reading: nothing is known about its keys.

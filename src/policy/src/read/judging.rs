@@ -10,6 +10,7 @@ use crate::judging::{
     UnknownTools,
 };
 use crate::pack::{PackedContract, PackedUse};
+use crate::written::WrittenContract;
 use crate::yaml::{Kind, Node};
 
 type Texts = BTreeMap<String, ContractText>;
@@ -55,6 +56,9 @@ impl Reader {
                 }
                 let contract = reader.contract(node)?;
                 let kind = contract.kind;
+                let place = reader.map(node)?.get(kind.as_str())?.place;
+                let (name, text) = (key.text.clone(), contract.clone());
+                reader.written.push(WrittenContract { name, text, place });
                 contracts.insert(key.text.clone(), contract);
                 Some(Some(kind))
             });
