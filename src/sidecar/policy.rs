@@ -123,7 +123,8 @@ impl Wrong {
         let (path, message) = (format!("contracts.{}", error.name), &error.problem);
         let row = |(line, column): (usize, usize)| {
             json!({
-                "code": "CONTRACT_INVALID", "line": line, "column": column, "path": path, "message": message,
+                "code": "CONTRACT_INVALID", "line": line, "column": column, "path": path,
+                "message": error.to_string(),
                 "contract": error.name,
             })
         };
