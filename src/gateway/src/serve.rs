@@ -80,6 +80,7 @@ impl Shared {
             operation: "http".into(),
             outcome: Outcome { client: ClientEnd::Gone, code: Reason::Internal, complete: false },
             policy: PolicyRef { hash: Sha256([0; 32]), rule: None },
+            reask: None,
             request: RequestSide {
                 body: Captured::default(),
                 method: "GET".into(),
