@@ -18,6 +18,7 @@ mod layer;
 mod metrics;
 pub mod offline;
 mod pins;
+mod reask;
 mod respond;
 mod serve;
 pub mod settings;

@@ -63,6 +63,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The id of a call of ours.
+    pub(crate) fn next_call(&self) -> CallId {
+        self.calls.next(self.clock.unix_us() / 1000)
+    }
+
     /// A record with nothing in it yet.
     pub(crate) fn blank_record(&self) -> Box<CallRecord> {
         Box::new(CallRecord {
