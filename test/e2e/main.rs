@@ -12,6 +12,7 @@
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
+//! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `contracts`: bodies held against contracts of the policy.
@@ -50,6 +51,7 @@ mod offline;
 mod operations;
 mod packs;
 mod published;
+mod reask;
 mod starting;
 mod streams;
 mod support;

@@ -1,6 +1,7 @@
 //! One call's record in the making. It is the finish guard: however the call ends, also by being dropped, exactly one
 //! record goes to the journal. Dropping it pushes the record and formats nothing.
 
+mod again;
 mod held;
 
 use std::sync::Arc;
@@ -23,10 +24,13 @@ use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, ResponseScan};
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::again::Second;
 use self::held::HeldBack;
 use crate::body::Upload;
 use crate::call::InFlight;
 use crate::judging::{self, Asked, Objection, Recorded, RouteTerms, mcp};
+use crate::reask::Origin;
+use crate::respond::Refusal;
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
 use crate::store::{Contract, Feed, Form, Redaction, Side};
@@ -70,7 +74,11 @@ pub(crate) struct Exchange {
     redaction: Option<Redaction>,
     /// Set by the connection when its client stopped reading.
     pub(crate) stalled: Arc<std::sync::atomic::AtomicBool>,
-    _in_flight: InFlight,
+    /// What is kept of it as long as it may be asked again.
+    origin: Option<Box<Origin>>,
+    /// It asks again; what its client is told if that fails.
+    instead: Option<Box<Refusal>>,
+    in_flight: Option<InFlight>,
 }
 
 /// The request body's state: read here, or by the upstream connection while it sends.
@@ -177,7 +185,9 @@ impl Exchange {
             left: None,
             redaction: None,
             stalled: start.stalled,
-            _in_flight: start.in_flight,
+            origin: None,
+            instead: None,
+            in_flight: Some(start.in_flight),
         })
     }
 
@@ -397,7 +407,7 @@ impl Exchange {
     }
 
     /// A block that no rule gave a reason for gets the refusal's own.
-    pub(crate) fn note_refusal(&mut self, refusal: &crate::respond::Refusal) {
+    pub(crate) fn note_refusal(&mut self, refusal: &Refusal) {
         let verdict = &mut self.record.verdict;
         if verdict.action == VerdictAction::Block && verdict.reason.is_none() {
             verdict.reason = Some(refusal.reason.code().into());
@@ -551,6 +561,7 @@ impl Exchange {
     /// # Errors
     /// The policy blocks what these bytes of a stream say; none of them may leave.
     pub(crate) fn response_data(&mut self, data: Bytes, now_us: u64) -> Result<Bytes, Objection> {
+        self.hear(&data);
         let hashes = self.hashes();
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let mut ends = std::mem::take(&mut response.marks);
@@ -618,7 +629,7 @@ impl Exchange {
             return Bytes::new();
         }
         let rpc_id = self.rpc_id();
-        let refusal = crate::respond::Refusal::because(code, self.detail.as_deref());
+        let refusal = Refusal::because(code, self.detail.as_deref());
         let (dialect, call, hashes) = (self.dialect, self.call, self.hashes());
         let Some(response) = self.response.as_deref_mut().filter(|response| response.holds_back()) else {
             return Bytes::new();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Judged, Repair};
 use estoppel_evidence::{Reason, Sha256};
-use estoppel_policy::{ChangedTools, Formats, Release, Terms, UnknownTools};
+use estoppel_policy::{ChangedTools, Formats, Reask, Release, Terms, UnknownTools};
 use estoppel_wire::Defect;
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
 use estoppel_wire::dialect::{Dialect, ResponseFacts, ResponseScan, is_cut_short};
@@ -43,6 +43,7 @@ pub(crate) struct RouteTerms {
     changed_tools: ChangedTools,
     /// None: nothing is repaired.
     pub(crate) repair: Option<Profile>,
+    pub(crate) reask: Reask,
     tools: HashMap<String, Arc<Compiled>>,
     results: HashMap<String, Arc<Compiled>>,
     text: Option<Arc<Compiled>>,
@@ -62,6 +63,7 @@ impl RouteTerms {
             formats: terms.formats(),
             changed_tools: terms.changed_tools(),
             repair: profile(terms.repair()),
+            reask: terms.reask(),
             tools: of_tools(terms.tools()),
             results: of_tools(terms.results()),
             text: named(terms.text()),

@@ -19,6 +19,7 @@ mod metrics;
 pub mod offline;
 pub mod packs;
 mod pins;
+mod reask;
 mod respond;
 mod serve;
 pub mod settings;

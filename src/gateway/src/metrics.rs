@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use estoppel_evidence::Reason;
-use estoppel_evidence::entry::{CallRecord, VerdictAction};
+use estoppel_evidence::entry::{CallRecord, ClientEnd, Reask, VerdictAction};
 use estoppel_journal::Stats;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
@@ -26,6 +26,7 @@ pub struct Metrics {
     outcomes: IntCounterVec,
     refused: IntCounterVec,
     tools_changed: IntCounterVec,
+    reasks: IntCounterVec,
     total: HistogramVec,
     upstream: HistogramVec,
     bytes: IntCounterVec,
@@ -110,6 +111,11 @@ impl Metrics {
                 "Calls in which an MCP tool was not what its server first said that it is.",
                 &["route"],
             ),
+            reasks: counters(
+                "estoppel_reasks_total",
+                "Refused answers of models on routes that ask again, by what became of that.",
+                &["route", "outcome"],
+            ),
             total: seconds(
                 "estoppel_call_seconds",
                 "From the request head until the receipt is handed to the journal, before it is on disk.",
@@ -185,12 +191,20 @@ impl Metrics {
         if codes.into_iter().any(|code| code == Reason::ToolChanged) {
             self.tools_changed.with_label_values(&[route.map_or("none", |r| &r.name)]).inc();
         }
+        if let Some(Reask::Of(_)) = record.reask {
+            self.reasked(route, reask_outcome(record));
+        }
         metrics.total.observe(seconds(record.time.total_us));
         if let Some(upstream) = record.time.upstream_us {
             metrics.upstream.observe(seconds(upstream));
         }
         metrics.request_bytes.inc_by(record.request.body.bytes);
         metrics.response_bytes.inc_by(record.response.client.bytes);
+    }
+
+    /// A model was asked again, or could not be.
+    pub(crate) fn reasked(&self, route: Option<&RouteEntry>, outcome: &'static str) {
+        self.reasks.with_label_values(&[route.map_or("none", |r| &r.name), outcome]).inc();
     }
 
     /// A call was refused and leaves no receipt.
@@ -231,6 +245,16 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What became of a second call.
+fn reask_outcome(record: &CallRecord) -> &'static str {
+    match (record.verdict.action, record.outcome.client) {
+        (_, ClientEnd::Gone) => "gone",
+        (VerdictAction::Block, _) => "refused",
+        _ if record.outcome.code == Reason::Ok => "passed",
+        _ => "failed",
     }
 }
 

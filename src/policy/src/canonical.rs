@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings};
-use crate::judging::{ChangedTools, ContractText, Formats, Judging, Release, Repair, UnknownTools};
+use crate::judging::{
+    ChangedTools, ContractText, Formats, Judging, Reask, Release, Repair, Tell, UnknownTools,
+};
 use crate::limits::{LIMITS, LimitValues};
 use crate::operations::Operation;
 use crate::pack::PackedContract;
@@ -177,6 +179,7 @@ fn judge(judge: &Judging) -> Value {
     object.set_some("unknown_tools", terms.unknown_tools.map(UnknownTools::as_str));
     object.set_some("changed_tools", terms.changed_tools.map(ChangedTools::as_str));
     object.set_some("repair", terms.repair.as_ref().map(repair));
+    object.set_some("reask", terms.reask.map(reask));
     object.set_some("release", terms.release.map(Release::as_str));
     object.set_some("formats", terms.formats.map(Formats::as_str));
     object.set_filled("tools", named(&terms.tools));
@@ -206,6 +209,19 @@ fn repair(repair: &Repair) -> Value {
             object.into()
         }
     }
+}
+
+fn reask(reask: Reask) -> Value {
+    let Reask::Once(terms) = reask else { return "none".into() };
+    let mut once = Object::default();
+    once.set_some("tell", terms.tell.map(Tell::as_str));
+    once.set_some("bytes_max", terms.bytes_max);
+    if once.0.is_empty() {
+        return "once".into();
+    }
+    let mut object = Object::default();
+    object.set("once", once);
+    object.into()
 }
 
 fn contract(contract: &ContractText) -> Object {

@@ -70,8 +70,8 @@ pub use explain::{Explanation, Step, Subject};
 pub use facts::{Condition, Evaluation, FACT_BYTES_MAX, RequestFacts, ResponseFacts, TOOLS_MAX};
 pub use fixtures::{BodyFormat, Expected, Fixture, Fixtures, Source, Subject as FixtureSubject};
 pub use judging::{
-    ChangedTools, ContractKind, ContractText, Formats, Judging, Release, Repair, RepairClass, Terms,
-    UnknownTools,
+    ChangedTools, ContractKind, ContractText, Formats, Judging, Reask, ReaskTerms, Release, Repair,
+    RepairClass, Tell, Terms, UnknownTools,
 };
 pub use limits::{LIMITS, Limit, Limits};
 pub use operations::{Listed, Operation, Operations};

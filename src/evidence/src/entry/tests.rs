@@ -73,6 +73,7 @@ pub(crate) fn full_record() -> CallRecord {
         operation: "openai.chat.completions".into(),
         outcome: Outcome { client: ClientEnd::HandedOver, code: Reason::Ok, complete: true },
         policy: PolicyRef { hash: Sha256([5; 32]), rule: Some("default".into()) },
+        reask: Some(Reask::Of(CallId::new(1, [3; 10]))),
         request: RequestSide {
             body: captured(10),
             method: "POST".into(),

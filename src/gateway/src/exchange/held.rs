@@ -101,7 +101,8 @@ impl Exchange {
             }
             (None, None) if !is_model => return Ok(None),
             (None, None) => {
-                let signed = judging::is_signed(&head.headers);
+                // A value is corrected once: by a repair, or by asking again.
+                let signed = judging::is_signed(&head.headers) || self.asks_again();
                 let judge = judging::Judge::new(asked, terms.clone(), self.shared.schemas.clone(), signed);
                 let stream = judge.for_answer(self.dialect, framing == Framing::Sse, held_bytes_max);
                 let stream = Box::new(stream);

@@ -35,6 +35,10 @@ fn judge() -> impl Strategy<Value = Value> {
         ("unknown_tools", select(vec![json!("json"), json!("block")]).boxed()),
         ("changed_tools", select(vec![json!("allow"), json!("block")]).boxed()),
         ("repair", select(vec![json!("none"), json!("r1"), json!({ "r1": ["prose"] })]).boxed()),
+        (
+            "reask",
+            select(vec![json!("none"), json!("once"), json!({ "once": { "bytes_max": 2048 } })]).boxed(),
+        ),
         ("release", select(vec![json!("hold_all"), json!("observe")]).boxed()),
         ("tools", Just(json!({ "search": "value" })).boxed()),
         ("text", Just(json!("value")).boxed()),

@@ -137,6 +137,8 @@ fn others(value: &Value) -> Vec<Value> {
                 "json",
                 "r1",
                 "observe",
+                "once",
+                "place",
                 "annotate",
                 "stream_and_cut",
                 "single_quote",
