@@ -47,6 +47,7 @@ mod many_streams;
 mod mcp_values;
 mod negative_vectors;
 mod offline;
+mod other_calls;
 mod published;
 mod starting;
 mod streams;
