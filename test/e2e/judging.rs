@@ -269,6 +269,22 @@ fn what_follows_the_last_event_is_last_or_does_not_leave() {
 }
 
 #[test]
+fn a_line_that_some_clients_take_for_two_is_refused() {
+    let call =
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"SECRET"}}]}}]}"#;
+    for end in ["\u{2028}", "\u{2029}", "\u{85}", "\u{b}", "\u{1e}"] {
+        for field in [": x", "id: x", "event: x"] {
+            let events = format!("{field}{end}data: {call}\n\ndata: [DONE]\n\n");
+            assert_eq!(refused(events)["verdict"]["reason"], "VALUE_AMBIGUOUS", "{field:?} {end:?}");
+        }
+    }
+    let text = "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\u{2028}b\"}}]}";
+    let plain = format!(": \u{e9}\u{2027}\n\ndata: {text}\n\ndata: [DONE]\n\n");
+    let world = streamed(plain.clone(), POLICY);
+    assert_eq!(world.send(&CHAT_STREAM.request()).text(), plain);
+}
+
+#[test]
 fn what_no_dialect_gives_a_meaning_is_not_called_judged() {
     let text = "data: tick\n\ndata: [DONE]\n\n";
     let world = streamed(text.into(), &POLICY.replace("  judge", "  on_not_evaluated: allow\n  judge"));

@@ -130,6 +130,19 @@ impl Objection {
         Self { place: self.place, ..Self::new(self.reason, &detail) }
     }
 
+    /// The same of a request: whatever is wrong with a value in it, sending it again does not mend it.
+    pub(crate) fn of_request(self) -> Self {
+        let reason = match self.reason {
+            Reason::ContractViolated
+            | Reason::ValueMalformed
+            | Reason::ValueAmbiguous
+            | Reason::ValueTruncated => Reason::RequestViolated,
+            other => other,
+        };
+        let detail = self.detail.or_else(|| Some(self.reason.text().into()));
+        Self { reason, detail, ..self }
+    }
+
     fn of_value(violation: &Violation) -> Self {
         let reason = match violation.cause {
             Cause::Json(Defect::Truncated) => Reason::ValueTruncated,
