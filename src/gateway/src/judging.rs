@@ -179,6 +179,7 @@ impl Objection {
                 Reason::ValueAmbiguous.into()
             }
             Refused::Truncated => Reason::ValueTruncated.into(),
+            Refused::Empty => Self::new(Reason::ValueTruncated, "the text is empty, and JSON was asked for"),
             Refused::HeldBytesMax => Reason::HeldBytesMax.into(),
         }
     }

@@ -101,6 +101,7 @@ impl Response {
             (Self::Choice, b"finish_reason") => Place::Leaf(Leaf::Finish),
             (Self::Message, b"tool_calls") => Place::Chat(Self::ToolCalls),
             (Self::Message, b"content") => Place::Leaf(Leaf::Text),
+            (Self::Message, b"refusal") => Place::Leaf(Leaf::Refusal),
             (Self::Message, b"function_call") => Place::Chat(Self::FunctionCall),
             (Self::ToolCall, b"name") => Place::Leaf(Leaf::Misplaced),
             (Self::ToolCall, b"index") => Place::Leaf(Leaf::CallIndex),

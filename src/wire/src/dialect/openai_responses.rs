@@ -74,6 +74,7 @@ pub(super) fn settle(kind: &[u8], inner: u64, parts: &mut Parts) {
         b"response.code_interpreter_call_code.done" => (PartKind::ArgumentsAgain, Some(CallForm::Code)),
         b"response.output_text.delta" | b"response.content_part.added" => (PartKind::Text, None),
         b"response.output_text.done" | b"response.content_part.done" => (PartKind::TextAgain, None),
+        b"response.refusal.delta" => (PartKind::Refusal, None),
         b"response.output_item.added" => {
             // It comes before the first piece, so what it has is one.
             for part in parts.unplaced() {
@@ -89,9 +90,9 @@ pub(super) fn settle(kind: &[u8], inner: u64, parts: &mut Parts) {
             return;
         }
         ITEM_DONE => return,
-        _ => return parts.drop_unplaced(), // reasoning, refusals, sounds
+        _ => return parts.drop_unplaced(), // reasoning, sounds
     };
-    for part in parts.unplaced() {
+    for part in parts.unplaced().iter_mut().filter(|part| part.kind != PartKind::Refusal) {
         part.kind = pieces;
         part.form = form;
         part.at.inner = if pieces.is_text() { inner } else { 0 };
@@ -204,6 +205,7 @@ impl Response {
                 Place::Leaf(Leaf::Action)
             }
             (Self::Root | Self::Content, b"text") => Place::Leaf(Leaf::TextAgain),
+            (Self::Content, b"refusal") => Place::Leaf(Leaf::Refusal),
             (Self::Item | Self::OutputItem, b"content") => Place::Responses(Self::Contents),
             (Self::Root, b"code") => Place::Leaf(Leaf::EventCode), // the `error` event is flat
             (Self::Root | Self::Inner, b"model") => Place::Leaf(Leaf::Model),

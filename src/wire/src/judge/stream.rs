@@ -41,6 +41,8 @@ pub enum Refused<F> {
     GoesOn { at: At },
     /// The stream ended inside a value.
     Truncated,
+    /// The text that was asked for is empty, and nothing was said in its place.
+    Empty,
     /// More is held back than the limit allows.
     HeldBytesMax,
 }
@@ -109,6 +111,10 @@ pub struct Stream<J: Judge> {
     judged: Vec<Judged>,
     /// Places of calls that are not judged.
     passed: Vec<(At, Option<Box<str>>)>,
+    /// What said something, see [`Self::speaker`]: a value, a call or a refusal.
+    spoke: Vec<u64>,
+    /// What gave a text that is empty.
+    silent: Vec<u64>,
     values: Id,
     verdicts: Vec<Verdict<J::Repair>>,
     /// The last block was held back.
@@ -131,6 +137,8 @@ impl<J: Judge> Stream<J> {
             open: Vec::new(),
             judged: Vec::new(),
             passed: Vec::new(),
+            spoke: Vec::new(),
+            silent: Vec::new(),
             values: 0,
             verdicts: Vec::new(),
             held_last: false,
@@ -228,11 +236,15 @@ impl<J: Judge> Stream<J> {
     /// # Errors
     /// [`Refused::Truncated`] if it ended inside a value.
     pub fn finish(&mut self) -> Result<(), Refused<J::Finding>> {
-        if self.refused || self.open.is_empty() && self.queue.is_empty() {
+        if self.refused {
             return Ok(());
         }
-        self.refused = true;
-        Err(Refused::Truncated)
+        let ended = match self.open.is_empty() && self.queue.is_empty() {
+            true => self.none_is_silent(),
+            false => Err(Refused::Truncated),
+        };
+        self.refused = ended.is_err();
+        ended
     }
 
     fn take(
@@ -281,8 +293,41 @@ impl<J: Judge> Stream<J> {
         if ends {
             closed.append(&mut self.open);
         }
+        let closes = !closed.is_empty();
         closed.into_iter().try_for_each(|value| self.close(value))?;
+        if ends || closes && self.has_speakers() {
+            self.none_is_silent()?;
+        }
         Ok(pieces)
+    }
+
+    /// Choices and candidates are answers of their own; else all of the answer is one.
+    fn has_speakers(&self) -> bool {
+        matches!(self.dialect, Dialect::OpenAiChat | Dialect::Gemini)
+    }
+
+    fn speaker(&self, at: At) -> u64 {
+        if self.has_speakers() { at.outer } else { 0 }
+    }
+
+    fn note_spoke(&mut self, at: At) -> Result<(), Refused<J::Finding>> {
+        let speaker = self.speaker(at);
+        if self.spoke.contains(&speaker) {
+            return Ok(());
+        }
+        if self.spoke.len() == VALUES_MAX {
+            return Err(Refused::HeldBytesMax);
+        }
+        self.spoke.push(speaker);
+        Ok(())
+    }
+
+    /// Where a text was asked for, something was said.
+    fn none_is_silent(&mut self) -> Result<(), Refused<J::Finding>> {
+        match self.silent.drain(..).all(|speaker| self.spoke.contains(&speaker)) {
+            true => Ok(()),
+            false => Err(Refused::Empty),
+        }
     }
 
     fn part(
@@ -298,7 +343,9 @@ impl<J: Judge> Stream<J> {
                 closed.extend(self.open.extract_if(.., |value| value.place.at.outer == at.outer));
                 return Ok(());
             }
-            _ if self.passes(part)? => return Ok(()),
+            PartKind::Refusal if part.len() > EMPTY.len() as u64 => return self.note_spoke(at),
+            PartKind::Refusal => return Ok(()),
+            _ if self.passes(part)? => return self.note_spoke(at),
             _ => {}
         }
         let place = Place { at, is_text: part.kind.is_text() };
@@ -437,7 +484,7 @@ impl<J: Judge> Stream<J> {
         let may_be_empty = self.dialect == Dialect::AnthropicMessages || form == Some(CallForm::BuiltIn);
         let nothing = text.is_empty() && may_be_empty;
         let outcome = match &name {
-            // Beside calls, or where the model refuses.
+            // Beside calls, or where the model refuses; see `none_is_silent`.
             _ if place.is_text && text.is_empty() => Outcome::Pass,
             _ if place.is_text => self.judge.text(&text),
             Some(name) => {
@@ -453,7 +500,10 @@ impl<J: Judge> Stream<J> {
             Outcome::Refused(finding) => return Err(Refused::Value { at: place.at, name, finding }),
         };
         self.count(repaired.as_ref().map_or(0, Vec::len))?;
-        if !(place.is_text && text.is_empty()) {
+        if place.is_text && text.is_empty() {
+            self.silent.push(self.speaker(place.at)); // one for each of a bounded number of values
+        } else {
+            self.note_spoke(place.at)?;
             self.verdicts.push(Verdict { at: place.at, name: name.clone(), bytes, repair });
         }
         self.judged.push(Judged { id, place, form, name, text, repaired, told: false });

@@ -800,3 +800,45 @@ fn whole_answers_have_calls_of_every_form() {
     assert!(whole(Dialect::Gemini, false, &code.replace("CODE", r#"{"code":"1"}"#)).is_ok());
     assert!(whole(Dialect::Gemini, false, &code.replace("CODE", "[]")).is_err());
 }
+
+#[test]
+fn an_empty_text_where_json_was_asked_for_is_refused_unless_something_else_was_said() {
+    let begin = chat(r#"{"role":"assistant","content":"","refusal":null}"#);
+    let ran = run(Dialect::OpenAiChat, true, &[begin.clone(), chat_end(), done()]);
+    assert_eq!((ran.refused, ran.left.concat()), (Some(Refused::Empty), String::new()));
+    assert_eq!(run(Dialect::OpenAiChat, false, &[begin.clone(), chat_end(), done()]).refused, None);
+    for instead in [chat_call(0, "f", "{}"), chat(r#"{"refusal":"No."}"#), chat(r#"{"content":"{}"}"#)] {
+        let events = [begin.clone(), instead, chat_end(), done()];
+        let ran = run(Dialect::OpenAiChat, true, &events);
+        assert_eq!((ran.left.concat(), ran.refused), (events.concat(), None));
+    }
+    let body = |message: &str, other: &str| {
+        format!(
+            r#"{{"choices":[{{"index":0,"message":{{{message}}}}},{{"index":1,"message":{{{other}}}}}]}}"#
+        )
+    };
+    let json = r#""content":"{}""#;
+    assert_eq!(whole(Dialect::OpenAiChat, true, &body(json, r#""content":"""#)), Err(Refused::Empty));
+    assert!(whole(Dialect::OpenAiChat, true, &body(json, r#""content":"","refusal":"No.""#)).is_ok());
+    assert!(whole(Dialect::OpenAiChat, true, &body(json, r#""content":null"#)).is_ok());
+
+    let item = |content: &str| format!(r#"{{"output":[{{"type":"message","content":[{content}]}}]}}"#);
+    let text = r#"{"type":"output_text","text":""}"#;
+    assert_eq!(whole(Dialect::OpenAiResponses, true, &item(text)), Err(Refused::Empty));
+    assert!(whole(Dialect::OpenAiResponses, true, &item(r#"{"type":"refusal","refusal":"No."}"#)).is_ok());
+    let end = response("response.completed", &format!(r#""response":{}"#, item(text)));
+    let added = response("response.output_text.delta", r#""output_index":0,"content_index":0,"delta":"""#);
+    let refusal = response("response.refusal.delta", r#""output_index":0,"content_index":1,"delta":"No.""#);
+    let ran = run(Dialect::OpenAiResponses, true, &[added.clone(), end.clone()]);
+    assert_eq!((ran.refused, ran.left[1].as_str()), (Some(Refused::Empty), ""));
+    assert_eq!(run(Dialect::OpenAiResponses, true, &[added, refusal, end]).refused, None);
+
+    let block = |text: &str| format!(r#"{{"type":"message","content":[{{"type":"text","text":"{text}"}}]}}"#);
+    assert_eq!(whole(Dialect::AnthropicMessages, true, &block("")), Err(Refused::Empty));
+    let part = |text: &str, end: &str| {
+        data(&format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}{end}}}]}}"#))
+    };
+    let end = part("", r#","finishReason":"STOP""#);
+    assert_eq!(run(Dialect::Gemini, true, std::slice::from_ref(&end)).refused, Some(Refused::Empty));
+    assert_eq!(run(Dialect::Gemini, true, &[part("{}", ""), end]).refused, None);
+}

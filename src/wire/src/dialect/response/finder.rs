@@ -70,6 +70,8 @@ pub(in crate::dialect) enum Leaf {
     ExecutableCode,
     Text,
     TextAgain,
+    /// See [`PartKind::Refusal`].
+    Refusal,
     /// The next piece of something that the event's type names.
     Delta,
     Usage(Field),
@@ -703,6 +705,7 @@ impl Visitor for Finder {
             | Leaf::ExecutableCode
             | Leaf::Text
             | Leaf::TextAgain
+            | Leaf::Refusal
             | Leaf::Delta => return,
         };
         std::mem::swap(kept, &mut self.text);
@@ -787,6 +790,7 @@ impl Leaf {
             Self::Action => PartKind::ValueAgain,
             Self::Text | Self::Delta => PartKind::Text,
             Self::TextAgain => PartKind::TextAgain,
+            Self::Refusal => PartKind::Refusal,
             _ => return None,
         })
     }

@@ -55,7 +55,7 @@ impl Part {
 impl PartKind {
     /// A text of the answer, not of a call.
     pub fn is_text(self) -> bool {
-        matches!(self, Self::Text | Self::TextAgain)
+        matches!(self, Self::Text | Self::TextAgain | Self::Refusal)
     }
 }
 
@@ -76,6 +76,8 @@ pub enum PartKind {
     Text,
     /// A JSON string that repeats all of a text.
     TextAgain,
+    /// A JSON string with words in the place of the text that was asked for.
+    Refusal,
     /// Nothing more comes of the calls and texts with this outer place.
     Close,
 }
