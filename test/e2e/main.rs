@@ -49,6 +49,7 @@ mod mcp_values;
 mod negative_vectors;
 mod offline;
 mod operations;
+mod other_calls;
 mod packs;
 mod published;
 mod reask;

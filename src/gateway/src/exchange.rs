@@ -26,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::again::Second;
 use self::held::HeldBack;
+pub(crate) use self::held::{OBSERVED_ANSWER, OBSERVED_REQUEST};
 use crate::body::Upload;
 use crate::call::InFlight;
 use crate::judging::{self, Asked, Objection, Recorded, RouteTerms, mcp};
@@ -673,7 +674,7 @@ impl Exchange {
         let Some(terms) = self.route.as_ref().and_then(|route| route.judging.clone()) else { return Ok(()) };
         if self.dialect == Dialect::Mcp {
             let judged = self.judge_server_calls(&terms, head, coded, chunks);
-            self.unless_observed(&terms, judged)?;
+            self.unless_observed(&terms, judged.map_err(Objection::of_request), false)?;
         }
         let method = self.record.request.method.clone();
         let sent = judging::Sent { method: &method, headers: &head.headers, coded, chunks };
@@ -683,7 +684,7 @@ impl Exchange {
             Some(asked) => terms.check_asked(asked, &self.shared.schemas),
             None => Ok(()),
         });
-        self.unless_observed(&terms, judged)
+        self.unless_observed(&terms, judged.map_err(Objection::of_request), false)
     }
 
     /// Holds the calls in a request to an MCP server against what is known of their tools.
@@ -719,10 +720,11 @@ impl Exchange {
         &mut self,
         terms: &RouteTerms,
         judged: Result<(), Objection>,
+        in_answer: bool,
     ) -> Result<(), Objection> {
         judged.or_else(|objection| match terms.release {
             Release::Observe => {
-                self.record.downgrades.push(held::observed(objection.reason));
+                self.record.downgrades.push(held::observed(objection.reason, in_answer));
                 Ok(())
             }
             Release::HoldStructured | Release::HoldAll | Release::StreamAndCut => Err(objection),

@@ -18,14 +18,14 @@ use estoppel_evidence::{Reason, Sha256};
 use estoppel_policy::{ChangedTools, Formats, Reask, Release, Terms, UnknownTools};
 use estoppel_wire::Defect;
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
-use estoppel_wire::dialect::{Dialect, ResponseFacts, ResponseScan, is_cut_short};
+use estoppel_wire::dialect::{CallForm, Dialect, ResponseFacts, ResponseScan, is_cut_short};
 use estoppel_wire::judge::{self, Outcome, Refused};
 use estoppel_wire::repair::{self, Class, Classes, Profile, Repaired};
 use estoppel_wire::schema::{Cause, Schema, Violation};
 use serde_json::Value;
 
 pub(crate) use asked::Asked;
-use asked::{AskedText, Written};
+use asked::{AskedText, AskedTool, Written};
 pub(crate) use content_type::{format, is_signed, is_utf8};
 pub(crate) use request::{RequestJudged, Sent};
 
@@ -72,6 +72,12 @@ impl RouteTerms {
         }
     }
 
+    /// The policy's contract for calls of a tool.
+    fn tool(&self, form: CallForm, name: &str) -> Option<&Arc<Compiled>> {
+        let also = (form == CallForm::BuiltIn && name == CODE_EXECUTION.0).then_some(CODE_EXECUTION.1);
+        self.tools.get(name).or_else(|| self.tools.get(also?))
+    }
+
     /// Bytes leave before they have been judged.
     pub(crate) fn forwards(&self) -> bool {
         matches!(self.release, Release::StreamAndCut | Release::Observe)
@@ -84,6 +90,10 @@ pub(crate) fn profile(repair: &estoppel_policy::Repair) -> Option<Profile> {
     let classes = more.iter().filter_map(|class| named(class.as_str())).fold(Classes::SAFE, Classes::with);
     Some(Profile { classes, ..Profile::default() })
 }
+
+/// Both names of Gemini's interpreter.
+const CODE_EXECUTION: (&str, &str) = ("code_execution", "codeExecution");
+const GRAMMAR: &str = "a grammar of a custom tool cannot be enforced";
 
 /// Why a value, or the body that it is in, is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +132,19 @@ impl Objection {
         Self { place: self.place, ..Self::new(self.reason, &detail) }
     }
 
+    /// The same of a request: whatever is wrong with a value in it, sending it again does not mend it.
+    pub(crate) fn of_request(self) -> Self {
+        let reason = match self.reason {
+            Reason::ContractViolated
+            | Reason::ValueMalformed
+            | Reason::ValueAmbiguous
+            | Reason::ValueTruncated => Reason::RequestViolated,
+            other => other,
+        };
+        let detail = self.detail.or_else(|| Some(self.reason.text().into()));
+        Self { reason, detail, ..self }
+    }
+
     fn of_value(violation: &Violation) -> Self {
         let reason = match violation.cause {
             Cause::Json(Defect::Truncated) => Reason::ValueTruncated,
@@ -158,6 +181,7 @@ impl Objection {
                 Reason::ValueAmbiguous.into()
             }
             Refused::Truncated => Reason::ValueTruncated.into(),
+            Refused::Empty => Self::new(Reason::ValueTruncated, "the text is empty, and JSON was asked for"),
             Refused::HeldBytesMax => Reason::HeldBytesMax.into(),
         }
     }
@@ -282,8 +306,40 @@ impl Judge {
         Ok(schema.clone())
     }
 
-    fn judge(&self, schema: &Arc<Schema>, text: &[u8]) -> Outcome<Repaired, Objection> {
-        match judge_value(schema, self.schemas.key, self.repair.as_ref(), text) {
+    /// What a call is held against; none if its form is all there is to say of it.
+    fn contract(&mut self, form: CallForm, name: &str) -> Result<Option<Arc<Schema>>, Objection> {
+        if let Some(contract) = self.terms.tool(form, name).cloned() {
+            return self.decreed(name, &contract).map(Some);
+        }
+        let is_own = matches!(form, CallForm::Function | CallForm::Custom);
+        let asked = self.asked.tools.get(name).filter(|_| is_own).cloned();
+        match (form, asked) {
+            (_, Some(AskedTool::Twice)) => Err(Reason::ContractUnsupported.into()),
+            (_, Some(AskedTool::Schema(written))) => self.asked_for(name, &written).map(Some),
+            (CallForm::Custom, Some(AskedTool::AnyText)) => Ok(None),
+            (_, asked) => match self.terms.unknown_tools {
+                UnknownTools::Block if matches!(asked, Some(AskedTool::Grammar)) => {
+                    Err(Objection::new(Reason::ContractUnsupported, GRAMMAR))
+                }
+                UnknownTools::Block => Err(Reason::ContractMissing.into()),
+                UnknownTools::Json => match form {
+                    CallForm::Custom if asked.is_some() => Ok(None),
+                    CallForm::BuiltIn | CallForm::Code => Ok(None),
+                    CallForm::Function | CallForm::Custom | CallForm::Hosted => {
+                        Ok(Some(self.schemas.object.clone()))
+                    }
+                },
+            },
+        }
+    }
+
+    fn judge(
+        &self,
+        schema: &Arc<Schema>,
+        repair: Option<&Profile>,
+        text: &[u8],
+    ) -> Outcome<Repaired, Objection> {
+        match judge_value(schema, self.schemas.key, repair, text) {
             Verdict::Valid => Outcome::Pass,
             Verdict::Repaired(repaired) => Outcome::Repaired(repaired.bytes.clone(), repaired),
             Verdict::Refused(violation) => Outcome::Refused(Objection::of_value(&violation)),
@@ -295,19 +351,23 @@ impl judge::Judge for Judge {
     type Repair = Repaired;
     type Finding = Objection;
 
-    fn call(&mut self, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
-        let decreed = self.terms.tools.get(name).cloned();
-        let schema = match (decreed, self.asked.tools.get(name).cloned()) {
-            (Some(contract), _) => self.decreed(name, &contract),
-            (None, Some(Some(written))) => self.asked_for(name, &written),
-            (None, Some(None)) => Err(Reason::ContractUnsupported.into()),
-            (None, None) => match self.terms.unknown_tools {
-                UnknownTools::Json => Ok(self.schemas.object.clone()),
-                UnknownTools::Block => Err(Reason::ContractMissing.into()),
-            },
-        };
-        match schema {
-            Ok(schema) => self.judge(&schema, arguments),
+    fn wants_call(&mut self, form: CallForm, name: &str) -> Result<bool, Objection> {
+        match self.terms.unknown_tools {
+            _ if self.terms.tool(form, name).is_some() => Ok(true),
+            UnknownTools::Block => Err(Reason::ContractMissing.into()),
+            UnknownTools::Json => Ok(!matches!(form, CallForm::BuiltIn | CallForm::Code)),
+        }
+    }
+
+    fn call(&mut self, form: CallForm, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
+        match self.contract(form, name) {
+            // The code itself is no JSON, and nothing that a repair knows.
+            Ok(Some(schema)) if form == CallForm::Code => {
+                let code = Value::from(String::from_utf8_lossy(arguments)).to_string();
+                self.judge(&schema, None, code.as_bytes())
+            }
+            Ok(Some(schema)) => self.judge(&schema, self.repair.as_ref(), arguments),
+            Ok(None) => Outcome::Pass,
             Err(objection) => Outcome::Refused(objection),
         }
     }
@@ -335,7 +395,7 @@ impl judge::Judge for Judge {
             }
         };
         match schema {
-            Ok(schema) => self.judge(&schema, &text),
+            Ok(schema) => self.judge(&schema, self.repair.as_ref(), &text),
             Err(objection) => Outcome::Refused(objection),
         }
     }

@@ -12,6 +12,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::exchange::{OBSERVED_ANSWER, OBSERVED_REQUEST};
 use crate::snapshot::RouteEntry;
 
 /// Upper bounds of duration histograms, in seconds.
@@ -27,6 +28,7 @@ pub struct Metrics {
     refused: IntCounterVec,
     tools_changed: IntCounterVec,
     reasks: IntCounterVec,
+    violations: IntCounterVec,
     total: HistogramVec,
     upstream: HistogramVec,
     bytes: IntCounterVec,
@@ -63,6 +65,33 @@ struct JournalMetrics {
     failed: IntGauge,
     enabled: IntGauge,
     checkpoint: IntCounter,
+}
+
+/// What judging found in a call: on which side, its code, and whether it was enforced.
+fn violations(record: &CallRecord) -> impl Iterator<Item = (&'static str, Reason, &'static str)> {
+    let observed = record.downgrades.iter().filter_map(|downgrade| match downgrade.detail.as_deref()? {
+        OBSERVED_REQUEST => Some(("request", downgrade.code, "no")),
+        OBSERVED_ANSWER => Some(("answer", downgrade.code, "no")),
+        _ => None,
+    });
+    let is_blocked = record.verdict.action == VerdictAction::Block && is_of_judging(record.outcome.code);
+    let side = if record.response.upstream.is_some() { "answer" } else { "request" };
+    observed.chain(is_blocked.then_some((side, record.outcome.code, "yes")))
+}
+
+/// Whether judging values and bodies ends in this reason.
+fn is_of_judging(code: Reason) -> bool {
+    matches!(
+        code,
+        Reason::ContractViolated
+            | Reason::RequestViolated
+            | Reason::ContractMissing
+            | Reason::ContractUnsupported
+            | Reason::ValueMalformed
+            | Reason::ValueAmbiguous
+            | Reason::ValueTruncated
+            | Reason::ToolChanged
+    )
 }
 
 impl Metrics {
@@ -115,6 +144,11 @@ impl Metrics {
                 "estoppel_reasks_total",
                 "Refused answers of models on routes that ask again, by what became of that.",
                 &["route", "outcome"],
+            ),
+            violations: counters(
+                "estoppel_violations_total",
+                "Requests and answers in which judging found something, by reason code, and whether that was enforced.",
+                &["route", "side", "code", "enforced"],
             ),
             total: seconds(
                 "estoppel_call_seconds",
@@ -193,6 +227,10 @@ impl Metrics {
         }
         if let Some(Reask::Of(_)) = record.reask {
             self.reasked(route, reask_outcome(record));
+        }
+        for (side, code, enforced) in violations(record) {
+            let route = route.map_or("none", |route| &route.name);
+            self.violations.with_label_values(&[route, side, code.code(), enforced]).inc();
         }
         metrics.total.observe(seconds(record.time.total_us));
         if let Some(upstream) = record.time.upstream_us {
