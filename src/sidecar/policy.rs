@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use estoppel_policy::{Policy, PolicyDocument, PolicyError, RequestFacts};
+use estoppel_policy::{Policy, PolicyDocument, PolicyError, RequestFacts, Tool};
 use serde_json::{Value, json};
 
 use crate::arguments::PolicyCommand;
@@ -19,7 +19,7 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
             Ok(output.data(&json!({ "policy_hash": hash })))
         }
         PolicyCommand::Explain { file, route, operation, model, tool, method, identity } => {
-            let tools: Vec<&str> = tool.iter().map(String::as_str).collect();
+            let tools: Vec<Tool<'_>> = tool.iter().map(|name| name.as_str().into()).collect();
             let facts = RequestFacts {
                 route,
                 operation: operation.as_deref(),

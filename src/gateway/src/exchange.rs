@@ -17,7 +17,7 @@ use estoppel_evidence::entry::{
 use estoppel_evidence::{CallId, Reason, text};
 use estoppel_journal::{Ack, RunHandle, Slot};
 use estoppel_policy::{
-    BodyStorage, Decision, Disconnect, Evaluation, Release, RequestFacts, ResponseFacts, Verdict,
+    BodyStorage, Decision, Disconnect, Evaluation, Release, RequestFacts, ResponseFacts, Tool, Verdict,
 };
 use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, ResponseScan};
 use http::{HeaderMap, StatusCode};
@@ -273,14 +273,14 @@ impl Exchange {
             Request::Held { facts, .. } => facts.as_deref(),
             Request::Sent(_) => None,
         };
-        let tools: Vec<&str> = facts.map(policy_tools).unwrap_or_default();
+        let tools: Vec<Tool<'_>> = facts.map(policy_tools).unwrap_or_default();
         judge(&self.request_facts(facts, &tools))
     }
 
     fn request_facts<'a>(
         &'a self,
         facts: Option<&'a dialect::RequestFacts>,
-        tools: &'a [&'a str],
+        tools: &'a [Tool<'a>],
     ) -> RequestFacts<'a> {
         RequestFacts {
             route: self.route.as_ref().map_or("", |route| &route.name),
@@ -288,8 +288,10 @@ impl Exchange {
             dialect: self.record.dialect,
             method: Some(&self.record.request.method),
             identity: self.record.identity.subject.as_deref(),
+            tenant: None,
             model: facts.and_then(|facts| facts.model.as_deref()),
             tools,
+            body: None,
             evaluation: match facts {
                 _ if self.request_judged => Evaluation::Evaluated, // or it is refused for its contract
                 None if self.request_unread => Evaluation::NotEvaluated,
@@ -308,7 +310,7 @@ impl Exchange {
             Request::Held { facts, .. } => facts.as_deref(),
             Request::Sent(_) => None,
         };
-        let tools: Vec<&str> = request.map(policy_tools).unwrap_or_default();
+        let tools: Vec<Tool<'_>> = request.map(policy_tools).unwrap_or_default();
         judge(&ResponseFacts {
             request: self.request_facts(request, &tools),
             evaluation: Evaluation::NotEvaluated,
@@ -332,12 +334,14 @@ impl Exchange {
             Request::Held { facts, .. } => facts.as_deref(),
             Request::Sent(_) => None,
         };
-        let called: Vec<&str> = facts.tools_called.items.iter().map(String::as_str).collect();
-        let request_tools: Vec<&str> = request.map(policy_tools).unwrap_or_default();
+        let called: Vec<Tool<'_>> =
+            facts.tools_called.items.iter().map(|name| name.as_str().into()).collect();
+        let request_tools: Vec<Tool<'_>> = request.map(policy_tools).unwrap_or_default();
         let judged = judge(&ResponseFacts {
             request: self.request_facts(request, &request_tools),
             model_served: facts.model.as_deref(),
             tools_called: &called,
+            said: None,
             evaluation: if self.judges_body() {
                 Evaluation::Evaluated
             } else {
@@ -731,15 +735,17 @@ impl Exchange {
                 Request::Held { facts, .. } => facts.as_deref(),
                 Request::Sent(_) => None,
             };
-            let offered: Vec<&str> = request.map(policy_tools).unwrap_or_default();
-            let called: Vec<&str> = so_far.tools_called.collect();
-            let cut = called.iter().chain(&so_far.model).any(|name| name.ends_with('…'));
+            let offered: Vec<Tool<'_>> = request.map(policy_tools).unwrap_or_default();
+            let called: Vec<Tool<'_>> = so_far.tools_called.map(Tool::from).collect();
+            let mut names = called.iter().map(|tool| tool.name).chain(so_far.model);
+            let cut = names.any(|name| name.ends_with('…'));
             let evaluation =
                 if so_far.read && !cut { Evaluation::Evaluated } else { Evaluation::NotEvaluated };
             policy.response(&ResponseFacts {
                 request: self.request_facts(request, &offered),
                 model_served: so_far.model,
                 tools_called: &called,
+                said: None,
                 evaluation,
             })
         };
@@ -1071,8 +1077,8 @@ fn names(list: &dialect::Names, more: &mut u64) -> Vec<Box<str>> {
 }
 
 /// Tools that a policy judges a request by.
-fn policy_tools(facts: &dialect::RequestFacts) -> Vec<&str> {
-    facts.tools.items.iter().map(String::as_str).chain(facts.tool_called.as_deref()).collect()
+fn policy_tools(facts: &dialect::RequestFacts) -> Vec<Tool<'_>> {
+    facts.tools.items.iter().map(String::as_str).chain(facts.tool_called.as_deref()).map(Tool::from).collect()
 }
 
 /// Names that were left out or cut were not seen, so no rule can have judged them.

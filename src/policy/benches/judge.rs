@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use estoppel_policy::{Policy, PolicyDocument, RequestFacts, ResponseFacts};
+use estoppel_policy::{Policy, PolicyDocument, RequestFacts, ResponseFacts, Tool};
 
 /// Twenty rules of the kinds that people write. None holds for the calls below, so each is tried.
 fn policy() -> Policy {
@@ -34,7 +34,7 @@ fn judge(criterion: &mut Criterion) {
         ..RequestFacts::default()
     };
     let tools: Vec<String> = (0..20).map(|index| format!("lookup_customer_{index}")).collect();
-    let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
+    let tools: Vec<Tool<'_>> = tools.iter().map(|name| name.as_str().into()).collect();
     for count in [0, 1, 3, 20] {
         let facts = RequestFacts { tools: &tools[..count], ..request };
         criterion.bench_function(&format!("request, 20 rules, {count} tools"), |bencher| {

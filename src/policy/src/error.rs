@@ -147,6 +147,11 @@ impl Errors {
         self.list.is_empty()
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.list.len() + self.beyond
+    }
+
     /// The errors in the order of the text.
     pub fn into_list(mut self) -> Vec<PolicyError> {
         self.list.sort_by_key(|error| (error.line, error.column));

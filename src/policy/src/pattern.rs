@@ -1,5 +1,7 @@
 //! Names with `*`, which stands for any run of characters, also none. There is no other special character.
 
+use memchr::memmem;
+
 use crate::facts::FACT_BYTES_MAX;
 
 /// Most characters of a pattern.
@@ -34,6 +36,11 @@ impl Patterns {
     pub fn matches(&self, name: &str) -> bool {
         self.any
             || (name.len() <= FACT_BYTES_MAX && self.globs.iter().any(|glob| glob.matches(name, self.case)))
+    }
+
+    /// Whether one of them matches a text of any length.
+    pub fn take(&self, text: &str) -> bool {
+        self.any || self.globs.iter().any(|glob| glob.matches(text, self.case))
     }
 
     /// Whether everything that `pattern` matches is matched by one of these. May say no where it is so.
@@ -108,7 +115,10 @@ fn equal(a: &[u8], b: &[u8], case: Case) -> bool {
 
 /// What follows the first occurrence of `piece`.
 fn find<'n>(name: &'n [u8], piece: &[u8], case: Case) -> Option<&'n [u8]> {
-    let at = name.windows(piece.len()).position(|window| equal(window, piece, case))?;
+    let at = match case {
+        Case::Exact => memmem::find(name, piece),
+        Case::Ignore => name.windows(piece.len()).position(|window| equal(window, piece, case)),
+    }?;
     name.get(at + piece.len()..)
 }
 

@@ -3,25 +3,24 @@
 //! What is said of values and contracts is read in `read/judging.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
 
 mod judging;
+mod when;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::document::{
     BodyStorage, Disconnect, PolicyDocument, ReasonCode, Route, Rule, RuleId, Settings, Severity, ThreatId,
-    Verdict, When, is_slug,
+    Verdict, is_slug,
 };
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
-use crate::facts::Condition;
 use crate::judging::ContractKind;
 use crate::limits::{LIMITS, LimitValues};
 use crate::path::ValuePath;
-use crate::pattern::{PATTERN_CHARS_MAX, PATTERNS_MAX, STARS_MAX};
 use crate::reach;
 use crate::yaml::{self, Key, Kind, Node, push_key};
 
 /// Most rules of a policy.
-pub(crate) const RULES_MAX: usize = 512;
+pub(crate) const RULES_MAX: usize = 4096;
 /// Most routes of a policy.
 pub(crate) const ROUTES_MAX: usize = 256;
 /// Most threat ids of a rule.
@@ -42,8 +41,8 @@ const DOCUMENT_KEYS: [&str; 8] =
 const SETTING_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge"];
 const ROUTE_KEYS: [&str; 6] =
     ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge", "limits"];
-const RULE_KEYS: [&str; 8] =
-    ["id", "when", "verdict", "reason", "message", "severity", "threat", "body_storage"];
+const RULE_KEYS: [&str; 9] =
+    ["id", "when", "unless", "verdict", "reason", "message", "severity", "threat", "body_storage"];
 
 pub(crate) fn document(text: &str) -> Result<PolicyDocument, Vec<PolicyError>> {
     let mut reader = Reader::default();
@@ -185,6 +184,7 @@ impl Reader {
             RuleId::parse(&text)
         });
         let when = self.required(&map, "when", Self::when);
+        let unless = self.optional(&map, "unless", Self::unless);
         let verdict = self.required(&map, "verdict", Self::verdict);
         let reason = self.optional(&map, "reason", |reader, node| {
             reader.parsed(node, "a code of `A-Z`, `0-9` and `_`, at most 64 and not `OK`", ReasonCode::parse)
@@ -201,6 +201,7 @@ impl Reader {
         Some(Rule {
             id: id?,
             when: when?,
+            unless,
             verdict: verdict?,
             reason,
             message,
@@ -208,48 +209,6 @@ impl Reader {
             threat: threat.unwrap_or_default(),
             body_storage,
         })
-    }
-
-    fn when(&mut self, node: &Node) -> Option<When> {
-        let map = self.map(node)?;
-        self.known_keys(&map, &Condition::ALL.map(Condition::as_str));
-        let mut when = When::new();
-        for condition in Condition::ALL {
-            if let Some(patterns) = self.optional(&map, condition.as_str(), Self::patterns) {
-                when.insert(condition, patterns);
-            }
-        }
-        Some(when)
-    }
-
-    fn patterns(&mut self, node: &Node) -> Option<Vec<String>> {
-        match &node.kind {
-            Kind::List(items) => {
-                self.count(node, items.len(), PATTERNS_MAX);
-                Some(self.each(items, Self::pattern))
-            }
-            Kind::Text(_) | Kind::Word(_) => Some(vec![self.pattern(node)?]),
-            Kind::Map(_) | Kind::Broken => {
-                self.wrong_kind(node, "a pattern or a list of patterns");
-                None
-            }
-        }
-    }
-
-    fn pattern(&mut self, node: &Node) -> Option<String> {
-        let text = self.text(node)?;
-        if !(1..=PATTERN_CHARS_MAX).contains(&text.chars().count())
-            || text.matches('*').count() > STARS_MAX
-            || text.contains(is_unsafe)
-        {
-            let message = format!(
-                "a pattern has 1 to {PATTERN_CHARS_MAX} characters, at most {STARS_MAX} of them `*`, \
-                 and no control characters"
-            );
-            self.add(PolicyErrorCode::Value, node.place, message);
-            return None;
-        }
-        Some(text.into())
     }
 
     fn threat(&mut self, node: &Node) -> Option<Vec<ThreatId>> {

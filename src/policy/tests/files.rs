@@ -197,10 +197,16 @@ fn the_schema_has_the_keys_and_ranges_of_the_code() {
         (&schema["properties"], &all),
         (&schema["properties"]["defaults"]["properties"], &all["defaults"]),
         (&schema["properties"]["routes"]["additionalProperties"]["properties"], &all["routes"]["llm"]),
-        (&schema["$defs"]["rule"]["properties"], &all["rules"][0]),
+        (&schema["$defs"]["rule"]["properties"], &every_key(&all["rules"])),
     ];
     for (properties, example) in pairs {
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(properties), keys(example));
     }
+}
+
+/// One object with the members of all in a list.
+fn every_key(list: &Value) -> Value {
+    let members = list.as_array().unwrap().iter().flat_map(|value| value.as_object().unwrap().clone());
+    Value::Object(members.collect())
 }

@@ -121,9 +121,11 @@ fn scalars(value: &Value) -> Vec<String> {
 fn others(value: &Value) -> Vec<Value> {
     match value {
         Value::Number(number) => {
-            let number = number.as_u64().unwrap();
-            vec![json!(number + 1), json!(number.wrapping_sub(1))]
+            let number = number.as_i64().unwrap();
+            vec![json!(number + 1), json!(number - 1)]
         }
+        Value::Bool(value) => vec![json!(!value)],
+        Value::Null => vec![json!("other")],
         Value::String(text) => {
             let words = [
                 "allow",
