@@ -75,6 +75,11 @@ fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {
             )
         });
     }
+    let compiled = policy.compile();
+    let routes = compiled.route_names().chain([""]);
+    if let Some(problem) = estoppel_gateway::rule_errors(&compiled, routes).into_iter().next() {
+        return Err(Failure::input("POLICY_UNENFORCEABLE", format!("`{}`: {problem}", file.display())));
+    }
     let warnings: Vec<Value> = policy.warnings().iter().map(row).collect();
     for warning in policy.warnings() {
         let line = plain(&format!("warning: {}: {warning}", file.display()));

@@ -30,6 +30,8 @@ pub(crate) use content_type::{format, is_signed, is_utf8};
 pub(crate) use request::{RequestJudged, Sent};
 
 use crate::contracts::{Compiled, Contracts, Schemas};
+use crate::respond::Refusal;
+use crate::rules::{CallRules, Ruled};
 use crate::store::Contract;
 
 pub use place::{At, Place};
@@ -48,9 +50,16 @@ pub(crate) struct RouteTerms {
     text: Option<Arc<Compiled>>,
     pub(crate) request: Option<Arc<Compiled>>,
     pub(crate) answer: Option<Arc<Compiled>>,
+    /// Nothing is held against contracts; calls are held back for the rules alone.
+    pub(crate) only_rules: bool,
 }
 
 impl RouteTerms {
+    /// For a route whose rules look into calls, and nothing else does.
+    pub(crate) fn only_rules() -> Self {
+        Self { only_rules: true, ..Self::new(&Terms::default(), &Contracts::default()) }
+    }
+
     pub(crate) fn new(terms: &Terms, contracts: &Contracts) -> Self {
         let named = |name: Option<&str>| name.and_then(|name| contracts.get(name, terms.formats())).cloned();
         let of_tools = |names: &BTreeMap<String, String>| {
@@ -67,6 +76,7 @@ impl RouteTerms {
             text: named(terms.text()),
             request: named(terms.request()),
             answer: named(terms.answer()),
+            only_rules: false,
         }
     }
 
@@ -90,11 +100,13 @@ pub(crate) struct Objection {
     /// What and where, for the caller: places and names, no values.
     pub(crate) detail: Option<Box<str>>,
     pub(crate) place: Option<Box<Place>>,
+    /// A rule of the policy says so.
+    pub(crate) ruled: Option<Box<Ruled>>,
 }
 
 impl From<Reason> for Objection {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: None, place: None }
+        Self { reason, detail: None, place: None, ruled: None }
     }
 }
 
@@ -104,7 +116,19 @@ const DETAIL_CHARS_MAX: usize = 300;
 impl Objection {
     pub(crate) fn new(reason: Reason, detail: &str) -> Self {
         let detail: String = detail.chars().take(DETAIL_CHARS_MAX).collect();
-        Self { reason, detail: Some(detail.into()), place: None }
+        Self { reason, detail: Some(detail.into()), place: None, ruled: None }
+    }
+
+    pub(crate) fn of_rule(ruled: Ruled) -> Self {
+        Self { reason: ruled.reason(), detail: None, place: None, ruled: Some(Box::new(ruled)) }
+    }
+
+    /// What the caller is told.
+    pub(crate) fn refusal(&self) -> Refusal {
+        match &self.ruled {
+            Some(ruled) => ruled.refusal(),
+            None => Refusal::because(self.reason, self.detail.as_deref()),
+        }
     }
 
     fn at(self, place: Option<Place>) -> Self {
@@ -143,6 +167,7 @@ impl Objection {
     /// Of a value in a model's answer.
     pub(crate) fn of_answer(refused: Refused<Objection>) -> Self {
         match refused {
+            Refused::Value { finding, .. } if finding.ruled.is_some() => finding,
             Refused::Value { name, finding, .. } => {
                 let value = name
                     .as_ref()
@@ -168,6 +193,7 @@ pub(crate) struct Judge {
     schemas: Arc<Schemas>,
     repair: Option<Profile>,
     enforced: Ledger,
+    rules: Option<CallRules>,
 }
 
 /// What was enforced.
@@ -253,7 +279,42 @@ impl Judge {
     /// `signed`: a repair would break a signature over the body.
     pub(crate) fn new(asked: Asked, terms: Arc<RouteTerms>, schemas: Arc<Schemas>, signed: bool) -> Self {
         let repair = terms.repair.filter(|_| !signed && !terms.forwards());
-        Self { asked, terms, schemas, repair, enforced: Ledger::default() }
+        Self { asked, terms, schemas, repair, enforced: Ledger::default(), rules: None }
+    }
+
+    /// Asks the rules of the policy about each call, too.
+    pub(crate) fn with_rules(self, rules: Option<CallRules>) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// The answer says that it comes from this model.
+    pub(crate) fn served(&mut self, model: &str) {
+        if let Some(rules) = &mut self.rules {
+            rules.served(model);
+        }
+    }
+
+    pub(crate) fn has_contracts(&self) -> bool {
+        !self.terms.only_rules
+    }
+
+    /// Holds the arguments of a call against its contract.
+    fn contract(&mut self, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
+        let decreed = self.terms.tools.get(name).cloned();
+        let schema = match (decreed, self.asked.tools.get(name).cloned()) {
+            _ if self.terms.only_rules => return Outcome::Pass,
+            (Some(contract), _) => self.decreed(name, &contract),
+            (None, Some(Some(written))) => self.asked_for(name, &written),
+            (None, Some(None)) => Err(Reason::ContractUnsupported.into()),
+            (None, None) => match self.terms.unknown_tools {
+                UnknownTools::Json => Ok(self.schemas.object.clone()),
+                UnknownTools::Block => Err(Reason::ContractMissing.into()),
+            },
+        };
+        match schema {
+            Ok(schema) => self.judge(&schema, arguments),
+            Err(objection) => Outcome::Refused(objection),
+        }
     }
 
     fn recorded(&self) -> Option<Recorded> {
@@ -294,20 +355,14 @@ impl judge::Judge for Judge {
     type Finding = Objection;
 
     fn call(&mut self, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
-        let decreed = self.terms.tools.get(name).cloned();
-        let schema = match (decreed, self.asked.tools.get(name).cloned()) {
-            (Some(contract), _) => self.decreed(name, &contract),
-            (None, Some(Some(written))) => self.asked_for(name, &written),
-            (None, Some(None)) => Err(Reason::ContractUnsupported.into()),
-            (None, None) => match self.terms.unknown_tools {
-                UnknownTools::Json => Ok(self.schemas.object.clone()),
-                UnknownTools::Block => Err(Reason::ContractMissing.into()),
-            },
+        let outcome = self.contract(name, arguments);
+        let Some(rules) = &self.rules else { return outcome };
+        let asked = match &outcome {
+            Outcome::Pass => rules.judge(name, arguments),
+            Outcome::Repaired(repaired, _) => rules.judge(name, repaired),
+            Outcome::Refused(_) => Ok(()),
         };
-        match schema {
-            Ok(schema) => self.judge(&schema, arguments),
-            Err(objection) => Outcome::Refused(objection),
-        }
+        asked.map_or_else(Outcome::Refused, |()| outcome)
     }
 
     fn wants_text(&self) -> bool {

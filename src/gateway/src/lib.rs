@@ -19,6 +19,7 @@ mod metrics;
 pub mod offline;
 mod pins;
 mod respond;
+mod rules;
 mod serve;
 pub mod settings;
 mod snapshot;
@@ -29,6 +30,7 @@ mod upstream;
 
 pub use contracts::{ContractError, contract_errors};
 pub use metrics::Metrics;
+pub use rules::rule_errors;
 pub use serve::{Gateway, GatewayError, Listening};
 pub use settings::Settings;
 pub use snapshot::Snapshot;

@@ -85,8 +85,13 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     // route's configuration says that it is plain JSON.
     let stated = exchange.dialect == Dialect::Json && route.dialect.is_some() && !coded;
     exchange.request_unread = !reads && !stated && !exchange.request_judged && !body.is_end_stream();
-    let scan = || RequestScan::new(exchange.dialect, head.uri.path());
-    let (refusal, body) = if reads || judges {
+    let dialect = exchange.dialect;
+    let scan = || RequestScan::new(dialect, head.uri.path());
+    let looks = route.needs.body && exchange.dialect == Dialect::Json && !coded;
+    if route.needs.body && !reads && !looks && !judges && !body.is_end_stream() {
+        exchange.not_looked_into();
+    }
+    let (refusal, body) = if reads || judges || looks {
         let mut scan = (reads || exchange.dialect == Dialect::Json && !coded).then(scan);
         let read = {
             let read = pin!(read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held));
@@ -99,11 +104,12 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         if let Some(scan) = &mut scan {
             exchange.request_read(scan.finish());
         }
+        exchange.look_into(coded, &chunks);
         let refusal = decide(&mut exchange);
         exchange.request_held(&chunks);
         let refusal = match refusal {
             None => exchange.judge_request_body(&head, coded, &chunks).err().map(|objection| {
-                let refusal = Refusal::because(objection.reason, objection.detail.as_deref());
+                let refusal = objection.refusal();
                 exchange.block(objection);
                 refusal
             }),

@@ -159,7 +159,7 @@ async fn durable(ack: Ack, evidence: Duration) -> Result<Option<Leaf>, Reason> {
 
 /// The same for what a judge objects to.
 pub(crate) async fn objected(mut exchange: Box<Exchange>, objection: Objection) -> Answer {
-    let refusal = Refusal::because(objection.reason, objection.detail.as_deref());
+    let refusal = objection.refusal();
     exchange.block(objection);
     refused(exchange, refusal).await
 }
@@ -228,7 +228,7 @@ async fn send_whole(
             }
             Step::Cut(reason) => {
                 let exchange = screened.into_exchange();
-                let refusal = Refusal::because(reason, exchange.detail());
+                let refusal = exchange.refusal(reason);
                 return refused(exchange, refusal).await;
             }
             Step::End { tail, ack, .. } => {

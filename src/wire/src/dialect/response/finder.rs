@@ -177,6 +177,8 @@ struct Call {
     /// Which of the calls there; `None` if the dialect does not number them, so that none is a repetition.
     inner: Option<u64>,
     name: String,
+    /// The client does not make it, or its arguments are none that a judge sees.
+    foreign: bool,
 }
 
 /// Collects the facts.
@@ -281,8 +283,9 @@ impl Finder {
     }
 
     /// The model and the calls so far; a call that its document has not placed yet is not among them.
-    pub(super) fn so_far(&self) -> (Option<&str>, impl ExactSizeIterator<Item = &str>) {
-        (self.facts.model.as_deref(), self.calls.iter().map(|call| call.name.as_str()))
+    pub(super) fn so_far(&self) -> (Option<&str>, impl ExactSizeIterator<Item = (&str, bool)>) {
+        let calls = self.calls.iter().map(|call| (call.name.as_str(), call.foreign));
+        (self.facts.model.as_deref(), calls)
     }
 
     pub(super) fn is_cut_short(&self) -> bool {
@@ -303,6 +306,8 @@ impl Finder {
     pub(super) fn take_facts(&mut self) -> ResponseFacts {
         let mut facts = std::mem::take(&mut self.facts);
         facts.usage = facts.usage.filter(|usage| *usage != Usage::default());
+        let foreign = self.calls.iter().filter(|call| call.foreign);
+        facts.foreign_called = foreign.map(|call| call.name.clone()).collect();
         facts.tools_called.items = self.calls.drain(..).map(|call| call.name).collect();
         facts.tools_called.more = std::mem::take(&mut self.more_calls);
         facts
@@ -439,7 +444,7 @@ impl Finder {
         for (name, inner) in [(built_in, Some(1)), (name, inner)] {
             let Some(name) = name.filter(|_| is_call) else { continue };
             if document.calls.len() < LIST_MAX {
-                document.calls.push(Call { outer: 0, inner, name });
+                document.calls.push(Call { outer: 0, inner, name, foreign: is_foreign });
             } else {
                 self.more_calls += 1;
             }
