@@ -101,7 +101,7 @@ fn explain(output: Output, file: &Path, facts: &RequestFacts<'_>) -> Result<Exit
     let verdict = decision.verdict.as_str();
     let rule = decision.rule.map(|rule| rule.as_str());
     let reason = decision.reason.map(|reason| reason.as_str());
-    let colour = if verdict == "allow" { Colour::Green } else { Colour::Red };
+    let colour = if decision.verdict.lets_go() { Colour::Green } else { Colour::Red };
     output.line(&format!(
         "{} by {}{}",
         output.paint(colour, verdict),
@@ -109,5 +109,5 @@ fn explain(output: Output, file: &Path, facts: &RequestFacts<'_>) -> Result<Exit
         reason.map(|reason| format!(", {reason}")).unwrap_or_default(),
     ));
     let data = json!({ "verdict": verdict, "rule": rule, "reason": reason, "steps": steps, "policy_hash": policy.hash().to_string() });
-    Ok(output.answer(&data, if verdict == "allow" { 0 } else { 3 }))
+    Ok(output.answer(&data, if decision.verdict.lets_go() { 0 } else { 3 }))
 }

@@ -557,7 +557,7 @@ impl Exchange {
             self.record.verdict.reason = ruled.code.clone().map(Into::into);
             if !ruled.threat.is_empty() || ruled.severity.is_some() {
                 self.record.threat = Some(Arc::new(Threat {
-                    ids: ruled.threat.clone().into_iter().map(Into::into).collect(),
+                    ids: ruled.threat.clone(),
                     severity: ruled.severity.map(|severity| severity.as_str().into()),
                 }));
             }
@@ -847,7 +847,7 @@ impl Exchange {
                 evaluation,
             })
         };
-        if decision.verdict == Verdict::Allow {
+        if decision.verdict.lets_go() {
             return Ok(());
         }
         self.decide(&decision);

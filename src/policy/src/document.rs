@@ -167,6 +167,14 @@ pub enum Verdict {
 impl Verdict {
     pub(crate) const ALL: [Self; 2] = [Self::Allow, Self::Block];
 
+    /// Whether the call goes on.
+    pub fn lets_go(self) -> bool {
+        match self {
+            Self::Block => false,
+            Self::Allow => true,
+        }
+    }
+
     /// The word in documents and receipts.
     pub fn as_str(self) -> &'static str {
         match self {

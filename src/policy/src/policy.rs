@@ -290,7 +290,7 @@ impl Policy {
         if !whole {
             trace.step(Step::NotEvaluated { verdict: settings.on_not_evaluated });
         }
-        let unseen = !whole && verdict == Verdict::Allow && settings.on_not_evaluated == Verdict::Block;
+        let unseen = !whole && verdict.lets_go() && !settings.on_not_evaluated.lets_go();
         let rule = self.rules.get(rule).map(|rule| &rule.rule).filter(|_| !unseen);
         let verdict = if unseen { Verdict::Block } else { verdict };
         let default_reason = match verdict {

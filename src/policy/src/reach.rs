@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::document::{Rule, Verdict};
+use crate::document::Rule;
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode};
 use crate::facts::Condition;
 use crate::pattern::Patterns;
@@ -46,7 +46,7 @@ impl<'r> Earlier<'r> {
         // there; so does what an answer says, and `data`.
         let leaves = |condition| !self.rule.when.has(condition) && later.when.has(condition);
         let passed_over =
-            self.rule.verdict == Verdict::Block && (leaves(Condition::Model) || leaves(Condition::Data));
+            !self.rule.verdict.lets_go() && (leaves(Condition::Model) || leaves(Condition::Data));
         let covers = |(condition, patterns): (&Condition, &Patterns)| {
             later
                 .when

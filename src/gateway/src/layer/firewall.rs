@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
-use estoppel_policy::Verdict;
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
@@ -141,7 +140,7 @@ fn decide(exchange: &mut Exchange) -> Option<Refusal> {
 
 /// What a blocking decision answers.
 pub(crate) fn refusal_of(decision: &estoppel_policy::Decision<'_>) -> Option<Refusal> {
-    if decision.verdict == Verdict::Allow {
+    if decision.verdict.lets_go() {
         return None;
     }
     let code = decision.reason.map(|reason| reason.as_str());

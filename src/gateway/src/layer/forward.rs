@@ -6,7 +6,6 @@ use std::time::Duration;
 use estoppel_evidence::entry::{Durability, Intent};
 use estoppel_evidence::{Leaf, Reason};
 use estoppel_journal::Ack;
-use estoppel_policy::Verdict;
 use estoppel_wire::dialect::{Dialect, Framing};
 use http::header::{CONTENT_LENGTH, TRAILER};
 use http::{Method, Request, Response, Version};
@@ -258,7 +257,7 @@ async fn send_whole(
 fn response_refusal(exchange: &mut Exchange) -> Option<Refusal> {
     let policy = exchange.snapshot.policy.clone();
     let decision = exchange.judge_response(|facts| policy.response(facts))?;
-    if decision.verdict == Verdict::Block {
+    if !decision.verdict.lets_go() {
         exchange.decide(&decision);
         exchange.restrict_storage(decision.body_storage);
     }
