@@ -124,14 +124,21 @@ impl fmt::Display for Failed<'_> {
 
 /// Takes the steps of a judgement.
 pub(crate) trait Trace<'p, 'f> {
+    /// Whether anybody wants to know of rules that are not tried because they cannot hold.
+    const WATCHES: bool;
+
     fn step(&mut self, step: Step<'p, 'f>);
 }
 
 impl<'p, 'f> Trace<'p, 'f> for () {
+    const WATCHES: bool = false;
+
     fn step(&mut self, _: Step<'p, 'f>) {}
 }
 
 impl<'p, 'f> Trace<'p, 'f> for Vec<Step<'p, 'f>> {
+    const WATCHES: bool = true;
+
     fn step(&mut self, step: Step<'p, 'f>) {
         self.push(step);
     }

@@ -50,6 +50,7 @@ mod explain;
 mod facts;
 mod fixtures;
 mod host;
+mod index;
 mod judging;
 mod limits;
 mod path;

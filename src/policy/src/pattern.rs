@@ -54,7 +54,7 @@ impl Patterns {
 
 /// One pattern, cut at its stars.
 #[derive(Debug)]
-struct Glob {
+pub(crate) struct Glob {
     head: Box<str>,
     /// What follows the first star; none without a star.
     rest: Option<Rest>,
@@ -67,7 +67,7 @@ struct Rest {
 }
 
 impl Glob {
-    fn new(pattern: &str) -> Self {
+    pub fn new(pattern: &str) -> Self {
         let mut pieces = pattern.split('*');
         let head = pieces.next().unwrap_or_default().into();
         let rest = pieces.next_back().map(|tail| Rest {
@@ -77,12 +77,18 @@ impl Glob {
         Self { head, rest }
     }
 
-    fn is_any(&self) -> bool {
+    /// What it begins with, and with a star what it ends with.
+    pub fn ends(&self) -> (&str, Option<&str>) {
+        (&self.head, self.rest.as_ref().map(|rest| &*rest.tail))
+    }
+
+    pub fn is_any(&self) -> bool {
         let bare = |rest: &Rest| rest.middle.is_empty() && rest.tail.is_empty();
         self.head.is_empty() && self.rest.as_ref().is_some_and(bare)
     }
 
-    fn matches(&self, name: &str, case: Case) -> bool {
+    /// Whether it matches a name of any length.
+    pub fn matches(&self, name: &str, case: Case) -> bool {
         let name = name.as_bytes();
         let head = self.head.as_bytes();
         let Some(rest) = &self.rest else { return equal(name, head, case) };

@@ -18,6 +18,7 @@
 //! next rule is tried; either way the call itself is judged when it comes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::content::Content;
 use crate::document::{
@@ -26,6 +27,7 @@ use crate::document::{
 };
 use crate::explain::{Explanation, Step, Subject, Then, Trace};
 use crate::facts::{Call, Condition, RequestFacts, ResponseFacts, TOOLS_MAX, Tool};
+use crate::index::{Index, RuleSet};
 use crate::judging::{ContractText, Judging};
 use crate::limits::Limits;
 use crate::rule::{CompiledRule, Held, Looked};
@@ -38,6 +40,7 @@ pub struct Policy {
     fallback: RouteSettings,
     routes: BTreeMap<String, RouteSettings>,
     rules: Vec<CompiledRule>,
+    index: Index,
     contracts: BTreeMap<String, ContractText>,
 }
 
@@ -99,12 +102,14 @@ impl Policy {
             let limits = Limits::resolve(&[&route.limits, &document.limits]);
             resolve(&[&route.settings, &document.defaults], limits)
         };
+        let rules: Vec<CompiledRule> = document.rules.iter().map(CompiledRule::new).collect();
         Self {
+            index: Index::new(&rules),
             name: document.name.clone(),
             hash: document.hash(),
             fallback,
             routes: document.routes.iter().map(|(name, settings)| (name.clone(), route(settings))).collect(),
-            rules: document.rules.iter().map(CompiledRule::new).collect(),
+            rules,
             contracts: document.contracts.clone(),
         }
     }
@@ -198,9 +203,10 @@ impl Policy {
     ) -> Decision<'p> {
         let settings = self.route(facts.route);
         let mut ruling = Ruling::NONE;
+        let call = self.candidates(facts);
         for tool in each_or_none(facts.tools) {
             let looked = looked(facts.model, tool, facts.body);
-            ruling.add(self.judge(facts, looked, Otherwise::Default(settings.verdict), trace));
+            ruling.add(self.judge(facts, looked, &call, Otherwise::Default(settings.verdict), trace));
         }
         self.decide(ruling, facts.are_whole(), settings, trace)
     }
@@ -213,20 +219,28 @@ impl Policy {
         let request = &facts.request;
         let settings = self.route(request.route);
         let mut ruling = Ruling::NONE;
+        let call = self.candidates(request);
         for tool in facts.tools_called.iter().take(TOOLS_MAX) {
             let looked = looked(request.model, Some(*tool), request.body);
-            ruling.add(self.judge(request, looked, Otherwise::Default(settings.verdict), trace));
+            ruling.add(self.judge(request, looked, &call, Otherwise::Default(settings.verdict), trace));
         }
         let asked = |served: &&str| request.model.is_some_and(|model| model.eq_ignore_ascii_case(served));
         if let Some(served) = facts.model_served.filter(|served| !asked(served)) {
             for tool in each_or_none(facts.tools_called) {
                 let looked = looked(Some(served), tool, request.body);
-                ruling.add(self.judge(request, looked, Otherwise::NoObjection(Condition::Model), trace));
+                ruling.add(self.judge(
+                    request,
+                    looked,
+                    &call,
+                    Otherwise::NoObjection(Condition::Model),
+                    trace,
+                ));
             }
         }
         if facts.said.is_some_and(|said| said.data().is_none_or(|classes| !classes.is_empty())) {
             let looked = looked(request.model, None, facts.said);
-            ruling.add(self.judge(request, looked, Otherwise::NoObjection(Condition::Data), trace));
+            let otherwise = Otherwise::NoObjection(Condition::Data);
+            ruling.add(self.judge(request, looked, &call, otherwise, trace));
         }
         self.decide(ruling, facts.are_whole(), settings, trace)
     }
@@ -236,12 +250,20 @@ impl Policy {
         &'p self,
         facts: &RequestFacts<'f>,
         looked: Looked<'f>,
+        call: &RuleSet,
         otherwise: Otherwise,
         trace: &mut impl Trace<'p, 'f>,
     ) -> Ruling {
         let subject = looked.subject;
+        let mut candidates = *call;
+        self.index.keep(&mut candidates, Condition::Model, subject.model);
+        self.index.keep(&mut candidates, Condition::Tool, subject.tool);
         let mut unknown = false;
-        for (index, rule) in self.rules.iter().enumerate() {
+        let mut told = 0;
+        for index in candidates.iter() {
+            self.tell_others(told..index, facts, looked, otherwise, trace);
+            told = index + 1;
+            let Some(rule) = self.rules.get(index) else { break };
             let id = &rule.rule.id;
             if otherwise.passes_over(rule) {
                 trace.step(Step::PassedOver { subject, rule: id });
@@ -269,11 +291,54 @@ impl Policy {
                 }
             }
         }
+        self.tell_others(told..self.rules.len(), facts, looked, otherwise, trace);
         match otherwise {
             Otherwise::NoObjection(_) => Ruling { unknown, ..Ruling::NONE },
             Otherwise::Default(verdict) => {
                 trace.step(Step::Default { subject, verdict });
                 Ruling { verdict, rule: Ruling::NO_RULE, unknown }
+            }
+        }
+    }
+
+    /// The rules that may hold, as far as what the whole call is called says.
+    fn candidates(&self, facts: &RequestFacts<'_>) -> RuleSet {
+        let mut set = self.index.all();
+        let names = [
+            (Condition::Route, Some(facts.route)),
+            (Condition::Operation, facts.operation),
+            (Condition::Dialect, facts.dialect),
+            (Condition::Method, facts.method),
+            (Condition::Identity, facts.identity),
+            (Condition::Tenant, facts.tenant),
+        ];
+        names.into_iter().for_each(|(condition, fact)| self.index.keep(&mut set, condition, fact));
+        set
+    }
+
+    /// Tells of rules that are no candidates why they do not hold.
+    fn tell_others<'p, 'f, T: Trace<'p, 'f>>(
+        &'p self,
+        others: Range<usize>,
+        facts: &RequestFacts<'f>,
+        looked: Looked<'f>,
+        otherwise: Otherwise,
+        trace: &mut T,
+    ) {
+        if !T::WATCHES {
+            return;
+        }
+        let subject = looked.subject;
+        for rule in self.rules.get(others).unwrap_or_default() {
+            let id = &rule.rule.id;
+            if otherwise.passes_over(rule) {
+                trace.step(Step::PassedOver { subject, rule: id });
+                continue;
+            }
+            match rule.holds(facts, looked) {
+                Held::Fails(failed) => trace.step(Step::Rule { subject, rule: id, failed: Some(failed) }),
+                // The index says that a condition on a name fails, and nothing weighs more.
+                held => debug_assert!(false, "`{id}` is no candidate and {held:?}"),
             }
         }
     }

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 pub const ROUTES: [&str; 3] = ["llm", "mcp", "tools"];
 pub const NAMES: [&str; 8] = ["bash", "Bash", "shell_exec", "search", "sh", "gpt-4o", "gpt-4o-2024", "evil"];
-const PATTERNS: [&str; 9] = ["bash", "sh*", "*a*", "search", "*", "S*h", "gpt-4o", "gpt*", "ev*l"];
+const PATTERNS: [&str; 11] =
+    ["bash", "sh*", "*a*", "search", "*", "S*h", "gpt-4o", "gpt*", "ev*l", "*ASH", "*h"];
 const TEXTS: [&str; 6] = ["why not", "a # b", "é: \"x\"", "it's", "- {x}", "yes"];
 
 fn verdict() -> impl Strategy<Value = Value> {
