@@ -1,9 +1,15 @@
 //! `estoppel policy …`.
 
+mod diff;
+mod simulate;
+mod test;
+
 use std::path::Path;
 use std::process::ExitCode;
 
-use estoppel_policy::{Policy, PolicyDocument, PolicyError, RequestFacts, Tool};
+use estoppel_policy::{
+    Call, Content, Policy, PolicyDocument, PolicyError, PolicyErrorCode, RequestFacts, Threats, Tool, Wanted,
+};
 use serde_json::{Value, json};
 
 use crate::arguments::PolicyCommand;
@@ -18,14 +24,43 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
             output.line(&hash);
             Ok(output.data(&json!({ "policy_hash": hash })))
         }
-        PolicyCommand::Explain { file, route, operation, model, tool, method, identity } => {
-            let tools: Vec<Tool<'_>> = tool.iter().map(|name| name.as_str().into()).collect();
+        PolicyCommand::Diff { before, after } => diff::run(*output, before, after),
+        PolicyCommand::Test { file, cases, junit } => {
+            test::run(*output, file, cases.as_deref(), junit.as_ref())
+        }
+        PolicyCommand::Simulate(simulate) => simulate::run(*output, simulate),
+        PolicyCommand::Threats => Ok(threats(*output)),
+        PolicyCommand::Explain {
+            file,
+            route,
+            operation,
+            model,
+            tool,
+            call,
+            body,
+            method,
+            identity,
+            tenant,
+        } => {
+            let wanted = Wanted { destinations: true };
+            let read = |text: &String| Content::read(text.as_bytes(), wanted);
+            let calls: Vec<(&str, Content)> = call
+                .iter()
+                .map(|call| call.split_once('=').unwrap_or((call, "{}")))
+                .map(|(name, arguments)| (name, Content::read(arguments.as_bytes(), wanted)))
+                .collect();
+            let body = body.as_ref().map(read);
+            let offered = tool.iter().map(|name| name.as_str().into());
+            let called = calls.iter().map(|(name, content)| Tool { name, call: Call::With(content) });
+            let tools: Vec<Tool<'_>> = offered.chain(called).collect();
             let facts = RequestFacts {
                 route,
                 operation: operation.as_deref(),
                 model: model.as_deref(),
                 method: method.as_deref(),
                 identity: identity.as_deref(),
+                tenant: tenant.as_deref(),
+                body: body.as_ref(),
                 tools: &tools,
                 ..RequestFacts::default()
             };
@@ -75,6 +110,18 @@ fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {
             )
         });
     }
+    let unknown = |warning: &&PolicyError| warning.code == PolicyErrorCode::UnknownThreat;
+    let threats: Vec<Value> = policy.warnings().iter().filter(unknown).map(row).collect();
+    if !threats.is_empty() {
+        policy.warnings().iter().for_each(|warning| output.note(&format!("{}: {warning}", file.display())));
+        return Err(Failure {
+            data: Some(json!({ "errors": threats })),
+            ..Failure::input(
+                "POLICY_UNKNOWN_THREAT",
+                format!("`{}` names threats that no list has", file.display()),
+            )
+        });
+    }
     let compiled = policy.compile();
     let routes = compiled.route_names().chain([""]);
     if let Some(problem) = estoppel_gateway::rule_errors(&compiled, routes).into_iter().next() {
@@ -87,6 +134,20 @@ fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {
     }
     output.line(&plain(&format!("{}: ok, {}", file.display(), policy.hash())));
     Ok(output.data(&json!({ "policy_hash": policy.hash().to_string(), "warnings": warnings })))
+}
+
+fn threats(output: Output) -> ExitCode {
+    let mut rows = Vec::new();
+    for list in &Threats::known().lists {
+        output.line(&list.title);
+        for (entry, said) in &list.entries {
+            let id = format!("{}:{}/{entry}", list.list, list.edition);
+            let class = said.class.as_deref();
+            output.line(&format!("  {id:<28} {:<20} {}", class.unwrap_or("-"), said.title));
+            rows.push(json!({ "id": id, "title": said.title, "class": class }));
+        }
+    }
+    output.data(&json!({ "threats": rows }))
 }
 
 /// Exit code 3 when the policy blocks.

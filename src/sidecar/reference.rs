@@ -58,6 +58,13 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["policy", "explain"],
         "estoppel policy explain demo/policy.yaml --route model --operation openai.chat.completions --tool shell # exit 3",
     ),
+    (&["policy", "diff"], "estoppel policy diff demo/policy.yaml demo/policy.yaml"),
+    (
+        &["policy", "test"],
+        "estoppel policy test demo/policy.yaml <(echo '{\"version\":1,\"cases\":[{\"claim\":\"a shell is blocked\",\"request\":{\"route\":\"model\",\"tools\":[\"shell\"]},\"expect\":{\"verdict\":\"allow\"}}]}') # exit 3",
+    ),
+    (&["policy", "simulate"], "estoppel policy simulate \"$bundle\" --policy demo/policy.yaml"),
+    (&["policy", "threats"], "estoppel policy threats"),
     (
         &["judge"],
         "estoppel judge - --as json --contract <(echo '{\"required\":[\"sku\"]}') <<< '{\"sku\":\"AB-1234\"}'\n\

@@ -15,6 +15,7 @@
 //! - `streams`: the hard cases of streams, one test for each.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
+//! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
@@ -48,6 +49,7 @@ mod many_streams;
 mod mcp_values;
 mod negative_vectors;
 mod offline;
+mod policies;
 mod published;
 mod rules;
 mod starting;

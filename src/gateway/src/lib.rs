@@ -18,6 +18,7 @@ mod layer;
 mod metrics;
 pub mod offline;
 mod pins;
+pub mod recorded;
 mod respond;
 mod rules;
 mod serve;

@@ -337,6 +337,13 @@ impl ThreatId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// List, edition and entry.
+    pub(crate) fn parts(&self) -> (&str, &str, &str) {
+        let (list, rest) = self.0.split_once(':').unwrap_or_default();
+        let (edition, entry) = rest.split_once('/').unwrap_or_default();
+        (list, edition, entry)
+    }
 }
 
 impl fmt::Display for ThreatId {

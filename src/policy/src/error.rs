@@ -32,11 +32,13 @@ pub enum PolicyErrorCode {
     DuplicateRule,
     /// A rule that can never decide, because an earlier one takes all its calls. A warning.
     UnreachableRule,
+    /// A threat id that no known list has. A warning, which `estoppel policy lint` does not let pass.
+    UnknownThreat,
 }
 
 impl PolicyErrorCode {
     /// Every code.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Syntax,
         Self::YamlFeature,
         Self::Limit,
@@ -49,6 +51,7 @@ impl PolicyErrorCode {
         Self::ReasonMissing,
         Self::DuplicateRule,
         Self::UnreachableRule,
+        Self::UnknownThreat,
     ];
 
     /// The stable code.
@@ -66,12 +69,13 @@ impl PolicyErrorCode {
             Self::ReasonMissing => "POLICY_REASON_MISSING",
             Self::DuplicateRule => "POLICY_DUPLICATE_RULE",
             Self::UnreachableRule => "POLICY_UNREACHABLE_RULE",
+            Self::UnknownThreat => "POLICY_UNKNOWN_THREAT",
         }
     }
 
     /// Whether the document is accepted all the same.
     pub fn is_warning(self) -> bool {
-        self == Self::UnreachableRule
+        matches!(self, Self::UnreachableRule | Self::UnknownThreat)
     }
 }
 

@@ -15,7 +15,7 @@ const WORD_BITS: usize = u64::BITS as usize;
 const WORDS: usize = RULES_MAX.div_ceil(WORD_BITS);
 
 /// Indexes of rules.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct RuleSet {
     words: [u64; WORDS],
     /// Words that may have bits.
@@ -64,7 +64,7 @@ impl RuleSet {
 /// The rules of a policy by what their `when` says of names.
 #[derive(Debug)]
 pub(crate) struct Index {
-    count: usize,
+    all: RuleSet,
     names: BTreeMap<Condition, Names>,
 }
 
@@ -74,8 +74,8 @@ struct Names {
     case_is_ignored: bool,
     /// Rules without the condition: all names fulfil it, and none does too.
     without: Box<[u64]>,
-    /// Rules with `*`: all names fulfil it.
-    any: Vec<u32>,
+    /// These, and rules with `*`, which all names fulfil.
+    with_any: Box<[u64]>,
     exact: HashMap<Box<[u8]>, Vec<u32>>,
     begins: Ends,
     ends: Ends,
@@ -100,12 +100,12 @@ impl Index {
                 names.insert(condition, Names::new(condition, rules));
             }
         }
-        Self { count: rules.len(), names }
+        Self { all: RuleSet::all(rules.len()), names }
     }
 
     /// Every rule.
     pub fn all(&self) -> RuleSet {
-        RuleSet::all(self.count)
+        self.all
     }
 
     /// Takes out the rules whose condition does not hold for a fact.
@@ -122,13 +122,17 @@ impl Names {
         let mut names = Self { case_is_ignored: case == Case::Ignore, ..Self::default() };
         let mut without = RuleSet::all(0);
         without.used = rules.len().div_ceil(WORD_BITS);
+        let mut any = without;
         for (at, number) in (0..rules.len()).zip(0u32..) {
             match rules.get(at).and_then(|rule| rule.rule.when.names.get(&condition)) {
                 None => without.add(at),
+                Some(patterns) if patterns.iter().any(|pattern| Glob::new(pattern).is_any()) => any.add(at),
                 Some(patterns) => patterns.iter().for_each(|pattern| names.add(pattern, number)),
             }
         }
         names.without = without.used().into();
+        any.join(&names.without);
+        names.with_any = any.used().into();
         names
     }
 
@@ -139,7 +143,6 @@ impl Names {
             if self.case_is_ignored { bytes.to_ascii_lowercase().into() } else { bytes.into() }
         };
         match glob.ends() {
-            _ if glob.is_any() => self.any.push(rule),
             (head, None) => self.exact.entry(key(head)).or_default().push(rule),
             ("", Some("")) => self.tried.push((glob, rule)),
             ("", Some(tail)) => {
@@ -155,16 +158,18 @@ impl Names {
 
     fn keep(&self, set: &mut RuleSet, fact: Option<&str>) {
         let mut found = RuleSet { words: [0; WORDS], used: set.used };
-        found.join(&self.without);
-        if let Some(fact) = fact {
-            self.find(fact, &mut found);
+        match fact {
+            None => found.join(&self.without),
+            Some(fact) => {
+                found.join(&self.with_any);
+                self.find(fact, &mut found);
+            }
         }
         set.keep(&found.words);
     }
 
     fn find(&self, fact: &str, found: &mut RuleSet) {
         let mut add = |rules: &[u32]| rules.iter().for_each(|rule| found.add(*rule as usize)); // an index fits
-        add(&self.any);
         let bytes = fact.as_bytes();
         let mut lower = [0; FACT_BYTES_MAX];
         // A longer name is matched by `*` alone.

@@ -60,6 +60,7 @@ mod predicate;
 mod reach;
 mod read;
 mod rule;
+mod threats;
 mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
@@ -80,3 +81,4 @@ pub use limits::{LIMITS, Limit, Limits};
 pub use path::{Reach, ValuePath};
 pub use policy::{Decision, Needs, Policy, RouteSettings};
 pub use predicate::{Predicate, ValueClass};
+pub use threats::{ThreatEntry, ThreatList, Threats};

@@ -17,6 +17,7 @@ use crate::judging::ContractKind;
 use crate::limits::{LIMITS, LimitValues};
 use crate::path::ValuePath;
 use crate::reach;
+use crate::threats::Threats;
 use crate::yaml::{self, Key, Kind, Node, push_key};
 
 /// Most rules of a policy.
@@ -57,6 +58,7 @@ pub(crate) fn document(text: &str) -> Result<PolicyDocument, Vec<PolicyError>> {
 #[derive(Default)]
 pub(crate) struct Reader {
     pub errors: Errors,
+    warnings: Errors,
     path: String,
     /// Names of the document's contracts.
     contracts: BTreeMap<String, ContractKind>,
@@ -85,7 +87,12 @@ impl Reader {
             defaults: defaults.unwrap_or_default(),
             limits: limits.unwrap_or_default(),
             routes: routes.unwrap_or_default(),
-            warnings: reach::unreachable(&rules),
+            warnings: {
+                let mut warnings = std::mem::take(&mut self.warnings).into_list();
+                warnings.extend(reach::unreachable(&rules));
+                warnings.sort_by_key(|warning| (warning.line, warning.column));
+                warnings
+            },
             rules: rules.into_iter().map(|(_, rule)| rule).collect(),
             contracts,
         })
@@ -215,7 +222,15 @@ impl Reader {
         let items = self.list(node)?;
         self.count(node, items.len(), THREATS_MAX);
         Some(self.each(items, |reader, item| {
-            reader.parsed(item, "an id with its list and edition, as `owasp_llm:2025/LLM06`", ThreatId::parse)
+            let expected = "an id with its list and edition, as `owasp_llm:2025/LLM06`";
+            let id = reader.parsed(item, expected, ThreatId::parse)?;
+            let threats = Threats::known();
+            if threats.find(&id).is_none() {
+                let nearest = threats.nearest(&id).map(|nearest| format!("; the nearest is `{nearest}`"));
+                let message = format!("no list has `{id}`{}", nearest.unwrap_or_default());
+                reader.warnings.add(PolicyErrorCode::UnknownThreat, item.place, reader.path.clone(), message);
+            }
+            Some(id)
         }))
     }
 
