@@ -295,6 +295,14 @@ pub enum PolicyCommand {
         #[arg(long)]
         tenant: Option<String>,
     },
+    /// Prints a policy in the one layout.
+    Fmt {
+        /// The policy.
+        file: PathBuf,
+        /// Only says whether it is laid out so; exit code 5 if not.
+        #[arg(long)]
+        check: bool,
+    },
     /// Says what differs between two policies, by setting and by rule.
     Diff {
         /// The policy as it was.

@@ -24,6 +24,7 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
             output.line(&hash);
             Ok(output.data(&json!({ "policy_hash": hash })))
         }
+        PolicyCommand::Fmt { file, check } => fmt(*output, file, *check),
         PolicyCommand::Diff { before, after } => diff::run(*output, before, after),
         PolicyCommand::Test { file, cases, junit } => {
             test::run(*output, file, cases.as_deref(), junit.as_ref())
@@ -74,18 +75,20 @@ pub fn row(error: &PolicyError) -> Value {
 }
 
 fn read(output: Output, file: &Path) -> Result<PolicyDocument, Failure> {
-    PolicyDocument::parse(&input::text(file)?).map_err(|errors| {
-        errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
-        let rows: Vec<Value> = errors.iter().map(row).collect();
-        let count = errors.len();
-        Failure {
-            data: Some(json!({ "errors": rows })),
-            ..Failure::input(
-                "POLICY_INVALID",
-                format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" }),
-            )
-        }
-    })
+    PolicyDocument::parse(&input::text(file)?).map_err(|errors| invalid(output, file, &errors))
+}
+
+fn invalid(output: Output, file: &Path, errors: &[PolicyError]) -> Failure {
+    errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
+    let rows: Vec<Value> = errors.iter().map(row).collect();
+    let count = errors.len();
+    Failure {
+        data: Some(json!({ "errors": rows })),
+        ..Failure::input(
+            "POLICY_INVALID",
+            format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" }),
+        )
+    }
 }
 
 /// A policy, ready to judge.
@@ -134,6 +137,20 @@ fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {
     }
     output.line(&plain(&format!("{}: ok, {}", file.display(), policy.hash())));
     Ok(output.data(&json!({ "policy_hash": policy.hash().to_string(), "warnings": warnings })))
+}
+
+/// Exit code 5 when `check` finds another layout.
+fn fmt(output: Output, file: &Path, check: bool) -> Result<ExitCode, Failure> {
+    read(output, file)?;
+    let text = input::text(file)?;
+    let laid_out = PolicyDocument::laid_out(&text).map_err(|errors| invalid(output, file, &errors))?;
+    let same = laid_out == text;
+    if check {
+        let word = if same { "is laid out" } else { "is not laid out" };
+        output.line(&plain(&format!("{} {word}", file.display())));
+        return Ok(output.answer(&json!({ "same": same }), if same { 0 } else { 5 }));
+    }
+    output.text(&laid_out, &json!({ "same": same, "text": laid_out }))
 }
 
 fn threats(output: Output) -> ExitCode {

@@ -58,6 +58,10 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["policy", "explain"],
         "estoppel policy explain demo/policy.yaml --route model --operation openai.chat.completions --tool shell # exit 3",
     ),
+    (
+        &["policy", "fmt"],
+        "estoppel policy fmt demo/policy.yaml > laid-out.yaml\nestoppel policy fmt --check laid-out.yaml",
+    ),
     (&["policy", "diff"], "estoppel policy diff demo/policy.yaml demo/policy.yaml"),
     (
         &["policy", "test"],

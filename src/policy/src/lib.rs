@@ -52,6 +52,7 @@ mod fixtures;
 mod host;
 mod index;
 mod judging;
+mod layout;
 mod limits;
 mod path;
 mod pattern;
