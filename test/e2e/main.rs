@@ -12,6 +12,7 @@
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
+//! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
@@ -49,8 +50,12 @@ mod many_streams;
 mod mcp_values;
 mod negative_vectors;
 mod offline;
+mod operations;
+mod other_calls;
+mod packs;
 mod policies;
 mod published;
+mod reask;
 mod rules;
 mod starting;
 mod streams;

@@ -324,6 +324,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
             complete: passes,
         },
         policy: PolicyRef { hash: Sha256::of(POLICY), rule: None },
+        reask: None,
         request: RequestSide {
             body: request,
             method: "POST".into(),

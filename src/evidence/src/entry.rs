@@ -9,12 +9,14 @@ mod line;
 
 pub use call::{
     BodyMode, CallRecord, Captured, Claims, ClientEnd, ContractRef, ContractSource, Downgrade, EDITS_MAX,
-    Edit, Evaluated, Facts, Identity, IdentityKind, Judged, Looked, Outcome, PolicyRef, Repair, RequestSide,
-    ResponseSide, Storage, StreamRecord, Threat, Times, Usage, VerdictAction, VerdictMode, VerdictRecord,
+    Edit, Evaluated, Facts, Identity, IdentityKind, Judged, Looked, Outcome, PolicyRef, Reask, Repair,
+    RequestSide, ResponseSide, Storage, StreamRecord, Threat, Times, Usage, VerdictAction, VerdictMode,
+    VerdictRecord,
 };
 pub use event::{
-    Build, Counters, Durability, Event, Gap, Intent, Interrupted, JournalRecover, KeyRotate, PolicyLoad,
-    RunClass, RunOpen, RunSeal, SealReason, Sign,
+    Act, Approval, ApprovalDecision, ApprovalStatement, Build, Bypass, BypassSource, Counters, Durability,
+    Event, Gap, Hold, Intent, Interrupted, JournalRecover, KeyRotate, PolicyLoad, RunClass, RunOpen, RunSeal,
+    SealReason, Sign,
 };
 
 use serde::Serialize;

@@ -132,6 +132,7 @@ reasons! {
     ContentUnknown "CONTENT_UNKNOWN" Upstream false 0 "nothing here can read this content, or a value in it that decides what it says";
 
     ContractViolated "CONTRACT_VIOLATED" Upstream true 422 "a value does not keep its contract";
+    RequestViolated "REQUEST_VIOLATED" Client false 422 "the request, or a value in it, does not keep its contract";
     ContractMissing "CONTRACT_MISSING" Policy false 422 "a tool is called for which there is no contract";
     ContractUnsupported "CONTRACT_UNSUPPORTED" Client false 422 "the contract of a value cannot be enforced";
     ValueMalformed "VALUE_MALFORMED" Upstream true 422 "a value is not well-formed and may not be repaired";

@@ -1,6 +1,7 @@
 //! One call's record in the making. It is the finish guard: however the call ends, also by being dropped, exactly one
 //! record goes to the journal. Dropping it pushes the record and formats nothing.
 
+mod again;
 mod held;
 
 use std::sync::Arc;
@@ -24,10 +25,13 @@ use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, ResponseScan};
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::again::Second;
 use self::held::HeldBack;
+pub(crate) use self::held::{OBSERVED_ANSWER, OBSERVED_REQUEST};
 use crate::body::Upload;
 use crate::call::InFlight;
 use crate::judging::{self, Asked, Objection, Recorded, RouteTerms, mcp};
+use crate::reask::Origin;
 use crate::respond::Refusal;
 use crate::rules::{Asking, CallRules, Contents, Ruled};
 use crate::serve::Shared;
@@ -77,7 +81,11 @@ pub(crate) struct Exchange {
     redaction: Option<Redaction>,
     /// Set by the connection when its client stopped reading.
     pub(crate) stalled: Arc<std::sync::atomic::AtomicBool>,
-    _in_flight: InFlight,
+    /// What is kept of it as long as it may be asked again.
+    origin: Option<Box<Origin>>,
+    /// It asks again; what its client is told if that fails.
+    instead: Option<Box<Refusal>>,
+    in_flight: Option<InFlight>,
 }
 
 /// The request body's state: read here, or by the upstream connection while it sends.
@@ -214,7 +222,9 @@ impl Exchange {
             left: None,
             redaction: None,
             stalled: start.stalled,
-            _in_flight: start.in_flight,
+            origin: None,
+            instead: None,
+            in_flight: Some(start.in_flight),
         })
     }
 
@@ -318,7 +328,10 @@ impl Exchange {
     ) -> RequestFacts<'a> {
         RequestFacts {
             route: self.route.as_ref().map_or("", |route| &route.name),
-            operation: Some(facts.map_or(&*self.record.operation, |facts| facts.operation.as_str())),
+            operation: Some(match facts {
+                Some(facts) if !self.is_listed() => &facts.operation,
+                _ => &self.record.operation,
+            }),
             dialect: self.record.dialect,
             method: Some(&self.record.request.method),
             identity: self.record.identity.subject.as_deref(),
@@ -336,6 +349,11 @@ impl Exchange {
                 }
             },
         }
+    }
+
+    /// Whether the policy names what the call does.
+    fn is_listed(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.listed(self.dialect).is_some())
     }
 
     /// Judges a response that is not read, before any of it is given.
@@ -595,6 +613,7 @@ impl Exchange {
     /// # Errors
     /// The policy blocks what these bytes of a stream say; none of them may leave.
     pub(crate) fn response_data(&mut self, data: Bytes, now_us: u64) -> Result<Bytes, Objection> {
+        self.hear(&data);
         let hashes = self.hashes();
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let mut ends = std::mem::take(&mut response.marks);
@@ -688,6 +707,11 @@ impl Exchange {
         Some(response.keep_alive(said, hashes))
     }
 
+    /// What the caller is told of a value that was refused.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
     /// What the caller is told when the answer ends because of `code`.
     pub(crate) fn refusal(&self, code: Reason) -> Refusal {
         match self.ruled.as_ref().filter(|ruled| ruled.reason() == code) {
@@ -750,7 +774,7 @@ impl Exchange {
         let Some(terms) = self.route.as_ref().and_then(|route| route.judging.clone()) else { return Ok(()) };
         if self.dialect == Dialect::Mcp {
             let judged = self.judge_server_calls(&terms, head, coded, chunks);
-            self.unless_observed(&terms, judged)?;
+            self.unless_observed(&terms, judged.map_err(Objection::of_request), false)?;
         }
         let method = self.record.request.method.clone();
         let sent = judging::Sent { method: &method, headers: &head.headers, coded, chunks };
@@ -760,7 +784,7 @@ impl Exchange {
             Some(asked) => terms.check_asked(asked, &self.shared.schemas),
             None => Ok(()),
         });
-        self.unless_observed(&terms, judged)
+        self.unless_observed(&terms, judged.map_err(Objection::of_request), false)
     }
 
     /// Holds the calls in a request to an MCP server against what is known of their tools.
@@ -796,10 +820,11 @@ impl Exchange {
         &mut self,
         terms: &RouteTerms,
         judged: Result<(), Objection>,
+        in_answer: bool,
     ) -> Result<(), Objection> {
         judged.or_else(|objection| match terms.release {
             Release::Observe => {
-                self.record.downgrades.push(held::observed(objection.reason));
+                self.record.downgrades.push(held::observed(objection.reason, in_answer));
                 Ok(())
             }
             Release::HoldStructured | Release::HoldAll | Release::StreamAndCut => Err(objection),
@@ -1001,7 +1026,7 @@ impl Exchange {
     }
 
     fn finish_request(&mut self) {
-        let hashes = self.hashes();
+        let (hashes, is_listed) = (self.hashes(), self.is_listed());
         let record = &mut self.record;
         let held = Request::Held { hash: Sha256::new(), bytes: 0, facts: None };
         let (hash, bytes, facts) = match std::mem::replace(&mut self.request, held) {
@@ -1029,7 +1054,9 @@ impl Exchange {
             Some(facts) => evaluated(&facts.evaluated, Looked::Recognized),
         };
         let Some(facts) = facts else { return };
-        record.operation = facts.operation.into();
+        if !is_listed {
+            record.operation = facts.operation.into();
+        }
         let out = &mut record.facts;
         out.model = facts.model.as_deref().map(name);
         out.stream = facts.stream;

@@ -17,7 +17,9 @@ mod judging;
 mod layer;
 mod metrics;
 pub mod offline;
+pub mod packs;
 mod pins;
+mod reask;
 pub mod recorded;
 mod respond;
 mod rules;
@@ -29,7 +31,7 @@ mod store;
 pub mod tls;
 mod upstream;
 
-pub use contracts::{ContractError, contract_errors};
+pub use contracts::{ContractError, ContractPlace, contract_errors, language};
 pub use metrics::Metrics;
 pub use rules::rule_errors;
 pub use serve::{Gateway, GatewayError, Listening};

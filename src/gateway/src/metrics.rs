@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use estoppel_evidence::Reason;
-use estoppel_evidence::entry::{CallRecord, VerdictAction};
+use estoppel_evidence::entry::{CallRecord, ClientEnd, Reask, VerdictAction};
 use estoppel_journal::Stats;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, TextEncoder,
 };
 
+use crate::exchange::{OBSERVED_ANSWER, OBSERVED_REQUEST};
 use crate::snapshot::RouteEntry;
 
 /// Upper bounds of duration histograms, in seconds.
@@ -26,6 +27,8 @@ pub struct Metrics {
     outcomes: IntCounterVec,
     refused: IntCounterVec,
     tools_changed: IntCounterVec,
+    reasks: IntCounterVec,
+    violations: IntCounterVec,
     total: HistogramVec,
     upstream: HistogramVec,
     bytes: IntCounterVec,
@@ -62,6 +65,33 @@ struct JournalMetrics {
     failed: IntGauge,
     enabled: IntGauge,
     checkpoint: IntCounter,
+}
+
+/// What judging found in a call: on which side, its code, and whether it was enforced.
+fn violations(record: &CallRecord) -> impl Iterator<Item = (&'static str, Reason, &'static str)> {
+    let observed = record.downgrades.iter().filter_map(|downgrade| match downgrade.detail.as_deref()? {
+        OBSERVED_REQUEST => Some(("request", downgrade.code, "no")),
+        OBSERVED_ANSWER => Some(("answer", downgrade.code, "no")),
+        _ => None,
+    });
+    let is_blocked = record.verdict.action == VerdictAction::Block && is_of_judging(record.outcome.code);
+    let side = if record.response.upstream.is_some() { "answer" } else { "request" };
+    observed.chain(is_blocked.then_some((side, record.outcome.code, "yes")))
+}
+
+/// Whether judging values and bodies ends in this reason.
+fn is_of_judging(code: Reason) -> bool {
+    matches!(
+        code,
+        Reason::ContractViolated
+            | Reason::RequestViolated
+            | Reason::ContractMissing
+            | Reason::ContractUnsupported
+            | Reason::ValueMalformed
+            | Reason::ValueAmbiguous
+            | Reason::ValueTruncated
+            | Reason::ToolChanged
+    )
 }
 
 impl Metrics {
@@ -109,6 +139,16 @@ impl Metrics {
                 "estoppel_tools_changed_total",
                 "Calls in which an MCP tool was not what its server first said that it is.",
                 &["route"],
+            ),
+            reasks: counters(
+                "estoppel_reasks_total",
+                "Refused answers of models on routes that ask again, by what became of that.",
+                &["route", "outcome"],
+            ),
+            violations: counters(
+                "estoppel_violations_total",
+                "Requests and answers in which judging found something, by reason code, and whether that was enforced.",
+                &["route", "side", "code", "enforced"],
             ),
             total: seconds(
                 "estoppel_call_seconds",
@@ -185,12 +225,24 @@ impl Metrics {
         if codes.into_iter().any(|code| code == Reason::ToolChanged) {
             self.tools_changed.with_label_values(&[route.map_or("none", |r| &r.name)]).inc();
         }
+        if let Some(Reask::Of(_)) = record.reask {
+            self.reasked(route, reask_outcome(record));
+        }
+        for (side, code, enforced) in violations(record) {
+            let route = route.map_or("none", |route| &route.name);
+            self.violations.with_label_values(&[route, side, code.code(), enforced]).inc();
+        }
         metrics.total.observe(seconds(record.time.total_us));
         if let Some(upstream) = record.time.upstream_us {
             metrics.upstream.observe(seconds(upstream));
         }
         metrics.request_bytes.inc_by(record.request.body.bytes);
         metrics.response_bytes.inc_by(record.response.client.bytes);
+    }
+
+    /// A model was asked again, or could not be.
+    pub(crate) fn reasked(&self, route: Option<&RouteEntry>, outcome: &'static str) {
+        self.reasks.with_label_values(&[route.map_or("none", |r| &r.name), outcome]).inc();
     }
 
     /// A call was refused and leaves no receipt.
@@ -231,6 +283,16 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What became of a second call.
+fn reask_outcome(record: &CallRecord) -> &'static str {
+    match (record.verdict.action, record.outcome.client) {
+        (_, ClientEnd::Gone) => "gone",
+        (VerdictAction::Block, _) => "refused",
+        _ if record.outcome.code == Reason::Ok => "passed",
+        _ => "failed",
     }
 }
 

@@ -7,8 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
-use crate::judging::{ChangedTools, ContractText, Formats, Judging, Release, Repair, UnknownTools};
+use crate::judging::{
+    ChangedTools, ContractText, Formats, Judging, Reask, Release, Repair, Tell, UnknownTools,
+};
 use crate::limits::{LIMITS, LimitValues};
+use crate::operations::Operation;
+use crate::pack::PackedContract;
 use crate::predicate::{Predicate, Scalar, Test};
 
 enum Value {
@@ -105,6 +109,9 @@ pub(crate) fn document(document: &PolicyDocument) -> Vec<u8> {
     for (name, text) in &document.contracts {
         contracts.set(name, contract(text));
     }
+    for (name, contract) in &document.packed {
+        contracts.set(name, packed(contract));
+    }
     object.set_filled("contracts", contracts);
     let mut routes = Object::default();
     for (name, settings) in &document.routes {
@@ -129,6 +136,25 @@ fn route(route: &Route) -> Object {
     let mut object = Object::default();
     set_settings(&mut object, &route.settings);
     object.set_filled("limits", limits(&route.limits));
+    object.set_filled("operations", route.operations.iter().map(operation).collect::<Value>());
+    object.set_some("other_operations", route.operations.others.map(|verdict| verdict.as_str()));
+    object
+}
+
+fn packed(packed: &PackedContract) -> Object {
+    let mut object = Object::default();
+    object.set("pack", packed.pack.as_str());
+    object.set("contract", packed.contract.as_str());
+    object.set("sha256", packed.sha256.as_str());
+    object
+}
+
+fn operation(operation: &Operation) -> Object {
+    let mut object = Object::default();
+    object.set("id", operation.id.as_str());
+    object.set("method", operation.method.as_str());
+    object.set("path", operation.path.as_str());
+    object.set_some("judge", operation.judge.as_ref().map(judge));
     object
 }
 
@@ -175,6 +201,7 @@ fn judge(judge: &Judging) -> Value {
     object.set_some("unknown_tools", terms.unknown_tools.map(UnknownTools::as_str));
     object.set_some("changed_tools", terms.changed_tools.map(ChangedTools::as_str));
     object.set_some("repair", terms.repair.as_ref().map(repair));
+    object.set_some("reask", terms.reask.map(reask));
     object.set_some("release", terms.release.map(Release::as_str));
     object.set_some("formats", terms.formats.map(Formats::as_str));
     object.set_filled("tools", named(&terms.tools));
@@ -204,6 +231,19 @@ fn repair(repair: &Repair) -> Value {
             object.into()
         }
     }
+}
+
+fn reask(reask: Reask) -> Value {
+    let Reask::Once(terms) = reask else { return "none".into() };
+    let mut once = Object::default();
+    once.set_some("tell", terms.tell.map(Tell::as_str));
+    once.set_some("bytes_max", terms.bytes_max);
+    if once.0.is_empty() {
+        return "once".into();
+    }
+    let mut object = Object::default();
+    object.set("once", once);
+    object.into()
 }
 
 fn contract(contract: &ContractText) -> Object {

@@ -365,6 +365,16 @@ pub struct VerdictRecord {
     pub reason: Option<Arc<str>>,
 }
 
+/// Two calls of which the second asks again what the first was refused for (SPEC section 4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reask {
+    /// This answer was refused, and that call asked again.
+    Next(CallId),
+    /// This call asked again what that one was refused for.
+    Of(CallId),
+}
+
 /// One call, as the data plane hands it over. It knows nothing of chains, keys or files.
 #[derive(Clone, Debug)]
 pub struct CallRecord {
@@ -383,6 +393,7 @@ pub struct CallRecord {
     pub operation: Cow<'static, str>,
     pub outcome: Outcome,
     pub policy: PolicyRef,
+    pub reask: Option<Reask>,
     pub request: RequestSide,
     pub response: ResponseSide,
     pub stream: Option<Box<StreamRecord>>,
@@ -478,6 +489,19 @@ struct ContractDocument<'a> {
 }
 
 #[derive(Serialize)]
+struct ExtDocument {
+    reask: ReaskDocument,
+}
+
+#[derive(Serialize)]
+struct ReaskDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<CallId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<CallId>,
+}
+
+#[derive(Serialize)]
 struct CallDocument<'a> {
     attempt: u32,
     body: BodyDocument<'a>,
@@ -491,6 +515,8 @@ struct CallDocument<'a> {
     #[serde(skip_serializing_if = "<[Downgrade]>::is_empty")]
     downgrades: &'a [Downgrade],
     evaluated: EvaluatedDocument,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ext: Option<ExtDocument>,
     #[serde(skip_serializing_if = "Option::is_none")]
     facts: Option<&'a Facts>,
     identity: &'a Identity,
@@ -586,6 +612,12 @@ impl CallRecord {
                 request: self.evaluated_request,
                 response: self.evaluated_response,
             },
+            ext: self.reask.map(|reask| ExtDocument {
+                reask: match reask {
+                    Reask::Next(call) => ReaskDocument { next: Some(call), of: None },
+                    Reask::Of(call) => ReaskDocument { next: None, of: Some(call) },
+                },
+            }),
             facts: Some(&self.facts).filter(|facts| **facts != Facts::default()),
             identity: &self.identity,
             iss: link.iss,

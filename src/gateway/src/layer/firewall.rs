@@ -106,6 +106,9 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         exchange.look_into(coded, &chunks);
         let refusal = decide(&mut exchange);
         exchange.request_held(&chunks);
+        if !coded {
+            exchange.keep_origin(&head, &chunks);
+        }
         let refusal = match refusal {
             None => exchange.judge_request_body(&head, coded, &chunks).err().map(|objection| {
                 let refusal = objection.refusal();
@@ -127,6 +130,17 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         None => Ok(Permitted { exchange, head, body, route }),
         Some(refusal) => Err((exchange, refusal)),
     }
+}
+
+/// The same of a request that the gateway itself makes: it is read, and held against no contract for what clients send.
+pub(crate) fn permit(exchange: &mut Exchange, path: &str, body: &Bytes) -> Option<Refusal> {
+    let mut scan = RequestScan::new(exchange.dialect, path);
+    scan.push(body);
+    exchange.request_read(scan.finish());
+    exchange.look_into(false, std::slice::from_ref(body));
+    let refusal = decide(exchange);
+    exchange.request_held(std::slice::from_ref(body));
+    refusal
 }
 
 /// The policy's word on the request; `None` lets it go on.

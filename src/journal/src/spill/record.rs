@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
     BodyMode, CallRecord, Captured, Claims, Downgrade, Evaluated, Facts, Identity, Intent, Judged, Outcome,
-    PolicyRef, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat, Times, VerdictRecord,
+    PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat, Times,
+    VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -80,6 +81,7 @@ pub(crate) struct SpilledCall {
     operation: String,
     outcome: Outcome,
     policy: PolicyRef,
+    reask: Option<Reask>,
     request_body: SpilledBody,
     request_method: String,
     request_route: Option<Arc<str>>,
@@ -125,6 +127,7 @@ impl SpilledCall {
             operation,
             outcome,
             policy,
+            reask,
             request: RequestSide { body, method, route, target, version },
             response: ResponseSide { client, client_status, upstream: answer },
             stream,
@@ -169,6 +172,7 @@ impl SpilledCall {
             operation: operation.into_owned(),
             outcome,
             policy,
+            reask,
             request_body: SpilledBody::of(body),
             request_method: method.into_owned(),
             request_route: route,
@@ -217,6 +221,7 @@ impl SpilledCall {
             operation: Cow::Owned(self.operation),
             outcome: self.outcome,
             policy: self.policy,
+            reask: self.reask,
             request: RequestSide {
                 body: self.request_body.back(),
                 method: Cow::Owned(self.request_method),

@@ -89,6 +89,7 @@ pub fn record() -> Box<CallRecord> {
         operation: "openai.chat.completions".into(),
         outcome: Outcome { client: ClientEnd::HandedOver, code: Reason::Ok, complete: true },
         policy: PolicyRef { hash: Sha256::of(POLICY), rule: Some("default".into()) },
+        reask: None,
         request: RequestSide {
             body: captured,
             method: "POST".into(),

@@ -1,15 +1,21 @@
 //! Contracts, and what is held against them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use super::{Map, Reader};
 use crate::document::is_slug;
 use crate::error::{PolicyErrorCode, shown};
 use crate::judging::{
-    ChangedTools, ContractKind, ContractText, Formats, Judging, Release, Repair, RepairClass, Terms,
-    UnknownTools,
+    ChangedTools, ContractKind, ContractText, Formats, Judging, Reask, ReaskTerms, Release, Repair,
+    RepairClass, Tell, Terms, UnknownTools,
 };
+use crate::pack::{PackedContract, PackedUse};
+use crate::written::WrittenContract;
 use crate::yaml::{Kind, Node};
+
+type Texts = BTreeMap<String, ContractText>;
+type Packed = BTreeMap<String, PackedContract>;
 
 /// Most contracts of a policy.
 pub(crate) const CONTRACTS_MAX: usize = 256;
@@ -18,10 +24,14 @@ pub(crate) const TOOLS_MAX: usize = 256;
 /// Most characters of a tool's name.
 pub(crate) const TOOL_CHARS_MAX: usize = 128;
 
-const JUDGE_KEYS: [&str; 10] = [
+/// Bytes of a second request.
+const REASK_BYTES: RangeInclusive<u64> = 1024..=1 << 30;
+
+const JUDGE_KEYS: [&str; 11] = [
     "unknown_tools",
     "changed_tools",
     "repair",
+    "reask",
     "release",
     "formats",
     "tools",
@@ -32,23 +42,48 @@ const JUDGE_KEYS: [&str; 10] = [
 ];
 
 impl Reader {
-    pub(super) fn contracts(&mut self, node: &Node) -> Option<BTreeMap<String, ContractText>> {
+    /// Those that are written here, and those that come from packs.
+    pub(super) fn contracts(&mut self, node: &Node) -> Option<(Texts, Packed)> {
         let map = self.map(node)?;
         self.count(node, map.pairs.len(), CONTRACTS_MAX);
-        let mut contracts = BTreeMap::new();
+        let (mut contracts, mut packed) = (BTreeMap::new(), BTreeMap::new());
         for (key, node) in map.pairs {
             let contract = self.inside(&key.text, |reader| {
                 if !is_slug(&key.text) {
                     reader.not_a_slug(&key.text, key.place);
                 }
-                reader.contract(node)
-            });
-            if let Some(contract) = contract {
-                self.contracts.insert(key.text.clone(), contract.kind);
+                let is_packed =
+                    matches!(&node.kind, Kind::Map(pairs) if pairs.iter().any(|(key, _)| key.text == "pack"));
+                if is_packed {
+                    let from = reader.packed(node)?;
+                    packed.insert(key.text.clone(), from);
+                    return Some(None);
+                }
+                let contract = reader.contract(node)?;
+                let kind = contract.kind;
+                let place = reader.map(node)?.get(kind.as_str())?.place;
+                let (name, text) = (key.text.clone(), contract.clone());
+                reader.written.push(WrittenContract { name, text, place });
                 contracts.insert(key.text.clone(), contract);
-            }
+                Some(Some(kind))
+            });
+            self.contracts.extend(contract.map(|kind| (key.text.clone(), kind)));
         }
-        Some(contracts)
+        Some((contracts, packed))
+    }
+
+    fn packed(&mut self, node: &Node) -> Option<PackedContract> {
+        let map = self.map(node)?;
+        self.known_keys(&map, &["pack", "contract", "sha256"]);
+        let pack = self.required(&map, "pack", Self::pack_name);
+        let contract = self.required(&map, "contract", Self::slug);
+        let sha256 = self.required(&map, "sha256", |reader, node| {
+            let is_digest =
+                |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            let expected = "a SHA-256 in 64 hex digits, as `estoppel pack digest` prints it";
+            reader.parsed(node, expected, |text| is_digest(text).then(|| text.to_owned()))
+        });
+        Some(PackedContract { pack: pack?, contract: contract?, sha256: sha256?, place: node.place })
     }
 
     pub(crate) fn contract(&mut self, node: &Node) -> Option<ContractText> {
@@ -116,6 +151,7 @@ impl Reader {
             request: named("request", BODIES),
             answer: named("answer", BODIES),
             repair: self.optional(map, "repair", Self::repair),
+            reask: self.optional(map, "reask", Self::reask),
             tools: self.optional(map, "tools", Self::tool_contracts).unwrap_or_default(),
             results: self.optional(map, "results", Self::tool_contracts).unwrap_or_default(),
         }
@@ -150,6 +186,38 @@ impl Reader {
         }
     }
 
+    fn reask(&mut self, node: &Node) -> Option<Reask> {
+        match &node.kind {
+            Kind::Text(text) if text == "none" => Some(Reask::None),
+            Kind::Text(text) if text == "once" => Some(Reask::Once(ReaskTerms::default())),
+            Kind::Map(_) => {
+                let map = self.map(node)?;
+                self.known_keys(&map, &["once"]);
+                self.required(&map, "once", |reader, node| {
+                    let map = reader.map(node)?;
+                    reader.known_keys(&map, &["tell", "bytes_max"]);
+                    reader.count(node, map.pairs.len(), 2);
+                    let tell = |reader: &mut Self, node: &Node| reader.choice(node, Tell::ALL, Tell::as_str);
+                    let bytes = |reader: &mut Self, node: &Node| reader.integer(node, REASK_BYTES);
+                    Some(Reask::Once(ReaskTerms {
+                        tell: reader.optional(&map, "tell", tell),
+                        bytes_max: reader.optional(&map, "bytes_max", bytes),
+                    }))
+                })
+            }
+            Kind::Text(text) => {
+                let message =
+                    format!("expected `none`, `once` or a mapping of `once`, found `{}`", shown(text));
+                self.add(PolicyErrorCode::Value, node.place, message);
+                None
+            }
+            _ => {
+                self.wrong_kind(node, "`none`, `once` or a mapping of `once`");
+                None
+            }
+        }
+    }
+
     fn tool_contracts(&mut self, node: &Node) -> Option<BTreeMap<String, String>> {
         let map = self.map(node)?;
         self.count(node, map.pairs.len(), TOOLS_MAX);
@@ -171,11 +239,18 @@ impl Reader {
     }
 
     /// The name of a contract that the document has, of one of these kinds.
-    fn contract_name(&mut self, node: &Node, kinds: &[ContractKind]) -> Option<String> {
+    fn contract_name(&mut self, node: &Node, kinds: &'static [ContractKind]) -> Option<String> {
         let name = self.text(node)?;
         let problem = match self.contracts.get(name) {
-            Some(kind) if kinds.contains(kind) => return Some(name.into()),
-            Some(kind) => format!("contract `{name}` is one of {}, which cannot stand here", kind.as_str()),
+            Some(None) => {
+                let (place, path) = (node.place, self.path.clone());
+                self.packed_uses.push(PackedUse { name: name.into(), kinds, place, path });
+                return Some(name.into());
+            }
+            Some(Some(kind)) if kinds.contains(kind) => return Some(name.into()),
+            Some(Some(kind)) => {
+                format!("contract `{name}` is one of {}, which cannot stand here", kind.as_str())
+            }
             None => format!("`contracts` has no `{}` that can be read", shown(name)),
         };
         self.add(PolicyErrorCode::Value, node.place, problem);

@@ -144,13 +144,16 @@ fn others(value: &Value) -> Vec<Value> {
                 "json",
                 "r1",
                 "observe",
+                "once",
+                "place",
                 "annotate",
                 "stream_and_cut",
                 "single_quote",
                 "value",
                 "forecast",
                 "weather",
-                "weather",
+                "/v3/{other}",
+                "0000000000000000000000000000000000000000000000000000000000000000",
             ];
             let drain = json!({ "drain": { "bytes": 0, "seconds": 1 } });
             let strings = words.into_iter().map(String::from).chain([format!("{text}x"), format!("{text} ")]);
