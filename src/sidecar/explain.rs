@@ -68,6 +68,35 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          and the condition at which each failed.",
     ),
     (
+        &["policy", "fmt"],
+        "Prints a policy in the one layout: two spaces, keys as they are ordered, values on one line where they fit. Comments stay \
+         above what follows them, or behind what they follow; the hash stays the same. With --check it only says whether the file \
+         is laid out so, exit code 5 if not. It writes no file.",
+    ),
+    (
+        &["policy", "diff"],
+        "Compares two policies by what they say: settings by their keys, rules by their ids, and the order of the rules that \
+         both have. Layout and comments do not count. Exit code 5 when something differs.",
+    ),
+    (
+        &["policy", "test"],
+        "Judges every case of a file of cases (docs/policy.md) by the very code that judges traffic, and says of those that come \
+         out otherwise what was tried. Exit code 3 when one does.",
+    ),
+    (
+        &["policy", "simulate"],
+        "Verifies sealed bundles, judges every call in them by the rules of a candidate, and lists those whose verdict or rule \
+         would change. A call is judged by what its receipt says and, where rules look into calls and bodies, by the bodies that \
+         were stored in full; where that is not enough it is undecided, with the cause. The policy that was in force is asked \
+         too: where it does not say what was recorded, that is drift. Exit code 5 when something changes or drifts, with --strict \
+         also when something is undecided; 2 when a bundle does not verify.",
+    ),
+    (
+        &["policy", "threats"],
+        "Lists the threats that rules may name: the lists of OWASP and the techniques of MITRE ATLAS, with their editions, \
+         titles and the class that each belongs to.",
+    ),
+    (
         &["judge"],
         "Judges a body against a contract, or a model's answer against what its request and a policy ask for, by the very code \
          that judges traffic, and prints the verdict, the reason and its place, every edit, how much was held back and how long \

@@ -1,5 +1,9 @@
 //! `estoppel policy …`.
 
+mod diff;
+mod simulate;
+mod test;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -7,7 +11,10 @@ use estoppel_evidence::Reason;
 use estoppel_gateway::offline::BodyContract;
 use estoppel_gateway::packs::Packs;
 use estoppel_gateway::{ContractError, contract_errors};
-use estoppel_policy::{Listed, Policy, PolicyDocument, PolicyError, RequestFacts, Verdict, WrittenContract};
+use estoppel_policy::{
+    Call, Content, Listed, Policy, PolicyDocument, PolicyError, PolicyErrorCode, RequestFacts, Threats, Tool,
+    Verdict, Wanted, WrittenContract,
+};
 use serde_json::{Value, json};
 
 use crate::arguments::PolicyCommand;
@@ -22,14 +29,45 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
             output.line(&hash);
             Ok(output.data(&json!({ "policy_hash": hash })))
         }
-        PolicyCommand::Explain { file, route, operation, path, model, tool, method, identity } => {
-            let tools: Vec<&str> = tool.iter().map(String::as_str).collect();
+        PolicyCommand::Fmt { file, check } => fmt(*output, file, *check),
+        PolicyCommand::Diff { before, after } => diff::run(*output, before, after),
+        PolicyCommand::Test { file, cases, junit } => {
+            test::run(*output, file, cases.as_deref(), junit.as_ref())
+        }
+        PolicyCommand::Simulate(simulate) => simulate::run(*output, simulate),
+        PolicyCommand::Threats => Ok(threats(*output)),
+        PolicyCommand::Explain {
+            file,
+            route,
+            operation,
+            path,
+            model,
+            tool,
+            call,
+            body,
+            method,
+            identity,
+            tenant,
+        } => {
+            let wanted = Wanted { destinations: true };
+            let read = |text: &String| Content::read(text.as_bytes(), wanted);
+            let calls: Vec<(&str, Content)> = call
+                .iter()
+                .map(|call| call.split_once('=').unwrap_or((call, "{}")))
+                .map(|(name, arguments)| (name, Content::read(arguments.as_bytes(), wanted)))
+                .collect();
+            let body = body.as_ref().map(read);
+            let offered = tool.iter().map(|name| name.as_str().into());
+            let called = calls.iter().map(|(name, content)| Tool { name, call: Call::With(content) });
+            let tools: Vec<Tool<'_>> = offered.chain(called).collect();
             let facts = RequestFacts {
                 route,
                 operation: operation.as_deref(),
                 model: model.as_deref(),
                 method: method.as_deref(),
                 identity: identity.as_deref(),
+                tenant: tenant.as_deref(),
+                body: body.as_ref(),
                 tools: &tools,
                 ..RequestFacts::default()
             };
@@ -89,6 +127,23 @@ fn lint(output: Output, file: &Path, packs: Option<&Path>) -> Result<ExitCode, F
         let message = format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" });
         return Err(Failure { data: Some(json!({ "errors": rows })), ..Failure::input(code, message) });
     };
+    let unknown = |warning: &&PolicyError| warning.code == PolicyErrorCode::UnknownThreat;
+    let threats: Vec<Value> = policy.warnings().iter().filter(unknown).map(row).collect();
+    if !threats.is_empty() {
+        policy.warnings().iter().for_each(|warning| output.note(&format!("{}: {warning}", file.display())));
+        return Err(Failure {
+            data: Some(json!({ "errors": threats })),
+            ..Failure::input(
+                "POLICY_UNKNOWN_THREAT",
+                format!("`{}` names threats that no list has", file.display()),
+            )
+        });
+    }
+    let compiled = policy.compile();
+    let routes = compiled.route_names().chain([""]);
+    if let Some(problem) = estoppel_gateway::rule_errors(&compiled, routes).into_iter().next() {
+        return Err(Failure::input("POLICY_UNENFORCEABLE", format!("`{}`: {problem}", file.display())));
+    }
     let warnings: Vec<Value> = policy.warnings().iter().map(row).collect();
     for warning in policy.warnings() {
         let line = plain(&format!("warning: {}: {warning}", file.display()));
@@ -96,6 +151,34 @@ fn lint(output: Output, file: &Path, packs: Option<&Path>) -> Result<ExitCode, F
     }
     output.line(&plain(&format!("{}: ok, {}", file.display(), policy.hash())));
     Ok(output.data(&json!({ "policy_hash": policy.hash().to_string(), "warnings": warnings })))
+}
+
+/// Exit code 5 when `check` finds another layout.
+fn fmt(output: Output, file: &Path, check: bool) -> Result<ExitCode, Failure> {
+    read(output, file)?;
+    let text = input::text(file)?;
+    let laid_out = PolicyDocument::laid_out(&text).map_err(|errors| refused(output, file, &errors))?;
+    let same = laid_out == text;
+    if check {
+        let word = if same { "is laid out" } else { "is not laid out" };
+        output.line(&plain(&format!("{} {word}", file.display())));
+        return Ok(output.answer(&json!({ "same": same }), if same { 0 } else { 5 }));
+    }
+    output.text(&laid_out, &json!({ "same": same, "text": laid_out }))
+}
+
+fn threats(output: Output) -> ExitCode {
+    let mut rows = Vec::new();
+    for list in &Threats::known().lists {
+        output.line(&list.title);
+        for (entry, said) in &list.entries {
+            let id = format!("{}:{}/{entry}", list.list, list.edition);
+            let class = said.class.as_deref();
+            output.line(&format!("  {id:<28} {:<20} {}", class.unwrap_or("-"), said.title));
+            rows.push(json!({ "id": id, "title": said.title, "class": class }));
+        }
+    }
+    output.data(&json!({ "threats": rows }))
 }
 
 /// What keeps contracts of a policy from being enforced that cannot be read itself.
@@ -171,7 +254,7 @@ fn explain(
     let verdict = decision.verdict.as_str();
     let rule = decision.rule.map(|rule| rule.as_str());
     let reason = decision.reason.map(|reason| reason.as_str());
-    let colour = if verdict == "allow" { Colour::Green } else { Colour::Red };
+    let colour = if decision.verdict.lets_go() { Colour::Green } else { Colour::Red };
     output.line(&format!(
         "{} by {}{}",
         output.paint(colour, verdict),
@@ -180,7 +263,7 @@ fn explain(
     ));
     let hash = policy.hash().to_string();
     let data = json!({ "verdict": verdict, "rule": rule, "reason": reason, "operation": operation, "steps": steps, "policy_hash": hash });
-    Ok(output.answer(&data, if verdict == "allow" { 0 } else { 3 }))
+    Ok(output.answer(&data, if decision.verdict.lets_go() { 0 } else { 3 }))
 }
 
 /// What a call comes to that is none of the operations of its route.

@@ -59,6 +59,17 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel policy explain demo/policy.yaml --route model --operation openai.chat.completions --tool shell # exit 3",
     ),
     (
+        &["policy", "fmt"],
+        "estoppel policy fmt demo/policy.yaml > laid-out.yaml\nestoppel policy fmt --check laid-out.yaml",
+    ),
+    (&["policy", "diff"], "estoppel policy diff demo/policy.yaml demo/policy.yaml"),
+    (
+        &["policy", "test"],
+        "estoppel policy test demo/policy.yaml <(echo '{\"version\":1,\"cases\":[{\"claim\":\"a shell is blocked\",\"request\":{\"route\":\"model\",\"tools\":[\"shell\"]},\"expect\":{\"verdict\":\"allow\"}}]}') # exit 3",
+    ),
+    (&["policy", "simulate"], "estoppel policy simulate \"$bundle\" --policy demo/policy.yaml"),
+    (&["policy", "threats"], "estoppel policy threats"),
+    (
         &["judge"],
         "estoppel judge - --as json --contract <(echo '{\"required\":[\"sku\"]}') <<< '{\"sku\":\"AB-1234\"}'\n\
          estoppel judge - --as json --contract <(echo '{\"required\":[\"sku\"]}') --repair r1 --out order.json <<< '{\"sku\":1,}'\n\

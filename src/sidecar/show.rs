@@ -30,15 +30,8 @@ pub fn run(output: &Output, show: &Show) -> Result<ExitCode, Failure> {
 
 /// The manifest and the entries of a bundle, as they stand there: nothing is judged.
 pub fn read(path: &Path) -> Result<(Value, Vec<Line>), Failure> {
-    let open = |error: estoppel_bundle::OpenError| {
-        Failure::reason(error.reason(), plain(&format!("{}: {error}", path.display())))
-    };
-    if path.is_dir() {
-        return Err(Failure::input("ARGUMENT_INVALID", "expected the `.pef.zip`, not a bundle folder"));
-    }
-    crate::input::regular(path).map_err(|error| crate::input::unreadable(path, &error))?;
-    let file = File::open(path).map_err(|error| crate::input::unreadable(path, &error))?;
-    let bundle = Bundle::from_zip(Archived(file)).map_err(open)?;
+    let open = |error| not_open(path, &error);
+    let bundle = self::open(path)?;
     let manifest = serde_json::from_slice(&bundle.manifest().to_bytes()).unwrap_or(Value::Null);
     let mut lines = Vec::new();
     let mut entries = bundle.entries().map_err(open)?;
@@ -50,8 +43,25 @@ pub fn read(path: &Path) -> Result<(Value, Vec<Line>), Failure> {
     Ok((manifest, lines))
 }
 
+/// A bundle, as it stands there.
+pub fn open(path: &Path) -> Result<Opened, Failure> {
+    if path.is_dir() {
+        return Err(Failure::input("ARGUMENT_INVALID", "expected the `.pef.zip`, not a bundle folder"));
+    }
+    crate::input::regular(path).map_err(|error| crate::input::unreadable(path, &error))?;
+    let file = File::open(path).map_err(|error| crate::input::unreadable(path, &error))?;
+    Bundle::from_zip(Archived(file)).map_err(|error| not_open(path, &error))
+}
+
+fn not_open(path: &Path, error: &estoppel_bundle::OpenError) -> Failure {
+    Failure::reason(error.reason(), plain(&format!("{}: {error}", path.display())))
+}
+
+/// A bundle on disk.
+pub type Opened = Bundle<estoppel_bundle::Archive<Archived>>;
+
 /// An archive on disk, read at offsets.
-struct Archived(File);
+pub struct Archived(File);
 
 impl ReadAt for Archived {
     fn size(&self) -> std::io::Result<u64> {

@@ -72,6 +72,19 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
     Ok(output.answer(&data(&report), report.exit_code()))
 }
 
+/// What `estoppel verify` says of a bundle, as its exit code.
+pub fn exit_code(path: &Path, trust: Option<&Path>) -> Result<u8, Failure> {
+    let trust = trust.map(input::file).transpose()?;
+    let options = Options {
+        trust: trust.as_deref(),
+        signatures: Signatures::Each,
+        executor: &Cores,
+        progress: &|_| {},
+    };
+    let bytes = input::evidence(path)?;
+    Ok(bundle(Input::Zip(&bytes), path, &options, None)?.exit_code())
+}
+
 /// By what is in a folder: the journal of an instance, or a bundle.
 fn is_journal(path: &Path) -> bool {
     let has = |name: &str| path.join(name).symlink_metadata().is_ok();

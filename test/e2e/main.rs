@@ -15,6 +15,8 @@
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
+//! - `rules`: rules of the policy that look into calls and bodies.
+//! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
@@ -51,8 +53,10 @@ mod offline;
 mod operations;
 mod other_calls;
 mod packs;
+mod policies;
 mod published;
 mod reask;
+mod rules;
 mod starting;
 mod streams;
 mod support;

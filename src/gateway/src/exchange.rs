@@ -18,7 +18,8 @@ use estoppel_evidence::entry::{
 use estoppel_evidence::{CallId, Reason, text};
 use estoppel_journal::{Ack, RunHandle, Slot};
 use estoppel_policy::{
-    BodyStorage, Decision, Disconnect, Evaluation, Release, RequestFacts, ResponseFacts, Verdict,
+    BodyStorage, Call, Content, Decision, Disconnect, Evaluation, Release, RequestFacts, ResponseFacts, Tool,
+    Verdict,
 };
 use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, ResponseScan};
 use http::{HeaderMap, StatusCode};
@@ -32,6 +33,7 @@ use crate::call::InFlight;
 use crate::judging::{self, Asked, Objection, Recorded, RouteTerms, mcp};
 use crate::reask::Origin;
 use crate::respond::Refusal;
+use crate::rules::{Asking, CallRules, Contents, Ruled};
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
 use crate::store::{Contract, Feed, Form, Redaction, Side};
@@ -68,6 +70,10 @@ pub(crate) struct Exchange {
     calls_judged: bool,
     /// What the caller is told of a value that was refused.
     detail: Option<Box<str>>,
+    /// What a rule said of one.
+    ruled: Option<Box<Ruled>>,
+    /// What of the request rules look into.
+    contents: Arc<Contents>,
     /// Whether the answer's head was given to the client.
     given: bool,
     /// Set when the client has left and the answer is read on; there where the policy says so.
@@ -115,7 +121,35 @@ struct Response {
     judged: Option<Box<HeldBack>>,
 }
 
+impl Request {
+    /// What was read in a body that came whole.
+    fn facts(&self) -> Option<&dialect::RequestFacts> {
+        match self {
+            Self::Held { facts, .. } => facts.as_deref(),
+            Self::Sent(_) => None,
+        }
+    }
+}
+
 impl Response {
+    /// Whether what is called is asked about once it is whole.
+    fn judges_calls(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| judged.model().is_some())
+    }
+
+    fn has_judged_values(&self) -> bool {
+        let model = self.judged.as_ref().and_then(|judged| judged.model());
+        model.is_some_and(|stream| !stream.verdicts().is_empty())
+    }
+
+    /// Whoever judges calls is told which model makes them.
+    fn tell_model(&mut self) {
+        let Some(stream) = self.judged.as_mut().and_then(|judged| judged.model_mut()) else { return };
+        if let Some(model) = self.scan.so_far().model {
+            stream.judge_mut().served(model);
+        }
+    }
+
     /// These bytes are part of the answer now.
     fn pass(&mut self, data: &Bytes, hashes: bool) {
         if hashes {
@@ -182,6 +216,8 @@ impl Exchange {
             server_calls: None,
             calls_judged: false,
             detail: None,
+            ruled: None,
+            contents: Arc::default(),
             given: false,
             left: None,
             redaction: None,
@@ -280,18 +316,15 @@ impl Exchange {
 
     /// What is known of the request, for the policy.
     pub(crate) fn judge_request<R>(&self, judge: impl FnOnce(&RequestFacts<'_>) -> R) -> R {
-        let facts = match &self.request {
-            Request::Held { facts, .. } => facts.as_deref(),
-            Request::Sent(_) => None,
-        };
-        let tools: Vec<&str> = facts.map(policy_tools).unwrap_or_default();
+        let facts = self.request.facts();
+        let tools = self.contents.tools(facts);
         judge(&self.request_facts(facts, &tools))
     }
 
     fn request_facts<'a>(
         &'a self,
         facts: Option<&'a dialect::RequestFacts>,
-        tools: &'a [&'a str],
+        tools: &'a [Tool<'a>],
     ) -> RequestFacts<'a> {
         RequestFacts {
             route: self.route.as_ref().map_or("", |route| &route.name),
@@ -302,8 +335,10 @@ impl Exchange {
             dialect: self.record.dialect,
             method: Some(&self.record.request.method),
             identity: self.record.identity.subject.as_deref(),
+            tenant: None,
             model: facts.and_then(|facts| facts.model.as_deref()),
             tools,
+            body: self.contents.body.as_ref(),
             evaluation: match facts {
                 _ if self.request_judged => Evaluation::Evaluated, // or it is refused for its contract
                 None if self.request_unread => Evaluation::NotEvaluated,
@@ -323,11 +358,8 @@ impl Exchange {
 
     /// Judges a response that is not read, before any of it is given.
     pub(crate) fn judge_unread<R>(&mut self, judge: impl FnOnce(&ResponseFacts<'_>) -> R) -> R {
-        let request = match &self.request {
-            Request::Held { facts, .. } => facts.as_deref(),
-            Request::Sent(_) => None,
-        };
-        let tools: Vec<&str> = request.map(policy_tools).unwrap_or_default();
+        let request = self.request.facts();
+        let tools = self.contents.tools(request);
         judge(&ResponseFacts {
             request: self.request_facts(request, &tools),
             evaluation: Evaluation::NotEvaluated,
@@ -347,16 +379,18 @@ impl Exchange {
     pub(crate) fn judge_response<R>(&mut self, judge: impl FnOnce(&ResponseFacts<'_>) -> R) -> Option<R> {
         self.end_scan();
         let facts = self.response.as_ref()?.facts.as_ref()?;
-        let request = match &self.request {
-            Request::Held { facts, .. } => facts.as_deref(),
-            Request::Sent(_) => None,
-        };
-        let called: Vec<&str> = facts.tools_called.items.iter().map(String::as_str).collect();
-        let request_tools: Vec<&str> = request.map(policy_tools).unwrap_or_default();
+        let request = self.request.facts();
+        let unread = Content::unread();
+        let is_foreign = |name: &String| facts.foreign_called.contains(name);
+        let call = |name| self.call(is_foreign(name), false, &unread);
+        let names = facts.tools_called.items.iter();
+        let called: Vec<Tool<'_>> = names.map(|name| Tool { name, call: call(name) }).collect();
+        let request_tools = self.contents.tools(request);
         let judged = judge(&ResponseFacts {
             request: self.request_facts(request, &request_tools),
             model_served: facts.model.as_deref(),
             tools_called: &called,
+            said: None,
             evaluation: if self.judges_body() {
                 Evaluation::Evaluated
             } else {
@@ -497,6 +531,9 @@ impl Exchange {
             return found.or_else(|objection| judged.observed_or(objection)).map(|()| body);
         }
         let Some(stream) = judged.model_mut() else { return Ok(body) };
+        if let Some(model) = response.facts.as_ref().and_then(|facts| facts.model.as_deref()) {
+            stream.judge_mut().served(model);
+        }
         let whole: Bytes = match body.as_slice() {
             [one] => one.clone(),
             several => several.concat().into(),
@@ -530,6 +567,20 @@ impl Exchange {
         let code = objection.reason;
         self.detail = objection.detail;
         if self.record.verdict.action == VerdictAction::Block {
+            return;
+        }
+        if let Some(ruled) = objection.ruled {
+            self.record.policy.rule = ruled.rule.clone().map(Into::into);
+            self.record.verdict.action = VerdictAction::Block;
+            self.record.verdict.reason = ruled.code.clone().map(Into::into);
+            if !ruled.threat.is_empty() || ruled.severity.is_some() {
+                self.record.threat = Some(Arc::new(Threat {
+                    ids: ruled.threat.clone(),
+                    severity: ruled.severity.map(|severity| severity.as_str().into()),
+                }));
+            }
+            self.restrict_storage(&ruled.storage);
+            self.ruled = Some(ruled);
             return;
         }
         self.record.verdict.action = VerdictAction::Block;
@@ -630,7 +681,7 @@ impl Exchange {
             return Bytes::new();
         }
         let rpc_id = self.rpc_id();
-        let refusal = Refusal::because(code, self.detail.as_deref());
+        let refusal = self.refusal(code);
         let (dialect, call, hashes) = (self.dialect, self.call, self.hashes());
         let Some(response) = self.response.as_deref_mut().filter(|response| response.holds_back()) else {
             return Bytes::new();
@@ -659,6 +710,55 @@ impl Exchange {
     /// What the caller is told of a value that was refused.
     pub(crate) fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
+    }
+
+    /// What the caller is told when the answer ends because of `code`.
+    pub(crate) fn refusal(&self, code: Reason) -> Refusal {
+        match self.ruled.as_ref().filter(|ruled| ruled.reason() == code) {
+            Some(ruled) => ruled.refusal(),
+            None => Refusal::because(code, self.detail.as_deref()),
+        }
+    }
+
+    /// Reads what rules look into in a request that came whole.
+    pub(crate) fn look_into(&mut self, coded: bool, chunks: &[Bytes]) {
+        let needs = self.route.as_ref().map(|route| route.needs).unwrap_or_default();
+        let facts = self.request.facts();
+        self.contents = Arc::new(Contents::read(needs, self.dialect, facts, coded, chunks));
+    }
+
+    /// The request's body is not read, though rules look into it.
+    pub(crate) fn not_looked_into(&mut self) {
+        self.contents = Arc::new(Contents::unread());
+    }
+
+    /// What rules are told of a call in the answer before its arguments are whole.
+    fn call<'a>(&self, foreign: bool, too_late: bool, unread: &'a Content) -> Call<'a> {
+        let needs = self.route.as_ref().is_some_and(|route| route.needs.calls);
+        let holds = self.response.as_ref().is_some_and(|response| response.judges_calls());
+        match (needs, holds && !foreign && !too_late) {
+            (false, _) => Call::Offered, // no rule asks
+            (true, true) => Call::ToCome,
+            (true, false) => Call::With(unread),
+        }
+    }
+
+    /// What asks the rules about each call in the answer, if they look into any.
+    fn call_rules(&self) -> Option<CallRules> {
+        let route = self.route.as_ref().filter(|route| route.needs.calls)?;
+        let facts = self.request.facts();
+        let request = self.request_facts(facts, &[]);
+        let owned = |fact: Option<&str>| fact.map(Into::into);
+        let asking = Asking {
+            route: route.name.as_ref().into(),
+            operation: request.operation.unwrap_or_default().into(),
+            dialect: self.record.dialect,
+            method: request.method.unwrap_or_default().into(),
+            identity: owned(request.identity),
+            tenant: owned(request.tenant),
+            model: owned(request.model),
+        };
+        Some(CallRules::new(self.snapshot.policy.clone(), route.needs, asking, self.contents.clone()))
     }
 
     /// Holds a request against the policy's contracts for it.
@@ -741,30 +841,38 @@ impl Exchange {
             let so_far = response.scan.so_far();
             (so_far.tools_called.len(), so_far.model.is_some(), so_far.read)
         };
-        if std::mem::replace(&mut response.seen, state) == state {
+        let before = std::mem::replace(&mut response.seen, state);
+        if before == state {
             return Ok(());
         }
+        response.tell_model();
+        let (_, had_model, _) = before;
         let policy = self.snapshot.policy.clone();
         let decision = {
             let Some(response) = &self.response else { return Ok(()) };
             let so_far = response.scan.so_far();
-            let request = match &self.request {
-                Request::Held { facts, .. } => facts.as_deref(),
-                Request::Sent(_) => None,
-            };
-            let offered: Vec<&str> = request.map(policy_tools).unwrap_or_default();
-            let called: Vec<&str> = so_far.tools_called.collect();
-            let cut = called.iter().chain(&so_far.model).any(|name| name.ends_with('…'));
+            let request = self.request.facts();
+            let offered = self.contents.tools(request);
+            let unread = Content::unread();
+            // Calls that were judged before it was known which model makes them.
+            let too_late = !had_model && so_far.model.is_some() && response.has_judged_values();
+            let called: Vec<Tool<'_>> = so_far
+                .tools_called
+                .map(|(name, foreign)| Tool { name, call: self.call(foreign, too_late, &unread) })
+                .collect();
+            let mut names = called.iter().map(|tool| tool.name).chain(so_far.model);
+            let cut = names.any(|name| name.ends_with('…'));
             let evaluation =
                 if so_far.read && !cut { Evaluation::Evaluated } else { Evaluation::NotEvaluated };
             policy.response(&ResponseFacts {
                 request: self.request_facts(request, &offered),
                 model_served: so_far.model,
                 tools_called: &called,
+                said: None,
                 evaluation,
             })
         };
-        if decision.verdict == Verdict::Allow {
+        if decision.verdict.lets_go() {
             return Ok(());
         }
         self.decide(&decision);
@@ -1091,11 +1199,6 @@ const NAMES_MAX: usize = 32;
 fn names(list: &dialect::Names, more: &mut u64) -> Vec<Box<str>> {
     *more += list.more + list.items.len().saturating_sub(NAMES_MAX) as u64;
     list.items.iter().take(NAMES_MAX).map(|item| name(item)).collect()
-}
-
-/// Tools that a policy judges a request by.
-fn policy_tools(facts: &dialect::RequestFacts) -> Vec<&str> {
-    facts.tools.items.iter().map(String::as_str).chain(facts.tool_called.as_deref()).collect()
 }
 
 /// Names that were left out or cut were not seen, so no rule can have judged them.

@@ -30,6 +30,8 @@ pub(crate) use content_type::{format, is_signed, is_utf8};
 pub(crate) use request::{RequestJudged, Sent};
 
 use crate::contracts::{Compiled, Contracts, Schemas};
+use crate::respond::Refusal;
+use crate::rules::{CallRules, Ruled};
 use crate::store::Contract;
 
 pub use place::{At, Place};
@@ -49,9 +51,16 @@ pub(crate) struct RouteTerms {
     text: Option<Arc<Compiled>>,
     pub(crate) request: Option<Arc<Compiled>>,
     pub(crate) answer: Option<Arc<Compiled>>,
+    /// Nothing is held against contracts; calls are held back for the rules alone.
+    pub(crate) only_rules: bool,
 }
 
 impl RouteTerms {
+    /// For a route whose rules look into calls, and nothing else does.
+    pub(crate) fn only_rules() -> Self {
+        Self { only_rules: true, ..Self::new(&Terms::default(), &Contracts::default()) }
+    }
+
     pub(crate) fn new(terms: &Terms, contracts: &Contracts) -> Self {
         let named = |name: Option<&str>| name.and_then(|name| contracts.get(name, terms.formats())).cloned();
         let of_tools = |names: &BTreeMap<String, String>| {
@@ -69,6 +78,7 @@ impl RouteTerms {
             text: named(terms.text()),
             request: named(terms.request()),
             answer: named(terms.answer()),
+            only_rules: false,
         }
     }
 
@@ -102,11 +112,13 @@ pub(crate) struct Objection {
     /// What and where, for the caller: places and names, no values.
     pub(crate) detail: Option<Box<str>>,
     pub(crate) place: Option<Box<Place>>,
+    /// A rule of the policy says so.
+    pub(crate) ruled: Option<Box<Ruled>>,
 }
 
 impl From<Reason> for Objection {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: None, place: None }
+        Self { reason, detail: None, place: None, ruled: None }
     }
 }
 
@@ -116,7 +128,19 @@ const DETAIL_CHARS_MAX: usize = 300;
 impl Objection {
     pub(crate) fn new(reason: Reason, detail: &str) -> Self {
         let detail: String = detail.chars().take(DETAIL_CHARS_MAX).collect();
-        Self { reason, detail: Some(detail.into()), place: None }
+        Self { reason, detail: Some(detail.into()), place: None, ruled: None }
+    }
+
+    pub(crate) fn of_rule(ruled: Ruled) -> Self {
+        Self { reason: ruled.reason(), detail: None, place: None, ruled: Some(Box::new(ruled)) }
+    }
+
+    /// What the caller is told.
+    pub(crate) fn refusal(&self) -> Refusal {
+        match &self.ruled {
+            Some(ruled) => ruled.refusal(),
+            None => Refusal::because(self.reason, self.detail.as_deref()),
+        }
     }
 
     fn at(self, place: Option<Place>) -> Self {
@@ -168,6 +192,7 @@ impl Objection {
     /// Of a value in a model's answer.
     pub(crate) fn of_answer(refused: Refused<Objection>) -> Self {
         match refused {
+            Refused::Value { finding, .. } if finding.ruled.is_some() => finding,
             Refused::Value { name, finding, .. } => {
                 let value = name
                     .as_ref()
@@ -194,6 +219,7 @@ pub(crate) struct Judge {
     schemas: Arc<Schemas>,
     repair: Option<Profile>,
     enforced: Ledger,
+    rules: Option<CallRules>,
 }
 
 /// What was enforced.
@@ -279,7 +305,23 @@ impl Judge {
     /// `signed`: a repair would break a signature over the body.
     pub(crate) fn new(asked: Asked, terms: Arc<RouteTerms>, schemas: Arc<Schemas>, signed: bool) -> Self {
         let repair = terms.repair.filter(|_| !signed && !terms.forwards());
-        Self { asked, terms, schemas, repair, enforced: Ledger::default() }
+        Self { asked, terms, schemas, repair, enforced: Ledger::default(), rules: None }
+    }
+
+    /// Asks the rules of the policy about each call, too.
+    pub(crate) fn with_rules(self, rules: Option<CallRules>) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// The answer says that it comes from this model.
+    pub(crate) fn served(&mut self, model: &str) {
+        if let Some(rules) = &mut self.rules {
+            rules.served(model);
+        }
+    }
+
+    pub(crate) fn has_contracts(&self) -> bool {
+        !self.terms.only_rules
     }
 
     fn recorded(&self) -> Option<Recorded> {
@@ -306,8 +348,25 @@ impl Judge {
         Ok(schema.clone())
     }
 
+    /// Holds the arguments of a call against its contract.
+    fn hold_against(&mut self, form: CallForm, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
+        match self.contract(form, name) {
+            // The code itself is no JSON, and nothing that a repair knows.
+            Ok(Some(schema)) if form == CallForm::Code => {
+                let code = Value::from(String::from_utf8_lossy(arguments)).to_string();
+                self.judge(&schema, None, code.as_bytes())
+            }
+            Ok(Some(schema)) => self.judge(&schema, self.repair.as_ref(), arguments),
+            Ok(None) => Outcome::Pass,
+            Err(objection) => Outcome::Refused(objection),
+        }
+    }
+
     /// What a call is held against; none if its form is all there is to say of it.
     fn contract(&mut self, form: CallForm, name: &str) -> Result<Option<Arc<Schema>>, Objection> {
+        if self.terms.only_rules {
+            return Ok(None);
+        }
         if let Some(contract) = self.terms.tool(form, name).cloned() {
             return self.decreed(name, &contract).map(Some);
         }
@@ -355,21 +414,22 @@ impl judge::Judge for Judge {
         match self.terms.unknown_tools {
             _ if self.terms.tool(form, name).is_some() => Ok(true),
             UnknownTools::Block => Err(Reason::ContractMissing.into()),
-            UnknownTools::Json => Ok(!matches!(form, CallForm::BuiltIn | CallForm::Code)),
+            // Rules are asked about what a call is made with, whoever makes it.
+            UnknownTools::Json => {
+                Ok(self.rules.is_some() || !matches!(form, CallForm::BuiltIn | CallForm::Code))
+            }
         }
     }
 
     fn call(&mut self, form: CallForm, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
-        match self.contract(form, name) {
-            // The code itself is no JSON, and nothing that a repair knows.
-            Ok(Some(schema)) if form == CallForm::Code => {
-                let code = Value::from(String::from_utf8_lossy(arguments)).to_string();
-                self.judge(&schema, None, code.as_bytes())
-            }
-            Ok(Some(schema)) => self.judge(&schema, self.repair.as_ref(), arguments),
-            Ok(None) => Outcome::Pass,
-            Err(objection) => Outcome::Refused(objection),
-        }
+        let outcome = self.hold_against(form, name, arguments);
+        let Some(rules) = &self.rules else { return outcome };
+        let asked = match &outcome {
+            Outcome::Pass => rules.judge(name, arguments),
+            Outcome::Repaired(repaired, _) => rules.judge(name, repaired),
+            Outcome::Refused(_) => Ok(()),
+        };
+        asked.map_or_else(Outcome::Refused, |()| outcome)
     }
 
     fn wants_text(&self) -> bool {

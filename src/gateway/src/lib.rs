@@ -20,7 +20,9 @@ pub mod offline;
 pub mod packs;
 mod pins;
 mod reask;
+pub mod recorded;
 mod respond;
+mod rules;
 mod serve;
 pub mod settings;
 mod snapshot;
@@ -31,6 +33,7 @@ mod upstream;
 
 pub use contracts::{ContractError, ContractPlace, contract_errors, language};
 pub use metrics::Metrics;
+pub use rules::rule_errors;
 pub use serve::{Gateway, GatewayError, Listening};
 pub use settings::Settings;
 pub use snapshot::Snapshot;

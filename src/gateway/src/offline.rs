@@ -165,7 +165,7 @@ pub struct Refusal {
 
 impl From<Objection> for Refusal {
     fn from(objection: Objection) -> Self {
-        let Objection { reason, detail, place } = objection;
+        let Objection { reason, detail, place, .. } = objection;
         Self { reason, detail: detail.unwrap_or_else(|| reason.text().into()), place }
     }
 }

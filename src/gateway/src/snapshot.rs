@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use estoppel_evidence::Sha256;
-use estoppel_policy::{Judging, Listed, Policy, RouteSettings, Verdict};
+use estoppel_policy::{Judging, Listed, Needs, Policy, RouteSettings, Verdict};
 use estoppel_wire::dialect::Dialect;
 use http::request::Parts;
 
@@ -14,6 +14,7 @@ use crate::contracts::Contracts;
 use crate::headers;
 use crate::judging::RouteTerms;
 use crate::pins::Pins;
+use crate::rules::rule_errors;
 use crate::settings::{Route, Settings};
 use crate::upstream::{Pool, Target};
 
@@ -41,6 +42,10 @@ pub(crate) struct RouteEntry {
     pub(crate) settings: RouteSettings,
     /// What is held against contracts, if anything is.
     pub(crate) judging: Option<Arc<RouteTerms>>,
+    /// What the rules for it look into.
+    pub(crate) needs: Needs,
+    /// How calls are held back for them, where nothing is held against contracts.
+    only_rules: Option<Arc<RouteTerms>>,
     /// What its MCP servers said of their tools.
     pub(crate) pins: Arc<Pins>,
     /// `None`: found out by path.
@@ -84,6 +89,10 @@ impl Snapshot {
                 "the policy names route `{name}`, which the configuration does not have"
             )));
         }
+        let names = settings.route.iter().map(|route| route.name.as_str());
+        if let Some(problem) = rule_errors(&policy, names).into_iter().next() {
+            return Err(wrong(problem));
+        }
         let contracts = Contracts::new(&policy)
             .map_err(|errors| wrong(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         let entry = |route: &Route| {
@@ -124,6 +133,7 @@ impl RouteEntry {
             Judging::None => None,
             Judging::On(terms) => Some(Arc::new(RouteTerms::new(terms, contracts))),
         };
+        let needs = policy.needs(&route.name);
         let same =
             |known: &&Arc<Self>| *known.name == *route.name && known.pool.target.origin == pool.target.origin;
         let known = before.and_then(|before| before.routes.iter().find(same));
@@ -132,6 +142,8 @@ impl RouteEntry {
             pool: pool.clone(),
             judging: judging(&settings.judge),
             settings,
+            only_rules: needs.calls.then(|| Arc::new(RouteTerms::only_rules())),
+            needs,
             pins: known.map(|known| known.pins.clone()).unwrap_or_default(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,
@@ -174,6 +186,11 @@ impl RouteEntry {
     pub(crate) fn listed(&self, dialect: Dialect) -> Option<&str> {
         let plain = matches!(dialect, Dialect::Bytes | Dialect::Json);
         self.operation.as_deref().filter(|_| plain)
+    }
+
+    /// How an answer is judged, if it is: held against contracts, or held back for rules.
+    pub(crate) fn answer_terms(&self) -> Option<&Arc<RouteTerms>> {
+        self.judging.as_ref().or(self.only_rules.as_ref())
     }
 
     fn takes(&self, head: &Parts) -> bool {

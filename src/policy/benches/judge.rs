@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use estoppel_policy::{Policy, PolicyDocument, RequestFacts, ResponseFacts};
+use estoppel_policy::{Call, Content, Policy, PolicyDocument, RequestFacts, ResponseFacts, Tool, Wanted};
 
 /// Twenty rules of the kinds that people write. None holds for the calls below, so each is tried.
 fn policy() -> Policy {
@@ -34,7 +34,7 @@ fn judge(criterion: &mut Criterion) {
         ..RequestFacts::default()
     };
     let tools: Vec<String> = (0..20).map(|index| format!("lookup_customer_{index}")).collect();
-    let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
+    let tools: Vec<Tool<'_>> = tools.iter().map(|name| name.as_str().into()).collect();
     for count in [0, 1, 3, 20] {
         let facts = RequestFacts { tools: &tools[..count], ..request };
         criterion.bench_function(&format!("request, 20 rules, {count} tools"), |bencher| {
@@ -52,5 +52,54 @@ fn judge(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, judge);
+/// A thousand rules as a firm with many teams has them: each about some tools, routes, models or hosts of its own, and some about
+/// patterns.
+fn thousand() -> Policy {
+    let mut text = String::from("version: 1\nname: thousand\ndefaults: { verdict: allow }\nrules:\n");
+    for index in 0..1000 {
+        let when = match index % 10 {
+            0 => format!("{{ tool: [\"team{index}_*\", \"*_delete_{index}\"] }}"),
+            1 => format!("{{ identity: \"spiffe://example.org/team{index}/*\", operation: openai.* }}"),
+            2 => format!("{{ model: [gpt-{index}*, claude-{index}-*], tool: \"*\" }}"),
+            3 => format!("{{ tool: fetch_{index}, destination_not: [api{index}.example.com] }}"),
+            4 => format!("{{ tool: run_{index}, arguments: [{{ at: /command, contains: rm }}] }}"),
+            _ => format!("{{ tool: [read_{index}, write_{index}, list_{index}] }}"),
+        };
+        text += &format!("- {{ id: r{index}, when: {when}, verdict: block, reason: TOOL_DENIED }}\n");
+    }
+    text += "- { id: hosts, when: { tool: [fetch, lookup*], destination_not: [api.example.com] }, verdict: block, reason: X }\n";
+    PolicyDocument::parse(&text).expect("the text above is a policy").compile()
+}
+
+fn judge_thousand(criterion: &mut Criterion) {
+    let policy = thousand();
+    let content = Content::read(
+        br#"{"url":"https://api.example.com/v1/customers","id":4711,"fields":["name","city"]}"#,
+        Wanted { destinations: true },
+    );
+    let request = RequestFacts {
+        route: "llm",
+        operation: Some("openai.chat.completions"),
+        dialect: Some("openai_chat"),
+        method: Some("POST"),
+        identity: Some("spiffe://example.org/agent/billing"),
+        model: Some("gpt-4o-mini"),
+        ..RequestFacts::default()
+    };
+    let called = [Tool { name: "lookup_customer", call: Call::With(&content) }];
+    let facts = RequestFacts { operation: Some("mcp.tools/call"), tools: &called, ..request };
+    criterion.bench_function("call of a tool, 1,000 rules", |bencher| {
+        bencher.iter(|| policy.request(black_box(&facts)));
+    });
+    let tools: Vec<String> = (0..20).map(|index| format!("lookup_customer_{index}")).collect();
+    let tools: Vec<Tool<'_>> = tools.iter().map(|name| name.as_str().into()).collect();
+    for count in [0, 20] {
+        let facts = RequestFacts { tools: &tools[..count], ..request };
+        criterion.bench_function(&format!("request, 1,000 rules, {count} tools"), |bencher| {
+            bencher.iter(|| policy.request(black_box(&facts)));
+        });
+    }
+}
+
+criterion_group!(benches, judge, judge_thousand);
 criterion_main!(benches);

@@ -6,17 +6,22 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings};
+use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
 use crate::judging::{
     ChangedTools, ContractText, Formats, Judging, Reask, Release, Repair, Tell, UnknownTools,
 };
 use crate::limits::{LIMITS, LimitValues};
 use crate::operations::Operation;
 use crate::pack::PackedContract;
+use crate::predicate::{Predicate, Scalar, Test};
 
 enum Value {
     Text(String),
     Integer(u64),
+    /// Negative ones too.
+    Number(i64),
+    Boolean(bool),
+    Null,
     List(Vec<Value>),
     Object(Object),
 }
@@ -42,7 +47,7 @@ impl Object {
         let empty = match &value {
             Value::List(items) => items.is_empty(),
             Value::Object(object) => object.0.is_empty(),
-            Value::Text(_) | Value::Integer(_) => false,
+            Value::Text(_) | Value::Integer(_) | Value::Number(_) | Value::Boolean(_) | Value::Null => false,
         };
         if !empty {
             self.set(name, value);
@@ -53,6 +58,23 @@ impl Object {
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
         Self::Text(text.into())
+    }
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
+impl From<&Scalar> for Value {
+    fn from(scalar: &Scalar) -> Self {
+        match scalar {
+            Scalar::Null => Self::Null,
+            Scalar::Boolean(value) => Self::Boolean(*value),
+            Scalar::Number(value) => Self::Number(*value),
+            Scalar::Text(text) => text.into(),
+        }
     }
 }
 
@@ -231,13 +253,10 @@ fn contract(contract: &ContractText) -> Object {
 }
 
 fn rule(rule: &Rule) -> Object {
-    let mut when = Object::default();
-    for (condition, patterns) in &rule.when {
-        when.set(condition.as_str(), patterns.iter().map(String::as_str).collect::<Value>());
-    }
     let mut object = Object::default();
     object.set("id", rule.id.as_str());
-    object.set("when", when);
+    object.set("when", when(&rule.when));
+    object.set_some("unless", rule.unless.as_ref().map(when));
     object.set("verdict", rule.verdict.as_str());
     object.set_some("reason", rule.reason.as_ref().map(|reason| reason.as_str()));
     object.set_some("message", rule.message.as_deref());
@@ -247,10 +266,39 @@ fn rule(rule: &Rule) -> Object {
     object
 }
 
+fn when(when: &When) -> Object {
+    let mut object = Object::default();
+    for (condition, patterns) in &when.names {
+        object.set(condition.as_str(), patterns.iter().collect::<Value>());
+    }
+    object.set_filled("arguments", when.arguments.iter().map(predicate).collect::<Value>());
+    object.set_filled("body", when.body.iter().map(predicate).collect::<Value>());
+    object
+}
+
+fn predicate(predicate: &Predicate) -> Object {
+    let mut object = Object::default();
+    object.set("at", &**predicate.at.text());
+    let value = match &predicate.test {
+        Test::Equals(scalar) => scalar.into(),
+        Test::In(list) | Test::NotIn(list) => list.iter().collect(),
+        Test::Matches(patterns) | Test::NotMatches(patterns) => patterns.iter().collect(),
+        Test::Exists(value) => Value::Boolean(*value),
+        Test::GreaterThan(bound) | Test::LessThan(bound) => Value::Number(*bound),
+        Test::LongerThan(bound) => Value::Integer(*bound),
+        Test::Contains(part) => part.into(),
+    };
+    object.set(predicate.test.key(), value);
+    object
+}
+
 fn write(out: &mut String, value: &Value) {
     match value {
         Value::Text(text) => write_text(out, text),
         Value::Integer(number) => out.push_str(&number.to_string()),
+        Value::Number(number) => out.push_str(&number.to_string()),
+        Value::Boolean(value) => out.push_str(if *value { "true" } else { "false" }),
+        Value::Null => out.push_str("null"),
         Value::List(items) => {
             out.push('[');
             for (index, item) in items.iter().enumerate() {

@@ -1,17 +1,18 @@
 //! Facts with the decision that is expected of them: what a `*.cases.yaml` beside a policy holds.
 //!
 //! A case has a `request`, and a `response` if that is what is judged. Keys are those of the facts; a fact
-//! that is left out is absent. `expect` is compared whole: no `rule` means that a default decided.
+//! that is left out is absent. A tool is a name, or a name with the JSON text that it is called with. `expect` is compared whole: no `rule` means that a default decided.
 
 use std::fmt;
 
+use crate::content::{Content, Wanted};
 use crate::document::{ReasonCode, RuleId, Verdict};
 use crate::error::PolicyError;
 use crate::explain::Explanation;
-use crate::facts::{Evaluation, RequestFacts, ResponseFacts};
+use crate::facts::{Call, Evaluation, RequestFacts, ResponseFacts, Tool};
 use crate::policy::{Decision, Policy};
 use crate::read::{Map, Reader};
-use crate::yaml::{self, Node};
+use crate::yaml::{self, Kind, Node};
 
 /// A file of cases, checked.
 #[derive(Clone, Debug)]
@@ -38,16 +39,26 @@ struct Request {
     dialect: Option<String>,
     method: Option<String>,
     identity: Option<String>,
+    tenant: Option<String>,
     model: Option<String>,
-    tools: Vec<String>,
+    tools: Vec<Named>,
+    body: Option<Content>,
     evaluation: Evaluation,
 }
 
 #[derive(Clone, Debug)]
 struct Response {
     model_served: Option<String>,
-    tools_called: Vec<String>,
+    tools_called: Vec<Named>,
+    said: Option<Content>,
     evaluation: Evaluation,
+}
+
+/// A tool, and what it is called with.
+#[derive(Clone, Debug)]
+struct Named {
+    name: String,
+    content: Option<Content>,
 }
 
 /// The part of a decision that a case pins.
@@ -95,12 +106,14 @@ impl Cases {
 impl Case {
     /// Judges it. None: it came out as expected.
     pub fn check(&self, policy: &Policy) -> Option<CaseFailure> {
-        let tools: Vec<&str> = self.request.tools.iter().map(String::as_str).collect();
+        let tools: Vec<Tool<'_>> = self.request.tools.iter().map(|tool| tool.tool(Call::Offered)).collect();
         let request = self.request.facts(&tools);
         match &self.response {
             None => self.compare(&policy.explain_request(&request)),
             Some(response) => {
-                let tools: Vec<&str> = response.tools_called.iter().map(String::as_str).collect();
+                let unread = Content::unread();
+                let called = response.tools_called.iter();
+                let tools: Vec<Tool<'_>> = called.map(|tool| tool.tool(Call::With(&unread))).collect();
                 self.compare(&policy.explain_response(&response.facts(request, &tools)))
             }
         }
@@ -116,25 +129,33 @@ impl Case {
     }
 }
 
+impl Named {
+    fn tool<'a>(&'a self, without: Call<'a>) -> Tool<'a> {
+        Tool { name: &self.name, call: self.content.as_ref().map_or(without, Call::With) }
+    }
+}
+
 impl Request {
-    fn facts<'a>(&'a self, tools: &'a [&'a str]) -> RequestFacts<'a> {
+    fn facts<'a>(&'a self, tools: &'a [Tool<'a>]) -> RequestFacts<'a> {
         RequestFacts {
             route: &self.route,
             operation: self.operation.as_deref(),
             dialect: self.dialect.as_deref(),
             method: self.method.as_deref(),
             identity: self.identity.as_deref(),
+            tenant: self.tenant.as_deref(),
             model: self.model.as_deref(),
             tools,
+            body: self.body.as_ref(),
             evaluation: self.evaluation,
         }
     }
 }
 
 impl Response {
-    fn facts<'a>(&'a self, request: RequestFacts<'a>, tools_called: &'a [&'a str]) -> ResponseFacts<'a> {
-        let model_served = self.model_served.as_deref();
-        ResponseFacts { request, model_served, tools_called, evaluation: self.evaluation }
+    fn facts<'a>(&'a self, request: RequestFacts<'a>, tools_called: &'a [Tool<'a>]) -> ResponseFacts<'a> {
+        let (model_served, said) = (self.model_served.as_deref(), self.said.as_ref());
+        ResponseFacts { request, model_served, tools_called, said, evaluation: self.evaluation }
     }
 }
 
@@ -157,9 +178,34 @@ impl fmt::Display for Expectation {
     }
 }
 
-const REQUEST_KEYS: [&str; 8] =
-    ["route", "operation", "dialect", "method", "identity", "model", "tools", "evaluated"];
-const RESPONSE_KEYS: [&str; 3] = ["model_served", "tools_called", "evaluated"];
+/// What is known of a JSON text, and of the data in it.
+fn content(text: Option<String>, data: Option<Vec<Box<str>>>) -> Option<Content> {
+    let wanted = Wanted { destinations: true };
+    let content = match (text, &data) {
+        (Some(text), _) => Content::read(text.as_bytes(), wanted),
+        (None, Some(_)) => Content::unread(),
+        (None, None) => return None,
+    };
+    Some(match data {
+        Some(classes) => content.with_data(classes),
+        None => content,
+    })
+}
+
+const REQUEST_KEYS: [&str; 11] = [
+    "route",
+    "operation",
+    "dialect",
+    "method",
+    "identity",
+    "tenant",
+    "model",
+    "tools",
+    "body",
+    "data",
+    "evaluated",
+];
+const RESPONSE_KEYS: [&str; 4] = ["model_served", "tools_called", "data", "evaluated"];
 
 impl Reader {
     fn cases(&mut self, root: &Node) -> Option<Vec<Case>> {
@@ -187,11 +233,24 @@ impl Reader {
         self.known_keys(&map, &REQUEST_KEYS);
         let mut fact = |key| self.optional(&map, key, Self::owned_text);
         let [operation, dialect, method] = ["operation", "dialect", "method"].map(&mut fact);
-        let [identity, model] = ["identity", "model"].map(&mut fact);
+        let [identity, tenant, model, body] = ["identity", "tenant", "model", "body"].map(&mut fact);
         let route = self.required(&map, "route", Self::owned_text);
         let tools = self.tools(&map, "tools");
         let evaluation = self.evaluation(&map);
-        Some(Request { route: route?, operation, dialect, method, identity, model, tools, evaluation })
+        let data = self.data(&map);
+        let body = content(body, data);
+        Some(Request {
+            route: route?,
+            operation,
+            dialect,
+            method,
+            identity,
+            tenant,
+            model,
+            tools,
+            body,
+            evaluation,
+        })
     }
 
     fn response(&mut self, node: &Node) -> Option<Response> {
@@ -200,16 +259,38 @@ impl Reader {
         Some(Response {
             model_served: self.optional(&map, "model_served", Self::owned_text),
             tools_called: self.tools(&map, "tools_called"),
+            said: self.data(&map).map(|classes| Content::unread().with_data(classes)),
             evaluation: self.evaluation(&map),
         })
     }
 
-    fn tools(&mut self, map: &Map<'_>, key: &str) -> Vec<String> {
+    fn tools(&mut self, map: &Map<'_>, key: &str) -> Vec<Named> {
         let read = |reader: &mut Self, node: &Node| {
             let items = reader.list(node)?;
-            Some(reader.each(items, Self::owned_text))
+            Some(reader.each(items, Self::named))
         };
         self.optional(map, key, read).unwrap_or_default()
+    }
+
+    fn named(&mut self, node: &Node) -> Option<Named> {
+        if !matches!(node.kind, Kind::Map(_)) {
+            return Some(Named { name: self.owned_text(node)?, content: None });
+        }
+        let map = self.map(node)?;
+        self.known_keys(&map, &["name", "arguments", "data"]);
+        let name = self.required(&map, "name", Self::owned_text);
+        let arguments = self.required(&map, "arguments", Self::owned_text);
+        let data = self.data(&map);
+        Some(Named { name: name?, content: content(arguments, data) })
+    }
+
+    /// Classes of data that were found.
+    fn data(&mut self, map: &Map<'_>) -> Option<Vec<Box<str>>> {
+        let read = |reader: &mut Self, node: &Node| {
+            let items = reader.list(node)?;
+            Some(reader.each(items, Self::owned_text).into_iter().map(Into::into).collect())
+        };
+        self.optional(map, "data", read)
     }
 
     fn evaluation(&mut self, map: &Map<'_>) -> Evaluation {

@@ -15,6 +15,7 @@ use crate::operations::Operations;
 use crate::pack::{PackedContract, PackedUse};
 use crate::path::ValuePath;
 use crate::policy::Policy;
+use crate::predicate::Predicate;
 use crate::{canonical, read};
 
 /// A checked policy.yaml.
@@ -124,6 +125,8 @@ pub(crate) struct Route {
 pub(crate) struct Rule {
     pub id: RuleId,
     pub when: When,
+    /// Conditions of which one must not hold. INVARIANT: never empty.
+    pub unless: Option<When>,
     pub verdict: Verdict,
     /// INVARIANT: present if the verdict is block.
     pub reason: Option<ReasonCode>,
@@ -133,8 +136,31 @@ pub(crate) struct Rule {
     pub body_storage: Option<BodyStorage>,
 }
 
-/// Conditions that must all hold; of each, one pattern must match. Empty: every call.
-pub(crate) type When = BTreeMap<Condition, Vec<String>>;
+/// Conditions that must all hold. Empty: every call.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct When {
+    /// Of each, one pattern must match.
+    pub names: BTreeMap<Condition, Vec<String>>,
+    /// Of the arguments of a call all must hold.
+    pub arguments: Vec<Predicate>,
+    /// Of the body all must hold.
+    pub body: Vec<Predicate>,
+}
+
+impl When {
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.arguments.is_empty() && self.body.is_empty()
+    }
+
+    /// Whether it has the condition.
+    pub fn has(&self, condition: Condition) -> bool {
+        match condition {
+            Condition::Arguments => !self.arguments.is_empty(),
+            Condition::Body => !self.body.is_empty(),
+            _ => self.names.contains_key(&condition),
+        }
+    }
+}
 
 /// What is to be done with a call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -147,6 +173,14 @@ pub enum Verdict {
 
 impl Verdict {
     pub(crate) const ALL: [Self; 2] = [Self::Allow, Self::Block];
+
+    /// Whether the call goes on.
+    pub fn lets_go(self) -> bool {
+        match self {
+            Self::Block => false,
+            Self::Allow => true,
+        }
+    }
 
     /// The word in documents and receipts.
     pub fn as_str(self) -> &'static str {
@@ -309,6 +343,13 @@ impl ThreatId {
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// List, edition and entry.
+    pub(crate) fn parts(&self) -> (&str, &str, &str) {
+        let (list, rest) = self.0.split_once(':').unwrap_or_default();
+        let (edition, entry) = rest.split_once('/').unwrap_or_default();
+        (list, edition, entry)
     }
 }
 

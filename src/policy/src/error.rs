@@ -36,11 +36,13 @@ pub enum PolicyErrorCode {
     Pack,
     /// A rule that can never decide, because an earlier one takes all its calls. A warning.
     UnreachableRule,
+    /// A threat id that no known list has. A warning, which `estoppel policy lint` does not let pass.
+    UnknownThreat,
 }
 
 impl PolicyErrorCode {
     /// Every code.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Syntax,
         Self::YamlFeature,
         Self::Limit,
@@ -55,6 +57,7 @@ impl PolicyErrorCode {
         Self::AmbiguousOperation,
         Self::Pack,
         Self::UnreachableRule,
+        Self::UnknownThreat,
     ];
 
     /// The stable code.
@@ -74,12 +77,13 @@ impl PolicyErrorCode {
             Self::AmbiguousOperation => "POLICY_AMBIGUOUS_OPERATION",
             Self::Pack => "POLICY_PACK",
             Self::UnreachableRule => "POLICY_UNREACHABLE_RULE",
+            Self::UnknownThreat => "POLICY_UNKNOWN_THREAT",
         }
     }
 
     /// Whether the document is accepted all the same.
     pub fn is_warning(self) -> bool {
-        self == Self::UnreachableRule
+        matches!(self, Self::UnreachableRule | Self::UnknownThreat)
     }
 }
 
@@ -153,6 +157,11 @@ impl Errors {
 
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.list.len() + self.beyond
     }
 
     /// The errors in the order of the text.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::content::Content;
 use crate::pattern::Case;
 
 /// Longest fact that conditions read. A longer one fulfils no condition but `*`, and the call counts as not
@@ -21,6 +22,34 @@ pub enum Evaluation {
     NotEvaluated,
 }
 
+/// A tool that a request offers or calls, or that a response calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tool<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it is called with.
+    pub call: Call<'a>,
+}
+
+/// What a tool is called with.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Call<'a> {
+    /// It is only offered, so there is nothing yet.
+    #[default]
+    Offered,
+    /// It is called; its arguments are judged when they have come, and nothing leaves before.
+    ToCome,
+    /// It is called with this.
+    With(&'a Content),
+}
+
+impl<'a> From<&'a str> for Tool<'a> {
+    /// A tool that is offered.
+    fn from(name: &'a str) -> Self {
+        Self { name, call: Call::Offered }
+    }
+}
+
 /// What is known of a request. Absent facts are empty: they fulfil no condition.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestFacts<'a> {
@@ -34,10 +63,14 @@ pub struct RequestFacts<'a> {
     pub method: Option<&'a str>,
     /// Subject that the connection proved. Never what a caller says of itself.
     pub identity: Option<&'a str>,
+    /// Tenant that the identity belongs to.
+    pub tenant: Option<&'a str>,
     /// Model that the request asks for.
     pub model: Option<&'a str>,
     /// Tools that the request offers to a model, or the one that `tools/call` names.
-    pub tools: &'a [&'a str],
+    pub tools: &'a [Tool<'a>],
+    /// What is in its body; absent without one, and where no rule asks.
+    pub body: Option<&'a Content>,
     /// Whether that is all.
     pub evaluation: Evaluation,
 }
@@ -50,7 +83,9 @@ pub struct ResponseFacts<'a> {
     /// Model that the response says it comes from.
     pub model_served: Option<&'a str>,
     /// Tools that the model calls.
-    pub tools_called: &'a [&'a str],
+    pub tools_called: &'a [Tool<'a>],
+    /// What the response itself says, beside calls. Of it only classes of data are looked at, by rules that name some.
+    pub said: Option<&'a Content>,
     /// Whether that is all.
     pub evaluation: Evaluation,
 }
@@ -58,7 +93,7 @@ pub struct ResponseFacts<'a> {
 impl RequestFacts<'_> {
     /// Whether all facts were read and none is beyond the limits.
     pub(crate) fn are_whole(&self) -> bool {
-        let single = [self.operation, self.dialect, self.method, self.identity, self.model];
+        let single = [self.operation, self.dialect, self.method, self.identity, self.tenant, self.model];
         self.evaluation == Evaluation::Evaluated
             && self.route.len() <= FACT_BYTES_MAX
             && single.into_iter().all(is_within_limit)
@@ -79,11 +114,11 @@ fn is_within_limit(fact: Option<&str>) -> bool {
     fact.is_none_or(|fact| fact.len() <= FACT_BYTES_MAX)
 }
 
-fn are_within_limit(tools: &[&str]) -> bool {
-    tools.len() <= TOOLS_MAX && tools.iter().all(|tool| tool.len() <= FACT_BYTES_MAX)
+fn are_within_limit(tools: &[Tool<'_>]) -> bool {
+    tools.len() <= TOOLS_MAX && tools.iter().all(|tool| tool.name.len() <= FACT_BYTES_MAX)
 }
 
-/// A key of `when`.
+/// A key of `when` and `unless`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum Condition {
     /// The route's name.
@@ -96,16 +131,41 @@ pub enum Condition {
     Method,
     /// The proven subject.
     Identity,
+    /// Its tenant.
+    Tenant,
     /// The model: asked for, and served.
     Model,
     /// A tool: offered or named by the request, called by the response.
     Tool,
+    /// Values in the arguments of a call.
+    Arguments,
+    /// Values in the request's body.
+    Body,
+    /// A class of data in the arguments of a call, or in the body.
+    Data,
+    /// A host that the arguments of a call, or the body, lead to.
+    Destination,
+    /// One that is none of these.
+    DestinationNot,
 }
 
 impl Condition {
     /// Every condition, in the order in which they are tried.
-    pub const ALL: [Self; 7] =
-        [Self::Route, Self::Operation, Self::Dialect, Self::Method, Self::Identity, Self::Model, Self::Tool];
+    pub const ALL: [Self; 13] = [
+        Self::Route,
+        Self::Operation,
+        Self::Dialect,
+        Self::Method,
+        Self::Identity,
+        Self::Tenant,
+        Self::Model,
+        Self::Tool,
+        Self::Arguments,
+        Self::Body,
+        Self::Data,
+        Self::Destination,
+        Self::DestinationNot,
+    ];
 
     /// The key in the document.
     pub fn as_str(self) -> &'static str {
@@ -115,18 +175,36 @@ impl Condition {
             Self::Dialect => "dialect",
             Self::Method => "method",
             Self::Identity => "identity",
+            Self::Tenant => "tenant",
             Self::Model => "model",
             Self::Tool => "tool",
+            Self::Arguments => "arguments",
+            Self::Body => "body",
+            Self::Data => "data",
+            Self::Destination => "destination",
+            Self::DestinationNot => "destination_not",
         }
     }
 
     /// Names that people and providers write in either case are compared without it, so that `Bash` does not
-    /// pass where `bash` is blocked. Routes and subjects are exact.
+    /// pass where `bash` is blocked. Routes, subjects, tenants and classes are exact.
     pub(crate) fn case(self) -> Case {
         match self {
-            Self::Route | Self::Identity => Case::Exact,
             Self::Operation | Self::Dialect | Self::Method | Self::Model | Self::Tool => Case::Ignore,
+            Self::Route
+            | Self::Identity
+            | Self::Tenant
+            | Self::Arguments
+            | Self::Body
+            | Self::Data
+            | Self::Destination
+            | Self::DestinationNot => Case::Exact,
         }
+    }
+
+    /// Whether it is about what is in a call or a body, and not about a name of it.
+    pub(crate) fn is_of_content(self) -> bool {
+        matches!(self, Self::Arguments | Self::Body | Self::Data | Self::Destination | Self::DestinationNot)
     }
 }
 

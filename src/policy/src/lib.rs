@@ -22,7 +22,7 @@
 //! )
 //! .unwrap();
 //! let policy = document.compile();
-//! let decision = policy.request(&RequestFacts { tools: &["shell_exec"], ..RequestFacts::default() });
+//! let decision = policy.request(&RequestFacts { tools: &["shell_exec".into()], ..RequestFacts::default() });
 //! assert_eq!(decision.verdict, Verdict::Block);
 //! assert_eq!(decision.rule.unwrap().as_str(), "no-shell");
 //! ```
@@ -44,31 +44,40 @@
 
 mod canonical;
 mod cases;
+mod content;
 mod document;
 mod error;
 mod explain;
 mod facts;
 mod fixtures;
+mod host;
+mod index;
 mod judging;
+mod layout;
 mod limits;
 mod operations;
 mod pack;
 mod path;
 mod pattern;
 mod policy;
+mod predicate;
 mod reach;
 mod read;
+mod rule;
+mod threats;
 mod written;
 mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
+pub use content::{Content, DESTINATIONS_MAX, VALUES_MAX, Wanted};
 pub use document::{
     BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, Verdict,
 };
 pub use error::{PolicyError, PolicyErrorCode};
-pub use explain::{Explanation, Step, Subject};
-pub use facts::{Condition, Evaluation, FACT_BYTES_MAX, RequestFacts, ResponseFacts, TOOLS_MAX};
+pub use explain::{Explanation, Failed, Step, Subject, Then};
+pub use facts::{Call, Condition, Evaluation, FACT_BYTES_MAX, RequestFacts, ResponseFacts, TOOLS_MAX, Tool};
 pub use fixtures::{BodyFormat, Expected, Fixture, Fixtures, Source, Subject as FixtureSubject};
+pub use host::Host;
 pub use judging::{
     ChangedTools, ContractKind, ContractText, Formats, Judging, Reask, ReaskTerms, Release, Repair,
     RepairClass, Tell, Terms, UnknownTools,
@@ -77,5 +86,7 @@ pub use limits::{LIMITS, Limit, Limits};
 pub use operations::{Listed, Operation, Operations};
 pub use pack::{PackFile, PackManifest, PackedContract, file_digest};
 pub use path::{Reach, ValuePath};
-pub use policy::{Decision, Policy, RouteSettings};
+pub use policy::{Decision, Needs, Policy, RouteSettings};
+pub use predicate::{Predicate, ValueClass};
+pub use threats::{ThreatEntry, ThreatList, Threats};
 pub use written::WrittenContract;

@@ -58,6 +58,36 @@ impl ValuePath {
         self.close(next)
     }
 
+    /// One step further, to the element with this index.
+    pub(crate) fn step_into(&self, reach: Reach, index: usize) -> Reach {
+        let mut digits = [0; 20];
+        let mut from = digits.len();
+        let mut rest = index;
+        loop {
+            from -= 1;
+            digits[from] = b'0' + (rest % 10) as u8; // one digit
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.step(reach, std::str::from_utf8(&digits[from..]).unwrap_or_default())
+    }
+
+    /// The one member that leads on, where there is only one.
+    pub(crate) fn only_name(&self, reach: Reach) -> Option<&str> {
+        let at = reach.0.trailing_zeros() as usize; // at most 64
+        match self.tokens.get(at) {
+            Some(Token::Name(name)) if reach.0.count_ones() == 1 => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether it may mean more than one value.
+    pub(crate) fn is_wild(&self) -> bool {
+        self.tokens.iter().any(|token| !matches!(token, Token::Name(_)))
+    }
+
     /// Whether the value that the walk has come to is one that is meant.
     pub fn is_met(&self, reach: Reach) -> bool {
         reach.0 & 1 << self.tokens.len() != 0

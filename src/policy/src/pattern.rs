@@ -1,5 +1,7 @@
 //! Names with `*`, which stands for any run of characters, also none. There is no other special character.
 
+use memchr::memmem;
+
 use crate::facts::FACT_BYTES_MAX;
 
 /// Most characters of a pattern.
@@ -36,6 +38,11 @@ impl Patterns {
             || (name.len() <= FACT_BYTES_MAX && self.globs.iter().any(|glob| glob.matches(name, self.case)))
     }
 
+    /// Whether one of them matches a text of any length.
+    pub fn take(&self, text: &str) -> bool {
+        self.any || self.globs.iter().any(|glob| glob.matches(text, self.case))
+    }
+
     /// Whether everything that `pattern` matches is matched by one of these. May say no where it is so.
     ///
     /// Matching the other pattern as if it were a name is enough: only a `*` of ours can take a `*` of
@@ -47,7 +54,7 @@ impl Patterns {
 
 /// One pattern, cut at its stars.
 #[derive(Debug)]
-struct Glob {
+pub(crate) struct Glob {
     head: Box<str>,
     /// What follows the first star; none without a star.
     rest: Option<Rest>,
@@ -60,7 +67,7 @@ struct Rest {
 }
 
 impl Glob {
-    fn new(pattern: &str) -> Self {
+    pub fn new(pattern: &str) -> Self {
         let mut pieces = pattern.split('*');
         let head = pieces.next().unwrap_or_default().into();
         let rest = pieces.next_back().map(|tail| Rest {
@@ -70,12 +77,18 @@ impl Glob {
         Self { head, rest }
     }
 
-    fn is_any(&self) -> bool {
+    /// What it begins with, and with a star what it ends with.
+    pub fn ends(&self) -> (&str, Option<&str>) {
+        (&self.head, self.rest.as_ref().map(|rest| &*rest.tail))
+    }
+
+    pub fn is_any(&self) -> bool {
         let bare = |rest: &Rest| rest.middle.is_empty() && rest.tail.is_empty();
         self.head.is_empty() && self.rest.as_ref().is_some_and(bare)
     }
 
-    fn matches(&self, name: &str, case: Case) -> bool {
+    /// Whether it matches a name of any length.
+    pub fn matches(&self, name: &str, case: Case) -> bool {
         let name = name.as_bytes();
         let head = self.head.as_bytes();
         let Some(rest) = &self.rest else { return equal(name, head, case) };
@@ -108,7 +121,10 @@ fn equal(a: &[u8], b: &[u8], case: Case) -> bool {
 
 /// What follows the first occurrence of `piece`.
 fn find<'n>(name: &'n [u8], piece: &[u8], case: Case) -> Option<&'n [u8]> {
-    let at = name.windows(piece.len()).position(|window| equal(window, piece, case))?;
+    let at = match case {
+        Case::Exact => memmem::find(name, piece),
+        Case::Ignore => name.windows(piece.len()).position(|window| equal(window, piece, case)),
+    }?;
     name.get(at + piece.len()..)
 }
 

@@ -8,23 +8,31 @@
 //! A response is judged for what it adds:
 //!
 //! - each tool that the model calls, under the model that was asked for: rules, then the default;
+//! - what it says itself, where classes of data were found in that: the rules only, passing over blocks that name none;
 //! - the model served, where it is not the one asked for: the rules only, because providers answer `gpt-4o`
 //!   with `gpt-4o-2024-08-06` and a default would block what the request was allowed. A block that says
 //!   nothing of models is passed over: it had its say at the request.
+//!
+//! A rule that asks for something that could not be read does not hold, and leaves the call not evaluated. A rule that asks
+//! what a tool is called with cannot say so of a tool that is only offered: if it allows, the offer goes on, if not, the
+//! next rule is tried; either way the call itself is judged when it comes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::content::Content;
 use crate::document::{
-    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, Rule, RuleId, Settings, Severity,
-    ThreatId, Verdict,
+    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Settings, Severity, ThreatId,
+    Verdict,
 };
-use crate::explain::{Explanation, Step, Subject, Trace};
-use crate::facts::{Condition, RequestFacts, ResponseFacts, TOOLS_MAX};
+use crate::explain::{Explanation, Step, Subject, Then, Trace};
+use crate::facts::{Call, Condition, RequestFacts, ResponseFacts, TOOLS_MAX, Tool};
+use crate::index::{Index, RuleSet};
 use crate::judging::{ContractText, Judging};
 use crate::limits::Limits;
 use crate::operations::{Operation, Operations};
-use crate::pattern::Patterns;
+use crate::rule::{CompiledRule, Held, Looked};
 
 /// A policy that is ready to judge. Never changes.
 #[derive(Debug)]
@@ -34,6 +42,7 @@ pub struct Policy {
     fallback: RouteSettings,
     routes: BTreeMap<String, RouteSettings>,
     rules: Vec<CompiledRule>,
+    index: Index,
     contracts: BTreeMap<String, ContractText>,
     missing_contracts: Vec<String>,
 }
@@ -78,6 +87,19 @@ pub struct Decision<'p> {
     pub body_storage: &'p BodyStorage,
 }
 
+/// What the rules for a route look into, beyond names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Needs {
+    /// What tools are called with.
+    pub calls: bool,
+    /// What is in the request's body.
+    pub body: bool,
+    /// Where calls and bodies lead.
+    pub destinations: bool,
+    /// Classes of data.
+    pub data: bool,
+}
+
 impl Policy {
     pub(crate) fn new(document: &PolicyDocument) -> Self {
         let fallback = resolve(&[&document.defaults], Limits::resolve(&[&document.limits]));
@@ -87,12 +109,14 @@ impl Policy {
             let operations = Arc::new(over(&route.operations, &settings.judge));
             RouteSettings { operations, ..settings }
         };
+        let rules: Vec<CompiledRule> = document.rules.iter().map(CompiledRule::new).collect();
         Self {
+            index: Index::new(&rules),
             name: document.name.clone(),
             hash: document.hash(),
             fallback,
             routes: document.routes.iter().map(|(name, settings)| (name.clone(), route(settings))).collect(),
-            rules: document.rules.iter().map(CompiledRule::new).collect(),
+            rules,
             contracts: document.contracts.clone().into_iter().chain(document.taken.clone()).collect(),
             missing_contracts: document
                 .packed
@@ -143,10 +167,26 @@ impl Policy {
 
     /// Every route that the policy names: in `routes`, and without a `*` in a rule. Sorted.
     pub fn route_names(&self) -> impl Iterator<Item = &str> {
-        let in_rules = self.rules.iter().flat_map(|rule| rule.rule.when.get(&Condition::Route)).flatten();
+        let in_rules =
+            self.rules.iter().flat_map(|rule| rule.rule.when.names.get(&Condition::Route)).flatten();
         let named = in_rules.filter(|pattern| !pattern.contains('*'));
         let names: BTreeSet<&str> = self.routes.keys().chain(named).map(String::as_str).collect();
         names.into_iter()
+    }
+
+    /// What the rules that may hold on a route look into.
+    pub fn needs(&self, route: &str) -> Needs {
+        use Condition::{Arguments, Body, Data, Destination, DestinationNot};
+        let asks = |conditions: &[Condition]| {
+            let mut rules = self.rules.iter().filter(|rule| rule.is_for(route));
+            rules.any(|rule| conditions.iter().any(|condition| rule.asks(*condition)))
+        };
+        Needs {
+            calls: asks(&[Arguments, Data, Destination, DestinationNot]),
+            body: asks(&[Body, Data, Destination, DestinationNot]),
+            destinations: asks(&[Destination, DestinationNot]),
+            data: asks(&[Data]),
+        }
     }
 
     /// Every reason code that a rule names. Sorted.
@@ -189,9 +229,10 @@ impl Policy {
     ) -> Decision<'p> {
         let settings = self.route(facts.route);
         let mut ruling = Ruling::NONE;
+        let call = self.candidates(facts);
         for tool in each_or_none(facts.tools) {
-            let subject = Subject { model: facts.model, tool };
-            ruling.add(self.judge(facts, subject, settings, trace));
+            let looked = looked(facts.model, tool, facts.body);
+            ruling.add(self.judge(facts, looked, &call, Otherwise::Default(settings.verdict), trace));
         }
         self.decide(ruling, facts.are_whole(), settings, trace)
     }
@@ -204,58 +245,128 @@ impl Policy {
         let request = &facts.request;
         let settings = self.route(request.route);
         let mut ruling = Ruling::NONE;
+        let call = self.candidates(request);
         for tool in facts.tools_called.iter().take(TOOLS_MAX) {
-            let subject = Subject { model: request.model, tool: Some(tool) };
-            ruling.add(self.judge(request, subject, settings, trace));
+            let looked = looked(request.model, Some(*tool), request.body);
+            ruling.add(self.judge(request, looked, &call, Otherwise::Default(settings.verdict), trace));
         }
         let asked = |served: &&str| request.model.is_some_and(|model| model.eq_ignore_ascii_case(served));
         if let Some(served) = facts.model_served.filter(|served| !asked(served)) {
             for tool in each_or_none(facts.tools_called) {
-                let subject = Subject { model: Some(served), tool };
-                ruling.add(self.judge_served(request, subject, trace));
+                let looked = looked(Some(served), tool, request.body);
+                ruling.add(self.judge(
+                    request,
+                    looked,
+                    &call,
+                    Otherwise::NoObjection(Condition::Model),
+                    trace,
+                ));
             }
+        }
+        if facts.said.is_some_and(|said| said.data().is_none_or(|classes| !classes.is_empty())) {
+            let looked = looked(request.model, None, facts.said);
+            let otherwise = Otherwise::NoObjection(Condition::Data);
+            ruling.add(self.judge(request, looked, &call, otherwise, trace));
         }
         self.decide(ruling, facts.are_whole(), settings, trace)
     }
 
-    /// The first rule that holds, or the default.
+    /// The first rule that holds, or what there is otherwise.
     fn judge<'p, 'f>(
         &'p self,
         facts: &RequestFacts<'f>,
-        subject: Subject<'f>,
-        settings: &RouteSettings,
+        looked: Looked<'f>,
+        call: &RuleSet,
+        otherwise: Otherwise,
         trace: &mut impl Trace<'p, 'f>,
     ) -> Ruling {
-        for (index, rule) in self.rules.iter().enumerate() {
-            let failed = rule.failed(facts, subject);
-            trace.step(Step::Rule { subject, rule: &rule.rule.id, failed });
-            if failed.is_none() {
-                return Ruling { verdict: rule.rule.verdict, rule: index };
-            }
-        }
-        trace.step(Step::Default { subject, verdict: settings.verdict });
-        Ruling { verdict: settings.verdict, rule: Ruling::NO_RULE }
-    }
-
-    /// The first rule that holds, passing over blocks that say nothing of models; without one, no objection.
-    fn judge_served<'p, 'f>(
-        &'p self,
-        facts: &RequestFacts<'f>,
-        subject: Subject<'f>,
-        trace: &mut impl Trace<'p, 'f>,
-    ) -> Ruling {
-        for (index, rule) in self.rules.iter().enumerate() {
-            if rule.rule.verdict == Verdict::Block && !rule.names_model {
-                trace.step(Step::PassedOver { subject, rule: &rule.rule.id });
+        let subject = looked.subject;
+        let mut candidates = *call;
+        self.index.keep(&mut candidates, Condition::Model, subject.model);
+        self.index.keep(&mut candidates, Condition::Tool, subject.tool);
+        let mut unknown = false;
+        let mut told = 0;
+        for index in candidates.iter() {
+            self.tell_others(told..index, facts, looked, otherwise, trace);
+            told = index + 1;
+            let Some(rule) = self.rules.get(index) else { break };
+            let id = &rule.rule.id;
+            if otherwise.passes_over(rule) {
+                trace.step(Step::PassedOver { subject, rule: id });
                 continue;
             }
-            let failed = rule.failed(facts, subject);
-            trace.step(Step::Rule { subject, rule: &rule.rule.id, failed });
-            if failed.is_none() {
-                return Ruling { verdict: rule.rule.verdict, rule: index };
+            let ruling = Ruling { verdict: rule.rule.verdict, rule: index, unknown };
+            match rule.holds(facts, looked) {
+                Held::Holds => {
+                    trace.step(Step::Rule { subject, rule: id, failed: None });
+                    return ruling;
+                }
+                Held::Fails(failed) => trace.step(Step::Rule { subject, rule: id, failed: Some(failed) }),
+                Held::Unknown(failed) => {
+                    trace.step(Step::Unknown { subject, rule: id, failed });
+                    unknown = true;
+                }
+                Held::ToCome(_) => {
+                    let then = then(looked.call, rule.rule.verdict);
+                    trace.step(Step::ToCome { subject, rule: id, then });
+                    match then {
+                        Then::Decides => return ruling,
+                        Then::PassedOver => {}
+                        Then::Waits => return Ruling { unknown, ..Ruling::NONE },
+                    }
+                }
             }
         }
-        Ruling::NONE
+        self.tell_others(told..self.rules.len(), facts, looked, otherwise, trace);
+        match otherwise {
+            Otherwise::NoObjection(_) => Ruling { unknown, ..Ruling::NONE },
+            Otherwise::Default(verdict) => {
+                trace.step(Step::Default { subject, verdict });
+                Ruling { verdict, rule: Ruling::NO_RULE, unknown }
+            }
+        }
+    }
+
+    /// The rules that may hold, as far as what the whole call is called says.
+    fn candidates(&self, facts: &RequestFacts<'_>) -> RuleSet {
+        let mut set = self.index.all();
+        let names = [
+            (Condition::Route, Some(facts.route)),
+            (Condition::Operation, facts.operation),
+            (Condition::Dialect, facts.dialect),
+            (Condition::Method, facts.method),
+            (Condition::Identity, facts.identity),
+            (Condition::Tenant, facts.tenant),
+        ];
+        names.into_iter().for_each(|(condition, fact)| self.index.keep(&mut set, condition, fact));
+        set
+    }
+
+    /// Tells of rules that are no candidates why they do not hold.
+    fn tell_others<'p, 'f, T: Trace<'p, 'f>>(
+        &'p self,
+        others: Range<usize>,
+        facts: &RequestFacts<'f>,
+        looked: Looked<'f>,
+        otherwise: Otherwise,
+        trace: &mut T,
+    ) {
+        if !T::WATCHES {
+            return;
+        }
+        let subject = looked.subject;
+        for rule in self.rules.get(others).unwrap_or_default() {
+            let id = &rule.rule.id;
+            if otherwise.passes_over(rule) {
+                trace.step(Step::PassedOver { subject, rule: id });
+                continue;
+            }
+            match rule.holds(facts, looked) {
+                Held::Fails(failed) => trace.step(Step::Rule { subject, rule: id, failed: Some(failed) }),
+                // The index says that a condition on a name fails, and nothing weighs more.
+                held => debug_assert!(false, "`{id}` is no candidate and {held:?}"),
+            }
+        }
     }
 
     fn decide<'p, 'f>(
@@ -265,11 +376,12 @@ impl Policy {
         settings: &'p RouteSettings,
         trace: &mut impl Trace<'p, 'f>,
     ) -> Decision<'p> {
+        let Ruling { verdict, rule, unknown } = ruling;
+        let whole = whole && !unknown;
         if !whole {
             trace.step(Step::NotEvaluated { verdict: settings.on_not_evaluated });
         }
-        let Ruling { verdict, rule } = ruling;
-        let unseen = !whole && verdict == Verdict::Allow && settings.on_not_evaluated == Verdict::Block;
+        let unseen = !whole && verdict.lets_go() && !settings.on_not_evaluated.lets_go();
         let rule = self.rules.get(rule).map(|rule| &rule.rule).filter(|_| !unseen);
         let verdict = if unseen { Verdict::Block } else { verdict };
         let default_reason = match verdict {
@@ -296,22 +408,57 @@ struct Ruling {
     verdict: Verdict,
     /// Index of the rule, or [`Ruling::NO_RULE`].
     rule: usize,
+    /// A rule that was tried asked for something that could not be read.
+    unknown: bool,
 }
 
 impl Ruling {
     const NO_RULE: usize = usize::MAX;
     /// No objection.
-    const NONE: Self = Self { verdict: Verdict::Allow, rule: Self::NO_RULE };
+    const NONE: Self = Self { verdict: Verdict::Allow, rule: Self::NO_RULE, unknown: false };
 
     fn add(&mut self, other: Self) {
-        *self = (*self).min(other);
+        let unknown = self.unknown || other.unknown;
+        *self = Self { unknown, ..(*self).min(other) };
+    }
+}
+
+/// What there is where no rule decides.
+#[derive(Clone, Copy)]
+enum Otherwise {
+    /// The route's default.
+    Default(Verdict),
+    /// Nothing. Rules that block and do not ask about this had their say at the request.
+    NoObjection(Condition),
+}
+
+impl Otherwise {
+    fn passes_over(self, rule: &CompiledRule) -> bool {
+        match (self, rule.rule.verdict) {
+            (Self::Default(_), _) | (_, Verdict::Allow) => false,
+            (Self::NoObjection(condition), Verdict::Block) => !rule.rule.when.has(condition),
+        }
+    }
+}
+
+/// What is done about a rule of which only what a call brings is not known.
+fn then(call: Option<Call<'_>>, verdict: Verdict) -> Then {
+    match (call, verdict) {
+        (Some(Call::ToCome), _) => Then::Waits,
+        (_, Verdict::Allow) => Then::Decides,
+        (_, Verdict::Block) => Then::PassedOver,
     }
 }
 
 /// Each tool, or once none.
-fn each_or_none<'f>(tools: &[&'f str]) -> impl Iterator<Item = Option<&'f str>> {
+fn each_or_none<'f>(tools: &[Tool<'f>]) -> impl Iterator<Item = Option<Tool<'f>>> {
     let none = tools.is_empty().then_some(None);
     tools.iter().take(TOOLS_MAX).copied().map(Some).chain(none)
+}
+
+fn looked<'f>(model: Option<&'f str>, tool: Option<Tool<'f>>, content: Option<&'f Content>) -> Looked<'f> {
+    let subject = Subject { model, tool: tool.map(|tool| tool.name) };
+    Looked { subject, call: tool.map(|tool| tool.call), content }
 }
 
 fn resolve(scopes: &[&Settings], limits: Limits) -> RouteSettings {
@@ -337,43 +484,4 @@ fn over(operations: &Operations, judge: &Judging) -> Operations {
         Operation { judge: own.or_else(|| Some(judge.clone())), ..operation.clone() }
     });
     Operations { list: list.collect(), others: operations.others }
-}
-
-#[derive(Debug)]
-struct CompiledRule {
-    rule: Rule,
-    when: Box<[(Condition, Patterns)]>,
-    names_model: bool,
-}
-
-impl CompiledRule {
-    fn new(rule: &Rule) -> Self {
-        let compile = |(condition, patterns): (&Condition, &Vec<String>)| {
-            (*condition, Patterns::new(patterns, condition.case()))
-        };
-        Self {
-            rule: rule.clone(),
-            when: rule.when.iter().map(compile).collect(),
-            names_model: rule.when.contains_key(&Condition::Model),
-        }
-    }
-
-    /// The first condition that does not hold. An absent fact fulfils none.
-    fn failed(&self, facts: &RequestFacts<'_>, subject: Subject<'_>) -> Option<Condition> {
-        let fact = |condition| match condition {
-            Condition::Route => Some(facts.route),
-            Condition::Operation => facts.operation,
-            Condition::Dialect => facts.dialect,
-            Condition::Method => facts.method,
-            Condition::Identity => facts.identity,
-            Condition::Model => subject.model,
-            Condition::Tool => subject.tool,
-        };
-        let holds =
-            |condition, patterns: &Patterns| fact(condition).is_some_and(|fact| patterns.matches(fact));
-        self.when
-            .iter()
-            .find(|(condition, patterns)| !holds(*condition, patterns))
-            .map(|(condition, _)| *condition)
-    }
 }

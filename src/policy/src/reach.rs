@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::document::{Rule, Verdict};
+use crate::document::Rule;
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode};
 use crate::facts::Condition;
 use crate::pattern::Patterns;
@@ -25,6 +25,8 @@ pub(crate) fn unreachable(rules: &[(Place, Rule)]) -> Vec<PolicyError> {
 struct Earlier<'r> {
     rule: &'r Rule,
     when: BTreeMap<Condition, Patterns>,
+    /// It looks into calls or bodies, or has exceptions: nobody knows what it takes.
+    is_vague: bool,
 }
 
 impl<'r> Earlier<'r> {
@@ -32,19 +34,27 @@ impl<'r> Earlier<'r> {
         let compile = |(condition, patterns): (&Condition, &Vec<String>)| {
             (*condition, Patterns::new(patterns, condition.case()))
         };
-        Self { rule, when: rule.when.iter().map(compile).collect() }
+        let is_vague = rule.unless.is_some()
+            || Condition::ALL
+                .into_iter()
+                .any(|condition| condition.is_of_content() && rule.when.has(condition));
+        Self { rule, when: rule.when.names.iter().map(compile).collect(), is_vague }
     }
 
     fn takes_all_of(&self, later: &Rule) -> bool {
         // A served model passes over blocks without a `model`, so a later rule about models may still decide
-        // there.
-        let passed_over = self.rule.verdict == Verdict::Block
-            && !self.when.contains_key(&Condition::Model)
-            && later.when.contains_key(&Condition::Model);
+        // there; so does what an answer says, and `data`.
+        let leaves = |condition| !self.rule.when.has(condition) && later.when.has(condition);
+        let passed_over =
+            !self.rule.verdict.lets_go() && (leaves(Condition::Model) || leaves(Condition::Data));
         let covers = |(condition, patterns): (&Condition, &Patterns)| {
-            later.when.get(condition).is_some_and(|later| later.iter().all(|pattern| patterns.cover(pattern)))
+            later
+                .when
+                .names
+                .get(condition)
+                .is_some_and(|later| later.iter().all(|pattern| patterns.cover(pattern)))
         };
-        !passed_over && self.when.iter().all(covers)
+        !self.is_vague && !passed_over && self.when.iter().all(covers)
     }
 }
 

@@ -4,27 +4,27 @@
 
 mod judging;
 mod operations;
+mod when;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::document::{
     BodyStorage, Disconnect, PolicyDocument, ReasonCode, Route, Rule, RuleId, Settings, Severity, ThreatId,
-    Verdict, When, is_slug,
+    Verdict, is_slug,
 };
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
-use crate::facts::Condition;
 use crate::judging::ContractKind;
 use crate::limits::{LIMITS, LimitValues};
 use crate::pack::PackedUse;
 use crate::path::ValuePath;
-use crate::pattern::{PATTERN_CHARS_MAX, PATTERNS_MAX, STARS_MAX};
 use crate::reach;
+use crate::threats::Threats;
 use crate::written::WrittenContract;
 use crate::yaml::{self, Key, Kind, Node, push_key};
 
 /// Most rules of a policy.
-pub(crate) const RULES_MAX: usize = 512;
+pub(crate) const RULES_MAX: usize = 4096;
 /// Most routes of a policy.
 pub(crate) const ROUTES_MAX: usize = 256;
 /// Most threat ids of a rule.
@@ -53,8 +53,8 @@ const ROUTE_KEYS: [&str; 8] = [
     "operations",
     "other_operations",
 ];
-const RULE_KEYS: [&str; 8] =
-    ["id", "when", "verdict", "reason", "message", "severity", "threat", "body_storage"];
+const RULE_KEYS: [&str; 9] =
+    ["id", "when", "unless", "verdict", "reason", "message", "severity", "threat", "body_storage"];
 
 pub(crate) fn document(text: &str) -> Result<PolicyDocument, Vec<PolicyError>> {
     let mut reader = Reader::default();
@@ -69,6 +69,7 @@ pub(crate) fn document(text: &str) -> Result<PolicyDocument, Vec<PolicyError>> {
 #[derive(Default)]
 pub(crate) struct Reader {
     pub errors: Errors,
+    warnings: Errors,
     path: String,
     /// Names of the document's contracts; none of those from packs has a kind yet.
     contracts: BTreeMap<String, Option<ContractKind>>,
@@ -99,7 +100,12 @@ impl Reader {
             defaults: defaults.unwrap_or_default(),
             limits: limits.unwrap_or_default(),
             routes: routes.unwrap_or_default(),
-            warnings: reach::unreachable(&rules),
+            warnings: {
+                let mut warnings = std::mem::take(&mut self.warnings).into_list();
+                warnings.extend(reach::unreachable(&rules));
+                warnings.sort_by_key(|warning| (warning.line, warning.column));
+                warnings
+            },
             rules: rules.into_iter().map(|(_, rule)| rule).collect(),
             contracts,
             packed,
@@ -214,6 +220,7 @@ impl Reader {
             RuleId::parse(&text)
         });
         let when = self.required(&map, "when", Self::when);
+        let unless = self.optional(&map, "unless", Self::unless);
         let verdict = self.required(&map, "verdict", Self::verdict);
         let reason = self.optional(&map, "reason", |reader, node| {
             reader.parsed(node, "a code of `A-Z`, `0-9` and `_`, at most 64 and not `OK`", ReasonCode::parse)
@@ -230,6 +237,7 @@ impl Reader {
         Some(Rule {
             id: id?,
             when: when?,
+            unless,
             verdict: verdict?,
             reason,
             message,
@@ -239,53 +247,19 @@ impl Reader {
         })
     }
 
-    fn when(&mut self, node: &Node) -> Option<When> {
-        let map = self.map(node)?;
-        self.known_keys(&map, &Condition::ALL.map(Condition::as_str));
-        let mut when = When::new();
-        for condition in Condition::ALL {
-            if let Some(patterns) = self.optional(&map, condition.as_str(), Self::patterns) {
-                when.insert(condition, patterns);
-            }
-        }
-        Some(when)
-    }
-
-    fn patterns(&mut self, node: &Node) -> Option<Vec<String>> {
-        match &node.kind {
-            Kind::List(items) => {
-                self.count(node, items.len(), PATTERNS_MAX);
-                Some(self.each(items, Self::pattern))
-            }
-            Kind::Text(_) | Kind::Word(_) => Some(vec![self.pattern(node)?]),
-            Kind::Map(_) | Kind::Broken => {
-                self.wrong_kind(node, "a pattern or a list of patterns");
-                None
-            }
-        }
-    }
-
-    fn pattern(&mut self, node: &Node) -> Option<String> {
-        let text = self.text(node)?;
-        if !(1..=PATTERN_CHARS_MAX).contains(&text.chars().count())
-            || text.matches('*').count() > STARS_MAX
-            || text.contains(is_unsafe)
-        {
-            let message = format!(
-                "a pattern has 1 to {PATTERN_CHARS_MAX} characters, at most {STARS_MAX} of them `*`, \
-                 and no control characters"
-            );
-            self.add(PolicyErrorCode::Value, node.place, message);
-            return None;
-        }
-        Some(text.into())
-    }
-
     fn threat(&mut self, node: &Node) -> Option<Vec<ThreatId>> {
         let items = self.list(node)?;
         self.count(node, items.len(), THREATS_MAX);
         Some(self.each(items, |reader, item| {
-            reader.parsed(item, "an id with its list and edition, as `owasp_llm:2025/LLM06`", ThreatId::parse)
+            let expected = "an id with its list and edition, as `owasp_llm:2025/LLM06`";
+            let id = reader.parsed(item, expected, ThreatId::parse)?;
+            let threats = Threats::known();
+            if threats.find(&id).is_none() {
+                let nearest = threats.nearest(&id).map(|nearest| format!("; the nearest is `{nearest}`"));
+                let message = format!("no list has `{id}`{}", nearest.unwrap_or_default());
+                reader.warnings.add(PolicyErrorCode::UnknownThreat, item.place, reader.path.clone(), message);
+            }
+            Some(id)
         }))
     }
 

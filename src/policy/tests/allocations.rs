@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 
-use estoppel_policy::{Evaluation, PolicyDocument, RequestFacts, ResponseFacts};
+use estoppel_policy::{Call, Content, Evaluation, PolicyDocument, RequestFacts, ResponseFacts, Tool, Wanted};
 
 struct Counting;
 
@@ -37,7 +37,9 @@ fn allocations<T>(work: impl FnOnce() -> T) -> usize {
 #[test]
 fn judging_allocates_nothing() {
     let policy = PolicyDocument::parse(include_str!("../fixtures/good/everything.yaml")).unwrap().compile();
-    for tools in [&["search", "x_exec", "bash"][..], &["search"], &[]] {
+    let content = Content::read(br#"{"path":"/etc/x","n":[1,2]}"#, Wanted { destinations: true });
+    let tool = |name| Tool { name, call: Call::With(&content) };
+    for tools in [&[tool("search"), tool("x_exec"), "bash".into()][..], &[tool("fetch")], &[]] {
         for evaluation in [Evaluation::Evaluated, Evaluation::NotEvaluated] {
             let request = RequestFacts {
                 route: "llm",
@@ -45,12 +47,19 @@ fn judging_allocates_nothing() {
                 dialect: Some("openai_chat"),
                 method: Some("POST"),
                 identity: Some("CN=agent, O=Example"),
+                tenant: Some("t1"),
                 model: Some("gpt-4o"),
                 tools,
+                body: Some(&content),
                 evaluation,
             };
-            let response =
-                ResponseFacts { request, model_served: Some("gpt-4o-2024"), tools_called: tools, evaluation };
+            let response = ResponseFacts {
+                request,
+                model_served: Some("gpt-4o-2024"),
+                tools_called: tools,
+                said: Some(&content),
+                evaluation,
+            };
             assert_eq!(allocations(|| black_box(policy.request(&request).verdict)), 0);
             assert_eq!(allocations(|| black_box(policy.response(&response).verdict)), 0);
         }

@@ -6,7 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use estoppel_policy::{Cases, Condition, LIMITS, PolicyDocument, PolicyErrorCode, Verdict};
+use estoppel_policy::{
+    Cases, Condition, LIMITS, PolicyDocument, PolicyErrorCode, RequestFacts, Step, Verdict,
+};
 use serde_json::Value;
 
 fn at(path: &str) -> PathBuf {
@@ -178,6 +180,31 @@ fn the_reference_names_every_limit_with_its_default_and_its_range() {
 }
 
 #[test]
+fn conditions_are_tried_in_the_order_of_the_reference() {
+    let reference = read(at("../../docs/policy.md"));
+    let order = Condition::ALL.map(|condition| format!("`{condition}`")).join(", ");
+    assert!(reference.split_whitespace().collect::<Vec<_>>().join(" ").contains(&order), "{order}");
+    for first in 0..Condition::ALL.len() {
+        let conditions = Condition::ALL[first..].iter().map(|condition| match condition {
+            Condition::Arguments | Condition::Body => format!("{condition}: [{{ at: /a, exists: true }}]"),
+            _ => format!("{condition}: nothing"),
+        });
+        let conditions: Vec<_> = conditions.collect();
+        let text = format!(
+            "version: 1\nname: order\nrules:\n- {{ id: a, when: {{ {} }}, verdict: allow }}\n",
+            conditions.join(", ")
+        );
+        let policy = accept(&text, &text).compile();
+        let steps = policy.explain_request(&RequestFacts::default()).steps;
+        let failed = |step: &Step<'_, '_>| match step {
+            Step::Rule { failed, .. } => failed.and_then(|failed| failed.condition),
+            _ => None,
+        };
+        assert_eq!(steps.iter().find_map(failed), Some(Condition::ALL[first]), "{text}");
+    }
+}
+
+#[test]
 fn the_schema_has_the_keys_and_ranges_of_the_code() {
     let schema: Value = serde_json::from_str(&read(at("../../spec/policy.schema.json"))).unwrap();
     let limits = schema["$defs"]["limits"]["properties"].as_object().unwrap();
@@ -197,10 +224,16 @@ fn the_schema_has_the_keys_and_ranges_of_the_code() {
         (&schema["properties"], &all),
         (&schema["properties"]["defaults"]["properties"], &all["defaults"]),
         (&schema["properties"]["routes"]["additionalProperties"]["properties"], &all["routes"]["llm"]),
-        (&schema["$defs"]["rule"]["properties"], &all["rules"][0]),
+        (&schema["$defs"]["rule"]["properties"], &every_key(&all["rules"])),
     ];
     for (properties, example) in pairs {
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(properties), keys(example));
     }
+}
+
+/// One object with the members of all in a list.
+fn every_key(list: &Value) -> Value {
+    let members = list.as_array().unwrap().iter().flat_map(|value| value.as_object().unwrap().clone());
+    Value::Object(members.collect())
 }

@@ -70,7 +70,7 @@ impl Exchange {
         coded: bool,
     ) -> Result<Option<Box<HeldBack>>, Objection> {
         let Some(route) = &self.route else { return Ok(None) };
-        let Some(terms) = route.judging.clone() else { return Ok(None) };
+        let Some(terms) = route.answer_terms().cloned() else { return Ok(None) };
         let limits = route.settings.limits;
         let has_body = self.record.request.method != "HEAD"
             && head.status != StatusCode::NO_CONTENT
@@ -103,7 +103,8 @@ impl Exchange {
             (None, None) => {
                 // A value is corrected once: by a repair, or by asking again.
                 let signed = judging::is_signed(&head.headers) || self.asks_again();
-                let judge = judging::Judge::new(asked, terms.clone(), self.shared.schemas.clone(), signed);
+                let judge = judging::Judge::new(asked, terms.clone(), self.shared.schemas.clone(), signed)
+                    .with_rules(self.call_rules());
                 let stream = judge.for_answer(self.dialect, framing == Framing::Sse, held_bytes_max);
                 let stream = Box::new(stream);
                 (Machine::Model { stream, blocks: Blocks::default() }, holds)
@@ -439,7 +440,9 @@ impl HeldBack {
     pub(super) fn has_judged(&self) -> bool {
         self.refused
             || match &self.machine {
-                Machine::Model { stream, .. } => !stream.verdicts().is_empty(),
+                Machine::Model { stream, .. } => {
+                    stream.judge().has_contracts() && !stream.verdicts().is_empty()
+                }
                 Machine::Server { answers, .. } => answers.has_judged(),
                 Machine::Body { body, .. } => self.over || body.units() > 0,
             }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
-use estoppel_policy::Verdict;
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
@@ -85,8 +84,13 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     // route's configuration says that it is plain JSON.
     let stated = exchange.dialect == Dialect::Json && route.dialect.is_some() && !coded;
     exchange.request_unread = !reads && !stated && !exchange.request_judged && !body.is_end_stream();
-    let scan = || RequestScan::new(exchange.dialect, head.uri.path());
-    let (refusal, body) = if reads || judges {
+    let dialect = exchange.dialect;
+    let scan = || RequestScan::new(dialect, head.uri.path());
+    let looks = route.needs.body && exchange.dialect == Dialect::Json && !coded;
+    if route.needs.body && !reads && !looks && !judges && !body.is_end_stream() {
+        exchange.not_looked_into();
+    }
+    let (refusal, body) = if reads || judges || looks {
         let mut scan = (reads || exchange.dialect == Dialect::Json && !coded).then(scan);
         let read = {
             let read = pin!(read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held));
@@ -99,6 +103,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         if let Some(scan) = &mut scan {
             exchange.request_read(scan.finish());
         }
+        exchange.look_into(coded, &chunks);
         let refusal = decide(&mut exchange);
         exchange.request_held(&chunks);
         if !coded {
@@ -106,7 +111,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         }
         let refusal = match refusal {
             None => exchange.judge_request_body(&head, coded, &chunks).err().map(|objection| {
-                let refusal = Refusal::because(objection.reason, objection.detail.as_deref());
+                let refusal = objection.refusal();
                 exchange.block(objection);
                 refusal
             }),
@@ -132,6 +137,7 @@ pub(crate) fn permit(exchange: &mut Exchange, path: &str, body: &Bytes) -> Optio
     let mut scan = RequestScan::new(exchange.dialect, path);
     scan.push(body);
     exchange.request_read(scan.finish());
+    exchange.look_into(false, std::slice::from_ref(body));
     let refusal = decide(exchange);
     exchange.request_held(std::slice::from_ref(body));
     refusal
@@ -148,7 +154,7 @@ fn decide(exchange: &mut Exchange) -> Option<Refusal> {
 
 /// What a blocking decision answers.
 pub(crate) fn refusal_of(decision: &estoppel_policy::Decision<'_>) -> Option<Refusal> {
-    if decision.verdict == Verdict::Allow {
+    if decision.verdict.lets_go() {
         return None;
     }
     let code = decision.reason.map(|reason| reason.as_str());

@@ -7,7 +7,6 @@ use std::time::Duration;
 use estoppel_evidence::entry::{Durability, Intent};
 use estoppel_evidence::{Leaf, Reason};
 use estoppel_journal::Ack;
-use estoppel_policy::Verdict;
 use estoppel_wire::dialect::{Dialect, Framing};
 use http::header::{CONTENT_LENGTH, TRAILER};
 use http::{Method, Request, Response, Version};
@@ -211,7 +210,7 @@ async fn durable(ack: Ack, evidence: Duration) -> Result<Option<Leaf>, Reason> {
 
 /// The same for what a judge objects to.
 pub(crate) async fn objected(mut exchange: Box<Exchange>, objection: Objection) -> Answer {
-    let refusal = Refusal::because(objection.reason, objection.detail.as_deref());
+    let refusal = objection.refusal();
     exchange.block(objection);
     refused(exchange, refusal).await
 }
@@ -279,7 +278,7 @@ async fn send_whole(
                 data = match screened.exchange().judge_body(data) {
                     Ok(data) => data,
                     Err(objection) => {
-                        let refusal = Refusal::because(objection.reason, objection.detail.as_deref());
+                        let refusal = objection.refusal();
                         screened.exchange().block(objection);
                         break (screened.into_exchange(), refusal);
                     }
@@ -287,7 +286,7 @@ async fn send_whole(
             }
             Step::Cut(reason) => {
                 let exchange = screened.into_exchange();
-                let refusal = Refusal::because(reason, exchange.detail());
+                let refusal = exchange.refusal(reason);
                 break (exchange, refusal);
             }
             Step::End { tail, ack, .. } => {
@@ -319,7 +318,7 @@ async fn send_whole(
 fn response_refusal(exchange: &mut Exchange) -> Option<Refusal> {
     let policy = exchange.snapshot.policy.clone();
     let decision = exchange.judge_response(|facts| policy.response(facts))?;
-    if decision.verdict == Verdict::Block {
+    if !decision.verdict.lets_go() {
         exchange.decide(&decision);
         exchange.restrict_storage(decision.body_storage);
     }

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 pub const ROUTES: [&str; 3] = ["llm", "mcp", "tools"];
 pub const NAMES: [&str; 8] = ["bash", "Bash", "shell_exec", "search", "sh", "gpt-4o", "gpt-4o-2024", "evil"];
-const PATTERNS: [&str; 9] = ["bash", "sh*", "*a*", "search", "*", "S*h", "gpt-4o", "gpt*", "ev*l"];
+const PATTERNS: [&str; 11] =
+    ["bash", "sh*", "*a*", "search", "*", "S*h", "gpt-4o", "gpt*", "ev*l", "*ASH", "*h"];
 const TEXTS: [&str; 6] = ["why not", "a # b", "é: \"x\"", "it's", "- {x}", "yes"];
 
 fn verdict() -> impl Strategy<Value = Value> {
@@ -100,13 +101,89 @@ fn patterns(of: Vec<&'static str>) -> BoxedStrategy<Value> {
     proptest::collection::vec(select(of), 1..3).prop_map(Value::from).boxed()
 }
 
-fn rule() -> impl Strategy<Value = Value> {
-    let when = members(vec![
+/// Tests that a predicate may have.
+fn test() -> impl Strategy<Value = Value> {
+    select(vec![
+        json!({ "equals": "/srv/x" }),
+        json!({ "equals": 5 }),
+        json!({ "equals": null }),
+        json!({ "equals": true }),
+        json!({ "in": ["/srv/x", 500, false] }),
+        json!({ "not_in": ["/srv/x", 5] }),
+        json!({ "matches": ["/etc/*", "*x"] }),
+        json!({ "not_matches": ["/srv/*"] }),
+        json!({ "exists": true }),
+        json!({ "exists": false }),
+        json!({ "greater_than": -3 }),
+        json!({ "greater_than": 100 }),
+        json!({ "less_than": 100 }),
+        json!({ "longer_than": 6 }),
+        json!({ "contains": "rm" }),
+    ])
+}
+
+fn predicates(at: Vec<&'static str>) -> BoxedStrategy<Value> {
+    let predicate = (select(at), test()).prop_map(|(at, mut test)| {
+        test["at"] = at.into();
+        test
+    });
+    proptest::collection::vec(predicate, 1..3).prop_map(Value::from).boxed()
+}
+
+const NARROW: [&str; 4] = ["/path", "/n", "/deep/0/n", "/none"];
+const HOSTS: [&str; 9] = [
+    "a.example",
+    "*.example",
+    "10.0.0.0/8",
+    "ip:private",
+    "ip:loopback",
+    "ip:link_local",
+    "ip:any",
+    "*",
+    "b.c",
+];
+
+fn when() -> impl Strategy<Value = Value> {
+    let wide: Vec<&str> = NARROW.into_iter().chain(["/*", "/**/n", "/deep/*/n"]).collect();
+    let seldom = |strategy: BoxedStrategy<Value>| {
+        proptest::option::weighted(0.3, strategy).prop_map(|value| value.unwrap_or(Value::Null)).boxed()
+    };
+    members(vec![
         ("route", patterns(vec!["llm", "mcp", "*", "LLM"])),
         ("identity", patterns(vec!["agent", "a*", "Agent"])),
+        ("tenant", seldom(patterns(vec!["t1", "t*"]))),
         ("model", patterns(PATTERNS.to_vec())),
         ("tool", patterns(PATTERNS.to_vec())),
-    ]);
+        ("arguments", seldom(predicates(wide.clone()))),
+        ("body", seldom(predicates(wide))),
+        ("data", seldom(patterns(vec!["pii.card", "pii.*", "secret.*"]))),
+        ("destination", seldom(patterns(HOSTS.to_vec()))),
+        ("destination_not", seldom(patterns(HOSTS.to_vec()))),
+    ])
+    .prop_map(without_null)
+}
+
+/// Exceptions are about one value each.
+fn unless() -> impl Strategy<Value = Value> {
+    members(vec![
+        ("identity", patterns(vec!["agent", "a*"])),
+        ("tool", patterns(PATTERNS.to_vec())),
+        ("arguments", predicates(NARROW.to_vec())),
+        ("body", predicates(NARROW.to_vec())),
+        ("destination_not", patterns(HOSTS.to_vec())),
+    ])
+}
+
+fn without_null(mut value: Value) -> Value {
+    if let Some(members) = value.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    value
+}
+
+fn rule() -> impl Strategy<Value = Value> {
+    let unless = proptest::option::weighted(0.3, unless());
+    let when = (when(), unless);
     let rest = members(vec![
         ("message", text().boxed()),
         ("severity", Just(json!("high")).boxed()),
@@ -114,8 +191,13 @@ fn rule() -> impl Strategy<Value = Value> {
         ("body_storage", storage().boxed()),
     ]);
     (when, rest, verdict(), select(vec!["TOOL_DENIED", "MODEL_DENIED", "DENIED"])).prop_map(
-        |(when, rest, verdict, reason)| {
+        |((when, unless), rest, verdict, reason)| {
             let mut rule = rest;
+            if let Some(unless) =
+                unless.filter(|unless| unless.as_object().is_some_and(|all| !all.is_empty()))
+            {
+                rule["unless"] = unless;
+            }
             rule["when"] = when;
             rule["reason"] = reason.into();
             rule["verdict"] = verdict;
@@ -247,7 +329,19 @@ impl Speller {
 
 /// Keys whose value may be one pattern or a list of them.
 fn is_when(key: &str) -> bool {
-    ["route", "identity", "model", "tool"].contains(&key)
+    [
+        "route",
+        "identity",
+        "tenant",
+        "model",
+        "tool",
+        "data",
+        "destination",
+        "destination_not",
+        "matches",
+        "not_matches",
+    ]
+    .contains(&key)
 }
 
 fn is_plain(text: &str) -> bool {

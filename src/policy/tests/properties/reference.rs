@@ -7,13 +7,60 @@ use serde_json::Value;
 pub struct Facts {
     pub route: String,
     pub identity: Option<String>,
+    pub tenant: Option<String>,
     pub model: Option<String>,
-    pub tools: Vec<String>,
+    pub tools: Vec<Tool>,
+    pub body: Option<Content>,
     pub evaluated: bool,
     pub model_served: Option<String>,
-    pub tools_called: Vec<String>,
+    pub tools_called: Vec<Tool>,
+    pub said: Option<Content>,
     pub response_evaluated: bool,
 }
+
+#[derive(Clone, Debug)]
+pub struct Tool {
+    pub name: String,
+    pub call: Call,
+}
+
+#[derive(Clone, Debug)]
+pub enum Call {
+    Offered,
+    ToCome,
+    With(Content),
+}
+
+/// A text, where it leads, and what was found in it.
+#[derive(Clone, Debug)]
+pub struct Content {
+    pub text: &'static str,
+    pub hosts: &'static [&'static str],
+    pub others: bool,
+    pub data: Option<Vec<&'static str>>,
+}
+
+/// Texts with the hosts that they lead to, and whether there are others that nobody knows.
+pub const TEXTS: [(&str, &[&str], bool); 10] = [
+    (r#"{"path":"/etc/passwd","n":5}"#, &[], false),
+    (r#"{"path":"/srv/x","n":500,"url":"http://a.example/x"}"#, &["a.example"], false),
+    (r#"{"path":["rm","/srv/x"],"u":"http://10.0.0.1/"}"#, &["10.0.0.1"], false),
+    (
+        r#"{"path":"go to http://a.example and http://evil.test","n":null}"#,
+        &["a.example", "evil.test"],
+        false,
+    ),
+    (r#"{"path":true,"n":"7","x":"http:/x"}"#, &[], true),
+    (r#"{"deep":[{"n":-5},{"n":1e3}],"host":"localhost"}"#, &["localhost"], false),
+    (
+        r#"{"a":"http://127.0.0.1","b":"http://169.254.1.1","c":"http://1.1"}"#,
+        &["127.0.0.1", "169.254.1.1"],
+        true,
+    ),
+    ("[]", &[], false),
+    (r#"{"n":1,"n":2}"#, &[], true),
+    ("{", &[], true),
+];
 
 /// Verdict, rule, reason and storage.
 #[derive(Clone, PartialEq, Debug)]
@@ -25,44 +72,63 @@ pub struct Outcome {
 }
 
 pub fn request(policy: &Value, facts: &Facts) -> Outcome {
-    let rules = policy["rules"].as_array().unwrap();
-    let found = some_or_none(&facts.tools).into_iter().map(|tool| {
-        match rules.iter().position(|rule| holds(rule, facts, facts.model.as_deref(), tool)) {
-            Some(index) => (is_block(&rules[index]["verdict"]), Some(index)),
-            None => (is_block(&setting(policy, facts, "verdict")), None),
-        }
-    });
+    let tools = some_or_none(&facts.tools).into_iter();
+    let found = tools.map(|tool| judge(policy, facts, facts.model.as_deref(), tool, &facts.body, None));
     conclude(policy, facts, found.collect(), facts.evaluated)
 }
 
 pub fn response(policy: &Value, facts: &Facts) -> Outcome {
-    let rules = policy["rules"].as_array().unwrap();
     let mut found = Vec::new();
     for tool in &facts.tools_called {
-        let model = facts.model.as_deref();
-        match rules.iter().position(|rule| holds(rule, facts, model, Some(tool))) {
-            Some(index) => found.push((is_block(&rules[index]["verdict"]), Some(index))),
-            None => found.push((is_block(&setting(policy, facts, "verdict")), None)),
-        }
+        found.push(judge(policy, facts, facts.model.as_deref(), Some(tool), &facts.body, None));
     }
     let lower = |name: &Option<String>| name.as_ref().map(|name| name.to_ascii_lowercase());
     if facts.model_served.is_some() && lower(&facts.model_served) != lower(&facts.model) {
-        let speaks = |rule: &Value| !is_block(&rule["verdict"]) || rule["when"].get("model").is_some();
         for tool in some_or_none(&facts.tools_called) {
-            let served = facts.model_served.as_deref();
-            let holds = |rule: &Value| speaks(rule) && holds(rule, facts, served, tool);
-            if let Some(index) = rules.iter().position(holds) {
-                found.push((is_block(&rules[index]["verdict"]), Some(index)));
-            }
+            found.push(judge(policy, facts, facts.model_served.as_deref(), tool, &facts.body, Some("model")));
         }
+    }
+    if facts.said.as_ref().is_some_and(|said| said.data.as_ref().is_none_or(|classes| !classes.is_empty())) {
+        found.push(judge(policy, facts, facts.model.as_deref(), None, &facts.said, Some("data")));
     }
     conclude(policy, facts, found, facts.response_evaluated)
 }
 
-fn conclude(policy: &Value, facts: &Facts, found: Vec<(bool, Option<usize>)>, evaluated: bool) -> Outcome {
-    let any_block = found.iter().any(|(block, _)| *block);
+/// Whether it blocks, by which rule, and whether something that was asked for could not be read.
+type Found = (bool, Option<usize>, bool);
+
+fn judge(
+    policy: &Value,
+    facts: &Facts,
+    model: Option<&str>,
+    tool: Option<&Tool>,
+    content: &Option<Content>,
+    only: Option<&str>,
+) -> Found {
+    let mut unknown = false;
+    for (index, rule) in policy["rules"].as_array().unwrap().iter().enumerate() {
+        let blocks = is_block(&rule["verdict"]);
+        if only.is_some_and(|key| blocks && rule["when"].get(key).is_none()) {
+            continue;
+        }
+        let is_pending = matches!(tool, Some(Tool { call: Call::ToCome, .. }));
+        match holds(rule, facts, model, tool, content) {
+            Known::Yes => return (blocks, Some(index), unknown),
+            Known::No => {}
+            Known::Unread => unknown = true,
+            Known::Later if is_pending => return (false, None, unknown),
+            Known::Later if !blocks => return (false, Some(index), unknown),
+            Known::Later => {}
+        }
+    }
+    (only.is_none() && is_block(&setting(policy, facts, "verdict")), None, unknown)
+}
+
+fn conclude(policy: &Value, facts: &Facts, found: Vec<Found>, evaluated: bool) -> Outcome {
+    let any_block = found.iter().any(|(block, ..)| *block);
+    let evaluated = evaluated && !found.iter().any(|(.., unknown)| *unknown);
     let unseen = !evaluated && !any_block && is_block(&setting(policy, facts, "on_not_evaluated"));
-    let first = found.iter().filter(|(block, _)| *block == any_block).filter_map(|(_, rule)| *rule).min();
+    let first = found.iter().filter(|(block, ..)| *block == any_block).filter_map(|(_, rule, _)| *rule).min();
     let rule = first.filter(|_| !unseen).map(|index| &policy["rules"][index]);
     let text =
         |key: &str| rule.and_then(|rule| rule.get(key)).map(|value| value.as_str().unwrap().to_string());
@@ -86,24 +152,194 @@ fn is_block(verdict: &Value) -> bool {
     verdict == "block"
 }
 
-fn some_or_none(names: &[String]) -> Vec<Option<&str>> {
-    if names.is_empty() { vec![None] } else { names.iter().map(|name| Some(name.as_str())).collect() }
+fn some_or_none(tools: &[Tool]) -> Vec<Option<&Tool>> {
+    if tools.is_empty() { vec![None] } else { tools.iter().map(Some).collect() }
 }
 
-fn holds(rule: &Value, facts: &Facts, model: Option<&str>, tool: Option<&str>) -> bool {
-    rule["when"].as_object().unwrap().iter().all(|(key, patterns)| {
+/// What is known of a condition.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Known {
+    Yes,
+    Later,
+    Unread,
+    No,
+}
+
+/// All of them: the least that is known.
+fn all(known: impl IntoIterator<Item = Known>) -> Known {
+    let known: Vec<Known> = known.into_iter().collect();
+    let has = |what| known.contains(&what);
+    match (has(Known::No), has(Known::Unread), has(Known::Later)) {
+        (true, ..) => Known::No,
+        (_, true, _) => Known::Unread,
+        (.., true) => Known::Later,
+        _ => Known::Yes,
+    }
+}
+
+fn known(holds: bool) -> Known {
+    if holds { Known::Yes } else { Known::No }
+}
+
+fn holds(
+    rule: &Value,
+    facts: &Facts,
+    model: Option<&str>,
+    tool: Option<&Tool>,
+    content: &Option<Content>,
+) -> Known {
+    let when = conditions(&rule["when"], facts, model, tool, content);
+    let Some(unless) = rule.get("unless") else { return when };
+    let excepted = match conditions(unless, facts, model, tool, content) {
+        Known::Yes => Known::No,
+        Known::No => Known::Yes,
+        other => other,
+    };
+    all([when, excepted])
+}
+
+fn conditions(
+    when: &Value,
+    facts: &Facts,
+    model: Option<&str>,
+    tool: Option<&Tool>,
+    content: &Option<Content>,
+) -> Known {
+    all(when.as_object().unwrap().iter().map(|(key, wanted)| {
+        let called = match tool.map(|tool| &tool.call) {
+            None => Err(Known::No),
+            Some(Call::Offered | Call::ToCome) => Err(Known::Later),
+            Some(Call::With(content)) => Ok(content),
+        };
+        let without_call = content.as_ref().ok_or(Known::No);
+        let is_offer = matches!(tool, Some(Tool { call: Call::Offered, .. }));
         let (fact, fold) = match key.as_str() {
             "route" => (Some(facts.route.as_str()), false),
             "identity" => (facts.identity.as_deref(), false),
+            "tenant" => (facts.tenant.as_deref(), false),
             "model" => (model, true),
-            "tool" => (tool, true),
+            "tool" => (tool.map(|tool| tool.name.as_str()), true),
+            "arguments" => return called.map_or_else(|why| why, |content| predicates(wanted, content)),
+            "body" => return facts.body.as_ref().map_or(Known::No, |content| predicates(wanted, content)),
+            "data" => {
+                let content = if tool.is_none() || is_offer { without_call } else { called };
+                return content.map_or_else(|why| why, |content| classes(wanted, content));
+            }
+            "destination" | "destination_not" => {
+                let content = if tool.is_none() { without_call } else { called };
+                let inside = key == "destination";
+                return content.map_or_else(|why| why, |content| leads(wanted, content, inside));
+            }
             other => panic!("{other} is not generated"),
         };
         let case = |text: &str| if fold { text.to_ascii_lowercase() } else { text.to_string() };
         let matches =
             |pattern: &Value| fact.is_some_and(|fact| glob(&case(pattern.as_str().unwrap()), &case(fact)));
-        patterns.as_array().unwrap().iter().any(matches)
-    })
+        known(list(wanted).iter().any(matches))
+    }))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap()
+}
+
+fn classes(wanted: &Value, content: &Content) -> Known {
+    let Some(data) = &content.data else { return Known::Unread };
+    let any =
+        list(wanted).iter().any(|wanted| data.iter().any(|class| glob(wanted.as_str().unwrap(), class)));
+    known(any)
+}
+
+fn leads(wanted: &Value, content: &Content, inside: bool) -> Known {
+    let takes = |host: &str| list(wanted).iter().any(|pattern| is_host(pattern.as_str().unwrap(), host));
+    match content.hosts.iter().any(|host| takes(host) == inside) {
+        true => Known::Yes,
+        false if content.others => Known::Unread,
+        false => Known::No,
+    }
+}
+
+/// For the patterns and hosts that are generated.
+fn is_host(pattern: &str, host: &str) -> bool {
+    let is_address = host.starts_with(|c: char| c.is_ascii_digit());
+    match pattern {
+        "*" => true,
+        "ip:any" => is_address,
+        "ip:loopback" => host == "localhost" || host.starts_with("127."),
+        "ip:link_local" => host.starts_with("169.254."),
+        "ip:private" | "10.0.0.0/8" => host.starts_with("10."),
+        "*.example" => host.ends_with(".example"),
+        name => name == host,
+    }
+}
+
+fn predicates(wanted: &Value, content: &Content) -> Known {
+    let twice = content.text.matches("\"n\":").count() > 1 && !content.text.contains("deep");
+    let Ok(document) = serde_json::from_str::<Value>(content.text) else { return Known::Unread };
+    if twice {
+        return Known::Unread;
+    }
+    all(list(wanted).iter().map(|predicate| {
+        let at: Vec<&str> = predicate["at"].as_str().unwrap().split('/').skip(1).collect();
+        let mut values = Vec::new();
+        meet(&document, &at, &mut values);
+        let (key, wanted) = predicate.as_object().unwrap().iter().find(|(key, _)| *key != "at").unwrap();
+        if key == "exists" {
+            return known(values.is_empty() != wanted.as_bool().unwrap());
+        }
+        let tested: Vec<Known> = values.into_iter().map(|value| test(key, wanted, value)).collect();
+        match (tested.contains(&Known::Yes), tested.contains(&Known::Unread)) {
+            (true, _) => Known::Yes,
+            (false, true) => Known::Unread,
+            (false, false) => Known::No,
+        }
+    }))
+}
+
+fn test(key: &str, wanted: &Value, value: &Value) -> Known {
+    let same = |wanted: &Value| match (wanted.as_f64(), value.as_f64()) {
+        (Some(wanted), Some(value)) => wanted == value,
+        _ => wanted == value,
+    };
+    let globs = |text: &str| list(wanted).iter().any(|pattern| glob(pattern.as_str().unwrap(), text));
+    match (key, value) {
+        ("equals", _) => known(same(wanted)),
+        ("in", _) => known(list(wanted).iter().any(same)),
+        ("not_in", _) => known(!list(wanted).iter().any(same)),
+        (_, Value::Null) => Known::No,
+        ("matches", Value::String(text)) => known(globs(text)),
+        ("not_matches", Value::String(text)) => known(!globs(text)),
+        ("greater_than", Value::Number(number)) => known(number.as_f64() > wanted.as_f64()),
+        ("less_than", Value::Number(number)) => known(number.as_f64() < wanted.as_f64()),
+        ("longer_than", Value::String(text)) => known(text.chars().count() as u64 > wanted.as_u64().unwrap()),
+        ("longer_than", Value::Array(list)) => known(list.len() as u64 > wanted.as_u64().unwrap()),
+        ("contains", Value::String(text)) => known(text.contains(wanted.as_str().unwrap())),
+        ("contains", Value::Array(list)) => known(list.contains(wanted)),
+        _ => Known::Unread,
+    }
+}
+
+fn meet<'v>(value: &'v Value, at: &[&str], met: &mut Vec<&'v Value>) {
+    let Some((token, rest)) = at.split_first() else {
+        met.push(value);
+        return;
+    };
+    if *token == "**" {
+        meet(value, rest, met);
+    }
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), value)).collect(),
+        Value::Array(list) => list.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
+        _ => Vec::new(),
+    };
+    for (name, child) in children {
+        match *token {
+            "**" => meet(child, at, met),
+            "*" => meet(child, rest, met),
+            token if token == name => meet(child, rest, met),
+            _ => {}
+        }
+    }
 }
 
 fn glob(pattern: &str, name: &str) -> bool {

@@ -40,6 +40,8 @@ pub struct ResponseFacts {
     /// Names of the tools that the model calls, in the order in which the calls appear; one entry for each
     /// call, however often the dialect repeats it. Repetitions beyond the list's end are counted as calls.
     pub tools_called: Names,
+    /// Those of them whose arguments no judge sees: the client does not make the call, or they are no JSON text.
+    pub foreign_called: Vec<String>,
     /// Token counts, if any were given.
     pub usage: Option<Usage>,
     /// Why it ended, each reason once, in order: `finish_reason`, `stop_reason`, `finishReason` and
@@ -73,6 +75,7 @@ pub struct Usage {
 #[derive(Clone, Debug)]
 pub struct SoFar<'a, T> {
     pub model: Option<&'a str>,
+    /// Each with whether it is one of [`ResponseFacts::foreign_called`].
     pub tools_called: T,
     /// Whether every event so far could be read.
     pub read: bool,
@@ -193,7 +196,7 @@ impl ResponseScan {
     }
 
     /// What the events of a stream have said so far, for those who judge it before they let it go on.
-    pub fn so_far(&self) -> SoFar<'_, impl ExactSizeIterator<Item = &str>> {
+    pub fn so_far(&self) -> SoFar<'_, impl ExactSizeIterator<Item = (&str, bool)>> {
         let (model, tools_called) = self.finder.so_far();
         let read = match &self.reader {
             Reader::Whole(_) => true,

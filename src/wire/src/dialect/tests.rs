@@ -504,6 +504,7 @@ fn reads_a_chat_stream_with_parallel_calls_in_two_choices() {
         ResponseFacts {
             model: some("gpt-4o-mini-2024-07-18"),
             tools_called: names(["get_weather", "get_time", "get_weather"]),
+            foreign_called: Vec::new(),
             usage: Some(Usage {
                 input: Some(82),
                 output: Some(49),
@@ -664,6 +665,7 @@ fn reads_a_messages_stream() {
         ResponseFacts {
             model: some("claude-sonnet-4-5-20250929"),
             tools_called: names(["get_weather", "web_search", "get_weather"]),
+            foreign_called: vec!["web_search".into()],
             usage: Some(Usage {
                 input: Some(472),
                 output: Some(89),
@@ -716,6 +718,7 @@ fn reads_a_gemini_stream_as_events_and_as_an_array() {
     let expected = ResponseFacts {
         model: some("gemini-2.5-flash"),
         tools_called: names(["get_weather", "book"]),
+        foreign_called: Vec::new(),
         usage: Some(Usage {
             input: Some(12),
             output: Some(31),

@@ -196,6 +196,8 @@ struct Call {
     /// Which of the calls there; `None` if the dialect does not number them, so that none is a repetition.
     inner: Option<u64>,
     name: String,
+    /// The client does not make it, or its arguments are none that a judge sees.
+    foreign: bool,
 }
 
 /// Collects the facts.
@@ -302,8 +304,9 @@ impl Finder {
     }
 
     /// The model and the calls so far; a call that its document has not placed yet is not among them.
-    pub(super) fn so_far(&self) -> (Option<&str>, impl ExactSizeIterator<Item = &str>) {
-        (self.facts.model.as_deref(), self.calls.iter().map(|call| call.name.as_str()))
+    pub(super) fn so_far(&self) -> (Option<&str>, impl ExactSizeIterator<Item = (&str, bool)>) {
+        let calls = self.calls.iter().map(|call| (call.name.as_str(), call.foreign));
+        (self.facts.model.as_deref(), calls)
     }
 
     pub(super) fn is_cut_short(&self) -> bool {
@@ -324,6 +327,8 @@ impl Finder {
     pub(super) fn take_facts(&mut self) -> ResponseFacts {
         let mut facts = std::mem::take(&mut self.facts);
         facts.usage = facts.usage.filter(|usage| *usage != Usage::default());
+        let foreign = self.calls.iter().filter(|call| call.foreign);
+        facts.foreign_called = foreign.map(|call| call.name.clone()).collect();
         facts.tools_called.items = self.calls.drain(..).map(|call| call.name).collect();
         facts.tools_called.more = std::mem::take(&mut self.more_calls);
         facts
@@ -452,6 +457,7 @@ impl Finder {
         };
         let built_in = built_in.map(|built_in| String::from_utf8_lossy(built_in).into_owned());
         let called = built_in.clone().or_else(|| name.clone()).filter(|_| form.is_some() || is_call);
+        let told = called.clone().filter(|_| form.is_some());
         self.parts.end_call(inner, form, called);
         // In other dialects a part that goes on with arguments has neither type nor name.
         if is_call && !kind.is_empty() && name.is_none() && built_in.is_none() {
@@ -460,13 +466,15 @@ impl Finder {
         let inner = if self.dialect == Dialect::OpenAiResponses { Some(0) } else { document.call_index };
         for (name, inner) in [(built_in, Some(1)), (name, inner)] {
             let Some(name) = name.filter(|_| is_call) else { continue };
-            self.note_call(name, inner);
+            let is_told = told.as_ref() == Some(&name);
+            self.note_call(name, inner, !is_told);
         }
     }
 
-    fn note_call(&mut self, name: String, inner: Option<u64>) {
+    /// `foreign`: no judge is told of a call of this name.
+    fn note_call(&mut self, name: String, inner: Option<u64>, foreign: bool) {
         if self.document.calls.len() < LIST_MAX {
-            self.document.calls.push(Call { outer: 0, inner, name });
+            self.document.calls.push(Call { outer: 0, inner, name, foreign });
         } else {
             self.more_calls += 1;
         }
@@ -479,8 +487,8 @@ impl Finder {
         self.parts.add(PartKind::Value, None, 0, from, to);
         let [name, other] = gemini::CODE_EXECUTION;
         self.parts.end_call(inner, Some(CallForm::BuiltIn), Some(name.into()));
-        self.note_call(name.into(), None);
-        self.note_call(other.into(), None);
+        self.note_call(name.into(), None, false);
+        self.note_call(other.into(), None, true);
     }
 
     /// A member of the call that is being read says what it is of.

@@ -1,0 +1,267 @@
+//! Calls that were recorded, judged by the rules of a policy again: from what their receipts and stored bodies say, by the code
+//! that judges traffic. What they do not say is not guessed: such a call is undecided.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use estoppel_policy::{
+    Call, Content, Evaluation, Explanation, Policy, RequestFacts, ResponseFacts, Step, Tool, Verdict, Wanted,
+};
+use estoppel_wire::dialect::{CallForm, Dialect, Framing, ResponseScan};
+use estoppel_wire::judge::{self, Blocks, Outcome};
+
+use crate::rules::Contents;
+
+/// What is known of a recorded call.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedCall {
+    pub route: String,
+    pub operation: String,
+    /// None: none was recorded, or one that this program does not know.
+    pub dialect: Option<Dialect>,
+    pub method: String,
+    pub identity: Option<String>,
+    pub model: Option<String>,
+    pub tools_offered: Vec<String>,
+    /// Names were cut or left out of the receipt.
+    pub names_left_out: bool,
+    /// Whether the request was read; none where the receipt does not say.
+    pub request_evaluated: Option<bool>,
+    /// It has a body.
+    pub has_body: bool,
+    /// The body, if it was stored as it came.
+    pub request_body: Option<Vec<u8>>,
+    /// What came back, if the request was let go and something did.
+    pub answer: Option<RecordedAnswer>,
+}
+
+/// What is known of the answer.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedAnswer {
+    pub model_served: Option<String>,
+    pub tools_called: Vec<String>,
+    pub evaluated: bool,
+    /// As events.
+    pub is_stream: bool,
+    pub body: Option<Vec<u8>>,
+}
+
+/// What the rules say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    pub verdict: Verdict,
+    pub rule: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// Judges a recorded call.
+///
+/// # Errors
+/// Why it is not known what the policy says: what it asks for was not recorded.
+pub fn judge(policy: &Policy, call: &RecordedCall) -> Result<Ruling, &'static str> {
+    if call.names_left_out {
+        return Err("names were cut or left out of the receipt");
+    }
+    match call.request_evaluated {
+        Some(evaluated) => judge_as(policy, call, evaluated),
+        None => {
+            let (read, unread) = (judge_as(policy, call, true)?, judge_as(policy, call, false)?);
+            let same = read == unread;
+            same.then_some(read).ok_or("it is not recorded whether its body counted as read")
+        }
+    }
+}
+
+fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Ruling, &'static str> {
+    let needs = policy.needs(&call.route);
+    let dialect = call.dialect.unwrap_or(Dialect::Bytes);
+    let asks_body = call.has_body && (needs.body || needs.calls && dialect == Dialect::Mcp);
+    if needs.data && (asks_body || call.answer.is_some()) {
+        return Err("which classes of data were in it is not recorded");
+    }
+    // What is missing counts as unread, and whoever then asks for it does not know.
+    let (contents, body_is_missing) = match &call.request_body {
+        Some(body) => (Contents::read(needs, dialect, None, false, &[Bytes::copy_from_slice(body)]), false),
+        None if asks_body => (Contents::unread(), evaluated),
+        None => (Contents::default(), false),
+    };
+    let called = contents.tools(None);
+    let unread = Content::unread();
+    let asks_calls = needs.calls && dialect == Dialect::Mcp;
+    let offers = call.tools_offered.iter();
+    let offered: Vec<Tool<'_>> = offers
+        .map(|name| Tool { name, call: if asks_calls { Call::With(&unread) } else { Call::Offered } })
+        .collect();
+    let evaluation = |evaluated| if evaluated { Evaluation::Evaluated } else { Evaluation::NotEvaluated };
+    let request = RequestFacts {
+        route: &call.route,
+        operation: Some(&call.operation),
+        dialect: call.dialect.map(Dialect::as_str),
+        method: Some(&call.method),
+        identity: call.identity.as_deref(),
+        tenant: None,
+        model: call.model.as_deref(),
+        tools: if called.is_empty() { &offered } else { &called },
+        body: contents.body.as_ref(),
+        evaluation: evaluation(evaluated),
+    };
+    let explained = policy.explain_request(&request);
+    if body_is_missing && asks_unread(&explained) {
+        return Err("rules look into the request's body, which is not in the bundle");
+    }
+    let decision = explained.decision;
+    let ruling = |decision: &estoppel_policy::Decision<'_>| Ruling {
+        verdict: decision.verdict,
+        rule: decision.rule.map(ToString::to_string),
+        reason: decision.reason.map(ToString::to_string),
+    };
+    let Some(answer) = call.answer.as_ref().filter(|_| decision.verdict.lets_go()) else {
+        return Ok(ruling(&decision));
+    };
+    let made = match &answer.body {
+        Some(body) if needs.calls && !answer.tools_called.is_empty() => {
+            calls(dialect, answer.is_stream, body)
+        }
+        _ => None,
+    };
+    let calls_are_missing = made.is_none();
+    let made = made.unwrap_or_default();
+    let wanted = Wanted { destinations: needs.destinations };
+    let made: Vec<(String, Content)> =
+        made.into_iter().map(|(name, arguments)| (name, Content::read(&arguments, wanted))).collect();
+    let tools_called: Vec<Tool<'_>> = answer
+        .tools_called
+        .iter()
+        .filter(|name| !made.iter().any(|(made, _)| made == *name))
+        .map(|name| Tool { name, call: if needs.calls { Call::With(&unread) } else { Call::Offered } })
+        .chain(made.iter().map(|(name, content)| Tool { name, call: Call::With(content) }))
+        .collect();
+    let explained = policy.explain_response(&ResponseFacts {
+        request,
+        model_served: answer.model_served.as_deref(),
+        tools_called: &tools_called,
+        said: None,
+        evaluation: evaluation(answer.evaluated),
+    });
+    if (calls_are_missing || body_is_missing) && asks_unread(&explained) {
+        return Err("rules look into calls or bodies that are not in the bundle, or cannot be read again");
+    }
+    let of_answer = explained.decision;
+    Ok(if of_answer.verdict.lets_go() { ruling(&decision) } else { ruling(&of_answer) })
+}
+
+/// Whether a rule that was tried asked for something that could not be read.
+fn asks_unread(explained: &Explanation<'_>) -> bool {
+    explained.steps.iter().any(|step| matches!(step, Step::Unknown { .. }))
+}
+
+/// Takes the calls of an answer down.
+#[derive(Default)]
+struct Listed(Vec<(String, Vec<u8>)>);
+
+impl judge::Judge for Listed {
+    type Repair = Infallible;
+    type Finding = Infallible;
+
+    fn wants_call(&mut self, _: CallForm, _: &str) -> Result<bool, Infallible> {
+        Ok(true)
+    }
+
+    fn call(&mut self, _: CallForm, name: &str, arguments: &[u8]) -> Outcome<Infallible, Infallible> {
+        self.0.push((name.to_owned(), arguments.to_vec()));
+        Outcome::Pass
+    }
+
+    fn wants_text(&self) -> bool {
+        false
+    }
+
+    fn text(&mut self, _: &[u8]) -> Outcome<Infallible, Infallible> {
+        Outcome::Pass
+    }
+}
+
+/// The calls in a model's answer with their arguments; none if they cannot be read.
+fn calls(dialect: Dialect, is_stream: bool, body: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let framing = if is_stream { Framing::Sse } else { Framing::Json };
+    let mut scan = ResponseScan::new(dialect, framing).event_bytes_max(body.len()).with_parts();
+    let mut stream = judge::Stream::new(dialect, Listed::default(), usize::MAX);
+    let body = Bytes::copy_from_slice(body);
+    let mut marks = Vec::new();
+    scan.push(&body, &mut |mark| marks.push(mark));
+    if is_stream {
+        let (mut blocks, mut out, mut from, mut before) = (Blocks::default(), Vec::new(), 0, 0);
+        for mark in &marks {
+            let (block, next) = blocks.end(&body, from, mark.end);
+            let parts = scan.parts().get(before..mark.parts)?;
+            let ends = mark.kind == estoppel_wire::dialect::MarkKind::Terminator;
+            stream.event(block, parts, ends, &mut out).ok()?;
+            (from, before) = (next, mark.parts);
+        }
+        stream.finish().ok()?;
+        let read = scan.so_far().read;
+        return read.then(|| std::mem::take(&mut stream.judge_mut().0));
+    }
+    let facts = scan.finish();
+    stream.whole(body, scan.parts()).ok()?;
+    facts.evaluated.defect.is_none().then(|| std::mem::take(&mut stream.judge_mut().0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use estoppel_policy::PolicyDocument;
+
+    fn policy(rules: &str) -> Policy {
+        let text = format!("version: 1\nname: nn\ndefaults: {{ verdict: allow }}\nrules:\n{rules}\n");
+        PolicyDocument::parse(&text).unwrap().compile()
+    }
+
+    fn chat(body: Option<&str>) -> RecordedCall {
+        RecordedCall {
+            route: "llm".into(),
+            dialect: Some(Dialect::OpenAiChat),
+            request_evaluated: Some(true),
+            has_body: true,
+            answer: Some(RecordedAnswer {
+                tools_called: vec!["fetch".into()],
+                evaluated: true,
+                is_stream: false,
+                body: body.map(|body| body.as_bytes().to_vec()),
+                ..RecordedAnswer::default()
+            }),
+            ..RecordedCall::default()
+        }
+    }
+
+    #[test]
+    fn a_call_whose_arguments_were_kept_is_judged_by_them_and_no_other_is() {
+        let names = policy("- { id: a, when: { tool: fetch }, verdict: block, reason: X }");
+        assert_eq!(judge(&names, &chat(None)).unwrap().rule.as_deref(), Some("a"));
+        let hosts = policy(
+            "- { id: a, when: { tool: fetch, destination: evil.example }, verdict: block, reason: X }",
+        );
+        assert!(judge(&hosts, &chat(None)).is_err());
+        let answer = |url: &str| {
+            format!(
+                r#"{{"choices":[{{"index":0,"message":{{"role":"assistant","tool_calls":[{{"id":"1","type":"function","function":{{"name":"fetch","arguments":"{{\"url\":\"http://{url}/\"}}"}}}}]}},"finish_reason":"tool_calls"}}]}}"#
+            )
+        };
+        assert_eq!(judge(&hosts, &chat(Some(&answer("evil.example")))).unwrap().verdict, Verdict::Block);
+        assert_eq!(judge(&hosts, &chat(Some(&answer("good.example")))).unwrap().verdict, Verdict::Allow);
+        assert!(judge(&hosts, &chat(Some("{"))).is_err());
+    }
+
+    #[test]
+    fn what_was_left_out_of_a_receipt_is_not_guessed() {
+        let none = policy("- { id: a, when: { tool: none }, verdict: allow }");
+        assert!(judge(&none, &RecordedCall { names_left_out: true, ..chat(None) }).is_err());
+        let plain = RecordedCall {
+            dialect: Some(Dialect::Json),
+            request_evaluated: None,
+            answer: None,
+            ..chat(None)
+        };
+        assert!(judge(&none, &plain).is_err(), "blocked if it counted as not read");
+    }
+}

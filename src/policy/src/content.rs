@@ -1,0 +1,73 @@
+//! What is in the arguments of a call or in a body: its JSON, where it leads, and which classes of data are in it.
+//!
+//! Where two readers could take the bytes for two things, or there is more than is looked at, nothing is known of them,
+//! and a rule that would have to know leaves the call not evaluated.
+
+mod json;
+mod links;
+
+use serde_json::Value;
+
+use crate::host::Host;
+
+pub use json::VALUES_MAX;
+pub use links::DESTINATIONS_MAX;
+
+/// The content of a call or of a body, as far as it could be read.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    json: Option<Value>,
+    destinations: Destinations,
+    data: Option<Vec<Box<str>>>,
+}
+
+/// Hosts that texts lead to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Destinations {
+    /// At most [`DESTINATIONS_MAX`], each once.
+    pub hosts: Vec<Host>,
+    /// There are others, which nobody knows.
+    pub others: bool,
+}
+
+/// What of a content is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// Hosts that its texts lead to. Where they are not looked for, there are none.
+    pub destinations: bool,
+}
+
+impl Content {
+    /// Reads one JSON text. What cannot be read is [`Self::unread`].
+    pub fn read(text: &[u8], wanted: Wanted) -> Self {
+        let Some(json) = json::read(text) else { return Self::unread() };
+        let destinations =
+            if wanted.destinations { links::destinations(&json) } else { Destinations::default() };
+        Self { json: Some(json), destinations, data: None }
+    }
+
+    /// Nobody knows what is in it.
+    pub fn unread() -> Self {
+        let destinations = Destinations { hosts: Vec::new(), others: true };
+        Self { json: None, destinations, data: None }
+    }
+
+    /// With the classes of data that detectors found. Until they are given, nobody has looked.
+    #[must_use]
+    pub fn with_data(self, classes: Vec<Box<str>>) -> Self {
+        Self { data: Some(classes), ..self }
+    }
+
+    pub(crate) fn json(&self) -> Option<&Value> {
+        self.json.as_ref()
+    }
+
+    pub(crate) fn destinations(&self) -> &Destinations {
+        &self.destinations
+    }
+
+    /// None: nobody has looked.
+    pub(crate) fn data(&self) -> Option<&[Box<str>]> {
+        self.data.as_deref()
+    }
+}

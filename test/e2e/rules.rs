@@ -1,0 +1,189 @@
+//! Rules of a policy that look into calls and bodies: what is asked about leaves only once it was.
+
+use estoppel_kit::http::{Answer, HttpError, Request};
+use estoppel_stub::{Body, Dialect, ModelReply, Reply, Rule, Script, ToolCall};
+use serde_json::{Value, json};
+
+use crate::support::{Setup, World};
+
+const EGRESS: &str = r#"version: 1
+name: egress
+defaults: { verdict: allow }
+rules:
+- id: known-hosts
+  when: { tool: fetch, destination_not: api.example.com }
+  verdict: block
+  reason: EGRESS_DENIED
+  message: this policy does not lead there
+  severity: high
+  threat: ["owasp_agentic:2026/ASI02"]
+- id: no-root
+  when: { tool: [run, read], arguments: [{ at: /path, matches: /etc/* }] }
+  verdict: block
+  reason: TOOL_DENIED
+- id: no-large-orders
+  when: { body: [{ at: /order/amount, greater_than: 100 }] }
+  verdict: block
+  reason: AMOUNT_MAX
+- id: no-inside
+  when: { operation: json, destination: [ip:private, ip:loopback, ip:link_local] }
+  verdict: block
+  reason: SSRF
+"#;
+
+const GOOD: &str = r#"{"url": "https://api.example.com/v1"}"#;
+const EVIL: &str = r#"{"url": "https://evil.example/?q=1"}"#;
+const TORN: &str = r#"{"url": "https://api.example.com\\@evil.example/"}"#;
+
+const SURFACES: [(&str, Dialect, bool); 8] = [
+    ("/v1/chat/completions", Dialect::ChatCompletions, false),
+    ("/v1/chat/completions", Dialect::ChatCompletions, true),
+    ("/v1/responses", Dialect::Responses, false),
+    ("/v1/responses", Dialect::Responses, true),
+    ("/v1/messages", Dialect::Messages, false),
+    ("/v1/messages", Dialect::Messages, true),
+    ("/v1beta/models/m:generateContent", Dialect::Gemini, false),
+    ("/v1beta/models/m:streamGenerateContent?alt=sse", Dialect::Gemini, true),
+];
+
+fn world(policy: &str, script: Script) -> World {
+    let routes = "[[route]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"stub\"\ndialect = \"json\"\n";
+    World::with(script, &Setup { policy: policy.into(), routes: routes.into(), ..Setup::default() })
+}
+
+fn calling(dialect: Dialect, calls: &[(&str, &str)]) -> Script {
+    let call =
+        |(name, arguments): &(&str, &str)| ToolCall { name: (*name).into(), arguments: (*arguments).into() };
+    let calls = Some(calls.iter().map(call).collect());
+    Script::always(Reply::model(ModelReply { calls, ..ModelReply::new(dialect) }))
+}
+
+/// What a client gets, also of an answer that is cut.
+fn given(world: &World, request: &Request) -> Answer {
+    match estoppel_kit::http::send(world.gateway, request) {
+        Ok(answer) => answer,
+        Err(HttpError::Incomplete { answer }) => *answer,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn ask(path: &str, stream: bool) -> Request {
+    let body = json!({ "model": "m", "stream": stream, "max_tokens": 9, "messages": [], "input": "x", "contents": [] });
+    let mut body = body;
+    if path.contains("models/") {
+        body = json!({ "contents": [] });
+    }
+    post(path, &body.to_string())
+}
+
+fn post(path: &str, body: &str) -> Request {
+    Request::new("POST", path)
+        .header("content-type", "application/json")
+        .header("estoppel-run", "rules")
+        .body(body.as_bytes())
+}
+
+#[test]
+fn a_call_of_a_models_leaves_once_the_rules_know_where_it_leads() {
+    for (path, dialect, stream) in SURFACES {
+        let name = format!("{dialect:?} {stream}");
+        let send = |arguments: &str| {
+            let world = world(EGRESS, calling(dialect, &[("search", "{}"), ("fetch", arguments)]));
+            let answer = given(&world, &ask(path, stream));
+            (answer.status(), answer.text(), world.receipts("rules").remove(0))
+        };
+        let (status, text, receipt) = send(GOOD);
+        assert_eq!((status, &receipt["verdict"]["action"]), (200, &json!("allow")), "{name}: {receipt}");
+        assert!(text.contains("fetch") && !text.contains("\"error\":{"), "{name}: {text}");
+        assert_eq!(receipt["evaluated"]["response"]["state"], "recognized", "{name}");
+        for (arguments, rule, reason) in
+            [(EVIL, json!("known-hosts"), "EGRESS_DENIED"), (TORN, Value::Null, "NOT_EVALUATED")]
+        {
+            let (status, text, receipt) = send(arguments);
+            assert_eq!(status, if stream { 200 } else { 403 }, "{name}: {text}");
+            assert!(!text.contains("evil.example"), "{name}: {text}");
+            assert!(text.contains(reason), "{name}: {text}");
+            assert_eq!(receipt["verdict"]["action"], "block", "{name}");
+            assert_eq!(receipt["verdict"]["reason"], reason, "{name}: {receipt}");
+            assert_eq!(receipt["policy"]["rule"], rule, "{name}: {receipt}");
+        }
+        let (_, _, receipt) = send(EVIL);
+        assert_eq!(receipt["threat"]["severity"], "high", "{name}");
+        assert_eq!(receipt["threat"]["ids"], json!(["owasp_agentic:2026/ASI02"]), "{name}");
+    }
+}
+
+#[test]
+fn rules_are_asked_about_what_leaves_after_a_repair() {
+    let policy =
+        EGRESS.replace("defaults: { verdict: allow }", "defaults: { verdict: allow, judge: { repair: r1 } }");
+    let send = |arguments: &str| {
+        let world = world(&policy, calling(Dialect::ChatCompletions, &[("fetch", arguments)]));
+        let _ = given(&world, &ask("/v1/chat/completions", true));
+        world.receipts("rules").remove(0)["verdict"].clone()
+    };
+    assert_eq!(send(r#"{"url": "https://api.example.com/v1",}"#)["action"], "repair");
+    assert_eq!(send(r#"{"url": "https://evil.example/",}"#)["reason"], "EGRESS_DENIED");
+}
+
+#[test]
+fn a_call_of_a_servers_tool_is_refused_before_the_server_sees_it() {
+    let result = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
+    let reply = Reply::new(Body::Text(result.into())).header("content-type", "application/json");
+    let world = world(EGRESS, Script::always(reply));
+    let call = |name: &str, arguments: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}","arguments":{arguments}}}}}"#
+        )
+    };
+    let send = |body: &str| world.send(&post("/mcp", body));
+    assert_eq!(send(&call("fetch", GOOD)).status(), 200);
+    let refused = send(&call("fetch", EVIL));
+    assert_eq!(refused.status(), 403);
+    let error: Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(error["error"]["data"]["code"], "EGRESS_DENIED");
+    assert_eq!(error["id"], 1);
+    assert_eq!(send(&call("read", r#"{"path":"/etc/shadow"}"#)).status(), 403);
+    assert_eq!(send(&call("read", r#"{"path":"/srv/x"}"#)).status(), 200);
+    // A list is nothing that a pattern can be asked about, and a member that comes twice has two readings.
+    assert_eq!(send(&call("read", r#"{"path":["/etc/shadow"]}"#)).status(), 403);
+    assert_eq!(send(&call("read", r#"{"path":"/srv/x","path":"/etc/shadow"}"#)).status(), 403);
+    let batch = format!("[{},{}]", call("read", r#"{"path":"/srv/x"}"#), call("fetch", EVIL));
+    assert_eq!(send(&batch).status(), 403);
+    assert_eq!(world.upstream.hits().total(), 2);
+    let reasons: Vec<Value> =
+        world.receipts("rules").iter().map(|receipt| receipt["verdict"]["reason"].clone()).collect();
+    let expected =
+        [Value::Null, json!("EGRESS_DENIED"), json!("TOOL_DENIED"), Value::Null, json!("NOT_EVALUATED")];
+    assert_eq!(reasons[..5], expected);
+}
+
+#[test]
+fn a_body_of_plain_json_is_read_whole_where_a_rule_looks_into_it() {
+    let world = world(EGRESS, Script::always(Reply::default()).on(Rule::any("/plain", Reply::default())));
+    let status = |body: &str| world.send(&post("/plain/orders", body)).status();
+    assert_eq!(status(r#"{"order":{"amount":100}}"#), 200);
+    assert_eq!(status(r#"{"order":{"amount":101}}"#), 403);
+    assert_eq!(status(r#"{"order":{"amount":"101"}}"#), 403);
+    assert_eq!(status(r#"{"order":{"amount":1,"amount":101}}"#), 403);
+    assert_eq!(status(r#"{"callback":"http://169.254.169.254/latest"}"#), 403);
+    assert_eq!(status(r#"{"callback":"https://example.com/"}"#), 200);
+    assert_eq!(status("{"), 403);
+    let coded = post("/plain/orders", r#"{"order":{"amount":1}}"#).header("content-encoding", "gzip");
+    assert_eq!(world.send(&coded).status(), 403);
+}
+
+#[test]
+fn rules_on_calls_are_refused_where_calls_leave_before_they_are_judged() {
+    for release in ["observe", "stream_and_cut"] {
+        let policy = EGRESS.replace(
+            "defaults: { verdict: allow }",
+            &format!("defaults: {{ verdict: allow, judge: {{ release: {release} }} }}"),
+        );
+        let scratch = estoppel_kit::Scratch::new("refused");
+        let file = scratch.join("policy.yaml");
+        std::fs::write(&file, &policy).unwrap();
+        let (code, said) = crate::support::cli(&["policy", "lint", crate::support::path(&file)]);
+        assert_eq!((code, &said["error"]["code"]), (6, &json!("POLICY_UNENFORCEABLE")), "{said}");
+    }
+}
