@@ -39,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("bundle", &["evidence"]),
     ("verify", &[]),
     ("journal", &["evidence", "bundle"]),
+    ("feeds", &["evidence", "journal"]),
     ("snapshot", &["evidence"]),
     ("gateway", &["evidence", "wire", "policy", "journal", "snapshot"]),
     ("stub", &[]),
@@ -49,11 +50,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Which crates may use a crate from outside directly.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("hyper", &["gateway", "stub"]),
+    ("hyper", &["gateway", "feeds", "stub"]),
     ("tower", &["gateway"]),
-    ("rustls", &["gateway", "stub"]),
+    ("rustls", &["gateway", "feeds", "stub"]),
     ("tokio-postgres", &["snapshot"]),
-    ("tokio", &["gateway", "stub", "journal", ""]),
+    ("tokio", &["gateway", "feeds", "stub", "journal", ""]),
 ];
 
 fn metadata() -> Value {

@@ -20,6 +20,7 @@
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
+//! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
 //! - `offline`: `estoppel judge` and `estoppel contract`, and that they say what the daemon does.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
@@ -40,6 +41,7 @@ mod command_line;
 mod contracts;
 mod determinism;
 mod events;
+mod feeds;
 mod framing;
 mod http2;
 mod judging;

@@ -185,6 +185,13 @@ impl Metrics {
         }
     }
 
+    /// Adds metrics that others keep; their names must be new.
+    pub fn register(&self, metrics: Box<dyn prometheus::core::Collector>) {
+        if let Err(error) = self.registry.register(metrics) {
+            tracing::error!(%error, "metrics are not shown");
+        }
+    }
+
     pub(crate) fn route(&self, name: &str) -> RouteMetrics {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let made = || RouteMetrics {

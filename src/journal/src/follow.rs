@@ -103,6 +103,12 @@ impl Follower {
         *self.durable.borrow()
     }
 
+    /// [`Follower::durable`], for whoever measures.
+    pub fn gauge(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let durable = self.durable.clone();
+        move || *durable.borrow()
+    }
+
     /// What was read up to.
     pub fn position(&self) -> &Position {
         &self.position
