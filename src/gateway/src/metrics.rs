@@ -8,8 +8,8 @@ use estoppel_evidence::Reason;
 use estoppel_evidence::entry::{CallRecord, ClientEnd, Reask, VerdictAction};
 use estoppel_journal::Stats;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Counter, Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::exchange::{OBSERVED_ANSWER, OBSERVED_REQUEST};
@@ -61,7 +61,7 @@ struct JournalMetrics {
     runs: IntGauge,
     spilled: IntGauge,
     batches: IntCounter,
-    synced_us: IntCounter,
+    synced: Counter,
     failed: IntGauge,
     enabled: IntGauge,
     checkpoint: IntCounter,
@@ -113,12 +113,27 @@ impl Metrics {
             registry.register(Box::new(counter.clone())).expect("each name is registered once");
             counter
         };
+        let float_counter = |name: &str, help: &str| {
+            let counter = Counter::new(name, help).expect("the name is valid");
+            registry.register(Box::new(counter.clone())).expect("each name is registered once");
+            counter
+        };
         let seconds = |name: &str, help: &str| {
             let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
             let vec = HistogramVec::new(options, &["route"]).expect("names and labels are valid");
             registry.register(Box::new(vec.clone())).expect("each name is registered once");
             vec
         };
+        let build =
+            IntGaugeVec::new(Opts::new("estoppel_build_info", "1; the version is a label."), &["version"])
+                .expect("names and labels are valid");
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(build)).expect("each name is registered once");
+        let reloads = counters("estoppel_reloads_total", "Configuration reloads, by result.", &["result"]);
+        // There from the start, so that the first one that is refused is a rise.
+        for result in ["ok", "refused"] {
+            reloads.with_label_values(&[result]);
+        }
         Self {
             calls: counters(
                 "estoppel_calls_total",
@@ -159,7 +174,7 @@ impl Metrics {
                 "From the request head to the upstream's response head.",
             ),
             bytes: counters("estoppel_body_bytes_total", "Body bytes.", &["route", "direction"]),
-            reloads: counters("estoppel_reloads_total", "Configuration reloads, by result.", &["result"]),
+            reloads,
             connections: gauge("estoppel_connections", "Accepted connections."),
             in_flight: gauge("estoppel_calls_in_flight", "Calls in flight."),
             drains: gauge("estoppel_drains", "Answers that are read on after their client left."),
@@ -169,7 +184,7 @@ impl Metrics {
                 runs: gauge("estoppel_runs_open", "Runs that are not sealed."),
                 spilled: gauge("estoppel_journal_spilled", "Records that wait in the spill file."),
                 batches: counter("estoppel_journal_batches_total", "Batches written."),
-                synced_us: counter("estoppel_journal_sync_microseconds_total", "Time spent in fdatasync."),
+                synced: float_counter("estoppel_journal_sync_seconds_total", "Time spent in fdatasync."),
                 failed: gauge(
                     "estoppel_journal_failed",
                     "1 when evidence cannot be written and calls are refused.",
@@ -274,7 +289,7 @@ impl Metrics {
         set(&journal.runs, stats.runs_open as u64);
         set(&journal.spilled, stats.spilled);
         raise(&journal.batches, stats.batches);
-        raise(&journal.synced_us, stats.sync_us);
+        journal.synced.inc_by((seconds(stats.sync_us) - journal.synced.get()).max(0.0));
         set(&journal.failed, u64::from(stats.failed.is_some()));
         set(&journal.enabled, u64::from(!stats.off));
         raise(&journal.checkpoint, stats.checkpoint_size);
@@ -325,7 +340,7 @@ mod tests {
             "estoppel_journal_entries_total 5",
             "estoppel_checkpoint_entries_total 5",
             "estoppel_journal_batches_total 2",
-            "estoppel_journal_sync_microseconds_total 7",
+            "estoppel_journal_sync_seconds_total 0.000007",
         ] {
             let name = line.split(' ').next().unwrap();
             assert!(page.contains(&format!("# TYPE {name} counter\n{line}\n")), "{line}: {page}");
