@@ -1,8 +1,10 @@
 """Documents of feeds: the goldens of src/feeds, and those that a daemon writes of real calls."""
 
 import importlib.util
+import http.server
 import json
 import pathlib
+import threading
 import urllib.error
 import urllib.request
 
@@ -41,6 +43,31 @@ def post(url, body, **headers):
         return refused.code
 
 
+class Recorder(http.server.ThreadingHTTPServer):
+    """A collector that takes everything: path and body of each request."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.requests = []
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            self.server.requests.append((self.path, dict(self.headers), body))
+            self.send_response(200)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+
 @pytest.fixture(scope="session")
 def golden():
     return {name: read(path) for name, path in GOLDENS.items()}
@@ -48,12 +75,18 @@ def golden():
 
 @pytest.fixture(scope="session")
 def live(tmp_path_factory):
-    """Files that a daemon wrote, in both formats, and the daemon's last metrics page."""
+    """Files that a daemon wrote, in both formats, what it sent by OTLP, and its last metrics page."""
     folder = tmp_path_factory.mktemp("feeds")
     (folder / "policy.yaml").write_text(POLICY)
     feeds = "".join(
         f'[[feeds]]\nname = "{name}"\nformat = "{name}"\nlinger_ms = 5\nto = {{ file = {{ path = "{folder}/{name}.ndjson" }} }}\n'
         for name in GOLDENS
+    )
+    recorder = Recorder()
+    feeds += "".join(
+        f'[[feeds]]\nname = "{name}"\nformat = "otlp_{name}"\nlinger_ms = 5\n'
+        f'to = {{ http = {{ url = "http://127.0.0.1:{recorder.server_port}/v1/{name}", shape = "otlp" }} }}\n'
+        for name in ("traces", "metrics")
     )
     port = clients.free_port()
     stub = clients.start_stub(port, folder / "stub.log")
@@ -73,4 +106,5 @@ def live(tmp_path_factory):
     finally:
         stub.kill()
         stub.wait()
-    return {"metrics": page, **{name: read(folder / f"{name}.ndjson") for name in GOLDENS}}
+    recorder.shutdown()
+    return {"metrics": page, "otlp": recorder.requests, **{name: read(folder / f"{name}.ndjson") for name in GOLDENS}}

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::finding::{Finding, findings};
 use crate::read::Line;
-use crate::{ecs, ocsf};
+use crate::{ecs, ocsf, otlp};
 
 /// Most characters of one text. Receipts have at most 512; what is longer is cut here.
 pub const TEXT_CHARS_MAX: usize = 512;
@@ -30,12 +30,16 @@ const INTENT: &str = "intent";
 
 /// How entries are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Open Cybersecurity Schema Framework 1.8.
     Ocsf,
     /// Elastic Common Schema 9.
     Ecs,
+    /// One span of OpenTelemetry for each call.
+    OtlpTraces,
+    /// Durations and tokens of calls, summed up for each delivery.
+    OtlpMetrics,
 }
 
 impl Format {
@@ -44,7 +48,14 @@ impl Format {
         match self {
             Self::Ocsf => "ocsf",
             Self::Ecs => "ecs",
+            Self::OtlpTraces => "otlp_traces",
+            Self::OtlpMetrics => "otlp_metrics",
         }
+    }
+
+    /// Whether it is of OpenTelemetry, which knows calls and nothing else.
+    pub(crate) fn is_otlp(self) -> bool {
+        matches!(self, Self::OtlpTraces | Self::OtlpMetrics)
     }
 }
 
@@ -67,28 +78,37 @@ pub struct Document {
 pub fn documents(format: Format, entry: &Entry) -> Vec<Document> {
     let line = match serde_json::from_slice::<Line>(&entry.line) {
         Ok(line) if line.kind == INTENT || KINDS.contains(&line.kind.as_str()) => line,
+        _ if format.is_otlp() => return Vec::new(),
         read => {
             let kind = read.ok().map(|line| line.kind).filter(|kind| !kind.is_empty());
             let unread = Line { kind: kind.unwrap_or_else(|| "unread".into()), ..Line::default() };
             return vec![told(format, entry, &unread, &Finding::unread(entry))];
         }
     };
+    let uid = entry.leaf.to_string();
     let itself = match format {
         Format::Ocsf => ocsf::entry(entry, &line),
         Format::Ecs => ecs::entry(entry, &line),
+        Format::OtlpTraces => {
+            let span = otlp::span(entry, &line).map(|span| document(uid, &line, 1, span));
+            return span.into_iter().collect();
+        }
+        Format::OtlpMetrics => {
+            let each = otlp::measurements(&line).into_iter().zip(0..);
+            return each.map(|(value, at)| document(format!("{uid}#{at}"), &line, 1, value)).collect();
+        }
     };
-    let uid = entry.leaf.to_string();
     let mut documents: Vec<Document> =
         itself.map(|(severity, value)| document(uid, &line, severity, value)).into_iter().collect();
     documents.extend(findings(entry, &line).iter().map(|finding| told(format, entry, &line, finding)));
     documents
 }
 
-/// A finding as a document.
+/// A finding as a document. OpenTelemetry has none; nobody asks for one.
 pub(crate) fn told(format: Format, entry: &Entry, line: &Line, finding: &Finding) -> Document {
     let value = match format {
         Format::Ocsf => ocsf::finding(entry, line, finding),
-        Format::Ecs => ecs::finding(entry, line, finding),
+        Format::Ecs | Format::OtlpTraces | Format::OtlpMetrics => ecs::finding(entry, line, finding),
     };
     document(finding.uid.clone(), line, finding.severity, value)
 }

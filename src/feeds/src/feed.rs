@@ -300,6 +300,9 @@ impl Feed {
         detail: String,
         key: &str,
     ) -> Result<(), Ended> {
+        if self.settings.format.is_otlp() {
+            return Ok(()); // the log and the metrics have said it
+        }
         let ts = UnixMicros(self.clock.unix_us()).to_string();
         let line = Line { kind: "feed".into(), iss: self.instance.clone(), ts, ..Line::default() };
         let uid = format!("feed:{}:{}#{class}-{key}", self.instance, self.settings.name);
@@ -329,6 +332,10 @@ impl Feed {
             add(&self.stats.documents, taken as u64); // a length fits
             if taken > 0 {
                 self.went_well();
+            }
+            if delivery.unnamed > 0 {
+                add(&self.stats.refused, delivery.unnamed);
+                tracing::error!(feed = %self.settings.name, count = delivery.unnamed, "the collector refused documents");
             }
             for (at, why) in delivery.refused {
                 self.set_aside(left.get(at), &why);

@@ -17,6 +17,7 @@ mod ecs;
 mod feed;
 mod finding;
 mod ocsf;
+mod otlp;
 mod read;
 mod settings;
 mod sink;

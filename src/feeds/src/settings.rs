@@ -18,7 +18,7 @@ const BATCH_MAX: usize = 1_000;
 pub struct FeedSettings {
     /// Name in metrics and of the cursor. A feed with another name begins anew.
     pub name: String,
-    /// `ocsf` or `ecs`.
+    /// `ocsf`, `ecs`, or, with `shape = "otlp"`, `otlp_traces` or `otlp_metrics`.
     pub format: Format,
     /// Where a feed without a cursor begins. Default `start`.
     #[serde(default)]
@@ -120,6 +120,8 @@ pub enum Shape {
     ElasticBulk,
     /// One document a line; `Authorization: Bearer …`.
     Ndjson,
+    /// OTLP over HTTP in JSON: `/v1/traces` or `/v1/metrics`; `Authorization: Bearer …`.
+    Otlp,
 }
 
 fn batch() -> usize {
@@ -193,6 +195,13 @@ pub fn check(feeds: &[FeedSettings]) -> Vec<SettingsError> {
             if !(min..=max).contains(&value) {
                 wrong(key, format!("must be between {min} and {max}"));
             }
+        }
+        let otlp = feed.to.http.as_ref().is_some_and(|http| http.shape == Shape::Otlp);
+        if otlp != feed.format.is_otlp() {
+            wrong(
+                "format",
+                "`otlp_traces` and `otlp_metrics` go with `shape = \"otlp\"`, and with nothing else".into(),
+            );
         }
         for (key, problem) in feed.to.problems() {
             wrong(&format!("to{key}"), problem);
@@ -276,6 +285,8 @@ mod tests {
             { "name": "c", "format": "ocsf", "to": { "stdout": true } },
             { "name": "d", "format": "ocsf", "to": { "http": { "url": "ftp://x", "shape": "ndjson", "ca": "x" } } },
             { "name": "e", "format": "ocsf", "to": { "syslog": { "address": "udp://x:1", "facility": 24 } } },
+            { "name": "f", "format": "otlp_traces", "to": { "file": { "path": "y" } } },
+            { "name": "g", "format": "ecs", "to": { "http": { "url": "http://x", "shape": "otlp" } } },
         ]));
         assert_eq!(
             found,
@@ -291,6 +302,8 @@ mod tests {
                 "feeds[4].to.http.ca",
                 "feeds[5].to.syslog.address",
                 "feeds[5].to.syslog.facility",
+                "feeds[6].format",
+                "feeds[7].format",
                 "feeds",
                 "feeds[2].to.file.path",
             ]

@@ -60,6 +60,8 @@ pub(crate) struct Delivery {
     pub left: Vec<usize>,
     /// Places of those that the collector will never take, and why.
     pub refused: Vec<(usize, String)>,
+    /// How many more the collector will never take, without saying which.
+    pub unnamed: u64,
     /// Why something is left.
     pub error: Option<SinkError>,
 }
@@ -67,7 +69,7 @@ pub(crate) struct Delivery {
 impl Delivery {
     /// Nothing of `sent` documents was taken.
     pub fn failed(sent: usize, error: SinkError) -> Self {
-        Self { left: (0..sent).collect(), refused: Vec::new(), error: Some(error) }
+        Self { left: (0..sent).collect(), error: Some(error), ..Self::default() }
     }
 
     /// Everything or nothing was taken.

@@ -50,6 +50,41 @@ fn ecs_documents_are_as_they_were() {
 }
 
 #[test]
+fn spans_and_measurements_are_as_they_were() {
+    check_golden(Format::OtlpTraces, "otlp_traces.ndjson");
+    check_golden(Format::OtlpMetrics, "otlp_metrics.ndjson");
+}
+
+#[test]
+fn a_span_is_joined_to_the_trace_that_the_receipt_names() {
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    for (traceparent, parent) in [
+        (format!("00-{trace}-00f067aa0ba902b7-01"), Some("00f067aa0ba902b7")),
+        (format!("00-{trace}-0000000000000000-01"), None),
+        (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), None),
+        ("00-4BF92F-00f0-01".into(), None),
+    ] {
+        let line = json!({ "kind": "call", "call": "01936a2b-0000-7000-8000-000000000001",
+            "ts": "2026-11-21T04:00:00.000000Z", "ext": { "traceparent": traceparent } });
+        let told = documents(Format::OtlpTraces, &entry(0, &line.to_string()));
+        let span: Value = serde_json::from_slice(&told[0].json).unwrap();
+        assert_eq!(span.get("parentSpanId").and_then(Value::as_str), parent);
+        assert_eq!(span["traceId"] == trace, parent.is_some(), "{traceparent}");
+    }
+}
+
+#[test]
+fn open_telemetry_is_told_of_calls_and_of_nothing_else() {
+    for format in [Format::OtlpTraces, Format::OtlpMetrics] {
+        for entry in entries() {
+            let call = String::from_utf8_lossy(&entry.line).contains(r#""kind":"call""#);
+            assert!(call || documents(format, &entry).is_empty());
+        }
+        assert_eq!(documents(format, &entry(0, "{")), []);
+    }
+}
+
+#[test]
 fn each_document_has_a_key_of_its_own_that_names_its_entry() {
     for (format, key) in [(Format::Ocsf, "/metadata/uid"), (Format::Ecs, "/event/id")] {
         let mut keys = std::collections::BTreeSet::new();

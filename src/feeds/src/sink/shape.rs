@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Delivery, SinkError};
 use crate::document::{Document, Format};
+use crate::otlp;
 use crate::settings::Shape;
 
 /// Most characters of a collector's answer that are quoted.
@@ -14,7 +15,7 @@ const QUOTE_CHARS_MAX: usize = 200;
 impl Shape {
     pub(crate) fn content_type(self) -> &'static str {
         match self {
-            Self::SplunkHec | Self::Datadog => "application/json",
+            Self::SplunkHec | Self::Datadog | Self::Otlp => "application/json",
             Self::ElasticBulk | Self::Ndjson => "application/x-ndjson",
         }
     }
@@ -25,12 +26,15 @@ impl Shape {
             Self::SplunkHec => ("authorization", format!("Splunk {token}")),
             Self::Datadog => ("dd-api-key", token.to_owned()),
             Self::ElasticBulk => ("authorization", format!("ApiKey {token}")),
-            Self::Ndjson => ("authorization", format!("Bearer {token}")),
+            Self::Ndjson | Self::Otlp => ("authorization", format!("Bearer {token}")),
         }
     }
 
     /// The body of a request.
     pub(crate) fn body(self, format: Format, documents: &[Document]) -> Vec<u8> {
+        if self == Self::Otlp {
+            return otlp_request(format, documents).to_string().into_bytes();
+        }
         let mut body = Vec::new();
         let name = format.name();
         for (at, document) in documents.iter().enumerate() {
@@ -64,7 +68,7 @@ impl Shape {
                     body.extend_from_slice(json);
                     body.push(b'\n');
                 }
-                Self::Ndjson => {
+                Self::Ndjson | Self::Otlp => {
                     body.extend_from_slice(json);
                     body.push(b'\n');
                 }
@@ -81,9 +85,38 @@ impl Shape {
         match self {
             Self::SplunkHec => splunk(sent, answer),
             Self::ElasticBulk => elastic(sent, answer),
+            Self::Otlp => otlp_answer(answer),
             Self::Datadog | Self::Ndjson => Delivery::default(),
         }
     }
+}
+
+/// All documents of one feed are of one instance.
+fn otlp_request(format: Format, documents: &[Document]) -> Value {
+    let values: Vec<Value> =
+        documents.iter().filter_map(|document| serde_json::from_slice(&document.json).ok()).collect();
+    let resource = otlp::resource(documents.first().map_or("", |document| &document.instance));
+    let scope = otlp::scope();
+    match format {
+        Format::OtlpMetrics => json!({ "resourceMetrics": [{
+            "resource": resource, "scopeMetrics": [{ "scope": scope, "metrics": otlp::histograms(&values) }],
+        }] }),
+        _ => json!({ "resourceSpans": [{
+            "resource": resource, "scopeSpans": [{ "scope": scope, "spans": values }],
+        }] }),
+    }
+}
+
+/// What a collector rejects in part must not be sent again, and it does not say what that was.
+fn otlp_answer(answer: &[u8]) -> Delivery {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let partial = &answer["partialSuccess"];
+    let number = |name: &str| match &partial[name] {
+        Value::String(text) => text.parse().unwrap_or(0),
+        other => other.as_u64().unwrap_or(0),
+    };
+    let unnamed = number("rejectedSpans") + number("rejectedDataPoints");
+    Delivery { unnamed, ..Delivery::default() }
 }
 
 /// At most 512 bytes, which a key never reaches; without `#`, which URLs would cut off.
@@ -194,6 +227,20 @@ mod tests {
             }
         }
         assert!(Shape::SplunkHec.taken(2, br#"{"text":"Success","code":0}"#).left.is_empty());
+    }
+
+    #[test]
+    fn what_a_collector_of_traces_rejects_is_counted_and_not_sent_again() {
+        let unnamed = |answer: &str| {
+            let delivery = Shape::Otlp.taken(5, answer.as_bytes());
+            assert!(delivery.left.is_empty() && delivery.error.is_none());
+            delivery.unnamed
+        };
+        assert_eq!(unnamed(r#"{"partialSuccess":{"rejectedSpans":"2","errorMessage":"too old"}}"#), 2);
+        assert_eq!(unnamed(r#"{"partialSuccess":{"rejectedDataPoints":3}}"#), 3);
+        for answer in ["", "{}", r#"{"partialSuccess":{}}"#] {
+            assert_eq!(unnamed(answer), 0);
+        }
     }
 
     #[test]
