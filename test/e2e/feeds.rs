@@ -200,6 +200,25 @@ fn calls_do_not_notice_a_dead_collector_and_nothing_is_lost_when_it_is_back() {
 }
 
 #[test]
+fn a_feed_that_begins_now_keeps_its_beginning_over_a_kill() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut world = world(&format!(
+        "[[feeds]]\nname = \"now\"\nformat = \"ecs\"\nfrom = \"now\"\nlinger_ms = 5\nretry_min_ms = 5\nretry_max_ms = 20\n\
+         to = {{ http = {{ url = \"http://{dead}/\", shape = \"ndjson\" }} }}\n"
+    ));
+    let ids = calls(&world, 5);
+    world.daemon.kill_9();
+    let back = Collector::start_at(dead, |_, _| Reaction::status(204)).unwrap();
+    world.restart();
+    let ndjson = || {
+        let bodies: Vec<u8> = back.taken().into_iter().flat_map(|request| request.body).collect();
+        String::from_utf8(bodies).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let documents = wait_for("all receipts", &ids, ndjson);
+    check(&documents, &ids);
+}
+
+#[test]
 fn of_a_bulk_only_what_was_not_taken_is_sent_again() {
     let seen: Arc<Mutex<Vec<(String, u16)>>> = Arc::default();
     let told = seen.clone();

@@ -29,6 +29,7 @@ POSITIVE = {
     "tool_changed": [8],
     "policy_changed": [1, 15],
     "key_rotated": [16],
+    "bypass": [27],
 }
 
 

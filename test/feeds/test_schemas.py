@@ -97,7 +97,7 @@ def leaves(value, path=""):
 
 
 # Members of these are as the receipt has them, or named by callers.
-FREE = {f"{own}.{name}" for own in ("unmapped", "estoppel") for name in ("claims", "contract", "evaluated", "limits")}
+FREE = {f"{own}.{name}" for own in ("unmapped", "estoppel") for name in ("approval", "claims", "contract", "evaluated", "hold", "limits", "reask")}
 
 
 @pytest.mark.parametrize("name", ["ocsf", "ecs"])

@@ -14,9 +14,12 @@ pub const TEXT_CHARS_MAX: usize = 512;
 pub const DOCUMENT_BYTES_MAX: usize = 128 << 10;
 
 /// Kinds of entries that are known here. Those of later versions are told as what could not be read.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 12] = [
     "call",
+    "act",
+    "approval",
     "bypass",
+    "hold",
     "gap",
     "interrupted",
     "journal.recover",

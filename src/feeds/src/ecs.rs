@@ -31,6 +31,7 @@ pub(crate) fn entry(entry: &Entry, line: &Line) -> Option<(u8, Value)> {
             let key = json!({ "use": line.use_, "old": line.old, "new": line.new });
             Some(changed(entry, line, 2, true, json!({ "key": key })))
         }
+        "hold" | "approval" | "act" => Some(acted(entry, line)),
         "run.open" if line.class.as_deref() == Some("instance") => Some(lifecycle(entry, line, "start")),
         "run.seal" if line.reason.as_deref() == Some("shutdown") => Some(lifecycle(entry, line, "end")),
         _ => None,
@@ -140,6 +141,24 @@ fn changed(entry: &Entry, line: &Line, severity: u8, well: bool, what: Value) ->
     (severity, present(document))
 }
 
+/// A call that waits for people, what they decide, and what operators do to the instance.
+fn acted(entry: &Entry, line: &Line) -> (u8, Value) {
+    let (category, what, severity) = match (line.kind.as_str(), line.decision.as_deref()) {
+        ("hold", _) => ("api", "info", 2),
+        ("approval", Some("approve")) => ("api", "allowed", 2),
+        ("approval", _) => ("api", "denied", 2),
+        _ => ("configuration", "change", 3),
+    };
+    let mut document = base(entry, line, severity, ("event", category, &[what]));
+    if let Some(event) = document.get_mut("event") {
+        let action = line.act.as_deref().unwrap_or(&line.kind);
+        merge(event, json!({ "action": action, "outcome": "success", "code": line.reason }));
+    }
+    let who = line.by.as_deref().or(line.requester.as_deref());
+    merge(&mut document, json!({ "user": { "name": who } }));
+    (severity, present(document))
+}
+
 fn lifecycle(entry: &Entry, line: &Line, what: &str) -> (u8, Value) {
     let mut document = base(entry, line, 1, ("event", "process", &[what]));
     if let Some(event) = document.get_mut("event") {
@@ -200,7 +219,7 @@ fn threat(line: &Line) -> Value {
 fn base(entry: &Entry, line: &Line, severity: u8, is: (&str, &str, &[&str])) -> Value {
     let (kind, category, types) = is;
     let call = line.kind == "call";
-    json!({
+    let mut document = json!({
         "@timestamp": line.ts,
         "ecs": { "version": VERSION },
         "message": line.summary(),
@@ -261,5 +280,9 @@ fn base(entry: &Entry, line: &Line, severity: u8, is: (&str, &str, &[&str])) -> 
                 "dropped_bytes": bytes, "segment": line.segment, "last_index": line.last_index,
             })),
         },
-    })
+    });
+    if let Some(own) = document.get_mut("estoppel") {
+        merge(own, line.particulars());
+    }
+    document
 }

@@ -136,7 +136,10 @@ impl Feeds {
             (None, Begin::Start) => Position::default(),
             (None, Begin::Now) => {
                 let index = self.journal.follow(Position::default()).durable();
-                Position { index, leaf: None, segment: index }
+                let now = Position { index, leaf: None, segment: index };
+                // Before anything is delivered: after a kill, now would be later.
+                cursor.write(&now).map_err(|source| FeedError::Cursor { name: name.clone(), source })?;
+                now
             }
         };
         let follower = self.journal.follow(position.clone());
@@ -276,6 +279,11 @@ impl Feed {
             }
             Err(error) => {
                 tracing::error!(feed = %self.settings.name, error = %chain(&error), "the journal cannot be read");
+                // What cannot be read is at least as late as this.
+                let now = self.clock.unix_us();
+                if self.stats.oldest_us.load(Relaxed) == 0 {
+                    self.stats.oldest_us.store(now, Relaxed);
+                }
                 self.fail(None).await
             }
         }

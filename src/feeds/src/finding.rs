@@ -65,7 +65,11 @@ pub(crate) fn findings(entry: &Entry, line: &Line) -> Vec<Finding> {
             HIGH,
             line.dropped_bytes.map(|bytes| format!("{bytes} bytes")),
         ),
-        "bypass" => of("bypass", "A call went round the gateway", CRITICAL, line.reason.clone()),
+        "bypass" => {
+            let words = [&line.source, &line.upstream, &line.reason].into_iter().flatten();
+            let detail = words.map(String::as_str).collect::<Vec<_>>().join(" ");
+            of("bypass", "Traffic went round the gateway", CRITICAL, Some(detail))
+        }
         _ => Vec::new(),
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn entry(entry: &Entry, line: &Line) -> Option<(u8, Value)> {
         "call" => Some(api_activity(entry, line)),
         "policy.load" => Some(policy_loaded(entry, line)),
         "key.rotate" => Some(key_rotated(entry, line)),
+        "hold" | "approval" | "act" => Some(acted(entry, line)),
         "run.open" if line.class.as_deref() == Some("instance") => Some(lifecycle(entry, line, 3, "Start")),
         "run.seal" if line.reason.as_deref() == Some("shutdown") => Some(lifecycle(entry, line, 4, "Stop")),
         _ => None,
@@ -306,6 +307,32 @@ fn key_rotated(entry: &Entry, line: &Line) -> (u8, Value) {
     (2, present(event))
 }
 
+/// A call that waits for people, what they decide, and what operators do to the instance.
+fn acted(entry: &Entry, line: &Line) -> (u8, Value) {
+    let (activity, name, kind, severity) = match (line.kind.as_str(), line.decision.as_deref()) {
+        ("hold", _) => (12, "Suspend", "Held call", 2),
+        ("approval", Some("approve")) => (13, "Resume", "Held call", 2),
+        ("approval", _) => (99, "Deny", "Held call", 2),
+        _ => (99, line.act.as_deref().unwrap_or("act"), "Instance", 3),
+    };
+    let who = line.by.as_deref().or(line.requester.as_deref());
+    let uid = line.hold.as_ref().and_then(Value::as_str).or(line.on.as_deref());
+    let mut event = base(entry, line, 3004, (activity, name), &[], severity);
+    merge(
+        &mut event,
+        json!({
+            "class_name": "Entity Management",
+            "category_uid": 3,
+            "category_name": "Identity & Access Management",
+            "entity": { "name": line.kind, "type_id": 99, "type": kind, "uid": uid },
+            "actor": { "user": { "name": who, "uid": line.approver } },
+            "status_id": 1,
+            "status": "Success",
+        }),
+    );
+    (severity, present(event))
+}
+
 fn lifecycle(entry: &Entry, line: &Line, activity: u32, name: &str) -> (u8, Value) {
     let mut event = base(entry, line, 6002, (activity, name), &[], 1);
     merge(
@@ -416,7 +443,7 @@ fn product(line: &Line) -> Value {
 /// What OCSF 1.8 has no field for.
 fn unmapped(entry: &Entry, line: &Line) -> Value {
     let call = line.kind == "call";
-    json!({
+    let mut members = json!({
         "attestation_list": is_stored(line).then(|| [attestation(entry, line)]),
         "log_index": is_stored(line).then_some(entry.index),
         "verdict": call.then(|| json!({
@@ -445,7 +472,9 @@ fn unmapped(entry: &Entry, line: &Line) -> Value {
         "recover": line.dropped_bytes.map(|bytes| json!({
             "dropped_bytes": bytes, "segment": line.segment, "last_index": line.last_index,
         })),
-    })
+    });
+    merge(&mut members, line.particulars());
+    members
 }
 
 /// Verdicts of other policies, which changed nothing.

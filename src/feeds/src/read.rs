@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use estoppel_evidence::time::UnixMicros;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Any entry. Members that only some kinds have are optional; `kind` says which are there.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -47,6 +47,25 @@ pub(crate) struct Line {
     pub upstream: Option<String>,
     pub verdict: Verdict,
     pub attempt: u64,
+    /// An id in a `hold` or an `approval`, an object in a receipt.
+    pub hold: Option<Value>,
+    pub approval: Option<Value>,
+    pub decision: Option<String>,
+    pub approver: Option<String>,
+    pub approvers: Vec<String>,
+    pub needs: Option<u64>,
+    pub expires: Option<String>,
+    pub requester: Option<String>,
+    pub rule: Option<String>,
+    pub tool: Option<String>,
+    pub by: Option<String>,
+    pub comment: Option<String>,
+    pub act: Option<String>,
+    pub on: Option<String>,
+    pub source: Option<String>,
+    pub count: Option<u64>,
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
     pub class: Option<String>,
     pub build: Option<Build>,
     pub reason: Option<String>,
@@ -233,6 +252,29 @@ impl Line {
         self.operation.as_deref()?.strip_prefix("mcp.").filter(|_| self.dialect.as_deref() == Some("mcp"))
     }
 
+    /// What only a `hold`, an `approval`, an `act` or a `bypass` says; of a receipt, the hold and the approval that it had.
+    pub fn particulars(&self) -> Value {
+        match self.kind.as_str() {
+            "hold" => json!({ "hold": {
+                "id": self.hold, "call": self.call, "operation": self.operation, "tool": self.tool, "rule": self.rule,
+                "needs": self.needs, "expires": self.expires, "approvers": self.approvers,
+            } }),
+            "approval" => json!({ "approval": {
+                "hold": self.hold, "decision": self.decision, "approver": self.approver, "comment": self.comment,
+                "expires": self.expires,
+            } }),
+            "act" => json!({ "act": {
+                "act": self.act, "on": self.on, "state": self.state, "reason": self.reason, "comment": self.comment,
+            } }),
+            "bypass" => json!({ "bypass": {
+                "source": self.source, "upstream": self.upstream, "reason": self.reason, "count": self.count,
+                "ref": self.reference, "comment": self.comment,
+            } }),
+            "call" => json!({ "hold": self.hold, "approval": self.approval, "reask": self.ext.get("reask") }),
+            _ => Value::Null,
+        }
+    }
+
     /// What a person reads first: `block mcp.tools/call TOOL_DENIED`.
     pub fn summary(&self) -> String {
         match self.kind.as_str() {
@@ -242,7 +284,9 @@ impl Line {
                 format!("{} {operation} {}", self.verdict.action, code.unwrap_or(&self.outcome.code))
             }
             kind => {
-                let detail = [&self.state, &self.use_, &self.reason].into_iter().flatten();
+                let detail = [&self.act, &self.decision, &self.state, &self.use_, &self.source, &self.reason]
+                    .into_iter()
+                    .flatten();
                 detail.fold(kind.to_owned(), |text, word| format!("{text} {word}"))
             }
         }
