@@ -315,29 +315,36 @@ fn a_reload_starts_and_ends_feeds_without_a_loss() {
             "[[feeds]]\nname = \"{name}\"\nformat = \"ecs\"\nlinger_ms = 5\nto = {{ file = {{ path = {path:?} }} }}\n\n"
         )
     };
-    let world = world(&feed("one"));
+    let mut world = world(&feed("one"));
     let config = world.scratch.join("estoppeld.toml");
     let without = std::fs::read_to_string(&config).unwrap().replace(&feed("one"), "");
     let mut ids = calls(&world, 3);
-    let reload = |feeds: &str, result: &str, count: f64| {
+    let set = |world: &mut World, feeds: &str| {
         std::fs::write(&config, format!("{without}{feeds}")).unwrap();
-        until("a reload", PATIENCE, || {
-            let name = format!("estoppel_reloads_total{{result=\"{result}\"}}");
-            (world.metric(&name) >= Some(count)).then_some(())
-        });
+        world.daemon.hang_up();
+    };
+    let run = |world: &World, names: [bool; 2]| {
+        let runs = |name| world.metric(&format!("estoppel_feed_lag_entries{{feed=\"{name}\"}}")).is_some();
+        until("a reload", PATIENCE, || ([runs("one"), runs("two")] == names).then_some(()));
     };
     let two = feed("two").replace("linger_ms", "from = \"now\"\nlinger_ms");
-    reload(&(feed("one") + &two), "ok", 1.0);
+    set(&mut world, &(feed("one") + &two));
+    run(&world, [true, true]);
     let later = calls(&world, 3);
     ids.extend(later.clone());
     check(&wait_for("receipts", &ids, || lines(&scratch.join("one.ndjson"))), &ids);
     let told = wait_for("receipts", &later, || lines(&scratch.join("two.ndjson")));
     assert!(!told.iter().any(|document| uid(document) == ids[0]), "the second began when it was started");
-    reload(&two, "ok", 2.0);
-    assert_eq!(world.metric("estoppel_feed_lag_entries{feed=\"one\"}"), None);
+    set(&mut world, &two);
+    run(&world, [false, true]);
     ids.extend(calls(&world, 3));
-    reload("[[feeds]]\nname = \"x\"\nformat = \"cef\"\nto = { stdout = true }\n", "refused", 1.0);
-    reload(&(feed("one") + &two), "ok", 3.0);
+    let refused = |world: &World| world.metric("estoppel_reloads_total{result=\"refused\"}");
+    let before = refused(&world);
+    set(&mut world, "[[feeds]]\nname = \"x\"\nformat = \"cef\"\nto = { stdout = true }\n");
+    until("a reload that is refused", PATIENCE, || (refused(&world) > before).then_some(()));
+    run(&world, [false, true]);
+    set(&mut world, &(feed("one") + &two));
+    run(&world, [true, true]);
     let documents = wait_for("receipts", &ids, || lines(&scratch.join("one.ndjson")));
     check(&documents, &ids);
     let keys: BTreeSet<String> = documents.iter().map(uid).collect();
