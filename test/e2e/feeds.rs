@@ -219,6 +219,49 @@ fn a_feed_that_begins_now_keeps_its_beginning_over_a_kill() {
 }
 
 #[test]
+fn entries_that_were_removed_before_they_were_told_are_a_finding_and_a_count() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = format!(
+        "[[feeds]]\nname = \"late\"\nformat = \"ocsf\"\nlinger_ms = 5\nretry_min_ms = 5\nretry_max_ms = 20\n\
+         to = {{ http = {{ url = \"http://{dead}/\", shape = \"ndjson\" }} }}\n"
+    );
+    let world =
+        World::with(script(), &Setup { config, journal: "segment_mib = 1".into(), ..Setup::default() });
+    let folder = world.journal().join("segments");
+    let segments = || {
+        let names = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut firsts: Vec<u64> =
+            names.filter_map(|name| name.strip_suffix(".seg").and_then(|first| first.parse().ok())).collect();
+        firsts.sort_unstable();
+        firsts
+    };
+    while segments().len() < 3 {
+        calls(&world, 50);
+    }
+    let firsts = segments();
+    std::fs::remove_file(folder.join(format!("{:020}.seg", firsts[1]))).unwrap();
+    let last = calls(&world, 1);
+    let back = Collector::start_at(dead, |_, _| Reaction::status(204)).unwrap();
+    let ndjson = || -> Vec<Value> {
+        let bodies: Vec<u8> = back.taken().into_iter().flat_map(|request| request.body).collect();
+        String::from_utf8(bodies).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let documents = wait_for("what came after the gap", &last, ndjson);
+    let gaps: Vec<&Value> =
+        documents.iter().filter(|event| event["finding_info"]["types"] == json!(["feed_gap"])).collect();
+    assert_eq!(gaps.len(), 1);
+    let said = format!("entries {} to {} of the log", firsts[1], firsts[2] - 1);
+    assert_eq!(gaps[0]["finding_info"]["desc"], json!(said));
+    let missed = world.metric("estoppel_feed_missed_entries_total{feed=\"late\"}");
+    assert_eq!(missed, Some((firsts[2] - firsts[1]) as f64));
+    let told: BTreeSet<u64> = documents.iter().filter_map(log_index).collect();
+    assert!(told.range(firsts[1]..firsts[2]).next().is_none());
+    assert!(told.range(..firsts[1]).count() > 100 && told.range(firsts[2]..).next().is_some());
+}
+
+#[test]
 fn of_a_bulk_only_what_was_not_taken_is_sent_again() {
     let seen: Arc<Mutex<Vec<(String, u16)>>> = Arc::default();
     let told = seen.clone();
