@@ -665,7 +665,7 @@ fn reads_a_messages_stream() {
         ResponseFacts {
             model: some("claude-sonnet-4-5-20250929"),
             tools_called: names(["get_weather", "web_search", "get_weather"]),
-            foreign_called: vec!["web_search".into()],
+            foreign_called: Vec::new(),
             usage: Some(Usage {
                 input: Some(472),
                 output: Some(89),
