@@ -10,7 +10,8 @@ pub(crate) const HIGH: u8 = 4;
 pub(crate) const CRITICAL: u8 = 5;
 
 /// Outcomes of a detector that found nothing.
-const NOTHING: [&str; 9] = ["clean", "clear", "error", "none", "not_run", "ok", "pass", "skipped", "timeout"];
+const NOTHING: [&str; 11] =
+    ["clean", "clear", "error", "none", "not_run", "ok", "pass", "skipped", "tapped", "timeout", "unused"];
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]

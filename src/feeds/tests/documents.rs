@@ -85,6 +85,27 @@ fn open_telemetry_is_told_of_calls_and_of_nothing_else() {
 }
 
 #[test]
+fn only_what_a_detector_found_is_a_finding() {
+    for (outcome, findings) in [
+        ("found", 1),
+        ("block", 1),
+        ("anything_new", 1),
+        ("clear", 0),
+        ("unused", 0),
+        ("tapped", 0),
+        ("skipped", 0),
+        ("timeout", 0),
+        ("error", 0),
+    ] {
+        let line = json!({ "kind": "call", "ts": "2026-11-21T04:00:00.000000Z",
+            "detectors": [{ "id": "secrets", "outcome": outcome }] });
+        for format in [Format::Ocsf, Format::Ecs] {
+            assert_eq!(documents(format, &entry(0, &line.to_string())).len(), 1 + findings, "{outcome}");
+        }
+    }
+}
+
+#[test]
 fn each_document_has_a_key_of_its_own_that_names_its_entry() {
     for (format, key) in [(Format::Ocsf, "/metadata/uid"), (Format::Ecs, "/event/id")] {
         let mut keys = std::collections::BTreeSet::new();
