@@ -32,6 +32,9 @@ bench: ## benchmarks of the hot path
 fuzz: ## every fuzz target for FUZZ_SECONDS (60)
 	@.ci/fuzz
 
+detectors-report: ## how often detectors are right, into docs/detectors.md
+	UPDATE_GOLDEN=1 cargo test -q -p estoppel-detect --test report
+
 docs: ## the API documentation, without warnings
 	@.ci/docs
 

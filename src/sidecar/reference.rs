@@ -80,6 +80,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["contract", "test"],
         "estoppel contract test <(echo '{\"version\":1,\"contract\":{\"json\":\"{}\"},\"cases\":[{\"name\":\"any\",\"body\":\"1\",\"expect\":\"pass\"}]}')",
     ),
+    (
+        &["detect"],
+        "estoppel detect demo/policy.yaml\n\
+         estoppel detect - --detector pii --min-confidence high <<< 'paid with 4111 1111 1111 1111' # exit 3",
+    ),
     (&["pack", "lint"], "estoppel pack lint policies/packs/contracts\nestoppel pack lint demo # exit 6"),
     (&["pack", "test"], "estoppel pack test policies/packs/contracts"),
     (

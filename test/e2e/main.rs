@@ -17,6 +17,7 @@
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
 //! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
+//! - `detecting`: secrets and the like, in every place where a call can carry them.
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
@@ -39,6 +40,7 @@ mod cli_reference;
 mod client;
 mod command_line;
 mod contracts;
+mod detecting;
 mod determinism;
 mod events;
 mod feeds;

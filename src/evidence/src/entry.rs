@@ -4,6 +4,7 @@
 //! canonicalizer. Content comes as records that know nothing of chains; [`Link`] adds what the chain gives.
 
 mod call;
+mod detection;
 mod event;
 mod line;
 
@@ -13,6 +14,7 @@ pub use call::{
     RequestSide, ResponseSide, Storage, StreamRecord, Threat, Times, Usage, VerdictAction, VerdictMode,
     VerdictRecord,
 };
+pub use detection::{CLASSES_MAX, Detection, DetectorOutcome, DetectorRun, FINDINGS_MAX, Finding};
 pub use event::{
     Act, Approval, ApprovalDecision, ApprovalStatement, Build, Bypass, BypassSource, Counters, Durability,
     Event, Gap, Hold, Intent, Interrupted, JournalRecover, KeyRotate, PolicyLoad, RunClass, RunOpen, RunSeal,

@@ -2,6 +2,7 @@
 //! record goes to the journal. Dropping it pushes the record and formats nothing.
 
 mod again;
+mod detected;
 mod held;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use self::held::HeldBack;
 pub(crate) use self::held::{OBSERVED_ANSWER, OBSERVED_REQUEST};
 use crate::body::Upload;
 use crate::call::InFlight;
+use crate::detecting::Detecting;
 use crate::judging::{self, Asked, Objection, Recorded, RouteTerms, mcp};
 use crate::reask::Origin;
 use crate::respond::Refusal;
@@ -79,6 +81,7 @@ pub(crate) struct Exchange {
     /// Set when the client has left and the answer is read on; there where the policy says so.
     left: Option<Arc<AtomicBool>>,
     redaction: Option<Redaction>,
+    detecting: Option<Box<Detecting>>,
     /// Set by the connection when its client stopped reading.
     pub(crate) stalled: Arc<std::sync::atomic::AtomicBool>,
     /// What is kept of it as long as it may be asked again.
@@ -221,6 +224,7 @@ impl Exchange {
             given: false,
             left: None,
             redaction: None,
+            detecting: None,
             stalled: start.stalled,
             origin: None,
             instead: None,
@@ -497,6 +501,7 @@ impl Exchange {
         // A path that no dialect is known for may still answer in JSON.
         let dialect = if self.dialect == Dialect::Bytes { Dialect::Json } else { self.dialect };
         self.record.time.upstream_us = Some(self.elapsed_us());
+        self.detect_head(framing, coded);
         self.response = Some(Box::new(Response {
             status: status.as_u16(),
             framing,
@@ -683,9 +688,16 @@ impl Exchange {
         let rpc_id = self.rpc_id();
         let refusal = self.refusal(code);
         let (dialect, call, hashes) = (self.dialect, self.call, self.hashes());
-        let Some(response) = self.response.as_deref_mut().filter(|response| response.holds_back()) else {
+        let holds_events = self.holds_events();
+        let Some(response) = self.response.as_deref_mut() else { return Bytes::new() };
+        if holds_events && !response.holds_back() {
+            let event = refusal.event(dialect, call, rpc_id.as_deref()).unwrap_or_default();
+            response.say(event.clone(), hashes);
+            return event;
+        }
+        if !response.holds_back() {
             return Bytes::new();
-        };
+        }
         if response.framing == Framing::Sse
             && let Some(event) = refusal.event(dialect, call, rpc_id.as_deref())
         {
@@ -1009,6 +1021,7 @@ impl Exchange {
             drop(self.release_tail());
         }
         let (total_us, stores) = (self.elapsed_us(), self.stores());
+        self.finish_detecting();
         self.finish_request();
         let (upstream_code, contracts) = self.finish_response(ours);
         let record = &mut self.record;

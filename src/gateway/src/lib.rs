@@ -11,6 +11,7 @@ mod body;
 mod call;
 mod context;
 mod contracts;
+mod detecting;
 mod exchange;
 mod headers;
 mod judging;

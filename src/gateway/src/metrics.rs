@@ -27,6 +27,8 @@ pub struct Metrics {
     outcomes: IntCounterVec,
     refused: IntCounterVec,
     tools_changed: IntCounterVec,
+    findings: IntCounterVec,
+    untapped: IntCounterVec,
     reasks: IntCounterVec,
     violations: IntCounterVec,
     total: HistogramVec,
@@ -155,6 +157,16 @@ impl Metrics {
                 "Calls in which an MCP tool was not what its server first said that it is.",
                 &["route"],
             ),
+            findings: counters(
+                "estoppel_findings_total",
+                "What detectors found, by detector and by whether it blocked.",
+                &["route", "detector", "mode"],
+            ),
+            untapped: counters(
+                "estoppel_detector_skipped_total",
+                "Bodies that an external detector was not told of, because its queue or its quota was full.",
+                &["route", "detector"],
+            ),
             reasks: counters(
                 "estoppel_reasks_total",
                 "Refused answers of models on routes that ask again, by what became of that.",
@@ -260,6 +272,24 @@ impl Metrics {
         }
         metrics.request_bytes.inc_by(record.request.body.bytes);
         metrics.response_bytes.inc_by(record.response.client.bytes);
+    }
+
+    /// What detectors found: their names, whether it blocked, how often.
+    pub(crate) fn found(&self, route: &str, counts: &[(String, bool, u64)]) {
+        for (detector, blocked, count) in counts {
+            let mode = if *blocked { "enforce" } else { "shadow" };
+            self.findings.with_label_values(&[route, detector, mode]).inc_by(*count);
+        }
+    }
+
+    /// Counts what a detector finds that no call waits for.
+    pub(crate) fn tapped(&self, route: &str, detector: &str) -> IntCounter {
+        self.findings.with_label_values(&[route, detector, "shadow"])
+    }
+
+    /// Such a detector was not told of a body.
+    pub(crate) fn tap_overflow(&self, route: &str, detector: &str) {
+        self.untapped.with_label_values(&[route, detector]).inc();
     }
 
     /// A model was asked again, or could not be.

@@ -75,6 +75,7 @@ impl Shared {
             attempt: 1,
             storage: Default::default(),
             claims: None,
+            detection: None,
             dialect: None,
             downgrades: Vec::new(),
             evaluated_request: Default::default(),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::detecting::{Confidence, DetectorMode, DetectorWritten};
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
 use crate::judging::{
     ChangedTools, ContractText, Formats, Judging, Reask, Release, Repair, Tell, UnknownTools,
@@ -113,6 +114,7 @@ pub(crate) fn document(document: &PolicyDocument) -> Vec<u8> {
         contracts.set(name, packed(contract));
     }
     object.set_filled("contracts", contracts);
+    object.set_filled("detectors", detectors(&document.detectors));
     let mut routes = Object::default();
     for (name, settings) in &document.routes {
         routes.set(name, route(settings));
@@ -135,6 +137,7 @@ fn set_settings(object: &mut Object, settings: &Settings) {
 fn route(route: &Route) -> Object {
     let mut object = Object::default();
     set_settings(&mut object, &route.settings);
+    object.set_filled("detectors", detectors(&route.detectors));
     object.set_filled("limits", limits(&route.limits));
     object.set_filled("operations", route.operations.iter().map(operation).collect::<Value>());
     object.set_some("other_operations", route.operations.others.map(|verdict| verdict.as_str()));
@@ -249,6 +252,40 @@ fn reask(reask: Reask) -> Value {
 fn contract(contract: &ContractText) -> Object {
     let mut object = Object::default();
     object.set(contract.kind.as_str(), contract.text.as_str());
+    object
+}
+
+fn detectors(detectors: &BTreeMap<String, DetectorWritten>) -> Object {
+    let mut object = Object::default();
+    for (name, written) in detectors {
+        object.set(name, detector(written));
+    }
+    object
+}
+
+fn detector(written: &DetectorWritten) -> Object {
+    let texts = |list: &Option<Vec<String>>| {
+        list.as_ref().map(|list| list.iter().map(String::as_str).collect::<Value>())
+    };
+    let mut object = Object::default();
+    object.set_some(
+        "surfaces",
+        written.on.as_ref().map(|on| on.iter().map(|one| one.as_str()).collect::<Value>()),
+    );
+    object.set_some("mode", written.mode.map(DetectorMode::as_str));
+    object.set_some("min_confidence", written.min_confidence.map(Confidence::as_str));
+    object.set_some("only", texts(&written.only));
+    object.set_some("except", texts(&written.except));
+    object.set_some("severity", written.severity.map(|severity| severity.as_str()));
+    let threat = written.threat.as_ref();
+    object.set_some("threat", threat.map(|list| list.iter().map(|id| id.as_str()).collect::<Value>()));
+    if let Some(external) = &written.external {
+        object.set("url", external.url.as_str());
+        object.set_some("timeout_ms", external.timeout_ms);
+        object.set_some("on_timeout", external.on_timeout.map(|verdict| verdict.as_str()));
+        object.set_some("in_flight_max", external.in_flight_max);
+        object.set_some("per_second", external.per_second);
+    }
     object
 }
 

@@ -45,6 +45,7 @@
 mod canonical;
 mod cases;
 mod content;
+mod detecting;
 mod document;
 mod error;
 mod explain;
@@ -70,6 +71,7 @@ mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
 pub use content::{Content, DESTINATIONS_MAX, VALUES_MAX, Wanted};
+pub use detecting::{BuiltIn, Confidence, DetectorMode, DetectorTerms, External, Surface};
 pub use document::{
     BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, Verdict,
 };

@@ -2,6 +2,7 @@
 //!
 //! What is said of values and contracts is read in `read/judging.rs`, of operations in `read/operations.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
 
+mod detecting;
 mod judging;
 mod operations;
 mod when;
@@ -40,16 +41,17 @@ pub(crate) const DRAIN_BYTES: RangeInclusive<u64> = 0..=1024 * 1024 * 1024;
 /// Longest time to read from an upstream after the client left.
 pub(crate) const DRAIN_SECONDS: RangeInclusive<u64> = 1..=3600;
 
-const DOCUMENT_KEYS: [&str; 8] =
-    ["version", "name", "description", "defaults", "limits", "contracts", "routes", "rules"];
+const DOCUMENT_KEYS: [&str; 9] =
+    ["version", "name", "description", "defaults", "limits", "contracts", "detectors", "routes", "rules"];
 const SETTING_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge"];
-const ROUTE_KEYS: [&str; 8] = [
+const ROUTE_KEYS: [&str; 9] = [
     "verdict",
     "body_storage",
     "on_not_evaluated",
     "disconnect",
     "judge",
     "limits",
+    "detectors",
     "operations",
     "other_operations",
 ];
@@ -75,6 +77,8 @@ pub(crate) struct Reader {
     contracts: BTreeMap<String, Option<ContractKind>>,
     packed_uses: Vec<PackedUse>,
     pub written: Vec<WrittenContract>,
+    /// Names of the document's detectors.
+    detector_names: Vec<String>,
 }
 
 impl Reader {
@@ -91,6 +95,7 @@ impl Reader {
             Some(reader.settings(&map))
         });
         let limits = self.optional(&map, "limits", Self::limits);
+        let detectors = self.optional(&map, "detectors", Self::detectors).unwrap_or_default();
         let routes = self.optional(&map, "routes", Self::routes);
         let rules = self.optional(&map, "rules", Self::rules);
         let rules = rules.unwrap_or_default();
@@ -108,6 +113,7 @@ impl Reader {
             },
             rules: rules.into_iter().map(|(_, rule)| rule).collect(),
             contracts,
+            detectors,
             packed,
             packed_uses: std::mem::take(&mut self.packed_uses),
             taken: BTreeMap::new(),
@@ -182,8 +188,9 @@ impl Reader {
                 reader.known_keys(&map, &ROUTE_KEYS);
                 let settings = reader.settings(&map);
                 let limits = reader.optional(&map, "limits", Self::limits).unwrap_or_default();
+                let detectors = reader.optional(&map, "detectors", Self::route_detectors).unwrap_or_default();
                 let operations = reader.operations(&map);
-                Some(Route { settings, limits, operations })
+                Some(Route { settings, limits, detectors, operations })
             });
             routes.insert(key.text.clone(), route.unwrap_or_default());
         }

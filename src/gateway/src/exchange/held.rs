@@ -163,6 +163,9 @@ impl Exchange {
     /// Whether the answer is given only once all of it has passed, so that a refusal can take its place. `length` is the
     /// one that was announced.
     pub(crate) fn is_held_whole(&self, length: Option<u64>) -> bool {
+        if self.detects_whole() {
+            return true;
+        }
         let Some(judged) = self.judged() else { return false };
         let fits = |max: u64| length.is_some_and(|length| length <= max);
         let max = self.route.as_ref().map_or(0, |route| route.settings.limits.held_bytes_max);

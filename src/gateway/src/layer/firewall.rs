@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
+use estoppel_policy::Surface;
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
@@ -17,6 +18,7 @@ use super::Waiting;
 use crate::body::{ReadError, Room, Upload, UpstreamBody, read_next};
 use crate::call::{Permitted, Routed};
 use crate::exchange::Exchange;
+use crate::judging::Objection;
 use crate::layer::forward::refused;
 use crate::respond::Refusal;
 use crate::stack::Answer;
@@ -90,7 +92,8 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     if route.needs.body && !reads && !looks && !judges && !body.is_end_stream() {
         exchange.not_looked_into();
     }
-    let (refusal, body) = if reads || judges || looks {
+    let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_requests());
+    let (refusal, body) = if reads || judges || looks || detects {
         let mut scan = (reads || exchange.dialect == Dialect::Json && !coded).then(scan);
         let read = {
             let read = pin!(read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held));
@@ -110,7 +113,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
             exchange.keep_origin(&head, &chunks);
         }
         let refusal = match refusal {
-            None => exchange.judge_request_body(&head, coded, &chunks).err().map(|objection| {
+            None => judge_body(&mut exchange, &head, coded, &chunks).await.err().map(|objection| {
                 let refusal = objection.refusal();
                 exchange.block(objection);
                 refusal
@@ -150,6 +153,18 @@ fn decide(exchange: &mut Exchange) -> Option<Refusal> {
     exchange.decide(&decision);
     exchange.store_bodies(decision.body_storage);
     refusal_of(&decision)
+}
+
+/// What detectors and contracts say of a body that was read whole.
+async fn judge_body(
+    exchange: &mut Exchange,
+    head: &http::request::Parts,
+    coded: bool,
+    chunks: &[Bytes],
+) -> Result<(), Objection> {
+    exchange.detect_request(coded, chunks)?;
+    exchange.judge_request_body(head, coded, chunks)?;
+    if coded { Ok(()) } else { exchange.ask_detectors(Surface::Request, chunks).await }
 }
 
 /// What a blocking decision answers.

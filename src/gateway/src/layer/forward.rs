@@ -7,6 +7,7 @@ use std::time::Duration;
 use estoppel_evidence::entry::{Durability, Intent};
 use estoppel_evidence::{Leaf, Reason};
 use estoppel_journal::Ack;
+use estoppel_policy::Surface;
 use estoppel_wire::dialect::{Dialect, Framing};
 use http::header::{CONTENT_LENGTH, TRAILER};
 use http::{Method, Request, Response, Version};
@@ -67,7 +68,8 @@ async fn forward(permitted: Permitted) -> Answer {
     head.version = Version::HTTP_11; // hyper's clients go by the connection
     head.extensions.clear();
     let judges = route.judging.as_ref().is_some_and(|terms| terms.answer.is_some());
-    let reads = exchange.dialect != Dialect::Bytes || judges;
+    let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_answers());
+    let reads = exchange.dialect != Dialect::Bytes || judges || detects;
     headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
     let held_length = match &body {
         crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(&body).exact(),
@@ -274,6 +276,13 @@ async fn send_whole(
             Step::Judge => {
                 if let Some(refusal) = response_refusal(screened.exchange()) {
                     return refused(screened.into_exchange(), refusal).await;
+                }
+                let found = match screened.exchange().detect_answer(&data) {
+                    Ok(()) => screened.exchange().ask_detectors(Surface::Answer, &data).await,
+                    found => found,
+                };
+                if let Err(objection) = found {
+                    return objected(screened.into_exchange(), objection).await;
                 }
                 data = match screened.exchange().judge_body(data) {
                     Ok(data) => data,

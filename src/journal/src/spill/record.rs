@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Downgrade, Evaluated, Facts, Identity, Intent, Judged, Outcome,
-    PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat, Times,
+    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Identity, Intent, Judged,
+    Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat, Times,
     VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
@@ -71,6 +71,7 @@ pub(crate) struct SpilledCall {
     storage_reason: Option<Arc<str>>,
     storage_redacted: Vec<Arc<str>>,
     claims: Option<Box<Claims>>,
+    detection: Option<Box<Detection>>,
     dialect: Option<String>,
     downgrades: Vec<Downgrade>,
     evaluated_request: Evaluated,
@@ -117,6 +118,7 @@ impl SpilledCall {
             attempt,
             storage: Storage { mode: storage_mode, reason: storage_reason, redacted: storage_redacted },
             claims,
+            detection,
             dialect,
             downgrades,
             evaluated_request,
@@ -162,6 +164,7 @@ impl SpilledCall {
             storage_reason,
             storage_redacted,
             claims,
+            detection,
             dialect: dialect.map(Into::into),
             downgrades,
             evaluated_request,
@@ -211,6 +214,7 @@ impl SpilledCall {
                 redacted: self.storage_redacted,
             },
             claims: self.claims,
+            detection: self.detection,
             dialect,
             downgrades: self.downgrades,
             evaluated_request: self.evaluated_request,
@@ -258,6 +262,9 @@ impl Spilled {
             list.truncate(kept);
         }
         call.downgrades.truncate(4);
+        if let Some(detection) = &mut call.detection {
+            detection.shorten();
+        }
         Self { what: What::Call(call), ..self }
     }
 }

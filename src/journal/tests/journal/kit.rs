@@ -79,6 +79,7 @@ pub fn record() -> Box<CallRecord> {
         attempt: 1,
         storage: BodyStorage::default(),
         claims: None,
+        detection: None,
         dialect: Some("openai_chat"),
         downgrades: Vec::new(),
         evaluated_request: Evaluated { bytes: 5, state: Looked::Recognized, ..Evaluated::default() },

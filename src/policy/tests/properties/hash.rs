@@ -152,6 +152,12 @@ fn others(value: &Value) -> Vec<Value> {
                 "value",
                 "forecast",
                 "weather",
+                "weather",
+                "tools",
+                "request",
+                "shadow",
+                "medium",
+                "https://a.example",
                 "/v3/{other}",
                 "0000000000000000000000000000000000000000000000000000000000000000",
             ];
