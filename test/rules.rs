@@ -41,7 +41,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["evidence", "bundle"]),
     ("feeds", &["evidence", "journal"]),
     ("snapshot", &["evidence"]),
-    ("gateway", &["evidence", "wire", "policy", "journal", "snapshot"]),
+    ("state", &[]),
+    ("gateway", &["evidence", "wire", "policy", "journal", "snapshot", "state"]),
     ("stub", &[]),
     ("replay", &["evidence", "wire", "policy", "bundle", "stub"]),
     ("release", &["evidence", "bundle", "verify", "replay", "policy"]),
@@ -54,7 +55,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tower", &["gateway"]),
     ("rustls", &["gateway", "feeds", "stub"]),
     ("tokio-postgres", &["snapshot"]),
-    ("tokio", &["gateway", "feeds", "stub", "journal", ""]),
+    ("tokio", &["gateway", "feeds", "stub", "journal", "state", ""]),
+    ("redis", &["state"]),
+    ("rusqlite", &["state"]),
 ];
 
 fn metadata() -> Value {
