@@ -18,6 +18,7 @@
 //! - `rules`: rules of the policy that look into calls and bodies.
 //! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
 //! - `contracts`: bodies held against contracts of the policy.
+//! - `controls`: rates, velocities and caps, over restarts, crashes and several gateways.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
 //! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
@@ -39,6 +40,7 @@ mod cli_reference;
 mod client;
 mod command_line;
 mod contracts;
+mod controls;
 mod determinism;
 mod events;
 mod feeds;

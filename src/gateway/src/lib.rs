@@ -11,6 +11,7 @@ mod body;
 mod call;
 mod context;
 mod contracts;
+mod controls;
 mod exchange;
 mod headers;
 mod judging;
@@ -28,6 +29,7 @@ pub mod settings;
 mod snapshot;
 mod stack;
 mod store;
+mod switches;
 pub mod tls;
 mod upstream;
 

@@ -16,7 +16,7 @@ use crate::{Flags, Grant, Refused, Reservation, Reserved, Settlement, Store, Sto
 
 /// Most counters at a time. When it is reached, and none of them is over, claims on further ones are
 /// [`StoreError::Full`].
-pub const COUNTERS_MAX: usize = 1 << 20;
+pub const COUNTERS_MAX: usize = 1 << 18;
 /// A limit is written down in so many pieces.
 pub const BLOCKS: u64 = 128;
 /// Windows shorter than this are not kept over a restart.

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Downgrade, Evaluated, Facts, Identity, Intent, Judged, Outcome,
-    PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat, Times,
-    VerdictRecord,
+    BodyMode, CallRecord, Captured, Claims, Downgrade, Evaluated, Facts, Identity, Intent, Judged,
+    LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage, StreamRecord,
+    Threat, Times, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -78,6 +78,7 @@ pub(crate) struct SpilledCall {
     facts: Facts,
     identity: Identity,
     judged: Option<Box<Judged>>,
+    limits: Vec<LimitRecord>,
     operation: String,
     outcome: Outcome,
     policy: PolicyRef,
@@ -124,6 +125,7 @@ impl SpilledCall {
             facts,
             identity,
             judged,
+            limits,
             operation,
             outcome,
             policy,
@@ -169,6 +171,7 @@ impl SpilledCall {
             facts,
             identity,
             judged,
+            limits,
             operation: operation.into_owned(),
             outcome,
             policy,
@@ -218,6 +221,7 @@ impl SpilledCall {
             facts: self.facts,
             identity: self.identity,
             judged: self.judged,
+            limits: self.limits,
             operation: Cow::Owned(self.operation),
             outcome: self.outcome,
             policy: self.policy,
@@ -258,6 +262,7 @@ impl Spilled {
             list.truncate(kept);
         }
         call.downgrades.truncate(4);
+        call.limits.truncate(4);
         Self { what: What::Call(call), ..self }
     }
 }

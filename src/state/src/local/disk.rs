@@ -177,6 +177,9 @@ impl Writer {
                 tracing::error!(%error, file = %self.file.display(), "counters cannot be written");
                 self.connection = None;
             }
+            if batch.iter().any(|write| matches!(write.what, What::Exact(_))) {
+                self.connection = None; // the file is free before anybody hears of it
+            }
             for write in batch {
                 if written.is_ok() {
                     // Whoever has gone away gave back what it held.
