@@ -34,6 +34,12 @@ pub enum Command {
     /// Lists and shows the daemon's runs.
     #[command(subcommand)]
     Run(RunCommand),
+    /// Stops calls at all gateways of a store, whatever the policy says.
+    Kill(Switch),
+    /// Lets calls go on that were stopped.
+    Resume(Switch),
+    /// Lists what is stopped.
+    Switches(Admin),
     /// Makes, rotates and lists keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -150,6 +156,27 @@ pub struct Seal {
     pub run: String,
     #[command(flatten)]
     pub source: Source,
+}
+
+#[derive(Args, Debug)]
+pub struct Switch {
+    /// `all`, or `route:NAME`, `tool:NAME` or `identity:NAME`.
+    pub target: String,
+    /// Why; goes into the journal.
+    #[arg(long)]
+    pub reason: String,
+    /// Who you are; goes into the journal as you say it.
+    #[arg(long)]
+    pub by: String,
+    #[command(flatten)]
+    pub admin: Admin,
+}
+
+#[derive(Args, Debug)]
+pub struct Admin {
+    /// Admin address of the daemon, with or without `http://`.
+    #[arg(long, env = "ESTOPPEL_ADMIN", default_value = "127.0.0.1:9464")]
+    pub admin: String,
 }
 
 /// Where runs are looked up.

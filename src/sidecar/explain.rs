@@ -27,6 +27,14 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",
     ),
     (
+        &["kill"],
+        "Stops calls: all of them, those of a route, those with a tool, those of an identity. Every gateway of the same store \
+         blocks them within a second, over restarts too, until somebody resumes them; answers on their way are left to end. Who \
+         and why go into the journal, as they say it of themselves.",
+    ),
+    (&["resume"], "Lets calls go on that `kill` stopped. Nothing goes on by itself."),
+    (&["switches"], "Lists what is stopped, since when, by whom and why."),
+    (
         &["run", "list"],
         "Lists the runs that take calls now and those that were sealed lately, with their ids, names and sizes.",
     ),

@@ -21,6 +21,7 @@ mod run;
 mod sbom;
 mod show;
 mod stub;
+mod switch;
 mod trial;
 mod verify;
 
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
         Command::Verify(verify) => verify::run(&output, &verify, arguments.explain),
         Command::Show(show) => show::run(&output, &show),
         Command::Seal(seal) => run::seal(&output, &seal),
+        Command::Kill(switch) => switch::set(&output, "kill", &switch),
+        Command::Resume(switch) => switch::set(&output, "resume", &switch),
+        Command::Switches(admin) => switch::list(&output, &admin),
         Command::Run(command) => run::run(&output, &command),
         Command::Keys(command) => keys::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),

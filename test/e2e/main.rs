@@ -19,6 +19,7 @@
 //! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
 //! - `detecting`: secrets and the like, in every place where a call can carry them.
 //! - `contracts`: bodies held against contracts of the policy.
+//! - `controls`: rates, velocities and caps, over restarts, crashes and several gateways.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
 //! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
@@ -40,6 +41,7 @@ mod cli_reference;
 mod client;
 mod command_line;
 mod contracts;
+mod controls;
 mod detecting;
 mod determinism;
 mod events;

@@ -318,6 +318,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
         facts: Facts::default(),
         identity: Identity::default(),
         judged: None,
+        limits: Vec::new(),
         operation: "json".into(),
         outcome: Outcome {
             client: if passes { ClientEnd::HandedOver } else { ClientEnd::Refused },

@@ -94,15 +94,22 @@ reasons! {
     UpgradeRefused "UPGRADE_REFUSED" Client false 501 "protocol upgrades and tunnels are not forwarded";
 
     PolicyBlock "POLICY_BLOCK" Policy false 403 "a policy rule blocks this call";
+    Killed "KILLED" Policy true 403 "an operator has stopped calls like this one";
     ToolDenied "TOOL_DENIED" Policy false 403 "a policy rule blocks this tool";
     ModelDenied "MODEL_DENIED" Policy false 403 "a policy rule blocks this model";
     OperationDenied "OPERATION_DENIED" Policy false 403 "a policy rule blocks this operation";
     NotEvaluated "NOT_EVALUATED" Policy false 403 "the bytes could not be looked at, and the policy blocks what was not";
+    RateMax "RATE_MAX" Policy true 429 "too many calls in too short a time";
+    VelocityMax "VELOCITY_MAX" Policy true 429 "too many calls of this tool in too short a time";
+    CapMax "CAP_MAX" Policy true 429 "what may be used in this period is used up";
+    Frozen "FROZEN" Policy true 403 "the policy blocks such calls at this time";
+    PriceMissing "PRICE_MISSING" Policy false 403 "the policy caps costs and has no price for this model";
     ResponseBytesMax "RESPONSE_BYTES_MAX" Policy false 502 "the response is larger than the limit";
 
     EvidenceFull "EVIDENCE_FULL" Us true 503 "the evidence queue and its spill file are full";
     EvidenceFailed "EVIDENCE_FAILED" Us true 503 "evidence cannot be written, so nothing is forwarded";
     EvidenceLate "EVIDENCE_LATE" Us true 503 "the receipt was not on disk in time";
+    StoreDown "STORE_DOWN" Us true 503 "what the policy counts cannot be counted now";
     InFlightMax "IN_FLIGHT_MAX" Us true 503 "too many calls are in flight";
     Shutdown "SHUTDOWN" Us true 503 "the gateway is shutting down";
     Interrupted "INTERRUPTED" Us true 0 "the gateway stopped while the call was in flight";

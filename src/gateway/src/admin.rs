@@ -8,6 +8,9 @@
 //! | `GET /metrics` | Prometheus text format 0.0.4 |
 //! | `GET /runs` | open and recently sealed runs, JSON |
 //! | `POST /runs/{id or name}/seal` | seals a run and says where its bundle is |
+//! | `GET /switches` | kill switches in force, JSON |
+//! | `POST /switches/{target}/kill/{by}/{reason}` | stops calls |
+//! | `POST /switches/{target}/resume/{by}/{reason}` | lets them go on |
 //!
 //! Errors are RFC 9457 problem documents with the codes of `spec/reasons.json`.
 
@@ -29,6 +32,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::serve::{Gateway, GatewayError, Shared};
+use crate::switches::{Kill, SWITCHES_MAX, Target};
 
 type Page = Response<Full<Bytes>>;
 
@@ -93,7 +97,53 @@ async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Page {
                 None => problem(Reason::RouteUnknown, None),
             }
         }
+        (&Method::GET, "/switches") => switches(shared),
+        (&Method::POST, _) if path.starts_with("/switches/") => {
+            switch(shared, &path["/switches/".len()..]).await
+        }
         _ => problem(Reason::RouteUnknown, None),
+    }
+}
+
+/// Those in force.
+fn switches(shared: &Shared) -> Page {
+    let Some(killed) = shared.switches.in_force() else { return problem(Reason::StoreDown, None) };
+    let rows: Vec<_> = killed
+        .targets()
+        .iter()
+        .map(|(target, kill)| {
+            json!({ "target": target.as_str(), "by": kill.by, "reason": kill.reason, "since_us": kill.since_us })
+        })
+        .collect();
+    json_page(StatusCode::OK, &json!({ "switches": rows }))
+}
+
+/// `{target}/kill/{by}/{reason}` or the same with `resume`.
+async fn switch(shared: &Arc<Shared>, path: &str) -> Page {
+    let words: Option<Vec<String>> = path.split('/').map(percent_decoded).collect();
+    let words = words.unwrap_or_default();
+    let [target, action, by, reason] = words.as_slice() else {
+        return problem(Reason::RouteUnknown, None);
+    };
+    let kills = match action.as_str() {
+        "kill" => true,
+        "resume" => false,
+        _ => return problem(Reason::RouteUnknown, None),
+    };
+    let kill = Kill::new(by, reason, kills, shared.clock.unix_us());
+    let (Some(target), Some(kill)) = (Target::parse(target), kill) else {
+        let why = "the target is `all`, or `route:`, `tool:` or `identity:` and a name; who and why have 1 to 256 bytes";
+        return invalid(why);
+    };
+    let known = shared.switches.in_force();
+    let full = known
+        .is_some_and(|known| known.targets().len() >= SWITCHES_MAX && !known.targets().contains_key(&target));
+    if kills && full {
+        return invalid("there are as many switches as there may be");
+    }
+    match shared.switch(&target, &kill).await {
+        Ok(()) => switches(shared),
+        Err(error) => problem(Reason::StoreDown, Some(&error.to_string())),
     }
 }
 
@@ -124,6 +174,12 @@ fn from_elsewhere<B>(request: &Request<B>) -> Option<&'static str> {
 fn forbidden(why: &str) -> Page {
     let mut page = problem(Reason::RequestInvalid, Some(why));
     *page.status_mut() = StatusCode::FORBIDDEN;
+    page
+}
+
+fn invalid(why: &str) -> Page {
+    let mut page = problem(Reason::ArgumentInvalid, Some(why));
+    *page.status_mut() = StatusCode::BAD_REQUEST;
     page
 }
 

@@ -19,8 +19,8 @@ use estoppel_evidence::entry::{
 use estoppel_evidence::{CallId, Reason, text};
 use estoppel_journal::{Ack, RunHandle, Slot};
 use estoppel_policy::{
-    BodyStorage, Call, Content, Decision, Disconnect, Evaluation, Release, RequestFacts, ResponseFacts, Tool,
-    Verdict,
+    BodyStorage, Call, Content, Control, Decision, Disconnect, Evaluation, Release, RequestFacts,
+    ResponseFacts, Severity, ThreatId, Tool, Verdict,
 };
 use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, ResponseScan};
 use http::{HeaderMap, StatusCode};
@@ -31,6 +31,7 @@ use self::held::HeldBack;
 pub(crate) use self::held::{OBSERVED_ANSWER, OBSERVED_REQUEST};
 use crate::body::Upload;
 use crate::call::InFlight;
+use crate::controls::{Asks, Ending, Held};
 use crate::detecting::Detecting;
 use crate::judging::{self, Asked, Objection, Recorded, RouteTerms, mcp};
 use crate::reask::Origin;
@@ -57,6 +58,10 @@ pub(crate) struct Exchange {
     pub(crate) request_unread: bool,
     /// A contract says all that there is to say of the request's body.
     pub(crate) request_judged: bool,
+    /// What the call holds of the policy's counters.
+    pub(crate) held: Option<Box<Held>>,
+    /// Something of it may have reached the upstream.
+    pub(crate) sent: bool,
     response: Option<Box<Response>>,
     /// What the request asked its answer to be, until the answer comes.
     asked: Option<Box<Asked>>,
@@ -211,6 +216,8 @@ impl Exchange {
             request: Request::Held { hash: Sha256::new(), bytes: 0, facts: None },
             request_unread: false,
             request_judged: false,
+            held: None,
+            sent: false,
             response: None,
             asked: None,
             request_contracts: judging::RequestJudged::default(),
@@ -323,6 +330,17 @@ impl Exchange {
         let facts = self.request.facts();
         let tools = self.contents.tools(facts);
         judge(&self.request_facts(facts, &tools))
+    }
+
+    /// What it says of the tokens that it asks for.
+    pub(crate) fn asks(&self) -> Asks {
+        match &self.request {
+            Request::Held { bytes, facts, .. } => {
+                let output_max = facts.as_ref().and_then(|facts| facts.output_max);
+                Asks { output_max, request_bytes: *bytes }
+            }
+            Request::Sent(_) => Asks { output_max: None, request_bytes: 0 },
+        }
     }
 
     fn request_facts<'a>(
@@ -453,6 +471,25 @@ impl Exchange {
         }
     }
 
+    /// A control blocks the call.
+    pub(crate) fn block_by(&mut self, control: Option<&Control>, code: &str) {
+        let verdict = &mut self.record.verdict;
+        verdict.action = VerdictAction::Block;
+        verdict.reason = Some(code.into());
+        let Some(control) = control else { return };
+        self.record.policy.rule = Some(control.id().as_str().into());
+        self.classify(control.threat(), control.severity());
+    }
+
+    fn classify(&mut self, threat: &[ThreatId], severity: Option<Severity>) {
+        if !threat.is_empty() || severity.is_some() {
+            self.record.threat = Some(Arc::new(Threat {
+                ids: threat.iter().map(|id| id.as_str().into()).collect(),
+                severity: severity.map(|severity| severity.as_str().into()),
+            }));
+        }
+    }
+
     /// Writes the policy's decision into the record.
     pub(crate) fn decide(&mut self, decision: &Decision<'_>) {
         self.record.policy.rule = decision.rule.map(|rule| rule.as_str().into());
@@ -461,12 +498,7 @@ impl Exchange {
             Verdict::Block => VerdictAction::Block,
         };
         self.record.verdict.reason = decision.reason.map(|reason| reason.as_str().into());
-        if !decision.threat.is_empty() || decision.severity.is_some() {
-            self.record.threat = Some(Arc::new(Threat {
-                ids: decision.threat.iter().map(|id| id.as_str().into()).collect(),
-                severity: decision.severity.map(|severity| severity.as_str().into()),
-            }));
-        }
+        self.classify(decision.threat, decision.severity);
     }
 
     /// A response head has come.
@@ -1024,6 +1056,7 @@ impl Exchange {
         self.finish_detecting();
         self.finish_request();
         let (upstream_code, contracts) = self.finish_response(ours);
+        self.settle();
         let record = &mut self.record;
         record.time.total_us = total_us;
         let code = if code == Reason::Ok { upstream_code.unwrap_or(code) } else { code };
@@ -1036,6 +1069,18 @@ impl Exchange {
         let (promise, ack) = slot.promise(self.run.clone());
         self.shared.stores.commit(promise, record, contracts);
         Some(ack)
+    }
+
+    /// Counts what the call used.
+    fn settle(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let ending = Ending {
+            sent: self.sent,
+            status: self.record.response.upstream.map(|(status, _)| status),
+            usage: self.record.facts.usage,
+            dialect: self.dialect,
+        };
+        self.record.limits = held.settle(&ending, &self.shared.metrics);
     }
 
     fn finish_request(&mut self) {

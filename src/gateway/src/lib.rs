@@ -11,6 +11,7 @@ mod body;
 mod call;
 mod context;
 mod contracts;
+mod controls;
 mod detecting;
 mod exchange;
 mod headers;
@@ -29,6 +30,7 @@ pub mod settings;
 mod snapshot;
 mod stack;
 mod store;
+mod switches;
 pub mod tls;
 mod upstream;
 

@@ -25,11 +25,24 @@ pub(crate) struct Refusal {
     /// A policy's own code and text, if a rule decided.
     pub(crate) code: Option<std::sync::Arc<str>>,
     pub(crate) message: Option<Box<str>>,
+    pub(crate) retry: Retry,
+}
+
+/// What the caller is told about trying again, where the status says that it may.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Retry {
+    #[default]
+    Soon,
+    After {
+        seconds: u64,
+    },
+    /// The same call never succeeds.
+    Never,
 }
 
 impl Refusal {
     pub(crate) fn new(reason: Reason) -> Self {
-        Self { reason, code: None, message: None }
+        Self { reason, code: None, message: None, retry: Retry::Soon }
     }
 
     /// With what and where in the message.
@@ -77,7 +90,7 @@ impl Refusal {
                 "title": message,
                 "status": self.status().as_u16(),
                 "code": code,
-                "retryable": self.reason.retryable(),
+                "retryable": self.reason.retryable() && !matches!(self.retry, Retry::Never),
                 "instance": call.map(|call| format!("urn:uuid:{call}")),
             }),
         };
@@ -168,7 +181,11 @@ impl Refusal {
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         if matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            match self.retry {
+                Retry::Soon => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+                Retry::After { seconds } => drop(headers.insert(RETRY_AFTER, seconds.max(1).into())),
+                Retry::Never => {}
+            }
         }
         if matches!(self.reason, Reason::RequestBytesMax | Reason::RequestStalled | Reason::RequestInvalid) {
             // The rest of the request is not read, so the connection cannot be used again.

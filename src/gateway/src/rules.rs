@@ -127,7 +127,7 @@ impl Ruled {
     /// What the caller is told.
     pub(crate) fn refusal(&self) -> Refusal {
         let code = self.code.as_deref().map(Into::into);
-        Refusal { reason: self.reason(), code, message: self.message.clone() }
+        Refusal { code, message: self.message.clone(), ..Refusal::new(self.reason()) }
     }
 }
 

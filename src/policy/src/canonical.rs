@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::control::{Control, ControlKind, OnStoreDown, Price, Window};
 use crate::detecting::{Confidence, DetectorMode, DetectorWritten};
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
 use crate::judging::{
@@ -121,6 +122,8 @@ pub(crate) fn document(document: &PolicyDocument) -> Vec<u8> {
     }
     object.set_filled("routes", routes);
     object.set_filled("rules", document.rules.iter().map(rule).collect::<Value>());
+    object.set_filled("controls", document.controls.iter().map(control).collect::<Value>());
+    object.set_filled("prices", document.prices.iter().map(price).collect::<Value>());
     let mut out = String::new();
     write(&mut out, &object.into());
     out.into_bytes()
@@ -326,6 +329,63 @@ fn predicate(predicate: &Predicate) -> Object {
         Test::Contains(part) => part.into(),
     };
     object.set(predicate.test.key(), value);
+    object
+}
+
+/// As the rule that it is, without the verdict, which is no choice.
+fn control(control: &Control) -> Object {
+    let mut object = rule(&control.rule);
+    object.0.remove("verdict");
+    object.set("kind", control.kind.as_str());
+    match control.kind {
+        ControlKind::Rate { limit, seconds } | ControlKind::Velocity { limit, seconds } => {
+            object.set("limit", limit);
+            object.set("seconds", u64::from(seconds));
+        }
+        ControlKind::Freeze => object.set("windows", control.windows.iter().map(window).collect::<Value>()),
+        ControlKind::Cap { unit, limit, per, estimate } => {
+            object.set("unit", unit.as_str());
+            object.set("limit", limit);
+            object.set("per", per.as_str());
+            object.set_some("estimate", estimate);
+        }
+    }
+    object.set_some("by", control.by.as_ref().map(|by| by.iter().map(|by| by.as_str()).collect::<Value>()));
+    object.set_some(
+        "on_store_down",
+        control.on_store_down.map(|down| match down {
+            OnStoreDown::Closed => Value::from("closed"),
+            OnStoreDown::LocalBudget(calls) => {
+                let mut object = Object::default();
+                object.set("local_budget", calls);
+                object.into()
+            }
+        }),
+    );
+    object
+}
+
+fn window(window: &Window) -> Object {
+    let mut object = Object::default();
+    let (from, until) = match window {
+        Window::Once { from, until } => (from, until),
+        Window::Weekly { days, from, until } => {
+            object.set("days", days.iter().map(|day| day.as_str()).collect::<Value>());
+            (from, until)
+        }
+    };
+    object.set("from", from.0.as_str());
+    object.set("until", until.0.as_str());
+    object
+}
+
+fn price(price: &Price) -> Object {
+    let mut object = Object::default();
+    object.set("model", price.model.as_str());
+    object.set("from", price.from.as_str());
+    object.set("input", price.input);
+    object.set("output", price.output);
+    object.set_some("cached", price.cached);
     object
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use crate::control::{Control, Price};
 use crate::detecting::DetectorWritten;
 use crate::error::PolicyError;
 use crate::facts::Condition;
@@ -28,6 +29,8 @@ pub struct PolicyDocument {
     pub(crate) limits: LimitValues,
     pub(crate) routes: BTreeMap<String, Route>,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) controls: Vec<Control>,
+    pub(crate) prices: Vec<Price>,
     pub(crate) contracts: BTreeMap<String, ContractText>,
     pub(crate) detectors: BTreeMap<String, DetectorWritten>,
     pub(crate) packed: BTreeMap<String, PackedContract>,
@@ -64,7 +67,8 @@ impl PolicyDocument {
     }
 
     /// Canonical bytes: the document as written, as RFC 8785 JSON. Values that may be text or a list are
-    /// lists; an empty `defaults`, `limits`, `contracts`, `detectors`, `routes` or `rules` is left out; defaults are not filled in.
+    /// lists; an empty `defaults`, `limits`, `contracts`, `detectors`, `routes`,
+    /// `rules`, `controls` or `prices` is left out; defaults are not filled in.
     /// Comments, the order of keys and the spelling of YAML leave no trace. The bytes are themselves a policy
     /// with the same hash.
     pub fn canonical(&self) -> Vec<u8> {

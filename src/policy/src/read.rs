@@ -2,6 +2,7 @@
 //!
 //! What is said of values and contracts is read in `read/judging.rs`, of operations in `read/operations.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
 
+pub(crate) mod control;
 mod detecting;
 mod judging;
 mod operations;
@@ -41,8 +42,19 @@ pub(crate) const DRAIN_BYTES: RangeInclusive<u64> = 0..=1024 * 1024 * 1024;
 /// Longest time to read from an upstream after the client left.
 pub(crate) const DRAIN_SECONDS: RangeInclusive<u64> = 1..=3600;
 
-const DOCUMENT_KEYS: [&str; 9] =
-    ["version", "name", "description", "defaults", "limits", "contracts", "detectors", "routes", "rules"];
+const DOCUMENT_KEYS: [&str; 11] = [
+    "version",
+    "name",
+    "description",
+    "defaults",
+    "limits",
+    "contracts",
+    "detectors",
+    "routes",
+    "rules",
+    "controls",
+    "prices",
+];
 const SETTING_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge"];
 const ROUTE_KEYS: [&str; 9] = [
     "verdict",
@@ -99,6 +111,11 @@ impl Reader {
         let routes = self.optional(&map, "routes", Self::routes);
         let rules = self.optional(&map, "rules", Self::rules);
         let rules = rules.unwrap_or_default();
+        let ids: Vec<RuleId> = rules.iter().map(|(_, rule)| rule.id.clone()).collect();
+        let controls = self.optional(&map, "controls", |reader, node| reader.controls(node, &ids));
+        let controls = controls.unwrap_or_default();
+        let prices = self.optional(&map, "prices", Self::prices).unwrap_or_default();
+        self.check_prices(&map, &controls, &prices);
         Some(PolicyDocument {
             name: name?,
             description,
@@ -117,6 +134,8 @@ impl Reader {
             packed,
             packed_uses: std::mem::take(&mut self.packed_uses),
             taken: BTreeMap::new(),
+            controls,
+            prices,
         })
     }
 
@@ -453,6 +472,14 @@ impl Reader {
     pub fn each<T>(&mut self, items: &[Node], mut read: impl FnMut(&mut Self, &Node) -> Option<T>) -> Vec<T> {
         let read = |(index, item)| self.at(index, |reader| read(reader, item));
         items.iter().enumerate().filter_map(read).collect()
+    }
+
+    /// None may be.
+    fn at_most(&mut self, node: &Node, count: usize, max: usize) {
+        if count > max {
+            let message = format!("{count} entries, the limit is {max}");
+            self.add(PolicyErrorCode::Value, node.place, message);
+        }
     }
 
     pub fn count(&mut self, node: &Node, count: usize, max: usize) {

@@ -129,6 +129,11 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         exchange.request_sent(upload.clone());
         (refusal, UpstreamBody::streamed(body, upload, REQUEST_STALL))
     };
+    // Last, so that nothing is counted for a call that is refused anyway.
+    let refusal = match refusal {
+        None => crate::controls::reserve(&mut exchange).await,
+        refusal => refusal,
+    };
     match refusal {
         None => Ok(Permitted { exchange, head, body, route }),
         Some(refusal) => Err((exchange, refusal)),
@@ -177,6 +182,7 @@ pub(crate) fn refusal_of(decision: &estoppel_policy::Decision<'_>) -> Option<Ref
         reason: code.and_then(Reason::parse).unwrap_or(Reason::PolicyBlock),
         code: code.map(Into::into),
         message: decision.message.map(Into::into),
+        ..Refusal::new(Reason::PolicyBlock)
     })
 }
 

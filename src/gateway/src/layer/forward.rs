@@ -82,10 +82,12 @@ async fn forward(permitted: Permitted) -> Answer {
     }
     let request = Request::from_parts(*head, body);
     let left = exchange.follow().map(|(left, _)| left);
+    exchange.sent = true;
     let sending = route.pool.send(request, limits.connect, limits.headers, left.as_deref());
     let answered = match in_time(&exchange, sending).await {
         Ok(answered) => answered,
         Err(error) => {
+            exchange.sent = !error.is_before_sending();
             let reason = exchange.upload_error().unwrap_or_else(|| send_reason(&error));
             route.pool.complain(reason, &Chain(&error));
             return refused(exchange, Refusal::new(reason)).await;
@@ -186,6 +188,11 @@ async fn asked_again(mut exchange: Box<Exchange>, refusal: Refusal) -> Answer {
         drop(again.told_instead());
         return refused(again, Refusal::new(reason)).await;
     }
+    // What is asked again is counted again.
+    let blocked = match blocked {
+        None => crate::controls::reserve(&mut again).await,
+        blocked => blocked,
+    };
     if let Some(refusal) = blocked {
         return refused(again, refusal).await;
     }

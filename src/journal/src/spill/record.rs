@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
     BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Identity, Intent, Judged,
-    Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat, Times,
-    VerdictRecord,
+    LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage, StreamRecord,
+    Threat, Times, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -79,6 +79,7 @@ pub(crate) struct SpilledCall {
     facts: Facts,
     identity: Identity,
     judged: Option<Box<Judged>>,
+    limits: Vec<LimitRecord>,
     operation: String,
     outcome: Outcome,
     policy: PolicyRef,
@@ -126,6 +127,7 @@ impl SpilledCall {
             facts,
             identity,
             judged,
+            limits,
             operation,
             outcome,
             policy,
@@ -172,6 +174,7 @@ impl SpilledCall {
             facts,
             identity,
             judged,
+            limits,
             operation: operation.into_owned(),
             outcome,
             policy,
@@ -222,6 +225,7 @@ impl SpilledCall {
             facts: self.facts,
             identity: self.identity,
             judged: self.judged,
+            limits: self.limits,
             operation: Cow::Owned(self.operation),
             outcome: self.outcome,
             policy: self.policy,
@@ -265,6 +269,7 @@ impl Spilled {
         if let Some(detection) = &mut call.detection {
             detection.shorten();
         }
+        call.limits.truncate(4);
         Self { what: What::Call(call), ..self }
     }
 }

@@ -87,6 +87,7 @@ pub fn record() -> Box<CallRecord> {
         facts: Facts { model: Some("m".into()), ..Facts::default() },
         identity: Identity::default(),
         judged: None,
+        limits: Vec::new(),
         operation: "openai.chat.completions".into(),
         outcome: Outcome { client: ClientEnd::HandedOver, code: Reason::Ok, complete: true },
         policy: PolicyRef { hash: Sha256::of(POLICY), rule: Some("default".into()) },

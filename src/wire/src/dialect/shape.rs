@@ -41,7 +41,7 @@ impl Shape {
 }
 
 /// Member names on the way to a name, in all dialects.
-const WATCHED: [&str; 88] = [
+const WATCHED: [&str; 92] = [
     "allowed_tools",
     "candidates",
     "choices",
@@ -130,6 +130,10 @@ const WATCHED: [&str; 88] = [
     "executable_code",
     "operation",
     "queries",
+    "maxOutputTokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_tokens",
 ];
 
 /// What has come of the objects that are open, and the first thing that can be read in two ways.
