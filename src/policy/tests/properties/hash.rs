@@ -155,6 +155,7 @@ fn others(value: &Value) -> Vec<Value> {
                 "weather",
                 "tools",
                 "request",
+                "answer",
                 "shadow",
                 "medium",
                 "https://a.example",
