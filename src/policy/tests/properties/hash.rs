@@ -158,6 +158,7 @@ fn others(value: &Value) -> Vec<Value> {
                 "weather",
                 "tools",
                 "request",
+                "answer",
                 "shadow",
                 "medium",
                 "https://a.example",
