@@ -14,6 +14,7 @@
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
+//! - `mcp_sessions`: answers of MCP servers that come in another stream than the one of their request.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
 //! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
@@ -49,6 +50,7 @@ mod judging_gemini;
 mod large;
 mod leaving;
 mod many_streams;
+mod mcp_sessions;
 mod mcp_values;
 mod negative_vectors;
 mod offline;

@@ -801,6 +801,8 @@ impl Exchange {
             terms: terms.clone(),
             schemas: self.shared.schemas.clone(),
             pins: route.pins.clone(),
+            sessions: route.sessions.clone(),
+            session: crate::mcp::sessions::session(&head.headers),
             path: route.target(head).map_or_else(Box::default, |target| target.path().into()),
         })));
         if chunks.iter().all(Bytes::is_empty) {

@@ -15,6 +15,7 @@ mod exchange;
 mod headers;
 mod judging;
 mod layer;
+mod mcp;
 mod metrics;
 pub mod offline;
 pub mod packs;

@@ -13,6 +13,7 @@ use crate::context::ContextKey;
 use crate::contracts::Contracts;
 use crate::headers;
 use crate::judging::RouteTerms;
+use crate::mcp::sessions::Sessions;
 use crate::pins::Pins;
 use crate::rules::rule_errors;
 use crate::settings::{Route, Settings};
@@ -48,6 +49,8 @@ pub(crate) struct RouteEntry {
     only_rules: Option<Arc<RouteTerms>>,
     /// What its MCP servers said of their tools.
     pub(crate) pins: Arc<Pins>,
+    /// What their clients asked in sessions.
+    pub(crate) sessions: Arc<Sessions>,
     /// `None`: found out by path.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) identity_required: bool,
@@ -145,6 +148,7 @@ impl RouteEntry {
             only_rules: needs.calls.then(|| Arc::new(RouteTerms::only_rules())),
             needs,
             pins: known.map(|known| known.pins.clone()).unwrap_or_default(),
+            sessions: known.map(|known| known.sessions.clone()).unwrap_or_default(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,
             context_key,

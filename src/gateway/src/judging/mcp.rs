@@ -18,6 +18,7 @@ use estoppel_wire::schema::{Language, Schema};
 
 use super::{Ledger, Objection, RouteTerms};
 use crate::contracts::{Compiled, Schemas};
+use crate::mcp::sessions::Sessions;
 use crate::pins::{Listed, Pins, Refused};
 
 /// Where a call goes, and what it is held against.
@@ -27,6 +28,9 @@ pub(crate) struct Server {
     pub(crate) terms: Arc<RouteTerms>,
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) pins: Arc<Pins>,
+    pub(crate) sessions: Arc<Sessions>,
+    /// The session that the request names.
+    pub(crate) session: Option<Box<str>>,
     /// The path that the upstream is asked at.
     pub(crate) path: Box<str>,
 }
@@ -34,12 +38,13 @@ pub(crate) struct Server {
 /// The requests of one body.
 pub(crate) struct Requests {
     server: Server,
-    asked: Vec<(Id, Asked)>,
+    asked: Vec<(Id, Arc<Asked>)>,
     ledger: Ledger,
     calls: usize,
 }
 
-enum Asked {
+/// What a request asks for.
+pub(crate) enum Asked {
     Call { name: Box<str>, output: Option<Contract> },
     Tools,
     Other,
@@ -47,7 +52,7 @@ enum Asked {
 
 /// What arguments or results have to be.
 #[derive(Clone)]
-struct Contract {
+pub(crate) struct Contract {
     schema: Arc<Schema>,
     /// As the receipt has it; none for what is only JSON.
     noted: Option<(Sha256, Bytes, ContractSource)>,
@@ -123,6 +128,13 @@ impl Requests {
         self.ledger.contract(&self.server.schemas)
     }
 
+    /// The request with this id: one of this call's, or one that its session made before.
+    fn of(&self, id: &Id) -> Option<Arc<Asked>> {
+        let own = self.asked.iter().find(|(asked, _)| asked == id).map(|(_, asked)| asked.clone());
+        let session = self.server.session.as_deref();
+        own.or_else(|| session.and_then(|session| self.server.sessions.asked(session, id)))
+    }
+
     fn message(&mut self, message: Message, body: &[u8]) -> Result<(), Objection> {
         let (asked, judged) = match message.method.as_deref() {
             None => return Ok(()),
@@ -134,7 +146,7 @@ impl Requests {
         if self.asked.iter().any(|(known, _)| *known == id) {
             return Err(Objection::new(Reason::ValueAmbiguous, "two requests have one id"));
         }
-        self.asked.push((id, asked));
+        self.asked.push((id, Arc::new(asked)));
         judged
     }
 
@@ -202,12 +214,15 @@ const CHANGED_MAX: usize = 8;
 
 impl Answers {
     pub(crate) fn new(requests: Requests) -> Self {
+        if let Some(session) = &requests.server.session {
+            requests.server.sessions.remember(session, &requests.asked);
+        }
         Self { requests, ledger: Ledger::default(), results: 0, changed: Vec::new(), begun: false }
     }
 
     /// Whether a value or a list of tools is to come, and not only what a server says when it likes.
     pub(crate) fn awaits_values(&self) -> bool {
-        self.requests.asked.iter().any(|(_, asked)| !matches!(asked, Asked::Other))
+        self.requests.asked.iter().any(|(_, asked)| !matches!(**asked, Asked::Other))
     }
 
     pub(crate) fn has_judged(&self) -> bool {
@@ -242,22 +257,16 @@ impl Answers {
             .map_err(|_| Objection::new(Reason::ValueAmbiguous, "the answer can be read in two ways"))?;
         for Message { id, result, .. } in messages.list {
             let Some(result) = result else { continue };
-            let asked = &self.requests.asked;
-            let Some(at) = asked.iter().position(|(asked, _)| Some(asked) == id.as_ref()) else {
-                return Err(Objection::new(
-                    Reason::ValueAmbiguous,
-                    "an answer is to no request of this call",
-                ));
-            };
-            match asked.get(at).map(|(_, asked)| asked) {
-                Some(Asked::Call { name, output: Some(output) }) => {
-                    let (name, output) = (name.clone(), output.clone());
+            let asked = id.as_ref().and_then(|id| self.requests.of(id)).ok_or_else(|| {
+                Objection::new(Reason::ValueAmbiguous, "an answer is to no request of this call")
+            })?;
+            match &*asked {
+                Asked::Call { name, output: Some(output) } => {
                     let place = format!("result of `{}`", name.escape_debug());
-                    self.result(&name, &output, &result, text)
-                        .map_err(|objection| objection.within(&place))?;
+                    self.result(name, output, &result, text).map_err(|objection| objection.within(&place))?;
                 }
-                Some(Asked::Tools) => self.tools(&result.tools, text)?,
-                Some(Asked::Call { output: None, .. } | Asked::Other) | None => {}
+                Asked::Tools => self.tools(&result.tools, text)?,
+                Asked::Call { output: None, .. } | Asked::Other => {}
             }
         }
         Ok(())

@@ -36,7 +36,7 @@ pub struct Message {
 }
 
 /// The id of a request, which its answer repeats.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Id {
     Text(String),
     /// As a whole number where it is one, so that `1.0` is `1`.
