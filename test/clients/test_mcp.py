@@ -52,7 +52,7 @@ name: mcp-test
 defaults: { verdict: allow, on_not_evaluated: allow, body_storage: hmac, disconnect: cancel }
 rules:
   - id: no-env
-    when: { operation: mcp.tools/call, tool: [get-env, printEnv] }
+    when: { operation: mcp.tools/call, tool: get-env }
     verdict: block
     reason: TOOL_DENIED
 """
@@ -77,16 +77,15 @@ def test_tools_are_listed_and_called_and_a_denied_one_never_reaches_the_server(g
                     await session.initialize()
                     listed = [tool.name for tool in (await session.list_tools()).tools]
                     answer = await session.call_tool("echo", {"message": "evidence"})
-                    denied = next(name for name in listed if name in ("get-env", "printEnv"))
                     try:
-                        await session.call_tool(denied, {})
+                        await session.call_tool("get-env", {})
                         refused = None
                     except Exception as error:  # the client's own error class differs by version
                         refused = error
                     return listed, answer, refused
 
     listed, answer, refused = asyncio.run(go())
-    assert "echo" in listed
+    assert "echo" in listed and "get-env" not in listed
     assert "evidence" in answer.content[0].text
     assert refused is not None and "blocks this tool" in str(refused)
 

@@ -95,6 +95,9 @@ def test_the_suite_finds_the_same_through_the_gateway_and_each_call_has_a_receip
         reached = [receipt for receipt in receipts if "upstream" in receipt["response"]]
         left = [receipt for receipt in receipts if "upstream" not in receipt["response"] and receipt["outcome"]["client"] == "gone"]
         assert len(reached) <= arrived <= len(reached) + len(left), "a request reached the server and no receipt says so"
-        assert len({receipt["call"] for receipt in receipts}) == len(receipts) == len(reached) + len(left)
+        # What the gateway itself finds wrong with headers, the suite cannot tell from what the server does.
+        refused = [receipt for receipt in receipts if receipt["verdict"].get("reason") == "HEADER_MISMATCH"]
+        assert bool(refused) == (era == "2026-07-28"), refused
+        assert len({receipt["call"] for receipt in receipts}) == len(receipts) == len(reached) + len(left) + len(refused)
     finally:
         daemon.stop()

@@ -8,9 +8,11 @@
 
 pub mod admin;
 mod body;
+pub mod bridge;
 mod call;
 mod context;
 mod contracts;
+mod credential;
 mod exchange;
 mod headers;
 mod judging;

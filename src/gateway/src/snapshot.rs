@@ -2,6 +2,7 @@
 //! `layer/route.rs` and keeps it to its end; a reload swaps in another whole one or changes nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use estoppel_evidence::Sha256;
@@ -11,8 +12,10 @@ use http::request::Parts;
 
 use crate::context::ContextKey;
 use crate::contracts::Contracts;
+use crate::credential::Credential;
 use crate::headers;
 use crate::judging::RouteTerms;
+use crate::mcp::pin_file::PinFile;
 use crate::mcp::sessions::Sessions;
 use crate::pins::Pins;
 use crate::rules::rule_errors;
@@ -41,6 +44,8 @@ pub(crate) struct RouteEntry {
     pub(crate) name: Arc<str>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) settings: RouteSettings,
+    /// What the upstream gets in the place of clients' credentials, if anything.
+    pub(crate) credential: Option<Arc<Credential>>,
     /// What is held against contracts, if anything is.
     pub(crate) judging: Option<Arc<RouteTerms>>,
     /// What the rules for it look into.
@@ -99,9 +104,17 @@ impl Snapshot {
         let contracts = Contracts::new(&policy)
             .map_err(|errors| wrong(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         let entry = |route: &Route| {
-            RouteEntry::build(route, &pools, &policy, &contracts, metrics, before)
-                .map(Arc::new)
-                .map_err(wrong)
+            RouteEntry::build(
+                route,
+                &pools,
+                &policy,
+                &contracts,
+                metrics,
+                before,
+                settings.pins_dir.as_deref(),
+            )
+            .map(Arc::new)
+            .map_err(wrong)
         };
         let routes = settings.route.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let policy_hash = Sha256(*policy.hash().as_bytes());
@@ -122,6 +135,7 @@ impl RouteEntry {
         contracts: &Contracts,
         metrics: &crate::Metrics,
         before: Option<&Snapshot>,
+        pins_dir: Option<&Path>,
     ) -> Result<Self, String> {
         let pool =
             pools.get(&route.upstream).ok_or_else(|| format!("there is no upstream `{}`", route.upstream))?;
@@ -140,6 +154,19 @@ impl RouteEntry {
         let same =
             |known: &&Arc<Self>| *known.name == *route.name && known.pool.target.origin == pool.target.origin;
         let known = before.and_then(|before| before.routes.iter().find(same));
+        let old = known.and_then(|known| known.credential.as_ref());
+        let credential = pool.target.settings.credential.as_ref();
+        let credential =
+            credential.map(|said| Credential::build(&pool.target.name, said, old)).transpose()?;
+        let pins = match (known, pins_dir) {
+            (Some(known), _) => known.pins.clone(),
+            (None, None) => Arc::default(),
+            (None, Some(dir)) => {
+                let kept = PinFile::open(dir, &route.name, &pool.target.settings.url);
+                let (file, servers) = kept.map_err(|error| error.to_string())?;
+                Arc::new(Pins::kept(file, servers))
+            }
+        };
         let mut entry = Self {
             name: route.name.as_str().into(),
             pool: pool.clone(),
@@ -147,7 +174,8 @@ impl RouteEntry {
             settings,
             only_rules: needs.calls.then(|| Arc::new(RouteTerms::only_rules())),
             needs,
-            pins: known.map(|known| known.pins.clone()).unwrap_or_default(),
+            credential,
+            pins,
             sessions: known.map(|known| known.sessions.clone()).unwrap_or_default(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,

@@ -71,7 +71,8 @@ mod yaml;
 pub use cases::{Case, CaseFailure, Cases, Expectation};
 pub use content::{Content, DESTINATIONS_MAX, VALUES_MAX, Wanted};
 pub use document::{
-    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, Verdict,
+    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, ToolLists,
+    Verdict,
 };
 pub use error::{PolicyError, PolicyErrorCode};
 pub use explain::{Explanation, Failed, Step, Subject, Then};

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use estoppel_evidence::entry::{ContractSource, Downgrade};
+use estoppel_evidence::entry::{ContractSource, Downgrade, Repair};
 use estoppel_evidence::{Reason, Sha256, canonical, text};
 use estoppel_policy::{Formats, Release, UnknownTools};
 use estoppel_wire::contract::{Contract as Enforceable, Verdict, judge_value};
@@ -18,6 +18,7 @@ use estoppel_wire::schema::{Language, Schema};
 
 use super::{Ledger, Objection, RouteTerms};
 use crate::contracts::{Compiled, Schemas};
+use crate::mcp::lists::{self, Caller, Taken};
 use crate::mcp::sessions::Sessions;
 use crate::pins::{Listed, Pins, Refused};
 
@@ -26,6 +27,10 @@ use crate::pins::{Listed, Pins, Refused};
 pub(crate) struct Server {
     pub(crate) route: Arc<str>,
     pub(crate) terms: Arc<RouteTerms>,
+    /// Whether anything is held against contracts. If not, lists are filtered and nothing else happens.
+    pub(crate) judges: bool,
+    /// From whose lists of tools those are left out that they may not call.
+    pub(crate) caller: Option<Caller>,
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) pins: Arc<Pins>,
     pub(crate) sessions: Arc<Sessions>,
@@ -106,8 +111,13 @@ impl Requests {
     /// # Errors
     /// The first objection.
     pub(crate) fn judge(&mut self, body: &[u8]) -> Result<(), Objection> {
-        let messages = Messages::read(body)
-            .map_err(|_| Objection::new(Reason::ValueAmbiguous, "the request can be read in two ways"))?;
+        let messages = match Messages::read(body) {
+            Ok(messages) => messages,
+            Err(_) if !self.server.judges => return Ok(()),
+            Err(_) => {
+                return Err(Objection::new(Reason::ValueAmbiguous, "the request can be read in two ways"));
+            }
+        };
         let observes = self.server.terms.release == Release::Observe;
         let mut found = Ok(());
         for message in messages.list {
@@ -117,6 +127,11 @@ impl Requests {
             }
         }
         found
+    }
+
+    /// Whether values are held against contracts, and not only lists filtered.
+    pub(crate) fn judges(&self) -> bool {
+        self.server.judges
     }
 
     /// Whether there was a call to be judged.
@@ -139,11 +154,11 @@ impl Requests {
         let (asked, judged) = match message.method.as_deref() {
             None => return Ok(()),
             Some(TOOLS_LIST) => (Asked::Tools, Ok(())),
-            Some(TOOLS_CALL) => self.call(&message, body),
+            Some(TOOLS_CALL) if self.server.judges => self.call(&message, body),
             Some(_) => (Asked::Other, Ok(())),
         };
         let Some(id) = message.id else { return judged };
-        if self.asked.iter().any(|(known, _)| *known == id) {
+        if self.server.judges && self.asked.iter().any(|(known, _)| *known == id) {
             return Err(Objection::new(Reason::ValueAmbiguous, "two requests have one id"));
         }
         self.asked.push((id, Arc::new(asked)));
@@ -206,6 +221,7 @@ pub(crate) struct Answers {
     results: usize,
     /// Tools whose definitions were known otherwise.
     changed: Vec<Box<str>>,
+    taken: Taken,
     begun: bool,
 }
 
@@ -217,7 +233,14 @@ impl Answers {
         if let Some(session) = &requests.server.session {
             requests.server.sessions.remember(session, &requests.asked);
         }
-        Self { requests, ledger: Ledger::default(), results: 0, changed: Vec::new(), begun: false }
+        Self {
+            requests,
+            ledger: Ledger::default(),
+            results: 0,
+            changed: Vec::new(),
+            taken: Taken::default(),
+            begun: false,
+        }
     }
 
     /// Whether a value or a list of tools is to come, and not only what a server says when it likes.
@@ -239,37 +262,67 @@ impl Answers {
         self.changed.iter().map(move |name| Downgrade { code: Reason::ToolChanged, detail: detail(name) })
     }
 
-    /// Judges what an event of the stream says; comments and the like say nothing.
-    ///
-    /// # Errors
-    /// It must not leave.
-    pub(crate) fn event(&mut self, block: &Bytes) -> Result<(), Objection> {
-        let data = judge::data(block, !std::mem::replace(&mut self.begun, true));
-        if data.is_empty() { Ok(()) } else { self.judge(&data) }
+    /// What the receipt says of tools that were left out of a list.
+    pub(crate) fn repair(&self) -> Option<Repair> {
+        self.taken.repair()
     }
 
-    /// Judges a message, or an array of them.
+    /// Judges what an event of the stream says; comments and the like say nothing. Gives the event as it may leave.
     ///
     /// # Errors
     /// It must not leave.
-    pub(crate) fn judge(&mut self, text: &[u8]) -> Result<(), Objection> {
-        let messages = Messages::read(text)
-            .map_err(|_| Objection::new(Reason::ValueAmbiguous, "the answer can be read in two ways"))?;
+    pub(crate) fn event(&mut self, block: Bytes) -> Result<Bytes, Objection> {
+        let is_first = !std::mem::replace(&mut self.begun, true);
+        let data = judge::data(&block, is_first);
+        if data.is_empty() {
+            return Ok(block);
+        }
+        Ok(match self.judge(&data)? {
+            Some(filtered) => judge::with_data(&block, is_first, &filtered),
+            None => block,
+        })
+    }
+
+    /// Judges a message, or an array of them. Gives it without the tools that are left out, if there are any.
+    ///
+    /// # Errors
+    /// It must not leave.
+    pub(crate) fn judge(&mut self, text: &[u8]) -> Result<Option<Vec<u8>>, Objection> {
+        let judges = self.requests.server.judges;
+        let messages = match Messages::read(text) {
+            Ok(messages) => messages,
+            Err(_) if !judges => return Ok(None),
+            Err(_) => {
+                return Err(Objection::new(Reason::ValueAmbiguous, "the answer can be read in two ways"));
+            }
+        };
+        let mut listed = Vec::new();
         for Message { id, result, .. } in messages.list {
             let Some(result) = result else { continue };
-            let asked = id.as_ref().and_then(|id| self.requests.of(id)).ok_or_else(|| {
-                Objection::new(Reason::ValueAmbiguous, "an answer is to no request of this call")
-            })?;
+            let asked = match id.as_ref().and_then(|id| self.requests.of(id)) {
+                Some(asked) => asked,
+                None if !judges => continue,
+                None => {
+                    let what = "an answer is to no request of this call";
+                    return Err(Objection::new(Reason::ValueAmbiguous, what));
+                }
+            };
             match &*asked {
                 Asked::Call { name, output: Some(output) } => {
                     let place = format!("result of `{}`", name.escape_debug());
                     self.result(name, output, &result, text).map_err(|objection| objection.within(&place))?;
                 }
-                Asked::Tools => self.tools(&result.tools, text)?,
+                Asked::Tools => {
+                    if judges {
+                        self.tools(&result.tools, text)?;
+                    }
+                    listed.push(result);
+                }
                 Asked::Call { output: None, .. } | Asked::Other => {}
             }
         }
-        Ok(())
+        let caller = self.requests.server.caller.as_ref();
+        Ok(caller.and_then(|caller| lists::filter(text, &listed, caller, &mut self.taken)))
     }
 
     fn result(

@@ -9,7 +9,7 @@ use estoppel_evidence::{Leaf, Reason};
 use estoppel_journal::Ack;
 use estoppel_wire::dialect::{Dialect, Framing};
 use http::header::{CONTENT_LENGTH, TRAILER};
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use tower_service::Service;
 
 use super::Waiting;
@@ -55,6 +55,13 @@ impl Service<Permitted> for Forward {
 async fn forward(permitted: Permitted) -> Answer {
     let Permitted { mut exchange, mut head, body, route } = permitted;
     let limits = route.settings.limits;
+    let credential = match &route.credential {
+        None => None,
+        Some(credential) => match credential.of(&head.headers).await {
+            Ok(held) => Some((credential, held)),
+            Err(reason) => return refused(exchange, Refusal::new(reason)).await,
+        },
+    };
     if let Err(reason) = intend(&mut exchange).await {
         return refused(exchange, Refusal::new(reason)).await;
     }
@@ -69,6 +76,9 @@ async fn forward(permitted: Permitted) -> Answer {
     let judges = route.judging.as_ref().is_some_and(|terms| terms.answer.is_some());
     let reads = exchange.dialect != Dialect::Bytes || judges;
     headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
+    if let Some((credential, held)) = &credential {
+        credential.put(held, &mut head.headers);
+    }
     let held_length = match &body {
         crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(&body).exact(),
         crate::body::UpstreamBody::Streamed(_) => None,
@@ -91,6 +101,9 @@ async fn forward(permitted: Permitted) -> Answer {
     };
     exchange.record.time.connect_us = answered.connected.map(micros);
     let mut head = answered.head;
+    if let Some((credential, held)) = credential.filter(|_| head.status == StatusCode::UNAUTHORIZED) {
+        credential.refused(&held);
+    }
     if headers::is_ambiguous_answer(head.status, &head.headers)
         || headers::head_bytes(&head.headers) > limits.header_bytes_max
     {
