@@ -138,6 +138,33 @@ fn without_a_credential_nothing_is_sent() {
 }
 
 #[test]
+fn a_client_without_a_token_is_told_where_tokens_are_given() {
+    let issuer = Stub::spawn_thread(Script::always(Reply::default().status(500))).unwrap();
+    let setup = Setup {
+        policy: POLICY.into(),
+        upstream: format!("[upstream.stub.credential]\n{}\n", exchange(&issuer, "")),
+        config: "[route.protected_resource]\nresource = \"https://gw.example/mcp\"\nauthorization_servers = [\"https://login.example\"]\nscopes_supported = [\"read\"]\n".into(),
+        ..Setup::default()
+    };
+    let world = World::with(tools(), &setup);
+    let refused = crate::mcp_values::seen(&world, &post(None));
+    let metadata = "/.well-known/oauth-protected-resource/mcp";
+    let challenge = refused.header("www-authenticate").unwrap();
+    assert!(
+        challenge.contains(&format!("resource_metadata=\"https://gw.example{metadata}\"")),
+        "{challenge}"
+    );
+    let told = world.send(&Request::new("GET", metadata).header("estoppel-run", "broker"));
+    let document: serde_json::Value = serde_json::from_str(&told.text()).unwrap();
+    assert_eq!((told.status(), &document["resource"]), (200, &json!("https://gw.example/mcp")));
+    assert_eq!(document["authorization_servers"], json!(["https://login.example"]));
+    assert_eq!(world.upstream.hits().total(), 0);
+    let receipt = world.receipts("broker").remove(1);
+    assert_eq!((&receipt["verdict"]["action"], &receipt["outcome"]["code"]), (&json!("allow"), &json!("OK")));
+    assert_eq!(receipt["response"]["client"]["bytes"], json!(told.text().len()), "{receipt}");
+}
+
+#[test]
 fn a_token_that_others_can_read_is_refused_at_the_start() {
     let scratch = estoppel_kit::Scratch::new("token");
     let file = scratch.write("token", "t");

@@ -1043,6 +1043,22 @@ impl Exchange {
         self.finish(ClientEnd::Refused, code, true, Some((status.as_u16(), captured)))
     }
 
+    /// The gateway answers itself, and not to refuse.
+    pub(crate) fn tell(&mut self, body: &[u8]) -> Option<Ack> {
+        self.record.verdict.action = VerdictAction::Allow;
+        if let Some(feed) = self.feed(Side::Client, Form::Json) {
+            feed.push(Bytes::copy_from_slice(body));
+        }
+        let sha256 = self.hashes().then(|| Sha256::digest(body).into());
+        let captured = Captured { bytes: body.len() as u64, sha256, stored: None };
+        self.finish(ClientEnd::HandedOver, Reason::Ok, true, Some((StatusCode::OK.as_u16(), captured)))
+    }
+
+    /// What a 401 says of where tokens are given, if the route says so.
+    pub(crate) fn challenge(&self, brought: bool) -> Option<http::HeaderValue> {
+        Some(self.route.as_ref()?.protected_resource.as_ref()?.challenge(brought))
+    }
+
     fn finish(
         &mut self,
         mut client: ClientEnd,

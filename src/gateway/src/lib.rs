@@ -22,6 +22,7 @@ mod metrics;
 pub mod offline;
 pub mod packs;
 mod pins;
+mod protected_resource;
 mod reask;
 pub mod recorded;
 mod respond;

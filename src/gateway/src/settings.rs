@@ -218,6 +218,21 @@ pub struct Route {
     /// File with 64 hex digits, mode 0600: context headers are taken only if they are signed with this secret. Whoever
     /// reads it can put calls into any run. Read again on reload. Default none: context headers are taken from everyone.
     pub context_key: Option<PathBuf>,
+    /// What clients are told of where tokens for this route are given (RFC 9728). Default none.
+    pub protected_resource: Option<ProtectedResource>,
+}
+
+/// Metadata of a route that needs a token. Whoever can edit it chooses where clients ask for tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProtectedResource {
+    /// URL of the route as clients know it. The metadata is served at `/.well-known/oauth-protected-resource` and its path.
+    pub resource: String,
+    /// Issuers whose tokens are taken. At least one.
+    pub authorization_servers: Vec<String>,
+    /// Scopes that clients may ask for. Default none.
+    #[serde(default)]
+    pub scopes_supported: Vec<String>,
 }
 
 /// Limits of the process.
@@ -370,6 +385,18 @@ impl Settings {
             if !self.upstream.contains_key(&route.upstream) {
                 wrong(format!("route[{i}].upstream"), format!("there is no `[upstream.{}]`", route.upstream));
             }
+            if let Some(said) = &route.protected_resource {
+                let key = |key: &str| format!("route[{i}].protected_resource.{key}");
+                if let Err(problem) = crate::protected_resource::ProtectedResource::new(said) {
+                    wrong(key("resource"), problem);
+                }
+                if said.authorization_servers.is_empty() {
+                    wrong(key("authorization_servers"), "at least one is needed".into());
+                }
+                for server in said.authorization_servers.iter().filter(|server| origin(server).is_err()) {
+                    wrong(key("authorization_servers"), format!("`{server}` is not a URL"));
+                }
+            }
             for method in &route.methods {
                 if method.parse::<http::Method>().is_err() || method.to_uppercase() != *method {
                     wrong(
@@ -473,7 +500,7 @@ impl Upstream {
     }
 }
 
-fn origin(url: &str) -> Result<Origin, String> {
+pub(crate) fn origin(url: &str) -> Result<Origin, String> {
     let uri: http::Uri = url.parse().map_err(|_| format!("`{url}` is not a URL"))?;
     let tls = match uri.scheme_str() {
         Some("https") => true,

@@ -18,6 +18,7 @@ use crate::judging::RouteTerms;
 use crate::mcp::pin_file::PinFile;
 use crate::mcp::sessions::Sessions;
 use crate::pins::Pins;
+use crate::protected_resource::ProtectedResource;
 use crate::rules::rule_errors;
 use crate::settings::{Route, Settings};
 use crate::upstream::{Pool, Target};
@@ -44,6 +45,8 @@ pub(crate) struct RouteEntry {
     pub(crate) name: Arc<str>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) settings: RouteSettings,
+    /// What clients are told of tokens, if anything.
+    pub(crate) protected_resource: Option<ProtectedResource>,
     /// What the upstream gets in the place of clients' credentials, if anything.
     pub(crate) credential: Option<Arc<Credential>>,
     /// What is held against contracts, if anything is.
@@ -123,7 +126,8 @@ impl Snapshot {
 
     /// The first route that takes the request.
     pub(crate) fn route(&self, head: &Parts) -> Option<&Arc<RouteEntry>> {
-        self.routes.iter().find(|route| route.takes(head))
+        let described = self.routes.iter().find(|route| route.is_described(head));
+        described.or_else(|| self.routes.iter().find(|route| route.takes(head)))
     }
 }
 
@@ -172,6 +176,7 @@ impl RouteEntry {
             pool: pool.clone(),
             judging: judging(&settings.judge),
             settings,
+            protected_resource: route.protected_resource.as_ref().map(ProtectedResource::new).transpose()?,
             only_rules: needs.calls.then(|| Arc::new(RouteTerms::only_rules())),
             needs,
             credential,
@@ -223,6 +228,12 @@ impl RouteEntry {
     /// How an answer is judged, if it is: held against contracts, or held back for rules.
     pub(crate) fn answer_terms(&self) -> Option<&Arc<RouteTerms>> {
         self.judging.as_ref().or(self.only_rules.as_ref())
+    }
+
+    /// Whether a request asks for the metadata of this route.
+    pub(crate) fn is_described(&self, head: &Parts) -> bool {
+        let resource = self.protected_resource.as_ref();
+        resource.is_some_and(|resource| resource.is_asked(&head.method, head.uri.path()))
     }
 
     fn takes(&self, head: &Parts) -> bool {

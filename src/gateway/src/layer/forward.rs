@@ -4,11 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use estoppel_evidence::entry::{Durability, Intent};
 use estoppel_evidence::{Leaf, Reason};
 use estoppel_journal::Ack;
 use estoppel_wire::dialect::{Dialect, Framing};
-use http::header::{CONTENT_LENGTH, TRAILER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode, Version};
 use tower_service::Service;
 
@@ -251,7 +252,30 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
             (late.answer(dialect, late.body(dialect, Some(call), rpc_id.as_deref())), None)
         }
     };
+    if answer.status() == StatusCode::UNAUTHORIZED
+        && let Some(challenge) = exchange.challenge(refusal.reason == Reason::CredentialMissing)
+    {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
     stamp(answer.headers_mut(), call, run.as_ref(), receipt);
+    answer
+}
+
+/// Records an answer of the gateway's own, JSON, and gives it once that is durable.
+pub(crate) async fn told(mut exchange: Box<Exchange>, document: Bytes) -> Answer {
+    let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
+    let run = exchange.run_header();
+    let recorded = match exchange.tell(&document) {
+        Some(ack) => durable(ack, evidence).await,
+        None => Err(Reason::Internal),
+    };
+    let leaf = match recorded {
+        Ok(leaf) => leaf,
+        Err(reason) => return unrecorded(&exchange, reason),
+    };
+    let mut answer = Response::new(AnswerBody::whole(vec![document]));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    stamp(answer.headers_mut(), exchange.call, run.as_ref(), leaf);
     answer
 }
 
