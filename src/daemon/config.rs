@@ -307,6 +307,7 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
         upstream: config.upstream.clone(),
         route: config.route.clone(),
         server: config.server.clone(),
+        pins_dir: config.journal.enabled.then(|| config.journal.dir.join("pins")),
     };
     lines.extend(settings.check().iter().map(|e| format!("{}: {e}", file.display())));
     lines.extend(estoppel_feeds::check(&config.feeds).iter().map(|e| format!("{}: {e}", file.display())));

@@ -112,6 +112,28 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          `on_not_evaluated` are not asked: see policy explain. Exit code 3 when it is refused.",
     ),
     (
+        &["mcp", "bridge"],
+        "Starts an MCP server that speaks over standard input and output and serves it as streamable HTTP on loopback, so that the \
+         daemon can be put before it. Each session has a process of its own; from version 2026-07-28 on, without sessions, all share \
+         one. The server gets PATH, HOME, LANG, TZ, TMPDIR, USER, LOGNAME, SHELL and what --env names. Its standard error is this \
+         program's.",
+    ),
+    (
+        &["mcp", "pins", "list"],
+        "Lists what the servers behind a running daemon said first of their MCP tools: route, path, tool and the digest of the \
+         definition. Below it stands the digest of one that was refused because it is another, if one waits.",
+    ),
+    (
+        &["mcp", "pins", "accept"],
+        "Takes a definition that was refused with TOOL_CHANGED in the place of the pinned one. It is named by its digest, so that \
+         what is accepted is what was looked at. The daemon keeps a receipt of it in its ambient run.",
+    ),
+    (
+        &["mcp", "pins", "forget"],
+        "Forgets a pinned tool: what its server says of it next counts as first. The daemon keeps a receipt of it in its ambient \
+         run.",
+    ),
+    (
         &["contract", "lint"],
         "Reports at once everything that keeps a contract from being enforced, each with its JSON pointer, or prints the digest \
          by which receipts name it for a body. For a model's answer they name a document with all that was enforced: its \

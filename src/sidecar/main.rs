@@ -12,6 +12,7 @@ mod input;
 mod judge;
 mod keys;
 mod man;
+mod mcp;
 mod output;
 mod pack;
 mod policy;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Switches(admin) => switch::list(&output, &admin),
         Command::Run(command) => run::run(&output, &command),
         Command::Keys(command) => keys::run(&output, &command),
+        Command::Mcp(command) => mcp::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),
         Command::Judge(judge) => judge::run(&output, &judge),

@@ -81,6 +81,7 @@ reasons! {
 
     RouteUnknown "ROUTE_UNKNOWN" Client false 404 "no route takes this request";
     RequestInvalid "REQUEST_INVALID" Client false 400 "the request is not well-formed or its framing is ambiguous";
+    HeaderMismatch "HEADER_MISMATCH" Client false 400 "a header does not say what the body says";
     HeaderInvalid "HEADER_INVALID" Client false 400 "a header that estoppel reads has a value it does not allow";
     HeadersMax "HEADERS_MAX" Client false 431 "the request's headers are larger than the limit";
     RequestBytesMax "REQUEST_BYTES_MAX" Client false 413 "the request body is larger than the limit";
@@ -115,6 +116,8 @@ reasons! {
     Interrupted "INTERRUPTED" Us true 0 "the gateway stopped while the call was in flight";
     Internal "INTERNAL" Us true 500 "the gateway failed";
 
+    CredentialMissing "CREDENTIAL_MISSING" Client false 401 "the call brings no token that a credential for the upstream could be had for";
+    CredentialFailed "CREDENTIAL_FAILED" Upstream true 503 "no credential for the upstream could be had";
     UpstreamConnect "UPSTREAM_CONNECT" Upstream true 502 "the upstream could not be reached";
     UpstreamTls "UPSTREAM_TLS" Upstream false 502 "the upstream's TLS could not be trusted";
     UpstreamProtocol "UPSTREAM_PROTOCOL" Upstream true 502 "the upstream's answer is not valid HTTP";
@@ -145,6 +148,7 @@ reasons! {
     ValueMalformed "VALUE_MALFORMED" Upstream true 422 "a value is not well-formed and may not be repaired";
     ValueAmbiguous "VALUE_AMBIGUOUS" Upstream true 422 "a structured value is given in two ways, or without saying whose it is";
     ValueTruncated "VALUE_TRUNCATED" Upstream true 422 "what was sent ended inside a value";
+    ToolUnknown "TOOL_UNKNOWN" Client false 404 "no such tool is pinned, or no such definition of it waits";
     ToolChanged "TOOL_CHANGED" Upstream false 422 "a tool is not what its server first said that it is";
     HeldBytesMax "HELD_BYTES_MAX" Policy false 422 "a value is larger than what may be held back";
 

@@ -11,6 +11,9 @@
 //! | `GET /switches` | kill switches in force, JSON |
 //! | `POST /switches/{target}/kill/{by}/{reason}` | stops calls |
 //! | `POST /switches/{target}/resume/{by}/{reason}` | lets them go on |
+//! | `GET /mcp/pins` | the MCP tools that are pinned, and definitions that were refused |
+//! | `POST /mcp/pins/accept?route&server&tool&definition` | takes a refused definition in the place of the pinned one |
+//! | `POST /mcp/pins/forget?route&server&tool` | forgets a tool |
 //!
 //! Errors are RFC 9457 problem documents with the codes of `spec/reasons.json`.
 
@@ -31,6 +34,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::mcp::operators::{self, Which, Word};
 use crate::serve::{Gateway, GatewayError, Shared};
 use crate::switches::{Kill, SWITCHES_MAX, Target};
 
@@ -91,6 +95,8 @@ async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Page {
         (&Method::GET, "/readyz") => ready(shared),
         (&Method::GET, "/metrics") => metrics(shared),
         (&Method::GET, "/runs") => json_page(StatusCode::OK, &json!({ "runs": shared.journal.runs() })),
+        (&Method::GET, "/mcp/pins") => json_page(StatusCode::OK, &json!({ "pins": operators::rows(shared) })),
+        (&Method::POST, "/mcp/pins/accept" | "/mcp/pins/forget") => pinned(shared, request.uri()).await,
         (&Method::POST, _) if path.starts_with("/runs/") => {
             match path["/runs/".len()..].strip_suffix("/seal") {
                 Some(run) => seal(shared, run).await,
@@ -148,7 +154,7 @@ async fn switch(shared: &Arc<Shared>, path: &str) -> Page {
 }
 
 /// Why a request may come from a page in an operator's browser: by a name that its owner points here, or across sites.
-fn from_elsewhere<B>(request: &Request<B>) -> Option<&'static str> {
+pub(crate) fn from_elsewhere<B>(request: &Request<B>) -> Option<&'static str> {
     let headers = request.headers();
     let host = match request.uri().authority() {
         Some(authority) => Some(authority.clone()),
@@ -202,6 +208,23 @@ fn metrics(shared: &Shared) -> Page {
         shared.drains.count(),
     );
     page(StatusCode::OK, "text/plain; version=0.0.4", body.into())
+}
+
+/// An operator's word on a pinned tool.
+async fn pinned(shared: &Arc<Shared>, uri: &http::Uri) -> Page {
+    let which = uri.query().and_then(|query| Which::read(query, percent_decoded));
+    let word = which.as_ref().and_then(|which| match (uri.path(), which.definition) {
+        ("/mcp/pins/accept", definition) => definition.map(Word::Accept),
+        (_, None) => Some(Word::Forget),
+        (_, Some(_)) => None,
+    });
+    let (Some(which), Some(word)) = (which, word) else {
+        return problem(Reason::RequestInvalid, Some("route, server, tool, and to accept also definition"));
+    };
+    match operators::say(shared, &which, word).await {
+        Ok(receipt) => json_page(StatusCode::OK, &json!({ "receipt": receipt.map(|leaf| leaf.to_string()) })),
+        Err(reason) => problem(reason, None),
+    }
 }
 
 async fn seal(shared: &Arc<Shared>, run: &str) -> Page {

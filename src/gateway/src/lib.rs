@@ -8,19 +8,23 @@
 
 pub mod admin;
 mod body;
+pub mod bridge;
 mod call;
 mod context;
 mod contracts;
 mod controls;
 mod detecting;
+mod credential;
 mod exchange;
 mod headers;
 mod judging;
 mod layer;
+mod mcp;
 mod metrics;
 pub mod offline;
 pub mod packs;
 mod pins;
+mod protected_resource;
 mod reask;
 pub mod recorded;
 mod respond;

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use estoppel_evidence::{CallId, Leaf, Reason};
 use estoppel_wire::dialect::Dialect;
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
@@ -162,6 +162,9 @@ impl Refusal {
 
     /// JSON-RPC 2.0 section 5.1: -32000 to -32099 are the server's own.
     fn rpc_code(&self) -> i32 {
+        if self.reason == Reason::HeaderMismatch {
+            return -32_020; // MCP's own, from 2026-07-28 on
+        }
         match self.status().as_u16() {
             403 => -32_003,
             404 => -32_004,
@@ -186,6 +189,9 @@ impl Refusal {
                 Retry::After { seconds } => drop(headers.insert(RETRY_AFTER, seconds.max(1).into())),
                 Retry::Never => {}
             }
+        }
+        if self.reason == Reason::CredentialMissing {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
         }
         if matches!(self.reason, Reason::RequestBytesMax | Reason::RequestStalled | Reason::RequestInvalid) {
             // The rest of the request is not read, so the connection cannot be used again.

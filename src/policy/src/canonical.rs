@@ -134,6 +134,7 @@ fn set_settings(object: &mut Object, settings: &Settings) {
     object.set_some("body_storage", settings.body_storage.as_ref().map(body_storage));
     object.set_some("on_not_evaluated", settings.on_not_evaluated.map(|verdict| verdict.as_str()));
     object.set_some("disconnect", settings.disconnect.map(disconnect));
+    object.set_some("tool_lists", settings.tool_lists.map(|lists| lists.as_str()));
     object.set_some("judge", settings.judge.as_ref().map(judge));
 }
 

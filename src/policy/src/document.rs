@@ -117,6 +117,7 @@ pub(crate) struct Settings {
     pub body_storage: Option<BodyStorage>,
     pub on_not_evaluated: Option<Verdict>,
     pub disconnect: Option<Disconnect>,
+    pub tool_lists: Option<ToolLists>,
     pub judge: Option<Judging>,
 }
 
@@ -201,6 +202,28 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What becomes of the tools in the list of an MCP server that its caller may not call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ToolLists {
+    /// They are left out of the list. Where there are none, no byte of it changes.
+    #[default]
+    Filter,
+    /// The list is forwarded as it is; calls are blocked all the same.
+    AsIs,
+}
+
+impl ToolLists {
+    pub(crate) const ALL: [Self; 2] = [Self::Filter, Self::AsIs];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::AsIs => "as_is",
+        }
     }
 }
 

@@ -76,7 +76,8 @@ pub use content::{Content, DESTINATIONS_MAX, VALUES_MAX, Wanted};
 pub use control::{Applied, By, Control, ControlKind, OnStoreDown, Per, Price, Unit};
 pub use detecting::{BuiltIn, Confidence, DetectorMode, DetectorTerms, External, Surface};
 pub use document::{
-    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, Verdict,
+    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, ToolLists,
+    Verdict,
 };
 pub use error::{PolicyError, PolicyErrorCode};
 pub use explain::{Explanation, Failed, Step, Subject, Then};

@@ -26,7 +26,7 @@ use crate::control::{Applied, Control, Controls, Price};
 use crate::detecting::DetectorTerms;
 use crate::document::{
     BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Settings, Severity, ThreatId,
-    Verdict,
+    ToolLists, Verdict,
 };
 use crate::explain::{Explanation, Step, Subject, Then, Trace};
 use crate::facts::{Call, Condition, RequestFacts, ResponseFacts, TOOLS_MAX, Tool};
@@ -61,6 +61,8 @@ pub struct RouteSettings {
     pub on_not_evaluated: Verdict,
     /// What happens to the upstream exchange when the client leaves. Default cancel.
     pub disconnect: Disconnect,
+    /// What becomes of tools in the lists of MCP servers that may not be called. Default left out.
+    pub tool_lists: ToolLists,
     /// Whether values are held against contracts. Default not.
     pub judge: Judging,
     /// Detectors that run, in the order of their names. Default none.
@@ -502,6 +504,7 @@ fn resolve(scopes: &[&Settings], limits: Limits, detectors: Vec<DetectorTerms>) 
         body_storage: scopes.iter().find_map(|scope| scope.body_storage.clone()).unwrap_or_default(),
         on_not_evaluated: scopes.iter().find_map(|scope| scope.on_not_evaluated).unwrap_or(Verdict::Block),
         disconnect: scopes.iter().find_map(|scope| scope.disconnect).unwrap_or_default(),
+        tool_lists: scopes.iter().find_map(|scope| scope.tool_lists).unwrap_or_default(),
         judge: scopes
             .iter()
             .filter_map(|scope| scope.judge.clone())

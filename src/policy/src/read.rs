@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 
 use crate::document::{
     BodyStorage, Disconnect, PolicyDocument, ReasonCode, Route, Rule, RuleId, Settings, Severity, ThreatId,
-    Verdict, is_slug,
+    ToolLists, Verdict, is_slug,
 };
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
 use crate::judging::ContractKind;
@@ -55,12 +55,14 @@ const DOCUMENT_KEYS: [&str; 11] = [
     "controls",
     "prices",
 ];
-const SETTING_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge"];
-const ROUTE_KEYS: [&str; 9] = [
+const SETTING_KEYS: [&str; 6] =
+    ["verdict", "body_storage", "on_not_evaluated", "disconnect", "tool_lists", "judge"];
+const ROUTE_KEYS: [&str; 10] = [
     "verdict",
     "body_storage",
     "on_not_evaluated",
     "disconnect",
+    "tool_lists",
     "judge",
     "limits",
     "detectors",
@@ -178,6 +180,9 @@ impl Reader {
             body_storage: self.optional(map, "body_storage", Self::body_storage),
             on_not_evaluated: self.optional(map, "on_not_evaluated", Self::verdict),
             disconnect: self.optional(map, "disconnect", Self::disconnect),
+            tool_lists: self.optional(map, "tool_lists", |reader, node| {
+                reader.choice(node, ToolLists::ALL, ToolLists::as_str)
+            }),
             judge: self.optional(map, "judge", Self::judge),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_policy::Surface;
+use estoppel_wire::dialect::mcp::Messages;
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
@@ -107,7 +108,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
             exchange.request_read(scan.finish());
         }
         exchange.look_into(coded, &chunks);
-        let refusal = decide(&mut exchange);
+        let refusal = decide(&mut exchange).or_else(|| decide_batch(&mut exchange, coded, &chunks));
         exchange.request_held(&chunks);
         if !coded {
             exchange.keep_origin(&head, &chunks);
@@ -170,6 +171,21 @@ async fn judge_body(
     exchange.detect_request(coded, chunks)?;
     exchange.judge_request_body(head, coded, chunks)?;
     if coded { Ok(()) } else { exchange.ask_detectors(Surface::Request, chunks).await }
+}
+
+/// The policy's word on each message of a batch, which was read as a whole only.
+fn decide_batch(exchange: &mut Exchange, coded: bool, chunks: &[Bytes]) -> Option<Refusal> {
+    if exchange.dialect != Dialect::Mcp || coded {
+        return None;
+    }
+    let messages = Messages::read(&chunks.concat()).ok().filter(|messages| messages.batch)?;
+    let policy = exchange.snapshot.policy.clone();
+    messages.list.iter().filter(|message| message.method.is_some()).find_map(|message| {
+        let decision = exchange.judge_message(message, |facts| policy.request(facts));
+        let refusal = refusal_of(&decision)?;
+        exchange.decide(&decision);
+        Some(refusal)
+    })
 }
 
 /// What a blocking decision answers.

@@ -112,6 +112,7 @@ fn settings(with_limits: bool) -> impl Strategy<Value = Value> {
         ("body_storage", storage().boxed()),
         ("on_not_evaluated", verdict().boxed()),
         ("disconnect", disconnect().boxed()),
+        ("tool_lists", select(vec!["filter", "as_is"]).prop_map(Value::from).boxed()),
         ("judge", judge().boxed()),
     ];
     if with_limits {

@@ -150,6 +150,8 @@ fn others(value: &Value) -> Vec<Value> {
                 "once",
                 "place",
                 "annotate",
+                "filter",
+                "as_is",
                 "stream_and_cut",
                 "single_quote",
                 "value",
