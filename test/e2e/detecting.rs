@@ -46,7 +46,7 @@ fn post(path: &str, run: &str, body: &str) -> Request {
     Request::new("POST", path)
         .header("content-type", "application/json")
         .header("estoppel-run", run)
-        .body(body.as_bytes().to_vec())
+        .body(body.as_bytes())
 }
 
 /// What a client reads, also of an answer that is cut.

@@ -12,8 +12,8 @@ use http::request::Parts;
 
 use crate::context::ContextKey;
 use crate::contracts::Contracts;
-use crate::detecting::RouteDetectors;
 use crate::credential::Credential;
+use crate::detecting::RouteDetectors;
 use crate::headers;
 use crate::judging::RouteTerms;
 use crate::mcp::pin_file::PinFile;

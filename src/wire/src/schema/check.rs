@@ -24,7 +24,7 @@ pub struct CheckLimits {
     pub branches_max: usize,
     /// Notes of what was evaluated, for `unevaluatedProperties` and `unevaluatedItems`. Default 65,536.
     pub evaluated_max: usize,
-    /// Steps of one text beyond [`STEPS_PER_BYTE`] for each byte of its member names, where a step is one byte of a name put to
+    /// Steps of one text beyond 64 for each byte of its member names, where a step is one byte of a name put to
     /// one pattern or one task. Default 134,217,728, which takes a few tenths of a second.
     pub cost_max: u64,
 }
