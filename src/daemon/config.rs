@@ -11,6 +11,7 @@ use std::time::Duration;
 use estoppel_evidence::entry::{Build, Durability, Sign};
 use estoppel_evidence::{Instance, Reason, Sha256};
 use estoppel_gateway::Settings;
+use estoppel_gateway::packs::Packs;
 use estoppel_gateway::settings::{Admin, COUNT_MAX, Listener, Route, Server, Upstream};
 use estoppel_policy::PolicyDocument;
 use serde::Deserialize;
@@ -27,6 +28,8 @@ pub struct Config {
     #[serde(default)]
     pub keys: KeysConfig,
     pub policy: PolicyConfig,
+    #[serde(default)]
+    pub packs: PacksConfig,
     #[serde(default)]
     pub log: LogConfig,
     #[serde(default)]
@@ -118,6 +121,15 @@ pub struct KeysConfig {
 pub struct PolicyConfig {
     /// `policy.yaml`. Whoever edits it decides what passes; every receipt names its hash.
     pub file: PathBuf,
+}
+
+/// Where packs of contracts are.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PacksConfig {
+    /// Folder in which the pack `acme/orders` is `acme/orders`. Whoever edits what is in it can keep a policy from being
+    /// loaded, but change nothing: policies name the digests of what they take. None by default.
+    pub dir: Option<PathBuf>,
 }
 
 /// How the daemon's own log is written. It goes to stderr and holds no bodies and no secrets.
@@ -239,7 +251,7 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
     }
     match (lines.is_empty(), instance) {
         (true, Ok(instance)) => {
-            let policy = policy(&config.policy.file)?;
+            let policy = policy(&config.policy.file, config.packs.dir.as_deref())?;
             Ok(Loaded { config, settings, policy, instance, digest })
         }
         (_, _) => Err(Refusal { reason: Reason::ConfigInvalid, lines }),
@@ -298,12 +310,14 @@ fn scalar(text: &str) -> config::Value {
     }
 }
 
-/// Reads and checks a policy file.
-pub fn policy(file: &Path) -> Result<PolicyDocument, Refusal> {
+/// Reads and checks a policy file, and takes what it needs from packs.
+pub fn policy(file: &Path, packs: Option<&Path>) -> Result<PolicyDocument, Refusal> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         Refusal::new(Reason::FileUnreadable, format!("cannot read the policy `{}`: {error}", file.display()))
     })?;
-    PolicyDocument::parse(&text).map_err(|errors| Refusal {
+    let read = PolicyDocument::parse(&text)
+        .and_then(|mut policy| Packs::at(packs).provide(&mut policy).map(|()| policy));
+    read.map_err(|errors| Refusal {
         reason: Reason::PolicyInvalid,
         lines: errors.iter().map(|error| format!("{}: {error}", file.display())).collect(),
     })

@@ -45,6 +45,9 @@ pub enum Command {
     /// Checks contracts, and tests them on bodies.
     #[command(subcommand)]
     Contract(ContractCommand),
+    /// Checks packs of contracts, and tests them.
+    #[command(subcommand)]
+    Pack(PackCommand),
     /// Looks for the daemon, what is wrong with its configuration, and the tools of third-party checks.
     Doctor(Doctor),
     /// Runs the scripted upstream: a deterministic model for trying things out and for tests.
@@ -256,6 +259,9 @@ pub enum PolicyCommand {
     Lint {
         /// The policy.
         file: PathBuf,
+        /// Folder of the packs that it takes contracts from.
+        #[arg(long, value_name = "DIR")]
+        packs: Option<PathBuf>,
     },
     /// Prints the policy hash, as receipts carry it.
     Hash {
@@ -272,6 +278,9 @@ pub enum PolicyCommand {
         /// Operation, as in `openai.chat.completions` or `mcp.tools/call`.
         #[arg(long)]
         operation: Option<String>,
+        /// Path of the request, without its query: says which of the route's operations it is.
+        #[arg(long, requires = "method", conflicts_with = "operation")]
+        path: Option<String>,
         /// Model that the request names.
         #[arg(long)]
         model: Option<String>,
@@ -344,9 +353,15 @@ pub struct Judge {
     /// Policy that has the contract or the route.
     #[arg(long)]
     pub policy: Option<PathBuf>,
+    /// Folder of the packs that the policy takes contracts from.
+    #[arg(long, requires = "policy", value_name = "DIR")]
+    pub packs: Option<PathBuf>,
     /// Route of the policy: what it says of values is what is done.
     #[arg(long, requires = "policy")]
     pub route: Option<String>,
+    /// Operation of the route, by its id: what it says of values is what is done.
+    #[arg(long, requires = "route", value_name = "ID")]
+    pub operation: Option<String>,
     /// How it is written. Default: by the ending of the file's name, a model's answer by its first byte.
     #[arg(long = "as", value_name = "FORMAT", value_enum)]
     pub format: Option<Written>,
@@ -417,13 +432,47 @@ pub enum ContractCommand {
         /// Its language. Default: a CSV contract has `version` and `columns`.
         #[arg(long = "as", value_name = "KIND", value_enum)]
         kind: Option<Language>,
+        /// Prints the digest by which receipts name it as the contract of this tool's calls, too.
+        #[arg(long, value_name = "NAME")]
+        tool: Option<String>,
     },
     /// Judges the bodies of fixture files, each whole and byte by byte, and compares.
     Test {
         /// Files of fixtures (YAML or JSON).
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// Folder of the packs that their policies take contracts from.
+        #[arg(long, value_name = "DIR")]
+        packs: Option<PathBuf>,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum PackCommand {
+    /// Reports everything that is wrong with a pack.
+    Lint(PackFolder),
+    /// Judges the bodies of its fixtures, and compares what became of them with its goldens, byte for byte.
+    Test {
+        #[command(flatten)]
+        pack: PackFolder,
+        /// Writes the goldens, if every case comes out as its fixtures expect.
+        #[arg(long)]
+        update: bool,
+    },
+    /// Prints what a policy says to take its contracts from it.
+    Digest {
+        /// Folder of the pack.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct PackFolder {
+    /// Folder of the pack.
+    pub dir: PathBuf,
+    /// Folder of other packs that its policies take contracts from.
+    #[arg(long, value_name = "DIR")]
+    pub packs: Option<PathBuf>,
 }
 
 /// The language of a contract.

@@ -3,8 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use estoppel_evidence::Reason;
+use estoppel_gateway::language;
 use estoppel_gateway::offline::{BodyContract, Setting};
-use estoppel_policy::{BodyFormat, ContractKind, ContractText, Fixture, FixtureSubject, Fixtures, Source};
+use estoppel_gateway::packs::{Pack, PackError, Packs};
+use estoppel_policy::{
+    BodyFormat, ContractKind, ContractText, Fixture, FixtureSubject, Fixtures, Policy, Source,
+};
 use estoppel_wire::contract::Format;
 use estoppel_wire::dialect::Framing;
 use serde_json::{Value, json};
@@ -16,8 +21,10 @@ use crate::{input, judge, policy};
 
 pub fn run(output: &Output, command: &ContractCommand) -> Result<ExitCode, Failure> {
     match command {
-        ContractCommand::Lint { file, kind } => lint(*output, file, kind.map(Into::into)),
-        ContractCommand::Test { files } => test(*output, files),
+        ContractCommand::Lint { file, kind, tool } => {
+            lint(*output, file, kind.map(Into::into), tool.as_deref())
+        }
+        ContractCommand::Test { files, packs } => test(*output, files, &Packs::at(packs.as_deref())),
     }
 }
 
@@ -30,9 +37,14 @@ impl From<Language> for ContractKind {
     }
 }
 
-fn lint(output: Output, file: &Path, kind: Option<ContractKind>) -> Result<ExitCode, Failure> {
+fn lint(
+    output: Output,
+    file: &Path,
+    kind: Option<ContractKind>,
+    tool: Option<&str>,
+) -> Result<ExitCode, Failure> {
     let text = input::text(file)?;
-    let kind = kind.unwrap_or_else(|| judge::language(&text));
+    let kind = kind.unwrap_or_else(|| language(&text));
     let contract = BodyContract::compile("", &ContractText { kind, text }).map_err(|errors| {
         let row = |problem: &str| output.note(&format!("{}: {problem}", file.display()));
         errors.iter().for_each(|error| row(&error.problem));
@@ -40,27 +52,30 @@ fn lint(output: Output, file: &Path, kind: Option<ContractKind>) -> Result<ExitC
     })?;
     let digest = contract.digest().to_string();
     output.line(&plain(&format!("{}: ok, {} {digest}", file.display(), kind.as_str())));
-    Ok(output.data(&json!({ "kind": kind.as_str(), "digest": digest })))
+    let of_values = |tool| contract.digest_of_values(tool).map(|digest| digest.to_string());
+    let (of_text, of_tool) = (of_values(None), tool.and_then(|tool| of_values(Some(tool))));
+    for (place, digest) in [("an answer's text", &of_text), ("calls of the tool", &of_tool)] {
+        if let Some(digest) = digest {
+            output.line(&format!("  {digest} where receipts name it for {place}"));
+        }
+    }
+    Ok(output.data(&json!({
+        "kind": kind.as_str(), "digest": digest, "digest_of_text": of_text, "digest_of_tool": of_tool,
+    })))
 }
 
 /// Exit code 5 when a case comes out otherwise.
-fn test(output: Output, files: &[PathBuf]) -> Result<ExitCode, Failure> {
+fn test(output: Output, files: &[PathBuf], packs: &Packs) -> Result<ExitCode, Failure> {
     let (mut passed, mut failed, mut rows) = (0, 0, Vec::new());
     for file in files {
-        let fixtures = read(output, file)?;
-        let folder = file.parent().unwrap_or(Path::new(""));
+        let fixtures = read(output, file, &input::text(file)?)?;
+        let folder = Folder::Disk { path: file.parent().unwrap_or(Path::new("")), packs };
         output.line(&plain(&file.display().to_string()));
-        let mut cases = Vec::new();
-        for fixture in &fixtures.cases {
-            let ran = Ran::new(output, folder, &fixtures, fixture)?;
-            if ran.problems.is_empty() {
-                passed += 1
-            } else {
-                failed += 1
-            };
-            ran.print(output, &fixture.name);
-            cases.push(ran.data(&fixture.name));
-        }
+        let ran = run_all(output, &folder, &fixtures)?;
+        let wrong = ran.iter().filter(|ran| !ran.problems.is_empty()).count();
+        passed += ran.len() - wrong;
+        failed += wrong;
+        let cases: Vec<Value> = ran.iter().map(Ran::data).collect();
         rows.push(json!({ "file": file.display().to_string(), "cases": cases }));
     }
     output.line(&format!("{passed} passed, {failed} failed"));
@@ -68,8 +83,59 @@ fn test(output: Output, files: &[PathBuf]) -> Result<ExitCode, Failure> {
     Ok(output.answer(&data, if failed == 0 { 0 } else { 5 }))
 }
 
-fn read(output: Output, file: &Path) -> Result<Fixtures, Failure> {
-    Fixtures::parse(&input::text(file)?).map_err(|errors| {
+/// Runs every case of a file of fixtures, and prints what came of it.
+pub fn run_all(output: Output, folder: &Folder<'_>, fixtures: &Fixtures) -> Result<Vec<Ran>, Failure> {
+    let mut all = Vec::new();
+    for fixture in &fixtures.cases {
+        let ran = Ran::new(output, folder, fixtures, fixture)?;
+        ran.print(output);
+        all.push(ran);
+    }
+    Ok(all)
+}
+
+/// Where a file of fixtures lies, and where the packs are that its policies name.
+pub enum Folder<'f> {
+    Disk {
+        path: &'f Path,
+        packs: &'f Packs,
+    },
+    /// A folder of this pack, which nothing leads out of.
+    Pack {
+        pack: &'f Pack,
+        path: &'f str,
+        packs: &'f Packs,
+    },
+}
+
+impl Folder<'_> {
+    fn bytes(&self, file: &str) -> Result<Vec<u8>, Failure> {
+        match self {
+            Self::Disk { path, .. } => input::file(&path.join(file)),
+            Self::Pack { pack, path, .. } => pack.read(&format!("{path}/{file}")).map_err(unreadable),
+        }
+    }
+
+    fn text(&self, file: &str) -> Result<String, Failure> {
+        match self {
+            Self::Disk { path, .. } => input::text(&path.join(file)),
+            Self::Pack { pack, path, .. } => pack.text(&format!("{path}/{file}")).map_err(unreadable),
+        }
+    }
+
+    fn policy(&self, output: Output, file: &str) -> Result<Policy, Failure> {
+        let (Self::Disk { packs, .. } | Self::Pack { packs, .. }) = self;
+        policy::parsed(output, Path::new(file), &self.text(file)?, packs).map(|document| document.compile())
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
+pub fn unreadable(error: PackError) -> Failure {
+    Failure::reason(Reason::FileUnreadable, plain(&error.to_string()))
+}
+
+pub fn read(output: Output, file: &Path, text: &str) -> Result<Fixtures, Failure> {
+    Fixtures::parse(text).map_err(|errors| {
         errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
         Failure {
             data: Some(json!({ "errors": errors.iter().map(policy::row).collect::<Vec<_>>() })),
@@ -79,18 +145,25 @@ fn read(output: Output, file: &Path) -> Result<Fixtures, Failure> {
 }
 
 /// What a case came to, judged whole.
-struct Ran {
+pub struct Ran {
+    name: String,
     outcome: Outcome,
+    out: Vec<u8>,
     /// How it came out otherwise, whole or byte by byte. Empty: it did not.
-    problems: Vec<String>,
+    pub problems: Vec<String>,
 }
 
 impl Ran {
-    fn new(output: Output, folder: &Path, fixtures: &Fixtures, fixture: &Fixture) -> Result<Self, Failure> {
+    fn new(
+        output: Output,
+        folder: &Folder<'_>,
+        fixtures: &Fixtures,
+        fixture: &Fixture,
+    ) -> Result<Self, Failure> {
         let trial = trial(output, folder, fixtures, fixture)?;
         let body = bytes(folder, &fixture.body)?;
         let expected = fixture.out.as_ref().map(|source| bytes(folder, source)).transpose()?;
-        let judged = |chunk: usize| -> Result<(Outcome, Vec<String>), Failure> {
+        let judged = |chunk: usize| -> Result<(Outcome, Vec<u8>, Vec<String>), Failure> {
             let mut out = Vec::new();
             let keep = &mut |piece: &[u8]| {
                 out.extend_from_slice(piece);
@@ -99,41 +172,66 @@ impl Ran {
             let outcome = trial.run(&mut body.as_slice(), chunk, keep);
             let outcome = outcome.map_err(|error| Failure::runtime("INTERNAL", error.to_string()))?;
             let problems = problems(fixture, &outcome, expected.as_deref(), &out);
-            Ok((outcome, problems))
+            Ok((outcome, out, problems))
         };
-        let (outcome, mut problems) = judged(body.len().max(1))?;
-        let in_bytes = judged(1)?.1;
+        let (outcome, out, mut problems) = judged(body.len().max(1))?;
+        let in_bytes = judged(1)?.2;
         if in_bytes != problems {
             problems.extend(in_bytes.iter().map(|problem| format!("byte by byte: {problem}")));
             if in_bytes.is_empty() {
                 problems.push("byte by byte: it comes out as expected".into());
             }
         }
-        Ok(Self { outcome, problems })
+        Ok(Self { name: fixture.name.clone(), outcome, out, problems })
     }
 
-    fn print(&self, output: Output, name: &str) {
+    fn print(&self, output: Output) {
         let (colour, word) =
             if self.problems.is_empty() { (Colour::Green, "ok  ") } else { (Colour::Red, "FAIL") };
         let found = self.outcome.found().map(|found| format!(" {}", found.reason.code())).unwrap_or_default();
         let place = self.outcome.place().map(|place| format!(", {place}")).unwrap_or_default();
         let got = format!("{}{found}{place}", self.outcome.verdict());
-        output.line(&format!("  {} {}: {}", output.paint(colour, word), plain(name), plain(&got)));
+        output.line(&format!("  {} {}: {}", output.paint(colour, word), plain(&self.name), plain(&got)));
         self.problems.iter().for_each(|problem| output.line(&plain(&format!("       {problem}"))));
     }
 
-    fn data(&self, name: &str) -> Value {
+    fn data(&self) -> Value {
         json!({
-            "name": name,
+            "name": self.name,
             "ok": self.problems.is_empty(),
             "problems": self.problems,
             "got": self.outcome.data(),
         })
     }
+
+    /// What came of it, but for what another machine or another wording would say otherwise.
+    pub fn golden(&self) -> Value {
+        let mut got = self.outcome.data();
+        let mut kept = |key: &str| got[key].take();
+        let out = match std::str::from_utf8(&self.out) {
+            Ok(text) => json!(text),
+            Err(_) => json!({ "sha256": estoppel_policy::file_digest(&self.out) }),
+        };
+        json!({
+            "edits": kept("edits"),
+            "lossy": kept("lossy"),
+            "name": self.name,
+            "out": out,
+            "place": kept("place"),
+            "reason": kept("reason"),
+            "units": kept("units"),
+            "verdict": kept("verdict"),
+        })
+    }
 }
 
-fn trial(output: Output, folder: &Path, fixtures: &Fixtures, fixture: &Fixture) -> Result<Trial, Failure> {
-    let compiled = |file: &str| policy::compiled(output, &folder.join(file));
+fn trial(
+    output: Output,
+    folder: &Folder<'_>,
+    fixtures: &Fixtures,
+    fixture: &Fixture,
+) -> Result<Trial, Failure> {
+    let compiled = |file: &str| folder.policy(output, file);
     let mut setting = Setting::default();
     let against = match &fixtures.subject {
         FixtureSubject::Contract(text) => {
@@ -144,7 +242,7 @@ fn trial(output: Output, folder: &Path, fixtures: &Fixtures, fixture: &Fixture) 
         FixtureSubject::File(file) => {
             let as_csv = fixtures.format == Some(BodyFormat::Csv);
             let kind = as_csv.then_some(ContractKind::Csv);
-            in_format(judge::compiled(&folder.join(file), kind)?, fixtures, fixture)
+            in_format(judge::of_text(Path::new(file), folder.text(file)?, kind)?, fixtures, fixture)
         }
         FixtureSubject::Named { policy, contract } => {
             let compiled = compiled(policy)?;
@@ -197,10 +295,10 @@ fn in_format(contract: BodyContract, fixtures: &Fixtures, fixture: &Fixture) -> 
     Against::Contract { contract, format }
 }
 
-fn bytes(folder: &Path, source: &Source) -> Result<Vec<u8>, Failure> {
+fn bytes(folder: &Folder<'_>, source: &Source) -> Result<Vec<u8>, Failure> {
     match source {
         Source::Text(text) => Ok(text.as_bytes().to_vec()),
-        Source::File(file) => input::file(&folder.join(file)),
+        Source::File(file) => folder.bytes(file),
     }
 }
 

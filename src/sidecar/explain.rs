@@ -100,13 +100,31 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["contract", "lint"],
         "Reports at once everything that keeps a contract from being enforced, each with its JSON pointer, or prints the digest \
-         by which receipts name it.",
+         by which receipts name it for a body. For a model's answer they name a document with all that was enforced: its \
+         digests for the text alone, and for calls of one tool alone (--tool), are printed as well.",
     ),
     (
         &["contract", "test"],
         "Judges the bodies of fixture files (docs/fixtures.md), each whole and byte by byte, by the very code that judges \
          traffic, and compares verdict, reason, place and what leaves with what the file expects. Exit code 5 when one comes \
          out otherwise.",
+    ),
+    (
+        &["pack", "lint"],
+        "Reads a pack (docs/packs.md) and reports everything that is wrong with it: its pack.yaml, contracts that cannot be \
+         enforced, policies that are not valid or name other digests than those of its contracts, fixtures that cannot be read. \
+         Nothing outside of its folder is read.",
+    ),
+    (
+        &["pack", "test"],
+        "Does what pack lint does, judges the bodies of the fixtures as contract test does, and compares what became of each \
+         with the goldens, byte for byte. --update writes the goldens instead, if every case comes out as its fixtures expect. \
+         Exit code 5 when something comes out otherwise.",
+    ),
+    (
+        &["pack", "digest"],
+        "Prints what a policy has under `contracts` to take the contracts of a pack: for each the pack, its name and the \
+         SHA-256 of its file.",
     ),
     (
         &["doctor"],

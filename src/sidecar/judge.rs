@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum as _;
 use estoppel_evidence::Reason;
+use estoppel_gateway::language;
 use estoppel_gateway::offline::{BodyContract, Setting};
+use estoppel_gateway::packs::Packs;
 use estoppel_policy::{ContractKind, ContractText, Policy, Release, Repair, RepairClass};
 use estoppel_wire::contract::Format;
 use estoppel_wire::dialect::{Dialect, Framing};
@@ -61,9 +63,14 @@ fn create(path: &Path) -> Result<File, Failure> {
 }
 
 fn trial(output: Output, judge: &Judge) -> Result<Trial, Failure> {
-    let policy = judge.policy.as_deref().map(|path| policy::compiled(output, path)).transpose()?;
+    let policy = judge.policy.as_deref();
+    let packs = Packs::at(judge.packs.as_deref());
+    let policy = policy.map(|path| policy::compiled(output, path, &packs)).transpose()?;
     let of_route = match (&policy, &judge.route, &judge.policy) {
-        (Some(policy), Some(route), Some(path)) => Some(setting(policy, path, route)?),
+        (Some(policy), Some(route), Some(path)) => match &judge.operation {
+            Some(id) => Some(of_operation(policy, path, route, id)?),
+            None => Some(setting(policy, path, route)?),
+        },
         _ => None,
     };
     let has_route = of_route.is_some();
@@ -98,6 +105,18 @@ pub fn setting(policy: &Policy, path: &Path, route: &str) -> Result<Setting, Fai
     Setting::of_route(policy, route).map_err(|errors| contract_failure(path, &errors))?.ok_or_else(|| {
         let message =
             format!("route `{route}` of `{}` judges no values: its `judge` is `none`", path.display());
+        Failure::input("ARGUMENT_INVALID", message)
+    })
+}
+
+/// What an operation says of values.
+fn of_operation(policy: &Policy, path: &Path, route: &str, id: &str) -> Result<Setting, Failure> {
+    let said = Setting::of_operation(policy, route, id).map_err(|errors| contract_failure(path, &errors))?;
+    said.ok_or_else(|| {
+        let message = match policy.route(route).operations.get(id) {
+            Some(_) => format!("operation `{id}` judges no values: its `judge` is `none`"),
+            None => format!("route `{route}` of `{}` lists no operation `{id}`", path.display()),
+        };
         Failure::input("ARGUMENT_INVALID", message)
     })
 }
@@ -145,16 +164,13 @@ pub fn named(policy: &Policy, path: &Path, name: &str) -> Result<BodyContract, F
 
 /// A contract in a file of its own.
 pub fn compiled(path: &Path, kind: Option<ContractKind>) -> Result<BodyContract, Failure> {
-    let text = input::text(path)?;
-    let kind = kind.unwrap_or_else(|| language(&text));
-    BodyContract::compile("", &ContractText { kind, text }).map_err(|errors| contract_failure(path, &errors))
+    of_text(path, input::text(path)?, kind)
 }
 
-/// A CSV contract has what none can do without; a JSON Schema with these words would say nothing by them.
-pub fn language(text: &str) -> ContractKind {
-    let value: Value = serde_json::from_str(text).unwrap_or_default();
-    let is_csv = value["version"].is_number() && value["columns"].is_array();
-    if is_csv { ContractKind::Csv } else { ContractKind::Json }
+/// A contract from the text of its file.
+pub fn of_text(path: &Path, text: String, kind: Option<ContractKind>) -> Result<BodyContract, Failure> {
+    let kind = kind.unwrap_or_else(|| language(&text));
+    BodyContract::compile("", &ContractText { kind, text }).map_err(|errors| contract_failure(path, &errors))
 }
 
 /// How a file is written, by the ending of its name.

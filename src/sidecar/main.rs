@@ -12,6 +12,7 @@ mod judge;
 mod keys;
 mod man;
 mod output;
+mod pack;
 mod policy;
 mod quickstart;
 mod reference;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),
         Command::Judge(judge) => judge::run(&output, &judge),
         Command::Contract(command) => contract::run(&output, &command),
+        Command::Pack(command) => pack::run(&output, &command),
         Command::Doctor(doctor) => doctor::run(&output, &doctor),
         Command::Stub(stub) => stub::run(&output, &stub),
         Command::Sbom(sbom) => sbom::run(&output, &sbom),

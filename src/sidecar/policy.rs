@@ -7,8 +7,13 @@ mod test;
 use std::path::Path;
 use std::process::ExitCode;
 
+use estoppel_evidence::Reason;
+use estoppel_gateway::offline::BodyContract;
+use estoppel_gateway::packs::Packs;
+use estoppel_gateway::{ContractError, contract_errors};
 use estoppel_policy::{
-    Call, Content, Policy, PolicyDocument, PolicyError, PolicyErrorCode, RequestFacts, Threats, Tool, Wanted,
+    Call, Content, Listed, Policy, PolicyDocument, PolicyError, PolicyErrorCode, RequestFacts, Threats, Tool,
+    Verdict, Wanted, WrittenContract,
 };
 use serde_json::{Value, json};
 
@@ -18,7 +23,7 @@ use crate::output::{Colour, Failure, Output, plain};
 
 pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure> {
     match command {
-        PolicyCommand::Lint { file } => lint(*output, file),
+        PolicyCommand::Lint { file, packs } => lint(*output, file, packs.as_deref()),
         PolicyCommand::Hash { file } => {
             let hash = read(*output, file)?.hash().to_string();
             output.line(&hash);
@@ -34,6 +39,7 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
             file,
             route,
             operation,
+            path,
             model,
             tool,
             call,
@@ -64,7 +70,7 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
                 tools: &tools,
                 ..RequestFacts::default()
             };
-            explain(*output, file, &facts)
+            explain(*output, file, &facts, path.as_deref())
         }
     }
 }
@@ -74,42 +80,52 @@ pub fn row(error: &PolicyError) -> Value {
 }
 
 fn read(output: Output, file: &Path) -> Result<PolicyDocument, Failure> {
-    PolicyDocument::parse(&input::text(file)?).map_err(|errors| {
-        errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
-        let rows: Vec<Value> = errors.iter().map(row).collect();
-        let count = errors.len();
-        Failure {
-            data: Some(json!({ "errors": rows })),
-            ..Failure::input(
-                "POLICY_INVALID",
-                format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" }),
-            )
-        }
-    })
+    PolicyDocument::parse(&input::text(file)?).map_err(|errors| refused(output, file, &errors))
+}
+
+fn refused(output: Output, file: &Path, errors: &[PolicyError]) -> Failure {
+    errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
+    let rows: Vec<Value> = errors.iter().map(row).collect();
+    let count = errors.len();
+    let message = format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" });
+    Failure { data: Some(json!({ "errors": rows })), ..Failure::input("POLICY_INVALID", message) }
+}
+
+/// The policy in this text, with what it takes from packs.
+pub fn parsed(output: Output, file: &Path, text: &str, packs: &Packs) -> Result<PolicyDocument, Failure> {
+    PolicyDocument::parse(text)
+        .and_then(|mut policy| packs.provide(&mut policy).map(|()| policy))
+        .map_err(|errors| refused(output, file, &errors))
 }
 
 /// A policy, ready to judge.
-pub fn compiled(output: Output, file: &Path) -> Result<Policy, Failure> {
-    read(output, file).map(|document| document.compile())
+pub fn compiled(output: Output, file: &Path, packs: &Packs) -> Result<Policy, Failure> {
+    parsed(output, file, &input::text(file)?, packs).map(|document| document.compile())
 }
 
-fn lint(output: Output, file: &Path) -> Result<ExitCode, Failure> {
-    let policy = read(output, file)?;
-    let errors = estoppel_gateway::contract_errors(&policy.compile());
-    if !errors.is_empty() {
-        errors.iter().for_each(|error| output.note(&format!("{}: {error}", file.display())));
-        let rows: Vec<Value> = errors
-            .iter()
-            .map(|error| json!({ "contract": error.name, "message": error.to_string() }))
-            .collect();
-        return Err(Failure {
-            data: Some(json!({ "errors": rows })),
-            ..Failure::input(
-                "CONTRACT_INVALID",
-                format!("`{}` has contracts that cannot be enforced", file.display()),
-            )
-        });
-    }
+fn lint(output: Output, file: &Path, packs: Option<&Path>) -> Result<ExitCode, Failure> {
+    let text = input::text(file)?;
+    let packs = Packs::at(packs);
+    let read =
+        PolicyDocument::parse(&text).and_then(|mut policy| packs.provide(&mut policy).map(|()| policy));
+    let written = WrittenContract::all(&text);
+    let (policy, mut errors, contracts) = match read {
+        Ok(policy) => {
+            let contracts = contract_errors(&policy.compile());
+            (Some(policy), Vec::new(), contracts)
+        }
+        Err(errors) => (None, errors.iter().map(Wrong::of_policy).collect(), alone(&written)),
+    };
+    let code = if errors.is_empty() { "CONTRACT_INVALID" } else { "POLICY_INVALID" };
+    errors.extend(contracts.iter().map(|error| Wrong::of_contract(error, &written, &text)));
+    let Some(policy) = policy.filter(|_| errors.is_empty()) else {
+        errors.sort_by_key(|error| error.place);
+        errors.iter().for_each(|error| output.note(&format!("{}: {}", file.display(), error.line)));
+        let rows: Vec<Value> = errors.into_iter().map(|error| error.row).collect();
+        let count = rows.len();
+        let message = format!("`{}` has {count} error{}", file.display(), if count == 1 { "" } else { "s" });
+        return Err(Failure { data: Some(json!({ "errors": rows })), ..Failure::input(code, message) });
+    };
     let unknown = |warning: &&PolicyError| warning.code == PolicyErrorCode::UnknownThreat;
     let threats: Vec<Value> = policy.warnings().iter().filter(unknown).map(row).collect();
     if !threats.is_empty() {
@@ -150,10 +166,71 @@ fn threats(output: Output) -> ExitCode {
     output.data(&json!({ "threats": rows }))
 }
 
+/// What keeps contracts of a policy from being enforced that cannot be read itself.
+fn alone(written: &[WrittenContract]) -> Vec<ContractError> {
+    let errors =
+        written.iter().filter_map(|written| BodyContract::compile(&written.name, &written.text).err());
+    errors.flatten().collect()
+}
+
+/// Something that is wrong in a policy's file.
+struct Wrong {
+    place: (usize, usize),
+    line: String,
+    row: Value,
+}
+
+impl Wrong {
+    fn of_policy(error: &PolicyError) -> Self {
+        Self { place: (error.line, error.column), line: error.to_string(), row: row(error) }
+    }
+
+    fn of_contract(error: &ContractError, written: &[WrittenContract], text: &str) -> Self {
+        let own = written.iter().find(|written| written.name == error.name);
+        let place = own.map(|own| own.place_of(text, error.at.byte(&own.text.text)));
+        let (path, message) = (format!("contracts.{}", error.name), &error.problem);
+        let row = |(line, column): (usize, usize)| {
+            json!({
+                "code": "CONTRACT_INVALID", "line": line, "column": column, "path": path,
+                "message": error.to_string(),
+                "contract": error.name,
+            })
+        };
+        match place {
+            Some((line, column)) => Self {
+                place: (line, column),
+                line: format!("line {line}, column {column}: CONTRACT_INVALID: `{path}`: {message}"),
+                row: row((line, column)),
+            },
+            // A contract of a pack has no text here.
+            None => Self {
+                place: (1, 1),
+                line: format!("CONTRACT_INVALID: `{path}`: {message}"),
+                row: row((1, 1)),
+            },
+        }
+    }
+}
+
 /// Exit code 3 when the policy blocks.
-fn explain(output: Output, file: &Path, facts: &RequestFacts<'_>) -> Result<ExitCode, Failure> {
+fn explain(
+    output: Output,
+    file: &Path,
+    facts: &RequestFacts<'_>,
+    path: Option<&str>,
+) -> Result<ExitCode, Failure> {
     let policy = read(output, file)?.compile();
-    let explanation = policy.explain_request(facts);
+    let operations = &policy.route(facts.route).operations;
+    let found = path.zip(facts.method).map(|(path, method)| operations.find(method, path));
+    let operation = match found {
+        Some(Listed::Operation(_, operation)) => Some(operation.id.as_str()),
+        Some(Listed::Other(Verdict::Block)) => return Ok(unlisted(output, &policy)),
+        Some(Listed::Other(Verdict::Allow) | Listed::Nothing) | None => facts.operation,
+    };
+    if found.is_some() {
+        output.line(&format!("operation {}", operation.unwrap_or("none that is listed")));
+    }
+    let explanation = policy.explain_request(&RequestFacts { operation, ..*facts });
     let steps: Vec<String> = explanation.steps.iter().map(ToString::to_string).collect();
     for step in &steps {
         output.line(step);
@@ -169,6 +246,18 @@ fn explain(output: Output, file: &Path, facts: &RequestFacts<'_>) -> Result<Exit
         rule.map_or("the route's default".to_string(), |rule| format!("rule `{rule}`")),
         reason.map(|reason| format!(", {reason}")).unwrap_or_default(),
     ));
-    let data = json!({ "verdict": verdict, "rule": rule, "reason": reason, "steps": steps, "policy_hash": policy.hash().to_string() });
+    let hash = policy.hash().to_string();
+    let data = json!({ "verdict": verdict, "rule": rule, "reason": reason, "operation": operation, "steps": steps, "policy_hash": hash });
     Ok(output.answer(&data, if decision.verdict.lets_go() { 0 } else { 3 }))
+}
+
+/// What a call comes to that is none of the operations of its route.
+fn unlisted(output: Output, policy: &Policy) -> ExitCode {
+    let (verdict, reason) = (Verdict::Block.as_str(), Reason::OperationDenied.code());
+    let steps = ["the route lists its operations, and the request is none of them"];
+    output.line(steps[0]);
+    output.line(&format!("{} by `other_operations`, {reason}", output.paint(Colour::Red, verdict)));
+    let hash = policy.hash().to_string();
+    let data = json!({ "verdict": verdict, "rule": null, "reason": reason, "operation": null, "steps": steps, "policy_hash": hash });
+    output.answer(&data, 3)
 }

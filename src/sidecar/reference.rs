@@ -76,6 +76,13 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["contract", "test"],
         "estoppel contract test <(echo '{\"version\":1,\"contract\":{\"json\":\"{}\"},\"cases\":[{\"name\":\"any\",\"body\":\"1\",\"expect\":\"pass\"}]}')",
     ),
+    (&["pack", "lint"], "estoppel pack lint policies/packs/contracts\nestoppel pack lint demo # exit 6"),
+    (&["pack", "test"], "estoppel pack test policies/packs/contracts"),
+    (
+        &["pack", "digest"],
+        "estoppel pack digest policies/packs/contracts\n\
+         estoppel policy lint policies/packs/contracts/policies/shop.yaml --packs policies/packs",
+    ),
     (&["doctor"], "estoppel doctor --config demo/estoppeld.toml"),
     (&["stub"], "estoppel stub --listen 127.0.0.1:0 &"),
     (&["sbom"], "estoppel sbom > estoppel.cdx.json"),

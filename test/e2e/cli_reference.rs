@@ -37,6 +37,8 @@ fn every_command_of_the_page_runs_as_it_says() {
     let ask = r#"{"model":"scripted-1","messages":[{"role":"user","content":"hello"}]}"#;
     assert_eq!(world.send(&chat("nightly-42", ask)).status(), 200);
     let scratch = Scratch::new("reference");
+    let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    std::os::unix::fs::symlink(policies, scratch.join("policies")).unwrap();
     let programs = Path::new(cli_binary()).parent().unwrap();
     let search = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let shell = |script: &str| {

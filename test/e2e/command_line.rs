@@ -75,6 +75,7 @@ fn explaining_does_nothing_whatever_else_is_asked() {
     let keys = scratch.join("keys");
     assert_eq!(cli(&["keys", "init", "--dir", path(&keys)]).0, 0);
     let policy = scratch.write("policy.yaml", "version: 1\nname: a\n");
+    let pack = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/packs/contracts");
     let (new, export) = (scratch.join("new"), scratch.join("receipt.json"));
     let admin = world.admin.to_string();
     let given = |verb: &[String]| -> Vec<String> {
@@ -93,6 +94,7 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             }
             ["keys", "list"] => &["--dir", path(&keys)],
             ["policy", _] => &[path(&policy)],
+            ["pack", _] => &[path(&pack)],
             ["judge"] => &["-", "--out", path(&new)],
             ["contract", _] => &[path(&policy)],
             ["doctor"] => &["--admin", &admin],

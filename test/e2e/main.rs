@@ -49,6 +49,8 @@ mod many_streams;
 mod mcp_values;
 mod negative_vectors;
 mod offline;
+mod operations;
+mod packs;
 mod policies;
 mod published;
 mod rules;

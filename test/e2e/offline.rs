@@ -9,7 +9,7 @@ use estoppel_kit::http::{Peer, Request};
 use estoppel_stub::{Body, Dialect, ModelReply, Reply, Script, ToolCall};
 use serde_json::{Value, json};
 
-use crate::support::{Setup, World, cli, cli_binary, path};
+use crate::support::{Setup, World, chat, cli, cli_binary, path};
 
 const ORDER: &str =
     r#"{ "type": "object", "required": ["n"], "properties": { "n": { "type": "integer", "maximum": 9 } } }"#;
@@ -536,6 +536,59 @@ fn lint_names_the_place_of_every_error() {
         estoppel_evidence::Sha256::of(serde_json::from_str::<Value>(ORDER).unwrap().to_string().as_bytes());
     assert_eq!(cli(&["contract", "lint", path(&ours)]).1["data"]["digest"], digest.to_string());
     assert_eq!(cli(&["contract", "lint", path(&ours), "--as", "csv"]).0, 6);
+}
+
+#[test]
+fn a_policy_is_linted_at_once_and_what_is_wrong_inside_its_contracts_has_a_place_in_its_file() {
+    let scratch = Scratch::new("policy-lint");
+    let contracts = "contracts:
+  order:
+    json: |
+      { \"properties\": {
+          \"é\": 1, \"sku\": { \"type\": \"objekt\" } } }
+  rows: { csv: '{ \"version\": 1, \"columns\": [{ \"name\": \"a\", \"type\": \"text\" }] }' }
+  cut: { json: '{ \"type\"' }
+";
+    let lint = |text: &str| {
+        let file = scratch.write("policy.yaml", text);
+        let (code, answer) = cli(&["policy", "lint", path(&file)]);
+        let errors = answer["error"]["data"]["errors"].as_array().cloned().unwrap_or_default();
+        let said = |error: &Value| {
+            format!("{} {} {}", error["line"], error["column"], error["code"].as_str().unwrap())
+        };
+        let said: Vec<String> = errors.iter().map(said).collect();
+        (code, answer["error"]["code"].as_str().unwrap_or_default().to_owned(), said)
+    };
+    let (code, kind, said) = lint(&format!("version: 1\nname: a\n{contracts}"));
+    let inside =
+        ["7 16 CONTRACT_INVALID", "7 36 CONTRACT_INVALID", "8 68 CONTRACT_INVALID", "9 25 CONTRACT_INVALID"];
+    assert_eq!((code, kind.as_str(), said), (6, "CONTRACT_INVALID", inside.map(String::from).to_vec()));
+    let (code, kind, said) = lint(&format!("version: 1\nname: a\n{contracts}more: 1\n"));
+    assert_eq!((code, kind.as_str(), said.len()), (6, "POLICY_INVALID", 5), "{said:?}");
+    assert_eq!((&said[..4], said[4].as_str()), (&inside.map(String::from)[..], "10 1 POLICY_UNKNOWN_KEY"));
+}
+
+/// The digests that `contract lint` prints are those of receipts, by what was held against the contract.
+#[test]
+fn lint_prints_the_digests_that_receipts_show() {
+    let scratch = Scratch::new("digests");
+    let schema = r#"{ "type": "object", "required": ["city"] }"#;
+    let file = scratch.write("weather.json", schema);
+    let (_, answer) = cli(&["contract", "lint", path(&file), "--tool", "get_weather"]);
+    let call = ToolCall { name: "get_weather".into(), arguments: "{\"city\":\"Oslo\"}".into() };
+    let reply =
+        Reply::model(ModelReply { calls: Some(vec![call]), ..ModelReply::new(Dialect::ChatCompletions) });
+    let policy = format!(
+        "version: 1\nname: d\ncontracts: {{ weather: {{ json: '{schema}' }} }}\n\
+         defaults: {{ verdict: allow, judge: {{ tools: {{ get_weather: weather }} }} }}\n"
+    );
+    let world = World::with(Script::always(reply), &Setup { policy, ..Setup::default() });
+    let ask = r#"{"model":"m","messages":[{"role":"user","content":"hello"}],"tools":[{"type":"function","function":{"name":"get_weather"}}]}"#;
+    assert_eq!(world.send(&chat("digests", ask)).status(), 200);
+    world.wait_for_calls("digests", 1);
+    let receipt = &world.receipts("digests")[0];
+    assert_eq!(receipt["contract"]["response"]["digest"], answer["data"]["digest_of_tool"], "{receipt:#}");
+    assert_ne!(answer["data"]["digest"], answer["data"]["digest_of_tool"]);
 }
 
 /// Most memory of a process so far, in bytes.

@@ -147,7 +147,7 @@ DOCUMENTS = {
     "replay_certificate": ({"least": CERTIFICATE, "full": FULL_CERTIFICATE}, {"least": CERTIFICATE}),
 }
 
-VECTORS["schemas"] = {
+VECTORS.setdefault("schemas", {}).update({
     f"{name}.ndjson": b"".join(canonical(row) + b"\n" for row in rows(accepted, whole))
     for name, (accepted, whole) in DOCUMENTS.items()
-}
+})

@@ -13,6 +13,7 @@ import ec
 PAE_ENTRY = "application/vnd.estoppel.pef.entry.v0+json"
 PAE_STATEMENT = "application/vnd.in-toto+json"
 PAE_POSSESSION = "application/vnd.estoppel.pef.possession.v0+json"
+PAE_APPROVAL = "application/vnd.estoppel.pef.approval.v0+json"
 ED25519, P256 = "ed25519", "ecdsa-p256-sha256"
 ED25519_SPKI = bytes.fromhex("302a300506032b6570032100")
 P256_SPKI = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")

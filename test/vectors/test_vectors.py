@@ -98,7 +98,7 @@ class Stored(unittest.TestCase):
                     self.assertIn(value, VERDICTS[name])
 
     def test_the_files_stay_small(self):
-        self.assertLess(sum(map(len, make_vectors.on_disk(VECTORS).values())), 9 * 2**20)
+        self.assertLess(sum(map(len, make_vectors.on_disk(VECTORS).values())), 10 * 2**20)
 
     def test_every_reason_of_the_specification_has_a_vector(self):
         text = (VECTORS.parent / "SPEC.md").read_text(encoding="utf-8")
@@ -178,7 +178,7 @@ class Schemas(unittest.TestCase):
 
     def test_documents_that_the_schemas_accept_and_refuse(self):
         for name in self.schemas:
-            text = (VECTORS / "schemas" / f"{name}.ndjson").read_bytes()
+            text = b"".join(path.read_bytes() for path in sorted((VECTORS / "schemas").glob(f"{name}*.ndjson")))
             found = {True: 0, False: 0}
             for row in map(json.loads, text.splitlines()):
                 found[row["valid"]] += 1

@@ -13,7 +13,7 @@ const ROWS_AT_ONCE = 200;
 const ROWS_MAX = 100000;
 const BREATH_MS = 40;
 /** Entries that are shown beside the calls, because they say what is missing or who signs. */
-const EVENTS = new Set(['interrupted', 'gap', 'key.rotate', 'journal.recover', 'policy.load']);
+const EVENTS = new Set(['interrupted', 'gap', 'key.rotate', 'journal.recover', 'policy.load', 'hold', 'approval', 'bypass', 'act']);
 
 const chosen = { bundle: null, trust: null, externals: new Map() };
 /** Number of the newest verification; older ones stop when they see that they are not it. */
@@ -167,6 +167,14 @@ function eventNote(entry) {
       return `key.rotate: another ${entry.use} key signs from here on`;
     case 'journal.recover':
       return `journal.recover: ${number(entry.dropped_bytes)} bytes of a torn end were cut off`;
+    case 'hold':
+      return `hold: a call waits until ${moment(entry.expires)} for ${number(entry.needs)} of ${number(entry.approvers.length)} approvers`;
+    case 'approval':
+      return `approval: ${entry.by ?? entry.approver.slice(0, 8)} decided ${entry.decision}`;
+    case 'bypass':
+      return `bypass: traffic without a receipt was found (${entry.source}, ${entry.reason})`;
+    case 'act':
+      return `act: ${entry.by} did ${entry.act}${entry.on ? ` on ${entry.on}` : ''}`;
     default:
       return `policy.load: ${entry.state}${entry.version ? `, version ${entry.version}` : ''}`;
   }

@@ -10,6 +10,7 @@ const SPKI_P256 = unhex('3059301306072a8648ce3d020106082a8648ce3d03010703420004'
 export const ENTRY_TYPE = 'application/vnd.estoppel.pef.entry.v0+json';
 export const STATEMENT_TYPE = 'application/vnd.in-toto+json';
 export const POSSESSION_TYPE = 'application/vnd.estoppel.pef.possession.v0+json';
+export const APPROVAL_TYPE = 'application/vnd.estoppel.pef.approval.v0+json';
 
 /** DSSE pre-authentication encoding: the bytes that a signature covers. */
 export function pae(type, body) {

@@ -1,6 +1,7 @@
-// One run read line by line: steps L1 to L12 and S3 (SPEC section 11), for bundles and journals alike.
+// One run read line by line: steps L1 to L14 and S3 (SPEC section 11), for bundles and journals alike.
 
 import { compareBytes, equal, hex, unbase64, utf8 } from './bytes.mjs';
+import { Holds } from './holds.mjs';
 import { admit, canonicalize } from './json.mjs';
 import { ENTRY_TYPE, POSSESSION_TYPE, PublicKey, pae } from './keys.mjs';
 import { Refusal } from './refusal.mjs';
@@ -38,6 +39,7 @@ export class Run {
   /** Key ids that a verified key.rotate brought in. */
   rotatedIn = new Set();
   #current = {};
+  #holds = new Holds();
   #monotonic = 0;
   #keyOf;
 
@@ -58,13 +60,15 @@ export class Run {
     return key;
   }
 
-  /** Steps L11 and L12, and S3 for a seal; then the entry is part of the run. Gives its hash. */
+  /** Steps L11 to L14, and S3 for a seal; then the entry is part of the run. Gives its hash. */
   async take(entry, line, where) {
     if (entry.kind === 'key.rotate') await this.#rotate(entry, where);
     if (this.seal !== null) throw new Refusal('L12', 'SEAL_NOT_LAST', where);
+    const leaf = leafHash(line);
+    await this.#holds.take(entry, leaf, where);
     if (entry.kind === 'run.open') this.open = entry;
     if (entry.kind === 'run.seal') this.seal = { entry, size: this.size, head: this.head, root: this.tree.root() };
-    this.head = leafHash(line);
+    this.head = leaf;
     this.tree.push(this.head);
     this.size += 1;
     this.#monotonic = entry.mono_us;

@@ -42,6 +42,7 @@ PATH_MAX = 200
 TYPE_ENTRY = "application/vnd.estoppel.pef.entry.v0+json"
 TYPE_STATEMENT = "application/vnd.in-toto+json"
 TYPE_POSSESSION = "application/vnd.estoppel.pef.possession.v0+json"
+TYPE_APPROVAL = "application/vnd.estoppel.pef.approval.v0+json"
 
 ED25519 = "ed25519"
 P256 = "ecdsa-p256-sha256"
@@ -1133,6 +1134,82 @@ def read_line(schemas, line, seq=None, index=None):
     return entry
 
 
+class Holds:
+    """L13 and L14: the holds of a run, and the decisions on them."""
+
+    SIGNED = ("by", "comment", "decision", "expires", "hold", "iss", "nonce", "payload", "policy", "run")
+
+    def __init__(self):
+        self._holds = {}
+
+    def take(self, entry, leaf, refuse):
+        kind = entry["kind"]
+        if kind == "hold":
+            self._open(entry, leaf, refuse)
+        elif kind == "approval":
+            self._decide(entry, refuse)
+        elif "approval" in entry:
+            self._use(entry, refuse)
+
+    def _open(self, entry, leaf, refuse):
+        approvers = entry["approvers"]
+        if len(set(approvers)) != len(approvers) or entry["needs"] > len(approvers):
+            refuse("the hold lists an approver twice, or needs more than it has")
+        if entry["hold"] in self._holds:
+            refuse("there is a hold of this id already")
+        state = {"entry": entry, "leaf": "leaf:" + leaf.hex(), "approved": set(), "decided": set()}
+        self._holds[entry["hold"]] = dict(state, nonces=set(), denied=False, used=False)
+
+    def _of(self, hold, refuse):
+        if hold not in self._holds:
+            refuse("no hold of the id %s comes before" % hold)
+        return self._holds[hold]
+
+    def _decide(self, entry, refuse):
+        hold = self._of(entry["hold"], refuse)
+        held, approver = hold["entry"], entry["approver"]
+        if (entry["payload"], entry["policy"]) != (held["payload"], held["policy"]):
+            refuse("the decision is on another payload, or under another policy, than the hold")
+        if approver not in held["approvers"]:
+            refuse("the decision is by no approver of the hold")
+        if approver in hold["decided"]:
+            refuse("the approver has decided already")
+        if entry["nonce"] in hold["nonces"]:
+            refuse("the nonce was used before")
+        if not entry["ts"] <= entry["expires"] <= held["expires"]:
+            refuse("the decision came after it expired, or expires after the hold")
+        spki, signature = unbase64(entry["spki"]), unbase64(entry["signature"])
+        key = None if spki is None else Key(spki)
+        if key is None or key.alg is None or key.kid != approver or key.alg != entry["alg"]:
+            refuse("spki or alg is not that of the approver")
+        statement = canonical({name: entry[name] for name in self.SIGNED if name in entry})
+        if signature is None or not key.verify_raw(signature, TYPE_APPROVAL, statement):
+            refuse("the decision does not verify with the approver's key")
+        hold["decided"].add(approver)
+        hold["nonces"].add(entry["nonce"])
+        if entry["decision"] == "approve":
+            hold["approved"].add(approver)
+        else:
+            hold["denied"] = True
+
+    def _use(self, entry, refuse):
+        approval = entry["approval"]
+        hold = self._of(approval["hold"], refuse)
+        held = hold["entry"]
+        if hold["used"]:
+            refuse("the hold let a call pass before")
+        hold["used"] = True
+        if (entry["request"].get("tag"), entry["policy"]["hash"]) != (held["payload"], held["policy"]):
+            refuse("the call has another payload or policy than the one that was approved")
+        if approval.get("leaf", hold["leaf"]) != hold["leaf"]:
+            refuse("approval.leaf is not the hash of the hold")
+        listed = approval.get("approved", [])
+        if len(set(listed)) != len(listed) or len(listed) < held["needs"] or not hold["approved"].issuperset(listed):
+            refuse("the approvals that the hold needs are not all there")
+        if hold["denied"]:
+            refuse("an approver denied the call")
+
+
 class Run:
     """What the lines of a run have said so far."""
 
@@ -1149,6 +1226,7 @@ class Run:
         self.brought = []  # (use, key id) of rotations
         self.first_key = None  # id of the receipt key that signs run.open
         self.counters = dict.fromkeys(("calls", "allow", "repair", "hold", "block", "interrupted", "incomplete"), 0)
+        self.holds = Holds()
         self.claims = {}
         self.policies = set()
         self.policy_first = {}  # policy hash -> seq of the first receipt that names it
@@ -1162,7 +1240,7 @@ class Run:
         return self.opening["sign"] == "each"
 
     def add(self, entry, line, signature, keys, index=None):
-        """L5-L12. `signature` is a function of the position that gives the stored bytes."""
+        """L5-L14. `signature` is a function of the position that gives the stored bytes."""
         seq = self.tree.size
         shown = seq if index is None else entry["seq"]
 
@@ -1206,12 +1284,14 @@ class Run:
             self._rotate(entry, keys, refuse)
         if self.seal is not None:
             refuse("SEAL_NOT_LAST", "an entry follows the seal")
+        leaf = leaf_hash(line)
+        if kind in ("hold", "approval", "call"):
+            self.holds.take(entry, leaf, lambda text: refuse("APPROVAL_INVALID", text))
         if kind == "run.seal":
             self.seal = entry
             self.before_seal = (seq, self.head, "root:" + self.tree.root().hex(), dict(self.counters))
         else:
             self._count(entry, kind, seq)
-        leaf = leaf_hash(line)
         self.tree.push(leaf)
         self.head = "leaf:" + leaf.hex()
         return leaf
@@ -2067,7 +2147,7 @@ class Receipt:
 
 _VERDICTS = ("integrity", "authenticity", "completeness", "anchoring")
 _AUTHENTICITY = frozenset(
-    "KEY_UNKNOWN ENVELOPE_SIGNATURE KEY_MISMATCH SIGNATURE_MISSING SIGNATURE_INVALID ROTATION_INVALID "
+    "KEY_UNKNOWN ENVELOPE_SIGNATURE KEY_MISMATCH SIGNATURE_MISSING SIGNATURE_INVALID ROTATION_INVALID APPROVAL_INVALID "
     "CHECKPOINT_SIGNATURE KEY_UNTRUSTED KEY_REVOKED".split()
 )
 _COMPLETENESS = frozenset("SEAL_MISSING MISSING_EXTERNAL EXTERNAL_DIGEST JOURNAL_TRUNCATED".split())

@@ -4,13 +4,14 @@
 //! bytes" within one run, and into a commitment that lets one body be disclosed alone.
 
 use std::fmt;
+use std::str::FromStr;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 use zeroize::Zeroizing;
 
-use crate::hash::{Commit, Root, hex, hex_into};
+use crate::hash::{Commit, Root, from_hex, hex, hex_into};
 use crate::id::{CallId, RunId};
 use crate::tree::{self, Frontier};
 
@@ -190,6 +191,30 @@ impl fmt::Display for Tag {
 impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Tag {
+    type Err = TagError;
+
+    fn from_str(text: &str) -> Result<Self, TagError> {
+        let parse = || {
+            let (id, mac) = text.strip_prefix("hmac-sha256:")?.split_once(':')?;
+            Some(Self { id: from_hex(id)?, mac: from_hex(mac)? })
+        };
+        parse().ok_or(TagError)
+    }
+}
+
+/// A text is no keyed tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a tag `hmac-sha256:<16 hex digits>:<64 hex digits>`")]
+pub struct TagError;
+
+impl<'de> Deserialize<'de> for Tag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -13,8 +13,9 @@ pub use call::{
     ResponseSide, Storage, StreamRecord, Threat, Times, Usage, VerdictAction, VerdictMode, VerdictRecord,
 };
 pub use event::{
-    Build, Counters, Durability, Event, Gap, Intent, Interrupted, JournalRecover, KeyRotate, PolicyLoad,
-    RunClass, RunOpen, RunSeal, SealReason, Sign,
+    Act, Approval, ApprovalDecision, ApprovalStatement, Build, Bypass, BypassSource, Counters, Durability,
+    Event, Gap, Hold, Intent, Interrupted, JournalRecover, KeyRotate, PolicyLoad, RunClass, RunOpen, RunSeal,
+    SealReason, Sign,
 };
 
 use serde::Serialize;

@@ -13,6 +13,8 @@ pub const ENTRY_TYPE: &str = "application/vnd.estoppel.pef.entry.v0+json";
 pub const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
 /// PAE type of the possession proof inside `key.rotate`.
 pub const POSSESSION_TYPE: &str = "application/vnd.estoppel.pef.possession.v0+json";
+/// PAE type of the decision inside `approval`.
+pub const APPROVAL_TYPE: &str = "application/vnd.estoppel.pef.approval.v0+json";
 /// Predicate type of the manifest's statement.
 pub const MANIFEST_PREDICATE: &str = "urn:estoppel:pef:manifest:v0";
 

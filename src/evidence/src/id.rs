@@ -82,6 +82,10 @@ uuid_id!(
     /// One call. UUIDv7, known before the answer starts, so that it can be a response header.
     CallId
 );
+uuid_id!(
+    /// One hold: a call that waits for people. UUIDv7.
+    HoldId
+);
 
 /// Where the dashes stand in a UUID's text.
 const DASHES: [usize; 4] = [8, 13, 18, 23];

@@ -18,8 +18,8 @@ pub mod text;
 pub mod time;
 pub mod tree;
 
-pub use capture::{CallCapture, CaptureKey, RunCapture};
+pub use capture::{CallCapture, CaptureKey, RunCapture, Tag};
 pub use hash::{Leaf, Root, Sha256};
-pub use id::{CallId, Instance, RunId};
+pub use id::{CallId, HoldId, Instance, RunId};
 pub use key::{Alg, KeyId, PublicKey, Signer, SoftKey, Use};
 pub use reason::{Fault, Reason};

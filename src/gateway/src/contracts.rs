@@ -1,5 +1,7 @@
 //! The contracts of a policy, ready to be enforced, and those of requests, which are compiled when they are needed.
 
+mod locate;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,9 +10,10 @@ use estoppel_evidence::Sha256;
 use estoppel_policy::{ContractKind, ContractText, Formats, Judging, Policy};
 use estoppel_wire::contract::Contract as Enforceable;
 use estoppel_wire::csv;
-use estoppel_wire::schema::{self, HashKey, Language, Schema, SchemaLimits};
+use estoppel_wire::schema::{self, Fault, HashKey, Language, Schema, SchemaError, SchemaLimits};
 
 use crate::store::Contract;
+use locate::locate;
 
 /// A contract that cannot be enforced.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +23,28 @@ pub struct ContractError {
     pub name: String,
     /// A sentence with the place in the contract, as a JSON pointer.
     pub problem: String,
+    pub at: ContractPlace,
+}
+
+/// Where in a contract's text something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContractPlace {
+    /// Nowhere in particular.
+    Whole,
+    Byte(u64),
+    /// At the value that this JSON pointer names.
+    Pointer(String),
+}
+
+impl ContractPlace {
+    /// The byte of the contract's text.
+    pub fn byte(&self, text: &str) -> usize {
+        match self {
+            Self::Whole => 0,
+            Self::Byte(byte) => usize::try_from(*byte).unwrap_or(usize::MAX),
+            Self::Pointer(pointer) => locate(text, pointer).unwrap_or_default(),
+        }
+    }
 }
 
 /// One contract of a policy.
@@ -39,7 +64,13 @@ impl Contracts {
     /// Compiles every contract of a policy.
     pub(crate) fn new(policy: &Policy) -> Result<Self, Vec<ContractError>> {
         let (mut contracts, mut errors) = (BTreeMap::new(), Vec::new());
-        let asserting = policy.settings().filter_map(|settings| match &settings.judge {
+        let missing = |name: &String| ContractError {
+            name: name.clone(),
+            problem: "it comes from a pack that was not looked for".into(),
+            at: ContractPlace::Whole,
+        };
+        errors.extend(policy.missing_contracts().iter().map(missing));
+        let asserting = policy.judgings().filter_map(|judging| match judging {
             Judging::On(terms) if terms.formats() == Formats::Assert => Some(terms.contracts()),
             _ => None,
         });
@@ -54,9 +85,7 @@ impl Contracts {
             }
             match compile(name, text, formats) {
                 Ok(compiled) => drop(contracts.insert((name.to_owned(), formats), Arc::new(compiled))),
-                Err(problems) => errors.extend(
-                    problems.into_iter().map(|problem| ContractError { name: name.to_owned(), problem }),
-                ),
+                Err(problems) => errors.extend(problems),
             }
         }
         if errors.is_empty() { Ok(Self(contracts)) } else { Err(errors) }
@@ -76,26 +105,42 @@ pub(crate) fn compile(
     name: &str,
     contract: &ContractText,
     formats: Formats,
-) -> Result<Compiled, Vec<String>> {
+) -> Result<Compiled, Vec<ContractError>> {
+    let wrong = |problem: String, at| ContractError { name: name.to_owned(), problem, at };
     let text = contract.text.as_bytes();
     let enforceable = match contract.kind {
         ContractKind::Json => {
             let unknown = schema::Unknown::Refuse;
             let limits = SchemaLimits { formats: meaning(formats), unknown, ..SchemaLimits::default() };
             let schema = Schema::compile(text, &limits);
-            Enforceable::Json(Arc::new(schema.map_err(|errors| said(&errors))?))
+            Enforceable::Json(Arc::new(schema.map_err(|errors| {
+                let wrong = |error: &SchemaError| wrong(error.to_string(), place_of(error));
+                errors.iter().map(wrong).collect::<Vec<_>>()
+            })?))
         }
         ContractKind::Csv => {
-            let contract = csv::Contract::parse(text).map_err(|errors| said(&errors))?;
+            let wrong = |error: &csv::ContractError| {
+                wrong(error.to_string(), ContractPlace::Pointer(error.pointer.clone()))
+            };
+            let contract =
+                csv::Contract::parse(text).map_err(|errors| errors.iter().map(wrong).collect::<Vec<_>>())?;
             Enforceable::Csv(Arc::new(contract))
         }
     };
     if !estoppel_evidence::canonical::keeps_numbers(text) {
-        return Err(vec![NUMBER_LOST.into()]);
+        return Err(vec![wrong(NUMBER_LOST.into(), ContractPlace::Whole)]);
     }
-    let canonical = estoppel_evidence::canonical::foreign(text).map_err(|error| vec![error.to_string()])?;
+    let canonical = estoppel_evidence::canonical::foreign(text)
+        .map_err(|error| vec![wrong(error.to_string(), ContractPlace::Whole)])?;
     let canonical = Bytes::from(canonical);
     Ok(Compiled { name: name.into(), enforceable, stored: (Sha256::of(&canonical), canonical) })
+}
+
+/// A CSV contract has what none can do without; a JSON Schema with these words would say nothing by them.
+pub fn language(text: &str) -> ContractKind {
+    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let is_csv = value["version"].is_number() && value["columns"].is_array();
+    if is_csv { ContractKind::Csv } else { ContractKind::Json }
 }
 
 /// The evidence could not say what was enforced.
@@ -108,8 +153,11 @@ fn meaning(formats: Formats) -> schema::Formats {
     }
 }
 
-fn said<E: ToString>(errors: &[E]) -> Vec<String> {
-    errors.iter().map(ToString::to_string).collect()
+fn place_of(error: &SchemaError) -> ContractPlace {
+    match &error.fault {
+        Fault::NotJson { offset, .. } => ContractPlace::Byte(*offset),
+        _ => ContractPlace::Pointer(error.pointer.clone()),
+    }
 }
 
 /// Most schemas of requests that are kept, and most bytes of their texts; requests mostly repeat the same ones.

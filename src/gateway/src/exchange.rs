@@ -318,7 +318,10 @@ impl Exchange {
     ) -> RequestFacts<'a> {
         RequestFacts {
             route: self.route.as_ref().map_or("", |route| &route.name),
-            operation: Some(facts.map_or(&*self.record.operation, |facts| facts.operation.as_str())),
+            operation: Some(match facts {
+                Some(facts) if !self.is_listed() => &facts.operation,
+                _ => &self.record.operation,
+            }),
             dialect: self.record.dialect,
             method: Some(&self.record.request.method),
             identity: self.record.identity.subject.as_deref(),
@@ -336,6 +339,11 @@ impl Exchange {
                 }
             },
         }
+    }
+
+    /// Whether the policy names what the call does.
+    fn is_listed(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.listed(self.dialect).is_some())
     }
 
     /// Judges a response that is not read, before any of it is given.
@@ -1001,7 +1009,7 @@ impl Exchange {
     }
 
     fn finish_request(&mut self) {
-        let hashes = self.hashes();
+        let (hashes, is_listed) = (self.hashes(), self.is_listed());
         let record = &mut self.record;
         let held = Request::Held { hash: Sha256::new(), bytes: 0, facts: None };
         let (hash, bytes, facts) = match std::mem::replace(&mut self.request, held) {
@@ -1029,7 +1037,9 @@ impl Exchange {
             Some(facts) => evaluated(&facts.evaluated, Looked::Recognized),
         };
         let Some(facts) = facts else { return };
-        record.operation = facts.operation.into();
+        if !is_listed {
+            record.operation = facts.operation.into();
+        }
         let out = &mut record.facts;
         out.model = facts.model.as_deref().map(name);
         out.stream = facts.stream;

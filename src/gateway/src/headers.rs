@@ -35,6 +35,15 @@ pub(crate) fn is_path_ambiguous(path: &str) -> bool {
         || (0..bytes.len()).filter(|at| bytes[*at] == b'%').any(|at| encoded(at).is_none_or(needless))
 }
 
+/// Headers by which some upstreams take another method or path than those of the request's first line.
+const OVERRIDES: [&str; 5] =
+    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+
+/// Whether an upstream may take the request for another operation than its method and path say.
+pub(crate) fn names_another_operation(headers: &HeaderMap) -> bool {
+    OVERRIDES.iter().any(|name| headers.contains_key(*name))
+}
+
 /// Bytes of header lines as HTTP/1.1 would have them.
 pub(crate) fn head_bytes(headers: &HeaderMap) -> u64 {
     headers.iter().map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64).sum()

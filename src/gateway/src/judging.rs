@@ -198,7 +198,7 @@ pub(crate) struct Judge {
 
 /// What was enforced.
 #[derive(Default)]
-struct Ledger(Vec<Enforced>);
+pub(crate) struct Ledger(Vec<Enforced>);
 
 /// How the receipt names it, and the document of that name.
 pub(crate) type Recorded = (ContractRef, Contract);
@@ -215,14 +215,14 @@ struct Enforced {
 pub(crate) type Stream = judge::Stream<Judge>;
 
 impl Ledger {
-    fn note(&mut self, name: &str, digest: Sha256, text: &Bytes, source: ContractSource) {
+    pub(crate) fn note(&mut self, name: &str, digest: Sha256, text: &Bytes, source: ContractSource) {
         if !self.0.iter().any(|known| *known.name == *name) {
             self.0.push(Enforced { name: name.into(), digest, text: text.clone(), source });
         }
     }
 
     /// What was enforced, as one document: `{"text":<schema>,"tools":{"<name>":<schema>,…}}` in canonical form.
-    fn contract(&self, schemas: &Schemas) -> Option<Recorded> {
+    pub(crate) fn contract(&self, schemas: &Schemas) -> Option<Recorded> {
         let mut enforced: Vec<(Box<str>, Sha256)> =
             self.0.iter().map(|one| (one.name.clone(), one.digest)).collect();
         enforced.sort_unstable();

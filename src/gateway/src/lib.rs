@@ -17,6 +17,7 @@ mod judging;
 mod layer;
 mod metrics;
 pub mod offline;
+pub mod packs;
 mod pins;
 pub mod recorded;
 mod respond;
@@ -29,7 +30,7 @@ mod store;
 pub mod tls;
 mod upstream;
 
-pub use contracts::{ContractError, contract_errors};
+pub use contracts::{ContractError, ContractPlace, contract_errors, language};
 pub use metrics::Metrics;
 pub use rules::rule_errors;
 pub use serve::{Gateway, GatewayError, Listening};

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use estoppel_evidence::entry::EDITS_MAX;
+use estoppel_evidence::entry::{ContractSource, EDITS_MAX};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_policy::{ContractText, Formats, Judging, Limits, Policy, Release, Repair, Terms};
 use estoppel_wire::contract::{self, Contract as Enforceable, Format};
@@ -16,7 +16,7 @@ use estoppel_wire::schema::HashKey;
 
 use crate::contracts::{Compiled, ContractError, Contracts, Schemas, compile};
 use crate::judging::events::{self, Left};
-use crate::judging::{self, Asked, Judge, Objection, RequestJudged, RouteTerms, Sent, Stream};
+use crate::judging::{self, Asked, Judge, Ledger, Objection, RequestJudged, RouteTerms, Sent, Stream};
 
 pub use crate::judging::{At, Place};
 
@@ -28,16 +28,21 @@ impl BodyContract {
     /// # Errors
     /// Everything that keeps it from being enforced.
     pub fn compile(name: &str, text: &ContractText) -> Result<Self, Vec<ContractError>> {
-        let wrong = |problem| ContractError { name: name.to_owned(), problem };
-        match compile(name, text, Formats::Annotate) {
-            Ok(compiled) => Ok(Self(Arc::new(compiled))),
-            Err(problems) => Err(problems.into_iter().map(wrong).collect()),
-        }
+        compile(name, text, Formats::Annotate).map(|compiled| Self(Arc::new(compiled)))
     }
 
     /// Of its canonical form, as receipts name it.
     pub fn digest(&self) -> Sha256 {
         self.0.stored.0
+    }
+
+    /// As receipts name it where only the calls of this tool, or without one only texts of answers, were held against it.
+    pub fn digest_of_values(&self, tool: Option<&str>) -> Option<Sha256> {
+        let mut ledger = Ledger::default();
+        ledger.note(tool.unwrap_or_default(), self.0.stored.0, &self.0.stored.1, ContractSource::Policy);
+        (!self.is_csv())
+            .then(|| ledger.contract(&Schemas::new([0; 2])))?
+            .map(|(reference, _)| reference.digest)
     }
 
     /// Whether it is one for CSV.
@@ -79,9 +84,26 @@ impl Setting {
     /// # Errors
     /// The policy has contracts that cannot be enforced.
     pub fn of_route(policy: &Policy, route: &str) -> Result<Option<Self>, Vec<ContractError>> {
+        Self::of_judging(policy, route, &policy.route(route).judge)
+    }
+
+    /// As `policy` has it for an operation of a route; none if nothing is judged there, or there is no such operation.
+    ///
+    /// # Errors
+    /// As [`Self::of_route`].
+    pub fn of_operation(
+        policy: &Policy,
+        route: &str,
+        operation: &str,
+    ) -> Result<Option<Self>, Vec<ContractError>> {
+        let judge = policy.route(route).operations.get(operation).and_then(|listed| listed.judge.as_ref());
+        Self::of_judging(policy, route, judge.unwrap_or(&Judging::None))
+    }
+
+    fn of_judging(policy: &Policy, route: &str, judge: &Judging) -> Result<Option<Self>, Vec<ContractError>> {
         let contracts = Contracts::new(policy)?;
         let settings = policy.route(route);
-        Ok(match &settings.judge {
+        Ok(match judge {
             Judging::None => None,
             Judging::On(terms) => Some(Self::new(RouteTerms::new(terms, &contracts), &settings.limits)),
         })

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use estoppel_evidence::Sha256;
-use estoppel_policy::{Judging, Needs, Policy, RouteSettings};
+use estoppel_policy::{Judging, Listed, Needs, Policy, RouteSettings, Verdict};
 use estoppel_wire::dialect::Dialect;
 use http::request::Parts;
 
 use crate::context::ContextKey;
 use crate::contracts::Contracts;
+use crate::headers;
 use crate::judging::RouteTerms;
 use crate::pins::Pins;
 use crate::rules::rule_errors;
@@ -33,7 +34,8 @@ pub struct SnapshotError {
     pub problem: String,
 }
 
-/// One route with what belongs to it.
+/// One route with what belongs to it, or one operation of a route.
+#[derive(Clone)]
 pub(crate) struct RouteEntry {
     pub(crate) name: Arc<str>,
     pub(crate) pool: Arc<Pool>,
@@ -50,6 +52,10 @@ pub(crate) struct RouteEntry {
     pub(crate) dialect: Option<Dialect>,
     pub(crate) identity_required: bool,
     pub(crate) context_key: Option<ContextKey>,
+    /// Id of the operation that this is.
+    operation: Option<Arc<str>>,
+    /// In the order of the policy.
+    operations: Vec<Arc<RouteEntry>>,
     host: Option<String>,
     path: String,
     methods: Vec<http::Method>,
@@ -123,7 +129,7 @@ impl RouteEntry {
         };
         let methods = route.methods.iter().map(|m| m.parse().map_err(|_| format!("`{m}` is not a method")));
         let settings = policy.route(&route.name).clone();
-        let judging = match &settings.judge {
+        let judging = |judge: &Judging| match judge {
             Judging::None => None,
             Judging::On(terms) => Some(Arc::new(RouteTerms::new(terms, contracts))),
         };
@@ -131,12 +137,12 @@ impl RouteEntry {
         let same =
             |known: &&Arc<Self>| *known.name == *route.name && known.pool.target.origin == pool.target.origin;
         let known = before.and_then(|before| before.routes.iter().find(same));
-        Ok(Self {
+        let mut entry = Self {
             name: route.name.as_str().into(),
             pool: pool.clone(),
+            judging: judging(&settings.judge),
             settings,
-            only_rules: (needs.calls && judging.is_none()).then(|| Arc::new(RouteTerms::only_rules())),
-            judging,
+            only_rules: needs.calls.then(|| Arc::new(RouteTerms::only_rules())),
             needs,
             pins: known.map(|known| known.pins.clone()).unwrap_or_default(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
@@ -147,7 +153,39 @@ impl RouteEntry {
             methods: methods.collect::<Result<_, _>>()?,
             strip: route.strip_path,
             metrics: metrics.route(&route.name),
-        })
+            operation: None,
+            operations: Vec::new(),
+        };
+        let listed = entry.settings.operations.clone();
+        let operations = listed.iter().map(|operation| Self {
+            operation: Some(operation.id.as_str().into()),
+            judging: operation.judge.as_ref().and_then(judging),
+            ..entry.clone()
+        });
+        entry.operations = operations.map(Arc::new).collect();
+        Ok(entry)
+    }
+
+    /// The operation that a request is, this where it is none that is listed. `None`: the policy refuses what is not listed.
+    pub(crate) fn for_operation(self: &Arc<Self>, head: &Parts) -> Option<Arc<Self>> {
+        let operations = &self.settings.operations;
+        let found = match operations.find(head.method.as_str(), head.uri.path()) {
+            Listed::Operation(..) if headers::names_another_operation(&head.headers) => {
+                Listed::Other(operations.others())
+            }
+            found => found,
+        };
+        match found {
+            Listed::Operation(index, _) => self.operations.get(index).cloned(),
+            Listed::Other(Verdict::Block) => None,
+            Listed::Nothing | Listed::Other(Verdict::Allow) => Some(self.clone()),
+        }
+    }
+
+    /// What the policy calls the operation of a call whose dialect does not name one.
+    pub(crate) fn listed(&self, dialect: Dialect) -> Option<&str> {
+        let plain = matches!(dialect, Dialect::Bytes | Dialect::Json);
+        self.operation.as_deref().filter(|_| plain)
     }
 
     /// How an answer is judged, if it is: held against contracts, or held back for rules.

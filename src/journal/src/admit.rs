@@ -109,7 +109,7 @@ pub struct Ack(oneshot::Receiver<Result<Recorded, AckError>>);
 pub(crate) struct Acknowledge(oneshot::Sender<Result<Recorded, AckError>>);
 
 impl Ack {
-    fn channel() -> (Acknowledge, Self) {
+    pub(crate) fn channel() -> (Acknowledge, Self) {
         let (sender, receiver) = oneshot::channel();
         (Acknowledge(sender), Self(receiver))
     }
@@ -169,7 +169,10 @@ impl Item {
                 ack.give(Ok(Recorded::Off))
             }
             Self::Call { .. } | Self::Intent { .. } | Self::Interrupted { .. } => {}
-            Self::Control(control) => control.refuse(AckError::Closed),
+            Self::Control(control) => match *control {
+                Control::Note { ack, .. } => ack.give(Ok(Recorded::Off)),
+                control => control.refuse(AckError::Closed),
+            },
         }
     }
 

@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use estoppel_evidence::entry::SealReason;
+use estoppel_evidence::entry::{Event, SealReason};
 use estoppel_evidence::{KeyId, Reason, RunId, Sha256, Signer, Use};
 
-use crate::admit::AckError;
+use crate::admit::{AckError, Acknowledge};
 use crate::keys::RotateError;
-use crate::run::Run;
+use crate::run::{Run, RunHandle};
 use crate::seal::{SealError, SealedRun};
 
 /// A request to the writer.
@@ -35,6 +35,12 @@ pub(crate) enum Control {
         policy: Option<Sha256>,
         refused: Option<Reason>,
     },
+    /// An event of a run, or of the instance.
+    Note {
+        run: Option<RunHandle>,
+        event: Box<Event>,
+        ack: Acknowledge,
+    },
     /// Answered when everything pushed before is durable and covered by a published checkpoint.
     Checkpoint {
         answer: Answer<Result<u64, AckError>>,
@@ -49,6 +55,7 @@ impl Control {
             }
             Self::Rotate { answer, .. } => answer.give(Err(RotateError::Journal(error))),
             Self::Checkpoint { answer } => answer.give(Err(error)),
+            Self::Note { ack, .. } => ack.give(Err(error)),
             Self::PolicyLoaded { .. } => {}
         }
     }

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use estoppel_evidence::entry::{RunClass, SealReason};
+use estoppel_evidence::entry::{Event, RunClass, SealReason};
 use estoppel_evidence::{CaptureKey, Instance, Reason, RunId, Sha256, Signer, Use};
 
-use crate::admit::{Failure, Item, Refused, Shared, Slot, locked};
+use crate::admit::{Ack, Failure, Item, Refused, Shared, Slot, locked};
 use crate::bodies::BodyStore;
 use crate::clock::Clock;
 use crate::contracts::ContractStore;
@@ -266,6 +266,18 @@ impl Journal {
                 pending
             }
         }
+    }
+
+    /// Records an event of a run, or of the instance itself. The run cannot be sealed before it is written.
+    ///
+    /// Texts of the event must be within what `journal_event.schema.json` allows them.
+    pub fn note(&self, run: Option<&RunHandle>, event: Event) -> Ack {
+        let (ack, pending) = Ack::channel();
+        let note = Control::Note { run: run.cloned(), event: Box::new(event), ack };
+        if let Err((item, error)) = self.inner.shared.push(Item::Control(Box::new(note))) {
+            item.refuse(error);
+        }
+        pending
     }
 
     /// Records that a policy judges from now on, or that one was refused. New runs name the active one.

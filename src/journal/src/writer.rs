@@ -440,6 +440,13 @@ impl Writer {
             Control::PolicyLoaded { policy, refused } => {
                 self.instance_event(&Event::PolicyLoad(PolicyLoad { policy, refused }))?;
             }
+            Control::Note { run, event, ack } => {
+                let leaf = match run {
+                    Some(run) => self.append(run.run(), Content::Event(&event))?,
+                    None => self.instance_event(&event)?,
+                };
+                self.acks.push((ack, leaf));
+            }
             Control::Checkpoint { answer } => self.wanted.push(answer),
         }
         Ok(())

@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
 use crate::judging::{ChangedTools, ContractText, Formats, Judging, Release, Repair, UnknownTools};
 use crate::limits::{LIMITS, LimitValues};
+use crate::operations::Operation;
+use crate::pack::PackedContract;
 use crate::predicate::{Predicate, Scalar, Test};
 
 enum Value {
@@ -105,6 +107,9 @@ pub(crate) fn document(document: &PolicyDocument) -> Vec<u8> {
     for (name, text) in &document.contracts {
         contracts.set(name, contract(text));
     }
+    for (name, contract) in &document.packed {
+        contracts.set(name, packed(contract));
+    }
     object.set_filled("contracts", contracts);
     let mut routes = Object::default();
     for (name, settings) in &document.routes {
@@ -129,6 +134,25 @@ fn route(route: &Route) -> Object {
     let mut object = Object::default();
     set_settings(&mut object, &route.settings);
     object.set_filled("limits", limits(&route.limits));
+    object.set_filled("operations", route.operations.iter().map(operation).collect::<Value>());
+    object.set_some("other_operations", route.operations.others.map(|verdict| verdict.as_str()));
+    object
+}
+
+fn packed(packed: &PackedContract) -> Object {
+    let mut object = Object::default();
+    object.set("pack", packed.pack.as_str());
+    object.set("contract", packed.contract.as_str());
+    object.set("sha256", packed.sha256.as_str());
+    object
+}
+
+fn operation(operation: &Operation) -> Object {
+    let mut object = Object::default();
+    object.set("id", operation.id.as_str());
+    object.set("method", operation.method.as_str());
+    object.set("path", operation.path.as_str());
+    object.set_some("judge", operation.judge.as_ref().map(judge));
     object
 }
 

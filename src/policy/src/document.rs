@@ -11,6 +11,8 @@ use crate::error::PolicyError;
 use crate::facts::Condition;
 use crate::judging::{ContractText, Judging};
 use crate::limits::LimitValues;
+use crate::operations::Operations;
+use crate::pack::{PackedContract, PackedUse};
 use crate::path::ValuePath;
 use crate::policy::Policy;
 use crate::predicate::Predicate;
@@ -26,6 +28,10 @@ pub struct PolicyDocument {
     pub(crate) routes: BTreeMap<String, Route>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) contracts: BTreeMap<String, ContractText>,
+    pub(crate) packed: BTreeMap<String, PackedContract>,
+    pub(crate) packed_uses: Vec<PackedUse>,
+    /// Of those in `packed`, all or none.
+    pub(crate) taken: BTreeMap<String, ContractText>,
     pub(crate) warnings: Vec<PolicyError>,
 }
 
@@ -45,7 +51,7 @@ impl PolicyDocument {
         self.description.as_deref()
     }
 
-    /// Its contracts, by name.
+    /// The contracts that are written in it, by name.
     pub fn contracts(&self) -> &BTreeMap<String, ContractText> {
         &self.contracts
     }
@@ -112,6 +118,7 @@ pub(crate) struct Settings {
 pub(crate) struct Route {
     pub settings: Settings,
     pub limits: LimitValues,
+    pub operations: Operations,
 }
 
 #[derive(Clone, Debug)]

@@ -30,6 +30,10 @@ pub enum PolicyErrorCode {
     ReasonMissing,
     /// Two rules have the same id.
     DuplicateRule,
+    /// Two operations of a route have the same id, or take the same requests.
+    AmbiguousOperation,
+    /// A contract of a pack is not there, or is not the one that the document names.
+    Pack,
     /// A rule that can never decide, because an earlier one takes all its calls. A warning.
     UnreachableRule,
     /// A threat id that no known list has. A warning, which `estoppel policy lint` does not let pass.
@@ -38,7 +42,7 @@ pub enum PolicyErrorCode {
 
 impl PolicyErrorCode {
     /// Every code.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Syntax,
         Self::YamlFeature,
         Self::Limit,
@@ -50,6 +54,8 @@ impl PolicyErrorCode {
         Self::Version,
         Self::ReasonMissing,
         Self::DuplicateRule,
+        Self::AmbiguousOperation,
+        Self::Pack,
         Self::UnreachableRule,
         Self::UnknownThreat,
     ];
@@ -68,6 +74,8 @@ impl PolicyErrorCode {
             Self::Version => "POLICY_VERSION",
             Self::ReasonMissing => "POLICY_REASON_MISSING",
             Self::DuplicateRule => "POLICY_DUPLICATE_RULE",
+            Self::AmbiguousOperation => "POLICY_AMBIGUOUS_OPERATION",
+            Self::Pack => "POLICY_PACK",
             Self::UnreachableRule => "POLICY_UNREACHABLE_RULE",
             Self::UnknownThreat => "POLICY_UNKNOWN_THREAT",
         }

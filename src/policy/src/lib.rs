@@ -6,6 +6,7 @@
 //! | [`Policy`] | the same, compiled; judges [`RequestFacts`] and [`ResponseFacts`] |
 //! | [`Decision`] | what is to be done with a call, and which rule says so |
 //! | [`Cases`] | facts with the decision that is expected of them, to test a policy |
+//! | [`PackManifest`] | what a pack of contracts says of itself |
 //! | [`Fixtures`] | bodies with the verdict that is expected of them, to test a contract |
 //!
 //! ```
@@ -53,6 +54,8 @@ mod host;
 mod index;
 mod judging;
 mod limits;
+mod operations;
+mod pack;
 mod path;
 mod pattern;
 mod policy;
@@ -61,6 +64,7 @@ mod reach;
 mod read;
 mod rule;
 mod threats;
+mod written;
 mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
@@ -78,7 +82,10 @@ pub use judging::{
     UnknownTools,
 };
 pub use limits::{LIMITS, Limit, Limits};
+pub use operations::{Listed, Operation, Operations};
+pub use pack::{PackFile, PackManifest, PackedContract, file_digest};
 pub use path::{Reach, ValuePath};
 pub use policy::{Decision, Needs, Policy, RouteSettings};
 pub use predicate::{Predicate, ValueClass};
 pub use threats::{ThreatEntry, ThreatList, Threats};
+pub use written::WrittenContract;

@@ -19,6 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::content::Content;
 use crate::document::{
@@ -30,6 +31,7 @@ use crate::facts::{Call, Condition, RequestFacts, ResponseFacts, TOOLS_MAX, Tool
 use crate::index::{Index, RuleSet};
 use crate::judging::{ContractText, Judging};
 use crate::limits::Limits;
+use crate::operations::{Operation, Operations};
 use crate::rule::{CompiledRule, Held, Looked};
 
 /// A policy that is ready to judge. Never changes.
@@ -42,6 +44,7 @@ pub struct Policy {
     rules: Vec<CompiledRule>,
     index: Index,
     contracts: BTreeMap<String, ContractText>,
+    missing_contracts: Vec<String>,
 }
 
 /// What is in force on a route.
@@ -59,6 +62,8 @@ pub struct RouteSettings {
     pub judge: Judging,
     /// Bounds of a call.
     pub limits: Limits,
+    /// What calls are, where no dialect says. Their `judge` is there, and laid over the route's.
+    pub operations: Arc<Operations>,
 }
 
 /// What is to be done, and who says so.
@@ -100,7 +105,9 @@ impl Policy {
         let fallback = resolve(&[&document.defaults], Limits::resolve(&[&document.limits]));
         let route = |route: &crate::document::Route| {
             let limits = Limits::resolve(&[&route.limits, &document.limits]);
-            resolve(&[&route.settings, &document.defaults], limits)
+            let settings = resolve(&[&route.settings, &document.defaults], limits);
+            let operations = Arc::new(over(&route.operations, &settings.judge));
+            RouteSettings { operations, ..settings }
         };
         let rules: Vec<CompiledRule> = document.rules.iter().map(CompiledRule::new).collect();
         Self {
@@ -110,7 +117,13 @@ impl Policy {
             fallback,
             routes: document.routes.iter().map(|(name, settings)| (name.clone(), route(settings))).collect(),
             rules,
-            contracts: document.contracts.clone(),
+            contracts: document.contracts.clone().into_iter().chain(document.taken.clone()).collect(),
+            missing_contracts: document
+                .packed
+                .keys()
+                .filter(|name| !document.taken.contains_key(*name))
+                .cloned()
+                .collect(),
         }
     }
 
@@ -129,9 +142,22 @@ impl Policy {
         self.routes.values().chain([&self.fallback])
     }
 
+    /// How values are judged anywhere.
+    pub fn judgings(&self) -> impl Iterator<Item = &Judging> {
+        self.settings().flat_map(|settings| {
+            let of_operations = settings.operations.iter().filter_map(|operation| operation.judge.as_ref());
+            of_operations.chain([&settings.judge])
+        })
+    }
+
     /// The contracts that [`crate::Terms`] name.
     pub fn contracts(&self) -> &BTreeMap<String, ContractText> {
         &self.contracts
+    }
+
+    /// Names of contracts that come from packs and were not taken. What needs one cannot be enforced.
+    pub fn missing_contracts(&self) -> &[String] {
+        &self.missing_contracts
     }
 
     /// What is in force on a route; for one that the policy does not name, its defaults.
@@ -447,5 +473,15 @@ fn resolve(scopes: &[&Settings], limits: Limits) -> RouteSettings {
             .reduce(Judging::over)
             .unwrap_or_default(),
         limits,
+        operations: Arc::default(),
     }
+}
+
+/// The operations of a route that judges so.
+fn over(operations: &Operations, judge: &Judging) -> Operations {
+    let list = operations.iter().map(|operation| {
+        let own = operation.judge.clone().map(|own| own.over(judge.clone()));
+        Operation { judge: own.or_else(|| Some(judge.clone())), ..operation.clone() }
+    });
+    Operations { list: list.collect(), others: operations.others }
 }

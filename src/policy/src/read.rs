@@ -1,8 +1,9 @@
 //! A tree of nodes to a checked document. Goes on after an error, so that all of them are reported.
 //!
-//! What is said of values and contracts is read in `read/judging.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
+//! What is said of values and contracts is read in `read/judging.rs`, of operations in `read/operations.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
 
 mod judging;
+mod operations;
 mod when;
 
 use std::collections::BTreeMap;
@@ -15,9 +16,11 @@ use crate::document::{
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
 use crate::judging::ContractKind;
 use crate::limits::{LIMITS, LimitValues};
+use crate::pack::PackedUse;
 use crate::path::ValuePath;
 use crate::reach;
 use crate::threats::Threats;
+use crate::written::WrittenContract;
 use crate::yaml::{self, Key, Kind, Node, push_key};
 
 /// Most rules of a policy.
@@ -40,8 +43,16 @@ pub(crate) const DRAIN_SECONDS: RangeInclusive<u64> = 1..=3600;
 const DOCUMENT_KEYS: [&str; 8] =
     ["version", "name", "description", "defaults", "limits", "contracts", "routes", "rules"];
 const SETTING_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge"];
-const ROUTE_KEYS: [&str; 6] =
-    ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge", "limits"];
+const ROUTE_KEYS: [&str; 8] = [
+    "verdict",
+    "body_storage",
+    "on_not_evaluated",
+    "disconnect",
+    "judge",
+    "limits",
+    "operations",
+    "other_operations",
+];
 const RULE_KEYS: [&str; 9] =
     ["id", "when", "unless", "verdict", "reason", "message", "severity", "threat", "body_storage"];
 
@@ -60,8 +71,10 @@ pub(crate) struct Reader {
     pub errors: Errors,
     warnings: Errors,
     path: String,
-    /// Names of the document's contracts.
-    contracts: BTreeMap<String, ContractKind>,
+    /// Names of the document's contracts; none of those from packs has a kind yet.
+    contracts: BTreeMap<String, Option<ContractKind>>,
+    packed_uses: Vec<PackedUse>,
+    pub written: Vec<WrittenContract>,
 }
 
 impl Reader {
@@ -71,7 +84,7 @@ impl Reader {
         self.known_keys(&map, &DOCUMENT_KEYS);
         let name = self.required(&map, "name", Self::slug);
         let description = self.optional(&map, "description", Self::description);
-        let contracts = self.optional(&map, "contracts", Self::contracts).unwrap_or_default();
+        let (contracts, packed) = self.optional(&map, "contracts", Self::contracts).unwrap_or_default();
         let defaults = self.optional(&map, "defaults", |reader, node| {
             let map = reader.map(node)?;
             reader.known_keys(&map, &SETTING_KEYS);
@@ -95,13 +108,28 @@ impl Reader {
             },
             rules: rules.into_iter().map(|(_, rule)| rule).collect(),
             contracts,
+            packed,
+            packed_uses: std::mem::take(&mut self.packed_uses),
+            taken: BTreeMap::new(),
         })
+    }
+
+    /// The contracts alone.
+    pub fn read_contracts(&mut self, root: &Node) {
+        if let Some(map) = self.map(root) {
+            self.optional(&map, "contracts", Self::contracts);
+        }
     }
 
     /// Another version ends the reading: nothing is known about its keys.
     pub fn version(&mut self, map: &Map<'_>) -> Option<()> {
-        let Some(node) = map.get("version") else {
-            self.missing(map, "version");
+        self.format(map, "version")
+    }
+
+    /// The version of a document's format, under `key`.
+    pub fn format(&mut self, map: &Map<'_>, key: &str) -> Option<()> {
+        let Some(node) = map.get(key) else {
+            self.missing(map, key);
             return Some(());
         };
         match &node.kind {
@@ -109,11 +137,11 @@ impl Reader {
             Kind::Broken => None,
             Kind::Word(word) if word.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let message = format!("version `{}` is not known here, only 1 is", shown(word));
-                self.inside("version", |reader| reader.add(PolicyErrorCode::Version, node.place, message));
+                self.inside(key, |reader| reader.add(PolicyErrorCode::Version, node.place, message));
                 None
             }
             _ => {
-                self.inside("version", |reader| reader.wrong_kind(node, "the number 1"));
+                self.inside(key, |reader| reader.wrong_kind(node, "the number 1"));
                 None
             }
         }
@@ -154,7 +182,8 @@ impl Reader {
                 reader.known_keys(&map, &ROUTE_KEYS);
                 let settings = reader.settings(&map);
                 let limits = reader.optional(&map, "limits", Self::limits).unwrap_or_default();
-                Some(Route { settings, limits })
+                let operations = reader.operations(&map);
+                Some(Route { settings, limits, operations })
             });
             routes.insert(key.text.clone(), route.unwrap_or_default());
         }
@@ -325,7 +354,7 @@ impl Reader {
         Some(text.into())
     }
 
-    fn not_a_slug(&mut self, text: &str, place: Place) {
+    pub fn not_a_slug(&mut self, text: &str, place: Place) {
         let message = format!(
             "`{}` is not a name: 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`, with a letter or digit first",
             shown(text)
@@ -338,7 +367,7 @@ impl Reader {
         self.bounded_text(node, TEXT_CHARS_MAX, is_unsafe)
     }
 
-    fn description(&mut self, node: &Node) -> Option<String> {
+    pub fn description(&mut self, node: &Node) -> Option<String> {
         self.bounded_text(node, DESCRIPTION_CHARS_MAX, |c| c != '\n' && is_unsafe(c))
     }
 
@@ -362,7 +391,7 @@ fn is_unsafe(c: char) -> bool {
 /// A mapping and where it starts.
 pub(crate) struct Map<'n> {
     place: Place,
-    pairs: &'n [(Key, Node)],
+    pub pairs: &'n [(Key, Node)],
 }
 
 impl<'n> Map<'n> {
@@ -419,7 +448,7 @@ impl Reader {
         items.iter().enumerate().filter_map(read).collect()
     }
 
-    fn count(&mut self, node: &Node, count: usize, max: usize) {
+    pub fn count(&mut self, node: &Node, count: usize, max: usize) {
         if !(1..=max).contains(&count) {
             let message = format!("expected 1 to {max} entries, found {count}");
             self.add(PolicyErrorCode::Value, node.place, message);

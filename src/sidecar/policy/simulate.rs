@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use estoppel_bundle::BundlePath;
+use estoppel_gateway::packs::Packs;
 use estoppel_gateway::recorded::{self, RecordedAnswer, RecordedCall, Ruling};
 use estoppel_policy::{Policy, PolicyDocument, Verdict};
 use estoppel_wire::dialect::Dialect;
@@ -29,7 +30,7 @@ struct Findings {
 }
 
 pub fn run(output: Output, simulate: &Simulate) -> Result<ExitCode, Failure> {
-    let candidate = super::compiled(output, &simulate.policy)?;
+    let candidate = super::compiled(output, &simulate.policy, &Packs::at(None))?;
     let mut found = Findings::default();
     for path in &simulate.bundles {
         let code = verify::exit_code(path, simulate.trust.as_deref())?;

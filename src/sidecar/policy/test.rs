@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use estoppel_gateway::packs::Packs;
 use estoppel_policy::Cases;
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ pub fn run(
     cases: Option<&Path>,
     junit: Option<&PathBuf>,
 ) -> Result<ExitCode, Failure> {
-    let compiled = super::compiled(output, policy)?;
+    let compiled = super::compiled(output, policy, &Packs::at(None))?;
     let beside = policy.with_extension("cases.yaml");
     let path = cases.unwrap_or(&beside);
     let read = Cases::parse(&input::text(path)?).map_err(|errors| {

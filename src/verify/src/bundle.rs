@@ -99,7 +99,7 @@ pub(crate) fn judge<'a>(
     let mut lines = Lines::new(&files, &manifest, options);
     let outcome = lines.read(need(&files, ENTRIES)?);
     let Lines { mut run, mut tally, seal, first_key, .. } = lines.report_to(report, outcome)?;
-    let Open { tree, counters, rotated } = run.close().map(|open| *open).unwrap_or_default();
+    let Open { tree, counters, rotated, .. } = run.close().map(|open| *open).unwrap_or_default();
     check_seal(&files, &run, seal)?; // S1 to S3
     report.counters = counters;
     report.root = Some(tree.root());

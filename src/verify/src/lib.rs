@@ -27,6 +27,7 @@ mod events;
 mod explain;
 mod fuzz;
 mod hash;
+mod holds;
 mod journal;
 mod json;
 mod keys;

@@ -257,7 +257,7 @@ impl EntrySchemas {
     }
 
     pub(crate) fn of_kind(&self, kind: &str) -> Option<(&Schema, &Value)> {
-        const KINDS: [&str; 8] = [
+        const KINDS: [&str; 12] = [
             "run.open",
             "intent",
             "interrupted",
@@ -265,6 +265,10 @@ impl EntrySchemas {
             "journal.recover",
             "policy.load",
             "gap",
+            "hold",
+            "approval",
+            "bypass",
+            "act",
             "run.seal",
         ];
         if kind == "call" {

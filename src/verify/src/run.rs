@@ -1,7 +1,8 @@
-//! The chain of one run (SPEC section 5; steps L5 to L12 and S3 of section 11). Bundles have one, journals many.
+//! The chain of one run (SPEC section 5; steps L5 to L14 and S3 of section 11). Bundles have one, journals many.
 
 use crate::entry::Entry;
 use crate::hash::Hash;
+use crate::holds::Holds;
 use crate::keys::{Key, Keys, POSSESSION_TYPE, Usage, base64_decode, pae};
 use crate::reason::Reason;
 use crate::report::{Counters, Finding, Step};
@@ -44,6 +45,7 @@ pub(crate) struct Open {
     pub counters: Counters,
     /// Keys that a `key.rotate` of this run brought in, oldest first.
     pub rotated: Vec<(Usage, Hash)>,
+    holds: Holds,
 }
 
 impl Default for Run {
@@ -124,7 +126,7 @@ impl Run {
         Ok(())
     }
 
-    /// L11 and L12; then counts the entry in. `Some` for a seal: what S3 has against it.
+    /// L11 to L14; then counts the entry in. `Some` for a seal: what S3 has against it.
     pub(crate) fn take(&mut self, entry: &Entry<'_>, keys: &Keys) -> Step<Option<Result<(), String>>> {
         let at = self.size;
         if entry.kind == Kind::KeyRotate {
@@ -134,6 +136,9 @@ impl Run {
         if self.sealed {
             let detail = format!("expected nothing after `run.seal`, found `{}`", entry.kind.name());
             return Err(Finding::new(Reason::SealNotLast, detail).at(at));
+        }
+        if let Some(open) = &mut self.open {
+            open.holds.take(entry).map_err(|detail| Finding::new(Reason::ApprovalInvalid, detail).at(at))?;
         }
         let mut seal = None;
         if entry.kind == Kind::RunSeal {

@@ -34,9 +34,10 @@ pub(crate) enum Slot {
     Sse,
     TotalUs,
     Action,
+    Approval,
 }
 
-const SLOTS: usize = 16;
+const SLOTS: usize = 17;
 
 /// Where each [`Slot`] is in an entry: names joined by dots.
 const PLACES: [(&str, Slot); SLOTS] = [
@@ -56,6 +57,7 @@ const PLACES: [(&str, Slot); SLOTS] = [
     ("sse", Slot::Sse),
     ("time.total_us", Slot::TotalUs),
     ("verdict.action", Slot::Action),
+    ("approval", Slot::Approval),
 ];
 
 /// Where the noted members stand: inside the quotes of strings, whole for other values.
@@ -92,11 +94,15 @@ pub(crate) enum Kind {
     JournalRecover,
     PolicyLoad,
     Gap,
+    Hold,
+    Approval,
+    Bypass,
+    Act,
     RunSeal,
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
+    const ALL: [Kind; 13] = [
         Kind::RunOpen,
         Kind::Call,
         Kind::Intent,
@@ -105,6 +111,10 @@ impl Kind {
         Kind::JournalRecover,
         Kind::PolicyLoad,
         Kind::Gap,
+        Kind::Hold,
+        Kind::Approval,
+        Kind::Bypass,
+        Kind::Act,
         Kind::RunSeal,
     ];
 
@@ -118,6 +128,10 @@ impl Kind {
             Kind::JournalRecover => "journal.recover",
             Kind::PolicyLoad => "policy.load",
             Kind::Gap => "gap",
+            Kind::Hold => "hold",
+            Kind::Approval => "approval",
+            Kind::Bypass => "bypass",
+            Kind::Act => "act",
             Kind::RunSeal => "run.seal",
         }
     }

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{LineTooLong, Link, VERSION, write_line};
+use crate::capture::Tag;
 use crate::hash::{Commit, Leaf, Root, Sha256};
-use crate::id::{CallId, Instance, RunId};
+use crate::id::{CallId, HoldId, Instance, RunId};
 use crate::key::{Alg, KeyId, Use};
 use crate::reason::Reason;
 use crate::time::UnixMicros;
@@ -161,6 +162,116 @@ pub struct Gap {
     pub to: UnixMicros,
 }
 
+/// A call waits for people (SPEC section 4).
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// Keys that may decide: 1 to 16.
+    pub approvers: Vec<KeyId>,
+    pub call: CallId,
+    pub expires: UnixMicros,
+    pub hold: HoldId,
+    /// How many of them have to approve.
+    pub needs: u8,
+    pub operation: Option<String>,
+    /// Tag of the request's body.
+    pub payload: Tag,
+    pub policy: Sha256,
+    pub requester: Option<String>,
+    pub rule: Option<String>,
+    pub tool: Option<String>,
+}
+
+/// What an approver says of a held call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApprovalDecision {
+    Approve,
+    Deny,
+}
+
+/// What an approver signs (SPEC section 4), in canonical order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalStatement {
+    /// Who that is, for people: at most 128 characters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub by: Option<String>,
+    /// At most 256 characters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub comment: Option<String>,
+    pub decision: ApprovalDecision,
+    pub expires: UnixMicros,
+    pub hold: HoldId,
+    pub iss: Instance,
+    /// 32 hex digits, never twice for one hold.
+    pub nonce: String,
+    pub payload: Tag,
+    pub policy: Sha256,
+    pub run: RunId,
+}
+
+impl ApprovalStatement {
+    /// The bytes that are signed.
+    pub fn message(&self) -> Vec<u8> {
+        let body = serde_json::to_vec(self).expect("ids and texts always serialize");
+        crate::envelope::pae(crate::envelope::APPROVAL_TYPE, &body)
+    }
+}
+
+/// One approver's decision on a hold of the same run.
+#[derive(Clone, Debug)]
+pub struct Approval {
+    pub alg: Alg,
+    pub approver: KeyId,
+    /// Base64 of the signature over [`ApprovalStatement::message`], 64 bytes.
+    pub signature: String,
+    /// Base64 of the approver's key.
+    pub spki: String,
+    pub statement: ApprovalStatement,
+}
+
+/// Where traffic without a receipt was noticed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BypassSource {
+    /// A destination that only the gateway may reach was called by somebody else.
+    Canary,
+    /// The upstream was used without the gateway's credential.
+    Credential,
+    /// A write to a database that belongs to no call.
+    Database,
+    /// The provider's own log or bill names a call that no receipt names.
+    ProviderLog,
+    /// Numbers are missing in a sequence.
+    Sequence,
+}
+
+/// Traffic that has no receipt.
+#[derive(Clone, Debug)]
+pub struct Bypass {
+    pub at: Option<UnixMicros>,
+    pub comment: Option<String>,
+    pub count: Option<u64>,
+    pub reason: Reason,
+    /// What the source calls it.
+    pub reference: Option<String>,
+    pub source: BypassSource,
+    pub upstream: Option<String>,
+}
+
+/// What an operator did to the instance.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// `[a-z][a-z0-9._-]{0,63}`, as `kill` or `resume`.
+    pub act: &'static str,
+    /// At most 128 characters.
+    pub by: String,
+    /// At most 256 characters.
+    pub comment: Option<String>,
+    pub on: Option<String>,
+    pub reason: Option<Reason>,
+}
+
 /// Last entry of a run.
 #[derive(Clone, Debug)]
 pub struct RunSeal {
@@ -181,6 +292,10 @@ pub enum Event {
     JournalRecover(JournalRecover),
     PolicyLoad(PolicyLoad),
     Gap(Gap),
+    Hold(Hold),
+    Approval(Box<Approval>),
+    Bypass(Bypass),
+    Act(Act),
     RunSeal(RunSeal),
 }
 
@@ -230,6 +345,26 @@ impl Event {
                 document.refused = Some(gap.refused);
                 document.to = Some(gap.to);
             }
+            Self::Hold(hold) => document.hold(hold),
+            Self::Approval(approval) => document.approval(approval),
+            Self::Bypass(bypass) => {
+                document.kind = "bypass";
+                document.at = bypass.at;
+                document.comment = bypass.comment.as_deref();
+                document.count = bypass.count;
+                document.reason = Some(bypass.reason.code());
+                document.r#ref = bypass.reference.as_deref();
+                document.source = Some(bypass.source);
+                document.upstream = bypass.upstream.as_deref();
+            }
+            Self::Act(act) => {
+                document.kind = "act";
+                document.act = Some(act.act);
+                document.by = Some(&act.by);
+                document.comment = act.comment.as_deref();
+                document.on = act.on.as_deref();
+                document.reason = act.reason.map(Reason::code);
+            }
             Self::RunSeal(seal) => document.run_seal(seal),
         }
         document
@@ -246,9 +381,19 @@ struct CaptureDocument<'a> {
 #[derive(Serialize)]
 struct EventDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     alg: Option<Alg>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    approver: Option<KeyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approvers: Option<&'a [KeyId]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<UnixMicros>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     build: Option<&'a Build>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<CallId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -256,11 +401,15 @@ struct EventDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<RunClass>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<Sha256>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     counters: Option<Counters>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<ApprovalDecision>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dropped_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -268,9 +417,13 @@ struct EventDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     durability: Option<Durability>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<UnixMicros>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<UnixMicros>,
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<Leaf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<HoldId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<Leaf>,
     iss: &'a Instance,
@@ -282,11 +435,19 @@ struct EventDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    needs: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     new: Option<KeyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a Tag>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<Sha256>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -298,9 +459,15 @@ struct EventDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    r#ref: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    requester: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     root: Option<Root>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
     run: RunId,
     #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<&'a str>,
@@ -308,12 +475,20 @@ struct EventDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sign: Option<Sign>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<BypassSource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     spki: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<UnixMicros>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<&'a str>,
     ts: UnixMicros,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     r#use: Option<Use>,
     v: &'static str,
@@ -322,19 +497,28 @@ struct EventDocument<'a> {
 impl<'a> EventDocument<'a> {
     fn new(link: &Link<'a>) -> Self {
         Self {
+            act: None,
             alg: None,
+            approver: None,
+            approvers: None,
+            at: None,
             build: None,
+            by: None,
             call: None,
             capture: None,
             class: None,
+            comment: None,
             config: None,
             count: None,
             counters: None,
+            decision: None,
             dropped_bytes: None,
             dropped_sha256: None,
             durability: None,
+            expires: None,
             from: None,
             head: None,
+            hold: None,
             intent: None,
             iss: link.iss,
             kid: link.kid,
@@ -342,24 +526,35 @@ impl<'a> EventDocument<'a> {
             last_index: None,
             mono_us: link.mono_us,
             name: None,
+            needs: None,
             new: None,
+            nonce: None,
             old: None,
+            on: None,
             operation: None,
+            payload: None,
             policy: None,
             possession: None,
             prev: link.prev,
             previous_seal: None,
             reason: None,
+            r#ref: None,
             refused: None,
+            requester: None,
             root: None,
+            rule: None,
             run: link.run,
             segment: None,
             seq: link.seq,
             sign: None,
+            signature: None,
+            source: None,
             spki: None,
             state: None,
             to: None,
+            tool: None,
             ts: link.ts,
+            upstream: None,
             r#use: None,
             v: VERSION,
         }
@@ -376,6 +571,38 @@ impl<'a> EventDocument<'a> {
         self.policy = Some(open.policy);
         self.previous_seal = open.previous_seal;
         self.sign = Some(open.sign);
+    }
+
+    fn hold(&mut self, hold: &'a Hold) {
+        self.kind = "hold";
+        self.approvers = Some(&hold.approvers);
+        self.call = Some(hold.call);
+        self.expires = Some(hold.expires);
+        self.hold = Some(hold.hold);
+        self.needs = Some(hold.needs.into());
+        self.operation = hold.operation.as_deref();
+        self.payload = Some(&hold.payload);
+        self.policy = Some(hold.policy);
+        self.requester = hold.requester.as_deref();
+        self.rule = hold.rule.as_deref();
+        self.tool = hold.tool.as_deref();
+    }
+
+    fn approval(&mut self, approval: &'a Approval) {
+        let statement = &approval.statement;
+        self.kind = "approval";
+        self.alg = Some(approval.alg);
+        self.approver = Some(approval.approver);
+        self.by = statement.by.as_deref();
+        self.comment = statement.comment.as_deref();
+        self.decision = Some(statement.decision);
+        self.expires = Some(statement.expires);
+        self.hold = Some(statement.hold);
+        self.nonce = Some(&statement.nonce);
+        self.payload = Some(&statement.payload);
+        self.policy = Some(statement.policy);
+        self.signature = Some(&approval.signature);
+        self.spki = Some(&approval.spki);
     }
 
     fn key_rotate(&mut self, rotate: &'a KeyRotate) {

@@ -5,6 +5,7 @@ use crate::capture::CaptureKey;
 use crate::hash::Sha256;
 use crate::id::CallId;
 use crate::reason::Reason;
+use crate::{HoldId, Tag};
 
 fn instance() -> Instance {
     "gw.local/main/1".parse().unwrap()
@@ -163,6 +164,42 @@ fn every_event_is_canonical() {
         }),
         Event::PolicyLoad(PolicyLoad { policy: Some(Sha256([1; 32])), refused: Some(Reason::PolicyInvalid) }),
         Event::Gap(Gap { from: UnixMicros(1), reason: Reason::DiskFull, refused: 3, to: UnixMicros(2) }),
+        Event::Hold(Hold {
+            approvers: vec![KeyId([1; 32]), KeyId([2; 32])],
+            call: CallId::new(1, [2; 10]),
+            expires: UnixMicros(9),
+            hold: HoldId::new(1, [3; 10]),
+            needs: 2,
+            operation: Some("mcp.tools/call".into()),
+            payload: tag(),
+            policy: Sha256([4; 32]),
+            requester: Some("agent".into()),
+            rule: Some("big-transfer".into()),
+            tool: Some("transfer".into()),
+        }),
+        Event::Approval(Box::new(Approval {
+            alg: crate::key::Alg::Ed25519,
+            approver: KeyId([1; 32]),
+            signature: "AA==".into(),
+            spki: "AA==".into(),
+            statement: statement(),
+        })),
+        Event::Bypass(Bypass {
+            at: Some(UnixMicros(3)),
+            comment: Some("in the bill".into()),
+            count: Some(2),
+            reason: Reason::Internal,
+            reference: Some("req_1".into()),
+            source: BypassSource::ProviderLog,
+            upstream: Some("openai".into()),
+        }),
+        Event::Act(Act {
+            act: "kill",
+            by: "ops".into(),
+            comment: Some("drill".into()),
+            on: Some("tool:transfer".into()),
+            reason: None,
+        }),
         Event::RunSeal(RunSeal {
             count: 2,
             counters,
@@ -175,6 +212,43 @@ fn every_event_is_canonical() {
     for event in events {
         event.write(&mut out, &link(&iss, u64::from(!matches!(event, Event::RunOpen(_))))).unwrap();
         assert_canonical(&out);
+    }
+}
+
+fn tag() -> Tag {
+    format!("hmac-sha256:{}:{}", "0a".repeat(8), "0b".repeat(32)).parse().unwrap()
+}
+
+fn statement() -> ApprovalStatement {
+    ApprovalStatement {
+        by: Some("J\u{f6}rg \"the\" approver".into()),
+        comment: Some("a\tb".into()),
+        decision: ApprovalDecision::Approve,
+        expires: UnixMicros(9),
+        hold: HoldId::new(1, [3; 10]),
+        iss: instance(),
+        nonce: "00".repeat(16),
+        payload: tag(),
+        policy: Sha256([4; 32]),
+        run: run(),
+    }
+}
+
+#[test]
+fn what_an_approver_signs_is_canonical_and_reads_back() {
+    let text = serde_json::to_vec(&statement()).unwrap();
+    assert_canonical(&text);
+    assert_eq!(serde_json::from_slice::<ApprovalStatement>(&text).unwrap(), statement());
+}
+
+#[test]
+fn tags_read_back_and_other_spellings_do_not() {
+    assert_eq!(tag().to_string().parse(), Ok(tag()));
+    let text = tag().to_string();
+    for wrong in
+        [text.to_uppercase(), text.replace("hmac", "HMAC"), text.clone() + "0", text.replacen(':', "", 1)]
+    {
+        assert!(wrong.parse::<Tag>().is_err(), "{wrong}");
     }
 }
 

@@ -27,8 +27,8 @@ use crate::stack::Answer;
 /// Finds the route, the run and the configuration that the call keeps to its end.
 ///
 /// Takes `Admitted`, gives `Routed`. Answers itself when the request is ambiguous, names no route, has a context
-/// header that is not allowed, or lacks the identity that its route needs; each of these leaves a receipt. Inside
-/// `Admission` (a receipt needs its slot), outside `Firewall` (a verdict needs the policy).
+/// header that is not allowed, lacks the identity that its route needs, or is no operation that the policy lists; each of
+/// these leaves a receipt. Inside `Admission` (a receipt needs its slot), outside `Firewall` (a verdict needs the policy).
 #[derive(Clone)]
 pub(crate) struct RouteLayer {
     shared: Arc<Shared>,
@@ -68,7 +68,10 @@ impl<S> Route<S> {
         let Admitted { identified, slot, in_flight } = admitted;
         let accepted = identified.accepted;
         let head = accepted.head;
-        let route = snapshot.route(&head).cloned();
+        let taken = snapshot.route(&head).cloned();
+        let operation = taken.as_ref().map(|route| route.for_operation(&head));
+        let is_other = matches!(operation, Some(None));
+        let route = operation.flatten().or(taken);
         let key = route.as_ref().and_then(|route| route.context_key.as_ref());
         let unsigned = key.is_some_and(|key| !key.admits(&head, self.shared.clock.unix_us() / 1_000_000));
         let (context, bad_context) = match CallerContext::read(&head.headers) {
@@ -134,6 +137,9 @@ impl<S> Route<S> {
             }))
         } else if identity_missing {
             Some(Refusal::new(Reason::IdentityRequired))
+        } else if is_other {
+            let message = "the policy lists the operations of this route, and the request is none of them";
+            Some(Refusal { message: Some(message.into()), ..Refusal::new(Reason::OperationDenied) })
         } else {
             None
         };
@@ -184,7 +190,9 @@ fn fill(
     record.policy.hash = snapshot.policy_hash;
     record.dialect = Some(dialect.as_str());
     // What the whole body will be called later, because policy judges before it is there.
-    record.operation = if dialect == Dialect::Json { "json" } else { "http" }.into();
+    let read = if dialect == Dialect::Json { "json" } else { "http" };
+    let listed = route.and_then(|route| route.listed(dialect));
+    record.operation = listed.map_or(read.into(), |id| id.to_owned().into());
     record.verdict.action = VerdictAction::Block;
     record.request.method = method(&head.method);
     record.request.route = route.map(|route| route.name.clone());

@@ -1,8 +1,10 @@
 //! Runs in any order, and their limits.
 
-use estoppel_evidence::entry::{RunClass, SealReason};
-use estoppel_evidence::{Reason, Sha256};
-use estoppel_journal::{Refused, RunState, Settings};
+use estoppel_evidence::capture::Label;
+use estoppel_evidence::entry::{Act, Event, Hold, RunClass, SealReason};
+use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{HoldId, Reason, Sha256};
+use estoppel_journal::{AckError, Refused, RunState, Settings};
 use proptest::prelude::*;
 
 use crate::kit::*;
@@ -169,4 +171,46 @@ fn runs_are_sealed_before_they_name_more_policies_than_a_bundle_holds() {
     for run in sealed {
         check_bundle(&run.bundle.unwrap());
     }
+}
+
+#[test]
+fn an_event_is_noted_in_its_run_which_stays_open_until_then() {
+    let dir = quick_dir();
+    let journal = journal(dir.path());
+    let run = journal.run(Some("payments")).unwrap();
+    let hold = Hold {
+        approvers: vec![estoppel_evidence::KeyId([1; 32])],
+        call: record().call,
+        expires: UnixMicros(u64::MAX),
+        hold: HoldId::new(1, [1; 10]),
+        needs: 1,
+        operation: None,
+        payload: run.capture().tag(Label::RequestBody, &[0; 32]),
+        policy: Sha256::of(b"policy"),
+        requester: None,
+        rule: Some("large".into()),
+        tool: None,
+    };
+    let act = Act { act: "kill", by: "ada".into(), comment: None, on: None, reason: None };
+    let noted = journal.note(Some(&run), Event::Hold(hold));
+    let name = run.id().to_string();
+    drop(run);
+    let acted = journal.note(None, Event::Act(act));
+    let bundle = journal.seal_blocking(&name, SealReason::Clean).unwrap();
+    assert!(noted.wait().unwrap().leaf().is_some() && acted.wait().unwrap().leaf().is_some());
+    let report = check_bundle(&bundle.path);
+    assert_eq!(report.entries, 3);
+    journal.close(LONG).unwrap();
+    check_journal(dir.path());
+    let kinds: Vec<_> = entries(dir.path()).iter().map(|entry| entry["kind"].clone()).collect();
+    assert!(kinds.contains(&"hold".into()) && kinds.contains(&"act".into()));
+    assert_eq!(
+        journal
+            .note(
+                None,
+                Event::Act(Act { act: "kill", by: "a".into(), comment: None, on: None, reason: None })
+            )
+            .wait(),
+        Err(AckError::Closed)
+    );
 }

@@ -9,7 +9,12 @@ use crate::judging::{
     ChangedTools, ContractKind, ContractText, Formats, Judging, Release, Repair, RepairClass, Terms,
     UnknownTools,
 };
+use crate::pack::{PackedContract, PackedUse};
+use crate::written::WrittenContract;
 use crate::yaml::{Kind, Node};
+
+type Texts = BTreeMap<String, ContractText>;
+type Packed = BTreeMap<String, PackedContract>;
 
 /// Most contracts of a policy.
 pub(crate) const CONTRACTS_MAX: usize = 256;
@@ -32,23 +37,48 @@ const JUDGE_KEYS: [&str; 10] = [
 ];
 
 impl Reader {
-    pub(super) fn contracts(&mut self, node: &Node) -> Option<BTreeMap<String, ContractText>> {
+    /// Those that are written here, and those that come from packs.
+    pub(super) fn contracts(&mut self, node: &Node) -> Option<(Texts, Packed)> {
         let map = self.map(node)?;
         self.count(node, map.pairs.len(), CONTRACTS_MAX);
-        let mut contracts = BTreeMap::new();
+        let (mut contracts, mut packed) = (BTreeMap::new(), BTreeMap::new());
         for (key, node) in map.pairs {
             let contract = self.inside(&key.text, |reader| {
                 if !is_slug(&key.text) {
                     reader.not_a_slug(&key.text, key.place);
                 }
-                reader.contract(node)
-            });
-            if let Some(contract) = contract {
-                self.contracts.insert(key.text.clone(), contract.kind);
+                let is_packed =
+                    matches!(&node.kind, Kind::Map(pairs) if pairs.iter().any(|(key, _)| key.text == "pack"));
+                if is_packed {
+                    let from = reader.packed(node)?;
+                    packed.insert(key.text.clone(), from);
+                    return Some(None);
+                }
+                let contract = reader.contract(node)?;
+                let kind = contract.kind;
+                let place = reader.map(node)?.get(kind.as_str())?.place;
+                let (name, text) = (key.text.clone(), contract.clone());
+                reader.written.push(WrittenContract { name, text, place });
                 contracts.insert(key.text.clone(), contract);
-            }
+                Some(Some(kind))
+            });
+            self.contracts.extend(contract.map(|kind| (key.text.clone(), kind)));
         }
-        Some(contracts)
+        Some((contracts, packed))
+    }
+
+    fn packed(&mut self, node: &Node) -> Option<PackedContract> {
+        let map = self.map(node)?;
+        self.known_keys(&map, &["pack", "contract", "sha256"]);
+        let pack = self.required(&map, "pack", Self::pack_name);
+        let contract = self.required(&map, "contract", Self::slug);
+        let sha256 = self.required(&map, "sha256", |reader, node| {
+            let is_digest =
+                |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            let expected = "a SHA-256 in 64 hex digits, as `estoppel pack digest` prints it";
+            reader.parsed(node, expected, |text| is_digest(text).then(|| text.to_owned()))
+        });
+        Some(PackedContract { pack: pack?, contract: contract?, sha256: sha256?, place: node.place })
     }
 
     pub(crate) fn contract(&mut self, node: &Node) -> Option<ContractText> {
@@ -171,11 +201,18 @@ impl Reader {
     }
 
     /// The name of a contract that the document has, of one of these kinds.
-    fn contract_name(&mut self, node: &Node, kinds: &[ContractKind]) -> Option<String> {
+    fn contract_name(&mut self, node: &Node, kinds: &'static [ContractKind]) -> Option<String> {
         let name = self.text(node)?;
         let problem = match self.contracts.get(name) {
-            Some(kind) if kinds.contains(kind) => return Some(name.into()),
-            Some(kind) => format!("contract `{name}` is one of {}, which cannot stand here", kind.as_str()),
+            Some(None) => {
+                let (place, path) = (node.place, self.path.clone());
+                self.packed_uses.push(PackedUse { name: name.into(), kinds, place, path });
+                return Some(name.into());
+            }
+            Some(Some(kind)) if kinds.contains(kind) => return Some(name.into()),
+            Some(Some(kind)) => {
+                format!("contract `{name}` is one of {}, which cannot stand here", kind.as_str())
+            }
             None => format!("`contracts` has no `{}` that can be read", shown(name)),
         };
         self.add(PolicyErrorCode::Value, node.place, problem);

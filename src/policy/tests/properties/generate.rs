@@ -44,6 +44,22 @@ fn judge() -> impl Strategy<Value = Value> {
     prop_oneof![Just(json!("none")), terms]
 }
 
+fn operations() -> impl Strategy<Value = Value> {
+    let paths = ["/", "/v1/orders", "/v1/orders/{id}"];
+    let operations = paths.map(|path| {
+        (proptest::option::of(judge()), select(vec!["GET", "POST"])).prop_map(move |(judge, method)| {
+            let mut operation = json!({ "id": format!("{}{}", method.to_lowercase(), path.len()) });
+            operation["method"] = method.into();
+            operation["path"] = path.into();
+            if let Some(judge) = judge {
+                operation["judge"] = judge;
+            }
+            operation
+        })
+    });
+    Vec::from(operations).prop_map(Value::from)
+}
+
 fn limits() -> impl Strategy<Value = Value> {
     members(vec![
         ("request_bytes_max", (1024..2000u64).prop_map(Value::from).boxed()),
@@ -72,6 +88,7 @@ fn settings(with_limits: bool) -> impl Strategy<Value = Value> {
     ];
     if with_limits {
         of.push(("limits", limits().boxed()));
+        of.push(("operations", operations().boxed()));
     }
     members(of)
 }
@@ -196,7 +213,8 @@ pub fn policy() -> impl Strategy<Value = Value> {
         }
         json!({
             "version": 1, "name": "random", "description": description,
-            "contracts": { "value": { "json": "{\"type\": \"object\"}" }, "other": { "json": "{}" }, "rows": { "csv": "{}" } },
+            "contracts": { "value": { "json": "{\"type\": \"object\"}" }, "other": { "json": "{}" }, "rows": { "csv": "{}" },
+                "packed": { "pack": "acme/orders", "contract": "order", "sha256": "ab".repeat(32) } },
             "defaults": defaults, "limits": limits, "routes": routes, "rules": rules,
         })
     })

@@ -145,7 +145,8 @@ fn others(value: &Value) -> Vec<Value> {
                 "value",
                 "forecast",
                 "weather",
-                "weather",
+                "/v3/{other}",
+                "0000000000000000000000000000000000000000000000000000000000000000",
             ];
             let drain = json!({ "drain": { "bytes": 0, "seconds": 1 } });
             let strings = words.into_iter().map(String::from).chain([format!("{text}x"), format!("{text} ")]);

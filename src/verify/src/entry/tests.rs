@@ -4,7 +4,7 @@ use super::*;
 use crate::made::{MadeKeys, MadeRun, RUN};
 use crate::reference::{Dice, EntrySchemas, Tree};
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 13] = [
     "run.open",
     "call",
     "intent",
@@ -13,10 +13,14 @@ const KINDS: [&str; 9] = [
     "journal.recover",
     "policy.load",
     "gap",
+    "hold",
+    "approval",
+    "bypass",
+    "act",
     "run.seal",
 ];
 
-const PLACES: [(&str, Slot); 16] = [
+const PLACES: [(&str, Slot); 17] = [
     ("iss", Slot::Iss),
     ("kid", Slot::Kid),
     ("mono_us", Slot::MonoUs),
@@ -33,6 +37,7 @@ const PLACES: [(&str, Slot); 16] = [
     ("sse", Slot::Sse),
     ("time.total_us", Slot::TotalUs),
     ("verdict.action", Slot::Action),
+    ("approval", Slot::Approval),
 ];
 
 /// Judges a line both ways; the answers must be equal, down to the members that are noted.
@@ -229,6 +234,6 @@ fn a_kind_inside_of_ext_does_not_mislead() {
 #[test]
 fn an_unknown_kind_is_refused_with_a_hint_at_newer_verifiers() {
     let line = String::from_utf8(run().lines[1].clone()).unwrap();
-    let finding = Entry::read(line.replace("\"call\",", "\"bypass\",").as_bytes()).err().unwrap();
-    assert!(finding.detail.contains("`bypass` is no kind"), "{}", finding.detail);
+    let finding = Entry::read(line.replace("\"call\",", "\"snapshot\",").as_bytes()).err().unwrap();
+    assert!(finding.detail.contains("`snapshot` is no kind"), "{}", finding.detail);
 }
