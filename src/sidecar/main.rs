@@ -7,6 +7,7 @@ mod contract;
 mod disclose;
 mod doctor;
 mod explain;
+mod hold;
 mod input;
 mod judge;
 mod keys;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Verify(verify) => verify::run(&output, &verify, arguments.explain),
         Command::Show(show) => show::run(&output, &show),
         Command::Seal(seal) => run::seal(&output, &seal),
+        Command::Hold(command) => hold::run(&output, &command),
         Command::Run(command) => run::run(&output, &command),
         Command::Keys(command) => keys::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),

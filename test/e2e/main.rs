@@ -40,6 +40,7 @@ mod contracts;
 mod determinism;
 mod events;
 mod framing;
+mod holds;
 mod http2;
 mod judging;
 mod judging_gemini;

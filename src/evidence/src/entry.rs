@@ -8,9 +8,10 @@ mod event;
 mod line;
 
 pub use call::{
-    BodyMode, CallRecord, Captured, Claims, ClientEnd, ContractRef, ContractSource, Downgrade, EDITS_MAX,
-    Edit, Evaluated, Facts, Identity, IdentityKind, Judged, Looked, Outcome, PolicyRef, Repair, RequestSide,
-    ResponseSide, Storage, StreamRecord, Threat, Times, Usage, VerdictAction, VerdictMode, VerdictRecord,
+    ApprovalRecord, BodyMode, CallRecord, Captured, Claims, ClientEnd, ContractRef, ContractSource,
+    Downgrade, EDITS_MAX, Edit, Evaluated, Facts, Held, HoldOutcome, HoldRecord, Identity, IdentityKind,
+    Judged, Looked, Outcome, PolicyRef, Repair, RequestSide, ResponseSide, Storage, StreamRecord, Threat,
+    Times, Usage, VerdictAction, VerdictMode, VerdictRecord,
 };
 pub use event::{
     Act, Approval, ApprovalDecision, ApprovalStatement, Build, Bypass, BypassSource, Counters, Durability,

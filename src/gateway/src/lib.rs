@@ -13,6 +13,7 @@ mod context;
 mod contracts;
 mod exchange;
 mod headers;
+mod holds;
 mod judging;
 mod layer;
 mod metrics;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{LineTooLong, Link, VERSION, write_line};
 use crate::capture::{Label, RunCapture, StreamRoot, Tag};
 use crate::hash::{Commit, Leaf, Root, Sha256};
-use crate::id::{CallId, Instance, RunId};
+use crate::id::{CallId, HoldId, Instance, RunId};
 use crate::key::KeyId;
 use crate::reason::Reason;
 use crate::time::UnixMicros;
@@ -365,6 +365,44 @@ pub struct VerdictRecord {
     pub reason: Option<Arc<str>>,
 }
 
+/// How a hold ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldOutcome {
+    Approved,
+    Denied,
+    Expired,
+}
+
+/// The hold that a call waited in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldRecord {
+    pub expires: UnixMicros,
+    pub id: HoldId,
+    pub outcome: HoldOutcome,
+    /// From the hold's opening until this call went on, or was refused.
+    pub us: u64,
+}
+
+/// The approvals that let a call pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRecord {
+    /// Keys that approved.
+    pub approved: Vec<KeyId>,
+    pub hold: HoldId,
+    /// The hold's entry; none where it is not known because the entry waited in the spill file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<Leaf>,
+}
+
+/// That a call waited for people, and how that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub hold: HoldRecord,
+    /// Only where it was approved.
+    pub approval: Option<ApprovalRecord>,
+}
+
 /// One call, as the data plane hands it over. It knows nothing of chains, keys or files.
 #[derive(Clone, Debug)]
 pub struct CallRecord {
@@ -377,6 +415,8 @@ pub struct CallRecord {
     pub evaluated_request: Evaluated,
     pub evaluated_response: Evaluated,
     pub facts: Facts,
+    /// None when the call did not wait for people, or does still.
+    pub held: Option<Box<Held>>,
     pub identity: Identity,
     /// None when nothing was held against a contract.
     pub judged: Option<Box<Judged>>,
@@ -479,6 +519,8 @@ struct ContractDocument<'a> {
 
 #[derive(Serialize)]
 struct CallDocument<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a ApprovalRecord>,
     attempt: u32,
     body: BodyDocument<'a>,
     call: CallId,
@@ -493,6 +535,8 @@ struct CallDocument<'a> {
     evaluated: EvaluatedDocument,
     #[serde(skip_serializing_if = "Option::is_none")]
     facts: Option<&'a Facts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<&'a HoldRecord>,
     identity: &'a Identity,
     iss: &'a Instance,
     kid: KeyId,
@@ -568,6 +612,7 @@ impl CallRecord {
             ),
         };
         CallDocument {
+            approval: self.held.as_ref().and_then(|held| held.approval.as_ref()),
             attempt: self.attempt,
             body: BodyDocument {
                 mode: self.storage.mode,
@@ -587,6 +632,7 @@ impl CallRecord {
                 response: self.evaluated_response,
             },
             facts: Some(&self.facts).filter(|facts| **facts != Facts::default()),
+            hold: self.held.as_ref().map(|held| &held.hold),
             identity: &self.identity,
             iss: link.iss,
             kid: link.kid,

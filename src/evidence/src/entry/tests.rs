@@ -55,6 +55,19 @@ pub(crate) fn full_record() -> CallRecord {
             usage: Usage { input: Some(1), output: Some(2), ..Usage::default() },
             ..Facts::default()
         },
+        held: Some(Box::new(Held {
+            hold: HoldRecord {
+                expires: UnixMicros(1_795_233_700_000_000),
+                id: HoldId::new(1, [3; 10]),
+                outcome: HoldOutcome::Approved,
+                us: 3_000,
+            },
+            approval: Some(ApprovalRecord {
+                approved: vec![KeyId([9; 32])],
+                hold: HoldId::new(1, [3; 10]),
+                leaf: Some(Leaf([1; 32])),
+            }),
+        })),
         identity: Identity::default(),
         judged: Some(Box::new(Judged {
             request: None,

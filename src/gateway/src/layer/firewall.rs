@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
+use estoppel_policy::{HoldTerms, RequestFacts, Verdict};
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
@@ -17,13 +18,14 @@ use super::Waiting;
 use crate::body::{ReadError, Room, Upload, UpstreamBody, read_next};
 use crate::call::{Permitted, Routed};
 use crate::exchange::Exchange;
+use crate::holds;
 use crate::layer::forward::refused;
 use crate::respond::Refusal;
 use crate::stack::Answer;
 
 /// Decides whether the call may go on.
 ///
-/// Takes `Routed`, gives `Permitted`. Answers itself on a block. Reads the request body whole where the dialect says
+/// Takes `Routed`, gives `Permitted`. Answers itself on a block, and on a hold that people have not let pass. Reads the request body whole where the dialect says
 /// what is in it, because rules speak of models and tools; other bodies are judged by what surrounds them and stream
 /// through. Inside `Route` (it needs the policy), outside `Forward` (nothing leaves before the verdict).
 #[derive(Clone, Copy)]
@@ -90,7 +92,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     if route.needs.body && !reads && !looks && !judges && !body.is_end_stream() {
         exchange.not_looked_into();
     }
-    let (refusal, body) = if reads || judges || looks {
+    let (ruled, body) = if reads || judges || looks || route.needs.hold {
         let mut scan = (reads || exchange.dialect == Dialect::Json && !coded).then(scan);
         let read = {
             let read = pin!(read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held));
@@ -104,38 +106,79 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
             exchange.request_read(scan.finish());
         }
         exchange.look_into(coded, &chunks);
-        let refusal = decide(&mut exchange);
+        let ruled = decide(&mut exchange);
         exchange.request_held(&chunks);
-        let refusal = match refusal {
-            None => exchange.judge_request_body(&head, coded, &chunks).err().map(|objection| {
-                let refusal = objection.refusal();
-                exchange.block(objection);
-                refusal
-            }),
-            refusal => refusal,
+        let ruled = match ruled {
+            Ruled::Refuse(refusal) => Ruled::Refuse(refusal),
+            goes => match exchange.judge_request_body(&head, coded, &chunks) {
+                Ok(()) => goes,
+                Err(objection) => {
+                    let refusal = objection.refusal();
+                    exchange.block(objection);
+                    Ruled::Refuse(refusal)
+                }
+            },
         };
-        (refusal, UpstreamBody::held(chunks, room))
+        let ruled = match ruled {
+            Ruled::Hold(terms) => match holds::pass(&mut exchange, &head, &chunks, terms).await {
+                Ok(()) => decide(&mut exchange),
+                Err(refusal) => Ruled::Refuse(refusal),
+            },
+            ruled => ruled,
+        };
+        (ruled, UpstreamBody::held(chunks, room))
     } else {
         let scan = (exchange.dialect == Dialect::Json && !coded).then(scan);
-        let refusal = decide(&mut exchange);
+        let ruled = decide(&mut exchange);
         let feed = exchange.request_feed();
         let upload = Upload::new(exchange.hashes(), feed, scan, limits.request_bytes_max);
         exchange.request_sent(upload.clone());
-        (refusal, UpstreamBody::streamed(body, upload, REQUEST_STALL))
+        (ruled, UpstreamBody::streamed(body, upload, REQUEST_STALL))
     };
-    match refusal {
-        None => Ok(Permitted { exchange, head, body, route }),
-        Some(refusal) => Err((exchange, refusal)),
+    match ruled {
+        Ruled::Go => Ok(Permitted { exchange, head, body, route }),
+        Ruled::Refuse(refusal) => Err((exchange, refusal)),
+        // Another rule holds a call that people have let pass, or nothing was read of it.
+        Ruled::Hold(_) => Err((exchange, Refusal::new(Reason::ApprovalRequired))),
     }
 }
 
-/// The policy's word on the request; `None` lets it go on.
-fn decide(exchange: &mut Exchange) -> Option<Refusal> {
+/// The policy's word on a request.
+enum Ruled {
+    Go,
+    Refuse(Refusal),
+    Hold(HoldTerms),
+}
+
+/// Asks the policy, and writes down what it says.
+fn decide(exchange: &mut Exchange) -> Ruled {
     let policy = exchange.snapshot.policy.clone();
     let decision = exchange.judge_request(|facts| policy.request(facts));
     exchange.decide(&decision);
     exchange.store_bodies(decision.body_storage);
-    refusal_of(&decision)
+    match (decision.hold, refusal_of(&decision)) {
+        (Some(terms), _) => {
+            let rule = decision.rule.map(|rule| rule.as_str());
+            let rest =
+                exchange.judge_request(|facts| policy.request(&RequestFacts { approved: rule, ..*facts }));
+            match (rest.verdict, rest.rule) {
+                (Verdict::Hold, Some(other)) => {
+                    Ruled::Refuse(both_hold(rule.unwrap_or_default(), other.as_str()))
+                }
+                _ => Ruled::Hold(terms.clone()),
+            }
+        }
+        (None, Some(refusal)) => Ruled::Refuse(refusal),
+        (None, None) => Ruled::Go,
+    }
+}
+
+/// Nobody could approve such a call: the people of one rule would decide what those of the other have to.
+fn both_hold(rule: &str, other: &str) -> Refusal {
+    let message = format!(
+        "rules `{rule}` and `{other}` both hold this call; send what they hold in calls of their own"
+    );
+    Refusal { message: Some(message.into()), ..Refusal::new(Reason::ApprovalRequired) }
 }
 
 /// What a blocking decision answers.
@@ -148,6 +191,7 @@ pub(crate) fn refusal_of(decision: &estoppel_policy::Decision<'_>) -> Option<Ref
         reason: code.and_then(Reason::parse).unwrap_or(Reason::PolicyBlock),
         code: code.map(Into::into),
         message: decision.message.map(Into::into),
+        hold: None,
     })
 }
 

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Downgrade, Evaluated, Facts, Identity, Intent, Judged, Outcome,
-    PolicyRef, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat, Times, VerdictRecord,
+    BodyMode, CallRecord, Captured, Claims, Downgrade, Evaluated, Facts, Held, Identity, Intent, Judged,
+    Outcome, PolicyRef, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat, Times,
+    VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -75,6 +76,8 @@ pub(crate) struct SpilledCall {
     evaluated_request: Evaluated,
     evaluated_response: Evaluated,
     facts: Facts,
+    #[serde(default)]
+    held: Option<Box<Held>>,
     identity: Identity,
     judged: Option<Box<Judged>>,
     operation: String,
@@ -120,6 +123,7 @@ impl SpilledCall {
             evaluated_request,
             evaluated_response,
             facts,
+            held,
             identity,
             judged,
             operation,
@@ -164,6 +168,7 @@ impl SpilledCall {
             evaluated_request,
             evaluated_response,
             facts,
+            held,
             identity,
             judged,
             operation: operation.into_owned(),
@@ -212,6 +217,7 @@ impl SpilledCall {
             evaluated_request: self.evaluated_request,
             evaluated_response: self.evaluated_response,
             facts: self.facts,
+            held: self.held,
             identity: self.identity,
             judged: self.judged,
             operation: Cow::Owned(self.operation),

@@ -85,6 +85,7 @@ pub fn record() -> Box<CallRecord> {
         evaluated_response: Evaluated { bytes: 5, state: Looked::Recognized, ..Evaluated::default() },
         facts: Facts { model: Some("m".into()), ..Facts::default() },
         identity: Identity::default(),
+        held: None,
         judged: None,
         operation: "openai.chat.completions".into(),
         outcome: Outcome { client: ClientEnd::HandedOver, code: Reason::Ok, complete: true },
