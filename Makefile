@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help quickstart test setup lint perf bench fuzz docs clean
 
 # What `make test` runs, in this order; the first that fails ends it.
-STAGES := setup lint test-rust test-verifiers test-clients docs supply-chain hygiene
+STAGES := setup lint test-rust test-verifiers test-clients test-feeds docs supply-chain hygiene
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ quickstart: ## build both programs, then make, seal and verify a first bundle
 	cargo build --release --locked --bins
 	$${CARGO_TARGET_DIR:-target}/release/estoppel quickstart
 
-test: ## all that CI checks: setup, lint, Rust, verifiers, clients, API documentation, supply chain, hygiene
+test: ## all that CI checks: setup, lint, Rust, verifiers, clients, feeds, API documentation, supply chain, hygiene
 	@set -e; for stage in $(STAGES); do .ci/$$stage; done
 
 setup: ## install by name what the tests need
@@ -31,6 +31,9 @@ bench: ## benchmarks of the hot path
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (60)
 	@.ci/fuzz
+
+detectors-report: ## how often detectors are right, into docs/detectors.md
+	UPDATE_GOLDEN=1 cargo test -q -p estoppel-detect --test report
 
 docs: ## the API documentation, without warnings
 	@.ci/docs

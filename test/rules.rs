@@ -35,12 +35,14 @@ fn files() -> Vec<String> {
 const MAY_USE: &[(&str, &[&str])] = &[
     ("evidence", &[]),
     ("wire", &[]),
+    ("detect", &[]),
     ("policy", &["evidence"]),
     ("bundle", &["evidence"]),
     ("verify", &[]),
     ("journal", &["evidence", "bundle"]),
+    ("feeds", &["evidence", "journal"]),
     ("snapshot", &["evidence"]),
-    ("gateway", &["evidence", "wire", "policy", "journal", "snapshot"]),
+    ("gateway", &["evidence", "wire", "detect", "policy", "journal", "snapshot"]),
     ("stub", &[]),
     ("replay", &["evidence", "wire", "policy", "bundle", "stub"]),
     ("release", &["evidence", "bundle", "verify", "replay", "policy"]),
@@ -49,11 +51,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Which crates may use a crate from outside directly.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("hyper", &["gateway", "stub"]),
+    ("hyper", &["gateway", "feeds", "stub"]),
     ("tower", &["gateway"]),
-    ("rustls", &["gateway", "stub"]),
+    ("rustls", &["gateway", "feeds", "stub"]),
     ("tokio-postgres", &["snapshot"]),
-    ("tokio", &["gateway", "stub", "journal", ""]),
+    ("tokio", &["gateway", "feeds", "stub", "journal", ""]),
 ];
 
 fn metadata() -> Value {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use estoppel_evidence::entry::{Build, Durability, Sign};
 use estoppel_evidence::{Instance, Reason, Sha256};
+use estoppel_feeds::FeedSettings;
 use estoppel_gateway::Settings;
 use estoppel_gateway::packs::Packs;
 use estoppel_gateway::settings::{Admin, COUNT_MAX, Listener, Route, Server, Upstream};
@@ -41,6 +42,8 @@ pub struct Config {
     pub route: Vec<Route>,
     #[serde(default)]
     pub server: Server,
+    #[serde(default)]
+    pub feeds: Vec<FeedSettings>,
 }
 
 /// Whose log this is: `<host>/<name>/<epoch>`. A journal folder belongs to one instance for good.
@@ -228,6 +231,13 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
         server: config.server.clone(),
     };
     lines.extend(settings.check().iter().map(|e| format!("{}: {e}", file.display())));
+    lines.extend(estoppel_feeds::check(&config.feeds).iter().map(|e| format!("{}: {e}", file.display())));
+    if !config.journal.enabled && !config.feeds.is_empty() {
+        lines.push(format!(
+            "{}: feeds: they follow the journal, and journal.enabled is false",
+            file.display()
+        ));
+    }
     let name = format!("{}/{}/{}", config.instance.host, config.instance.name, config.instance.epoch);
     let instance = name.parse::<Instance>();
     if let Err(error) = &instance {
@@ -348,6 +358,11 @@ impl Loaded {
             build: build(),
             ..estoppel_journal::Settings::new(journal.dir.clone(), self.instance.clone())
         }
+    }
+
+    /// Folder of the feeds' cursors.
+    pub fn feeds_dir(&self) -> PathBuf {
+        self.config.journal.dir.join("feeds")
     }
 
     /// Folder of the keys.

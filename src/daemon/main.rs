@@ -13,9 +13,13 @@ use std::time::Duration;
 use clap::Parser;
 use config::{Loaded, LogConfig, LogFormat, Refusal};
 use estoppel_evidence::{Reason, Sha256};
+use estoppel_feeds::{FeedMetrics, Feeds};
 use estoppel_gateway::{Gateway, Metrics, Snapshot, admin};
 use estoppel_journal::{Journal, KeyFileError, Keys, SystemClock};
 use keys::SigningKeys;
+
+/// How long a stop waits for feeds to deliver what is left. The rest comes after the next start.
+const FEEDS_PATIENCE: Duration = Duration::from_secs(3);
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -107,13 +111,24 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
         Gateway::start(&loaded.settings, snapshot, journal.clone(), durability, clock, metrics.clone())
     });
     let gateway = Arc::new(started.map_err(|error| Refusal::new(error.reason(), error.to_string()))?);
-    let ended = background.block_on(serve(arguments, &loaded, &gateway, &journal, &metrics, signing));
+    let mut feeds = start_feeds(&loaded, &journal, &metrics)?;
+    let ended =
+        background.block_on(serve(arguments, &loaded, &gateway, &journal, &metrics, signing, &mut feeds));
     data.block_on(gateway.shutdown());
-    journal
-        .close(Duration::from_secs(30))
-        .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    let closed = journal.close(Duration::from_secs(30));
+    feeds.stop(FEEDS_PATIENCE);
+    closed.map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     tracing::info!("stopped");
     ended
+}
+
+/// Feeds that follow the journal, each on a thread of its own.
+fn start_feeds(loaded: &Loaded, journal: &Journal, metrics: &Metrics) -> Result<Feeds, Refusal> {
+    let clock: Arc<dyn estoppel_journal::Clock> = Arc::new(SystemClock::new());
+    let counts = FeedMetrics::new(clock.clone());
+    metrics.register(Box::new(counts.clone()));
+    Feeds::start(journal, &loaded.feeds_dir(), &loaded.instance, &loaded.config.feeds, counts, clock)
+        .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))
 }
 
 /// Runs until a signal says stop.
@@ -124,6 +139,7 @@ async fn serve(
     journal: &Journal,
     metrics: &Metrics,
     mut keys: Option<SigningKeys>,
+    feeds: &mut Feeds,
 ) -> Result<(), Refusal> {
     let admin = match &loaded.settings.admin {
         None => None,
@@ -147,7 +163,7 @@ async fn serve(
             Refusal::new(Reason::DirectoryReadOnly, format!("cannot write `{}`: {error}", path.display()))
         })?;
     }
-    reload::until_stopped(arguments, gateway, journal, metrics, keys.as_mut()).await
+    reload::until_stopped(arguments, gateway, journal, metrics, keys.as_mut(), feeds).await
 }
 
 /// A reader sees the whole file or none.
@@ -160,6 +176,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// Everything that a start can be refused for before it listens or writes. Gives the keys, if there are any yet.
 fn check(loaded: &Loaded) -> Result<Option<Keys>, Refusal> {
     check_tls(&loaded.settings)?;
+    check_feeds(loaded)?;
     if !loaded.config.journal.enabled {
         return Ok(None);
     }
@@ -213,6 +230,11 @@ pub(crate) fn check_tls(settings: &estoppel_gateway::Settings) -> Result<(), Ref
         }
     }
     Ok(())
+}
+
+/// Tokens and certificates of feeds can be read.
+pub(crate) fn check_feeds(loaded: &Loaded) -> Result<(), Refusal> {
+    Feeds::check(&loaded.config.feeds).map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))
 }
 
 fn log(log: &LogConfig) -> Result<(), Refusal> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use estoppel_evidence::{Reason, Sha256};
+use estoppel_feeds::Feeds;
 use estoppel_gateway::{Gateway, Metrics, Snapshot};
 use estoppel_journal::Journal;
 use notify::Watcher as _;
@@ -27,6 +28,7 @@ pub async fn until_stopped(
     journal: &Journal,
     metrics: &Metrics,
     mut keys: Option<&mut SigningKeys>,
+    feeds: &mut Feeds,
 ) -> Result<(), Refusal> {
     let failed =
         |error: std::io::Error| Refusal::new(Reason::Internal, format!("cannot take signals: {error}"));
@@ -42,7 +44,7 @@ pub async fn until_stopped(
             _ = hangup.recv() => {}
             () = settled(&changed) => {}
         }
-        let loaded = reload(arguments, gateway, journal, metrics, keys.as_deref_mut()).await;
+        let loaded = reload(arguments, gateway, journal, metrics, keys.as_deref_mut(), feeds).await;
         metrics.reloaded(loaded.is_ok());
         if let Err(refusal) = loaded {
             journal.policy_loaded(None, Some(refusal.reason));
@@ -102,6 +104,7 @@ async fn reload(
     journal: &Journal,
     metrics: &Metrics,
     keys: Option<&mut SigningKeys>,
+    feeds: &mut Feeds,
 ) -> Result<(), Refusal> {
     let loaded = config::load(&arguments.config, &arguments.set)?;
     let Loaded { settings, policy, .. } = &loaded;
@@ -109,6 +112,7 @@ async fn reload(
     let snapshot = Snapshot::build(settings, Arc::new(policy.compile()), metrics, Some(&before))
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     crate::check_tls(settings)?;
+    crate::check_feeds(&loaded)?;
     let fresh = keys.as_ref().map(|keys| keys.read()).transpose()?;
     let hash = Sha256(*policy.hash().as_bytes());
     journal
@@ -121,6 +125,9 @@ async fn reload(
         .reload(settings, snapshot)
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     journal.policy_loaded(Some(hash), None);
+    // Waits for feeds that end, which may take as long as their sinks do.
+    tokio::task::block_in_place(|| feeds.reload(&loaded.config.feeds))
+        .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     tracing::info!(policy = %hash, "reloaded");
     Ok(())
 }

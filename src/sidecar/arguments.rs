@@ -48,6 +48,11 @@ pub enum Command {
     /// Checks contracts, and tests them on bodies.
     #[command(subcommand)]
     Contract(ContractCommand),
+    /// Looks for secrets, personal data and the like in files, offline.
+    ///
+    /// With the built-in detectors (docs/detectors.md), by the very code that looks at traffic: the strings of a `.json` file with their
+    /// places, other files as bytes. What was found is told by rule, place and length, never shown. Exit code 3 when something was.
+    Detect(Detect),
     /// Checks packs of contracts, and tests them.
     #[command(subcommand)]
     Pack(PackCommand),
@@ -350,6 +355,14 @@ pub enum PolicyCommand {
         #[arg(long)]
         tenant: Option<String>,
     },
+    /// Prints a policy in the one layout.
+    Fmt {
+        /// The policy.
+        file: PathBuf,
+        /// Only says whether it is laid out so; exit code 5 if not.
+        #[arg(long)]
+        check: bool,
+    },
     /// Says what differs between two policies, by setting and by rule.
     Diff {
         /// The policy as it was.
@@ -381,6 +394,9 @@ pub struct Simulate {
     /// The candidate.
     #[arg(long)]
     pub policy: PathBuf,
+    /// Folder of the packs that it takes contracts from.
+    #[arg(long, value_name = "DIR")]
+    pub packs: Option<PathBuf>,
     /// Trust document that the bundles are verified by.
     #[arg(long)]
     pub trust: Option<PathBuf>,
@@ -538,6 +554,19 @@ pub struct Doctor {
     /// Admin address of a running daemon, with or without `http://`.
     #[arg(long)]
     pub admin: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Detect {
+    /// Files; `-` is standard input.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only this detector: secrets, pii, unicode, ssrf, exfiltration, injection, poisoning. May be given again.
+    #[arg(long)]
+    pub detector: Vec<String>,
+    /// Only what is at least so sure: low, medium, high. Default: low.
+    #[arg(long)]
+    pub min_confidence: Option<String>,
 }
 
 #[derive(Args, Debug)]

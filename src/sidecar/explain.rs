@@ -89,6 +89,12 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          and the condition at which each failed.",
     ),
     (
+        &["policy", "fmt"],
+        "Prints a policy in the one layout: two spaces, keys as they are ordered, values on one line where they fit. Comments stay \
+         above what follows them, or behind what they follow; the hash stays the same. With --check it only says whether the file \
+         is laid out so, exit code 5 if not. It writes no file.",
+    ),
+    (
         &["policy", "diff"],
         "Compares two policies by what they say: settings by their keys, rules by their ids, and the order of the rules that \
          both have. Layout and comments do not count. Exit code 5 when something differs.",

@@ -4,6 +4,7 @@
 mod admin;
 mod arguments;
 mod contract;
+mod detect;
 mod disclose;
 mod doctor;
 mod explain;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),
         Command::Judge(judge) => judge::run(&output, &judge),
         Command::Contract(command) => contract::run(&output, &command),
+        Command::Detect(detect) => detect::run(&output, &detect),
         Command::Pack(command) => pack::run(&output, &command),
         Command::Doctor(doctor) => doctor::run(&output, &doctor),
         Command::Stub(stub) => stub::run(&output, &stub),

@@ -29,6 +29,7 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
             output.line(&hash);
             Ok(output.data(&json!({ "policy_hash": hash })))
         }
+        PolicyCommand::Fmt { file, check } => fmt(*output, file, *check),
         PolicyCommand::Diff { before, after } => diff::run(*output, before, after),
         PolicyCommand::Test { file, cases, junit } => {
             test::run(*output, file, cases.as_deref(), junit.as_ref())
@@ -150,6 +151,20 @@ fn lint(output: Output, file: &Path, packs: Option<&Path>) -> Result<ExitCode, F
     }
     output.line(&plain(&format!("{}: ok, {}", file.display(), policy.hash())));
     Ok(output.data(&json!({ "policy_hash": policy.hash().to_string(), "warnings": warnings })))
+}
+
+/// Exit code 5 when `check` finds another layout.
+fn fmt(output: Output, file: &Path, check: bool) -> Result<ExitCode, Failure> {
+    read(output, file)?;
+    let text = input::text(file)?;
+    let laid_out = PolicyDocument::laid_out(&text).map_err(|errors| refused(output, file, &errors))?;
+    let same = laid_out == text;
+    if check {
+        let word = if same { "is laid out" } else { "is not laid out" };
+        output.line(&plain(&format!("{} {word}", file.display())));
+        return Ok(output.answer(&json!({ "same": same }), if same { 0 } else { 5 }));
+    }
+    output.text(&laid_out, &json!({ "same": same, "text": laid_out }))
 }
 
 fn threats(output: Output) -> ExitCode {

@@ -68,6 +68,10 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["policy", "explain"],
         "estoppel policy explain demo/policy.yaml --route model --operation openai.chat.completions --tool shell # exit 3",
     ),
+    (
+        &["policy", "fmt"],
+        "estoppel policy fmt demo/policy.yaml > laid-out.yaml\nestoppel policy fmt --check laid-out.yaml",
+    ),
     (&["policy", "diff"], "estoppel policy diff demo/policy.yaml demo/policy.yaml"),
     (
         &["policy", "test"],
@@ -85,6 +89,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["contract", "test"],
         "estoppel contract test <(echo '{\"version\":1,\"contract\":{\"json\":\"{}\"},\"cases\":[{\"name\":\"any\",\"body\":\"1\",\"expect\":\"pass\"}]}')",
+    ),
+    (
+        &["detect"],
+        "estoppel detect demo/policy.yaml\n\
+         estoppel detect - --detector pii --min-confidence high <<< 'paid with 4111 1111 1111 1111' # exit 3",
     ),
     (&["pack", "lint"], "estoppel pack lint policies/packs/contracts\nestoppel pack lint demo # exit 6"),
     (&["pack", "test"], "estoppel pack test policies/packs/contracts"),

@@ -122,7 +122,7 @@ fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode
             shown(&entry["verdict"]["action"]),
             shown(&entry["operation"]),
             shown(&entry["facts"]["model"]),
-            outcome(entry),
+            outcome(entry) + &link(entry, lines),
         ));
     }
     output.line("");
@@ -141,6 +141,20 @@ fn outcome(entry: &Value) -> String {
         (Some(reason), _) if plain(reason) != code => format!("{code} ({})", plain(reason)),
         (_, Some(false)) => format!("{code} (incomplete)"),
         _ => code,
+    }
+}
+
+/// The other of two calls of which the second asks again what the first was refused for.
+fn link(entry: &Value, lines: &[Line]) -> String {
+    let place = |call: &Value| {
+        let is = |line: &&Line| line.value["kind"] == "call" && line.value["call"] == *call;
+        lines.iter().find(is).map_or_else(|| shown(call), |line| format!("seq {}", shown(&line.value["seq"])))
+    };
+    let link = &entry["ext"]["reask"];
+    match (&link["next"], &link["of"]) {
+        (next @ Value::String(_), _) => format!(", asked again in {}", place(next)),
+        (_, of @ Value::String(_)) => format!(", asks again for {}", place(of)),
+        _ => String::new(),
     }
 }
 
@@ -209,5 +223,7 @@ mod tests {
         let entry = json!({ "outcome": { "code": "OK\u{1b}" }, "verdict": { "reason": "x\r" } });
         assert_eq!(outcome(&entry), r"OK\u001b (x\u000d)");
         assert_eq!(shown(&json!(7)), "7");
+        let link = link(&json!({ "ext": { "reask": { "of": "\u{1b}" } } }), &[]);
+        assert_eq!(link, r", asks again for \u001b");
     }
 }

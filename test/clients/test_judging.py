@@ -19,6 +19,10 @@ name: judged
 defaults:
   verdict: allow
   judge: { unknown_tools: block, repair: r1 }
+contracts:
+  place: { json: '{ "type": "object", "required": ["city"], "properties": { "city": { "type": "string" } } }' }
+routes:
+  custom: { judge: { tools: { weather: place } } }
 limits: { keepalive_ms: 20 }
 """
 GOOD = '{"city": "Köln"}'
@@ -51,6 +55,32 @@ def with_ids():
     return {"body": {"sse": {"events": [*events, {"data": "[DONE]"}]}}, "delay_ms": {"between_writes": 200}}
 
 
+def custom(said):
+    """A call of a custom tool, in pieces."""
+
+    def event(kind, **rest):
+        return {"event": kind, "data": json.dumps({"type": kind, "sequence_number": 0, **rest})}
+
+    def item(text, status):
+        return {"type": "custom_tool_call", "id": "i", "call_id": "c", "name": "weather", "input": text, "status": status}
+
+    def response(status, output):
+        return {"id": "r", "object": "response", "created_at": 0, "model": "m", "status": status, "output": output,
+                "parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+
+    at = {"output_index": 0, "item_id": "i"}
+    pieces = [said[:4], said[4:]]
+    events = [
+        event("response.created", response=response("in_progress", [])),
+        event("response.output_item.added", output_index=0, item=item("", "in_progress")),
+        *(event("response.custom_tool_call_input.delta", delta=piece, **at) for piece in pieces),
+        event("response.custom_tool_call_input.done", input=said, **at),
+        event("response.output_item.done", output_index=0, item=item(said, "completed")),
+        event("response.completed", response=response("completed", [item(said, "completed")])),
+    ]
+    return {"body": {"sse": {"events": events}}}
+
+
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     """A model that calls `weather` with the arguments of the case that the last message names."""
@@ -71,6 +101,8 @@ def judged(tmp_path_factory):
         {"path": path, "body_contains": f"text-{case}", "reply": text(dialect, said)}
         for dialect, path in PATHS.items()
         for case, said in CASES.items()
+    ] + [
+        {"path": "*/responses", "body_contains": f"custom-{case}", "reply": custom(said)} for case, said in CASES.items()
     ] + [{"path": "*/chat/completions", "body_contains": "case-ids", "reply": with_ids()}]
     script = folder / "script.json"
     script.write_text(json.dumps({"rules": rules, "otherwise": {"status": 404}}))
@@ -78,7 +110,8 @@ def judged(tmp_path_factory):
     process = start_stub(port, folder / "stub.log", script)
     policy = folder / "policy.yaml"
     policy.write_text(POLICY)
-    daemon = Daemon(folder, {"model": f"http://127.0.0.1:{port}"}, policy=policy)
+    url = f"http://127.0.0.1:{port}"
+    daemon = Daemon(folder, {"model": url, "custom": url}, policy=policy)
     yield daemon
     daemon.stop()
     process.kill()
@@ -192,6 +225,34 @@ def test_a_value_that_does_not_pass_raises_as_the_provider_would(judged, surface
     assert REASONS[case] in str(raised.value) or REASONS[case] in str(getattr(raised.value, "body", "")), raised.value
     (receipt,) = judged.receipts(run)
     assert receipt["verdict"] == {"action": "block", "mode": "enforce", "reason": REASONS[case]}
+
+
+def custom_stream(gateway, run, case, route, tool):
+    client = openai.OpenAI(
+        base_url=f"{gateway.base}/{route}/v1", api_key="sk-test", max_retries=0, default_headers={"estoppel-run": run}
+    )
+    with client.responses.stream(model="m", input=f"custom-{case}", tools=[tool]) as stream:
+        events = list(stream)
+    said = "".join(event.delta for event in events if event.type == "response.custom_tool_call_input.delta")
+    (done,) = [event.input for event in events if event.type == "response.custom_tool_call_input.done"]
+    (item,) = [item.input for item in events[-1].response.output if item.type == "custom_tool_call"]
+    assert said == done == item
+    return item
+
+
+def test_the_input_of_a_custom_tool_is_judged(judged):
+    custom = {"type": "custom", "name": "weather"}
+    any_text = {**custom, "format": {"type": "text"}}
+    for case in ["valid", "repair"]:
+        assert json.loads(custom_stream(judged, run_name(), case, "custom", custom)) == {"city": "Köln"}
+    assert custom_stream(judged, run_name(), "cut", "model", any_text) == CASES["cut"]
+    refused = [("missing", "custom", custom, "CONTRACT_VIOLATED"), ("cut", "custom", any_text, "VALUE_TRUNCATED")]
+    for case, route, tool, reason in [*refused, ("valid", "model", custom, "CONTRACT_MISSING")]:
+        run = run_name()
+        with pytest.raises(openai.APIError):
+            custom_stream(judged, run, case, route, tool)
+        (receipt,) = judged.receipts(run)
+        assert receipt["verdict"] == {"action": "block", "mode": "enforce", "reason": reason}
 
 
 def test_an_answer_that_was_asked_for_as_json_is_judged(judged):

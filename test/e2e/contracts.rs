@@ -347,7 +347,12 @@ fn observe_changes_nothing_and_records_what_it_found() {
         );
         let receipt = receipt(&world);
         assert_eq!(receipt["verdict"]["action"], "allow", "{receipt}");
-        assert_eq!(receipt["downgrades"][0]["detail"], "observed", "{receipt}");
+        assert_eq!(receipt["downgrades"][0]["detail"], "observed in the answer", "{receipt}");
+        let code = receipt["downgrades"][0]["code"].as_str().unwrap();
+        let metric = format!(
+            "estoppel_violations_total{{code=\"{code}\",enforced=\"no\",route=\"stub\",side=\"answer\"}}"
+        );
+        assert_eq!(world.metric(&metric), Some(1.0));
     }
 }
 
@@ -365,23 +370,26 @@ fn requests_are_held_against_their_contract_before_anything_leaves() {
     assert_eq!(world.upstream.hits().total(), 2);
     let csv = Request::new("POST", "/things").header("content-type", "text/csv").body("id\n1\n");
     let cases = [
-        (post("{\"n\":10}"), "CONTRACT_VIOLATED"),
-        (post("{\"n\":1,}"), "VALUE_MALFORMED"),
-        (post(""), "VALUE_TRUNCATED"),
+        (post("{\"n\":10}"), "REQUEST_VIOLATED"),
+        (post("{\"n\":1,}"), "REQUEST_VIOLATED"),
+        (post(""), "REQUEST_VIOLATED"),
         (csv.header("estoppel-run", "bodies"), "CONTRACT_UNSUPPORTED"),
-        (Request::new("POST", "/things").header("estoppel-run", "bodies").body("n=1"), "VALUE_MALFORMED"),
-        (Request::new("GET", "/things").header("estoppel-run", "bodies").body("{}"), "CONTRACT_VIOLATED"),
+        (Request::new("POST", "/things").header("estoppel-run", "bodies").body("n=1"), "REQUEST_VIOLATED"),
+        (Request::new("GET", "/things").header("estoppel-run", "bodies").body("{}"), "REQUEST_VIOLATED"),
     ];
     let count = cases.len();
     for (request, code) in cases {
         let answer = world.send(&request);
         let problem: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!((answer.status(), &problem["code"]), (422, &json!(code)), "{problem}");
+        assert_eq!(problem["retryable"], false, "{problem}");
     }
     let coded = world.send(&post("{\"n\":1}").header("content-encoding", "gzip"));
     assert_eq!(coded.status(), 403, "{}", coded.text());
     assert_eq!(world.upstream.hits().total(), 2, "nothing of a refused request may leave");
     world.wait_for_calls("bodies", count as u64 + 3);
+    let refused = "estoppel_violations_total{code=\"REQUEST_VIOLATED\",enforced=\"yes\",route=\"stub\",side=\"request\"}";
+    assert_eq!(world.metric(refused), Some(count as f64 - 1.0));
     let receipts = world.receipts("bodies");
     let named = json!({ "request": { "digest": canonical(ORDER), "id": "order", "source": "policy" } });
     assert_eq!(receipts[0]["contract"], named);
@@ -415,7 +423,7 @@ fn results_of_tools_keep_their_contract_on_the_way_to_the_model() {
     assert!(refused.text().contains("result of `place`: "), "{}", refused.text());
     assert_eq!(ask("{\"n\":1,}").status(), 422);
     let twice = r#"{"model":"m","messages":[{"role":"tool","tool_call_id":"x","content":"{}"}]}"#;
-    assert!(world.send(&chat("bodies", twice)).text().contains("VALUE_AMBIGUOUS"));
+    assert!(world.send(&chat("bodies", twice)).text().contains("REQUEST_VIOLATED"));
     assert_eq!(world.upstream.hits().total(), 1);
     world.wait_for_calls("bodies", 4);
     let document =
@@ -664,7 +672,10 @@ fn a_model_answer_is_observed_cut_or_held_whole_as_the_policy_says() {
     };
     let (observed, receipt) = run("observe", "{}");
     assert!(observed.end.is_none() && observed.text().contains("[DONE]"), "{}", observed.text());
-    assert_eq!(receipt["downgrades"], json!([{ "code": "CONTRACT_VIOLATED", "detail": "observed" }]));
+    assert_eq!(
+        receipt["downgrades"],
+        json!([{ "code": "CONTRACT_VIOLATED", "detail": "observed in the answer" }])
+    );
     assert_eq!(receipt["verdict"]["action"], "allow");
     let (cut, receipt) = run("stream_and_cut", "{}");
     assert!(cut.end.is_some() && !cut.text().contains("[DONE]"), "{}", cut.text());

@@ -269,6 +269,61 @@ fn what_follows_the_last_event_is_last_or_does_not_leave() {
 }
 
 #[test]
+fn a_line_that_some_clients_take_for_two_is_refused() {
+    let call =
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"SECRET"}}]}}]}"#;
+    for end in ["\u{2028}", "\u{2029}", "\u{85}", "\u{b}", "\u{1e}"] {
+        for field in [": x", "id: x", "event: x"] {
+            let events = format!("{field}{end}data: {call}\n\ndata: [DONE]\n\n");
+            assert_eq!(refused(events)["verdict"]["reason"], "VALUE_AMBIGUOUS", "{field:?} {end:?}");
+        }
+    }
+    let text = "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\u{2028}b\"}}]}";
+    let plain = format!(": \u{e9}\u{2027}\n\ndata: {text}\n\ndata: [DONE]\n\n");
+    let world = streamed(plain.clone(), POLICY);
+    assert_eq!(world.send(&CHAT_STREAM.request()).text(), plain);
+}
+
+#[test]
+fn an_empty_answer_where_json_was_asked_for_is_no_answer() {
+    let message =
+        |said: &str| format!(r#"{{"choices":[{{"index":0,"message":{{{said}}},"finish_reason":"stop"}}]}}"#);
+    let events = |said: &str| {
+        let end = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+        format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{{{said}}}}}]}}\n\ndata: {end}\n\ndata: [DONE]\n\n"
+        )
+    };
+    let empty = r#""content":"""#;
+    for (said, passes) in
+        [(empty, false), (r#""content":"","refusal":"No.""#, true), (r#""content":"{}""#, true)]
+    {
+        for (text, kind, stream) in
+            [(message(said), "application/json", false), (events(said), "text/event-stream", true)]
+        {
+            let reply = Reply::new(Body::Text(text.clone())).header("content-type", kind);
+            let world =
+                World::with(Script::always(reply), &Setup { policy: POLICY.into(), ..Setup::default() });
+            let asked =
+                json!({ "model": "m", "stream": stream, "response_format": { "type": "json_object" } });
+            let request = Request::new("POST", "/v1/chat/completions")
+                .header("content-type", "application/json")
+                .header("estoppel-run", "judged")
+                .body(asked.to_string().into_bytes());
+            let answer = estoppel_kit::http::send(world.gateway, &request);
+            world.wait_for_calls("judged", 1);
+            let receipt = world.receipts("judged").remove(0);
+            if passes {
+                assert_eq!(answer.unwrap().text(), text);
+            } else {
+                assert_eq!(receipt["verdict"]["reason"], "VALUE_TRUNCATED", "{receipt}");
+                assert!(answer.is_err() || answer.unwrap().text().contains("the text is empty"));
+            }
+        }
+    }
+}
+
+#[test]
 fn what_no_dialect_gives_a_meaning_is_not_called_judged() {
     let text = "data: tick\n\ndata: [DONE]\n\n";
     let world = streamed(text.into(), &POLICY.replace("  judge", "  on_not_evaluated: allow\n  judge"));

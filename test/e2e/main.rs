@@ -12,13 +12,16 @@
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
+//! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
 //! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
+//! - `detecting`: secrets and the like, in every place where a call can carry them.
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
+//! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
 //! - `offline`: `estoppel judge` and `estoppel contract`, and that they say what the daemon does.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
@@ -37,8 +40,10 @@ mod cli_reference;
 mod client;
 mod command_line;
 mod contracts;
+mod detecting;
 mod determinism;
 mod events;
+mod feeds;
 mod framing;
 mod holds;
 mod http2;
@@ -51,9 +56,11 @@ mod mcp_values;
 mod negative_vectors;
 mod offline;
 mod operations;
+mod other_calls;
 mod packs;
 mod policies;
 mod published;
+mod reask;
 mod rules;
 mod starting;
 mod streams;

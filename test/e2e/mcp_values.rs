@@ -148,12 +148,12 @@ fn arguments_that_break_their_contract_never_reach_the_server() {
     assert_eq!(refusal(&seen(&world, &unlisted), &json!(2)), "CONTRACT_MISSING");
     assert_eq!(world.send(&list()).status(), 200);
     let cases = [
-        (call("add", r#"{"a":1}"#), "CONTRACT_VIOLATED"),
-        (call("add", r#"{"a":1,"b":"2"}"#), "CONTRACT_VIOLATED"),
-        (call("add", r#"{"a":1,"b":2,"b":3}"#), "CONTRACT_VIOLATED"),
-        (call("add", "null"), "CONTRACT_VIOLATED"),
+        (call("add", r#"{"a":1}"#), "REQUEST_VIOLATED"),
+        (call("add", r#"{"a":1,"b":"2"}"#), "REQUEST_VIOLATED"),
+        (call("add", r#"{"a":1,"b":2,"b":3}"#), "REQUEST_VIOLATED"),
+        (call("add", "null"), "REQUEST_VIOLATED"),
         (call("sub", r#"{"a":1,"b":2}"#), "CONTRACT_MISSING"),
-        (post(r#"{"id":2,"method":"tools/call","params":{"name":"add"}}"#), "CONTRACT_VIOLATED"),
+        (post(r#"{"id":2,"method":"tools/call","params":{"name":"add"}}"#), "REQUEST_VIOLATED"),
         (add().header("content-encoding", "gzip"), "NOT_EVALUATED"),
     ];
     for (request, code) in &cases {
@@ -164,7 +164,7 @@ fn arguments_that_break_their_contract_never_reach_the_server() {
     assert_eq!(world.upstream.hits().total(), 1);
     let violated = &world.receipts("mcp")[2];
     assert_eq!(violated["contract"]["request"]["digest"], digest("add", INPUT), "{violated}");
-    assert_eq!(violated["verdict"]["reason"], "CONTRACT_VIOLATED");
+    assert_eq!(violated["verdict"]["reason"], "REQUEST_VIOLATED");
     assert!(violated["response"].get("upstream").is_none());
 }
 
@@ -177,9 +177,9 @@ fn what_cannot_be_read_is_refused_whatever_the_policy_says_of_the_unread() {
         r#"{"id":2,"method":"tools/call","params":{"name":"add","arguments":{},"arguments":{"a":1,"b":2}}}"#;
     for (request, code) in [
         (add().header("content-encoding", "gzip"), "CONTRACT_UNSUPPORTED"),
-        (post(twice), "VALUE_AMBIGUOUS"),
-        (post(r#"{"id":2,"method":"tools/call","params":{"arguments":{}}}"#), "VALUE_AMBIGUOUS"),
-        (post("{"), "VALUE_AMBIGUOUS"),
+        (post(twice), "REQUEST_VIOLATED"),
+        (post(r#"{"id":2,"method":"tools/call","params":{"arguments":{}}}"#), "REQUEST_VIOLATED"),
+        (post("{"), "REQUEST_VIOLATED"),
     ] {
         let answer = seen(&world, &request);
         assert!(answer.text().contains(code), "{code}: {}", answer.text());
@@ -191,7 +191,7 @@ fn what_cannot_be_read_is_refused_whatever_the_policy_says_of_the_unread() {
 fn without_a_contract_arguments_are_an_object() {
     let policy = POLICY.replace("unknown_tools: block", "unknown_tools: json");
     let world = world(&policy, server(Form::Json, &result("2", r#"{"content":[]}"#)));
-    assert_eq!(refusal(&seen(&world, &call("add", "[1]")), &json!(2)), "CONTRACT_VIOLATED");
+    assert_eq!(refusal(&seen(&world, &call("add", "[1]")), &json!(2)), "REQUEST_VIOLATED");
     assert_eq!(world.send(&call("add", "{}")).status(), 200);
     assert_eq!(world.upstream.hits().total(), 1);
     let receipts = world.receipts("mcp");
@@ -284,7 +284,7 @@ fn a_change_that_the_policy_allows_is_in_the_receipt_and_counts_from_then_on() {
     assert_eq!(world.send(&list()).status(), 200);
     assert_eq!(world.send(&add()).status(), 200);
     assert_eq!(world.send(&list()).status(), 200);
-    assert_eq!(refusal(&seen(&world, &add()), &json!(2)), "CONTRACT_VIOLATED");
+    assert_eq!(refusal(&seen(&world, &add()), &json!(2)), "REQUEST_VIOLATED");
     assert_eq!(world.send(&list()).status(), 200);
     assert_eq!(world.metric("estoppel_tools_changed_total{route=\"stub\"}"), Some(1.0));
     let receipts = world.receipts("mcp");
@@ -306,7 +306,7 @@ fn pages_of_a_list_add_up() {
     assert_eq!(world.send(&post(next)).status(), 200);
     for name in ["add", "sub"] {
         assert_eq!(world.send(&call(name, r#"{"a":1,"b":2}"#)).status(), 200);
-        assert_eq!(refusal(&seen(&world, &call(name, "{}")), &json!(2)), "CONTRACT_VIOLATED");
+        assert_eq!(refusal(&seen(&world, &call(name, "{}")), &json!(2)), "REQUEST_VIOLATED");
     }
 }
 
@@ -350,8 +350,9 @@ fn release_says_what_leaves_before_it_has_passed() {
         assert_eq!(observed.send(&list()).status(), 200);
         assert_eq!(observed.send(&call("add", "{}")).text(), form.text(&answer), "{form:?}");
         let receipt = observed.receipts("mcp").remove(1);
-        let found = json!({ "code": "CONTRACT_VIOLATED", "detail": "observed" });
-        assert_eq!(receipt["downgrades"], json!([found, found]), "{receipt}");
+        let sent = json!({ "code": "REQUEST_VIOLATED", "detail": "observed in the request" });
+        let given = json!({ "code": "CONTRACT_VIOLATED", "detail": "observed in the answer" });
+        assert_eq!(receipt["downgrades"], json!([sent, given]), "{receipt}");
         assert_eq!(receipt["verdict"]["action"], "allow");
 
         let held = world(&policy("hold_all"), server(form, &answer));
@@ -361,7 +362,7 @@ fn release_says_what_leaves_before_it_has_passed() {
 
         let cut = world(&policy("stream_and_cut"), server(form, &answer));
         assert_eq!(cut.send(&list()).status(), 200);
-        assert_eq!(refusal(&seen(&cut, &call("add", "{}")), &json!(2)), "CONTRACT_VIOLATED");
+        assert_eq!(refusal(&seen(&cut, &call("add", "{}")), &json!(2)), "REQUEST_VIOLATED");
         let got = seen(&cut, &add());
         assert!(got.status() == 422 || got.end.is_some(), "{form:?}: {}", got.text());
         cut.wait_for_calls("mcp", 3);
@@ -387,7 +388,7 @@ fn the_policy_s_contract_comes_before_the_server_s() {
     );
     let world = world(&policy, server(Form::Json, &result("2", GOOD)));
     assert_eq!(world.send(&call("add", "{}")).status(), 200);
-    assert_eq!(refusal(&seen(&world, &call("add", r#"{"a":10}"#)), &json!(2)), "CONTRACT_VIOLATED");
+    assert_eq!(refusal(&seen(&world, &call("add", r#"{"a":10}"#)), &json!(2)), "REQUEST_VIOLATED");
     let receipt = world.receipts("mcp").remove(0);
     let named = json!({ "digest": digest("add", r#"{"properties":{"a":{"maximum":9}}}"#), "id": "add", "source": "policy" });
     assert_eq!(receipt["contract"], json!({ "request": named }));

@@ -349,7 +349,7 @@ fn the_policy_takes_the_place_of_what_a_request_asks_for() {
     let (code, data, out) = judged(&scratch, &answer, &of_route);
     assert_eq!((code, data["reason"].as_str(), out.as_str()), (3, Some("CONTRACT_VIOLATED"), ""));
     assert_eq!(data["place"]["tool"], "order");
-    assert_eq!(data["detail"], "call of `order`: fails `/required` at the top, byte 1");
+    assert_eq!(data["detail"], "call of `order`: fails `/required` at the top, byte 1: `n` is missing");
 }
 
 #[test]

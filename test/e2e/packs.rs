@@ -187,7 +187,7 @@ fn the_daemon_enforces_what_a_policy_takes_from_a_pack() {
     world.wait_for_calls("packs", 2);
     let receipts = world.receipts("packs");
     assert_eq!(receipts[0]["operation"], "orders.create");
-    assert_eq!(receipts[1]["verdict"]["reason"], "CONTRACT_VIOLATED");
+    assert_eq!(receipts[1]["verdict"]["reason"], "REQUEST_VIOLATED");
     let schema: Value =
         serde_json::from_slice(&std::fs::read(pack.join("contracts/order.schema.json")).unwrap()).unwrap();
     let canonical = estoppel_evidence::canonical::foreign(schema.to_string().as_bytes()).unwrap();

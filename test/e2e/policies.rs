@@ -198,3 +198,22 @@ fn simulate_reads_nothing_from_a_bundle_that_does_not_verify() {
     let (code, said) = simulate(&scratch, &forged, &policy("", SHELL), &[]);
     assert_eq!((code, &said["error"]["code"]), (2, &json!("BUNDLE_INVALID")), "{said}");
 }
+
+#[test]
+fn fmt_prints_one_layout_and_keeps_the_hash_and_the_comments() {
+    let scratch = Scratch::new("fmt");
+    for name in ["baseline", "open"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("policies/{name}.yaml"));
+        let (code, said) = cli(&["policy", "fmt", path(&file)]);
+        let text = said["data"]["text"].as_str().unwrap();
+        assert_eq!(code, 0, "{said}");
+        let laid_out = written(&scratch, "laid-out.yaml", text);
+        let hash = |file: &Path| cli(&["policy", "hash", path(file)]).1["data"]["policy_hash"].clone();
+        assert_eq!(hash(&laid_out), hash(&file));
+        let comments = |text: &str| text.matches('#').count();
+        assert_eq!(comments(text), comments(&std::fs::read_to_string(&file).unwrap()), "{text}");
+        assert_eq!(cli(&["policy", "fmt", "--check", path(&laid_out)]).0, 0, "{text}");
+    }
+    let crooked = written(&scratch, "crooked.yaml", &policy("", SHELL));
+    assert_eq!(cli(&["policy", "fmt", "--check", path(&crooked)]).0, 5);
+}

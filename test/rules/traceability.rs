@@ -17,6 +17,7 @@ const COLLECTED: &[(&str, &str)] = &[
     ("docs/verify/", ".test.mjs"),
     ("test/verifiers/test_", ".py"),
     ("test/clients/test_", ".py"),
+    ("test/feeds/test_", ".py"),
     ("test/vectors/test_", ".py"),
 ];
 

@@ -310,6 +310,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
             redacted: Vec::new(),
         },
         claims: Some(Box::new(Claims { job_id: Some(format!("job-{n}").into()), ..Claims::default() })),
+        detection: None,
         dialect: None,
         downgrades: Vec::new(),
         evaluated_request: Evaluated { bytes: 41, ..Evaluated::default() },
@@ -325,6 +326,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
             complete: passes,
         },
         policy: PolicyRef { hash: Sha256::of(POLICY), rule: None },
+        reask: None,
         request: RequestSide {
             body: request,
             method: "POST".into(),

@@ -24,6 +24,7 @@ pub enum Label {
     ResponseBody,
     RequestTarget,
     RedactedValue,
+    FoundValue,
 }
 
 impl Label {
@@ -33,6 +34,7 @@ impl Label {
             Self::ResponseBody => b"pef/v0/response-body\0",
             Self::RequestTarget => b"pef/v0/request-target\0",
             Self::RedactedValue => b"pef/v0/redacted-value\0",
+            Self::FoundValue => b"pef/v0/found-value\0",
         }
     }
 }

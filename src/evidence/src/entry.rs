@@ -4,15 +4,17 @@
 //! canonicalizer. Content comes as records that know nothing of chains; [`Link`] adds what the chain gives.
 
 mod call;
+mod detection;
 mod event;
 mod line;
 
 pub use call::{
     ApprovalRecord, BodyMode, CallRecord, Captured, Claims, ClientEnd, ContractRef, ContractSource,
     Downgrade, EDITS_MAX, Edit, Evaluated, Facts, Held, HoldOutcome, HoldRecord, Identity, IdentityKind,
-    Judged, Looked, Outcome, PolicyRef, Repair, RequestSide, ResponseSide, Storage, StreamRecord, Threat,
-    Times, Usage, VerdictAction, VerdictMode, VerdictRecord,
+    Judged, Looked, Outcome, PolicyRef, Reask, Repair, RequestSide, ResponseSide, Storage, StreamRecord,
+    Threat, Times, Usage, VerdictAction, VerdictMode, VerdictRecord,
 };
+pub use detection::{CLASSES_MAX, Detection, DetectorOutcome, DetectorRun, FINDINGS_MAX, Finding};
 pub use event::{
     Act, Approval, ApprovalDecision, ApprovalStatement, Build, Bypass, BypassSource, Counters, Durability,
     Event, Gap, Hold, Intent, Interrupted, JournalRecover, KeyRotate, PolicyLoad, RunClass, RunOpen, RunSeal,

@@ -143,6 +143,7 @@ reasons! {
     ContentUnknown "CONTENT_UNKNOWN" Upstream false 0 "nothing here can read this content, or a value in it that decides what it says";
 
     ContractViolated "CONTRACT_VIOLATED" Upstream true 422 "a value does not keep its contract";
+    RequestViolated "REQUEST_VIOLATED" Client false 422 "the request, or a value in it, does not keep its contract";
     ContractMissing "CONTRACT_MISSING" Policy false 422 "a tool is called for which there is no contract";
     ContractUnsupported "CONTRACT_UNSUPPORTED" Client false 422 "the contract of a value cannot be enforced";
     ValueMalformed "VALUE_MALFORMED" Upstream true 422 "a value is not well-formed and may not be repaired";
@@ -150,6 +151,18 @@ reasons! {
     ValueTruncated "VALUE_TRUNCATED" Upstream true 422 "what was sent ended inside a value";
     ToolChanged "TOOL_CHANGED" Upstream false 422 "a tool is not what its server first said that it is";
     HeldBytesMax "HELD_BYTES_MAX" Policy false 422 "a value is larger than what may be held back";
+
+    SecretFound "SECRET_FOUND" Policy false 403 "a detector found a secret, and the policy blocks it";
+    PiiFound "PII_FOUND" Policy false 403 "a detector found personal data, and the policy blocks it";
+    UnicodeFound "UNICODE_FOUND" Policy false 403 "a detector found hidden characters, and the policy blocks them";
+    SsrfFound "SSRF_FOUND" Policy false 403 "a detector found a destination that is not to be reached, and the policy blocks it";
+    ExfiltrationFound "EXFILTRATION_FOUND" Policy false 403 "a detector found a channel out, and the policy blocks it";
+    InjectionFound "INJECTION_FOUND" Policy false 403 "a detector found instructions for a model, and the policy blocks them";
+    PoisoningFound "POISONING_FOUND" Policy false 403 "a detector found instructions in what a tool says of itself, and the policy blocks them";
+    DetectorFound "DETECTOR_FOUND" Policy false 403 "an external detector objects, and the policy blocks it";
+    DetectorTimeout "DETECTOR_TIMEOUT" Us true 503 "a detector that the policy waits for gave no answer in time";
+    DetectorFailed "DETECTOR_FAILED" Us true 503 "a detector that the policy waits for gave an answer that cannot be read";
+    FindingsMax "FINDINGS_MAX" Policy false 403 "there is more to find than can be told apart";
 
     DrainMax "DRAIN_MAX" Policy false 0 "the client left, and a bound ended the reading of its answer before it was whole";
     BodyNotStored "BODY_NOT_STORED" Us false 0 "the policy asks to store this body, and it was not stored";

@@ -1,6 +1,8 @@
 //! One call's record in the making. It is the finish guard: however the call ends, also by being dropped, exactly one
 //! record goes to the journal. Dropping it pushes the record and formats nothing.
 
+mod again;
+mod detected;
 mod held;
 
 use std::sync::Arc;
@@ -24,10 +26,14 @@ use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, ResponseScan};
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::again::Second;
 use self::held::HeldBack;
+pub(crate) use self::held::{OBSERVED_ANSWER, OBSERVED_REQUEST};
 use crate::body::Upload;
 use crate::call::InFlight;
+use crate::detecting::Detecting;
 use crate::judging::{self, Asked, Objection, Recorded, RouteTerms, mcp};
+use crate::reask::Origin;
 use crate::respond::Refusal;
 use crate::rules::{Asking, CallRules, Contents, Ruled};
 use crate::serve::Shared;
@@ -77,9 +83,14 @@ pub(crate) struct Exchange {
     /// Set when the client has left and the answer is read on; there where the policy says so.
     left: Option<Arc<AtomicBool>>,
     redaction: Option<Redaction>,
+    detecting: Option<Box<Detecting>>,
     /// Set by the connection when its client stopped reading.
     pub(crate) stalled: Arc<std::sync::atomic::AtomicBool>,
-    _in_flight: InFlight,
+    /// What is kept of it as long as it may be asked again.
+    origin: Option<Box<Origin>>,
+    /// It asks again; what its client is told if that fails.
+    instead: Option<Box<Refusal>>,
+    in_flight: Option<InFlight>,
 }
 
 /// The request body's state: read here, or by the upstream connection while it sends.
@@ -216,8 +227,11 @@ impl Exchange {
             given: false,
             left: None,
             redaction: None,
+            detecting: None,
             stalled: start.stalled,
-            _in_flight: start.in_flight,
+            origin: None,
+            instead: None,
+            in_flight: Some(start.in_flight),
         })
     }
 
@@ -518,6 +532,7 @@ impl Exchange {
         // A path that no dialect is known for may still answer in JSON.
         let dialect = if self.dialect == Dialect::Bytes { Dialect::Json } else { self.dialect };
         self.record.time.upstream_us = Some(self.elapsed_us());
+        self.detect_head(framing, coded);
         self.response = Some(Box::new(Response {
             status: status.as_u16(),
             framing,
@@ -634,6 +649,7 @@ impl Exchange {
     /// # Errors
     /// The policy blocks what these bytes of a stream say; none of them may leave.
     pub(crate) fn response_data(&mut self, data: Bytes, now_us: u64) -> Result<Bytes, Objection> {
+        self.hear(&data);
         let hashes = self.hashes();
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let mut ends = std::mem::take(&mut response.marks);
@@ -703,9 +719,16 @@ impl Exchange {
         let rpc_id = self.rpc_id();
         let refusal = self.refusal(code);
         let (dialect, call, hashes) = (self.dialect, self.call, self.hashes());
-        let Some(response) = self.response.as_deref_mut().filter(|response| response.holds_back()) else {
+        let holds_events = self.holds_events();
+        let Some(response) = self.response.as_deref_mut() else { return Bytes::new() };
+        if holds_events && !response.holds_back() {
+            let event = refusal.event(dialect, call, rpc_id.as_deref()).unwrap_or_default();
+            response.say(event.clone(), hashes);
+            return event;
+        }
+        if !response.holds_back() {
             return Bytes::new();
-        };
+        }
         if response.framing == Framing::Sse
             && let Some(event) = refusal.event(dialect, call, rpc_id.as_deref())
         {
@@ -725,6 +748,11 @@ impl Exchange {
         let response = self.response.as_deref_mut()?;
         let said = crate::respond::keepalive(dialect, response.has_opened())?;
         Some(response.keep_alive(said, hashes))
+    }
+
+    /// What the caller is told of a value that was refused.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 
     /// What the caller is told when the answer ends because of `code`.
@@ -790,7 +818,7 @@ impl Exchange {
         let Some(terms) = self.route.as_ref().and_then(|route| route.judging.clone()) else { return Ok(()) };
         if self.dialect == Dialect::Mcp {
             let judged = self.judge_server_calls(&terms, head, coded, chunks);
-            self.unless_observed(&terms, judged)?;
+            self.unless_observed(&terms, judged.map_err(Objection::of_request), false)?;
         }
         let method = self.record.request.method.clone();
         let sent = judging::Sent { method: &method, headers: &head.headers, coded, chunks };
@@ -800,7 +828,7 @@ impl Exchange {
             Some(asked) => terms.check_asked(asked, &self.shared.schemas),
             None => Ok(()),
         });
-        self.unless_observed(&terms, judged)
+        self.unless_observed(&terms, judged.map_err(Objection::of_request), false)
     }
 
     /// Holds the calls in a request to an MCP server against what is known of their tools.
@@ -836,10 +864,11 @@ impl Exchange {
         &mut self,
         terms: &RouteTerms,
         judged: Result<(), Objection>,
+        in_answer: bool,
     ) -> Result<(), Objection> {
         judged.or_else(|objection| match terms.release {
             Release::Observe => {
-                self.record.downgrades.push(held::observed(objection.reason));
+                self.record.downgrades.push(held::observed(objection.reason, in_answer));
                 Ok(())
             }
             Release::HoldStructured | Release::HoldAll | Release::StreamAndCut => Err(objection),
@@ -1024,6 +1053,7 @@ impl Exchange {
             drop(self.release_tail());
         }
         let (total_us, stores) = (self.elapsed_us(), self.stores());
+        self.finish_detecting();
         self.finish_request();
         let (upstream_code, contracts) = self.finish_response(ours);
         let record = &mut self.record;

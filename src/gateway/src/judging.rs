@@ -15,17 +15,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use estoppel_evidence::entry::{ContractRef, ContractSource, EDITS_MAX, Edit, Judged, Repair};
 use estoppel_evidence::{Reason, Sha256};
-use estoppel_policy::{ChangedTools, Formats, Release, Terms, UnknownTools};
+use estoppel_policy::{ChangedTools, Formats, Reask, Release, Terms, UnknownTools};
 use estoppel_wire::Defect;
 use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_value};
-use estoppel_wire::dialect::{Dialect, ResponseFacts, ResponseScan, is_cut_short};
+use estoppel_wire::dialect::{CallForm, Dialect, ResponseFacts, ResponseScan, is_cut_short};
 use estoppel_wire::judge::{self, Outcome, Refused};
 use estoppel_wire::repair::{self, Class, Classes, Profile, Repaired};
 use estoppel_wire::schema::{Cause, Schema, Violation};
 use serde_json::Value;
 
 pub(crate) use asked::Asked;
-use asked::{AskedText, Written};
+use asked::{AskedText, AskedTool, Written};
 pub(crate) use content_type::{format, is_signed, is_utf8};
 pub(crate) use request::{RequestJudged, Sent};
 
@@ -45,6 +45,7 @@ pub(crate) struct RouteTerms {
     changed_tools: ChangedTools,
     /// None: nothing is repaired.
     pub(crate) repair: Option<Profile>,
+    pub(crate) reask: Reask,
     tools: HashMap<String, Arc<Compiled>>,
     results: HashMap<String, Arc<Compiled>>,
     text: Option<Arc<Compiled>>,
@@ -71,6 +72,7 @@ impl RouteTerms {
             formats: terms.formats(),
             changed_tools: terms.changed_tools(),
             repair: profile(terms.repair()),
+            reask: terms.reask(),
             tools: of_tools(terms.tools()),
             results: of_tools(terms.results()),
             text: named(terms.text()),
@@ -78,6 +80,12 @@ impl RouteTerms {
             answer: named(terms.answer()),
             only_rules: false,
         }
+    }
+
+    /// The policy's contract for calls of a tool.
+    fn tool(&self, form: CallForm, name: &str) -> Option<&Arc<Compiled>> {
+        let also = (form == CallForm::BuiltIn && name == CODE_EXECUTION.0).then_some(CODE_EXECUTION.1);
+        self.tools.get(name).or_else(|| self.tools.get(also?))
     }
 
     /// Bytes leave before they have been judged.
@@ -92,6 +100,10 @@ pub(crate) fn profile(repair: &estoppel_policy::Repair) -> Option<Profile> {
     let classes = more.iter().filter_map(|class| named(class.as_str())).fold(Classes::SAFE, Classes::with);
     Some(Profile { classes, ..Profile::default() })
 }
+
+/// Both names of Gemini's interpreter.
+const CODE_EXECUTION: (&str, &str) = ("code_execution", "codeExecution");
+const GRAMMAR: &str = "a grammar of a custom tool cannot be enforced";
 
 /// Why a value, or the body that it is in, is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +156,19 @@ impl Objection {
         Self { place: self.place, ..Self::new(self.reason, &detail) }
     }
 
+    /// The same of a request: whatever is wrong with a value in it, sending it again does not mend it.
+    pub(crate) fn of_request(self) -> Self {
+        let reason = match self.reason {
+            Reason::ContractViolated
+            | Reason::ValueMalformed
+            | Reason::ValueAmbiguous
+            | Reason::ValueTruncated => Reason::RequestViolated,
+            other => other,
+        };
+        let detail = self.detail.or_else(|| Some(self.reason.text().into()));
+        Self { reason, detail, ..self }
+    }
+
     fn of_value(violation: &Violation) -> Self {
         let reason = match violation.cause {
             Cause::Json(Defect::Truncated) => Reason::ValueTruncated,
@@ -181,6 +206,7 @@ impl Objection {
                 Reason::ValueAmbiguous.into()
             }
             Refused::Truncated => Reason::ValueTruncated.into(),
+            Refused::Empty => Self::new(Reason::ValueTruncated, "the text is empty, and JSON was asked for"),
             Refused::HeldBytesMax => Reason::HeldBytesMax.into(),
         }
     }
@@ -298,25 +324,6 @@ impl Judge {
         !self.terms.only_rules
     }
 
-    /// Holds the arguments of a call against its contract.
-    fn contract(&mut self, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
-        let decreed = self.terms.tools.get(name).cloned();
-        let schema = match (decreed, self.asked.tools.get(name).cloned()) {
-            _ if self.terms.only_rules => return Outcome::Pass,
-            (Some(contract), _) => self.decreed(name, &contract),
-            (None, Some(Some(written))) => self.asked_for(name, &written),
-            (None, Some(None)) => Err(Reason::ContractUnsupported.into()),
-            (None, None) => match self.terms.unknown_tools {
-                UnknownTools::Json => Ok(self.schemas.object.clone()),
-                UnknownTools::Block => Err(Reason::ContractMissing.into()),
-            },
-        };
-        match schema {
-            Ok(schema) => self.judge(&schema, arguments),
-            Err(objection) => Outcome::Refused(objection),
-        }
-    }
-
     fn recorded(&self) -> Option<Recorded> {
         self.enforced.contract(&self.schemas)
     }
@@ -341,8 +348,57 @@ impl Judge {
         Ok(schema.clone())
     }
 
-    fn judge(&self, schema: &Arc<Schema>, text: &[u8]) -> Outcome<Repaired, Objection> {
-        match judge_value(schema, self.schemas.key, self.repair.as_ref(), text) {
+    /// Holds the arguments of a call against its contract.
+    fn hold_against(&mut self, form: CallForm, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
+        match self.contract(form, name) {
+            // The code itself is no JSON, and nothing that a repair knows.
+            Ok(Some(schema)) if form == CallForm::Code => {
+                let code = Value::from(String::from_utf8_lossy(arguments)).to_string();
+                self.judge(&schema, None, code.as_bytes())
+            }
+            Ok(Some(schema)) => self.judge(&schema, self.repair.as_ref(), arguments),
+            Ok(None) => Outcome::Pass,
+            Err(objection) => Outcome::Refused(objection),
+        }
+    }
+
+    /// What a call is held against; none if its form is all there is to say of it.
+    fn contract(&mut self, form: CallForm, name: &str) -> Result<Option<Arc<Schema>>, Objection> {
+        if self.terms.only_rules {
+            return Ok(None);
+        }
+        if let Some(contract) = self.terms.tool(form, name).cloned() {
+            return self.decreed(name, &contract).map(Some);
+        }
+        let is_own = matches!(form, CallForm::Function | CallForm::Custom);
+        let asked = self.asked.tools.get(name).filter(|_| is_own).cloned();
+        match (form, asked) {
+            (_, Some(AskedTool::Twice)) => Err(Reason::ContractUnsupported.into()),
+            (_, Some(AskedTool::Schema(written))) => self.asked_for(name, &written).map(Some),
+            (CallForm::Custom, Some(AskedTool::AnyText)) => Ok(None),
+            (_, asked) => match self.terms.unknown_tools {
+                UnknownTools::Block if matches!(asked, Some(AskedTool::Grammar)) => {
+                    Err(Objection::new(Reason::ContractUnsupported, GRAMMAR))
+                }
+                UnknownTools::Block => Err(Reason::ContractMissing.into()),
+                UnknownTools::Json => match form {
+                    CallForm::Custom if asked.is_some() => Ok(None),
+                    CallForm::BuiltIn | CallForm::Code => Ok(None),
+                    CallForm::Function | CallForm::Custom | CallForm::Hosted => {
+                        Ok(Some(self.schemas.object.clone()))
+                    }
+                },
+            },
+        }
+    }
+
+    fn judge(
+        &self,
+        schema: &Arc<Schema>,
+        repair: Option<&Profile>,
+        text: &[u8],
+    ) -> Outcome<Repaired, Objection> {
+        match judge_value(schema, self.schemas.key, repair, text) {
             Verdict::Valid => Outcome::Pass,
             Verdict::Repaired(repaired) => Outcome::Repaired(repaired.bytes.clone(), repaired),
             Verdict::Refused(violation) => Outcome::Refused(Objection::of_value(&violation)),
@@ -354,8 +410,19 @@ impl judge::Judge for Judge {
     type Repair = Repaired;
     type Finding = Objection;
 
-    fn call(&mut self, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
-        let outcome = self.contract(name, arguments);
+    fn wants_call(&mut self, form: CallForm, name: &str) -> Result<bool, Objection> {
+        match self.terms.unknown_tools {
+            _ if self.terms.tool(form, name).is_some() => Ok(true),
+            UnknownTools::Block => Err(Reason::ContractMissing.into()),
+            // Rules are asked about what a call is made with, whoever makes it.
+            UnknownTools::Json => {
+                Ok(self.rules.is_some() || !matches!(form, CallForm::BuiltIn | CallForm::Code))
+            }
+        }
+    }
+
+    fn call(&mut self, form: CallForm, name: &str, arguments: &[u8]) -> Outcome<Repaired, Objection> {
+        let outcome = self.hold_against(form, name, arguments);
         let Some(rules) = &self.rules else { return outcome };
         let asked = match &outcome {
             Outcome::Pass => rules.judge(name, arguments),
@@ -388,7 +455,7 @@ impl judge::Judge for Judge {
             }
         };
         match schema {
-            Ok(schema) => self.judge(&schema, &text),
+            Ok(schema) => self.judge(&schema, self.repair.as_ref(), &text),
             Err(objection) => Outcome::Refused(objection),
         }
     }

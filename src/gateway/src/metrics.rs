@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use estoppel_evidence::Reason;
-use estoppel_evidence::entry::{CallRecord, VerdictAction};
+use estoppel_evidence::entry::{CallRecord, ClientEnd, Reask, VerdictAction};
 use estoppel_journal::Stats;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Counter, Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::exchange::{OBSERVED_ANSWER, OBSERVED_REQUEST};
 use crate::snapshot::RouteEntry;
 
 /// Upper bounds of duration histograms, in seconds.
@@ -26,6 +27,10 @@ pub struct Metrics {
     outcomes: IntCounterVec,
     refused: IntCounterVec,
     tools_changed: IntCounterVec,
+    findings: IntCounterVec,
+    untapped: IntCounterVec,
+    reasks: IntCounterVec,
+    violations: IntCounterVec,
     total: HistogramVec,
     upstream: HistogramVec,
     bytes: IntCounterVec,
@@ -61,10 +66,37 @@ struct JournalMetrics {
     runs: IntGauge,
     spilled: IntGauge,
     batches: IntCounter,
-    synced_us: IntCounter,
+    synced: Counter,
     failed: IntGauge,
     enabled: IntGauge,
     checkpoint: IntCounter,
+}
+
+/// What judging found in a call: on which side, its code, and whether it was enforced.
+fn violations(record: &CallRecord) -> impl Iterator<Item = (&'static str, Reason, &'static str)> {
+    let observed = record.downgrades.iter().filter_map(|downgrade| match downgrade.detail.as_deref()? {
+        OBSERVED_REQUEST => Some(("request", downgrade.code, "no")),
+        OBSERVED_ANSWER => Some(("answer", downgrade.code, "no")),
+        _ => None,
+    });
+    let is_blocked = record.verdict.action == VerdictAction::Block && is_of_judging(record.outcome.code);
+    let side = if record.response.upstream.is_some() { "answer" } else { "request" };
+    observed.chain(is_blocked.then_some((side, record.outcome.code, "yes")))
+}
+
+/// Whether judging values and bodies ends in this reason.
+fn is_of_judging(code: Reason) -> bool {
+    matches!(
+        code,
+        Reason::ContractViolated
+            | Reason::RequestViolated
+            | Reason::ContractMissing
+            | Reason::ContractUnsupported
+            | Reason::ValueMalformed
+            | Reason::ValueAmbiguous
+            | Reason::ValueTruncated
+            | Reason::ToolChanged
+    )
 }
 
 impl Metrics {
@@ -86,12 +118,27 @@ impl Metrics {
             registry.register(Box::new(counter.clone())).expect("each name is registered once");
             counter
         };
+        let float_counter = |name: &str, help: &str| {
+            let counter = Counter::new(name, help).expect("the name is valid");
+            registry.register(Box::new(counter.clone())).expect("each name is registered once");
+            counter
+        };
         let seconds = |name: &str, help: &str| {
             let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
             let vec = HistogramVec::new(options, &["route"]).expect("names and labels are valid");
             registry.register(Box::new(vec.clone())).expect("each name is registered once");
             vec
         };
+        let build =
+            IntGaugeVec::new(Opts::new("estoppel_build_info", "1; the version is a label."), &["version"])
+                .expect("names and labels are valid");
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(build)).expect("each name is registered once");
+        let reloads = counters("estoppel_reloads_total", "Configuration reloads, by result.", &["result"]);
+        // There from the start, so that the first one that is refused is a rise.
+        for result in ["ok", "refused"] {
+            reloads.with_label_values(&[result]);
+        }
         Self {
             calls: counters(
                 "estoppel_calls_total",
@@ -113,6 +160,26 @@ impl Metrics {
                 "Calls in which an MCP tool was not what its server first said that it is.",
                 &["route"],
             ),
+            findings: counters(
+                "estoppel_findings_total",
+                "What detectors found, by detector and by whether it blocked.",
+                &["route", "detector", "mode"],
+            ),
+            untapped: counters(
+                "estoppel_detector_skipped_total",
+                "Bodies that an external detector was not told of, because its queue or its quota was full.",
+                &["route", "detector"],
+            ),
+            reasks: counters(
+                "estoppel_reasks_total",
+                "Refused answers of models on routes that ask again, by what became of that.",
+                &["route", "outcome"],
+            ),
+            violations: counters(
+                "estoppel_violations_total",
+                "Requests and answers in which judging found something, by reason code, and whether that was enforced.",
+                &["route", "side", "code", "enforced"],
+            ),
             total: seconds(
                 "estoppel_call_seconds",
                 "From the request head until the receipt is handed to the journal, before it is on disk.",
@@ -122,7 +189,7 @@ impl Metrics {
                 "From the request head to the upstream's response head.",
             ),
             bytes: counters("estoppel_body_bytes_total", "Body bytes.", &["route", "direction"]),
-            reloads: counters("estoppel_reloads_total", "Configuration reloads, by result.", &["result"]),
+            reloads,
             connections: gauge("estoppel_connections", "Accepted connections."),
             in_flight: gauge("estoppel_calls_in_flight", "Calls in flight."),
             holds_open: gauge("estoppel_holds_open", "Calls that wait for people."),
@@ -142,7 +209,7 @@ impl Metrics {
                 runs: gauge("estoppel_runs_open", "Runs that are not sealed."),
                 spilled: gauge("estoppel_journal_spilled", "Records that wait in the spill file."),
                 batches: counter("estoppel_journal_batches_total", "Batches written."),
-                synced_us: counter("estoppel_journal_sync_microseconds_total", "Time spent in fdatasync."),
+                synced: float_counter("estoppel_journal_sync_seconds_total", "Time spent in fdatasync."),
                 failed: gauge(
                     "estoppel_journal_failed",
                     "1 when evidence cannot be written and calls are refused.",
@@ -155,6 +222,13 @@ impl Metrics {
             })),
             registry,
             routes: Arc::default(),
+        }
+    }
+
+    /// Adds metrics that others keep; their names must be new.
+    pub fn register(&self, metrics: Box<dyn prometheus::core::Collector>) {
+        if let Err(error) = self.registry.register(metrics) {
+            tracing::error!(%error, "metrics are not shown");
         }
     }
 
@@ -198,12 +272,42 @@ impl Metrics {
         if codes.into_iter().any(|code| code == Reason::ToolChanged) {
             self.tools_changed.with_label_values(&[route.map_or("none", |r| &r.name)]).inc();
         }
+        if let Some(Reask::Of(_)) = record.reask {
+            self.reasked(route, reask_outcome(record));
+        }
+        for (side, code, enforced) in violations(record) {
+            let route = route.map_or("none", |route| &route.name);
+            self.violations.with_label_values(&[route, side, code.code(), enforced]).inc();
+        }
         metrics.total.observe(seconds(record.time.total_us));
         if let Some(upstream) = record.time.upstream_us {
             metrics.upstream.observe(seconds(upstream));
         }
         metrics.request_bytes.inc_by(record.request.body.bytes);
         metrics.response_bytes.inc_by(record.response.client.bytes);
+    }
+
+    /// What detectors found: their names, whether it blocked, how often.
+    pub(crate) fn found(&self, route: &str, counts: &[(String, bool, u64)]) {
+        for (detector, blocked, count) in counts {
+            let mode = if *blocked { "enforce" } else { "shadow" };
+            self.findings.with_label_values(&[route, detector, mode]).inc_by(*count);
+        }
+    }
+
+    /// Counts what a detector finds that no call waits for.
+    pub(crate) fn tapped(&self, route: &str, detector: &str) -> IntCounter {
+        self.findings.with_label_values(&[route, detector, "shadow"])
+    }
+
+    /// Such a detector was not told of a body.
+    pub(crate) fn tap_overflow(&self, route: &str, detector: &str) {
+        self.untapped.with_label_values(&[route, detector]).inc();
+    }
+
+    /// A model was asked again, or could not be.
+    pub(crate) fn reasked(&self, route: Option<&RouteEntry>, outcome: &'static str) {
+        self.reasks.with_label_values(&[route.map_or("none", |r| &r.name), outcome]).inc();
     }
 
     /// A call was refused and leaves no receipt.
@@ -241,7 +345,7 @@ impl Metrics {
         set(&journal.runs, stats.runs_open as u64);
         set(&journal.spilled, stats.spilled);
         raise(&journal.batches, stats.batches);
-        raise(&journal.synced_us, stats.sync_us);
+        journal.synced.inc_by((seconds(stats.sync_us) - journal.synced.get()).max(0.0));
         set(&journal.failed, u64::from(stats.failed.is_some()));
         set(&journal.enabled, u64::from(!stats.off));
         raise(&journal.checkpoint, stats.checkpoint_size);
@@ -257,6 +361,16 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What became of a second call.
+fn reask_outcome(record: &CallRecord) -> &'static str {
+    match (record.verdict.action, record.outcome.client) {
+        (_, ClientEnd::Gone) => "gone",
+        (VerdictAction::Block, _) => "refused",
+        _ if record.outcome.code == Reason::Ok => "passed",
+        _ => "failed",
     }
 }
 
@@ -282,7 +396,7 @@ mod tests {
             "estoppel_journal_entries_total 5",
             "estoppel_checkpoint_entries_total 5",
             "estoppel_journal_batches_total 2",
-            "estoppel_journal_sync_microseconds_total 7",
+            "estoppel_journal_sync_seconds_total 0.000007",
         ] {
             let name = line.split(' ').next().unwrap();
             assert!(page.contains(&format!("# TYPE {name} counter\n{line}\n")), "{line}: {page}");

@@ -259,6 +259,7 @@ impl Judgement {
         let sent = request.map_or(Ok(()), |request| {
             judge_request(&terms, dialect, request, &schemas)
                 .and_then(|()| terms.check_asked(&asked, &schemas))
+                .map_err(Objection::of_request)
         });
         let judge = Judge::new(asked, terms, schemas, false);
         let is_stream = framing == Framing::Sse;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use estoppel_policy::{
     Call, Content, Evaluation, Explanation, Policy, RequestFacts, ResponseFacts, Step, Tool, Verdict, Wanted,
 };
-use estoppel_wire::dialect::{Dialect, Framing, ResponseScan};
+use estoppel_wire::dialect::{CallForm, Dialect, Framing, ResponseScan};
 use estoppel_wire::judge::{self, Blocks, Outcome};
 
 use crate::rules::Contents;
@@ -170,7 +170,11 @@ impl judge::Judge for Listed {
     type Repair = Infallible;
     type Finding = Infallible;
 
-    fn call(&mut self, name: &str, arguments: &[u8]) -> Outcome<Infallible, Infallible> {
+    fn wants_call(&mut self, _: CallForm, _: &str) -> Result<bool, Infallible> {
+        Ok(true)
+    }
+
+    fn call(&mut self, _: CallForm, name: &str, arguments: &[u8]) -> Outcome<Infallible, Infallible> {
         self.0.push((name.to_owned(), arguments.to_vec()));
         Outcome::Pass
     }

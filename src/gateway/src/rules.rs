@@ -199,13 +199,18 @@ impl CallRules {
 /// What keeps the rules of a policy from being enforced on one of these routes: what calls are made with leaves before it is
 /// judged, or nothing says which call it was that people let pass.
 pub fn rule_errors<'r>(policy: &Policy, routes: impl IntoIterator<Item = &'r str>) -> Vec<String> {
+    let release = |judging: &Judging| match judging {
+        Judging::None => None,
+        Judging::On(terms) => match terms.release() {
+            Release::StreamAndCut => Some("stream_and_cut"),
+            Release::Observe => Some("observe"),
+            Release::HoldStructured | Release::HoldAll => None,
+        },
+    };
     let wrong = |route: &str| {
-        let Judging::On(terms) = &policy.route(route).judge else { return None };
-        let release = match terms.release() {
-            Release::StreamAndCut => "stream_and_cut",
-            Release::Observe => "observe",
-            Release::HoldStructured | Release::HoldAll => return None,
-        };
+        let settings = policy.route(route);
+        let of_operations = settings.operations.iter().filter_map(|operation| operation.judge.as_ref());
+        let release = [&settings.judge].into_iter().chain(of_operations).find_map(release)?;
         policy.needs(route).calls.then(|| {
             format!(
                 "route `{route}`: rules look into the arguments of calls, which `release: {release}` lets leave first"

@@ -65,6 +65,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The id of a call of ours.
+    pub(crate) fn next_call(&self) -> CallId {
+        self.calls.next(self.clock.unix_us() / 1000)
+    }
+
     /// A record with nothing in it yet.
     pub(crate) fn blank_record(&self) -> Box<CallRecord> {
         Box::new(CallRecord {
@@ -72,6 +77,7 @@ impl Shared {
             attempt: 1,
             storage: Default::default(),
             claims: None,
+            detection: None,
             dialect: None,
             downgrades: Vec::new(),
             evaluated_request: Default::default(),
@@ -83,6 +89,7 @@ impl Shared {
             operation: "http".into(),
             outcome: Outcome { client: ClientEnd::Gone, code: Reason::Internal, complete: false },
             policy: PolicyRef { hash: Sha256([0; 32]), rule: None },
+            reask: None,
             request: RequestSide {
                 body: Captured::default(),
                 method: "GET".into(),

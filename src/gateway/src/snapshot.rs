@@ -11,6 +11,7 @@ use http::request::Parts;
 
 use crate::context::ContextKey;
 use crate::contracts::Contracts;
+use crate::detecting::RouteDetectors;
 use crate::headers;
 use crate::judging::RouteTerms;
 use crate::pins::Pins;
@@ -46,6 +47,8 @@ pub(crate) struct RouteEntry {
     pub(crate) needs: Needs,
     /// How calls are held back for them, where nothing is held against contracts.
     only_rules: Option<Arc<RouteTerms>>,
+    /// What looks for secrets and the like, if anything does.
+    pub(crate) detectors: Option<Arc<RouteDetectors>>,
     /// What its MCP servers said of their tools.
     pub(crate) pins: Arc<Pins>,
     /// `None`: found out by path.
@@ -140,6 +143,7 @@ impl RouteEntry {
         let mut entry = Self {
             name: route.name.as_str().into(),
             pool: pool.clone(),
+            detectors: RouteDetectors::build(&settings.detectors)?,
             judging: judging(&settings.judge),
             settings,
             only_rules: needs.calls.then(|| Arc::new(RouteTerms::only_rules())),

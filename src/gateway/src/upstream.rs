@@ -12,5 +12,5 @@ mod shared;
 mod stream;
 
 pub(crate) use connect::{ConnectError, Target};
-pub(crate) use pool::{Pool, SendError};
+pub(crate) use pool::{Answered, Pool, SendError};
 pub(crate) use relay::Relay;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use estoppel_evidence::entry::{CallRecord, Intent, RunClass};
 use estoppel_evidence::hash::Leaf;
@@ -27,7 +27,7 @@ use crate::control::Control;
 use crate::run::{Run, RunHandle, RunTable};
 use crate::settings::Settings;
 use crate::spill::Spill;
-use crate::stats::{Gauges, add};
+use crate::stats::{Gauges, add, set};
 
 /// Most requests other than records that wait in the queue: seals, rotations, policy loads.
 pub const CONTROLS_MAX: usize = 256;
@@ -226,6 +226,8 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub capture: CaptureKey,
     pub gauges: Gauges,
+    /// Entries that are durable, for those who read along.
+    pub durable: watch::Sender<u64>,
     pub spill: Option<Arc<Spill>>,
     runs: Mutex<RunTable>,
     queue: Mutex<Queue>,
@@ -260,6 +262,7 @@ impl Shared {
             clock,
             capture,
             gauges: Gauges::default(),
+            durable: watch::Sender::new(0),
             spill,
             runs: Mutex::default(),
             queue: Mutex::default(),
@@ -271,6 +274,12 @@ impl Shared {
             policy: Mutex::new(policy),
             gap: Mutex::default(),
         }
+    }
+
+    /// So many entries of the log are as durable as the settings say.
+    pub fn written(&self, entries: u64) {
+        set(&self.gauges.entries, entries);
+        self.durable.send_if_modified(|durable| std::mem::replace(durable, entries) != entries);
     }
 
     pub fn runs(&self) -> MutexGuard<'_, RunTable> {

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::contracts::ContractStore;
 use crate::control::{Control, Pending, Rotated};
 use crate::error::{CloseError, JournalError, StorePolicyError};
+use crate::follow::{Follower, Position};
 use crate::keys::RotateError;
 use crate::layout::Layout;
 use crate::run::{RunHandle, RunState, RunSummary};
@@ -154,6 +155,12 @@ impl Journal {
     /// [`Refused::Full`] when too many runs are open.
     pub fn run(&self, name: Option<&str>) -> Result<RunHandle, Refused> {
         self.inner.shared.run(name)
+    }
+
+    /// A reader of what is durable, from `position` on.
+    pub fn follow(&self, position: Position) -> Follower {
+        let Inner { shared, storage, layout, .. } = &*self.inner;
+        Follower::new(storage.clone(), layout.clone(), shared.durable.subscribe(), position)
     }
 
     /// One reading of the counters.

@@ -103,6 +103,24 @@ impl Layout {
         locked(&self.segments).len()
     }
 
+    /// First index of the segment that entry `index` is in, or would be in.
+    pub fn segment_with(&self, index: u64) -> Option<u64> {
+        let segments = locked(&self.segments);
+        let after = segments.partition_point(|first| *first <= index);
+        after.checked_sub(1).and_then(|at| segments.get(at)).or(segments.first()).copied()
+    }
+
+    /// First index of the segment after the one that entry `index` is in.
+    pub fn segment_after(&self, index: u64) -> Option<u64> {
+        let segments = locked(&self.segments);
+        segments.get(segments.partition_point(|first| *first <= index)).copied()
+    }
+
+    /// The file of the segment with that first index.
+    pub fn segment_at(&self, first: u64) -> PathBuf {
+        self.segments_dir().join(file_name(first))
+    }
+
     /// The segment with that ordinal.
     pub fn segment(&self, ordinal: usize) -> Option<PathBuf> {
         let first = locked(&self.segments).get(ordinal).copied()?;

@@ -342,6 +342,11 @@ impl<'f> FrameReader<'f> {
         Ok(Self { file, bytes: file.len()?, buffer: Vec::new(), base: 0, chunk: CHUNK_BYTES })
     }
 
+    /// With a buffer of another size.
+    pub fn in_chunks(file: &'f dyn StorageFile, chunk: usize) -> io::Result<Self> {
+        Ok(Self { chunk, ..Self::new(file)? })
+    }
+
     /// For one frame: what follows it is not read.
     pub fn for_one(file: &'f dyn StorageFile) -> io::Result<Self> {
         Ok(Self { chunk: FRAME_BYTES, ..Self::new(file)? })

@@ -235,7 +235,7 @@ fn writer(given: Given) -> Result<Writer, JournalError> {
     let ordinal = segments.len() - 1;
     layout.set_segments(segments);
     shared.runs().sealed = sealed;
-    set(&shared.gauges.entries, index.size());
+    shared.written(index.size());
     set(&shared.gauges.checkpoint_size, published);
     let runs = resume_runs(&shared, chains);
     let instance =

@@ -707,7 +707,7 @@ impl Writer {
         if self.unsynced && (force || shared.settings.durability != Durability::Memory) {
             self.sync()?;
         }
-        set(&shared.gauges.entries, self.parts.index.size());
+        shared.written(self.parts.index.size());
         shared.release(std::mem::take(&mut self.slots));
         for (ack, leaf) in self.acks.drain(..) {
             ack.give(Ok(Recorded::Journal(leaf)));

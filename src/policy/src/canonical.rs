@@ -8,9 +8,12 @@ use std::fmt::Write as _;
 
 use estoppel_evidence::envelope::base64;
 
+use crate::detecting::{Confidence, DetectorMode, DetectorWritten};
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
 use crate::hold::{Approver, Hold};
-use crate::judging::{ChangedTools, ContractText, Formats, Judging, Release, Repair, UnknownTools};
+use crate::judging::{
+    ChangedTools, ContractText, Formats, Judging, Reask, Release, Repair, Tell, UnknownTools,
+};
 use crate::limits::{LIMITS, LimitValues};
 use crate::operations::Operation;
 use crate::pack::PackedContract;
@@ -119,6 +122,7 @@ pub(crate) fn document(document: &PolicyDocument) -> Vec<u8> {
         approvers.set(name, approver(said));
     }
     object.set_filled("approvers", approvers);
+    object.set_filled("detectors", detectors(&document.detectors));
     let mut routes = Object::default();
     for (name, settings) in &document.routes {
         routes.set(name, route(settings));
@@ -141,6 +145,7 @@ fn set_settings(object: &mut Object, settings: &Settings) {
 fn route(route: &Route) -> Object {
     let mut object = Object::default();
     set_settings(&mut object, &route.settings);
+    object.set_filled("detectors", detectors(&route.detectors));
     object.set_filled("limits", limits(&route.limits));
     object.set_filled("operations", route.operations.iter().map(operation).collect::<Value>());
     object.set_some("other_operations", route.operations.others.map(|verdict| verdict.as_str()));
@@ -207,6 +212,7 @@ fn judge(judge: &Judging) -> Value {
     object.set_some("unknown_tools", terms.unknown_tools.map(UnknownTools::as_str));
     object.set_some("changed_tools", terms.changed_tools.map(ChangedTools::as_str));
     object.set_some("repair", terms.repair.as_ref().map(repair));
+    object.set_some("reask", terms.reask.map(reask));
     object.set_some("release", terms.release.map(Release::as_str));
     object.set_some("formats", terms.formats.map(Formats::as_str));
     object.set_filled("tools", named(&terms.tools));
@@ -256,9 +262,56 @@ fn hold(hold: &Hold) -> Object {
     object
 }
 
+fn reask(reask: Reask) -> Value {
+    let Reask::Once(terms) = reask else { return "none".into() };
+    let mut once = Object::default();
+    once.set_some("tell", terms.tell.map(Tell::as_str));
+    once.set_some("bytes_max", terms.bytes_max);
+    if once.0.is_empty() {
+        return "once".into();
+    }
+    let mut object = Object::default();
+    object.set("once", once);
+    object.into()
+}
+
 fn contract(contract: &ContractText) -> Object {
     let mut object = Object::default();
     object.set(contract.kind.as_str(), contract.text.as_str());
+    object
+}
+
+fn detectors(detectors: &BTreeMap<String, DetectorWritten>) -> Object {
+    let mut object = Object::default();
+    for (name, written) in detectors {
+        object.set(name, detector(written));
+    }
+    object
+}
+
+fn detector(written: &DetectorWritten) -> Object {
+    let texts = |list: &Option<Vec<String>>| {
+        list.as_ref().map(|list| list.iter().map(String::as_str).collect::<Value>())
+    };
+    let mut object = Object::default();
+    object.set_some(
+        "surfaces",
+        written.on.as_ref().map(|on| on.iter().map(|one| one.as_str()).collect::<Value>()),
+    );
+    object.set_some("mode", written.mode.map(DetectorMode::as_str));
+    object.set_some("min_confidence", written.min_confidence.map(Confidence::as_str));
+    object.set_some("only", texts(&written.only));
+    object.set_some("except", texts(&written.except));
+    object.set_some("severity", written.severity.map(|severity| severity.as_str()));
+    let threat = written.threat.as_ref();
+    object.set_some("threat", threat.map(|list| list.iter().map(|id| id.as_str()).collect::<Value>()));
+    if let Some(external) = &written.external {
+        object.set("url", external.url.as_str());
+        object.set_some("timeout_ms", external.timeout_ms);
+        object.set_some("on_timeout", external.on_timeout.map(|verdict| verdict.as_str()));
+        object.set_some("in_flight_max", external.in_flight_max);
+        object.set_some("per_second", external.per_second);
+    }
     object
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use crate::detecting::DetectorWritten;
 use crate::error::PolicyError;
 use crate::facts::Condition;
 use crate::hold::{Approver, Hold};
@@ -30,6 +31,7 @@ pub struct PolicyDocument {
     pub(crate) routes: BTreeMap<String, Route>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) contracts: BTreeMap<String, ContractText>,
+    pub(crate) detectors: BTreeMap<String, DetectorWritten>,
     pub(crate) packed: BTreeMap<String, PackedContract>,
     pub(crate) packed_uses: Vec<PackedUse>,
     /// Of those in `packed`, all or none.
@@ -64,7 +66,8 @@ impl PolicyDocument {
     }
 
     /// Canonical bytes: the document as written, as RFC 8785 JSON. Values that may be text or a list are
-    /// lists; an empty `defaults`, `limits`, `contracts`, `approvers`, `routes` or `rules` is left out; defaults are not filled in.
+    /// lists; an empty `defaults`, `limits`, `contracts`, `approvers`, `detectors`, `routes` or `rules` is left out; defaults are not
+    /// filled in.
     /// Comments, the order of keys and the spelling of YAML leave no trace. The bytes are themselves a policy
     /// with the same hash.
     pub fn canonical(&self) -> Vec<u8> {
@@ -120,6 +123,7 @@ pub(crate) struct Settings {
 pub(crate) struct Route {
     pub settings: Settings,
     pub limits: LimitValues,
+    pub detectors: BTreeMap<String, DetectorWritten>,
     pub operations: Operations,
 }
 

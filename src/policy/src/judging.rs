@@ -58,6 +58,7 @@ pub struct Terms {
     pub(crate) unknown_tools: Option<UnknownTools>,
     pub(crate) changed_tools: Option<ChangedTools>,
     pub(crate) repair: Option<Repair>,
+    pub(crate) reask: Option<Reask>,
     pub(crate) release: Option<Release>,
     pub(crate) formats: Option<Formats>,
     pub(crate) tools: BTreeMap<String, String>,
@@ -79,6 +80,7 @@ impl Terms {
             unknown_tools: self.unknown_tools.or(wider.unknown_tools),
             changed_tools: self.changed_tools.or(wider.changed_tools),
             repair: self.repair.or(wider.repair),
+            reask: self.reask.or(wider.reask),
             release: self.release.or(wider.release),
             formats: self.formats.or(wider.formats),
             tools: joined(self.tools, wider.tools),
@@ -102,6 +104,11 @@ impl Terms {
     /// Whether a value that is not well-formed is repaired, once. Default not.
     pub fn repair(&self) -> &Repair {
         self.repair.as_ref().unwrap_or(&Repair::None)
+    }
+
+    /// Whether a model is asked again when its answer is refused. Default not.
+    pub fn reask(&self) -> Reask {
+        self.reask.unwrap_or(Reask::None)
     }
 
     /// What the keyword `format` of schemas means. Default nothing.
@@ -195,6 +202,55 @@ pub enum Repair {
     None,
     /// By profile `r1` (spec/repair.md), once: the safe classes, and these.
     R1(BTreeSet<RepairClass>),
+}
+
+/// Whether a model whose answer is refused is asked again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reask {
+    /// The answer stays refused.
+    None,
+    /// Once for a call.
+    Once(ReaskTerms),
+}
+
+/// How a model is asked again, as written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ReaskTerms {
+    pub(crate) tell: Option<Tell>,
+    pub(crate) bytes_max: Option<u64>,
+}
+
+impl ReaskTerms {
+    /// What the model is told. Default the place.
+    pub fn tell(self) -> Tell {
+        self.tell.unwrap_or(Tell::Place)
+    }
+
+    /// Most bytes of the second request. Default as many as the first may have; more is never allowed.
+    pub fn bytes_max(self) -> Option<u64> {
+        self.bytes_max
+    }
+}
+
+/// What a model is told of why its answer was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tell {
+    /// The code alone.
+    Code,
+    /// The code, the tool, the place in the value and the keyword that it fails.
+    Place,
+}
+
+impl Tell {
+    pub(crate) const ALL: [Self; 2] = [Self::Code, Self::Place];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Place => "place",
+        }
+    }
 }
 
 /// A class of edits that is made only where a policy names it (spec/repair.md section 4).

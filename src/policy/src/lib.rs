@@ -45,6 +45,7 @@
 mod canonical;
 mod cases;
 mod content;
+mod detecting;
 mod document;
 mod error;
 mod explain;
@@ -54,6 +55,7 @@ mod hold;
 mod host;
 mod index;
 mod judging;
+mod layout;
 mod limits;
 mod operations;
 mod pack;
@@ -70,6 +72,7 @@ mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
 pub use content::{Content, DESTINATIONS_MAX, VALUES_MAX, Wanted};
+pub use detecting::{BuiltIn, Confidence, DetectorMode, DetectorTerms, External, Surface};
 pub use document::{
     BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, Verdict,
 };
@@ -80,8 +83,8 @@ pub use fixtures::{BodyFormat, Expected, Fixture, Fixtures, Source, Subject as F
 pub use hold::{Approver, HoldMode, HoldTerms};
 pub use host::Host;
 pub use judging::{
-    ChangedTools, ContractKind, ContractText, Formats, Judging, Release, Repair, RepairClass, Terms,
-    UnknownTools,
+    ChangedTools, ContractKind, ContractText, Formats, Judging, Reask, ReaskTerms, Release, Repair,
+    RepairClass, Tell, Terms, UnknownTools,
 };
 pub use limits::{LIMITS, Limit, Limits};
 pub use operations::{Listed, Operation, Operations};

@@ -25,6 +25,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::content::Content;
+use crate::detecting::DetectorTerms;
 use crate::document::{
     BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Settings, Severity, ThreatId,
     Verdict,
@@ -66,6 +67,8 @@ pub struct RouteSettings {
     pub disconnect: Disconnect,
     /// Whether values are held against contracts. Default not.
     pub judge: Judging,
+    /// Detectors that run, in the order of their names. Default none.
+    pub detectors: Vec<DetectorTerms>,
     /// Bounds of a call.
     pub limits: Limits,
     /// What calls are, where no dialect says. Their `judge` is there, and laid over the route's.
@@ -112,10 +115,12 @@ pub struct Needs {
 
 impl Policy {
     pub(crate) fn new(document: &PolicyDocument) -> Self {
-        let fallback = resolve(&[&document.defaults], Limits::resolve(&[&document.limits]));
+        let detectors = DetectorTerms::resolve(None, &document.detectors);
+        let fallback = resolve(&[&document.defaults], Limits::resolve(&[&document.limits]), detectors);
         let route = |route: &crate::document::Route| {
             let limits = Limits::resolve(&[&route.limits, &document.limits]);
-            let settings = resolve(&[&route.settings, &document.defaults], limits);
+            let detectors = DetectorTerms::resolve(Some(&route.detectors), &document.detectors);
+            let settings = resolve(&[&route.settings, &document.defaults], limits, detectors);
             let operations = Arc::new(over(&route.operations, &settings.judge));
             RouteSettings { operations, ..settings }
         };
@@ -493,7 +498,7 @@ fn looked<'f>(model: Option<&'f str>, tool: Option<Tool<'f>>, content: Option<&'
     Looked { subject, call: tool.map(|tool| tool.call), content }
 }
 
-fn resolve(scopes: &[&Settings], limits: Limits) -> RouteSettings {
+fn resolve(scopes: &[&Settings], limits: Limits, detectors: Vec<DetectorTerms>) -> RouteSettings {
     RouteSettings {
         verdict: scopes.iter().find_map(|scope| scope.verdict).unwrap_or(Verdict::Block),
         body_storage: scopes.iter().find_map(|scope| scope.body_storage.clone()).unwrap_or_default(),
@@ -504,6 +509,7 @@ fn resolve(scopes: &[&Settings], limits: Limits) -> RouteSettings {
             .filter_map(|scope| scope.judge.clone())
             .reduce(Judging::over)
             .unwrap_or_default(),
+        detectors,
         limits,
         operations: Arc::default(),
     }

@@ -3,6 +3,7 @@
 //! What is said of values and contracts is read in `read/judging.rs`, of operations in `read/operations.rs`, of people in
 //! `read/hold.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
 
+mod detecting;
 mod hold;
 mod judging;
 mod operations;
@@ -42,16 +43,27 @@ pub(crate) const DRAIN_BYTES: RangeInclusive<u64> = 0..=1024 * 1024 * 1024;
 /// Longest time to read from an upstream after the client left.
 pub(crate) const DRAIN_SECONDS: RangeInclusive<u64> = 1..=3600;
 
-const DOCUMENT_KEYS: [&str; 9] =
-    ["version", "name", "description", "defaults", "limits", "contracts", "approvers", "routes", "rules"];
+const DOCUMENT_KEYS: [&str; 10] = [
+    "version",
+    "name",
+    "description",
+    "defaults",
+    "limits",
+    "contracts",
+    "approvers",
+    "detectors",
+    "routes",
+    "rules",
+];
 const SETTING_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge"];
-const ROUTE_KEYS: [&str; 8] = [
+const ROUTE_KEYS: [&str; 9] = [
     "verdict",
     "body_storage",
     "on_not_evaluated",
     "disconnect",
     "judge",
     "limits",
+    "detectors",
     "operations",
     "other_operations",
 ];
@@ -79,6 +91,8 @@ pub(crate) struct Reader {
     /// Names of the document's approvers.
     approvers: BTreeSet<String>,
     pub written: Vec<WrittenContract>,
+    /// Names of the document's detectors.
+    detector_names: Vec<String>,
 }
 
 impl Reader {
@@ -96,6 +110,7 @@ impl Reader {
         });
         let limits = self.optional(&map, "limits", Self::limits);
         let approvers = self.optional(&map, "approvers", Self::approvers).unwrap_or_default();
+        let detectors = self.optional(&map, "detectors", Self::detectors).unwrap_or_default();
         let routes = self.optional(&map, "routes", Self::routes);
         let rules = self.optional(&map, "rules", Self::rules);
         let rules = rules.unwrap_or_default();
@@ -114,6 +129,7 @@ impl Reader {
             },
             rules: rules.into_iter().map(|(_, rule)| rule).collect(),
             contracts,
+            detectors,
             packed,
             packed_uses: std::mem::take(&mut self.packed_uses),
             taken: BTreeMap::new(),
@@ -188,8 +204,9 @@ impl Reader {
                 reader.known_keys(&map, &ROUTE_KEYS);
                 let settings = reader.settings(&map);
                 let limits = reader.optional(&map, "limits", Self::limits).unwrap_or_default();
+                let detectors = reader.optional(&map, "detectors", Self::route_detectors).unwrap_or_default();
                 let operations = reader.operations(&map);
-                Some(Route { settings, limits, operations })
+                Some(Route { settings, limits, detectors, operations })
             });
             routes.insert(key.text.clone(), route.unwrap_or_default());
         }

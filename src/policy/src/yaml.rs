@@ -73,6 +73,30 @@ pub(crate) fn parse(text: &str, errors: &mut Errors) -> Option<Node> {
     root
 }
 
+/// A comment, without its `#`.
+pub(crate) struct Comment {
+    pub line: usize,
+    pub text: String,
+    /// It has its line for itself.
+    pub alone: bool,
+}
+
+/// The comments of a document that [`parse`] takes.
+pub(crate) fn comments(text: &str) -> Vec<Comment> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut options =
+        granit_parser::options! { flow_nesting_limit: DEPTH_MAX, block_nesting_limit: DEPTH_MAX };
+    options.set_emit_comments(true);
+    let events = Parser::new_from_str_with_options(text, options).map_while(Result::ok);
+    let comment = |(event, span): (Event<'_>, Span)| {
+        let Event::Comment(text, _) = event else { return None };
+        let line = span.start.line();
+        let alone = lines.get(line.checked_sub(1)?).is_some_and(|line| line.trim_start().starts_with('#'));
+        Some(Comment { line, text: text.into_owned(), alone })
+    };
+    events.filter_map(comment).collect()
+}
+
 type Flow = std::ops::ControlFlow<()>;
 
 struct Builder<'e> {
@@ -264,7 +288,7 @@ fn place_of(line: usize, column: usize) -> Place {
 /// Whether YAML 1.1 (<https://yaml.org/type/>) or the core schema of 1.2 takes a plain scalar for something
 /// other than text. Where the grammar is intricate (numbers, base 60, dates), more is called ambiguous than
 /// is.
-fn is_ambiguous(text: &str) -> bool {
+pub(crate) fn is_ambiguous(text: &str) -> bool {
     const WORDS: [&str; 14] =
         ["", "~", "null", "y", "n", "yes", "no", "true", "false", "on", "off", "=", "<<", ".nan"];
     if WORDS.iter().any(|word| word.eq_ignore_ascii_case(text)) {

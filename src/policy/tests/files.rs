@@ -6,7 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use estoppel_policy::{Cases, Condition, LIMITS, PolicyDocument, PolicyErrorCode, Verdict};
+use estoppel_policy::{
+    Cases, Condition, LIMITS, PolicyDocument, PolicyErrorCode, RequestFacts, Step, Verdict,
+};
 use serde_json::Value;
 
 fn at(path: &str) -> PathBuf {
@@ -174,6 +176,31 @@ fn the_reference_names_every_limit_with_its_default_and_its_range() {
         .chain(PolicyErrorCode::ALL.map(PolicyErrorCode::as_str))
     {
         assert!(reference.contains(&format!("| `{key}` |")), "{key}");
+    }
+}
+
+#[test]
+fn conditions_are_tried_in_the_order_of_the_reference() {
+    let reference = read(at("../../docs/policy.md"));
+    let order = Condition::ALL.map(|condition| format!("`{condition}`")).join(", ");
+    assert!(reference.split_whitespace().collect::<Vec<_>>().join(" ").contains(&order), "{order}");
+    for first in 0..Condition::ALL.len() {
+        let conditions = Condition::ALL[first..].iter().map(|condition| match condition {
+            Condition::Arguments | Condition::Body => format!("{condition}: [{{ at: /a, exists: true }}]"),
+            _ => format!("{condition}: nothing"),
+        });
+        let conditions: Vec<_> = conditions.collect();
+        let text = format!(
+            "version: 1\nname: order\nrules:\n- {{ id: a, when: {{ {} }}, verdict: allow }}\n",
+            conditions.join(", ")
+        );
+        let policy = accept(&text, &text).compile();
+        let steps = policy.explain_request(&RequestFacts::default()).steps;
+        let failed = |step: &Step<'_, '_>| match step {
+            Step::Rule { failed, .. } => failed.and_then(|failed| failed.condition),
+            _ => None,
+        };
+        assert_eq!(steps.iter().find_map(failed), Some(Condition::ALL[first]), "{text}");
     }
 }
 

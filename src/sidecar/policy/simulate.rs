@@ -30,7 +30,7 @@ struct Findings {
 }
 
 pub fn run(output: Output, simulate: &Simulate) -> Result<ExitCode, Failure> {
-    let candidate = super::compiled(output, &simulate.policy, &Packs::at(None))?;
+    let candidate = super::compiled(output, &simulate.policy, &Packs::at(simulate.packs.as_deref()))?;
     let mut found = Findings::default();
     for path in &simulate.bundles {
         let code = verify::exit_code(path, simulate.trust.as_deref())?;

@@ -50,9 +50,10 @@ use thiserror::Error;
 
 pub use body::Evaluated;
 pub use names::{LIST_MAX, NAME_BYTES_MAX, Names};
-pub use request::{Contracts, RequestFacts, RequestScan, SchemaAt, Span, TextContract};
+pub use request::{Contracts, RequestFacts, RequestScan, SchemaAt, Span, TextContract, ToolContract};
 pub use response::{
-    At, EventMark, Framing, MarkKind, Part, PartKind, ResponseFacts, ResponseScan, SoFar, Usage, is_cut_short,
+    At, CallForm, EventMark, Framing, MarkKind, Part, PartKind, ResponseFacts, ResponseScan, SoFar, Usage,
+    is_cut_short,
 };
 
 /// The shape of a call's bodies.

@@ -21,8 +21,10 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Blocks, data, is_named};
+pub use event::{Blocks, data, has_hidden_line, is_named};
 pub use stream::{Refused, Stream, Verdict};
+
+use crate::dialect::CallForm;
 
 /// What holds values against contracts.
 pub trait Judge {
@@ -31,8 +33,14 @@ pub trait Judge {
     /// Why a value is refused.
     type Finding;
 
-    /// Judges the arguments of a call of the tool `name`: JSON text.
-    fn call(&mut self, name: &str, arguments: &[u8]) -> Outcome<Self::Repair, Self::Finding>;
+    /// Whether a call that is not the client's own is held back and judged; else it goes on as it comes.
+    ///
+    /// # Errors
+    /// There must be no such call.
+    fn wants_call(&mut self, form: CallForm, name: &str) -> Result<bool, Self::Finding>;
+
+    /// Judges the arguments of a call of the tool `name`, in the form that calls like this have.
+    fn call(&mut self, form: CallForm, name: &str, arguments: &[u8]) -> Outcome<Self::Repair, Self::Finding>;
 
     /// Whether the answer's text was asked for as JSON, so that it is held back and judged.
     fn wants_text(&self) -> bool;

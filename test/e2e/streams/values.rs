@@ -422,7 +422,10 @@ fn h23_observing_neither_holds_back_nor_blocks() {
     let receipt = receipt(&world, "pace");
     assert_eq!(outcome(&receipt).1, "gone", "{receipt}");
     let found = world_of(&whole, &observes);
-    assert_eq!(found["downgrades"], json!([{ "code": "VALUE_MALFORMED", "detail": "observed" }]));
+    assert_eq!(
+        found["downgrades"],
+        json!([{ "code": "VALUE_MALFORMED", "detail": "observed in the answer" }])
+    );
 }
 
 /// The receipt of one answer.

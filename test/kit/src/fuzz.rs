@@ -163,7 +163,18 @@ fn repaired_csv(pieces: &[&[u8]]) -> Option<Vec<u8>> {
 pub fn policy(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(document) = estoppel_policy::PolicyDocument::parse(text) {
-        assert_eq!(document.compile().hash().as_bytes(), document.hash().as_bytes());
+        let policy = document.compile();
+        assert_eq!(policy.hash().as_bytes(), document.hash().as_bytes());
+        // The text itself is a body and a call, as hostile as any.
+        let content = estoppel_policy::Content::read(bytes, estoppel_policy::Wanted { destinations: true });
+        let tool = estoppel_policy::Tool { name: "fetch", call: estoppel_policy::Call::With(&content) };
+        let facts = estoppel_policy::RequestFacts {
+            route: "llm",
+            tools: &[tool, "search".into()],
+            body: Some(&content),
+            ..estoppel_policy::RequestFacts::default()
+        };
+        assert_eq!(policy.explain_request(&facts).decision, policy.request(&facts));
     }
     if let Ok(fixtures) = estoppel_policy::Fixtures::parse(text) {
         assert!(!fixtures.cases.is_empty());

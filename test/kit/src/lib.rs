@@ -4,6 +4,7 @@
 //! - [`Scratch`]: a folder that goes away, unless the test failed.
 //! - [`Process`]: a real program, its output in files, its end under control.
 //! - [`http`]: a blocking HTTP/1.1 peer that shows exact bytes; it shares no code with what it tests.
+//! - [`Collector`]: a collector of logs that answers as a test wants.
 //! - [`fuzz`]: fuzz targets as plain functions.
 //! - [`require_real`]: a missing tool skips loudly, and fails where `REQUIRE_REAL=1`.
 //! - [`until`]: waiting without fixed sleeps; [`Seeded`]: chance that can be run again.
@@ -11,6 +12,7 @@
 //! Everything here may panic: a harness that cannot do its work must stop the test with a clear text.
 //! There is no "find a free port": programs bind port 0 and print where they listen ([`address_after`]).
 
+mod collector;
 pub mod fuzz;
 pub mod http;
 mod poll;
@@ -20,6 +22,7 @@ mod scratch;
 mod seeded;
 mod split;
 
+pub use collector::{Collector, Delivered, Reaction};
 pub use poll::until;
 pub use process::{Exit, Process, address_after};
 pub use require::{require_real, require_real_with};

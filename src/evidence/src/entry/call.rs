@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::detection::{Detection, DetectorRun, FindingDocument};
 use super::{LineTooLong, Link, VERSION, write_line};
 use crate::capture::{Label, RunCapture, StreamRoot, Tag};
 use crate::hash::{Commit, Leaf, Root, Sha256};
@@ -403,6 +404,16 @@ pub struct Held {
     pub approval: Option<ApprovalRecord>,
 }
 
+/// Two calls of which the second asks again what the first was refused for (SPEC section 4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reask {
+    /// This answer was refused, and that call asked again.
+    Next(CallId),
+    /// This call asked again what that one was refused for.
+    Of(CallId),
+}
+
 /// One call, as the data plane hands it over. It knows nothing of chains, keys or files.
 #[derive(Clone, Debug)]
 pub struct CallRecord {
@@ -410,6 +421,8 @@ pub struct CallRecord {
     pub attempt: u32,
     pub storage: Storage,
     pub claims: Option<Box<Claims>>,
+    /// None where no detector was to run.
+    pub detection: Option<Box<Detection>>,
     pub dialect: Option<&'static str>,
     pub downgrades: Vec<Downgrade>,
     pub evaluated_request: Evaluated,
@@ -423,6 +436,7 @@ pub struct CallRecord {
     pub operation: Cow<'static, str>,
     pub outcome: Outcome,
     pub policy: PolicyRef,
+    pub reask: Option<Reask>,
     pub request: RequestSide,
     pub response: ResponseSide,
     pub stream: Option<Box<StreamRecord>>,
@@ -518,6 +532,39 @@ struct ContractDocument<'a> {
 }
 
 #[derive(Serialize)]
+struct ExtDocument<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<FindingDocument<'a>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    findings_more: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reask: Option<ReaskDocument>,
+}
+
+impl<'a> ExtDocument<'a> {
+    fn of(record: &'a CallRecord, capture: &RunCapture, keyed: bool) -> Option<Self> {
+        let detection = record.detection.as_deref().filter(|detection| !detection.findings.is_empty());
+        let reask = record.reask.map(|reask| match reask {
+            Reask::Next(call) => ReaskDocument { next: Some(call), of: None },
+            Reask::Of(call) => ReaskDocument { next: None, of: Some(call) },
+        });
+        (detection.is_some() || reask.is_some()).then(|| Self {
+            findings: detection.map(|detection| detection.documents(capture, keyed)).unwrap_or_default(),
+            findings_more: detection.map_or(0, |detection| detection.more),
+            reask,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct ReaskDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<CallId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<CallId>,
+}
+
+#[derive(Serialize)]
 struct CallDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<&'a ApprovalRecord>,
@@ -528,11 +575,17 @@ struct CallDocument<'a> {
     claims: Option<&'a Claims>,
     #[serde(skip_serializing_if = "Option::is_none")]
     contract: Option<ContractDocument<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    data_class: &'a [Box<str>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    detectors: &'a [DetectorRun],
     #[serde(skip_serializing_if = "Option::is_none")]
     dialect: Option<&'static str>,
     #[serde(skip_serializing_if = "<[Downgrade]>::is_empty")]
     downgrades: &'a [Downgrade],
     evaluated: EvaluatedDocument,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ext: Option<ExtDocument<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     facts: Option<&'a Facts>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -625,12 +678,15 @@ impl CallRecord {
                 let (request, response) = (judged.request.as_ref(), judged.response.as_ref());
                 (request.is_some() || response.is_some()).then_some(ContractDocument { request, response })
             }),
+            data_class: self.detection.as_ref().map_or(&[], |detection| &detection.classes),
+            detectors: self.detection.as_ref().map_or(&[], |detection| &detection.detectors),
             dialect: self.dialect,
             downgrades: &self.downgrades,
             evaluated: EvaluatedDocument {
                 request: self.evaluated_request,
                 response: self.evaluated_response,
             },
+            ext: ExtDocument::of(self, capture, keyed),
             facts: Some(&self.facts).filter(|facts| **facts != Facts::default()),
             hold: self.held.as_ref().map(|held| &held.hold),
             identity: &self.identity,
@@ -688,6 +744,9 @@ impl CallRecord {
         self.downgrades.truncate(4);
         if let Some(repair) = self.judged.as_mut().and_then(|judged| judged.repair.as_mut()) {
             repair.edits.truncate(16);
+        }
+        if let Some(detection) = &mut self.detection {
+            detection.shorten();
         }
     }
 }

@@ -196,6 +196,10 @@ impl Screened {
         }
         // An answer of announced length is complete for the client with its last byte, so that must wait.
         let last = self.relay.is_end();
+        let data = match self.looked_at(data, last) {
+            Ok(data) => data,
+            Err(objection) => return Some(self.refuse(objection)),
+        };
         let data = match self.exchange.response_data(data, self.last_us) {
             Ok(data) => data,
             Err(objection) => return Some(self.refuse(objection)),
@@ -227,7 +231,29 @@ impl Screened {
         None
     }
 
+    /// What of `data` detectors let go on; with the last of it all that they held.
+    fn looked_at(&mut self, data: Bytes, last: bool) -> Result<Bytes, Objection> {
+        let data = self.exchange.detect_data(data)?;
+        if !last {
+            return Ok(data);
+        }
+        let rest = self.exchange.detect_end()?;
+        Ok(match (data.is_empty(), rest.is_empty()) {
+            (_, true) => data,
+            (true, _) => rest,
+            (false, false) => [data, rest].concat().into(),
+        })
+    }
+
     fn end(&mut self, trailers: Option<HeaderMap>) -> Step {
+        let rest = self.exchange.detect_end().and_then(|rest| match rest.is_empty() {
+            true => Ok(rest),
+            false => self.exchange.response_data(rest, self.last_us),
+        });
+        match rest {
+            Ok(rest) => self.joined.extend_from_slice(&rest),
+            Err(objection) => return self.refuse(objection),
+        }
         if let Some(reason) = self.missing() {
             return self.cut(reason);
         }

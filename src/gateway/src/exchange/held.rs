@@ -87,13 +87,13 @@ impl Exchange {
         let (machine, holds) = match (&terms.answer, asked_server) {
             (Some(contract), _) => match self.body_machine(&terms, contract, head, coded, held_bytes_max) {
                 Ok(machine) => (machine, !terms.forwards()),
-                Err(objection) => return self.unless_observed(&terms, Err(objection)).map(|()| None),
+                Err(objection) => return self.unless_observed(&terms, Err(objection), true).map(|()| None),
             },
             (None, _) if !is_read => return Ok(None),
             (None, _) if (is_model || self.dialect == Dialect::Mcp) && !judging::is_utf8(&head.headers) => {
                 let what = "the answer's content type names another charset than UTF-8, or is not plain";
                 let objection = Objection::new(Reason::ContractUnsupported, what);
-                return self.unless_observed(&terms, Err(objection)).map(|()| None);
+                return self.unless_observed(&terms, Err(objection), true).map(|()| None);
             }
             (None, Some(asked)) => {
                 let answers = Box::new(mcp::Answers::new(*asked));
@@ -101,7 +101,8 @@ impl Exchange {
             }
             (None, None) if !is_model => return Ok(None),
             (None, None) => {
-                let signed = judging::is_signed(&head.headers);
+                // A value is corrected once: by a repair, or by asking again.
+                let signed = judging::is_signed(&head.headers) || self.asks_again();
                 let judge = judging::Judge::new(asked, terms.clone(), self.shared.schemas.clone(), signed)
                     .with_rules(self.call_rules());
                 let stream = judge.for_answer(self.dialect, framing == Framing::Sse, held_bytes_max);
@@ -162,6 +163,9 @@ impl Exchange {
     /// Whether the answer is given only once all of it has passed, so that a refusal can take its place. `length` is the
     /// one that was announced.
     pub(crate) fn is_held_whole(&self, length: Option<u64>) -> bool {
+        if self.detects_whole() {
+            return true;
+        }
         let Some(judged) = self.judged() else { return false };
         let fits = |max: u64| length.is_some_and(|length| length <= max);
         let max = self.route.as_ref().map_or(0, |route| route.settings.limits.held_bytes_max);
@@ -449,7 +453,7 @@ impl HeldBack {
 
     /// Writes into the record what was enforced. Gives the contract that has to be kept.
     pub(super) fn record(&self, record: &mut CallRecord) -> Option<Contract> {
-        record.downgrades.extend(self.observed.map(observed));
+        record.downgrades.extend(self.observed.map(|code| observed(code, true)));
         match &self.machine {
             Machine::Model { stream, .. } => {
                 let (said, stored) = judging::answer_record(stream)?;
@@ -489,10 +493,15 @@ fn is_empty(headers: &http::HeaderMap) -> bool {
     headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length == "0")
 }
 
-/// What the receipt says of a finding that does not stand in the way.
-pub(crate) fn observed(code: Reason) -> Downgrade {
-    Downgrade { code, detail: Some("observed".into()) }
+/// What the receipt says of a finding in an answer, or in a request, that does not stand in the way.
+pub(crate) fn observed(code: Reason, in_answer: bool) -> Downgrade {
+    let detail = if in_answer { OBSERVED_ANSWER } else { OBSERVED_REQUEST };
+    Downgrade { code, detail: Some(detail.into()) }
 }
+
+/// The details of such downgrades.
+pub(crate) const OBSERVED_ANSWER: &str = "observed in the answer";
+pub(crate) const OBSERVED_REQUEST: &str = "observed in the request";
 
 /// Where the unit that a block ends, ends in it (SPEC section 7): an LF after a CR belongs to the next one.
 fn unit_end(block: &[u8]) -> Option<usize> {

@@ -3,14 +3,26 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use estoppel_wire::dialect::{Contracts, SchemaAt, Span, TextContract};
+use estoppel_wire::dialect::{Contracts, SchemaAt, Span, TextContract, ToolContract};
 use estoppel_wire::schema::Language;
 
 #[derive(Default)]
 pub(crate) struct Asked {
-    /// None for a tool that is defined twice: clients and models may take either.
-    pub(super) tools: HashMap<String, Option<Written>>,
+    pub(super) tools: HashMap<String, AskedTool>,
     pub(super) text: Option<AskedText>,
+}
+
+#[derive(Clone)]
+pub(super) enum AskedTool {
+    Schema(Written),
+    /// A custom tool that takes any text.
+    AnyText,
+    /// A custom tool that does not say which texts it takes.
+    Custom,
+    /// A custom tool whose texts have a grammar.
+    Grammar,
+    /// It is defined twice: clients and models may take either.
+    Twice,
 }
 
 pub(super) enum AskedText {
@@ -56,9 +68,15 @@ impl Asked {
             }
         });
         let mut tools = HashMap::new();
-        for (name, schema) in &contracts.tools {
-            let twice = tools.contains_key(name);
-            tools.insert(name.clone(), if twice { None } else { Some(body.schema(schema, false)) });
+        for (name, contract) in &contracts.tools {
+            let tool = match contract {
+                _ if tools.contains_key(name) => AskedTool::Twice,
+                ToolContract::Schema(schema) => AskedTool::Schema(body.schema(schema, false)),
+                ToolContract::AnyText => AskedTool::AnyText,
+                ToolContract::Custom => AskedTool::Custom,
+                ToolContract::Grammar => AskedTool::Grammar,
+            };
+            tools.insert(name.clone(), tool);
         }
         Self { tools, text }
     }

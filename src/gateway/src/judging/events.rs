@@ -4,7 +4,7 @@ use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_wire::contract::is_unfinished_event;
 use estoppel_wire::dialect::{EventMark, MarkKind, Part, ResponseScan};
-use estoppel_wire::judge::Blocks;
+use estoppel_wire::judge::{Blocks, has_hidden_line};
 
 use super::mcp::Answers;
 use super::{Objection, Stream};
@@ -107,6 +107,11 @@ pub(crate) fn judge(
         let parts = scan.parts().get(before..mark.parts).unwrap_or_default();
         let terminates = mark.kind == MarkKind::Terminator;
         let had = left.blocks.len();
+        if has_hidden_line(&block) {
+            let what =
+                "a line that is no data has a line end of Unicode in it, which some clients take for one";
+            return Err(Objection::new(Reason::ValueAmbiguous, what));
+        }
         if mark.cut_short {
             values.cut_short();
         }

@@ -11,8 +11,8 @@ use estoppel_wire::contract::{self, Contract as Enforceable, Verdict, judge_valu
 use estoppel_wire::dialect::Dialect;
 use estoppel_wire::schema::HashKey;
 
-use super::asked::{AskedText, Written};
-use super::{Asked, Objection, RouteTerms, format, reference, results};
+use super::asked::{AskedText, AskedTool, Written};
+use super::{Asked, GRAMMAR, Objection, RouteTerms, format, reference, results};
 use crate::contracts::{Compiled, Schemas};
 use crate::store::Contract;
 
@@ -67,8 +67,16 @@ impl RouteTerms {
         let mut own: Vec<_> =
             asked.tools.iter().filter(|(name, _)| !self.tools.contains_key(*name)).collect();
         own.sort_unstable_by_key(|(name, _)| *name);
-        own.into_iter().try_for_each(|(name, written)| {
-            check(&format!("tool `{}`", name.escape_debug()), written.as_ref())
+        own.into_iter().try_for_each(|(name, tool)| {
+            let place = format!("tool `{}`", name.escape_debug());
+            match tool {
+                AskedTool::Schema(written) => check(&place, Some(written)),
+                AskedTool::Twice => check(&place, None),
+                AskedTool::Grammar => {
+                    Err(Objection::new(Reason::ContractUnsupported, &format!("{place}: {GRAMMAR}")))
+                }
+                AskedTool::AnyText | AskedTool::Custom => Ok(()),
+            }
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
-use estoppel_policy::{HoldTerms, RequestFacts, Verdict};
+use estoppel_policy::{HoldTerms, RequestFacts, Surface, Verdict};
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
@@ -19,6 +19,7 @@ use crate::body::{ReadError, Room, Upload, UpstreamBody, read_next};
 use crate::call::{Permitted, Routed};
 use crate::exchange::Exchange;
 use crate::holds;
+use crate::judging::Objection;
 use crate::layer::forward::refused;
 use crate::respond::Refusal;
 use crate::stack::Answer;
@@ -92,7 +93,8 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     if route.needs.body && !reads && !looks && !judges && !body.is_end_stream() {
         exchange.not_looked_into();
     }
-    let (ruled, body) = if reads || judges || looks || route.needs.hold {
+    let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_requests());
+    let (ruled, body) = if reads || judges || looks || detects || route.needs.hold {
         let mut scan = (reads || exchange.dialect == Dialect::Json && !coded).then(scan);
         let read = {
             let read = pin!(read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held));
@@ -108,9 +110,12 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         exchange.look_into(coded, &chunks);
         let ruled = decide(&mut exchange);
         exchange.request_held(&chunks);
+        if !coded {
+            exchange.keep_origin(&head, &chunks);
+        }
         let ruled = match ruled {
             Ruled::Refuse(refusal) => Ruled::Refuse(refusal),
-            goes => match exchange.judge_request_body(&head, coded, &chunks) {
+            goes => match judge_body(&mut exchange, &head, coded, &chunks).await {
                 Ok(()) => goes,
                 Err(objection) => {
                     let refusal = objection.refusal();
@@ -140,6 +145,22 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         Ruled::Refuse(refusal) => Err((exchange, refusal)),
         // Another rule holds a call that people have let pass, or nothing was read of it.
         Ruled::Hold(_) => Err((exchange, Refusal::new(Reason::ApprovalRequired))),
+    }
+}
+
+/// The same of a request that the gateway itself makes: it is read, and held against no contract for what clients send.
+pub(crate) fn permit(exchange: &mut Exchange, path: &str, body: &Bytes) -> Option<Refusal> {
+    let mut scan = RequestScan::new(exchange.dialect, path);
+    scan.push(body);
+    exchange.request_read(scan.finish());
+    exchange.look_into(false, std::slice::from_ref(body));
+    let ruled = decide(exchange);
+    exchange.request_held(std::slice::from_ref(body));
+    match ruled {
+        Ruled::Go => None,
+        Ruled::Refuse(refusal) => Some(refusal),
+        // What people would let pass is what the client sent.
+        Ruled::Hold(_) => Some(Refusal::new(Reason::ApprovalRequired)),
     }
 }
 
@@ -179,6 +200,18 @@ fn both_hold(rule: &str, other: &str) -> Refusal {
         "rules `{rule}` and `{other}` both hold this call; send what they hold in calls of their own"
     );
     Refusal { message: Some(message.into()), ..Refusal::new(Reason::ApprovalRequired) }
+}
+
+/// What detectors and contracts say of a body that was read whole.
+async fn judge_body(
+    exchange: &mut Exchange,
+    head: &http::request::Parts,
+    coded: bool,
+    chunks: &[Bytes],
+) -> Result<(), Objection> {
+    exchange.detect_request(coded, chunks)?;
+    exchange.judge_request_body(head, coded, chunks)?;
+    if coded { Ok(()) } else { exchange.ask_detectors(Surface::Request, chunks).await }
 }
 
 /// What a blocking decision answers.

@@ -1,26 +1,28 @@
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use estoppel_evidence::entry::{Durability, Intent};
 use estoppel_evidence::{Leaf, Reason};
 use estoppel_journal::Ack;
+use estoppel_policy::Surface;
 use estoppel_wire::dialect::{Dialect, Framing};
 use http::header::{CONTENT_LENGTH, TRAILER};
 use http::{Method, Request, Response, Version};
 use tower_service::Service;
 
 use super::Waiting;
-use super::firewall::refusal_of;
-use crate::body::{AnswerBody, Followed, Mode, Room, Screened, ScreenedBody, Step};
+use super::firewall::{permit, refusal_of};
+use crate::body::{AnswerBody, Followed, Mode, Room, Screened, ScreenedBody, Step, UpstreamBody};
 use crate::call::Permitted;
-use crate::exchange::{Exchange, framing, micros};
+use crate::exchange::{Exchange, Second, framing, micros};
 use crate::headers;
 use crate::judging::Objection;
 use crate::respond::{RECEIPT, Refusal, stamp};
 use crate::stack::Answer;
-use crate::upstream::{ConnectError, SendError};
+use crate::upstream::{Answered, ConnectError, SendError};
 
 /// Sends the call upstream and gives its answer back.
 ///
@@ -66,7 +68,8 @@ async fn forward(permitted: Permitted) -> Answer {
     head.version = Version::HTTP_11; // hyper's clients go by the connection
     head.extensions.clear();
     let judges = route.judging.as_ref().is_some_and(|terms| terms.answer.is_some());
-    let reads = exchange.dialect != Dialect::Bytes || judges;
+    let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_answers());
+    let reads = exchange.dialect != Dialect::Bytes || judges || detects;
     headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
     let held_length = match &body {
         crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(&body).exact(),
@@ -79,7 +82,8 @@ async fn forward(permitted: Permitted) -> Answer {
     }
     let request = Request::from_parts(*head, body);
     let left = exchange.follow().map(|(left, _)| left);
-    let answered = match route.pool.send(request, limits.connect, limits.headers, left.as_deref()).await {
+    let sending = route.pool.send(request, limits.connect, limits.headers, left.as_deref());
+    let answered = match in_time(&exchange, sending).await {
         Ok(answered) => answered,
         Err(error) => {
             let reason = exchange.upload_error().unwrap_or_else(|| send_reason(&error));
@@ -98,6 +102,9 @@ async fn forward(permitted: Permitted) -> Answer {
     if let Err(objection) = exchange.response_head(&head, framing, coded) {
         return objected(exchange, objection).await;
     }
+    if exchange.asks_again() && !head.status.is_success() {
+        return refused(exchange, Refusal::new(Reason::UpstreamError)).await;
+    }
     headers::for_client(&mut head.headers);
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
     let length = answered.relay.exact_length();
@@ -113,6 +120,9 @@ async fn forward(permitted: Permitted) -> Answer {
         return refused(exchange, refusal).await;
     }
     let mode = if whole || bodiless { Mode::Whole } else { Mode::Streamed };
+    if mode == Mode::Streamed {
+        exchange.forget_origin();
+    }
     let screened = Screened::new(exchange, answered.relay, limits, mode);
     match mode {
         Mode::Whole => {
@@ -147,6 +157,50 @@ async fn intend(exchange: &mut Exchange) -> Result<(), Reason> {
     }
 }
 
+/// All of a second call has to fit into the time of the first.
+async fn in_time(
+    exchange: &Exchange,
+    sending: impl Future<Output = Result<Answered, SendError>>,
+) -> Result<Answered, SendError> {
+    match exchange.time_left().filter(|_| exchange.asks_again()) {
+        Some(left) => tokio::time::timeout(left, sending).await.unwrap_or(Err(SendError::TotalTimeout)),
+        None => sending.await,
+    }
+}
+
+/// The model is asked again if it may be; else `refusal` is the answer. The first receipt is durable before the second
+/// request leaves.
+async fn asked_again(mut exchange: Box<Exchange>, refusal: Refusal) -> Answer {
+    let (Some(second), Some(route)) = (exchange.again(&refusal), exchange.route.clone()) else {
+        return refused(exchange, refusal).await;
+    };
+    let Second { exchange: mut again, head, body, room } = second;
+    let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
+    let blocked = permit(&mut again, head.uri.path(), &body);
+    let recorded = match exchange.asked_again(again.call, refusal.reason) {
+        Some(ack) => durable(ack, evidence).await,
+        None => Err(Reason::Internal),
+    };
+    drop(exchange);
+    if let Err(reason) = recorded {
+        drop(again.told_instead());
+        return refused(again, Refusal::new(reason)).await;
+    }
+    if let Some(refusal) = blocked {
+        return refused(again, refusal).await;
+    }
+    let body = UpstreamBody::held(vec![body], room);
+    forward(Permitted { exchange: again, head, body, route }).await
+}
+
+/// The same; boxed, because a second call is a call like any other, inside of the first.
+fn boxed_asked_again(
+    exchange: Box<Exchange>,
+    refusal: Refusal,
+) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    Box::pin(asked_again(exchange, refusal))
+}
+
 /// Waits until a record is durable. No id where it waits in the spill file for its place in the chain.
 pub(crate) async fn durable(ack: Ack, evidence: Duration) -> Result<Option<Leaf>, Reason> {
     match tokio::time::timeout(evidence, ack).await {
@@ -169,15 +223,17 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
     let run = exchange.run_header();
     let rpc_id = exchange.rpc_id();
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
-    let body = refusal.body(dialect, Some(call), rpc_id.as_deref());
+    let told = exchange.told_instead();
+    let told = told.as_ref().unwrap_or(&refusal);
+    let body = told.body(dialect, Some(call), rpc_id.as_deref());
     exchange.note_refusal(&refusal);
-    let ack = exchange.refuse(refusal.reason, refusal.status(), &body);
+    let ack = exchange.refuse(refusal.reason, told.status(), &body);
     let recorded = match ack {
         Some(ack) => durable(ack, evidence).await,
         None => Err(Reason::Internal),
     };
     let (mut answer, receipt) = match recorded {
-        Ok(leaf) => (refusal.answer(dialect, body), leaf),
+        Ok(leaf) => (told.answer(dialect, body), leaf),
         Err(reason) => {
             exchange.shared.metrics.refused(reason);
             let late = Refusal::new(reason);
@@ -197,7 +253,7 @@ async fn send_whole(
     let mut data = Vec::new();
     let mut held = 0;
     let mut room = Room::default();
-    loop {
+    let (exchange, refusal) = loop {
         match poll_fn(|cx| screened.poll_step(cx)).await {
             Step::Data(bytes) => {
                 held += bytes.len() as u64;
@@ -212,6 +268,7 @@ async fn send_whole(
                     if let Some(refusal) = unread_refusal(screened.exchange()) {
                         return refused(screened.into_exchange(), refusal).await;
                     }
+                    screened.exchange().forget_origin();
                     screened.stream_from_here(&data);
                     return send_streamed(screened, head, evidence, trailers);
                 }
@@ -220,15 +277,26 @@ async fn send_whole(
                 if let Some(refusal) = response_refusal(screened.exchange()) {
                     return refused(screened.into_exchange(), refusal).await;
                 }
+                let found = match screened.exchange().detect_answer(&data) {
+                    Ok(()) => screened.exchange().ask_detectors(Surface::Answer, &data).await,
+                    found => found,
+                };
+                if let Err(objection) = found {
+                    return objected(screened.into_exchange(), objection).await;
+                }
                 data = match screened.exchange().judge_body(data) {
                     Ok(data) => data,
-                    Err(objection) => return objected(screened.into_exchange(), objection).await,
+                    Err(objection) => {
+                        let refusal = objection.refusal();
+                        screened.exchange().block(objection);
+                        break (screened.into_exchange(), refusal);
+                    }
                 };
             }
             Step::Cut(reason) => {
                 let exchange = screened.into_exchange();
                 let refusal = exchange.refusal(reason);
-                return refused(exchange, refusal).await;
+                break (exchange, refusal);
             }
             Step::End { tail, ack, .. } => {
                 data.extend(tail);
@@ -250,7 +318,9 @@ async fn send_whole(
                 return Response::from_parts(head, AnswerBody::held(data, room));
             }
         }
-    }
+    };
+    drop(room);
+    boxed_asked_again(exchange, refusal).await
 }
 
 /// The policy's word on an answer that has been read whole.
@@ -314,6 +384,7 @@ fn send_reason(error: &SendError) -> Reason {
         SendError::ClientGone => Reason::ClientGone,
         SendError::ConnectTimeout => Reason::TimeoutConnect,
         SendError::HeadersTimeout => Reason::TimeoutHeaders,
+        SendError::TotalTimeout => Reason::TimeoutTotal,
         SendError::Exchange(error) if error.is_parse() => Reason::UpstreamProtocol,
         SendError::Exchange(_) => Reason::UpstreamReset,
     }

@@ -58,6 +58,8 @@ pub(crate) enum SendError {
     ClientGone,
     #[error("no response head came in time")]
     HeadersTimeout,
+    #[error("the call took too long")]
+    TotalTimeout,
     /// With TLS 1.3 an upstream refuses a client's certificate after the handshake.
     #[error("the upstream ended TLS with an alert")]
     Tls,

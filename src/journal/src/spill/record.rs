@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Downgrade, Evaluated, Facts, Held, Identity, Intent, Judged,
-    Outcome, PolicyRef, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat, Times,
-    VerdictRecord,
+    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity, Intent,
+    Judged, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat,
+    Times, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -71,6 +71,7 @@ pub(crate) struct SpilledCall {
     storage_reason: Option<Arc<str>>,
     storage_redacted: Vec<Arc<str>>,
     claims: Option<Box<Claims>>,
+    detection: Option<Box<Detection>>,
     dialect: Option<String>,
     downgrades: Vec<Downgrade>,
     evaluated_request: Evaluated,
@@ -83,6 +84,7 @@ pub(crate) struct SpilledCall {
     operation: String,
     outcome: Outcome,
     policy: PolicyRef,
+    reask: Option<Reask>,
     request_body: SpilledBody,
     request_method: String,
     request_route: Option<Arc<str>>,
@@ -118,6 +120,7 @@ impl SpilledCall {
             attempt,
             storage: Storage { mode: storage_mode, reason: storage_reason, redacted: storage_redacted },
             claims,
+            detection,
             dialect,
             downgrades,
             evaluated_request,
@@ -129,6 +132,7 @@ impl SpilledCall {
             operation,
             outcome,
             policy,
+            reask,
             request: RequestSide { body, method, route, target, version },
             response: ResponseSide { client, client_status, upstream: answer },
             stream,
@@ -163,6 +167,7 @@ impl SpilledCall {
             storage_reason,
             storage_redacted,
             claims,
+            detection,
             dialect: dialect.map(Into::into),
             downgrades,
             evaluated_request,
@@ -174,6 +179,7 @@ impl SpilledCall {
             operation: operation.into_owned(),
             outcome,
             policy,
+            reask,
             request_body: SpilledBody::of(body),
             request_method: method.into_owned(),
             request_route: route,
@@ -212,6 +218,7 @@ impl SpilledCall {
                 redacted: self.storage_redacted,
             },
             claims: self.claims,
+            detection: self.detection,
             dialect,
             downgrades: self.downgrades,
             evaluated_request: self.evaluated_request,
@@ -223,6 +230,7 @@ impl SpilledCall {
             operation: Cow::Owned(self.operation),
             outcome: self.outcome,
             policy: self.policy,
+            reask: self.reask,
             request: RequestSide {
                 body: self.request_body.back(),
                 method: Cow::Owned(self.request_method),
@@ -259,6 +267,9 @@ impl Spilled {
             list.truncate(kept);
         }
         call.downgrades.truncate(4);
+        if let Some(detection) = &mut call.detection {
+            detection.shorten();
+        }
         Self { what: What::Call(call), ..self }
     }
 }

@@ -79,6 +79,7 @@ pub fn record() -> Box<CallRecord> {
         attempt: 1,
         storage: BodyStorage::default(),
         claims: None,
+        detection: None,
         dialect: Some("openai_chat"),
         downgrades: Vec::new(),
         evaluated_request: Evaluated { bytes: 5, state: Looked::Recognized, ..Evaluated::default() },
@@ -90,6 +91,7 @@ pub fn record() -> Box<CallRecord> {
         operation: "openai.chat.completions".into(),
         outcome: Outcome { client: ClientEnd::HandedOver, code: Reason::Ok, complete: true },
         policy: PolicyRef { hash: Sha256::of(POLICY), rule: Some("default".into()) },
+        reask: None,
         request: RequestSide {
             body: captured,
             method: "POST".into(),

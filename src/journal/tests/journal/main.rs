@@ -8,6 +8,7 @@
 
 mod disk;
 mod faults;
+mod follow;
 mod kit;
 mod recover;
 mod rotate;

@@ -1,13 +1,14 @@
 //! Contracts, and what is held against them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use super::{Map, Reader};
 use crate::document::is_slug;
 use crate::error::{PolicyErrorCode, shown};
 use crate::judging::{
-    ChangedTools, ContractKind, ContractText, Formats, Judging, Release, Repair, RepairClass, Terms,
-    UnknownTools,
+    ChangedTools, ContractKind, ContractText, Formats, Judging, Reask, ReaskTerms, Release, Repair,
+    RepairClass, Tell, Terms, UnknownTools,
 };
 use crate::pack::{PackedContract, PackedUse};
 use crate::written::WrittenContract;
@@ -23,10 +24,14 @@ pub(crate) const TOOLS_MAX: usize = 256;
 /// Most characters of a tool's name.
 pub(crate) const TOOL_CHARS_MAX: usize = 128;
 
-const JUDGE_KEYS: [&str; 10] = [
+/// Bytes of a second request.
+const REASK_BYTES: RangeInclusive<u64> = 1024..=1 << 30;
+
+const JUDGE_KEYS: [&str; 11] = [
     "unknown_tools",
     "changed_tools",
     "repair",
+    "reask",
     "release",
     "formats",
     "tools",
@@ -146,6 +151,7 @@ impl Reader {
             request: named("request", BODIES),
             answer: named("answer", BODIES),
             repair: self.optional(map, "repair", Self::repair),
+            reask: self.optional(map, "reask", Self::reask),
             tools: self.optional(map, "tools", Self::tool_contracts).unwrap_or_default(),
             results: self.optional(map, "results", Self::tool_contracts).unwrap_or_default(),
         }
@@ -175,6 +181,38 @@ impl Reader {
             }
             _ => {
                 self.wrong_kind(node, "`none`, `r1` or a mapping of `r1`");
+                None
+            }
+        }
+    }
+
+    fn reask(&mut self, node: &Node) -> Option<Reask> {
+        match &node.kind {
+            Kind::Text(text) if text == "none" => Some(Reask::None),
+            Kind::Text(text) if text == "once" => Some(Reask::Once(ReaskTerms::default())),
+            Kind::Map(_) => {
+                let map = self.map(node)?;
+                self.known_keys(&map, &["once"]);
+                self.required(&map, "once", |reader, node| {
+                    let map = reader.map(node)?;
+                    reader.known_keys(&map, &["tell", "bytes_max"]);
+                    reader.count(node, map.pairs.len(), 2);
+                    let tell = |reader: &mut Self, node: &Node| reader.choice(node, Tell::ALL, Tell::as_str);
+                    let bytes = |reader: &mut Self, node: &Node| reader.integer(node, REASK_BYTES);
+                    Some(Reask::Once(ReaskTerms {
+                        tell: reader.optional(&map, "tell", tell),
+                        bytes_max: reader.optional(&map, "bytes_max", bytes),
+                    }))
+                })
+            }
+            Kind::Text(text) => {
+                let message =
+                    format!("expected `none`, `once` or a mapping of `once`, found `{}`", shown(text));
+                self.add(PolicyErrorCode::Value, node.place, message);
+                None
+            }
+            _ => {
+                self.wrong_kind(node, "`none`, `once` or a mapping of `once`");
                 None
             }
         }

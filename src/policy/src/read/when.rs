@@ -104,7 +104,7 @@ impl Reader {
         }
     }
 
-    fn pattern(&mut self, node: &Node) -> Option<String> {
+    pub(super) fn pattern(&mut self, node: &Node) -> Option<String> {
         let text = self.text(node)?;
         if !(1..=PATTERN_CHARS_MAX).contains(&text.chars().count())
             || text.matches('*').count() > STARS_MAX

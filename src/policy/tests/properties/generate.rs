@@ -36,12 +36,40 @@ fn judge() -> impl Strategy<Value = Value> {
         ("unknown_tools", select(vec![json!("json"), json!("block")]).boxed()),
         ("changed_tools", select(vec![json!("allow"), json!("block")]).boxed()),
         ("repair", select(vec![json!("none"), json!("r1"), json!({ "r1": ["prose"] })]).boxed()),
+        (
+            "reask",
+            select(vec![json!("none"), json!("once"), json!({ "once": { "bytes_max": 2048 } })]).boxed(),
+        ),
         ("release", select(vec![json!("hold_all"), json!("observe")]).boxed()),
         ("tools", Just(json!({ "search": "value" })).boxed()),
         ("text", Just(json!("value")).boxed()),
         ("answer", select(vec![json!("value"), json!("rows")]).boxed()),
     ]);
     prop_oneof![Just(json!("none")), terms]
+}
+
+fn route_detectors() -> impl Strategy<Value = Value> {
+    let own = members(vec![
+        ("mode", select(vec![json!("enforce"), json!("none")]).boxed()),
+        ("surfaces", select(vec![json!(["tools"]), json!(["request", "answer"])]).boxed()),
+    ]);
+    members(vec![("secrets", own.boxed())])
+}
+
+fn detectors() -> impl Strategy<Value = Value> {
+    let pii = members(vec![
+        ("min_confidence", select(vec![json!("low"), json!("medium")]).boxed()),
+        ("except", Just(json!(["pii.email"])).boxed()),
+        ("severity", Just(json!("low")).boxed()),
+    ]);
+    let external = members(vec![
+        ("timeout_ms", (1..99u64).prop_map(Value::from).boxed()),
+        ("on_timeout", verdict().boxed()),
+    ]);
+    (pii, external).prop_map(|(pii, mut external)| {
+        external["url"] = "http://127.0.0.1:9".into();
+        json!({ "secrets": {}, "pii": pii, "dlp": external })
+    })
 }
 
 fn operations() -> impl Strategy<Value = Value> {
@@ -88,6 +116,7 @@ fn settings(with_limits: bool) -> impl Strategy<Value = Value> {
     ];
     if with_limits {
         of.push(("limits", limits().boxed()));
+        of.push(("detectors", route_detectors().boxed()));
         of.push(("operations", operations().boxed()));
     }
     members(of)
@@ -226,8 +255,8 @@ fn rule() -> impl Strategy<Value = Value> {
 pub fn policy() -> impl Strategy<Value = Value> {
     let routes = members(ROUTES[..2].iter().map(|name| (*name, settings(true).boxed())).collect());
     let rules = proptest::collection::vec(rule(), 0..8);
-    let head = (settings(false), limits(), text());
-    (head, routes, rules).prop_map(|((defaults, limits, description), routes, mut rules)| {
+    let head = (settings(false), limits(), text(), detectors());
+    (head, routes, rules).prop_map(|((defaults, limits, description, detectors), routes, mut rules)| {
         for (index, rule) in rules.iter_mut().enumerate() {
             rule["id"] = format!("r{index}").into();
         }
@@ -240,7 +269,7 @@ pub fn policy() -> impl Strategy<Value = Value> {
                 "dan": "MCowBQYDK2VwAyEAdRUF1QU6GMJzo6DU5G7VzwylSqlYTpZt28zaaPn5Vgk=",
                 "bob": { "key": "MCowBQYDK2VwAyEADlmTq69cC+QW7DkBKvJragNjp1VFz7VALx0pmsts3Lc=", "identity": "bob" },
             },
-            "defaults": defaults, "limits": limits, "routes": routes, "rules": rules,
+            "detectors": detectors, "defaults": defaults, "limits": limits, "routes": routes, "rules": rules,
         })
     })
 }

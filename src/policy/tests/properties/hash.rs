@@ -17,6 +17,11 @@ proptest! {
     fn spelling_key_order_and_comments_keep_the_hash(policy in generate::policy(), seed: u64) {
         let spelled = generate::spell(&policy, seed);
         prop_assert_eq!(hash(&spelled), hash(&policy.to_string()), "{}", spelled);
+        let laid_out = PolicyDocument::laid_out(&spelled).unwrap();
+        prop_assert_eq!(hash(&laid_out), hash(&spelled), "{}", laid_out);
+        prop_assert_eq!(&PolicyDocument::laid_out(&laid_out).unwrap(), &laid_out);
+        let comments = |text: &str| text.lines().filter(|line| line.contains("# a line") || line.contains("# why: {not}")).count();
+        prop_assert_eq!(comments(&laid_out), comments(&spelled), "{}\n{}", spelled, laid_out);
     }
 }
 
@@ -140,12 +145,20 @@ fn others(value: &Value) -> Vec<Value> {
                 "json",
                 "r1",
                 "observe",
+                "once",
+                "place",
                 "annotate",
                 "stream_and_cut",
                 "single_quote",
                 "value",
                 "forecast",
                 "weather",
+                "weather",
+                "tools",
+                "request",
+                "shadow",
+                "medium",
+                "https://a.example",
                 "/v3/{other}",
                 "accepted",
                 "ada",

@@ -7,7 +7,7 @@ use super::{
     request,
     response::{
         self, Field,
-        parts::{PartKind, Parts},
+        parts::{CallForm, PartKind, Parts},
     },
     shape::Shape,
 };
@@ -23,8 +23,13 @@ pub(super) fn is_call(kind: &[u8]) -> bool {
     kind.ends_with(b"tool_use")
 }
 
-/// The type of a call that the client makes.
-pub(super) const OWN_CALL: &[u8] = b"tool_use";
+/// What a content block of this type calls; none if it calls nothing.
+pub(super) fn form(kind: &[u8]) -> Option<CallForm> {
+    match kind {
+        b"tool_use" => Some(CallForm::Function),
+        _ => is_call(kind).then_some(CallForm::Hosted),
+    }
+}
 
 /// The type of the event after which nothing more comes of a block.
 pub(super) const BLOCK_STOP: &[u8] = b"content_block_stop";

@@ -66,6 +66,9 @@ fn decode(segment: &str) -> Option<String> {
 pub(super) const JSON: &[u8] = b"application/json";
 pub(super) const ENUM: &[u8] = b"text/x.enum";
 
+/// The tool that [`Response::Part`] calls with code, by both names that requests offer it by.
+pub(super) const CODE_EXECUTION: [&str; 2] = ["code_execution", "codeExecution"];
+
 /// The other of a name's spellings, lowerCamelCase and snake_case; empty if there is only one.
 pub(super) fn other_spelling(name: &str) -> String {
     let mut other = String::new();
@@ -167,6 +170,7 @@ impl Response {
             (Self::Candidate, b"finishReason" | b"finish_reason") => Place::Leaf(Leaf::Finish),
             (Self::Content, b"parts") => Place::Gemini(Self::Parts),
             (Self::Part, b"functionCall" | b"function_call") => Place::Gemini(Self::Call),
+            (Self::Part, b"executableCode" | b"executable_code") => Place::Leaf(Leaf::ExecutableCode),
             (Self::Part, b"text") => Place::Leaf(Leaf::Text),
             (Self::Part, b"thought") => Place::Leaf(Leaf::Thought),
             (Self::Call, b"args") => Place::Leaf(Leaf::Value),

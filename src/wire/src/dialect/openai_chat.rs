@@ -21,6 +21,8 @@ pub(super) enum Request {
     Tool,
     /// `tools[].function` and `tools[].custom`.
     Detail,
+    /// `format` of a custom tool.
+    CustomFormat,
     /// The list that `tools` replaced.
     Functions,
     Function,
@@ -45,6 +47,8 @@ impl Request {
             (Self::Detail | Self::Function, b"parameters") => {
                 Place::Leaf(Leaf::Contract(Language::JsonSchema))
             }
+            (Self::Detail, b"format") => Place::Chat(Self::CustomFormat),
+            (Self::CustomFormat, b"type") => Place::Leaf(Leaf::CustomFormat),
             (Self::Root, b"response_format") => Place::Chat(Self::Format),
             (Self::Format, b"type") => Place::Leaf(Leaf::FormatKind),
             (Self::Format, b"json_schema") => Place::Chat(Self::JsonSchema),
@@ -72,8 +76,10 @@ pub(super) enum Response {
     Message,
     ToolCalls,
     ToolCall,
-    /// `tool_calls[].function` and `tool_calls[].custom`.
+    /// `tool_calls[].function`
     Detail,
+    /// `tool_calls[].custom`
+    Custom,
     /// The single call that `tool_calls` replaced.
     FunctionCall,
     Usage,
@@ -95,12 +101,15 @@ impl Response {
             (Self::Choice, b"finish_reason") => Place::Leaf(Leaf::Finish),
             (Self::Message, b"tool_calls") => Place::Chat(Self::ToolCalls),
             (Self::Message, b"content") => Place::Leaf(Leaf::Text),
+            (Self::Message, b"refusal") => Place::Leaf(Leaf::Refusal),
             (Self::Message, b"function_call") => Place::Chat(Self::FunctionCall),
             (Self::ToolCall, b"name") => Place::Leaf(Leaf::Misplaced),
             (Self::ToolCall, b"index") => Place::Leaf(Leaf::CallIndex),
-            (Self::ToolCall, b"function" | b"custom") => Place::Chat(Self::Detail),
-            (Self::Detail | Self::FunctionCall, b"name") => Place::Leaf(Leaf::CallName),
+            (Self::ToolCall, b"function") => Place::Chat(Self::Detail),
+            (Self::ToolCall, b"custom") => Place::Chat(Self::Custom),
+            (Self::Detail | Self::Custom | Self::FunctionCall, b"name") => Place::Leaf(Leaf::CallName),
             (Self::Detail | Self::FunctionCall, b"arguments") => Place::Leaf(Leaf::Arguments),
+            (Self::Custom, b"input") => Place::Leaf(Leaf::Input),
             (Self::Usage, b"prompt_tokens") => Place::Leaf(Leaf::Usage(Field::Input)),
             (Self::Usage, b"completion_tokens") => Place::Leaf(Leaf::Usage(Field::Output)),
             (Self::Usage, b"total_tokens") => Place::Leaf(Leaf::Usage(Field::Total)),
@@ -126,9 +135,12 @@ impl Response {
         match self {
             Self::Root => Shape::NotArray,
             Self::Choices | Self::ToolCalls => Shape::Array,
-            Self::Choice | Self::Message | Self::ToolCall | Self::Detail | Self::FunctionCall => {
-                Shape::Object
-            }
+            Self::Choice
+            | Self::Message
+            | Self::ToolCall
+            | Self::Detail
+            | Self::Custom
+            | Self::FunctionCall => Shape::Object,
             Self::Usage | Self::InputDetails | Self::OutputDetails | Self::Error => Shape::Free,
         }
     }

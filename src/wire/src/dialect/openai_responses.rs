@@ -8,7 +8,7 @@ use super::{
     request,
     response::{
         self, Field,
-        parts::{PartKind, Parts},
+        parts::{CallForm, PartKind, Parts},
     },
     shape::Shape,
 };
@@ -25,8 +25,32 @@ pub(super) fn is_call(kind: &[u8]) -> bool {
     kind.ends_with(b"_call")
 }
 
-/// The type of a call that the client makes, with arguments in JSON.
-pub(super) const OWN_CALL: &[u8] = b"function_call";
+/// What an output item of this type calls, or asks leave to call; none if it does neither.
+pub(super) fn form(kind: &[u8]) -> Option<CallForm> {
+    Some(match kind {
+        b"function_call" => CallForm::Function,
+        b"custom_tool_call" => CallForm::Custom,
+        b"mcp_call" | b"mcp_approval_request" => CallForm::Hosted,
+        b"code_interpreter_call" => CallForm::Code,
+        _ if is_call(kind) => CallForm::BuiltIn,
+        _ => return None,
+    })
+}
+
+/// Of the item that is being read, only what says with what this form calls counts; each member has the form that it is for,
+/// `arguments` none.
+pub(super) fn fit(form: Option<CallForm>, parts: &mut Parts) {
+    parts.keep_of_call(|part| match form {
+        None | Some(CallForm::Function | CallForm::Hosted) => part.form.is_none(),
+        Some(CallForm::BuiltIn) => matches!(part.form, None | Some(CallForm::BuiltIn)),
+        Some(CallForm::Custom | CallForm::Code) => part.form == form,
+    });
+    if form == Some(CallForm::BuiltIn) {
+        for part in parts.of_call().filter(|part| !part.kind.is_text()) {
+            part.kind = PartKind::ValueAgain;
+        }
+    }
+}
 
 /// What a call of this type calls, when the type says so and not a name: `local_shell` of `local_shell_call`.
 pub(super) fn built_in(kind: &[u8]) -> Option<&[u8]> {
@@ -39,11 +63,18 @@ pub(super) const ITEM_DONE: &[u8] = b"response.output_item.done";
 
 /// What the parts of an event are, by its type.
 pub(super) fn settle(kind: &[u8], inner: u64, parts: &mut Parts) {
-    let pieces = match kind {
-        b"response.function_call_arguments.delta" => PartKind::Arguments,
-        b"response.function_call_arguments.done" => PartKind::ArgumentsAgain,
-        b"response.output_text.delta" | b"response.content_part.added" => PartKind::Text,
-        b"response.output_text.done" | b"response.content_part.done" => PartKind::TextAgain,
+    let (pieces, form) = match kind {
+        b"response.function_call_arguments.delta" => (PartKind::Arguments, Some(CallForm::Function)),
+        b"response.function_call_arguments.done" => (PartKind::ArgumentsAgain, Some(CallForm::Function)),
+        b"response.custom_tool_call_input.delta" => (PartKind::Arguments, Some(CallForm::Custom)),
+        b"response.custom_tool_call_input.done" => (PartKind::ArgumentsAgain, Some(CallForm::Custom)),
+        b"response.mcp_call_arguments.delta" => (PartKind::Arguments, Some(CallForm::Hosted)),
+        b"response.mcp_call_arguments.done" => (PartKind::ArgumentsAgain, Some(CallForm::Hosted)),
+        b"response.code_interpreter_call_code.delta" => (PartKind::Arguments, Some(CallForm::Code)),
+        b"response.code_interpreter_call_code.done" => (PartKind::ArgumentsAgain, Some(CallForm::Code)),
+        b"response.output_text.delta" | b"response.content_part.added" => (PartKind::Text, None),
+        b"response.output_text.done" | b"response.content_part.done" => (PartKind::TextAgain, None),
+        b"response.refusal.delta" => (PartKind::Refusal, None),
         b"response.output_item.added" => {
             // It comes before the first piece, so what it has is one.
             for part in parts.unplaced() {
@@ -52,14 +83,18 @@ pub(super) fn settle(kind: &[u8], inner: u64, parts: &mut Parts) {
                     PartKind::TextAgain => PartKind::Text,
                     kind => kind,
                 };
+                if part.kind == PartKind::ValueAgain {
+                    (part.kind, part.from, part.to) = (PartKind::Call, 0, 0); // not yet what it will be
+                }
             }
             return;
         }
         ITEM_DONE => return,
-        _ => return parts.drop_unplaced(), // reasoning, refusals, sounds, and the calls of other servers
+        _ => return parts.drop_unplaced(), // reasoning, sounds
     };
-    for part in parts.unplaced() {
+    for part in parts.unplaced().iter_mut().filter(|part| part.kind != PartKind::Refusal) {
         part.kind = pieces;
+        part.form = form;
         part.at.inner = if pieces.is_text() { inner } else { 0 };
     }
 }
@@ -75,6 +110,8 @@ pub(super) enum Request {
     Root,
     Tools,
     Tool,
+    /// `format` of a custom tool.
+    CustomFormat,
     /// `tools` of a namespace.
     Nested,
     NestedTool,
@@ -105,6 +142,8 @@ impl Request {
             (Self::Tool | Self::NestedTool, b"parameters") => {
                 Place::Leaf(Leaf::Contract(Language::JsonSchema))
             }
+            (Self::Tool | Self::NestedTool, b"format") => Place::Responses(Self::CustomFormat),
+            (Self::CustomFormat, b"type") => Place::Leaf(Leaf::CustomFormat),
             (Self::Root, b"text") => Place::Responses(Self::Text),
             (Self::Text, b"format") => Place::Responses(Self::Format),
             (Self::Format, b"type") => Place::Leaf(Leaf::FormatKind),
@@ -119,7 +158,9 @@ impl Request {
             Self::Tools => Place::Responses(Self::Tool),
             Self::Nested => Place::Responses(Self::NestedTool),
             Self::Allowed | Self::ToolNames => Place::Leaf(Leaf::AllowedTool),
-            Self::Root | Self::Tool | Self::NestedTool | Self::Text | Self::Format => return None,
+            Self::Root | Self::Tool | Self::CustomFormat | Self::NestedTool | Self::Text | Self::Format => {
+                return None;
+            }
         })
     }
 }
@@ -158,9 +199,15 @@ impl Response {
             (Self::Root, b"delta") => Place::Leaf(Leaf::Delta),
             (Self::Root, b"part") => Place::Responses(Self::Content),
             (Self::Root | Self::Item | Self::OutputItem, b"arguments") => Place::Leaf(Leaf::ArgumentsAgain),
+            (Self::Root | Self::Item | Self::OutputItem, b"input") => Place::Leaf(Leaf::InputAgain),
+            (Self::Item | Self::OutputItem, b"code") => Place::Leaf(Leaf::CodeAgain),
+            (Self::Item | Self::OutputItem, b"action" | b"actions" | b"operation" | b"queries") => {
+                Place::Leaf(Leaf::Action)
+            }
             (Self::Root | Self::Content, b"text") => Place::Leaf(Leaf::TextAgain),
+            (Self::Content, b"refusal") => Place::Leaf(Leaf::Refusal),
             (Self::Item | Self::OutputItem, b"content") => Place::Responses(Self::Contents),
-            (Self::Root, b"code") => Place::Leaf(Leaf::ErrorCode), // the `error` event is flat
+            (Self::Root, b"code") => Place::Leaf(Leaf::EventCode), // the `error` event is flat
             (Self::Root | Self::Inner, b"model") => Place::Leaf(Leaf::Model),
             (Self::Root | Self::Inner, b"status") => Place::Leaf(Leaf::Status),
             (Self::Root | Self::Inner, b"output") => Place::Responses(Self::Output),

@@ -48,10 +48,23 @@ pub struct RequestFacts {
 /// What a request says of the values in its answer, as offsets in the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contracts {
-    /// Name of each tool with the schema of its arguments, in order; as many as [`RequestFacts::tools`] has at most.
-    pub tools: Vec<(String, SchemaAt)>,
+    /// Name of each tool with what it is called with, in order; as many as [`RequestFacts::tools`] has at most.
+    pub tools: Vec<(String, ToolContract)>,
     /// What the answer's text must be, if it was asked for as JSON or as one of a list.
     pub text: Option<TextContract>,
+}
+
+/// What a tool is called with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolContract {
+    /// Arguments of this schema.
+    Schema(SchemaAt),
+    /// A text, whatever it is.
+    AnyText,
+    /// A text; the request does not say more.
+    Custom,
+    /// A text of a grammar, or of another format that is not read here.
+    Grammar,
 }
 
 /// A schema in the body, as written.
@@ -103,7 +116,8 @@ impl RequestScan {
 
     fn with_body(dialect: Dialect, path: &str, body: JsonBody<Place>) -> Self {
         let from_path = (dialect == Dialect::Gemini).then(|| FromPath::new(without_query(path)));
-        Self { dialect, from_path, body, finder: Finder::default() }
+        let has_custom = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses);
+        Self { dialect, from_path, body, finder: Finder { has_custom, ..Finder::default() } }
     }
 
     /// Takes the next bytes of the body.
@@ -180,6 +194,8 @@ pub(super) enum Leaf {
     Stream,
     ToolName,
     ToolKind,
+    /// The type of what a custom tool takes.
+    CustomFormat,
     /// A name in the list of those allowed of a server.
     AllowedTool,
     /// The name of an MCP server.
@@ -298,6 +314,8 @@ struct Tool {
     /// The MCP server of a toolset.
     server: Clip,
     contract: Option<SchemaAt>,
+    /// The type of what it takes, if it is a custom one.
+    format: Clip,
 }
 
 impl Tool {
@@ -308,6 +326,16 @@ impl Tool {
         self.kind.clear();
         self.server.clear();
         self.contract = None;
+        self.format.clear();
+    }
+
+    /// What a custom tool is called with.
+    fn custom(&self) -> ToolContract {
+        match self.format.as_bytes() {
+            b"" => ToolContract::Custom,
+            b"text" => ToolContract::AnyText,
+            _ => ToolContract::Grammar,
+        }
     }
 
     /// Whether the type says no more than that the tool has a name: `function`, or Anthropic's `bash_20250124`.
@@ -358,6 +386,8 @@ struct Finder {
     bare_text: bool,
     /// The value whose span comes next is `null`.
     null: bool,
+    /// Tools of the type `custom` take free text.
+    has_custom: bool,
 }
 
 impl Finder {
@@ -384,9 +414,14 @@ impl Finder {
     }
 
     fn end_tool(&mut self) {
-        let contract = self.tool.contract.take().filter(|_| self.contracts.tools.len() < LIST_MAX);
+        let schema = self.tool.contract.take().map(ToolContract::Schema);
         let tool = &self.tool;
-        self.contracts.tools.extend(contract.map(|contract| (tool.name.to_name(), contract)));
+        let is_custom = self.has_custom && tool.kind.as_bytes() == b"custom";
+        for contract in [schema, is_custom.then(|| tool.custom())].into_iter().flatten() {
+            if self.contracts.tools.len() < LIST_MAX {
+                self.contracts.tools.push((tool.name.to_name(), contract));
+            }
+        }
         self.tools.push(tool.name.to_name());
         if tool.name.is_empty() || !tool.is_by_name() {
             self.tools.push(tool.kind.to_name());
@@ -503,6 +538,7 @@ impl Visitor for Finder {
             Leaf::Model => self.model = self.text.to_some_name(),
             Leaf::ToolName => std::mem::swap(&mut self.text, &mut self.tool.name),
             Leaf::ToolKind => std::mem::swap(&mut self.text, &mut self.tool.kind),
+            Leaf::CustomFormat => std::mem::swap(&mut self.text, &mut self.tool.format),
             Leaf::AllowedTool => {
                 self.tool.bounded |= !self.text.is_empty();
                 self.server.bounded |= !self.text.is_empty();

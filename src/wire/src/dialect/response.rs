@@ -7,7 +7,7 @@ pub(super) use finder::{Field, Leaf, Place};
 
 use finder::Finder;
 
-pub use parts::{At, Part, PartKind};
+pub use parts::{At, CallForm, Part, PartKind};
 
 use super::{
     Dialect,

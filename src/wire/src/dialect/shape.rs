@@ -41,7 +41,7 @@ impl Shape {
 }
 
 /// Member names on the way to a name, in all dialects.
-const WATCHED: [&str; 81] = [
+const WATCHED: [&str; 88] = [
     "allowed_tools",
     "candidates",
     "choices",
@@ -123,6 +123,13 @@ const WATCHED: [&str; 81] = [
     "isError",
     "outputSchema",
     "resultType",
+    "action",
+    "actions",
+    "code",
+    "executableCode",
+    "executable_code",
+    "operation",
+    "queries",
 ];
 
 /// What has come of the objects that are open, and the first thing that can be read in two ways.

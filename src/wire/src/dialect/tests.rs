@@ -128,10 +128,16 @@ fn reads_a_chat_request() {
         facts,
         RequestFacts {
             contracts: Contracts {
-                tools: vec![(
-                    "get_weather".into(),
-                    SchemaAt { language: Language::JsonSchema, span: start..start + schema.len() as u64 }
-                )],
+                tools: vec![
+                    (
+                        "get_weather".into(),
+                        ToolContract::Schema(SchemaAt {
+                            language: Language::JsonSchema,
+                            span: start..start + schema.len() as u64
+                        })
+                    ),
+                    ("run_code".into(), ToolContract::AnyText)
+                ],
                 text: None
             },
             operation: "openai.chat.completions".into(),
@@ -157,7 +163,13 @@ fn asked(dialect: Dialect, body: &str) -> (Vec<(String, &str)>, Option<&str>) {
         TextContract::Schema(schema) => at(schema),
         TextContract::Bare(schema) => schema.map_or("bare", at),
     });
-    (tools.into_iter().map(|(name, schema)| (name, at(schema))).collect(), text)
+    let tool = |contract| match contract {
+        ToolContract::Schema(schema) => at(schema),
+        ToolContract::AnyText => "any text",
+        ToolContract::Custom => "custom",
+        ToolContract::Grammar => "grammar",
+    };
+    (tools.into_iter().map(|(name, contract)| (name, tool(contract))).collect(), text)
 }
 
 #[test]
@@ -181,6 +193,54 @@ fn requests_say_what_their_answers_must_be() {
 }
 
 #[test]
+fn a_custom_tool_says_which_texts_it_takes() {
+    let chat = |custom: &str| format!(r#"{{"tools":[{{"custom":{custom},"type":"custom"}}]}}"#);
+    let responses = |rest: &str| format!(r#"{{"tools":[{{"type":"custom",{rest}}}]}}"#);
+    for (dialect, body, expected) in [
+        (Dialect::OpenAiChat, chat(r#"{"name":"c"}"#), vec!["custom"]),
+        (Dialect::OpenAiChat, chat(r#"{"name":"c","format":null}"#), vec!["custom"]),
+        (Dialect::OpenAiChat, chat(r#"{"format":{"type":"text"},"name":"c"}"#), vec!["any text"]),
+        (
+            Dialect::OpenAiChat,
+            chat(
+                r#"{"name":"c","format":{"grammar":{"definition":"start: A","syntax":"lark"},"type":"grammar"}}"#,
+            ),
+            vec!["grammar"],
+        ),
+        (Dialect::OpenAiResponses, responses(r#""name":"c""#), vec!["custom"]),
+        (Dialect::OpenAiResponses, responses(r#""name":"c","format":{"type":"text"}"#), vec!["any text"]),
+        (Dialect::OpenAiResponses, responses(r#""name":"c","format":{"type":"later"}"#), vec!["grammar"]),
+        (Dialect::OpenAiResponses, responses(r#""name":"c","parameters":{}"#), vec!["{}", "custom"]),
+        (
+            Dialect::OpenAiResponses,
+            r#"{"tools":[{"type":"namespace","name":"n","tools":[{"name":"c","type":"custom"}]}]}"#.into(),
+            vec!["custom"],
+        ),
+    ] {
+        let expected = expected.into_iter().map(|contract| ("c".to_owned(), contract)).collect();
+        assert_eq!(asked(dialect, &body), (expected, None), "{body}");
+        assert_eq!(request(dialect, "/", &body).evaluated.defect, None, "{body}");
+    }
+    // There a custom tool is what others call a function.
+    let message = r#"{"tools":[{"type":"custom","name":"c","input_schema":{}}]}"#;
+    assert_eq!(asked(Dialect::AnthropicMessages, message), (vec![("c".into(), "{}")], None));
+    let twice = responses(r#""name":"c","format":{"type":"text","type":"grammar"}"#);
+    assert_eq!(request(Dialect::OpenAiResponses, "/", &twice).evaluated.defect, Some(Defect::DuplicateKey));
+}
+
+#[test]
+fn code_that_gemini_runs_is_a_call_by_both_names_of_the_tool() {
+    for member in ["executableCode", "executable_code"] {
+        let body = format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"{member}":{{"language":"PYTHON","code":"1"}}}},{{"{member}":null}}]}}}}]}}"#
+        );
+        let facts = json(Dialect::Gemini, &body);
+        assert_eq!(facts.tools_called, names(["code_execution", "codeExecution"]), "{body}");
+        assert_eq!(stream(Dialect::Gemini, format!("data: {body}\n\n")).tools_called, facts.tools_called);
+    }
+}
+
+#[test]
 fn a_gemini_request_says_what_it_asks_for_in_either_spelling_and_language() {
     let function =
         |schema: &str| format!(r#"{{"tools":[{{"functionDeclarations":[{{"name":"f",{schema}}}]}}]}}"#);
@@ -196,11 +256,9 @@ fn a_gemini_request_says_what_it_asks_for_in_either_spelling_and_language() {
         ] {
             assert_eq!(asked(Dialect::Gemini, &body), (vec![("f".into(), r#"{"a":1}"#)], None), "{body}");
             let facts = request(Dialect::Gemini, "/", &body);
-            assert_eq!(
-                (facts.contracts.tools[0].1.language, facts.evaluated.defect),
-                (language, None),
-                "{body}"
-            );
+            let schema = &facts.contracts.tools[0].1;
+            assert!(matches!(schema, ToolContract::Schema(schema) if schema.language == language), "{body}");
+            assert_eq!(facts.evaluated.defect, None, "{body}");
         }
     }
     for (config, expected) in [
@@ -607,7 +665,7 @@ fn reads_a_messages_stream() {
         ResponseFacts {
             model: some("claude-sonnet-4-5-20250929"),
             tools_called: names(["get_weather", "web_search", "get_weather"]),
-            foreign_called: vec!["web_search".into()],
+            foreign_called: Vec::new(),
             usage: Some(Usage {
                 input: Some(472),
                 output: Some(89),

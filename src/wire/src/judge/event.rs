@@ -38,6 +38,18 @@ fn data_of(line: &[u8]) -> Option<&[u8]> {
     value_of(line, b"data")
 }
 
+/// Whether a line that is no data has a line end of Unicode in it: some clients read on after it, as of another line.
+pub fn has_hidden_line(block: &[u8]) -> bool {
+    lines(block).any(|(line, _)| data_of(line).is_none() && has_line_end(line))
+}
+
+/// A vertical tab, a form feed, one of the information separators, U+0085, U+2028 or U+2029.
+fn has_line_end(line: &[u8]) -> bool {
+    line.iter().any(|byte| matches!(byte, 0x0B | 0x0C | 0x1C..=0x1E))
+        || line.windows(2).any(|two| two == b"\xC2\x85")
+        || line.windows(3).any(|three| matches!(three, b"\xE2\x80\xA8" | b"\xE2\x80\xA9"))
+}
+
 /// Whether a block is an event of this name.
 pub fn is_named(block: &[u8], name: &[u8]) -> bool {
     lines(block).filter_map(|(line, _)| value_of(line, b"event")).last() == Some(name)

@@ -9,7 +9,7 @@ use memchr::memmem;
 use super::{Judge, Outcome, event, text};
 use crate::{
     Dialect,
-    dialect::{At, Part, PartKind},
+    dialect::{At, CallForm, Part, PartKind},
 };
 
 /// Most values that one stream may have open or remembered.
@@ -41,6 +41,8 @@ pub enum Refused<F> {
     GoesOn { at: At },
     /// The stream ended inside a value.
     Truncated,
+    /// The text that was asked for is empty, and nothing was said in its place.
+    Empty,
     /// More is held back than the limit allows.
     HeldBytesMax,
 }
@@ -56,6 +58,7 @@ type Id = u64;
 struct Open {
     id: Id,
     place: Place,
+    form: Option<CallForm>,
     name: Option<Box<str>>,
     text: Vec<u8>,
 }
@@ -71,6 +74,7 @@ struct Place {
 struct Judged {
     id: Id,
     place: Place,
+    form: Option<CallForm>,
     name: Option<Box<str>>,
     text: Vec<u8>,
     repaired: Option<Vec<u8>>,
@@ -105,8 +109,12 @@ pub struct Stream<J: Judge> {
     queue: VecDeque<Held>,
     open: Vec<Open>,
     judged: Vec<Judged>,
-    /// Places of calls that the client does not make.
-    foreign: Vec<At>,
+    /// Places of calls that are not judged.
+    passed: Vec<(At, Option<Box<str>>)>,
+    /// What said something, see [`Self::speaker`]: a value, a call or a refusal.
+    spoke: Vec<u64>,
+    /// What gave a text that is empty.
+    silent: Vec<u64>,
     values: Id,
     verdicts: Vec<Verdict<J::Repair>>,
     /// The last block was held back.
@@ -128,7 +136,9 @@ impl<J: Judge> Stream<J> {
             queue: VecDeque::new(),
             open: Vec::new(),
             judged: Vec::new(),
-            foreign: Vec::new(),
+            passed: Vec::new(),
+            spoke: Vec::new(),
+            silent: Vec::new(),
             values: 0,
             verdicts: Vec::new(),
             held_last: false,
@@ -226,11 +236,15 @@ impl<J: Judge> Stream<J> {
     /// # Errors
     /// [`Refused::Truncated`] if it ended inside a value.
     pub fn finish(&mut self) -> Result<(), Refused<J::Finding>> {
-        if self.refused || self.open.is_empty() && self.queue.is_empty() {
+        if self.refused {
             return Ok(());
         }
-        self.refused = true;
-        Err(Refused::Truncated)
+        let ended = match self.open.is_empty() && self.queue.is_empty() {
+            true => self.none_is_silent(),
+            false => Err(Refused::Truncated),
+        };
+        self.refused = ended.is_err();
+        ended
     }
 
     fn take(
@@ -279,8 +293,41 @@ impl<J: Judge> Stream<J> {
         if ends {
             closed.append(&mut self.open);
         }
+        let closes = !closed.is_empty();
         closed.into_iter().try_for_each(|value| self.close(value))?;
+        if ends || closes && self.has_speakers() {
+            self.none_is_silent()?;
+        }
         Ok(pieces)
+    }
+
+    /// Choices and candidates are answers of their own; else all of the answer is one.
+    fn has_speakers(&self) -> bool {
+        matches!(self.dialect, Dialect::OpenAiChat | Dialect::Gemini)
+    }
+
+    fn speaker(&self, at: At) -> u64 {
+        if self.has_speakers() { at.outer } else { 0 }
+    }
+
+    fn note_spoke(&mut self, at: At) -> Result<(), Refused<J::Finding>> {
+        let speaker = self.speaker(at);
+        if self.spoke.contains(&speaker) {
+            return Ok(());
+        }
+        if self.spoke.len() == VALUES_MAX {
+            return Err(Refused::HeldBytesMax);
+        }
+        self.spoke.push(speaker);
+        Ok(())
+    }
+
+    /// Where a text was asked for, something was said.
+    fn none_is_silent(&mut self) -> Result<(), Refused<J::Finding>> {
+        match self.silent.drain(..).all(|speaker| self.spoke.contains(&speaker)) {
+            true => Ok(()),
+            false => Err(Refused::Empty),
+        }
     }
 
     fn part(
@@ -296,32 +343,19 @@ impl<J: Judge> Stream<J> {
                 closed.extend(self.open.extract_if(.., |value| value.place.at.outer == at.outer));
                 return Ok(());
             }
-            PartKind::Foreign => {
-                let place = Place { at, is_text: false };
-                let is_ours = self.open.iter().any(|value| value.place == place)
-                    || self.judged.iter().any(|judged| judged.place == place);
-                if is_ours {
-                    return Err(Refused::SaidOtherwise { at });
-                }
-                if !self.foreign.contains(&at) {
-                    self.has_room()?;
-                    self.foreign.push(at);
-                }
-                return Ok(());
-            }
-            _ if self.foreign.contains(&at) => {
-                // Its pieces are nobody's business, a call of the client's in its place is.
-                return if part.name.is_some() { Err(Refused::SaidOtherwise { at }) } else { Ok(()) };
-            }
+            PartKind::Refusal if part.len() > EMPTY.len() as u64 => return self.note_spoke(at),
+            PartKind::Refusal => return Ok(()),
+            _ if self.passes(part)? => return self.note_spoke(at),
             _ => {}
         }
         let place = Place { at, is_text: part.kind.is_text() };
         let span = span(part, data).ok_or(Refused::NotText)?;
         let literal = data.get(span.clone()).unwrap_or_default();
-        let again = matches!(part.kind, PartKind::ArgumentsAgain | PartKind::TextAgain);
-        let raw = part.kind == PartKind::Value;
+        let again =
+            matches!(part.kind, PartKind::ArgumentsAgain | PartKind::TextAgain | PartKind::ValueAgain);
+        let raw = matches!(part.kind, PartKind::Value | PartKind::ValueAgain);
         let id = match self.open.iter().position(|value| value.place == place) {
-            _ if raw => {
+            _ if part.kind == PartKind::Value => {
                 let value = self.begin(place, part)?;
                 closed.push(Open { text: literal.to_vec(), ..value });
                 self.count(literal.len())?;
@@ -330,14 +364,14 @@ impl<J: Judge> Stream<J> {
             Some(index) => {
                 let mut value = self.open.remove(index);
                 let id = value.id;
-                let renamed = part.name.is_some() && value.name.is_some() && part.name != value.name;
                 let begun_again = part.kind == PartKind::Call && self.dialect == Dialect::AnthropicMessages;
-                if renamed || begun_again {
+                if begun_again || differ(&part.name, &value.name) || differ(&part.form, &value.form) {
                     return Err(Refused::SaidOtherwise { at });
                 }
                 value.name = value.name.or_else(|| part.name.clone());
+                value.form = value.form.or(part.form);
                 if again && !value.text.is_empty() {
-                    if !says(literal, &value.text) {
+                    if !says(part, literal, &value.text) {
                         return Err(Refused::SaidOtherwise { at });
                     }
                 } else {
@@ -347,14 +381,14 @@ impl<J: Judge> Stream<J> {
                 id
             }
             None => match self.judged.iter().rfind(|judged| judged.place == place) {
-                Some(judged) if part.name.is_some() && part.name != judged.name => {
+                Some(judged) if differ(&part.name, &judged.name) || differ(&part.form, &judged.form) => {
                     return Err(Refused::SaidOtherwise { at });
                 }
                 // Responses names a call again, with its arguments or without.
                 Some(_) if part.kind == PartKind::Call && self.dialect == Dialect::OpenAiResponses => {
                     return Ok(());
                 }
-                Some(judged) if again && says(literal, &judged.text) => judged.id,
+                Some(judged) if again && says(part, literal, &judged.text) => judged.id,
                 Some(_) if again => return Err(Refused::SaidOtherwise { at }),
                 Some(_) => return Err(Refused::GoesOn { at }),
                 // Clients put blocks one after the other, whatever their index says.
@@ -381,11 +415,45 @@ impl<J: Judge> Stream<J> {
     fn begin(&mut self, place: Place, part: &Part) -> Result<Open, Refused<J::Finding>> {
         self.has_room()?;
         self.values += 1;
-        Ok(Open { id: self.values, place, name: part.name.clone(), text: Vec::new() })
+        Ok(Open { id: self.values, place, form: part.form, name: part.name.clone(), text: Vec::new() })
+    }
+
+    /// Whether what `part` says is of a call that is not judged.
+    fn passes(&mut self, part: &Part) -> Result<bool, Refused<J::Finding>> {
+        let at = part.at;
+        if part.kind.is_text() {
+            return Ok(false);
+        }
+        let is_own = |form| matches!(form, CallForm::Function | CallForm::Custom);
+        if let Some((_, name)) = self.passed.iter().find(|(passed, _)| *passed == at) {
+            // Its pieces are nobody's business, another call in its place is.
+            return match part.name.is_some() && (part.name != *name || part.form.is_none_or(is_own)) {
+                true => Err(Refused::SaidOtherwise { at }),
+                false => Ok(true),
+            };
+        }
+        let (Some(form), Some(name)) = (part.form.filter(|form| !is_own(*form)), &part.name) else {
+            return Ok(false);
+        };
+        let place = Place { at, is_text: false };
+        let is_known = self.open.iter().any(|value| value.place == place)
+            || self.judged.iter().any(|judged| judged.place == place);
+        if is_known {
+            return Ok(false);
+        }
+        let refused = |finding| Refused::Value { at, name: Some(name.clone()), finding };
+        if self.judge.wants_call(form, name).map_err(refused)? {
+            return Ok(false);
+        }
+        if self.dialect != Dialect::Gemini {
+            self.has_room()?; // there a call comes whole
+            self.passed.push((at, part.name.clone()));
+        }
+        Ok(true)
     }
 
     fn has_room(&self) -> Result<(), Refused<J::Finding>> {
-        match self.open.len() + self.judged.len() + self.foreign.len() < VALUES_MAX {
+        match self.open.len() + self.judged.len() + self.passed.len() < VALUES_MAX {
             true => Ok(()),
             false => Err(Refused::HeldBytesMax),
         }
@@ -396,7 +464,14 @@ impl<J: Judge> Stream<J> {
             return Ok(());
         }
         let before = value.text.len();
-        match text::decode(literal, &mut value.text) {
+        let is_text = match part.kind {
+            PartKind::Value | PartKind::ValueAgain => {
+                value.text.extend_from_slice(literal);
+                true
+            }
+            _ => text::decode(literal, &mut value.text),
+        };
+        match is_text {
             true => self.count(value.text.len() - before),
             false => Err(Refused::NotText),
         }
@@ -404,14 +479,18 @@ impl<J: Judge> Stream<J> {
 
     /// The value is whole.
     fn close(&mut self, value: Open) -> Result<(), Refused<J::Finding>> {
-        let Open { id, place, name, text } = value;
-        // A message gives no pieces of an input that is empty.
-        let nothing = text.is_empty() && self.dialect == Dialect::AnthropicMessages;
+        let Open { id, place, form, name, text } = value;
+        // A message gives no pieces of an input that is empty, and some calls say no more than that they are one.
+        let may_be_empty = self.dialect == Dialect::AnthropicMessages || form == Some(CallForm::BuiltIn);
+        let nothing = text.is_empty() && may_be_empty;
         let outcome = match &name {
-            // Beside calls, or where the model refuses.
+            // Beside calls, or where the model refuses; see `none_is_silent`.
             _ if place.is_text && text.is_empty() => Outcome::Pass,
             _ if place.is_text => self.judge.text(&text),
-            Some(name) => self.judge.call(name, if nothing { b"{}" } else { &text }),
+            Some(name) => {
+                let form = form.unwrap_or(CallForm::Function);
+                self.judge.call(form, name, if nothing { b"{}" } else { &text })
+            }
             None => return Err(Refused::NoName),
         };
         let bytes = text.len() as u64; // a length fits
@@ -421,10 +500,13 @@ impl<J: Judge> Stream<J> {
             Outcome::Refused(finding) => return Err(Refused::Value { at: place.at, name, finding }),
         };
         self.count(repaired.as_ref().map_or(0, Vec::len))?;
-        if !(place.is_text && text.is_empty()) {
+        if place.is_text && text.is_empty() {
+            self.silent.push(self.speaker(place.at)); // one for each of a bounded number of values
+        } else {
+            self.note_spoke(place.at)?;
             self.verdicts.push(Verdict { at: place.at, name: name.clone(), bytes, repair });
         }
-        self.judged.push(Judged { id, place, name, text, repaired, told: false });
+        self.judged.push(Judged { id, place, form, name, text, repaired, told: false });
         Ok(())
     }
 
@@ -517,8 +599,16 @@ fn span(part: &Part, data: &[u8]) -> Option<Range<usize>> {
     data.get(from..to).map(|_| from..to)
 }
 
-/// Whether the JSON string `literal` says `text`.
-fn says(literal: &[u8], text: &[u8]) -> bool {
+/// Whether both are said, and not the same.
+fn differ<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+    one.is_some() && other.is_some() && one != other
+}
+
+/// Whether `literal` says `text`: a JSON string, or the value itself.
+fn says(part: &Part, literal: &[u8], text: &[u8]) -> bool {
+    if part.kind == PartKind::ValueAgain {
+        return literal == text;
+    }
     let mut said = Vec::new();
     text::decode(literal, &mut said) && said == text
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     Dialect,
-    dialect::{Framing, MarkKind, ResponseScan},
+    dialect::{CallForm, Framing, MarkKind, ResponseScan},
     splits::every_split,
 };
 
@@ -30,8 +30,20 @@ impl Judge for Objects {
     type Repair = &'static str;
     type Finding = String;
 
-    fn call(&mut self, _: &str, arguments: &[u8]) -> Outcome<&'static str, String> {
-        Self::judge(arguments)
+    fn wants_call(&mut self, form: CallForm, name: &str) -> Result<bool, String> {
+        match name {
+            "web_search" | "image_generation" => Ok(false),
+            "computer" => Err(format!("{form:?}")),
+            _ => Ok(true),
+        }
+    }
+
+    fn call(&mut self, form: CallForm, name: &str, arguments: &[u8]) -> Outcome<&'static str, String> {
+        match form {
+            CallForm::Custom if name == "any" => Outcome::Pass,
+            CallForm::Code => Outcome::Refused(String::from_utf8_lossy(arguments).into_owned()),
+            _ => Self::judge(arguments),
+        }
     }
 
     fn wants_text(&self) -> bool {
@@ -286,7 +298,7 @@ fn blocks_of_a_message_keep_their_order() {
         start(0, r#"{"type":"text","text":""}"#),
         delta(0, r#"{"type":"text_delta","text":"I look"}"#),
         stop(0),
-        start(1, r#"{"type":"server_tool_use","id":"s","name":"web_search","input":{}}"#),
+        start(1, r#"{"type":"server_tool_use","id":"s","name":"web_search","input":{}}"#), // not wanted
         delta(1, r#"{"type":"input_json_delta","partial_json":"not json"}"#),
         stop(1),
         start(2, r#"{"type":"tool_use","id":"t","name":"f","input":{}}"#),
@@ -580,4 +592,253 @@ fn only_text_overtakes_a_call() {
         events.iter().filter(|event| !event.contains("meanwhile")).cloned().collect::<Vec<_>>().concat();
     let whole = run_in(Dialect::OpenAiChat, false, 1 << 20, &[without_text.as_bytes()]);
     assert_eq!(whole.left.concat(), without_text, "the order is kept");
+}
+
+fn chat_custom(index: u64, name: &str, input: &str) -> String {
+    let input = serde_json::json!(input);
+    let name = if name.is_empty() { String::new() } else { format!(r#""name":"{name}","#) };
+    chat(&format!(
+        r#"{{"tool_calls":[{{"index":{index},"type":"custom","custom":{{{name}"input":{input}}}}}]}}"#
+    ))
+}
+
+#[test]
+fn a_custom_input_of_a_chat_is_judged_at_its_end() {
+    let events = [
+        chat_custom(0, "any", ""),
+        chat_custom(0, "", "print("),
+        chat_call(1, "f", "{}"),
+        chat_custom(0, "", "1)"),
+        chat_end(),
+        done(),
+    ];
+    let ran = run(Dialect::OpenAiChat, false, &events);
+    assert_eq!((ran.left.concat(), ran.refused), (events.concat(), None));
+    assert_eq!((ran.left[..4].concat(), ran.verdicts[0].bytes), (String::new(), 8));
+
+    let events = [chat_custom(0, "json", "{\"a\""), chat_custom(0, "", ":1,}"), chat_end(), done()];
+    let ran = run(Dialect::OpenAiChat, false, &events);
+    assert_eq!(ran.refused, None);
+    let left = ran.left.concat();
+    assert!(left.contains(r#""input":"{\"a\":1}""#) && left.contains(r#""input":"""#), "{left}");
+
+    let ran = run(Dialect::OpenAiChat, false, &[chat_custom(0, "json", "rm"), chat_end(), done()]);
+    assert!(matches!(ran.refused, Some(Refused::Value { finding, .. }) if finding == "rm"));
+    assert_eq!(ran.left.concat(), "");
+}
+
+#[test]
+fn a_call_stays_what_it_is() {
+    let ran = run(Dialect::OpenAiChat, false, &[chat_custom(0, "any", "rm"), chat_call(0, "", "{}")]);
+    assert!(matches!(ran.refused, Some(Refused::SaidOtherwise { .. })), "{ran:?}");
+    let item = |kind: &str, rest: &str| {
+        response(
+            "response.output_item.done",
+            &format!(r#""output_index":0,"item":{{"type":"{kind}",{rest}}}"#),
+        )
+    };
+    let custom = item("custom_tool_call", r#""name":"any","input":"rm""#);
+    let function = item("function_call", r#""name":"any","arguments":"{}""#);
+    let search = item("web_search_call", r#""action":{}"#);
+    let shell = item("shell_call", r#""action":{}"#);
+    for events in [
+        [custom.clone(), function.clone()],
+        [function.clone(), custom.clone()],
+        [search.clone(), function],
+        [custom, search.clone()],
+        [search, shell],
+    ] {
+        let ran = run(Dialect::OpenAiResponses, false, &events);
+        assert!(matches!(ran.refused, Some(Refused::SaidOtherwise { .. })), "{events:?} {ran:?}");
+        assert_eq!(ran.left[1], "");
+    }
+}
+
+/// One call of a Responses stream, with its argument in `pieces`, and `again` as often as it is said after them.
+fn said(item: &str, event: &str, member: &str, pieces: &[&str], again: &str) -> Vec<String> {
+    let text = |text: &str| serde_json::json!(text).to_string();
+    let item = |said: &str| format!(r#"{{"type":"{item}","id":"c","name":"n","{member}":{}}}"#, text(said));
+    let mut events =
+        vec![response("response.output_item.added", &format!(r#""output_index":0,"item":{}"#, item("")))];
+    events.extend(pieces.iter().map(|piece| {
+        response(&format!("{event}.delta"), &format!(r#""output_index":0,"delta":{}"#, text(piece)))
+    }));
+    events
+        .push(response(&format!("{event}.done"), &format!(r#""output_index":0,"{member}":{}"#, text(again))));
+    events
+        .push(response("response.output_item.done", &format!(r#""output_index":0,"item":{}"#, item(again))));
+    let completed = format!(r#""response":{{"output":[{}],"status":"completed"}}"#, item(again));
+    events.push(response("response.completed", &completed));
+    events
+}
+
+#[test]
+fn custom_and_hosted_calls_of_responses_are_compared_judged_and_replaced() {
+    for (item, event, member) in [
+        ("custom_tool_call", "response.custom_tool_call_input", "input"),
+        ("mcp_call", "response.mcp_call_arguments", "arguments"),
+    ] {
+        let valid = said(item, event, member, &["{\"a\"", ":1}"], "{\"a\":1}");
+        let ran = run(Dialect::OpenAiResponses, false, &valid);
+        assert_eq!((ran.left.concat(), ran.refused), (valid.concat(), None));
+        assert_eq!(ran.left[..4].concat(), "", "held until the item is done");
+
+        let ran =
+            run(Dialect::OpenAiResponses, false, &said(item, event, member, &["{\"a\":1,}"], "{\"a\":1,}"));
+        let left = ran.left.concat();
+        assert_eq!((ran.refused, left.matches(",}\"").count()), (None, 0), "{left}");
+        assert_eq!(left.matches(r#""{\"a\":1}""#).count(), 4, "{left}");
+
+        let ran = run(Dialect::OpenAiResponses, false, &said(item, event, member, &["{}"], "{\"rm\":true}"));
+        assert!(matches!(ran.refused, Some(Refused::SaidOtherwise { .. })), "{ran:?}");
+        let ran = run(Dialect::OpenAiResponses, false, &said(item, event, member, &["rm"], "rm"));
+        assert!(matches!(ran.refused, Some(Refused::Value { finding, .. }) if finding == "rm"));
+    }
+    let code = said(
+        "code_interpreter_call",
+        "response.code_interpreter_call_code",
+        "code",
+        &["print", "(1)"],
+        "print(1)",
+    );
+    let ran = run(Dialect::OpenAiResponses, false, &code);
+    assert!(matches!(ran.refused, Some(Refused::Value { finding, .. }) if finding == "print(1)"));
+    assert_eq!(ran.left.concat(), "");
+}
+
+#[test]
+fn a_built_in_call_is_judged_as_the_value_that_its_item_ends_with() {
+    let events = |first: &str, last: &str, again: &str| {
+        let item = |action: &str| format!(r#"{{"type":"shell_call","id":"c","action":{action}}}"#);
+        [
+            response("response.output_item.added", &format!(r#""output_index":0,"item":{}"#, item(first))),
+            response("response.shell_call_command.delta", r#""output_index":0,"delta":"ls""#),
+            response("response.output_item.done", &format!(r#""output_index":0,"item":{}"#, item(last))),
+            response("response.completed", &format!(r#""response":{{"output":[{}]}}"#, item(again))),
+        ]
+    };
+    let action = r#"{"commands":["ls"]}"#;
+    let valid = events(r#"{"commands":[]}"#, action, action);
+    let ran = run(Dialect::OpenAiResponses, false, &valid);
+    assert_eq!((ran.left.concat(), ran.refused), (valid.concat(), None));
+    assert_eq!(ran.left[..2].concat(), "");
+    assert_eq!((ran.verdicts.len(), ran.verdicts[0].name.as_deref()), (1, Some("shell")));
+    let ran = run(Dialect::OpenAiResponses, false, &events("{}", action, "{}"));
+    assert!(matches!(ran.refused, Some(Refused::SaidOtherwise { .. })), "{ran:?}");
+    let ran = run(Dialect::OpenAiResponses, false, &events("null", "[1]", "[1]"));
+    assert!(matches!(ran.refused, Some(Refused::Value { finding, .. }) if finding == "[1]"));
+    assert_eq!(run(Dialect::OpenAiResponses, false, &events("null", "null", "null")).refused, None);
+}
+
+#[test]
+fn calls_that_are_not_wanted_flow_and_those_that_must_not_be_are_refused() {
+    let item = |index: u64, kind: &str| {
+        let item = format!(r#""output_index":{index},"item":{{"type":"{kind}_call","action":{{"q":[]}}}}"#);
+        response("response.output_item.added", &item)
+    };
+    let events = [
+        item(0, "web_search"),
+        response("response.web_search_call.searching", r#""output_index":0"#),
+        item(0, "web_search").replace("added", "done"),
+        item(1, "image_generation"),
+        response(
+            "response.image_generation_call.partial_image",
+            r#""output_index":1,"partial_image_b64":"""#,
+        ),
+        item(2, "computer"),
+    ];
+    let ran = run(Dialect::OpenAiResponses, false, &events);
+    assert_eq!(ran.left[..5], events[..5]);
+    assert!(matches!(ran.refused, Some(Refused::Value { finding, .. }) if finding == "BuiltIn"));
+    assert_eq!(ran.left[5], "");
+}
+
+#[test]
+fn a_call_that_the_provider_runs_is_judged_like_the_clients() {
+    let block = |kind: &str| {
+        [block_start(0, kind, "s"), block_delta(0, "input_json_delta", "{\"q\":1,}"), block_stop(0)]
+    };
+    for kind in ["server_tool_use", "mcp_tool_use"] {
+        let ran = run(Dialect::AnthropicMessages, false, &block(kind));
+        assert_eq!((ran.left.concat(), ran.refused), (block(kind).concat().replace(",}", "}"), None));
+        assert_eq!(ran.left[..2].concat(), "");
+    }
+    let body = |kind: &str, input: &str| {
+        format!(r#"{{"type":"message","content":[{{"type":"{kind}","name":"s","input":{input}}}]}}"#)
+    };
+    assert!(whole(Dialect::AnthropicMessages, false, &body("server_tool_use", "[]")).is_err());
+    let passes = body("mcp_tool_use", "{}");
+    assert_eq!(whole(Dialect::AnthropicMessages, false, &passes), Ok(passes));
+}
+
+#[test]
+fn whole_answers_have_calls_of_every_form() {
+    let chat = |input: &str| {
+        format!(
+            r#"{{"choices":[{{"index":0,"message":{{"tool_calls":[{{"type":"custom","custom":{{"name":"json","input":{input}}}}}]}}}},{{"index":1,"message":{{"tool_calls":[{{"type":"custom","custom":{{"name":"any","input":"x"}}}}]}}}}]}}"#
+        )
+    };
+    let broken = chat(r#""{\"a\":1,}""#);
+    assert_eq!(whole(Dialect::OpenAiChat, false, &broken), Ok(broken.replace(",}\"", "}\"")));
+    assert!(matches!(whole(Dialect::OpenAiChat, false, &chat(r#""no""#)), Err(Refused::Value { .. })));
+    let output = |item: &str| format!(r#"{{"output":[{item}]}}"#);
+    for (item, passes) in [
+        (r#"{"type":"custom_tool_call","name":"any","input":"x"}"#, true),
+        (r#"{"type":"custom_tool_call","name":"json","input":"x"}"#, false),
+        (r#"{"type":"mcp_call","name":"n","arguments":"{}"}"#, true),
+        (r#"{"type":"mcp_call","name":"n","arguments":"["}"#, false),
+        (r#"{"type":"local_shell_call","action":{"command":["ls"]}}"#, true),
+        (r#"{"type":"apply_patch_call","operation":"x"}"#, false),
+        (r#"{"type":"code_interpreter_call","code":"1"}"#, false),
+        (r#"{"type":"computer_call","action":{}}"#, false),
+        (r#"{"type":"web_search_call","action":[]}"#, true),
+    ] {
+        assert_eq!(whole(Dialect::OpenAiResponses, false, &output(item)).is_ok(), passes, "{item}");
+    }
+    let code =
+        r#"{"candidates":[{"content":{"parts":[{"executableCode":CODE},{"functionCall":{"name":"f"}}]}}]}"#;
+    assert!(whole(Dialect::Gemini, false, &code.replace("CODE", r#"{"code":"1"}"#)).is_ok());
+    assert!(whole(Dialect::Gemini, false, &code.replace("CODE", "[]")).is_err());
+}
+
+#[test]
+fn an_empty_text_where_json_was_asked_for_is_refused_unless_something_else_was_said() {
+    let begin = chat(r#"{"role":"assistant","content":"","refusal":null}"#);
+    let ran = run(Dialect::OpenAiChat, true, &[begin.clone(), chat_end(), done()]);
+    assert_eq!((ran.refused, ran.left.concat()), (Some(Refused::Empty), String::new()));
+    assert_eq!(run(Dialect::OpenAiChat, false, &[begin.clone(), chat_end(), done()]).refused, None);
+    for instead in [chat_call(0, "f", "{}"), chat(r#"{"refusal":"No."}"#), chat(r#"{"content":"{}"}"#)] {
+        let events = [begin.clone(), instead, chat_end(), done()];
+        let ran = run(Dialect::OpenAiChat, true, &events);
+        assert_eq!((ran.left.concat(), ran.refused), (events.concat(), None));
+    }
+    let body = |message: &str, other: &str| {
+        format!(
+            r#"{{"choices":[{{"index":0,"message":{{{message}}}}},{{"index":1,"message":{{{other}}}}}]}}"#
+        )
+    };
+    let json = r#""content":"{}""#;
+    assert_eq!(whole(Dialect::OpenAiChat, true, &body(json, r#""content":"""#)), Err(Refused::Empty));
+    assert!(whole(Dialect::OpenAiChat, true, &body(json, r#""content":"","refusal":"No.""#)).is_ok());
+    assert!(whole(Dialect::OpenAiChat, true, &body(json, r#""content":null"#)).is_ok());
+
+    let item = |content: &str| format!(r#"{{"output":[{{"type":"message","content":[{content}]}}]}}"#);
+    let text = r#"{"type":"output_text","text":""}"#;
+    assert_eq!(whole(Dialect::OpenAiResponses, true, &item(text)), Err(Refused::Empty));
+    assert!(whole(Dialect::OpenAiResponses, true, &item(r#"{"type":"refusal","refusal":"No."}"#)).is_ok());
+    let end = response("response.completed", &format!(r#""response":{}"#, item(text)));
+    let added = response("response.output_text.delta", r#""output_index":0,"content_index":0,"delta":"""#);
+    let refusal = response("response.refusal.delta", r#""output_index":0,"content_index":1,"delta":"No.""#);
+    let ran = run(Dialect::OpenAiResponses, true, &[added.clone(), end.clone()]);
+    assert_eq!((ran.refused, ran.left[1].as_str()), (Some(Refused::Empty), ""));
+    assert_eq!(run(Dialect::OpenAiResponses, true, &[added, refusal, end]).refused, None);
+
+    let block = |text: &str| format!(r#"{{"type":"message","content":[{{"type":"text","text":"{text}"}}]}}"#);
+    assert_eq!(whole(Dialect::AnthropicMessages, true, &block("")), Err(Refused::Empty));
+    let part = |text: &str, end: &str| {
+        data(&format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}{end}}}]}}"#))
+    };
+    let end = part("", r#","finishReason":"STOP""#);
+    assert_eq!(run(Dialect::Gemini, true, std::slice::from_ref(&end)).refused, Some(Refused::Empty));
+    assert_eq!(run(Dialect::Gemini, true, &[part("{}", ""), end]).refused, None);
 }

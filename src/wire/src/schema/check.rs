@@ -24,7 +24,13 @@ pub struct CheckLimits {
     pub branches_max: usize,
     /// Notes of what was evaluated, for `unevaluatedProperties` and `unevaluatedItems`. Default 65,536.
     pub evaluated_max: usize,
+    /// Steps of one text beyond [`STEPS_PER_BYTE`] for each byte of its member names, where a step is one byte of a name put to
+    /// one pattern or one task. Default 134,217,728, which takes a few tenths of a second.
+    pub cost_max: u64,
 }
+
+/// Steps that each byte of a member name pays for. What one value costs beside its names is bounded by the schema's branches.
+pub const STEPS_PER_BYTE: u64 = 64;
 
 impl Default for CheckLimits {
     fn default() -> Self {
@@ -35,6 +41,7 @@ impl Default for CheckLimits {
             unique_items_max: 65_536,
             branches_max: 256,
             evaluated_max: 65_536,
+            cost_max: 1 << 27,
         }
     }
 }
@@ -89,7 +96,7 @@ impl Check {
             let defect = result.err().unwrap_or(crate::Defect::NotEvaluated); // one of the two is why we are here
             let offset = self.tokenizer.offset();
             let instance = self.machine.instance(usize::MAX);
-            Violation { cause: Cause::Json(defect), instance, schema: Box::default(), offset }
+            Violation { cause: Cause::Json(defect), instance, schema: Box::default(), missing: None, offset }
         });
         self.violation = Some(violation.clone());
         violation

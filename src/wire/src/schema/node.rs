@@ -8,6 +8,7 @@ use super::{
     names::{Fixed, Names},
     number::{Divisor, Owned},
     pattern::Pattern,
+    scalar::Failure,
 };
 use crate::json::Literal;
 
@@ -328,19 +329,31 @@ impl Program {
 impl ObjectRules {
     /// What is to be said of an object at its end, of whose known names `seen` were there.
     #[inline]
-    pub(super) fn whole(&self, seen: Seen<'_>, count: u64) -> Result<(), Keyword> {
+    pub(super) fn whole(&self, node: NodeId, seen: Seen<'_>, count: u64) -> Result<(), Failure> {
         if let Some((first, more)) = self.required.split_first()
             && (first & !seen.first != 0
                 || more.iter().zip(seen.more).any(|(required, seen)| required & !seen != 0))
         {
-            return Err(Keyword::Required);
+            return Err(Failure { missing: self.missing(seen), ..Failure::new(node, Keyword::Required) });
         }
         if count < self.min {
-            return Err(Keyword::MinProperties);
+            return Err(Failure::new(node, Keyword::MinProperties));
         }
         let there = |index: &u32| seen.has(*index);
-        let broken = |(trigger, needed): &(u32, Box<[u32]>)| there(trigger) && !needed.iter().all(there);
-        if self.dependent.iter().any(broken) { Err(Keyword::DependentRequired) } else { Ok(()) }
+        let needed =
+            self.dependent.iter().filter(|(trigger, _)| there(trigger)).flat_map(|(_, needed)| needed);
+        match needed.copied().find(|index| !there(index)) {
+            None => Ok(()),
+            missing => Err(Failure { missing, ..Failure::new(node, Keyword::DependentRequired) }),
+        }
+    }
+
+    /// The first required name that was not there.
+    #[cold]
+    fn missing(&self, seen: Seen<'_>) -> Option<u32> {
+        let required = Seen::of(&self.required);
+        let names = self.required.len() as u32 * 64; // fewer than the values of the document, which `u32` counts
+        (0..names).find(|index| required.has(*index) && !seen.has(*index))
     }
 }
 

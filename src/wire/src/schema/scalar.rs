@@ -50,6 +50,15 @@ pub(super) fn points(bytes: &[u8]) -> u64 {
 pub(super) struct Failure {
     pub node: NodeId,
     pub keyword: Keyword,
+    /// The name of the node's that is not there.
+    pub missing: Option<u32>,
+}
+
+impl Failure {
+    #[inline]
+    pub(super) fn new(node: NodeId, keyword: Keyword) -> Self {
+        Self { node, keyword, missing: None }
+    }
 }
 
 impl Program {
@@ -57,7 +66,7 @@ impl Program {
     #[inline]
     pub(super) fn scalar(&self, id: NodeId, value: Scalar<'_>) -> Result<(), Failure> {
         let node = self.node(id);
-        node.own(value).map_err(|keyword| Failure { node: id, keyword })?;
+        node.own(value).map_err(|keyword| Failure::new(id, keyword))?;
         if node.branches.is_empty() { Ok(()) } else { self.branches(id, node, value) }
     }
 
@@ -82,7 +91,7 @@ impl Program {
                 return self.scalar(if passes(when) { *then } else { *otherwise }, value);
             }
         };
-        Err(Failure { node: of, keyword })
+        Err(Failure::new(of, keyword))
     }
 }
 

@@ -316,7 +316,7 @@ impl State {
         let fits = type_is(node, container.types())
             .and_then(|()| node.allowed.as_ref().map_or(Ok(()), |allowed| Err(allowed.keyword)));
         if let Err(keyword) = fits {
-            self.fail(program, own, Failure { node: id, keyword }, depth);
+            self.fail(program, own, Failure::new(id, keyword), depth);
         } else {
             if container == Container::Object {
                 tasks.seen.resize(tasks.seen.len() + program.object(id).names.words(), 0);

@@ -13,6 +13,8 @@ pub struct Violation {
     pub instance: Box<str>,
     /// JSON pointer to the keyword in the schema document; empty if no keyword is to blame.
     pub schema: Box<str>,
+    /// Name of the member that should be there and is not, shortened and escaped, where that is what the keyword says.
+    pub missing: Option<Box<str>>,
     /// Offset of the first byte of the token, in bytes from the start of the text. For a defect, the bytes found good.
     pub offset: u64,
 }
@@ -43,11 +45,14 @@ pub enum Cap {
     Branches,
     #[error("too many members to tell which were evaluated")]
     Evaluated,
+    #[error("judging it takes more steps than a text of its size may")]
+    Cost,
 }
 
 impl Cap {
     /// Every cap, in the order of declaration.
-    pub const ALL: [Self; 5] = [Self::Names, Self::Text, Self::Items, Self::Branches, Self::Evaluated];
+    pub const ALL: [Self; 6] =
+        [Self::Names, Self::Text, Self::Items, Self::Branches, Self::Evaluated, Self::Cost];
 
     const fn code(self) -> &'static str {
         match self {
@@ -56,6 +61,7 @@ impl Cap {
             Self::Items => "SCHEMA_UNIQUE_ITEMS_MAX",
             Self::Branches => "SCHEMA_BRANCHES_MAX",
             Self::Evaluated => "SCHEMA_EVALUATED_MAX",
+            Self::Cost => "SCHEMA_COST_MAX",
         }
     }
 }
@@ -81,9 +87,10 @@ impl fmt::Display for Violation {
             Cause::Cap(cap) => write!(f, "{cap}")?,
         }
         match &*self.instance {
-            "" => write!(f, " at the top, byte {}", self.offset),
-            instance => write!(f, " at `{instance}`, byte {}", self.offset),
+            "" => write!(f, " at the top, byte {}", self.offset)?,
+            instance => write!(f, " at `{instance}`, byte {}", self.offset)?,
         }
+        self.missing.as_ref().map_or(Ok(()), |name| write!(f, ": `{name}` is missing"))
     }
 }
 

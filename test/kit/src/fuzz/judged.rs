@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use estoppel_wire::contract::{Body, Contract, Edit, Format, Refused, Terms, Verdict, judge_value};
 use estoppel_wire::csv;
-use estoppel_wire::dialect::{Dialect, Framing, MarkKind, ResponseScan};
+use estoppel_wire::dialect::{CallForm, Dialect, Framing, MarkKind, ResponseScan};
 use estoppel_wire::judge::{self, Blocks, Judge, Outcome, Stream};
 use estoppel_wire::repair::Profile;
 use estoppel_wire::schema::{HashKey, Schema, SchemaLimits, Violation};
@@ -75,8 +75,12 @@ impl Judge for Values {
     type Repair = ();
     type Finding = Violation;
 
-    fn call(&mut self, _: &str, arguments: &[u8]) -> Outcome<(), Violation> {
-        Self::judge(arguments)
+    fn wants_call(&mut self, form: CallForm, _: &str) -> Result<bool, Violation> {
+        Ok(form != CallForm::Code)
+    }
+
+    fn call(&mut self, form: CallForm, _: &str, arguments: &[u8]) -> Outcome<(), Violation> {
+        if form == CallForm::Code { Outcome::Pass } else { Self::judge(arguments) }
     }
 
     fn wants_text(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::{
         openai_chat, openai_responses,
         response::{
             MarkKind, ResponseFacts, Usage,
-            parts::{Part, PartKind, Parts},
+            parts::{CallForm, Part, PartKind, Parts},
         },
         shape::{Readings, Shape},
     },
@@ -57,8 +57,21 @@ pub(in crate::dialect) enum Leaf {
     Arguments,
     ArgumentsAgain,
     Value,
+    /// What a custom tool is called with.
+    Input,
+    InputAgain,
+    /// What an interpreter is called with.
+    CodeAgain,
+    /// The same at the level of an event, where an error has its code.
+    EventCode,
+    /// What a tool of the provider's is called with, as a value.
+    Action,
+    /// A call of the interpreter, whole.
+    ExecutableCode,
     Text,
     TextAgain,
+    /// See [`PartKind::Refusal`].
+    Refusal,
     /// The next piece of something that the event's type names.
     Delta,
     Usage(Field),
@@ -125,6 +138,12 @@ impl Place {
                 Leaf::Arguments
                 | Leaf::ArgumentsAgain
                 | Leaf::Value
+                | Leaf::Input
+                | Leaf::InputAgain
+                | Leaf::CodeAgain
+                | Leaf::EventCode
+                | Leaf::Action
+                | Leaf::ExecutableCode
                 | Leaf::Text
                 | Leaf::TextAgain
                 | Leaf::Delta
@@ -230,6 +249,8 @@ struct Document {
     call_named: bool,
     call_kind: Clip,
     call_index: Option<u64>,
+    /// What the call is of, where a member of its own says that.
+    call_form: Option<CallForm>,
     /// Calls whose outer index may still come. At most [`LIST_MAX`].
     calls: Vec<Call>,
 }
@@ -418,36 +439,62 @@ impl Finder {
             }
         };
         let name = document.call_name.to_some_name();
-        let is_foreign = match self.dialect {
-            Dialect::OpenAiResponses => is_call && kind != openai_responses::OWN_CALL,
-            Dialect::AnthropicMessages => is_call && kind != anthropic_messages::OWN_CALL,
-            Dialect::OpenAiChat | Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => false,
-        };
-        match is_foreign {
-            true => self.parts.end_foreign(),
-            false => {
-                // In a whole answer calls are numbered as they stand, whatever they say.
-                let said = document.call_index.filter(|_| self.streamed);
-                let inner = match document.alone {
-                    true => ALONE,
-                    false => said.or(document.inner).unwrap_or(0),
-                };
-                self.parts.end_call(inner, name.clone().filter(|_| is_call));
+        let form = match self.dialect {
+            Dialect::OpenAiResponses => {
+                let form = openai_responses::form(kind);
+                openai_responses::fit(form, &mut self.parts);
+                form
             }
-        }
+            Dialect::AnthropicMessages => anthropic_messages::form(kind),
+            Dialect::OpenAiChat => document.call_form,
+            Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => Some(CallForm::Function),
+        };
+        // In a whole answer calls are numbered as they stand, whatever they say.
+        let said = document.call_index.filter(|_| self.streamed);
+        let inner = match document.alone {
+            true => ALONE,
+            false => said.or(document.inner).unwrap_or(0),
+        };
+        let built_in = built_in.map(|built_in| String::from_utf8_lossy(built_in).into_owned());
+        let called = built_in.clone().or_else(|| name.clone()).filter(|_| form.is_some() || is_call);
+        let told = called.clone().filter(|_| form.is_some());
+        self.parts.end_call(inner, form, called);
         // In other dialects a part that goes on with arguments has neither type nor name.
         if is_call && !kind.is_empty() && name.is_none() && built_in.is_none() {
             self.readings.doubt(Defect::NotEvaluated);
         }
-        let built_in = built_in.map(|built_in| String::from_utf8_lossy(built_in).into_owned());
         let inner = if self.dialect == Dialect::OpenAiResponses { Some(0) } else { document.call_index };
         for (name, inner) in [(built_in, Some(1)), (name, inner)] {
             let Some(name) = name.filter(|_| is_call) else { continue };
-            if document.calls.len() < LIST_MAX {
-                document.calls.push(Call { outer: 0, inner, name, foreign: is_foreign });
-            } else {
-                self.more_calls += 1;
-            }
+            let is_told = told.as_ref() == Some(&name);
+            self.note_call(name, inner, !is_told);
+        }
+    }
+
+    /// `foreign`: no judge is told of a call of this name.
+    fn note_call(&mut self, name: String, inner: Option<u64>, foreign: bool) {
+        if self.document.calls.len() < LIST_MAX {
+            self.document.calls.push(Call { outer: 0, inner, name, foreign });
+        } else {
+            self.more_calls += 1;
+        }
+    }
+
+    /// The part of a candidate that is being read has code for the interpreter.
+    fn call_interpreter(&mut self, from: u64, to: u64) {
+        let inner = self.document.inner.unwrap_or(0);
+        self.parts.begin_call();
+        self.parts.add(PartKind::Value, None, 0, from, to);
+        let [name, other] = gemini::CODE_EXECUTION;
+        self.parts.end_call(inner, Some(CallForm::BuiltIn), Some(name.into()));
+        self.note_call(name.into(), None, false);
+        self.note_call(other.into(), None, true);
+    }
+
+    /// A member of the call that is being read says what it is of.
+    fn form(&mut self, form: CallForm) {
+        if self.document.call_form.replace(form).is_some_and(|known| known != form) {
+            self.readings.doubt(Defect::DuplicateKey);
         }
     }
 
@@ -542,9 +589,12 @@ impl Visitor for Finder {
                 document.call_kind.clear();
                 document.call_index = None;
                 document.alone = at == FUNCTION_CALL;
+                document.call_form = document.alone.then_some(CallForm::Function);
             }
             Some(Group::Output) => document.position = 0,
             Some(Group::Error) => document.error = true,
+            None if at == FUNCTION => self.form(CallForm::Function),
+            None if at == CUSTOM => self.form(CallForm::Custom),
             None if at == CANDIDATES => document.position = 0,
             None if at == CANDIDATE_PART => {
                 document.thought = false;
@@ -595,7 +645,7 @@ impl Visitor for Finder {
         self.readings.string(at.shape());
         self.text.clear();
         match at {
-            Place::Leaf(leaf) if leaf.part().is_some() => Capture::Pass,
+            Place::Leaf(leaf) if leaf.part().is_some() && leaf != Leaf::EventCode => Capture::Pass,
             Place::Leaf(_) => Capture::Take,
             _ => {
                 self.document.error |= at.group() == Some(Group::Error); // `"error":"text"`
@@ -632,7 +682,7 @@ impl Visitor for Finder {
             Leaf::DeltaKind => &mut document.delta_kind,
             Leaf::Status => &mut document.status,
             Leaf::Reason => &mut document.reason,
-            Leaf::ErrorCode => &mut document.error_code,
+            Leaf::ErrorCode | Leaf::EventCode => &mut document.error_code,
             Leaf::ErrorKind => &mut document.error_kind,
             Leaf::CallName => &mut document.call_name,
             Leaf::CallKind => &mut document.call_kind,
@@ -656,8 +706,14 @@ impl Visitor for Finder {
             | Leaf::Arguments
             | Leaf::ArgumentsAgain
             | Leaf::Value
+            | Leaf::Input
+            | Leaf::InputAgain
+            | Leaf::CodeAgain
+            | Leaf::Action
+            | Leaf::ExecutableCode
             | Leaf::Text
             | Leaf::TextAgain
+            | Leaf::Refusal
             | Leaf::Delta => return,
         };
         std::mem::swap(kept, &mut self.text);
@@ -674,7 +730,7 @@ impl Visitor for Finder {
             Leaf::OuterIndex => self.document.outer = count(text),
             Leaf::InnerIndex => self.document.inner = count(text),
             Leaf::CandidateIndex => self.document.misplaced |= count(text) != self.document.outer,
-            Leaf::ErrorCode => self.document.error_code.set(text),
+            Leaf::ErrorCode | Leaf::EventCode => self.document.error_code.set(text),
             Leaf::ErrorKind => self.document.error_kind.set(text),
             Leaf::Usage(field) => {
                 let usage = self.facts.usage.get_or_insert_default();
@@ -701,6 +757,9 @@ impl Visitor for Finder {
     fn span(&mut self, at: Place, from: u64, to: u64) {
         let is_null = std::mem::take(&mut self.null);
         let Place::Leaf(leaf) = at else { return };
+        if leaf == Leaf::ExecutableCode && !is_null && self.parts.has_room(LIST_MAX) {
+            return self.call_interpreter(from, to);
+        }
         let Some(kind) = leaf.part().filter(|_| !is_null) else { return };
         if !self.parts.has_room(LIST_MAX) {
             self.readings.doubt(Defect::NotEvaluated);
@@ -710,7 +769,7 @@ impl Visitor for Finder {
             Dialect::OpenAiResponses => self.document.inner.unwrap_or(0),
             _ => 0,
         };
-        self.parts.add(kind, inner, from, to);
+        self.parts.add(kind, leaf.form(), inner, from, to);
     }
 }
 
@@ -719,6 +778,8 @@ const ALONE: u64 = u64::MAX;
 const CHOICE: Place = Place::Chat(openai_chat::Response::Choice);
 const FUNCTION_CALL: Place = Place::Chat(openai_chat::Response::FunctionCall);
 const TOOL_CALL: Place = Place::Chat(openai_chat::Response::ToolCall);
+const FUNCTION: Place = Place::Chat(openai_chat::Response::Detail);
+const CUSTOM: Place = Place::Chat(openai_chat::Response::Custom);
 const ITEM_CONTENT: Place = Place::Responses(openai_responses::Response::Content);
 const MESSAGE_BLOCK: Place = Place::Messages(anthropic_messages::Response::Block);
 const CANDIDATES: Place = Place::Gemini(gemini::Response::Candidates);
@@ -729,13 +790,27 @@ impl Leaf {
     /// What part of the answer such a value is, if it is one.
     fn part(self) -> Option<PartKind> {
         Some(match self {
-            Self::Arguments => PartKind::Arguments,
-            Self::ArgumentsAgain => PartKind::ArgumentsAgain,
-            Self::Value => PartKind::Value,
+            Self::Arguments | Self::Input => PartKind::Arguments,
+            Self::ArgumentsAgain | Self::InputAgain | Self::CodeAgain | Self::EventCode => {
+                PartKind::ArgumentsAgain
+            }
+            Self::Value | Self::ExecutableCode => PartKind::Value,
+            Self::Action => PartKind::ValueAgain,
             Self::Text | Self::Delta => PartKind::Text,
             Self::TextAgain => PartKind::TextAgain,
+            Self::Refusal => PartKind::Refusal,
             _ => return None,
         })
+    }
+
+    /// The form of calls that such a value is for, if it is for one only.
+    fn form(self) -> Option<CallForm> {
+        match self {
+            Self::Input | Self::InputAgain => Some(CallForm::Custom),
+            Self::CodeAgain => Some(CallForm::Code),
+            Self::Action => Some(CallForm::BuiltIn),
+            _ => None,
+        }
     }
 }
 

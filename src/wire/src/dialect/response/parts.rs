@@ -10,11 +10,28 @@ pub struct At {
     pub inner: u64,
 }
 
+/// What is called, and the form in which a call says with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallForm {
+    /// A function that the client runs: JSON text.
+    Function,
+    /// A custom tool that the client runs: free text.
+    Custom,
+    /// A tool of the provider's, or of a server that the provider asks: JSON text.
+    Hosted,
+    /// A tool that the provider has built in: a JSON value, or nothing.
+    BuiltIn,
+    /// Code for an interpreter of the provider's: free text.
+    Code,
+}
+
 /// What a document says of one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     pub kind: PartKind,
     pub at: At,
+    /// Of a call, where this document says it.
+    pub form: Option<CallForm>,
     /// Name of the tool that is called, where this document has it. At most
     /// [`super::super::NAME_BYTES_MAX`] bytes.
     pub name: Option<Box<str>>,
@@ -38,7 +55,7 @@ impl Part {
 impl PartKind {
     /// A text of the answer, not of a call.
     pub fn is_text(self) -> bool {
-        matches!(self, Self::Text | Self::TextAgain)
+        matches!(self, Self::Text | Self::TextAgain | Self::Refusal)
     }
 }
 
@@ -47,18 +64,20 @@ impl PartKind {
 pub enum PartKind {
     /// A call whose value comes later, or never.
     Call,
-    /// A call, or another item, that the client does not act on: what comes at this place is of no interest.
-    Foreign,
-    /// A JSON string with the next piece of a call's arguments, themselves JSON text.
+    /// A JSON string with the next piece of a call's arguments.
     Arguments,
     /// A JSON string that repeats all of a call's arguments.
     ArgumentsAgain,
     /// A call's arguments as a JSON value, whole.
     Value,
+    /// The same, which may have been said before.
+    ValueAgain,
     /// A JSON string with the next piece of the answer's text.
     Text,
     /// A JSON string that repeats all of a text.
     TextAgain,
+    /// A JSON string with words in the place of the text that was asked for.
+    Refusal,
     /// Nothing more comes of the calls and texts with this outer place.
     Close,
 }
@@ -111,15 +130,22 @@ impl Parts {
         self.found.len() - self.placed < most
     }
 
-    pub(in crate::dialect) fn add(&mut self, kind: PartKind, inner: u64, from: u64, to: u64) {
+    pub(in crate::dialect) fn add(
+        &mut self,
+        kind: PartKind,
+        form: Option<CallForm>,
+        inner: u64,
+        from: u64,
+        to: u64,
+    ) {
         if self.on {
-            self.found.push(Part { kind, at: At { outer: 0, inner }, name: None, from, to });
+            self.found.push(Part { kind, at: At { outer: 0, inner }, form, name: None, from, to });
         }
     }
 
     /// Nothing more comes of `outer`.
     pub(in crate::dialect) fn close(&mut self, outer: u64) {
-        self.add(PartKind::Close, 0, 0, 0);
+        self.add(PartKind::Close, None, 0, 0, 0);
         self.place(outer);
     }
 
@@ -127,28 +153,33 @@ impl Parts {
         self.call = self.found.len();
     }
 
-    /// The call that is being read is over: it has this number and name.
-    pub(in crate::dialect) fn end_call(&mut self, inner: u64, name: Option<String>) {
+    /// What the call that is being read has.
+    pub(in crate::dialect) fn of_call(&mut self) -> impl Iterator<Item = &mut Part> {
+        self.found.get_mut(self.call..).unwrap_or_default().iter_mut()
+    }
+
+    /// Of what the call that is being read has, only some counts.
+    pub(in crate::dialect) fn keep_of_call(&mut self, counts: impl Fn(&Part) -> bool) {
+        let all = self.found.split_off(self.call.min(self.found.len()));
+        self.found.extend(all.into_iter().filter(|part| part.kind.is_text() || counts(part)));
+    }
+
+    /// The call that is being read is over: it has this number, form and name.
+    pub(in crate::dialect) fn end_call(&mut self, inner: u64, form: Option<CallForm>, name: Option<String>) {
         if !self.on {
             return;
         }
         let name = name.map(String::into_boxed_str);
         if self.found.len() == self.call && name.is_some() {
-            self.add(PartKind::Call, inner, 0, 0);
+            self.add(PartKind::Call, form, inner, 0, 0);
         }
         for part in self.found.get_mut(self.call..).unwrap_or_default() {
             if !part.kind.is_text() {
                 part.at.inner = inner;
+                part.form = form.or(part.form);
                 part.name.clone_from(&name);
             }
         }
-        self.call = self.found.len();
-    }
-
-    /// The call that is being read is over, and the client does not make it.
-    pub(in crate::dialect) fn end_foreign(&mut self) {
-        self.found.truncate(self.call);
-        self.add(PartKind::Foreign, 0, 0, 0);
         self.call = self.found.len();
     }
 

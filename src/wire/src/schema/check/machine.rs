@@ -15,14 +15,14 @@ use digest::{TAG_ARRAY, TAG_OBJECT};
 
 use super::{
     super::{
-        Cause, HashKey, Keyword, Schema,
+        Cap, Cause, HashKey, Keyword, Schema,
         hash::Hash,
         node::{Keep, NodeId, Program, Seen, Types},
         scalar::{Failure, Scalar, type_is},
         sets::{Set, Sets},
         task::Tasks,
     },
-    CheckLimits,
+    CheckLimits, STEPS_PER_BYTE,
 };
 use crate::json::{Capture, Container, Expected, Literal, Short, Visitor};
 
@@ -104,6 +104,8 @@ const UNKNOWN: u32 = u32::MAX;
 pub(in super::super) struct Found {
     pub cause: Cause,
     pub node: Option<NodeId>,
+    /// The name of the node's that is not there.
+    pub missing: Option<u32>,
     /// Steps of the path to the value.
     pub depth: usize,
 }
@@ -125,6 +127,8 @@ pub(in super::super) struct State {
     pub found: Option<Found>,
     /// Frames whose elements must be unique.
     pub hashing: u32,
+    /// Steps that names have not paid for.
+    cost: u64,
     /// Known names seen, by frame.
     seen: Vec<u64>,
     /// Unknown names of members under way, by frame.
@@ -265,6 +269,7 @@ impl State {
             tasks: Tasks::default(),
             found: None,
             hashing: 0,
+            cost: 0,
             seen: Vec::new(),
             path: Vec::new(),
             names: Sets::new(limits.names_max),
@@ -285,6 +290,7 @@ impl State {
         self.tasks.clear();
         self.found = None;
         self.hashing = 0;
+        self.cost = 0;
         self.seen.clear();
         self.path.clear();
         self.names.clear();
@@ -294,12 +300,27 @@ impl State {
     /// The text is refused; the first reason stays.
     #[cold]
     pub(in super::super) fn refuse(&mut self, cause: Cause, node: Option<NodeId>, depth: usize) {
-        self.found.get_or_insert(Found { cause, node, depth });
+        self.found.get_or_insert(Found { cause, node, missing: None, depth });
     }
 
     #[cold]
     pub(in super::super) fn refuse_by(&mut self, failure: Failure, depth: usize) {
-        self.refuse(Cause::Keyword(failure.keyword), Some(failure.node), depth);
+        let Failure { node, keyword, missing } = failure;
+        self.found.get_or_insert(Found { cause: Cause::Keyword(keyword), node: Some(node), missing, depth });
+    }
+
+    /// A member name is about to be put to so many patterns and tasks. `None`: refused.
+    #[inline]
+    pub(in super::super) fn spend(&mut self, puts: usize, key: &[u8]) -> Option<()> {
+        let (puts, bytes) = (puts as u64, key.len() as u64); // `usize` has at most 64 bits
+        let cost = self.cost.saturating_add(puts.saturating_mul(bytes + 1));
+        self.cost = cost.saturating_sub(bytes * STEPS_PER_BYTE);
+        if self.cost > self.limits.cost_max {
+            let depth = self.frames.len();
+            self.refuse(Cause::Cap(Cap::Cost), None, depth);
+            return None;
+        }
+        Some(())
     }
 
     #[inline]
@@ -328,7 +349,7 @@ impl State {
             .and_then(|()| node.allowed.as_ref().map_or(Ok(()), |allowed| Err(allowed.keyword)));
         if let Err(keyword) = fits {
             let depth = self.frames.len();
-            return self.refuse_by(Failure { node: id, keyword }, depth);
+            return self.refuse_by(Failure::new(id, keyword), depth);
         }
         self.open_frame(container);
         self.stand_alone(program, id, container);
@@ -379,8 +400,8 @@ impl State {
             if self.found.is_some() {
                 return;
             }
-        } else if let Err(keyword) = self.whole(program, &frame) {
-            return self.refuse_by(Failure { node: frame.node, keyword }, depth);
+        } else if let Err(failure) = self.whole(program, &frame) {
+            return self.refuse_by(failure, depth);
         }
         self.frames.pop();
         self.seen.truncate(frame.seen_more as usize);
@@ -403,13 +424,16 @@ impl State {
 
     /// What is to be said of a simple container at its end.
     #[inline]
-    fn whole(&self, program: &Program, frame: &Frame) -> Result<(), Keyword> {
+    fn whole(&self, program: &Program, frame: &Frame) -> Result<(), Failure> {
         match frame.container {
             Container::Object => {
                 let more = self.seen.get(frame.seen_more as usize..).unwrap_or_default();
-                program.object(frame.node).whole(Seen { first: frame.seen, more }, frame.count)
+                let seen = Seen { first: frame.seen, more };
+                program.object(frame.node).whole(frame.node, seen, frame.count)
             }
-            Container::Array if frame.count < program.array(frame.node).min => Err(Keyword::MinItems),
+            Container::Array if frame.count < program.array(frame.node).min => {
+                Err(Failure::new(frame.node, Keyword::MinItems))
+            }
             Container::Array => Ok(()),
         }
     }

@@ -102,7 +102,7 @@ impl State {
             }
         });
         self.tasks.scratch = scratch;
-        if holds { Ok(()) } else { Err(Failure { node: task.node, keyword }) }
+        if holds { Ok(()) } else { Err(Failure::new(task.node, keyword)) }
     }
 
     /// Finds the tasks of the tree whose notes count. Gives the first index that is not evaluated by rule; `None`:

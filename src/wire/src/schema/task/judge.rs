@@ -16,11 +16,14 @@ impl State {
     pub(in super::super) fn task_member(&mut self, program: &Program, key: &[u8]) -> Option<Place> {
         let count = self.frames.last()?.count;
         self.tasks.begin_pending();
+        let alive = self.tasks.range().filter_map(|at| self.tasks.get(at)).filter(|task| task.alive);
+        let puts = alive.map(|task| 1 + program.object(task.node).patterns.len()).sum();
+        self.spend(puts, key)?;
         for at in self.tasks.range() {
             let Some(task) = self.tasks.get(at).filter(|task| task.alive).copied() else { continue };
             let rules = program.object(task.node);
             if rules.max.is_some_and(|max| count > max) {
-                let failure = Failure { node: task.node, keyword: Keyword::MaxProperties };
+                let failure = Failure::new(task.node, Keyword::MaxProperties);
                 self.fail(program, at, failure, task.frame as usize);
             } else if let Err(failure) = self.task_name(program, at, task, rules, key) {
                 self.fail(program, at, failure, task.frame as usize + 1);
@@ -81,7 +84,7 @@ impl State {
         }
         if program.node(node).is_never() {
             return match role {
-                Role::All => Err(Failure { node, keyword: Keyword::False }),
+                Role::All => Err(Failure::new(node, Keyword::False)),
                 _ => Ok(()), // that it fails is known at the end, see `evaluated`
             };
         }
@@ -96,7 +99,7 @@ impl State {
             let Some(task) = self.tasks.get(at).filter(|task| task.alive).copied() else { continue };
             let rules = program.array(task.node);
             if rules.max.is_some_and(|max| index >= max) {
-                let failure = Failure { node: task.node, keyword: Keyword::MaxItems };
+                let failure = Failure::new(task.node, Keyword::MaxItems);
                 self.fail(program, at, failure, task.frame as usize);
             } else if let Err(failure) = self.task_item(program, at, rules, index) {
                 self.fail(program, at, failure, task.frame as usize + 1);
@@ -151,7 +154,7 @@ impl State {
         for at in self.tasks.range() {
             let Some(task) = self.tasks.get(at).filter(|task| task.alive).copied() else { continue };
             if program.array(task.node).unique {
-                let failure = Failure { node: task.node, keyword: Keyword::UniqueItems };
+                let failure = Failure::new(task.node, Keyword::UniqueItems);
                 self.fail(program, at, failure, task.frame as usize);
             }
         }
@@ -186,11 +189,11 @@ impl State {
         container: Container,
         count: u64,
     ) -> Result<(), Failure> {
-        let own = |keyword| Failure { node: task.node, keyword };
+        let own = |keyword| Failure::new(task.node, keyword);
         match container {
             Container::Object => {
                 let seen = self.tasks.seen.get(task.seen as usize..).unwrap_or_default();
-                program.object(task.node).whole(Seen::of(seen), count).map_err(own)?;
+                program.object(task.node).whole(task.node, Seen::of(seen), count)?;
             }
             Container::Array => {
                 let rules = program.array(task.node);

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Cause, Keyword,
+        Keyword,
         check::machine::State,
         node::{Branch, Program},
         scalar::Failure,
@@ -24,7 +24,7 @@ impl State {
                 continue;
             };
             if task.must {
-                self.refuse(Cause::Keyword(failure.keyword), Some(failure.node), depth);
+                self.refuse_by(failure, depth);
                 self.tasks.falls.clear();
                 return;
             }
@@ -43,7 +43,7 @@ impl State {
 
     /// What the branches of a task come to at the end.
     pub(super) fn task_branches(&mut self, program: &Program, at: u32, task: &Task) -> Result<(), Failure> {
-        let own = |keyword| Err(Failure { node: task.node, keyword });
+        let own = |keyword| Err(Failure::new(task.node, keyword));
         for (branch, kind) in program.node(task.node).branches.iter().enumerate() {
             let Some(group) = self.tasks.group(at, branch as u16) else { break }; // see `spawn`
             match kind {
@@ -82,7 +82,7 @@ impl State {
                             Some(Branch::One(_)) => Keyword::OneOf,
                             _ => Keyword::AnyOf,
                         };
-                        let failure = Failure { node: task.node, keyword };
+                        let failure = Failure::new(task.node, keyword);
                         self.tasks.falls.push(Fall { task: owner, failure, depth: task.frame as usize });
                     } else if alive == 1 && passed == 0 && task.must {
                         self.force(owner, branch);
@@ -141,7 +141,7 @@ impl State {
             at = next;
             let Some(task) = self.tasks.get(owner).filter(|task| task.alive).copied() else { continue };
             let depth = task.frame as usize;
-            let own = |keyword| Failure { node: task.node, keyword };
+            let own = |keyword| Failure::new(task.node, keyword);
             match role {
                 Role::All | Role::Then(_) | Role::Otherwise(_) | Role::Dependent(_) | Role::Unevaluated => {}
                 Role::Choice(branch) => {

@@ -91,3 +91,30 @@ fn a_warm_check_allocates_nothing_more() {
         assert_eq!(check.held_bytes(), warm);
     }
 }
+
+#[test]
+fn what_is_dear_to_judge_is_refused_by_its_size_and_not_by_the_clock() {
+    let patterns: Vec<String> = (0..300).map(|n| format!("\"^p{n}_[a-z]+$\":{{}}")).collect();
+    let plain = format!(r#"{{"patternProperties":{{{}}}}}"#, patterns.join(","));
+    let branches = format!(r#"{{"allOf":[{{"unevaluatedProperties":true}},{plain}]}}"#);
+    let members = |count: usize| {
+        let all: Vec<String> = (0..count).map(|n| format!("\"member_{n:08}\":0")).collect();
+        format!("{{{}}}", all.join(","))
+    };
+    let limits = CheckLimits { cost_max: 1 << 20, ..CheckLimits::default() };
+    for schema in [plain.as_str(), &branches] {
+        let judge = |text: &str, size: usize| {
+            let mut check = Check::new(compiled(schema), limits, KEY);
+            text.as_bytes().chunks(size).try_for_each(|chunk| check.feed(chunk)).and_then(|()| check.finish())
+        };
+        assert_eq!(judge(&members(200), 1_400), Ok(()));
+        let refused = judge(&members(2_000), 1_400).unwrap_err();
+        assert_eq!(refused.cause, Cause::Cap(Cap::Cost));
+        assert_eq!(judge(&members(2_000), 1), Err(refused.clone()));
+        assert_eq!(judge(&members(9_000), 1 << 20), Err(refused), "it ends where it became too dear");
+    }
+    // Few patterns are paid for by the names themselves.
+    let few = r#"{"patternProperties":{"^a":{},"^b":{}},"unevaluatedProperties":{"type":"integer"}}"#;
+    let mut check = Check::new(compiled(few), CheckLimits { cost_max: 0, ..limits }, KEY);
+    assert_eq!(check.feed(members(9_000).as_bytes()).and_then(|()| check.finish()), Ok(()));
+}

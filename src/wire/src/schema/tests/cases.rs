@@ -6,7 +6,7 @@ use super::*;
 
 /// How a value fails: `keyword @ instance # schema pointer + offset`.
 pub(super) fn shown(violation: &Violation) -> String {
-    let Violation { cause, instance, schema, offset } = violation;
+    let Violation { cause, instance, schema, offset, .. } = violation;
     match cause {
         Cause::Keyword(keyword) => format!("{} {instance} {schema} {offset}", keyword.as_str()),
         cause => format!("{} {instance} {schema} {offset}", cause.code()),
@@ -395,4 +395,24 @@ fn names_in_violations_are_short_and_without_tricks() {
     let compiled = super::compiled(r##"{"additionalProperties":{"$ref":"#"},"type":"object"}"##);
     let violation = judge_with(&compiled, CheckLimits::default(), deep.as_bytes()).expect_err("refused");
     assert!(violation.instance.len() < 600 && violation.instance.ends_with('…'));
+}
+
+#[test]
+fn the_member_that_is_missing_is_named() {
+    let many: Vec<String> = (0..70).map(|n| format!("n{n}")).collect();
+    let many = serde_json::json!({ "required": many }).to_string();
+    let all: String = (0..70).filter(|n| *n != 66).map(|n| format!("\"n{n}\":0,")).collect();
+    for (schema, text, expected) in [
+        (r#"{"required":["a","b"]}"#, r#"{"a":1}"#.to_owned(), "at the top, byte 6: `b` is missing"),
+        (r#"{"items":{"required":["a\nb"]}}"#, "[{}]".into(), r"at `/0`, byte 2: `a\nb` is missing"),
+        (r#"{"dependentRequired":{"a":["b"]}}"#, r#"{"a":1}"#.into(), "byte 6: `b` is missing"),
+        (r#"{"allOf":[{"required":["a"]},{"required":["b"]}]}"#, r#"{"a":1}"#.into(), "`b` is missing"),
+        (&many, format!("{{{}\"x\":0}}", all), "`n66` is missing"),
+    ] {
+        let violation = judge(&compiled(schema), text.as_bytes()).unwrap_err().to_string();
+        assert!(violation.ends_with(expected), "{violation}");
+    }
+    for schema in [r#"{"not":{"required":[]}}"#, r#"{"minProperties":1}"#] {
+        assert_eq!(judge(&compiled(schema), b"{}").unwrap_err().missing, None, "{schema}");
+    }
 }

@@ -36,7 +36,9 @@ fn found(dialect: Dialect, framing: Framing, chunks: &[&[u8]]) -> Vec<Vec<String
 fn shown(part: &Part, data: &str) -> String {
     let text = &data[part.from as usize..part.to as usize];
     let name = part.name.as_deref().unwrap_or("-");
-    format!("{:?} {}.{} {name} {text}", part.kind, part.at.outer, part.at.inner)
+    let form = part.form.filter(|form| *form != CallForm::Function);
+    let form = form.map_or(String::new(), |form| format!("{form:?} "));
+    format!("{form}{:?} {}.{} {name} {text}", part.kind, part.at.outer, part.at.inner)
 }
 
 /// The same parts for every split; gives them.
@@ -85,13 +87,19 @@ fn a_responses_stream_says_everything_again() {
             vec![r#"Arguments 1.0 - "{\"id\":7}""#],
             vec![r#"ArgumentsAgain 1.0 lookup "{\"id\":7}""#, "Close 1.0 - "],
             vec!["Call 2.0 lookup "],
+            vec!["Hosted Call 3.0 remote "],
             vec![r#"Text 4.0 - "Grüße""#],
-            vec!["Call 1.0 lookup ", "Call 2.0 lookup ", "Foreign 5.0 - "],
+            vec![
+                "Call 1.0 lookup ",
+                "Call 2.0 lookup ",
+                "Hosted Call 3.0 remote ",
+                "Hosted Call 5.0 remote "
+            ],
         ]
     );
     assert_eq!(
         parts(Dialect::OpenAiResponses, Framing::Json, RESPONSES_RESPONSE),
-        [[r#"ArgumentsAgain 0.0 lookup "{}""#, r#"TextAgain 1.0 - "...""#, "Foreign 2.0 - "]]
+        [[r#"ArgumentsAgain 0.0 lookup "{}""#, r#"TextAgain 1.0 - "...""#, "Custom Call 2.0 lookup "]]
     );
 }
 
@@ -105,7 +113,7 @@ fn blocks_of_a_message_begin_and_stop() {
             vec!["Close 0.0 - "],
             vec!["Call 1.0 get_weather "],
             vec![r#"Arguments 1.0 - "{\"city\": \"K""#],
-            vec!["Foreign 2.0 - "],
+            vec!["Hosted Call 2.0 web_search "],
             vec!["Call 4.0 get_weather "],
         ]
     );
@@ -206,5 +214,99 @@ fn the_order_of_members_does_not_matter() {
     assert_eq!(
         parts(Dialect::OpenAiChat, Framing::Sse, body),
         [["Arguments 2.3 f \"{}\"", "Text 2.0 - \"hi\"", "Close 2.0 - "]]
+    );
+}
+
+/// The parts of a Responses answer whose output is `items`.
+fn output(items: &str) -> Vec<String> {
+    parts(Dialect::OpenAiResponses, Framing::Json, &format!(r#"{{"output":[{items}]}}"#)).concat()
+}
+
+#[test]
+fn a_call_says_with_what_by_the_member_of_its_type() {
+    let members = r#""arguments":"{}","input":"i","code":"c","action":{"a":1}"#;
+    for (kind, expected) in [
+        ("function_call", vec![r#"ArgumentsAgain 0.0 n "{}""#]),
+        ("custom_tool_call", vec![r#"Custom ArgumentsAgain 0.0 n "i""#]),
+        ("mcp_call", vec![r#"Hosted ArgumentsAgain 0.0 n "{}""#]),
+        ("mcp_approval_request", vec![r#"Hosted ArgumentsAgain 0.0 n "{}""#]),
+        ("code_interpreter_call", vec![r#"Code ArgumentsAgain 0.0 code_interpreter "c""#]),
+        (
+            "shell_call",
+            vec![r#"BuiltIn ValueAgain 0.0 shell "{}""#, r#"BuiltIn ValueAgain 0.0 shell {"a":1}"#],
+        ),
+        ("shell_call_output", vec![r#"ArgumentsAgain 0.0 - "{}""#]),
+    ] {
+        assert_eq!(output(&format!(r#"{{"type":"{kind}","name":"n",{members}}}"#)), expected, "{kind}");
+        assert_eq!(output(&format!(r#"{{{members},"name":"n","type":"{kind}"}}"#)), expected, "{kind}");
+    }
+    for (item, expected) in [
+        (
+            r#"{"type":"local_shell_call","action":{"command":["ls"]}}"#,
+            r#"BuiltIn ValueAgain 0.0 local_shell {"command":["ls"]}"#,
+        ),
+        (
+            r#"{"type":"apply_patch_call","operation":{"type":"x"}}"#,
+            r#"BuiltIn ValueAgain 0.0 apply_patch {"type":"x"}"#,
+        ),
+        (r#"{"type":"computer_call","actions":[1]}"#, "BuiltIn ValueAgain 0.0 computer [1]"),
+        (r#"{"type":"file_search_call","queries":["q"]}"#, r#"BuiltIn ValueAgain 0.0 file_search ["q"]"#),
+        (r#"{"type":"web_search_call","action":null}"#, "BuiltIn Call 0.0 web_search "),
+        (r#"{"type":"image_generation_call","result":"iVBOR"}"#, "BuiltIn Call 0.0 image_generation "),
+    ] {
+        assert_eq!(output(item), [expected]);
+    }
+}
+
+#[test]
+fn events_give_the_pieces_of_calls_by_their_type() {
+    let event =
+        |kind: &str, rest: &str| format!("data: {{\"type\":\"{kind}\",\"output_index\":1,{rest}}}\n\n");
+    for (call, member, form) in [
+        ("custom_tool_call_input", "input", "Custom"),
+        ("mcp_call_arguments", "arguments", "Hosted"),
+        ("code_interpreter_call_code", "code", "Code"),
+    ] {
+        let body = event(&format!("response.{call}.delta"), r#""delta":"a""#)
+            + &event(&format!("response.{call}.done"), &format!(r#""{member}":"ab""#));
+        let expected =
+            [[format!("{form} Arguments 1.0 - \"a\"")], [format!("{form} ArgumentsAgain 1.0 - \"ab\"")]];
+        assert_eq!(parts(Dialect::OpenAiResponses, Framing::Sse, &body), expected);
+    }
+    let added =
+        event("response.output_item.added", r#""item":{"type":"shell_call","action":{"commands":[]}}"#);
+    assert_eq!(parts(Dialect::OpenAiResponses, Framing::Sse, &added), [["BuiltIn Call 1.0 shell "]]);
+    let error = "data: {\"type\":\"error\",\"code\":\"overloaded\"}\n\n";
+    assert!(parts(Dialect::OpenAiResponses, Framing::Sse, error).is_empty());
+}
+
+#[test]
+fn a_custom_call_of_a_chat_has_input() {
+    let call = |call: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":1,\"delta\":{{\"tool_calls\":[{{\"index\":2,{call}}}]}}}}]}}\n\n"
+        )
+    };
+    let body =
+        call(r#""type":"custom","custom":{"name":"c","input":""}"#) + &call(r#""custom":{"input":"x"}"#);
+    let expected = [[r#"Custom Arguments 1.2 c """#], [r#"Custom Arguments 1.2 - "x""#]];
+    assert_eq!(parts(Dialect::OpenAiChat, Framing::Sse, &body), expected);
+    let both = call(r#""function":{"arguments":"a"},"custom":{"input":"x"}"#);
+    let mut scan = ResponseScan::new(Dialect::OpenAiChat, Framing::Sse);
+    scan.push(both.as_bytes(), &mut |_| {});
+    assert_eq!(scan.finish().evaluated.defect, Some(Defect::DuplicateKey));
+}
+
+#[test]
+fn code_that_gemini_runs_is_a_value_of_the_interpreter() {
+    let code =
+        r#"{"text":"a"},{"executableCode":{"language":"PYTHON","code":"1"}},{"functionCall":{"name":"f"}}"#;
+    assert_eq!(
+        parts(Dialect::Gemini, Framing::Json, &candidate(code, "")),
+        [[
+            "Text 0.0 - \"a\"",
+            r#"BuiltIn Value 0.1 code_execution {"language":"PYTHON","code":"1"}"#,
+            "Call 0.2 f "
+        ]]
     );
 }

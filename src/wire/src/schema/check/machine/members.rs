@@ -85,7 +85,7 @@ impl State {
         let depth = self.frames.len();
         let frame = self.frames.last()?;
         if rules.max.is_some_and(|max| frame.count > max) {
-            let failure = Failure { node: frame.node, keyword: Keyword::MaxProperties };
+            let failure = Failure::new(frame.node, Keyword::MaxProperties);
             self.refuse_by(failure, depth - 1);
         } else if let Err(failure) = program.scalar(rules.property_names, Scalar::Text(Text::whole(key))) {
             self.refuse_by(failure, depth);
@@ -104,12 +104,13 @@ impl State {
     #[cold]
     pub(super) fn never(&mut self, node: NodeId) -> Option<Place> {
         let depth = self.frames.len();
-        self.refuse_by(Failure { node, keyword: Keyword::False }, depth);
+        self.refuse_by(Failure::new(node, Keyword::False), depth);
         None
     }
 
     /// A member that the node of the frame has no name for.
     pub(super) fn unknown(&mut self, program: &Program, rules: &ObjectRules, key: &[u8]) -> Option<Place> {
+        self.spend(rules.patterns.len(), key)?;
         let mut matching =
             rules.patterns.iter().filter(|(pattern, _)| pattern.matches(key)).map(|(_, node)| *node);
         let one = match (matching.next(), matching.next()) {
@@ -155,7 +156,7 @@ impl State {
         }
         let rules = program.arrays.get(frame.rules as usize)?;
         if rules.max.is_some_and(|max| index >= max) {
-            let failure = Failure { node: frame.node, keyword: Keyword::MaxItems };
+            let failure = Failure::new(frame.node, Keyword::MaxItems);
             let depth = self.frames.len() - 1;
             self.refuse_by(failure, depth);
             return None;

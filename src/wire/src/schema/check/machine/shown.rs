@@ -5,7 +5,7 @@ use super::{
         Cause, Keyword, Violation,
         node::{NodeId, Program},
     },
-    Machine, State, UNKNOWN,
+    Found, Machine, State, UNKNOWN,
 };
 use crate::json::Container;
 
@@ -28,7 +28,22 @@ impl Machine {
             }
             (cause, _) => cause,
         };
-        Some(Violation { cause, instance: self.instance(found.depth), schema: schema.into(), offset })
+        let missing = self.missing(found).filter(|_| is_of_names(cause));
+        Some(Violation {
+            cause,
+            instance: self.instance(found.depth),
+            schema: schema.into(),
+            missing,
+            offset,
+        })
+    }
+
+    /// The name that should have been there.
+    fn missing(&self, found: Found) -> Option<Box<str>> {
+        let name = self.schema.program.object(found.node?).names.get(found.missing?)?;
+        let mut shown = String::new();
+        clip(&name.text.bytes, |char| shown.extend(char.escape_debug()));
+        Some(shown.into())
     }
 
     /// JSON pointer of the value `depth` steps down the current path.
@@ -52,20 +67,31 @@ impl Machine {
     }
 }
 
+/// Whether such a violation is of a name that is not there.
+fn is_of_names(cause: Cause) -> bool {
+    matches!(cause, Cause::Keyword(Keyword::Required | Keyword::DependentRequired))
+}
+
 /// A name as a reference token (RFC 6901 section 3), shortened, and with what would confuse a terminal escaped.
 fn show(pointer: &mut String, name: &[u8]) {
+    clip(name, |char| match char {
+        '~' => pointer.push_str("~0"),
+        '/' => pointer.push_str("~1"),
+        '"' | '\'' | '\\' => pointer.push(char),
+        _ => pointer.extend(char.escape_debug()),
+    });
+}
+
+/// What is shown of a name.
+fn clip(name: &[u8], mut push: impl FnMut(char)) {
     let shown = name.get(..NAME_SHOWN).unwrap_or(name);
     for char in String::from_utf8_lossy(shown).chars() {
-        match char {
-            '~' => pointer.push_str("~0"),
-            '/' => pointer.push_str("~1"),
-            char::REPLACEMENT_CHARACTER if name.len() > NAME_SHOWN => {}
-            '"' | '\'' | '\\' => pointer.push(char),
-            _ => pointer.extend(char.escape_debug()),
+        if char != char::REPLACEMENT_CHARACTER || name.len() <= NAME_SHOWN {
+            push(char);
         }
     }
     if name.len() > NAME_SHOWN {
-        pointer.push('…');
+        push('…');
     }
 }
 

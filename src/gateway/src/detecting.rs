@@ -1,0 +1,333 @@
+//! Detectors at work on a call: what a route's policy names, asked about what passes.
+//!
+//! | file | |
+//! |---|---|
+//! | `surface.rs` | which part of the traffic a string is |
+//! | `external.rs` | detectors that are asked over HTTP |
+//! | `ledger.rs` | what was found, and whether it stands in the way |
+//! | `stream.rs` | events that are held until no later byte can make them part of a finding |
+//!
+//! A detector may block what the policy lets pass, never the other way round.
+
+mod external;
+mod ledger;
+mod stream;
+mod surface;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use estoppel_detect::{Engine, Found, Scanner, Text, is_json_like, unescaped, walk};
+use estoppel_evidence::entry::{Detection, DetectorOutcome};
+use estoppel_policy::{Confidence, DetectorMode, DetectorTerms, Surface};
+use estoppel_wire::dialect::{Dialect, Framing};
+
+pub(crate) use external::{Ended, External, Question, reason};
+
+use crate::judging::Objection;
+use ledger::{Hit, Ledger};
+use stream::Stream;
+use surface::{Side, Surfaces};
+
+/// A route's detectors, ready to look.
+#[derive(Debug)]
+pub(crate) struct RouteDetectors {
+    terms: Vec<DetectorTerms>,
+    /// Rules whose findings may block.
+    enforcing: Engine,
+    /// Rules whose findings are recorded.
+    watching: Engine,
+    externals: Vec<External>,
+}
+
+impl RouteDetectors {
+    /// `None` where the policy names none.
+    pub(crate) fn build(terms: &[DetectorTerms]) -> Result<Option<Arc<Self>>, String> {
+        if terms.is_empty() {
+            return Ok(None);
+        }
+        for terms in terms.iter().filter(|terms| terms.external.is_none()) {
+            for pattern in terms.only.iter().chain(&terms.except).filter(|pattern| !pattern.contains('*')) {
+                if !estoppel_detect::RULES.iter().any(|rule| rule.id == pattern) {
+                    return Err(format!("detector `{}`: there is no rule `{pattern}`", terms.name));
+                }
+            }
+        }
+        let engine = |mode: DetectorMode| {
+            Engine::new(|rule| {
+                let terms = terms.iter().find(|terms| terms.name == rule.detector.as_str());
+                terms.is_some_and(|terms| {
+                    let may_block = terms.mode == DetectorMode::Enforce
+                        && ledger::confidence(rule.confidence) >= terms.min_confidence;
+                    terms.wants(rule.id) && may_block == (mode == DetectorMode::Enforce)
+                })
+            })
+            .map_err(|error| error.to_string())
+        };
+        let externals = terms.iter().map(External::new).collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(Arc::new(Self {
+            terms: terms.to_vec(),
+            enforcing: engine(DetectorMode::Enforce)?,
+            watching: engine(DetectorMode::Shadow)?,
+            externals: externals.into_iter().flatten().collect(),
+        })))
+    }
+
+    fn looks_at(&self, surfaces: &[Surface]) -> bool {
+        self.terms.iter().any(|terms| terms.on(surfaces))
+    }
+
+    /// Whether a finding there may block.
+    fn blocks_at(&self, surfaces: &[Surface]) -> bool {
+        let blocks = |terms: &&DetectorTerms| terms.mode == DetectorMode::Enforce && terms.external.is_none();
+        self.terms.iter().filter(blocks).any(|terms| terms.on(surfaces))
+    }
+
+    /// External detectors that look at a surface, each with its terms.
+    pub(crate) fn externals(&self, surface: Surface) -> impl Iterator<Item = (&External, &DetectorTerms)> {
+        let terms = |external: &&External| self.terms.iter().find(|terms| terms.name == external.name());
+        let all = self.externals.iter().filter_map(move |external| Some((external, terms(&external)?)));
+        all.filter(move |(_, terms)| terms.on(&[surface]))
+    }
+
+    /// Whether a call waits for an external detector of answers.
+    fn waits_for_answers(&self) -> bool {
+        self.externals(Surface::Answer).any(|(external, _)| external.is_in_line())
+    }
+
+    /// Whether requests are looked at, so that they are read whole.
+    pub(crate) fn reads_requests(&self) -> bool {
+        self.looks_at(surface::SENT)
+    }
+
+    /// Whether answers are.
+    pub(crate) fn reads_answers(&self) -> bool {
+        self.looks_at(surface::ANSWERED)
+    }
+}
+
+/// How an answer is looked at.
+enum Way {
+    /// Not at all.
+    None,
+    /// Its bytes cannot be read.
+    Unread,
+    /// Once it is whole.
+    Whole,
+    /// As it passes, without a say.
+    Passing(Box<Watched>),
+    Events(Box<Stream>),
+}
+
+/// Bytes that pass while they are looked at.
+#[derive(Default)]
+struct Watched {
+    scanner: Scanner,
+}
+
+/// The detectors of one call.
+pub(crate) struct Detecting {
+    route: Arc<RouteDetectors>,
+    dialect: Dialect,
+    ledger: Ledger,
+    way: Way,
+}
+
+impl Detecting {
+    pub(crate) fn new(route: Arc<RouteDetectors>, dialect: Dialect) -> Self {
+        let ledger = Ledger::new(&route.terms);
+        Self { route, dialect, ledger, way: Way::None }
+    }
+
+    /// Looks at a request that has been read whole.
+    ///
+    /// # Errors
+    /// A finding blocks it.
+    pub(crate) fn request(&mut self, coded: bool, chunks: &[Bytes]) -> Result<(), Objection> {
+        if !self.route.reads_requests() || chunks.iter().all(Bytes::is_empty) {
+            return Ok(());
+        }
+        if coded {
+            self.ledger.skipped(surface::SENT);
+            return Ok(());
+        }
+        self.ledger.looked(surface::SENT);
+        self.body(Side::Sent, &chunks.concat())
+    }
+
+    /// The answer's head has come. `event_bytes_max` and `held_bytes_max` bound what is held of a stream.
+    pub(crate) fn answer_head(&mut self, framing: Framing, coded: bool, limits: (usize, usize)) {
+        self.way = if !self.route.reads_answers() {
+            Way::None
+        } else if coded {
+            Way::Unread
+        } else if framing == Framing::Sse {
+            Way::Events(Box::new(Stream::new(self.dialect, limits)))
+        } else if framing == Framing::Json || self.route.blocks_at(surface::ANSWERED) {
+            Way::Whole
+        } else {
+            Way::Passing(Box::default())
+        };
+    }
+
+    /// Whether the answer may leave only once it was looked at whole.
+    pub(crate) fn wants_whole(&self) -> bool {
+        match self.way {
+            Way::None | Way::Unread => false,
+            Way::Whole => self.route.blocks_at(surface::ANSWERED) || self.route.waits_for_answers(),
+            Way::Passing(_) | Way::Events(_) => self.route.waits_for_answers(),
+        }
+    }
+
+    /// Whether it is a stream from which events are held.
+    pub(crate) fn holds_events(&self) -> bool {
+        matches!(self.way, Way::Events(_)) && self.route.blocks_at(surface::ANSWERED)
+    }
+
+    /// Looks at an answer that has been read whole.
+    ///
+    /// # Errors
+    /// A finding blocks it.
+    pub(crate) fn answer(&mut self, body: &[Bytes]) -> Result<(), Objection> {
+        match self.way {
+            Way::Whole if body.iter().any(|piece| !piece.is_empty()) => {
+                self.way = Way::None;
+                self.ledger.looked(surface::ANSWERED);
+                self.body(Side::Answered, &body.concat())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at bytes as they come. Gives those that may leave now.
+    ///
+    /// # Errors
+    /// A finding blocks them.
+    pub(crate) fn data(&mut self, data: Bytes) -> Result<Bytes, Objection> {
+        match &mut self.way {
+            Way::None | Way::Whole => Ok(data),
+            Way::Unread => {
+                self.ledger.skipped(surface::ANSWERED);
+                Ok(data)
+            }
+            Way::Passing(watched) => {
+                self.ledger.looked(surface::ANSWERED);
+                let mut hits = Vec::new();
+                watched
+                    .scanner
+                    .push(&self.route.watching, &data, &mut |found| hits.push(Hit::of(&found, "", false)));
+                self.ledger.take(&self.route.terms, Surface::Answer, hits).map(|()| data)
+            }
+            Way::Events(stream) => {
+                self.ledger.looked(surface::ANSWERED);
+                stream.data(&self.route, &mut self.ledger, data)
+            }
+        }
+    }
+
+    /// The answer is over: what of it was held.
+    ///
+    /// # Errors
+    /// A finding blocks it.
+    pub(crate) fn end(&mut self) -> Result<Bytes, Objection> {
+        match std::mem::replace(&mut self.way, Way::None) {
+            Way::Passing(mut watched) => {
+                let mut hits = Vec::new();
+                watched
+                    .scanner
+                    .finish(&self.route.watching, &mut |found| hits.push(Hit::of(&found, "", false)));
+                self.ledger.take(&self.route.terms, Surface::Answer, hits).map(|()| Bytes::new())
+            }
+            Way::Events(mut stream) => {
+                let ended = stream.end(&self.route, &mut self.ledger);
+                self.way = Way::Events(stream);
+                ended
+            }
+            way => {
+                self.way = way;
+                Ok(Bytes::new())
+            }
+        }
+    }
+
+    /// How an external detector ended; with an answer, how long it took.
+    pub(crate) fn asked(&mut self, name: &str, outcome: DetectorOutcome, us: u64) {
+        self.ledger.asked(&self.route.terms, name, outcome, us);
+    }
+
+    /// What a block says of itself in the receipt.
+    pub(crate) fn threat(&self) -> Option<estoppel_evidence::entry::Threat> {
+        self.ledger.threat(&self.route.terms)
+    }
+
+    /// What the receipt says; and each detector with what it found, for metrics: its name, whether it counts, how often.
+    pub(crate) fn record(self) -> (Detection, Vec<(String, bool, u64)>) {
+        let counts = self.ledger.counts(&self.route.terms);
+        (self.ledger.record(&self.route.terms), counts)
+    }
+
+    fn body(&mut self, side: Side, body: &[u8]) -> Result<(), Objection> {
+        let mut surfaces = Surfaces::new(self.dialect, side);
+        let mut hits = Vec::new();
+        let route = &self.route;
+        let walked = walk(body, &mut |text| {
+            surfaces.note(&text);
+            look(route, &text, &mut hits);
+        });
+        if walked.is_err() {
+            // Not one JSON text: its bytes as they are, which may repeat what was found before.
+            let mut whole = |engine: &Engine, enforced| {
+                scan(engine, body, &mut |found| hits.push(Hit::of(found, "", enforced)))
+            };
+            whole(&route.enforcing, true);
+            whole(&route.watching, false);
+        }
+        for hit in hits {
+            let surface = surfaces.of(&hit.place);
+            self.ledger.take(&route.terms, surface, vec![hit])?;
+        }
+        self.ledger.overflow()
+    }
+}
+
+/// Both engines on one string, and on what it says where it is JSON itself.
+fn look(route: &RouteDetectors, text: &Text<'_>, hits: &mut Vec<Hit>) {
+    let mut both = |bytes: &str| {
+        let place = if text.is_name {
+            text.place.rsplit_once('/').map_or("", |(parent, _)| parent)
+        } else {
+            text.place
+        };
+        scan(&route.enforcing, bytes.as_bytes(), &mut |found| Hit::keep(hits, found, place, true));
+        scan(&route.watching, bytes.as_bytes(), &mut |found| Hit::keep(hits, found, place, false));
+    };
+    both(text.text);
+    if is_json_like(text.text) {
+        both(&unescaped(text.text, &mut String::new()));
+    }
+}
+
+fn scan(engine: &Engine, text: &[u8], each: &mut dyn FnMut(&Found<'_>)) {
+    if engine.is_empty() {
+        return;
+    }
+    let mut scanner = Scanner::default();
+    scanner.push(engine, text, &mut |found| each(&found));
+    scanner.finish(engine, &mut |found| each(&found));
+}
+
+/// Whether a detector looks at one of these surfaces.
+trait On {
+    fn on(&self, surfaces: &[Surface]) -> bool;
+}
+
+impl On for DetectorTerms {
+    fn on(&self, surfaces: &[Surface]) -> bool {
+        self.surfaces.iter().any(|surface| surfaces.contains(surface))
+    }
+}
+
+/// Whether a finding of this confidence may block.
+fn suffices(terms: &DetectorTerms, confidence: Confidence) -> bool {
+    terms.mode == DetectorMode::Enforce && confidence >= terms.min_confidence
+}

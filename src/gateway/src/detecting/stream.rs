@@ -1,0 +1,269 @@
+//! The events of an answer: looked at as they come, pieces of one text joined, and held until no later byte can make what
+//! they say part of a finding that blocks.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use estoppel_detect::{Scanner, unescaped, walk};
+use estoppel_evidence::Reason;
+use estoppel_policy::Surface;
+use estoppel_wire::dialect::{At, Dialect, EventMark, Framing, Part, PartKind, ResponseScan};
+use estoppel_wire::judge::{self, Blocks};
+
+use super::ledger::{Hit, Ledger};
+use super::surface::{Side, Surfaces};
+use super::{RouteDetectors, look};
+use crate::judging::Objection;
+use crate::judging::events::{self, JudgesEvents, Left};
+
+/// Most texts of one answer that are joined; the pieces of others are looked at one by one.
+const LANES_MAX: usize = 256;
+
+pub(super) struct Stream {
+    scan: ResponseScan,
+    blocks: Blocks,
+    marks: Vec<EventMark>,
+    event_bytes_max: usize,
+    held_bytes_max: usize,
+    events: Events,
+}
+
+struct Events {
+    dialect: Dialect,
+    first: bool,
+    lanes: HashMap<(bool, At), Lane>,
+    held: VecDeque<Held>,
+    held_bytes: usize,
+}
+
+/// One text that comes in pieces.
+#[derive(Default)]
+struct Lane {
+    enforcing: Scanner,
+    watching: Scanner,
+    /// An escape that has not ended, where the text is itself JSON.
+    escape: String,
+}
+
+/// Bytes that wait, and how far each of these texts must be settled before they leave.
+struct Held {
+    bytes: Bytes,
+    waits: Vec<((bool, At), u64)>,
+}
+
+/// Events with what looks at them.
+struct Looking<'a> {
+    events: &'a mut Events,
+    route: &'a RouteDetectors,
+    ledger: &'a mut Ledger,
+}
+
+impl Stream {
+    pub(super) fn new(dialect: Dialect, (event_bytes_max, held_bytes_max): (usize, usize)) -> Self {
+        Self {
+            scan: ResponseScan::new(dialect, Framing::Sse).event_bytes_max(event_bytes_max).with_parts(),
+            blocks: Blocks::default(),
+            marks: Vec::new(),
+            event_bytes_max,
+            held_bytes_max,
+            events: Events {
+                dialect,
+                first: true,
+                lanes: HashMap::new(),
+                held: VecDeque::new(),
+                held_bytes: 0,
+            },
+        }
+    }
+
+    /// Takes the next bytes. Gives those that may leave.
+    pub(super) fn data(
+        &mut self,
+        route: &RouteDetectors,
+        ledger: &mut Ledger,
+        data: Bytes,
+    ) -> Result<Bytes, Objection> {
+        let mut marks = std::mem::take(&mut self.marks);
+        marks.clear();
+        self.scan.push(&data, &mut |mark| marks.push(mark));
+        let mut left = Left::default();
+        let mut looking = Looking { events: &mut self.events, route, ledger };
+        let judged = events::judge(
+            &mut looking,
+            &mut self.blocks,
+            self.event_bytes_max,
+            &self.scan,
+            &data,
+            &marks,
+            &mut left,
+        );
+        self.marks = marks;
+        judged?;
+        ledger.overflow()?;
+        if self.events.held_bytes + self.blocks.pending() > self.held_bytes_max {
+            return Err(Reason::HeldBytesMax.into());
+        }
+        Ok(self.events.settled(route))
+    }
+
+    /// The answer is over: all that is left of it.
+    pub(super) fn end(&mut self, route: &RouteDetectors, ledger: &mut Ledger) -> Result<Bytes, Objection> {
+        let rest = self.blocks.take();
+        let mut looking = Looking { events: &mut self.events, route, ledger };
+        if !rest.is_empty() {
+            looking.event(rest, &[], false, &mut Vec::new())?;
+        }
+        looking.finish()?;
+        Ok(self.events.settled(route))
+    }
+}
+
+impl Events {
+    /// What may leave now.
+    fn settled(&mut self, route: &RouteDetectors) -> Bytes {
+        let lanes = &self.lanes;
+        let is_settled = |(key, to): &((bool, At), u64)| {
+            lanes.get(key).is_none_or(|lane| lane.enforcing.settled(&route.enforcing) >= *to)
+        };
+        let ready = self.held.iter().position(|held| !held.waits.iter().all(is_settled));
+        let ready: Vec<Held> = self.held.drain(..ready.unwrap_or(self.held.len())).collect();
+        match ready.as_slice() {
+            [one] => {
+                self.held_bytes -= one.bytes.len();
+                one.bytes.clone()
+            }
+            several => {
+                let joined: Vec<u8> = several.iter().flat_map(|held| held.bytes.iter().copied()).collect();
+                self.held_bytes -= joined.len();
+                joined.into()
+            }
+        }
+    }
+}
+
+impl Looking<'_> {
+    /// A piece of a text that is joined. Gives how far the text goes with it.
+    fn piece(&mut self, key: (bool, At), text: &str) -> Result<Option<u64>, Objection> {
+        if self.events.lanes.len() >= LANES_MAX && !self.events.lanes.contains_key(&key) {
+            return Ok(None);
+        }
+        let (is_text, _) = key;
+        let lane = self.events.lanes.entry(key).or_default();
+        let text = if is_text { text.to_owned() } else { unescaped(text, &mut lane.escape) };
+        let mut hits = Vec::new();
+        let place = if is_text { "text" } else { "arguments" };
+        let route = self.route;
+        lane.enforcing
+            .push(&route.enforcing, text.as_bytes(), &mut |found| Hit::keep(&mut hits, &found, place, true));
+        lane.watching
+            .push(&route.watching, text.as_bytes(), &mut |found| Hit::keep(&mut hits, &found, place, false));
+        let to = lane.enforcing.length();
+        self.ledger.take(&route.terms, surface(is_text), hits)?;
+        Ok(Some(to))
+    }
+
+    /// Nothing more comes of these texts.
+    fn close(&mut self, is_closed: impl Fn(&At) -> bool) -> Result<(), Objection> {
+        let keys: Vec<(bool, At)> =
+            self.events.lanes.keys().filter(|(_, at)| is_closed(at)).copied().collect();
+        for key in keys {
+            let Some(mut lane) = self.events.lanes.remove(&key) else { continue };
+            let mut hits = Vec::new();
+            let place = if key.0 { "text" } else { "arguments" };
+            let route = self.route;
+            let rest = std::mem::take(&mut lane.escape);
+            let mut keep = |found: estoppel_detect::Found<'_>| Hit::keep(&mut hits, &found, place, true);
+            lane.enforcing.push(&route.enforcing, rest.as_bytes(), &mut keep);
+            lane.enforcing.finish(&route.enforcing, &mut keep);
+            lane.watching.finish(&route.watching, &mut |found| Hit::keep(&mut hits, &found, place, false));
+            self.events
+                .held
+                .iter_mut()
+                .for_each(|held| held.waits.retain(|(waits_for, _)| *waits_for != key));
+            self.ledger.take(&route.terms, surface(key.0), hits)?;
+        }
+        Ok(())
+    }
+
+    /// The strings of an event that are no pieces.
+    fn others(&mut self, data: &[u8], pieces: &[String]) -> Result<(), Objection> {
+        let mut surfaces = Surfaces::new(self.events.dialect, Side::Answered);
+        let mut hits = Vec::new();
+        let route = self.route;
+        let walked = walk(data, &mut |text| {
+            surfaces.note(&text);
+            if !pieces.iter().any(|piece| piece == text.text) {
+                look(route, &text, &mut hits);
+            }
+        });
+        if walked.is_err() {
+            let text = String::from_utf8_lossy(data);
+            look(route, &estoppel_detect::Text { place: "", text: &text, is_name: false }, &mut hits);
+        }
+        for hit in hits {
+            let surface = surfaces.of(&hit.place);
+            self.ledger.take(&route.terms, surface, vec![hit])?;
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, bytes: Bytes, waits: Vec<((bool, At), u64)>) {
+        self.events.held_bytes += bytes.len();
+        self.events.held.push_back(Held { bytes, waits });
+    }
+}
+
+impl JudgesEvents for Looking<'_> {
+    fn line_feed(&mut self, line_feed: Bytes, _: &mut Vec<Bytes>) -> Result<(), Objection> {
+        self.hold(line_feed, Vec::new());
+        Ok(())
+    }
+
+    fn event(
+        &mut self,
+        block: Bytes,
+        parts: &[Part],
+        ends: bool,
+        _: &mut Vec<Bytes>,
+    ) -> Result<(), Objection> {
+        let data = judge::data(&block, std::mem::take(&mut self.events.first));
+        let (mut waits, mut pieces) = (Vec::new(), Vec::new());
+        for part in parts {
+            let is_text = match part.kind {
+                PartKind::Text => true,
+                PartKind::Arguments => false,
+                PartKind::Close => {
+                    self.close(|at| at.outer == part.at.outer)?;
+                    waits.retain(|((_, at), _): &((bool, At), u64)| at.outer != part.at.outer);
+                    continue;
+                }
+                _ => continue,
+            };
+            let (from, to) = (usize::try_from(part.from), usize::try_from(part.to));
+            let (Ok(from), Ok(to)) = (from, to) else { continue };
+            let Ok(text) = serde_json::from_slice::<String>(data.get(from..to).unwrap_or_default()) else {
+                continue;
+            };
+            let key = (is_text, part.at);
+            if let Some(to) = self.piece(key, &text)? {
+                waits.push((key, to));
+                pieces.push(text);
+            }
+        }
+        self.others(&data, &pieces)?;
+        if ends {
+            self.close(|_| true)?;
+            waits.clear();
+        }
+        self.hold(block, waits);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Objection> {
+        self.close(|_| true)
+    }
+}
+
+fn surface(is_text: bool) -> Surface {
+    if is_text { Surface::Answer } else { Surface::Tools }
+}
