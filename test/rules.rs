@@ -42,7 +42,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["evidence", "bundle"]),
     ("feeds", &["evidence", "journal"]),
     ("snapshot", &["evidence"]),
-    ("gateway", &["evidence", "wire", "detect", "policy", "journal", "snapshot"]),
+    ("state", &[]),
+    ("gateway", &["evidence", "wire", "detect", "policy", "journal", "snapshot", "state"]),
     ("stub", &[]),
     ("replay", &["evidence", "wire", "policy", "bundle", "stub"]),
     ("release", &["evidence", "bundle", "verify", "replay", "policy"]),
@@ -55,7 +56,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tower", &["gateway"]),
     ("rustls", &["gateway", "feeds", "stub"]),
     ("tokio-postgres", &["snapshot"]),
-    ("tokio", &["gateway", "feeds", "stub", "journal", ""]),
+    ("tokio", &["gateway", "feeds", "stub", "journal", "state", ""]),
+    ("redis", &["state"]),
+    ("rusqlite", &["state"]),
 ];
 
 fn metadata() -> Value {

@@ -44,6 +44,8 @@ pub struct Config {
     pub server: Server,
     #[serde(default)]
     pub feeds: Vec<FeedSettings>,
+    #[serde(default)]
+    pub state: StateConfig,
 }
 
 /// Whose log this is: `<host>/<name>/<epoch>`. A journal folder belongs to one instance for good.
@@ -133,6 +135,82 @@ pub struct PacksConfig {
     /// Folder in which the pack `acme/orders` is `acme/orders`. Whoever edits what is in it can keep a policy from being
     /// loaded, but change nothing: policies name the digests of what they take. None by default.
     pub dir: Option<PathBuf>,
+}
+
+/// Where the counters of the policy's controls are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateConfig {
+    /// `local`: in this process and a file. `redis`: in a Redis, for all gateways that use it. Default `local`.
+    pub store: StoreKind,
+    /// The file of a local store, made with the first count. Whoever can write it can give calls back their budgets.
+    /// Default: `state.sqlite` in the journal's folder.
+    pub file: Option<PathBuf>,
+    /// `redis://` on loopback, `rediss://` or `redis+unix://`. Better given as `ESTOPPEL__STATE__URL` if there is a password in
+    /// it.
+    pub url: Option<String>,
+    /// Before the name of each key; gateways with the same one share their counters. Default `estoppel`.
+    pub prefix: String,
+    /// A Redis that takes longer counts as down. Default 250 ms.
+    pub timeout_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    #[default]
+    Local,
+    Redis,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self { store: StoreKind::Local, file: None, url: None, prefix: "estoppel".into(), timeout_ms: 250 }
+    }
+}
+
+impl StateConfig {
+    /// What is wrong with it.
+    fn check(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        match (self.store, self.url.as_deref()) {
+            (StoreKind::Local, Some(_)) => {
+                wrong.push("state.url: only with `state.store = \"redis\"`".into())
+            }
+            (StoreKind::Redis, None) => wrong.push("state.url: says where the Redis is".into()),
+            (StoreKind::Redis, Some(url)) => {
+                wrong.extend(url_refused(url).map(|why| format!("state.url: {why}")))
+            }
+            (StoreKind::Local, None) => {}
+        }
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
+        if !(1..=128).contains(&self.prefix.len()) || !self.prefix.chars().all(is_plain) {
+            wrong.push("state.prefix: must be 1 to 128 of letters, digits and `._:/-`".into());
+        }
+        if !(1..=60_000).contains(&self.timeout_ms) {
+            wrong.push("state.timeout_ms: must be between 1 and 60,000".into());
+        }
+        wrong
+    }
+}
+
+/// Counters decide what passes: whoever is on the way to them must not be able to change them.
+fn url_refused(url: &str) -> Option<&'static str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return Some("must be a URL") };
+    match scheme {
+        "rediss" | "redis+unix" => None,
+        "redis" => {
+            let authority = rest.split(['/', '?']).next().unwrap_or_default();
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            let host = match host.strip_prefix('[') {
+                Some(v6) => v6.split(']').next().unwrap_or_default(),
+                None => host.split(':').next().unwrap_or_default(),
+            };
+            let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+            (!loopback).then_some("without TLS (`rediss://`) only on loopback")
+        }
+        _ => Some("must begin with `redis://`, `rediss://` or `redis+unix://`"),
+    }
 }
 
 /// How the daemon's own log is written. It goes to stderr and holds no bodies and no secrets.
@@ -229,6 +307,7 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
         upstream: config.upstream.clone(),
         route: config.route.clone(),
         server: config.server.clone(),
+        pins_dir: config.journal.enabled.then(|| config.journal.dir.join("pins")),
     };
     lines.extend(settings.check().iter().map(|e| format!("{}: {e}", file.display())));
     lines.extend(estoppel_feeds::check(&config.feeds).iter().map(|e| format!("{}: {e}", file.display())));
@@ -259,6 +338,7 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
     if let Some(why) = config.admin.as_ref().and_then(admin_refused) {
         lines.push(format!("{}: admin.listen: {why}", file.display()));
     }
+    lines.extend(config.state.check().iter().map(|e| format!("{}: {e}", file.display())));
     match (lines.is_empty(), instance) {
         (true, Ok(instance)) => {
             let policy = policy(&config.policy.file, config.packs.dir.as_deref())?;
@@ -365,6 +445,11 @@ impl Loaded {
         self.config.journal.dir.join("feeds")
     }
 
+    /// Where the counters are.
+    pub fn state_file(&self) -> PathBuf {
+        self.config.state.file.clone().unwrap_or_else(|| self.config.journal.dir.join("state.sqlite"))
+    }
+
     /// Folder of the keys.
     pub fn keys_dir(&self) -> PathBuf {
         self.config.keys.dir.clone().unwrap_or_else(|| self.config.journal.dir.join("keys"))
@@ -383,6 +468,29 @@ mod tests {
 
     fn refused(listen: &str, anywhere: bool) -> bool {
         admin_refused(&Admin { listen: listen.parse().unwrap(), anywhere }).is_some()
+    }
+
+    #[test]
+    fn a_redis_without_tls_is_on_this_machine() {
+        for url in [
+            "redis://127.0.0.1",
+            "redis://:pw@localhost:6379/1",
+            "redis://[::1]:1/",
+            "rediss://r.example",
+            "redis+unix:///r",
+        ] {
+            assert_eq!(url_refused(url), None, "{url}");
+        }
+        for url in [
+            "redis://10.0.0.1",
+            "redis://localhost@r.example",
+            "redis://r.example/127.0.0.1",
+            "http://127.0.0.1",
+            "r",
+            "redis://",
+        ] {
+            assert!(url_refused(url).is_some(), "{url}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod config;
 mod keyed;
 mod keys;
 mod reload;
+mod state;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -106,11 +107,13 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
     let data = runtime("data", threads)?;
     let background = runtime("background", 1)?;
     let clock: Arc<dyn estoppel_journal::Clock> = Arc::new(SystemClock::new());
+    let store = state::open(&loaded, clock.unix_us(), &data)?;
     let started = data.block_on(async {
         let durability = loaded.config.journal.durability;
-        Gateway::start(&loaded.settings, snapshot, journal.clone(), durability, clock, metrics.clone())
+        Gateway::start(&loaded.settings, snapshot, journal.clone(), durability, clock, metrics.clone(), store)
     });
     let gateway = Arc::new(started.map_err(|error| Refusal::new(error.reason(), error.to_string()))?);
+    data.block_on(gateway.read_switches());
     let mut feeds = start_feeds(&loaded, &journal, &metrics)?;
     let ended =
         background.block_on(serve(arguments, &loaded, &gateway, &journal, &metrics, signing, &mut feeds));

@@ -27,6 +27,14 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",
     ),
     (
+        &["kill"],
+        "Stops calls: all of them, those of a route, those with a tool, those of an identity. Every gateway of the same store \
+         blocks them within a second, over restarts too, until somebody resumes them; answers on their way are left to end. Who \
+         and why go into the journal, as they say it of themselves.",
+    ),
+    (&["resume"], "Lets calls go on that `kill` stopped. Nothing goes on by itself."),
+    (&["switches"], "Lists what is stopped, since when, by whom and why."),
+    (
         &["run", "list"],
         "Lists the runs that take calls now and those that were sealed lately, with their ids, names and sizes.",
     ),
@@ -123,6 +131,28 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          that judges traffic, and prints the verdict, the reason and its place, every edit, how much was held back and how long \
          it took. The file is read in pieces and never kept whole, but for what is held back. Rules of a policy and \
          `on_not_evaluated` are not asked: see policy explain. Exit code 3 when it is refused.",
+    ),
+    (
+        &["mcp", "bridge"],
+        "Starts an MCP server that speaks over standard input and output and serves it as streamable HTTP on loopback, so that the \
+         daemon can be put before it. Each session has a process of its own; from version 2026-07-28 on, without sessions, all share \
+         one. The server gets PATH, HOME, LANG, TZ, TMPDIR, USER, LOGNAME, SHELL and what --env names. Its standard error is this \
+         program's.",
+    ),
+    (
+        &["mcp", "pins", "list"],
+        "Lists what the servers behind a running daemon said first of their MCP tools: route, path, tool and the digest of the \
+         definition. Below it stands the digest of one that was refused because it is another, if one waits.",
+    ),
+    (
+        &["mcp", "pins", "accept"],
+        "Takes a definition that was refused with TOOL_CHANGED in the place of the pinned one. It is named by its digest, so that \
+         what is accepted is what was looked at. The daemon keeps a receipt of it in its ambient run.",
+    ),
+    (
+        &["mcp", "pins", "forget"],
+        "Forgets a pinned tool: what its server says of it next counts as first. The daemon keeps a receipt of it in its ambient \
+         run.",
     ),
     (
         &["contract", "lint"],

@@ -13,6 +13,7 @@ mod input;
 mod judge;
 mod keys;
 mod man;
+mod mcp;
 mod output;
 mod pack;
 mod policy;
@@ -22,6 +23,7 @@ mod run;
 mod sbom;
 mod show;
 mod stub;
+mod switch;
 mod trial;
 mod verify;
 
@@ -51,8 +53,12 @@ fn main() -> ExitCode {
         Command::Show(show) => show::run(&output, &show),
         Command::Seal(seal) => run::seal(&output, &seal),
         Command::Hold(command) => hold::run(&output, &command),
+        Command::Kill(switch) => switch::set(&output, "kill", &switch),
+        Command::Resume(switch) => switch::set(&output, "resume", &switch),
+        Command::Switches(admin) => switch::list(&output, &admin),
         Command::Run(command) => run::run(&output, &command),
         Command::Keys(command) => keys::run(&output, &command),
+        Command::Mcp(command) => mcp::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),
         Command::Judge(judge) => judge::run(&output, &judge),

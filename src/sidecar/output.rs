@@ -50,7 +50,7 @@ impl Failure {
         let exit = match reason {
             R::AdminUnreachable | R::DirectoryMissing | R::DependencyMissing => 7,
             R::FileUnreadable | R::ArgumentInvalid | R::ConfigInvalid | R::PolicyInvalid => 6,
-            R::RunUnknown | R::RunSealed | R::EvidenceOff => 6,
+            R::RunUnknown | R::RunSealed | R::EvidenceOff | R::ToolUnknown => 6,
             R::KeyInvalid | R::KeyPermissions => 6,
             R::JournalCorrupt | R::JournalRollback | R::JournalFork => 2,
             R::HoldUnknown => 6,

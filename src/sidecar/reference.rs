@@ -10,7 +10,7 @@ const HEAD: &str = "\
 # Command-line reference of estoppel
 
 Made by `estoppel man --markdown`; a test compares it and runs every example, in this order, in one folder. Exit codes
-other than 0 are noted. `seal` and `run` ask the daemon whose admin address is in `ESTOPPEL_ADMIN`.
+other than 0 are noted. `seal`, `run`, `kill`, `resume` and `switches` ask the daemon whose admin address is in `ESTOPPEL_ADMIN`.
 
 ";
 
@@ -39,6 +39,12 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel verify receipt.json --trust demo/journal/trust.json",
     ),
     (&["seal"], "estoppel seal nightly-42\nestoppel seal no-such-run # exit 6"),
+    (
+        &["kill"],
+        "estoppel kill tool:shell --by alice --reason 'drill 7'\nestoppel kill job:7 --by alice --reason drill # exit 6",
+    ),
+    (&["resume"], "estoppel resume tool:shell --by alice --reason 'drill 7 is over'"),
+    (&["switches"], "estoppel switches"),
     (&["run", "list"], "estoppel run list\nestoppel run list --journal demo/journal"),
     (&["run", "show"], "estoppel run show quickstart --journal demo/journal"),
     (&["hold", "list"], "estoppel hold list --all"),
@@ -62,6 +68,13 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel keys disclose \"$bundle\" --scope run --dir demo/journal/keys --out run.key\n\
          estoppel keys disclose \"$bundle\" --scope run --dir keys --out other.key # exit 6",
     ),
+    (&["mcp", "bridge"], "estoppel mcp bridge --listen 127.0.0.1:0 -- cat &"),
+    (&["mcp", "pins", "list"], "estoppel mcp pins list"),
+    (
+        &["mcp", "pins", "accept"],
+        "estoppel mcp pins accept add --route stub --definition sha256:0000000000000000000000000000000000000000000000000000000000000000 # exit 6",
+    ),
+    (&["mcp", "pins", "forget"], "estoppel mcp pins forget add --route stub # exit 6"),
     (&["policy", "lint"], "estoppel policy lint demo/policy.yaml"),
     (&["policy", "hash"], "estoppel policy hash demo/policy.yaml"),
     (
@@ -118,15 +131,21 @@ pub fn markdown(mut root: Command) -> String {
     let mut text = HEAD.to_owned();
     text.push_str("Every command takes\n\n");
     options(&mut text, root.get_arguments().filter(|argument| argument.is_global_set()));
-    for verb in root.get_subcommands() {
-        let below: Vec<&Command> = verb.get_subcommands().filter(|sub| sub.get_name() != "help").collect();
-        match (verb.get_name(), below.is_empty()) {
-            ("help", _) => {}
-            (name, true) => section(&mut text, &[name], verb),
-            (name, false) => below.iter().for_each(|sub| section(&mut text, &[name, sub.get_name()], sub)),
-        }
-    }
+    sections(&mut text, &mut Vec::new(), &root);
     text
+}
+
+/// The commands below `command`, whose words are `words`.
+fn sections<'c>(text: &mut String, words: &mut Vec<&'c str>, command: &'c Command) {
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        words.push(sub.get_name());
+        if sub.has_subcommands() {
+            sections(text, words, sub);
+        } else {
+            section(text, words, sub);
+        }
+        words.pop();
+    }
 }
 
 fn section(text: &mut String, words: &[&str], command: &Command) {

@@ -52,7 +52,7 @@ name: mcp-test
 defaults: { verdict: allow, on_not_evaluated: allow, body_storage: hmac, disconnect: cancel }
 rules:
   - id: no-env
-    when: { operation: mcp.tools/call, tool: [get-env, printEnv] }
+    when: { operation: mcp.tools/call, tool: get-env }
     verdict: block
     reason: TOOL_DENIED
 """
@@ -77,16 +77,15 @@ def test_tools_are_listed_and_called_and_a_denied_one_never_reaches_the_server(g
                     await session.initialize()
                     listed = [tool.name for tool in (await session.list_tools()).tools]
                     answer = await session.call_tool("echo", {"message": "evidence"})
-                    denied = next(name for name in listed if name in ("get-env", "printEnv"))
                     try:
-                        await session.call_tool(denied, {})
+                        await session.call_tool("get-env", {})
                         refused = None
                     except Exception as error:  # the client's own error class differs by version
                         refused = error
                     return listed, answer, refused
 
     listed, answer, refused = asyncio.run(go())
-    assert "echo" in listed
+    assert "echo" in listed and "get-env" not in listed
     assert "evidence" in answer.content[0].text
     assert refused is not None and "blocks this tool" in str(refused)
 
@@ -235,7 +234,8 @@ def test_what_breaks_a_contract_is_an_error_to_the_client(judged, form):
     assert [call["verdict"]["action"] for call in calls] == ["allow", "block", "block", "block"]
     contract = calls[0]["contract"]
     assert {side: contract[side]["source"] for side in contract} == {"request": "mcp", "response": "mcp"}
-    assert all(call["verdict"]["reason"] == "CONTRACT_VIOLATED" for call in calls[1:])
+    reasons = [call["verdict"].get("reason") for call in calls]
+    assert reasons == [None, "REQUEST_VIOLATED", "CONTRACT_VIOLATED", "CONTRACT_VIOLATED"]
 
 
 @pytest.mark.parametrize("form", ["json", "events"])

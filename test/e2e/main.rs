@@ -14,11 +14,16 @@
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
+//! - `mcp_pins`: what was said first of MCP tools, over restarts, and what operators do about it.
+//! - `mcp_rules`: tools that are not listed, batches, and headers of MCP that say again what the message says.
+//! - `mcp_sessions`: answers of MCP servers that come in another stream than the one of their request.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
 //! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
 //! - `detecting`: secrets and the like, in every place where a call can carry them.
 //! - `contracts`: bodies held against contracts of the policy.
+//! - `controls`: rates, velocities and caps, over restarts, crashes and several gateways.
+//! - `credentials`: what an upstream gets in the place of its client's credential.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
 //! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
@@ -40,6 +45,8 @@ mod cli_reference;
 mod client;
 mod command_line;
 mod contracts;
+mod controls;
+mod credentials;
 mod detecting;
 mod determinism;
 mod events;
@@ -52,6 +59,9 @@ mod judging_gemini;
 mod large;
 mod leaving;
 mod many_streams;
+mod mcp_pins;
+mod mcp_rules;
+mod mcp_sessions;
 mod mcp_values;
 mod negative_vectors;
 mod offline;

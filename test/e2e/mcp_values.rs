@@ -6,46 +6,48 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Setup, World};
 
-const POLICY: &str = "version: 1
+pub(crate) const POLICY: &str = "version: 1
 name: tools
 defaults:
   verdict: allow
   judge: { unknown_tools: block }
 ";
 
-const INPUT: &str =
+pub(crate) const INPUT: &str =
     r#"{"properties":{"a":{"type":"integer"},"b":{"type":"integer"}},"required":["a","b"],"type":"object"}"#;
-const OUTPUT: &str = r#"{"properties":{"sum":{"type":"integer"}},"required":["sum"],"type":"object"}"#;
-const GOOD: &str = r#"{"content":[],"structuredContent":{"sum":3}}"#;
+pub(crate) const OUTPUT: &str =
+    r#"{"properties":{"sum":{"type":"integer"}},"required":["sum"],"type":"object"}"#;
+pub(crate) const GOOD: &str = r#"{"content":[],"structuredContent":{"sum":3}}"#;
 
-fn tool(name: &str, description: &str) -> String {
+pub(crate) fn tool(name: &str, description: &str) -> String {
     format!(
         r#"{{"name":"{name}","description":"{description}","inputSchema":{INPUT},"outputSchema":{OUTPUT}}}"#
     )
 }
 
-fn result(id: &str, result: &str) -> String {
+pub(crate) fn result(id: &str, result: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
 }
 
-fn tools(tools: &[String]) -> String {
+pub(crate) fn tools(tools: &[String]) -> String {
     result("1", &format!(r#"{{"tools":[{}]}}"#, tools.join(",")))
 }
 
-const PROGRESS: &str = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#;
+pub(crate) const PROGRESS: &str =
+    r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#;
 
 /// A server's answer, as it may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Json,
     /// After a comment, an event without data and a notification.
     Events,
 }
 
-const FORMS: [Form; 2] = [Form::Json, Form::Events];
+pub(crate) const FORMS: [Form; 2] = [Form::Json, Form::Events];
 
 impl Form {
-    fn text(self, message: &str) -> String {
+    pub(crate) fn text(self, message: &str) -> String {
         match self {
             Self::Json => message.into(),
             Self::Events => format!(
@@ -54,7 +56,7 @@ impl Form {
         }
     }
 
-    fn reply(self, message: &str) -> Reply {
+    pub(crate) fn reply(self, message: &str) -> Reply {
         let reply = Reply::new(Body::Text(self.text(message)));
         match self {
             Self::Json => reply.header("content-type", "application/json"),
@@ -66,22 +68,22 @@ impl Form {
     }
 }
 
-fn rule(contains: &str, reply: Reply) -> Rule {
+pub(crate) fn rule(contains: &str, reply: Reply) -> Rule {
     Rule { body_contains: Some(contains.into()), ..Rule::any("", reply) }
 }
 
 /// A server that lists `add`, and answers its calls with `answer`.
-fn server(form: Form, answer: &str) -> Script {
+pub(crate) fn server(form: Form, answer: &str) -> Script {
     Script::always(Reply::default().status(404))
         .on(rule("tools/list", form.reply(&tools(&[tool("add", "adds")]))))
         .on(rule("tools/call", form.reply(answer)))
 }
 
-fn world(policy: &str, script: Script) -> World {
+pub(crate) fn world(policy: &str, script: Script) -> World {
     World::with(script, &Setup { policy: policy.into(), ..Setup::default() })
 }
 
-fn post(body: &str) -> Request {
+pub(crate) fn post(body: &str) -> Request {
     Request::new("POST", "/mcp")
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")
@@ -89,26 +91,26 @@ fn post(body: &str) -> Request {
         .body(body)
 }
 
-fn list() -> Request {
+pub(crate) fn list() -> Request {
     post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)
 }
 
-fn call(name: &str, arguments: &str) -> Request {
+pub(crate) fn call(name: &str, arguments: &str) -> Request {
     let params = format!(r#"{{"name":"{name}","arguments":{arguments}}}"#);
     post(&format!(r#"{{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{params}}}"#))
 }
 
-fn add() -> Request {
+pub(crate) fn add() -> Request {
     call("add", r#"{"a":1,"b":2}"#)
 }
 
 /// What a client gets, also of an answer that is broken off.
-fn seen(world: &World, request: &Request) -> Answer {
+pub(crate) fn seen(world: &World, request: &Request) -> Answer {
     Peer::connect(world.gateway).unwrap().exchange(request).unwrap()
 }
 
 /// The code of the JSON-RPC error to the request with this id.
-fn refusal(answer: &Answer, id: &Value) -> String {
+pub(crate) fn refusal(answer: &Answer, id: &Value) -> String {
     let text = answer.text();
     let last = text.lines().rev().find(|line| line.contains("\"error\"")).unwrap_or_default();
     let error: Value = serde_json::from_str(last.trim_start_matches("data: ")).unwrap_or_default();
@@ -116,7 +118,7 @@ fn refusal(answer: &Answer, id: &Value) -> String {
     error["error"]["data"]["code"].as_str().unwrap_or_default().to_owned()
 }
 
-fn digest(tool: &str, schema: &str) -> String {
+pub(crate) fn digest(tool: &str, schema: &str) -> String {
     let document = format!(r#"{{"tools":{{"{tool}":{schema}}}}}"#);
     estoppel_evidence::Sha256::of(document.as_bytes()).to_string()
 }

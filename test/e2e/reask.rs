@@ -448,3 +448,24 @@ fn with_sync_both_requests_are_announced_and_with_full_storage_both_are_kept() {
     assert!(text.contains("CONTRACT_VIOLATED (incomplete), asked again in seq 4\n"), "{text}");
     assert!(text.contains("OK, asks again for seq 2\n"), "{text}");
 }
+
+#[test]
+fn what_is_asked_again_is_counted_again_and_blocked_by_a_cap_that_is_used_up() {
+    for (limit, hits) in [(2, 2), (1, 1)] {
+        let cap = format!(
+            "controls: [{{ id: cap, kind: cap, when: {{}}, unit: calls, limit: {limit}, per: month }}]\n"
+        );
+        let world = world(CHAT.calls(BAD), CHAT.calls(GOOD), &format!("{POLICY}{cap}"));
+        let answer = world.send(&CHAT.request());
+        assert_eq!(answer.status(), if hits == 2 { 200 } else { 429 }, "{}", answer.text());
+        assert_eq!(world.upstream.hits().total(), hits);
+        assert_eq!(
+            world.metric(r#"estoppel_control_counted_total{control="cap",unit="calls"}"#),
+            Some(hits as f64)
+        );
+        world.wait_for_calls("again", 2);
+        let receipts = world.receipts("again");
+        let states: Vec<_> = receipts.iter().map(|receipt| &receipt["limits"][0]["state"]).collect();
+        assert_eq!(states, if hits == 2 { ["counted", "counted"] } else { ["counted", "exceeded"] });
+    }
+}

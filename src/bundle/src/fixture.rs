@@ -319,6 +319,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
         identity: Identity::default(),
         held: None,
         judged: None,
+        limits: Vec::new(),
         operation: "json".into(),
         outcome: Outcome {
             client: if passes { ClientEnd::HandedOver } else { ClientEnd::Refused },

@@ -81,6 +81,7 @@ reasons! {
 
     RouteUnknown "ROUTE_UNKNOWN" Client false 404 "no route takes this request";
     RequestInvalid "REQUEST_INVALID" Client false 400 "the request is not well-formed or its framing is ambiguous";
+    HeaderMismatch "HEADER_MISMATCH" Client false 400 "a header does not say what the body says";
     HeaderInvalid "HEADER_INVALID" Client false 400 "a header that estoppel reads has a value it does not allow";
     HeadersMax "HEADERS_MAX" Client false 431 "the request's headers are larger than the limit";
     RequestBytesMax "REQUEST_BYTES_MAX" Client false 413 "the request body is larger than the limit";
@@ -94,6 +95,7 @@ reasons! {
     UpgradeRefused "UPGRADE_REFUSED" Client false 501 "protocol upgrades and tunnels are not forwarded";
 
     PolicyBlock "POLICY_BLOCK" Policy false 403 "a policy rule blocks this call";
+    Killed "KILLED" Policy true 403 "an operator has stopped calls like this one";
     ToolDenied "TOOL_DENIED" Policy false 403 "a policy rule blocks this tool";
     ModelDenied "MODEL_DENIED" Policy false 403 "a policy rule blocks this model";
     OperationDenied "OPERATION_DENIED" Policy false 403 "a policy rule blocks this operation";
@@ -109,16 +111,24 @@ reasons! {
     DecisionInvalid "DECISION_INVALID" Client false 403 "the decision is not one of an approver of this hold";
     HoldsMax "HOLDS_MAX" Us true 503 "too many calls wait for people";
     NotEvaluated "NOT_EVALUATED" Policy false 403 "the bytes could not be looked at, and the policy blocks what was not";
+    RateMax "RATE_MAX" Policy true 429 "too many calls in too short a time";
+    VelocityMax "VELOCITY_MAX" Policy true 429 "too many calls of this tool in too short a time";
+    CapMax "CAP_MAX" Policy true 429 "what may be used in this period is used up";
+    Frozen "FROZEN" Policy true 403 "the policy blocks such calls at this time";
+    PriceMissing "PRICE_MISSING" Policy false 403 "the policy caps costs and has no price for this model";
     ResponseBytesMax "RESPONSE_BYTES_MAX" Policy false 502 "the response is larger than the limit";
 
     EvidenceFull "EVIDENCE_FULL" Us true 503 "the evidence queue and its spill file are full";
     EvidenceFailed "EVIDENCE_FAILED" Us true 503 "evidence cannot be written, so nothing is forwarded";
     EvidenceLate "EVIDENCE_LATE" Us true 503 "the receipt was not on disk in time";
+    StoreDown "STORE_DOWN" Us true 503 "what the policy counts cannot be counted now";
     InFlightMax "IN_FLIGHT_MAX" Us true 503 "too many calls are in flight";
     Shutdown "SHUTDOWN" Us true 503 "the gateway is shutting down";
     Interrupted "INTERRUPTED" Us true 0 "the gateway stopped while the call was in flight";
     Internal "INTERNAL" Us true 500 "the gateway failed";
 
+    CredentialMissing "CREDENTIAL_MISSING" Client false 401 "the call brings no token that a credential for the upstream could be had for";
+    CredentialFailed "CREDENTIAL_FAILED" Upstream true 503 "no credential for the upstream could be had";
     UpstreamConnect "UPSTREAM_CONNECT" Upstream true 502 "the upstream could not be reached";
     UpstreamTls "UPSTREAM_TLS" Upstream false 502 "the upstream's TLS could not be trusted";
     UpstreamProtocol "UPSTREAM_PROTOCOL" Upstream true 502 "the upstream's answer is not valid HTTP";
@@ -149,6 +159,7 @@ reasons! {
     ValueMalformed "VALUE_MALFORMED" Upstream true 422 "a value is not well-formed and may not be repaired";
     ValueAmbiguous "VALUE_AMBIGUOUS" Upstream true 422 "a structured value is given in two ways, or without saying whose it is";
     ValueTruncated "VALUE_TRUNCATED" Upstream true 422 "what was sent ended inside a value";
+    ToolUnknown "TOOL_UNKNOWN" Client false 404 "no such tool is pinned, or no such definition of it waits";
     ToolChanged "TOOL_CHANGED" Upstream false 422 "a tool is not what its server first said that it is";
     HeldBytesMax "HELD_BYTES_MAX" Policy false 422 "a value is larger than what may be held back";
 

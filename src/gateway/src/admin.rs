@@ -10,6 +10,12 @@
 //! | `GET /holds`, `GET /holds/{id}` | calls that wait for people, and those that did last, JSON |
 //! | `POST /holds/{id}/decisions` | takes an approver's signed decision, JSON |
 //! | `POST /runs/{id or name}/seal` | seals a run and says where its bundle is |
+//! | `GET /switches` | kill switches in force, JSON |
+//! | `POST /switches/{target}/kill/{by}/{reason}` | stops calls |
+//! | `POST /switches/{target}/resume/{by}/{reason}` | lets them go on |
+//! | `GET /mcp/pins` | the MCP tools that are pinned, and definitions that were refused |
+//! | `POST /mcp/pins/accept?route&server&tool&definition` | takes a refused definition in the place of the pinned one |
+//! | `POST /mcp/pins/forget?route&server&tool` | forgets a tool |
 //!
 //! Errors are RFC 9457 problem documents with the codes of `spec/reasons.json`.
 
@@ -31,7 +37,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::holds::{self, Signed};
+use crate::mcp::operators::{self, Which, Word};
 use crate::serve::{Gateway, GatewayError, Shared};
+use crate::switches::{Kill, SWITCHES_MAX, Target};
 
 type Page = Response<Full<Bytes>>;
 
@@ -101,18 +109,66 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Page {
                 None => problem(Reason::RouteUnknown, None),
             }
         }
+        (&Method::GET, "/mcp/pins") => json_page(StatusCode::OK, &json!({ "pins": operators::rows(shared) })),
+        (&Method::POST, "/mcp/pins/accept" | "/mcp/pins/forget") => pinned(shared, request.uri()).await,
         (&Method::POST, _) if path.starts_with("/runs/") => {
             match path["/runs/".len()..].strip_suffix("/seal") {
                 Some(run) => seal(shared, run).await,
                 None => problem(Reason::RouteUnknown, None),
             }
         }
+        (&Method::GET, "/switches") => switches(shared),
+        (&Method::POST, _) if path.starts_with("/switches/") => {
+            switch(shared, &path["/switches/".len()..]).await
+        }
         _ => problem(Reason::RouteUnknown, None),
     }
 }
 
+/// Those in force.
+fn switches(shared: &Shared) -> Page {
+    let Some(killed) = shared.switches.in_force() else { return problem(Reason::StoreDown, None) };
+    let rows: Vec<_> = killed
+        .targets()
+        .iter()
+        .map(|(target, kill)| {
+            json!({ "target": target.as_str(), "by": kill.by, "reason": kill.reason, "since_us": kill.since_us })
+        })
+        .collect();
+    json_page(StatusCode::OK, &json!({ "switches": rows }))
+}
+
+/// `{target}/kill/{by}/{reason}` or the same with `resume`.
+async fn switch(shared: &Arc<Shared>, path: &str) -> Page {
+    let words: Option<Vec<String>> = path.split('/').map(percent_decoded).collect();
+    let words = words.unwrap_or_default();
+    let [target, action, by, reason] = words.as_slice() else {
+        return problem(Reason::RouteUnknown, None);
+    };
+    let kills = match action.as_str() {
+        "kill" => true,
+        "resume" => false,
+        _ => return problem(Reason::RouteUnknown, None),
+    };
+    let kill = Kill::new(by, reason, kills, shared.clock.unix_us());
+    let (Some(target), Some(kill)) = (Target::parse(target), kill) else {
+        let why = "the target is `all`, or `route:`, `tool:` or `identity:` and a name; who and why have 1 to 256 bytes";
+        return invalid(why);
+    };
+    let known = shared.switches.in_force();
+    let full = known
+        .is_some_and(|known| known.targets().len() >= SWITCHES_MAX && !known.targets().contains_key(&target));
+    if kills && full {
+        return invalid("there are as many switches as there may be");
+    }
+    match shared.switch(&target, &kill).await {
+        Ok(()) => switches(shared),
+        Err(error) => problem(Reason::StoreDown, Some(&error.to_string())),
+    }
+}
+
 /// Why a request may come from a page in an operator's browser: by a name that its owner points here, or across sites.
-fn from_elsewhere<B>(request: &Request<B>) -> Option<&'static str> {
+pub(crate) fn from_elsewhere<B>(request: &Request<B>) -> Option<&'static str> {
     let headers = request.headers();
     let host = match request.uri().authority() {
         Some(authority) => Some(authority.clone()),
@@ -138,6 +194,12 @@ fn from_elsewhere<B>(request: &Request<B>) -> Option<&'static str> {
 fn forbidden(why: &str) -> Page {
     let mut page = problem(Reason::RequestInvalid, Some(why));
     *page.status_mut() = StatusCode::FORBIDDEN;
+    page
+}
+
+fn invalid(why: &str) -> Page {
+    let mut page = problem(Reason::ArgumentInvalid, Some(why));
+    *page.status_mut() = StatusCode::BAD_REQUEST;
     page
 }
 
@@ -190,6 +252,23 @@ async fn decide(shared: &Arc<Shared>, id: &str, body: Incoming) -> Page {
     match holds::decide(shared, id, signed).await {
         Ok(()) => hold(shared, &id.to_string()),
         Err((reason, what)) => problem(reason, what),
+    }
+}
+
+/// An operator's word on a pinned tool.
+async fn pinned(shared: &Arc<Shared>, uri: &http::Uri) -> Page {
+    let which = uri.query().and_then(|query| Which::read(query, percent_decoded));
+    let word = which.as_ref().and_then(|which| match (uri.path(), which.definition) {
+        ("/mcp/pins/accept", definition) => definition.map(Word::Accept),
+        (_, None) => Some(Word::Forget),
+        (_, Some(_)) => None,
+    });
+    let (Some(which), Some(word)) = (which, word) else {
+        return problem(Reason::RequestInvalid, Some("route, server, tool, and to accept also definition"));
+    };
+    match operators::say(shared, &which, word).await {
+        Ok(receipt) => json_page(StatusCode::OK, &json!({ "receipt": receipt.map(|leaf| leaf.to_string()) })),
+        Err(reason) => problem(reason, None),
     }
 }
 

@@ -19,9 +19,10 @@ use estoppel_evidence::entry::{
 use estoppel_evidence::{CallId, Reason, text};
 use estoppel_journal::{Ack, RunHandle, Slot};
 use estoppel_policy::{
-    BodyStorage, Call, Content, Decision, Disconnect, Evaluation, Release, RequestFacts, ResponseFacts, Tool,
-    Verdict,
+    BodyStorage, Call, Content, Control, Decision, Disconnect, Evaluation, Release, RequestFacts,
+    ResponseFacts, Severity, ThreatId, Tool, ToolLists, Verdict,
 };
+use estoppel_wire::dialect::mcp::{Message, Messages};
 use estoppel_wire::dialect::{self, Dialect, Framing, MarkKind, ResponseScan};
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
@@ -31,8 +32,11 @@ use self::held::HeldBack;
 pub(crate) use self::held::{OBSERVED_ANSWER, OBSERVED_REQUEST};
 use crate::body::Upload;
 use crate::call::InFlight;
+use crate::controls::{Asks, Ending, Held};
 use crate::detecting::Detecting;
 use crate::judging::{self, Asked, Objection, Recorded, RouteTerms, mcp};
+use crate::mcp::agreement;
+use crate::mcp::lists::Caller;
 use crate::reask::Origin;
 use crate::respond::Refusal;
 use crate::rules::{Asking, CallRules, Contents, Ruled};
@@ -57,6 +61,10 @@ pub(crate) struct Exchange {
     pub(crate) request_unread: bool,
     /// A contract says all that there is to say of the request's body.
     pub(crate) request_judged: bool,
+    /// What the call holds of the policy's counters.
+    pub(crate) held: Option<Box<Held>>,
+    /// Something of it may have reached the upstream.
+    pub(crate) sent: bool,
     response: Option<Box<Response>>,
     /// What the request asked its answer to be, until the answer comes.
     asked: Option<Box<Asked>>,
@@ -213,6 +221,8 @@ impl Exchange {
             request: Request::Held { hash: Sha256::new(), bytes: 0, facts: None },
             request_unread: false,
             request_judged: false,
+            held: None,
+            sent: false,
             response: None,
             asked: None,
             request_contracts: judging::RequestJudged::default(),
@@ -354,6 +364,17 @@ impl Exchange {
         judge(&self.request_facts(facts, &tools))
     }
 
+    /// What it says of the tokens that it asks for.
+    pub(crate) fn asks(&self) -> Asks {
+        match &self.request {
+            Request::Held { bytes, facts, .. } => {
+                let output_max = facts.as_ref().and_then(|facts| facts.output_max);
+                Asks { output_max, request_bytes: *bytes }
+            }
+            Request::Sent(_) => Asks { output_max: None, request_bytes: 0 },
+        }
+    }
+
     fn request_facts<'a>(
         &'a self,
         facts: Option<&'a dialect::RequestFacts>,
@@ -483,6 +504,25 @@ impl Exchange {
         }
     }
 
+    /// A control blocks the call.
+    pub(crate) fn block_by(&mut self, control: Option<&Control>, code: &str) {
+        let verdict = &mut self.record.verdict;
+        verdict.action = VerdictAction::Block;
+        verdict.reason = Some(code.into());
+        let Some(control) = control else { return };
+        self.record.policy.rule = Some(control.id().as_str().into());
+        self.classify(control.threat(), control.severity());
+    }
+
+    fn classify(&mut self, threat: &[ThreatId], severity: Option<Severity>) {
+        if !threat.is_empty() || severity.is_some() {
+            self.record.threat = Some(Arc::new(Threat {
+                ids: threat.iter().map(|id| id.as_str().into()).collect(),
+                severity: severity.map(|severity| severity.as_str().into()),
+            }));
+        }
+    }
+
     /// Writes the policy's decision into the record.
     pub(crate) fn decide(&mut self, decision: &Decision<'_>) {
         self.record.policy.rule = decision.rule.map(|rule| rule.as_str().into());
@@ -492,12 +532,7 @@ impl Exchange {
             Verdict::Block | Verdict::Hold => VerdictAction::Block,
         };
         self.record.verdict.reason = decision.reason.map(|reason| reason.as_str().into());
-        if !decision.threat.is_empty() || decision.severity.is_some() {
-            self.record.threat = Some(Arc::new(Threat {
-                ids: decision.threat.iter().map(|id| id.as_str().into()).collect(),
-                severity: decision.severity.map(|severity| severity.as_str().into()),
-            }));
-        }
+        self.classify(decision.threat, decision.severity);
     }
 
     /// A response head has come.
@@ -559,12 +594,15 @@ impl Exchange {
 
     /// Judges an answer that was read whole. Gives its body, with repaired values in their places.
     pub(crate) fn judge_body(&mut self, body: Vec<Bytes>) -> Result<Vec<Bytes>, Objection> {
-        let (hashes, stores) = (self.hashes(), self.stores());
         let Some(response) = self.response.as_mut() else { return Ok(body) };
         let Some(judged) = response.judged.as_mut().filter(|judged| !judged.holds) else { return Ok(body) };
         if let Some(answers) = judged.answers_mut() {
-            let found = if body.is_empty() { Ok(()) } else { answers.judge(&body.concat()) };
-            return found.or_else(|objection| judged.observed_or(objection)).map(|()| body);
+            let found = if body.is_empty() { Ok(None) } else { answers.judge(&body.concat()) };
+            let filtered = found.or_else(|objection| judged.observed_or(objection).map(|()| None))?;
+            return Ok(match filtered {
+                Some(filtered) => self.replace_body(filtered.into()),
+                None => body,
+            });
         }
         let Some(stream) = judged.model_mut() else { return Ok(body) };
         if let Some(model) = response.facts.as_ref().and_then(|facts| facts.model.as_deref()) {
@@ -582,15 +620,20 @@ impl Exchange {
         if left == whole {
             return Ok(body);
         }
-        judged.replaced = Some(Captured {
-            bytes: left.len() as u64,
-            sha256: hashes.then(|| Sha256::digest(&left).into()),
-            stored: None,
-        });
-        if let Some(feed) = stores.then(|| self.feed(Side::Client, Form::Json)).flatten() {
-            feed.push(left.clone());
+        Ok(self.replace_body(left))
+    }
+
+    /// Gives the client `body` instead of the upstream's.
+    fn replace_body(&mut self, body: Bytes) -> Vec<Bytes> {
+        let sha256 = self.hashes().then(|| Sha256::digest(&body).into());
+        let judged = self.response.as_mut().and_then(|response| response.judged.as_mut());
+        if let Some(judged) = judged {
+            judged.replaced = Some(Captured { bytes: body.len() as u64, sha256, stored: None });
         }
-        Ok(vec![left])
+        if let Some(feed) = self.stores().then(|| self.feed(Side::Client, Form::Json)).flatten() {
+            feed.push(body.clone());
+        }
+        vec![body]
     }
 
     /// Whether the answer is a stream whose values are judged, so that its length may change.
@@ -815,7 +858,18 @@ impl Exchange {
         coded: bool,
         chunks: &[Bytes],
     ) -> Result<(), Objection> {
-        let Some(terms) = self.route.as_ref().and_then(|route| route.judging.clone()) else { return Ok(()) };
+        if self.dialect == Dialect::Mcp && !coded {
+            let body = chunks.concat();
+            if let Ok(messages) = Messages::read(&body) {
+                agreement::check(&head.headers, &messages, &body)?;
+            }
+        }
+        let Some(terms) = self.route.as_ref().and_then(|route| route.judging.clone()) else {
+            if self.awaits_list(head) && !coded {
+                self.judge_server_calls(&RouteTerms::none(), head, coded, chunks)?;
+            }
+            return Ok(());
+        };
         if self.dialect == Dialect::Mcp {
             let judged = self.judge_server_calls(&terms, head, coded, chunks);
             self.unless_observed(&terms, judged.map_err(Objection::of_request), false)?;
@@ -831,6 +885,33 @@ impl Exchange {
         self.unless_observed(&terms, judged.map_err(Objection::of_request), false)
     }
 
+    /// Whether a list of tools may be in the answer that has to be filtered: to this request, or in a stream that is taken up
+    /// again.
+    fn awaits_list(&self, head: &http::request::Parts) -> bool {
+        let Request::Held { facts: Some(facts), .. } = &self.request else { return false };
+        let filters = self.route.as_ref().is_some_and(|route| route.settings.tool_lists == ToolLists::Filter);
+        let asks = matches!(facts.operation.as_str(), "mcp.tools/list" | "mcp.batch");
+        let returns = head.method == http::Method::GET && head.headers.contains_key("last-event-id");
+        self.dialect == Dialect::Mcp && filters && (asks || returns)
+    }
+
+    /// The policy's word on one message of several in a request to an MCP server.
+    pub(crate) fn judge_message<R>(
+        &self,
+        message: &Message,
+        judge: impl FnOnce(&RequestFacts<'_>) -> R,
+    ) -> R {
+        let operation = message.method.as_deref().map(dialect::mcp::operation);
+        let is_call = message.method.as_deref() == Some(dialect::mcp::TOOLS_CALL);
+        let name = message.name.as_deref().filter(|_| is_call);
+        let tools = name.map(|name| self.contents.called(name)).unwrap_or_default();
+        judge(&RequestFacts {
+            operation: operation.as_deref(),
+            evaluation: Evaluation::Evaluated,
+            ..self.request_facts(None, &tools)
+        })
+    }
+
     /// Holds the calls in a request to an MCP server against what is known of their tools.
     fn judge_server_calls(
         &mut self,
@@ -843,8 +924,16 @@ impl Exchange {
         let requests = self.asked_server.insert(Box::new(mcp::Requests::new(mcp::Server {
             route: route.name.clone(),
             terms: terms.clone(),
+            judges: route.judging.is_some(),
+            caller: (route.settings.tool_lists == ToolLists::Filter && !terms.forwards()).then(|| Caller {
+                policy: self.snapshot.policy.clone(),
+                route: route.name.clone(),
+                identity: self.record.identity.subject.as_deref().map(Into::into),
+            }),
             schemas: self.shared.schemas.clone(),
             pins: route.pins.clone(),
+            sessions: route.sessions.clone(),
+            session: crate::mcp::sessions::session(&head.headers),
             path: route.target(head).map_or_else(Box::default, |target| target.path().into()),
         })));
         if chunks.iter().all(Bytes::is_empty) {
@@ -1030,6 +1119,22 @@ impl Exchange {
         self.finish(ClientEnd::Refused, code, true, Some((status.as_u16(), captured)))
     }
 
+    /// The gateway answers itself, and not to refuse.
+    pub(crate) fn tell(&mut self, body: &[u8]) -> Option<Ack> {
+        self.record.verdict.action = VerdictAction::Allow;
+        if let Some(feed) = self.feed(Side::Client, Form::Json) {
+            feed.push(Bytes::copy_from_slice(body));
+        }
+        let sha256 = self.hashes().then(|| Sha256::digest(body).into());
+        let captured = Captured { bytes: body.len() as u64, sha256, stored: None };
+        self.finish(ClientEnd::HandedOver, Reason::Ok, true, Some((StatusCode::OK.as_u16(), captured)))
+    }
+
+    /// What a 401 says of where tokens are given, if the route says so.
+    pub(crate) fn challenge(&self, brought: bool) -> Option<http::HeaderValue> {
+        Some(self.route.as_ref()?.protected_resource.as_ref()?.challenge(brought))
+    }
+
     fn finish(
         &mut self,
         mut client: ClientEnd,
@@ -1056,6 +1161,7 @@ impl Exchange {
         self.finish_detecting();
         self.finish_request();
         let (upstream_code, contracts) = self.finish_response(ours);
+        self.settle();
         let record = &mut self.record;
         record.time.total_us = total_us;
         let code = if code == Reason::Ok { upstream_code.unwrap_or(code) } else { code };
@@ -1068,6 +1174,18 @@ impl Exchange {
         let (promise, ack) = slot.promise(self.run.clone());
         self.shared.stores.commit(promise, record, contracts);
         Some(ack)
+    }
+
+    /// Counts what the call used.
+    fn settle(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let ending = Ending {
+            sent: self.sent,
+            status: self.record.response.upstream.map(|(status, _)| status),
+            usage: self.record.facts.usage,
+            dialect: self.dialect,
+        };
+        self.record.limits = held.settle(&ending, &self.shared.metrics);
     }
 
     fn finish_request(&mut self) {

@@ -82,6 +82,11 @@ impl RouteTerms {
         }
     }
 
+    /// Nothing is held against contracts.
+    pub(crate) fn none() -> Arc<Self> {
+        Arc::new(Self::new(&Terms::default(), &Contracts::default()))
+    }
+
     /// The policy's contract for calls of a tool.
     fn tool(&self, form: CallForm, name: &str) -> Option<&Arc<Compiled>> {
         let also = (form == CallForm::BuiltIn && name == CODE_EXECUTION.0).then_some(CODE_EXECUTION.1);

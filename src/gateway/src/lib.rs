@@ -8,19 +8,24 @@
 
 pub mod admin;
 mod body;
+pub mod bridge;
 mod call;
 mod context;
 mod contracts;
+mod controls;
+mod credential;
 mod detecting;
 mod exchange;
 mod headers;
 mod holds;
 mod judging;
 mod layer;
+mod mcp;
 mod metrics;
 pub mod offline;
 pub mod packs;
 mod pins;
+mod protected_resource;
 mod reask;
 pub mod recorded;
 mod respond;
@@ -30,6 +35,7 @@ pub mod settings;
 mod snapshot;
 mod stack;
 mod store;
+mod switches;
 pub mod tls;
 mod upstream;
 

@@ -31,6 +31,9 @@ pub struct Metrics {
     untapped: IntCounterVec,
     reasks: IntCounterVec,
     violations: IntCounterVec,
+    controls_counted: IntCounterVec,
+    controls_blocked: IntCounterVec,
+    store_failures: IntCounter,
     total: HistogramVec,
     upstream: HistogramVec,
     bytes: IntCounterVec,
@@ -180,6 +183,20 @@ impl Metrics {
                 "Requests and answers in which judging found something, by reason code, and whether that was enforced.",
                 &["route", "side", "code", "enforced"],
             ),
+            controls_counted: counters(
+                "estoppel_control_counted_total",
+                "What controls of the policy counted, as receipts say it.",
+                &["control", "unit"],
+            ),
+            controls_blocked: counters(
+                "estoppel_control_blocked_total",
+                "Calls that would have passed a control's limit.",
+                &["control"],
+            ),
+            store_failures: counter(
+                "estoppel_store_failures_total",
+                "Calls that could not be counted because the store of counters did not answer.",
+            ),
             total: seconds(
                 "estoppel_call_seconds",
                 "From the request head until the receipt is handed to the journal, before it is on disk.",
@@ -326,6 +343,21 @@ impl Metrics {
         self.holds_open.dec();
         self.holds.with_label_values(&[route, outcome]).inc();
         self.hold_seconds.with_label_values(&[route]).observe(seconds(waited_us));
+    }
+
+    /// A control counted so much of a call.
+    pub(crate) fn control_counted(&self, control: &str, unit: &str, counted: u64) {
+        self.controls_counted.with_label_values(&[control, unit]).inc_by(counted);
+    }
+
+    /// A control stopped a call.
+    pub(crate) fn control_blocked(&self, control: &str) {
+        self.controls_blocked.with_label_values(&[control]).inc();
+    }
+
+    /// The store of counters did not answer.
+    pub(crate) fn store_failed(&self) {
+        self.store_failures.inc();
     }
 
     /// A reload was tried.

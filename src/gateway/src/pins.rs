@@ -1,19 +1,28 @@
 //! What MCP servers said of their tools when they first listed them. A server that says something else later is found out.
 //!
-//! Kept by route, and in it by the path that the upstream is asked at, which is where one server ends and another begins. Lives
-//! as long as the process; bounded, and a list that does not fit is refused rather than half kept.
+//! Kept by route, and in it by the path that the upstream is asked at, which is where one server ends and another begins. Kept
+//! over restarts in a [`PinFile`]; bounded, and a list that does not fit is refused rather than half kept. A definition that was
+//! refused waits for an operator, who may take it in the place of the known one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use estoppel_evidence::Sha256;
 use estoppel_policy::ChangedTools;
+use serde_json::{Value, json};
+
+use crate::mcp::pin_file::PinFile;
 
 /// Most tools of one route that are remembered.
 pub(crate) const TOOLS_MAX: usize = 4_096;
 /// Most bytes of their names and schemas.
 pub(crate) const BYTES_MAX: usize = 8 << 20;
+/// Most refused definitions of one route that wait for an operator. Further ones are refused and do not wait.
+const OFFERED_MAX: usize = 256;
+
+/// What is known of each server's tools.
+pub(crate) type Servers = BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<Listed>>>;
 
 /// One tool as it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,19 +54,37 @@ pub(crate) enum Refused {
 
 /// The tools of one route's servers.
 #[derive(Debug, Default)]
-pub(crate) struct Pins(Mutex<Known>);
+pub(crate) struct Pins {
+    known: Mutex<Known>,
+    /// Where they are kept over restarts, if they are.
+    file: Option<PinFile>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
-    servers: HashMap<Box<str>, HashMap<Box<str>, Arc<Listed>>>,
+    servers: Servers,
     tools: usize,
     bytes: usize,
+    /// Definitions that were refused, by server and tool.
+    offered: BTreeMap<(Box<str>, Box<str>), Listed>,
 }
 
+/// Why an operator's word changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotThere;
+
 impl Pins {
+    /// What `file` holds.
+    pub(crate) fn kept(file: PinFile, servers: Servers) -> Self {
+        let mut known = Known { servers, ..Known::default() };
+        known.tools = known.servers.values().map(BTreeMap::len).sum();
+        known.bytes = known.servers.values().flat_map(BTreeMap::values).map(|tool| tool.bytes()).sum();
+        Self { known: Mutex::new(known), file: Some(file) }
+    }
+
     /// The tool, as `server` listed it first.
     pub(crate) fn get(&self, server: &str, name: &str) -> Option<Arc<Listed>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.servers.get(server)?.get(name).cloned()
     }
 
@@ -74,13 +101,72 @@ impl Pins {
         if listed.is_empty() {
             return Ok(Vec::new());
         }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let others = known.others(server, &listed);
-        if let Some(name) = others.first().filter(|_| changed == ChangedTools::Block) {
-            return Err(Refused::Changed(name.clone()));
+        if let Some(name) = others.first().filter(|_| changed == ChangedTools::Block).cloned() {
+            known.offer(server, listed, &others);
+            return Err(Refused::Changed(name));
         }
-        known.add(server, listed)?;
+        if known.add(server, listed)? {
+            self.keep(&known);
+        }
         Ok(others)
+    }
+
+    /// Takes the definition with this digest, which was refused, in the place of the known one.
+    ///
+    /// # Errors
+    /// No such definition waits.
+    pub(crate) fn accept(&self, server: &str, tool: &str, definition: Sha256) -> Result<(), NotThere> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (server.into(), tool.into());
+        if known.offered.get(&key).is_none_or(|offered| offered.definition != definition) {
+            return Err(NotThere);
+        }
+        let offered = known.offered.remove(&key).ok_or(NotThere)?;
+        known.add(server, vec![offered]).map_err(|_| NotThere)?;
+        self.keep(&known);
+        Ok(())
+    }
+
+    /// Forgets a tool: what its server says next counts.
+    ///
+    /// # Errors
+    /// It is not known.
+    pub(crate) fn forget(&self, server: &str, tool: &str) -> Result<(), NotThere> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = known.servers.get_mut(server).and_then(|tools| tools.remove(tool)).ok_or(NotThere)?;
+        known.tools -= 1;
+        known.bytes -= gone.bytes();
+        known.offered.remove(&(server.into(), tool.into()));
+        self.keep(&known);
+        Ok(())
+    }
+
+    /// What is known, for operators; of `route`.
+    pub(crate) fn rows(&self, route: &str) -> Vec<Value> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let tools =
+            known.servers.iter().flat_map(|(server, tools)| tools.values().map(move |tool| (server, tool)));
+        tools
+            .map(|(server, tool)| {
+                let offered = known.offered.get(&(server.clone(), tool.name.clone()));
+                json!({
+                    "route": route, "server": server, "tool": tool.name,
+                    "definition": tool.definition.to_string(),
+                    "offered": offered.map(|offered| offered.definition.to_string()),
+                })
+            })
+            .collect()
+    }
+
+    /// Writes the file before what was listed leaves, so that a restart does not undo it. A file that cannot be written is
+    /// told; what is known counts until the process ends.
+    fn keep(&self, known: &Known) {
+        let Some(file) = &self.file else { return };
+        if let Err(error) = file.write(&known.servers) {
+            tracing::error!(%error, "pins of MCP tools could not be kept");
+        }
     }
 }
 
@@ -100,7 +186,8 @@ impl Known {
         others
     }
 
-    fn add(&mut self, server: &str, listed: Vec<Listed>) -> Result<(), Refused> {
+    /// Whether anything is new.
+    fn add(&mut self, server: &str, listed: Vec<Listed>) -> Result<bool, Refused> {
         let more: usize = listed.iter().map(Listed::bytes).sum();
         let new =
             |tool: &&Listed| self.servers.get(server).is_none_or(|tools| !tools.contains_key(&tool.name));
@@ -108,14 +195,36 @@ impl Known {
             return Err(Refused::Full);
         }
         let tools = self.servers.entry(server.into()).or_default();
+        let mut is_new = false;
         for tool in listed {
             self.bytes += tool.bytes();
+            self.offered.remove(&(server.into(), tool.name.clone()));
+            let definition = tool.definition;
             match tools.insert(tool.name.clone(), Arc::new(tool)) {
-                Some(before) => self.bytes -= before.bytes(),
-                None => self.tools += 1,
+                Some(before) => {
+                    self.bytes -= before.bytes();
+                    is_new |= before.definition != definition;
+                }
+                None => {
+                    self.tools += 1;
+                    is_new = true;
+                }
             }
         }
-        Ok(())
+        Ok(is_new)
+    }
+
+    /// The definitions of `others` wait for an operator. Of one that a list has twice none does.
+    fn offer(&mut self, server: &str, listed: Vec<Listed>, others: &[Box<str>]) {
+        let mut times: HashMap<Box<str>, usize> = HashMap::new();
+        listed.iter().for_each(|tool| *times.entry(tool.name.clone()).or_default() += 1);
+        for tool in listed {
+            let waits = others.contains(&tool.name) && times.get(&tool.name) == Some(&1);
+            let key = (server.into(), tool.name.clone());
+            if waits && (self.offered.len() < OFFERED_MAX || self.offered.contains_key(&key)) {
+                self.offered.insert(key, tool);
+            }
+        }
     }
 }
 
@@ -161,6 +270,32 @@ mod tests {
         assert_eq!(pins.take("/", twice.clone(), ChangedTools::Block), Err(Refused::Changed("a".into())));
         assert_eq!(pins.take("/", vec![tool("a", "2")], ChangedTools::Block), Ok(vec![]));
         assert_eq!(pins.take("/", twice, ChangedTools::Allow), Ok(vec!["a".into(), "a".into()]));
+    }
+
+    #[test]
+    fn an_operator_takes_what_was_refused_by_its_digest() {
+        let pins = Pins::default();
+        pins.take("/", vec![tool("a", "1")], ChangedTools::Block).unwrap();
+        assert_eq!(pins.accept("/", "a", Sha256::of(b"2")), Err(NotThere));
+        pins.take("/", vec![tool("a", "2")], ChangedTools::Block).unwrap_err();
+        assert_eq!(pins.rows("r")[0]["offered"], Sha256::of(b"2").to_string());
+        assert_eq!(pins.accept("/", "a", Sha256::of(b"3")), Err(NotThere));
+        assert_eq!(pins.accept("/", "a", Sha256::of(b"2")), Ok(()));
+        assert_eq!(input(&pins, "/", "a"), Some("2".into()));
+        assert_eq!(pins.take("/", vec![tool("a", "2")], ChangedTools::Block), Ok(vec![]));
+        assert!(pins.rows("r")[0]["offered"].is_null());
+    }
+
+    #[test]
+    fn what_is_forgotten_counts_anew_and_a_twofold_definition_is_not_offered() {
+        let pins = Pins::default();
+        pins.take("/", vec![tool("a", "1")], ChangedTools::Block).unwrap();
+        pins.take("/", vec![tool("a", "2"), tool("a", "3")], ChangedTools::Block).unwrap_err();
+        assert!(pins.rows("r")[0]["offered"].is_null());
+        assert_eq!(pins.forget("/", "b"), Err(NotThere));
+        assert_eq!(pins.forget("/", "a"), Ok(()));
+        assert_eq!((pins.rows("r").len(), pins.known.lock().unwrap().bytes), (0, 0));
+        assert_eq!(pins.take("/", vec![tool("a", "2")], ChangedTools::Block), Ok(vec![]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{CallId, HoldId, Leaf, Reason};
 use estoppel_wire::dialect::Dialect;
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
@@ -28,6 +28,7 @@ pub(crate) struct Refusal {
     /// A policy's own code and text, if a rule decided.
     pub(crate) code: Option<std::sync::Arc<str>>,
     pub(crate) message: Option<Box<str>>,
+    pub(crate) retry: Retry,
     /// The call waits for people.
     pub(crate) hold: Option<Waits>,
 }
@@ -42,9 +43,21 @@ pub(crate) struct Waits {
     pub(crate) retry_after: u64,
 }
 
+/// What the caller is told about trying again, where the status says that it may.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Retry {
+    #[default]
+    Soon,
+    After {
+        seconds: u64,
+    },
+    /// The same call never succeeds.
+    Never,
+}
+
 impl Refusal {
     pub(crate) fn new(reason: Reason) -> Self {
-        Self { reason, code: None, message: None, hold: None }
+        Self { reason, code: None, message: None, retry: Retry::Soon, hold: None }
     }
 
     /// With what and where in the message.
@@ -96,7 +109,7 @@ impl Refusal {
                 "title": message,
                 "status": self.status().as_u16(),
                 "code": code,
-                "retryable": self.reason.retryable(),
+                "retryable": self.reason.retryable() && !matches!(self.retry, Retry::Never),
                 "instance": call.map(|call| format!("urn:uuid:{call}")),
             }),
         };
@@ -175,6 +188,9 @@ impl Refusal {
 
     /// JSON-RPC 2.0 section 5.1: -32000 to -32099 are the server's own.
     fn rpc_code(&self) -> i32 {
+        if self.reason == Reason::HeaderMismatch {
+            return -32_020; // MCP's own, from 2026-07-28 on
+        }
         match self.status().as_u16() {
             403 => -32_003,
             404 => -32_004,
@@ -194,7 +210,14 @@ impl Refusal {
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         if matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            match self.retry {
+                Retry::Soon => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+                Retry::After { seconds } => drop(headers.insert(RETRY_AFTER, seconds.max(1).into())),
+                Retry::Never => {}
+            }
+        }
+        if self.reason == Reason::CredentialMissing {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
         }
         if let Some(waits) = self.hold {
             headers.insert(RETRY_AFTER, waits.retry_after.into());

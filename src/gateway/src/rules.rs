@@ -56,6 +56,13 @@ impl Contents {
         Self { body: Some(Content::unread()), calls: Vec::new() }
     }
 
+    /// The calls of one tool of a server's.
+    pub(crate) fn called<'a>(&'a self, name: &'a str) -> Vec<Tool<'a>> {
+        let called = self.calls.iter().filter(|(called, _)| **called == *name);
+        let called: Vec<_> = called.map(|(name, content)| Tool { name, call: Call::With(content) }).collect();
+        if called.is_empty() { vec![Tool::from(name)] } else { called }
+    }
+
     /// The tools that rules are asked about: those that are called, or those that are offered.
     pub(crate) fn tools<'a>(&'a self, facts: Option<&'a dialect::RequestFacts>) -> Vec<Tool<'a>> {
         let called = self.calls.iter().map(|(name, content)| Tool { name, call: Call::With(content) });

@@ -21,6 +21,7 @@ use estoppel_evidence::entry::{
 };
 use estoppel_evidence::{CallId, Reason, Sha256};
 use estoppel_journal::{Clock, Journal};
+use estoppel_state::Store;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -36,11 +37,13 @@ use crate::Metrics;
 use crate::body::Drains;
 use crate::call::Accepted;
 use crate::contracts::Schemas;
+use crate::controls::Controls;
 use crate::holds::Holds;
 use crate::settings::{Listener, Server, Settings};
 use crate::snapshot::Snapshot;
 use crate::stack::stack;
 use crate::store::Stores;
+use crate::switches::{self, Switches};
 
 /// What all calls share.
 pub(crate) struct Shared {
@@ -61,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) drains: Drains,
     pub(crate) holds: Holds,
     pub(crate) schemas: Arc<Schemas>,
+    pub(crate) controls: Controls,
+    pub(crate) switches: Switches,
     calls: CallIds,
 }
 
@@ -86,6 +91,7 @@ impl Shared {
             identity: Identity::default(),
             held: None,
             judged: None,
+            limits: Vec::new(),
             operation: "http".into(),
             outcome: Outcome { client: ClientEnd::Gone, code: Reason::Internal, complete: false },
             policy: PolicyRef { hash: Sha256([0; 32]), rule: None },
@@ -208,6 +214,7 @@ impl Gateway {
         durability: Durability,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
+        store: Store,
     ) -> Result<Self, GatewayError> {
         let random: [u8; 10] = random()?;
         let key = [u64::from_le_bytes(self::random()?), u64::from_le_bytes(self::random()?)];
@@ -228,6 +235,8 @@ impl Gateway {
             held: Arc::new(Semaphore::new((settings.server.held_mib << 10).min(Semaphore::MAX_PERMITS))),
             drains,
             schemas: Arc::new(Schemas::new(key)),
+            controls: Controls::new(store),
+            switches: Switches::default(),
             calls: CallIds::new(random),
         });
         let (phase, _) = watch::channel(Phase::Serve);
@@ -249,9 +258,16 @@ impl Gateway {
             listeners.push(state);
         }
         tokio::spawn(sweep(shared.clone(), phase.subscribe()));
+        tokio::spawn(switches::follow(shared.clone()));
         let mut down = phase.subscribe();
         tokio::spawn(queue.run(async move { drop(down.wait_for(|phase| *phase == Phase::Cut).await) }));
         Ok(Self { shared, listeners, phase, connections })
+    }
+
+    /// Reads the kill switches, so that the first calls need not wait for them. When they cannot be read, they are
+    /// tried again and again, and until then calls are answered 503.
+    pub async fn read_switches(&self) {
+        drop(self.shared.refresh_switches().await);
     }
 
     /// Where it listens.
@@ -306,6 +322,7 @@ impl Gateway {
             // Cutting drops futures; it needs a moment of the runtime, not of any peer.
             let _ = tokio::time::timeout(Duration::from_secs(5), ended()).await;
         }
+        self.shared.controls.store().close().await;
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Settings {
     /// Limits of the process.
     #[serde(default)]
     pub server: Server,
+    /// Where pins of MCP tools are kept: a folder beside the journal, which no file names. None keeps them in memory.
+    #[serde(skip)]
+    pub pins_dir: Option<PathBuf>,
 }
 
 /// One address that takes calls.
@@ -98,6 +101,70 @@ pub struct Upstream {
     /// Idle connections are closed after this long. Keep it below the upstream's own limit. Default 30,000 ms.
     #[serde(default = "idle_ms")]
     pub idle_ms: u64,
+    /// What is sent in the place of the client's own credential, which is then taken off. Default none: it is forwarded.
+    pub credential: Option<Credential>,
+}
+
+/// Where an upstream's credential comes from: exactly one of `static`, `command` and `token_exchange`. Whoever can edit this
+/// chooses what the upstream takes the gateway for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    /// Header that it is sent in; `authorization` has it as a bearer token, others as it is. Default `authorization`.
+    #[serde(default = "authorization")]
+    pub header: String,
+    /// A file.
+    #[serde(rename = "static")]
+    pub fixed: Option<StaticCredential>,
+    /// A program.
+    pub command: Option<CommandCredential>,
+    /// An authorization server.
+    pub token_exchange: Option<TokenExchange>,
+}
+
+/// A token in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticCredential {
+    /// The token alone, mode 0600. Read again on reload.
+    pub file: PathBuf,
+}
+
+/// A token that a program prints.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandCredential {
+    /// The program and its arguments; no shell is asked. It runs as the daemon.
+    pub argv: Vec<String>,
+    /// How long the token is used where the program does not say. Default 300,000 ms.
+    #[serde(default = "ttl_ms")]
+    pub ttl_ms: u64,
+    /// Kills a program that takes longer. Default 5,000 ms.
+    #[serde(default = "credential_ms")]
+    pub timeout_ms: u64,
+}
+
+/// A token that is given for the client's bearer token (RFC 8693).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenExchange {
+    /// Token endpoint. It gets clients' tokens, so it has to be `https` unless it is on this machine.
+    pub token_url: String,
+    /// PEM certificates that are trusted instead of the built-in web roots.
+    pub ca: Option<PathBuf>,
+    /// Who the token is for.
+    pub audience: Option<String>,
+    /// Where it is used.
+    pub resource: Option<String>,
+    /// What it is for.
+    pub scope: Option<String>,
+    /// The gateway at the authorization server.
+    pub client_id: Option<String>,
+    /// File with the gateway's secret there, mode 0600. Read again on reload.
+    pub client_secret: Option<PathBuf>,
+    /// How long the endpoint may take. Default 5,000 ms.
+    #[serde(default = "credential_ms")]
+    pub timeout_ms: u64,
 }
 
 /// A client certificate for an upstream.
@@ -151,6 +218,21 @@ pub struct Route {
     /// File with 64 hex digits, mode 0600: context headers are taken only if they are signed with this secret. Whoever
     /// reads it can put calls into any run. Read again on reload. Default none: context headers are taken from everyone.
     pub context_key: Option<PathBuf>,
+    /// What clients are told of where tokens for this route are given (RFC 9728). Default none.
+    pub protected_resource: Option<ProtectedResource>,
+}
+
+/// Metadata of a route that needs a token. Whoever can edit it chooses where clients ask for tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProtectedResource {
+    /// URL of the route as clients know it. The metadata is served at `/.well-known/oauth-protected-resource` and its path.
+    pub resource: String,
+    /// Issuers whose tokens are taken. At least one.
+    pub authorization_servers: Vec<String>,
+    /// Scopes that clients may ask for. Default none.
+    #[serde(default)]
+    pub scopes_supported: Vec<String>,
 }
 
 /// Limits of the process.
@@ -198,6 +280,18 @@ impl Default for Server {
             threads: 0,
         }
     }
+}
+
+fn authorization() -> String {
+    "authorization".into()
+}
+
+fn ttl_ms() -> u64 {
+    300_000
+}
+
+fn credential_ms() -> u64 {
+    5_000
 }
 
 fn main_name() -> String {
@@ -270,6 +364,9 @@ impl Settings {
                     wrong(format!("upstream.{name}.{key}"), "has no effect without an `https://` URL".into());
                 }
             }
+            for (key, problem) in upstream.credential.iter().flat_map(Credential::check) {
+                wrong(format!("upstream.{name}.credential{key}"), problem);
+            }
             if !(1..=COUNT_MAX).contains(&upstream.connections_max) {
                 wrong(format!("upstream.{name}.connections_max"), "must be between 1 and 16,777,216".into());
             }
@@ -290,6 +387,18 @@ impl Settings {
             }
             if !self.upstream.contains_key(&route.upstream) {
                 wrong(format!("route[{i}].upstream"), format!("there is no `[upstream.{}]`", route.upstream));
+            }
+            if let Some(said) = &route.protected_resource {
+                let key = |key: &str| format!("route[{i}].protected_resource.{key}");
+                if let Err(problem) = crate::protected_resource::ProtectedResource::new(said) {
+                    wrong(key("resource"), problem);
+                }
+                if said.authorization_servers.is_empty() {
+                    wrong(key("authorization_servers"), "at least one is needed".into());
+                }
+                for server in said.authorization_servers.iter().filter(|server| origin(server).is_err()) {
+                    wrong(key("authorization_servers"), format!("`{server}` is not a URL"));
+                }
             }
             for method in &route.methods {
                 if method.parse::<http::Method>().is_err() || method.to_uppercase() != *method {
@@ -328,6 +437,41 @@ impl Settings {
     }
 }
 
+impl Credential {
+    /// What is wrong with it, each with the rest of its key path.
+    fn check(&self) -> Vec<(&'static str, String)> {
+        let mut errors = Vec::new();
+        let sources = [self.fixed.is_some(), self.command.is_some(), self.token_exchange.is_some()];
+        if sources.iter().filter(|given| **given).count() != 1 {
+            errors.push(("", "needs one of `static`, `command` and `token_exchange`".into()));
+        }
+        if self.header.parse::<http::HeaderName>().is_err() {
+            errors.push((".header", format!("`{}` is not the name of a header", self.header)));
+        }
+        if self.command.as_ref().is_some_and(|command| command.argv.is_empty()) {
+            errors.push((".command.argv", "needs a program".into()));
+        }
+        if let Some(exchange) = &self.token_exchange {
+            match origin(&exchange.token_url) {
+                Err(problem) => errors.push((".token_exchange.token_url", problem)),
+                Ok(origin) if !origin.tls && !is_local(&origin.host) => {
+                    let problem = "must start with `https://` unless it is on this machine";
+                    errors.push((".token_exchange.token_url", problem.into()));
+                }
+                Ok(_) => {}
+            }
+            if exchange.client_secret.is_some() && exchange.client_id.is_none() {
+                errors.push((".token_exchange.client_secret", "has no effect without `client_id`".into()));
+            }
+        }
+        errors
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 const NAME_RULE: &str = "must be 1 to 64 characters of a-z, 0-9, `-` and `_`";
 
 fn is_name(text: &str) -> bool {
@@ -356,23 +500,27 @@ impl Upstream {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn origin(&self) -> Result<Origin, String> {
-        let uri: http::Uri = self.url.parse().map_err(|_| format!("`{}` is not a URL", self.url))?;
-        let tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err("must start with `http://` or `https://`".into()),
-        };
-        let host = uri.host().ok_or("has no host")?.trim_matches(['[', ']']).to_string();
-        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-            return Err("must not hold a user name or password".into());
-        }
-        if uri.query().is_some() {
-            return Err("must not hold a query".into());
-        }
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let authority = uri.authority().map(|a| a.as_str().to_string()).unwrap_or_default();
-        Ok(Origin { tls, host, port, authority, base: uri.path().trim_end_matches('/').to_string() })
+        origin(&self.url)
     }
+}
+
+pub(crate) fn origin(url: &str) -> Result<Origin, String> {
+    let uri: http::Uri = url.parse().map_err(|_| format!("`{url}` is not a URL"))?;
+    let tls = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err("must start with `http://` or `https://`".into()),
+    };
+    let host = uri.host().ok_or("has no host")?.trim_matches(['[', ']']).to_string();
+    if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+        return Err("must not hold a user name or password".into());
+    }
+    if uri.query().is_some() {
+        return Err("must not hold a query".into());
+    }
+    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let authority = uri.authority().map(|a| a.as_str().to_string()).unwrap_or_default();
+    Ok(Origin { tls, host, port, authority, base: uri.path().trim_end_matches('/').to_string() })
 }
 
 #[cfg(test)]
@@ -425,6 +573,7 @@ mod tests {
             http2: Http2::Auto,
             connections_max: 1,
             idle_ms: 1,
+            credential: None,
         };
         let origin = upstream("https://api.example/v1/").origin().unwrap();
         assert_eq!((origin.host.as_str(), origin.port, origin.base.as_str()), ("api.example", 443, "/v1"));

@@ -2,6 +2,7 @@
 //! `layer/route.rs` and keeps it to its end; a reload swaps in another whole one or changes nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use estoppel_evidence::Sha256;
@@ -11,10 +12,14 @@ use http::request::Parts;
 
 use crate::context::ContextKey;
 use crate::contracts::Contracts;
+use crate::credential::Credential;
 use crate::detecting::RouteDetectors;
 use crate::headers;
 use crate::judging::RouteTerms;
+use crate::mcp::pin_file::PinFile;
+use crate::mcp::sessions::Sessions;
 use crate::pins::Pins;
+use crate::protected_resource::ProtectedResource;
 use crate::rules::rule_errors;
 use crate::settings::{Route, Settings};
 use crate::upstream::{Pool, Target};
@@ -41,6 +46,10 @@ pub(crate) struct RouteEntry {
     pub(crate) name: Arc<str>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) settings: RouteSettings,
+    /// What clients are told of tokens, if anything.
+    pub(crate) protected_resource: Option<ProtectedResource>,
+    /// What the upstream gets in the place of clients' credentials, if anything.
+    pub(crate) credential: Option<Arc<Credential>>,
     /// What is held against contracts, if anything is.
     pub(crate) judging: Option<Arc<RouteTerms>>,
     /// What the rules for it look into.
@@ -51,6 +60,8 @@ pub(crate) struct RouteEntry {
     pub(crate) detectors: Option<Arc<RouteDetectors>>,
     /// What its MCP servers said of their tools.
     pub(crate) pins: Arc<Pins>,
+    /// What their clients asked in sessions.
+    pub(crate) sessions: Arc<Sessions>,
     /// `None`: found out by path.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) identity_required: bool,
@@ -99,9 +110,17 @@ impl Snapshot {
         let contracts = Contracts::new(&policy)
             .map_err(|errors| wrong(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         let entry = |route: &Route| {
-            RouteEntry::build(route, &pools, &policy, &contracts, metrics, before)
-                .map(Arc::new)
-                .map_err(wrong)
+            RouteEntry::build(
+                route,
+                &pools,
+                &policy,
+                &contracts,
+                metrics,
+                before,
+                settings.pins_dir.as_deref(),
+            )
+            .map(Arc::new)
+            .map_err(wrong)
         };
         let routes = settings.route.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let policy_hash = Sha256(*policy.hash().as_bytes());
@@ -110,7 +129,8 @@ impl Snapshot {
 
     /// The first route that takes the request.
     pub(crate) fn route(&self, head: &Parts) -> Option<&Arc<RouteEntry>> {
-        self.routes.iter().find(|route| route.takes(head))
+        let described = self.routes.iter().find(|route| route.is_described(head));
+        described.or_else(|| self.routes.iter().find(|route| route.takes(head)))
     }
 }
 
@@ -122,6 +142,7 @@ impl RouteEntry {
         contracts: &Contracts,
         metrics: &crate::Metrics,
         before: Option<&Snapshot>,
+        pins_dir: Option<&Path>,
     ) -> Result<Self, String> {
         let pool =
             pools.get(&route.upstream).ok_or_else(|| format!("there is no upstream `{}`", route.upstream))?;
@@ -140,15 +161,31 @@ impl RouteEntry {
         let same =
             |known: &&Arc<Self>| *known.name == *route.name && known.pool.target.origin == pool.target.origin;
         let known = before.and_then(|before| before.routes.iter().find(same));
+        let old = known.and_then(|known| known.credential.as_ref());
+        let credential = pool.target.settings.credential.as_ref();
+        let credential =
+            credential.map(|said| Credential::build(&pool.target.name, said, old)).transpose()?;
+        let pins = match (known, pins_dir) {
+            (Some(known), _) => known.pins.clone(),
+            (None, None) => Arc::default(),
+            (None, Some(dir)) => {
+                let kept = PinFile::open(dir, &route.name, &pool.target.settings.url);
+                let (file, servers) = kept.map_err(|error| error.to_string())?;
+                Arc::new(Pins::kept(file, servers))
+            }
+        };
         let mut entry = Self {
             name: route.name.as_str().into(),
             pool: pool.clone(),
             detectors: RouteDetectors::build(&settings.detectors)?,
             judging: judging(&settings.judge),
             settings,
+            protected_resource: route.protected_resource.as_ref().map(ProtectedResource::new).transpose()?,
             only_rules: needs.calls.then(|| Arc::new(RouteTerms::only_rules())),
             needs,
-            pins: known.map(|known| known.pins.clone()).unwrap_or_default(),
+            credential,
+            pins,
+            sessions: known.map(|known| known.sessions.clone()).unwrap_or_default(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,
             context_key,
@@ -195,6 +232,12 @@ impl RouteEntry {
     /// How an answer is judged, if it is: held against contracts, or held back for rules.
     pub(crate) fn answer_terms(&self) -> Option<&Arc<RouteTerms>> {
         self.judging.as_ref().or(self.only_rules.as_ref())
+    }
+
+    /// Whether a request asks for the metadata of this route.
+    pub(crate) fn is_described(&self, head: &Parts) -> bool {
+        let resource = self.protected_resource.as_ref();
+        resource.is_some_and(|resource| resource.is_asked(&head.method, head.uri.path()))
     }
 
     fn takes(&self, head: &Parts) -> bool {

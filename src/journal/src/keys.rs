@@ -434,7 +434,11 @@ fn allowed(path: &Path, use_: Use, found: Alg) -> Result<(), KeyFileError> {
 }
 
 /// Reads a file that only its owner may read.
-fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+/// Reads a short text from a file that only its owner can read.
+///
+/// # Errors
+/// There is no such file, it is open to others, or it cannot be read.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let file = File::open(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => KeyFileError::Missing { path: path.into() },
         _ => io_error("open", path, source),

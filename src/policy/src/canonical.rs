@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use estoppel_evidence::envelope::base64;
 
+use crate::control::{Control, ControlKind, OnStoreDown, Price, Window};
 use crate::detecting::{Confidence, DetectorMode, DetectorWritten};
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
 use crate::hold::{Approver, Hold};
@@ -129,6 +130,8 @@ pub(crate) fn document(document: &PolicyDocument) -> Vec<u8> {
     }
     object.set_filled("routes", routes);
     object.set_filled("rules", document.rules.iter().map(rule).collect::<Value>());
+    object.set_filled("controls", document.controls.iter().map(control).collect::<Value>());
+    object.set_filled("prices", document.prices.iter().map(price).collect::<Value>());
     let mut out = String::new();
     write(&mut out, &object.into());
     out.into_bytes()
@@ -139,6 +142,7 @@ fn set_settings(object: &mut Object, settings: &Settings) {
     object.set_some("body_storage", settings.body_storage.as_ref().map(body_storage));
     object.set_some("on_not_evaluated", settings.on_not_evaluated.map(|verdict| verdict.as_str()));
     object.set_some("disconnect", settings.disconnect.map(disconnect));
+    object.set_some("tool_lists", settings.tool_lists.map(|lists| lists.as_str()));
     object.set_some("judge", settings.judge.as_ref().map(judge));
 }
 
@@ -353,6 +357,63 @@ fn predicate(predicate: &Predicate) -> Object {
         Test::Contains(part) => part.into(),
     };
     object.set(predicate.test.key(), value);
+    object
+}
+
+/// As the rule that it is, without the verdict, which is no choice.
+fn control(control: &Control) -> Object {
+    let mut object = rule(&control.rule);
+    object.0.remove("verdict");
+    object.set("kind", control.kind.as_str());
+    match control.kind {
+        ControlKind::Rate { limit, seconds } | ControlKind::Velocity { limit, seconds } => {
+            object.set("limit", limit);
+            object.set("seconds", u64::from(seconds));
+        }
+        ControlKind::Freeze => object.set("windows", control.windows.iter().map(window).collect::<Value>()),
+        ControlKind::Cap { unit, limit, per, estimate } => {
+            object.set("unit", unit.as_str());
+            object.set("limit", limit);
+            object.set("per", per.as_str());
+            object.set_some("estimate", estimate);
+        }
+    }
+    object.set_some("by", control.by.as_ref().map(|by| by.iter().map(|by| by.as_str()).collect::<Value>()));
+    object.set_some(
+        "on_store_down",
+        control.on_store_down.map(|down| match down {
+            OnStoreDown::Closed => Value::from("closed"),
+            OnStoreDown::LocalBudget(calls) => {
+                let mut object = Object::default();
+                object.set("local_budget", calls);
+                object.into()
+            }
+        }),
+    );
+    object
+}
+
+fn window(window: &Window) -> Object {
+    let mut object = Object::default();
+    let (from, until) = match window {
+        Window::Once { from, until } => (from, until),
+        Window::Weekly { days, from, until } => {
+            object.set("days", days.iter().map(|day| day.as_str()).collect::<Value>());
+            (from, until)
+        }
+    };
+    object.set("from", from.0.as_str());
+    object.set("until", until.0.as_str());
+    object
+}
+
+fn price(price: &Price) -> Object {
+    let mut object = Object::default();
+    object.set("model", price.model.as_str());
+    object.set("from", price.from.as_str());
+    object.set("input", price.input);
+    object.set("output", price.output);
+    object.set_some("cached", price.cached);
     object
 }
 

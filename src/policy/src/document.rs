@@ -7,6 +7,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use crate::control::{Control, Price};
 use crate::detecting::DetectorWritten;
 use crate::error::PolicyError;
 use crate::facts::Condition;
@@ -30,6 +31,8 @@ pub struct PolicyDocument {
     pub(crate) approvers: BTreeMap<String, Approver>,
     pub(crate) routes: BTreeMap<String, Route>,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) controls: Vec<Control>,
+    pub(crate) prices: Vec<Price>,
     pub(crate) contracts: BTreeMap<String, ContractText>,
     pub(crate) detectors: BTreeMap<String, DetectorWritten>,
     pub(crate) packed: BTreeMap<String, PackedContract>,
@@ -66,8 +69,8 @@ impl PolicyDocument {
     }
 
     /// Canonical bytes: the document as written, as RFC 8785 JSON. Values that may be text or a list are
-    /// lists; an empty `defaults`, `limits`, `contracts`, `approvers`, `detectors`, `routes` or `rules` is left out; defaults are not
-    /// filled in.
+    /// lists; an empty `defaults`, `limits`, `contracts`, `approvers`, `detectors`, `routes`,
+    /// `rules`, `controls` or `prices` is left out; defaults are not filled in.
     /// Comments, the order of keys and the spelling of YAML leave no trace. The bytes are themselves a policy
     /// with the same hash.
     pub fn canonical(&self) -> Vec<u8> {
@@ -116,6 +119,7 @@ pub(crate) struct Settings {
     pub body_storage: Option<BodyStorage>,
     pub on_not_evaluated: Option<Verdict>,
     pub disconnect: Option<Disconnect>,
+    pub tool_lists: Option<ToolLists>,
     pub judge: Option<Judging>,
 }
 
@@ -207,6 +211,28 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What becomes of the tools in the list of an MCP server that its caller may not call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ToolLists {
+    /// They are left out of the list. Where there are none, no byte of it changes.
+    #[default]
+    Filter,
+    /// The list is forwarded as it is; calls are blocked all the same.
+    AsIs,
+}
+
+impl ToolLists {
+    pub(crate) const ALL: [Self; 2] = [Self::Filter, Self::AsIs];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::AsIs => "as_is",
+        }
     }
 }
 

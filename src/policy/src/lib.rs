@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`PolicyDocument`] | one policy.yaml, checked; its canonical bytes and its hash |
 //! | [`Policy`] | the same, compiled; judges [`RequestFacts`] and [`ResponseFacts`] |
+//! | [`Control`] | what is counted over calls, and how much of it is let through |
 //! | [`Decision`] | what is to be done with a call, and which rule says so |
 //! | [`Cases`] | facts with the decision that is expected of them, to test a policy |
 //! | [`PackManifest`] | what a pack of contracts says of itself |
@@ -45,6 +46,7 @@
 mod canonical;
 mod cases;
 mod content;
+mod control;
 mod detecting;
 mod document;
 mod error;
@@ -72,9 +74,11 @@ mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
 pub use content::{Content, DESTINATIONS_MAX, VALUES_MAX, Wanted};
+pub use control::{Applied, By, Control, ControlKind, OnStoreDown, Per, Price, Unit};
 pub use detecting::{BuiltIn, Confidence, DetectorMode, DetectorTerms, External, Surface};
 pub use document::{
-    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, Verdict,
+    BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, ToolLists,
+    Verdict,
 };
 pub use error::{PolicyError, PolicyErrorCode};
 pub use explain::{Explanation, Failed, Step, Subject, Then};

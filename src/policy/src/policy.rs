@@ -25,10 +25,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::content::Content;
+use crate::control::{Applied, Control, Controls, Price};
 use crate::detecting::DetectorTerms;
 use crate::document::{
     BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Settings, Severity, ThreatId,
-    Verdict,
+    ToolLists, Verdict,
 };
 use crate::explain::{Explanation, Step, Subject, Then, Trace};
 use crate::facts::{Call, Condition, RequestFacts, ResponseFacts, TOOLS_MAX, Tool};
@@ -52,6 +53,7 @@ pub struct Policy {
     index: Index,
     contracts: BTreeMap<String, ContractText>,
     missing_contracts: Vec<String>,
+    controls: Controls,
 }
 
 /// What is in force on a route.
@@ -65,6 +67,8 @@ pub struct RouteSettings {
     pub on_not_evaluated: Verdict,
     /// What happens to the upstream exchange when the client leaves. Default cancel.
     pub disconnect: Disconnect,
+    /// What becomes of tools in the lists of MCP servers that may not be called. Default left out.
+    pub tool_lists: ToolLists,
     /// Whether values are held against contracts. Default not.
     pub judge: Judging,
     /// Detectors that run, in the order of their names. Default none.
@@ -143,6 +147,7 @@ impl Policy {
                 .filter(|name| !document.taken.contains_key(*name))
                 .cloned()
                 .collect(),
+            controls: Controls::new(&document.controls, &document.prices),
         }
     }
 
@@ -186,8 +191,9 @@ impl Policy {
 
     /// Every route that the policy names: in `routes`, and without a `*` in a rule. Sorted.
     pub fn route_names(&self) -> impl Iterator<Item = &str> {
-        let in_rules =
-            self.rules.iter().flat_map(|rule| rule.rule.when.names.get(&Condition::Route)).flatten();
+        let rules = self.rules.iter().map(|rule| &rule.rule);
+        let rules = rules.chain(self.controls.iter().map(|control| &control.rule));
+        let in_rules = rules.flat_map(|rule| rule.when.names.get(&Condition::Route)).flatten();
         let named = in_rules.filter(|pattern| !pattern.contains('*'));
         let names: BTreeSet<&str> = self.routes.keys().chain(named).map(String::as_str).collect();
         names.into_iter()
@@ -197,7 +203,8 @@ impl Policy {
     pub fn needs(&self, route: &str) -> Needs {
         use Condition::{Arguments, Body, Data, Destination, DestinationNot};
         let asks = |conditions: &[Condition]| {
-            let mut rules = self.rules.iter().filter(|rule| rule.is_for(route));
+            let rules = self.rules.iter().chain(self.controls.rules());
+            let mut rules = rules.filter(|rule| rule.is_for(route));
             rules.any(|rule| conditions.iter().any(|condition| rule.asks(*condition)))
         };
         Needs {
@@ -223,8 +230,29 @@ impl Policy {
 
     /// Every reason code that a rule names. Sorted.
     pub fn reasons(&self) -> impl Iterator<Item = &ReasonCode> {
-        let codes: BTreeSet<_> = self.rules.iter().filter_map(|rule| rule.rule.reason.as_ref()).collect();
+        let rules = self.rules.iter().filter_map(|rule| rule.rule.reason.as_ref());
+        let codes: BTreeSet<_> = rules.chain(self.controls.iter().filter_map(Control::reason)).collect();
         codes.into_iter()
+    }
+
+    /// Whether there are controls at all.
+    pub fn has_controls(&self) -> bool {
+        self.controls.iter().next().is_some()
+    }
+
+    /// A control, by [`Applied::index`].
+    pub fn control(&self, index: usize) -> Option<&Control> {
+        self.controls.iter().nth(index)
+    }
+
+    /// The controls that take a call, once its request is allowed.
+    pub fn controls<'p, 'f>(&'p self, facts: &RequestFacts<'f>) -> Vec<Applied<'p, 'f>> {
+        self.controls.applied(facts)
+    }
+
+    /// What tokens of a model cost on a day, counted from 1970-01-01, UTC.
+    pub fn price(&self, model: &str, day: u64) -> Option<&Price> {
+        self.controls.price(model, day)
     }
 
     /// Judges a request before anything of it is forwarded. Allocates nothing.
@@ -493,7 +521,11 @@ fn each_or_none<'f>(tools: &[Tool<'f>]) -> impl Iterator<Item = Option<Tool<'f>>
     tools.iter().take(TOOLS_MAX).copied().map(Some).chain(none)
 }
 
-fn looked<'f>(model: Option<&'f str>, tool: Option<Tool<'f>>, content: Option<&'f Content>) -> Looked<'f> {
+pub(crate) fn looked<'f>(
+    model: Option<&'f str>,
+    tool: Option<Tool<'f>>,
+    content: Option<&'f Content>,
+) -> Looked<'f> {
     let subject = Subject { model, tool: tool.map(|tool| tool.name) };
     Looked { subject, call: tool.map(|tool| tool.call), content }
 }
@@ -504,6 +536,7 @@ fn resolve(scopes: &[&Settings], limits: Limits, detectors: Vec<DetectorTerms>) 
         body_storage: scopes.iter().find_map(|scope| scope.body_storage.clone()).unwrap_or_default(),
         on_not_evaluated: scopes.iter().find_map(|scope| scope.on_not_evaluated).unwrap_or(Verdict::Block),
         disconnect: scopes.iter().find_map(|scope| scope.disconnect).unwrap_or_default(),
+        tool_lists: scopes.iter().find_map(|scope| scope.tool_lists).unwrap_or_default(),
         judge: scopes
             .iter()
             .filter_map(|scope| scope.judge.clone())

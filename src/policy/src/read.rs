@@ -3,6 +3,7 @@
 //! What is said of values and contracts is read in `read/judging.rs`, of operations in `read/operations.rs`, of people in
 //! `read/hold.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
 
+pub(crate) mod control;
 mod detecting;
 mod hold;
 mod judging;
@@ -14,7 +15,7 @@ use std::ops::RangeInclusive;
 
 use crate::document::{
     BodyStorage, Disconnect, PolicyDocument, ReasonCode, Route, Rule, RuleId, Settings, Severity, ThreatId,
-    Verdict, is_slug,
+    ToolLists, Verdict, is_slug,
 };
 use crate::error::{Errors, Place, PolicyError, PolicyErrorCode, shown};
 use crate::judging::ContractKind;
@@ -43,7 +44,7 @@ pub(crate) const DRAIN_BYTES: RangeInclusive<u64> = 0..=1024 * 1024 * 1024;
 /// Longest time to read from an upstream after the client left.
 pub(crate) const DRAIN_SECONDS: RangeInclusive<u64> = 1..=3600;
 
-const DOCUMENT_KEYS: [&str; 10] = [
+const DOCUMENT_KEYS: [&str; 12] = [
     "version",
     "name",
     "description",
@@ -54,13 +55,17 @@ const DOCUMENT_KEYS: [&str; 10] = [
     "detectors",
     "routes",
     "rules",
+    "controls",
+    "prices",
 ];
-const SETTING_KEYS: [&str; 5] = ["verdict", "body_storage", "on_not_evaluated", "disconnect", "judge"];
-const ROUTE_KEYS: [&str; 9] = [
+const SETTING_KEYS: [&str; 6] =
+    ["verdict", "body_storage", "on_not_evaluated", "disconnect", "tool_lists", "judge"];
+const ROUTE_KEYS: [&str; 10] = [
     "verdict",
     "body_storage",
     "on_not_evaluated",
     "disconnect",
+    "tool_lists",
     "judge",
     "limits",
     "detectors",
@@ -114,6 +119,11 @@ impl Reader {
         let routes = self.optional(&map, "routes", Self::routes);
         let rules = self.optional(&map, "rules", Self::rules);
         let rules = rules.unwrap_or_default();
+        let ids: Vec<RuleId> = rules.iter().map(|(_, rule)| rule.id.clone()).collect();
+        let controls = self.optional(&map, "controls", |reader, node| reader.controls(node, &ids));
+        let controls = controls.unwrap_or_default();
+        let prices = self.optional(&map, "prices", Self::prices).unwrap_or_default();
+        self.check_prices(&map, &controls, &prices);
         Some(PolicyDocument {
             name: name?,
             description,
@@ -133,6 +143,8 @@ impl Reader {
             packed,
             packed_uses: std::mem::take(&mut self.packed_uses),
             taken: BTreeMap::new(),
+            controls,
+            prices,
         })
     }
 
@@ -175,6 +187,9 @@ impl Reader {
             body_storage: self.optional(map, "body_storage", Self::body_storage),
             on_not_evaluated: self.optional(map, "on_not_evaluated", Self::default_verdict),
             disconnect: self.optional(map, "disconnect", Self::disconnect),
+            tool_lists: self.optional(map, "tool_lists", |reader, node| {
+                reader.choice(node, ToolLists::ALL, ToolLists::as_str)
+            }),
             judge: self.optional(map, "judge", Self::judge),
         }
     }
@@ -487,6 +502,14 @@ impl Reader {
     pub fn each<T>(&mut self, items: &[Node], mut read: impl FnMut(&mut Self, &Node) -> Option<T>) -> Vec<T> {
         let read = |(index, item)| self.at(index, |reader| read(reader, item));
         items.iter().enumerate().filter_map(read).collect()
+    }
+
+    /// None may be.
+    fn at_most(&mut self, node: &Node, count: usize, max: usize) {
+        if count > max {
+            let message = format!("{count} entries, the limit is {max}");
+            self.add(PolicyErrorCode::Value, node.place, message);
+        }
     }
 
     pub fn count(&mut self, node: &Node, count: usize, max: usize) {

@@ -339,6 +339,39 @@ pub struct Edit {
     pub op: Box<str>,
 }
 
+/// What one control of the policy counted for a call (`limits`, and the amounts under `ext`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitRecord {
+    /// What was counted in the end; none: nothing was.
+    pub counted: Option<u64>,
+    /// What was left of the limit when the call was let in or refused; none: nobody knew.
+    pub left: Option<u64>,
+    /// What was reserved before the call went on.
+    pub reserved: u64,
+    pub rule: Arc<str>,
+    pub state: LimitState,
+    /// What is counted: `calls`, `tokens` or `cost`.
+    pub unit: Box<str>,
+}
+
+/// How a control's count came about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitState {
+    /// What was used was counted.
+    Counted,
+    /// Nobody said what was used: what was reserved stays counted.
+    Reserved,
+    /// The call reached no upstream: nothing is counted.
+    Released,
+    /// It was refused, because it would have passed the limit.
+    Exceeded,
+    /// The counters could not be reached, and the gateway's own budget let it through.
+    LocalBudget,
+    /// The counters could not be reached, and it was refused.
+    StoreDown,
+}
+
 /// What was decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -433,6 +466,8 @@ pub struct CallRecord {
     pub identity: Identity,
     /// None when nothing was held against a contract.
     pub judged: Option<Box<Judged>>,
+    /// What the policy's controls counted, at most 32.
+    pub limits: Vec<LimitRecord>,
     pub operation: Cow<'static, str>,
     pub outcome: Outcome,
     pub policy: PolicyRef,
@@ -534,6 +569,8 @@ struct ContractDocument<'a> {
 #[derive(Serialize)]
 struct ExtDocument<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    controls: Vec<CountDocument<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     findings: Vec<FindingDocument<'a>>,
     #[serde(skip_serializing_if = "is_zero")]
     findings_more: u64,
@@ -543,12 +580,22 @@ struct ExtDocument<'a> {
 
 impl<'a> ExtDocument<'a> {
     fn of(record: &'a CallRecord, capture: &RunCapture, keyed: bool) -> Option<Self> {
+        let counted = record.limits.iter().filter_map(|limit| Some((limit, limit.counted?)));
+        let controls: Vec<_> = counted
+            .map(|(limit, counted)| CountDocument {
+                counted,
+                reserved: limit.reserved,
+                rule: &limit.rule,
+                unit: &limit.unit,
+            })
+            .collect();
         let detection = record.detection.as_deref().filter(|detection| !detection.findings.is_empty());
         let reask = record.reask.map(|reask| match reask {
             Reask::Next(call) => ReaskDocument { next: Some(call), of: None },
             Reask::Of(call) => ReaskDocument { next: None, of: Some(call) },
         });
-        (detection.is_some() || reask.is_some()).then(|| Self {
+        (!controls.is_empty() || detection.is_some() || reask.is_some()).then(|| Self {
+            controls,
             findings: detection.map(|detection| detection.documents(capture, keyed)).unwrap_or_default(),
             findings_more: detection.map_or(0, |detection| detection.more),
             reask,
@@ -562,6 +609,22 @@ struct ReaskDocument {
     next: Option<CallId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     of: Option<CallId>,
+}
+
+#[derive(Serialize)]
+struct LimitDocument<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<u64>,
+    rule: &'a str,
+    state: LimitState,
+}
+
+#[derive(Serialize)]
+struct CountDocument<'a> {
+    counted: u64,
+    reserved: u64,
+    rule: &'a str,
+    unit: &'a str,
 }
 
 #[derive(Serialize)]
@@ -594,6 +657,8 @@ struct CallDocument<'a> {
     iss: &'a Instance,
     kid: KeyId,
     kind: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<LimitDocument<'a>>,
     mono_us: u64,
     operation: &'a str,
     outcome: Outcome,
@@ -693,6 +758,11 @@ impl CallRecord {
             iss: link.iss,
             kid: link.kid,
             kind: "call",
+            limits: self
+                .limits
+                .iter()
+                .map(|limit| LimitDocument { left: limit.left, rule: &limit.rule, state: limit.state })
+                .collect(),
             mono_us: link.mono_us,
             operation: &self.operation,
             outcome: self.outcome,
@@ -742,6 +812,7 @@ impl CallRecord {
             list.truncate(kept);
         }
         self.downgrades.truncate(4);
+        self.limits.truncate(4);
         if let Some(repair) = self.judged.as_mut().and_then(|judged| judged.repair.as_mut()) {
             repair.edits.truncate(16);
         }

@@ -104,6 +104,14 @@ pub(crate) fn full_record() -> CallRecord {
                 strategy: "r1".into(),
             }),
         })),
+        limits: vec![LimitRecord {
+            counted: Some(3),
+            left: Some(7),
+            reserved: 4,
+            rule: "tokens".into(),
+            state: LimitState::Counted,
+            unit: "tokens".into(),
+        }],
         operation: "openai.chat.completions".into(),
         outcome: Outcome { client: ClientEnd::HandedOver, code: Reason::Ok, complete: true },
         policy: PolicyRef { hash: Sha256([5; 32]), rule: Some("default".into()) },
@@ -327,6 +335,15 @@ fn the_longest_record_fits_once_it_is_shortened() {
         *claims.field_mut(name).unwrap() = Some(long.clone());
     }
     record.claims = Some(Box::new(claims));
+    let limit = LimitRecord {
+        counted: Some(u64::MAX >> 11),
+        left: Some(u64::MAX >> 11),
+        reserved: u64::MAX >> 11,
+        rule: "r".repeat(64).into(),
+        state: LimitState::LocalBudget,
+        unit: "tokens".into(),
+    };
+    record.limits = vec![limit; 32];
     let iss = instance();
     let capture = CaptureKey::new([7; 32]).run(run());
     let mut out = Vec::new();

@@ -109,6 +109,7 @@ impl External {
         let Some(external) = &terms.external else { return Ok(None) };
         let in_flight = usize::try_from(external.in_flight_max()).unwrap_or(usize::MAX);
         let upstream = Upstream {
+            credential: None,
             url: external.url.clone(),
             ca: None,
             client: None,

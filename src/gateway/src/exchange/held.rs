@@ -70,7 +70,11 @@ impl Exchange {
         coded: bool,
     ) -> Result<Option<Box<HeldBack>>, Objection> {
         let Some(route) = &self.route else { return Ok(None) };
-        let Some(terms) = route.answer_terms().cloned() else { return Ok(None) };
+        let terms = match (route.answer_terms(), &self.asked_server) {
+            (Some(terms), _) => terms.clone(),
+            (None, Some(_)) => RouteTerms::none(),
+            (None, None) => return Ok(None),
+        };
         let limits = route.settings.limits;
         let has_body = self.record.request.method != "HEAD"
             && head.status != StatusCode::NO_CONTENT
@@ -80,6 +84,7 @@ impl Exchange {
         if !head.status.is_success() || !has_body {
             return Ok(None);
         }
+        let judges = asked_server.as_ref().is_none_or(|asked| asked.judges());
         let held_bytes_max = usize::try_from(limits.held_bytes_max).unwrap_or(usize::MAX);
         let is_read = !coded && framing != Framing::Opaque;
         let is_model = !matches!(self.dialect, Dialect::Mcp | Dialect::Json | Dialect::Bytes);
@@ -90,6 +95,7 @@ impl Exchange {
                 Err(objection) => return self.unless_observed(&terms, Err(objection), true).map(|()| None),
             },
             (None, _) if !is_read => return Ok(None),
+            (None, Some(asked)) if !asked.judges() && !judging::is_utf8(&head.headers) => return Ok(None),
             (None, _) if (is_model || self.dialect == Dialect::Mcp) && !judging::is_utf8(&head.headers) => {
                 let what = "the answer's content type names another charset than UTF-8, or is not plain";
                 let objection = Objection::new(Reason::ContractUnsupported, what);
@@ -111,13 +117,15 @@ impl Exchange {
             }
         };
         let form = if framing == Framing::Sse { Form::Sse } else { Form::Json };
+        // Where lists are only filtered, no event is refused for its length that would have passed.
+        let block_bytes_max = if judges { limits.event_bytes_max } else { limits.held_bytes_max };
         let apart = holds || terms.release == Release::StreamAndCut;
         Ok(Some(Box::new(HeldBack {
             machine,
             release: terms.release,
             holds,
             apart,
-            block_bytes_max: usize::try_from(limits.event_bytes_max).unwrap_or(usize::MAX),
+            block_bytes_max: usize::try_from(block_bytes_max).unwrap_or(usize::MAX),
             hash: Sha256::new(),
             bytes: 0,
             feed: if apart { self.feed(Side::Client, form) } else { None },
@@ -463,6 +471,9 @@ impl HeldBack {
             }
             Machine::Server { answers, .. } => {
                 record.downgrades.extend(answers.downgrades());
+                if let Some(repair) = answers.repair() {
+                    record.judged.get_or_insert_default().repair = Some(repair);
+                }
                 let (named, stored) = answers.record()?;
                 record.judged.get_or_insert_default().response = Some(named);
                 Some(stored)

@@ -62,8 +62,7 @@ impl JudgesEvents for Answers {
     }
 
     fn event(&mut self, block: Bytes, _: &[Part], _: bool, left: &mut Vec<Bytes>) -> Result<(), Objection> {
-        Answers::event(self, &block)?;
-        left.push(block);
+        left.push(Answers::event(self, block)?);
         Ok(())
     }
 

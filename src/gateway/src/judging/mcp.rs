@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use estoppel_evidence::entry::{ContractSource, Downgrade};
+use estoppel_evidence::entry::{ContractSource, Downgrade, Repair};
 use estoppel_evidence::{Reason, Sha256, canonical, text};
 use estoppel_policy::{Formats, Release, UnknownTools};
 use estoppel_wire::contract::{Contract as Enforceable, Verdict, judge_value};
@@ -18,6 +18,8 @@ use estoppel_wire::schema::{Language, Schema};
 
 use super::{Ledger, Objection, RouteTerms};
 use crate::contracts::{Compiled, Schemas};
+use crate::mcp::lists::{self, Caller, Taken};
+use crate::mcp::sessions::Sessions;
 use crate::pins::{Listed, Pins, Refused};
 
 /// Where a call goes, and what it is held against.
@@ -25,8 +27,15 @@ use crate::pins::{Listed, Pins, Refused};
 pub(crate) struct Server {
     pub(crate) route: Arc<str>,
     pub(crate) terms: Arc<RouteTerms>,
+    /// Whether anything is held against contracts. If not, lists are filtered and nothing else happens.
+    pub(crate) judges: bool,
+    /// From whose lists of tools those are left out that they may not call.
+    pub(crate) caller: Option<Caller>,
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) pins: Arc<Pins>,
+    pub(crate) sessions: Arc<Sessions>,
+    /// The session that the request names.
+    pub(crate) session: Option<Box<str>>,
     /// The path that the upstream is asked at.
     pub(crate) path: Box<str>,
 }
@@ -34,12 +43,13 @@ pub(crate) struct Server {
 /// The requests of one body.
 pub(crate) struct Requests {
     server: Server,
-    asked: Vec<(Id, Asked)>,
+    asked: Vec<(Id, Arc<Asked>)>,
     ledger: Ledger,
     calls: usize,
 }
 
-enum Asked {
+/// What a request asks for.
+pub(crate) enum Asked {
     Call { name: Box<str>, output: Option<Contract> },
     Tools,
     Other,
@@ -47,7 +57,7 @@ enum Asked {
 
 /// What arguments or results have to be.
 #[derive(Clone)]
-struct Contract {
+pub(crate) struct Contract {
     schema: Arc<Schema>,
     /// As the receipt has it; none for what is only JSON.
     noted: Option<(Sha256, Bytes, ContractSource)>,
@@ -101,8 +111,13 @@ impl Requests {
     /// # Errors
     /// The first objection.
     pub(crate) fn judge(&mut self, body: &[u8]) -> Result<(), Objection> {
-        let messages = Messages::read(body)
-            .map_err(|_| Objection::new(Reason::ValueAmbiguous, "the request can be read in two ways"))?;
+        let messages = match Messages::read(body) {
+            Ok(messages) => messages,
+            Err(_) if !self.server.judges => return Ok(()),
+            Err(_) => {
+                return Err(Objection::new(Reason::ValueAmbiguous, "the request can be read in two ways"));
+            }
+        };
         let observes = self.server.terms.release == Release::Observe;
         let mut found = Ok(());
         for message in messages.list {
@@ -114,6 +129,11 @@ impl Requests {
         found
     }
 
+    /// Whether values are held against contracts, and not only lists filtered.
+    pub(crate) fn judges(&self) -> bool {
+        self.server.judges
+    }
+
     /// Whether there was a call to be judged.
     pub(crate) fn has_judged(&self) -> bool {
         self.calls > 0
@@ -123,18 +143,25 @@ impl Requests {
         self.ledger.contract(&self.server.schemas)
     }
 
+    /// The request with this id: one of this call's, or one that its session made before.
+    fn of(&self, id: &Id) -> Option<Arc<Asked>> {
+        let own = self.asked.iter().find(|(asked, _)| asked == id).map(|(_, asked)| asked.clone());
+        let session = self.server.session.as_deref();
+        own.or_else(|| session.and_then(|session| self.server.sessions.asked(session, id)))
+    }
+
     fn message(&mut self, message: Message, body: &[u8]) -> Result<(), Objection> {
         let (asked, judged) = match message.method.as_deref() {
             None => return Ok(()),
             Some(TOOLS_LIST) => (Asked::Tools, Ok(())),
-            Some(TOOLS_CALL) => self.call(&message, body),
+            Some(TOOLS_CALL) if self.server.judges => self.call(&message, body),
             Some(_) => (Asked::Other, Ok(())),
         };
         let Some(id) = message.id else { return judged };
-        if self.asked.iter().any(|(known, _)| *known == id) {
+        if self.server.judges && self.asked.iter().any(|(known, _)| *known == id) {
             return Err(Objection::new(Reason::ValueAmbiguous, "two requests have one id"));
         }
-        self.asked.push((id, asked));
+        self.asked.push((id, Arc::new(asked)));
         judged
     }
 
@@ -194,6 +221,7 @@ pub(crate) struct Answers {
     results: usize,
     /// Tools whose definitions were known otherwise.
     changed: Vec<Box<str>>,
+    taken: Taken,
     begun: bool,
 }
 
@@ -202,12 +230,22 @@ const CHANGED_MAX: usize = 8;
 
 impl Answers {
     pub(crate) fn new(requests: Requests) -> Self {
-        Self { requests, ledger: Ledger::default(), results: 0, changed: Vec::new(), begun: false }
+        if let Some(session) = &requests.server.session {
+            requests.server.sessions.remember(session, &requests.asked);
+        }
+        Self {
+            requests,
+            ledger: Ledger::default(),
+            results: 0,
+            changed: Vec::new(),
+            taken: Taken::default(),
+            begun: false,
+        }
     }
 
     /// Whether a value or a list of tools is to come, and not only what a server says when it likes.
     pub(crate) fn awaits_values(&self) -> bool {
-        self.requests.asked.iter().any(|(_, asked)| !matches!(asked, Asked::Other))
+        self.requests.asked.iter().any(|(_, asked)| !matches!(**asked, Asked::Other))
     }
 
     pub(crate) fn has_judged(&self) -> bool {
@@ -224,43 +262,67 @@ impl Answers {
         self.changed.iter().map(move |name| Downgrade { code: Reason::ToolChanged, detail: detail(name) })
     }
 
-    /// Judges what an event of the stream says; comments and the like say nothing.
-    ///
-    /// # Errors
-    /// It must not leave.
-    pub(crate) fn event(&mut self, block: &Bytes) -> Result<(), Objection> {
-        let data = judge::data(block, !std::mem::replace(&mut self.begun, true));
-        if data.is_empty() { Ok(()) } else { self.judge(&data) }
+    /// What the receipt says of tools that were left out of a list.
+    pub(crate) fn repair(&self) -> Option<Repair> {
+        self.taken.repair()
     }
 
-    /// Judges a message, or an array of them.
+    /// Judges what an event of the stream says; comments and the like say nothing. Gives the event as it may leave.
     ///
     /// # Errors
     /// It must not leave.
-    pub(crate) fn judge(&mut self, text: &[u8]) -> Result<(), Objection> {
-        let messages = Messages::read(text)
-            .map_err(|_| Objection::new(Reason::ValueAmbiguous, "the answer can be read in two ways"))?;
+    pub(crate) fn event(&mut self, block: Bytes) -> Result<Bytes, Objection> {
+        let is_first = !std::mem::replace(&mut self.begun, true);
+        let data = judge::data(&block, is_first);
+        if data.is_empty() {
+            return Ok(block);
+        }
+        Ok(match self.judge(&data)? {
+            Some(filtered) => judge::with_data(&block, is_first, &filtered),
+            None => block,
+        })
+    }
+
+    /// Judges a message, or an array of them. Gives it without the tools that are left out, if there are any.
+    ///
+    /// # Errors
+    /// It must not leave.
+    pub(crate) fn judge(&mut self, text: &[u8]) -> Result<Option<Vec<u8>>, Objection> {
+        let judges = self.requests.server.judges;
+        let messages = match Messages::read(text) {
+            Ok(messages) => messages,
+            Err(_) if !judges => return Ok(None),
+            Err(_) => {
+                return Err(Objection::new(Reason::ValueAmbiguous, "the answer can be read in two ways"));
+            }
+        };
+        let mut listed = Vec::new();
         for Message { id, result, .. } in messages.list {
             let Some(result) = result else { continue };
-            let asked = &self.requests.asked;
-            let Some(at) = asked.iter().position(|(asked, _)| Some(asked) == id.as_ref()) else {
-                return Err(Objection::new(
-                    Reason::ValueAmbiguous,
-                    "an answer is to no request of this call",
-                ));
-            };
-            match asked.get(at).map(|(_, asked)| asked) {
-                Some(Asked::Call { name, output: Some(output) }) => {
-                    let (name, output) = (name.clone(), output.clone());
-                    let place = format!("result of `{}`", name.escape_debug());
-                    self.result(&name, &output, &result, text)
-                        .map_err(|objection| objection.within(&place))?;
+            let asked = match id.as_ref().and_then(|id| self.requests.of(id)) {
+                Some(asked) => asked,
+                None if !judges => continue,
+                None => {
+                    let what = "an answer is to no request of this call";
+                    return Err(Objection::new(Reason::ValueAmbiguous, what));
                 }
-                Some(Asked::Tools) => self.tools(&result.tools, text)?,
-                Some(Asked::Call { output: None, .. } | Asked::Other) | None => {}
+            };
+            match &*asked {
+                Asked::Call { name, output: Some(output) } => {
+                    let place = format!("result of `{}`", name.escape_debug());
+                    self.result(name, output, &result, text).map_err(|objection| objection.within(&place))?;
+                }
+                Asked::Tools => {
+                    if judges {
+                        self.tools(&result.tools, text)?;
+                    }
+                    listed.push(result);
+                }
+                Asked::Call { output: None, .. } | Asked::Other => {}
             }
         }
-        Ok(())
+        let caller = self.requests.server.caller.as_ref();
+        Ok(caller.and_then(|caller| lists::filter(text, &listed, caller, &mut self.taken)))
     }
 
     fn result(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_policy::{HoldTerms, RequestFacts, Surface, Verdict};
+use estoppel_wire::dialect::mcp::Messages;
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
@@ -108,7 +109,10 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
             exchange.request_read(scan.finish());
         }
         exchange.look_into(coded, &chunks);
-        let ruled = decide(&mut exchange);
+        let ruled = match decide(&mut exchange) {
+            Ruled::Refuse(refusal) => Ruled::Refuse(refusal),
+            goes => decide_batch(&mut exchange, coded, &chunks).map_or(goes, Ruled::Refuse),
+        };
         exchange.request_held(&chunks);
         if !coded {
             exchange.keep_origin(&head, &chunks);
@@ -140,11 +144,16 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         exchange.request_sent(upload.clone());
         (ruled, UpstreamBody::streamed(body, upload, REQUEST_STALL))
     };
-    match ruled {
-        Ruled::Go => Ok(Permitted { exchange, head, body, route }),
-        Ruled::Refuse(refusal) => Err((exchange, refusal)),
+    let refusal = match ruled {
+        // Last, so that nothing is counted for a call that is refused anyway.
+        Ruled::Go => crate::controls::reserve(&mut exchange).await,
+        Ruled::Refuse(refusal) => Some(refusal),
         // Another rule holds a call that people have let pass, or nothing was read of it.
-        Ruled::Hold(_) => Err((exchange, Refusal::new(Reason::ApprovalRequired))),
+        Ruled::Hold(_) => Some(Refusal::new(Reason::ApprovalRequired)),
+    };
+    match refusal {
+        None => Ok(Permitted { exchange, head, body, route }),
+        Some(refusal) => Err((exchange, refusal)),
     }
 }
 
@@ -214,6 +223,21 @@ async fn judge_body(
     if coded { Ok(()) } else { exchange.ask_detectors(Surface::Request, chunks).await }
 }
 
+/// The policy's word on each message of a batch, which was read as a whole only.
+fn decide_batch(exchange: &mut Exchange, coded: bool, chunks: &[Bytes]) -> Option<Refusal> {
+    if exchange.dialect != Dialect::Mcp || coded {
+        return None;
+    }
+    let messages = Messages::read(&chunks.concat()).ok().filter(|messages| messages.batch)?;
+    let policy = exchange.snapshot.policy.clone();
+    messages.list.iter().filter(|message| message.method.is_some()).find_map(|message| {
+        let decision = exchange.judge_message(message, |facts| policy.request(facts));
+        let refusal = refusal_of(&decision)?;
+        exchange.decide(&decision);
+        Some(refusal)
+    })
+}
+
 /// What a blocking decision answers.
 pub(crate) fn refusal_of(decision: &estoppel_policy::Decision<'_>) -> Option<Refusal> {
     if decision.verdict.lets_go() {
@@ -224,7 +248,7 @@ pub(crate) fn refusal_of(decision: &estoppel_policy::Decision<'_>) -> Option<Ref
         reason: code.and_then(Reason::parse).unwrap_or(Reason::PolicyBlock),
         code: code.map(Into::into),
         message: decision.message.map(Into::into),
-        hold: None,
+        ..Refusal::new(Reason::PolicyBlock)
     })
 }
 

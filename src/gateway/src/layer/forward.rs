@@ -4,13 +4,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use estoppel_evidence::entry::{Durability, Intent};
 use estoppel_evidence::{Leaf, Reason};
 use estoppel_journal::Ack;
 use estoppel_policy::Surface;
 use estoppel_wire::dialect::{Dialect, Framing};
-use http::header::{CONTENT_LENGTH, TRAILER};
-use http::{Method, Request, Response, Version};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRAILER, WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode, Version};
 use tower_service::Service;
 
 use super::Waiting;
@@ -56,6 +57,13 @@ impl Service<Permitted> for Forward {
 async fn forward(permitted: Permitted) -> Answer {
     let Permitted { mut exchange, mut head, body, route } = permitted;
     let limits = route.settings.limits;
+    let credential = match &route.credential {
+        None => None,
+        Some(credential) => match credential.of(&head.headers).await {
+            Ok(held) => Some((credential, held)),
+            Err(reason) => return refused(exchange, Refusal::new(reason)).await,
+        },
+    };
     if let Err(reason) = intend(&mut exchange).await {
         return refused(exchange, Refusal::new(reason)).await;
     }
@@ -71,6 +79,9 @@ async fn forward(permitted: Permitted) -> Answer {
     let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_answers());
     let reads = exchange.dialect != Dialect::Bytes || judges || detects;
     headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
+    if let Some((credential, held)) = &credential {
+        credential.put(held, &mut head.headers);
+    }
     let held_length = match &body {
         crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(&body).exact(),
         crate::body::UpstreamBody::Streamed(_) => None,
@@ -82,10 +93,12 @@ async fn forward(permitted: Permitted) -> Answer {
     }
     let request = Request::from_parts(*head, body);
     let left = exchange.follow().map(|(left, _)| left);
+    exchange.sent = true;
     let sending = route.pool.send(request, limits.connect, limits.headers, left.as_deref());
     let answered = match in_time(&exchange, sending).await {
         Ok(answered) => answered,
         Err(error) => {
+            exchange.sent = !error.is_before_sending();
             let reason = exchange.upload_error().unwrap_or_else(|| send_reason(&error));
             route.pool.complain(reason, &Chain(&error));
             return refused(exchange, Refusal::new(reason)).await;
@@ -93,6 +106,9 @@ async fn forward(permitted: Permitted) -> Answer {
     };
     exchange.record.time.connect_us = answered.connected.map(micros);
     let mut head = answered.head;
+    if let Some((credential, held)) = credential.filter(|_| head.status == StatusCode::UNAUTHORIZED) {
+        credential.refused(&held);
+    }
     if headers::is_ambiguous_answer(head.status, &head.headers)
         || headers::head_bytes(&head.headers) > limits.header_bytes_max
     {
@@ -186,6 +202,11 @@ async fn asked_again(mut exchange: Box<Exchange>, refusal: Refusal) -> Answer {
         drop(again.told_instead());
         return refused(again, Refusal::new(reason)).await;
     }
+    // What is asked again is counted again.
+    let blocked = match blocked {
+        None => crate::controls::reserve(&mut again).await,
+        blocked => blocked,
+    };
     if let Some(refusal) = blocked {
         return refused(again, refusal).await;
     }
@@ -240,7 +261,30 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
             (late.answer(dialect, late.body(dialect, Some(call), rpc_id.as_deref())), None)
         }
     };
+    if answer.status() == StatusCode::UNAUTHORIZED
+        && let Some(challenge) = exchange.challenge(refusal.reason == Reason::CredentialMissing)
+    {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
     stamp(answer.headers_mut(), call, run.as_ref(), receipt);
+    answer
+}
+
+/// Records an answer of the gateway's own, JSON, and gives it once that is durable.
+pub(crate) async fn told(mut exchange: Box<Exchange>, document: Bytes) -> Answer {
+    let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
+    let run = exchange.run_header();
+    let recorded = match exchange.tell(&document) {
+        Some(ack) => durable(ack, evidence).await,
+        None => Err(Reason::Internal),
+    };
+    let leaf = match recorded {
+        Ok(leaf) => leaf,
+        Err(reason) => return unrecorded(&exchange, reason),
+    };
+    let mut answer = Response::new(AnswerBody::whole(vec![document]));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    stamp(answer.headers_mut(), exchange.call, run.as_ref(), leaf);
     answer
 }
 

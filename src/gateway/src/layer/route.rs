@@ -18,7 +18,8 @@ use crate::call::{Admitted, Routed};
 use crate::context::{Context as CallerContext, run_name};
 use crate::exchange::{Exchange, Start};
 use crate::headers;
-use crate::layer::forward::refused;
+use crate::layer::forward::{refused, told};
+use crate::protected_resource::ProtectedResource;
 use crate::respond::{Refusal, stamp};
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
@@ -58,6 +59,8 @@ pub(crate) struct Route<S> {
 enum Turned {
     /// It leaves a receipt.
     Recorded(Box<Exchange>, Refusal),
+    /// It asks for the metadata of its route, which needs no verdict.
+    Described(Box<Exchange>, Arc<RouteEntry>),
     /// No run can be had to record it in, because the journal is closed or has failed.
     Unrecorded(Box<Answer>),
 }
@@ -69,7 +72,9 @@ impl<S> Route<S> {
         let accepted = identified.accepted;
         let head = accepted.head;
         let taken = snapshot.route(&head).cloned();
-        let operation = taken.as_ref().map(|route| route.for_operation(&head));
+        let described = taken.as_ref().filter(|route| route.is_described(&head)).cloned();
+        let operation =
+            taken.as_ref().filter(|_| described.is_none()).map(|route| route.for_operation(&head));
         let is_other = matches!(operation, Some(None));
         let route = operation.flatten().or(taken);
         let key = route.as_ref().and_then(|route| route.context_key.as_ref());
@@ -94,8 +99,9 @@ impl<S> Route<S> {
                 }
             },
         };
-        let identity_missing = route.as_ref().is_some_and(|route| route.identity_required)
-            && record.identity.kind == IdentityKind::None;
+        let identity_missing =
+            route.as_ref().is_some_and(|route| route.identity_required && described.is_none())
+                && record.identity.kind == IdentityKind::None;
         let mut exchange = Exchange::new(Start {
             shared: self.shared.clone(),
             snapshot,
@@ -146,6 +152,7 @@ impl<S> Route<S> {
         match (refusal, route) {
             (Some(refusal), _) => Err(Turned::Recorded(exchange, refusal)),
             (None, None) => Err(Turned::Recorded(exchange, Refusal::new(Reason::RouteUnknown))),
+            (None, Some(route)) if described.is_some() => Err(Turned::Described(exchange, route)),
             (None, Some(route)) => Ok(Routed { exchange, head, body: accepted.body, route }),
         }
     }
@@ -235,6 +242,10 @@ where
             Ok(routed) => Either::Left(self.inner.call(routed)),
             Err(Turned::Recorded(exchange, refusal)) => {
                 Either::Right(Box::pin(async move { Ok(refused(exchange, refusal).await) }))
+            }
+            Err(Turned::Described(exchange, route)) => {
+                let document = route.protected_resource.as_ref().map(ProtectedResource::document);
+                Either::Right(Box::pin(async move { Ok(told(exchange, document.unwrap_or_default()).await) }))
             }
             Err(Turned::Unrecorded(answer)) => Either::Right(Box::pin(std::future::ready(Ok(*answer)))),
         }

@@ -67,6 +67,16 @@ pub(crate) enum SendError {
     Exchange(#[source] hyper::Error),
 }
 
+impl SendError {
+    /// Whether no upstream can have begun with the request.
+    pub(crate) fn is_before_sending(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::ConnectTimeout | Self::ClientGone | Self::Tls => true,
+            Self::HeadersTimeout | Self::TotalTimeout | Self::Exchange(_) => false,
+        }
+    }
+}
+
 /// A response head with what its body is read through.
 pub(crate) struct Answered {
     pub(crate) head: http::response::Parts,

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
     BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity, Intent,
-    Judged, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage, StreamRecord, Threat,
-    Times, VerdictRecord,
+    Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage,
+    StreamRecord, Threat, Times, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -81,6 +81,7 @@ pub(crate) struct SpilledCall {
     held: Option<Box<Held>>,
     identity: Identity,
     judged: Option<Box<Judged>>,
+    limits: Vec<LimitRecord>,
     operation: String,
     outcome: Outcome,
     policy: PolicyRef,
@@ -129,6 +130,7 @@ impl SpilledCall {
             held,
             identity,
             judged,
+            limits,
             operation,
             outcome,
             policy,
@@ -176,6 +178,7 @@ impl SpilledCall {
             held,
             identity,
             judged,
+            limits,
             operation: operation.into_owned(),
             outcome,
             policy,
@@ -227,6 +230,7 @@ impl SpilledCall {
             held: self.held,
             identity: self.identity,
             judged: self.judged,
+            limits: self.limits,
             operation: Cow::Owned(self.operation),
             outcome: self.outcome,
             policy: self.policy,
@@ -270,6 +274,7 @@ impl Spilled {
         if let Some(detection) = &mut call.detection {
             detection.shorten();
         }
+        call.limits.truncate(4);
         Self { what: What::Call(call), ..self }
     }
 }

@@ -88,6 +88,7 @@ pub fn record() -> Box<CallRecord> {
         identity: Identity::default(),
         held: None,
         judged: None,
+        limits: Vec::new(),
         operation: "openai.chat.completions".into(),
         outcome: Outcome { client: ClientEnd::HandedOver, code: Reason::Ok, complete: true },
         policy: PolicyRef { hash: Sha256::of(POLICY), rule: Some("default".into()) },

@@ -112,6 +112,7 @@ fn settings(with_limits: bool) -> impl Strategy<Value = Value> {
         ("body_storage", storage().boxed()),
         ("on_not_evaluated", verdict().boxed()),
         ("disconnect", disconnect().boxed()),
+        ("tool_lists", select(vec!["filter", "as_is"]).prop_map(Value::from).boxed()),
         ("judge", judge().boxed()),
     ];
     if with_limits {
@@ -251,15 +252,44 @@ fn rule() -> impl Strategy<Value = Value> {
     )
 }
 
+fn control() -> impl Strategy<Value = Value> {
+    let window = (select(vec!["rate", "velocity"]), 1..9u64, 1..99u64)
+        .prop_map(|(kind, limit, seconds)| json!({ "kind": kind, "limit": limit, "seconds": seconds }));
+    let cap = (select(vec!["tokens", "cost"]), 1..9u64, select(vec!["day", "month"]), 0..9u64).prop_map(
+        |(unit, limit, per, estimate)| {
+            json!({ "kind": "cap", "unit": unit, "limit": limit, "per": per, "estimate": estimate })
+        },
+    );
+    let when = members(vec![("route", patterns(vec!["llm", "*"])), ("tool", patterns(PATTERNS.to_vec()))]);
+    let by = proptest::sample::subsequence(vec!["identity", "route", "model", "tool"], 0..=3);
+    let rest = members(vec![
+        ("by", by.prop_map(Value::from).boxed()),
+        ("on_store_down", select(vec![json!("closed"), json!({ "local_budget": 3 })]).boxed()),
+        ("reason", Just(json!("DENIED")).boxed()),
+        ("message", text().boxed()),
+        ("severity", Just(json!("high")).boxed()),
+    ]);
+    (prop_oneof![window, cap], when, rest).prop_map(|(mut control, when, rest)| {
+        control["when"] = when;
+        control.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        control
+    })
+}
+
 /// A policy whose rules have few conditions over few names, so that they meet.
 pub fn policy() -> impl Strategy<Value = Value> {
     let routes = members(ROUTES[..2].iter().map(|name| (*name, settings(true).boxed())).collect());
     let rules = proptest::collection::vec(rule(), 0..8);
+    let controls = proptest::collection::vec(control(), 0..3);
     let head = (settings(false), limits(), text(), detectors());
-    (head, routes, rules).prop_map(|((defaults, limits, description, detectors), routes, mut rules)| {
+    (head, routes, rules, controls).prop_map(|((defaults, limits, description, detectors), routes, mut rules, mut controls)| {
         for (index, rule) in rules.iter_mut().enumerate() {
             rule["id"] = format!("r{index}").into();
         }
+        for (index, control) in controls.iter_mut().enumerate() {
+            control["id"] = format!("c{index}").into();
+        }
+        let prices = json!([{ "model": "gpt*", "from": "2026-01-01", "input": 3, "output": 4 }]);
         json!({
             "version": 1, "name": "random", "description": description,
             "contracts": { "value": { "json": "{\"type\": \"object\"}" }, "other": { "json": "{}" }, "rows": { "csv": "{}" },
@@ -270,6 +300,7 @@ pub fn policy() -> impl Strategy<Value = Value> {
                 "bob": { "key": "MCowBQYDK2VwAyEADlmTq69cC+QW7DkBKvJragNjp1VFz7VALx0pmsts3Lc=", "identity": "bob" },
             },
             "detectors": detectors, "defaults": defaults, "limits": limits, "routes": routes, "rules": rules,
+            "controls": controls, "prices": prices,
         })
     })
 }

@@ -82,6 +82,7 @@ impl Request {
         Some(match (self, key) {
             (Self::Root, b"model") => Place::Leaf(Leaf::Model),
             (Self::Root, b"stream") => Place::Leaf(Leaf::Stream),
+            (Self::Root, b"max_tokens") => Place::Leaf(Leaf::OutputMax),
             (Self::Root, b"tools") => Place::Messages(Self::Tools),
             (Self::Tool, b"name") => Place::Leaf(Leaf::ToolName),
             (Self::Tool, b"type") => Place::Leaf(Leaf::ToolKind),

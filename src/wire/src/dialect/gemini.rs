@@ -116,6 +116,7 @@ impl Request {
             }
             (Self::Root, b"generationConfig" | b"generation_config") => Place::Gemini(Self::Generation),
             (Self::Generation, b"responseMimeType" | b"response_mime_type") => Place::Leaf(Leaf::FormatKind),
+            (Self::Generation, b"maxOutputTokens" | b"max_output_tokens") => Place::Leaf(Leaf::OutputMax),
             (Self::Generation, b"responseSchema" | b"response_schema") => {
                 Place::Leaf(Leaf::TextContract(Language::Gemini))
             }

@@ -12,7 +12,7 @@ pub use message::{Id, Message, Messages, Tool, ToolResult};
 use super::{request, response};
 
 /// The operation of a message with this method: `mcp.` and the method if that is one, else `mcp.unknown`.
-pub(super) fn operation(method: &str) -> String {
+pub fn operation(method: &str) -> String {
     let known = method.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_.-$".contains(&byte));
     if known && !method.is_empty() && method.len() <= METHOD_BYTES_MAX {
         format!("mcp.{method}")

@@ -38,6 +38,7 @@ impl Request {
         Some(match (self, key) {
             (Self::Root, b"model") => Place::Leaf(Leaf::Model),
             (Self::Root, b"stream") => Place::Leaf(Leaf::Stream),
+            (Self::Root, b"max_tokens" | b"max_completion_tokens") => Place::Leaf(Leaf::OutputMax),
             (Self::Root, b"tools") => Place::Chat(Self::Tools),
             (Self::Root, b"functions") => Place::Chat(Self::Functions),
             (Self::Tool, b"type") => Place::Leaf(Leaf::ToolKind),

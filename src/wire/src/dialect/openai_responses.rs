@@ -130,6 +130,7 @@ impl Request {
         Some(match (self, key) {
             (Self::Root, b"model") => Place::Leaf(Leaf::Model),
             (Self::Root, b"stream") => Place::Leaf(Leaf::Stream),
+            (Self::Root, b"max_output_tokens") => Place::Leaf(Leaf::OutputMax),
             (Self::Root, b"tools") => Place::Responses(Self::Tools),
             (Self::Root, b"prompt") => Place::Leaf(Leaf::Misplaced), // stored elsewhere, with tools and model
             (Self::Tool | Self::NestedTool, b"name") => Place::Leaf(Leaf::ToolName),

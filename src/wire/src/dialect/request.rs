@@ -27,6 +27,8 @@ pub struct RequestFacts {
     pub model: Option<String>,
     /// Whether the client asks for a stream; absent if it does not say.
     pub stream: Option<bool>,
+    /// The most tokens that the answer may have, where the request says; of several the largest.
+    pub output_max: Option<u64>,
     /// Names of the tools offered to the model, in order, and the types of those that have no name, or a type that
     /// says more than that they have one. Includes those of a namespace and those allowed of an MCP server. A
     /// server that offers whatever it has is [`Defect::NotEvaluated`].
@@ -143,6 +145,7 @@ impl RequestScan {
             operation,
             model: found.model.or(path_model).filter(|model| !model.is_empty()),
             stream: found.stream.or(path_stream),
+            output_max: found.output_max,
             tools: found.tools,
             tool_called: found.called.filter(|_| called),
             rpc_id: found.rpc_id,
@@ -192,6 +195,8 @@ pub(super) enum Place {
 pub(super) enum Leaf {
     Model,
     Stream,
+    /// How many tokens the answer may have.
+    OutputMax,
     ToolName,
     ToolKind,
     /// The type of what a custom tool takes.
@@ -268,7 +273,7 @@ impl Place {
 
     fn shape(self) -> Shape {
         match self {
-            Self::Leaf(Leaf::Stream | Leaf::RpcId | Leaf::RpcOutcome) => Shape::Free,
+            Self::Leaf(Leaf::Stream | Leaf::OutputMax | Leaf::RpcId | Leaf::RpcOutcome) => Shape::Free,
             Self::Leaf(Leaf::Contract(_) | Leaf::TextContract(_)) => Shape::Any,
             Self::Leaf(Leaf::Misplaced) => Shape::Absent,
             Self::Leaf(Leaf::ServerEnabled | Leaf::DefaultEnabled | Leaf::ConfigEnabled) => Shape::Flag,
@@ -360,6 +365,7 @@ struct Server {
 struct Finder {
     model: Option<String>,
     stream: Option<bool>,
+    output_max: Option<u64>,
     tools: Names,
     called: Option<String>,
     rpc_id: Option<String>,
@@ -552,8 +558,12 @@ impl Visitor for Finder {
                 self.rpc_id_is_text = true;
             }
             Leaf::CalledName => self.called = self.text.to_some_name(),
-            Leaf::Stream | Leaf::RpcOutcome | Leaf::Misplaced | Leaf::Contract(_) | Leaf::TextContract(_) => {
-            }
+            Leaf::Stream
+            | Leaf::OutputMax
+            | Leaf::RpcOutcome
+            | Leaf::Misplaced
+            | Leaf::Contract(_)
+            | Leaf::TextContract(_) => {}
             Leaf::FormatKind => match text_format(self.text.as_bytes()) {
                 Some(TextContract::Bare(_)) => self.bare_text = true,
                 Some(json) => _ = self.contracts.text.get_or_insert(json),
@@ -565,6 +575,10 @@ impl Visitor for Finder {
 
     fn number(&mut self, at: Place, text: &[u8]) {
         self.readings.number(at.shape());
+        if at == Place::Leaf(Leaf::OutputMax) {
+            let said = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+            self.output_max = self.output_max.max(said);
+        }
         if at == Place::Leaf(Leaf::RpcId) {
             self.text.set(text);
             self.rpc_id = self.text.to_some_name();

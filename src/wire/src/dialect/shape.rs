@@ -41,7 +41,7 @@ impl Shape {
 }
 
 /// Member names on the way to a name, in all dialects.
-const WATCHED: [&str; 88] = [
+const WATCHED: [&str; 97] = [
     "allowed_tools",
     "candidates",
     "choices",
@@ -130,6 +130,15 @@ const WATCHED: [&str; 88] = [
     "executable_code",
     "operation",
     "queries",
+    "maxOutputTokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_tokens",
+    "_meta",
+    "cacheScope",
+    "io.modelcontextprotocol/protocolVersion",
+    "taskId",
+    "uri",
 ];
 
 /// What has come of the objects that are open, and the first thing that can be read in two ways.
@@ -217,9 +226,12 @@ impl Readings {
     }
 }
 
+/// As many as the longest of [`WATCHED`] needs, and no fewer than there are letters.
+const ROWS: usize = 40;
+
 /// For each length, and for each letter, a bit for each of [`WATCHED`] that has that length, or begins with that letter.
-const BY_LENGTH: [u128; 32] = table(true);
-const BY_LETTER: [u128; 32] = table(false);
+const BY_LENGTH: [u128; ROWS] = table(true);
+const BY_LETTER: [u128; ROWS] = table(false);
 
 /// For each of [`WATCHED`] the first that is the same name, in lowerCamelCase or in snake_case.
 const SAME: [usize; WATCHED.len()] = {
@@ -254,8 +266,8 @@ const fn is_same(left: &[u8], right: &[u8]) -> bool {
     }
 }
 
-const fn table(by_length: bool) -> [u128; 32] {
-    let mut table = [0; 32];
+const fn table(by_length: bool) -> [u128; ROWS] {
+    let mut table = [0; ROWS];
     let mut at = 0;
     while at < WATCHED.len() {
         let name = WATCHED[at].as_bytes();

@@ -143,6 +143,7 @@ fn reads_a_chat_request() {
             operation: "openai.chat.completions".into(),
             model: some("gpt-4o-mini"),
             stream: Some(true),
+            output_max: None,
             tools: names(["get_weather", "run_code", "web_search", "legacy"]),
             tool_called: None,
             rpc_id: None,
@@ -151,6 +152,24 @@ fn reads_a_chat_request() {
             evaluated: clean(CHAT_REQUEST, 0),
         }
     );
+}
+
+#[test]
+fn what_an_answer_may_have_at_most_is_read_in_every_dialect() {
+    for (dialect, body, expected) in [
+        (Dialect::OpenAiChat, r#"{"max_tokens":7,"max_completion_tokens":9}"#, Some(9)),
+        (Dialect::OpenAiChat, r#"{"max_tokens":null,"messages":[{"max_tokens":3}]}"#, None),
+        (Dialect::OpenAiResponses, r#"{"max_output_tokens":7}"#, Some(7)),
+        (Dialect::AnthropicMessages, r#"{"max_tokens":1024}"#, Some(1_024)),
+        (Dialect::Gemini, r#"{"generationConfig":{"maxOutputTokens":5}}"#, Some(5)),
+        (Dialect::Gemini, r#"{"generation_config":{"max_output_tokens":5}}"#, Some(5)),
+        (Dialect::AnthropicMessages, r#"{"max_tokens":-1}"#, None),
+        (Dialect::AnthropicMessages, r#"{"max_tokens":"9"}"#, None),
+    ] {
+        assert_eq!(request(dialect, "/", body).output_max, expected, "{body}");
+    }
+    let twice = request(Dialect::AnthropicMessages, "/", r#"{"max_tokens":9,"max_tokens":1}"#);
+    assert_eq!((twice.output_max, twice.evaluated.defect), (Some(9), Some(Defect::DuplicateKey)));
 }
 
 /// What a request asks its answers to be: tools with their schemas, and the text.

@@ -80,7 +80,7 @@ pub fn data(block: &Bytes, first: bool) -> Bytes {
 }
 
 /// The block with other data; the rest as it was.
-pub(crate) fn with_data(block: &[u8], first: bool, data: &[u8]) -> Bytes {
+pub fn with_data(block: &[u8], first: bool, data: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(block.len() + data.len());
     let mut written = false;
     let rest = without_mark(block, first);

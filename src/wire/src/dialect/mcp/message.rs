@@ -32,11 +32,17 @@ pub struct Message {
     pub name: Option<String>,
     /// `params.arguments`.
     pub arguments: Option<Span>,
+    /// `params.uri`: of `resources/read` the resource's.
+    pub uri: Option<Span>,
+    /// `params.taskId`.
+    pub task: Option<Span>,
+    /// The protocol version that `params._meta` states.
+    pub version: Option<String>,
     pub result: Option<ToolResult>,
 }
 
 /// The id of a request, which its answer repeats.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Id {
     Text(String),
     /// As a whole number where it is one, so that `1.0` is `1`.
@@ -50,6 +56,8 @@ pub struct ToolResult {
     pub failed: bool,
     /// `resultType` says that more is asked for before there is a result.
     pub is_partial: bool,
+    /// `cacheScope`.
+    pub cache_scope: Option<Span>,
     /// `structuredContent`.
     pub value: Option<Span>,
     /// At most [`LIST_MAX`] in one text.
@@ -98,6 +106,7 @@ enum Place {
     Top,
     Message,
     Params,
+    Meta,
     Result,
     Tools,
     Tool,
@@ -111,6 +120,10 @@ enum Leaf {
     Error,
     CalledName,
     Arguments,
+    Uri,
+    Task,
+    Version,
+    CacheScope,
     IsError,
     ResultType,
     Value,
@@ -122,6 +135,9 @@ enum Leaf {
 /// The `resultType` of a result that is one; others ask for something first.
 const COMPLETE: &str = "complete";
 
+/// The member of `_meta` with the protocol version, from 2026-07-28 on.
+const VERSION: &[u8] = b"io.modelcontextprotocol/protocolVersion";
+
 impl Place {
     fn of(self, key: &[u8]) -> Option<Self> {
         Some(match (self, key) {
@@ -132,6 +148,11 @@ impl Place {
             (Self::Top | Self::Message, b"result") => Self::Result,
             (Self::Params, b"name") => Self::Leaf(Leaf::CalledName),
             (Self::Params, b"arguments") => Self::Leaf(Leaf::Arguments),
+            (Self::Params, b"uri") => Self::Leaf(Leaf::Uri),
+            (Self::Params, b"taskId") => Self::Leaf(Leaf::Task),
+            (Self::Params, b"_meta") => Self::Meta,
+            (Self::Meta, VERSION) => Self::Leaf(Leaf::Version),
+            (Self::Result, b"cacheScope") => Self::Leaf(Leaf::CacheScope),
             (Self::Result, b"isError") => Self::Leaf(Leaf::IsError),
             (Self::Result, b"resultType") => Self::Leaf(Leaf::ResultType),
             (Self::Result, b"structuredContent") => Self::Leaf(Leaf::Value),
@@ -146,9 +167,11 @@ impl Place {
     fn shape(self) -> Shape {
         match self {
             Self::Top => Shape::Container,
-            Self::Message | Self::Params | Self::Result | Self::Tool => Shape::Object,
+            Self::Message | Self::Params | Self::Meta | Self::Result | Self::Tool => Shape::Object,
             Self::Tools => Shape::Array,
-            Self::Leaf(Leaf::Method | Leaf::CalledName | Leaf::ResultType | Leaf::ToolName) => Shape::Text,
+            Self::Leaf(
+                Leaf::Method | Leaf::CalledName | Leaf::Version | Leaf::ResultType | Leaf::ToolName,
+            ) => Shape::Text,
             Self::Leaf(Leaf::IsError) => Shape::Flag,
             Self::Leaf(_) => Shape::Any,
         }
@@ -260,6 +283,8 @@ impl Visitor for Reader {
             Leaf::CalledName => self.message.name = Some(name),
             Leaf::ResultType => self.result().is_partial = name != COMPLETE,
             Leaf::ToolName => self.tool.name = name,
+            Leaf::Version => self.message.version = Some(name),
+            Leaf::Uri | Leaf::Task | Leaf::CacheScope => {}
             Leaf::Error | Leaf::Arguments | Leaf::IsError | Leaf::Value | Leaf::Input | Leaf::Output => {}
         }
     }
@@ -288,6 +313,9 @@ impl Visitor for Reader {
         let is_null = std::mem::take(&mut self.null);
         match at {
             Place::Leaf(Leaf::Arguments) => self.message.arguments = span,
+            Place::Leaf(Leaf::Uri) => self.message.uri = span,
+            Place::Leaf(Leaf::Task) => self.message.task = span,
+            Place::Leaf(Leaf::CacheScope) => self.result().cache_scope = span,
             Place::Leaf(Leaf::Value) => self.result().value = span,
             Place::Leaf(Leaf::Input) if !is_null => self.tool.input = span,
             Place::Leaf(Leaf::Output) if !is_null => self.tool.output = span,

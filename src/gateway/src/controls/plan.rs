@@ -1,0 +1,263 @@
+//! What a call is to be counted as, and what it turned out to be.
+
+use std::sync::Arc;
+
+use estoppel_evidence::Reason;
+use estoppel_evidence::entry::{LimitState, Usage};
+use estoppel_policy::{Applied, By, Control, ControlKind, Per, Policy, Price, RequestFacts, Unit};
+use estoppel_state::{Claim, CounterKey, Span};
+use estoppel_wire::dialect::Dialect;
+
+use super::Ending;
+
+/// Most counts of one call; a receipt has room for so many.
+const COUNTS_MAX: usize = 32;
+/// Tokens that a call is taken to use where neither the policy nor the request says.
+const ESTIMATE: u64 = 4_096;
+/// About so many bytes of a request are one token.
+const BYTES_OF_TOKEN: u64 = 4;
+const DAY_US: u64 = 86_400_000_000;
+
+/// What is to be counted, and how, in the same order.
+pub(super) struct Plan {
+    pub claims: Vec<Claim>,
+    pub counting: Vec<Counting>,
+}
+
+/// One count of a call.
+#[derive(Debug)]
+pub(super) struct Counting {
+    /// Which of the policy's controls.
+    pub control: usize,
+    pub rule: Arc<str>,
+    pub unit: Unit,
+    pub reserved: u64,
+    /// For costs, in force when the call began.
+    price: Option<Price>,
+}
+
+/// A call that cannot be counted.
+pub(super) struct Uncountable<'p> {
+    pub reason: Reason,
+    pub detail: Option<String>,
+    pub control: &'p Control,
+}
+
+/// What a request says of the tokens that it asks for: the most that may come out, and its own bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Asks {
+    pub(crate) output_max: Option<u64>,
+    pub(crate) request_bytes: u64,
+}
+
+impl Plan {
+    pub fn new<'p>(
+        policy: &'p Policy,
+        facts: &RequestFacts<'_>,
+        now_us: u64,
+        asks: Asks,
+    ) -> Result<Self, Uncountable<'p>> {
+        let mut plan = Self { claims: Vec::new(), counting: Vec::new() };
+        for applied in policy.controls(facts) {
+            let control = applied.control;
+            let refused = |reason, detail| Uncountable { reason, detail, control };
+            if plan.claims.len() == COUNTS_MAX && control.kind != ControlKind::Freeze {
+                let detail = format!("more than {COUNTS_MAX} counts for one call");
+                return Err(refused(Reason::NotEvaluated, Some(detail)));
+            }
+            let Some((span, unit, limit, estimate)) = terms(control.kind) else {
+                if control.is_frozen(now_us / 1_000_000) {
+                    return Err(refused(Reason::Frozen, None));
+                }
+                continue;
+            };
+            let price = match unit {
+                Unit::Calls | Unit::Tokens => None,
+                Unit::Cost => {
+                    let price = facts.model.and_then(|model| policy.price(model, now_us / DAY_US));
+                    Some(price.cloned().ok_or_else(|| refused(Reason::PriceMissing, None))?)
+                }
+            };
+            let reserved = reserve(unit, estimate, asks, price.as_ref());
+            plan.claims.push(Claim {
+                counter: name(&applied, facts, span, unit),
+                span,
+                amount: reserved,
+                limit,
+            });
+            plan.counting.push(Counting {
+                control: applied.index,
+                rule: control.id().as_str().into(),
+                unit,
+                reserved,
+                price,
+            });
+        }
+        Ok(plan)
+    }
+}
+
+/// None: it counts nothing.
+fn terms(kind: ControlKind) -> Option<(Span, Unit, u64, Option<u64>)> {
+    Some(match kind {
+        ControlKind::Freeze => return None,
+        ControlKind::Rate { limit, seconds } | ControlKind::Velocity { limit, seconds } => {
+            (Span::Window { seconds }, Unit::Calls, limit, None)
+        }
+        ControlKind::Cap { unit, limit, per, estimate } => {
+            let span = match per {
+                Per::Day => Span::Day,
+                Per::Month => Span::Month,
+            };
+            (span, unit, limit, estimate)
+        }
+    })
+}
+
+/// What is held until it is known what was used.
+fn reserve(unit: Unit, estimate: Option<u64>, asks: Asks, price: Option<&Price>) -> u64 {
+    let input = asks.request_bytes.div_ceil(BYTES_OF_TOKEN);
+    let guess = estimate.unwrap_or(ESTIMATE);
+    match (unit, price, asks.output_max) {
+        (Unit::Calls, _, _) => 1,
+        (Unit::Cost, Some(price), Some(output)) => price.cost(input, 0, output),
+        // Nobody knows on which side they will be.
+        (Unit::Cost, Some(price), None) => price.cost(guess, 0, 0).max(price.cost(0, 0, guess)),
+        (Unit::Tokens | Unit::Cost, _, Some(output)) => input.saturating_add(output),
+        (Unit::Tokens | Unit::Cost, _, None) => guess,
+    }
+}
+
+/// Everything that tells one count from others: another limit is the same count, another window is not.
+fn name(applied: &Applied<'_, '_>, facts: &RequestFacts<'_>, span: Span, unit: Unit) -> CounterKey {
+    let control = applied.control;
+    let (kind, seconds) = span.code();
+    let seconds = seconds.to_string();
+    let mut parts = vec![control.id().as_str(), control.kind.as_str(), unit.as_str(), kind, &seconds];
+    let values: Vec<Option<String>> = control
+        .by()
+        .iter()
+        .map(|by| match by {
+            By::Identity => facts.identity.map(Into::into),
+            By::Route => Some(facts.route.into()),
+            // Written in either case these are the same.
+            By::Model => facts.model.map(str::to_ascii_lowercase),
+            By::Tool => applied.tool.map(str::to_ascii_lowercase),
+        })
+        .collect();
+    for (by, value) in control.by().iter().zip(&values) {
+        parts.push(by.as_str());
+        parts.push(if value.is_some() { "is" } else { "absent" });
+        parts.push(value.as_deref().unwrap_or_default());
+    }
+    CounterKey::of(parts)
+}
+
+impl Counting {
+    /// How much counts in the end, and why.
+    pub fn used(&self, ending: &Ending) -> (LimitState, u64) {
+        if !ending.sent {
+            return (LimitState::Released, 0);
+        }
+        let tokens = match self.unit {
+            Unit::Calls => return (LimitState::Counted, 1),
+            Unit::Tokens | Unit::Cost => Tokens::of(&ending.usage, ending.dialect),
+        };
+        match (tokens, &self.price) {
+            // Who refuses a call does not bill it.
+            (None, _) if ending.status.is_some_and(|status| status >= 400) => (LimitState::Counted, 0),
+            (None, _) => (LimitState::Reserved, self.reserved),
+            (Some(tokens), Some(price)) => {
+                (LimitState::Counted, price.cost(tokens.input, tokens.cached, tokens.output))
+            }
+            (Some(tokens), None) => (LimitState::Counted, tokens.total),
+        }
+    }
+}
+
+/// What an upstream says was used, in the same terms for every dialect.
+#[derive(Debug, PartialEq, Eq)]
+struct Tokens {
+    /// Without those that were cached.
+    input: u64,
+    cached: u64,
+    /// With those of reasoning.
+    output: u64,
+    total: u64,
+}
+
+impl Tokens {
+    /// None where neither side is stated.
+    fn of(usage: &Usage, dialect: Dialect) -> Option<Self> {
+        let stated = usage.input.is_some() || usage.output.is_some() || usage.total.is_some();
+        if !stated {
+            return None;
+        }
+        let (input, cached) = (usage.input.unwrap_or(0), usage.cached_input.unwrap_or(0));
+        let (output, reasoning) = (usage.output.unwrap_or(0), usage.reasoning.unwrap_or(0));
+        // Anthropic's input is without what was cached, Gemini's output without its thoughts.
+        let input = if dialect == Dialect::AnthropicMessages { input } else { input.saturating_sub(cached) };
+        let output = if dialect == Dialect::Gemini { output.saturating_add(reasoning) } else { output };
+        let sum = input.saturating_add(cached).saturating_add(output);
+        Some(Self { input, cached, output, total: usage.total.unwrap_or(0).max(sum) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(input: u64, output: u64, cached: u64, reasoning: u64, total: Option<u64>) -> Usage {
+        let (input, output) = (Some(input), Some(output));
+        Usage { input, output, cached_input: Some(cached), reasoning: Some(reasoning), total }
+    }
+
+    fn tokens(input: u64, cached: u64, output: u64, total: u64) -> Option<Tokens> {
+        Some(Tokens { input, cached, output, total })
+    }
+
+    #[test]
+    fn every_dialects_usage_comes_to_the_same_terms() {
+        let openai = usage(100, 50, 40, 20, Some(150));
+        assert_eq!(Tokens::of(&openai, Dialect::OpenAiChat), tokens(60, 40, 50, 150));
+        let anthropic = usage(60, 50, 40, 0, None);
+        assert_eq!(Tokens::of(&anthropic, Dialect::AnthropicMessages), tokens(60, 40, 50, 150));
+        let gemini = usage(100, 30, 40, 20, Some(150));
+        assert_eq!(Tokens::of(&gemini, Dialect::Gemini), tokens(60, 40, 50, 150));
+        assert_eq!(Tokens::of(&Usage::default(), Dialect::Gemini), None);
+    }
+
+    #[test]
+    fn what_a_request_allows_is_reserved_and_the_estimate_where_it_says_nothing() {
+        let asks = |output_max| Asks { output_max, request_bytes: 399 };
+        assert_eq!(reserve(Unit::Calls, None, asks(Some(7)), None), 1);
+        assert_eq!(reserve(Unit::Tokens, Some(9), asks(Some(7)), None), 107);
+        assert_eq!(reserve(Unit::Tokens, Some(9), asks(None), None), 9);
+        assert_eq!(reserve(Unit::Tokens, None, asks(None), None), ESTIMATE);
+    }
+
+    #[test]
+    fn what_counts_depends_on_how_the_call_ended() {
+        let counting =
+            |unit, reserved| Counting { control: 0, rule: "r".into(), unit, reserved, price: None };
+        let ending = |sent, status, usage| Ending { sent, status, usage, dialect: Dialect::OpenAiChat };
+        let known = usage(100, 50, 0, 0, None);
+        let none = Usage::default();
+        for (unit, sent, status, usage, expected) in [
+            (Unit::Tokens, false, None, none, (LimitState::Released, 0)),
+            (Unit::Calls, false, None, none, (LimitState::Released, 0)),
+            (Unit::Calls, true, None, none, (LimitState::Counted, 1)),
+            (Unit::Calls, true, Some(500), none, (LimitState::Counted, 1)),
+            (Unit::Tokens, true, Some(200), known, (LimitState::Counted, 150)),
+            (Unit::Tokens, true, Some(200), none, (LimitState::Reserved, 77)),
+            (Unit::Tokens, true, None, none, (LimitState::Reserved, 77)),
+            (Unit::Tokens, true, Some(429), none, (LimitState::Counted, 0)),
+        ] {
+            assert_eq!(
+                counting(unit, 77).used(&ending(sent, status, usage)),
+                expected,
+                "{unit:?} {sent} {status:?}"
+            );
+        }
+    }
+}

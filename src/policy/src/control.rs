@@ -1,0 +1,455 @@
+//! Controls: what is counted over calls, and what calls cost. Which calls a control takes is said as in a rule; how much is
+//! left is for whoever keeps the counters.
+
+use crate::document::{ReasonCode, Rule, RuleId, Severity, ThreatId};
+use crate::facts::{RequestFacts, TOOLS_MAX, Tool};
+use crate::pattern::{Case, Patterns};
+use crate::policy::looked;
+use crate::rule::{CompiledRule, Held};
+
+/// What blocks a call once so much has been counted.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// Says which calls, and with what they are blocked.
+    pub(crate) rule: Rule,
+    /// What is counted, and how much of it is let through.
+    pub kind: ControlKind,
+    /// As it was written; none: the kind's own.
+    pub(crate) by: Option<Vec<By>>,
+    pub(crate) on_store_down: Option<OnStoreDown>,
+    /// INVARIANT: empty but for [`ControlKind::Freeze`].
+    pub(crate) windows: Vec<Window>,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ControlKind {
+    /// Calls in any window of so many seconds.
+    Rate { limit: u64, seconds: u32 },
+    /// The same, for each identity and tool unless said otherwise.
+    Velocity { limit: u64, seconds: u32 },
+    /// What is used in a day or a month, UTC.
+    Cap {
+        unit: Unit,
+        limit: u64,
+        per: Per,
+        /// Tokens that a call is taken to use until it is known.
+        estimate: Option<u64>,
+    },
+    /// Nothing: it blocks while one of its windows is open.
+    Freeze,
+}
+
+impl ControlKind {
+    pub(crate) const KINDS: [&'static str; 4] = ["rate", "velocity", "cap", "freeze"];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate { .. } => "rate",
+            Self::Velocity { .. } => "velocity",
+            Self::Cap { .. } => "cap",
+            Self::Freeze => "freeze",
+        }
+    }
+}
+
+/// What a cap counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Calls.
+    Calls,
+    /// Tokens, as the upstream states them.
+    Tokens,
+    /// Millionths of the currency that the prices are in.
+    Cost,
+}
+
+impl Unit {
+    pub(crate) const ALL: [Self; 3] = [Self::Calls, Self::Tokens, Self::Cost];
+
+    /// The word in documents, receipts and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Tokens => "tokens",
+            Self::Cost => "cost",
+        }
+    }
+}
+
+/// For how long a cap counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Per {
+    /// A day, UTC.
+    Day,
+    /// A month, UTC.
+    Month,
+}
+
+impl Per {
+    pub(crate) const ALL: [Self; 2] = [Self::Day, Self::Month];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Month => "month",
+        }
+    }
+}
+
+/// What has a count of its own. Calls that lack it share one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// The proven subject.
+    Identity,
+    /// The route.
+    Route,
+    /// The model that is asked for.
+    Model,
+    /// Each tool of the call that the control takes.
+    Tool,
+}
+
+impl By {
+    pub(crate) const ALL: [Self; 4] = [Self::Identity, Self::Route, Self::Model, Self::Tool];
+
+    /// The word in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Route => "route",
+            Self::Model => "model",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// What becomes of calls while nobody can count them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnStoreDown {
+    /// They are blocked.
+    #[default]
+    Closed,
+    /// Each gateway lets so many through until the store is back.
+    LocalBudget(u64),
+}
+
+/// When a freeze blocks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Window {
+    /// From one moment until before another, in seconds since 1970, with the texts.
+    Once { from: (String, u64), until: (String, u64) },
+    /// On these days of each week, UTC, from one minute of the day until before another.
+    Weekly { days: Vec<Weekday>, from: (String, u64), until: (String, u64) },
+}
+
+impl Window {
+    fn is_open(&self, unix_s: u64) -> bool {
+        match self {
+            Self::Once { from, until } => (from.1..until.1).contains(&unix_s),
+            Self::Weekly { days, from, until } => {
+                let today = Weekday::of(unix_s / 86_400);
+                days.contains(&today) && (from.1..until.1).contains(&(unix_s % 86_400 / 60))
+            }
+        }
+    }
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Weekday {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
+}
+
+impl Weekday {
+    pub const ALL: [Self; 7] = [
+        Self::Monday,
+        Self::Tuesday,
+        Self::Wednesday,
+        Self::Thursday,
+        Self::Friday,
+        Self::Saturday,
+        Self::Sunday,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Monday => "mon",
+            Self::Tuesday => "tue",
+            Self::Wednesday => "wed",
+            Self::Thursday => "thu",
+            Self::Friday => "fri",
+            Self::Saturday => "sat",
+            Self::Sunday => "sun",
+        }
+    }
+
+    /// Of a day since 1970-01-01, which was a Thursday.
+    fn of(day: u64) -> Self {
+        match (day + 3) % 7 {
+            0 => Self::Monday,
+            1 => Self::Tuesday,
+            2 => Self::Wednesday,
+            3 => Self::Thursday,
+            4 => Self::Friday,
+            5 => Self::Saturday,
+            _ => Self::Sunday,
+        }
+    }
+}
+
+/// What tokens of some models cost, from some day on. In millionths of a currency for a million tokens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Price {
+    /// Models, as a pattern.
+    pub(crate) model: String,
+    /// First day, as `YYYY-MM-DD`, UTC.
+    pub(crate) from: String,
+    /// The same, as days since 1970-01-01.
+    pub(crate) from_day: u64,
+    /// Tokens that go in.
+    pub input: u64,
+    /// Tokens that come out.
+    pub output: u64,
+    /// Tokens that go in and were cached; none: as those that were not.
+    pub cached: Option<u64>,
+}
+
+impl Control {
+    /// Its name.
+    pub fn id(&self) -> &RuleId {
+        &self.rule.id
+    }
+
+    /// The code that the policy gives for it; none: the kind's own.
+    pub fn reason(&self) -> Option<&ReasonCode> {
+        self.rule.reason.as_ref()
+    }
+
+    /// A text that the caller may be shown.
+    pub fn message(&self) -> Option<&str> {
+        self.rule.message.as_deref()
+    }
+
+    /// How bad it is when it blocks.
+    pub fn severity(&self) -> Option<Severity> {
+        self.rule.severity
+    }
+
+    /// What it stands against.
+    pub fn threat(&self) -> &[ThreatId] {
+        &self.rule.threat
+    }
+
+    /// What has a count of its own.
+    pub fn by(&self) -> &[By] {
+        match (&self.by, self.kind) {
+            (Some(by), _) => by,
+            (None, ControlKind::Velocity { .. }) => &[By::Identity, By::Tool],
+            (None, ControlKind::Rate { .. } | ControlKind::Cap { .. } | ControlKind::Freeze) => &[],
+        }
+    }
+
+    /// Whether one of its windows is open, so many seconds after 1970-01-01T00:00:00Z.
+    pub fn is_frozen(&self, unix_s: u64) -> bool {
+        self.windows.iter().any(|window| window.is_open(unix_s))
+    }
+
+    /// What becomes of calls that cannot be counted.
+    pub fn on_store_down(&self) -> OnStoreDown {
+        self.on_store_down.unwrap_or_default()
+    }
+}
+
+/// A control that takes a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied<'p, 'f> {
+    /// The control.
+    pub control: &'p Control,
+    /// Which of the controls that is.
+    pub index: usize,
+    /// The tool that it counts, where it counts tools.
+    pub tool: Option<&'f str>,
+}
+
+/// Controls and prices, ready.
+#[derive(Debug, Default)]
+pub(crate) struct Controls {
+    controls: Vec<(Control, CompiledRule)>,
+    prices: Vec<(Patterns, Price)>,
+}
+
+impl Controls {
+    pub fn new(controls: &[Control], prices: &[Price]) -> Self {
+        let control = |control: &Control| (control.clone(), CompiledRule::new(&control.rule));
+        let price =
+            |price: &Price| (Patterns::new(std::slice::from_ref(&price.model), Case::Ignore), price.clone());
+        Self { controls: controls.iter().map(control).collect(), prices: prices.iter().map(price).collect() }
+    }
+
+    pub fn rules(&self) -> impl Iterator<Item = &CompiledRule> {
+        self.controls.iter().map(|(_, rule)| rule)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Control> {
+        self.controls.iter().map(|(control, _)| control)
+    }
+
+    /// Those that take a call, in the order of the document: each once, and those that count tools once for each tool.
+    pub fn applied<'p, 'f>(&'p self, facts: &RequestFacts<'f>) -> Vec<Applied<'p, 'f>> {
+        let mut applied = Vec::new();
+        for (index, (control, rule)) in self.controls.iter().enumerate() {
+            // What could not be read is counted; what a call will bring is not here yet.
+            let takes = |tool: Option<Tool<'f>>| {
+                let held = rule.holds(facts, looked(facts.model, tool, facts.body));
+                matches!(held, Held::Holds | Held::Unknown(_))
+            };
+            let tools = facts.tools.iter().take(TOOLS_MAX).copied();
+            let mut counted: Vec<&'f str> = Vec::new();
+            for tool in tools.filter(|tool| takes(Some(*tool))) {
+                if !counted.iter().any(|known| known.eq_ignore_ascii_case(tool.name)) {
+                    counted.push(tool.name);
+                }
+            }
+            let takes_call = !counted.is_empty() || facts.tools.is_empty() && takes(None);
+            if control.by().contains(&By::Tool) && !counted.is_empty() {
+                let of_tool = |tool: &&'f str| Applied { control, index, tool: Some(*tool) };
+                applied.extend(counted.iter().map(of_tool));
+            } else if takes_call {
+                applied.push(Applied { control, index, tool: None });
+            }
+        }
+        applied
+    }
+
+    /// The price of a model on a day: of the first pattern that takes it and has one by then, the newest.
+    pub fn price(&self, model: &str, day: u64) -> Option<&Price> {
+        let in_force = |price: &&(Patterns, Price)| price.0.matches(model) && price.1.from_day <= day;
+        let (_, first) = self.prices.iter().find(in_force)?;
+        let same = self.prices.iter().filter(in_force).filter(|(_, price)| price.model == first.model);
+        same.map(|(_, price)| price).max_by_key(|price| price.from_day)
+    }
+}
+
+impl Price {
+    /// The cost of so many tokens, in millionths, rounded up. `input` is without what was cached.
+    pub fn cost(&self, input: u64, cached: u64, output: u64) -> u64 {
+        let part = |tokens: u64, price: u64| u128::from(tokens) * u128::from(price);
+        let cached = part(cached, self.cached.unwrap_or(self.input));
+        let total = part(input, self.input).saturating_add(cached).saturating_add(part(output, self.output));
+        u64::try_from(total.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::PolicyDocument;
+
+    #[test]
+    fn the_newest_price_in_force_counts_and_the_first_pattern_decides() {
+        let policy = PolicyDocument::parse(
+            "version: 1
+name: p
+prices:
+- { model: small-1, from: '2026-03-01', input: 7, output: 7 }
+- { model: small*, from: '2026-02-01', input: 2, output: 2 }
+- { model: small*, from: '2026-01-01', input: 1, output: 1 }
+- { model: '*', from: '1970-01-01', input: 9, output: 9 }
+",
+        )
+        .unwrap()
+        .compile();
+        let day = |text| crate::read::control::day(text).unwrap();
+        let input = |model, on| policy.price(model, day(on)).map(|price| price.input);
+        assert_eq!(input("Small-2", "2026-01-31"), Some(1));
+        assert_eq!(input("small-2", "2026-02-01"), Some(2));
+        assert_eq!(input("small-1", "2026-02-28"), Some(2));
+        assert_eq!(input("small-1", "2026-03-01"), Some(7));
+        assert_eq!(input("small-2", "2025-12-31"), Some(9));
+        assert_eq!(input("other", "2026-03-01"), Some(9));
+    }
+
+    #[test]
+    fn a_freeze_blocks_from_its_first_second_until_before_its_last() {
+        let policy = PolicyDocument::parse(
+            "version: 1
+name: p
+controls:
+- id: f
+  kind: freeze
+  when: {}
+  windows:
+  - { from: '2026-12-24T00:00:00Z', until: '2026-12-27T12:00:00Z' }
+  - { days: [sat, sun], from: '22:30', until: '24:00' }
+",
+        )
+        .unwrap()
+        .compile();
+        let at = |text| crate::read::control::moment(text).unwrap();
+        for (moment, frozen) in [
+            ("2026-12-23T23:59:59Z", false),
+            ("2026-12-24T00:00:00Z", true),
+            ("2026-12-27T11:59:59Z", true),
+            ("2026-12-27T12:00:00Z", false),
+            ("2026-11-21T22:29:59Z", false), // a Saturday
+            ("2026-11-21T22:30:00Z", true),
+            ("2026-11-22T23:59:59Z", true),
+            ("2026-11-23T00:00:00Z", false),
+            ("2026-11-23T23:00:00Z", false),
+        ] {
+            assert_eq!(policy.control(0).unwrap().is_frozen(at(moment)), frozen, "{moment}");
+        }
+    }
+
+    #[test]
+    fn costs_are_rounded_up_and_cached_tokens_have_their_own_price() {
+        let price = |cached| super::Price {
+            model: "*".into(),
+            from: "1970-01-01".into(),
+            from_day: 0,
+            input: 2_500_000,
+            output: 10_000_000,
+            cached,
+        };
+        assert_eq!(price(None).cost(1, 0, 0), 3);
+        assert_eq!(price(None).cost(1_000, 1_000, 100), 6_000);
+        assert_eq!(price(Some(0)).cost(1_000, 1_000, 100), 3_500);
+        assert_eq!(price(None).cost(u64::MAX, u64::MAX, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn tools_are_counted_once_each_where_a_control_counts_tools() {
+        let policy = PolicyDocument::parse(
+            "version: 1
+name: p
+controls:
+- { id: each, kind: velocity, when: { tool: pay* }, limit: 1, seconds: 60 }
+- { id: any, kind: rate, when: { tool: pay* }, limit: 1, seconds: 60 }
+- { id: all, kind: rate, when: {}, by: [tool], limit: 1, seconds: 60 }
+",
+        )
+        .unwrap()
+        .compile();
+        let taken = |tools: &[&str]| -> Vec<String> {
+            let tools: Vec<_> = tools.iter().copied().map(crate::Tool::from).collect();
+            let facts = crate::RequestFacts { tools: &tools, ..crate::RequestFacts::default() };
+            let name =
+                |it: &super::Applied<'_, '_>| format!("{} {}", it.control.id(), it.tool.unwrap_or("-"));
+            policy.controls(&facts).iter().map(name).collect()
+        };
+        assert_eq!(taken(&[]), ["all -"]);
+        assert_eq!(taken(&["look"]), ["all look"]);
+        assert_eq!(
+            taken(&["pay", "look", "PAY", "pay2"]),
+            ["each pay", "each pay2", "any -", "all pay", "all look", "all pay2"]
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! Counters in this process. A file keeps them over restarts.
+//!
+//! A call is answered from memory. What a restart would find on disk is never below what was granted: it is raised
+//! before the grant, by 1/[`BLOCKS`] of the limit at a time, so that few calls wait for the disk and a crash loses at most
+//! that much of a limit, to nobody. Windows shorter than [`DURABLE_SECONDS`] are in memory only.
+
+mod disk;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::disk::{Disk, Row};
+use crate::counter::{Claim, Counter, CounterKey, Span};
+use crate::{Flags, Grant, Refused, Reservation, Reserved, Settlement, Store, StoreError};
+
+/// Most counters at a time. When it is reached, and none of them is over, claims on further ones are
+/// [`StoreError::Full`].
+pub const COUNTERS_MAX: usize = 1 << 18;
+/// A limit is written down in so many pieces.
+pub const BLOCKS: u64 = 128;
+/// Windows shorter than this are not kept over a restart.
+pub const DURABLE_SECONDS: u32 = 60;
+/// How often a full table is searched for counters that are over.
+const SWEEP_US: u64 = 1_000_000;
+
+/// Counters of one process.
+#[derive(Clone, Debug)]
+pub struct Local {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Held for arithmetic only, never while something is waited for.
+    table: Mutex<Table>,
+    disk: Disk,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    counters: HashMap<CounterKey, Counter>,
+    flags: Arc<Flags>,
+    swept_us: u64,
+}
+
+impl Local {
+    /// Takes up what `file` has; it is made when something has to be kept. One process uses a file at a time.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`] of a file that cannot be read, [`StoreError::Thread`].
+    pub fn open(file: &Path, now_us: u64) -> Result<Self, StoreError> {
+        let (disk, rows, flags) = Disk::open(file, now_us)?;
+        let mut table = Table { flags: Arc::new(flags), ..Table::default() };
+        for Row { counter, span, slot, used } in rows {
+            let counter = table.counters.entry(counter).or_insert_with(|| Counter::new(span));
+            let slot = counter.slot(slot);
+            (slot.used, slot.durable) = (used, used);
+        }
+        Ok(Self { inner: Arc::new(Inner { table: Mutex::new(table), disk }) })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.inner.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) async fn reserve(&self, now_us: u64, claims: &[Claim]) -> Result<Reserved, StoreError> {
+        let (grants, raises) = match self.table().take(now_us, claims)? {
+            Ok(taken) => taken,
+            Err(refused) => return Ok(Reserved::Refused(refused)),
+        };
+        // From here on it is given back if the call goes away or the disk fails.
+        let reservation = Reservation::new(Store::Local(self.clone()), grants);
+        if !raises.is_empty() {
+            self.inner.disk.raise(now_us, raises.clone())?.await.map_err(|_| StoreError::Unwritten)?;
+            self.table().have_raised(&raises);
+        }
+        Ok(Reserved::Granted(reservation))
+    }
+
+    pub(crate) fn settle(&self, settlements: &[Settlement]) {
+        let beyond: Vec<Row> = {
+            let mut table = self.table();
+            settlements.iter().filter_map(|settlement| table.settle(settlement)).collect()
+        };
+        if !beyond.is_empty() {
+            // Not waited for: a crash in this moment loses what a call used beyond what it had reserved.
+            drop(self.inner.disk.raise(0, beyond));
+        }
+    }
+
+    pub(crate) fn flags(&self) -> Arc<Flags> {
+        self.table().flags.clone()
+    }
+
+    pub(crate) async fn set_flag(&self, name: &str, value: Option<&str>) -> Result<(), StoreError> {
+        let written = self.inner.disk.set_flag(name, value)?;
+        written.await.map_err(|_| StoreError::Unwritten)?;
+        let mut table = self.table();
+        let flags = Arc::make_mut(&mut table.flags);
+        match value {
+            Some(value) => flags.insert(name.into(), value.into()),
+            None => flags.remove(name),
+        };
+        Ok(())
+    }
+
+    pub(crate) async fn close(&self) {
+        let exact = self.table().exact();
+        if let Ok(written) = self.inner.disk.close(exact) {
+            drop(written.await);
+        }
+    }
+}
+
+type Taken = (Vec<Grant>, Vec<Row>);
+
+impl Table {
+    /// Counts all claims, or says which cannot be. Gives with the grants what has to be on disk before they count.
+    fn take(&mut self, now_us: u64, claims: &[Claim]) -> Result<Result<Taken, Refused>, StoreError> {
+        self.make_room(now_us, claims)?;
+        for (index, claim) in claims.iter().enumerate() {
+            let Some(counter) = self.counters.get_mut(&claim.counter) else {
+                if claim.amount > claim.limit {
+                    return Ok(Err(Refused { claim: index, left: claim.limit, wait_us: None }));
+                }
+                continue;
+            };
+            counter.advance(now_us);
+            let used = counter.used();
+            if used.saturating_add(claim.amount) > claim.limit {
+                let wait_us = counter.wait_us(now_us, claim.amount, claim.limit);
+                let left = claim.limit.saturating_sub(used);
+                return Ok(Err(Refused { claim: index, left, wait_us }));
+            }
+        }
+        let mut raises = Vec::new();
+        let grants = claims.iter().map(|claim| self.count(now_us, claim, &mut raises)).collect();
+        Ok(Ok((grants, raises)))
+    }
+
+    fn count(&mut self, now_us: u64, claim: &Claim, raises: &mut Vec<Row>) -> Grant {
+        let Claim { counter: key, span, amount, limit } = *claim;
+        let counter = self.counters.entry(key).or_insert_with(|| Counter::new(span));
+        let number = counter.advance(now_us);
+        let slot = counter.slot(number);
+        slot.used = slot.used.saturating_add(amount);
+        if is_durable(span) && slot.used > slot.durable {
+            let bound = slot.used.saturating_add(limit / BLOCKS).min(limit.max(slot.used));
+            raises.push(Row { counter: key, span, slot: number, used: bound });
+        }
+        let left = limit.saturating_sub(counter.used());
+        Grant { counter: key, span, slot: number, amount, left }
+    }
+
+    fn have_raised(&mut self, rows: &[Row]) {
+        for row in rows {
+            if let Some(slot) = self.counters.get_mut(&row.counter).and_then(|it| it.find(row.slot)) {
+                slot.durable = slot.durable.max(row.used);
+            }
+        }
+    }
+
+    /// What is on disk too low now, if that is so.
+    fn settle(&mut self, settlement: &Settlement) -> Option<Row> {
+        let Grant { counter, span, slot: number, amount, .. } = settlement.grant;
+        let slot = self.counters.get_mut(&counter)?.find(number)?;
+        slot.used = slot.used.saturating_sub(amount).saturating_add(settlement.used);
+        let low = is_durable(span) && slot.used > slot.durable;
+        low.then_some(Row { counter, span, slot: number, used: slot.used })
+    }
+
+    fn make_room(&mut self, now_us: u64, claims: &[Claim]) -> Result<(), StoreError> {
+        let fits = |table: &Self| table.counters.len() + claims.len() <= COUNTERS_MAX;
+        if fits(self) {
+            return Ok(());
+        }
+        if now_us.abs_diff(self.swept_us) >= SWEEP_US {
+            self.swept_us = now_us;
+            self.counters.retain(|_, counter| !counter.is_over(now_us));
+        }
+        let known = claims.iter().all(|claim| self.counters.contains_key(&claim.counter));
+        if fits(self) || known { Ok(()) } else { Err(StoreError::Full) }
+    }
+
+    /// What is counted, to the last unit.
+    fn exact(&self) -> Vec<Row> {
+        let kept = self.counters.iter().filter(|(_, counter)| is_durable(counter.span));
+        let rows = kept.flat_map(|(key, counter)| {
+            let row = |slot: &crate::counter::Slot| Row {
+                counter: *key,
+                span: counter.span,
+                slot: slot.number,
+                used: slot.used,
+            };
+            counter.slots.iter().map(row)
+        });
+        rows.collect()
+    }
+}
+
+fn is_durable(span: Span) -> bool {
+    match span {
+        Span::Window { seconds } => seconds >= DURABLE_SECONDS,
+        Span::Day | Span::Month => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

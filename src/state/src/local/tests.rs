@@ -1,0 +1,120 @@
+use estoppel_kit::Scratch;
+
+use super::*;
+
+const NOW: u64 = 1_800_000_000_000_000;
+
+fn claim(name: &str, amount: u64, limit: u64) -> Claim {
+    Claim { counter: CounterKey::of([name]), span: Span::Day, amount, limit }
+}
+
+/// Takes until nothing more is granted, and keeps all of it.
+async fn take_all(store: &Local, claim: Claim) -> u64 {
+    let mut granted = 0;
+    while let Reserved::Granted(reservation) = store.reserve(NOW, &[claim]).await.unwrap() {
+        reservation.settle(&[claim.amount]);
+        granted += claim.amount;
+    }
+    granted
+}
+
+#[tokio::test]
+async fn a_restart_after_a_clean_end_goes_on_to_the_unit() {
+    let scratch = Scratch::new("state");
+    let file = scratch.join("state.sqlite");
+    let store = Local::open(&file, NOW).unwrap();
+    for _ in 0..700 {
+        let Reserved::Granted(reservation) = store.reserve(NOW, &[claim("a", 1, 1_000)]).await.unwrap()
+        else {
+            panic!("700 of 1000 are granted")
+        };
+        reservation.settle(&[1]);
+    }
+    store.close().await;
+    drop(store);
+    let store = Local::open(&file, NOW).unwrap();
+    assert_eq!(take_all(&store, claim("a", 1, 1_000)).await, 300);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_was_granted_before_a_crash_is_never_granted_again_and_little_is_lost() {
+    let scratch = Scratch::new("state");
+    for granted in [1, 3, 100, 700, 1_000] {
+        let file = scratch.join(format!("{granted}.sqlite"));
+        let store = Local::open(&file, NOW).unwrap();
+        for _ in 0..granted {
+            let Reserved::Granted(reservation) = store.reserve(NOW, &[claim("a", 1, 1_000)]).await.unwrap()
+            else {
+                panic!("{granted} of 1000 are granted")
+            };
+            reservation.settle(&[1]);
+        }
+        // A crash: what the file has now is what the next process finds, and nothing is closed.
+        let copied = scratch.join(format!("{granted}-copy.sqlite"));
+        for end in ["", "-wal"] {
+            let from = format!("{}{end}", file.display());
+            std::fs::copy(from, format!("{}{end}", copied.display())).unwrap();
+        }
+        let again = take_all(&Local::open(&copied, NOW).unwrap(), claim("a", 1, 1_000)).await;
+        let left = 1_000 - granted;
+        assert!(again <= left && again + 1_000 / BLOCKS >= left, "{granted}: {again}");
+    }
+}
+
+#[tokio::test]
+async fn a_small_limit_is_kept_to_the_unit_over_a_crash() {
+    let scratch = Scratch::new("state");
+    let (file, copied) = (scratch.join("a.sqlite"), scratch.join("b.sqlite"));
+    let store = Local::open(&file, NOW).unwrap();
+    for _ in 0..3 {
+        let Reserved::Granted(reservation) = store.reserve(NOW, &[claim("a", 1, 5)]).await.unwrap() else {
+            panic!("3 of 5 are granted")
+        };
+        reservation.settle(&[1]);
+    }
+    for end in ["", "-wal"] {
+        std::fs::copy(format!("{}{end}", file.display()), format!("{}{end}", copied.display())).unwrap();
+    }
+    assert_eq!(take_all(&Local::open(&copied, NOW).unwrap(), claim("a", 1, 5)).await, 2);
+}
+
+#[tokio::test]
+async fn two_processes_do_not_use_one_file() {
+    let scratch = Scratch::new("state");
+    let file = scratch.join("state.sqlite");
+    let first = Local::open(&file, NOW).unwrap();
+    first.set_flag("kill", Some("why")).await.unwrap();
+    assert!(matches!(Local::open(&file, NOW), Err(StoreError::Disk(_))));
+    first.close().await;
+}
+
+#[tokio::test]
+async fn flags_stay_over_a_restart() {
+    let scratch = Scratch::new("state");
+    let file = scratch.join("state.sqlite");
+    let store = Local::open(&file, NOW).unwrap();
+    store.set_flag("a", Some("1")).await.unwrap();
+    store.set_flag("b", Some("2")).await.unwrap();
+    store.set_flag("a", None).await.unwrap();
+    store.close().await;
+    drop(store);
+    let flags = Local::open(&file, NOW).unwrap().flags();
+    assert_eq!(*flags, Flags::from([("b".into(), "2".into())]));
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_grants_nothing_and_holds_nothing() {
+    let scratch = Scratch::new("state");
+    let store = Local::open(&scratch.join("no-folder/state.sqlite"), NOW).unwrap();
+    assert!(matches!(store.reserve(NOW, &[claim("a", 5, 5)]).await, Err(StoreError::Unwritten)));
+    assert_eq!(store.table().counters.values().map(Counter::used).sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn short_windows_need_no_disk() {
+    let scratch = Scratch::new("state");
+    let store = Local::open(&scratch.join("no-folder/state.sqlite"), NOW).unwrap();
+    let short = Claim { span: Span::Window { seconds: DURABLE_SECONDS - 1 }, ..claim("a", 1, 3) };
+    assert_eq!(take_all(&store, short).await, 3);
+}

@@ -1,0 +1,409 @@
+//! Rates, velocities and caps: what is counted, over streams, restarts, crashes and several gateways.
+
+use std::net::SocketAddr;
+
+use estoppel_kit::http::{Answer, Request};
+use estoppel_kit::{RedisServer, Scratch};
+use estoppel_stub::{Body, Fault, Reply, Script, Stub};
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Setup, World, chat, cli, path};
+
+const HELLO: &str = r#"{"model":"gpt-4o","max_tokens":10,"messages":[{"role":"user","content":"hello"}]}"#;
+const STREAM: &str = r#"{"model":"gpt-4o","stream":true,"max_tokens":10,"messages":[]}"#;
+
+fn policy(controls: &str) -> String {
+    format!("version: 1\nname: test\ndefaults: {{ verdict: allow, on_not_evaluated: allow }}\n{controls}")
+}
+
+fn setup(controls: &str) -> Setup {
+    Setup { policy: policy(controls), ..Setup::default() }
+}
+
+/// Answers that say how many tokens they took.
+fn billed(input: u64, output: u64) -> Script {
+    let usage = format!(r#""usage":{{"prompt_tokens":{input},"completion_tokens":{output}}}"#);
+    let whole = format!(r#"{{"model":"gpt-4o","choices":[],{usage}}}"#);
+    Script::always(Reply::json(&whole))
+}
+
+/// A stream that says so in its last event.
+fn billed_stream(input: u64, output: u64) -> Script {
+    let last =
+        format!(r#"{{"choices":[],"usage":{{"prompt_tokens":{input},"completion_tokens":{output}}}}}"#);
+    let first =
+        r#"{"model":"gpt-4o","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}"#;
+    Script::always(Reply::sse(&[first, &last, "[DONE]"]))
+}
+
+fn code(answer: &Answer) -> String {
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    body["error"]["code"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The row of `control` in a receipt: its state, and what was reserved and counted.
+fn count(receipt: &Value, control: &str) -> (String, Option<u64>, Option<u64>) {
+    let rows = |list: &Value| {
+        let list = list.as_array().cloned().unwrap_or_default();
+        list.into_iter().find(|row| row["rule"] == control).unwrap_or_default()
+    };
+    let counts = rows(&receipt["ext"]["controls"]);
+    let state = rows(&receipt["limits"])["state"].as_str().unwrap_or_default().to_owned();
+    (state, counts["reserved"].as_u64(), counts["counted"].as_u64())
+}
+
+fn counted(receipts: &[Value], control: &str) -> u64 {
+    receipts.iter().filter_map(|receipt| count(receipt, control).2).sum()
+}
+
+#[test]
+fn the_fourth_call_of_a_cap_of_three_is_429_and_stays_so_over_a_restart() {
+    let controls = "controls:\n- { id: three, kind: cap, when: {}, unit: calls, limit: 3, per: month, reason: ENOUGH, message: that was all }\n";
+    let mut world = World::with(billed(1, 1), &setup(controls));
+    for _ in 0..3 {
+        assert_eq!(world.send(&chat("cap", HELLO)).status(), 200);
+    }
+    let fourth = world.send(&chat("cap", HELLO));
+    assert_eq!((fourth.status(), code(&fourth).as_str()), (429, "ENOUGH"));
+    assert!(fourth.text().contains("that was all") && fourth.text().contains("rate_limit_error"));
+    let wait: u64 = fourth.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=31 * 86_400).contains(&wait), "{wait}");
+    assert_eq!(world.metric(r#"estoppel_control_counted_total{control="three",unit="calls"}"#), Some(3.0));
+    assert_eq!(world.metric(r#"estoppel_control_blocked_total{control="three"}"#), Some(1.0));
+    let receipts = world.receipts("cap");
+    assert_eq!(counted(&receipts, "three"), 3);
+    assert_eq!(
+        receipts[2]["limits"][0],
+        serde_json::json!({ "left": 0, "rule": "three", "state": "counted" })
+    );
+    assert_eq!(receipts[3]["verdict"]["reason"], "ENOUGH");
+    assert_eq!(receipts[3]["policy"]["rule"], "three");
+    assert_eq!(receipts[3]["outcome"]["code"], "CAP_MAX");
+    assert_eq!(
+        receipts[3]["limits"][0],
+        serde_json::json!({ "left": 0, "rule": "three", "state": "exceeded" })
+    );
+
+    world.stop();
+    world.restart();
+    assert_eq!(world.send(&chat("again", HELLO)).status(), 429);
+    assert_eq!(world.upstream.hits().total(), 3);
+    world.check_journal();
+}
+
+#[test]
+fn a_small_cap_is_kept_to_the_call_over_kill_9() {
+    let controls = "controls:\n- { id: five, kind: cap, when: {}, unit: calls, limit: 5, per: month }\n";
+    let mut world = World::with(billed(1, 1), &setup(controls));
+    for round in 0..4 {
+        drop(world.send(&chat(&format!("round-{round}"), HELLO)));
+        drop(world.send(&chat(&format!("round-{round}"), HELLO)));
+        world.daemon.kill_9();
+        world.restart();
+    }
+    assert_eq!(world.upstream.hits().total(), 5);
+}
+
+#[test]
+fn tokens_count_as_the_upstream_states_them_also_in_streams() {
+    let controls = "controls:\n- { id: tokens, kind: cap, when: {}, unit: tokens, limit: 90, per: day }\n";
+    for (script, body) in [(billed(30, 4), HELLO), (billed_stream(30, 4), STREAM)] {
+        let world = World::with(script, &setup(controls));
+        let statuses: Vec<u16> = (0..5).map(|_| world.send(&chat("tokens", body)).status()).collect();
+        // Each holds about 30 until it is known that it took 34.
+        assert_eq!(statuses, [200, 200, 429, 429, 429]);
+        let receipts = world.receipts("tokens");
+        let (state, reserved, used) = count(&receipts[0], "tokens");
+        assert_eq!((state.as_str(), used), ("counted", Some(34)));
+        assert_eq!(reserved, Some(10 + (body.len() as u64).div_ceil(4)));
+        let metric = world.metric(r#"estoppel_control_counted_total{control="tokens",unit="tokens"}"#);
+        assert_eq!((metric, counted(&receipts, "tokens")), (Some(68.0), 68));
+    }
+}
+
+#[test]
+fn what_nobody_states_stays_reserved_and_the_receipt_says_so() {
+    let controls = "controls:\n- { id: tokens, kind: cap, when: {}, unit: tokens, limit: 100, per: day, estimate: 40 }\n";
+    let silent = Script::always(Reply::json(r#"{"model":"m","choices":[]}"#));
+    let world = World::with(silent, &setup(controls));
+    let body = r#"{"model":"m","messages":[]}"#;
+    let statuses: Vec<u16> = (0..3).map(|_| world.send(&chat("silent", body)).status()).collect();
+    assert_eq!(statuses, [200, 200, 429]);
+    let receipts = world.receipts("silent");
+    assert_eq!(count(&receipts[0], "tokens"), ("reserved".into(), Some(40), Some(40)));
+}
+
+#[test]
+fn a_call_that_reaches_no_upstream_gives_back_what_it_held() {
+    let controls = "controls:\n- { id: one, kind: cap, when: {}, unit: calls, limit: 1, per: day }\n";
+    let upstream = Stub::spawn_thread(billed(1, 1)).unwrap();
+    let mut setup = setup(controls);
+    // A port that nobody listens on, found by letting go of one.
+    let gone: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    setup.routes = format!(
+        "[upstream.gone]\nurl = \"http://{gone}\"\n\n[[route]]\nname = \"gone\"\npath = \"/gone\"\nupstream = \"gone\"\n\n"
+    );
+    let world = World::over(upstream, &setup);
+    let unreachable = Request::new("POST", "/gone/v1/chat/completions")
+        .header("content-type", "application/json")
+        .header("estoppel-run", "gone");
+    for _ in 0..2 {
+        assert_eq!(world.send(&unreachable.clone().body(HELLO)).status(), 502);
+    }
+    assert_eq!(world.send(&chat("gone", HELLO)).status(), 200);
+    assert_eq!(world.send(&chat("gone", HELLO)).status(), 429);
+    let receipts = world.receipts("gone");
+    assert_eq!(count(&receipts[0], "one"), ("released".into(), Some(1), Some(0)));
+    assert_eq!(count(&receipts[2], "one"), ("counted".into(), Some(1), Some(1)));
+}
+
+#[test]
+fn an_upstream_that_refuses_bills_no_tokens_and_one_that_breaks_off_may_have() {
+    let controls = "controls:\n- { id: tokens, kind: cap, when: {}, unit: tokens, limit: 1000, per: day }\n";
+    let refuses = Script::always(Reply::json(r#"{"error":{"code":"busy"}}"#).status(429));
+    let breaks = Script::always(Reply::json(r#"{"model":"m"}"#).fault(Fault::Reset { after_bytes: 5 }));
+    let held = 10 + (HELLO.len() as u64).div_ceil(4);
+    for (script, state, expected) in [(refuses, "counted", Some(0)), (breaks, "reserved", Some(held))] {
+        let world = World::with(script, &setup(controls));
+        drop(world.send(&chat("bad", HELLO)));
+        let receipt = &world.receipts("bad")[0];
+        assert_eq!((count(receipt, "tokens").0.as_str(), count(receipt, "tokens").2), (state, expected));
+    }
+}
+
+#[test]
+fn costs_go_by_the_price_in_force_and_models_without_one_are_blocked() {
+    let controls = "controls:\n- { id: cost, kind: cap, when: {}, unit: cost, limit: 950, per: month, by: [identity] }\nprices:\n- { model: gpt*, from: \"2099-01-01\", input: 1, output: 1 }\n- { model: gpt*, from: \"2020-01-01\", input: 1000000, output: 4000000 }\n";
+    let world = World::with(billed(100, 50), &setup(controls));
+    let statuses: Vec<u16> = (0..5).map(|_| world.send(&chat("cost", HELLO)).status()).collect();
+    // 100 + 4 * 50 each; what is held before that is less.
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
+    let other = world.send(&chat("cost", r#"{"model":"other","messages":[]}"#));
+    assert_eq!((other.status(), code(&other).as_str()), (403, "PRICE_MISSING"));
+    let receipts = world.receipts("cost");
+    assert_eq!(count(&receipts[0], "cost").2, Some(300));
+    assert_eq!(receipts[5]["policy"]["rule"], "cost");
+}
+
+#[test]
+fn a_tool_may_be_called_so_often_and_others_go_on() {
+    let controls =
+        "controls:\n- { id: pay, kind: velocity, when: { tool: pay* }, limit: 2, seconds: 3600 }\n";
+    let script = Script::always(Reply::json(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#));
+    let world = World::with(script, &setup(controls));
+    let call = |tool: &str| {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#
+        );
+        world.send(&Request::new("POST", "/mcp").header("content-type", "application/json").body(&body))
+    };
+    let statuses = ["pay", "PAY", "pay", "pay2", "look"].map(|tool| call(tool).status());
+    assert_eq!(statuses, [200, 200, 429, 200, 200]);
+    let refused: Value = serde_json::from_slice(&call("pay").body).unwrap();
+    assert_eq!(refused["error"]["data"]["code"], "VELOCITY_MAX");
+    assert_eq!(world.upstream.hits().total(), 4);
+}
+
+#[test]
+fn a_rate_is_counted_by_route_and_says_when_to_come_back() {
+    let controls =
+        "controls:\n- { id: slow, kind: rate, when: { route: stub }, by: [route], limit: 2, seconds: 600 }\n";
+    let world = World::with(Script::always(Reply::new(Body::Text("x".into()))), &setup(controls));
+    let answers: Vec<Answer> = (0..3).map(|_| world.send(&Request::new("GET", "/x"))).collect();
+    assert_eq!(answers.iter().map(Answer::status).collect::<Vec<_>>(), [200, 200, 429]);
+    let wait: u64 = answers[2].header("retry-after").unwrap().parse().unwrap();
+    assert!((570..=630).contains(&wait), "{wait}");
+}
+
+#[test]
+fn what_is_frozen_is_blocked_and_counts_nowhere() {
+    let controls = "controls:\n- { id: cap, kind: cap, when: {}, unit: calls, limit: 1, per: month }\n- { id: freeze, kind: freeze, when: { model: gpt* }, windows: [{ from: \"2020-01-01T00:00:00Z\", until: \"2999-01-01T00:00:00Z\" }] }\n- { id: past, kind: freeze, when: {}, windows: [{ from: \"2020-01-01T00:00:00Z\", until: \"2020-01-02T00:00:00Z\" }] }\n";
+    let world = World::with(billed(1, 1), &setup(controls));
+    for _ in 0..2 {
+        let frozen = world.send(&chat("frozen", HELLO));
+        assert_eq!((frozen.status(), code(&frozen).as_str()), (403, "FROZEN"));
+    }
+    assert_eq!(world.send(&chat("frozen", r#"{"model":"m","messages":[]}"#)).status(), 200);
+    assert_eq!(world.upstream.hits().total(), 1);
+    assert_eq!(world.receipts("frozen")[0]["policy"]["rule"], "freeze");
+}
+
+/// A gateway on a Redis.
+fn sharing(redis: &RedisServer, controls: &str) -> Setup {
+    let config = format!("[state]\nstore = \"redis\"\nurl = \"{}\"\ntimeout_ms = 20000\n", redis.url());
+    Setup { config, ..setup(controls) }
+}
+
+#[test]
+fn two_gateways_on_one_redis_let_through_exactly_the_cap() {
+    let Some(redis) = RedisServer::start() else { return };
+    let controls = "controls:\n- { id: cap, kind: cap, when: {}, unit: calls, limit: 50, per: month }\n";
+    let worlds = [
+        World::with(billed(1, 1), &sharing(&redis, controls)),
+        World::with(billed(1, 1), &sharing(&redis, controls)),
+    ];
+    let through: usize = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..8)
+            .map(|caller| {
+                let gateway = worlds[caller % 2].gateway;
+                scope.spawn(move || {
+                    let call = || estoppel_kit::http::send(gateway, &chat("both", HELLO)).unwrap().status();
+                    let statuses: Vec<u16> = (0..20).map(|_| call()).collect();
+                    assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+                    statuses.iter().filter(|status| **status == 200).count()
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+    });
+    let hits = worlds.each_ref().map(|world| world.upstream.hits().total());
+    assert_eq!((through, hits.iter().sum::<u64>()), (50, 50), "{hits:?}");
+    assert!(hits.iter().all(|hits| *hits > 0), "{hits:?}");
+    let receipts = worlds.iter().map(|world| counted(&world.receipts("both"), "cap")).sum::<u64>();
+    assert_eq!(receipts, 50);
+}
+
+#[test]
+fn a_redis_that_goes_away_is_what_the_control_says() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let controls = "controls:\n- { id: closed, kind: cap, when: { model: closed }, unit: calls, limit: 100, per: day }\n- { id: budget, kind: cap, when: { model: budget }, unit: calls, limit: 100, per: day, on_store_down: { local_budget: 3 } }\n";
+    let world = World::with(billed(1, 1), &sharing(&redis, controls));
+    let call = |model: &str| world.send(&chat("down", &format!(r#"{{"model":"{model}","messages":[]}}"#)));
+    assert_eq!([call("closed").status(), call("budget").status()], [200, 200]);
+    redis.kill_9();
+    let refused = call("closed");
+    assert_eq!((refused.status(), code(&refused).as_str()), (503, "STORE_DOWN"));
+    assert!(refused.header("retry-after").is_some());
+    let statuses: Vec<u16> = (0..5).map(|_| call("budget").status()).collect();
+    assert_eq!(statuses, [200, 200, 200, 503, 503]);
+    assert_eq!(call("other").status(), 200);
+    assert!(world.metric("estoppel_store_failures_total") >= Some(6.0));
+    redis.restart();
+    estoppel_kit::until("the store is back", PATIENCE, || (call("closed").status() == 200).then_some(()));
+    let receipts = world.receipts("down");
+    let states = |control: &str| -> Vec<String> {
+        let states = receipts.iter().map(|receipt| count(receipt, control).0);
+        states.filter(|state| !state.is_empty()).collect()
+    };
+    let budget = ["counted", "local_budget", "local_budget", "local_budget", "store_down", "store_down"];
+    assert_eq!(states("budget"), budget);
+    assert_eq!(states("closed")[..2], ["counted", "store_down"]);
+}
+
+#[test]
+fn what_is_wrong_with_the_store_is_said_at_the_start() {
+    let scratch = Scratch::new("state");
+    let upstream: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    for (config, expected) in [
+        ("store = \"redis\"", "state.url: says where the Redis is"),
+        ("url = \"redis://127.0.0.1\"", "state.url: only with"),
+        ("store = \"redis\"\nurl = \"redis://10.0.0.1\"", "without TLS"),
+        ("timeout_ms = 0", "state.timeout_ms"),
+        ("prefix = \"\"", "state.prefix"),
+        ("stroe = \"local\"", "stroe"),
+    ] {
+        let setup = Setup { config: format!("[state]\n{config}\n"), ..Setup::default() };
+        let file = crate::support::write_config(&scratch, upstream, &setup);
+        let done = std::process::Command::new(crate::support::daemon_binary())
+            .args(["--check-config", "--config"])
+            .arg(file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!done.status.success() && said.contains(expected), "{config}: {said}");
+    }
+}
+
+fn tool(world: &World, name: &str) -> Answer {
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}","arguments":{{}}}}}}"#
+    );
+    let request = Request::new("POST", "/mcp").header("content-type", "application/json");
+    world.send(&request.header("estoppel-run", "drill").body(&body))
+}
+
+fn switch(world: &World, words: &[&str]) -> Value {
+    let admin = world.admin.to_string();
+    let (code, answer) = cli(&[words, &["--admin", &admin]].concat());
+    assert_eq!(code, 0, "{answer}");
+    answer["data"]["switches"].clone()
+}
+
+#[test]
+fn a_killed_tool_is_blocked_at_every_gateway_until_it_is_resumed_and_the_journals_say_so() {
+    let Some(redis) = RedisServer::start() else { return };
+    let script = || Script::always(Reply::json(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#));
+    let mut worlds =
+        [World::with(script(), &sharing(&redis, "")), World::with(script(), &sharing(&redis, ""))];
+    for world in &worlds {
+        estoppel_kit::until("switches are read", PATIENCE, || {
+            (tool(world, "shell").status() == 200).then_some(())
+        });
+    }
+    let hits = worlds.each_ref().map(|world| world.upstream.hits().total());
+    let killed = switch(&worlds[0], &["kill", "tool:Shell", "--by", "alice", "--reason", "drill/7 \u{e9}"]);
+    assert_eq!(
+        (&killed[0]["target"], &killed[0]["reason"]),
+        (&"tool:shell".into(), &"drill/7 \u{e9}".into())
+    );
+    // Here at once; elsewhere when it looks, four times a second.
+    let refused = tool(&worlds[0], "shell");
+    let refused: Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(refused["error"]["data"]["code"], "KILLED");
+    estoppel_kit::until("the other gateway blocks", PATIENCE, || {
+        (tool(&worlds[1], "SHELL").status() == 403).then_some(())
+    });
+    assert_eq!(tool(&worlds[1], "look").status(), 200);
+    assert!(worlds[0].upstream.hits().total() == hits[0]);
+
+    worlds[1].stop();
+    worlds[1].restart();
+    estoppel_kit::until("switches are read", PATIENCE, || {
+        (tool(&worlds[1], "look").status() == 200).then_some(())
+    });
+    assert_eq!(tool(&worlds[1], "shell").status(), 403);
+    let left = switch(&worlds[1], &["resume", "tool:shell", "--by", "bob", "--reason", "over"]);
+    assert_eq!(left, serde_json::json!([]));
+    assert_eq!(tool(&worlds[1], "shell").status(), 200);
+    estoppel_kit::until("the first gateway goes on", PATIENCE, || {
+        (tool(&worlds[0], "shell").status() == 200).then_some(())
+    });
+    let blocked =
+        worlds[0].receipts("drill").into_iter().filter(|receipt| receipt["verdict"]["reason"] == "KILLED");
+    assert!(blocked.count() >= 1);
+    for world in &mut worlds {
+        // The daemon's own run is sealed when it stops.
+        world.stop();
+        let bundles = std::fs::read_dir(world.journal().join("bundles")).unwrap();
+        let mut bundles: Vec<_> = bundles.map(|entry| entry.unwrap().path()).collect();
+        bundles.sort();
+        let shown = bundles.iter().map(|bundle| cli(&["show", path(bundle)]).1);
+        let entries: Vec<Value> =
+            shown.flat_map(|shown| shown["data"]["entries"].as_array().unwrap().clone()).collect();
+        let told: Vec<_> = entries
+            .iter()
+            .filter(|entry| entry["kind"] == "act" && entry["on"] == "tool:shell")
+            .map(|entry| (entry["act"].as_str().unwrap(), entry["by"].as_str().unwrap()))
+            .collect();
+        assert!(told.ends_with(&[("kill", "alice"), ("resume", "bob")]), "{told:?}");
+        world.check_journal();
+    }
+}
+
+#[test]
+fn everything_stops_and_stays_stopped_over_kill_9() {
+    let mut world = World::with(billed(1, 1), &setup(""));
+    assert_eq!(world.send(&chat("drill", HELLO)).status(), 200);
+    switch(&world, &["kill", "all", "--by", "alice", "--reason", "drill"]);
+    assert_eq!(world.send(&chat("drill", HELLO)).status(), 403);
+    world.daemon.kill_9();
+    world.restart();
+    estoppel_kit::until("switches are read", PATIENCE, || {
+        let answer = world.send(&chat("drill", HELLO));
+        assert_ne!(answer.status(), 200, "it goes on by itself");
+        (answer.status() == 403).then_some(())
+    });
+    switch(&world, &["resume", "all", "--by", "alice", "--reason", "over"]);
+    assert_eq!(world.send(&chat("drill", HELLO)).status(), 200);
+    assert_eq!(world.upstream.hits().total(), 2);
+}
