@@ -442,6 +442,42 @@ fn a_block_outranks_a_hold_and_two_rules_never_hold_one_call() {
 }
 
 #[test]
+fn a_held_call_of_an_mcp_tool_is_an_error_with_its_hold_until_it_is_approved() {
+    let rule = "- { id: tools, when: { operation: mcp.tools/call, tool: transfer }, verdict: hold, hold: { approvers: [ada] } }\n";
+    let result = json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [] } }).to_string();
+    let setup = Setup {
+        policy: policy("approvers: [ada]", rule),
+        routes: "[[route]]\nname = \"mcp\"\npath = \"/mcp\"\nupstream = \"stub\"\ndialect = \"mcp\"\n".into(),
+        ..Setup::default()
+    };
+    let world = World::with(Script::always(Reply::json(&result)), &setup);
+    let call = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "transfer", "arguments": { "amount": 9 } } });
+    let request = |body: &Value| {
+        Request::new("POST", "/mcp")
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("estoppel-run", "held")
+            .body(body.to_string())
+    };
+    let error = |answer: &Answer| -> Value { serde_json::from_slice(&answer.body).unwrap() };
+    let batch = world.send(&request(&json!([call])));
+    let said = error(&batch);
+    assert_eq!((batch.status(), &said["error"]["data"]["hold"]), (403, &Value::Null), "{said}");
+    let answer = world.send(&request(&call));
+    let said = error(&answer);
+    assert_eq!((answer.status(), &said["id"]), (403, &json!(7)), "{said}");
+    assert_eq!(said["error"]["data"]["code"], "APPROVAL_REQUIRED");
+    let hold = said["error"]["data"]["hold"]["id"].as_str().unwrap();
+    let shown = show(&world, hold);
+    assert_eq!((&shown["tool"], &shown["operation"]), (&json!("transfer"), &json!("mcp.tools/call")));
+    assert_eq!(world.upstream.hits().total(), 0);
+    check(People::new(&world).decide("approve", hold, "ada"), 0, "approved");
+    let released = world.send(&request(&call).header("estoppel-hold", hold));
+    assert_eq!((released.status(), released.text()), (200, result));
+    sealed(&world);
+}
+
+#[test]
 fn a_stored_body_is_shown_and_one_of_which_nothing_is_kept_cannot_be_held() {
     let full = policy("approvers: [ada]", "")
         .replace("body_storage: hmac", "body_storage: { full: { reason: audit } }");
