@@ -805,9 +805,11 @@ impl CallRecord {
     /// Drops the longest lists, and says so in `facts.more`, so that the line fits. What is left has bounded names
     /// only and cannot exceed the limit.
     pub fn shorten(&mut self) {
+        // Approvals are never left out, so names make room for them.
+        let names_max = if self.held.is_some() { 2 } else { 4 };
         let facts = &mut self.facts;
         for list in [&mut facts.tools_offered, &mut facts.tools_called, &mut facts.finish] {
-            let kept = list.len().min(4);
+            let kept = list.len().min(names_max);
             facts.more += (list.len() - kept) as u64; // bounded lists
             list.truncate(kept);
         }

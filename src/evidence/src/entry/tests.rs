@@ -344,13 +344,15 @@ fn the_longest_record_fits_once_it_is_shortened() {
         unit: "tokens".into(),
     };
     record.limits = vec![limit; 32];
+    let held = record.held.as_mut().unwrap();
+    held.approval.as_mut().unwrap().approved = vec![KeyId([9; 32]); 16];
     let iss = instance();
     let capture = CaptureKey::new([7; 32]).run(run());
     let mut out = Vec::new();
     assert!(record.write(&mut out, &link(&iss, 1), &capture, None).is_err());
     record.shorten();
     record.write(&mut out, &link(&iss, 1), &capture, None).unwrap();
-    assert_eq!(record.facts.more, 84);
+    assert_eq!(record.facts.more, 90);
     assert_canonical(&out);
 }
 
