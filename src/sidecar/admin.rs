@@ -14,7 +14,15 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Sends a request without a body and gives the JSON answer.
 pub fn ask(address: &str, method: &str, path: &str) -> Result<Value, Failure> {
-    let (status, body) = send(address, method, path)?;
+    answered(send(address, method, path)?)
+}
+
+/// Posts a document and gives the JSON answer.
+pub fn tell(address: &str, path: &str, document: &Value) -> Result<Value, Failure> {
+    answered(exchange(address, "POST", path, document.to_string().as_bytes())?)
+}
+
+fn answered((status, body): (u16, Vec<u8>)) -> Result<Value, Failure> {
     let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     if status < 400 {
         return Ok(value);
@@ -35,6 +43,10 @@ fn authority(address: &str) -> &str {
 
 /// Sends a request without a body and gives status and body.
 pub fn send(address: &str, method: &str, path: &str) -> Result<(u16, Vec<u8>), Failure> {
+    exchange(address, method, path, b"")
+}
+
+fn exchange(address: &str, method: &str, path: &str, body: &[u8]) -> Result<(u16, Vec<u8>), Failure> {
     let address = authority(address);
     let unreachable = |why: String| {
         Failure::reason(Reason::AdminUnreachable, format!("no daemon answers at {address}: {why}")).hint(
@@ -51,8 +63,10 @@ pub fn send(address: &str, method: &str, path: &str) -> Result<(u16, Vec<u8>), F
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
         )?;
+        stream.write_all(body)?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
         Ok(answer)

@@ -34,6 +34,9 @@ pub enum Command {
     /// Lists and shows the daemon's runs.
     #[command(subcommand)]
     Run(RunCommand),
+    /// Lists, shows and decides on calls that wait for people.
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// Stops calls at all gateways of a store, whatever the policy says.
     Kill(Switch),
     /// Lets calls go on that were stopped.
@@ -274,6 +277,49 @@ pub enum RunCommand {
         #[command(flatten)]
         source: Source,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum HoldCommand {
+    /// Lists calls that wait for people.
+    List {
+        /// Lists those that are over as well.
+        #[arg(long)]
+        all: bool,
+        /// Admin address of the daemon, with or without `http://`.
+        #[arg(long, env = "ESTOPPEL_ADMIN", default_value = "127.0.0.1:9464")]
+        admin: String,
+    },
+    /// Shows one hold.
+    Show {
+        /// Hold id.
+        hold: String,
+        /// Admin address of the daemon, with or without `http://`.
+        #[arg(long, env = "ESTOPPEL_ADMIN", default_value = "127.0.0.1:9464")]
+        admin: String,
+    },
+    /// Signs that a call may pass.
+    Approve(Decide),
+    /// Signs that it may not.
+    Deny(Decide),
+}
+
+#[derive(Args, Debug)]
+pub struct Decide {
+    /// Hold id.
+    pub hold: String,
+    /// Your private key: PKCS#8 PEM that only you can read, as `openssl genpkey -algorithm ed25519` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Why, for whoever reads the evidence; at most 256 characters.
+    #[arg(long)]
+    pub comment: Option<String>,
+    /// Decides only if the hold is of this payload.
+    #[arg(long, value_name = "TAG")]
+    pub payload: Option<String>,
+    /// Admin address of the daemon, with or without `http://`.
+    #[arg(long, env = "ESTOPPEL_ADMIN", default_value = "127.0.0.1:9464")]
+    pub admin: String,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]

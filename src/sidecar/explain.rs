@@ -38,6 +38,27 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["run", "list"],
         "Lists the runs that take calls now and those that were sealed lately, with their ids, names and sizes.",
     ),
+    (
+        &["hold", "list"],
+        "Lists the calls that a rule holds until people have let them pass, the newest first, with how many approvals they \
+         have and need. With --all those that are over, too.",
+    ),
+    (
+        &["hold", "show"],
+        "Shows what a held call is: its route, operation, tool and caller, the tag of its body, who may decide and until \
+         when. The body itself is shown only where the policy stores it as it is.",
+    ),
+    (
+        &["hold", "approve"],
+        "Signs with your key, on this machine, that this one call may pass: its payload under its policy until the hold \
+         expires. The daemon verifies that and writes it into the call's run before it counts. Exit code 4: you may not \
+         decide, have decided, or it is too late.",
+    ),
+    (
+        &["hold", "deny"],
+        "Signs with your key that this call may not pass. One denial ends a hold, also one that has been approved and not \
+         been used yet.",
+    ),
     (&["run", "show"], "Shows one run: its id, name, class, counts, state and bundle."),
     (
         &["keys", "init"],

@@ -8,6 +8,7 @@ mod detect;
 mod disclose;
 mod doctor;
 mod explain;
+mod hold;
 mod input;
 mod judge;
 mod keys;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Verify(verify) => verify::run(&output, &verify, arguments.explain),
         Command::Show(show) => show::run(&output, &show),
         Command::Seal(seal) => run::seal(&output, &seal),
+        Command::Hold(command) => hold::run(&output, &command),
         Command::Kill(switch) => switch::set(&output, "kill", &switch),
         Command::Resume(switch) => switch::set(&output, "resume", &switch),
         Command::Switches(admin) => switch::list(&output, &admin),

@@ -53,6 +53,9 @@ impl Failure {
             R::RunUnknown | R::RunSealed | R::EvidenceOff | R::ToolUnknown => 6,
             R::KeyInvalid | R::KeyPermissions => 6,
             R::JournalCorrupt | R::JournalRollback | R::JournalFork => 2,
+            R::HoldUnknown => 6,
+            R::ApprovalRequired | R::ApproversMissing | R::DecisionInvalid | R::HoldDecided => 4,
+            R::HoldClosed | R::HoldDenied | R::HoldExpired | R::HoldPayload | R::HoldPolicy => 4,
             R::OutputExists => 8,
             _ => 1,
         };

@@ -239,7 +239,7 @@ fn explain(
     let found = path.zip(facts.method).map(|(path, method)| operations.find(method, path));
     let operation = match found {
         Some(Listed::Operation(_, operation)) => Some(operation.id.as_str()),
-        Some(Listed::Other(Verdict::Block)) => return Ok(unlisted(output, &policy)),
+        Some(Listed::Other(Verdict::Block | Verdict::Hold)) => return Ok(unlisted(output, &policy)),
         Some(Listed::Other(Verdict::Allow) | Listed::Nothing) | None => facts.operation,
     };
     if found.is_some() {

@@ -47,6 +47,16 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (&["switches"], "estoppel switches"),
     (&["run", "list"], "estoppel run list\nestoppel run list --journal demo/journal"),
     (&["run", "show"], "estoppel run show quickstart --journal demo/journal"),
+    (&["hold", "list"], "estoppel hold list --all"),
+    (&["hold", "show"], "estoppel hold show 01980000-0000-7000-8000-000000000000 # exit 6"),
+    (
+        &["hold", "approve"],
+        "estoppel hold approve 01980000-0000-7000-8000-000000000000 --key demo/journal/keys/receipt.pem # exit 6",
+    ),
+    (
+        &["hold", "deny"],
+        "estoppel hold deny 01980000-0000-7000-8000-000000000000 --key demo/journal/keys/receipt.pem --comment \"not this one\" # exit 6",
+    ),
     (&["keys", "init"], "estoppel keys init --dir keys\nestoppel keys init --dir keys # exit 8"),
     (&["keys", "rotate"], "estoppel keys rotate --dir keys --use receipt --alg p256"),
     (

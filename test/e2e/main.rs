@@ -52,6 +52,7 @@ mod determinism;
 mod events;
 mod feeds;
 mod framing;
+mod holds;
 mod http2;
 mod judging;
 mod judging_gemini;

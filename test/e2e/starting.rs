@@ -99,6 +99,7 @@ fn values_that_no_start_could_use_are_named() {
         ("[log]", "level = \"estoppel=loud\"", "log.level"),
         ("[server]", "threads = 100000", "server.threads"),
         ("[server]", "drains_max = 9000000000000000000", "server.drains_max"),
+        ("[server]", "holds_max = 9000000000000000000", "server.holds_max"),
         ("[server]", "connections_max = 9000000000000000000", "server.connections_max"),
         ("[server]", "held_mib = 9000000000000000000", "server.held_mib"),
         ("[journal]", "queue_entries = 9000000000000000000", "queue_entries"),

@@ -317,6 +317,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
         evaluated_response: Evaluated::default(),
         facts: Facts::default(),
         identity: Identity::default(),
+        held: None,
         judged: None,
         limits: Vec::new(),
         operation: "json".into(),

@@ -139,6 +139,26 @@ impl PublicKey {
         self.id
     }
 
+    /// Whether this key signed the message. As strict as any verifier of ours, so that what is accepted here is so there.
+    pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        use p256::ecdsa::signature::Verifier as _;
+        match self.ed25519_bytes() {
+            Some(key) => {
+                is_canonical_point(&key)
+                    && ed25519_dalek::VerifyingKey::from_bytes(&key).is_ok_and(|key| {
+                        let signature = ed25519_dalek::Signature::from_bytes(signature);
+                        key.verify_strict(message, &signature).is_ok()
+                    })
+            }
+            None => {
+                p256::ecdsa::VerifyingKey::from_sec1_bytes(&self.spki[P256_SPKI.len()..]).is_ok_and(|key| {
+                    p256::ecdsa::Signature::from_slice(signature)
+                        .is_ok_and(|signature| key.verify(message, &signature).is_ok())
+                })
+            }
+        }
+    }
+
     /// The 32 bytes of an Ed25519 key.
     pub fn ed25519_bytes(&self) -> Option<[u8; 32]> {
         match self.alg {
@@ -158,6 +178,12 @@ impl PublicKey {
         out.push_str("-----END PUBLIC KEY-----\n");
         out
     }
+}
+
+/// Whether the point's y is written in its one form, below 2^255 - 19.
+fn is_canonical_point(key: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = key;
+    *first < 0xed || last & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
 /// Something that signs typed bytes with one key.
@@ -308,6 +334,23 @@ mod tests {
         let scalar = from_hex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721").unwrap();
         let signature = SoftKey::p256(&scalar).unwrap().sign(b"sample").unwrap();
         assert_eq!(hex(&signature[..32]), "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716");
+    }
+
+    #[test]
+    fn a_key_verifies_what_it_signed_and_nothing_else() {
+        let keys = [SoftKey::ed25519(&[5; 32]), SoftKey::p256(&[5; 32]).unwrap(), SoftKey::ed25519(&[6; 32])];
+        for key in &keys {
+            let signature = key.sign(b"message").unwrap();
+            for other in &keys {
+                let same = other.public() == key.public();
+                assert_eq!(other.public().verifies(b"message", &signature), same);
+                assert!(!other.public().verifies(b"other", &signature));
+            }
+            assert!(!key.public().verifies(b"message", &[0; 64]));
+        }
+        let not_canonical = [&[0xee], [0xff; 30].as_slice(), &[0x7f]].concat(); // y = 2^255 - 18, which is 1
+        let weak = PublicKey::ed25519(&not_canonical.try_into().unwrap());
+        assert!(!weak.verifies(b"message", &[0; 64]));
     }
 
     #[test]

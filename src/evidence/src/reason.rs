@@ -99,6 +99,17 @@ reasons! {
     ToolDenied "TOOL_DENIED" Policy false 403 "a policy rule blocks this tool";
     ModelDenied "MODEL_DENIED" Policy false 403 "a policy rule blocks this model";
     OperationDenied "OPERATION_DENIED" Policy false 403 "a policy rule blocks this operation";
+    ApprovalRequired "APPROVAL_REQUIRED" Policy false 403 "a person has to approve this call first";
+    ApproversMissing "APPROVERS_MISSING" Policy false 403 "too few people other than the caller may approve this call";
+    HoldPayload "HOLD_PAYLOAD" Client false 409 "this is not the call that was held";
+    HoldPolicy "HOLD_POLICY" Policy false 409 "the policy has changed since the call was held";
+    HoldExpired "HOLD_EXPIRED" Policy false 403 "nobody let the call pass in time";
+    HoldDenied "HOLD_DENIED" Policy false 403 "an approver denied the call";
+    HoldClosed "HOLD_CLOSED" Client false 409 "the hold is over: it was used, or its client has left";
+    HoldUnknown "HOLD_UNKNOWN" Client false 404 "there is no such hold";
+    HoldDecided "HOLD_DECIDED" Client false 409 "the approver has decided already";
+    DecisionInvalid "DECISION_INVALID" Client false 403 "the decision is not one of an approver of this hold";
+    HoldsMax "HOLDS_MAX" Us true 503 "too many calls wait for people";
     NotEvaluated "NOT_EVALUATED" Policy false 403 "the bytes could not be looked at, and the policy blocks what was not";
     RateMax "RATE_MAX" Policy true 429 "too many calls in too short a time";
     VelocityMax "VELOCITY_MAX" Policy true 429 "too many calls of this tool in too short a time";

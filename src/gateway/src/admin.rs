@@ -7,6 +7,8 @@
 //! | `GET /startupz` | 200 once listeners are bound |
 //! | `GET /metrics` | Prometheus text format 0.0.4 |
 //! | `GET /runs` | open and recently sealed runs, JSON |
+//! | `GET /holds`, `GET /holds/{id}` | calls that wait for people, and those that did last, JSON |
+//! | `POST /holds/{id}/decisions` | takes an approver's signed decision, JSON |
 //! | `POST /runs/{id or name}/seal` | seals a run and says where its bundle is |
 //! | `GET /switches` | kill switches in force, JSON |
 //! | `POST /switches/{target}/kill/{by}/{reason}` | stops calls |
@@ -28,12 +30,13 @@ use estoppel_evidence::entry::SealReason;
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::holds::{self, Signed};
 use crate::mcp::operators::{self, Which, Word};
 use crate::serve::{Gateway, GatewayError, Shared};
 use crate::switches::{Kill, SWITCHES_MAX, Target};
@@ -69,7 +72,7 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
         tokio::spawn(async move {
             let service = hyper::service::service_fn(move |request: Request<Incoming>| {
                 let shared = shared.clone();
-                async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
+                async move { Ok::<_, Infallible>(answer(&shared, request).await) }
             });
             let served = hyper::server::conn::http1::Builder::new()
                 .keep_alive(false)
@@ -85,16 +88,27 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Page {
-    if let Some(why) = from_elsewhere(request) {
+async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Page {
+    if let Some(why) = from_elsewhere(&request) {
         return forbidden(why);
     }
-    let path = request.uri().path();
-    match (request.method(), path) {
+    let path = request.uri().path().to_owned();
+    match (request.method(), path.as_str()) {
         (&Method::GET, "/livez" | "/startupz") => text(StatusCode::OK, "ok\n"),
         (&Method::GET, "/readyz") => ready(shared),
         (&Method::GET, "/metrics") => metrics(shared),
         (&Method::GET, "/runs") => json_page(StatusCode::OK, &json!({ "runs": shared.journal.runs() })),
+        (&Method::GET, "/holds") => {
+            let now_us = shared.clock.unix_us();
+            json_page(StatusCode::OK, &shared.holds.list(shared.journal.instance(), now_us))
+        }
+        (&Method::GET, _) if path.starts_with("/holds/") => hold(shared, &path["/holds/".len()..]),
+        (&Method::POST, _) if path.starts_with("/holds/") => {
+            match path["/holds/".len()..].strip_suffix("/decisions") {
+                Some(id) => decide(shared, id, request.into_body()).await,
+                None => problem(Reason::RouteUnknown, None),
+            }
+        }
         (&Method::GET, "/mcp/pins") => json_page(StatusCode::OK, &json!({ "pins": operators::rows(shared) })),
         (&Method::POST, "/mcp/pins/accept" | "/mcp/pins/forget") => pinned(shared, request.uri()).await,
         (&Method::POST, _) if path.starts_with("/runs/") => {
@@ -208,6 +222,37 @@ fn metrics(shared: &Shared) -> Page {
         shared.drains.count(),
     );
     page(StatusCode::OK, "text/plain; version=0.0.4", body.into())
+}
+
+fn hold(shared: &Shared, id: &str) -> Page {
+    let show = |id| shared.holds.show(id, shared.journal.instance(), shared.clock.unix_us());
+    match id.parse().ok().and_then(show) {
+        Some(hold) => json_page(StatusCode::OK, &hold),
+        None => problem(Reason::HoldUnknown, None),
+    }
+}
+
+/// Longest decision that is read.
+const DECISION_BYTES_MAX: usize = 16 << 10;
+/// How long one may take to come.
+const DECISION_READ_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
+async fn decide(shared: &Arc<Shared>, id: &str, body: Incoming) -> Page {
+    let Ok(id) = id.parse() else { return problem(Reason::HoldUnknown, None) };
+    let read = Limited::new(body, DECISION_BYTES_MAX).collect();
+    let signed = match tokio::time::timeout(DECISION_READ_MAX, read).await {
+        Ok(Ok(body)) => serde_json::from_slice::<Signed>(&body.to_bytes()),
+        Ok(Err(_)) => return problem(Reason::RequestBytesMax, None),
+        Err(_) => return problem(Reason::RequestStalled, None),
+    };
+    let signed = match signed {
+        Ok(signed) => signed,
+        Err(error) => return problem(Reason::RequestInvalid, Some(&error.to_string())),
+    };
+    match holds::decide(shared, id, signed).await {
+        Ok(()) => hold(shared, &id.to_string()),
+        Err((reason, what)) => problem(reason, what),
+    }
 }
 
 /// An operator's word on a pinned tool.

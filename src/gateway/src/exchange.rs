@@ -82,6 +82,8 @@ pub(crate) struct Exchange {
     detail: Option<Box<str>>,
     /// What a rule said of one.
     ruled: Option<Box<Ruled>>,
+    /// The rule that held the call, once people have let it pass.
+    pub(crate) approved: Option<Box<str>>,
     /// What of the request rules look into.
     contents: Arc<Contents>,
     /// Whether the answer's head was given to the client.
@@ -230,6 +232,7 @@ impl Exchange {
             calls_judged: false,
             detail: None,
             ruled: None,
+            approved: None,
             contents: Arc::default(),
             given: false,
             left: None,
@@ -323,6 +326,32 @@ impl Exchange {
         }
     }
 
+    /// SHA-256 of a request body that was read whole; none where nothing is kept of bodies.
+    pub(crate) fn request_digest(&self) -> Option<[u8; 32]> {
+        match &self.request {
+            Request::Held { hash, .. } if self.hashes() => Some(hash.clone().finalize().into()),
+            Request::Held { .. } | Request::Sent(_) => None,
+        }
+    }
+
+    /// The tool that a request calls, or the one that it offers.
+    pub(crate) fn request_tool(&self) -> Option<&str> {
+        let facts = self.request.facts()?;
+        let offered = match facts.tools.items.as_slice() {
+            [only] => Some(only.as_str()),
+            _ => None,
+        };
+        facts.tool_called.as_deref().or(offered)
+    }
+
+    /// What the request is called.
+    pub(crate) fn request_operation(&self) -> &str {
+        match self.request.facts() {
+            Some(facts) if !self.is_listed() => &facts.operation,
+            _ => &self.record.operation,
+        }
+    }
+
     /// The request body will be read while it is sent.
     pub(crate) fn request_sent(&mut self, upload: Arc<Upload>) {
         self.request = Request::Sent(upload);
@@ -362,6 +391,7 @@ impl Exchange {
             identity: self.record.identity.subject.as_deref(),
             tenant: None,
             model: facts.and_then(|facts| facts.model.as_deref()),
+            approved: self.approved.as_deref(),
             tools,
             body: self.contents.body.as_ref(),
             evaluation: match facts {
@@ -498,7 +528,8 @@ impl Exchange {
         self.record.policy.rule = decision.rule.map(|rule| rule.as_str().into());
         self.record.verdict.action = match decision.verdict {
             Verdict::Allow => VerdictAction::Allow,
-            Verdict::Block => VerdictAction::Block,
+            // Only requests wait for people; whoever holds one says so.
+            Verdict::Block | Verdict::Hold => VerdictAction::Block,
         };
         self.record.verdict.reason = decision.reason.map(|reason| reason.as_str().into());
         self.classify(decision.threat, decision.severity);
@@ -812,6 +843,7 @@ impl Exchange {
             identity: owned(request.identity),
             tenant: owned(request.tenant),
             model: owned(request.model),
+            approved: owned(request.approved),
         };
         Some(CallRules::new(self.snapshot.policy.clone(), route.needs, asking, self.contents.clone()))
     }

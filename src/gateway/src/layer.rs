@@ -2,7 +2,7 @@
 
 mod admission;
 mod firewall;
-mod forward;
+pub(crate) mod forward;
 mod identity;
 mod route;
 

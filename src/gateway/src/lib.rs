@@ -17,6 +17,7 @@ mod credential;
 mod detecting;
 mod exchange;
 mod headers;
+mod holds;
 mod judging;
 mod layer;
 mod mcp;

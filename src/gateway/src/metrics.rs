@@ -41,6 +41,9 @@ pub struct Metrics {
     reloads: IntCounterVec,
     in_flight: IntGauge,
     drains: IntGauge,
+    pub(crate) holds_open: IntGauge,
+    holds: IntCounterVec,
+    hold_seconds: HistogramVec,
     /// Locked while one scrape takes over the journal's counts.
     journal: Arc<Mutex<JournalMetrics>>,
     routes: Arc<Mutex<BTreeMap<String, RouteMetrics>>>,
@@ -206,6 +209,16 @@ impl Metrics {
             reloads,
             connections: gauge("estoppel_connections", "Accepted connections."),
             in_flight: gauge("estoppel_calls_in_flight", "Calls in flight."),
+            holds_open: gauge("estoppel_holds_open", "Calls that wait for people."),
+            holds: counters(
+                "estoppel_holds_total",
+                "Calls that waited for people, by what became of them: opened, then released, denied, expired or abandoned.",
+                &["route", "outcome"],
+            ),
+            hold_seconds: seconds(
+                "estoppel_hold_seconds",
+                "From a hold's opening until its call was released, denied, expired or abandoned.",
+            ),
             drains: gauge("estoppel_drains", "Answers that are read on after their client left."),
             journal: Arc::new(Mutex::new(JournalMetrics {
                 queue: gauge("estoppel_journal_queue", "Records that wait to be written."),
@@ -317,6 +330,19 @@ impl Metrics {
     /// A call was refused and leaves no receipt.
     pub(crate) fn refused(&self, reason: Reason) {
         self.refused.with_label_values(&[reason.code()]).inc();
+    }
+
+    /// A call waits for people.
+    pub(crate) fn hold_opened(&self, route: &str) {
+        self.holds_open.inc();
+        self.holds.with_label_values(&[route, "opened"]).inc();
+    }
+
+    /// It does not wait any more.
+    pub(crate) fn hold_over(&self, route: &str, outcome: &str, waited_us: u64) {
+        self.holds_open.dec();
+        self.holds.with_label_values(&[route, outcome]).inc();
+        self.hold_seconds.with_label_values(&[route]).observe(seconds(waited_us));
     }
 
     /// A control counted so much of a call.

@@ -22,6 +22,8 @@ pub struct RecordedCall {
     pub method: String,
     pub identity: Option<String>,
     pub model: Option<String>,
+    /// The rule that held it, if people let it pass.
+    pub approved: Option<String>,
     pub tools_offered: Vec<String>,
     /// Names were cut or left out of the receipt.
     pub names_left_out: bool,
@@ -103,6 +105,7 @@ fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Rul
         model: call.model.as_deref(),
         tools: if called.is_empty() { &offered } else { &called },
         body: contents.body.as_ref(),
+        approved: call.approved.as_deref(),
         evaluation: evaluation(evaluated),
     };
     let explained = policy.explain_request(&request);
@@ -147,7 +150,11 @@ fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Rul
         return Err("rules look into calls or bodies that are not in the bundle, or cannot be read again");
     }
     let of_answer = explained.decision;
-    Ok(if of_answer.verdict.lets_go() { ruling(&decision) } else { ruling(&of_answer) })
+    Ok(match of_answer.verdict {
+        Verdict::Allow => ruling(&decision),
+        // An answer cannot wait for people.
+        Verdict::Block | Verdict::Hold => Ruling { verdict: Verdict::Block, ..ruling(&of_answer) },
+    })
 }
 
 /// Whether a rule that was tried asked for something that could not be read.

@@ -3,7 +3,8 @@
 //! A caller sees the code, a short safe text and the call's id. Addresses, paths and causes stay in the log.
 
 use bytes::Bytes;
-use estoppel_evidence::{CallId, Leaf, Reason};
+use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{CallId, HoldId, Leaf, Reason};
 use estoppel_wire::dialect::Dialect;
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -15,6 +16,8 @@ use crate::body::AnswerBody;
 pub(crate) const CALL: HeaderName = HeaderName::from_static("estoppel-call");
 /// Header or trailer with the receipt's id (`leaf:…`).
 pub(crate) const RECEIPT: HeaderName = HeaderName::from_static("estoppel-receipt");
+/// Header with the id of the hold that a call waits in; the client sends it back with the same call.
+pub(crate) const HOLD: HeaderName = HeaderName::from_static("estoppel-hold");
 /// Header with the run's id.
 pub(crate) const RUN: HeaderName = HeaderName::from_static("estoppel-run");
 
@@ -26,6 +29,18 @@ pub(crate) struct Refusal {
     pub(crate) code: Option<std::sync::Arc<str>>,
     pub(crate) message: Option<Box<str>>,
     pub(crate) retry: Retry,
+    /// The call waits for people.
+    pub(crate) hold: Option<Waits>,
+}
+
+/// A call that is not refused for good.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    pub(crate) hold: HoldId,
+    pub(crate) expires: UnixMicros,
+    /// 202 where the caller reads statuses, 403 where its dialect would take any 2xx for an answer.
+    pub(crate) status: StatusCode,
+    pub(crate) retry_after: u64,
 }
 
 /// What the caller is told about trying again, where the status says that it may.
@@ -42,7 +57,7 @@ pub(crate) enum Retry {
 
 impl Refusal {
     pub(crate) fn new(reason: Reason) -> Self {
-        Self { reason, code: None, message: None, retry: Retry::Soon }
+        Self { reason, code: None, message: None, retry: Retry::Soon, hold: None }
     }
 
     /// With what and where in the message.
@@ -52,6 +67,9 @@ impl Refusal {
     }
 
     pub(crate) fn status(&self) -> StatusCode {
+        if let Some(waits) = self.hold {
+            return waits.status;
+        }
         StatusCode::from_u16(self.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
@@ -67,7 +85,8 @@ impl Refusal {
     pub(crate) fn body(&self, dialect: Dialect, call: Option<CallId>, rpc_id: Option<&str>) -> Bytes {
         let (code, message) = (self.code(), self.message());
         let call = call.map(|call| call.to_string());
-        let value = match dialect {
+        let hold = self.hold.map(|waits| json!({ "id": waits.hold, "expires": waits.expires }));
+        let mut value = match dialect {
             Dialect::OpenAiChat | Dialect::OpenAiResponses => json!({
                 "error": { "message": message, "type": self.openai_type(), "param": null, "code": code },
             }),
@@ -94,6 +113,13 @@ impl Refusal {
                 "instance": call.map(|call| format!("urn:uuid:{call}")),
             }),
         };
+        if let Some(hold) = hold {
+            match dialect {
+                Dialect::Mcp => value["error"]["data"]["hold"] = hold,
+                Dialect::Json | Dialect::Bytes => value["hold"] = hold,
+                _ => {} // the header says it
+            }
+        }
         let mut bytes = serde_json::to_vec(&value).unwrap_or_default();
         bytes.push(b'\n');
         bytes.into()
@@ -176,7 +202,7 @@ impl Refusal {
     /// The answer around a body made by [`Refusal::body`].
     pub(crate) fn answer(&self, dialect: Dialect, body: Bytes) -> Response<AnswerBody> {
         let kind = match dialect {
-            Dialect::Json | Dialect::Bytes => "application/problem+json",
+            Dialect::Json | Dialect::Bytes if !self.status().is_success() => "application/problem+json",
             _ => "application/json",
         };
         let mut answer = Response::new(AnswerBody::whole(vec![body]));
@@ -192,6 +218,12 @@ impl Refusal {
         }
         if self.reason == Reason::CredentialMissing {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+        }
+        if let Some(waits) = self.hold {
+            headers.insert(RETRY_AFTER, waits.retry_after.into());
+            if let Ok(id) = HeaderValue::try_from(waits.hold.to_string()) {
+                headers.insert(HOLD, id);
+            }
         }
         if matches!(self.reason, Reason::RequestBytesMax | Reason::RequestStalled | Reason::RequestInvalid) {
             // The rest of the request is not read, so the connection cannot be used again.

@@ -147,6 +147,7 @@ pub(crate) struct Asking {
     pub(crate) identity: Option<Box<str>>,
     pub(crate) tenant: Option<Box<str>>,
     pub(crate) model: Option<Box<str>>,
+    pub(crate) approved: Option<Box<str>>,
 }
 
 /// Asks the rules about the calls of a model's answer.
@@ -185,6 +186,7 @@ impl CallRules {
             identity: asking.identity.as_deref(),
             tenant: asking.tenant.as_deref(),
             model: asking.model.as_deref(),
+            approved: asking.approved.as_deref(),
             body: self.contents.body.as_ref(),
             ..RequestFacts::default()
         };
@@ -196,13 +198,13 @@ impl CallRules {
         });
         match decision.verdict {
             Verdict::Allow => Ok(()),
-            Verdict::Block => Err(Objection::of_rule(Ruled::new(&decision))),
+            Verdict::Block | Verdict::Hold => Err(Objection::of_rule(Ruled::new(&decision))),
         }
     }
 }
 
 /// What keeps the rules of a policy from being enforced on one of these routes: what calls are made with leaves before it is
-/// judged.
+/// judged, or nothing says which call it was that people let pass.
 pub fn rule_errors<'r>(policy: &Policy, routes: impl IntoIterator<Item = &'r str>) -> Vec<String> {
     let release = |judging: &Judging| match judging {
         Judging::None => None,
@@ -222,5 +224,12 @@ pub fn rule_errors<'r>(policy: &Policy, routes: impl IntoIterator<Item = &'r str
             )
         })
     };
-    routes.into_iter().filter_map(wrong).collect()
+    let not_kept = |route: &str| {
+        policy.hold_without_storage(route).map(|rule| {
+            format!(
+                "route `{route}`: rule `{rule}` holds calls, and `body_storage: none` keeps nothing that an approval could name"
+            )
+        })
+    };
+    routes.into_iter().flat_map(|route| wrong(route).into_iter().chain(not_kept(route))).collect()
 }

@@ -38,6 +38,7 @@ use crate::body::Drains;
 use crate::call::Accepted;
 use crate::contracts::Schemas;
 use crate::controls::Controls;
+use crate::holds::Holds;
 use crate::settings::{Listener, Server, Settings};
 use crate::snapshot::Snapshot;
 use crate::stack::stack;
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     /// Memory for request bodies, in KiB.
     pub(crate) held: Arc<Semaphore>,
     pub(crate) drains: Drains,
+    pub(crate) holds: Holds,
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) controls: Controls,
     pub(crate) switches: Switches,
@@ -87,6 +89,7 @@ impl Shared {
             evaluated_response: Default::default(),
             facts: Default::default(),
             identity: Identity::default(),
+            held: None,
             judged: None,
             limits: Vec::new(),
             operation: "http".into(),
@@ -218,6 +221,7 @@ impl Gateway {
         let stores = Stores::start(journal.bodies(), journal.contracts()).map_err(GatewayError::Threads)?;
         let (drains, queue) = Drains::new(settings.server.drains_max);
         let shared = Arc::new(Shared {
+            holds: Holds::new(settings.server.holds_max, metrics.clone()),
             journal,
             clock,
             metrics,
@@ -302,6 +306,7 @@ impl Gateway {
     /// call has handed its record to the journal.
     pub async fn shutdown(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
+        self.shared.holds.shut(self.shared.clock.unix_us());
         self.phase.send_replace(Phase::Drain);
         let drain = Duration::from_millis(self.shared.server.drain_ms);
         let all = u32::try_from(self.shared.server.connections_max).unwrap_or(u32::MAX);
@@ -321,7 +326,7 @@ impl Gateway {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], GatewayError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], GatewayError> {
     let mut bytes = [0; N];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| GatewayError::Random(error.into()))?;
@@ -348,13 +353,14 @@ fn bind(listener: &Listener) -> Result<(TcpListener, ListenerState), GatewayErro
     Ok((socket, ListenerState { settings: listener.clone(), address, tls }))
 }
 
-/// Closes idle upstream connections from time to time.
+/// Closes idle upstream connections, and holds whose time is over, from time to time.
 async fn sweep(shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(5)) => {}
             _ = phase.wait_for(|phase| *phase != Phase::Serve) => return,
         }
+        shared.holds.sweep(shared.clock.unix_us());
         for pool in shared.snapshot.load().pools.values() {
             pool.sweep();
         }

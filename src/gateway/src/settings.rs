@@ -253,6 +253,8 @@ pub struct Server {
     pub drain_ms: u64,
     /// A receipt must be on disk within this time, or the call is cut (`EVIDENCE_LATE`). Default 10,000 ms.
     pub evidence_ms: u64,
+    /// Most calls that wait for people at a time; beyond it calls that would are answered 503 `HOLDS_MAX`. Default 1,024.
+    pub holds_max: usize,
     /// Most responses that are read on after their client left (`disconnect: drain`). Default 256.
     pub drains_max: usize,
     /// Most memory for request bodies that are read whole and answers that are held back before they are judged, MiB; beyond
@@ -272,6 +274,7 @@ impl Default for Server {
             write_stall_ms: 60_000,
             drain_ms: 25_000,
             evidence_ms: 10_000,
+            holds_max: 1_024,
             drains_max: 256,
             held_mib: 1_024,
             threads: 0,
@@ -417,6 +420,7 @@ impl Settings {
             ("in_flight_max", server.in_flight_max, 1),
             ("connections_max", server.connections_max, 1),
             ("drains_max", server.drains_max, 0),
+            ("holds_max", server.holds_max, 0),
             ("held_mib", server.held_mib, 0),
         ] {
             if !(min..=COUNT_MAX).contains(&value) {

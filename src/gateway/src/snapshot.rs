@@ -218,7 +218,7 @@ impl RouteEntry {
         };
         match found {
             Listed::Operation(index, _) => self.operations.get(index).cloned(),
-            Listed::Other(Verdict::Block) => None,
+            Listed::Other(Verdict::Block | Verdict::Hold) => None,
             Listed::Nothing | Listed::Other(Verdict::Allow) => Some(self.clone()),
         }
     }

@@ -86,6 +86,8 @@ pub enum AckError {
     Closed,
     #[error("the slot announced its call already")]
     Twice,
+    #[error("the decision came too late to be recorded before it expires")]
+    Late,
 }
 
 impl AckError {
@@ -95,6 +97,7 @@ impl AckError {
             Self::Failed => Reason::EvidenceFailed,
             Self::Closed => Reason::Shutdown,
             Self::Twice => Reason::Internal,
+            Self::Late => Reason::HoldExpired,
         }
     }
 }

@@ -275,6 +275,11 @@ impl Journal {
         }
     }
 
+    /// The instance that writes.
+    pub fn instance(&self) -> &Instance {
+        &self.inner.shared.settings.instance
+    }
+
     /// Records an event of a run, or of the instance itself. The run cannot be sealed before it is written.
     ///
     /// Texts of the event must be within what `journal_event.schema.json` allows them.

@@ -208,6 +208,14 @@ pub fn load_secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
     bytes.map(Zeroizing::new).ok_or_else(|| KeyFileError::Capture { path: path.into() })
 }
 
+/// The key that somebody approves held calls with, from a file that only its owner can read.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_approver(path: &Path) -> Result<SoftKey, KeyFileError> {
+    SoftKey::from_pem(&read_secret(path)?).map_err(|source| KeyFileError::Key { path: path.into(), source })
+}
+
 /// The signer of one use: a key file, or the program that holds the key.
 ///
 /// # Errors

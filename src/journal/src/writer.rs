@@ -54,6 +54,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const CLOSING: Duration = Duration::from_millis(10);
 /// A refusal is written as a `gap` once none has followed it for this long.
 const GAP_QUIET_US: u64 = 1_000_000;
+/// An approval is refused this long before it expires, so that its entry's own time is not after that.
+const APPROVAL_MARGIN_US: u64 = 100_000;
 /// Bytes that one entry needs at most besides its blob.
 const ENTRY_ROOM: u64 = segment_room();
 
@@ -440,6 +442,7 @@ impl Writer {
             Control::PolicyLoaded { policy, refused } => {
                 self.instance_event(&Event::PolicyLoad(PolicyLoad { policy, refused }))?;
             }
+            Control::Note { event, ack, .. } if self.comes_late(&event) => ack.give(Err(AckError::Late)),
             Control::Note { run, event, ack } => {
                 let leaf = match run {
                     Some(run) => self.append(run.run(), Content::Event(&event))?,
@@ -450,6 +453,13 @@ impl Writer {
             Control::Checkpoint { answer } => self.wanted.push(answer),
         }
         Ok(())
+    }
+
+    /// Whether an approval would not be valid any more when it is written.
+    fn comes_late(&self, event: &Event) -> bool {
+        let Event::Approval(approval) = event else { return false };
+        let by_us = approval.statement.expires.0.saturating_sub(APPROVAL_MARGIN_US);
+        self.parts.shared.clock.unix_us() > by_us
     }
 
     /// Adds one entry of `run` to the batch; opens the run if this is its first.

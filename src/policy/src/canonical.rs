@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use estoppel_evidence::envelope::base64;
+
 use crate::control::{Control, ControlKind, OnStoreDown, Price, Window};
 use crate::detecting::{Confidence, DetectorMode, DetectorWritten};
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
+use crate::hold::{Approver, Hold};
 use crate::judging::{
     ChangedTools, ContractText, Formats, Judging, Reask, Release, Repair, Tell, UnknownTools,
 };
@@ -115,6 +118,11 @@ pub(crate) fn document(document: &PolicyDocument) -> Vec<u8> {
         contracts.set(name, packed(contract));
     }
     object.set_filled("contracts", contracts);
+    let mut approvers = Object::default();
+    for (name, said) in &document.approvers {
+        approvers.set(name, approver(said));
+    }
+    object.set_filled("approvers", approvers);
     object.set_filled("detectors", detectors(&document.detectors));
     let mut routes = Object::default();
     for (name, settings) in &document.routes {
@@ -240,6 +248,24 @@ fn repair(repair: &Repair) -> Value {
     }
 }
 
+fn approver(approver: &Approver) -> Value {
+    let key = base64(approver.key.spki());
+    let Some(identity) = &approver.identity else { return key.as_str().into() };
+    let mut object = Object::default();
+    object.set("key", key.as_str());
+    object.set("identity", identity.as_str());
+    object.into()
+}
+
+fn hold(hold: &Hold) -> Object {
+    let mut object = Object::default();
+    object.set("approvers", hold.approvers.iter().collect::<Value>());
+    object.set_some("needs", hold.needs);
+    object.set_some("ttl_ms", hold.ttl_ms);
+    object.set_some("mode", hold.mode.map(|mode| mode.as_str()));
+    object
+}
+
 fn reask(reask: Reask) -> Value {
     let Reask::Once(terms) = reask else { return "none".into() };
     let mut once = Object::default();
@@ -299,6 +325,7 @@ fn rule(rule: &Rule) -> Object {
     object.set("when", when(&rule.when));
     object.set_some("unless", rule.unless.as_ref().map(when));
     object.set("verdict", rule.verdict.as_str());
+    object.set_some("hold", rule.hold.as_ref().map(hold));
     object.set_some("reason", rule.reason.as_ref().map(|reason| reason.as_str()));
     object.set_some("message", rule.message.as_deref());
     object.set_some("severity", rule.severity.map(|severity| severity.as_str()));

@@ -147,6 +147,7 @@ impl Request {
             model: self.model.as_deref(),
             tools,
             body: self.body.as_ref(),
+            approved: None,
             evaluation: self.evaluation,
         }
     }

@@ -11,6 +11,7 @@ use crate::control::{Control, Price};
 use crate::detecting::DetectorWritten;
 use crate::error::PolicyError;
 use crate::facts::Condition;
+use crate::hold::{Approver, Hold};
 use crate::judging::{ContractText, Judging};
 use crate::limits::LimitValues;
 use crate::operations::Operations;
@@ -27,6 +28,7 @@ pub struct PolicyDocument {
     pub(crate) description: Option<String>,
     pub(crate) defaults: Settings,
     pub(crate) limits: LimitValues,
+    pub(crate) approvers: BTreeMap<String, Approver>,
     pub(crate) routes: BTreeMap<String, Route>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) controls: Vec<Control>,
@@ -67,7 +69,7 @@ impl PolicyDocument {
     }
 
     /// Canonical bytes: the document as written, as RFC 8785 JSON. Values that may be text or a list are
-    /// lists; an empty `defaults`, `limits`, `contracts`, `detectors`, `routes`,
+    /// lists; an empty `defaults`, `limits`, `contracts`, `approvers`, `detectors`, `routes`,
     /// `rules`, `controls` or `prices` is left out; defaults are not filled in.
     /// Comments, the order of keys and the spelling of YAML leave no trace. The bytes are themselves a policy
     /// with the same hash.
@@ -136,6 +138,8 @@ pub(crate) struct Rule {
     /// Conditions of which one must not hold. INVARIANT: never empty.
     pub unless: Option<When>,
     pub verdict: Verdict,
+    /// INVARIANT: present if the verdict is hold, and only then.
+    pub hold: Option<Hold>,
     /// INVARIANT: present if the verdict is block.
     pub reason: Option<ReasonCode>,
     pub message: Option<String>,
@@ -170,22 +174,26 @@ impl When {
     }
 }
 
-/// What is to be done with a call.
+/// What is to be done with a call. Of several, the least decides.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum Verdict {
     /// Refuse it.
     Block,
+    /// Keep it until people have let it pass.
+    Hold,
     /// Let it go on.
     Allow,
 }
 
 impl Verdict {
-    pub(crate) const ALL: [Self; 2] = [Self::Allow, Self::Block];
+    pub(crate) const ALL: [Self; 3] = [Self::Allow, Self::Hold, Self::Block];
+    /// Those that a default may be: only a rule says who would decide.
+    pub(crate) const DEFAULTS: [Self; 2] = [Self::Allow, Self::Block];
 
     /// Whether the call goes on.
     pub fn lets_go(self) -> bool {
         match self {
-            Self::Block => false,
+            Self::Block | Self::Hold => false,
             Self::Allow => true,
         }
     }
@@ -194,6 +202,7 @@ impl Verdict {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Block => "block",
+            Self::Hold => "hold",
             Self::Allow => "allow",
         }
     }
@@ -331,6 +340,8 @@ pub struct ReasonCode(Cow<'static, str>);
 impl ReasonCode {
     /// The default verdict of the route blocks.
     pub const POLICY_BLOCK: &'static Self = &Self(Cow::Borrowed("POLICY_BLOCK"));
+    /// A rule holds the call.
+    pub const APPROVAL_REQUIRED: &'static Self = &Self(Cow::Borrowed("APPROVAL_REQUIRED"));
     /// The call was not evaluated, and `on_not_evaluated` blocks.
     pub const NOT_EVALUATED: &'static Self = &Self(Cow::Borrowed("NOT_EVALUATED"));
 

@@ -71,6 +71,8 @@ pub struct RequestFacts<'a> {
     pub tools: &'a [Tool<'a>],
     /// What is in its body; absent without one, and where no rule asks.
     pub body: Option<&'a Content>,
+    /// Name of the rule that held the call, once people have let it pass. That rule then allows.
+    pub approved: Option<&'a str>,
     /// Whether that is all.
     pub evaluation: Evaluation,
 }

@@ -53,6 +53,7 @@ mod error;
 mod explain;
 mod facts;
 mod fixtures;
+mod hold;
 mod host;
 mod index;
 mod judging;
@@ -83,6 +84,7 @@ pub use error::{PolicyError, PolicyErrorCode};
 pub use explain::{Explanation, Failed, Step, Subject, Then};
 pub use facts::{Call, Condition, Evaluation, FACT_BYTES_MAX, RequestFacts, ResponseFacts, TOOLS_MAX, Tool};
 pub use fixtures::{BodyFormat, Expected, Fixture, Fixtures, Source, Subject as FixtureSubject};
+pub use hold::{Approver, HoldMode, HoldTerms};
 pub use host::Host;
 pub use judging::{
     ChangedTools, ContractKind, ContractText, Formats, Judging, Reask, ReaskTerms, Release, Repair,

@@ -258,7 +258,7 @@ mod tests {
                 assert_eq!(operations.iter().nth(index), Some(operation));
                 Some(&operation.id)
             }
-            Listed::Other(Verdict::Block) => None,
+            Listed::Other(Verdict::Block | Verdict::Hold) => None,
             other => panic!("{other:?}"),
         }
     }

@@ -13,6 +13,9 @@
 //!   with `gpt-4o-2024-08-06` and a default would block what the request was allowed. A block that says
 //!   nothing of models is passed over: it had its say at the request.
 //!
+//! A rule may hold a call until people have let it pass. A block outranks a hold, whatever comes first, and of several holds
+//! the rule that stands first says who decides. Approving waives that rule and no other.
+//!
 //! A rule that asks for something that could not be read does not hold, and leaves the call not evaluated. A rule that asks
 //! what a tool is called with cannot say so of a tool that is only offered: if it allows, the offer goes on, if not, the
 //! next rule is tried; either way the call itself is judged when it comes.
@@ -30,6 +33,7 @@ use crate::document::{
 };
 use crate::explain::{Explanation, Step, Subject, Then, Trace};
 use crate::facts::{Call, Condition, RequestFacts, ResponseFacts, TOOLS_MAX, Tool};
+use crate::hold::HoldTerms;
 use crate::index::{Index, RuleSet};
 use crate::judging::{ContractText, Judging};
 use crate::limits::Limits;
@@ -44,6 +48,8 @@ pub struct Policy {
     fallback: RouteSettings,
     routes: BTreeMap<String, RouteSettings>,
     rules: Vec<CompiledRule>,
+    /// Of rules that hold, by their index.
+    holds: BTreeMap<usize, HoldTerms>,
     index: Index,
     contracts: BTreeMap<String, ContractText>,
     missing_contracts: Vec<String>,
@@ -92,6 +98,8 @@ pub struct Decision<'p> {
     pub threat: &'p [ThreatId],
     /// What is kept of the body that was judged: the rule's word, or the route's.
     pub body_storage: &'p BodyStorage,
+    /// Who decides. Always there with a hold.
+    pub hold: Option<&'p HoldTerms>,
 }
 
 /// What the rules for a route look into, beyond names.
@@ -105,6 +113,8 @@ pub struct Needs {
     pub destinations: bool,
     /// Classes of data.
     pub data: bool,
+    /// Calls are held, so that their bodies have to be there whole.
+    pub hold: bool,
 }
 
 impl Policy {
@@ -119,7 +129,11 @@ impl Policy {
             RouteSettings { operations, ..settings }
         };
         let rules: Vec<CompiledRule> = document.rules.iter().map(CompiledRule::new).collect();
+        let hold = |(index, rule): (usize, &CompiledRule)| {
+            Some((index, HoldTerms::new(rule.rule.hold.as_ref()?, &document.approvers)))
+        };
         Self {
+            holds: rules.iter().enumerate().filter_map(hold).collect(),
             index: Index::new(&rules),
             name: document.name.clone(),
             hash: document.hash(),
@@ -198,7 +212,20 @@ impl Policy {
             body: asks(&[Body, Data, Destination, DestinationNot]),
             destinations: asks(&[Destination, DestinationNot]),
             data: asks(&[Data]),
+            hold: self.holding(route).next().is_some(),
         }
+    }
+
+    /// Rules that may hold calls of a route, as far as its name says.
+    fn holding<'p>(&'p self, route: &str) -> impl Iterator<Item = &'p CompiledRule> {
+        self.rules.iter().filter(move |rule| rule.rule.verdict == Verdict::Hold && rule.is_for(route))
+    }
+
+    /// The first rule that may hold calls of a route of whose bodies nothing is kept. An approval could not say what it is for.
+    pub fn hold_without_storage<'p>(&'p self, route: &str) -> Option<&'p RuleId> {
+        let kept = self.route(route).body_storage != BodyStorage::None;
+        let mut rules = self.holding(route).filter(|rule| !kept && rule.rule.body_storage.is_none());
+        rules.next().map(|rule| &rule.rule.id)
     }
 
     /// Every reason code that a rule names. Sorted.
@@ -328,7 +355,9 @@ impl Policy {
                 trace.step(Step::PassedOver { subject, rule: id });
                 continue;
             }
-            let ruling = Ruling { verdict: rule.rule.verdict, rule: index, unknown };
+            let approved = rule.rule.verdict == Verdict::Hold && facts.approved == Some(id.as_str());
+            let verdict = if approved { Verdict::Allow } else { rule.rule.verdict };
+            let ruling = Ruling { verdict, rule: index, unknown };
             match rule.holds(facts, looked) {
                 Held::Holds => {
                     trace.step(Step::Rule { subject, rule: id, failed: None });
@@ -414,11 +443,13 @@ impl Policy {
         if !whole {
             trace.step(Step::NotEvaluated { verdict: settings.on_not_evaluated });
         }
-        let unseen = !whole && verdict.lets_go() && !settings.on_not_evaluated.lets_go();
+        let unseen = !whole && verdict != Verdict::Block && !settings.on_not_evaluated.lets_go();
+        let hold = self.holds.get(&rule).filter(|_| verdict == Verdict::Hold && !unseen);
         let rule = self.rules.get(rule).map(|rule| &rule.rule).filter(|_| !unseen);
         let verdict = if unseen { Verdict::Block } else { verdict };
         let default_reason = match verdict {
             Verdict::Allow => None,
+            Verdict::Hold => Some(ReasonCode::APPROVAL_REQUIRED),
             Verdict::Block if unseen => Some(ReasonCode::NOT_EVALUATED),
             Verdict::Block => Some(ReasonCode::POLICY_BLOCK),
         };
@@ -430,11 +461,12 @@ impl Policy {
             severity: rule.and_then(|rule| rule.severity),
             threat: rule.map_or(&[], |rule| &rule.threat),
             body_storage: rule.and_then(|rule| rule.body_storage.as_ref()).unwrap_or(&settings.body_storage),
+            hold,
         }
     }
 }
 
-/// What one subject comes to. The order is that of weight: a block before an allow, then the rule that stands
+/// What one subject comes to. The order is that of weight: a block before a hold before an allow, then the rule that stands
 /// first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Ruling {
@@ -469,7 +501,7 @@ impl Otherwise {
     fn passes_over(self, rule: &CompiledRule) -> bool {
         match (self, rule.rule.verdict) {
             (Self::Default(_), _) | (_, Verdict::Allow) => false,
-            (Self::NoObjection(condition), Verdict::Block) => !rule.rule.when.has(condition),
+            (Self::NoObjection(condition), Verdict::Block | Verdict::Hold) => !rule.rule.when.has(condition),
         }
     }
 }
@@ -479,7 +511,7 @@ fn then(call: Option<Call<'_>>, verdict: Verdict) -> Then {
     match (call, verdict) {
         (Some(Call::ToCome), _) => Then::Waits,
         (_, Verdict::Allow) => Then::Decides,
-        (_, Verdict::Block) => Then::PassedOver,
+        (_, Verdict::Block | Verdict::Hold) => Then::PassedOver,
     }
 }
 

@@ -1,14 +1,16 @@
 //! A tree of nodes to a checked document. Goes on after an error, so that all of them are reported.
 //!
-//! What is said of values and contracts is read in `read/judging.rs`, of operations in `read/operations.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
+//! What is said of values and contracts is read in `read/judging.rs`, of operations in `read/operations.rs`, of people in
+//! `read/hold.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
 
 pub(crate) mod control;
 mod detecting;
+mod hold;
 mod judging;
 mod operations;
 mod when;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use crate::document::{
@@ -42,13 +44,14 @@ pub(crate) const DRAIN_BYTES: RangeInclusive<u64> = 0..=1024 * 1024 * 1024;
 /// Longest time to read from an upstream after the client left.
 pub(crate) const DRAIN_SECONDS: RangeInclusive<u64> = 1..=3600;
 
-const DOCUMENT_KEYS: [&str; 11] = [
+const DOCUMENT_KEYS: [&str; 12] = [
     "version",
     "name",
     "description",
     "defaults",
     "limits",
     "contracts",
+    "approvers",
     "detectors",
     "routes",
     "rules",
@@ -69,8 +72,8 @@ const ROUTE_KEYS: [&str; 10] = [
     "operations",
     "other_operations",
 ];
-const RULE_KEYS: [&str; 9] =
-    ["id", "when", "unless", "verdict", "reason", "message", "severity", "threat", "body_storage"];
+const RULE_KEYS: [&str; 10] =
+    ["id", "when", "unless", "verdict", "hold", "reason", "message", "severity", "threat", "body_storage"];
 
 pub(crate) fn document(text: &str) -> Result<PolicyDocument, Vec<PolicyError>> {
     let mut reader = Reader::default();
@@ -90,6 +93,8 @@ pub(crate) struct Reader {
     /// Names of the document's contracts; none of those from packs has a kind yet.
     contracts: BTreeMap<String, Option<ContractKind>>,
     packed_uses: Vec<PackedUse>,
+    /// Names of the document's approvers.
+    approvers: BTreeSet<String>,
     pub written: Vec<WrittenContract>,
     /// Names of the document's detectors.
     detector_names: Vec<String>,
@@ -109,6 +114,7 @@ impl Reader {
             Some(reader.settings(&map))
         });
         let limits = self.optional(&map, "limits", Self::limits);
+        let approvers = self.optional(&map, "approvers", Self::approvers).unwrap_or_default();
         let detectors = self.optional(&map, "detectors", Self::detectors).unwrap_or_default();
         let routes = self.optional(&map, "routes", Self::routes);
         let rules = self.optional(&map, "rules", Self::rules);
@@ -123,6 +129,7 @@ impl Reader {
             description,
             defaults: defaults.unwrap_or_default(),
             limits: limits.unwrap_or_default(),
+            approvers,
             routes: routes.unwrap_or_default(),
             warnings: {
                 let mut warnings = std::mem::take(&mut self.warnings).into_list();
@@ -176,9 +183,9 @@ impl Reader {
 
     fn settings(&mut self, map: &Map<'_>) -> Settings {
         Settings {
-            verdict: self.optional(map, "verdict", Self::verdict),
+            verdict: self.optional(map, "verdict", Self::default_verdict),
             body_storage: self.optional(map, "body_storage", Self::body_storage),
-            on_not_evaluated: self.optional(map, "on_not_evaluated", Self::verdict),
+            on_not_evaluated: self.optional(map, "on_not_evaluated", Self::default_verdict),
             disconnect: self.optional(map, "disconnect", Self::disconnect),
             tool_lists: self.optional(map, "tool_lists", |reader, node| {
                 reader.choice(node, ToolLists::ALL, ToolLists::as_str)
@@ -260,16 +267,30 @@ impl Reader {
             let message = "a rule that blocks needs a `reason`, the code that callers and receipts are given";
             self.add(PolicyErrorCode::ReasonMissing, node.place, message.into());
         }
+        let hold = match (verdict, map.get("hold")) {
+            (Some(Verdict::Hold), _) => Some(self.required(&map, "hold", Self::hold)),
+            (_, None) | (None, _) => None,
+            (Some(_), Some(node)) => {
+                let message = "only a rule whose verdict is `hold` says who decides";
+                self.inside("hold", |reader| reader.add(PolicyErrorCode::Value, node.place, message.into()));
+                None
+            }
+        };
         let message = self.optional(&map, "message", Self::safe_text);
         let severity = self
             .optional(&map, "severity", |reader, node| reader.choice(node, Severity::ALL, Severity::as_str));
         let threat = self.optional(&map, "threat", Self::threat);
         let body_storage = self.optional(&map, "body_storage", Self::body_storage);
+        if verdict == Some(Verdict::Hold) && body_storage == Some(BodyStorage::None) {
+            let message = "an approval names the body that it is for, so `body_storage` must not be `none`";
+            self.add(PolicyErrorCode::Value, node.place, message.into());
+        }
         Some(Rule {
             id: id?,
             when: when?,
             unless,
             verdict: verdict?,
+            hold: hold.map_or(Some(None), |hold| hold.map(Some))?,
             reason,
             message,
             severity,
@@ -296,6 +317,10 @@ impl Reader {
 
     pub fn verdict(&mut self, node: &Node) -> Option<Verdict> {
         self.choice(node, Verdict::ALL, Verdict::as_str)
+    }
+
+    pub fn default_verdict(&mut self, node: &Node) -> Option<Verdict> {
+        self.choice(node, Verdict::DEFAULTS, Verdict::as_str)
     }
 
     fn body_storage(&mut self, node: &Node) -> Option<BodyStorage> {

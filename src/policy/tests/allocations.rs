@@ -51,6 +51,7 @@ fn judging_allocates_nothing() {
                 model: Some("gpt-4o"),
                 tools,
                 body: Some(&content),
+                approved: None,
                 evaluation,
             };
             let response = ResponseFacts {

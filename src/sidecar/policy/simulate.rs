@@ -147,6 +147,8 @@ fn recorded_ruling(entry: &Value) -> Option<Ruling> {
     let (rule, reason) = (text(&entry["policy"]["rule"]), text(&entry["verdict"]["reason"]));
     let verdict = match entry["verdict"]["action"].as_str()? {
         "allow" | "repair" => Verdict::Allow,
+        "hold" => Verdict::Hold,
+        "block" if reason.as_deref().is_some_and(|reason| reason.starts_with("HOLD_")) => return None,
         "block" => Verdict::Block,
         _ => return None,
     };
@@ -195,6 +197,7 @@ fn call_of(bundle: &show::Opened, entry: &Value, own: &Policy, recorded: Option<
         method: text(&entry["request"]["method"]).unwrap_or_default(),
         identity: text(&entry["identity"]["subject"]),
         model: text(&facts["model"]),
+        approved: entry["approval"].is_object().then(|| text(&entry["policy"]["rule"])).flatten(),
         tools_offered: if is_mcp { called } else { offered },
         names_left_out,
         request_evaluated: (!is_unknown).then_some(was_read),

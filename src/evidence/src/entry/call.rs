@@ -9,7 +9,7 @@ use super::detection::{Detection, DetectorRun, FindingDocument};
 use super::{LineTooLong, Link, VERSION, write_line};
 use crate::capture::{Label, RunCapture, StreamRoot, Tag};
 use crate::hash::{Commit, Leaf, Root, Sha256};
-use crate::id::{CallId, Instance, RunId};
+use crate::id::{CallId, HoldId, Instance, RunId};
 use crate::key::KeyId;
 use crate::reason::Reason;
 use crate::time::UnixMicros;
@@ -399,6 +399,44 @@ pub struct VerdictRecord {
     pub reason: Option<Arc<str>>,
 }
 
+/// How a hold ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldOutcome {
+    Approved,
+    Denied,
+    Expired,
+}
+
+/// The hold that a call waited in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldRecord {
+    pub expires: UnixMicros,
+    pub id: HoldId,
+    pub outcome: HoldOutcome,
+    /// From the hold's opening until this call went on, or was refused.
+    pub us: u64,
+}
+
+/// The approvals that let a call pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRecord {
+    /// Keys that approved.
+    pub approved: Vec<KeyId>,
+    pub hold: HoldId,
+    /// The hold's entry; none where it is not known because the entry waited in the spill file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<Leaf>,
+}
+
+/// That a call waited for people, and how that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub hold: HoldRecord,
+    /// Only where it was approved.
+    pub approval: Option<ApprovalRecord>,
+}
+
 /// Two calls of which the second asks again what the first was refused for (SPEC section 4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -423,6 +461,8 @@ pub struct CallRecord {
     pub evaluated_request: Evaluated,
     pub evaluated_response: Evaluated,
     pub facts: Facts,
+    /// None when the call did not wait for people, or does still.
+    pub held: Option<Box<Held>>,
     pub identity: Identity,
     /// None when nothing was held against a contract.
     pub judged: Option<Box<Judged>>,
@@ -589,6 +629,8 @@ struct CountDocument<'a> {
 
 #[derive(Serialize)]
 struct CallDocument<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a ApprovalRecord>,
     attempt: u32,
     body: BodyDocument<'a>,
     call: CallId,
@@ -609,6 +651,8 @@ struct CallDocument<'a> {
     ext: Option<ExtDocument<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     facts: Option<&'a Facts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<&'a HoldRecord>,
     identity: &'a Identity,
     iss: &'a Instance,
     kid: KeyId,
@@ -686,6 +730,7 @@ impl CallRecord {
             ),
         };
         CallDocument {
+            approval: self.held.as_ref().and_then(|held| held.approval.as_ref()),
             attempt: self.attempt,
             body: BodyDocument {
                 mode: self.storage.mode,
@@ -708,6 +753,7 @@ impl CallRecord {
             },
             ext: ExtDocument::of(self, capture, keyed),
             facts: Some(&self.facts).filter(|facts| **facts != Facts::default()),
+            hold: self.held.as_ref().map(|held| &held.hold),
             identity: &self.identity,
             iss: link.iss,
             kid: link.kid,
@@ -759,9 +805,11 @@ impl CallRecord {
     /// Drops the longest lists, and says so in `facts.more`, so that the line fits. What is left has bounded names
     /// only and cannot exceed the limit.
     pub fn shorten(&mut self) {
+        // Approvals are never left out, so names make room for them.
+        let names_max = if self.held.is_some() { 2 } else { 4 };
         let facts = &mut self.facts;
         for list in [&mut facts.tools_offered, &mut facts.tools_called, &mut facts.finish] {
-            let kept = list.len().min(4);
+            let kept = list.len().min(names_max);
             facts.more += (list.len() - kept) as u64; // bounded lists
             list.truncate(kept);
         }

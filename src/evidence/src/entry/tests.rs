@@ -76,6 +76,19 @@ pub(crate) fn full_record() -> CallRecord {
             usage: Usage { input: Some(1), output: Some(2), ..Usage::default() },
             ..Facts::default()
         },
+        held: Some(Box::new(Held {
+            hold: HoldRecord {
+                expires: UnixMicros(1_795_233_700_000_000),
+                id: HoldId::new(1, [3; 10]),
+                outcome: HoldOutcome::Approved,
+                us: 3_000,
+            },
+            approval: Some(ApprovalRecord {
+                approved: vec![KeyId([9; 32])],
+                hold: HoldId::new(1, [3; 10]),
+                leaf: Some(Leaf([1; 32])),
+            }),
+        })),
         identity: Identity::default(),
         judged: Some(Box::new(Judged {
             request: None,
@@ -331,13 +344,15 @@ fn the_longest_record_fits_once_it_is_shortened() {
         unit: "tokens".into(),
     };
     record.limits = vec![limit; 32];
+    let held = record.held.as_mut().unwrap();
+    held.approval.as_mut().unwrap().approved = vec![KeyId([9; 32]); 16];
     let iss = instance();
     let capture = CaptureKey::new([7; 32]).run(run());
     let mut out = Vec::new();
     assert!(record.write(&mut out, &link(&iss, 1), &capture, None).is_err());
     record.shorten();
     record.write(&mut out, &link(&iss, 1), &capture, None).unwrap();
-    assert_eq!(record.facts.more, 84);
+    assert_eq!(record.facts.more, 90);
     assert_canonical(&out);
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
-use estoppel_policy::Surface;
+use estoppel_policy::{HoldTerms, RequestFacts, Surface, Verdict};
 use estoppel_wire::dialect::mcp::Messages;
 use estoppel_wire::dialect::{Dialect, RequestScan};
 use http_body::Body as _;
@@ -19,6 +19,7 @@ use super::Waiting;
 use crate::body::{ReadError, Room, Upload, UpstreamBody, read_next};
 use crate::call::{Permitted, Routed};
 use crate::exchange::Exchange;
+use crate::holds;
 use crate::judging::Objection;
 use crate::layer::forward::refused;
 use crate::respond::Refusal;
@@ -26,7 +27,7 @@ use crate::stack::Answer;
 
 /// Decides whether the call may go on.
 ///
-/// Takes `Routed`, gives `Permitted`. Answers itself on a block. Reads the request body whole where the dialect says
+/// Takes `Routed`, gives `Permitted`. Answers itself on a block, and on a hold that people have not let pass. Reads the request body whole where the dialect says
 /// what is in it, because rules speak of models and tools; other bodies are judged by what surrounds them and stream
 /// through. Inside `Route` (it needs the policy), outside `Forward` (nothing leaves before the verdict).
 #[derive(Clone, Copy)]
@@ -94,7 +95,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         exchange.not_looked_into();
     }
     let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_requests());
-    let (refusal, body) = if reads || judges || looks || detects {
+    let (ruled, body) = if reads || judges || looks || detects || route.needs.hold {
         let mut scan = (reads || exchange.dialect == Dialect::Json && !coded).then(scan);
         let read = {
             let read = pin!(read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held));
@@ -108,32 +109,47 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
             exchange.request_read(scan.finish());
         }
         exchange.look_into(coded, &chunks);
-        let refusal = decide(&mut exchange).or_else(|| decide_batch(&mut exchange, coded, &chunks));
+        let ruled = match decide(&mut exchange) {
+            Ruled::Refuse(refusal) => Ruled::Refuse(refusal),
+            goes => decide_batch(&mut exchange, coded, &chunks).map_or(goes, Ruled::Refuse),
+        };
         exchange.request_held(&chunks);
         if !coded {
             exchange.keep_origin(&head, &chunks);
         }
-        let refusal = match refusal {
-            None => judge_body(&mut exchange, &head, coded, &chunks).await.err().map(|objection| {
-                let refusal = objection.refusal();
-                exchange.block(objection);
-                refusal
-            }),
-            refusal => refusal,
+        let ruled = match ruled {
+            Ruled::Refuse(refusal) => Ruled::Refuse(refusal),
+            goes => match judge_body(&mut exchange, &head, coded, &chunks).await {
+                Ok(()) => goes,
+                Err(objection) => {
+                    let refusal = objection.refusal();
+                    exchange.block(objection);
+                    Ruled::Refuse(refusal)
+                }
+            },
         };
-        (refusal, UpstreamBody::held(chunks, room))
+        let ruled = match ruled {
+            Ruled::Hold(terms) => match holds::pass(&mut exchange, &head, &chunks, terms).await {
+                Ok(()) => decide(&mut exchange),
+                Err(refusal) => Ruled::Refuse(refusal),
+            },
+            ruled => ruled,
+        };
+        (ruled, UpstreamBody::held(chunks, room))
     } else {
         let scan = (exchange.dialect == Dialect::Json && !coded).then(scan);
-        let refusal = decide(&mut exchange);
+        let ruled = decide(&mut exchange);
         let feed = exchange.request_feed();
         let upload = Upload::new(exchange.hashes(), feed, scan, limits.request_bytes_max);
         exchange.request_sent(upload.clone());
-        (refusal, UpstreamBody::streamed(body, upload, REQUEST_STALL))
+        (ruled, UpstreamBody::streamed(body, upload, REQUEST_STALL))
     };
-    // Last, so that nothing is counted for a call that is refused anyway.
-    let refusal = match refusal {
-        None => crate::controls::reserve(&mut exchange).await,
-        refusal => refusal,
+    let refusal = match ruled {
+        // Last, so that nothing is counted for a call that is refused anyway.
+        Ruled::Go => crate::controls::reserve(&mut exchange).await,
+        Ruled::Refuse(refusal) => Some(refusal),
+        // Another rule holds a call that people have let pass, or nothing was read of it.
+        Ruled::Hold(_) => Some(Refusal::new(Reason::ApprovalRequired)),
     };
     match refusal {
         None => Ok(Permitted { exchange, head, body, route }),
@@ -147,18 +163,52 @@ pub(crate) fn permit(exchange: &mut Exchange, path: &str, body: &Bytes) -> Optio
     scan.push(body);
     exchange.request_read(scan.finish());
     exchange.look_into(false, std::slice::from_ref(body));
-    let refusal = decide(exchange);
+    let ruled = decide(exchange);
     exchange.request_held(std::slice::from_ref(body));
-    refusal
+    match ruled {
+        Ruled::Go => None,
+        Ruled::Refuse(refusal) => Some(refusal),
+        // What people would let pass is what the client sent.
+        Ruled::Hold(_) => Some(Refusal::new(Reason::ApprovalRequired)),
+    }
 }
 
-/// The policy's word on the request; `None` lets it go on.
-fn decide(exchange: &mut Exchange) -> Option<Refusal> {
+/// The policy's word on a request.
+enum Ruled {
+    Go,
+    Refuse(Refusal),
+    Hold(HoldTerms),
+}
+
+/// Asks the policy, and writes down what it says.
+fn decide(exchange: &mut Exchange) -> Ruled {
     let policy = exchange.snapshot.policy.clone();
     let decision = exchange.judge_request(|facts| policy.request(facts));
     exchange.decide(&decision);
     exchange.store_bodies(decision.body_storage);
-    refusal_of(&decision)
+    match (decision.hold, refusal_of(&decision)) {
+        (Some(terms), _) => {
+            let rule = decision.rule.map(|rule| rule.as_str());
+            let rest =
+                exchange.judge_request(|facts| policy.request(&RequestFacts { approved: rule, ..*facts }));
+            match (rest.verdict, rest.rule) {
+                (Verdict::Hold, Some(other)) => {
+                    Ruled::Refuse(both_hold(rule.unwrap_or_default(), other.as_str()))
+                }
+                _ => Ruled::Hold(terms.clone()),
+            }
+        }
+        (None, Some(refusal)) => Ruled::Refuse(refusal),
+        (None, None) => Ruled::Go,
+    }
+}
+
+/// Nobody could approve such a call: the people of one rule would decide what those of the other have to.
+fn both_hold(rule: &str, other: &str) -> Refusal {
+    let message = format!(
+        "rules `{rule}` and `{other}` both hold this call; send what they hold in calls of their own"
+    );
+    Refusal { message: Some(message.into()), ..Refusal::new(Reason::ApprovalRequired) }
 }
 
 /// What detectors and contracts say of a body that was read whole.

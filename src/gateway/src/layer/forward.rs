@@ -223,7 +223,7 @@ fn boxed_asked_again(
 }
 
 /// Waits until a record is durable. No id where it waits in the spill file for its place in the chain.
-async fn durable(ack: Ack, evidence: Duration) -> Result<Option<Leaf>, Reason> {
+pub(crate) async fn durable(ack: Ack, evidence: Duration) -> Result<Option<Leaf>, Reason> {
     match tokio::time::timeout(evidence, ack).await {
         Ok(Ok(recorded)) => Ok(recorded.leaf()),
         Ok(Err(error)) => Err(error.reason()),

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Identity, Intent, Judged,
-    LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage, StreamRecord,
-    Threat, Times, VerdictRecord,
+    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity, Intent,
+    Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage,
+    StreamRecord, Threat, Times, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -77,6 +77,8 @@ pub(crate) struct SpilledCall {
     evaluated_request: Evaluated,
     evaluated_response: Evaluated,
     facts: Facts,
+    #[serde(default)]
+    held: Option<Box<Held>>,
     identity: Identity,
     judged: Option<Box<Judged>>,
     limits: Vec<LimitRecord>,
@@ -125,6 +127,7 @@ impl SpilledCall {
             evaluated_request,
             evaluated_response,
             facts,
+            held,
             identity,
             judged,
             limits,
@@ -172,6 +175,7 @@ impl SpilledCall {
             evaluated_request,
             evaluated_response,
             facts,
+            held,
             identity,
             judged,
             limits,
@@ -223,6 +227,7 @@ impl SpilledCall {
             evaluated_request: self.evaluated_request,
             evaluated_response: self.evaluated_response,
             facts: self.facts,
+            held: self.held,
             identity: self.identity,
             judged: self.judged,
             limits: self.limits,

@@ -86,6 +86,7 @@ pub fn record() -> Box<CallRecord> {
         evaluated_response: Evaluated { bytes: 5, state: Looked::Recognized, ..Evaluated::default() },
         facts: Facts { model: Some("m".into()), ..Facts::default() },
         identity: Identity::default(),
+        held: None,
         judged: None,
         limits: Vec::new(),
         operation: "openai.chat.completions".into(),

@@ -95,6 +95,7 @@ impl Reader {
             when: when?,
             unless,
             verdict: Verdict::Block,
+            hold: None,
             reason,
             message,
             severity,

@@ -128,7 +128,7 @@ impl Reader {
             timeout_ms,
             in_flight_max,
             per_second,
-            on_timeout: self.optional(map, "on_timeout", Self::verdict),
+            on_timeout: self.optional(map, "on_timeout", Self::default_verdict),
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::yaml::Node;
 impl Reader {
     pub(super) fn operations(&mut self, route: &Map<'_>) -> Operations {
         let list = self.optional(route, "operations", Self::listed);
-        let others = self.optional(route, "other_operations", Self::verdict);
+        let others = self.optional(route, "other_operations", Self::default_verdict);
         if let Some(node) = route.get("other_operations")
             && route.get("operations").is_none()
         {

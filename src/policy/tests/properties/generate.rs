@@ -207,6 +207,19 @@ fn without_null(mut value: Value) -> Value {
     value
 }
 
+fn hold() -> impl Strategy<Value = Value> {
+    let names = select(vec![json!(["bob", "ada"]), json!(["dan", "ada"])]);
+    let rest = members(vec![
+        ("needs", (1..=2u64).prop_map(Value::from).boxed()),
+        ("ttl_ms", (1_000..9_000u64).prop_map(Value::from).boxed()),
+        ("mode", select(vec![json!("accepted"), json!("wait")]).boxed()),
+    ]);
+    (names, rest).prop_map(|(names, mut hold)| {
+        hold["approvers"] = names;
+        hold
+    })
+}
+
 fn rule() -> impl Strategy<Value = Value> {
     let unless = proptest::option::weighted(0.3, unless());
     let when = (when(), unless);
@@ -216,9 +229,16 @@ fn rule() -> impl Strategy<Value = Value> {
         ("threat", Just(json!(["owasp_llm:2025/LLM06"])).boxed()),
         ("body_storage", storage().boxed()),
     ]);
-    (when, rest, verdict(), select(vec!["TOOL_DENIED", "MODEL_DENIED", "DENIED"])).prop_map(
-        |((when, unless), rest, verdict, reason)| {
+    let verdict = select(vec![json!("allow"), json!("hold"), json!("block")]);
+    (when, rest, (verdict, hold()), select(vec!["TOOL_DENIED", "MODEL_DENIED", "DENIED"])).prop_map(
+        |((when, unless), rest, (verdict, hold), reason)| {
             let mut rule = rest;
+            if verdict == "hold" {
+                rule["hold"] = hold;
+                if rule.get("body_storage").is_some_and(|storage| storage == "none") {
+                    rule["body_storage"] = "hmac".into();
+                }
+            }
             if let Some(unless) =
                 unless.filter(|unless| unless.as_object().is_some_and(|all| !all.is_empty()))
             {
@@ -274,6 +294,11 @@ pub fn policy() -> impl Strategy<Value = Value> {
             "version": 1, "name": "random", "description": description,
             "contracts": { "value": { "json": "{\"type\": \"object\"}" }, "other": { "json": "{}" }, "rows": { "csv": "{}" },
                 "packed": { "pack": "acme/orders", "contract": "order", "sha256": "ab".repeat(32) } },
+            "approvers": {
+                "ada": "MCowBQYDK2VwAyEAkHFqkNM477dYHBur4AphZnokSoAcIOVmUzKYYQOOtss=",
+                "dan": "MCowBQYDK2VwAyEAdRUF1QU6GMJzo6DU5G7VzwylSqlYTpZt28zaaPn5Vgk=",
+                "bob": { "key": "MCowBQYDK2VwAyEADlmTq69cC+QW7DkBKvJragNjp1VFz7VALx0pmsts3Lc=", "identity": "bob" },
+            },
             "detectors": detectors, "defaults": defaults, "limits": limits, "routes": routes, "rules": rules,
             "controls": controls, "prices": prices,
         })

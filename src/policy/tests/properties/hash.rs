@@ -51,7 +51,7 @@ fn every_scalar_counts(policy: &Value) {
         let hashes: Vec<_> = accepted.map(|document| document.hash()).collect();
         // Other kinds than these have other keys.
         let only = pointer == "/version"
-            || [json!("cap"), json!("freeze")].contains(policy.pointer(&pointer).unwrap());
+            || [json!("cap"), json!("freeze"), json!("hold")].contains(policy.pointer(&pointer).unwrap());
         assert_eq!(hashes.is_empty(), only, "no other value fits at {pointer}");
         assert!(hashes.iter().all(|hash| *hash != before), "a change at {pointer} went unseen");
     }
@@ -165,6 +165,12 @@ fn others(value: &Value) -> Vec<Value> {
                 "medium",
                 "https://a.example",
                 "/v3/{other}",
+                "accepted",
+                "wait",
+                "ada",
+                "bob",
+                "dan",
+                "MCowBQYDK2VwAyEAuCCQD5w+GpmG7JbAhJadV0h+mdCr0LeGRbFK+hpoh6c=",
                 "0000000000000000000000000000000000000000000000000000000000000000",
                 "identity",
                 "route",
@@ -182,9 +188,14 @@ fn others(value: &Value) -> Vec<Value> {
                 "mon",
             ];
             let drain = json!({ "drain": { "bytes": 0, "seconds": 1 } });
+            let full = json!({ "full": { "reason": "other" } });
             let budget = json!({ "local_budget": 7 });
             let strings = words.into_iter().map(String::from).chain([format!("{text}x"), format!("{text} ")]);
-            strings.filter(|other| other != text).map(Value::from).chain([drain, budget, json!({})]).collect()
+            strings
+                .filter(|other| other != text)
+                .map(Value::from)
+                .chain([drain, full, budget, json!({})])
+                .collect()
         }
         other => panic!("{other} is no scalar of a policy"),
     }

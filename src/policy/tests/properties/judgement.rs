@@ -117,7 +117,7 @@ fn with_facts<T>(facts: &Facts, judge: impl FnOnce(&RequestFacts<'_>, &ResponseF
 
 fn outcome(decision: Decision<'_>) -> Outcome {
     Outcome {
-        block: decision.verdict == Verdict::Block,
+        verdict: decision.verdict,
         rule: decision.rule.map(|rule| rule.to_string()),
         reason: decision.reason.map(|reason| reason.to_string()),
         storage: match decision.body_storage {
@@ -178,6 +178,21 @@ proptest! {
             (compiled.response(response).verdict, apart)
         });
         prop_assert_eq!(Some(together), apart);
+    }
+
+    #[test]
+    fn approving_a_rule_lifts_its_hold_and_nothing_else(policy in generate::policy(), facts in facts(), rule in 0..8usize) {
+        let compiled = compile(&policy);
+        let id = format!("r{rule}");
+        let (before, after) = with_facts(&facts, |request, _| {
+            let approved = RequestFacts { approved: Some(&id), ..*request };
+            (outcome(compiled.request(request)), outcome(compiled.request(&approved)))
+        });
+        if before.verdict == Verdict::Hold && before.rule.as_deref() == Some(&id) {
+            prop_assert!(after.verdict != Verdict::Block && (after.verdict == Verdict::Allow || after.rule != before.rule));
+        } else {
+            prop_assert_eq!(before, after);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A slow evaluator, written from docs/policy.md over the JSON of a policy. It shares no code with the crate.
 
+use estoppel_policy::Verdict;
 use serde_json::Value;
 
 /// Owned facts.
@@ -65,7 +66,7 @@ pub const TEXTS: [(&str, &[&str], bool); 10] = [
 /// Verdict, rule, reason and storage.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Outcome {
-    pub block: bool,
+    pub verdict: Verdict,
     pub rule: Option<String>,
     pub reason: Option<String>,
     pub storage: Value,
@@ -94,8 +95,8 @@ pub fn response(policy: &Value, facts: &Facts) -> Outcome {
     conclude(policy, facts, found, facts.response_evaluated)
 }
 
-/// Whether it blocks, by which rule, and whether something that was asked for could not be read.
-type Found = (bool, Option<usize>, bool);
+/// What it comes to, by which rule, and whether something that was asked for could not be read.
+type Found = (Verdict, Option<usize>, bool);
 
 fn judge(
     policy: &Value,
@@ -107,39 +108,46 @@ fn judge(
 ) -> Found {
     let mut unknown = false;
     for (index, rule) in policy["rules"].as_array().unwrap().iter().enumerate() {
-        let blocks = is_block(&rule["verdict"]);
-        if only.is_some_and(|key| blocks && rule["when"].get(key).is_none()) {
+        let verdict = verdict(&rule["verdict"]);
+        let allows = verdict == Verdict::Allow;
+        if only.is_some_and(|key| !allows && rule["when"].get(key).is_none()) {
             continue;
         }
         let is_pending = matches!(tool, Some(Tool { call: Call::ToCome, .. }));
         match holds(rule, facts, model, tool, content) {
-            Known::Yes => return (blocks, Some(index), unknown),
+            Known::Yes => return (verdict, Some(index), unknown),
             Known::No => {}
             Known::Unread => unknown = true,
-            Known::Later if is_pending => return (false, None, unknown),
-            Known::Later if !blocks => return (false, Some(index), unknown),
+            Known::Later if is_pending => return (Verdict::Allow, None, unknown),
+            Known::Later if allows => return (verdict, Some(index), unknown),
             Known::Later => {}
         }
     }
-    (only.is_none() && is_block(&setting(policy, facts, "verdict")), None, unknown)
+    let default = if only.is_none() { verdict(&setting(policy, facts, "verdict")) } else { Verdict::Allow };
+    (default, None, unknown)
 }
 
 fn conclude(policy: &Value, facts: &Facts, found: Vec<Found>, evaluated: bool) -> Outcome {
-    let any_block = found.iter().any(|(block, ..)| *block);
+    let any = |wanted| found.iter().any(|(verdict, ..)| *verdict == wanted);
+    let worst =
+        [Verdict::Block, Verdict::Hold].into_iter().find(|wanted| any(*wanted)).unwrap_or(Verdict::Allow);
     let evaluated = evaluated && !found.iter().any(|(.., unknown)| *unknown);
-    let unseen = !evaluated && !any_block && is_block(&setting(policy, facts, "on_not_evaluated"));
-    let first = found.iter().filter(|(block, ..)| *block == any_block).filter_map(|(_, rule, _)| *rule).min();
+    let unseen = !evaluated
+        && worst != Verdict::Block
+        && verdict(&setting(policy, facts, "on_not_evaluated")) == Verdict::Block;
+    let first = found.iter().filter(|(verdict, ..)| *verdict == worst).filter_map(|(_, rule, _)| *rule).min();
     let rule = first.filter(|_| !unseen).map(|index| &policy["rules"][index]);
     let text =
         |key: &str| rule.and_then(|rule| rule.get(key)).map(|value| value.as_str().unwrap().to_string());
-    let reason = match (any_block, unseen) {
+    let reason = match (worst, unseen) {
         (_, true) => Some("NOT_EVALUATED".to_string()),
-        (true, false) => text("reason").or(Some("POLICY_BLOCK".into())),
-        (false, false) => text("reason"),
+        (Verdict::Block, false) => text("reason").or(Some("POLICY_BLOCK".into())),
+        (Verdict::Hold, false) => text("reason").or(Some("APPROVAL_REQUIRED".into())),
+        (Verdict::Allow, false) => text("reason"),
     };
     let storage = rule.and_then(|rule| rule.get("body_storage")).cloned();
     let storage = storage.unwrap_or_else(|| setting(policy, facts, "body_storage"));
-    Outcome { block: any_block || unseen, rule: text("id"), reason, storage }
+    Outcome { verdict: if unseen { Verdict::Block } else { worst }, rule: text("id"), reason, storage }
 }
 
 fn setting(policy: &Value, facts: &Facts, key: &str) -> Value {
@@ -148,8 +156,12 @@ fn setting(policy: &Value, facts: &Facts, key: &str) -> Value {
     of_route.or(policy["defaults"].get(key)).cloned().unwrap_or(fallback.into())
 }
 
-fn is_block(verdict: &Value) -> bool {
-    verdict == "block"
+fn verdict(written: &Value) -> Verdict {
+    match written.as_str() {
+        Some("allow") => Verdict::Allow,
+        Some("hold") => Verdict::Hold,
+        _ => Verdict::Block,
+    }
 }
 
 fn some_or_none(tools: &[Tool]) -> Vec<Option<&Tool>> {

@@ -1,0 +1,221 @@
+//! A call that a rule holds: the first time, and when it comes again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use estoppel_evidence::capture::Label;
+use estoppel_evidence::entry::{
+    ApprovalRecord, BodyMode, Event, Held, Hold as HoldEntry, HoldOutcome, HoldRecord, VerdictAction,
+};
+use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{HoldId, Reason, text};
+use estoppel_policy::{HoldMode, HoldTerms};
+use estoppel_wire::dialect::Dialect;
+use http::StatusCode;
+use http::request::Parts;
+
+use super::{Claim, Facts, Opening, Sent};
+use crate::exchange::Exchange;
+use crate::layer::forward::durable;
+use crate::respond::{HOLD, Refusal, Waits};
+use crate::serve::random;
+
+/// Most bytes of a stored body that approvers are shown.
+const SHOWN_BYTES_MAX: u64 = 16 << 10;
+/// Clients are told to come again after this many seconds.
+const RETRY_AFTER: u64 = 5;
+
+/// Lets a held call pass once people have let it. `Ok`: it goes on, under its hold's run.
+pub(crate) async fn pass(
+    exchange: &mut Exchange,
+    head: &Parts,
+    chunks: &[Bytes],
+    terms: HoldTerms,
+) -> Result<(), Refusal> {
+    if exchange.shared.journal.is_off() {
+        return Err(refuse(exchange, Reason::EvidenceOff));
+    }
+    // INVARIANT: a policy that holds calls of which nothing is kept is not loaded.
+    let Some(body) = exchange.request_digest() else {
+        return Err(refuse(exchange, Reason::ApprovalRequired));
+    };
+    let sent = Sent {
+        route: exchange.record.request.route.as_deref().unwrap_or_default().into(),
+        method: head.method.as_str().into(),
+        target: exchange.record.request.target,
+        body,
+        requester: exchange.record.identity.subject.as_deref().map(Into::into),
+    };
+    let mut named = head.headers.get_all(HOLD).iter();
+    match (named.next(), named.next()) {
+        (None, _) => first(exchange, sent, chunks, terms).await,
+        (Some(one), None) => {
+            let id: Option<HoldId> = one.to_str().ok().and_then(|text| text.parse().ok());
+            let Some(id) = id else { return Err(refuse(exchange, Reason::HoldUnknown)) };
+            again(exchange, id, &sent).unwrap_or_else(|facts| Err(waits(exchange, &facts)))
+        }
+        (Some(_), Some(_)) => Err(refuse(exchange, Reason::HoldUnknown)),
+    }
+}
+
+/// `Err`: it waits still.
+fn again(exchange: &mut Exchange, id: HoldId, sent: &Sent) -> Result<Result<(), Refusal>, Arc<Facts>> {
+    let shared = exchange.shared.clone();
+    let now_us = shared.clock.unix_us();
+    let waited = |facts: &Facts, outcome| HoldRecord {
+        expires: facts.expires,
+        id: facts.id,
+        outcome,
+        us: now_us.saturating_sub(facts.opened.0),
+    };
+    match shared.holds.claim(id, sent, exchange.snapshot.policy_hash, now_us) {
+        Claim::Waits(facts) => Err(facts),
+        Claim::Refused(reason, over) => {
+            exchange.record.held =
+                over.map(|(facts, outcome)| Box::new(Held { hold: waited(&facts, outcome), approval: None }));
+            Ok(Err(refuse(exchange, reason)))
+        }
+        Claim::Passes { facts, approved, leaf, run } => {
+            exchange.run = run;
+            exchange.record.held = Some(Box::new(Held {
+                hold: waited(&facts, HoldOutcome::Approved),
+                approval: Some(ApprovalRecord { approved, hold: id, leaf }),
+            }));
+            exchange.approved = exchange.record.policy.rule.as_deref().map(Into::into);
+            Ok(Ok(()))
+        }
+    }
+}
+
+async fn first(
+    exchange: &mut Exchange,
+    sent: Sent,
+    chunks: &[Bytes],
+    terms: HoldTerms,
+) -> Result<(), Refusal> {
+    let shared = exchange.shared.clone();
+    let facts = match facts(exchange, &sent, chunks, &terms) {
+        Ok(facts) => Arc::new(facts),
+        Err(reason) => return Err(refuse(exchange, reason)),
+    };
+    let opening = match shared.holds.open(facts.clone(), exchange.run.clone(), shared.clock.clone()) {
+        Ok(opening) => opening,
+        Err(reason) => return Err(refuse(exchange, reason)),
+    };
+    let ack = shared.journal.note(Some(&exchange.run), Event::Hold(entry(&facts)));
+    match durable(ack, Duration::from_millis(shared.server.evidence_ms)).await {
+        Ok(leaf) => opening.confirm(leaf),
+        Err(reason) => return Err(refuse(exchange, reason)),
+    }
+    tracing::info!(hold = %facts.id, rule = facts.rule, "a call waits for people");
+    match terms.mode {
+        HoldMode::Accepted => {
+            opening.keep();
+            Err(waits(exchange, &facts))
+        }
+        HoldMode::Wait => wait(exchange, &opening, &facts, &sent).await,
+    }
+}
+
+/// Ends with the decision, with the hold's time, or with its client: dropping this ends the hold.
+async fn wait(
+    exchange: &mut Exchange,
+    opening: &Opening<'_>,
+    facts: &Facts,
+    sent: &Sent,
+) -> Result<(), Refusal> {
+    let clock = exchange.shared.clock.clone();
+    exchange.record.verdict.action = VerdictAction::Hold;
+    loop {
+        match again(exchange, facts.id, sent) {
+            Ok(done) => return done,
+            Err(_) => {
+                let left_us = facts.expires.0.saturating_sub(clock.unix_us());
+                let _ =
+                    tokio::time::timeout(Duration::from_micros(left_us), opening.changed.notified()).await;
+            }
+        }
+    }
+}
+
+fn facts(exchange: &Exchange, sent: &Sent, chunks: &[Bytes], terms: &HoldTerms) -> Result<Facts, Reason> {
+    let approvers = terms.approvers_for(sent.requester.as_deref());
+    if approvers.len() < usize::from(terms.needs) {
+        return Err(Reason::ApproversMissing);
+    }
+    let opened_us = exchange.shared.clock.unix_us();
+    let total = exchange.route.as_ref().map_or(Duration::ZERO, |route| route.settings.limits.total);
+    let ttl_us = terms.ttl_ms.saturating_mul(1_000);
+    let ttl_us = match terms.mode {
+        HoldMode::Accepted => ttl_us,
+        HoldMode::Wait => ttl_us.min(crate::exchange::micros(total)),
+    };
+    let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+    let is_shown = exchange.record.storage.mode == BodyMode::Full && bytes <= SHOWN_BYTES_MAX;
+    Ok(Facts {
+        id: HoldId::new(opened_us / 1_000, random().map_err(|_| Reason::Internal)?),
+        call: exchange.call,
+        run: exchange.run.id(),
+        sent: Sent {
+            route: sent.route.clone(),
+            method: sent.method.clone(),
+            requester: sent.requester.clone(),
+            ..*sent
+        },
+        bytes,
+        body: is_shown.then(|| String::from_utf8(chunks.concat()).ok()).flatten(),
+        rule: exchange.record.policy.rule.as_deref().map(Into::into),
+        tool: exchange.request_tool().map(|tool| text::name(tool).into()),
+        operation: text::name(exchange.request_operation()).into(),
+        payload: exchange.run.capture().tag(Label::RequestBody, &sent.body),
+        policy: exchange.snapshot.policy_hash,
+        approvers: approvers.into_iter().map(|(name, approver)| (name.into(), approver.clone())).collect(),
+        needs: terms.needs,
+        mode: terms.mode,
+        opened: UnixMicros(opened_us),
+        expires: UnixMicros(opened_us.saturating_add(ttl_us)),
+    })
+}
+
+fn entry(facts: &Facts) -> HoldEntry {
+    HoldEntry {
+        approvers: facts.approvers.iter().map(|(_, approver)| approver.id()).collect(),
+        call: facts.call,
+        expires: facts.expires,
+        hold: facts.id,
+        needs: facts.needs,
+        operation: Some(facts.operation.clone()),
+        payload: facts.payload,
+        policy: facts.policy,
+        requester: facts.sent.requester.as_deref().map(|requester| text::name(requester).into()),
+        rule: facts.rule.clone(),
+        tool: facts.tool.clone(),
+    }
+}
+
+/// The call is not let go, for another reason than that it has to wait.
+fn refuse(exchange: &mut Exchange, reason: Reason) -> Refusal {
+    exchange.record.verdict.action = VerdictAction::Block;
+    exchange.record.verdict.reason = Some(reason.code().into());
+    Refusal::new(reason)
+}
+
+fn waits(exchange: &mut Exchange, facts: &Facts) -> Refusal {
+    let verdict = &mut exchange.record.verdict;
+    verdict.action = VerdictAction::Hold;
+    let generic = matches!(exchange.dialect, Dialect::Json | Dialect::Bytes);
+    let left_us = facts.expires.0.saturating_sub(exchange.shared.clock.unix_us());
+    let message = format!("{}: hold {}, until {}", Reason::ApprovalRequired.text(), facts.id, facts.expires);
+    Refusal {
+        code: verdict.reason.clone(),
+        message: Some(message.into()),
+        hold: Some(Waits {
+            hold: facts.id,
+            expires: facts.expires,
+            status: if generic { StatusCode::ACCEPTED } else { StatusCode::FORBIDDEN },
+            retry_after: RETRY_AFTER.min(left_us / 1_000_000 + 1),
+        }),
+        ..Refusal::new(Reason::ApprovalRequired)
+    }
+}
