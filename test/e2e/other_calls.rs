@@ -245,3 +245,64 @@ fn rules_see_the_names_of_such_calls() {
         check(api, &none, &call, &rule(tool), "TOOL_DENIED");
     }
 }
+
+#[test]
+fn a_call_of_a_kind_that_is_not_known_never_comes_through() {
+    let rule = |tool: &str| {
+        format!(
+            "version: 1\nname: judged\ndefaults: {{ verdict: allow, on_not_evaluated: allow }}\nrules:\n- {{ id: deny, when: {{ tool: {tool} }}, verdict: block, reason: TOOL_DENIED }}\n"
+        )
+    };
+    let none = json!([]);
+    for call in [
+        json!({ "id": "a", "type": "shell", "shell": { "command": "SECRET" } }),
+        json!({ "id": "a", "type": "mcp", "mcp": { "name": "SECRET" } }),
+        json!({ "id": "a", "type": "function", "function": null, "SECRET": 1 }),
+        json!({ "type": null, "SECRET": 1 }),
+    ] {
+        for policy in [JSON, BLOCK] {
+            check(Api::Chat, &none, &call, policy, "NOT_EVALUATED");
+        }
+        let Some(kind) = call["type"].as_str().filter(|kind| *kind != "function") else { continue };
+        check(Api::Chat, &none, &call, &rule(kind), "TOOL_DENIED");
+        check(Api::Chat, &none, &call, &rule("\"*\""), "TOOL_DENIED");
+    }
+    for member in ["toolCall", "tool_call", "mystery"] {
+        let call = json!({ member: { "args": "SECRET" } });
+        check(Api::Gemini, &none, &call, BLOCK, "NOT_EVALUATED");
+    }
+}
+
+#[test]
+fn an_event_of_a_call_without_its_item_never_comes_through() {
+    let end = "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\",\"output\":[]}}\n\n";
+    let item = r#"{"type":"function_call","name":"SECRET","arguments":"{}"}"#;
+    for (name, data, expected) in [
+        (
+            "response.shell_call_command.done",
+            r#""type":"response.shell_call_command.done","output_index":0,"command":"SECRET""#.into(),
+            "VALUE_AMBIGUOUS",
+        ),
+        (
+            "response.foo_call_arguments.done",
+            r#""type":"response.foo_call_arguments.done","output_index":0,"arguments":"SECRET""#.into(),
+            "VALUE_AMBIGUOUS",
+        ),
+        ("response.mystery", r#""type":"response.mystery","call":"SECRET""#.into(), "NOT_EVALUATED"),
+        (
+            "response.output_item.done",
+            format!(r#""type":"response.created","output_index":0,"item":{item}"#),
+            "NOT_EVALUATED",
+        ),
+        ("response.output_item.done", format!(r#""output_index":0,"item":{item}"#), "NOT_EVALUATED"),
+    ] {
+        let said = format!("event: {name}\ndata: {{{data}}}\n\n{end}");
+        let reply = Reply::new(Body::Text(said)).header("content-type", "text/event-stream");
+        let world = World::with(Script::always(reply), &Setup { policy: JSON.into(), ..Setup::default() });
+        let answer = estoppel_kit::http::send(world.gateway, &request(Api::Responses, &json!([]), true));
+        world.wait_for_calls("judged", 1);
+        let receipt = world.receipts("judged").remove(0);
+        assert_eq!(receipt["verdict"]["reason"], expected, "{data} {receipt}");
+        assert!(!answer.is_ok_and(|answer| answer.text().contains("SECRET")), "{receipt}");
+    }
+}

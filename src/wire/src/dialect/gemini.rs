@@ -141,6 +141,31 @@ impl Request {
     }
 }
 
+/// Whether a part of a candidate may have a member of this name: what is read, and what calls nothing.
+pub(super) fn is_part_member(key: &[u8]) -> bool {
+    const KNOWN: [&[u8]; 18] = [
+        b"thoughtSignature",
+        b"thought_signature",
+        b"inlineData",
+        b"inline_data",
+        b"fileData",
+        b"file_data",
+        b"functionResponse",
+        b"function_response",
+        b"codeExecutionResult",
+        b"code_execution_result",
+        b"toolResponse",
+        b"tool_response",
+        b"videoMetadata",
+        b"video_metadata",
+        b"mediaResolution",
+        b"media_resolution",
+        b"partMetadata",
+        b"part_metadata",
+    ];
+    Response::Part.member(key).is_some() || KNOWN.contains(&key)
+}
+
 /// Places in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Response {

@@ -378,6 +378,90 @@ fn a_built_in_call_is_called_by_its_type() {
 }
 
 #[test]
+fn a_call_of_a_kind_that_is_not_known_is_a_defect_and_called_by_its_type() {
+    let chat =
+        |member: &str, call: &str| format!(r#"{{"choices":[{{"{member}":{{"tool_calls":[{call}]}}}}]}}"#);
+    for (call, called) in [
+        (r#"{"index":0,"type":"shell","shell":{"command":"rm"}}"#, &["shell"][..]),
+        (r#"{"index":0,"type":"mcp","mcp":{"name":"rm"}}"#, &["mcp"]),
+        (r#"{"index":0,"type":"shell","function":{"name":"f"}}"#, &["shell", "f"]),
+        (r#"{"index":0,"type":"function","custom":{"name":"f"}}"#, &["f"]),
+        (r#"{"index":0,"type":"function","function":null}"#, &[]),
+        (r#"{"index":0,"type":null,"x":1}"#, &[]),
+        ("{}", &[]),
+    ] {
+        let facts = json(OpenAiChat, chat("message", call));
+        assert_eq!(
+            (facts.tools_called.items, facts.evaluated.defect),
+            (own(called), Some(NotEvaluated)),
+            "{call}"
+        );
+        let facts = stream(OpenAiChat, format!("data: {}\n\n", chat("delta", call)));
+        assert_eq!(
+            (facts.tools_called.items, facts.evaluated.defect),
+            (own(called), Some(NotEvaluated)),
+            "{call}"
+        );
+    }
+    let goes_on = r#"{"index":0,"type":"","function":{"arguments":"{}"}}"#;
+    responses(
+        None,
+        &[
+            (OpenAiChat, &chat("delta", goes_on)),
+            (OpenAiChat, &chat("delta", r#"{"index":0,"type":"function","function":{"arguments":""}}"#)),
+            (OpenAiChat, &chat("message", r#"{"type":"custom","custom":{"name":"c","input":""}}"#)),
+            (OpenAiChat, &chat("message", r#"{"type":null,"function":{"name":"f"}}"#)),
+        ],
+    );
+    let part = |part: &str| format!(r#"{{"candidates":[{{"content":{{"parts":[{part}]}}}}]}}"#);
+    for unknown in [r#"{"toolCall":{"args":{}}}"#, r#"{"tool_call":{}}"#, r#"{"text":"a","mystery":1}"#] {
+        responses(Some(NotEvaluated), &[(Gemini, &part(unknown))]);
+    }
+    for known in [
+        r#"{"text":"a","thought":true,"thoughtSignature":"x"}"#,
+        r#"{"inlineData":{"mimeType":"image/png","data":""}}"#,
+        r#"{"codeExecutionResult":{"outcome":"OUTCOME_OK"}}"#,
+        r#"{"function_response":{}}"#,
+    ] {
+        responses(None, &[(Gemini, &part(known))]);
+    }
+}
+
+#[test]
+fn an_event_of_a_type_that_is_not_known_is_a_defect() {
+    let event = |name: &str, kind: &str| {
+        let name = if name.is_empty() { String::new() } else { format!("event: {name}\n") };
+        stream(OpenAiResponses, format!("{name}data: {{\"type\":\"{kind}\",\"output_index\":0}}\n\n"))
+    };
+    for (name, kind) in [
+        ("", "response.mystery"),
+        ("", "mystery"),
+        ("", "response.foo_callback.done"),
+        ("response.created", "response.in_progress"),
+        ("message", "response.output_item.done"),
+    ] {
+        assert_eq!(event(name, kind).evaluated.defect, Some(NotEvaluated), "{name} {kind}");
+    }
+    for kind in
+        ["response.created", "response.reasoning_summary_text.delta", "response.output_item.done", "error"]
+    {
+        for name in ["", kind] {
+            assert_eq!(event(name, kind).evaluated.defect, None, "{name} {kind}");
+        }
+    }
+    for (kind, called) in [
+        ("response.shell_call_command.delta", &["shell"][..]),
+        ("response.foo_call_arguments.done", &["foo"]),
+        ("response.web_search_call.searching", &[]),
+        ("response.function_call_arguments.done", &[]),
+        ("response.shell_call_output_content.delta", &[]),
+    ] {
+        let facts = event(kind, kind);
+        assert_eq!((facts.tools_called.items, facts.evaluated.defect), (own(called), None), "{kind}");
+    }
+}
+
+#[test]
 fn what_a_server_asks_of_its_client_is_a_defect() {
     let sampling = r#"{"id":1,"method":"sampling/createMessage","params":{"tools":[{"name":"bash"}]}}"#;
     let batch = format!("[{sampling}]");

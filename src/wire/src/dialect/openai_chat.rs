@@ -5,7 +5,7 @@
 
 use super::{
     request,
-    response::{self, Field},
+    response::{self, CallForm, Field},
     shape::Shape,
 };
 use crate::schema::Language;
@@ -67,6 +67,21 @@ impl Request {
     }
 }
 
+/// Whether a call of this type, empty where none is said, says what it calls in the way of `form`.
+pub(super) fn fits(kind: &[u8], form: Option<CallForm>) -> bool {
+    match kind {
+        b"" => form.is_some(),
+        b"function" => form == Some(CallForm::Function),
+        b"custom" => form == Some(CallForm::Custom),
+        _ => false,
+    }
+}
+
+/// What a call of this type calls, when it is neither a function nor a custom tool: `shell` of `shell`.
+pub(super) fn built_in(kind: &[u8]) -> Option<&[u8]> {
+    Some(kind).filter(|kind| !matches!(*kind, b"" | b"function" | b"custom"))
+}
+
 /// Places in a response, whole or in chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Response {
@@ -100,10 +115,12 @@ impl Response {
             (Self::Choice, b"index") => Place::Leaf(Leaf::OuterIndex),
             (Self::Choice, b"message" | b"delta") => Place::Chat(Self::Message),
             (Self::Choice, b"finish_reason") => Place::Leaf(Leaf::Finish),
+            (Self::Choice, b"text") => Place::Leaf(Leaf::LegacyText),
             (Self::Message, b"tool_calls") => Place::Chat(Self::ToolCalls),
             (Self::Message, b"content") => Place::Leaf(Leaf::Text),
             (Self::Message, b"refusal") => Place::Leaf(Leaf::Refusal),
             (Self::Message, b"function_call") => Place::Chat(Self::FunctionCall),
+            (Self::ToolCall, b"type") => Place::Leaf(Leaf::CallKind),
             (Self::ToolCall, b"name") => Place::Leaf(Leaf::Misplaced),
             (Self::ToolCall, b"index") => Place::Leaf(Leaf::CallIndex),
             (Self::ToolCall, b"function") => Place::Chat(Self::Detail),

@@ -4,6 +4,8 @@
 //! so a call is seen up to three times (`output_item.added`, `output_item.done`, `response.completed`) and is
 //! told apart by its place in the output.
 
+mod events;
+
 use super::{
     request,
     response::{
@@ -61,6 +63,26 @@ pub(super) fn built_in(kind: &[u8]) -> Option<&[u8]> {
 /// The type of the event after which nothing more comes of an output item.
 pub(super) const ITEM_DONE: &[u8] = b"response.output_item.done";
 
+/// What an event calls by its type, when its type says so: `shell` of `response.shell_call_command.delta`.
+pub(super) fn called_by_event(kind: &[u8]) -> Option<&[u8]> {
+    events::item_of(kind).filter(|_| !events::flows(kind)).and_then(built_in)
+}
+
+/// Whether an event of this type is known, or told to be of a call.
+pub(super) fn is_known_event(kind: &[u8]) -> bool {
+    let is_text = matches!(
+        kind,
+        b"response.output_text.delta"
+            | b"response.output_text.done"
+            | b"response.content_part.added"
+            | b"response.content_part.done"
+            | b"response.refusal.delta"
+            | b"response.output_item.added"
+            | ITEM_DONE
+    );
+    is_text || events::flows(kind) || events::item_of(kind).is_some()
+}
+
 /// What the parts of an event are, by its type.
 pub(super) fn settle(kind: &[u8], inner: u64, parts: &mut Parts) {
     let (pieces, form) = match kind {
@@ -90,7 +112,14 @@ pub(super) fn settle(kind: &[u8], inner: u64, parts: &mut Parts) {
             return;
         }
         ITEM_DONE => return,
-        _ => return parts.drop_unplaced(), // reasoning, sounds
+        _ => {
+            parts.drop_unplaced();
+            if !events::flows(kind) && events::item_of(kind).is_some() {
+                // Of an action in pieces no value is put together: its item has it whole, and must come.
+                parts.add(PartKind::Arguments, Some(CallForm::BuiltIn), 0, 0, 0);
+            }
+            return;
+        }
     };
     for part in parts.unplaced().iter_mut().filter(|part| part.kind != PartKind::Refusal) {
         part.kind = pieces;
@@ -209,6 +238,7 @@ impl Response {
             (Self::Content, b"refusal") => Place::Leaf(Leaf::Refusal),
             (Self::Item | Self::OutputItem, b"content") => Place::Responses(Self::Contents),
             (Self::Root, b"code") => Place::Leaf(Leaf::EventCode), // the `error` event is flat
+            (Self::Root | Self::Inner, b"output_text") => Place::Leaf(Leaf::OutputText),
             (Self::Root | Self::Inner, b"model") => Place::Leaf(Leaf::Model),
             (Self::Root | Self::Inner, b"status") => Place::Leaf(Leaf::Status),
             (Self::Root | Self::Inner, b"output") => Place::Responses(Self::Output),

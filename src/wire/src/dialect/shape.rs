@@ -41,7 +41,7 @@ impl Shape {
 }
 
 /// Member names on the way to a name, in all dialects.
-const WATCHED: [&str; 97] = [
+const WATCHED: [&str; 98] = [
     "allowed_tools",
     "candidates",
     "choices",
@@ -139,6 +139,7 @@ const WATCHED: [&str; 97] = [
     "io.modelcontextprotocol/protocolVersion",
     "taskId",
     "uri",
+    "output_text",
 ];
 
 /// What has come of the objects that are open, and the first thing that can be read in two ways.

@@ -458,6 +458,11 @@ fn pieces_that_clients_pass_over_are_a_doubt() {
         (Dialect::AnthropicMessages, told),
         (Dialect::OpenAiChat, chat(&format!(r#"{{"index":0,"message":{call}}}"#))),
         (Dialect::OpenAiChat, chat(&format!(r#"{{"index":-1,"delta":{call}}}"#))),
+        (Dialect::OpenAiResponses, data(ITEM)),
+        (Dialect::OpenAiResponses, format!("event: response.output_item.done\n{}", data(ITEM))),
+        (Dialect::OpenAiResponses, data(&ITEM.replace('{', r#"{"type":null,"#))),
+        (Dialect::OpenAiResponses, data(r#"{"command":"rm"}"#)),
+        (Dialect::OpenAiResponses, data(r#"{"error":{},"delta":"rm"}"#)),
         (
             Dialect::OpenAiChat,
             format!("event: thread.x\n{}", chat(&format!(r#"{{"index":0,"delta":{call}}}"#))),
@@ -467,7 +472,13 @@ fn pieces_that_clients_pass_over_are_a_doubt() {
         scan.push(event.as_bytes(), &mut |_| {});
         assert!(!scan.so_far().read, "{event}");
     }
+    let mut scan = ResponseScan::new(Dialect::OpenAiResponses, Framing::Sse).with_parts();
+    scan.push(data(r#"{"error":{"code":"overloaded"}}"#).as_bytes(), &mut |_| {});
+    assert!(scan.so_far().read);
 }
+
+/// What the data of an event without a type says.
+const ITEM: &str = r#"{"output_index":0,"item":{"type":"function_call","name":"f","arguments":"{}"}}"#;
 
 #[test]
 fn only_a_stream_begins_with_a_byte_order_mark() {
@@ -728,6 +739,78 @@ fn a_built_in_call_is_judged_as_the_value_that_its_item_ends_with() {
     let ran = run(Dialect::OpenAiResponses, false, &events("null", "[1]", "[1]"));
     assert!(matches!(ran.refused, Some(Refused::Value { finding, .. }) if finding == "[1]"));
     assert_eq!(run(Dialect::OpenAiResponses, false, &events("null", "null", "null")).refused, None);
+}
+
+#[test]
+fn what_an_event_says_of_a_call_needs_the_calls_item() {
+    let end = response("response.completed", r#""response":{"output":[],"status":"completed"}"#);
+    let message = r#""output_index":0,"item":{"type":"message","content":[]}"#;
+    for (kind, item_type) in [
+        ("shell_call_command.added", "shell_call"),
+        ("shell_call_command.delta", "shell_call"),
+        ("shell_call_command.done", "shell_call"),
+        ("apply_patch_call_operation_diff.delta", "apply_patch_call"),
+        ("apply_patch_call_operation_diff.done", "apply_patch_call"),
+        ("local_shell_call_action.done", "local_shell_call"),
+        ("foo_call_arguments.done", "foo_call"),
+        ("foo_call.completed", "foo_call"),
+    ] {
+        let said =
+            r#""output_index":0,"command":"rm","delta":"rm","arguments":"rm","diff":"rm","action":"rm""#;
+        let said = response(&format!("response.{kind}"), said);
+        let ran = run(Dialect::OpenAiResponses, false, &[said.clone(), end.clone()]);
+        assert_eq!((ran.left.concat(), ran.refused), (String::new(), Some(Refused::NoName)), "{kind}");
+
+        let begun = response("response.output_item.added", message);
+        let ran = run(Dialect::OpenAiResponses, false, &[begun.clone(), said.clone(), end.clone()]);
+        assert_eq!((ran.left.concat(), ran.refused), (begun, Some(Refused::NoName)), "{kind}");
+
+        let item = |kind: &str, name: &str| {
+            let item =
+                format!(r#""output_index":0,"item":{{"type":"{kind}","name":"{name}","action":{{"c":1}}}}"#);
+            response("response.output_item.done", &item)
+        };
+        let events = [said.clone(), item(item_type, "")];
+        let ran = run(Dialect::OpenAiResponses, false, &events);
+        assert_eq!(
+            (ran.left[0].as_str(), ran.left.concat(), ran.refused),
+            ("", events.concat(), None),
+            "{kind}"
+        );
+
+        let ran = run(Dialect::OpenAiResponses, false, &[said.clone(), item("function_call", "f")]);
+        assert!(matches!(ran.refused, Some(Refused::SaidOtherwise { .. })), "{kind} {ran:?}");
+        let ran = run(Dialect::OpenAiResponses, false, &[item(item_type, ""), said]);
+        assert!(matches!(ran.refused, Some(Refused::GoesOn { .. })), "{kind} {ran:?}");
+    }
+}
+
+#[test]
+fn a_text_beside_the_answers_own_is_judged_by_itself() {
+    let choice = |rest: &str| format!(r#"{{"choices":[{{"index":0,"finish_reason":"stop",{rest}}}]}}"#);
+    let beside = |text: &str| choice(&format!(r#""message":{{"content":"{{}}"}},"text":{text}"#));
+    for (text, passes) in [(r#""{}""#, true), ("null", true), (r#""rm""#, false), (r#"["rm"]"#, false)] {
+        assert_eq!(whole(Dialect::OpenAiChat, true, &beside(text)).is_ok(), passes, "{text}");
+        let events = [data(&beside(text).replace("message", "delta")), done()];
+        assert_eq!(run(Dialect::OpenAiChat, true, &events).refused.is_none(), passes, "{text}");
+    }
+    let halves = choice(r#""message":{"content":"{"},"text":"}""#);
+    assert!(whole(Dialect::OpenAiChat, true, &halves).is_err());
+    assert!(whole(Dialect::OpenAiChat, false, &beside(r#""rm""#)).is_ok());
+
+    let output = r#""output":[{"type":"message","content":[{"type":"output_text","text":"{}"}]}]"#;
+    for (text, passes) in [(r#""{}""#, true), ("null", true), (r#""rm""#, false), (r#"["rm"]"#, false)] {
+        for body in
+            [format!(r#"{{"output_text":{text},{output}}}"#), format!(r#"{{{output},"output_text":{text}}}"#)]
+        {
+            assert_eq!(whole(Dialect::OpenAiResponses, true, &body).is_ok(), passes, "{body}");
+            let end = response("response.completed", &format!(r#""response":{body}"#));
+            assert_eq!(run(Dialect::OpenAiResponses, true, &[end]).refused.is_none(), passes, "{body}");
+            assert!(whole(Dialect::OpenAiResponses, false, &body).is_ok(), "{body}");
+        }
+    }
+    let comma = r#"{"output_text":"{\"a\":1,}"}"#;
+    assert_eq!(whole(Dialect::OpenAiResponses, true, comma), Ok(comma.replace(",}\"", "}\"")));
 }
 
 #[test]

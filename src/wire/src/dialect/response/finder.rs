@@ -70,6 +70,10 @@ pub(in crate::dialect) enum Leaf {
     ExecutableCode,
     Text,
     TextAgain,
+    /// The text of a choice where a chat has none.
+    LegacyText,
+    /// All texts of the answer, beside its output.
+    OutputText,
     /// See [`PartKind::Refusal`].
     Refusal,
     /// The next piece of something that the event's type names.
@@ -146,6 +150,8 @@ impl Place {
                 | Leaf::ExecutableCode
                 | Leaf::Text
                 | Leaf::TextAgain
+                | Leaf::LegacyText
+                | Leaf::OutputText
                 | Leaf::Delta
                 | Leaf::DeltaKind
                 | Leaf::Finish
@@ -245,6 +251,8 @@ struct Document {
     misplaced: bool,
     /// This part of a candidate is no part of its text.
     thought: bool,
+    /// Where [`Leaf::OutputText`] stands.
+    output_text: Option<(u64, u64)>,
     call_name: Clip,
     call_named: bool,
     call_kind: Clip,
@@ -267,6 +275,7 @@ impl Document {
         self.position = 0;
         self.ended = false;
         self.misplaced = false;
+        self.output_text = None;
         self.delta_kind.clear();
         self.calls.clear();
     }
@@ -336,6 +345,7 @@ impl Finder {
 
     /// A document is over, whole or not. Says what its event was.
     pub(super) fn end_document(&mut self, name: &[u8]) -> MarkKind {
+        self.note_event(name);
         self.place_calls();
         self.settle_parts(name);
         let ends = self.ends_stream(name) || self.ends_stream(self.document.kind.as_bytes());
@@ -353,6 +363,31 @@ impl Finder {
         }
     }
 
+    /// An event of a Responses stream is what its type says, so it must say one that is known.
+    fn note_event(&mut self, name: &[u8]) {
+        if self.dialect != Dialect::OpenAiResponses || !self.streamed {
+            return;
+        }
+        let kind = self.document.kind.as_bytes();
+        let is_doubtful = match kind {
+            // Errors of proxies have none.
+            b"" => {
+                let is_error = self.document.error
+                    && matches!(name, b"" | b"error")
+                    && self.parts.of_document().is_empty();
+                self.parts.is_on() && !is_error
+            }
+            _ => !openai_responses::is_known_event(kind) || !name.is_empty() && name != kind,
+        };
+        if is_doubtful {
+            self.readings.doubt(Defect::NotEvaluated);
+        }
+        let called = openai_responses::called_by_event(kind);
+        if let Some(called) = called.map(|called| String::from_utf8_lossy(called).into_owned()) {
+            self.note_call(called, Some(1), false);
+        }
+    }
+
     /// What stands at the event's own level gets its place, once it is known what the event is.
     fn settle_parts(&mut self, name: &[u8]) {
         if !self.parts.of_document().is_empty() && self.is_for_us_alone(name) {
@@ -366,6 +401,10 @@ impl Finder {
             Dialect::OpenAiChat | Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => {}
         }
         self.parts.place(outer);
+        if let Some((from, to)) = self.document.output_text {
+            self.parts.add(PartKind::TextAgain, None, 0, from, to);
+            self.parts.place(OUTPUT_TEXT);
+        }
         let closes = match self.dialect {
             Dialect::OpenAiResponses => kind == openai_responses::ITEM_DONE,
             Dialect::AnthropicMessages => kind == anthropic_messages::BLOCK_STOP,
@@ -434,9 +473,8 @@ impl Finder {
         let (is_call, built_in) = match self.dialect {
             Dialect::OpenAiResponses => (openai_responses::is_call(kind), openai_responses::built_in(kind)),
             Dialect::AnthropicMessages => (anthropic_messages::is_call(kind), None),
-            Dialect::OpenAiChat | Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => {
-                (true, None)
-            }
+            Dialect::OpenAiChat => (true, openai_chat::built_in(kind)),
+            Dialect::Gemini | Dialect::Mcp | Dialect::Json | Dialect::Bytes => (true, None),
         };
         let name = document.call_name.to_some_name();
         let form = match self.dialect {
@@ -456,11 +494,16 @@ impl Finder {
             false => said.or(document.inner).unwrap_or(0),
         };
         let built_in = built_in.map(|built_in| String::from_utf8_lossy(built_in).into_owned());
-        let called = built_in.clone().or_else(|| name.clone()).filter(|_| form.is_some() || is_call);
+        let called = built_in.clone().or_else(|| name.clone());
+        let called = called.filter(|_| form.is_some() || is_call && self.dialect != Dialect::OpenAiChat);
         let told = called.clone().filter(|_| form.is_some());
+        let is_doubtful = match self.dialect {
+            Dialect::OpenAiChat => !openai_chat::fits(kind, form),
+            // In other dialects a part that goes on with arguments has neither type nor name.
+            _ => is_call && !kind.is_empty() && name.is_none() && built_in.is_none(),
+        };
         self.parts.end_call(inner, form, called);
-        // In other dialects a part that goes on with arguments has neither type nor name.
-        if is_call && !kind.is_empty() && name.is_none() && built_in.is_none() {
+        if is_doubtful {
             self.readings.doubt(Defect::NotEvaluated);
         }
         let inner = if self.dialect == Dialect::OpenAiResponses { Some(0) } else { document.call_index };
@@ -534,6 +577,9 @@ impl Visitor for Finder {
             None => self.readings.other_member(key, |name| of.leads(name)),
             Some(place) if place.shape() != Shape::Free => self.readings.member(key),
             Some(_) => {}
+        }
+        if of == CANDIDATE_PART && !gemini::is_part_member(key) {
+            self.readings.doubt(Defect::NotEvaluated); // it may be a call
         }
         if place == Some(Place::Leaf(Leaf::CallName))
             && std::mem::replace(&mut self.document.call_named, true)
@@ -713,6 +759,8 @@ impl Visitor for Finder {
             | Leaf::ExecutableCode
             | Leaf::Text
             | Leaf::TextAgain
+            | Leaf::LegacyText
+            | Leaf::OutputText
             | Leaf::Refusal
             | Leaf::Delta => return,
         };
@@ -761,18 +809,27 @@ impl Visitor for Finder {
             return self.call_interpreter(from, to);
         }
         let Some(kind) = leaf.part().filter(|_| !is_null) else { return };
+        if leaf == Leaf::OutputText {
+            if self.document.output_text.replace((from, to)).is_some() {
+                self.readings.doubt(Defect::DuplicateKey);
+            }
+            return;
+        }
         if !self.parts.has_room(LIST_MAX) {
             self.readings.doubt(Defect::NotEvaluated);
             return;
         }
         let inner = match self.dialect {
             Dialect::OpenAiResponses => self.document.inner.unwrap_or(0),
+            _ if leaf == Leaf::LegacyText => 1, // clients read either text, not both
             _ => 0,
         };
         self.parts.add(kind, leaf.form(), inner, from, to);
     }
 }
 
+/// The place of all texts of the answer among those of its output.
+const OUTPUT_TEXT: u64 = u64::MAX;
 /// The place of the one call of `function_call` among those of `tool_calls`.
 const ALONE: u64 = u64::MAX;
 const CHOICE: Place = Place::Chat(openai_chat::Response::Choice);
@@ -796,8 +853,8 @@ impl Leaf {
             }
             Self::Value | Self::ExecutableCode => PartKind::Value,
             Self::Action => PartKind::ValueAgain,
-            Self::Text | Self::Delta => PartKind::Text,
-            Self::TextAgain => PartKind::TextAgain,
+            Self::Text | Self::LegacyText | Self::Delta => PartKind::Text,
+            Self::TextAgain | Self::OutputText => PartKind::TextAgain,
             Self::Refusal => PartKind::Refusal,
             _ => return None,
         })

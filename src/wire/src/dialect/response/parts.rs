@@ -102,6 +102,11 @@ impl Parts {
         self.on = true;
     }
 
+    /// Whether somebody judges.
+    pub(in crate::dialect) fn is_on(&self) -> bool {
+        self.on
+    }
+
     /// What the document that is being read has.
     pub(in crate::dialect) fn of_document(&self) -> &[Part] {
         self.found.get(self.document..).unwrap_or_default()
