@@ -91,6 +91,7 @@ fn a_member_on_the_way_to_a_name_that_comes_twice_is_a_defect() {
             (OpenAiChat, r#"{"model":"a","model":"b"}"#),
             (OpenAiResponses, r#"{"output":[],"output":[]}"#),
             (OpenAiResponses, r#"{"response":{"model":"a"},"response":{}}"#),
+            (OpenAiResponses, r#"{"type":"response.created","type":"response.in_progress"}"#),
             (OpenAiResponses, r#"{"model":"a","response":{"model":"b"}}"#),
             (AnthropicMessages, r#"{"content":[],"content":[]}"#),
             (AnthropicMessages, r#"{"message":{},"message":{}}"#),

@@ -139,7 +139,8 @@ impl Place {
             Self::Gemini(at) => at.shape(),
             Self::Mcp(_) => Shape::Free,
             Self::Leaf(
-                Leaf::Arguments
+                Leaf::Kind
+                | Leaf::Arguments
                 | Leaf::ArgumentsAgain
                 | Leaf::Value
                 | Leaf::Input
