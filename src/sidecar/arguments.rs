@@ -423,10 +423,13 @@ pub enum PolicyCommand {
         /// Route that takes the call.
         #[arg(long, default_value = "")]
         route: String,
+        /// Folder of the packs that it takes contracts from.
+        #[arg(long, value_name = "DIR")]
+        packs: Option<PathBuf>,
         /// Operation, as in `openai.chat.completions` or `mcp.tools/call`.
         #[arg(long)]
         operation: Option<String>,
-        /// Path of the request, without its query: says which of the route's operations it is.
+        /// Path of the request, without its query: with `--method` it says which of the route's operations it is.
         #[arg(long, requires = "method", conflicts_with = "operation")]
         path: Option<String>,
         /// Model that the request names.
@@ -442,7 +445,7 @@ pub enum PolicyCommand {
         /// JSON text of the request's body.
         #[arg(long, value_name = "JSON")]
         body: Option<String>,
-        /// Method of the request.
+        /// Method of the request; `--path` needs it.
         #[arg(long)]
         method: Option<String>,
         /// Proven identity.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_evidence::Reason;
-use estoppel_gateway::offline::BodyContract;
+use estoppel_gateway::offline::{BodyContract, is_path_refused};
 use estoppel_gateway::packs::Packs;
 use estoppel_gateway::{ContractError, contract_errors};
 use estoppel_policy::{
@@ -39,6 +39,7 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
         PolicyCommand::Explain {
             file,
             route,
+            packs,
             operation,
             path,
             model,
@@ -71,7 +72,8 @@ pub fn run(output: &Output, command: &PolicyCommand) -> Result<ExitCode, Failure
                 tools: &tools,
                 ..RequestFacts::default()
             };
-            explain(*output, file, &facts, path.as_deref())
+            let policy = compiled(*output, file, &Packs::at(packs.as_deref()))?;
+            explain(*output, &policy, &facts, path.as_deref())
         }
     }
 }
@@ -227,19 +229,45 @@ impl Wrong {
     }
 }
 
-/// Exit code 3 when the policy blocks.
+/// Exit code 3 when the call is blocked.
 fn explain(
     output: Output,
-    file: &Path,
+    policy: &Policy,
     facts: &RequestFacts<'_>,
     path: Option<&str>,
 ) -> Result<ExitCode, Failure> {
-    let policy = read(output, file)?.compile();
+    if path.is_some_and(|path| path.contains(['?', '#'])) {
+        return Err(Failure::input("ARGUMENT_INVALID", "--path goes without query and fragment"));
+    }
+    let warnings = unknown_route(policy, facts.route);
+    for warning in &warnings {
+        output.line(&output.paint(Colour::Yellow, &plain(&format!("warning: {warning}"))));
+    }
     let operations = &policy.route(facts.route).operations;
     let found = path.zip(facts.method).map(|(path, method)| operations.find(method, path));
+    let refused = |reason: Reason, step: &str| {
+        output.line(step);
+        output.line(&format!("{} by the gateway, {}", output.paint(Colour::Red, "block"), reason.code()));
+        let data = json!({
+            "verdict": Verdict::Block.as_str(), "rule": null, "reason": reason.code(), "operation": null,
+            "steps": [step], "warnings": warnings, "policy_hash": policy.hash().to_string(),
+        });
+        Ok(output.answer(&data, 3))
+    };
+    if path.is_some_and(is_path_refused) {
+        let step = "two readers could take the path for two, or it is none: no route takes it";
+        return refused(Reason::RequestInvalid, step);
+    }
     let operation = match found {
         Some(Listed::Operation(_, operation)) => Some(operation.id.as_str()),
-        Some(Listed::Other(Verdict::Block | Verdict::Hold)) => return Ok(unlisted(output, &policy)),
+        Some(Listed::LookAlike) => {
+            let step = "some upstreams take the request for an operation that it is not written as";
+            return refused(Reason::OperationDenied, step);
+        }
+        Some(Listed::Other(Verdict::Block | Verdict::Hold)) => {
+            let step = "the route lists its operations, and the request is none of them";
+            return refused(Reason::OperationDenied, step);
+        }
         Some(Listed::Other(Verdict::Allow) | Listed::Nothing) | None => facts.operation,
     };
     if found.is_some() {
@@ -261,18 +289,16 @@ fn explain(
         rule.map_or("the route's default".to_string(), |rule| format!("rule `{rule}`")),
         reason.map(|reason| format!(", {reason}")).unwrap_or_default(),
     ));
-    let hash = policy.hash().to_string();
-    let data = json!({ "verdict": verdict, "rule": rule, "reason": reason, "operation": operation, "steps": steps, "policy_hash": hash });
+    let data = json!({
+        "verdict": verdict, "rule": rule, "reason": reason, "operation": operation, "steps": steps,
+        "warnings": warnings, "policy_hash": policy.hash().to_string(),
+    });
     Ok(output.answer(&data, if decision.verdict.lets_go() { 0 } else { 3 }))
 }
 
-/// What a call comes to that is none of the operations of its route.
-fn unlisted(output: Output, policy: &Policy) -> ExitCode {
-    let (verdict, reason) = (Verdict::Block.as_str(), Reason::OperationDenied.code());
-    let steps = ["the route lists its operations, and the request is none of them"];
-    output.line(steps[0]);
-    output.line(&format!("{} by `other_operations`, {reason}", output.paint(Colour::Red, verdict)));
-    let hash = policy.hash().to_string();
-    let data = json!({ "verdict": verdict, "rule": null, "reason": reason, "operation": null, "steps": steps, "policy_hash": hash });
-    output.answer(&data, 3)
+/// What is to be known of a route that the policy does not list.
+fn unknown_route(policy: &Policy, route: &str) -> Vec<String> {
+    let known = route.is_empty() || policy.route_names().any(|name| name == route);
+    let warning = || format!("the policy lists no route `{route}`, so its defaults count, and no operations");
+    (!known).then(warning).into_iter().collect()
 }

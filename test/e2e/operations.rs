@@ -105,6 +105,50 @@ fn what_is_none_of_them_never_reaches_the_upstream_unless_the_policy_says_so() {
 }
 
 #[test]
+fn what_looks_like_an_operation_never_goes_on_as_another() {
+    let policy = POLICY.replace("rules:", "    other_operations: allow\nrules:");
+    let world = world(&policy, "{\"id\":1}");
+    let order = |target: &str| request("POST", target, "{}");
+    let delete = || request("DELETE", "/v1/orders/7", "");
+    let mut alike: Vec<Request> = vec![
+        request("DELETE", "/v1/orders/7/", ""),
+        request("DELETE", "/V1/orders/7", ""),
+        request("delete", "/v1/orders/7", ""),
+        request("DELETE", "/v1/orders/a%23", ""),
+        request("DELETE", "/v1/orders/%c0%ae", ""),
+        request("DELETE", "/v1/orders/%c0%af", ""),
+        request("DELETE", "/v1/orders/%ef%bc%8f", ""),
+    ];
+    let targets =
+        ["/v1/orders/", "/v1/Orders", "/v1/orders;a", "/v1//orders", "/v1/orders%2f", "/v1%2forders"];
+    alike.extend(targets.map(order));
+    let overrides = [
+        "X-HTTP-Method-Override",
+        "X_HTTP_METHOD_OVERRIDE",
+        "X-HTTP_Method-Override",
+        "X.Method.Override",
+        "X-Rewrite-URL",
+        "X_Original_URL",
+        "X-Original-URI",
+        "X-Forwarded-Uri",
+        "X-Envoy-Original-Path",
+    ];
+    alike.extend(overrides.map(|name| delete().header(name, "x")));
+    alike.extend(overrides.map(|name| request("GET", "/admin", "").header(name, "/v1/orders/7")));
+    for request in &alike {
+        let got = world.send(request);
+        let problem: Value = serde_json::from_slice(&got.body).unwrap_or_default();
+        let found = (got.status(), problem["code"].as_str());
+        assert_eq!(found, (403, Some("OPERATION_DENIED")), "{request:?}: {}", got.text());
+    }
+    assert_eq!(world.upstream.hits().requests().len(), 0);
+    for other in [request("DELETE", "/v1/carts/a;b%2f", ""), request("PUT", "/v1/orders/", "{}")] {
+        let got = world.send(&other);
+        assert_eq!(got.status(), 200, "{other:?}: {}", got.text());
+    }
+}
+
+#[test]
 fn a_model_keeps_its_operation_and_must_be_listed_as_well() {
     let listed = "    - { id: chat, method: POST, path: /v1/chat/completions, judge: none }\nrules:";
     let policy = POLICY.replace("rules:", listed);
@@ -133,6 +177,40 @@ fn the_commands_find_an_operation_as_the_daemon_does() {
         (3, json!("orders.delete"), json!("block"), denied.clone())
     );
     assert_eq!(explain("GET", "/v1/orders/Search"), (3, Value::Null, json!("block"), denied));
+    for target in ["/v1/orders/../x", "/v1/%6frders", "/v1/orders/%zz", "v1/orders", "/v1/orders/a b"] {
+        let invalid = (3, Value::Null, json!("block"), json!("REQUEST_INVALID"));
+        assert_eq!(explain("GET", target), invalid, "{target}");
+    }
+    let (code, refused) = cli(&[
+        "policy",
+        "explain",
+        path(&policy),
+        "--route",
+        "stub",
+        "--method",
+        "GET",
+        "--path",
+        "/health?a",
+    ]);
+    assert_eq!((code, &refused["error"]["code"]), (6, &json!("ARGUMENT_INVALID")));
+    let open = scratch.write("open.yaml", &POLICY.replace("rules:", "    other_operations: allow\nrules:"));
+    let (code, alike) = cli(&[
+        "policy",
+        "explain",
+        path(&open),
+        "--route",
+        "stub",
+        "--method",
+        "POST",
+        "--path",
+        "/v1/orders/",
+    ]);
+    assert_eq!((code, &alike["data"]["reason"]), (3, &json!("OPERATION_DENIED")));
+    let unknown = |route: &str| {
+        let (code, said) = cli(&["policy", "explain", path(&policy), "--route", route]);
+        (code, said["data"]["warnings"].as_array().map(Vec::len))
+    };
+    assert_eq!((unknown("stub"), unknown("shop")), ((0, Some(0)), (0, Some(1))));
     let body = scratch.write("answer.json", "[]");
     let judge = |id: &str| {
         let words = ["judge", path(&body), "--policy", path(&policy), "--route", "stub", "--operation", id];

@@ -60,6 +60,10 @@ fn the_shipped_packs_hold() {
     }
     let shop = shipped().join("contracts/policies/shop.yaml");
     assert_eq!(cli(&["policy", "lint", path(&shop), "--packs", path(&shipped())]).0, 0);
+    let explain = |words: &[&str]| cli(&[&["policy", "explain", path(&shop)], words].concat());
+    let (code, explained) = explain(&["--packs", path(&shipped())]);
+    assert!(code != 6 && explained["data"]["verdict"].is_string(), "{explained:#}");
+    assert_eq!(explain(&[]).0, 6);
     let without = cli(&["policy", "lint", path(&shop)]);
     assert_eq!((without.0, &without.1["error"]["code"]), (6, &json!("POLICY_INVALID")));
     let printed = cli(&["pack", "digest", path(&shipped().join("contracts"))]).1;

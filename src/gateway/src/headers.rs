@@ -36,12 +36,37 @@ pub(crate) fn is_path_ambiguous(path: &str) -> bool {
 }
 
 /// Headers by which some upstreams take another method or path than those of the request's first line.
-const OVERRIDES: [&str; 5] =
-    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+const OVERRIDES: [&str; 8] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-forwarded-uri",
+    "x-envoy-original-path",
+];
 
 /// Whether an upstream may take the request for another operation than its method and path say.
 pub(crate) fn names_another_operation(headers: &HeaderMap) -> bool {
-    OVERRIDES.iter().any(|name| headers.contains_key(*name))
+    headers.keys().any(is_override)
+}
+
+/// CGI and what follows it reads every mark in a name as `_`.
+fn is_override(name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    let same = |a: u8, b: u8| a == b || !a.is_ascii_alphanumeric() && !b.is_ascii_alphanumeric();
+    OVERRIDES.iter().any(|known| {
+        known.len() == name.len() && known.bytes().zip(name).all(|(known, byte)| same(known, *byte))
+    })
+}
+
+/// Removes from a request's trailers what no trailer may say (RFC 9110 section 6.5.1), because a reader may merge them into the
+/// headers: framing, routing, and what is the gateway's own.
+pub(crate) fn for_upstream_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    let framing = [CONTENT_LENGTH, EXPECT, HOST];
+    remove(trailers, |name| is_own(name) || is_override(name) || framing.contains(name));
 }
 
 /// Bytes of header lines as HTTP/1.1 would have them.
@@ -196,6 +221,32 @@ mod tests {
         {
             assert!(!is_path_ambiguous(path), "{path}");
         }
+    }
+
+    #[test]
+    fn headers_that_name_another_operation_are_told_by_any_spelling() {
+        for name in
+            ["x-http-method-override", "x_http_method_override", "x-http_method-override", "x.http.method"]
+        {
+            assert!(names_another_operation(&map(&[("host", "a"), (name, "DELETE")])), "{name}");
+        }
+        for name in ["x-http-method-overrides", "http-method-override", "xxhttp-method", "x-original-id"] {
+            assert!(!names_another_operation(&map(&[(name, "DELETE")])), "{name}");
+        }
+    }
+
+    #[test]
+    fn trailers_do_not_steer_the_upstream() {
+        let mut trailers = map(&[
+            ("x_original_url", "/admin"),
+            ("content-length", "9"),
+            ("host", "a"),
+            ("transfer-encoding", "chunked"),
+            ("estoppel-run", "r"),
+            ("x-sum", "1"),
+        ]);
+        for_upstream_trailers(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
     }
 
     #[test]

@@ -20,6 +20,13 @@ use crate::judging::{self, Asked, Judge, Ledger, Objection, RequestJudged, Route
 
 pub use crate::judging::{At, Place};
 
+/// Whether the gateway refuses every request with this path, which has no query: it is none, or two readers could take it for two.
+pub fn is_path_refused(path: &str) -> bool {
+    !path.starts_with('/')
+        || path.parse::<http::uri::PathAndQuery>().is_err()
+        || crate::headers::is_path_ambiguous(path)
+}
+
 /// A contract for bodies that can be enforced.
 #[derive(Clone, Debug)]
 pub struct BodyContract(Arc<Compiled>);

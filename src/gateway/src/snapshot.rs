@@ -207,19 +207,25 @@ impl RouteEntry {
         Ok(entry)
     }
 
-    /// The operation that a request is, this where it is none that is listed. `None`: the policy refuses what is not listed.
-    pub(crate) fn for_operation(self: &Arc<Self>, head: &Parts) -> Option<Arc<Self>> {
+    /// The operation that a request is, this where it is none that is listed.
+    ///
+    /// # Errors
+    /// Why the request is refused: the policy refuses what is not listed, or an upstream may take it for another operation.
+    pub(crate) fn for_operation(self: &Arc<Self>, head: &Parts) -> Result<Arc<Self>, &'static str> {
         let operations = &self.settings.operations;
-        let found = match operations.find(head.method.as_str(), head.uri.path()) {
-            Listed::Operation(..) if headers::names_another_operation(&head.headers) => {
-                Listed::Other(operations.others())
-            }
-            found => found,
-        };
+        let found = operations.find(head.method.as_str(), head.uri.path());
+        if found != Listed::Nothing && headers::names_another_operation(&head.headers) {
+            return Err("a header of the request may name another operation than its method and path");
+        }
         match found {
-            Listed::Operation(index, _) => self.operations.get(index).cloned(),
-            Listed::Other(Verdict::Block | Verdict::Hold) => None,
-            Listed::Nothing | Listed::Other(Verdict::Allow) => Some(self.clone()),
+            Listed::Operation(index, _) => Ok(self.operations.get(index).unwrap_or(self).clone()),
+            Listed::Nothing | Listed::Other(Verdict::Allow) => Ok(self.clone()),
+            Listed::LookAlike => {
+                Err("an upstream may take the request for an operation that it is not written as")
+            }
+            Listed::Other(Verdict::Block | Verdict::Hold) => {
+                Err("the policy lists the operations of this route, and the request is none of them")
+            }
         }
     }
 

@@ -2,11 +2,14 @@
 //!
 //! A path template is matched segment by segment, and of several templates that take a path the most specific one counts.
 //! Upstreams differ in what they take for the same path: capital letters, needless percent-encoding, a slash at the end. So
-//! the template is looked for without regard to these, and the path must then be written as the template is; a path that only some
-//! readers take for an operation is none.
+//! the template is looked for in every reading of the path, and the path must then be written as the template is; one that only
+//! some readers take for an operation is a look-alike.
+
+mod reading;
 
 use std::collections::BTreeSet;
 
+use self::reading::{Reading, Wanted, folded};
 use crate::document::Verdict;
 use crate::judging::Judging;
 
@@ -44,6 +47,8 @@ pub enum Listed<'o> {
     Nothing,
     /// This one; its index is that of [`Operations::iter`].
     Operation(usize, &'o Operation),
+    /// It is not written as an operation, but some upstream may take it for one. It is refused.
+    LookAlike,
     /// None of those that are listed. The verdict is what the policy says of such.
     Other(Verdict),
 }
@@ -64,18 +69,23 @@ impl Operations {
         self.others.unwrap_or(Verdict::Block)
     }
 
-    /// `path` is a request's, without its query. Allocates nothing.
+    /// `path` is a request's, without its query.
     pub fn find(&self, method: &str, path: &str) -> Listed<'_> {
         if self.list.is_empty() {
             return Listed::Nothing;
         }
-        let of_method = self.list.iter().enumerate().filter(|(_, operation)| operation.method == method);
-        let takes = of_method.filter(|(_, operation)| operation.path.takes(path));
-        match takes.max_by_key(|(_, operation)| operation.path.literals()) {
-            Some((index, operation)) if operation.path.is_written_as(path) => {
-                Listed::Operation(index, operation)
-            }
-            _ => Listed::Other(self.others()),
+        let reading = Reading::of(path);
+        let is_alike = |operation: &Operation| {
+            operation.method.eq_ignore_ascii_case(method)
+                && reading.as_ref().is_some_and(|reading| operation.path.is_like(reading))
+        };
+        let written =
+            |operation: &Operation| operation.method == method && operation.path.is_written_as(path);
+        let alike = self.list.iter().enumerate().filter(|(_, operation)| is_alike(operation));
+        match alike.max_by_key(|(_, operation)| (operation.path.literals(), !written(operation))) {
+            Some((index, operation)) if written(operation) => Listed::Operation(index, operation),
+            Some(_) => Listed::LookAlike,
+            None => Listed::Other(self.others()),
         }
     }
 }
@@ -144,32 +154,31 @@ impl PathTemplate {
         self.segments.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count()
     }
 
-    /// Whether some upstream takes `path` for one of these.
-    fn takes(&self, path: &str) -> bool {
+    /// Whether some upstream takes the path for one of these.
+    fn is_like(&self, reading: &Reading) -> bool {
+        let wanted = self.segments.iter().map(|segment| match segment {
+            Segment::Literal(literal) => Wanted::Literal(literal),
+            Segment::Parameter => Wanted::Anything,
+        });
+        reading.may_be(&wanted.collect::<Vec<_>>())
+    }
+
+    /// Whether every reader takes the path for one of these.
+    fn is_written_as(&self, path: &str) -> bool {
         let Some(mut parts) = segments(path) else { return false };
         let fit = self.segments.iter().all(|segment| {
             parts.next().is_some_and(|part| match segment {
-                Segment::Literal(literal) => is_read_as(part, literal),
-                Segment::Parameter => !part.is_empty(),
-            })
-        });
-        fit && parts.next().is_none()
-    }
-
-    /// Of a path that it takes: whether every reader does.
-    fn is_written_as(&self, path: &str) -> bool {
-        let parts = segments(path).into_iter().flatten();
-        path.ends_with('/') == self.text.ends_with('/')
-            && self.segments.iter().zip(parts).all(|(segment, part)| match segment {
                 Segment::Literal(literal) => literal == part,
                 Segment::Parameter => is_value(part),
             })
+        });
+        fit && parts.next().is_none() && path.ends_with('/') == self.text.ends_with('/')
     }
 
     /// Equal for templates that take the same paths. A parameter is none.
     fn shape(&self) -> Vec<Option<String>> {
         let part = |segment: &Segment| match segment {
-            Segment::Literal(literal) => Some(literal.to_ascii_lowercase()),
+            Segment::Literal(literal) => Some(literal.trim_end_matches('.').to_ascii_lowercase()),
             Segment::Parameter => None,
         };
         self.segments.iter().map(part).collect()
@@ -205,28 +214,21 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte)
 }
 
-/// Whether a parameter may have this value: nothing that an upstream could take for an end of the segment, or decode twice.
+/// Whether a parameter may have this value: text without anything that an upstream could take for an end of the segment, or
+/// decode twice.
 fn is_value(part: &str) -> bool {
+    let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();
     while let Some((decoded, length)) = next(rest) {
-        let hidden = decoded < b' ' || decoded == 0x7f || b"/\\;?#%".contains(&decoded);
-        if if length == 1 { !is_plain(decoded) } else { hidden } {
+        if length == 1 && !is_plain(decoded) {
             return false;
         }
+        bytes.push(decoded);
         rest = &rest[length..];
     }
-    true
-}
-
-/// Whether `part`, decoded and in any case, is `literal`.
-fn is_read_as(part: &str, literal: &str) -> bool {
-    let mut rest = part.as_bytes();
-    let same = literal.bytes().all(|wanted| {
-        let Some((decoded, length)) = next(rest) else { return false };
-        rest = &rest[length..];
-        decoded.eq_ignore_ascii_case(&wanted)
-    });
-    same && matches!(rest.first(), None | Some(b';'))
+    let hidden = |c: char| c < ' ' || c == '\x7f' || "/\\;?#%".contains(c);
+    let text = folded(&bytes);
+    std::str::from_utf8(&bytes).is_ok() && !matches!(&*text, "" | "." | "..") && !text.contains(hidden)
 }
 
 /// The first byte, decoded, and how long it is written.
@@ -258,7 +260,7 @@ mod tests {
                 assert_eq!(operations.iter().nth(index), Some(operation));
                 Some(&operation.id)
             }
-            Listed::Other(Verdict::Block | Verdict::Hold) => None,
+            Listed::LookAlike | Listed::Other(Verdict::Block | Verdict::Hold) => None,
             other => panic!("{other:?}"),
         }
     }
@@ -315,12 +317,92 @@ mod tests {
             "/v1/orders/%4",
             "/v1/orders/7/8",
             "/v1/orders/7/notes/8",
+            "/v1/orders/%c0%ae",
+            "/v1/orders/a%c0%afb",
+            "/v1/orders/a%ef%bc%8fb",
+            "/v1/orders/a%e2%88%95b",
+            "/v1/orders/%ef%bc%8e%ef%bc%8e",
+            "/v1/orders/%ef%bd%93earch",
+            "/v1/orders/%e9",
         ] {
             assert_eq!(found(&api, path), None, "{path}");
         }
-        assert_eq!(api.find("post", "/v1/orders"), Listed::Other(Verdict::Block));
+        assert_eq!(api.find("post", "/v1/orders"), Listed::LookAlike);
         assert_eq!(api.find("GET", "/v1/orders"), Listed::Other(Verdict::Block));
         assert_eq!(Operations::default().find("GET", "/"), Listed::Nothing);
+    }
+
+    #[test]
+    fn what_some_upstream_takes_for_an_operation_is_a_look_alike() {
+        let mut api = operations(&["/ops/orders", "/ops/orders/{id}/notes", "/ops/items/{id}"]);
+        api.others = Some(Verdict::Allow);
+        for path in [
+            "/ops/orders/",
+            "/ops/Orders",
+            "/OPS/orders",
+            "/ops/orders;a",
+            "/ops/orders;a%2fb",
+            "/ops;a/orders",
+            "/ops/;a/orders",
+            "/ops//orders",
+            "//ops/orders",
+            "/ops/orders//",
+            "/ops/%6frders",
+            "/ops%2forders",
+            "/ops/orders%2f",
+            "/ops/orders%252f",
+            "/ops%5corders",
+            "/ops/orders%3Ba",
+            "/ops/orders%3fa",
+            "/ops/orders%3fa/b/c",
+            "/ops/orders%23",
+            "/ops/orders%00.png",
+            "/ops/orders%20",
+            "/ops/orders%0a",
+            "/ops/orders.",
+            "/ops/%2e/orders",
+            "/ops/x%2f..%2forders",
+            "/admin/..%2fops/orders",
+            "/ops%c0%aforders",
+            "/ops%ef%bc%8forders",
+            "/ops/%ef%bd%8frders",
+            "/ops/order%c5%bf",
+            "/ops/orders/7/notes/",
+            "/ops/orders/7%2f8/notes",
+            "/ops/orders%2f7%252f8/notes",
+            "/ops/orders/7/Notes;a",
+            "/ops/items/%c0%af",
+            "/ops/items/a;b",
+            "/ops/items/%ef%bc%8e",
+            "/ops/items/%ef%bc%8e%ef%bc%8e",
+            "/ops%2fitems/;a",
+        ] {
+            assert_eq!(api.find("POST", path), Listed::LookAlike, "{path}");
+            assert_eq!(api.find("Post", path), Listed::LookAlike, "{path}");
+            assert_eq!(api.find("GET", path), Listed::Other(Verdict::Allow), "{path}");
+        }
+        for path in [
+            "*",
+            "/",
+            "/ops",
+            "/ops/order",
+            "/ops/orderss",
+            "/ops/orders/7",
+            "/ops/orders/a%2fb",
+            "/ops/items/",
+            "/ops/items",
+            "/ops/orders/7/8/notes",
+            "/ops/orders/7/notes%2fx",
+            "/files/a;b//c%2fd",
+        ] {
+            assert_eq!(api.find("POST", path), Listed::Other(Verdict::Allow), "{path}");
+        }
+        let api = operations(&["/ops/orders", "/ops/orders/{id}", "/ops/items/{id}"]);
+        for path in ["/ops/orders/%20", "/ops/orders/..."] {
+            assert_eq!(api.find("POST", path), Listed::LookAlike, "{path}");
+        }
+        assert!(matches!(api.find("POST", "/ops/orders"), Listed::Operation(0, _)));
+        assert!(matches!(api.find("POST", "/ops/items/%E3%82%AB."), Listed::Operation(2, _)));
     }
 
     #[test]
@@ -334,6 +416,7 @@ mod tests {
         check(&["/a/{x}", "/a/{y}"], &[(0, 1)]);
         check(&["/a/b", "/a/B"], &[(0, 1)]);
         check(&["/a/b", "/a/b/"], &[(0, 1)]);
+        check(&["/a/b", "/a/b."], &[(0, 1)]);
         check(&["/a/{x}/c", "/a/b/{y}"], &[(0, 1)]);
         check(&["/a/{x}/c", "/a/b/{y}", "/a/b/c"], &[]);
         check(&["/a/{x}", "/b/{x}", "/{x}/a"], &[(0, 2)]);

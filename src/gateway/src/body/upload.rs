@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, Sleep};
 
 use super::{Cut, HeldBody, Room};
+use crate::headers;
 use crate::store::Feed;
 
 /// Why a request body could not be read.
@@ -160,10 +161,13 @@ impl StreamedBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
         ready!(self.upload.poll_room(cx));
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.timer = None;
                 if let Some(data) = frame.data_ref() {
                     self.upload.see(data)?;
+                }
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::for_upstream_trailers(trailers);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

@@ -75,8 +75,11 @@ impl<S> Route<S> {
         let described = taken.as_ref().filter(|route| route.is_described(&head)).cloned();
         let operation =
             taken.as_ref().filter(|_| described.is_none()).map(|route| route.for_operation(&head));
-        let is_other = matches!(operation, Some(None));
-        let route = operation.flatten().or(taken);
+        let (operation, unlisted) = match operation.transpose() {
+            Ok(operation) => (operation, None),
+            Err(message) => (None, Some(message)),
+        };
+        let route = operation.or(taken);
         let key = route.as_ref().and_then(|route| route.context_key.as_ref());
         let unsigned = key.is_some_and(|key| !key.admits(&head, self.shared.clock.unix_us() / 1_000_000));
         let (context, bad_context) = match CallerContext::read(&head.headers) {
@@ -143,8 +146,7 @@ impl<S> Route<S> {
             }))
         } else if identity_missing {
             Some(Refusal::new(Reason::IdentityRequired))
-        } else if is_other {
-            let message = "the policy lists the operations of this route, and the request is none of them";
+        } else if let Some(message) = unlisted {
             Some(Refusal { message: Some(message.into()), ..Refusal::new(Reason::OperationDenied) })
         } else {
             None
