@@ -521,7 +521,7 @@ pub struct Judge {
     /// Route of the policy: what it says of values is what is done.
     #[arg(long, requires = "policy")]
     pub route: Option<String>,
-    /// Operation of the route, by its id: what it says of values is what is done.
+    /// Operation of the route, by its id: what it says of values is what is done. The file is judged as an answer.
     #[arg(long, requires = "route", value_name = "ID")]
     pub operation: Option<String>,
     /// How it is written. Default: by the ending of the file's name, a model's answer by its first byte.

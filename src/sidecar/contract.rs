@@ -94,6 +94,16 @@ pub fn run_all(output: Output, folder: &Folder<'_>, fixtures: &Fixtures) -> Resu
     Ok(all)
 }
 
+/// What keeps cases of a file of fixtures from being run.
+pub fn unready(output: Output, folder: &Folder<'_>, fixtures: &Fixtures) -> Vec<Failure> {
+    let ready = |fixture: &Fixture| {
+        trial(output, folder, fixtures, fixture)?;
+        bytes(folder, &fixture.body)?;
+        fixture.out.as_ref().map(|source| bytes(folder, source)).transpose().map(drop)
+    };
+    fixtures.cases.iter().filter_map(|fixture| ready(fixture).err()).collect()
+}
+
 /// Where a file of fixtures lies, and where the packs are that its policies name.
 pub enum Folder<'f> {
     Disk {

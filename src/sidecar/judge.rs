@@ -90,6 +90,12 @@ fn trial(output: Output, judge: &Judge) -> Result<Trial, Failure> {
         Some(dialect) => answer(judge, dialect)?,
         None => body(judge, policy.as_ref(), &setting)?,
     };
+    if let (Some(policy), Some(path), Some(route)) = (&policy, &judge.policy, &judge.route)
+        && judge.operation.is_none()
+        && policy.route_names().all(|name| name != route)
+    {
+        output.note(&format!("`{}` has no route `{route}`: its `defaults` hold", path.display()));
+    }
     let is_one_text = matches!(against, Against::Contract { format: Format::Json, .. });
     let release = match judge.release {
         Some(mode) => Some(mode.into()),
@@ -103,10 +109,21 @@ fn trial(output: Output, judge: &Judge) -> Result<Trial, Failure> {
 /// What a route of a policy says of values.
 pub fn setting(policy: &Policy, path: &Path, route: &str) -> Result<Setting, Failure> {
     Setting::of_route(policy, route).map_err(|errors| contract_failure(path, &errors))?.ok_or_else(|| {
-        let message =
-            format!("route `{route}` of `{}` judges no values: its `judge` is `none`", path.display());
+        let message = match routeless(policy, path, route) {
+            Some(message) => format!("{message} judges no values"),
+            None => {
+                format!("route `{route}` of `{}` judges no values: its `judge` is `none`", path.display())
+            }
+        };
         Failure::input("ARGUMENT_INVALID", message)
     })
+}
+
+/// What to say of a route that the policy has no word on, so that its `defaults` hold.
+fn routeless(policy: &Policy, path: &Path, route: &str) -> Option<String> {
+    let is_named = policy.route_names().any(|name| name == route);
+    (!is_named)
+        .then(|| format!("`{}` has no route `{route}`: what holds is `defaults`, which", path.display()))
 }
 
 /// What an operation says of values.
@@ -115,6 +132,9 @@ fn of_operation(policy: &Policy, path: &Path, route: &str, id: &str) -> Result<S
     said.ok_or_else(|| {
         let message = match policy.route(route).operations.get(id) {
             Some(_) => format!("operation `{id}` judges no values: its `judge` is `none`"),
+            None if policy.route_names().all(|name| name != route) => {
+                format!("`{}` has no route `{route}`", path.display())
+            }
             None => format!("route `{route}` of `{}` lists no operation `{id}`", path.display()),
         };
         Failure::input("ARGUMENT_INVALID", message)
@@ -141,10 +161,7 @@ fn body(judge: &Judge, policy: Option<&Policy>, setting: &Setting) -> Result<Aga
             let as_csv = judge.format == Some(Written::Csv);
             compiled(Path::new(file), as_csv.then_some(ContractKind::Csv))?
         }
-        (None, ..) => setting.answer().ok_or_else(|| {
-            Failure::input("ARGUMENT_INVALID", "nothing says what the file has to be")
-                .hint("--contract, --policy with --route or --contract, or --dialect")
-        })?,
+        (None, ..) => setting.answer().ok_or_else(|| no_contract(judge, policy))?,
     };
     let format = judge.format.or_else(|| written(&judge.file)).map(Format::from);
     let format = format.or(contract.is_csv().then_some(Format::Csv)).ok_or_else(|| {
@@ -152,6 +169,20 @@ fn body(judge: &Judge, policy: Option<&Policy>, setting: &Setting) -> Result<Aga
         Failure::input("ARGUMENT_INVALID", message).hint("--as json, ndjson, sse or csv")
     })?;
     Ok(Against::Contract { contract, format })
+}
+
+/// Nothing says what a body has to be.
+fn no_contract(judge: &Judge, policy: Option<&Policy>) -> Failure {
+    let (Some(policy), Some(path), Some(route)) = (policy, &judge.policy, &judge.route) else {
+        return Failure::input("ARGUMENT_INVALID", "nothing says what the file has to be")
+            .hint("--contract, --policy with --route or --contract, or --dialect");
+    };
+    let of_route = || format!("route `{route}` of `{}`", path.display());
+    let who = routeless(policy, path, route).unwrap_or_else(of_route);
+    let message =
+        format!("{who} has no contract for the file; if it is a model's answer, --dialect says whose");
+    Failure::input("ARGUMENT_INVALID", message)
+        .hint("--dialect openai_chat, openai_responses, anthropic_messages or gemini")
 }
 
 /// A contract of a policy.

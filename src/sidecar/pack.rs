@@ -1,9 +1,11 @@
 //! `estoppel pack …`.
 
 use std::fmt::Display;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use estoppel_evidence::Reason;
 use estoppel_gateway::contract_errors;
 use estoppel_gateway::offline::BodyContract;
 use estoppel_gateway::packs::{Pack, PackError, Packs};
@@ -21,6 +23,10 @@ pub fn run(output: &Output, command: &PackCommand) -> Result<ExitCode, Failure> 
     match command {
         PackCommand::Lint(folder) => {
             let checked = Checked::new(*output, folder)?;
+            let problems = checked.named(*output)?;
+            if !problems.is_empty() {
+                return Err(several(*output, &folder.dir, &problems));
+            }
             let manifest = &checked.pack()?.manifest;
             let (name, version) = (&manifest.name, &manifest.version);
             output.line(&plain(&format!("{}: ok, {name} {version}", folder.dir.display())));
@@ -33,7 +39,13 @@ pub fn run(output: &Output, command: &PackCommand) -> Result<ExitCode, Failure> 
 
 fn open(dir: &Path) -> Result<Pack, Failure> {
     Pack::open(dir).map_err(|error| match error {
-        PackError::Unreadable { .. } => contract::unreadable(error),
+        PackError::Unreadable { ref path, .. } if *path == dir.display().to_string() => {
+            contract::unreadable(error)
+        }
+        PackError::Unreadable { .. } => {
+            let message = plain(&format!("`{}`: {error}", dir.display()));
+            Failure::reason(Reason::FileUnreadable, message)
+        }
         error => invalid(dir, &[error.to_string()]),
     })
 }
@@ -44,6 +56,14 @@ fn invalid(dir: &Path, problems: &[String]) -> Failure {
         several => format!("`{}` has {} errors", dir.display(), several.len()),
     };
     Failure { data: Some(json!({ "errors": problems })), ..Failure::input("PACK_INVALID", message) }
+}
+
+/// The same; of several each is noted.
+fn several(output: Output, dir: &Path, problems: &[String]) -> Failure {
+    if problems.len() > 1 {
+        problems.iter().for_each(|problem| output.note(&format!("{}: {problem}", dir.display())));
+    }
+    invalid(dir, problems)
 }
 
 /// A pack with nothing wrong in it.
@@ -66,11 +86,25 @@ impl Checked {
         policies(pack, &checked.packs, &mut problems);
         let fixtures = fixtures(pack, &mut problems);
         checked.fixtures = fixtures;
-        if problems.is_empty() {
-            return Ok(checked);
+        if problems.is_empty() { Ok(checked) } else { Err(several(output, &folder.dir, &problems)) }
+    }
+
+    /// What is wrong with what the fixtures name, each thing once.
+    fn named(&self, output: Output) -> Result<Vec<String>, Failure> {
+        let mut problems = Vec::new();
+        for (stem, fixtures) in &self.fixtures {
+            for error in contract::unready(output, &self.folder()?, fixtures) {
+                let problem = format!("`{FIXTURES}/{stem}`: {}", error.message);
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+            }
         }
-        problems.iter().for_each(|problem| output.note(&format!("{}: {problem}", folder.dir.display())));
-        Err(invalid(&folder.dir, &problems))
+        Ok(problems)
+    }
+
+    fn folder(&self) -> Result<Folder<'_>, Failure> {
+        Ok(Folder::Pack { pack: self.pack()?, path: FIXTURES, packs: &self.packs })
     }
 
     fn pack(&self) -> Result<&Pack, Failure> {
@@ -160,8 +194,7 @@ fn test(output: Output, folder: &PackFolder, update: bool) -> Result<ExitCode, F
     let mut goldens = Vec::new();
     for (stem, fixtures) in &checked.fixtures {
         output.line(&plain(&format!("{FIXTURES}/{stem}")));
-        let at = Folder::Pack { pack, path: FIXTURES, packs: &checked.packs };
-        let ran = contract::run_all(output, &at, fixtures)?;
+        let ran = contract::run_all(output, &checked.folder()?, fixtures)?;
         let failed = ran.iter().filter(|ran| !ran.problems.is_empty()).count();
         passed += ran.len() - failed;
         if failed > 0 {
@@ -169,11 +202,16 @@ fn test(output: Output, folder: &PackFolder, update: bool) -> Result<ExitCode, F
         }
         let file = format!("{stem}.json");
         let golden = golden(&ran);
-        let kept = pack.read(&format!("{GOLDENS}/{file}")).ok();
-        let is_same = kept.as_deref() == Some(golden.as_bytes());
-        if !is_same && !update {
-            let what = kept.map_or("is not there", |_| "says otherwise");
-            wrong.push(format!("{GOLDENS}/{file} {what}; --update writes what came out"));
+        let kept = pack.read(&format!("{GOLDENS}/{file}"));
+        let is_same = kept.as_ref().is_ok_and(|kept| kept == golden.as_bytes());
+        let otherwise = |what: &str| format!("{GOLDENS}/{file} {what}; --update writes what came out");
+        match kept {
+            Ok(_) if !is_same && !update => wrong.push(otherwise("says otherwise")),
+            Ok(_) => {}
+            Err(PackError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                wrong.extend((!update).then(|| otherwise("is not there")));
+            }
+            Err(error) => wrong.push(error.to_string()),
         }
         rows.push(json!({ "fixtures": stem, "cases": ran.len(), "failed": failed, "golden": is_same }));
         goldens.push((file, golden));
@@ -197,7 +235,7 @@ fn golden(ran: &[Ran]) -> String {
 
 /// A reader sees a golden whole or not at all.
 fn write(folder: &Path, file: &str, text: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
+    let failed = |error: io::Error| {
         Failure::runtime("DISK_FAILED", plain(&format!("`{}`: {error}", folder.join(file).display())))
     };
     let is_link = std::fs::symlink_metadata(folder).is_ok_and(|found| found.is_symlink());
@@ -206,7 +244,7 @@ fn write(folder: &Path, file: &str, text: &str) -> Result<(), Failure> {
     }
     std::fs::create_dir_all(folder).map_err(failed)?;
     let mut temporary = tempfile(folder, file).map_err(failed)?;
-    std::io::Write::write_all(&mut temporary.1, text.as_bytes())
+    io::Write::write_all(&mut temporary.1, text.as_bytes())
         .and_then(|()| temporary.1.sync_all())
         .and_then(|()| std::fs::rename(&temporary.0, folder.join(file)))
         .map_err(|error| {
@@ -216,7 +254,7 @@ fn write(folder: &Path, file: &str, text: &str) -> Result<(), Failure> {
 }
 
 /// A new file beside the one that it will replace.
-fn tempfile(folder: &Path, file: &str) -> std::io::Result<(std::path::PathBuf, std::fs::File)> {
+fn tempfile(folder: &Path, file: &str) -> io::Result<(std::path::PathBuf, std::fs::File)> {
     let path = folder.join(format!(".{file}.{}", std::process::id()));
     let opened = std::fs::File::create_new(&path)?;
     Ok((path, opened))
@@ -225,13 +263,12 @@ fn tempfile(folder: &Path, file: &str) -> std::io::Result<(std::path::PathBuf, s
 fn digest(output: Output, dir: &Path) -> Result<ExitCode, Failure> {
     let pack = open(dir)?;
     let manifest = &pack.manifest;
-    output.line("contracts:");
-    let mut rows = serde_json::Map::new();
+    let (mut lines, mut rows) = (vec!["contracts:".to_owned()], serde_json::Map::new());
     for name in manifest.contracts.keys() {
         let found = pack.contract(name).map_err(|error| invalid(dir, &[error.to_string()]))?;
         let sha256 = file_digest(&found.bytes);
         let pack = &manifest.name;
-        output.line(&format!(
+        lines.push(format!(
             "  \"{name}\": {{ pack: \"{pack}\", contract: \"{name}\", sha256: \"{sha256}\" }}"
         ));
         rows.insert(
@@ -239,5 +276,6 @@ fn digest(output: Output, dir: &Path) -> Result<ExitCode, Failure> {
             json!({ "file": found.file, "kind": found.kind.as_str(), "sha256": sha256 }),
         );
     }
+    lines.iter().for_each(|line| output.line(line));
     Ok(output.data(&json!({ "name": manifest.name, "version": manifest.version, "contracts": rows })))
 }

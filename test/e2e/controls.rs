@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use estoppel_kit::http::{Answer, Request};
 use estoppel_kit::{RedisServer, Scratch};
 use estoppel_stub::{Body, Fault, Reply, Script, Stub};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Setup, World, chat, cli, path};
 
@@ -39,6 +39,23 @@ fn billed_stream(input: u64, output: u64) -> Script {
 fn code(answer: &Answer) -> String {
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     body["error"]["code"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_token_count_that_no_receipt_can_hold_leaves_what_was_reserved_and_a_run_that_verifies() {
+    let controls = "controls:\n- { id: tokens, kind: cap, when: {}, unit: tokens, limit: 9007199254740991, per: month }\n";
+    for input in [1 << 53, u64::MAX] {
+        let mut world = World::with(billed(input, 1), &setup(controls));
+        assert_eq!(world.send(&chat("huge", HELLO)).status(), 200);
+        world.wait_for_calls("huge", 1);
+        let receipt = &world.receipts("huge")[0];
+        assert_eq!(receipt["facts"]["usage"], json!({ "output": 1 }), "{receipt}");
+        assert_eq!(receipt["downgrades"], json!([{ "code": "NOT_EVALUATED", "detail": "usage" }]));
+        let (state, reserved, counted) = count(receipt, "tokens");
+        assert_eq!((state.as_str(), reserved), ("reserved", counted), "{receipt}");
+        world.stop();
+        world.check_journal();
+    }
 }
 
 /// The row of `control` in a receipt: its state, and what was reserved and counted.

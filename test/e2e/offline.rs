@@ -637,3 +637,25 @@ fn sixty_four_mebibytes_take_no_more_memory_than_one() {
     check("csv", &rows, "id,note\n", &row, "pass");
     check("json", &any, "[\n", &member, "block"); // cut at its end
 }
+
+#[test]
+fn judge_says_which_route_is_not_there_and_what_a_models_answer_needs() {
+    let scratch = Scratch::new("judge-says");
+    let policy = scratch.write(
+        "p.yaml",
+        "version: 1\nname: p\ndefaults: { verdict: allow }\nroutes: { openai: { judge: { repair: r1 } } }\n",
+    );
+    let file = scratch.write("a.json", "{}");
+    let said = |more: &[&str]| {
+        let words = [&["judge", path(&file), "--policy", path(&policy)][..], more].concat();
+        let (code, answer) = cli(&words);
+        assert_eq!((code, &answer["error"]["code"]), (6, &json!("ARGUMENT_INVALID")), "{answer}");
+        answer["error"]["message"].as_str().unwrap().to_owned()
+    };
+    for more in [&["--route", "nope"][..], &["--route", "nope", "--operation", "x"]] {
+        let said = said(more);
+        assert!(said.contains("has no route `nope`"), "{said}");
+    }
+    let said = said(&["--route", "openai"]);
+    assert!(said.contains("route `openai`") && said.contains("--dialect"), "{said}");
+}

@@ -8,7 +8,7 @@ use estoppel_kit::http::Request;
 use estoppel_stub::{Body, Reply, Script};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Setup, World, cli, daemon_binary, path};
+use crate::support::{PATIENCE, Setup, World, cli, cli_binary, daemon_binary, path};
 
 const SHOP: &str = include_str!("../../policies/packs/contracts/policies/shop.yaml");
 
@@ -220,4 +220,81 @@ fn a_changed_pack_is_refused_with_both_digests_and_changes_nothing_in_force() {
     });
     assert_eq!(world.send(&order(100)).status(), 422, "the contract that was loaded stays in force");
     world.stop();
+}
+
+/// A small pack whose one file of fixtures is `fixtures`.
+fn small(scratch: &Scratch, fixtures: &str) -> PathBuf {
+    let manifest = json!({
+        "pack": 1, "name": "acme/orders", "version": "1.0.0", "licence": "MIT", "description": "a",
+        "contracts": { "order": "contracts/order.schema.json" },
+    });
+    scratch.write("pack/pack.yaml", manifest.to_string());
+    scratch.write("pack/contracts/order.schema.json", "{}");
+    scratch.write("pack/fixtures/a.fixtures.yaml", fixtures);
+    scratch.join("pack")
+}
+
+#[test]
+fn lint_reads_all_that_fixtures_name() {
+    let scratch = Scratch::new("pack-named");
+    scratch.write("outside.json", "{}");
+    let kept = "contract: { file: ../contracts/order.schema.json }";
+    for (subject, case, named) in [
+        (kept, "body: '{}'", None),
+        ("contract: { file: ../contracts/nope.json }", "body: '{}'", Some("nope.json")),
+        ("contract: { file: ../../outside.json }", "body: '{}'", Some("outside.json")),
+        (kept, "body_file: nope.json", Some("nope.json")),
+        (kept, "body_file: ../../outside.json", Some("outside.json")),
+        (kept, "body: '{}', out_file: nope.json", Some("nope.json")),
+    ] {
+        let cases = format!("- {{ name: a, {case}, expect: pass }}\n- {{ name: b, {case}, expect: pass }}\n");
+        let pack = small(&scratch, &format!("version: 1\n{subject}\ncases:\n{cases}"));
+        let (code, answer) = cli(&["pack", "lint", path(&pack)]);
+        let Some(named) = named else {
+            assert_eq!(code, 0, "{answer}");
+            continue;
+        };
+        assert_eq!(
+            (code, &answer["error"]["code"]),
+            (6, &json!("PACK_INVALID")),
+            "{subject} {case}: {answer}"
+        );
+        let errors = answer["error"]["data"]["errors"].as_array().or(answer["data"]["errors"].as_array());
+        let [error] = errors.unwrap().as_slice() else { panic!("{answer}") };
+        assert!(error.as_str().unwrap().contains(named), "{answer}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_pack_is_said_once_and_where() {
+    let run = |words: &[&str]| {
+        let output = Command::new(cli_binary()).args(words).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let scratch = Scratch::new("pack-said");
+    let pack = small(
+        &scratch,
+        "version: 1\ncontract: { json: '{}' }\ncases:\n- { name: a, body: '1', expect: pass }\n",
+    );
+    scratch.write("pack/contracts/order.schema.json", "{");
+    let (_, said) = run(&["pack", "lint", path(&pack)]);
+    assert_eq!(said.matches("order.schema.json").count(), 1, "{said}");
+
+    std::fs::remove_file(pack.join("contracts/order.schema.json")).unwrap();
+    let (out, said) = run(&["pack", "digest", path(&pack)]);
+    assert!(out.is_empty() && said.contains("order.schema.json"), "{out} {said}");
+
+    scratch.write("pack/contracts/order.schema.json", "{}");
+    scratch.write("elsewhere.json", "{}");
+    std::fs::create_dir(pack.join("goldens")).unwrap();
+    std::os::unix::fs::symlink("../../elsewhere.json", pack.join("goldens/a.json")).unwrap();
+    for words in [&["pack", "test", path(&pack)][..], &["pack", "test", path(&pack), "--update"]] {
+        let (out, _) = run(words);
+        assert!(out.contains("`goldens/a.json` is a link"), "{out}");
+    }
+    assert_eq!(std::fs::read_to_string(scratch.join("elsewhere.json")).unwrap(), "{}");
+
+    std::fs::remove_file(pack.join("pack.yaml")).unwrap();
+    let (_, said) = run(&["pack", "lint", path(&pack)]);
+    assert!(said.contains("pack.yaml") && said.contains(path(&pack)), "{said}");
 }

@@ -286,6 +286,30 @@ fn what_fails_the_second_time_is_refused_for_the_first_reason() {
 }
 
 #[test]
+fn a_second_answer_that_holds_none_is_no_answer() {
+    let no_items = r#"{"id":"c","object":"chat.completion","choices":[]}"#;
+    let error = r#"{"error":{"message":"SECRET","type":"server_error"}}"#;
+    for then in [
+        Reply::json("").status(204),
+        Reply::json(""),
+        Reply::json(" "),
+        Reply::json("{}"),
+        Reply::json(no_items),
+        Reply::json(error),
+        Reply::sse(&[error]),
+    ] {
+        let said = format!("{then:?}");
+        let world = world(CHAT.calls(BAD), then, POLICY);
+        refused(&world.send(&CHAT.request()), "CONTRACT_VIOLATED");
+        assert_eq!(world.upstream.hits().total(), 2, "{said}");
+        let (_, second) = pair(&world);
+        assert_eq!(second["outcome"]["code"], "UPSTREAM_ERROR", "{said}: {second}");
+        assert_eq!(second["outcome"]["client"], "refused", "{said}: {second}");
+        assert_eq!(outcomes(&world), [("failed", 1.0)], "{said}");
+    }
+}
+
+#[test]
 fn a_second_request_that_would_be_too_large_is_not_made() {
     let body = String::from_utf8(CHAT.body()).unwrap().replace("Use the", &"x".repeat(900));
     let own = POLICY.replace("reask: once", "reask: { once: { bytes_max: 1024 } }");

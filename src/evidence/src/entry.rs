@@ -30,6 +30,8 @@ use crate::time::UnixMicros;
 
 /// Longest line without its LF, in bytes (SPEC section 4).
 pub const LINE_BYTES_MAX: usize = 16_384;
+/// Largest integer of an entry (SPEC section 1). A larger count is written as this.
+pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// The format's name in every entry.
 pub const VERSION: &str = "pef/v0";
 

@@ -65,6 +65,8 @@ pub(crate) struct Exchange {
     pub(crate) held: Option<Box<Held>>,
     /// Something of it may have reached the upstream.
     pub(crate) sent: bool,
+    /// What the upstream said of tokens is not all in the record.
+    usage_unread: bool,
     response: Option<Box<Response>>,
     /// What the request asked its answer to be, until the answer comes.
     asked: Option<Box<Asked>>,
@@ -223,6 +225,7 @@ impl Exchange {
             request_judged: false,
             held: None,
             sent: false,
+            usage_unread: false,
             response: None,
             asked: None,
             request_contracts: judging::RequestJudged::default(),
@@ -1182,7 +1185,7 @@ impl Exchange {
         let ending = Ending {
             sent: self.sent,
             status: self.record.response.upstream.map(|(status, _)| status),
-            usage: self.record.facts.usage,
+            usage: if self.usage_unread { Usage::default() } else { self.record.facts.usage },
             dialect: self.dialect,
         };
         self.record.limits = held.settle(&ending, &self.shared.metrics);
@@ -1306,6 +1309,10 @@ impl Exchange {
             }));
         }
         fill_response_facts(&mut record.facts, &facts);
+        self.usage_unread = facts.usage_unread;
+        if facts.usage_unread {
+            record.downgrades.push(Downgrade { code: Reason::NotEvaluated, detail: Some("usage".into()) });
+        }
         (facts.error.is_some().then_some(Reason::UpstreamError), self.to_be_kept(contracts))
     }
 

@@ -22,6 +22,8 @@ use estoppel_wire::sse::{Content, Framer, Limits, Step};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -176,6 +178,24 @@ pub(crate) fn told(terms: ReaskTerms, reason: Reason, detail: Option<&str>) -> S
     let end = (0..=TOLD_BYTES_MAX).rev().find(|at| told.is_char_boundary(*at));
     told.truncate(end.unwrap_or_default());
     told
+}
+
+/// Lists that answers of models are in, of whatever dialect.
+#[derive(Deserialize)]
+struct Lists {
+    #[serde(alias = "output", alias = "content", alias = "candidates")]
+    choices: Option<Vec<IgnoredAny>>,
+}
+
+/// Whether there is nothing in an answer that a model could have said. What cannot be read is not judged here.
+pub(crate) fn is_no_answer(answer: &[Bytes], framing: Framing) -> bool {
+    let mut bytes = answer.iter().flatten();
+    if bytes.all(|byte| byte.is_ascii_whitespace()) {
+        return true;
+    }
+    let lists = |body: &[u8]| serde_json::from_slice::<Lists>(body);
+    framing == Framing::Json
+        && lists(&answer.concat()).is_ok_and(|lists| lists.choices.is_none_or(|list| list.is_empty()))
 }
 
 /// An answer as it came, read.

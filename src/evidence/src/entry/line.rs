@@ -10,6 +10,8 @@ use std::io::Write as _;
 use serde::ser::{Impossible, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
+use super::INTEGER_MAX;
+
 /// An entry has a kind of value that lines cannot hold: a mistake of ours, never of input's.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} cannot stand in an entry")]
@@ -142,7 +144,7 @@ impl<'a> Serializer for Line<'a> {
     }
 
     fn serialize_u64(self, value: u64) -> Result<(), Unwritable> {
-        self.number(value)
+        self.number(value.min(INTEGER_MAX))
     }
 
     fn serialize_unit_variant(
@@ -240,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_writes_what_serde_json_writes(text in "\\PC*|[\\x00-\\x7f]*", flag: bool, id: u64, status: u16, n in 0..3usize) {
+        fn it_writes_what_serde_json_writes(text in "\\PC*|[\\x00-\\x7f]*", flag: bool, id in 0..=INTEGER_MAX, status: u16, n in 0..3usize) {
             let list = [&*text, "plain"];
             let list = &list[..n.min(2)];
             let (kind, id) = (Kind::OneOf, Id(id));

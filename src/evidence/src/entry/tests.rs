@@ -367,4 +367,90 @@ proptest! {
         record.time.total_us = n;
         assert_canonical(&line(&record));
     }
+
+    #[test]
+    fn any_count_gives_an_admitted_line(ns in proptest::collection::vec(counts(), 16)) {
+        let mut record = full_record();
+        let mut n = ns.iter().copied().cycle();
+        let mut next = || n.next().unwrap();
+        let captured = Captured { bytes: next(), ..record.request.body };
+        record.request.body = captured;
+        record.response.client = Captured { bytes: next(), ..captured };
+        record.response.upstream = Some((200, Captured { bytes: next(), ..captured }));
+        for evaluated in [&mut record.evaluated_request, &mut record.evaluated_response] {
+            (evaluated.bytes, evaluated.events, evaluated.skipped) = (next(), next(), next());
+        }
+        record.facts.more = next();
+        record.facts.usage = Usage {
+            cached_input: Some(next()),
+            input: Some(next()),
+            output: Some(next()),
+            reasoning: Some(next()),
+            total: Some(next()),
+        };
+        record.limits[0].counted = Some(next());
+        record.limits[0].left = Some(next());
+        record.limits[0].reserved = next();
+        let stream = record.stream.as_mut().unwrap();
+        (stream.comments, stream.events, stream.first_us, stream.last_us) = (next(), next(), next(), next());
+        record.time = Times {
+            connect_us: Some(next()),
+            first_byte_us: Some(next()),
+            hold_us: Some(next()),
+            queue_us: Some(next()),
+            total_us: next(),
+            upstream_us: Some(next()),
+        };
+        let detection = record.detection.as_mut().unwrap();
+        (detection.more, detection.detectors[0].us) = (next(), Some(next()));
+        (detection.findings[0].at, detection.findings[0].bytes) = (next(), next());
+        let repair = record.judged.as_mut().unwrap().repair.as_mut().unwrap();
+        (repair.edits[0].at, repair.edits[0].del) = (next(), next());
+        let line = line(&record);
+        assert_canonical(&line);
+        let read: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_integers_are_admitted(&read);
+        let usage = &read["facts"]["usage"];
+        let kept = record.facts.usage.input.map(|n| n.min(9_007_199_254_740_991));
+        prop_assert_eq!(usage["input"].as_u64(), kept);
+    }
+}
+
+/// Of every size, and around the largest that an entry holds.
+fn counts() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), 0..10u64, (1u64 << 53) - 2..(1u64 << 53) + 3, Just(u64::MAX)]
+}
+
+fn assert_integers_are_admitted(value: &serde_json::Value) {
+    match value {
+        serde_json::Value::Number(n) => {
+            assert!(n.as_u64().is_some_and(|n| n <= 9_007_199_254_740_991), "{n}");
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(assert_integers_are_admitted),
+        serde_json::Value::Object(members) => members.values().for_each(assert_integers_are_admitted),
+        _ => {}
+    }
+}
+
+#[test]
+fn any_count_of_an_event_gives_an_admitted_line() {
+    let iss = instance();
+    let count = u64::MAX;
+    let counters = Counters { allow: count, block: count, calls: count, ..Counters::default() };
+    let (head, root) = (Leaf([6; 32]), crate::hash::Root([7; 32]));
+    for event in [
+        Event::Gap(Gap { from: UnixMicros(1), reason: Reason::DiskFull, refused: count, to: UnixMicros(2) }),
+        Event::JournalRecover(JournalRecover {
+            dropped_bytes: count,
+            dropped_sha256: None,
+            last_index: Some(count),
+            segment: None,
+        }),
+        Event::RunSeal(RunSeal { count, counters, head, reason: SealReason::Clean, root }),
+    ] {
+        let mut out = Vec::new();
+        event.write(&mut out, &Link { mono_us: count, ..link(&iss, count) }).unwrap();
+        assert_canonical(&out);
+        assert_integers_are_admitted(&serde_json::from_slice(&out).unwrap());
+    }
 }

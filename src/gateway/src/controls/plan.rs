@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use estoppel_evidence::Reason;
-use estoppel_evidence::entry::{LimitState, Usage};
+use estoppel_evidence::entry::{INTEGER_MAX, LimitState, Usage};
 use estoppel_policy::{Applied, By, Control, ControlKind, Per, Policy, Price, RequestFacts, Unit};
 use estoppel_state::{Claim, CounterKey, Span};
 use estoppel_wire::dialect::Dialect;
@@ -168,9 +168,10 @@ impl Counting {
             (None, _) if ending.status.is_some_and(|status| status >= 400) => (LimitState::Counted, 0),
             (None, _) => (LimitState::Reserved, self.reserved),
             (Some(tokens), Some(price)) => {
-                (LimitState::Counted, price.cost(tokens.input, tokens.cached, tokens.output))
+                let cost = price.cost(tokens.input, tokens.cached, tokens.output);
+                (LimitState::Counted, cost.min(INTEGER_MAX))
             }
-            (Some(tokens), None) => (LimitState::Counted, tokens.total),
+            (Some(tokens), None) => (LimitState::Counted, tokens.total.min(INTEGER_MAX)),
         }
     }
 }
@@ -234,6 +235,17 @@ mod tests {
         assert_eq!(reserve(Unit::Tokens, Some(9), asks(Some(7)), None), 107);
         assert_eq!(reserve(Unit::Tokens, Some(9), asks(None), None), 9);
         assert_eq!(reserve(Unit::Tokens, None, asks(None), None), ESTIMATE);
+    }
+
+    #[test]
+    fn no_call_counts_more_than_a_receipt_can_say() {
+        let most = usage(INTEGER_MAX, INTEGER_MAX, INTEGER_MAX, INTEGER_MAX, Some(INTEGER_MAX));
+        for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini] {
+            let (control, unit, rule) = (0, Unit::Tokens, "r".into());
+            let counting = Counting { control, rule, unit, reserved: 1, price: None };
+            let ending = Ending { sent: true, status: Some(200), usage: most, dialect };
+            assert_eq!(counting.used(&ending), (LimitState::Counted, INTEGER_MAX), "{dialect:?}");
+        }
     }
 
     #[test]

@@ -54,6 +54,17 @@ impl Exchange {
         matches!(self.record.reask, Some(Link::Of(_)))
     }
 
+    /// Whether this is a second call whose answer, read whole, is none: an error in a 200, or nothing.
+    pub(crate) fn is_left_unanswered(&mut self, answer: &[Bytes]) -> bool {
+        if !self.asks_again() {
+            return false;
+        }
+        self.end_scan();
+        let Some(response) = &self.response else { return false };
+        let is_error = response.facts.as_ref().is_some_and(|facts| facts.error.is_some());
+        is_error || reask::is_no_answer(answer, response.framing)
+    }
+
     /// What its client is told in the place of a failure that is not its own doing.
     pub(crate) fn told_instead(&mut self) -> Option<Refusal> {
         let instead = self.instead.take().map(|refusal| *refusal);

@@ -318,6 +318,9 @@ async fn send_whole(
                 }
             }
             Step::Judge => {
+                if screened.exchange().is_left_unanswered(&data) {
+                    return refused(screened.into_exchange(), Refusal::new(Reason::UpstreamError)).await;
+                }
                 if let Some(refusal) = response_refusal(screened.exchange()) {
                     return refused(screened.into_exchange(), refusal).await;
                 }

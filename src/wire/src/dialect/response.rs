@@ -44,6 +44,8 @@ pub struct ResponseFacts {
     pub foreign_called: Vec<String>,
     /// Token counts, if any were given.
     pub usage: Option<Usage>,
+    /// A token count was a number that is none, or more than [`Usage::MAX`], and is left out.
+    pub usage_unread: bool,
     /// Why it ended, each reason once, in order: `finish_reason`, `stop_reason`, `finishReason` and
     /// `blockReason`; for Responses `incomplete_details.reason`, else the final status.
     pub finish: Names,
@@ -69,6 +71,11 @@ pub struct Usage {
     pub total: Option<u64>,
     pub cached_input: Option<u64>,
     pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// The largest count: JSON readers disagree about larger numbers, and receipts hold none.
+    pub const MAX: u64 = (1 << 53) - 1;
 }
 
 /// What a stream has said so far.

@@ -531,6 +531,7 @@ fn reads_a_chat_stream_with_parallel_calls_in_two_choices() {
                 cached_input: Some(64),
                 reasoning: Some(0),
             }),
+            usage_unread: false,
             finish: names(["tool_calls", "stop"]),
             error: None,
             terminated: Some(true),
@@ -581,7 +582,34 @@ fn usage_may_come_with_empty_choices_or_with_an_empty_delta() {
         Dialect::OpenAiChat,
         "data: {\"choices\":[],\"usage\":null}\n\ndata: {\"usage\":{\"prompt_tokens\":-1}}\n\n",
     );
-    assert_eq!(none.usage, None);
+    assert_eq!((none.usage, none.usage_unread), (None, true));
+}
+
+#[test]
+fn a_token_count_that_no_receipt_can_hold_is_left_out_and_said() {
+    let most = Usage::MAX;
+    for (said, kept) in [
+        (most.to_string(), Some(most)),
+        ((most + 1).to_string(), None),
+        (u64::MAX.to_string(), None),
+        ("1e3".into(), None),
+        ("18446744073709551616".into(), None),
+    ] {
+        for (dialect, usage) in [
+            (Dialect::OpenAiChat, format!(r#""usage":{{"prompt_tokens":{said},"completion_tokens":1}}"#)),
+            (Dialect::OpenAiResponses, format!(r#""usage":{{"input_tokens":{said},"output_tokens":1}}"#)),
+            (Dialect::AnthropicMessages, format!(r#""usage":{{"input_tokens":{said},"output_tokens":1}}"#)),
+            (
+                Dialect::Gemini,
+                format!(r#""usageMetadata":{{"promptTokenCount":{said},"candidatesTokenCount":1}}"#),
+            ),
+        ] {
+            let facts = json(dialect, format!("{{{usage}}}"));
+            let usage = facts.usage.unwrap();
+            assert_eq!((usage.input, usage.output), (kept, Some(1)), "{dialect:?} {said}");
+            assert_eq!(facts.usage_unread, kept.is_none(), "{dialect:?} {said}");
+        }
+    }
 }
 
 #[test]
@@ -691,6 +719,7 @@ fn reads_a_messages_stream() {
                 cached_input: Some(128),
                 ..Usage::default()
             }),
+            usage_unread: false,
             finish: names(["tool_use"]),
             error: None,
             terminated: Some(true),
@@ -745,6 +774,7 @@ fn reads_a_gemini_stream_as_events_and_as_an_array() {
             cached_input: None,
             reasoning: Some(7),
         }),
+        usage_unread: false,
         finish: names(["STOP"]),
         ..ResponseFacts::default()
     };

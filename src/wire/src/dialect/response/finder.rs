@@ -790,7 +790,9 @@ impl Visitor for Finder {
                     Field::CachedInput => &mut usage.cached_input,
                     Field::Reasoning => &mut usage.reasoning,
                 };
-                *kept = count(text).or(*kept);
+                let said = count(text).filter(|count| *count <= Usage::MAX);
+                self.facts.usage_unread |= said.is_none();
+                *kept = said.or(*kept);
             }
             _ => {}
         }
