@@ -106,6 +106,9 @@ pub fn compiled(output: Output, file: &Path, packs: &Packs) -> Result<Policy, Fa
     parsed(output, file, &input::text(file)?, packs).map(|document| document.compile())
 }
 
+/// A rule asks for a class of data that nothing finds.
+const NO_DETECTOR: &str = "POLICY_NO_DETECTOR";
+
 fn lint(output: Output, file: &Path, packs: Option<&Path>) -> Result<ExitCode, Failure> {
     let text = input::text(file)?;
     let packs = Packs::at(packs);
@@ -142,12 +145,16 @@ fn lint(output: Output, file: &Path, packs: Option<&Path>) -> Result<ExitCode, F
         });
     }
     let compiled = policy.compile();
-    let routes = compiled.route_names().chain([""]);
+    let routes: Vec<&str> = compiled.route_names().chain([""]).collect();
+    let unseen = estoppel_gateway::rule_warnings(&compiled, routes.iter().copied());
     if let Some(problem) = estoppel_gateway::rule_errors(&compiled, routes).into_iter().next() {
         return Err(Failure::input("POLICY_UNENFORCEABLE", format!("`{}`: {problem}", file.display())));
     }
-    let warnings: Vec<Value> = policy.warnings().iter().map(row).collect();
-    for warning in policy.warnings() {
+    let no_detector = |message: &String| json!({ "code": NO_DETECTOR, "message": message });
+    let warnings: Vec<Value> =
+        policy.warnings().iter().map(row).chain(unseen.iter().map(no_detector)).collect();
+    let unseen = unseen.iter().map(|message| format!("{NO_DETECTOR}: {message}"));
+    for warning in policy.warnings().iter().map(ToString::to_string).chain(unseen) {
         let line = plain(&format!("warning: {}: {warning}", file.display()));
         output.line(&output.paint(Colour::Yellow, &line));
     }

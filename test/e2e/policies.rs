@@ -22,6 +22,8 @@ fn policy(defaults: &str, rules: &str) -> String {
 }
 
 const SHELL: &str = "- { id: no-shell, when: { tool: shell }, verdict: block, reason: TOOL_DENIED }\n";
+/// Policies of this repository.
+const SHIPPED: [&str; 5] = ["baseline", "open", "mcp-strict", "llm-cost", "pii-egress"];
 const HOSTS: &str = "- { id: hosts, when: { tool: fetch, destination_not: good.example }, verdict: block, reason: EGRESS_DENIED }\n";
 const LARGE: &str = "- { id: large, when: { body: [{ at: /max_tokens, greater_than: 100 }] }, verdict: block, reason: TOO_MUCH }\n";
 
@@ -82,8 +84,24 @@ fn diff_tells_of_rules_and_settings_and_not_of_layout() {
 }
 
 #[test]
+fn lint_warns_of_a_class_of_data_that_no_detector_of_a_route_finds() {
+    let scratch = Scratch::new("data");
+    let rule = "- { id: a, when: { data: [pii.*, secret.aws_key] }, verdict: block, reason: X }\n";
+    let routes = "routes: { mcp: { detectors: { pii: { mode: none } } }, llm: {} }\n";
+    let text = format!("{}detectors: {{ secrets: {{}}, pii: {{}} }}\n{routes}", policy("", rule));
+    let file = written(&scratch, "policy.yaml", &text);
+    let (code, said) = cli(&["policy", "lint", path(&file)]);
+    assert_eq!(code, 0, "{said}");
+    let warnings = said["data"]["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{said}");
+    assert_eq!(warnings[0]["code"], "POLICY_NO_DETECTOR");
+    let message = warnings[0]["message"].as_str().unwrap();
+    assert!(message.contains("route `mcp`") && message.contains("`pii.*`"), "{said}");
+}
+
+#[test]
 fn test_runs_the_cases_beside_a_policy() {
-    for name in ["baseline", "open"] {
+    for name in SHIPPED {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("policies/{name}.yaml"));
         assert_eq!(cli(&["policy", "test", path(&file)]).0, 0, "{name}");
     }
@@ -202,7 +220,7 @@ fn simulate_reads_nothing_from_a_bundle_that_does_not_verify() {
 #[test]
 fn fmt_prints_one_layout_and_keeps_the_hash_and_the_comments() {
     let scratch = Scratch::new("fmt");
-    for name in ["baseline", "open"] {
+    for name in SHIPPED {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("policies/{name}.yaml"));
         let (code, said) = cli(&["policy", "fmt", path(&file)]);
         let text = said["data"]["text"].as_str().unwrap();

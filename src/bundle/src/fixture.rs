@@ -310,6 +310,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
             redacted: Vec::new(),
         },
         claims: Some(Box::new(Claims { job_id: Some(format!("job-{n}").into()), ..Claims::default() })),
+        destination: None,
         detection: None,
         dialect: None,
         downgrades: Vec::new(),

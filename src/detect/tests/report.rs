@@ -3,7 +3,10 @@
 //!
 //! `make detectors-report` writes it; without `UPDATE_GOLDEN` the test holds the page against what comes out.
 
-#![allow(clippy::disallowed_methods, reason = "the crate touches no files; this test reads and writes a page")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the crate touches no files; this test reads and writes a page"
+)]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -14,12 +14,13 @@ mod ledger;
 mod stream;
 mod surface;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use estoppel_detect::{Engine, Found, Scanner, Text, is_json_like, unescaped, walk};
+use estoppel_detect::{Engine, Found, RuleInfo, Scanner, Text, is_json_like, unescaped, walk};
 use estoppel_evidence::entry::{Detection, DetectorOutcome};
-use estoppel_policy::{Confidence, DetectorMode, DetectorTerms, Surface};
+use estoppel_policy::{Confidence, Content, DetectorMode, DetectorTerms, Surface};
 use estoppel_wire::dialect::{Dialect, Framing};
 
 pub(crate) use external::{Ended, External, Question, reason};
@@ -38,6 +39,23 @@ pub(crate) struct RouteDetectors {
     /// Rules whose findings are recorded.
     watching: Engine,
     externals: Vec<External>,
+    /// Rules that look at what is sent, and at what tools are called with.
+    in_requests: Arc<[&'static str]>,
+    in_calls: Arc<[&'static str]>,
+}
+
+/// Which classes of data are in a text, and which were looked for.
+pub(crate) struct Classes {
+    pub(crate) found: Vec<&'static str>,
+    looked_for: Arc<[&'static str]>,
+}
+
+impl Classes {
+    /// As a fact for rules.
+    pub(crate) fn tell(&self, content: Content) -> Content {
+        let found = self.found.iter().map(|class| (*class).into()).collect();
+        content.with_data_of(found, self.looked_for.clone())
+    }
 }
 
 impl RouteDetectors {
@@ -70,7 +88,20 @@ impl RouteDetectors {
             enforcing: engine(DetectorMode::Enforce)?,
             watching: engine(DetectorMode::Shadow)?,
             externals: externals.into_iter().flatten().collect(),
+            in_requests: rules_on(terms, Surface::Request),
+            in_calls: rules_on(terms, Surface::Tools),
         })))
+    }
+
+    /// What is in the arguments of a call in an answer; none where they are not JSON, or there is too much to tell.
+    pub(crate) fn in_call(&self, arguments: &[u8]) -> Option<Classes> {
+        let mut hits = Vec::new();
+        walk(arguments, &mut |text| look(self, &text, &mut hits)).ok()?;
+        let found = (hits.len() < ledger::HITS_MAX).then(|| {
+            let on_calls = hits.iter().filter(|hit| hit.is_on(&self.terms, Surface::Tools));
+            distinct(on_calls.map(|hit| hit.rule.id))
+        })?;
+        Some(Classes { found, looked_for: self.in_calls.clone() })
     }
 
     fn looks_at(&self, surfaces: &[Surface]) -> bool {
@@ -131,12 +162,14 @@ pub(crate) struct Detecting {
     dialect: Dialect,
     ledger: Ledger,
     way: Way,
+    /// What is in the request, each with its place; none if nobody looked, or there is too much to tell.
+    sent: Option<Vec<(Box<str>, &'static str)>>,
 }
 
 impl Detecting {
     pub(crate) fn new(route: Arc<RouteDetectors>, dialect: Dialect) -> Self {
         let ledger = Ledger::new(&route.terms);
-        Self { route, dialect, ledger, way: Way::None }
+        Self { route, dialect, ledger, way: Way::None, sent: None }
     }
 
     /// Looks at a request that has been read whole.
@@ -153,6 +186,31 @@ impl Detecting {
         }
         self.ledger.looked(surface::SENT);
         self.body(Side::Sent, &chunks.concat())
+    }
+
+    /// What is in the request.
+    pub(crate) fn in_request(&self) -> Option<Classes> {
+        let found = distinct(self.sent.as_ref()?.iter().map(|(_, class)| *class));
+        Some(Classes { found, looked_for: self.route.in_requests.clone() })
+    }
+
+    /// What is in the arguments of a call of an MCP server's tool; `message` is its number in a batch.
+    pub(crate) fn in_server_call(&self, message: Option<usize>) -> Option<Classes> {
+        let arguments = match message {
+            None => "/params/arguments".to_owned(),
+            Some(index) => format!("/{index}/params/arguments"),
+        };
+        let is_there = |place: &str| {
+            place.strip_prefix(&*arguments).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let sent = self.sent.as_ref()?.iter().filter(|(place, _)| is_there(place));
+        let found = distinct(sent.map(|(_, class)| *class));
+        Some(Classes { found, looked_for: self.route.in_calls.clone() })
+    }
+
+    /// Classes that rules were told of.
+    pub(crate) fn told(&mut self, classes: &[&'static str]) {
+        self.ledger.told(classes);
     }
 
     /// The answer's head has come. `event_bytes_max` and `held_bytes_max` bound what is held of a stream.
@@ -282,6 +340,12 @@ impl Detecting {
             whole(&route.enforcing, true);
             whole(&route.watching, false);
         }
+        let told = walked.is_ok() || self.dialect == Dialect::Bytes;
+        if side == Side::Sent && told {
+            let there = hits.iter().filter(|hit| hit.is_on(&route.terms, surfaces.of(&hit.place)));
+            let there = there.map(|hit| (hit.place.clone(), hit.rule.id));
+            self.sent = (hits.len() < ledger::HITS_MAX).then(|| there.collect());
+        }
         for hit in hits {
             let surface = surfaces.of(&hit.place);
             self.ledger.take(&route.terms, surface, vec![hit])?;
@@ -305,6 +369,25 @@ fn look(route: &RouteDetectors, text: &Text<'_>, hits: &mut Vec<Hit>) {
     if is_json_like(text.text) {
         both(&unescaped(text.text, &mut String::new()));
     }
+}
+
+/// What these detectors find in requests and in what tools are called with.
+pub(crate) fn classes(terms: &[DetectorTerms]) -> Vec<&'static str> {
+    let both = [Surface::Request, Surface::Tools].map(|surface| rules_on(terms, surface));
+    distinct(both.iter().flat_map(|rules| rules.iter().copied()))
+}
+
+/// Built-in rules that look at a surface.
+fn rules_on(terms: &[DetectorTerms], surface: Surface) -> Arc<[&'static str]> {
+    let looks = |rule: &RuleInfo| {
+        let is_of = |terms: &&DetectorTerms| terms.external.is_none() && terms.name == rule.detector.as_str();
+        terms.iter().find(is_of).is_some_and(|terms| terms.on(&[surface]) && terms.wants(rule.id))
+    };
+    estoppel_detect::RULES.iter().filter(|rule| looks(rule)).map(|rule| rule.id).collect()
+}
+
+fn distinct(classes: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
+    classes.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn scan(engine: &Engine, text: &[u8], each: &mut dyn FnMut(&Found<'_>)) {

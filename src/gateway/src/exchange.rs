@@ -528,6 +528,8 @@ impl Exchange {
 
     /// Writes the policy's decision into the record.
     pub(crate) fn decide(&mut self, decision: &Decision<'_>) {
+        let host = decision.rule.and_then(|rule| self.contents.leads_to(&self.snapshot.policy, rule));
+        self.record.destination = host.map(|host| text::name(&host).into());
         self.record.policy.rule = decision.rule.map(|rule| rule.as_str().into());
         self.record.verdict.action = match decision.verdict {
             Verdict::Allow => VerdictAction::Allow,
@@ -652,6 +654,10 @@ impl Exchange {
             return;
         }
         if let Some(ruled) = objection.ruled {
+            self.record.destination = ruled.destination.as_deref().map(|host| text::name(host).into());
+            if let Some(detecting) = &mut self.detecting {
+                detecting.told(&ruled.classes);
+            }
             self.record.policy.rule = ruled.rule.clone().map(Into::into);
             self.record.verdict.action = VerdictAction::Block;
             self.record.verdict.reason = ruled.code.clone().map(Into::into);
@@ -813,7 +819,8 @@ impl Exchange {
     pub(crate) fn look_into(&mut self, coded: bool, chunks: &[Bytes]) {
         let needs = self.route.as_ref().map(|route| route.needs).unwrap_or_default();
         let facts = self.request.facts();
-        self.contents = Arc::new(Contents::read(needs, self.dialect, facts, coded, chunks));
+        let detecting = self.detecting.as_deref();
+        self.contents = Arc::new(Contents::read(needs, detecting, self.dialect, facts, coded, chunks));
     }
 
     /// The request's body is not read, though rules look into it.
@@ -848,7 +855,8 @@ impl Exchange {
             model: owned(request.model),
             approved: owned(request.approved),
         };
-        Some(CallRules::new(self.snapshot.policy.clone(), route.needs, asking, self.contents.clone()))
+        let (policy, contents) = (self.snapshot.policy.clone(), self.contents.clone());
+        Some(CallRules::new(policy, route.needs, asking, contents, route.detectors.clone()))
     }
 
     /// Holds a request against the policy's contracts for it.

@@ -41,7 +41,7 @@ mod upstream;
 
 pub use contracts::{ContractError, ContractPlace, contract_errors, language};
 pub use metrics::Metrics;
-pub use rules::rule_errors;
+pub use rules::{rule_errors, rule_warnings};
 pub use serve::{Gateway, GatewayError, Listening};
 pub use settings::Settings;
 pub use snapshot::Snapshot;

@@ -83,7 +83,9 @@ fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Rul
     }
     // What is missing counts as unread, and whoever then asks for it does not know.
     let (contents, body_is_missing) = match &call.request_body {
-        Some(body) => (Contents::read(needs, dialect, None, false, &[Bytes::copy_from_slice(body)]), false),
+        Some(body) => {
+            (Contents::read(needs, None, dialect, None, false, &[Bytes::copy_from_slice(body)]), false)
+        }
         None if asks_body => (Contents::unread(), evaluated),
         None => (Contents::default(), false),
     };

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_policy::{
     BodyStorage, Call, Content, Decision, Judging, Needs, Policy, Release, RequestFacts, ResponseFacts,
-    Severity, Tool, Verdict, Wanted,
+    RuleId, Severity, Tool, Verdict, Wanted,
 };
 use estoppel_wire::dialect::mcp::{Messages, TOOLS_CALL};
 use estoppel_wire::dialect::{self, Dialect};
 
+use crate::detecting::{self, Classes, Detecting, RouteDetectors};
 use crate::judging::Objection;
 use crate::respond::Refusal;
 
@@ -27,6 +28,7 @@ impl Contents {
     /// Reads a request that came whole.
     pub(crate) fn read(
         needs: Needs,
+        detecting: Option<&Detecting>,
         dialect: Dialect,
         facts: Option<&dialect::RequestFacts>,
         coded: bool,
@@ -37,7 +39,8 @@ impl Contents {
             return Self::default();
         }
         if coded || dialect == Dialect::Bytes {
-            return Self::unread();
+            let data = detecting.filter(|_| needs.data && !coded).and_then(Detecting::in_request);
+            return Self { body: Some(told(Content::unread(), data.as_ref())), calls: Vec::new() };
         }
         let text = match chunks {
             [one] => one.clone(),
@@ -45,15 +48,24 @@ impl Contents {
         };
         let leads = matches!(dialect, Dialect::Mcp | Dialect::Json);
         let wanted = Wanted { destinations: needs.destinations && leads };
+        let detecting = detecting.filter(|_| needs.data);
+        let data = detecting.and_then(Detecting::in_request);
+        let is_mcp = dialect == Dialect::Mcp;
         Self {
-            body: needs.body.then(|| Content::read(&text, wanted)),
-            calls: if dialect == Dialect::Mcp { server_calls(needs, facts, &text) } else { Vec::new() },
+            body: needs.body.then(|| told(Content::read(&text, wanted), data.as_ref())),
+            calls: if is_mcp { server_calls(needs, detecting, facts, &text) } else { Vec::new() },
         }
     }
 
     /// Of a request whose body nobody reads.
     pub(crate) fn unread() -> Self {
         Self { body: Some(Content::unread()), calls: Vec::new() }
+    }
+
+    /// The host that this rule decided because of.
+    pub(crate) fn leads_to(&self, policy: &Policy, rule: &RuleId) -> Option<String> {
+        let contents = self.calls.iter().map(|(_, content)| content).chain(&self.body);
+        contents.filter_map(|content| policy.leads_to(rule, content)).next()
     }
 
     /// The calls of one tool of a server's.
@@ -77,6 +89,7 @@ impl Contents {
 
 fn server_calls(
     needs: Needs,
+    detecting: Option<&Detecting>,
     facts: Option<&dialect::RequestFacts>,
     text: &[u8],
 ) -> Vec<(Box<str>, Content)> {
@@ -87,17 +100,28 @@ fn server_calls(
         let named = facts.and_then(|facts| facts.tool_called.as_deref());
         return named.map(|name| (name.into(), Content::unread())).into_iter().collect();
     };
-    let calls = messages.list.into_iter().filter(|message| message.method.as_deref() == Some(TOOLS_CALL));
-    let content = |message: dialect::mcp::Message| {
+    let batch = messages.batch;
+    let calls = messages.list.into_iter().enumerate();
+    let calls = calls.filter(|(_, message)| message.method.as_deref() == Some(TOOLS_CALL));
+    let content = |(index, message): (usize, dialect::mcp::Message)| {
+        let data = detecting.and_then(|detecting| detecting.in_server_call(batch.then_some(index)));
         let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
         let arguments = message.arguments.map(|span| text.get(within(span.start)..within(span.end)));
         let content = match arguments {
             None => Content::read(b"{}", wanted(needs)),
             Some(arguments) => Content::read(arguments.unwrap_or_default(), wanted(needs)),
         };
-        (message.name.unwrap_or_default().into(), content)
+        (message.name.unwrap_or_default().into(), told(content, data.as_ref()))
     };
     calls.map(content).collect()
+}
+
+/// With the classes that detectors found.
+fn told(content: Content, classes: Option<&Classes>) -> Content {
+    match classes {
+        Some(classes) => classes.tell(content),
+        None => content,
+    }
 }
 
 fn wanted(needs: Needs) -> Wanted {
@@ -113,6 +137,9 @@ pub(crate) struct Ruled {
     pub(crate) severity: Option<Severity>,
     pub(crate) threat: Vec<Box<str>>,
     pub(crate) storage: BodyStorage,
+    /// Classes of data in the call that it is about, and where that leads.
+    pub(crate) classes: Vec<&'static str>,
+    pub(crate) destination: Option<String>,
 }
 
 impl Ruled {
@@ -124,6 +151,8 @@ impl Ruled {
             severity: decision.severity,
             threat: decision.threat.iter().map(|id| id.as_str().into()).collect(),
             storage: decision.body_storage.clone(),
+            classes: Vec::new(),
+            destination: None,
         }
     }
 
@@ -156,13 +185,22 @@ pub(crate) struct CallRules {
     needs: Needs,
     asking: Asking,
     contents: Arc<Contents>,
+    /// Those who find classes of data; none where no rule asks for any.
+    detectors: Option<Arc<RouteDetectors>>,
     /// The model that the answer says it comes from.
     served: Option<Box<str>>,
 }
 
 impl CallRules {
-    pub(crate) fn new(policy: Arc<Policy>, needs: Needs, asking: Asking, contents: Arc<Contents>) -> Self {
-        Self { policy, needs, asking, contents, served: None }
+    pub(crate) fn new(
+        policy: Arc<Policy>,
+        needs: Needs,
+        asking: Asking,
+        contents: Arc<Contents>,
+        detectors: Option<Arc<RouteDetectors>>,
+    ) -> Self {
+        let detectors = detectors.filter(|_| needs.data);
+        Self { policy, needs, asking, contents, detectors, served: None }
     }
 
     pub(crate) fn served(&mut self, model: &str) {
@@ -176,7 +214,8 @@ impl CallRules {
     /// # Errors
     /// It must not leave.
     pub(crate) fn judge(&self, name: &str, arguments: &[u8]) -> Result<(), Objection> {
-        let content = Content::read(arguments, wanted(self.needs));
+        let classes = self.detectors.as_ref().and_then(|detectors| detectors.in_call(arguments));
+        let content = told(Content::read(arguments, wanted(self.needs)), classes.as_ref());
         let asking = &self.asking;
         let request = RequestFacts {
             route: &asking.route,
@@ -198,7 +237,11 @@ impl CallRules {
         });
         match decision.verdict {
             Verdict::Allow => Ok(()),
-            Verdict::Block | Verdict::Hold => Err(Objection::of_rule(Ruled::new(&decision))),
+            Verdict::Block | Verdict::Hold => Err(Objection::of_rule(Ruled {
+                classes: classes.map(|classes| classes.found).unwrap_or_default(),
+                destination: decision.rule.and_then(|rule| self.policy.leads_to(rule, &content)),
+                ..Ruled::new(&decision)
+            })),
         }
     }
 }
@@ -232,4 +275,17 @@ pub fn rule_errors<'r>(policy: &Policy, routes: impl IntoIterator<Item = &'r str
         })
     };
     routes.into_iter().flat_map(|route| wrong(route).into_iter().chain(not_kept(route))).collect()
+}
+
+/// Rules that can only leave calls on one of these routes not evaluated: no detector there finds what they ask for.
+pub fn rule_warnings<'r>(policy: &Policy, routes: impl IntoIterator<Item = &'r str>) -> Vec<String> {
+    let unseen = |route: &'r str| {
+        let found = detecting::classes(&policy.route(route).detectors);
+        let whose = if route.is_empty() { "any other route".into() } else { format!("route `{route}`") };
+        let warning = |class| {
+            format!("{whose}: no detector of requests or calls finds `{class}`, which a rule asks for")
+        };
+        policy.data_not_in(route, &found).into_iter().map(warning).collect::<Vec<_>>()
+    };
+    routes.into_iter().flat_map(unseen).collect()
 }

@@ -82,6 +82,7 @@ impl Shared {
             attempt: 1,
             storage: Default::default(),
             claims: None,
+            destination: None,
             detection: None,
             dialect: None,
             downgrades: Vec::new(),

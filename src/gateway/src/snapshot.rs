@@ -20,7 +20,7 @@ use crate::mcp::pin_file::PinFile;
 use crate::mcp::sessions::Sessions;
 use crate::pins::Pins;
 use crate::protected_resource::ProtectedResource;
-use crate::rules::rule_errors;
+use crate::rules::{rule_errors, rule_warnings};
 use crate::settings::{Route, Settings};
 use crate::upstream::{Pool, Target};
 
@@ -106,6 +106,10 @@ impl Snapshot {
         let names = settings.route.iter().map(|route| route.name.as_str());
         if let Some(problem) = rule_errors(&policy, names).into_iter().next() {
             return Err(wrong(problem));
+        }
+        let names = settings.route.iter().map(|route| route.name.as_str());
+        for warning in rule_warnings(&policy, names) {
+            tracing::warn!("{warning}; such calls are not evaluated");
         }
         let contracts = Contracts::new(&policy)
             .map_err(|errors| wrong(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;

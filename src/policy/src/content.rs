@@ -6,6 +6,8 @@
 mod json;
 mod links;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::host::Host;
@@ -18,7 +20,15 @@ pub use links::DESTINATIONS_MAX;
 pub struct Content {
     json: Option<Value>,
     destinations: Destinations,
-    data: Option<Vec<Box<str>>>,
+    data: Option<Data>,
+}
+
+/// Classes of data, as far as somebody looked.
+#[derive(Clone, Debug)]
+pub(crate) struct Data {
+    pub found: Vec<Box<str>>,
+    /// Classes that would have been found; none: every one.
+    pub looked_for: Option<Arc<[&'static str]>>,
 }
 
 /// Hosts that texts lead to.
@@ -52,10 +62,21 @@ impl Content {
         Self { json: None, destinations, data: None }
     }
 
-    /// With the classes of data that detectors found. Until they are given, nobody has looked.
+    /// What an answer says beside calls, of which only classes of data are looked at.
+    pub fn said() -> Self {
+        Self::default()
+    }
+
+    /// With the classes of data that are in it. Until they are given, nobody has looked.
     #[must_use]
     pub fn with_data(self, classes: Vec<Box<str>>) -> Self {
-        Self { data: Some(classes), ..self }
+        Self { data: Some(Data { found: classes, looked_for: None }), ..self }
+    }
+
+    /// With the classes that were found by those who look for `looked_for` and nothing else.
+    #[must_use]
+    pub fn with_data_of(self, classes: Vec<Box<str>>, looked_for: Arc<[&'static str]>) -> Self {
+        Self { data: Some(Data { found: classes, looked_for: Some(looked_for) }), ..self }
     }
 
     pub(crate) fn json(&self) -> Option<&Value> {
@@ -67,7 +88,7 @@ impl Content {
     }
 
     /// None: nobody has looked.
-    pub(crate) fn data(&self) -> Option<&[Box<str>]> {
-        self.data.as_deref()
+    pub(crate) fn data(&self) -> Option<&Data> {
+        self.data.as_ref()
     }
 }

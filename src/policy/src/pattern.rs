@@ -38,6 +38,11 @@ impl Patterns {
             || (name.len() <= FACT_BYTES_MAX && self.globs.iter().any(|glob| glob.matches(name, self.case)))
     }
 
+    /// Whether each of them matches one of these names.
+    pub fn each_matches_one_of(&self, names: &[&str]) -> bool {
+        self.globs.iter().all(|glob| names.iter().any(|name| glob.matches(name, self.case)))
+    }
+
     /// Whether one of them matches a text of any length.
     pub fn take(&self, text: &str) -> bool {
         self.any || self.globs.iter().any(|glob| glob.matches(text, self.case))

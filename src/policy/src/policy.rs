@@ -34,10 +34,12 @@ use crate::document::{
 use crate::explain::{Explanation, Step, Subject, Then, Trace};
 use crate::facts::{Call, Condition, RequestFacts, ResponseFacts, TOOLS_MAX, Tool};
 use crate::hold::HoldTerms;
+use crate::host::Host;
 use crate::index::{Index, RuleSet};
 use crate::judging::{ContractText, Judging};
 use crate::limits::Limits;
 use crate::operations::{Operation, Operations};
+use crate::pattern::Patterns;
 use crate::rule::{CompiledRule, Held, Looked};
 
 /// A policy that is ready to judge. Never changes.
@@ -228,6 +230,27 @@ impl Policy {
         rules.next().map(|rule| &rule.rule.id)
     }
 
+    /// The host that a rule holds because of, where it asks where this content leads.
+    pub fn leads_to(&self, rule: &RuleId, content: &Content) -> Option<String> {
+        let rule = self.rules.iter().find(|one| one.rule.id == *rule)?;
+        rule.host(content).map(|host| match host {
+            Host::Name(name) => name.to_string(),
+            Host::Address(address) => address.to_string(),
+        })
+    }
+
+    /// Patterns of classes of data that rules and controls ask for on a route, and that take none of `looked_for`. Sorted.
+    pub fn data_not_in(&self, route: &str, looked_for: &[&str]) -> Vec<&str> {
+        let rules = self.rules.iter().chain(self.controls.rules()).filter(|rule| rule.is_for(route));
+        let asked = rules.filter_map(|rule| rule.rule.when.names.get(&Condition::Data)).flatten();
+        let takes = |pattern: &String| {
+            Patterns::new(std::slice::from_ref(pattern), Condition::Data.case())
+                .each_matches_one_of(looked_for)
+        };
+        let unseen: BTreeSet<_> = asked.filter(|pattern| !takes(pattern)).map(String::as_str).collect();
+        unseen.into_iter().collect()
+    }
+
     /// Every reason code that a rule names. Sorted.
     pub fn reasons(&self) -> impl Iterator<Item = &ReasonCode> {
         let rules = self.rules.iter().filter_map(|rule| rule.rule.reason.as_ref());
@@ -323,7 +346,7 @@ impl Policy {
                 ));
             }
         }
-        if facts.said.is_some_and(|said| said.data().is_none_or(|classes| !classes.is_empty())) {
+        if facts.said.is_some_and(|said| said.data().is_none_or(|data| !data.found.is_empty())) {
             let looked = looked(request.model, None, facts.said);
             let otherwise = Otherwise::NoObjection(Condition::Data);
             ruling.add(self.judge(request, looked, &call, otherwise, trace));

@@ -58,6 +58,23 @@ impl CompiledRule {
             .all(|(condition, patterns)| *condition != Condition::Route || patterns.matches(route))
     }
 
+    /// The host in a call or a body that it holds because of.
+    pub fn host<'c>(&self, content: &'c Content) -> Option<&'c Host> {
+        let has_data = |patterns: &Patterns| {
+            content.data().is_some_and(|data| data.found.iter().any(|class| patterns.matches(class)))
+        };
+        let takes = |hosts: &[HostPattern], host: &Host| hosts.iter().any(|pattern| pattern.matches(host));
+        let (inside, outside) = (self.when.destination.as_deref(), self.when.destination_not.as_deref());
+        if inside.is_none() && outside.is_none() || !self.when.data.as_ref().is_none_or(has_data) {
+            return None;
+        }
+        let mut hosts = content.destinations().hosts.iter();
+        hosts.find(|host| match (outside, inside) {
+            (Some(outside), _) => !takes(outside, host),
+            (None, inside) => inside.is_some_and(|inside| takes(inside, host)),
+        })
+    }
+
     /// Whether it holds. An absent fact fulfils no condition.
     pub fn holds(&self, facts: &RequestFacts<'_>, looked: Looked<'_>) -> Held<'_> {
         let held = self.when.holds(facts, looked);
@@ -237,7 +254,11 @@ fn of_data<'p>(patterns: &Patterns, source: &Source<'_>) -> Held<'p> {
         Source::ToCome => return Held::ToCome(Failed::of(Condition::Data)),
         Source::Content(content) => match content.data() {
             None => Truth::Unknown,
-            Some(classes) => Truth::of(classes.iter().any(|class| patterns.matches(class))),
+            Some(data) if data.found.iter().any(|class| patterns.matches(class)) => Truth::True,
+            Some(data) => match &data.looked_for {
+                Some(classes) if !patterns.each_matches_one_of(classes) => Truth::Unknown,
+                _ => Truth::False,
+            },
         },
     };
     told(Condition::Data, truth)

@@ -454,6 +454,8 @@ pub struct CallRecord {
     pub attempt: u32,
     pub storage: Storage,
     pub claims: Option<Box<Claims>>,
+    /// The host that a rule decided because of.
+    pub destination: Option<Box<str>>,
     /// None where no detector was to run.
     pub detection: Option<Box<Detection>>,
     pub dialect: Option<&'static str>,
@@ -640,6 +642,8 @@ struct CallDocument<'a> {
     contract: Option<ContractDocument<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     data_class: &'a [Box<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     detectors: &'a [DetectorRun],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -744,6 +748,7 @@ impl CallRecord {
                 (request.is_some() || response.is_some()).then_some(ContractDocument { request, response })
             }),
             data_class: self.detection.as_ref().map_or(&[], |detection| &detection.classes),
+            destination: self.destination.as_deref(),
             detectors: self.detection.as_ref().map_or(&[], |detection| &detection.detectors),
             dialect: self.dialect,
             downgrades: &self.downgrades,

@@ -39,6 +39,7 @@ pub(crate) fn full_record() -> CallRecord {
         attempt: 1,
         storage: Storage { mode: BodyMode::Hmac, ..Storage::default() },
         claims: Some(Box::new(Claims { job_id: Some("nightly".into()), ..Claims::default() })),
+        destination: None,
         detection: Some(Box::new(Detection {
             classes: vec!["secret.aws_key".into()],
             detectors: vec![DetectorRun {

@@ -13,12 +13,12 @@ use super::{On as _, suffices};
 use crate::judging::Objection;
 
 /// Most findings of one body that are told apart; with more in what may block, it blocks.
-const HITS_MAX: usize = 1024;
+pub(super) const HITS_MAX: usize = 1024;
 
 /// A finding without its text.
 #[derive(Clone, Debug)]
 pub(super) struct Hit {
-    rule: RuleInfo,
+    pub(super) rule: RuleInfo,
     confidence: Confidence,
     at: u64,
     bytes: u64,
@@ -39,6 +39,12 @@ impl Hit {
             place: place.into(),
             may_block,
         }
+    }
+
+    /// Whether its detector looks at this surface.
+    pub(super) fn is_on(&self, terms: &[DetectorTerms], surface: Surface) -> bool {
+        let own = terms.iter().find(|terms| terms.name == self.rule.detector.as_str());
+        own.is_some_and(|terms| terms.on(&[surface]))
     }
 
     /// Adds a finding to those of a body, while there is room. One too many that may block is kept, so that it is seen.
@@ -177,6 +183,12 @@ impl Ledger {
             surface: surface.as_str().into(),
             sha256: hit.sha256,
         });
+    }
+
+    /// Classes that rules were told of, wherever they are.
+    pub(super) fn told(&mut self, classes: &[&'static str]) {
+        let room = CLASSES_MAX.saturating_sub(self.classes.len());
+        self.classes.extend(classes.iter().copied().take(room));
     }
 
     /// How an external detector ended.

@@ -18,12 +18,35 @@ impl Exchange {
     /// # Errors
     /// The policy blocks what was found.
     pub(crate) fn detect_request(&mut self, coded: bool, chunks: &[Bytes]) -> Result<(), Objection> {
+        let found = self.detected(coded, chunks);
+        self.note_threat(found)
+    }
+
+    /// Has it looked at before rules are asked that want to know what is in it; none where no rule does. What detectors say
+    /// of it waits for its turn.
+    pub(crate) fn detect_before_rules(
+        &mut self,
+        coded: bool,
+        chunks: &[Bytes],
+    ) -> Option<Result<(), Objection>> {
+        let asks = self.route.as_ref().is_some_and(|route| route.needs.data);
+        asks.then(|| {
+            let found = self.detected(coded, chunks);
+            if let Some(detecting) = &mut self.detecting
+                && let Some(classes) = detecting.in_request()
+            {
+                detecting.told(&classes.found);
+            }
+            found
+        })
+    }
+
+    fn detected(&mut self, coded: bool, chunks: &[Bytes]) -> Result<(), Objection> {
         let Some(route) = self.route.as_ref().and_then(|route| route.detectors.clone()) else {
             return Ok(());
         };
         let detecting = self.detecting.insert(Box::new(Detecting::new(route, self.dialect)));
-        let found = detecting.request(coded, chunks);
-        self.note_threat(found)
+        detecting.request(coded, chunks)
     }
 
     /// Has a body seen by external detectors, and waits for those that may block it.
@@ -133,7 +156,7 @@ impl Exchange {
         self.note_threat(found)
     }
 
-    fn note_threat<T>(&mut self, found: Result<T, Objection>) -> Result<T, Objection> {
+    pub(crate) fn note_threat<T>(&mut self, found: Result<T, Objection>) -> Result<T, Objection> {
         if found.is_err() && self.record.verdict.action != VerdictAction::Block {
             let threat = self.detecting.as_ref().and_then(|detecting| detecting.threat());
             self.record.threat = threat.map(Arc::new);

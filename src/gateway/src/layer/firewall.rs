@@ -108,6 +108,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         if let Some(scan) = &mut scan {
             exchange.request_read(scan.finish());
         }
+        let found = exchange.detect_before_rules(coded, &chunks);
         exchange.look_into(coded, &chunks);
         let ruled = match decide(&mut exchange) {
             Ruled::Refuse(refusal) => Ruled::Refuse(refusal),
@@ -119,7 +120,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         }
         let ruled = match ruled {
             Ruled::Refuse(refusal) => Ruled::Refuse(refusal),
-            goes => match judge_body(&mut exchange, &head, coded, &chunks).await {
+            goes => match judge_body(&mut exchange, &head, coded, &chunks, found).await {
                 Ok(()) => goes,
                 Err(objection) => {
                     let refusal = objection.refusal();
@@ -162,8 +163,15 @@ pub(crate) fn permit(exchange: &mut Exchange, path: &str, body: &Bytes) -> Optio
     let mut scan = RequestScan::new(exchange.dialect, path);
     scan.push(body);
     exchange.request_read(scan.finish());
+    let found = exchange.detect_before_rules(false, std::slice::from_ref(body));
     exchange.look_into(false, std::slice::from_ref(body));
-    let ruled = decide(exchange);
+    let mut ruled = decide(exchange);
+    if let (Ruled::Go, Some(found)) = (&ruled, found)
+        && let Err(objection) = exchange.note_threat(found)
+    {
+        ruled = Ruled::Refuse(objection.refusal());
+        exchange.block(objection);
+    }
     exchange.request_held(std::slice::from_ref(body));
     match ruled {
         Ruled::Go => None,
@@ -217,8 +225,12 @@ async fn judge_body(
     head: &http::request::Parts,
     coded: bool,
     chunks: &[Bytes],
+    found: Option<Result<(), Objection>>,
 ) -> Result<(), Objection> {
-    exchange.detect_request(coded, chunks)?;
+    match found {
+        Some(found) => exchange.note_threat(found)?,
+        None => exchange.detect_request(coded, chunks)?,
+    }
     exchange.judge_request_body(head, coded, chunks)?;
     if coded { Ok(()) } else { exchange.ask_detectors(Surface::Request, chunks).await }
 }

@@ -79,6 +79,7 @@ pub fn record() -> Box<CallRecord> {
         attempt: 1,
         storage: BodyStorage::default(),
         claims: None,
+        destination: None,
         detection: None,
         dialect: Some("openai_chat"),
         downgrades: Vec::new(),
