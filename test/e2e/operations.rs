@@ -193,7 +193,7 @@ fn the_commands_find_an_operation_as_the_daemon_does() {
         "/health?a",
     ]);
     assert_eq!((code, &refused["error"]["code"]), (6, &json!("ARGUMENT_INVALID")));
-    let open = scratch.write("open.yaml", &POLICY.replace("rules:", "    other_operations: allow\nrules:"));
+    let open = scratch.write("open.yaml", POLICY.replace("rules:", "    other_operations: allow\nrules:"));
     let (code, alike) = cli(&[
         "policy",
         "explain",

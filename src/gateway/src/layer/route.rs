@@ -146,10 +146,11 @@ impl<S> Route<S> {
             }))
         } else if identity_missing {
             Some(Refusal::new(Reason::IdentityRequired))
-        } else if let Some(message) = unlisted {
-            Some(Refusal { message: Some(message.into()), ..Refusal::new(Reason::OperationDenied) })
         } else {
-            None
+            unlisted.map(|message| Refusal {
+                message: Some(message.into()),
+                ..Refusal::new(Reason::OperationDenied)
+            })
         };
         match (refusal, route) {
             (Some(refusal), _) => Err(Turned::Recorded(exchange, refusal)),
