@@ -33,7 +33,10 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          and why go into the journal, as they say it of themselves.",
     ),
     (&["resume"], "Lets calls go on that `kill` stopped. Nothing goes on by itself."),
-    (&["switches"], "Lists what is stopped, since when, by whom and why."),
+    (
+        &["switches"],
+        "Lists what is stopped on every gateway of the store that the daemon uses: the target, since when, by whom and why.",
+    ),
     (
         &["run", "list"],
         "Lists the runs that take calls now and those that were sealed lately, with their ids, names and sizes.",
@@ -182,6 +185,11 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["pack", "digest"],
         "Prints what a policy has under `contracts` to take the contracts of a pack: for each the pack, its name and the \
          SHA-256 of its file.",
+    ),
+    (
+        &["detect"],
+        "Looks for secrets, personal data, hidden text and the like in files, by the very code that looks at traffic, and lists what \
+         it finds: the rule, how sure it is and the place, never the text itself. Exit code 3 when something is found.",
     ),
     (
         &["doctor"],

@@ -22,16 +22,14 @@ fn verbs() -> Vec<Vec<String>> {
             .filter(|word| word != "help")
             .collect()
     }
-    let mut out = Vec::new();
-    for verb in listed(&[]) {
-        let below = listed(std::slice::from_ref(&verb));
-        if below.is_empty() {
-            out.push(vec![verb]);
-        } else {
-            out.extend(below.into_iter().map(|sub| vec![verb.clone(), sub]));
+    fn below(words: &[String]) -> Vec<Vec<String>> {
+        let subs = listed(words);
+        if subs.is_empty() && !words.is_empty() {
+            return vec![words.to_vec()];
         }
+        subs.into_iter().flat_map(|sub| below(&[words, &[sub]].concat())).collect()
     }
-    out
+    below(&[])
 }
 
 #[test]
@@ -93,6 +91,13 @@ fn explaining_does_nothing_whatever_else_is_asked() {
                 &[path(&bundle), "--call", "1", "--dir", path(&keys), "--out", path(&export)]
             }
             ["keys", "list"] => &["--dir", path(&keys)],
+            ["kill" | "resume"] => &["all", "--by", "ada", "--reason", "drill", "--admin", &admin],
+            ["switches"] | ["hold", "list"] | ["mcp", "pins", "list"] => &["--admin", &admin],
+            ["hold", "show"] => &["1", "--admin", &admin],
+            ["hold", _] => &["1", "--admin", &admin, "--key", path(&keys)],
+            ["mcp", "bridge"] => &[],
+            ["mcp", "pins", _] => &["a", "--route", "stub", "--admin", &admin],
+            ["detect"] => &[path(&policy)],
             ["policy", _] => &[path(&policy)],
             ["pack", _] => &[path(&pack)],
             ["judge"] => &["-", "--out", path(&new)],

@@ -48,7 +48,7 @@ impl PinFile {
         let mut text = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut text));
         match read {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((file, Servers::new())),
+            Err(error) if is_absent(&error) => return Ok((file, Servers::new())),
             Err(source) => return Err(PinFileError::Read { path, source }),
             Ok(_) => {}
         }
@@ -76,6 +76,11 @@ impl PinFile {
         std::fs::rename(&next, &self.path)?;
         File::open(dir)?.sync_all()
     }
+}
+
+/// Nothing is there; that its folder cannot be made is for the journal to say.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn document(origin: &str, servers: &Servers) -> Value {
