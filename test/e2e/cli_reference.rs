@@ -74,5 +74,5 @@ fn every_command_of_the_page_runs_as_it_says() {
     }
     assert!(scratch.join("demo/journal").is_dir() && scratch.join("receipt.json").is_file());
     assert!(path(&scratch.join("cli.md")).ends_with("cli.md"));
-    assert_eq!(scratch.read("cli.md"), page.as_bytes());
+    assert_eq!(String::from_utf8(scratch.read("cli.md")).unwrap(), page);
 }
