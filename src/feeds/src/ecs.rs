@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::document::present;
 use crate::finding::{Finding, HIGH, severity};
-use crate::ocsf::{is_stored, merge, shadow, trace_ids};
+use crate::ocsf::trace_ids;
+use crate::own::{self, is_stored, merge};
 use crate::read::Line;
 
 const VERSION: &str = "9.4.0";
@@ -218,7 +219,6 @@ fn threat(line: &Line) -> Value {
 /// What every document has. `is` is kind, category and types.
 fn base(entry: &Entry, line: &Line, severity: u8, is: (&str, &str, &[&str])) -> Value {
     let (kind, category, types) = is;
-    let call = line.kind == "call";
     let mut document = json!({
         "@timestamp": line.ts,
         "ecs": { "version": VERSION },
@@ -245,7 +245,6 @@ fn base(entry: &Entry, line: &Line, severity: u8, is: (&str, &str, &[&str])) -> 
         },
         "estoppel": {
             "kind": line.kind,
-            "log_index": is_stored(line).then_some(entry.index),
             "run": line.run,
             "call": line.call,
             "kid": line.kid,
@@ -253,36 +252,15 @@ fn base(entry: &Entry, line: &Line, severity: u8, is: (&str, &str, &[&str])) -> 
             "signature": entry.signature.map(|signature| {
                 base64::Engine::encode(&base64::engine::general_purpose::STANDARD, signature)
             }),
-            "verdict": call.then(|| json!({
-                "action": line.verdict.action, "mode": line.verdict.mode, "reason": line.verdict.reason,
-            })),
-            "outcome": call.then(|| json!({ "client": line.outcome.client, "complete": line.outcome.complete })),
-            "shadow_verdict": (!line.shadow.is_empty() || line.is_shadow()).then_some(true),
-            "shadow": shadow(line),
             "route": line.request.route,
             "dialect": line.dialect,
             "tools_called": line.facts.tools_called,
-            "claims": line.claims,
-            "contract": line.contract,
-            "data_class": line.data_class,
-            "destination": line.destination,
-            "detectors": line.detectors.iter().map(|d| json!({ "id": d.id, "outcome": d.outcome })).collect::<Vec<_>>(),
-            "downgrades": line.downgrades.iter().map(|d| &d.code).collect::<Vec<_>>(),
-            "evaluated": line.evaluated,
-            "limits": line.limits,
-            "repair": line.repair.as_ref().filter(|repair| repair.applied).map(|repair| json!({ "strategy": repair.strategy })),
-            "threat_class": line.threat.class,
-            "threat_ids": line.threat.ids,
             "policy_state": line.state,
             "reason": line.reason,
-            "gap": (line.kind == "gap").then(|| json!({ "from": line.from, "to": line.to, "refused": line.refused })),
-            "recover": line.dropped_bytes.map(|bytes| json!({
-                "dropped_bytes": bytes, "segment": line.segment, "last_index": line.last_index,
-            })),
         },
     });
     if let Some(own) = document.get_mut("estoppel") {
-        merge(own, line.particulars());
+        merge(own, own::members(entry, line));
     }
     document
 }

@@ -18,6 +18,7 @@ mod feed;
 mod finding;
 mod ocsf;
 mod otlp;
+mod own;
 mod read;
 mod settings;
 mod sink;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::document::present;
 use crate::finding::{CRITICAL, Finding, HIGH, severity};
+use crate::own::{self, is_stored, merge};
 use crate::read::Line;
 
 const VERSION: &str = "1.8.0";
@@ -443,57 +444,17 @@ fn product(line: &Line) -> Value {
 /// What OCSF 1.8 has no field for.
 fn unmapped(entry: &Entry, line: &Line) -> Value {
     let call = line.kind == "call";
-    let mut members = json!({
+    let mut members = own::members(entry, line);
+    let more = json!({
         "attestation_list": is_stored(line).then(|| [attestation(entry, line)]),
-        "log_index": is_stored(line).then_some(entry.index),
-        "verdict": call.then(|| json!({
-            "action": line.verdict.action, "mode": line.verdict.mode, "reason": line.verdict.reason,
-        })),
-        "outcome": call.then(|| json!({ "client": line.outcome.client, "complete": line.outcome.complete })),
-        "shadow_verdict": (!line.shadow.is_empty() || line.is_shadow()).then_some(true),
-        "shadow": shadow(line),
         "http_method": (call && known_method(line).is_none()).then_some(&line.request.method),
         "attempt": call.then_some(line.attempt),
-        "claims": line.claims,
-        "contract": line.contract,
-        "data_class": line.data_class,
-        "destination": line.destination,
-        "detectors": line.detectors.iter().map(|d| json!({ "id": d.id, "outcome": d.outcome })).collect::<Vec<_>>(),
-        "downgrades": line.downgrades.iter().map(|d| &d.code).collect::<Vec<_>>(),
-        "evaluated": line.evaluated,
         "finish": line.facts.finish,
         "upstream_error": line.facts.error,
-        "limits": line.limits,
-        "repair": line.repair.as_ref().filter(|repair| repair.applied).map(|repair| json!({ "strategy": repair.strategy })),
         "stream": line.facts.stream,
-        "threat_class": line.threat.class,
-        "threat_ids": line.threat.ids,
-        "gap": (line.kind == "gap").then(|| json!({ "from": line.from, "to": line.to, "refused": line.refused })),
-        "recover": line.dropped_bytes.map(|bytes| json!({
-            "dropped_bytes": bytes, "segment": line.segment, "last_index": line.last_index,
-        })),
     });
-    merge(&mut members, line.particulars());
+    merge(&mut members, more);
     members
-}
-
-/// Verdicts of other policies, which changed nothing.
-pub(crate) fn shadow(line: &Line) -> Vec<Value> {
-    let one = |shadow: &crate::read::Shadow| {
-        present(json!({
-            "policy": shadow.policy,
-            "state": shadow.state,
-            "verdict": shadow.verdict,
-            "rule": shadow.rule,
-            "reason": shadow.reason,
-        }))
-    };
-    line.shadow.iter().map(one).collect()
-}
-
-/// Whether the line is an entry, and not what a feed says of itself.
-pub(crate) fn is_stored(line: &Line) -> bool {
-    line.kind != "feed"
 }
 
 /// An element of `record_integrity.attestation_list` of OCSF 1.9.
@@ -519,12 +480,5 @@ fn severity_name(severity: u8) -> &'static str {
         HIGH => "High",
         CRITICAL => "Critical",
         _ => "Unknown",
-    }
-}
-
-/// Puts the members of `more` into `event`.
-pub(crate) fn merge(event: &mut Value, more: Value) {
-    if let (Value::Object(event), Value::Object(more)) = (event, more) {
-        event.extend(more);
     }
 }

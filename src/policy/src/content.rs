@@ -62,11 +62,6 @@ impl Content {
         Self { json: None, destinations, data: None }
     }
 
-    /// What an answer says beside calls, of which only classes of data are looked at.
-    pub fn said() -> Self {
-        Self::default()
-    }
-
     /// With the classes of data that are in it. Until they are given, nobody has looked.
     #[must_use]
     pub fn with_data(self, classes: Vec<Box<str>>) -> Self {

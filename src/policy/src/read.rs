@@ -332,11 +332,7 @@ impl Reader {
                 self.storage_reason_missing(node);
                 None
             }
-            Kind::Text(text) => {
-                let message = format!("expected {EXPECTED}, found `{}`", shown(text));
-                self.add(PolicyErrorCode::Value, node.place, message);
-                None
-            }
+            Kind::Text(text) => self.other_word(node, EXPECTED, text),
             Kind::Map(_) => {
                 let full = self.map(node)?;
                 self.known_keys(&full, &["full"]);
@@ -376,11 +372,7 @@ impl Reader {
         const EXPECTED: &str = "`cancel` or `drain: { bytes: …, seconds: … }`";
         match &node.kind {
             Kind::Text(text) if text == "cancel" => Some(Disconnect::Cancel),
-            Kind::Text(text) => {
-                let message = format!("expected {EXPECTED}, found `{}`", shown(text));
-                self.add(PolicyErrorCode::Value, node.place, message);
-                None
-            }
+            Kind::Text(text) => self.other_word(node, EXPECTED, text),
             Kind::Map(_) => {
                 let map = self.map(node)?;
                 self.known_keys(&map, &["drain"]);
@@ -555,23 +547,22 @@ impl Reader {
         word_of: impl Fn(T) -> &'static str,
     ) -> Option<T> {
         let text = self.text(node)?;
-        let found = all.into_iter().find(|choice| word_of(*choice) == text);
-        if found.is_none() {
+        all.into_iter().find(|choice| word_of(*choice) == text).or_else(|| {
             let words = all.map(|choice| format!("`{}`", word_of(choice))).join(", ");
-            let message = format!("expected one of {words}, found `{}`", shown(text));
-            self.add(PolicyErrorCode::Value, node.place, message);
-        }
-        found
+            self.other_word(node, &format!("one of {words}"), text)
+        })
     }
 
     pub fn parsed<T>(&mut self, node: &Node, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let text = self.text(node)?;
-        let parsed = parse(text);
-        if parsed.is_none() {
-            let message = format!("expected {expected}, found `{}`", shown(text));
-            self.add(PolicyErrorCode::Value, node.place, message);
-        }
-        parsed
+        parse(text).or_else(|| self.other_word(node, expected, text))
+    }
+
+    /// Refuses a word that is none of those that may stand there.
+    pub fn other_word<T>(&mut self, node: &Node, expected: &str, text: &str) -> Option<T> {
+        let message = format!("expected {expected}, found `{}`", shown(text));
+        self.add(PolicyErrorCode::Value, node.place, message);
+        None
     }
 
     pub fn required<T>(

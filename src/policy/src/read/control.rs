@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::{Map, Reader};
 use crate::control::{By, Control, ControlKind, OnStoreDown, Per, Price, Unit, Weekday, Window};
 use crate::document::{ReasonCode, Rule, RuleId, Severity, Verdict};
-use crate::error::{PolicyErrorCode, shown};
+use crate::error::PolicyErrorCode;
 use crate::yaml::{Kind, Node};
 
 /// Most controls of a policy.
@@ -180,11 +180,7 @@ impl Reader {
         const EXPECTED: &str = "`closed` or `local_budget: …` in a mapping";
         match &node.kind {
             Kind::Text(text) if text == "closed" => Some(OnStoreDown::Closed),
-            Kind::Text(text) => {
-                let message = format!("expected {EXPECTED}, found `{}`", shown(text));
-                self.add(PolicyErrorCode::Value, node.place, message);
-                None
-            }
+            Kind::Text(text) => self.other_word(node, EXPECTED, text),
             Kind::Map(_) => {
                 let map = self.map(node)?;
                 self.known_keys(&map, &["local_budget"]);

@@ -173,12 +173,7 @@ impl Reader {
                     Some(Repair::R1(classes.into_iter().collect()))
                 })
             }
-            Kind::Text(text) => {
-                let message =
-                    format!("expected `none`, `r1` or `r1: [ … ]` in a mapping, found `{}`", shown(text));
-                self.add(PolicyErrorCode::Value, node.place, message);
-                None
-            }
+            Kind::Text(text) => self.other_word(node, "`none`, `r1` or `r1: [ … ]` in a mapping", text),
             _ => {
                 self.wrong_kind(node, "`none`, `r1` or a mapping of `r1`");
                 None
@@ -205,12 +200,7 @@ impl Reader {
                     }))
                 })
             }
-            Kind::Text(text) => {
-                let message =
-                    format!("expected `none`, `once` or a mapping of `once`, found `{}`", shown(text));
-                self.add(PolicyErrorCode::Value, node.place, message);
-                None
-            }
+            Kind::Text(text) => self.other_word(node, "`none`, `once` or a mapping of `once`", text),
             _ => {
                 self.wrong_kind(node, "`none`, `once` or a mapping of `once`");
                 None
