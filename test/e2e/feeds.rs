@@ -200,6 +200,51 @@ fn calls_do_not_notice_a_dead_collector_and_nothing_is_lost_when_it_is_back() {
 }
 
 #[test]
+fn calls_do_not_notice_that_no_collector_of_open_telemetry_is_there() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let signals = ["traces", "metrics", "logs"];
+    let feed = |name: &str| {
+        format!(
+            "[[feeds]]\nname = \"{name}\"\nformat = \"otlp_{name}\"\nlinger_ms = 5\nretry_min_ms = 5\nretry_max_ms = 20\n\
+             to = {{ http = {{ url = \"http://{dead}/v1/{name}\", shape = \"otlp\" }} }}\n\n"
+        )
+    };
+    let world = world(&signals.map(feed).concat());
+    let ids = calls(&world, 10);
+    for name in signals {
+        until("failures", PATIENCE, || {
+            (world.metric(&format!("estoppel_feed_failures_total{{feed=\"{name}\"}}")) > Some(2.0))
+                .then_some(())
+        });
+    }
+    let ids = [ids, calls(&world, 10)].concat();
+    assert_eq!(world.metric("estoppel_journal_failed"), Some(0.0));
+    let back = Collector::start_at(dead, |_, _| Reaction::status(200)).unwrap();
+    for name in signals {
+        until("no lag", PATIENCE, || {
+            (world.metric(&format!("estoppel_feed_lag_entries{{feed=\"{name}\"}}")) == Some(0.0))
+                .then_some(())
+        });
+        assert_eq!(
+            world.metric(&format!("estoppel_feed_refused_documents_total{{feed=\"{name}\"}}")),
+            Some(0.0)
+        );
+    }
+    for request in back.taken() {
+        assert_eq!(request.header("content-type"), Some("application/x-protobuf"));
+    }
+    for name in ["traces", "logs"] {
+        let line = format!("POST /v1/{name} HTTP/1.1");
+        let bodies: Vec<u8> =
+            back.taken().into_iter().filter(|r| r.line == line).flat_map(|r| r.body).collect();
+        for id in &ids {
+            assert!(bodies.windows(id.len()).any(|window| window == id.as_bytes()), "{name} {id}");
+        }
+    }
+    world.check_journal();
+}
+
+#[test]
 fn a_feed_that_begins_now_keeps_its_beginning_over_a_kill() {
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut world = world(&format!(

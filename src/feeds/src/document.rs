@@ -43,6 +43,8 @@ pub enum Format {
     OtlpTraces,
     /// Durations and tokens of calls, summed up for each delivery.
     OtlpMetrics,
+    /// Entries and findings as log records of OpenTelemetry.
+    OtlpLogs,
 }
 
 impl Format {
@@ -53,11 +55,17 @@ impl Format {
             Self::Ecs => "ecs",
             Self::OtlpTraces => "otlp_traces",
             Self::OtlpMetrics => "otlp_metrics",
+            Self::OtlpLogs => "otlp_logs",
         }
     }
 
-    /// Whether it is of OpenTelemetry, which knows calls and nothing else.
+    /// Whether requests are those of OTLP.
     pub(crate) fn is_otlp(self) -> bool {
+        matches!(self, Self::OtlpTraces | Self::OtlpMetrics | Self::OtlpLogs)
+    }
+
+    /// Whether it has no form for findings and for entries other than calls.
+    pub(crate) fn tells_calls_alone(self) -> bool {
         matches!(self, Self::OtlpTraces | Self::OtlpMetrics)
     }
 }
@@ -81,7 +89,7 @@ pub struct Document {
 pub fn documents(format: Format, entry: &Entry) -> Vec<Document> {
     let line = match serde_json::from_slice::<Line>(&entry.line) {
         Ok(line) if line.kind == INTENT || KINDS.contains(&line.kind.as_str()) => line,
-        _ if format.is_otlp() => return Vec::new(),
+        _ if format.tells_calls_alone() => return Vec::new(),
         read => {
             let kind = read.ok().map(|line| line.kind).filter(|kind| !kind.is_empty());
             let unread = Line { kind: kind.unwrap_or_else(|| "unread".into()), ..Line::default() };
@@ -92,6 +100,7 @@ pub fn documents(format: Format, entry: &Entry) -> Vec<Document> {
     let itself = match format {
         Format::Ocsf => ocsf::entry(entry, &line),
         Format::Ecs => ecs::entry(entry, &line),
+        Format::OtlpLogs => otlp::logs::entry(entry, &line),
         Format::OtlpTraces => {
             let span = otlp::span(entry, &line).map(|span| document(uid, &line, 1, span));
             return span.into_iter().collect();
@@ -107,10 +116,11 @@ pub fn documents(format: Format, entry: &Entry) -> Vec<Document> {
     documents
 }
 
-/// A finding as a document. OpenTelemetry has none; nobody asks for one.
+/// A finding as a document. Spans and measurements have none; nobody asks for one.
 pub(crate) fn told(format: Format, entry: &Entry, line: &Line, finding: &Finding) -> Document {
     let value = match format {
         Format::Ocsf => ocsf::finding(entry, line, finding),
+        Format::OtlpLogs => otlp::logs::finding(entry, line, finding),
         Format::Ecs | Format::OtlpTraces | Format::OtlpMetrics => ecs::finding(entry, line, finding),
     };
     document(finding.uid.clone(), line, finding.severity, value)

@@ -308,7 +308,7 @@ impl Feed {
         detail: String,
         key: &str,
     ) -> Result<(), Ended> {
-        if self.settings.format.is_otlp() {
+        if self.settings.format.tells_calls_alone() {
             return Ok(()); // the log and the metrics have said it
         }
         let ts = UnixMicros(self.clock.unix_us()).to_string();

@@ -1,8 +1,12 @@
-//! Calls as spans and measurements of OpenTelemetry, in the JSON form of OTLP. They are made of receipts, after the fact, so
-//! that a collector that is gone changes nothing.
+//! Calls as spans and measurements of OpenTelemetry, and all that is told as its log records. They are made of receipts, after
+//! the fact, so that a collector that is gone changes nothing. Here they have OTLP's JSON form; `request` encodes what is sent.
 //!
 //! Names are those of `open-telemetry/semantic-conventions-genai` (GenAI, MCP) as of November 2026, all still in development
 //! there; they stand in this file and nowhere else. Attributes that would hold content are opt-in there, and are not here.
+
+pub(crate) mod logs;
+mod proto;
+pub(crate) mod request;
 
 use estoppel_journal::Entry;
 use serde_json::{Map, Value, json};

@@ -18,7 +18,7 @@ const BATCH_MAX: usize = 1_000;
 pub struct FeedSettings {
     /// Name in metrics and of the cursor. A feed with another name begins anew.
     pub name: String,
-    /// `ocsf`, `ecs`, or, with `shape = "otlp"`, `otlp_traces` or `otlp_metrics`.
+    /// `ocsf`, `ecs`, or, with `shape = "otlp"`, `otlp_traces`, `otlp_metrics` or `otlp_logs`.
     pub format: Format,
     /// Where a feed without a cursor begins. Default `start`.
     #[serde(default)]
@@ -99,6 +99,11 @@ pub struct HttpTo {
     pub url: String,
     /// How batches look, and how a token is sent.
     pub shape: Shape,
+    /// With `shape = "otlp"` alone: `protobuf` or `json`. Default `protobuf`, which every collector takes.
+    pub encoding: Option<Encoding>,
+    /// `none` or `gzip`. Default `none`: a collector that does not take gzip answers 415 or 400, and then the feed waits.
+    #[serde(default)]
+    pub compression: Compression,
     /// File with the token, mode 0600; read again when the collector refuses it. Whoever reads it can write to the collector.
     pub token_file: Option<PathBuf>,
     /// PEM certificates that are trusted instead of the built-in web roots.
@@ -120,8 +125,29 @@ pub enum Shape {
     ElasticBulk,
     /// One document a line; `Authorization: Bearer …`.
     Ndjson,
-    /// OTLP over HTTP in JSON: `/v1/traces` or `/v1/metrics`; `Authorization: Bearer …`.
+    /// OTLP over HTTP: `/v1/traces`, `/v1/metrics` or `/v1/logs`; `Authorization: Bearer …`.
     Otlp,
+}
+
+/// What a batch is packed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    #[default]
+    None,
+    /// `Content-Encoding: gzip`.
+    Gzip,
+}
+
+/// The two encodings of OTLP over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// `application/x-protobuf`.
+    #[default]
+    Protobuf,
+    /// `application/json`.
+    Json,
 }
 
 fn batch() -> usize {
@@ -200,7 +226,8 @@ pub fn check(feeds: &[FeedSettings]) -> Vec<SettingsError> {
         if otlp != feed.format.is_otlp() {
             wrong(
                 "format",
-                "`otlp_traces` and `otlp_metrics` go with `shape = \"otlp\"`, and with nothing else".into(),
+                "`otlp_traces`, `otlp_metrics` and `otlp_logs` go with `shape = \"otlp\"`, and with nothing else"
+                    .into(),
             );
         }
         for (key, problem) in feed.to.problems() {
@@ -257,12 +284,15 @@ impl To {
             if http.ca.is_some() && !http.url.starts_with("https://") {
                 problems.push((".http.ca", "has no effect without an `https://` URL".into()));
             }
+            if http.encoding.is_some() && http.shape != Shape::Otlp {
+                problems.push((".http.encoding", "has no effect without `shape = \"otlp\"`".into()));
+            }
         }
         problems
     }
 }
 
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }
@@ -283,7 +313,7 @@ mod tests {
             { "name": "b", "format": "ecs", "to": { "file": { "path": "x", "rotate_bytes": 1 } }, "retry_max_ms": 1 },
             { "name": "b", "format": "ecs", "to": { "file": { "path": "x" }, "stdout": true } },
             { "name": "c", "format": "ocsf", "to": { "stdout": true } },
-            { "name": "d", "format": "ocsf", "to": { "http": { "url": "ftp://x", "shape": "ndjson", "ca": "x" } } },
+            { "name": "d", "format": "ocsf", "to": { "http": { "url": "ftp://x", "shape": "ndjson", "ca": "x", "encoding": "json" } } },
             { "name": "e", "format": "ocsf", "to": { "syslog": { "address": "udp://x:1", "facility": 24 } } },
             { "name": "f", "format": "otlp_traces", "to": { "file": { "path": "y" } } },
             { "name": "g", "format": "ecs", "to": { "http": { "url": "http://x", "shape": "otlp" } } },
@@ -300,6 +330,7 @@ mod tests {
                 "feeds[2].to",
                 "feeds[4].to.http.url",
                 "feeds[4].to.http.ca",
+                "feeds[4].to.http.encoding",
                 "feeds[5].to.syslog.address",
                 "feeds[5].to.syslog.facility",
                 "feeds[6].format",

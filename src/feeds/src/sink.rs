@@ -30,8 +30,16 @@ pub enum SinkError {
     Late { address: String, seconds: u64 },
     #[error("the collector answered {status}: {text}")]
     Status { status: u16, text: String, retry_after: Option<Duration> },
+    #[error(
+        "the collector has not taken a body in gzip yet, perhaps it takes none; it answered {status}: {text}"
+    )]
+    Compressed { status: u16, text: String, retry_after: Option<Duration> },
     #[error("{refused} of {sent} documents were not taken: {text}")]
     Partial { refused: usize, sent: usize, text: String },
+    #[error("documents could not be encoded")]
+    Encode(#[source] serde_json::Error),
+    #[error("documents could not be compressed")]
+    Pack(#[source] io::Error),
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
     #[error("the token in `{path}` cannot be used: {problem}", path = path.display())]
@@ -42,7 +50,7 @@ impl SinkError {
     /// How long the collector asked to be left alone.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Status { retry_after, .. } => *retry_after,
+            Self::Status { retry_after, .. } | Self::Compressed { retry_after, .. } => *retry_after,
             _ => None,
         }
     }

@@ -53,6 +53,7 @@ fn ecs_documents_are_as_they_were() {
 fn spans_and_measurements_are_as_they_were() {
     check_golden(Format::OtlpTraces, "otlp_traces.ndjson");
     check_golden(Format::OtlpMetrics, "otlp_metrics.ndjson");
+    check_golden(Format::OtlpLogs, "otlp_logs.ndjson");
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Batches by POST over one kept connection.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
@@ -16,7 +17,7 @@ use super::connect::{Endpoint, Stream, Tls};
 use super::shape::quote;
 use super::{Delivery, SinkError};
 use crate::document::{Document, Format};
-use crate::settings::{HttpTo, Shape};
+use crate::settings::{Compression, Encoding, HttpTo, Shape};
 
 /// Most bytes of a collector's answer that are read.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -28,6 +29,10 @@ pub(crate) struct HttpSink {
     endpoint: Endpoint,
     tls: Option<Tls>,
     shape: Shape,
+    encoding: Encoding,
+    compression: Compression,
+    /// Whether anything was taken yet. Until then a refusal may be one of the compression.
+    taken: bool,
     format: Format,
     token: Option<Token>,
     timeout: Duration,
@@ -46,30 +51,59 @@ impl HttpSink {
         let tls = endpoint.tls.then(|| Tls::new(&endpoint.host, to.ca.as_deref())).transpose()?;
         let token = to.token_file.as_deref().map(|path| token(path, to.shape)).transpose()?;
         let timeout = Duration::from_millis(to.timeout_ms);
-        Ok(Self { endpoint, tls, shape: to.shape, format, token, timeout, connection: None })
+        let (shape, encoding) = (to.shape, to.encoding.unwrap_or_default());
+        let compression = to.compression;
+        let (taken, connection) = (false, None);
+        Ok(Self { endpoint, tls, shape, encoding, compression, taken, format, token, timeout, connection })
     }
 
     pub async fn deliver(&mut self, documents: &[Document]) -> Delivery {
-        let body = Bytes::from(self.shape.body(self.format, documents));
         let sent = documents.len();
+        let body = match self.body(documents) {
+            Ok(body) => body,
+            Err(error) => return Delivery::failed(sent, error),
+        };
         let late =
             SinkError::Late { address: self.endpoint.authority.clone(), seconds: self.timeout.as_secs() };
         let answered = tokio::time::timeout(self.timeout, self.post(body)).await.unwrap_or(Err(late));
         match answered {
-            Ok((status, _, answer)) if status.is_success() => self.shape.taken(sent, &answer),
+            Ok((status, headers, answer)) if status.is_success() => {
+                self.taken = true;
+                let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                self.shape.taken(sent, content_type, &answer)
+            }
             Ok((status, headers, answer)) => {
                 if matches!(status.as_u16(), 401 | 403) {
                     self.read_token_again();
                 }
                 let retry_after = retry_after(&headers);
                 let (status, text) = (status.as_u16(), quote(&answer));
-                Delivery::failed(sent, SinkError::Status { status, text, retry_after })
+                let is_compressed = self.compression == Compression::Gzip;
+                let error = match status {
+                    400 | 415 if is_compressed && !self.taken => {
+                        SinkError::Compressed { status, text, retry_after }
+                    }
+                    _ => SinkError::Status { status, text, retry_after },
+                };
+                Delivery::failed(sent, error)
             }
             Err(error) => {
                 self.connection = None;
                 Delivery::failed(sent, error)
             }
         }
+    }
+
+    fn body(&self, documents: &[Document]) -> Result<Bytes, SinkError> {
+        let body = self.shape.body(self.encoding, self.format, documents)?;
+        let packed = match self.compression {
+            Compression::None => Ok(body),
+            Compression::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(&body).and_then(|()| encoder.finish())
+            }
+        };
+        packed.map(Bytes::from).map_err(SinkError::Pack)
     }
 
     async fn post(&mut self, body: Bytes) -> Result<(StatusCode, HeaderMap, Bytes), SinkError> {
@@ -98,8 +132,11 @@ impl HttpSink {
         let mut request = Request::post(&self.endpoint.target)
             .header(header::HOST, &self.endpoint.authority)
             .header(header::USER_AGENT, concat!("estoppeld/", env!("CARGO_PKG_VERSION")))
-            .header(header::CONTENT_TYPE, self.shape.content_type())
+            .header(header::CONTENT_TYPE, self.shape.content_type(self.encoding))
             .header(header::CONTENT_LENGTH, body.len());
+        if self.compression == Compression::Gzip {
+            request = request.header(header::CONTENT_ENCODING, "gzip");
+        }
         if let Some(token) = &self.token {
             request = request.header(token.name, token.value.clone());
         }
