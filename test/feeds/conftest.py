@@ -32,6 +32,9 @@ defaults: { verdict: allow, on_not_evaluated: allow, body_storage: hmac, disconn
 """
 
 
+TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "tracestate": "congo=t61rcWkgMzE"}
+
+
 def read(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -108,7 +111,7 @@ def live(tmp_path_factory):
         daemon = clients.Daemon(folder, upstreams, folder / "policy.yaml", feeds)
         chat = {"model": "m", "messages": [{"role": "user", "content": "Say PLANTED-SECRET"}]}
         call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "delete_account", "arguments": {"who": "PLANTED-SECRET"}}}
-        assert post(f"{daemon.base}/model/v1/chat/completions", chat, **{"estoppel-run": "feeds"}) == 200
+        assert post(f"{daemon.base}/model/v1/chat/completions", chat, **{"estoppel-run": "feeds", **TRACE}) == 200
         assert post(f"{daemon.base}/model/v1/messages", chat | {"max_tokens": 9}) == 200
         assert post(f"{daemon.base}/model/mcp", call) == 403
         assert post(f"{daemon.base}/nobody/files", {"a": 1}) == 502

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, TRACE
 from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -146,6 +146,14 @@ def test_there_is_one_span_for_each_receipt_and_a_siem_knows_its_ids(spans, live
         assert (span.trace_id.hex(), span.span_id.hex()) == (trace["uid"], trace["span"]["uid"])
         assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano
         assert span.end_time_unix_nano // 1_000_000 == events[uid]["time"]
+
+
+def test_a_span_joins_the_trace_of_its_caller(spans, live):
+    _, trace, parent, _ = TRACE["traceparent"].split("-")
+    (joined,) = [span for span in spans if span.parent_span_id]
+    assert (joined.trace_id.hex(), joined.parent_span_id.hex(), joined.trace_state) == (trace, parent, TRACE["tracestate"])
+    assert sum(event.get("trace", {}).get("uid") == trace for event in live["ocsf"]) == 1
+    assert sum(event.get("trace", {}).get("id") == trace for event in live["ecs"]) == 1
 
 
 def test_spans_have_the_names_of_the_conventions(spans):

@@ -344,6 +344,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
         stream: None,
         threat: None,
         time: Times { total_us: 1000 - n, ..Times::default() },
+        trace: None,
         upstream: None,
         verdict: VerdictRecord {
             action: if passes { VerdictAction::Allow } else { VerdictAction::Block },

@@ -67,6 +67,9 @@ pub(crate) fn span(entry: &Entry, line: &Line) -> Option<Value> {
     });
     if let (Some(parent), Some(span)) = (ids.parent, span.as_object_mut()) {
         span.insert("parentSpanId".into(), parent.into());
+        if let Some(state) = line.ext.get("tracestate").filter(|state| state.is_string()) {
+            span.insert("traceState".into(), state.clone());
+        }
     }
     Some(span)
 }

@@ -66,11 +66,12 @@ fn a_span_is_joined_to_the_trace_that_the_receipt_names() {
         ("00-4BF92F-00f0-01".into(), None),
     ] {
         let line = json!({ "kind": "call", "call": "01936a2b-0000-7000-8000-000000000001",
-            "ts": "2026-11-21T04:00:00.000000Z", "ext": { "traceparent": traceparent } });
+            "ts": "2026-11-21T04:00:00.000000Z", "ext": { "traceparent": traceparent, "tracestate": "congo=t61" } });
         let told = documents(Format::OtlpTraces, &entry(0, &line.to_string()));
         let span: Value = serde_json::from_slice(&told[0].json).unwrap();
         assert_eq!(span.get("parentSpanId").and_then(Value::as_str), parent);
         assert_eq!(span["traceId"] == trace, parent.is_some(), "{traceparent}");
+        assert_eq!(span.get("traceState").is_some(), parent.is_some(), "a state belongs to its parent");
     }
 }
 

@@ -37,6 +37,7 @@ mod stack;
 mod store;
 mod switches;
 pub mod tls;
+mod trace_context;
 mod upstream;
 
 pub use contracts::{ContractError, ContractPlace, contract_errors, language};

@@ -108,6 +108,7 @@ impl Shared {
             stream: None,
             threat: None,
             time: Times::default(),
+            trace: None,
             upstream: None,
             verdict: VerdictRecord { action: VerdictAction::Block, mode: VerdictMode::Enforce, reason: None },
         })

@@ -479,8 +479,19 @@ pub struct CallRecord {
     pub stream: Option<Box<StreamRecord>>,
     pub threat: Option<Arc<Threat>>,
     pub time: Times,
+    pub trace: Option<Box<TraceContext>>,
     pub upstream: Option<Arc<str>>,
     pub verdict: VerdictRecord,
+}
+
+/// The trace that the caller said its request is part of: recorded under `ext`, never believed. Whoever makes it has held
+/// both against the grammar of W3C Trace Context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceContext {
+    /// `traceparent`, as far as its version 00 goes.
+    pub parent: Box<str>,
+    /// `tracestate`, at most 512 bytes.
+    pub state: Option<Box<str>>,
 }
 
 /// Threat classification that a rule carries; ids name their edition.
@@ -578,6 +589,10 @@ struct ExtDocument<'a> {
     findings_more: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     reask: Option<ReaskDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
 }
 
 impl<'a> ExtDocument<'a> {
@@ -596,11 +611,15 @@ impl<'a> ExtDocument<'a> {
             Reask::Next(call) => ReaskDocument { next: Some(call), of: None },
             Reask::Of(call) => ReaskDocument { next: None, of: Some(call) },
         });
-        (!controls.is_empty() || detection.is_some() || reask.is_some()).then(|| Self {
+        let trace = record.trace.as_deref();
+        let is_there = !controls.is_empty() || detection.is_some() || reask.is_some() || trace.is_some();
+        is_there.then(|| Self {
             controls,
             findings: detection.map(|detection| detection.documents(capture, keyed)).unwrap_or_default(),
             findings_more: detection.map_or(0, |detection| detection.more),
             reask,
+            traceparent: trace.map(|trace| &*trace.parent),
+            tracestate: trace.and_then(|trace| trace.state.as_deref()),
         })
     }
 }
@@ -825,6 +844,9 @@ impl CallRecord {
         }
         if let Some(detection) = &mut self.detection {
             detection.shorten();
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.state = None;
         }
     }
 }

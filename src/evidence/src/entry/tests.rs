@@ -142,6 +142,10 @@ pub(crate) fn full_record() -> CallRecord {
             severity: Some("high".into()),
         })),
         time: Times { total_us: 100, upstream_us: Some(50), ..Times::default() },
+        trace: Some(Box::new(TraceContext {
+            parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+            state: Some("congo=t61rcWkgMzE".into()),
+        })),
         upstream: Some("openai".into()),
         verdict: VerdictRecord { action: VerdictAction::Allow, mode: VerdictMode::Enforce, reason: None },
     }
@@ -336,6 +340,7 @@ fn the_longest_record_fits_once_it_is_shortened() {
         *claims.field_mut(name).unwrap() = Some(long.clone());
     }
     record.claims = Some(Box::new(claims));
+    record.trace.as_mut().unwrap().state = Some(format!("a={}", "\\".repeat(510)).into());
     let limit = LimitRecord {
         counted: Some(u64::MAX >> 11),
         left: Some(u64::MAX >> 11),
@@ -354,6 +359,7 @@ fn the_longest_record_fits_once_it_is_shortened() {
     record.shorten();
     record.write(&mut out, &link(&iss, 1), &capture, None).unwrap();
     assert_eq!(record.facts.more, 90);
+    assert_eq!(record.trace.as_ref().unwrap().state, None);
     assert_canonical(&out);
 }
 

@@ -138,6 +138,7 @@ impl Exchange {
         record.reask = Some(Link::Of(first.call));
         record.identity = first.identity.clone();
         record.claims = first.claims.clone();
+        record.trace = first.trace.clone();
         record.policy.hash = first.policy.hash;
         record.dialect = first.dialect;
         record.operation = first.operation.clone();

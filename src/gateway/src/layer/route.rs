@@ -24,6 +24,7 @@ use crate::respond::{Refusal, stamp};
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
 use crate::stack::Answer;
+use crate::trace_context;
 
 /// Finds the route, the run and the configuration that the call keeps to its end.
 ///
@@ -92,6 +93,7 @@ impl<S> Route<S> {
         record.call = accepted.call;
         record.identity = identified.identity;
         record.claims = context.claims;
+        record.trace = trace_context::read(&head.headers);
         fill(&mut record, &head, &snapshot, route.as_deref(), dialect);
         let (run, run_refused) = match self.shared.journal.run(context.run.as_deref()) {
             Ok(run) => (run, None),

@@ -12,7 +12,7 @@ use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
     BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity, Intent,
     Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage,
-    StreamRecord, Threat, Times, VerdictRecord,
+    StreamRecord, Threat, Times, TraceContext, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -98,6 +98,8 @@ pub(crate) struct SpilledCall {
     stream: Option<SpilledStream>,
     threat: Option<Arc<Threat>>,
     time: Times,
+    #[serde(default)]
+    trace: Option<Box<TraceContext>>,
     upstream: Option<Arc<str>>,
     verdict: VerdictRecord,
 }
@@ -142,6 +144,7 @@ impl SpilledCall {
             stream,
             threat,
             time,
+            trace,
             upstream,
             verdict,
         } = record;
@@ -197,6 +200,7 @@ impl SpilledCall {
             stream,
             threat,
             time,
+            trace,
             upstream,
             verdict,
         };
@@ -254,6 +258,7 @@ impl SpilledCall {
             stream,
             threat: self.threat,
             time: self.time,
+            trace: self.trace,
             upstream: self.upstream,
             verdict: self.verdict,
         }))
@@ -279,6 +284,9 @@ impl Spilled {
             detection.shorten();
         }
         call.limits.truncate(4);
+        if let Some(trace) = &mut call.trace {
+            trace.state = None;
+        }
         Self { what: What::Call(call), ..self }
     }
 }

@@ -105,6 +105,7 @@ pub fn record() -> Box<CallRecord> {
         stream: None,
         threat: None,
         time: Times { total_us: 1_234, ..Times::default() },
+        trace: None,
         upstream: Some("stub".into()),
         verdict: VerdictRecord { action: VerdictAction::Allow, mode: VerdictMode::Enforce, reason: None },
     })
