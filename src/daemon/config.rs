@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use estoppel_evidence::entry::{Build, Durability, Sign};
 use estoppel_evidence::{Instance, Reason, Sha256};
-use estoppel_feeds::FeedSettings;
+use estoppel_feeds::{AlertSettings, FeedSettings};
 use estoppel_gateway::Settings;
 use estoppel_gateway::packs::Packs;
 use estoppel_gateway::settings::{Admin, COUNT_MAX, Listener, Route, Server, Upstream};
@@ -44,6 +44,8 @@ pub struct Config {
     pub server: Server,
     #[serde(default)]
     pub feeds: Vec<FeedSettings>,
+    #[serde(default)]
+    pub alerts: Vec<AlertSettings>,
     #[serde(default)]
     pub state: StateConfig,
 }
@@ -311,6 +313,14 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
     };
     lines.extend(settings.check().iter().map(|e| format!("{}: {e}", file.display())));
     lines.extend(estoppel_feeds::check(&config.feeds).iter().map(|e| format!("{}: {e}", file.display())));
+    let alerts = estoppel_feeds::check_alerts(&config.alerts, &config.feeds);
+    lines.extend(alerts.iter().map(|e| format!("{}: {e}", file.display())));
+    for (i, alert) in config.alerts.iter().enumerate() {
+        if let Some(route) = alert.route.as_ref().filter(|name| config.route.iter().all(|r| r.name != **name))
+        {
+            lines.push(format!("{}: alerts[{i}].route: there is no route `{route}`", file.display()));
+        }
+    }
     if !config.journal.enabled && !config.feeds.is_empty() {
         lines.push(format!(
             "{}: feeds: they follow the journal, and journal.enabled is false",

@@ -130,7 +130,8 @@ fn start_feeds(loaded: &Loaded, journal: &Journal, metrics: &Metrics) -> Result<
     let clock: Arc<dyn estoppel_journal::Clock> = Arc::new(SystemClock::new());
     let counts = FeedMetrics::new(clock.clone());
     metrics.register(Box::new(counts.clone()));
-    Feeds::start(journal, &loaded.feeds_dir(), &loaded.instance, &loaded.config.feeds, counts, clock)
+    let (feeds, alerts) = (&loaded.config.feeds, &loaded.config.alerts);
+    Feeds::start(journal, &loaded.feeds_dir(), &loaded.instance, feeds, alerts, counts, clock)
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))
 }
 

@@ -126,7 +126,7 @@ async fn reload(
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     journal.policy_loaded(Some(hash), None);
     // Waits for feeds that end, which may take as long as their sinks do.
-    tokio::task::block_in_place(|| feeds.reload(&loaded.config.feeds))
+    tokio::task::block_in_place(|| feeds.reload(&loaded.config.feeds, &loaded.config.alerts))
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     tracing::info!(policy = %hash, "reloaded");
     Ok(())

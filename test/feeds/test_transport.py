@@ -197,7 +197,7 @@ def test_the_settings_that_the_documentation_shows_are_taken(tmp_path):
     token.write_text("x")
     os.chmod(token, 0o600)
     shown = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/siem.md").read_text(), re.DOTALL)
-    assert len(shown) == 2 and "otlp_logs" in shown[1]
+    assert len(shown) == 3 and "[[alerts]]" in shown[1] and "otlp_logs" in shown[2]
     feeds = "\n".join(shown).replace("/etc/estoppel/hec.token", str(token))
     base = (ROOT / "examples/openai.toml").read_text().replace("baseline.yaml", str(tmp_path / "policy.yaml"))
     (tmp_path / "estoppeld.toml").write_text(base.replace('dir = "keys"', 'dir = "keys"\ninit = true') + feeds)

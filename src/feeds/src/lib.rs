@@ -10,6 +10,7 @@
 //!
 //! Left to others: what is recorded (gateway, journal); what a collector does with a document it took.
 
+mod alert;
 mod backoff;
 mod cursor;
 mod document;
@@ -24,6 +25,7 @@ mod settings;
 mod sink;
 mod stats;
 
+pub use alert::{ALERTS_MAX, AlertSettings, Severity, Share, check_alerts};
 pub use document::{DOCUMENT_BYTES_MAX, Document, Format, TEXT_CHARS_MAX, documents};
 pub use feed::{FeedError, Feeds};
 pub use settings::{Begin, FEEDS_MAX, FeedSettings, SettingsError, check};
