@@ -251,6 +251,8 @@ impl Metrics {
 
     pub(crate) fn route(&self, name: &str) -> RouteMetrics {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        // There from the start, so that the first change is a rise.
+        self.tools_changed.with_label_values(&[name]);
         let made = || RouteMetrics {
             allow: self.calls.with_label_values(&[name, "allow"]),
             repair: self.calls.with_label_values(&[name, "repair"]),
