@@ -103,6 +103,7 @@ def live(tmp_path_factory):
         for name in ("traces", "metrics", "logs")
         for encoding, more in (("", ""), ("-json", ', encoding = "json"'))
     )
+    feeds += '[[alerts]]\nname = "pass-rate"\nshare = "passed"\nbelow = 0.8\ncalls_min = 3\nseverity = "critical"\n'
     port = clients.free_port()
     stub = clients.start_stub(port, folder / "stub.log")
     nobody = clients.free_port()

@@ -2,7 +2,8 @@
 //!
 //! A *feed* follows the journal's segments and is fed by nothing else: each has a *cursor* that is stored, and the journal
 //! itself is its spool. It turns entries into *documents* of a published format ([`Format`]) and gives them to its *sink*.
-//! Nothing here is on the data path: a collector that is slow, refuses or is gone costs calls nothing.
+//! *Alerts* are findings that are made of many calls. Nothing here is on the data path: a collector that is slow, refuses or
+//! is gone costs calls nothing.
 //!
 //! Promises: every entry that the format tells is delivered at least once, in the order of the log; `metadata.uid` (OCSF)
 //! or `event.id` (ECS) is the key by which copies are known. What a feed could not tell is counted, and told as a
