@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
     BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity, Intent,
-    Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage,
-    StreamRecord, Threat, Times, VerdictRecord,
+    Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, ShadowRecord,
+    Storage, StreamRecord, Threat, Times, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -95,6 +95,8 @@ pub(crate) struct SpilledCall {
     response_client: SpilledBody,
     response_client_status: u16,
     response_upstream: Option<(u16, SpilledBody)>,
+    #[serde(default)]
+    shadow: Vec<ShadowRecord>,
     stream: Option<SpilledStream>,
     threat: Option<Arc<Threat>>,
     time: Times,
@@ -139,6 +141,7 @@ impl SpilledCall {
             reask,
             request: RequestSide { body, method, route, target, version },
             response: ResponseSide { client, client_status, upstream: answer },
+            shadow,
             stream,
             threat,
             time,
@@ -194,6 +197,7 @@ impl SpilledCall {
             response_client: SpilledBody::of(client),
             response_client_status: client_status,
             response_upstream: answer.map(|(status, body)| (status, SpilledBody::of(body))),
+            shadow,
             stream,
             threat,
             time,
@@ -251,6 +255,7 @@ impl SpilledCall {
                 client_status: self.response_client_status,
                 upstream: self.response_upstream.map(|(status, body)| (status, body.back())),
             },
+            shadow: self.shadow,
             stream,
             threat: self.threat,
             time: self.time,
@@ -279,6 +284,7 @@ impl Spilled {
             detection.shorten();
         }
         call.limits.truncate(4);
+        call.shadow.iter_mut().for_each(ShadowRecord::shorten);
         Self { what: What::Call(call), ..self }
     }
 }
