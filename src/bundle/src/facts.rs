@@ -114,7 +114,11 @@ impl References {
 
     /// How many files of a bundle these are at most (bodies may be kept beside it).
     pub fn files(&self) -> usize {
-        self.policies.len() + self.shadows.len() + self.contracts.len() + self.streams.len() + self.bodies.len()
+        self.policies.len()
+            + self.shadows.len()
+            + self.contracts.len()
+            + self.streams.len()
+            + self.bodies.len()
     }
 }
 

@@ -383,6 +383,18 @@ pub enum VerdictAction {
     Block,
 }
 
+impl VerdictAction {
+    /// As receipts have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Repair => "repair",
+            Self::Hold => "hold",
+            Self::Block => "block",
+        }
+    }
+}
+
 /// Whether the verdict was acted on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
