@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test setup lint perf bench fuzz docs clean
+.PHONY: help quickstart test setup lint perf beside bench fuzz docs clean
 
 # What `make test` runs, in this order; the first that fails ends it.
 STAGES := setup lint test-rust test-verifiers test-clients test-feeds docs supply-chain hygiene
@@ -25,6 +25,9 @@ lint: ## format, clippy without warnings, shell scripts
 
 perf: ## load tests against the budgets of k6/budgets.yml
 	@.ci/perf
+
+beside: ## what shadow policies and a tapped detector add to a call, in one interleaved run
+	@.ci/beside
 
 bench: ## benchmarks of the hot path
 	cargo bench --workspace --benches --locked

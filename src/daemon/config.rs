@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use estoppel_evidence::entry::{Build, Durability, Sign};
+use estoppel_evidence::entry::{Build, Durability, SHADOWS_MAX, Sign};
 use estoppel_evidence::{Instance, Reason, Sha256};
 use estoppel_feeds::{AlertSettings, FeedSettings};
 use estoppel_gateway::Settings;
@@ -29,6 +29,9 @@ pub struct Config {
     #[serde(default)]
     pub keys: KeysConfig,
     pub policy: PolicyConfig,
+    /// Policies that are asked about every call, too, and change nothing. At most 8, none by default.
+    #[serde(default)]
+    pub shadow: Vec<ShadowConfig>,
     #[serde(default)]
     pub packs: PacksConfig,
     #[serde(default)]
@@ -128,6 +131,14 @@ pub struct KeysConfig {
 pub struct PolicyConfig {
     /// `policy.yaml`. Whoever edits it decides what passes; every receipt names its hash.
     pub file: PathBuf,
+}
+
+/// Where a policy is that is asked and changes nothing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowConfig {
+    /// A policy like `policy.file`. Whoever edits it decides what receipts say of it, and nothing else.
+    pub path: PathBuf,
 }
 
 /// Where packs of contracts are.
@@ -347,6 +358,14 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
     }
     if let Some(why) = config.admin.as_ref().and_then(admin_refused) {
         lines.push(format!("{}: admin.listen: {why}", file.display()));
+    }
+    if config.shadow.len() > SHADOWS_MAX {
+        lines.push(format!("{}: shadow: at most {SHADOWS_MAX} policies", file.display()));
+    }
+    for (index, ShadowConfig { path }) in config.shadow.iter().enumerate() {
+        if config.shadow.iter().take(index).any(|before| before.path == *path) {
+            lines.push(format!("{}: shadow[{index}].path: is there twice", file.display()));
+        }
     }
     lines.extend(config.state.check().iter().map(|e| format!("{}: {e}", file.display())));
     match (lines.is_empty(), instance) {

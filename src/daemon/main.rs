@@ -4,6 +4,7 @@ mod config;
 mod keyed;
 mod keys;
 mod reload;
+mod shadows;
 mod state;
 
 use std::path::{Path, PathBuf};
@@ -84,7 +85,9 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
     let snapshot = Snapshot::build(&loaded.settings, policy, &metrics, None)
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     let keys = check(&loaded)?;
+    let shadows = shadows::load(&loaded, None);
     if arguments.check_config {
+        shadows.check()?;
         #[expect(clippy::print_stdout, reason = "the answer to --check-config")]
         {
             println!("configuration ok, policy {}", loaded.policy.hash());
@@ -92,6 +95,9 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
         return Ok(());
     }
     let (journal, signing) = open_journal(&loaded, keys)?;
+    shadows.store(&journal)?;
+    shadows.report(&metrics);
+    let snapshot = snapshot.with_shadows(shadows.ready);
     let threads = match loaded.settings.server.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,

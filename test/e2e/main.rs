@@ -19,6 +19,7 @@
 //! - `mcp_sessions`: answers of MCP servers that come in another stream than the one of their request.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
+//! - `shadow`: policies that are asked about every call and change nothing.
 //! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
 //! - `detecting`: secrets and the like, in every place where a call can carry them.
 //! - `contracts`: bodies held against contracts of the policy.
@@ -72,6 +73,7 @@ mod policies;
 mod published;
 mod reask;
 mod rules;
+mod shadow;
 mod starting;
 mod streams;
 mod support;

@@ -341,6 +341,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
             client_status: 200,
             upstream: None,
         },
+        shadow: Vec::new(),
         stream: None,
         threat: None,
         time: Times { total_us: 1000 - n, ..Times::default() },

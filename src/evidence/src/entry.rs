@@ -7,6 +7,7 @@ mod call;
 mod detection;
 mod event;
 mod line;
+mod shadow;
 
 pub use call::{
     ApprovalRecord, BodyMode, CallRecord, Captured, Claims, ClientEnd, ContractRef, ContractSource,
@@ -20,6 +21,7 @@ pub use event::{
     Event, Gap, Hold, Intent, Interrupted, JournalRecover, KeyRotate, PolicyLoad, RunClass, RunOpen, RunSeal,
     SealReason, Sign,
 };
+pub use shadow::{SHADOWS_MAX, ShadowRecord, ShadowState};
 
 use serde::Serialize;
 

@@ -111,6 +111,8 @@ reasons! {
     DecisionInvalid "DECISION_INVALID" Client false 403 "the decision is not one of an approver of this hold";
     HoldsMax "HOLDS_MAX" Us true 503 "too many calls wait for people";
     NotEvaluated "NOT_EVALUATED" Policy false 403 "the bytes could not be looked at, and the policy blocks what was not";
+    ShadowBytesMax "SHADOW_BYTES_MAX" Nobody false 0 "a shadow policy looks into more bytes than are kept for it, and was not asked";
+    ShadowPartial "SHADOW_PARTIAL" Nobody false 0 "of a shadow policy only the rules were asked; its contracts, controls or detectors were not";
     RateMax "RATE_MAX" Policy true 429 "too many calls in too short a time";
     VelocityMax "VELOCITY_MAX" Policy true 429 "too many calls of this tool in too short a time";
     CapMax "CAP_MAX" Policy true 429 "what may be used in this period is used up";

@@ -7,6 +7,7 @@ mod detected;
 mod ending;
 mod held;
 mod request;
+mod shadowed;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,6 +38,7 @@ use crate::reask::Origin;
 use crate::respond::Refusal;
 use crate::rules::{Contents, Ruled};
 use crate::serve::Shared;
+use crate::shadow::Shadowing;
 use crate::snapshot::{RouteEntry, Snapshot};
 use crate::store::{Contract, Feed, Form, Redaction, Side};
 
@@ -90,6 +92,8 @@ pub(crate) struct Exchange {
     left: Option<Arc<AtomicBool>>,
     redaction: Option<Redaction>,
     detecting: Option<Box<Detecting>>,
+    /// Policies that are asked and change nothing, if there are any.
+    shadowing: Option<Box<Shadowing>>,
     /// Set by the connection when its client stopped reading.
     pub(crate) stalled: Arc<std::sync::atomic::AtomicBool>,
     /// What is kept of it as long as it may be asked again.
@@ -237,6 +241,7 @@ impl Exchange {
             left: None,
             redaction: None,
             detecting: None,
+            shadowing: None,
             stalled: start.stalled,
             origin: None,
             instead: None,

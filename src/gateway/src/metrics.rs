@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use estoppel_evidence::Reason;
-use estoppel_evidence::entry::{CallRecord, ClientEnd, Reask, VerdictAction};
+use estoppel_evidence::entry::{CallRecord, ClientEnd, Reask, ShadowRecord, VerdictAction};
 use estoppel_journal::Stats;
 use prometheus::{
     Counter, Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use crate::exchange::{OBSERVED_ANSWER, OBSERVED_REQUEST};
+use crate::shadow::Shadow;
 use crate::snapshot::RouteEntry;
 
 /// Upper bounds of duration histograms, in seconds.
@@ -30,6 +31,9 @@ pub struct Metrics {
     findings: IntCounterVec,
     untapped: IntCounterVec,
     reasks: IntCounterVec,
+    shadows: IntCounterVec,
+    shadows_skipped: IntCounterVec,
+    shadows_refused: IntGauge,
     violations: IntCounterVec,
     controls_counted: IntCounterVec,
     controls_blocked: IntCounterVec,
@@ -177,6 +181,20 @@ impl Metrics {
                 "estoppel_reasks_total",
                 "Refused answers of models on routes that ask again, by what became of that.",
                 &["route", "outcome"],
+            ),
+            shadows: counters(
+                "estoppel_shadow_verdicts_total",
+                "Verdicts of shadow policies, by the verdict that was enforced, and whether they agree.",
+                &["policy", "verdict", "enforced", "agrees"],
+            ),
+            shadows_skipped: counters(
+                "estoppel_shadow_skipped_total",
+                "Calls about which a shadow policy was not asked, by why.",
+                &["policy", "reason"],
+            ),
+            shadows_refused: gauge(
+                "estoppel_shadow_refused",
+                "Shadow policies of the configuration that could not be loaded the last time.",
             ),
             violations: counters(
                 "estoppel_violations_total",
@@ -327,6 +345,28 @@ impl Metrics {
     /// A model was asked again, or could not be.
     pub(crate) fn reasked(&self, route: Option<&RouteEntry>, outcome: &'static str) {
         self.reasks.with_label_values(&[route.map_or("none", |r| &r.name), outcome]).inc();
+    }
+
+    /// What shadow policies said of a call for which `enforced` was decided.
+    pub(crate) fn shadowed(&self, said: &[(Arc<Shadow>, ShadowRecord)], enforced: VerdictAction) {
+        for (shadow, said) in said {
+            let Some(verdict) = said.verdict else {
+                let reason = said.reason.as_deref().unwrap_or_default();
+                self.shadows_skipped.with_label_values(&[shadow.name(), reason]).inc();
+                continue;
+            };
+            // What was repaired went on.
+            let outcome =
+                |verdict| if verdict == VerdictAction::Repair { VerdictAction::Allow } else { verdict };
+            let agrees = if outcome(verdict) == outcome(enforced) { "yes" } else { "no" };
+            let labels = [shadow.name(), verdict.as_str(), enforced.as_str(), agrees];
+            self.shadows.with_label_values(&labels).inc();
+        }
+    }
+
+    /// So many shadow policies could not be loaded.
+    pub fn shadows_refused(&self, count: usize) {
+        self.shadows_refused.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A call was refused and leaves no receipt.

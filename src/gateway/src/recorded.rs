@@ -191,7 +191,7 @@ impl judge::Judge for Listed {
 }
 
 /// The calls in a model's answer with their arguments; none if they cannot be read.
-fn calls(dialect: Dialect, is_stream: bool, body: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+pub(crate) fn calls(dialect: Dialect, is_stream: bool, body: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
     let framing = if is_stream { Framing::Sse } else { Framing::Json };
     let mut scan = ResponseScan::new(dialect, framing).event_bytes_max(body.len()).with_parts();
     let mut stream = judge::Stream::new(dialect, Listed::default(), usize::MAX);

@@ -105,6 +105,7 @@ impl Shared {
                 version: "1.1",
             },
             response: Default::default(),
+            shadow: Vec::new(),
             stream: None,
             threat: None,
             time: Times::default(),

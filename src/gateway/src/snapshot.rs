@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use estoppel_evidence::Sha256;
-use estoppel_policy::{Judging, Listed, Needs, Policy, RouteSettings, Verdict};
+use estoppel_evidence::entry::SHADOWS_MAX;
+use estoppel_policy::{Judging, Listed, Needs, Operations, Policy, RouteSettings, Verdict};
 use estoppel_wire::dialect::Dialect;
 use http::request::Parts;
 
@@ -22,6 +23,7 @@ use crate::pins::Pins;
 use crate::protected_resource::ProtectedResource;
 use crate::rules::{rule_errors, rule_warnings};
 use crate::settings::{Route, Settings};
+use crate::shadow::Shadow;
 use crate::upstream::{Pool, Target};
 
 /// A configuration that has been checked and built.
@@ -29,6 +31,7 @@ pub struct Snapshot {
     pub(crate) routes: Vec<Arc<RouteEntry>>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) policy_hash: Sha256,
+    pub(crate) shadows: Arc<[Arc<Shadow>]>,
     pub(crate) pools: BTreeMap<String, Arc<Pool>>,
 }
 
@@ -97,22 +100,11 @@ impl Snapshot {
                 before.and_then(|before| before.pools.get(name)).filter(|pool| pool.target.same(upstream));
             pools.insert(name.clone(), kept.cloned().unwrap_or_else(|| Pool::new(target)));
         }
-        let known = |name: &str| settings.route.iter().any(|route| route.name == name);
-        if let Some(name) = policy.route_names().find(|name| !known(name)) {
-            return Err(wrong(format!(
-                "the policy names route `{name}`, which the configuration does not have"
-            )));
-        }
-        let names = settings.route.iter().map(|route| route.name.as_str());
-        if let Some(problem) = rule_errors(&policy, names).into_iter().next() {
-            return Err(wrong(problem));
-        }
+        let contracts = enforceable(settings, &policy).map_err(wrong)?;
         let names = settings.route.iter().map(|route| route.name.as_str());
         for warning in rule_warnings(&policy, names) {
             tracing::warn!("{warning}; such calls are not evaluated");
         }
-        let contracts = Contracts::new(&policy)
-            .map_err(|errors| wrong(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         let entry = |route: &Route| {
             RouteEntry::build(
                 route,
@@ -128,7 +120,18 @@ impl Snapshot {
         };
         let routes = settings.route.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let policy_hash = Sha256(*policy.hash().as_bytes());
-        Ok(Self { routes, policy, policy_hash, pools })
+        Ok(Self { routes, policy, policy_hash, shadows: Arc::default(), pools })
+    }
+
+    /// With policies that are asked about every call, too, and change nothing; at most [`SHADOWS_MAX`] are.
+    #[must_use]
+    pub fn with_shadows(self, shadows: impl IntoIterator<Item = Arc<Shadow>>) -> Self {
+        Self { shadows: shadows.into_iter().take(SHADOWS_MAX).collect(), ..self }
+    }
+
+    /// The policies that are asked and change nothing.
+    pub fn shadows(&self) -> &[Arc<Shadow>] {
+        &self.shadows
     }
 
     /// The first route that takes the request.
@@ -216,21 +219,8 @@ impl RouteEntry {
     /// # Errors
     /// Why the request is refused: the policy refuses what is not listed, or an upstream may take it for another operation.
     pub(crate) fn for_operation(self: &Arc<Self>, head: &Parts) -> Result<Arc<Self>, &'static str> {
-        let operations = &self.settings.operations;
-        let found = operations.find(head.method.as_str(), head.uri.path());
-        if found != Listed::Nothing && headers::names_another_operation(&head.headers) {
-            return Err("a header of the request may name another operation than its method and path");
-        }
-        match found {
-            Listed::Operation(index, _) => Ok(self.operations.get(index).unwrap_or(self).clone()),
-            Listed::Nothing | Listed::Other(Verdict::Allow) => Ok(self.clone()),
-            Listed::LookAlike => {
-                Err("an upstream may take the request for an operation that it is not written as")
-            }
-            Listed::Other(Verdict::Block | Verdict::Hold) => {
-                Err("the policy lists the operations of this route, and the request is none of them")
-            }
-        }
+        let listed = listed(&self.settings.operations, head)?;
+        Ok(listed.and_then(|index| self.operations.get(index)).unwrap_or(self).clone())
     }
 
     /// What the policy calls the operation of a call whose dialect does not name one.
@@ -274,6 +264,43 @@ impl RouteEntry {
         let slash = if rest.starts_with('/') { "" } else { "/" };
         format!("{base}{slash}{rest}").parse().ok()
     }
+}
+
+/// The operation of this list that a request is; none where it is not listed and may be so.
+///
+/// # Errors
+/// Why it is refused.
+pub(crate) fn listed(operations: &Operations, head: &Parts) -> Result<Option<usize>, &'static str> {
+    let found = operations.find(head.method.as_str(), head.uri.path());
+    if found != Listed::Nothing && headers::names_another_operation(&head.headers) {
+        return Err("a header of the request may name another operation than its method and path");
+    }
+    match found {
+        Listed::Operation(index, _) => Ok(Some(index)),
+        Listed::Nothing | Listed::Other(Verdict::Allow) => Ok(None),
+        Listed::LookAlike => {
+            Err("an upstream may take the request for an operation that it is not written as")
+        }
+        Listed::Other(Verdict::Block | Verdict::Hold) => {
+            Err("the policy lists the operations of this route, and the request is none of them")
+        }
+    }
+}
+
+/// What a policy is to be enforced by on these routes.
+///
+/// # Errors
+/// It cannot be: a route that is not there, rules that could not be enforced, a contract that cannot be.
+pub(crate) fn enforceable(settings: &Settings, policy: &Policy) -> Result<Contracts, String> {
+    let names = || settings.route.iter().map(|route| route.name.as_str());
+    if let Some(name) = policy.route_names().find(|name| !names().any(|known| known == *name)) {
+        return Err(format!("the policy names route `{name}`, which the configuration does not have"));
+    }
+    if let Some(problem) = rule_errors(policy, names()).into_iter().next() {
+        return Err(problem);
+    }
+    Contracts::new(policy)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 fn host_of(head: &Parts) -> Option<&str> {

@@ -362,6 +362,7 @@ impl<'a> Scan<'a> {
         chain.weigh(bytes_before + frame.bytes(), blob.is_some(), line.stored());
         let sealed = follow(chain, &line, leaf)?;
         chain.policies.extend(line.policy_hash());
+        chain.policies.extend(line.shadow.iter().map(|shadow| shadow.policy));
         self.remember_spilled(&line);
         self.index.restore(leaf);
         self.last_leaf = Some(leaf);
@@ -517,6 +518,8 @@ struct Line<'a> {
     response: Option<ResponseLine>,
     run: RunId,
     seq: u64,
+    #[serde(default)]
+    shadow: Vec<ShadowLine>,
     sign: Option<Sign>,
     sse: Option<StreamLine>,
     ts: UnixMicros,
@@ -542,6 +545,11 @@ impl Line<'_> {
         ];
         bodies.into_iter().flatten().filter(|body| body.sha256.is_some()).map(|body| body.bytes)
     }
+}
+
+#[derive(Deserialize)]
+struct ShadowLine {
+    policy: Sha256,
 }
 
 #[derive(Deserialize)]

@@ -119,6 +119,25 @@ pub struct Needs {
     pub hold: bool,
 }
 
+impl Needs {
+    /// What either looks into.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            calls: self.calls || other.calls,
+            body: self.body || other.body,
+            destinations: self.destinations || other.destinations,
+            data: self.data || other.data,
+            hold: self.hold || other.hold,
+        }
+    }
+
+    /// Whether what these rules look into is enough for the others. Whether calls are held does not matter.
+    pub fn cover(self, others: Self) -> bool {
+        self.and(others) == Self { hold: self.hold || others.hold, ..self }
+    }
+}
+
 impl Policy {
     pub(crate) fn new(document: &PolicyDocument) -> Self {
         let detectors = DetectorTerms::resolve(None, &document.detectors);
@@ -289,6 +308,20 @@ impl Policy {
     /// them together.
     pub fn response(&self, facts: &ResponseFacts<'_>) -> Decision<'_> {
         self.judge_response(facts, &mut ())
+    }
+
+    /// Judges a request, and tells what rules that were tried asked for and could not be told.
+    pub fn request_and_unknown(&self, facts: &RequestFacts<'_>) -> (Decision<'_>, Vec<Condition>) {
+        let mut unknown = Vec::new();
+        let decision = self.judge_request(facts, &mut unknown);
+        (decision, unknown)
+    }
+
+    /// Judges a response, and tells what rules that were tried asked for and could not be told.
+    pub fn response_and_unknown(&self, facts: &ResponseFacts<'_>) -> (Decision<'_>, Vec<Condition>) {
+        let mut unknown = Vec::new();
+        let decision = self.judge_response(facts, &mut unknown);
+        (decision, unknown)
     }
 
     /// Judges a request and tells how the decision came about.

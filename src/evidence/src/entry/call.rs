@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::detection::{Detection, DetectorRun, FindingDocument};
+use super::shadow::ShadowRecord;
 use super::{LineTooLong, Link, VERSION, write_line};
 use crate::capture::{Label, RunCapture, StreamRoot, Tag};
 use crate::hash::{Commit, Leaf, Root, Sha256};
@@ -382,6 +383,18 @@ pub enum VerdictAction {
     Block,
 }
 
+impl VerdictAction {
+    /// As receipts have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Repair => "repair",
+            Self::Hold => "hold",
+            Self::Block => "block",
+        }
+    }
+}
+
 /// Whether the verdict was acted on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -476,6 +489,8 @@ pub struct CallRecord {
     pub reask: Option<Reask>,
     pub request: RequestSide,
     pub response: ResponseSide,
+    /// What policies said that change nothing, at most [`super::SHADOWS_MAX`].
+    pub shadow: Vec<ShadowRecord>,
     pub stream: Option<Box<StreamRecord>>,
     pub threat: Option<Arc<Threat>>,
     pub time: Times,
@@ -693,6 +708,8 @@ struct CallDocument<'a> {
     response: ResponseDocument,
     run: RunId,
     seq: u64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    shadow: &'a [ShadowRecord],
     #[serde(skip_serializing_if = "Option::is_none")]
     sse: Option<StreamDocument>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -806,6 +823,7 @@ impl CallRecord {
             response: ResponseDocument { client, upstream },
             run: link.run,
             seq: link.seq,
+            shadow: &self.shadow,
             sse: self.stream.as_ref().map(|stream| StreamDocument {
                 comments: stream.comments,
                 events: stream.events,
@@ -839,6 +857,7 @@ impl CallRecord {
         }
         self.downgrades.truncate(4);
         self.limits.truncate(4);
+        self.shadow.iter_mut().for_each(ShadowRecord::shorten);
         if let Some(repair) = self.judged.as_mut().and_then(|judged| judged.repair.as_mut()) {
             repair.edits.truncate(16);
         }

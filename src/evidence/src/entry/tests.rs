@@ -129,6 +129,13 @@ pub(crate) fn full_record() -> CallRecord {
             client_status: 200,
             upstream: Some((200, captured(20))),
         },
+        shadow: vec![ShadowRecord {
+            policy: Sha256([6; 32]),
+            reason: Some("TOOL_DENIED".into()),
+            rule: Some("no-shell".into()),
+            state: ShadowState::Judged,
+            verdict: Some(VerdictAction::Block),
+        }],
         stream: Some(Box::new(StreamRecord {
             comments: 0,
             events: 1,
@@ -350,6 +357,12 @@ fn the_longest_record_fits_once_it_is_shortened() {
         unit: "tokens".into(),
     };
     record.limits = vec![limit; 32];
+    let shadow = ShadowRecord {
+        reason: Some("R".repeat(64).into()),
+        rule: Some("r".repeat(128).into()),
+        ..record.shadow[0].clone()
+    };
+    record.shadow = vec![shadow; SHADOWS_MAX];
     let held = record.held.as_mut().unwrap();
     held.approval.as_mut().unwrap().approved = vec![KeyId([9; 32]); 16];
     let iss = instance();

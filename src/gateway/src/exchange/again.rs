@@ -127,6 +127,8 @@ impl Exchange {
         });
         exchange.instead = Some(Box::new(refusal.clone()));
         exchange.left = self.left.clone();
+        let route = self.route.as_ref().map_or("", |route| &route.name);
+        exchange.shadowing = self.shadowing.as_ref().and_then(|shadowing| shadowing.again(route));
         let head = origin.into_head(&exchange.call.to_string());
         Ok(Second { exchange, head, body, room })
     }

@@ -9,11 +9,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Exchange, Mark, Response, Stream, evaluation};
 use crate::judging::{self, Objection};
+use crate::shadow::Answer;
 use crate::store::{Form, Side};
 
 impl Exchange {
     /// Judges a response that is not read, before any of it is given.
     pub(crate) fn judge_unread<R>(&mut self, judge: impl FnOnce(&ResponseFacts<'_>) -> R) -> R {
+        self.shadow_answers(Answer::Unread);
         let request = self.request.facts();
         let tools = self.contents.tools(request);
         judge(&ResponseFacts {
@@ -42,17 +44,19 @@ impl Exchange {
         let names = facts.tools_called.items.iter();
         let called: Vec<Tool<'_>> = names.map(|name| Tool { name, call: call(name) }).collect();
         let request_tools = self.contents.tools(request);
+        let evaluation = if self.judges_body() {
+            Evaluation::Evaluated
+        } else {
+            evaluation(&facts.evaluated, &facts.tools_called, &[facts.model.as_deref()])
+        };
         let judged = judge(&ResponseFacts {
             request: self.request_facts(request, &request_tools),
             model_served: facts.model.as_deref(),
             tools_called: &called,
             said: None,
-            evaluation: if self.judges_body() {
-                Evaluation::Evaluated
-            } else {
-                evaluation(&facts.evaluated, &facts.tools_called, &[facts.model.as_deref()])
-            },
+            evaluation,
         });
+        self.shadow_answers(Answer::Read(evaluation));
         Some(judged)
     }
 
@@ -193,6 +197,7 @@ impl Exchange {
     /// The policy blocks what these bytes of a stream say; none of them may leave.
     pub(crate) fn response_data(&mut self, data: Bytes, now_us: u64) -> Result<Bytes, Objection> {
         self.hear(&data);
+        self.shadow_hears(&data);
         let hashes = self.hashes();
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let mut ends = std::mem::take(&mut response.marks);
@@ -310,7 +315,7 @@ impl Exchange {
         response.tell_model();
         let (_, had_model, _) = before;
         let policy = self.snapshot.policy.clone();
-        let decision = {
+        let (decision, evaluation) = {
             let Some(response) = &self.response else { return Ok(()) };
             let so_far = response.scan.so_far();
             let request = self.request.facts();
@@ -326,14 +331,16 @@ impl Exchange {
             let cut = names.any(|name| name.ends_with('…'));
             let evaluation =
                 if so_far.read && !cut { Evaluation::Evaluated } else { Evaluation::NotEvaluated };
-            policy.response(&ResponseFacts {
+            let decision = policy.response(&ResponseFacts {
                 request: self.request_facts(request, &offered),
                 model_served: so_far.model,
                 tools_called: &called,
                 said: None,
                 evaluation,
-            })
+            });
+            (decision, evaluation)
         };
+        self.shadow_answers(Answer::Read(evaluation));
         if decision.verdict.lets_go() {
             return Ok(());
         }

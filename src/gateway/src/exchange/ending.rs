@@ -139,6 +139,7 @@ impl Exchange {
             drop(self.release_tail());
         }
         let (total_us, stores) = (self.elapsed_us(), self.stores());
+        let shadows = self.finish_shadows();
         self.finish_detecting();
         self.finish_request();
         let (upstream_code, contracts) = self.finish_response(ours);
@@ -148,6 +149,8 @@ impl Exchange {
         let code = if code == Reason::Ok { upstream_code.unwrap_or(code) } else { code };
         record.outcome = Outcome { client, code, complete };
         self.shared.metrics.finished(self.route.as_deref(), record);
+        self.shared.metrics.shadowed(&shadows, record.verdict.action);
+        record.shadow = shadows.into_iter().map(|(_, said)| said).collect();
         let record = std::mem::replace(&mut self.record, self.shared.blank_record());
         if !stores && contracts.is_empty() {
             return Some(slot.commit(&self.run, record));

@@ -110,6 +110,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         }
         let found = exchange.detect_before_rules(coded, &chunks);
         exchange.look_into(coded, &chunks);
+        exchange.shadow_keeps(coded, &chunks);
         let ruled = match decide(&mut exchange) {
             Ruled::Refuse(refusal) => Ruled::Refuse(refusal),
             goes => decide_batch(&mut exchange, coded, &chunks).map_or(goes, Ruled::Refuse),
@@ -138,6 +139,9 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         };
         (ruled, UpstreamBody::held(chunks, room))
     } else {
+        if !body.is_end_stream() {
+            exchange.shadow_unread(coded);
+        }
         let scan = (exchange.dialect == Dialect::Json && !coded).then(scan);
         let ruled = decide(&mut exchange);
         let feed = exchange.request_feed();
@@ -165,6 +169,7 @@ pub(crate) fn permit(exchange: &mut Exchange, path: &str, body: &Bytes) -> Optio
     exchange.request_read(scan.finish());
     let found = exchange.detect_before_rules(false, std::slice::from_ref(body));
     exchange.look_into(false, std::slice::from_ref(body));
+    exchange.shadow_keeps(false, std::slice::from_ref(body));
     let mut ruled = decide(exchange);
     if let (Ruled::Go, Some(found)) = (&ruled, found)
         && let Err(objection) = exchange.note_threat(found)
@@ -191,6 +196,7 @@ enum Ruled {
 /// Asks the policy, and writes down what it says.
 fn decide(exchange: &mut Exchange) -> Ruled {
     let policy = exchange.snapshot.policy.clone();
+    exchange.shadow_begins();
     let decision = exchange.judge_request(|facts| policy.request(facts));
     exchange.decide(&decision);
     exchange.store_bodies(decision.body_storage);

@@ -1,6 +1,6 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -95,7 +95,9 @@ async fn forward(permitted: Permitted) -> Answer {
     let left = exchange.follow().map(|(left, _)| left);
     exchange.sent = true;
     let sending = route.pool.send(request, limits.connect, limits.headers, left.as_deref());
-    let answered = match in_time(&exchange, sending).await {
+    let bound = exchange.time_left().filter(|_| exchange.asks_again());
+    let sending = while_waiting(in_time(bound, sending), || exchange.ask_shadows());
+    let answered = match sending.await {
         Ok(answered) => answered,
         Err(error) => {
             exchange.sent = !error.is_before_sending();
@@ -173,12 +175,26 @@ async fn intend(exchange: &mut Exchange) -> Result<(), Reason> {
     }
 }
 
+/// Does something of ours the first time that it has to wait.
+async fn while_waiting<T>(future: impl Future<Output = T>, ours: impl FnOnce()) -> T {
+    let mut future = pin!(future);
+    let mut ours = Some(ours);
+    poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        if let Some(ours) = ours.take_if(|_| polled.is_pending()) {
+            ours();
+        }
+        polled
+    })
+    .await
+}
+
 /// All of a second call has to fit into the time of the first.
 async fn in_time(
-    exchange: &Exchange,
+    left: Option<Duration>,
     sending: impl Future<Output = Result<Answered, SendError>>,
 ) -> Result<Answered, SendError> {
-    match exchange.time_left().filter(|_| exchange.asks_again()) {
+    match left {
         Some(left) => tokio::time::timeout(left, sending).await.unwrap_or(Err(SendError::TotalTimeout)),
         None => sending.await,
     }

@@ -122,6 +122,7 @@ impl<S> Route<S> {
         if let Some(route) = &route {
             exchange.store_bodies(&route.settings.body_storage);
         }
+        exchange.shadow(&head);
         let http1 = head.version < http::Version::HTTP_2;
         let refusal = if headers::refuse_ambiguous(&head.uri, &head.headers, http1).is_err()
             || headers::is_path_ambiguous(head.uri.path())

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
     BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity, Intent,
-    Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage,
-    StreamRecord, Threat, Times, TraceContext, VerdictRecord,
+    Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, ShadowRecord,
+    Storage, StreamRecord, Threat, Times, TraceContext, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -95,6 +95,8 @@ pub(crate) struct SpilledCall {
     response_client: SpilledBody,
     response_client_status: u16,
     response_upstream: Option<(u16, SpilledBody)>,
+    #[serde(default)]
+    shadow: Vec<ShadowRecord>,
     stream: Option<SpilledStream>,
     threat: Option<Arc<Threat>>,
     time: Times,
@@ -141,6 +143,7 @@ impl SpilledCall {
             reask,
             request: RequestSide { body, method, route, target, version },
             response: ResponseSide { client, client_status, upstream: answer },
+            shadow,
             stream,
             threat,
             time,
@@ -197,6 +200,7 @@ impl SpilledCall {
             response_client: SpilledBody::of(client),
             response_client_status: client_status,
             response_upstream: answer.map(|(status, body)| (status, SpilledBody::of(body))),
+            shadow,
             stream,
             threat,
             time,
@@ -255,6 +259,7 @@ impl SpilledCall {
                 client_status: self.response_client_status,
                 upstream: self.response_upstream.map(|(status, body)| (status, body.back())),
             },
+            shadow: self.shadow,
             stream,
             threat: self.threat,
             time: self.time,
@@ -287,6 +292,7 @@ impl Spilled {
         if let Some(trace) = &mut call.trace {
             trace.state = None;
         }
+        call.shadow.iter_mut().for_each(ShadowRecord::shorten);
         Self { what: What::Call(call), ..self }
     }
 }

@@ -102,6 +102,7 @@ pub fn record() -> Box<CallRecord> {
             version: "1.1",
         },
         response: ResponseSide { client: captured, client_status: 200, upstream: Some((200, captured)) },
+        shadow: Vec::new(),
         stream: None,
         threat: None,
         time: Times { total_us: 1_234, ..Times::default() },
