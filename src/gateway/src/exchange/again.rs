@@ -127,6 +127,7 @@ impl Exchange {
         });
         exchange.instead = Some(Box::new(refusal.clone()));
         exchange.left = self.left.clone();
+        exchange.spent = self.spent.clone();
         let head = origin.into_head(&exchange.call.to_string());
         Ok(Second { exchange, head, body, room })
     }
@@ -137,6 +138,8 @@ impl Exchange {
         record.call = self.shared.next_call();
         record.reask = Some(Link::Of(first.call));
         record.identity = first.identity.clone();
+        record.identity_details = first.identity_details.clone();
+        record.tenant = first.tenant.clone();
         record.claims = first.claims.clone();
         record.policy.hash = first.policy.hash;
         record.dialect = first.dialect;

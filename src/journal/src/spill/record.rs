@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity, Intent,
-    Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage,
-    StreamRecord, Threat, Times, VerdictRecord,
+    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity,
+    IdentityDetails, Intent, Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide,
+    RunClass, Storage, StreamRecord, Threat, Times, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -81,6 +81,8 @@ pub(crate) struct SpilledCall {
     #[serde(default)]
     held: Option<Box<Held>>,
     identity: Identity,
+    #[serde(default)]
+    identity_details: Option<Box<IdentityDetails>>,
     judged: Option<Box<Judged>>,
     limits: Vec<LimitRecord>,
     operation: String,
@@ -96,6 +98,8 @@ pub(crate) struct SpilledCall {
     response_client_status: u16,
     response_upstream: Option<(u16, SpilledBody)>,
     stream: Option<SpilledStream>,
+    #[serde(default)]
+    tenant: Option<Arc<str>>,
     threat: Option<Arc<Threat>>,
     time: Times,
     upstream: Option<Arc<str>>,
@@ -131,6 +135,7 @@ impl SpilledCall {
             facts,
             held,
             identity,
+            identity_details,
             judged,
             limits,
             operation,
@@ -140,6 +145,7 @@ impl SpilledCall {
             request: RequestSide { body, method, route, target, version },
             response: ResponseSide { client, client_status, upstream: answer },
             stream,
+            tenant,
             threat,
             time,
             upstream,
@@ -180,6 +186,7 @@ impl SpilledCall {
             facts,
             held,
             identity,
+            identity_details,
             judged,
             limits,
             operation: operation.into_owned(),
@@ -195,6 +202,7 @@ impl SpilledCall {
             response_client_status: client_status,
             response_upstream: answer.map(|(status, body)| (status, SpilledBody::of(body))),
             stream,
+            tenant,
             threat,
             time,
             upstream,
@@ -233,6 +241,7 @@ impl SpilledCall {
             facts: self.facts,
             held: self.held,
             identity: self.identity,
+            identity_details: self.identity_details,
             judged: self.judged,
             limits: self.limits,
             operation: Cow::Owned(self.operation),
@@ -252,6 +261,7 @@ impl SpilledCall {
                 upstream: self.response_upstream.map(|(status, body)| (status, body.back())),
             },
             stream,
+            tenant: self.tenant,
             threat: self.threat,
             time: self.time,
             upstream: self.upstream,
