@@ -67,7 +67,7 @@ pub(crate) struct Callers {
     settings: settings::Identity,
     keys: Option<Kept<ApiKeys>>,
     revoked: Option<Kept<Revocations>>,
-    issuers: Vec<Issuer>,
+    issuers: Vec<Arc<Issuer>>,
 }
 
 /// A file of what is taken, or not.
@@ -130,7 +130,9 @@ impl Callers {
         }
         let keys = settings.api_keys.as_ref().map(|said| Kept::open(&said.file, parse_keys));
         let revoked = settings.revoked.as_ref().map(|said| Kept::open(&said.file, Revocations::read));
-        let issuers = settings.jwt.iter().map(Issuer::new).collect::<Result<_, _>>()?;
+        let known = |jwt| before?.issuers.iter().find(|issuer| issuer.may_stay(jwt)).cloned();
+        let issuer = |jwt| known(jwt).map_or_else(|| Issuer::new(jwt).map(Arc::new), Ok);
+        let issuers = settings.jwt.iter().map(issuer).collect::<Result<_, _>>()?;
         Ok(Arc::new(Self {
             settings: settings.clone(),
             keys: keys.transpose().map_err(keyed("api_keys"))?,
@@ -152,7 +154,7 @@ impl Callers {
         self.takes_keys() || self.takes_tokens()
     }
 
-    fn issuer(&self, iss: &str) -> Option<&Issuer> {
+    fn issuer(&self, iss: &str) -> Option<&Arc<Issuer>> {
         self.issuers.iter().find(|issuer| issuer.iss() == iss)
     }
 
@@ -195,8 +197,12 @@ impl Callers {
             }
             Presented::Key(header, key) => {
                 let keys = self.keys.as_ref().ok_or(Reason::ApiKeyInvalid)?;
-                let known = keys.now.load().what.find(key, now_us);
-                (header, of_key(&*known.map_err(Unproven::from)?), None)
+                let keys = keys.now.load();
+                let key = keys.what.find(key)?;
+                if let Some(reason) = key.is_over(now_us) {
+                    return Err(Unproven { reason, caller: Some(of_key(key)) });
+                }
+                (header, of_key(key), None)
             }
             Presented::Token(header, bearer) => {
                 let text = bearer.text();

@@ -71,6 +71,13 @@ impl ApiKey {
         (text, Self { id, sha256, subject, tenant, scopes: Vec::new(), expires: None, revoked: false })
     }
 
+    /// Why it is not taken any more.
+    pub(super) fn is_over(&self, now_us: u64) -> Option<Reason> {
+        let has_expired = self.expires.is_some_and(|expires| expires.0 <= now_us);
+        let expired = has_expired.then_some(Reason::ApiKeyInvalid);
+        self.revoked.then_some(Reason::IdentityRevoked).or(expired)
+    }
+
     /// What is wrong with it.
     pub fn check(&self) -> Option<&'static str> {
         let names = [Some(&self.subject), self.tenant.as_ref()];
@@ -130,18 +137,13 @@ impl ApiKeys {
     /// The key that `presented` is. Takes the same time whichever key it is not.
     ///
     /// # Errors
-    /// It is none, or has expired, or is revoked; that is said only to whoever holds the key.
-    pub(super) fn find(&self, presented: &PresentedKey, now_us: u64) -> Result<Arc<ApiKey>, Reason> {
+    /// It is none.
+    pub(super) fn find(&self, presented: &PresentedKey) -> Result<&Arc<ApiKey>, Reason> {
         let known = presented.id.as_deref().and_then(|id| self.0.get(id));
         let nothing = Sha256([0; 32]);
         let stored = known.map_or(&nothing, |key| &key.sha256);
         let is_same = verify_slices_are_equal(&stored.0, &presented.digest.0).is_ok();
-        match known.filter(|_| is_same) {
-            None => Err(Reason::ApiKeyInvalid),
-            Some(key) if key.revoked => Err(Reason::IdentityRevoked),
-            Some(key) if key.expires.is_some_and(|expires| expires.0 <= now_us) => Err(Reason::ApiKeyInvalid),
-            Some(key) => Ok(key.clone()),
-        }
+        known.filter(|_| is_same).ok_or(Reason::ApiKeyInvalid)
     }
 
     /// Whether each key is taken, by id.
@@ -177,8 +179,9 @@ mod tests {
     }
 
     fn find(keys: Vec<ApiKey>, text: &str) -> Result<String, Reason> {
-        let found = ApiKeys::new(keys).find(&PresentedKey::read(text).unwrap(), NOW);
-        found.map(|key| key.subject.to_string())
+        let keys = ApiKeys::new(keys);
+        let key = keys.find(&PresentedKey::read(text).unwrap())?;
+        key.is_over(NOW).map_or_else(|| Ok(key.subject.to_string()), Err)
     }
 
     #[test]

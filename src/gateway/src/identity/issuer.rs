@@ -41,6 +41,12 @@ impl Issuer {
         Ok(Self { settings: settings.clone(), keys })
     }
 
+    /// Whether it may serve these settings, with the keys that it has. Not where there are files of certificates, which may have
+    /// changed.
+    pub(super) fn may_stay(&self, settings: &Jwt) -> bool {
+        self.settings == *settings && settings.ca.is_none()
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.settings.name
     }

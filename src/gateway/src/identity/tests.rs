@@ -241,6 +241,19 @@ fn a_certificate_is_of_the_tenant_above_it() {
 }
 
 #[test]
+fn a_reload_keeps_the_keys_of_issuers_that_are_as_before() {
+    let World { callers, _folder } = world(json!({}));
+    assert!(Arc::ptr_eq(&Callers::build(&callers.settings, Some(&callers)).unwrap(), &callers));
+    let mut settings = callers.settings.clone();
+    settings.revoked = None;
+    let without_list = Callers::build(&settings, Some(&callers)).unwrap();
+    assert!(Arc::ptr_eq(&without_list.issuers[0], &callers.issuers[0]));
+    settings.jwt[0].leeway_s = 1;
+    let other = Callers::build(&settings, Some(&callers)).unwrap();
+    assert!(!Arc::ptr_eq(&other.issuers[0], &callers.issuers[0]));
+}
+
+#[test]
 fn what_a_file_said_holds_until_it_says_something_that_can_be_read() {
     let world = world(json!({}));
     let path = world._folder.path().join("revoked");
