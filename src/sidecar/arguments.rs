@@ -46,6 +46,9 @@ pub enum Command {
     /// Makes, rotates and lists keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Who may call: API keys of the gateway's own.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// MCP servers: what is pinned of their tools.
     #[command(subcommand)]
     Mcp(McpCommand),
@@ -166,7 +169,7 @@ pub struct Seal {
 
 #[derive(Args, Debug)]
 pub struct Switch {
-    /// `all`, or `route:NAME`, `tool:NAME` or `identity:NAME`.
+    /// `all`, or `route:NAME`, `tool:NAME`, `identity:NAME` or `tenant:NAME`.
     pub target: String,
     /// Why; goes into the journal.
     #[arg(long)]
@@ -197,6 +200,52 @@ pub struct Source {
     /// Key folder for `--journal`. Default: `keys` in the journal folder.
     #[arg(long, requires = "journal")]
     pub keys: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum IdentityCommand {
+    /// Makes, lists and revokes API keys.
+    #[command(subcommand)]
+    Key(ApiKeyCommand),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ApiKeyCommand {
+    /// Makes a key, puts its digest into the file and shows it once.
+    New(NewApiKey),
+    /// Lists the keys of a file.
+    List {
+        /// File of the keys.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Takes a key back.
+    Revoke {
+        /// Id of the key, 16 hex digits.
+        id: String,
+        /// File of the keys.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct NewApiKey {
+    /// Who calls with it; what rules, controls and receipts call the identity.
+    #[arg(long)]
+    pub subject: String,
+    /// Whose caller that is.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// What it is good for, where routes ask for a scope. May be repeated.
+    #[arg(long)]
+    pub scope: Vec<String>,
+    /// Days until it ends. Default: never.
+    #[arg(long, value_name = "N")]
+    pub days: Option<u64>,
+    /// File of the keys; made if it is missing.
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 #[derive(Subcommand, Debug)]

@@ -28,7 +28,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["kill"],
-        "Stops calls: all of them, those of a route, those with a tool, those of an identity. Every gateway of the same store \
+        "Stops calls: all of them, those of a route, those with a tool, those of an identity or of a tenant. Every gateway of the same store \
          blocks them within a second, over restarts too, until somebody resumes them; answers on their way are left to end. Who \
          and why go into the journal, as they say it of themselves.",
     ),
@@ -63,6 +63,21 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          been used yet.",
     ),
     (&["run", "show"], "Shows one run: its id, name, class, counts, state and bundle."),
+    (
+        &["identity", "key", "new"],
+        "Makes an API key of the gateway's own: 256 random bits for one subject, with a tenant, scopes and an end if you like. The \
+         file that the daemon reads gets its SHA-256 and never the key, which is printed once. A running daemon takes it within \
+         a second.",
+    ),
+    (
+        &["identity", "key", "list"],
+        "Lists the keys of a file: id, whether they are taken, until when, tenant and subject. The keys themselves are nowhere.",
+    ),
+    (
+        &["identity", "key", "revoke"],
+        "Marks a key in the file as revoked. A running daemon answers it 401 IDENTITY_REVOKED within a second, and writes into \
+         the journal that it was taken back. The line stays, so that the id is never given out again.",
+    ),
     (
         &["keys", "init"],
         "Makes four secrets in one folder, readable by you only: the keys that sign receipts, checkpoints and manifests, and \

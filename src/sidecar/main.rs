@@ -9,6 +9,7 @@ mod disclose;
 mod doctor;
 mod explain;
 mod hold;
+mod identity;
 mod input;
 mod judge;
 mod keys;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Switches(admin) => switch::list(&output, &admin),
         Command::Run(command) => run::run(&output, &command),
         Command::Keys(command) => keys::run(&output, &command),
+        Command::Identity(command) => identity::run(&output, &command),
         Command::Mcp(command) => mcp::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),

@@ -57,6 +57,17 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["hold", "deny"],
         "estoppel hold deny 01980000-0000-7000-8000-000000000000 --key demo/journal/keys/receipt.pem --comment \"not this one\" # exit 6",
     ),
+    (
+        &["identity", "key", "new"],
+        "estoppel identity key new --subject nightly --tenant acme --days 90 --file api-keys.ndjson\n\
+         key=$(estoppel identity key new --subject agent-7 --scope read --file api-keys.ndjson)",
+    ),
+    (&["identity", "key", "list"], "estoppel identity key list --file api-keys.ndjson"),
+    (
+        &["identity", "key", "revoke"],
+        "estoppel identity key revoke \"$(echo \"$key\" | cut -d_ -f2)\" --file api-keys.ndjson\n\
+         estoppel identity key revoke 0000000000000000 --file api-keys.ndjson # exit 6",
+    ),
     (&["keys", "init"], "estoppel keys init --dir keys\nestoppel keys init --dir keys # exit 8"),
     (&["keys", "rotate"], "estoppel keys rotate --dir keys --use receipt --alg p256"),
     (

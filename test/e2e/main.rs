@@ -25,6 +25,7 @@
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `controls`: rates, velocities and caps, over restarts, crashes and several gateways.
 //! - `credentials`: what an upstream gets in the place of its client's credential.
+//! - `identity`: who calls, by API keys, scopes, tenants and certificates, and what is revoked.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
 //! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
@@ -55,6 +56,7 @@ mod feeds;
 mod framing;
 mod holds;
 mod http2;
+mod identity;
 mod judging;
 mod judging_gemini;
 mod large;

@@ -89,6 +89,12 @@ reasons! {
     RequestStalled "REQUEST_STALLED" Client true 408 "the request body did not arrive in time";
     ContextUnsigned "CONTEXT_UNSIGNED" Client false 401 "this route takes context headers only with a valid signature";
     IdentityRequired "IDENTITY_REQUIRED" Client false 401 "this route needs a proven identity";
+    TokenInvalid "TOKEN_INVALID" Client false 401 "the bearer token is none that is taken here";
+    TokenExpired "TOKEN_EXPIRED" Client false 401 "the bearer token has expired, or is not valid yet";
+    TokenAudience "TOKEN_AUDIENCE" Client false 401 "the bearer token is meant for somebody else";
+    ApiKeyInvalid "API_KEY_INVALID" Client false 401 "the API key is none that is taken here, or has expired";
+    IdentityRevoked "IDENTITY_REVOKED" Client false 401 "the credential, or whoever it stands for, has been revoked";
+    ScopeMissing "SCOPE_MISSING" Client false 403 "the credential does not have a scope that this route needs";
     ClientGone "CLIENT_GONE" Client true 0 "the client left before the answer was complete";
     ClientStalled "CLIENT_STALLED" Client true 0 "the client stopped reading the answer";
     RunsMax "RUNS_MAX" Client true 429 "too many runs are open";
@@ -131,6 +137,7 @@ reasons! {
 
     CredentialMissing "CREDENTIAL_MISSING" Client false 401 "the call brings no token that a credential for the upstream could be had for";
     CredentialFailed "CREDENTIAL_FAILED" Upstream true 503 "no credential for the upstream could be had";
+    IssuerDown "ISSUER_DOWN" Upstream true 503 "the keys that the token is checked with cannot be had now";
     UpstreamConnect "UPSTREAM_CONNECT" Upstream true 502 "the upstream could not be reached";
     UpstreamTls "UPSTREAM_TLS" Upstream false 502 "the upstream's TLS could not be trusted";
     UpstreamProtocol "UPSTREAM_PROTOCOL" Upstream true 502 "the upstream's answer is not valid HTTP";

@@ -177,7 +177,11 @@ fn decided(line: &Line) -> (u8, &'static str, u8, &'static str) {
         return (3, "Observed", 17, "Logged");
     }
     match (line.verdict.action.as_str(), line.outcome.code.as_str()) {
-        ("block", "IDENTITY_REQUIRED" | "CONTEXT_UNSIGNED") => (2, "Denied", 26, "Unauthorized"),
+        (
+            "block",
+            "API_KEY_INVALID" | "CONTEXT_UNSIGNED" | "IDENTITY_REQUIRED" | "IDENTITY_REVOKED"
+            | "SCOPE_MISSING" | "TOKEN_AUDIENCE" | "TOKEN_EXPIRED" | "TOKEN_INVALID",
+        ) => (2, "Denied", 26, "Unauthorized"),
         ("block", code) if Reason::parse(code).is_some_and(is_callers) => (2, "Denied", 25, "Rejected"),
         ("block", _) => (2, "Denied", 2, "Blocked"),
         ("repair", _) => (4, "Modified", 11, "Corrected"),

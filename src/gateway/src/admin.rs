@@ -152,7 +152,7 @@ async fn switch(shared: &Arc<Shared>, path: &str) -> Page {
     };
     let kill = Kill::new(by, reason, kills, shared.clock.unix_us());
     let (Some(target), Some(kill)) = (Target::parse(target), kill) else {
-        let why = "the target is `all`, or `route:`, `tool:` or `identity:` and a name; who and why have 1 to 256 bytes";
+        let why = "the target is `all`, or `route:`, `tool:`, `identity:` or `tenant:` and a name; who and why have 1 to 256 bytes";
         return invalid(why);
     };
     let known = shared.switches.in_force();

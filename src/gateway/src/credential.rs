@@ -172,7 +172,8 @@ fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
     let (scheme, token) = first.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     let fits = second.is_none() && scheme.eq_ignore_ascii_case("bearer") && is_token(token);
-    fits.then(|| token.into())
+    // A key of the gateway's own is nobody else's business.
+    (fits && !token.starts_with(crate::identity::api_keys::PREFIX)).then(|| token.into())
 }
 
 #[cfg(test)]
@@ -191,9 +192,15 @@ mod tests {
     fn one_bearer_token_is_one() {
         assert_eq!(bearer(&headers(&["Bearer abc"])).as_deref(), Some("abc"));
         assert_eq!(bearer(&headers(&["bearer  abc"])).as_deref(), Some("abc"));
-        for wrong in
-            [&[][..], &["abc"], &["Basic abc"], &["Bearer a b"], &["Bearer "], &["Bearer a", "Bearer a"]]
-        {
+        for wrong in [
+            &[][..],
+            &["abc"],
+            &["Basic abc"],
+            &["Bearer a b"],
+            &["Bearer "],
+            &["Bearer a", "Bearer a"],
+            &["Bearer esk_1"],
+        ] {
             assert_eq!(bearer(&headers(wrong)), None, "{wrong:?}");
         }
     }

@@ -84,6 +84,8 @@ pub(crate) struct Exchange {
     ruled: Option<Box<Ruled>>,
     /// The rule that held the call, once people have let it pass.
     pub(crate) approved: Option<Box<str>>,
+    /// Where a credential was that was meant for the gateway, and stays here.
+    pub(crate) spent: Option<http::HeaderName>,
     /// What of the request rules look into.
     contents: Arc<Contents>,
     /// Whether the answer's head was given to the client.
@@ -236,6 +238,7 @@ impl Exchange {
             detail: None,
             ruled: None,
             approved: None,
+            spent: None,
             contents: Arc::default(),
             given: false,
             left: None,

@@ -18,6 +18,7 @@ mod detecting;
 mod exchange;
 mod headers;
 mod holds;
+pub mod identity;
 mod judging;
 mod layer;
 mod mcp;

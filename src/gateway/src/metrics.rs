@@ -43,6 +43,8 @@ pub struct Metrics {
     bytes: IntCounterVec,
     pub(crate) connections: IntGauge,
     reloads: IntCounterVec,
+    identity_reloads: IntCounterVec,
+    issuer_fetches: IntCounterVec,
     in_flight: IntGauge,
     drains: IntGauge,
     pub(crate) holds_open: IntGauge,
@@ -146,7 +148,21 @@ impl Metrics {
         for result in ["ok", "refused"] {
             reloads.with_label_values(&[result]);
         }
+        let identity_reloads = counters(
+            "estoppel_identity_reloads_total",
+            "Files of API keys, revocations and issuers' keys that were read because they changed, by result.",
+            &["result"],
+        );
+        for result in ["ok", "refused"] {
+            identity_reloads.with_label_values(&[result]);
+        }
         Self {
+            identity_reloads,
+            issuer_fetches: counters(
+                "estoppel_issuer_fetches_total",
+                "Fetches of issuers' keys that were due, by result.",
+                &["issuer", "result"],
+            ),
             calls: counters(
                 "estoppel_calls_total",
                 "Calls with a receipt, by verdict.",
@@ -400,6 +416,16 @@ impl Metrics {
     /// The store of counters did not answer.
     pub(crate) fn store_failed(&self) {
         self.store_failures.inc();
+    }
+
+    /// A file of identities was read.
+    pub(crate) fn identity_file_read(&self, ok: bool) {
+        self.identity_reloads.with_label_values(&[if ok { "ok" } else { "refused" }]).inc();
+    }
+
+    /// An issuer was asked for its keys.
+    pub(crate) fn issuer_asked(&self, issuer: &str, ok: bool) {
+        self.issuer_fetches.with_label_values(&[issuer, if ok { "ok" } else { "failed" }]).inc();
     }
 
     /// A reload was tried.

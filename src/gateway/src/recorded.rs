@@ -21,6 +21,7 @@ pub struct RecordedCall {
     pub dialect: Option<Dialect>,
     pub method: String,
     pub identity: Option<String>,
+    pub tenant: Option<String>,
     pub model: Option<String>,
     /// The rule that held it, if people let it pass.
     pub approved: Option<String>,
@@ -103,7 +104,7 @@ fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Rul
         dialect: call.dialect.map(Dialect::as_str),
         method: Some(&call.method),
         identity: call.identity.as_deref(),
-        tenant: None,
+        tenant: call.tenant.as_deref(),
         model: call.model.as_deref(),
         tools: if called.is_empty() { &offered } else { &called },
         body: contents.body.as_ref(),

@@ -90,6 +90,7 @@ impl Shared {
             evaluated_response: Default::default(),
             facts: Default::default(),
             identity: Identity::default(),
+            identity_details: None,
             held: None,
             judged: None,
             limits: Vec::new(),
@@ -107,6 +108,7 @@ impl Shared {
             response: Default::default(),
             shadow: Vec::new(),
             stream: None,
+            tenant: None,
             threat: None,
             time: Times::default(),
             trace: None,
@@ -262,6 +264,7 @@ impl Gateway {
         }
         tokio::spawn(sweep(shared.clone(), phase.subscribe()));
         tokio::spawn(switches::follow(shared.clone()));
+        tokio::spawn(crate::identity::follow(shared.clone()));
         let mut down = phase.subscribe();
         tokio::spawn(queue.run(async move { drop(down.wait_for(|phase| *phase == Phase::Cut).await) }));
         Ok(Self { shared, listeners, phase, connections })

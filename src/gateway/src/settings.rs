@@ -3,11 +3,16 @@
 //! Raw types mirror the file and refuse unknown keys; [`Settings::check`] reports every error at once, each with its
 //! key path. Limits and verdicts are not here: they are policy.
 
+mod identity;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+
+pub(crate) use self::identity::is_noted_whole;
+pub use self::identity::{Algorithm, CertificateTenant, Certificates, File, Identity, Jwt, RequiredClaim};
 
 /// Listeners, upstreams and routes as the file has them.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +30,9 @@ pub struct Settings {
     /// Which calls go where; the first that matches takes the call.
     #[serde(default)]
     pub route: Vec<Route>,
+    /// By what callers prove who they are.
+    #[serde(default)]
+    pub identity: Identity,
     /// Limits of the process.
     #[serde(default)]
     pub server: Server,
@@ -215,6 +223,15 @@ pub struct Route {
     /// Refuses callers without a proven identity. Default false.
     #[serde(default)]
     pub identity_required: bool,
+    /// Refuses callers whose credential lacks one of these scopes. Default none.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// With false, tokens and keys in headers are the upstream's: only certificates say who calls. Default true.
+    #[serde(default = "yes")]
+    pub read_credentials: bool,
+    /// Lets a credential that was meant for the gateway go on to the upstream, which can then pose as its caller. Default false.
+    #[serde(default)]
+    pub forward_credential: bool,
     /// File with 64 hex digits, mode 0600: context headers are taken only if they are signed with this secret. Whoever
     /// reads it can put calls into any run. Read again on reload. Default none: context headers are taken from everyone.
     pub context_key: Option<PathBuf>,
@@ -371,6 +388,7 @@ impl Settings {
                 wrong(format!("upstream.{name}.connections_max"), "must be between 1 and 16,777,216".into());
             }
         }
+        self.identity.check().into_iter().for_each(|error| wrong(error.key, error.problem));
         let mut names = BTreeSet::new();
         for (i, route) in self.route.iter().enumerate() {
             if !is_name(&route.name) {
@@ -387,6 +405,18 @@ impl Settings {
             }
             if !self.upstream.contains_key(&route.upstream) {
                 wrong(format!("route[{i}].upstream"), format!("there is no `[upstream.{}]`", route.upstream));
+            }
+            if route.scopes.iter().any(|scope| !is_scope(scope)) {
+                wrong(
+                    format!("route[{i}].scopes"),
+                    "scopes are printable words without `\"` and `\\`".into(),
+                );
+            }
+            if !route.read_credentials && !route.scopes.is_empty() {
+                wrong(
+                    format!("route[{i}].scopes"),
+                    "certificates have none; read_credentials is false".into(),
+                );
             }
             if let Some(said) = &route.protected_resource {
                 let key = |key: &str| format!("route[{i}].protected_resource.{key}");
@@ -470,6 +500,12 @@ impl Credential {
 
 fn is_local(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// RFC 6749 section 3.3.
+fn is_scope(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    !text.is_empty() && text.bytes().all(fits)
 }
 
 const NAME_RULE: &str = "must be 1 to 64 characters of a-z, 0-9, `-` and `_`";

@@ -16,6 +16,7 @@ use crate::contracts::Contracts;
 use crate::credential::Credential;
 use crate::detecting::RouteDetectors;
 use crate::headers;
+use crate::identity::Callers;
 use crate::judging::RouteTerms;
 use crate::mcp::pin_file::PinFile;
 use crate::mcp::sessions::Sessions;
@@ -33,6 +34,7 @@ pub struct Snapshot {
     pub(crate) policy_hash: Sha256,
     pub(crate) shadows: Arc<[Arc<Shadow>]>,
     pub(crate) pools: BTreeMap<String, Arc<Pool>>,
+    pub(crate) callers: Arc<Callers>,
 }
 
 /// Why a configuration cannot be put in force.
@@ -68,6 +70,10 @@ pub(crate) struct RouteEntry {
     /// `None`: found out by path.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) identity_required: bool,
+    /// What a credential has to be good for.
+    pub(crate) scopes: Vec<String>,
+    pub(crate) reads_credentials: bool,
+    pub(crate) forwards_credential: bool,
     pub(crate) context_key: Option<ContextKey>,
     /// Id of the operation that this is.
     operation: Option<Arc<str>>,
@@ -120,7 +126,9 @@ impl Snapshot {
         };
         let routes = settings.route.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let policy_hash = Sha256(*policy.hash().as_bytes());
-        Ok(Self { routes, policy, policy_hash, shadows: Arc::default(), pools })
+        let callers =
+            Callers::build(&settings.identity, before.map(|before| &before.callers)).map_err(wrong)?;
+        Ok(Self { routes, policy, policy_hash, shadows: Arc::default(), pools, callers })
     }
 
     /// With policies that are asked about every call, too, and change nothing; at most [`SHADOWS_MAX`] are.
@@ -195,6 +203,9 @@ impl RouteEntry {
             sessions: known.map(|known| known.sessions.clone()).unwrap_or_default(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,
+            scopes: route.scopes.clone(),
+            reads_credentials: route.read_credentials,
+            forwards_credential: route.forward_credential,
             context_key,
             host: route.host.clone(),
             path: route.path.trim_end_matches('/').to_string(),

@@ -31,7 +31,7 @@ pub(crate) const SWITCHES_MAX: usize = 1_024;
 const NAME_BYTES_MAX: usize = 128;
 const REASON_BYTES_MAX: usize = 256;
 
-/// What a switch stops: `all`, or `route:`, `tool:` or `identity:` and a name.
+/// What a switch stops: `all`, or `route:`, `tool:`, `identity:` or `tenant:` and a name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Target(String);
 
@@ -45,7 +45,7 @@ impl Target {
         match kind {
             // Tools are the same tool in either case, as for rules.
             "tool" if fits => Some(Self(format!("tool:{}", name.to_ascii_lowercase()))),
-            "route" | "identity" if fits => Some(Self(text.into())),
+            "route" | "identity" | "tenant" if fits => Some(Self(text.into())),
             _ => None,
         }
     }
@@ -120,6 +120,7 @@ impl Killed {
             None => true,
             Some(("route", name)) => facts.route == name,
             Some(("identity", name)) => facts.identity == Some(name),
+            Some(("tenant", name)) => facts.tenant == Some(name),
             Some((_, name)) => facts.tools.iter().any(|tool| tool.name.eq_ignore_ascii_case(name)),
         })
     }
@@ -232,12 +233,19 @@ mod tests {
     #[test]
     fn a_switch_stops_what_it_names_and_nothing_else() {
         let tools = [Tool::from("Shell"), Tool::from("look")];
-        let facts =
-            RequestFacts { route: "llm", identity: Some("a"), tools: &tools, ..RequestFacts::default() };
-        for target in ["all", "route:llm", "identity:a", "tool:shell", "tool:SHELL"] {
+        let facts = RequestFacts {
+            route: "llm",
+            identity: Some("a"),
+            tenant: Some("t"),
+            tools: &tools,
+            ..RequestFacts::default()
+        };
+        for target in ["all", "route:llm", "identity:a", "tenant:t", "tool:shell", "tool:SHELL"] {
             assert!(killed(&["tool:other", target]).stops(&facts).is_some(), "{target}");
         }
-        for target in ["route:LLM", "route:ll", "identity:A", "tool:shel", "tool:other"] {
+        for target in
+            ["route:LLM", "route:ll", "identity:A", "tenant:T", "tenant:a", "tool:shel", "tool:other"]
+        {
             assert!(killed(&[target]).stops(&facts).is_none(), "{target}");
         }
     }

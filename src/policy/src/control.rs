@@ -104,6 +104,8 @@ impl Per {
 pub enum By {
     /// The proven subject.
     Identity,
+    /// Its tenant.
+    Tenant,
     /// The route.
     Route,
     /// The model that is asked for.
@@ -113,12 +115,13 @@ pub enum By {
 }
 
 impl By {
-    pub(crate) const ALL: [Self; 4] = [Self::Identity, Self::Route, Self::Model, Self::Tool];
+    pub(crate) const ALL: [Self; 5] = [Self::Identity, Self::Tenant, Self::Route, Self::Model, Self::Tool];
 
     /// The word in documents.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
+            Self::Tenant => "tenant",
             Self::Route => "route",
             Self::Model => "model",
             Self::Tool => "tool",

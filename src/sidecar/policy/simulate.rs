@@ -196,6 +196,7 @@ fn call_of(bundle: &show::Opened, entry: &Value, own: &Policy, recorded: Option<
         dialect,
         method: text(&entry["request"]["method"]).unwrap_or_default(),
         identity: text(&entry["identity"]["subject"]),
+        tenant: text(&entry["tenant"]),
         model: text(&facts["model"]),
         approved: entry["approval"].is_object().then(|| text(&entry["policy"]["rule"])).flatten(),
         tools_offered: if is_mcp { called } else { offered },

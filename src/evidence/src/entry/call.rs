@@ -210,6 +210,21 @@ pub struct Identity {
     pub subject: Option<Arc<str>>,
 }
 
+/// How an identity came about, beside who it is (SPEC section 4, `ext.identity`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdentityDetails {
+    /// Who acts for the subject, the one that calls first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actors: Vec<Box<str>>,
+    /// Subject of the connection's certificate, where a token or a key says who calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Arc<str>>,
+    /// Name of the token's issuer in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Arc<str>>,
+}
+
 /// What became of the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -479,6 +494,7 @@ pub struct CallRecord {
     /// None when the call did not wait for people, or does still.
     pub held: Option<Box<Held>>,
     pub identity: Identity,
+    pub identity_details: Option<Box<IdentityDetails>>,
     /// None when nothing was held against a contract.
     pub judged: Option<Box<Judged>>,
     /// What the policy's controls counted, at most 32.
@@ -492,6 +508,8 @@ pub struct CallRecord {
     /// What policies said that change nothing, at most [`super::SHADOWS_MAX`].
     pub shadow: Vec<ShadowRecord>,
     pub stream: Option<Box<StreamRecord>>,
+    /// Whose the identity is, as whoever proves it says.
+    pub tenant: Option<Arc<str>>,
     pub threat: Option<Arc<Threat>>,
     pub time: Times,
     pub trace: Option<Box<TraceContext>>,
@@ -603,6 +621,8 @@ struct ExtDocument<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     findings_more: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a IdentityDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reask: Option<ReaskDocument>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
@@ -626,12 +646,18 @@ impl<'a> ExtDocument<'a> {
             Reask::Next(call) => ReaskDocument { next: Some(call), of: None },
             Reask::Of(call) => ReaskDocument { next: None, of: Some(call) },
         });
+        let identity = record.identity_details.as_deref();
         let trace = record.trace.as_deref();
-        let is_there = !controls.is_empty() || detection.is_some() || reask.is_some() || trace.is_some();
-        is_there.then(|| Self {
+        let any = !controls.is_empty()
+            || detection.is_some()
+            || identity.is_some()
+            || reask.is_some()
+            || trace.is_some();
+        any.then(|| Self {
             controls,
             findings: detection.map(|detection| detection.documents(capture, keyed)).unwrap_or_default(),
             findings_more: detection.map_or(0, |detection| detection.more),
+            identity,
             reask,
             traceparent: trace.map(|trace| &*trace.parent),
             tracestate: trace.and_then(|trace| trace.state.as_deref()),
@@ -712,6 +738,8 @@ struct CallDocument<'a> {
     shadow: &'a [ShadowRecord],
     #[serde(skip_serializing_if = "Option::is_none")]
     sse: Option<StreamDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     threat: Option<&'a Threat>,
     time: Times,
@@ -835,6 +863,7 @@ impl CallRecord {
                 terminated: stream.terminated,
                 units: stream.tree.units,
             }),
+            tenant: self.tenant.as_deref(),
             threat: self.threat.as_deref(),
             time: self.time,
             ts: link.ts,

@@ -91,6 +91,11 @@ pub(crate) fn full_record() -> CallRecord {
             }),
         })),
         identity: Identity::default(),
+        identity_details: Some(Box::new(IdentityDetails {
+            actors: vec!["svc-a".into()],
+            certificate: Some("edge.test".into()),
+            issuer: Some("corp".into()),
+        })),
         judged: Some(Box::new(Judged {
             request: None,
             response: Some(ContractRef {
@@ -144,6 +149,7 @@ pub(crate) fn full_record() -> CallRecord {
             terminated: Some(true),
             tree: tree.finish(),
         })),
+        tenant: Some("acme".into()),
         threat: Some(std::sync::Arc::new(Threat {
             ids: vec!["owasp_llm:2025/LLM06".into()],
             severity: Some("high".into()),

@@ -139,6 +139,7 @@ fn name(applied: &Applied<'_, '_>, facts: &RequestFacts<'_>, span: Span, unit: U
         .iter()
         .map(|by| match by {
             By::Identity => facts.identity.map(Into::into),
+            By::Tenant => facts.tenant.map(Into::into),
             By::Route => Some(facts.route.into()),
             // Written in either case these are the same.
             By::Model => facts.model.map(str::to_ascii_lowercase),

@@ -129,6 +129,7 @@ impl Exchange {
         exchange.left = self.left.clone();
         let route = self.route.as_ref().map_or("", |route| &route.name);
         exchange.shadowing = self.shadowing.as_ref().and_then(|shadowing| shadowing.again(route));
+        exchange.spent = self.spent.clone();
         let head = origin.into_head(&exchange.call.to_string());
         Ok(Second { exchange, head, body, room })
     }
@@ -139,6 +140,8 @@ impl Exchange {
         record.call = self.shared.next_call();
         record.reask = Some(Link::Of(first.call));
         record.identity = first.identity.clone();
+        record.identity_details = first.identity_details.clone();
+        record.tenant = first.tenant.clone();
         record.claims = first.claims.clone();
         record.trace = first.trace.clone();
         record.policy.hash = first.policy.hash;

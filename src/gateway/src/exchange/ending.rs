@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Exchange, Request, Response, defect, evaluated};
 use crate::controls::Ending;
+use crate::protected_resource::challenge;
 use crate::store::{Contract, Form, Side};
 
 impl Exchange {
@@ -111,9 +112,13 @@ impl Exchange {
         self.finish(ClientEnd::HandedOver, Reason::Ok, true, Some((StatusCode::OK.as_u16(), captured)))
     }
 
-    /// What a 401 says of where tokens are given, if the route says so.
-    pub(crate) fn challenge(&self, brought: bool) -> Option<http::HeaderValue> {
-        Some(self.route.as_ref()?.protected_resource.as_ref()?.challenge(brought))
+    /// What a refusal says of tokens (RFC 6750 section 3), where it has to do with them.
+    pub(crate) fn challenge(&self, reason: Reason) -> Option<http::HeaderValue> {
+        let route = self.route.as_ref()?;
+        let metadata = route.protected_resource.as_ref();
+        let asks = metadata.is_some() || self.snapshot.callers.takes_credentials();
+        (asks && matches!(reason.status(), 401) || reason == Reason::ScopeMissing)
+            .then(|| challenge(reason, metadata, &route.scopes))?
     }
 
     pub(super) fn finish(

@@ -12,9 +12,10 @@ use sha2::{Digest as _, Sha256};
 use super::{Exchange, Request, evaluation, held};
 use crate::body::Upload;
 use crate::controls::Asks;
+use crate::identity::Caller;
 use crate::judging::{self, Asked, Objection, RouteTerms, mcp};
 use crate::mcp::agreement;
-use crate::mcp::lists::Caller;
+use crate::mcp::lists;
 use crate::rules::{Asking, CallRules, Contents};
 use crate::store::{Feed, Form, Side};
 
@@ -114,7 +115,7 @@ impl Exchange {
             dialect: self.record.dialect,
             method: Some(&self.record.request.method),
             identity: self.record.identity.subject.as_deref(),
-            tenant: None,
+            tenant: self.record.tenant.as_deref(),
             model: facts.and_then(|facts| facts.model.as_deref()),
             approved: self.approved.as_deref(),
             tools,
@@ -129,6 +130,15 @@ impl Exchange {
                 }
             },
         }
+    }
+
+    /// Writes down who calls, and what of their credential goes no further.
+    pub(crate) fn called_by(&mut self, caller: Caller) {
+        let Caller { identity, tenant, details, header, .. } = caller;
+        (self.record.identity, self.record.tenant, self.record.identity_details) =
+            (identity, tenant, details);
+        let forwards = self.route.as_ref().is_some_and(|route| route.forwards_credential);
+        self.spent = header.filter(|_| !forwards);
     }
 
     /// Whether the policy names what the call does.
@@ -277,10 +287,13 @@ impl Exchange {
             route: route.name.clone(),
             terms: terms.clone(),
             judges: route.judging.is_some(),
-            caller: (route.settings.tool_lists == ToolLists::Filter && !terms.forwards()).then(|| Caller {
-                policy: self.snapshot.policy.clone(),
-                route: route.name.clone(),
-                identity: self.record.identity.subject.as_deref().map(Into::into),
+            caller: (route.settings.tool_lists == ToolLists::Filter && !terms.forwards()).then(|| {
+                lists::Caller {
+                    policy: self.snapshot.policy.clone(),
+                    route: route.name.clone(),
+                    identity: self.record.identity.subject.as_deref().map(Into::into),
+                    tenant: self.record.tenant.as_deref().map(Into::into),
+                }
             }),
             schemas: self.shared.schemas.clone(),
             pins: route.pins.clone(),

@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use super::Waiting;
 use crate::body::{ReadError, Room, Upload, UpstreamBody, read_next};
-use crate::call::{Permitted, Routed};
+use crate::call::{Authenticated, Permitted};
 use crate::exchange::Exchange;
 use crate::holds;
 use crate::judging::Objection;
@@ -27,9 +27,9 @@ use crate::stack::Answer;
 
 /// Decides whether the call may go on.
 ///
-/// Takes `Routed`, gives `Permitted`. Answers itself on a block, and on a hold that people have not let pass. Reads the request body whole where the dialect says
+/// Takes `Authenticated`, gives `Permitted`. Answers itself on a block, and on a hold that people have not let pass. Reads the request body whole where the dialect says
 /// what is in it, because rules speak of models and tools; other bodies are judged by what surrounds them and stream
-/// through. Inside `Route` (it needs the policy), outside `Forward` (nothing leaves before the verdict).
+/// through. Inside `Authentication` (rules go by who calls), outside `Forward` (nothing leaves before the verdict).
 #[derive(Clone, Copy)]
 pub(crate) struct FirewallLayer;
 
@@ -49,7 +49,7 @@ pub(crate) struct Firewall<S> {
 /// A client may pause this long inside a request body.
 const REQUEST_STALL: Duration = Duration::from_secs(30);
 
-impl<S> Service<Routed> for Firewall<S>
+impl<S> Service<Authenticated> for Firewall<S>
 where
     S: Service<Permitted, Response = Answer, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
@@ -61,10 +61,10 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Waiting {
+    fn call(&mut self, authenticated: Authenticated) -> Waiting {
         let mut inner = self.inner.clone();
         Box::pin(async move {
-            match judge(routed).await {
+            match judge(authenticated).await {
                 Ok(permitted) => {
                     poll_fn(|cx| inner.poll_ready(cx)).await?;
                     inner.call(permitted).await
@@ -75,8 +75,8 @@ where
     }
 }
 
-async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
-    let Routed { mut exchange, head, body, route } = routed;
+async fn judge(authenticated: Authenticated) -> Result<Permitted, (Box<Exchange>, Refusal)> {
+    let Authenticated { mut exchange, head, body, route } = authenticated;
     let limits = route.settings.limits;
     let coded = crate::exchange::framing(&head.headers).1;
     let is_mcp = exchange.dialect == Dialect::Mcp;

@@ -78,6 +78,9 @@ async fn forward(permitted: Permitted) -> Answer {
     let judges = route.judging.as_ref().is_some_and(|terms| terms.answer.is_some());
     let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_answers());
     let reads = exchange.dialect != Dialect::Bytes || judges || detects;
+    if let Some(spent) = &exchange.spent {
+        head.headers.remove(spent);
+    }
     headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
     if let Some((credential, held)) = &credential {
         credential.put(held, &mut head.headers);
@@ -277,8 +280,8 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
             (late.answer(dialect, late.body(dialect, Some(call), rpc_id.as_deref())), None)
         }
     };
-    if answer.status() == StatusCode::UNAUTHORIZED
-        && let Some(challenge) = exchange.challenge(refusal.reason == Reason::CredentialMissing)
+    if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        && let Some(challenge) = exchange.challenge(refusal.reason)
     {
         answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use estoppel_evidence::entry::{CallRecord, IdentityKind, VerdictAction};
+use estoppel_evidence::entry::{CallRecord, VerdictAction};
 use estoppel_evidence::{CallId, Reason};
 use estoppel_journal::Refused;
 use estoppel_wire::dialect::Dialect;
@@ -29,8 +29,8 @@ use crate::trace_context;
 /// Finds the route, the run and the configuration that the call keeps to its end.
 ///
 /// Takes `Admitted`, gives `Routed`. Answers itself when the request is ambiguous, names no route, has a context
-/// header that is not allowed, lacks the identity that its route needs, or is no operation that the policy lists; each of
-/// these leaves a receipt. Inside `Admission` (a receipt needs its slot), outside `Firewall` (a verdict needs the policy).
+/// header that is not allowed; each of these leaves a receipt. That it is no operation that the policy lists is said by
+/// `Authentication`, to callers who may use the route. Inside `Admission` (a receipt needs its slot), outside what needs the route.
 #[derive(Clone)]
 pub(crate) struct RouteLayer {
     shared: Arc<Shared>,
@@ -104,9 +104,6 @@ impl<S> Route<S> {
                 }
             },
         };
-        let identity_missing =
-            route.as_ref().is_some_and(|route| route.identity_required && described.is_none())
-                && record.identity.kind == IdentityKind::None;
         let mut exchange = Exchange::new(Start {
             shared: self.shared.clone(),
             snapshot,
@@ -142,24 +139,23 @@ impl<S> Route<S> {
         } else if let Some(bad) = bad_context {
             let message = format!("header `{}` has a value that is not allowed", bad.0);
             Some(Refusal { message: Some(message.into()), ..Refusal::new(Reason::HeaderInvalid) })
-        } else if let Some(refused) = run_refused {
-            Some(Refusal::new(match refused {
-                Refused::Full { .. } => Reason::RunsMax,
-                Refused::Failed(_) | Refused::Closed => Reason::EvidenceFailed,
-            }))
-        } else if identity_missing {
-            Some(Refusal::new(Reason::IdentityRequired))
         } else {
-            unlisted.map(|message| Refusal {
-                message: Some(message.into()),
-                ..Refusal::new(Reason::OperationDenied)
+            run_refused.map(|refused| {
+                Refusal::new(match refused {
+                    Refused::Full { .. } => Reason::RunsMax,
+                    Refused::Failed(_) | Refused::Closed => Reason::EvidenceFailed,
+                })
             })
         };
+        let unlisted = unlisted.map(|message| Refusal {
+            message: Some(message.into()),
+            ..Refusal::new(Reason::OperationDenied)
+        });
         match (refusal, route) {
             (Some(refusal), _) => Err(Turned::Recorded(exchange, refusal)),
             (None, None) => Err(Turned::Recorded(exchange, Refusal::new(Reason::RouteUnknown))),
             (None, Some(route)) if described.is_some() => Err(Turned::Described(exchange, route)),
-            (None, Some(route)) => Ok(Routed { exchange, head, body: accepted.body, route }),
+            (None, Some(route)) => Ok(Routed { exchange, head, body: accepted.body, route, unlisted }),
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) struct Caller {
     pub(crate) policy: Arc<Policy>,
     pub(crate) route: Arc<str>,
     pub(crate) identity: Option<Box<str>>,
+    pub(crate) tenant: Option<Box<str>>,
 }
 
 impl Caller {
@@ -26,6 +27,7 @@ impl Caller {
             dialect: Some(Dialect::Mcp.as_str()),
             method: Some("POST"),
             identity: self.identity.as_deref(),
+            tenant: self.tenant.as_deref(),
             tools: &[Tool::from(tool)],
             evaluation: Evaluation::Evaluated,
             ..RequestFacts::default()
@@ -119,7 +121,7 @@ mod tests {
     fn filtered(text: &str) -> Option<(String, Repair)> {
         let policy = "version: 1\nname: x\ndefaults: { verdict: allow }\nrules:\n- { id: a, when: { tool: bad* }, verdict: block, reason: TOOL_DENIED }\n";
         let policy = Arc::new(PolicyDocument::parse(policy).unwrap().compile());
-        let caller = Caller { policy, route: "r".into(), identity: None };
+        let caller = Caller { policy, route: "r".into(), identity: None, tenant: None };
         let lists: Vec<_> =
             Messages::read(text.as_bytes()).unwrap().list.into_iter().filter_map(|m| m.result).collect();
         let mut taken = Taken::default();

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity, Intent,
-    Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, ShadowRecord,
-    Storage, StreamRecord, Threat, Times, TraceContext, VerdictRecord,
+    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity,
+    IdentityDetails, Intent, Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide,
+    RunClass, ShadowRecord, Storage, StreamRecord, Threat, Times, TraceContext, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -81,6 +81,8 @@ pub(crate) struct SpilledCall {
     #[serde(default)]
     held: Option<Box<Held>>,
     identity: Identity,
+    #[serde(default)]
+    identity_details: Option<Box<IdentityDetails>>,
     judged: Option<Box<Judged>>,
     limits: Vec<LimitRecord>,
     operation: String,
@@ -98,6 +100,8 @@ pub(crate) struct SpilledCall {
     #[serde(default)]
     shadow: Vec<ShadowRecord>,
     stream: Option<SpilledStream>,
+    #[serde(default)]
+    tenant: Option<Arc<str>>,
     threat: Option<Arc<Threat>>,
     time: Times,
     #[serde(default)]
@@ -135,6 +139,7 @@ impl SpilledCall {
             facts,
             held,
             identity,
+            identity_details,
             judged,
             limits,
             operation,
@@ -145,6 +150,7 @@ impl SpilledCall {
             response: ResponseSide { client, client_status, upstream: answer },
             shadow,
             stream,
+            tenant,
             threat,
             time,
             trace,
@@ -186,6 +192,7 @@ impl SpilledCall {
             facts,
             held,
             identity,
+            identity_details,
             judged,
             limits,
             operation: operation.into_owned(),
@@ -202,6 +209,7 @@ impl SpilledCall {
             response_upstream: answer.map(|(status, body)| (status, SpilledBody::of(body))),
             shadow,
             stream,
+            tenant,
             threat,
             time,
             trace,
@@ -241,6 +249,7 @@ impl SpilledCall {
             facts: self.facts,
             held: self.held,
             identity: self.identity,
+            identity_details: self.identity_details,
             judged: self.judged,
             limits: self.limits,
             operation: Cow::Owned(self.operation),
@@ -261,6 +270,7 @@ impl SpilledCall {
             },
             shadow: self.shadow,
             stream,
+            tenant: self.tenant,
             threat: self.threat,
             time: self.time,
             trace: self.trace,

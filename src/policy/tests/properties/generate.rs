@@ -261,7 +261,7 @@ fn control() -> impl Strategy<Value = Value> {
         },
     );
     let when = members(vec![("route", patterns(vec!["llm", "*"])), ("tool", patterns(PATTERNS.to_vec()))]);
-    let by = proptest::sample::subsequence(vec!["identity", "route", "model", "tool"], 0..=3);
+    let by = proptest::sample::subsequence(vec!["identity", "tenant", "route", "model", "tool"], 0..=3);
     let rest = members(vec![
         ("by", by.prop_map(Value::from).boxed()),
         ("on_store_down", select(vec![json!("closed"), json!({ "local_budget": 3 })]).boxed()),
