@@ -17,7 +17,7 @@ const STRICT: &str = "version: 1\nname: candidate\ndefaults: { verdict: allow, o
 fn world(policy: &str, shadows: &[(&str, &str)], script: Script) -> (World, Scratch) {
     let scratch = Scratch::new("shadows");
     let config = shadows.iter().map(|(name, text)| {
-        let file = scratch.write(&format!("{name}.yaml"), text);
+        let file = scratch.write(format!("{name}.yaml"), text);
         format!("[[shadow]]\npath = {file:?}\n\n")
     });
     let setup = Setup { policy: policy.into(), config: config.collect(), ..Setup::default() };
@@ -358,7 +358,7 @@ fn the_example_boots_and_its_policies_are_asked() {
     let scratch = Scratch::new("example");
     for policy in ["baseline", "mcp-strict", "pii-egress"] {
         let text = std::fs::read_to_string(root.join(format!("policies/{policy}.yaml"))).unwrap();
-        scratch.write(&format!("{policy}.yaml"), text);
+        scratch.write(format!("{policy}.yaml"), text);
     }
     let upstream = estoppel_stub::Stub::spawn_thread(Script::model()).unwrap();
     let example = std::fs::read_to_string(root.join("examples/shadow.toml")).unwrap();
