@@ -139,14 +139,16 @@ def packed(tmp_path_factory, model):
     feeds = "".join(feed(shape, taker, shape) for shape in shapes)
     feeds += feed("plain", taker, "ndjson", "none") + feed("refuser", refuser, "ndjson")
     daemon = clients.Daemon(folder, {"model": model}, folder / "policy.yaml", feeds)
-    for number in range(20):
-        assert post(f"{daemon.base}/model/mcp", denied(number)) == 403
-    clients.wait_for("failures", lambda: daemon.metric("estoppel_feed_failures_total", feed="refuser") > 2)
-    refuser.status = 200
-    for name in (*shapes, "plain", "refuser"):
-        clients.wait_for(name, lambda name=name: daemon.metric("estoppel_feed_lag_entries", feed=name) == 0)
-    page = urllib.request.urlopen(f"http://{daemon.admin}/metrics").read().decode()
-    daemon.stop()
+    try:
+        for number in range(20):
+            assert post(f"{daemon.base}/model/mcp", denied(number)) == 403
+        clients.wait_for("failures", lambda: daemon.metric("estoppel_feed_failures_total", feed="refuser") > 2)
+        refuser.status = 200
+        for name in (*shapes, "plain", "refuser"):
+            clients.wait_for(name, lambda name=name: daemon.metric("estoppel_feed_lag_entries", feed=name) == 0)
+        page = urllib.request.urlopen(f"http://{daemon.admin}/metrics").read().decode()
+    finally:
+        daemon.stop()
     return taker.requests, refuser.requests, page, (folder / "estoppeld.log").read_text(), folder
 
 

@@ -260,6 +260,7 @@ pub(crate) fn trace_ids(entry: &Entry, line: &Line) -> Option<TraceIds> {
         return Some(TraceIds { trace, span, parent: Some(parent) });
     }
     let trace: String = line.call.as_deref()?.chars().filter(|c| *c != '-').collect();
+    is_id(&trace, 32).then_some(())?;
     Some(TraceIds { trace, span, parent: None })
 }
 
@@ -267,12 +268,14 @@ pub(crate) fn trace_ids(entry: &Entry, line: &Line) -> Option<TraceIds> {
 fn traceparent(text: &str) -> Option<(String, String)> {
     let mut parts = text.split('-');
     let (_, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
-    let id = |part: &str, digits: usize| {
-        part.len() == digits
-            && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-            && part.bytes().any(|b| b != b'0')
-    };
-    (id(trace, 32) && id(parent, 16)).then(|| (trace.to_owned(), parent.to_owned()))
+    (is_id(trace, 32) && is_id(parent, 16)).then(|| (trace.to_owned(), parent.to_owned()))
+}
+
+/// Lower-case hexadecimal digits that are not all 0.
+fn is_id(text: &str, digits: usize) -> bool {
+    text.len() == digits
+        && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        && text.bytes().any(|b| b != b'0')
 }
 
 fn policy_loaded(entry: &Entry, line: &Line) -> (u8, Value) {

@@ -187,14 +187,16 @@ fn nanos(us: u64) -> String {
     us.saturating_mul(1_000).to_string()
 }
 
-/// Members that are there, as OTLP has attributes.
+/// Members that are there, as OTLP has attributes. What has no form of its own there is told as text.
 fn attributes(members: Map<String, Value>) -> Vec<Value> {
+    let text = |value: &Value| json!({ "stringValue": value.as_str().map_or_else(|| value.to_string(), str::to_owned) });
     let value = |value: Value| match value {
         Value::String(text) => Some(json!({ "stringValue": text })),
-        Value::Number(number) => Some(json!({ "intValue": number.to_string() })),
+        Value::Number(number) if number.is_i64() => Some(json!({ "intValue": number.to_string() })),
+        number @ Value::Number(_) => Some(text(&number)),
         Value::Bool(truth) => Some(json!({ "boolValue": truth })),
         Value::Array(values) => {
-            let texts: Vec<Value> = values.iter().map(|text| json!({ "stringValue": text })).collect();
+            let texts: Vec<Value> = values.iter().map(text).collect();
             Some(json!({ "arrayValue": { "values": texts } }))
         }
         Value::Null | Value::Object(_) => None,

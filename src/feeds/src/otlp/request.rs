@@ -116,6 +116,36 @@ mod tests {
         }
     }
 
+    /// A feed would wait for ever at a document that cannot be encoded, so no line of a journal may make one.
+    #[test]
+    fn whatever_a_line_says_has_a_binary_form() {
+        let call = json!("01936a2b-0000-7000-8000-000000000001");
+        for line in [
+            json!({ "kind": "call", "call": "not an id", "facts": { "usage": { "input": u64::MAX } } }),
+            json!({ "kind": "call", "call": "00000000-0000-0000-0000-000000000000" }),
+            json!({ "kind": "call", "call": call, "dialect": "gemini", "time": { "total_us": u64::MAX },
+                "request": { "bytes": u64::MAX }, "facts": { "usage": { "input": u64::MAX, "output": u64::MAX } } }),
+            json!({ "kind": "call", "call": call, "ts": "9999-12-31T23:59:59.999999Z",
+                "ext": { "traceparent": "00-ÿÿ-0-0", "tracestate": "é".repeat(900) } }),
+            json!({ "kind": "hold", "hold": [1, { "a": [null] }, "x", 1.5], "needs": u64::MAX }),
+            json!({ "kind": "approval", "hold": { "a": { "b": -1.5e300 } } }),
+            json!({ "kind": "bypass", "count": u64::MAX, "ref": "\u{0}\u{202e}" }),
+            json!({ "kind": "gap", "refused": u64::MAX }),
+            json!({ "kind": "hologram" }),
+            json!([]),
+        ] {
+            let line = line.to_string().into_bytes();
+            let after = estoppel_journal::Position::default();
+            let leaf = estoppel_evidence::hash::Leaf::of(&line);
+            let entry = estoppel_journal::Entry { index: 0, leaf, line, signature: None, after };
+            for format in [Format::OtlpTraces, Format::OtlpMetrics, Format::OtlpLogs] {
+                let documents = crate::document::documents(format, &entry);
+                let encoded = body(format, Encoding::Protobuf, &documents);
+                assert!(encoded.is_ok(), "{format:?} {encoded:?} {}", String::from_utf8_lossy(&entry.line));
+            }
+        }
+    }
+
     #[test]
     fn what_is_not_of_the_protocol_is_refused_and_not_left_out() {
         let mut documents = golden("otlp_traces");
