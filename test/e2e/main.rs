@@ -17,6 +17,7 @@
 //! - `mcp_pins`: what was said first of MCP tools, over restarts, and what operators do about it.
 //! - `mcp_rules`: tools that are not listed, batches, and headers of MCP that say again what the message says.
 //! - `mcp_sessions`: answers of MCP servers that come in another stream than the one of their request.
+//! - `mcp_sse`: the transport of 2024-11-05, where what is posted is answered in another stream.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
 //! - `shadow`: policies that are asked about every call and change nothing.
@@ -65,6 +66,7 @@ mod many_streams;
 mod mcp_pins;
 mod mcp_rules;
 mod mcp_sessions;
+mod mcp_sse;
 mod mcp_values;
 mod negative_vectors;
 mod offline;

@@ -18,8 +18,10 @@ use crate::detecting::RouteDetectors;
 use crate::headers;
 use crate::identity::Callers;
 use crate::judging::RouteTerms;
+use crate::mcp::mirrored::{Mirrored, MirroredTools};
 use crate::mcp::pin_file::PinFile;
 use crate::mcp::sessions::Sessions;
+use crate::mcp::streams::Streams;
 use crate::pins::Pins;
 use crate::protected_resource::ProtectedResource;
 use crate::rules::{rule_errors, rule_warnings};
@@ -65,8 +67,12 @@ pub(crate) struct RouteEntry {
     pub(crate) detectors: Option<Arc<RouteDetectors>>,
     /// What its MCP servers said of their tools.
     pub(crate) pins: Arc<Pins>,
+    /// What of the arguments of their tools is in headers.
+    pub(crate) mirrored: Arc<MirroredTools>,
     /// What their clients asked in sessions.
     pub(crate) sessions: Arc<Sessions>,
+    /// Which of their streams are open to which posts.
+    pub(crate) streams: Arc<Streams>,
     /// `None`: found out by path.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) identity_required: bool,
@@ -200,7 +206,9 @@ impl RouteEntry {
             needs,
             credential,
             pins,
+            mirrored: known.map(|known| known.mirrored.clone()).unwrap_or_default(),
             sessions: known.map(|known| known.sessions.clone()).unwrap_or_default(),
+            streams: known.map(|known| known.streams.clone()).unwrap_or_default(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,
             scopes: route.scopes.clone(),
@@ -274,6 +282,19 @@ impl RouteEntry {
         }
         let slash = if rest.starts_with('/') { "" } else { "/" };
         format!("{base}{slash}{rest}").parse().ok()
+    }
+
+    /// What of the arguments of a server's tool is in headers, if it has listed the tool.
+    pub(crate) fn mirrored_of(&self, server: &str, tool: &str) -> Option<Arc<Mirrored>> {
+        let pinned =
+            || Some(self.mirrored.listed(server, tool, self.pins.get(server, tool)?.input.as_deref()));
+        self.mirrored.of(server, tool).or_else(pinned)
+    }
+
+    /// The path and query at which a client asks for `target`, the upstream's; none if there is none.
+    pub(crate) fn client_path(&self, target: &str) -> Option<String> {
+        let rest = target.strip_prefix(self.pool.target.origin.base.as_str())?;
+        Some(if self.strip { format!("{}{rest}", self.path) } else { rest.to_owned() })
     }
 }
 

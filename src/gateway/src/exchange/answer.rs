@@ -44,7 +44,7 @@ impl Exchange {
         let names = facts.tools_called.items.iter();
         let called: Vec<Tool<'_>> = names.map(|name| Tool { name, call: call(name) }).collect();
         let request_tools = self.contents.tools(request);
-        let evaluation = if self.judges_body() {
+        let evaluation = if self.judges_body() || self.drops_body() {
             Evaluation::Evaluated
         } else {
             evaluation(&facts.evaluated, &facts.tools_called, &[facts.model.as_deref()])
@@ -115,9 +115,13 @@ impl Exchange {
             hash: Sha256::new(),
             feed: self.feed(Side::Upstream, form),
             bytes: 0,
-            scan: match judged.as_ref().and_then(|judged| judged.model()) {
-                Some(_) => ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max).with_parts(),
-                None => ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max),
+            scan: {
+                let scan = ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max);
+                match judged.as_ref() {
+                    Some(judged) if judged.model().is_some() => scan.with_parts(),
+                    Some(judged) if judged.may_open() => scan.opened_by_endpoint(),
+                    _ => scan,
+                }
             },
             facts: None,
             looked,
@@ -136,7 +140,13 @@ impl Exchange {
     /// Judges an answer that was read whole. Gives its body, with repaired values in their places.
     pub(crate) fn judge_body(&mut self, body: Vec<Bytes>) -> Result<Vec<Bytes>, Objection> {
         let Some(response) = self.response.as_mut() else { return Ok(body) };
-        let Some(judged) = response.judged.as_mut().filter(|judged| !judged.holds) else { return Ok(body) };
+        if response.judged.as_ref().is_none_or(|judged| judged.holds) {
+            return Ok(body);
+        }
+        if response.is_acknowledgement() {
+            return Ok(self.replace_body(Bytes::new()));
+        }
+        let Some(judged) = response.judged.as_mut() else { return Ok(body) };
         if let Some(answers) = judged.answers_mut() {
             let found = if body.is_empty() { Ok(None) } else { answers.judge(&body.concat()) };
             let filtered = found.or_else(|objection| judged.observed_or(objection).map(|()| None))?;
@@ -264,7 +274,8 @@ impl Exchange {
         if self.has_left() {
             return Bytes::new();
         }
-        let rpc_id = self.rpc_id();
+        let refused_id = self.response.as_mut().and_then(|response| response.refused_id());
+        let rpc_id = self.rpc_id().or(refused_id);
         let refusal = self.refusal(code);
         let (dialect, call, hashes) = (self.dialect, self.call, self.hashes());
         let holds_events = self.holds_events();

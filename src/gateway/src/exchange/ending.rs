@@ -62,6 +62,7 @@ impl Exchange {
     /// From here on the client gets nothing.
     pub(super) fn depart(&mut self) {
         let (hashes, given) = (self.hashes(), self.given);
+        self.response.iter_mut().for_each(|response| response.close());
         let Some(response) = self.response.as_mut().filter(|response| response.departed.is_none()) else {
             return;
         };

@@ -18,7 +18,7 @@ use super::Waiting;
 use super::firewall::{permit, refusal_of};
 use crate::body::{AnswerBody, Followed, Mode, Room, Screened, ScreenedBody, Step, UpstreamBody};
 use crate::call::Permitted;
-use crate::exchange::{Exchange, Second, framing, micros};
+use crate::exchange::{Aside, Exchange, Second, framing, micros};
 use crate::headers;
 use crate::judging::Objection;
 use crate::respond::{RECEIPT, Refusal, stamp};
@@ -136,7 +136,8 @@ async fn forward(permitted: Permitted) -> Answer {
     let bodiless = is_head || answered.relay.is_end();
     let unread = (framing == Framing::Opaque || coded || judged && json && !fits)
         && !bodiless
-        && !exchange.judges_body();
+        && !exchange.judges_body()
+        && !exchange.drops_body();
     if unread && let Some(refusal) = unread_refusal(&mut exchange) {
         return refused(exchange, refusal).await;
     }
@@ -265,15 +266,26 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
     let told = exchange.told_instead();
     let told = told.as_ref().unwrap_or(&refusal);
-    let body = told.body(dialect, Some(call), rpc_id.as_deref());
+    let aside = exchange.aside(told);
+    let (status, body) = match &aside {
+        Some(_) => (Aside::STATUS, Bytes::new()),
+        None => (told.status(), told.body(dialect, Some(call), rpc_id.as_deref())),
+    };
     exchange.note_refusal(&refusal);
-    let ack = exchange.refuse(refusal.reason, told.status(), &body);
+    let ack = exchange.refuse(refusal.reason, status, &body);
     let recorded = match ack {
         Some(ack) => durable(ack, evidence).await,
         None => Err(Reason::Internal),
     };
     let (mut answer, receipt) = match recorded {
-        Ok(leaf) => (told.answer(dialect, body), leaf),
+        Ok(leaf) => {
+            let mut answer = told.answer(dialect, body);
+            *answer.status_mut() = status;
+            if let Some(aside) = aside {
+                aside.say();
+            }
+            (answer, leaf)
+        }
         Err(reason) => {
             exchange.shared.metrics.refused(reason);
             let late = Refusal::new(reason);

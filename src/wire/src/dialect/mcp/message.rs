@@ -39,6 +39,8 @@ pub struct Message {
     /// The protocol version that `params._meta` states.
     pub version: Option<String>,
     pub result: Option<ToolResult>,
+    /// It says `error`.
+    pub is_error: bool,
 }
 
 /// The id of a request, which its answer repeats.
@@ -198,9 +200,9 @@ struct Reader {
 
 impl Reader {
     fn end_message(&mut self) {
-        let message = std::mem::take(&mut self.message);
-        let error = std::mem::take(&mut self.error);
-        let says = [message.method.is_some(), message.result.is_some(), error];
+        let mut message = std::mem::take(&mut self.message);
+        message.is_error = std::mem::take(&mut self.error);
+        let says = [message.method.is_some(), message.result.is_some(), message.is_error];
         let full = self.messages.list.len() == LIST_MAX;
         if full || says.iter().filter(|says| **says).count() > 1 {
             self.readings.doubt(Defect::NotEvaluated);
