@@ -14,6 +14,7 @@
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
+//! - `mcp_federation`: several MCP servers behind one route.
 //! - `mcp_pins`: what was said first of MCP tools, over restarts, and what operators do about it.
 //! - `mcp_rules`: tools that are not listed, batches, and headers of MCP that say again what the message says.
 //! - `mcp_sessions`: answers of MCP servers that come in another stream than the one of their request.
@@ -63,6 +64,7 @@ mod judging_gemini;
 mod large;
 mod leaving;
 mod many_streams;
+mod mcp_federation;
 mod mcp_pins;
 mod mcp_rules;
 mod mcp_sessions;

@@ -2,6 +2,7 @@
 
 pub(crate) mod agreement;
 mod endpoint;
+pub(crate) mod federation;
 pub(crate) mod lists;
 pub(crate) mod mirrored;
 pub(crate) mod opening;

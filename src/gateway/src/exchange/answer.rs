@@ -1,18 +1,31 @@
 //! The answer side of an exchange: what is judged, changed and held back while it passes.
 
 use bytes::Bytes;
-use estoppel_evidence::Reason;
-use estoppel_evidence::entry::{Captured, Looked};
+use estoppel_evidence::entry::{Captured, Downgrade, Looked};
+use estoppel_evidence::{Reason, text};
 use estoppel_policy::{Content, Evaluation, ResponseFacts, Tool};
 use estoppel_wire::dialect::{Dialect, Framing, MarkKind, ResponseScan};
 use sha2::{Digest as _, Sha256};
 
 use super::{Exchange, Mark, Response, Stream, evaluation};
 use crate::judging::{self, Objection};
+use crate::mcp::federation::Told;
 use crate::shadow::Answer;
 use crate::store::{Form, Side};
 
 impl Exchange {
+    /// Takes note of which of several servers answered, and which should have.
+    pub(crate) fn answered_by(&mut self, told: &Told) {
+        let Told::Answer { upstream, missing, .. } = told else { return };
+        self.record.upstream = Some(text::name(upstream).into());
+        let route = self.route.as_ref().map_or("none", |route| &route.name);
+        missing.iter().for_each(|(server, _)| self.shared.metrics.server_missing(route, server));
+        let downgrades = missing
+            .iter()
+            .map(|(server, reason)| Downgrade { code: *reason, detail: Some(text::name(server).into()) });
+        self.record.downgrades.extend(downgrades);
+    }
+
     /// Judges a response that is not read, before any of it is given.
     pub(crate) fn judge_unread<R>(&mut self, judge: impl FnOnce(&ResponseFacts<'_>) -> R) -> R {
         self.shadow_answers(Answer::Unread);

@@ -128,8 +128,9 @@ impl Exchange {
             }
         };
         let form = if framing == Framing::Sse { Form::Sse } else { Form::Json };
-        // Where lists are only filtered, no event is refused for its length that would have passed.
-        let block_bytes_max = if judges { limits.event_bytes_max } else { limits.held_bytes_max };
+        // Where lists are only filtered, or findings recorded, no event is refused for its length that would have passed.
+        let refuses = judges && !(opens && terms.release == Release::Observe);
+        let block_bytes_max = if refuses { limits.event_bytes_max } else { limits.held_bytes_max };
         let apart = holds || terms.release == Release::StreamAndCut;
         Ok(Some(Box::new(HeldBack {
             machine,

@@ -41,7 +41,7 @@ impl Exchange {
     /// Finds the open stream that a post belongs to.
     pub(crate) fn find_stream(&mut self, head: &Parts) {
         let Some(route) = self.route.as_ref().filter(|_| self.dialect == Dialect::Mcp) else { return };
-        if head.method != http::Method::POST {
+        if head.method != http::Method::POST || route.streams.is_empty() {
             return;
         }
         let target = route.target(head);

@@ -224,8 +224,7 @@ impl Exchange {
         if self.dialect == Dialect::Mcp && !coded {
             let body = chunks.concat();
             if let Ok(messages) = Messages::read(&body) {
-                let server = self.server_path(head);
-                let mirrored = |tool: &str| self.route.as_ref()?.mirrored_of(&server, tool);
+                let mirrored = |tool: &str| self.route.as_ref()?.mirrored_of(&self.server_path(head), tool);
                 agreement::check(&head.headers, &messages, &body, mirrored)?;
             }
         }
@@ -255,10 +254,11 @@ impl Exchange {
     /// The path that tells the route's servers apart: the one that the upstream is asked at, or that the stream was asked at to
     /// which the request belongs.
     fn server_path(&self, head: &http::request::Parts) -> Box<str> {
-        let target = || self.route.as_ref().and_then(|route| route.target(head));
-        match &self.post {
-            Some(post) => post.server.clone(),
-            None => target().map_or_else(Box::default, |target| target.path().into()),
+        let Some(route) = &self.route else { return Box::default() };
+        match (&self.post, &route.federation) {
+            (Some(post), _) => post.server.clone(),
+            (None, Some(_)) => route.path().into(),
+            (None, None) => route.target(head).map_or_else(Box::default, |target| target.path().into()),
         }
     }
 

@@ -21,7 +21,9 @@ use crate::call::Permitted;
 use crate::exchange::{Aside, Exchange, Second, framing, micros};
 use crate::headers;
 use crate::judging::Objection;
+use crate::mcp::federation::{Asking, Federation, Told};
 use crate::respond::{RECEIPT, Refusal, stamp};
+use crate::snapshot::RouteEntry;
 use crate::stack::Answer;
 use crate::upstream::{Answered, ConnectError, SendError};
 
@@ -55,65 +57,25 @@ impl Service<Permitted> for Forward {
 }
 
 async fn forward(permitted: Permitted) -> Answer {
-    let Permitted { mut exchange, mut head, body, route } = permitted;
+    let Permitted { mut exchange, head, body, route } = permitted;
     let limits = route.settings.limits;
-    let credential = match &route.credential {
-        None => None,
-        Some(credential) => match credential.of(&head.headers).await {
-            Ok(held) => Some((credential, held)),
-            Err(reason) => return refused(exchange, Refusal::new(reason)).await,
-        },
-    };
-    if let Err(reason) = intend(&mut exchange).await {
-        return refused(exchange, Refusal::new(reason)).await;
-    }
-    let Some(target) = route.target(&head) else {
-        return refused(exchange, Refusal::new(Reason::RequestInvalid)).await;
-    };
     let trailers = headers::takes_trailers(&head.headers);
     let is_head = head.method == Method::HEAD;
-    head.uri = target;
-    head.version = Version::HTTP_11; // hyper's clients go by the connection
-    head.extensions.clear();
-    let judges = route.judging.as_ref().is_some_and(|terms| terms.answer.is_some());
-    let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_answers());
-    let reads = exchange.dialect != Dialect::Bytes || judges || detects;
-    if let Some(spent) = &exchange.spent {
-        head.headers.remove(spent);
-    }
-    headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
-    if let Some((credential, held)) = &credential {
-        credential.put(held, &mut head.headers);
-    }
-    let held_length = match &body {
-        crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(&body).exact(),
-        crate::body::UpstreamBody::Streamed(_) => None,
+    let asked = match &route.federation {
+        None => ask(&mut exchange, &route, head, body).await,
+        // Boxed, so that other calls have no room for it.
+        Some(federation) => match Box::pin(ask_several(&mut exchange, federation, &head, &body)).await {
+            Ok(Told::Answer { answered, .. }) => Ok(*answered),
+            Ok(Told::Own { status, body }) => return told(exchange, status, body).await,
+            Err(refusal) => Err(refusal),
+        },
     };
-    if let Some(length) =
-        held_length.filter(|length| *length > 0 || head.headers.contains_key(CONTENT_LENGTH))
-    {
-        head.headers.insert(CONTENT_LENGTH, length.into());
-    }
-    let request = Request::from_parts(*head, body);
-    let left = exchange.follow().map(|(left, _)| left);
-    exchange.sent = true;
-    let sending = route.pool.send(request, limits.connect, limits.headers, left.as_deref());
-    let bound = exchange.time_left().filter(|_| exchange.asks_again());
-    let sending = while_waiting(in_time(bound, sending), || exchange.ask_shadows());
-    let answered = match sending.await {
+    let answered = match asked {
         Ok(answered) => answered,
-        Err(error) => {
-            exchange.sent = !error.is_before_sending();
-            let reason = exchange.upload_error().unwrap_or_else(|| send_reason(&error));
-            route.pool.complain(reason, &Chain(&error));
-            return refused(exchange, Refusal::new(reason)).await;
-        }
+        Err(refusal) => return refused(exchange, refusal).await,
     };
     exchange.record.time.connect_us = answered.connected.map(micros);
     let mut head = answered.head;
-    if let Some((credential, held)) = credential.filter(|_| head.status == StatusCode::UNAUTHORIZED) {
-        credential.refused(&held);
-    }
     if headers::is_ambiguous_answer(head.status, &head.headers)
         || headers::head_bytes(&head.headers) > limits.header_bytes_max
     {
@@ -152,6 +114,102 @@ async fn forward(permitted: Permitted) -> Answer {
             send_whole(screened, head, sending).await
         }
         Mode::Streamed => send_streamed(screened, head, evidence, trailers),
+    }
+}
+
+/// Sends the call to the route's upstream.
+async fn ask(
+    exchange: &mut Exchange,
+    route: &RouteEntry,
+    mut head: Box<http::request::Parts>,
+    body: UpstreamBody,
+) -> Result<Answered, Refusal> {
+    let limits = route.settings.limits;
+    let credential = match &route.credential {
+        None => None,
+        Some(credential) => {
+            let held = credential.of(&head.headers).await;
+            Some((credential, held.map_err(Refusal::new)?))
+        }
+    };
+    intend(exchange).await.map_err(Refusal::new)?;
+    let target = route.target(&head).ok_or_else(|| Refusal::new(Reason::RequestInvalid))?;
+    head.uri = target;
+    head.version = Version::HTTP_11; // hyper's clients go by the connection
+    head.extensions.clear();
+    let judges = route.judging.as_ref().is_some_and(|terms| terms.answer.is_some());
+    let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_answers());
+    let reads = exchange.dialect != Dialect::Bytes || judges || detects;
+    if let Some(spent) = &exchange.spent {
+        head.headers.remove(spent);
+    }
+    headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
+    if let Some((credential, held)) = &credential {
+        credential.put(held, &mut head.headers);
+    }
+    let held_length = match &body {
+        crate::body::UpstreamBody::Held(_) => http_body::Body::size_hint(&body).exact(),
+        crate::body::UpstreamBody::Streamed(_) => None,
+    };
+    if let Some(length) =
+        held_length.filter(|length| *length > 0 || head.headers.contains_key(CONTENT_LENGTH))
+    {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    let request = Request::from_parts(*head, body);
+    let left = exchange.follow().map(|(left, _)| left);
+    exchange.sent = true;
+    let sending = route.pool.send(request, limits.connect, limits.headers, left.as_deref());
+    let bound = exchange.time_left().filter(|_| exchange.asks_again());
+    let sending = while_waiting(in_time(bound, sending), || exchange.ask_shadows());
+    let answered = match sending.await {
+        Ok(answered) => answered,
+        Err(error) => {
+            exchange.sent = !error.is_before_sending();
+            let reason = exchange.upload_error().unwrap_or_else(|| send_reason(&error));
+            route.pool.complain(reason, &Chain(&error));
+            return Err(Refusal::new(reason));
+        }
+    };
+    if let Some((credential, held)) = credential.filter(|_| answered.head.status == StatusCode::UNAUTHORIZED)
+    {
+        credential.refused(&held);
+    }
+    Ok(answered)
+}
+
+/// Sends it to those of several servers that have to do with it, all of which has to fit into the call's time.
+async fn ask_several(
+    exchange: &mut Exchange,
+    federation: &Federation,
+    head: &http::request::Parts,
+    body: &UpstreamBody,
+) -> Result<Told, Refusal> {
+    intend(exchange).await.map_err(Refusal::new)?;
+    let UpstreamBody::Held(body) = body else {
+        return Err(Refusal::because(Reason::NotFederated, Some("a content coding")));
+    };
+    let limits = exchange.route.as_ref().map(|route| route.settings.limits).unwrap_or_default();
+    let (identity, spent) = (exchange.caller(), exchange.spent.clone());
+    let (identity, spent) = (identity.as_deref(), spent.as_ref());
+    let asking = Asking { head, body: &body.bytes(), identity, spent, limits: &limits };
+    exchange.sent = true;
+    let sending = while_waiting(federation.send(asking), || exchange.ask_shadows());
+    let told = match tokio::time::timeout(limits.total, sending).await {
+        Ok(told) => told,
+        Err(_) => return Err(Refusal::new(Reason::TimeoutTotal)),
+    };
+    match told {
+        Ok(told) => {
+            exchange.sent = matches!(told, Told::Answer { .. });
+            exchange.answered_by(&told);
+            Ok(told)
+        }
+        Err(refused) => {
+            exchange.sent = refused.upstream.is_some();
+            exchange.record.upstream = refused.upstream;
+            Err(*refused.refusal)
+        }
     }
 }
 
@@ -302,10 +360,10 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
 }
 
 /// Records an answer of the gateway's own, JSON, and gives it once that is durable.
-pub(crate) async fn told(mut exchange: Box<Exchange>, document: Bytes) -> Answer {
+pub(crate) async fn told(mut exchange: Box<Exchange>, status: StatusCode, document: Bytes) -> Answer {
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
     let run = exchange.run_header();
-    let recorded = match exchange.tell(&document) {
+    let recorded = match exchange.tell(status, &document) {
         Some(ack) => durable(ack, evidence).await,
         None => Err(Reason::Internal),
     };
@@ -314,6 +372,7 @@ pub(crate) async fn told(mut exchange: Box<Exchange>, document: Bytes) -> Answer
         Err(reason) => return unrecorded(&exchange, reason),
     };
     let mut answer = Response::new(AnswerBody::whole(vec![document]));
+    *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     stamp(answer.headers_mut(), exchange.call, run.as_ref(), leaf);
     answer
@@ -454,7 +513,7 @@ fn send_streamed(
     Response::from_parts(head, AnswerBody::Screened(ScreenedBody::new(screened, receipt_trailer, evidence)))
 }
 
-fn send_reason(error: &SendError) -> Reason {
+pub(crate) fn send_reason(error: &SendError) -> Reason {
     match error {
         SendError::Connect(ConnectError::Tcp(_)) => Reason::UpstreamConnect,
         SendError::Connect(ConnectError::Tls(_)) | SendError::Tls => Reason::UpstreamTls,

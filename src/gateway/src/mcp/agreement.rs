@@ -80,7 +80,8 @@ fn part<'a>(span: &Span, body: &'a [u8]) -> Option<&'a [u8]> {
     body.get(within(span.start)..within(span.end))
 }
 
-fn is_mirrored(version: &str) -> bool {
+/// Whether messages of a version are mirrored in headers, and belong to no session.
+pub(crate) fn is_mirrored(version: &str) -> bool {
     version >= MIRRORED_SINCE && version.starts_with(|first: char| first.is_ascii_digit())
 }
 

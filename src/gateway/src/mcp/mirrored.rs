@@ -24,7 +24,9 @@ pub(crate) struct Argument {
 
 /// What is known of one route's tools, by the path of their server and their name. Of at most as many as have pins.
 #[derive(Debug, Default)]
-pub(crate) struct MirroredTools(Mutex<HashMap<(Box<str>, Box<str>), Arc<Mirrored>>>);
+pub(crate) struct MirroredTools(Mutex<HashMap<Key, Arc<Mirrored>>>);
+
+type Key = (Box<str>, Box<str>);
 
 impl MirroredTools {
     /// A server has listed a tool.
@@ -115,8 +117,7 @@ impl Mirrored {
 impl Argument {
     /// Whether `said`, the header's value, is what `arguments` say; none where there is no header, or no such argument.
     pub(crate) fn agrees(&self, said: Option<&str>, arguments: &Value) -> bool {
-        let steps = self.path.iter();
-        let value = steps.fold(Some(arguments), |value, name| value?.as_object()?.get(name));
+        let value = self.path.iter().try_fold(arguments, |value, name| value.as_object()?.get(name));
         match (said, value.filter(|value| !value.is_null())) {
             (None, None | Some(Value::Array(_) | Value::Object(_))) => true,
             (Some(said), Some(Value::String(text))) => said == text,

@@ -66,6 +66,11 @@ impl Streams {
         Opened { streams: self.clone(), endpoint: endpoint.into(), number, refusals }
     }
 
+    /// Whether none is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).open.is_empty()
+    }
+
     /// What a post to `endpoint` belongs to, if its caller is the one whose stream that is.
     pub(crate) fn post(&self, endpoint: &str, identity: Option<&str>) -> Option<Post> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

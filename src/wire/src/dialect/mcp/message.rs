@@ -30,6 +30,7 @@ pub struct Message {
     pub method: Option<String>,
     /// `params.name`: of `tools/call` the tool's.
     pub name: Option<String>,
+    pub name_at: Option<Span>,
     /// `params.arguments`.
     pub arguments: Option<Span>,
     /// `params.uri`: of `resources/read` the resource's.
@@ -70,6 +71,7 @@ pub struct ToolResult {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tool {
     pub name: String,
+    pub name_at: Option<Span>,
     pub definition: Span,
     /// `inputSchema`.
     pub input: Option<Span>,
@@ -314,6 +316,8 @@ impl Visitor for Reader {
         let span = Some(from..to);
         let is_null = std::mem::take(&mut self.null);
         match at {
+            Place::Leaf(Leaf::CalledName) => self.message.name_at = span,
+            Place::Leaf(Leaf::ToolName) => self.tool.name_at = span,
             Place::Leaf(Leaf::Arguments) => self.message.arguments = span,
             Place::Leaf(Leaf::Uri) => self.message.uri = span,
             Place::Leaf(Leaf::Task) => self.message.task = span,
