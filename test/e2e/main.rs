@@ -14,9 +14,11 @@
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
+//! - `mcp_federation`: several MCP servers behind one route.
 //! - `mcp_pins`: what was said first of MCP tools, over restarts, and what operators do about it.
 //! - `mcp_rules`: tools that are not listed, batches, and headers of MCP that say again what the message says.
 //! - `mcp_sessions`: answers of MCP servers that come in another stream than the one of their request.
+//! - `mcp_sse`: the transport of 2024-11-05, where what is posted is answered in another stream.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
 //! - `shadow`: policies that are asked about every call and change nothing.
@@ -62,9 +64,11 @@ mod judging_gemini;
 mod large;
 mod leaving;
 mod many_streams;
+mod mcp_federation;
 mod mcp_pins;
 mod mcp_rules;
 mod mcp_sessions;
+mod mcp_sse;
 mod mcp_values;
 mod negative_vectors;
 mod offline;

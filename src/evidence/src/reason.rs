@@ -82,6 +82,9 @@ reasons! {
     RouteUnknown "ROUTE_UNKNOWN" Client false 404 "no route takes this request";
     RequestInvalid "REQUEST_INVALID" Client false 400 "the request is not well-formed or its framing is ambiguous";
     HeaderMismatch "HEADER_MISMATCH" Client false 400 "a header does not say what the body says";
+    MethodRefused "METHOD_REFUSED" Client false 405 "the route does not take this method";
+    NotFederated "NOT_FEDERATED" Client false 400 "a route of several MCP servers offers their tools and prompts, and nothing else";
+    SessionUnknown "SESSION_UNKNOWN" Client false 404 "there is no such session; a client begins another";
     HeaderInvalid "HEADER_INVALID" Client false 400 "a header that estoppel reads has a value it does not allow";
     HeadersMax "HEADERS_MAX" Client false 431 "the request's headers are larger than the limit";
     RequestBytesMax "REQUEST_BYTES_MAX" Client false 413 "the request body is larger than the limit";

@@ -122,9 +122,7 @@ impl Credential {
 
     /// Puts the token in the place of what the client sent.
     pub(crate) fn put(&self, held: &Held, headers: &mut HeaderMap) {
-        for name in OF_CLIENTS {
-            headers.remove(name);
-        }
+        without_credentials(headers);
         headers.insert(self.header.clone(), held.value.clone());
     }
 
@@ -135,6 +133,13 @@ impl Credential {
         {
             cache.forget(key);
         }
+    }
+}
+
+/// Takes a client's credentials off.
+pub(crate) fn without_credentials(headers: &mut HeaderMap) {
+    for name in OF_CLIENTS {
+        headers.remove(name);
     }
 }
 

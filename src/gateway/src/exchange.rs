@@ -6,6 +6,7 @@ mod answer;
 mod detected;
 mod ending;
 mod held;
+mod posted;
 mod request;
 mod shadowed;
 
@@ -29,11 +30,13 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use self::again::Second;
 use self::held::HeldBack;
 pub(crate) use self::held::{OBSERVED_ANSWER, OBSERVED_REQUEST};
+pub(crate) use self::posted::Aside;
 use crate::body::Upload;
 use crate::call::InFlight;
 use crate::controls::Held;
 use crate::detecting::Detecting;
 use crate::judging::{self, Asked, Objection, Recorded, mcp};
+use crate::mcp::streams::Post;
 use crate::reask::Origin;
 use crate::respond::Refusal;
 use crate::rules::{Contents, Ruled};
@@ -74,6 +77,8 @@ pub(crate) struct Exchange {
     contracts_named: Vec<Contract>,
     /// The requests to an MCP server, until the answer comes.
     asked_server: Option<Box<mcp::Requests>>,
+    /// The stream in which it is answered, if that is another call's.
+    post: Option<Box<Post>>,
     /// What calls of its tools were held against.
     server_calls: Option<Recorded>,
     /// Calls of its tools were judged.
@@ -233,6 +238,7 @@ impl Exchange {
             request_contracts: judging::RequestJudged::default(),
             contracts_named: Vec::new(),
             asked_server: None,
+            post: None,
             server_calls: None,
             calls_judged: false,
             detail: None,

@@ -28,6 +28,7 @@ pub struct Metrics {
     outcomes: IntCounterVec,
     refused: IntCounterVec,
     tools_changed: IntCounterVec,
+    servers_missing: IntCounterVec,
     findings: IntCounterVec,
     untapped: IntCounterVec,
     reasks: IntCounterVec,
@@ -182,6 +183,11 @@ impl Metrics {
                 "estoppel_tools_changed_total",
                 "Calls in which an MCP tool was not what its server first said that it is.",
                 &["route"],
+            ),
+            servers_missing: counters(
+                "estoppel_mcp_servers_missing_total",
+                "Answers made of those of several MCP servers in which this one had no part.",
+                &["route", "upstream"],
             ),
             findings: counters(
                 "estoppel_findings_total",
@@ -351,6 +357,11 @@ impl Metrics {
     /// Counts what a detector finds that no call waits for.
     pub(crate) fn tapped(&self, route: &str, detector: &str) -> IntCounter {
         self.findings.with_label_values(&[route, detector, "shadow"])
+    }
+
+    /// One of a route's several MCP servers gave no answer.
+    pub(crate) fn server_missing(&self, route: &str, upstream: &str) {
+        self.servers_missing.with_label_values(&[route, upstream]).inc();
     }
 
     /// Such a detector was not told of a body.

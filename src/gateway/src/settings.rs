@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 pub(crate) use self::identity::is_noted_whole;
 pub use self::identity::{Algorithm, CertificateTenant, Certificates, File, Identity, Jwt, RequiredClaim};
+use crate::mcp::federation;
 
 /// Listeners, upstreams and routes as the file has them.
 #[derive(Clone, Debug, Deserialize)]
@@ -212,8 +213,13 @@ pub struct Route {
     /// Methods that are taken; all if empty.
     #[serde(default)]
     pub methods: Vec<String>,
-    /// Name of the upstream.
+    /// Name of the upstream; left out where `federation` names several.
+    #[serde(default)]
     pub upstream: String,
+    /// MCP servers that are one to clients: what their tools' names begin with, and the name of the upstream. At most 16. Whoever
+    /// can edit this decides which server a tool's name means. Default none.
+    #[serde(default)]
+    pub federation: BTreeMap<String, String>,
     /// Cuts `path` off before the request is forwarded. Default false.
     #[serde(default)]
     pub strip_path: bool,
@@ -403,7 +409,7 @@ impl Settings {
             if !route.path.starts_with('/') {
                 wrong(format!("route[{i}].path"), "must start with `/`".into());
             }
-            if !self.upstream.contains_key(&route.upstream) {
+            if route.federation.is_empty() && !self.upstream.contains_key(&route.upstream) {
                 wrong(format!("route[{i}].upstream"), format!("there is no `[upstream.{}]`", route.upstream));
             }
             if route.scopes.iter().any(|scope| !is_scope(scope)) {
@@ -417,6 +423,9 @@ impl Settings {
                     format!("route[{i}].scopes"),
                     "certificates have none; read_credentials is false".into(),
                 );
+            }
+            for (key, problem) in self.federation_errors(route) {
+                wrong(format!("route[{i}].{key}"), problem);
             }
             if let Some(said) = &route.protected_resource {
                 let key = |key: &str| format!("route[{i}].protected_resource.{key}");
@@ -462,6 +471,35 @@ impl Settings {
         }
         if !(1_024..=1 << 20).contains(&self.server.head_bytes_max) {
             wrong("server.head_bytes_max".into(), "must be between 1,024 and 1,048,576".into());
+        }
+        errors
+    }
+}
+
+impl Settings {
+    /// What is wrong with how a route has several servers, each with the rest of its key path.
+    fn federation_errors(&self, route: &Route) -> Vec<(String, String)> {
+        let mut errors = Vec::new();
+        if route.federation.is_empty() {
+            return errors;
+        }
+        if !route.upstream.is_empty() {
+            errors.push(("upstream".into(), "has no effect beside `federation`".into()));
+        }
+        if route.dialect != "mcp" {
+            errors.push(("dialect".into(), "must be `mcp` where there is a `federation`".into()));
+        }
+        if route.federation.len() > federation::SERVERS_MAX {
+            errors.push(("federation".into(), format!("at most {} servers", federation::SERVERS_MAX)));
+        }
+        for (name, upstream) in &route.federation {
+            if !federation::name::is_server(name) {
+                let rule = "must be 1 to 32 characters of a-z, 0-9 and `-`";
+                errors.push((format!("federation.{name}"), rule.into()));
+            }
+            if !self.upstream.contains_key(upstream) {
+                errors.push((format!("federation.{name}"), format!("there is no `[upstream.{upstream}]`")));
+            }
         }
         errors
     }
@@ -593,6 +631,29 @@ mod tests {
                 "route[1].dialect",
             ]
         );
+    }
+
+    #[test]
+    fn several_servers_are_named_so_that_their_tools_can_be_told_apart() {
+        let errors = |route: serde_json::Value| {
+            let mut settings = settings(serde_json::json!({
+                "listener": [{ "listen": "127.0.0.1:0" }],
+                "upstream": { "a": { "url": "http://x/mcp" } },
+                "route": [route],
+            }));
+            settings.route[0].name = "r".into();
+            settings.check().into_iter().map(|error| error.key).collect::<Vec<_>>()
+        };
+        let route = |federation: serde_json::Value| serde_json::json!({ "name": "r", "dialect": "mcp", "federation": federation });
+        assert!(errors(route(serde_json::json!({ "files": "a", "mail-2": "a" }))).is_empty());
+        assert_eq!(
+            errors(route(serde_json::json!({ "a_b": "a", "b": "c" }))),
+            ["route[0].federation.a_b", "route[0].federation.b"]
+        );
+        let many: serde_json::Map<_, _> = (0..17).map(|n| (format!("s{n}"), "a".into())).collect();
+        assert_eq!(errors(route(many.into())), ["route[0].federation"]);
+        let both = serde_json::json!({ "name": "r", "upstream": "a", "federation": { "a": "a" } });
+        assert_eq!(errors(both), ["route[0].upstream", "route[0].dialect"]);
     }
 
     #[test]

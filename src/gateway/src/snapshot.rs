@@ -18,12 +18,15 @@ use crate::detecting::RouteDetectors;
 use crate::headers;
 use crate::identity::Callers;
 use crate::judging::RouteTerms;
+use crate::mcp::federation::{Federation, Server};
+use crate::mcp::mirrored::{Mirrored, MirroredTools};
 use crate::mcp::pin_file::PinFile;
 use crate::mcp::sessions::Sessions;
+use crate::mcp::streams::Streams;
 use crate::pins::Pins;
 use crate::protected_resource::ProtectedResource;
 use crate::rules::{rule_errors, rule_warnings};
-use crate::settings::{Route, Settings};
+use crate::settings::{Origin, Route, Settings};
 use crate::shadow::Shadow;
 use crate::upstream::{Pool, Target};
 
@@ -49,7 +52,12 @@ pub struct SnapshotError {
 #[derive(Clone)]
 pub(crate) struct RouteEntry {
     pub(crate) name: Arc<str>,
+    /// Of several upstreams the first one's.
     pub(crate) pool: Arc<Pool>,
+    /// The servers, where there are several.
+    pub(crate) federation: Option<Arc<Federation>>,
+    /// Where they are, or the one upstream is.
+    places: Vec<(String, Origin)>,
     pub(crate) settings: RouteSettings,
     /// What clients are told of tokens, if anything.
     pub(crate) protected_resource: Option<ProtectedResource>,
@@ -65,8 +73,12 @@ pub(crate) struct RouteEntry {
     pub(crate) detectors: Option<Arc<RouteDetectors>>,
     /// What its MCP servers said of their tools.
     pub(crate) pins: Arc<Pins>,
+    /// What of the arguments of their tools is in headers.
+    pub(crate) mirrored: Arc<MirroredTools>,
     /// What their clients asked in sessions.
     pub(crate) sessions: Arc<Sessions>,
+    /// Which of their streams are open to which posts.
+    pub(crate) streams: Arc<Streams>,
     /// `None`: found out by path.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) identity_required: bool,
@@ -159,8 +171,16 @@ impl RouteEntry {
         before: Option<&Snapshot>,
         pins_dir: Option<&Path>,
     ) -> Result<Self, String> {
-        let pool =
-            pools.get(&route.upstream).ok_or_else(|| format!("there is no upstream `{}`", route.upstream))?;
+        let known = |name: &String| pools.get(name).ok_or_else(|| format!("there is no upstream `{name}`"));
+        let first = route.federation.values().next().unwrap_or(&route.upstream);
+        let pool = known(first)?;
+        let mut places = Vec::new();
+        for (server, upstream) in &route.federation {
+            places.push((server.clone(), known(upstream)?.target.origin.clone()));
+        }
+        if places.is_empty() {
+            places.push((String::new(), pool.target.origin.clone()));
+        }
         let read = |path| estoppel_journal::keys::load_secret(path).map_err(|error| error.to_string());
         let context_key = match route.context_key.as_deref() {
             Some(path) => Some(ContextKey::new(&*read(path)?)),
@@ -173,18 +193,26 @@ impl RouteEntry {
             Judging::On(terms) => Some(Arc::new(RouteTerms::new(terms, contracts))),
         };
         let needs = policy.needs(&route.name);
-        let same =
-            |known: &&Arc<Self>| *known.name == *route.name && known.pool.target.origin == pool.target.origin;
+        let same = |known: &&Arc<Self>| *known.name == *route.name && known.places == places;
         let known = before.and_then(|before| before.routes.iter().find(same));
         let old = known.and_then(|known| known.credential.as_ref());
-        let credential = pool.target.settings.credential.as_ref();
+        let credential = pool.target.settings.credential.as_ref().filter(|_| route.federation.is_empty());
         let credential =
             credential.map(|said| Credential::build(&pool.target.name, said, old)).transpose()?;
+        let federation = Self::federate(route, pools, known.and_then(|known| known.federation.as_ref()))?;
         let pins = match (known, pins_dir) {
             (Some(known), _) => known.pins.clone(),
             (None, None) => Arc::default(),
             (None, Some(dir)) => {
-                let kept = PinFile::open(dir, &route.name, &pool.target.settings.url);
+                let urls = route.federation.iter().map(|(server, upstream)| {
+                    let url = pools.get(upstream).map_or("", |pool| &pool.target.settings.url);
+                    format!("{server}={url}")
+                });
+                let url = match route.federation.is_empty() {
+                    true => pool.target.settings.url.clone(),
+                    false => urls.collect::<Vec<_>>().join(" "),
+                };
+                let kept = PinFile::open(dir, &route.name, &url);
                 let (file, servers) = kept.map_err(|error| error.to_string())?;
                 Arc::new(Pins::kept(file, servers))
             }
@@ -192,6 +220,7 @@ impl RouteEntry {
         let mut entry = Self {
             name: route.name.as_str().into(),
             pool: pool.clone(),
+            federation,
             detectors: RouteDetectors::build(&settings.detectors)?,
             judging: judging(&settings.judge),
             settings,
@@ -200,7 +229,9 @@ impl RouteEntry {
             needs,
             credential,
             pins,
+            mirrored: known.map(|known| known.mirrored.clone()).unwrap_or_default(),
             sessions: known.map(|known| known.sessions.clone()).unwrap_or_default(),
+            streams: known.map(|known| known.streams.clone()).unwrap_or_default(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,
             scopes: route.scopes.clone(),
@@ -214,7 +245,9 @@ impl RouteEntry {
             metrics: metrics.route(&route.name),
             operation: None,
             operations: Vec::new(),
+            places: Vec::new(),
         };
+        entry.places = places;
         let listed = entry.settings.operations.clone();
         let operations = listed.iter().map(|operation| Self {
             operation: Some(operation.id.as_str().into()),
@@ -223,6 +256,32 @@ impl RouteEntry {
         });
         entry.operations = operations.map(Arc::new).collect();
         Ok(entry)
+    }
+
+    /// The servers of a route that has several. Sessions go on where the servers are at the same places.
+    fn federate(
+        route: &Route,
+        pools: &BTreeMap<String, Arc<Pool>>,
+        before: Option<&Arc<Federation>>,
+    ) -> Result<Option<Arc<Federation>>, String> {
+        if route.federation.is_empty() {
+            return Ok(None);
+        }
+        let mut servers = Vec::new();
+        for (name, upstream) in &route.federation {
+            let pool = pools.get(upstream).ok_or_else(|| format!("there is no upstream `{upstream}`"))?;
+            let said = pool.target.settings.credential.as_ref();
+            let old = before.and_then(|before| before.credential(name));
+            let credential = said.map(|said| Credential::build(upstream, said, old)).transpose()?;
+            servers.push(Server { name: name.as_str().into(), pool: pool.clone(), credential });
+        }
+        let sessions = before.map(|before| before.sessions.clone()).unwrap_or_default();
+        Ok(Some(Arc::new(Federation::new(&route.name, &route.path, servers, sessions))))
+    }
+
+    /// The path that requests start with.
+    pub(crate) fn path(&self) -> &str {
+        if self.path.is_empty() { "/" } else { &self.path }
     }
 
     /// The operation that a request is, this where it is none that is listed.
@@ -274,6 +333,19 @@ impl RouteEntry {
         }
         let slash = if rest.starts_with('/') { "" } else { "/" };
         format!("{base}{slash}{rest}").parse().ok()
+    }
+
+    /// What of the arguments of a server's tool is in headers, if it has listed the tool.
+    pub(crate) fn mirrored_of(&self, server: &str, tool: &str) -> Option<Arc<Mirrored>> {
+        let pinned =
+            || Some(self.mirrored.listed(server, tool, self.pins.get(server, tool)?.input.as_deref()));
+        self.mirrored.of(server, tool).or_else(pinned)
+    }
+
+    /// The path and query at which a client asks for `target`, the upstream's; none if there is none.
+    pub(crate) fn client_path(&self, target: &str) -> Option<String> {
+        let rest = target.strip_prefix(self.pool.target.origin.base.as_str())?;
+        Some(if self.strip { format!("{}{rest}", self.path) } else { rest.to_owned() })
     }
 }
 

@@ -150,6 +150,10 @@ impl Screened {
                 }
                 Poll::Pending if !self.joined.is_empty() => return Poll::Ready(self.leave()),
                 Poll::Pending => {
+                    if let Poll::Ready(said) = self.exchange.poll_aside(cx) {
+                        self.given_us = self.exchange.elapsed_us();
+                        return Poll::Ready(Step::Data(said));
+                    }
                     let step = ready!(self.poll_timers(cx));
                     return Poll::Ready(self.after_joined(step));
                 }

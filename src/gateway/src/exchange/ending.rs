@@ -62,6 +62,7 @@ impl Exchange {
     /// From here on the client gets nothing.
     pub(super) fn depart(&mut self) {
         let (hashes, given) = (self.hashes(), self.given);
+        self.response.iter_mut().for_each(|response| response.close());
         let Some(response) = self.response.as_mut().filter(|response| response.departed.is_none()) else {
             return;
         };
@@ -102,14 +103,14 @@ impl Exchange {
     }
 
     /// The gateway answers itself, and not to refuse.
-    pub(crate) fn tell(&mut self, body: &[u8]) -> Option<Ack> {
+    pub(crate) fn tell(&mut self, status: StatusCode, body: &[u8]) -> Option<Ack> {
         self.record.verdict.action = VerdictAction::Allow;
         if let Some(feed) = self.feed(Side::Client, Form::Json) {
             feed.push(Bytes::copy_from_slice(body));
         }
         let sha256 = self.hashes().then(|| Sha256::digest(body).into());
         let captured = Captured { bytes: body.len() as u64, sha256, stored: None };
-        self.finish(ClientEnd::HandedOver, Reason::Ok, true, Some((StatusCode::OK.as_u16(), captured)))
+        self.finish(ClientEnd::HandedOver, Reason::Ok, true, Some((status.as_u16(), captured)))
     }
 
     /// What a refusal says of tokens (RFC 6750 section 3), where it has to do with them.

@@ -96,6 +96,7 @@ fn admit(
             let in_scope = route.scopes.iter().all(has);
             let needed = route.identity_required || !route.scopes.is_empty();
             exchange.called_by(caller);
+            exchange.find_stream(&head);
             if needed && !proven {
                 let credentials = exchange.snapshot.callers.takes_credentials();
                 let is_bad = foreign && credentials;

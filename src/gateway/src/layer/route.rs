@@ -212,7 +212,9 @@ fn fill(
         http::Version::HTTP_2 => "2",
         _ => "1.1",
     };
-    record.upstream = route.map(|route| route.pool.target.name.clone());
+    // Of several it is known once one was asked.
+    let alone = route.filter(|route| route.federation.is_none());
+    record.upstream = alone.map(|route| route.pool.target.name.clone());
 }
 
 /// The method as the receipt's schema takes it; an outlandish one is written `OTHER`.
@@ -247,7 +249,9 @@ where
             }
             Err(Turned::Described(exchange, route)) => {
                 let document = route.protected_resource.as_ref().map(ProtectedResource::document);
-                Either::Right(Box::pin(async move { Ok(told(exchange, document.unwrap_or_default()).await) }))
+                Either::Right(Box::pin(async move {
+                    Ok(told(exchange, http::StatusCode::OK, document.unwrap_or_default()).await)
+                }))
             }
             Err(Turned::Unrecorded(answer)) => Either::Right(Box::pin(std::future::ready(Ok(*answer)))),
         }

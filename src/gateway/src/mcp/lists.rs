@@ -36,11 +36,12 @@ impl Caller {
     }
 }
 
-/// What was taken out of the lists of one answer.
+/// What was taken out of the lists of one answer, or changed for its client.
 #[derive(Default)]
 pub(crate) struct Taken {
     edits: Vec<Edit>,
-    any: bool,
+    lists: bool,
+    endpoint: bool,
 }
 
 impl Taken {
@@ -49,14 +50,24 @@ impl Taken {
         let repair = || Repair {
             applied: true,
             edits: self.edits.clone(),
-            lossy: true,
-            strategy: "tool_lists".into(),
+            lossy: self.lists,
+            strategy: if self.lists { "tool_lists" } else { "mcp_endpoint" }.into(),
         };
-        self.any.then(repair)
+        (self.lists || self.endpoint).then(repair)
+    }
+
+    /// The endpoint of a stream, this long, was given as the gateway's own.
+    pub(crate) fn endpoint(&mut self, bytes: usize) {
+        self.endpoint = true;
+        self.push(&(0..bytes), "endpoint");
     }
 
     fn note(&mut self, range: &Range<usize>, op: &str) {
-        self.any = true;
+        self.lists = true;
+        self.push(range, op);
+    }
+
+    fn push(&mut self, range: &Range<usize>, op: &str) {
         if self.edits.len() < EDITS_MAX {
             let (at, del) = (range.start as u64, range.len() as u64); // lengths fit
             self.edits.push(Edit { at, del, op: op.into() });
