@@ -234,7 +234,7 @@ pub struct Approval {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BypassSource {
-    /// A destination that only the gateway may reach was called by somebody else.
+    /// What only traffic beside the gateway calls was called.
     Canary,
     /// The upstream was used without the gateway's credential.
     Credential,

@@ -111,6 +111,7 @@ async fn forward(permitted: Permitted) -> Answer {
     };
     exchange.record.time.connect_us = answered.connected.map(micros);
     let mut head = answered.head;
+    exchange.record.upstream_request = headers::upstream_request(&head.headers);
     if let Some((credential, held)) = credential.filter(|_| head.status == StatusCode::UNAUTHORIZED) {
         credential.refused(&held);
     }
