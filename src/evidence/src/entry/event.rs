@@ -246,6 +246,23 @@ pub enum BypassSource {
     Sequence,
 }
 
+impl BypassSource {
+    /// Every source.
+    pub const ALL: [Self; 5] =
+        [Self::Canary, Self::Credential, Self::Database, Self::ProviderLog, Self::Sequence];
+
+    /// As entries write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Canary => "canary",
+            Self::Credential => "credential",
+            Self::Database => "database",
+            Self::ProviderLog => "provider_log",
+            Self::Sequence => "sequence",
+        }
+    }
+}
+
 /// Traffic that has no receipt.
 #[derive(Clone, Debug)]
 pub struct Bypass {
