@@ -17,6 +17,8 @@ use crate::{input, show, verify};
 
 /// Largest log that is read, in bytes.
 const LOG_BYTES_MAX: u64 = 256 << 20;
+/// Most receipts that are held in memory.
+const RECEIPTS_MAX: usize = 5_000_000;
 /// Most findings that are recorded one by one; the rest is one entry with their number.
 const RECORDED_MAX: usize = 1_000;
 /// Most findings that are shown on a terminal.
@@ -33,9 +35,13 @@ struct Finding {
     recorded: bool,
 }
 
+/// No earlier and no later receipts, microseconds since 1970.
+type Bounds = (Option<u64>, Option<u64>);
+
 /// What the evidence says.
 #[derive(Default)]
 struct Evidence {
+    bounds: Bounds,
     receipts: Vec<Receipt>,
     /// Calls and attempts that were read already, where a run is in the journal and in a bundle.
     calls: BTreeSet<String>,
@@ -48,14 +54,15 @@ struct Evidence {
 pub fn run(output: &Output, asked: &arguments::Reconcile) -> Result<ExitCode, Failure> {
     let (from, to) = (time(asked.from.as_deref())?, time(asked.to.as_deref())?);
     let mut log = read_log(asked)?;
-    let mut evidence = read_evidence(asked)?;
+    let window_us = u64::from(asked.window_s) * 1_000_000;
+    let bounds = (from.map(|from| from.saturating_sub(window_us)), to.map(|to| to.saturating_add(window_us)));
+    let mut evidence = read_evidence(asked, bounds)?;
     let upstream = narrow(&mut evidence.receipts, asked.upstream.as_deref())?;
     let all = log.rows.len();
     let is_within =
         |(begin, end): (u64, u64)| from.is_none_or(|from| end >= from) && to.is_none_or(|to| begin <= to);
     log.rows.retain(|row| row.when.is_none_or(is_within));
     log.sums.retain(|sum| is_within(sum.when));
-    let window_us = u64::from(asked.window_s) * 1_000_000;
     let pairing = estoppel_reconcile::pair(&log.rows, &evidence.receipts, window_us);
     let mut findings = findings(&log.rows, &pairing, asked.sure, &mut evidence.recorded);
     let excesses = estoppel_reconcile::excesses(&log.sums, &evidence.receipts, window_us);
@@ -116,8 +123,8 @@ fn mapping(path: &Path) -> Result<Mapping, Failure> {
     })
 }
 
-fn read_evidence(asked: &arguments::Reconcile) -> Result<Evidence, Failure> {
-    let mut evidence = Evidence::default();
+fn read_evidence(asked: &arguments::Reconcile, bounds: Bounds) -> Result<Evidence, Failure> {
+    let mut evidence = Evidence { bounds, ..Evidence::default() };
     let refused = |path: &Path| {
         let message = format!("`{}` does not verify, so nothing is read from it", path.display());
         Failure { exit: 2, ..Failure::runtime("EVIDENCE_INVALID", plain(&message)) }
@@ -139,6 +146,11 @@ fn read_evidence(asked: &arguments::Reconcile) -> Result<Evidence, Failure> {
         }
         show::read(bundle)?.1.iter().for_each(|line| evidence.take(&line.value));
     }
+    if evidence.receipts.len() > RECEIPTS_MAX {
+        return Err(invalid(&format!(
+            "there are more than {RECEIPTS_MAX} receipts; narrow it with --from and --to"
+        )));
+    }
     Ok(evidence)
 }
 
@@ -153,6 +165,13 @@ impl Evidence {
         }
         // Each attempt of a call is one at the provider, too.
         let Some(receipt) = Receipt::read(entry) else { return };
+        let (from, to) = self.bounds;
+        let is_within =
+            from.is_none_or(|from| receipt.ended_us >= from) && to.is_none_or(|to| receipt.began_us <= to);
+        // One too many is enough to tell.
+        if !is_within || self.receipts.len() > RECEIPTS_MAX {
+            return;
+        }
         if self.calls.insert(format!("{} {}", receipt.call, entry["attempt"])) {
             self.receipts.push(receipt);
         }
@@ -418,6 +437,7 @@ mod tests {
             asked: None,
             tokens: None,
             answered: true,
+            failed: false,
         }
     }
 

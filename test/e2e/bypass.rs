@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use estoppel_kit::http::{Peer, post, send};
-use estoppel_kit::{Scratch, require_real};
+use estoppel_kit::{Scratch, require_real, until};
 use estoppel_stub::{Reply, Rule, Script};
 use serde_json::{Value, json};
 
-use crate::support::{Setup, World, chat, cli, path};
+use crate::support::{PATIENCE, Setup, World, chat, cli, path};
 
 const HELLO: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
 const DENIED: &str = r#"{"model":"denied","messages":[{"role":"user","content":"hello"}]}"#;
@@ -170,7 +170,8 @@ fn calls_that_look_alike_are_counted_and_a_blocked_one_answers_for_none() {
     let causes: Vec<&Value> = found["findings"].as_array().unwrap().iter().map(|row| &row["cause"]).collect();
     assert_eq!(causes, ["too_few_receipts", "too_few_receipts", "no_receipt"]);
     let log = table(&[("m-1", 4), ("m", 4)]);
-    assert_eq!(reconcile(&world, &log, &csv).0, 0);
+    let (exit, found) = reconcile(&world, &log, &csv);
+    assert_eq!((exit, &found["unnamed"]), (0, &json!(0)), "{found}");
     let least = [&csv[..], &["--sure", "likely"]].concat();
     let (exit, found) = reconcile(&world, &log, &least);
     assert_eq!((exit, &found["findings"][0]["cause"]), (5, &json!("unsure")), "{found}");
@@ -240,7 +241,12 @@ fn what_cannot_be_compared_whole_is_refused() {
 fn whoever_comes_to_a_trap_is_refused_recorded_and_counted() {
     let routes =
         "[[route]]\nname = \"trap\"\nhost = \"api.openai.com\"\nupstream = \"stub\"\ncanary = true\n\n";
-    let mut world = World::with(Script::model(), &Setup { routes: routes.into(), ..Setup::default() });
+    let scratch = Scratch::new("trap");
+    let told = scratch.join("ocsf.ndjson");
+    let feed =
+        format!("[[feeds]]\nname = \"siem\"\nformat = \"ocsf\"\nto = {{ file = {{ path = {told:?} }} }}\n");
+    let setup = Setup { routes: routes.into(), config: feed, ..Setup::default() };
+    let mut world = World::with(Script::model(), &setup);
     let mut peer = Peer::connect(world.gateway).unwrap();
     peer.send(&chat("job", HELLO).wire("api.openai.com")).unwrap();
     let answer = peer.read_answer().unwrap();
@@ -249,6 +255,13 @@ fn whoever_comes_to_a_trap_is_refused_recorded_and_counted() {
     assert_eq!(world.upstream.hits().total(), 0);
     assert_eq!(world.send(&chat("job", HELLO)).status(), 200, "others are not meant");
     assert_eq!(world.metric("estoppel_bypass_total{source=\"canary\"}"), Some(1.0));
+    let finding = until("the finding in the feed", PATIENCE, || {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        let mut documents = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        documents.find(|document| document["class_uid"] == 2004)
+    });
+    assert_eq!(finding["finding_info"]["types"], json!(["bypass"]));
+    assert_eq!(finding["unmapped"]["bypass"]["source"], "canary");
     let receipts = world.receipts("job");
     assert_eq!(
         (&receipts[0]["verdict"]["action"], &receipts[0]["verdict"]["reason"]),

@@ -6,7 +6,7 @@
 //! Promised: the same bytes give the same outcome, in whatever order receipts come; nothing that is unreadable is passed over,
 //! so a log is read whole or not at all. Left to others: whether the receipts are genuine (verify them first), files, printing.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![deny(clippy::unwrap_used, clippy::panic)]
 
 mod mapping;
 mod moment;

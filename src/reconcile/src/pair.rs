@@ -49,6 +49,8 @@ pub enum Cause {
     TooFewReceipts,
     /// The only receipt of this request is that of an earlier row.
     RequestAgain,
+    /// A model worked for the row, and the receipt of this request says that the upstream refused it.
+    ReceiptDiffers,
 }
 
 impl Cause {
@@ -57,6 +59,7 @@ impl Cause {
             Self::NoReceipt => "no_receipt",
             Self::TooFewReceipts => "too_few_receipts",
             Self::RequestAgain => "request_again",
+            Self::ReceiptDiffers => "receipt_differs",
         }
     }
 }
@@ -130,10 +133,18 @@ impl<'a> State<'a> {
             let Some(left) = row.request.as_deref().and_then(|request| named.get_mut(request)) else {
                 continue;
             };
-            match (left.pop(), self.causes.get_mut(at)) {
-                (Some(receipt), _) => self.take(at, receipt, Sure::Certain),
-                (None, Some(cause)) => *cause = Cause::RequestAgain,
-                (None, None) => {}
+            let differs =
+                |of: &usize| self.receipts.get(*of).is_some_and(|receipt| receipt.failed && row.is_use());
+            let cause = match left.pop_if(|of| !differs(of)) {
+                Some(receipt) => {
+                    self.take(at, receipt, Sure::Certain);
+                    continue;
+                }
+                None if left.is_empty() => Cause::RequestAgain,
+                None => Cause::ReceiptDiffers,
+            };
+            if let Some(said) = self.causes.get_mut(at) {
+                *said = cause;
             }
         }
     }
@@ -142,7 +153,8 @@ impl<'a> State<'a> {
     fn by_looks(&mut self, pass: Pass) {
         let mut classes: BTreeMap<Looks<'a>, (Vec<Span>, Vec<Span>)> = BTreeMap::new();
         for (of, row) in self.rows.iter().enumerate() {
-            let is_open = self.causes.get(of) != Some(&Cause::RequestAgain) && !self.is_certain(of);
+            let settled = matches!(self.causes.get(of), Some(Cause::RequestAgain | Cause::ReceiptDiffers));
+            let is_open = !settled && !self.is_certain(of);
             if let (true, Some((from, to)), Some(looks)) = (is_open, row.when, pass.of_row(row)) {
                 let (from, to) = (from.saturating_sub(self.window_us), to.saturating_add(self.window_us));
                 classes.entry(looks).or_default().0.push(Span { from, to, of });
@@ -237,6 +249,8 @@ struct Pass {
     tokens: Compare,
     /// Whether it is for rows that name their request. Those have no receipt that names another.
     by_name: bool,
+    /// Whether it is for rows that a model worked for. Those have no receipt of an error.
+    used: bool,
 }
 
 impl Pass {
@@ -246,13 +260,14 @@ impl Pass {
         let models = [Model::Served, Model::Asked, Model::Unsaid];
         compared.into_iter().flat_map(move |tokens| {
             models.into_iter().flat_map(move |model| {
-                [true, false].into_iter().map(move |by_name| Self { model, tokens, by_name })
+                let rows = [(true, true), (true, false), (false, true), (false, false)];
+                rows.into_iter().map(move |(by_name, used)| Self { model, tokens, by_name, used })
             })
         })
     }
 
     fn of_row(self, row: &Row) -> Option<Looks<'_>> {
-        if row.request.is_some() != self.by_name {
+        if row.request.is_some() != self.by_name || row.is_use() != self.used {
             return None;
         }
         let model = match (self.model, row.model.as_deref()) {
@@ -268,7 +283,7 @@ impl Pass {
     }
 
     fn of_receipt(self, receipt: &Receipt) -> Option<Looks<'_>> {
-        if self.by_name && receipt.request.is_some() {
+        if self.by_name && receipt.request.is_some() || self.used && receipt.failed {
             return None;
         }
         let model = match self.model {
@@ -299,6 +314,7 @@ mod tests {
             when: Some((at * SECOND, at * SECOND)),
             model: Some(model.into()),
             tokens: tokens.map(|(input, output)| Tokens { input, output }),
+            counted: false,
         }
     }
 
@@ -313,6 +329,7 @@ mod tests {
             asked: Some("m".into()),
             tokens: tokens.map(|(input, output)| Tokens { input, output }),
             answered: true,
+            failed: false,
         }
     }
 
@@ -354,6 +371,17 @@ mod tests {
             said(&rows, &[receipt(Some("a"), 1, SAME), receipt(None, 1, SAME)]),
             ["certain", "request_again"]
         );
+    }
+
+    #[test]
+    fn a_call_that_the_upstream_refused_answers_for_no_use_of_a_model() {
+        let refused = |request| Receipt { failed: true, ..receipt(request, 1, None) };
+        let counted = Row { counted: true, ..row(None, 1, "m", None) };
+        let rows = [row(None, 1, "m", SAME), counted, row(None, 1, "m", None)];
+        let receipts = [refused(None), refused(None), refused(None)];
+        assert_eq!(said(&rows, &receipts), ["no_receipt", "no_receipt", "possible"]);
+        let named = [row(Some("a"), 1, "m", SAME), row(Some("a"), 1, "m", None)];
+        assert_eq!(said(&named, &[refused(Some("a"))]), ["receipt_differs", "certain"]);
     }
 
     #[test]

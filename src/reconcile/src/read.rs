@@ -159,6 +159,10 @@ fn add_usage(log: &mut Log, bucket: &Value, result: &Value) -> Result<(), ReadEr
     let when = (from, to.saturating_sub(1).max(from));
     log.sums.push(Sum { place, when, model: model.clone(), tokens: Tokens { input, output } });
     let name = format!("row:{}", digest(&format!("{from} {result}")));
+    let room = ROWS_MAX - log.rows.len().min(ROWS_MAX);
+    if calls > room as u64 {
+        return Err(ReadError::RowsMax);
+    }
     for _ in 0..calls {
         push(
             log,
@@ -169,6 +173,7 @@ fn add_usage(log: &mut Log, bucket: &Value, result: &Value) -> Result<(), ReadEr
                 when: Some(when),
                 model: model.clone(),
                 tokens: None,
+                counted: true,
             },
         )?;
     }
@@ -235,6 +240,7 @@ fn row(
             (Some(input), Some(output)) => Some(Tokens { input, output }),
             _ => None,
         },
+        counted: false,
     })
 }
 

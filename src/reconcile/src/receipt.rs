@@ -33,6 +33,8 @@ pub struct Receipt {
     pub tokens: Option<Tokens>,
     /// The upstream answered; else nobody knows whether it had got the call.
     pub answered: bool,
+    /// It answered with an error, so that no model worked for it.
+    pub failed: bool,
 }
 
 impl Receipt {
@@ -42,7 +44,8 @@ impl Receipt {
         if entry["kind"] != "call" {
             return None;
         }
-        let answered = !entry["response"]["upstream"].is_null();
+        let upstream = &entry["response"]["upstream"];
+        let answered = !upstream.is_null();
         let passed = matches!(entry["verdict"]["action"].as_str(), Some("allow" | "repair"));
         let perhaps = passed && PERHAPS_SENT.contains(&entry["outcome"]["code"].as_str()?);
         if !answered && !perhaps {
@@ -60,10 +63,14 @@ impl Receipt {
             served: text(&facts["model_served"]),
             asked: text(&facts["model"]),
             tokens: match tokens {
-                (Some(input), Some(output)) => Some(Tokens { input, output }),
+                // Of an answer that was not read to its end they may not be the last.
+                (Some(input), Some(output)) if passed && entry["outcome"]["complete"] == true => {
+                    Some(Tokens { input, output })
+                }
                 _ => None,
             },
             answered,
+            failed: upstream["status"].as_u64().is_some_and(|status| !(200..300).contains(&status)),
         })
     }
 }
@@ -81,7 +88,7 @@ mod tests {
         }
         json!({
             "kind": "call", "call": "c", "ts": "1970-01-01T00:00:09.000000Z", "time": { "total_us": 2_000_000 },
-            "verdict": { "action": action }, "outcome": { "code": code }, "response": response,
+            "verdict": { "action": action }, "outcome": { "code": code, "complete": true }, "response": response,
             "facts": { "usage": { "input": 3, "output": 4 } },
         })
     }
@@ -91,9 +98,15 @@ mod tests {
         let bytes = || json!({ "bytes": 1, "status": 200 });
         let answered = Receipt::read(&entry("block", "CONTRACT_VIOLATED", bytes())).unwrap();
         assert_eq!((answered.answered, answered.began_us, answered.ended_us), (true, 7_000_000, 9_000_000));
-        assert_eq!(answered.tokens, Some(Tokens { input: 3, output: 4 }));
+        assert_eq!(answered.tokens, None, "it may not have been read to its end");
+        let mut passed = entry("repair", "OK", bytes());
+        assert_eq!(Receipt::read(&passed).unwrap().tokens, Some(Tokens { input: 3, output: 4 }));
+        passed["outcome"]["complete"] = json!(false);
+        assert_eq!(Receipt::read(&passed).unwrap().tokens, None);
         let lost = Receipt::read(&entry("allow", "TIMEOUT_HEADERS", Value::Null)).unwrap();
-        assert!(!lost.answered);
+        assert!(!lost.answered && !lost.failed && !answered.failed);
+        let refused = Receipt::read(&entry("allow", "OK", json!({ "bytes": 1, "status": 400 }))).unwrap();
+        assert!(refused.answered && refused.failed);
         for (action, code) in [
             ("block", "TOOL_DENIED"),
             ("block", "CLIENT_GONE"),

@@ -18,6 +18,15 @@ pub struct Row {
     pub when: Option<(u64, u64)>,
     pub model: Option<String>,
     pub tokens: Option<Tokens>,
+    /// The log counts it as a use, and says no more of it.
+    pub counted: bool,
+}
+
+impl Row {
+    /// Whether the provider says that a model worked for it, which it does not for calls that it refused.
+    pub fn is_use(&self) -> bool {
+        self.counted || self.tokens.is_some_and(|tokens| tokens.output > 0)
+    }
 }
 
 /// Tokens that a log only adds up.

@@ -77,6 +77,7 @@ mod tests {
             asked: Some("alias".into()),
             tokens: tokens.map(|(input, output)| Tokens { input, output }),
             answered: true,
+            failed: false,
         }
     }
 
