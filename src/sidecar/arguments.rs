@@ -37,6 +37,8 @@ pub enum Command {
     /// Lists, shows and decides on calls that wait for people.
     #[command(subcommand)]
     Hold(HoldCommand),
+    /// Holds a provider's own log against receipts, and tells the calls that went round the gateway.
+    Reconcile(Reconcile),
     /// Stops calls at all gateways of a store, whatever the policy says.
     Kill(Switch),
     /// Lets calls go on that were stopped.
@@ -165,6 +167,74 @@ pub struct Seal {
     pub run: String,
     #[command(flatten)]
     pub source: Source,
+}
+
+#[derive(Args, Debug)]
+pub struct Reconcile {
+    /// The provider's log, whole: a file as its API or its console gives it.
+    #[arg(long, value_name = "FILE")]
+    pub provider_log: PathBuf,
+    /// How the log is written.
+    #[arg(long, value_enum)]
+    pub format: LogFormat,
+    /// Where a log in `csv` or `ndjson` has what (TOML, see docs/bypass.md).
+    #[arg(long, value_name = "FILE")]
+    pub mapping: Option<PathBuf>,
+    /// Journal folder with the receipts; the daemon may be running.
+    #[arg(long, value_name = "DIR", required_unless_present = "bundle")]
+    pub journal: Option<PathBuf>,
+    /// Sealed bundle with receipts. May be given again, and beside `--journal`.
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Vec<PathBuf>,
+    /// Trust document that the evidence is verified by.
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// Upstream that the log is of. May be left out if the receipts name only one.
+    #[arg(long, value_name = "NAME")]
+    pub upstream: Option<String>,
+    /// Passes over rows that are earlier (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Passes over rows that are later; give receipts the time to be written.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// How far the provider's clock and the gateway's may be apart.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub window_s: u32,
+    /// Receipts that are less surely those of a row do not count.
+    #[arg(long, value_enum, default_value_t = Sureness::Possible)]
+    pub sure: Sureness,
+    /// Has the daemon record what is found, in its instance's run, but for what the evidence has recorded already.
+    #[arg(long)]
+    pub record: bool,
+    #[command(flatten)]
+    pub admin: Admin,
+}
+
+/// How a provider's log is written.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Stored completions and responses, or usage, as OpenAI's API lists them.
+    Openai,
+    /// Messages one by one, or the usage report of Anthropic's administrators.
+    Anthropic,
+    /// A table with a line of columns first.
+    Csv,
+    /// One JSON object on each line.
+    Ndjson,
+}
+
+/// How sure a receipt is that of a row.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sureness {
+    /// Both name the same request.
+    Certain,
+    /// The only ones with this model, these tokens and this time.
+    Likely,
+    /// Of several with them.
+    Ambiguous,
+    /// Model and time fit; one of them says nothing of tokens.
+    Possible,
 }
 
 #[derive(Args, Debug)]

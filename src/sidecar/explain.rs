@@ -27,6 +27,13 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",
     ),
     (
+        &["reconcile"],
+        "Verifies the evidence that is named, then looks for the receipt of every call in the provider's own log: by the \
+         provider's id of the request, else by model, tokens and time, and says how sure each pair is. One receipt answers for one \
+         call. Calls without one went round the gateway: exit code 5, and with --record a `bypass` entry of each in the daemon's \
+         journal. Exit code 2: the evidence does not verify, so nothing was compared; 6: the log cannot be read whole.",
+    ),
+    (
         &["kill"],
         "Stops calls: all of them, those of a route, those with a tool, those of an identity or of a tenant. Every gateway of the same store \
          blocks them within a second, over restarts too, until somebody resumes them; answers on their way are left to end. Who \

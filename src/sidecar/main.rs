@@ -19,6 +19,7 @@ mod output;
 mod pack;
 mod policy;
 mod quickstart;
+mod reconcile;
 mod reference;
 mod run;
 mod sbom;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Show(show) => show::run(&output, &show),
         Command::Seal(seal) => run::seal(&output, &seal),
         Command::Hold(command) => hold::run(&output, &command),
+        Command::Reconcile(reconcile) => reconcile::run(&output, &reconcile),
         Command::Kill(switch) => switch::set(&output, "kill", &switch),
         Command::Resume(switch) => switch::set(&output, "resume", &switch),
         Command::Switches(admin) => switch::list(&output, &admin),

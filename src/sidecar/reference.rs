@@ -10,7 +10,7 @@ const HEAD: &str = "\
 # Command-line reference of estoppel
 
 Made by `estoppel man --markdown`; a test compares it and runs every example, in this order, in one folder. Exit codes
-other than 0 are noted. `seal`, `run`, `kill`, `resume` and `switches` ask the daemon whose admin address is in `ESTOPPEL_ADMIN`.
+other than 0 are noted. `seal`, `run`, `reconcile --record`, `kill`, `resume` and `switches` ask the daemon whose admin address is in `ESTOPPEL_ADMIN`.
 
 ";
 
@@ -39,6 +39,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel verify receipt.json --trust demo/journal/trust.json",
     ),
     (&["seal"], "estoppel seal nightly-42\nestoppel seal no-such-run # exit 6"),
+    (
+        &["reconcile"],
+        "estoppel reconcile --bundle \"$bundle\" --format openai --provider-log <(echo '{\"data\":[]}')\n\
+         estoppel reconcile --bundle \"$bundle\" --format openai --provider-log <(echo '{\"request_id\":\"req_direct\",\"model\":\"scripted-1\"}') --record # exit 5",
+    ),
     (
         &["kill"],
         "estoppel kill tool:shell --by alice --reason 'drill 7'\nestoppel kill job:7 --by alice --reason drill # exit 6",

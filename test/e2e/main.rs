@@ -7,6 +7,7 @@
 //! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
 //! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
+//! - `bypass`: traffic that goes round the gateway, and how it is found.
 //! - `many_streams`: memory of open streams.
 //! - `framing`: messages that can be read in two ways, headers of one connection.
 //! - `leaving`: clients that leave before their answer is whole.
@@ -44,6 +45,7 @@ mod authority;
 mod bill;
 mod bodies;
 mod broken;
+mod bypass;
 mod calls;
 mod cli_reference;
 mod client;

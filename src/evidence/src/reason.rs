@@ -104,6 +104,7 @@ reasons! {
     UpgradeRefused "UPGRADE_REFUSED" Client false 501 "protocol upgrades and tunnels are not forwarded";
 
     PolicyBlock "POLICY_BLOCK" Policy false 403 "a policy rule blocks this call";
+    Bypass "BYPASS" Policy false 403 "traffic went round the gateway, or came where only such traffic comes";
     Killed "KILLED" Policy true 403 "an operator has stopped calls like this one";
     ToolDenied "TOOL_DENIED" Policy false 403 "a policy rule blocks this tool";
     ModelDenied "MODEL_DENIED" Policy false 403 "a policy rule blocks this model";

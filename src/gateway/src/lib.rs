@@ -9,6 +9,7 @@
 pub mod admin;
 mod body;
 pub mod bridge;
+mod bypass;
 mod call;
 mod context;
 mod contracts;

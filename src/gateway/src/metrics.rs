@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use estoppel_evidence::Reason;
-use estoppel_evidence::entry::{CallRecord, ClientEnd, Reask, ShadowRecord, VerdictAction};
+use estoppel_evidence::entry::{BypassSource, CallRecord, ClientEnd, Reask, ShadowRecord, VerdictAction};
 use estoppel_journal::Stats;
 use prometheus::{
     Counter, Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -29,6 +29,7 @@ pub struct Metrics {
     refused: IntCounterVec,
     tools_changed: IntCounterVec,
     servers_missing: IntCounterVec,
+    bypasses: IntCounterVec,
     findings: IntCounterVec,
     untapped: IntCounterVec,
     reasks: IntCounterVec,
@@ -157,7 +158,16 @@ impl Metrics {
         for result in ["ok", "refused"] {
             identity_reloads.with_label_values(&[result]);
         }
+        let bypasses = counters(
+            "estoppel_bypass_total",
+            "Calls that went round the gateway, by how they were found.",
+            &["source"],
+        );
+        for source in BypassSource::ALL {
+            bypasses.with_label_values(&[source.as_str()]);
+        }
         Self {
+            bypasses,
             identity_reloads,
             issuer_fetches: counters(
                 "estoppel_issuer_fetches_total",
@@ -399,6 +409,11 @@ impl Metrics {
     /// A call was refused and leaves no receipt.
     pub(crate) fn refused(&self, reason: Reason) {
         self.refused.with_label_values(&[reason.code()]).inc();
+    }
+
+    /// Calls went round the gateway.
+    pub(crate) fn bypassed(&self, source: BypassSource, calls: u64) {
+        self.bypasses.with_label_values(&[source.as_str()]).inc_by(calls);
     }
 
     /// A call waits for people.

@@ -113,6 +113,7 @@ impl Shared {
             time: Times::default(),
             trace: None,
             upstream: None,
+            upstream_request: None,
             verdict: VerdictRecord { action: VerdictAction::Block, mode: VerdictMode::Enforce, reason: None },
         })
     }

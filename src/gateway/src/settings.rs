@@ -243,6 +243,10 @@ pub struct Route {
     pub context_key: Option<PathBuf>,
     /// What clients are told of where tokens for this route are given (RFC 9728). Default none.
     pub protected_resource: Option<ProtectedResource>,
+    /// A trap: only traffic that goes round the gateway comes here. Every call is answered 403 `BYPASS` and recorded as a
+    /// bypass of the upstream; none is forwarded. Default false. Whoever can unset it is not seen any more.
+    #[serde(default)]
+    pub canary: bool,
 }
 
 /// Metadata of a route that needs a token. Whoever can edit it chooses where clients ask for tokens.

@@ -86,6 +86,8 @@ pub(crate) struct RouteEntry {
     pub(crate) scopes: Vec<String>,
     pub(crate) reads_credentials: bool,
     pub(crate) forwards_credential: bool,
+    /// Only traffic that goes round the gateway comes here.
+    pub(crate) canary: bool,
     pub(crate) context_key: Option<ContextKey>,
     /// Id of the operation that this is.
     operation: Option<Arc<str>>,
@@ -237,6 +239,7 @@ impl RouteEntry {
             scopes: route.scopes.clone(),
             reads_credentials: route.read_credentials,
             forwards_credential: route.forward_credential,
+            canary: route.canary,
             context_key,
             host: route.host.clone(),
             path: route.path.trim_end_matches('/').to_string(),

@@ -514,6 +514,8 @@ pub struct CallRecord {
     pub time: Times,
     pub trace: Option<Box<TraceContext>>,
     pub upstream: Option<Arc<str>>,
+    /// What the upstream calls the request, as its answer's head says.
+    pub upstream_request: Option<Box<str>>,
     pub verdict: VerdictRecord,
 }
 
@@ -628,6 +630,8 @@ struct ExtDocument<'a> {
     traceparent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tracestate: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_request: Option<&'a str>,
 }
 
 impl<'a> ExtDocument<'a> {
@@ -647,12 +651,14 @@ impl<'a> ExtDocument<'a> {
             Reask::Of(call) => ReaskDocument { next: None, of: Some(call) },
         });
         let identity = record.identity_details.as_deref();
+        let upstream_request = record.upstream_request.as_deref();
         let trace = record.trace.as_deref();
         let any = !controls.is_empty()
             || detection.is_some()
             || identity.is_some()
             || reask.is_some()
-            || trace.is_some();
+            || trace.is_some()
+            || upstream_request.is_some();
         any.then(|| Self {
             controls,
             findings: detection.map(|detection| detection.documents(capture, keyed)).unwrap_or_default(),
@@ -661,6 +667,7 @@ impl<'a> ExtDocument<'a> {
             reask,
             traceparent: trace.map(|trace| &*trace.parent),
             tracestate: trace.and_then(|trace| trace.state.as_deref()),
+            upstream_request,
         })
     }
 }

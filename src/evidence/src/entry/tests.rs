@@ -160,6 +160,7 @@ pub(crate) fn full_record() -> CallRecord {
             state: Some("congo=t61rcWkgMzE".into()),
         })),
         upstream: Some("openai".into()),
+        upstream_request: Some("req_1".into()),
         verdict: VerdictRecord { action: VerdictAction::Allow, mode: VerdictMode::Enforce, reason: None },
     }
 }

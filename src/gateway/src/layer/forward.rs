@@ -171,6 +171,7 @@ async fn ask(
             return Err(Refusal::new(reason));
         }
     };
+    exchange.record.upstream_request = headers::upstream_request(&answered.head.headers);
     if let Some((credential, held)) = credential.filter(|_| answered.head.status == StatusCode::UNAUTHORIZED)
     {
         credential.refused(&held);

@@ -14,6 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::Waiting;
+use crate::bypass;
 use crate::call::{Admitted, Routed};
 use crate::context::{Context as CallerContext, run_name};
 use crate::exchange::{Exchange, Start};
@@ -29,7 +30,7 @@ use crate::trace_context;
 /// Finds the route, the run and the configuration that the call keeps to its end.
 ///
 /// Takes `Admitted`, gives `Routed`. Answers itself when the request is ambiguous, names no route, has a context
-/// header that is not allowed; each of these leaves a receipt. That it is no operation that the policy lists is said by
+/// header that is not allowed, or takes a route that is a trap; each of these leaves a receipt. That it is no operation that the policy lists is said by
 /// `Authentication`, to callers who may use the route. Inside `Admission` (a receipt needs its slot), outside what needs the route.
 #[derive(Clone)]
 pub(crate) struct RouteLayer {
@@ -73,7 +74,7 @@ impl<S> Route<S> {
         let accepted = identified.accepted;
         let head = accepted.head;
         let taken = snapshot.route(&head).cloned();
-        let described = taken.as_ref().filter(|route| route.is_described(&head)).cloned();
+        let described = taken.as_ref().filter(|route| route.is_described(&head) && !route.canary).cloned();
         let operation =
             taken.as_ref().filter(|_| described.is_none()).map(|route| route.for_operation(&head));
         let (operation, unlisted) = match operation.transpose() {
@@ -151,6 +152,10 @@ impl<S> Route<S> {
             message: Some(message.into()),
             ..Refusal::new(Reason::OperationDenied)
         });
+        let refusal = match &route {
+            Some(route) if route.canary => Some(Refusal::new(Reason::Bypass)),
+            _ => refusal,
+        };
         match (refusal, route) {
             (Some(refusal), _) => Err(Turned::Recorded(exchange, refusal)),
             (None, None) => Err(Turned::Recorded(exchange, Refusal::new(Reason::RouteUnknown))),
@@ -244,9 +249,12 @@ where
     fn call(&mut self, admitted: Admitted) -> Self::Future {
         match self.start(admitted) {
             Ok(routed) => Either::Left(self.inner.call(routed)),
-            Err(Turned::Recorded(exchange, refusal)) => {
-                Either::Right(Box::pin(async move { Ok(refused(exchange, refusal).await) }))
-            }
+            Err(Turned::Recorded(exchange, refusal)) => Either::Right(Box::pin(async move {
+                if refusal.reason == Reason::Bypass {
+                    bypass::sprung(&exchange).await;
+                }
+                Ok(refused(exchange, refusal).await)
+            })),
             Err(Turned::Described(exchange, route)) => {
                 let document = route.protected_resource.as_ref().map(ProtectedResource::document);
                 Either::Right(Box::pin(async move {

@@ -107,6 +107,8 @@ pub(crate) struct SpilledCall {
     #[serde(default)]
     trace: Option<Box<TraceContext>>,
     upstream: Option<Arc<str>>,
+    #[serde(default)]
+    upstream_request: Option<Box<str>>,
     verdict: VerdictRecord,
 }
 
@@ -155,6 +157,7 @@ impl SpilledCall {
             time,
             trace,
             upstream,
+            upstream_request,
             verdict,
         } = record;
         let (stream, nodes) = match stream.map(|stream| *stream) {
@@ -214,6 +217,7 @@ impl SpilledCall {
             time,
             trace,
             upstream,
+            upstream_request,
             verdict,
         };
         (spilled, nodes)
@@ -275,6 +279,7 @@ impl SpilledCall {
             time: self.time,
             trace: self.trace,
             upstream: self.upstream,
+            upstream_request: self.upstream_request,
             verdict: self.verdict,
         }))
     }
