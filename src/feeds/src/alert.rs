@@ -236,7 +236,7 @@ pub fn check_alerts(alerts: &[AlertSettings], feeds: &[FeedSettings]) -> Vec<Set
         whole(format!("at most {ALERTS_MAX} are allowed"));
     }
     if !alerts.is_empty() && feeds.iter().all(|feed| feed.format.tells_calls_alone()) {
-        whole("no feed tells them; `ocsf`, `ecs` and `otlp_logs` do".into());
+        whole("no feed tells them; `ocsf`, `ecs`, `notice` and `otlp_logs` do".into());
     }
     for (i, alert) in alerts.iter().enumerate() {
         let mut wrong = |key: &str, problem: String| {
@@ -393,7 +393,9 @@ mod tests {
             let line = line.to_string().into_bytes();
             Entry { index: 0, leaf: Leaf::of(&line), line, signature: None, after: Position::default() }
         };
-        for (format, key) in [(Format::Ocsf, "/metadata/uid"), (Format::Ecs, "/event/id")] {
+        for (format, key) in
+            [(Format::Ocsf, "/metadata/uid"), (Format::Ecs, "/event/id"), (Format::Notice, "/data/uid")]
+        {
             let mut windows = windows(&settings, &[]);
             assert_eq!(raised(&mut windows, format, &entry("other")), []);
             let entry = entry("main");
