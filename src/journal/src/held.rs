@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::run::RunHandle;
 
-/// Holds that are kept while a journal is read, before those whose time was over are forgotten.
+/// Least holds at which, while a journal is read, those whose time was over are forgotten.
 const PRUNE_AT: usize = 4_096;
 
 /// A call that waited when its process ended: nobody has denied it, it was not let go, and its run goes on.
@@ -55,6 +55,8 @@ struct ApprovalLine {
 pub(crate) struct Holds {
     open: HashMap<HoldId, Found>,
     of_call: HashMap<CallId, HoldId>,
+    /// Twice what was left the last time.
+    prune_at: usize,
 }
 
 impl Holds {
@@ -78,8 +80,9 @@ impl Holds {
                 let found = Found { run, hold: bytes.into(), call: None, approvals: Vec::new(), expires };
                 self.of_call.insert(call, id);
                 self.open.insert(id, found);
-                if self.open.len() >= PRUNE_AT {
+                if self.open.len() >= self.prune_at.max(PRUNE_AT) {
                     self.keep(|found| found.expires > now);
+                    self.prune_at = self.open.len() * 2;
                 }
             }
             ("approval", _) => {
@@ -124,5 +127,66 @@ impl Holds {
             self.open.into_iter().filter(|(_, found)| found.call.is_some()).collect();
         found.sort_by_key(|(id, _)| *id);
         found.into_iter().map(|(_, found)| found).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn call(n: usize) -> String {
+        format!("01936a2b-0000-7000-8000-{n:012}")
+    }
+
+    fn follow(holds: &mut Holds, kind: &str, n: usize, more: Value, now: u64) {
+        let mut line = json!({ "expires": "2026-11-21T04:00:00.000000Z" });
+        if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
+            line.extend(more);
+        }
+        let of = (call(900_000).parse().unwrap(), Some(call(n).parse().unwrap()), Some(VerdictAction::Hold));
+        holds.follow(kind, of, line.to_string().as_bytes(), UnixMicros(now)).unwrap();
+    }
+
+    fn opened(holds: &mut Holds, n: usize) {
+        follow(holds, "hold", n, json!({ "hold": call(n) }), 0);
+        follow(holds, "call", n, json!({ "hold": null }), 0);
+    }
+
+    #[test]
+    fn only_what_nothing_has_ended_is_left_with_its_decisions() {
+        let mut holds = Holds::default();
+        (0..4).for_each(|n| opened(&mut holds, n));
+        follow(&mut holds, "hold", 4, json!({ "hold": call(4) }), 0); // its client was never told
+        follow(&mut holds, "approval", 9, json!({ "hold": call(0), "decision": "approve" }), 0);
+        follow(&mut holds, "approval", 9, json!({ "hold": call(1), "decision": "deny" }), 0);
+        follow(
+            &mut holds,
+            "call",
+            9,
+            json!({ "approval": { "hold": call(2) }, "hold": { "id": call(2) } }),
+            0,
+        );
+        let left: Vec<usize> = holds.finish().iter().map(|found| found.approvals.len()).collect();
+        assert_eq!(left, [1, 0], "the approved one and the untouched one");
+    }
+
+    #[test]
+    fn a_sealed_run_has_none() {
+        let mut holds = Holds::default();
+        opened(&mut holds, 1);
+        holds.seal(call(900_000).parse().unwrap());
+        assert!(holds.finish().is_empty());
+    }
+
+    #[test]
+    fn those_whose_time_was_over_do_not_pile_up() {
+        let late = UnixMicros::parse("2026-11-21T04:00:01.000000Z").unwrap().0;
+        let mut holds = Holds::default();
+        for n in 0..3 * PRUNE_AT {
+            follow(&mut holds, "hold", n, json!({ "hold": call(n) }), late);
+            assert!(holds.open.len() <= PRUNE_AT && holds.of_call.len() <= PRUNE_AT);
+        }
     }
 }
