@@ -333,17 +333,69 @@ fn a_hold_is_of_the_policy_that_made_it() {
 }
 
 #[test]
-fn what_waited_when_the_daemon_was_killed_is_never_released() {
+fn what_enough_had_approved_when_the_daemon_was_killed_is_never_released() {
     let mut world = World::with(script(), &setup("approvers: [ada]"));
-    let hold = held(&world, LARGE);
-    check(People::new(&world).decide("approve", &hold, "ada"), 0, "approved");
+    let (approved, used) = (held(&world, LARGE), held(&world, LARGE));
+    let people = People::new(&world);
+    check(people.decide("approve", &approved, "ada"), 0, "approved");
+    check(people.decide("approve", &used, "ada"), 0, "approved");
+    passes(&world, &used, LARGE);
     world.daemon.kill_9();
     world.check_journal();
     world.restart();
-    assert_eq!(code(&world.send(&again(&hold, LARGE))), "404 HOLD_UNKNOWN");
-    assert_eq!(world.upstream.hits().total(), 0);
+    assert_eq!(code(&world.send(&again(&approved, LARGE))), "409 HOLD_CLOSED");
+    let after = code(&world.send(&again(&used, LARGE)));
+    assert!(["404 HOLD_UNKNOWN", "409 HOLD_CLOSED"].contains(&after.as_str()), "{after}");
+    assert_eq!(world.upstream.hits().total(), 1);
     world.stop();
     world.check_journal();
+}
+
+#[test]
+fn what_waited_when_the_daemon_was_killed_waits_on_and_passes_once() {
+    let mut world = World::with(script(), &setup("approvers: [ada, bob, cem], needs: 2"));
+    let hold = held(&world, LARGE);
+    let denied = held(&world, LARGE);
+    check(People::new(&world).decide("approve", &hold, "ada"), 0, "open");
+    check(People::new(&world).decide("deny", &denied, "bob"), 0, "denied");
+    world.daemon.kill_9();
+    world.check_journal();
+    world.restart();
+    let people = People::new(&world);
+    let said = show(&world, &hold);
+    assert_eq!((&said["state"], &said["approved"], &said["body"]), (&json!("open"), &json!(1), &Value::Null));
+    assert_eq!(code(&world.send(&again(&hold, LARGE))), "202 APPROVAL_REQUIRED");
+    assert_eq!(code(&world.send(&again(&hold, SMALL.replace('9', "8000").as_str()))), "409 HOLD_PAYLOAD");
+    assert_eq!(code(&world.send(&again(&denied, LARGE))), "404 HOLD_UNKNOWN");
+    check(people.decide("approve", &hold, "ada"), 4, "HOLD_DECIDED");
+    check(people.decide("approve", &hold, "cem"), 0, "approved");
+    passes(&world, &hold, LARGE);
+    assert_eq!(code(&world.send(&again(&hold, LARGE))), "409 HOLD_CLOSED");
+    assert_eq!(world.upstream.hits().total(), 1);
+    let (bundle, _) = sealed(&world);
+    assert_eq!(entries(&bundle, "approval").len(), 3);
+    assert_eq!(world.metric("estoppel_holds_open"), Some(0.0));
+}
+
+#[test]
+fn a_hold_that_a_planned_restart_finds_expired_or_under_another_policy_is_not_released() {
+    let mut world = World::with(script(), &setup("approvers: [ada], ttl_ms: 1000"));
+    let expired = held(&world, LARGE);
+    world.stop();
+    world.restart();
+    estoppel_kit::until("the end of the hold", PATIENCE, || {
+        (code(&world.send(&again(&expired, LARGE))) == "403 HOLD_EXPIRED").then_some(())
+    });
+    world.scratch.write("policy.yaml", policy("approvers: [ada]", ""));
+    world.stop();
+    world.restart();
+    let hold = held(&world, LARGE);
+    world.stop();
+    world.scratch.write("policy.yaml", policy("approvers: [ada], ttl_ms: 60000", ""));
+    world.restart();
+    assert_eq!(code(&world.send(&again(&hold, LARGE))), "409 HOLD_POLICY");
+    check(People::new(&world).decide("approve", &hold, "ada"), 4, "DECISION_INVALID");
+    assert_eq!(world.upstream.hits().total(), 0);
 }
 
 /// A call that waits, sent and not yet answered, and its hold.

@@ -32,6 +32,7 @@
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
 //! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
+//! - `notify`: who is told of held calls and the like, by webhook and in a chat.
 //! - `offline`: `estoppel judge` and `estoppel contract`, and that they say what the daemon does.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
@@ -73,6 +74,7 @@ mod mcp_sessions;
 mod mcp_sse;
 mod mcp_values;
 mod negative_vectors;
+mod notify;
 mod offline;
 mod operations;
 mod other_calls;

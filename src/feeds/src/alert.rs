@@ -236,7 +236,7 @@ pub fn check_alerts(alerts: &[AlertSettings], feeds: &[FeedSettings]) -> Vec<Set
         whole(format!("at most {ALERTS_MAX} are allowed"));
     }
     if !alerts.is_empty() && feeds.iter().all(|feed| feed.format.tells_calls_alone()) {
-        whole("no feed tells them; `ocsf`, `ecs` and `otlp_logs` do".into());
+        whole("no feed tells them; `ocsf`, `ecs`, `notice` and `otlp_logs` do".into());
     }
     for (i, alert) in alerts.iter().enumerate() {
         let mut wrong = |key: &str, problem: String| {
@@ -393,7 +393,9 @@ mod tests {
             let line = line.to_string().into_bytes();
             Entry { index: 0, leaf: Leaf::of(&line), line, signature: None, after: Position::default() }
         };
-        for (format, key) in [(Format::Ocsf, "/metadata/uid"), (Format::Ecs, "/event/id")] {
+        for (format, key) in
+            [(Format::Ocsf, "/metadata/uid"), (Format::Ecs, "/event/id"), (Format::Notice, "/data/uid")]
+        {
             let mut windows = windows(&settings, &[]);
             assert_eq!(raised(&mut windows, format, &entry("other")), []);
             let entry = entry("main");
@@ -402,7 +404,8 @@ mod tests {
             let document: Value = serde_json::from_slice(&documents[0].json).unwrap();
             assert_eq!(document.pointer(key), Some(&json!(format!("{}#alert-a", entry.leaf))));
             let text = "a: 0 of 1 calls passed of route main within 300 s, below 0.8";
-            assert!(document["message"].as_str().unwrap().ends_with(text), "{document}");
+            let message = document.pointer("/data/message").unwrap_or(&document["message"]);
+            assert!(message.as_str().unwrap().ends_with(text), "{document}");
             assert!(document.get("action").is_none(), "it is not about that call");
         }
         assert_eq!(raised(&mut windows(&settings, &[]), Format::OtlpLogs, &entry("main")).len(), 1);

@@ -18,7 +18,8 @@ use tokio::sync::{oneshot, watch};
 use crate::alert::{self, AlertSettings, Window};
 use crate::backoff::Backoff;
 use crate::cursor::{Cursor, CursorError};
-use crate::document::{Document, documents, told};
+use crate::document::{Document, chosen, told};
+use crate::event::{Event, is_wanted};
 use crate::finding::{Finding, HIGH};
 use crate::read::Line;
 use crate::settings::{Begin, FeedSettings};
@@ -309,15 +310,18 @@ impl Feed {
     }
 
     async fn entries(&mut self, entries: &[Entry]) -> Result<(), Ended> {
-        let (format, mut windows) = (self.settings.format, self.windows.clone());
+        let (format, events) = (self.settings.format, self.settings.events.as_deref());
+        let mut windows = self.windows.clone();
         let mut told = Vec::new();
         for entry in entries {
-            told.extend(documents(format, entry));
+            told.extend(chosen(format, events, entry));
             let alerts = alert::raised(&mut windows, format, entry);
             for alert in &alerts {
                 tracing::warn!(feed = %self.settings.name, uid = %alert.uid, "an alert is told");
             }
-            told.extend(alerts);
+            if is_wanted(events, Some(Event::Alert)) {
+                told.extend(alerts);
+            }
         }
         let oldest = entries.first().and_then(|entry| serde_json::from_slice::<Line>(&entry.line).ok());
         self.stats.oldest_us.store(oldest.map_or(0, |line| line.ts_us()), Relaxed);

@@ -422,6 +422,11 @@ impl Metrics {
         self.holds.with_label_values(&[route, "opened"]).inc();
     }
 
+    /// A call waits that was counted before this process began.
+    pub(crate) fn hold_restored(&self) {
+        self.holds_open.inc();
+    }
+
     /// It does not wait any more.
     pub(crate) fn hold_over(&self, route: &str, outcome: &str, waited_us: u64) {
         self.holds_open.dec();

@@ -245,6 +245,7 @@ impl Gateway {
             switches: Switches::default(),
             calls: CallIds::new(random),
         });
+        shared.holds.restore(shared.journal.held(), &shared.snapshot.load(), shared.clock.unix_us());
         let (phase, _) = watch::channel(Phase::Serve);
         let connections = Arc::new(Semaphore::new(settings.server.connections_max));
         let mut bound = Vec::new();

@@ -24,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use estoppel_evidence::KeyId;
+
 use crate::content::Content;
 use crate::control::{Applied, Control, Controls, Price};
 use crate::detecting::DetectorTerms;
@@ -33,7 +35,7 @@ use crate::document::{
 };
 use crate::explain::{Explanation, Step, Subject, Then, Trace};
 use crate::facts::{Call, Condition, RequestFacts, ResponseFacts, TOOLS_MAX, Tool};
-use crate::hold::HoldTerms;
+use crate::hold::{Approver, HoldTerms};
 use crate::host::Host;
 use crate::index::{Index, RuleSet};
 use crate::judging::{ContractText, Judging};
@@ -139,6 +141,12 @@ impl Needs {
 }
 
 impl Policy {
+    /// Whose key that is, of those who may decide on held calls.
+    pub fn approver(&self, key: KeyId) -> Option<(&str, &Approver)> {
+        let mut all = self.holds.values().flat_map(|terms| &terms.approvers);
+        all.find(|(_, approver)| approver.id() == key).map(|(name, approver)| (name.as_str(), approver))
+    }
+
     pub(crate) fn new(document: &PolicyDocument) -> Self {
         let detectors = DetectorTerms::resolve(None, &document.detectors);
         let fallback = resolve(&[&document.defaults], Limits::resolve(&[&document.limits]), detectors);
