@@ -294,7 +294,7 @@ fn rates_and_tools_go_by_the_proven_caller_at_two_gateways_whatever_it_says_of_i
             .header("estoppel-agent", "ada")
             .header("x-forwarded-user", "ada")
             .header("x-tenant", "acme");
-        let answer = worlds[at].send(&request.body(&call.to_string()));
+        let answer = worlds[at].send(&request.body(call.to_string()));
         let code = text(&answered(&answer), "/error/data/code").to_owned();
         (answer.status(), code)
     };
