@@ -65,12 +65,12 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["identity", "key", "new"],
         "estoppel identity key new --subject nightly --tenant acme --days 90 --file api-keys.ndjson\n\
-         key=$(estoppel identity key new --subject agent-7 --scope read --file api-keys.ndjson)",
+         estoppel identity key new --subject agent-7 --scope read --file api-keys.ndjson > agent-7.key",
     ),
     (&["identity", "key", "list"], "estoppel identity key list --file api-keys.ndjson"),
     (
         &["identity", "key", "revoke"],
-        "estoppel identity key revoke \"$(echo \"$key\" | cut -d_ -f2)\" --file api-keys.ndjson\n\
+        "estoppel identity key revoke \"$(cut -d_ -f2 agent-7.key)\" --file api-keys.ndjson\n\
          estoppel identity key revoke 0000000000000000 --file api-keys.ndjson # exit 6",
     ),
     (&["keys", "init"], "estoppel keys init --dir keys\nestoppel keys init --dir keys # exit 8"),

@@ -148,7 +148,8 @@ fn what_is_no_good_is_refused_in_the_caller_s_dialect_with_a_receipt_and_is_writ
     let (revoked, id) = new_key(&keys.file, "gone", &[]);
     assert_eq!(cli(&["identity", "key", "revoke", &id, "--file", path(&keys.file)]).0, 0);
     let wrong = format!("{}{}", &key[..21], &expired[21..]);
-    let world = World::with(Script::always(Reply::json("{}")), &keys.setup("identity_required = true"));
+    let setup = Setup { journal: "segment_mib = 1".into(), ..keys.setup("identity_required = true") };
+    let world = World::with(Script::always(Reply::json("{}")), &setup);
     let mut codes = Vec::new();
     for (secret, code) in [
         (None, "IDENTITY_REQUIRED"),
@@ -293,7 +294,7 @@ fn rates_and_tools_go_by_the_proven_caller_at_two_gateways_whatever_it_says_of_i
             .header("estoppel-agent", "ada")
             .header("x-forwarded-user", "ada")
             .header("x-tenant", "acme");
-        let answer = worlds[at].send(&request.body(&call.to_string()));
+        let answer = worlds[at].send(&request.body(call.to_string()));
         let code = text(&answered(&answer), "/error/data/code").to_owned();
         (answer.status(), code)
     };

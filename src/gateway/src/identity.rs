@@ -52,7 +52,7 @@ pub(crate) struct Caller {
 pub(crate) struct Unproven {
     pub(crate) reason: Reason,
     /// Who it is, where that is proven all the same.
-    pub(crate) caller: Option<Caller>,
+    pub(crate) caller: Option<Box<Caller>>,
 }
 
 impl From<Reason> for Unproven {
@@ -200,7 +200,7 @@ impl Callers {
                 let keys = keys.now.load();
                 let key = keys.what.find(key)?;
                 if let Some(reason) = key.is_over(now_us) {
-                    return Err(Unproven { reason, caller: Some(of_key(key)) });
+                    return Err(Unproven { reason, caller: Some(Box::new(of_key(key))) });
                 }
                 (header, of_key(key), None)
             }
@@ -235,7 +235,7 @@ impl Callers {
                 || kid.as_deref().is_some_and(|kid| revoked.holds(Revocable::Kid, kid))
                 || jti.is_some_and(|jti| revoked.holds(Revocable::Jti, jti));
         if is_revoked {
-            return Err(Unproven { reason: Reason::IdentityRevoked, caller: Some(caller) });
+            return Err(Unproven { reason: Reason::IdentityRevoked, caller: Some(Box::new(caller)) });
         }
         Ok(caller)
     }

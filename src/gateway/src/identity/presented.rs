@@ -93,6 +93,6 @@ impl Presented {
 
 /// What follows the scheme of a bearer token (RFC 6750 section 2.1).
 fn bearer(text: &str) -> Option<&str> {
-    let (scheme, token) = text.trim().split_once(' ')?;
+    let (scheme, token) = text.trim().split_once([' ', '\t'])?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

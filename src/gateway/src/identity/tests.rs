@@ -184,6 +184,12 @@ async fn credentials_are_told_from_those_of_others() {
         assert_eq!(caller.tenant.as_deref(), Some("acme"));
     }
     assert!(bearer(&world, &key).await.is_ok());
+    for spelled in [format!("bEARER   {key} "), format!("Bearer\t{key}")] {
+        assert_eq!(
+            prove(&world, &[("authorization", &spelled)], &nobody).await.unwrap().identity.kind,
+            IdentityKind::ApiKey
+        );
+    }
     let own = token(json!({}));
     assert!(prove(&world, &[("estoppel-key", &own)], &nobody).await.is_ok());
     let (basic, other) =

@@ -59,7 +59,7 @@ where
             return match admit(routed, caller, foreign) {
                 Ok(authenticated) => Either::Left(self.inner.call(authenticated)),
                 Err((exchange, refusal)) => {
-                    Either::Right(Box::pin(async move { Ok(refused(exchange, refusal).await) }))
+                    Either::Right(Box::pin(async move { Ok(refused(exchange, *refusal).await) }))
                 }
             };
         }
@@ -72,7 +72,7 @@ where
                     std::future::poll_fn(|cx| inner.poll_ready(cx)).await?;
                     inner.call(authenticated).await
                 }
-                Err((exchange, refusal)) => Ok(refused(exchange, refusal).await),
+                Err((exchange, refusal)) => Ok(refused(exchange, *refusal).await),
             }
         }))
     }
@@ -83,11 +83,11 @@ fn admit(
     routed: Routed,
     caller: Result<Caller, Unproven>,
     foreign: bool,
-) -> Result<Authenticated, (Box<Exchange>, Refusal)> {
+) -> Result<Authenticated, (Box<Exchange>, Box<Refusal>)> {
     let Routed { mut exchange, head, body, route, unlisted } = routed;
     let refusal = match caller {
         Err(Unproven { reason, caller }) => {
-            caller.into_iter().for_each(|caller| exchange.called_by(caller));
+            caller.into_iter().for_each(|caller| exchange.called_by(*caller));
             Some(Refusal::new(reason))
         }
         Ok(caller) => {
@@ -110,6 +110,6 @@ fn admit(
     };
     match refusal {
         None => Ok(Authenticated { exchange, head, body, route }),
-        Some(refusal) => Err((exchange, refusal)),
+        Some(refusal) => Err((exchange, Box::new(refusal))),
     }
 }
