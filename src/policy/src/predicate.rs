@@ -5,6 +5,7 @@ use std::fmt;
 use memchr::memmem;
 use serde_json::Value;
 
+use crate::content::is_container;
 use crate::path::{Reach, ValuePath};
 use crate::pattern::{Case, Patterns};
 
@@ -283,12 +284,12 @@ fn walk<'v>(
     }
     match value {
         Value::Object(members) => match path.only_name(reach) {
-            Some(name) => {
-                members.get(name).is_none_or(|member| walk(path, path.step(reach, name), member, meet, is_open))
+            Some(name) => members
+                .get(name)
+                .is_none_or(|member| walk(path, path.step(reach, name), member, meet, is_open)),
+            None => {
+                members.iter().all(|(name, member)| walk(path, path.step(reach, name), member, meet, is_open))
             }
-            None => members
-                .iter()
-                .all(|(name, member)| walk(path, path.step(reach, name), member, meet, is_open)),
         },
         Value::Array(list) => {
             let step = |(at, element)| walk(path, path.step_into(reach, at), element, meet, is_open);
@@ -300,12 +301,6 @@ fn walk<'v>(
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
-}
-
-/// Whether readers may take it for the text of a JSON object or array.
-fn is_container(text: &str) -> bool {
-    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
-    text.starts_with('{') && text.ends_with('}') || text.starts_with('[') && text.ends_with(']')
 }
 
 #[cfg(test)]

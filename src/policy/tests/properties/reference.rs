@@ -299,7 +299,11 @@ fn predicates(wanted: &Value, content: &Content) -> Known {
         let (key, wanted) = predicate.as_object().unwrap().iter().find(|(key, _)| *key != "at").unwrap();
         if key == "exists" {
             let is_unread = is_open && values.is_empty();
-            return if is_unread { Known::Unread } else { known(values.is_empty() != wanted.as_bool().unwrap()) };
+            return if is_unread {
+                Known::Unread
+            } else {
+                known(values.is_empty() != wanted.as_bool().unwrap())
+            };
         }
         let tested: Vec<Known> = values.into_iter().map(|value| test(key, wanted, value)).collect();
         match (tested.contains(&Known::Yes), is_open || tested.contains(&Known::Unread)) {
