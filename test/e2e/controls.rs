@@ -152,9 +152,11 @@ fn what_nobody_states_stays_reserved_and_the_receipt_says_so() {
 
 /// Anthropic's streams state one token of output where they begin, and all of them where they end.
 const BEGINS: &str = r#"{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","content":[],"model":"claude","stop_reason":null,"usage":{"input_tokens":10,"output_tokens":1}}}"#;
-const SAYS: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"much of it"}}"#;
+const SAYS: &str =
+    r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"much of it"}}"#;
 
-const ENDS: &str = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":30}}"#;
+const ENDS: &str =
+    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":30}}"#;
 
 #[test]
 fn a_stream_that_is_left_before_its_end_counts_no_less_than_was_reserved() {

@@ -300,8 +300,7 @@ impl Exchange {
         }
         fill_response_facts(&mut record.facts, &facts);
         self.usage_unread = facts.usage_unread;
-        self.answer_ended =
-            facts.events == 0 || facts.terminated == Some(true) || !facts.finish.is_empty();
+        self.answer_ended = facts.events == 0 || facts.terminated == Some(true) || !facts.finish.is_empty();
         if facts.usage_unread {
             record.downgrades.push(Downgrade { code: Reason::NotEvaluated, detail: Some("usage".into()) });
         }
