@@ -482,3 +482,28 @@ fn everything_stops_and_stays_stopped_over_kill_9() {
     assert_eq!(world.send(&chat("drill", HELLO)).status(), 200);
     assert_eq!(world.upstream.hits().total(), 2);
 }
+
+#[test]
+fn what_is_killed_while_the_store_is_down_stops_here_and_everywhere_when_it_is_back() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let worlds = [(), ()].map(|()| World::with(billed(1, 1), &sharing(&redis, "")));
+    for world in &worlds {
+        estoppel_kit::until("switches are read", PATIENCE, || {
+            (world.send(&chat("drill", HELLO)).status() == 200).then_some(())
+        });
+    }
+    redis.kill_9();
+    let admin = worlds[0].admin.to_string();
+    let (exit, answer) = cli(&["kill", "all", "--by", "alice", "--reason", "drill", "--admin", &admin]);
+    assert_eq!((exit, &answer["error"]["code"]), (1, &"STORE_DOWN".into()), "{answer}");
+    let said = answer["error"]["message"].as_str().unwrap();
+    assert!(said.contains("stopped at this gateway"), "{said}");
+    assert_eq!(worlds[0].send(&chat("drill", HELLO)).status(), 403);
+    assert_eq!(worlds[1].send(&chat("drill", HELLO)).status(), 200);
+    redis.restart();
+    estoppel_kit::until("the other gateway stops", PATIENCE, || {
+        (worlds[1].send(&chat("drill", HELLO)).status() == 403).then_some(())
+    });
+    switch(&worlds[0], &["resume", "all", "--by", "bob", "--reason", "over"]);
+    assert_eq!(worlds[0].send(&chat("drill", HELLO)).status(), 200);
+}
