@@ -198,6 +198,25 @@ fn a_held_call_passes_once_and_only_as_it_was_approved() {
 }
 
 #[test]
+fn a_held_call_names_no_other_operation_in_a_header() {
+    let world = World::with(script(), &setup("approvers: [ada]"));
+    let people = People::new(&world);
+    for header in ["x-http-method-override", "X_Original_URL"] {
+        let answer = world.send(&transfer(LARGE).header(header, "/elsewhere"));
+        assert_eq!(code(&answer), "403 OPERATION_DENIED", "{header}");
+    }
+    let hold = held(&world, LARGE);
+    check(people.decide("approve", &hold, "ada"), 0, "approved");
+    let other = again(&hold, LARGE).header("x-http-method-override", "DELETE");
+    assert_eq!(code(&world.send(&other)), "403 OPERATION_DENIED");
+    assert_eq!(world.upstream.hits().total(), 0);
+    passes(&world, &hold, LARGE);
+    let (_, receipts) = sealed(&world);
+    let actions: Vec<&str> = receipts.iter().map(|r| r["verdict"]["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["block", "block", "hold", "block", "allow"]);
+}
+
+#[test]
 fn one_denial_ends_a_hold_even_after_it_was_approved() {
     let world = World::with(script(), &setup("approvers: [ada, cem]"));
     let people = People::new(&world);

@@ -167,6 +167,10 @@ async fn switch(shared: &Arc<Shared>, path: &str) -> Page {
     }
     match shared.switch(&target, &kill).await {
         Ok(()) => switches(shared),
+        Err(error) if kills => {
+            let here = "stopped at this gateway, which tells the others when the store is back";
+            problem(Reason::StoreDown, Some(&format!("{error}; {here}")))
+        }
         Err(error) => problem(Reason::StoreDown, Some(&error.to_string())),
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Ending {
     /// Of the upstream's answer, if there was one.
     pub(crate) status: Option<u16>,
     pub(crate) usage: Usage,
+    /// The answer came to an end of its own: no stream that was left or broke off.
+    pub(crate) is_whole: bool,
     pub(crate) dialect: Dialect,
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct Exchange {
     pub(crate) sent: bool,
     /// What the upstream said of tokens is not all in the record.
     usage_unread: bool,
+    /// The upstream's answer came to its end.
+    answer_ended: bool,
     response: Option<Box<Response>>,
     /// What the request asked its answer to be, until the answer comes.
     asked: Option<Box<Asked>>,
@@ -233,6 +235,7 @@ impl Exchange {
             held: None,
             sent: false,
             usage_unread: false,
+            answer_ended: false,
             response: None,
             asked: None,
             request_contracts: judging::RequestJudged::default(),

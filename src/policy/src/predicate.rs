@@ -5,6 +5,7 @@ use std::fmt;
 use memchr::memmem;
 use serde_json::Value;
 
+use crate::content::is_container;
 use crate::path::{Reach, ValuePath};
 use crate::pattern::{Case, Patterns};
 
@@ -185,13 +186,15 @@ impl Asked {
     pub fn ask(&self, document: &Value) -> Truth {
         let mut truth = Truth::False;
         let mut any = false;
-        self.each(document, &mut |value| {
+        let is_open = self.each(document, &mut |value| {
             any = true;
             truth = truth.or(self.test(value));
             truth != Truth::True
         });
         match &self.predicate.test {
+            Test::Exists(_) if is_open && !any => Truth::Unknown,
             Test::Exists(wanted) => Truth::of(*wanted == any),
+            _ if is_open => truth.or(Truth::Unknown),
             _ => truth,
         }
     }
@@ -199,16 +202,19 @@ impl Asked {
     /// What there is at its path.
     pub fn found(&self, document: &Value) -> ValueClass {
         let mut class = ValueClass::Nothing;
-        self.each(document, &mut |value| {
+        let is_open = self.each(document, &mut |value| {
             class = class.and(ValueClass::of(value));
             true
         });
-        class
+        if is_open { class.and(ValueClass::Unread) } else { class }
     }
 
-    fn each<'v>(&self, document: &'v Value, meet: &mut impl FnMut(&'v Value) -> bool) {
+    /// Whether there may be more that is meant: in a text that is JSON itself, which some tools read on.
+    fn each<'v>(&self, document: &'v Value, meet: &mut impl FnMut(&'v Value) -> bool) -> bool {
         let path = &self.predicate.at;
-        walk(path, path.root(), document, meet);
+        let mut is_open = false;
+        walk(path, path.root(), document, meet, &mut is_open);
+        is_open
     }
 
     fn test(&self, value: &Value) -> Truth {
@@ -268,6 +274,7 @@ fn walk<'v>(
     reach: Reach,
     value: &'v Value,
     meet: &mut impl FnMut(&'v Value) -> bool,
+    is_open: &mut bool,
 ) -> bool {
     if ValuePath::is_over(reach) {
         return true;
@@ -277,15 +284,22 @@ fn walk<'v>(
     }
     match value {
         Value::Object(members) => match path.only_name(reach) {
-            Some(name) => {
-                members.get(name).is_none_or(|member| walk(path, path.step(reach, name), member, meet))
+            Some(name) => members
+                .get(name)
+                .is_none_or(|member| walk(path, path.step(reach, name), member, meet, is_open)),
+            None => {
+                members.iter().all(|(name, member)| walk(path, path.step(reach, name), member, meet, is_open))
             }
-            None => members.iter().all(|(name, member)| walk(path, path.step(reach, name), member, meet)),
         },
         Value::Array(list) => {
-            list.iter().enumerate().all(|(at, element)| walk(path, path.step_into(reach, at), element, meet))
+            let step = |(at, element)| walk(path, path.step_into(reach, at), element, meet, is_open);
+            list.iter().enumerate().all(step)
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        Value::String(text) => {
+            *is_open |= path.goes_on(reach) && is_container(text);
+            true
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }
 
@@ -338,6 +352,23 @@ mod tests {
         }
         assert_eq!(ask("/a", Test::Exists(false), json!({})), True);
         assert_eq!(ask("/a", Test::NotIn(vec![]), json!({})), False);
+    }
+
+    #[test]
+    fn what_a_text_of_json_holds_is_not_known() {
+        use Truth::{False, True, Unknown};
+        let more = |at, document| ask(at, Test::GreaterThan(100), document);
+        for text in ["{\"n\":200}", " [{\"n\":200}]\n", "\u{feff}{\"n\":1}", "{n:NaN}"] {
+            assert_eq!(more("/to/n", json!({ "to": text })), Unknown, "{text}");
+            assert_eq!(more("/**/n", json!({ "to": text })), Unknown, "{text}");
+            assert_eq!(more("/n", json!(text)), Unknown, "{text}");
+            assert_eq!(ask("/to/n", Test::Exists(false), json!({ "to": text })), Unknown, "{text}");
+            assert_eq!(ask("/to", Test::Exists(true), json!({ "to": text })), True, "{text}");
+        }
+        assert_eq!(more("/**/n", json!({ "a": "{}", "b": { "n": 200 } })), True);
+        assert_eq!(more("/to/n", json!({ "to": "{1} of [2]" })), False);
+        assert_eq!(more("/to/n", json!({ "to": "200" })), False);
+        assert_eq!(more("/to/n", json!({ "other": "{}", "to": { "n": 1 } })), False);
     }
 
     #[test]

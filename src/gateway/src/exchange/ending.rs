@@ -173,6 +173,7 @@ impl Exchange {
             sent: self.sent,
             status: self.record.response.upstream.map(|(status, _)| status),
             usage: if self.usage_unread { Usage::default() } else { self.record.facts.usage },
+            is_whole: self.answer_ended,
             dialect: self.dialect,
         };
         self.record.limits = held.settle(&ending, &self.shared.metrics);
@@ -300,6 +301,7 @@ impl Exchange {
         }
         fill_response_facts(&mut record.facts, &facts);
         self.usage_unread = facts.usage_unread;
+        self.answer_ended = facts.events == 0 || facts.terminated == Some(true) || !facts.finish.is_empty();
         if facts.usage_unread {
             record.downgrades.push(Downgrade { code: Reason::NotEvaluated, detail: Some("usage".into()) });
         }

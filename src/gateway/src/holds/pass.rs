@@ -17,6 +17,7 @@ use http::request::Parts;
 
 use super::{Claim, Facts, Kept, Opening, Sent};
 use crate::exchange::Exchange;
+use crate::headers::names_another_operation;
 use crate::layer::forward::durable;
 use crate::respond::{HOLD, Refusal, Waits};
 use crate::serve::random;
@@ -35,6 +36,10 @@ pub(crate) async fn pass(
 ) -> Result<(), Refusal> {
     if exchange.shared.journal.is_off() {
         return Err(refuse(exchange, Reason::EvidenceOff));
+    }
+    // What people let pass is the method and path of the first line.
+    if names_another_operation(&head.headers) {
+        return Err(refuse(exchange, Reason::OperationDenied));
     }
     // INVARIANT: a policy that holds calls of which nothing is kept is not loaded.
     let Some(body) = exchange.request_digest() else {

@@ -35,7 +35,8 @@ pub(crate) fn check(
         _ => return Ok(()),
     };
     let version = message.version.as_deref();
-    if !stated.as_deref().or(version).is_some_and(is_mirrored) {
+    // A server may go by either.
+    if ![stated.as_deref(), version].into_iter().flatten().any(is_mirrored) {
         return Ok(());
     }
     if version.is_some_and(|version| stated.as_deref() != Some(version)) {
@@ -194,6 +195,12 @@ mod tests {
         assert!(!modern(&stated("2027-01-01"), &[method]));
         assert!(!agrees(&stated("2026-07-28"), &[method]));
         assert!(agrees(&stated("2025-11-25"), &[]));
+        for earlier in ["2025-11-25", "DRAFT"] {
+            assert!(!agrees(
+                &stated("2026-07-28"),
+                &[("mcp-protocol-version", earlier), ("mcp-method", "ping")]
+            ));
+        }
     }
 
     #[test]
