@@ -41,7 +41,7 @@ export default function () {
   const iteration = exec.scenario.iterationInTest;
   const kind = turns[iteration % turns.length];
   const { body, status, has } = kinds[kind];
-  const first = iteration % gateways.length;
+  const first = Math.floor(iteration / turns.length) % gateways.length;
   for (const [name, base] of [...gateways.slice(first), ...gateways.slice(0, first)]) {
     const answer = http.post(`${base}/v1/chat/completions`, JSON.stringify(body), {
       headers: { "content-type": "application/json", "estoppel-run": "beside" },
