@@ -249,8 +249,10 @@ where
     fn call(&mut self, admitted: Admitted) -> Self::Future {
         match self.start(admitted) {
             Ok(routed) => Either::Left(self.inner.call(routed)),
-            Err(Turned::Recorded(exchange, refusal)) => Either::Right(Box::pin(async move {
+            Err(Turned::Recorded(mut exchange, refusal)) => Either::Right(Box::pin(async move {
                 if refusal.reason == Reason::Bypass {
+                    // Whoever leaves while that is written was here all the same.
+                    exchange.note_refusal(&refusal);
                     bypass::sprung(&exchange).await;
                 }
                 Ok(refused(exchange, refusal).await)
