@@ -28,6 +28,9 @@ const BARE: &[&str] = &[
 ];
 /// Most bytes of a URL that are looked at.
 const URL_BYTES_MAX: usize = 512;
+/// Most colons of an authority: a password's, those of an address and a port's. What has more is none, so that schemes in a row cost
+/// no more than their bytes.
+const COLONS_MAX: usize = 16;
 
 pub(crate) const RULES: &[(RuleInfo, Code)] = &[
     (
@@ -107,7 +110,13 @@ fn authority<'a>(view: &View<'a>) -> Result<Option<Authority<'a>>, Look> {
         byte.is_ascii_whitespace()
             || matches!(byte, b'/' | b'?' | b'#' | b'\\' | b'"' | b'\'' | b'<' | b'>' | b'`')
     };
-    let end = match rest.iter().position(ends) {
+    let mut colons = 0;
+    let stops = |byte: &u8| {
+        colons += usize::from(*byte == b':');
+        ends(byte) || colons > COLONS_MAX
+    };
+    let end = match rest.iter().position(stops) {
+        Some(_) if colons > COLONS_MAX => return Ok(None),
         Some(end) => end,
         None if view.is_whole => rest.len(),
         None => return Err(Look::Wait),

@@ -113,6 +113,8 @@ fn samples() -> Vec<(String, Vec<&'static str>)> {
         say(r"http:\/\/10.0.0.8\/", &["ssrf.private"]),
         say("http://1\u{ff10}\u{3002}0.0.8/", &["ssrf.private"]),
         say("http:8080 and https: 10.0.0.8", &[]),
+        say("http:a:b@[::ffff:10.0.0.8]:80/", &["ssrf.private"]),
+        say(&format!("{}10.0.0.8", "ws:".repeat(18)), &["ssrf.private"]),
         say("file:///etc/passwd", &["ssrf.scheme", "poisoning.read_credentials"]),
         say("https://known.example@other.example/", &["ssrf.userinfo", "pii.email"]),
         say("https://example.com/a?b=c", &[]),
