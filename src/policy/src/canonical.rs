@@ -371,6 +371,12 @@ fn control(control: &Control) -> Object {
             object.set("seconds", u64::from(seconds));
         }
         ControlKind::Freeze => object.set("windows", control.windows.iter().map(window).collect::<Value>()),
+        ControlKind::Idempotency { seconds, required, answer_bytes_max } => {
+            object.set("seconds", u64::from(seconds));
+            object.set_some("required", required.map(Value::Boolean));
+            object.set_some("answer_bytes_max", answer_bytes_max);
+            object.set_some("header", control.header.as_deref());
+        }
         ControlKind::Cap { unit, limit, per, estimate } => {
             object.set("unit", unit.as_str());
             object.set("limit", limit);

@@ -89,11 +89,6 @@ impl Claimed {
         self.sent = sent;
     }
 
-    /// Whether something of it may have.
-    pub fn is_sent(&self) -> bool {
-        self.sent
-    }
-
     /// Keeps the answer. Does not wait; where there is no room for it, the key stands for a call without one.
     pub fn answer(mut self, answer: Bytes) {
         self.end(Fate::Answered(answer));

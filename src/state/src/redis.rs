@@ -413,9 +413,7 @@ impl Link {
             _ => {
                 let state = match state.as_str() {
                     "answered" => Progress::Answered(Bytes::from(answer)),
-                    "running" if left_ms > 0 => {
-                        Progress::Running { left_us: left_ms.saturating_mul(1_000) }
-                    }
+                    "running" if left_ms > 0 => Progress::Running { left_us: left_ms.saturating_mul(1_000) },
                     _ => Progress::Unanswered,
                 };
                 // What is not a digest is that of no call.

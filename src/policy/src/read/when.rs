@@ -197,7 +197,7 @@ impl Reader {
         }
     }
 
-    fn boolean(&mut self, node: &Node) -> Option<bool> {
+    pub(super) fn boolean(&mut self, node: &Node) -> Option<bool> {
         match &node.kind {
             Kind::Word(word) if word == "true" => Some(true),
             Kind::Word(word) if word == "false" => Some(false),

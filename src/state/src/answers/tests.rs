@@ -92,7 +92,10 @@ async fn what_was_on_its_way_in_a_crash_may_have_been_done_and_answers_are_found
     assert_eq!(progress(&again, "freed").await, None);
     again.close().await;
     let later = Store::Local(Local::open(&copied, NOW + 11 * MINUTE_US).unwrap());
-    assert!(matches!(later.begin(NOW + 11 * MINUTE_US, keyed("answered", 2, "five")).await, Ok(Began::First(_))));
+    assert!(matches!(
+        later.begin(NOW + 11 * MINUTE_US, keyed("answered", 2, "five")).await,
+        Ok(Began::First(_))
+    ));
     later.close().await;
 }
 
