@@ -19,6 +19,7 @@ use crate::limits::{LIMITS, LimitValues};
 use crate::operations::Operation;
 use crate::pack::PackedContract;
 use crate::predicate::{Predicate, Scalar, Test};
+use crate::sql::SqlTerms;
 
 enum Value {
     Text(String),
@@ -355,8 +356,21 @@ fn predicate(predicate: &Predicate) -> Object {
         Test::GreaterThan(bound) | Test::LessThan(bound) => Value::Number(*bound),
         Test::LongerThan(bound) => Value::Integer(*bound),
         Test::Contains(part) => part.into(),
+        Test::Sql(terms) | Test::SqlNot(terms) => sql(terms).into(),
     };
     object.set(predicate.test.key(), value);
+    object
+}
+
+fn sql(terms: &SqlTerms) -> Object {
+    let mut object = Object::default();
+    let patterns = |list: &Vec<String>| list.iter().collect::<Value>();
+    object.set("statements", terms.statements.iter().map(|statement| statement.as_str()).collect::<Value>());
+    object.set_some("require_selector", terms.require_selector.map(Value::Boolean));
+    object.set_some("rows_max", terms.rows_max);
+    object.set_some("tables", terms.tables.as_ref().map(patterns));
+    object.set_some("tables_not", terms.tables_not.as_ref().map(patterns));
+    object.set_some("functions", terms.functions.as_ref().map(patterns));
     object
 }
 

@@ -188,6 +188,7 @@ fn others(value: &Value) -> Vec<Value> {
                 "2026-12-25T00:00:00Z",
                 "12:00",
                 "mon",
+                "merge",
             ];
             let drain = json!({ "drain": { "bytes": 0, "seconds": 1 } });
             let full = json!({ "full": { "reason": "other" } });
