@@ -133,12 +133,14 @@ impl Needs {
             destinations: self.destinations || other.destinations,
             data: self.data || other.data,
             hold: self.hold || other.hold,
+            keyed: self.keyed || other.keyed,
         }
     }
 
-    /// Whether what these rules look into is enough for the others. Whether calls are held does not matter.
+    /// Whether what these rules look into is enough for the others. Whether calls are held or go by keys does not
+    /// matter.
     pub fn cover(self, others: Self) -> bool {
-        self.and(others) == Self { hold: self.hold || others.hold, ..self }
+        self.and(others) == Self { hold: self.hold || others.hold, keyed: self.keyed || others.keyed, ..self }
     }
 }
 

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, IdempotencyRecord, Identity,
-    IdentityDetails, Intent, Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide,
-    RunClass, ShadowRecord, Storage, StreamRecord, Threat, Times, TraceContext, VerdictRecord,
+    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, IdempotencyRecord,
+    Identity, IdentityDetails, Intent, Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide,
+    ResponseSide, RunClass, ShadowRecord, Storage, StreamRecord, Threat, Times, TraceContext, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
