@@ -108,7 +108,11 @@ fn check(found: (i32, String), exit: i32, word: &str) {
 
 /// Sends a call that is held, and gives the hold's id.
 fn held(world: &World, body: &str) -> String {
-    let answer = world.send(&transfer(body));
+    held_with(world, transfer(body))
+}
+
+fn held_with(world: &World, call: Request) -> String {
+    let answer = world.send(&call);
     assert_eq!(code(&answer), "202 APPROVAL_REQUIRED", "{}", answer.text());
     assert!(answer.header("retry-after").is_some());
     let hold = answer.header("estoppel-hold").unwrap().to_owned();
@@ -574,4 +578,30 @@ fn more_calls_than_may_wait_are_turned_away() {
     assert_eq!(code(&world.send(&transfer(LARGE))), "503 HOLDS_MAX");
     check(People::new(&world).decide("deny", &hold, "ada"), 0, "denied");
     held(&world, LARGE);
+}
+
+#[test]
+fn a_held_call_that_brings_a_key_is_approved_once_and_done_once() {
+    let keyed = "controls:\n- { id: once, kind: idempotency, when: {}, seconds: 60 }\n";
+    let setup = Setup { policy: policy("approvers: [ada]", "") + keyed, ..Setup::default() };
+    let world = World::with(script(), &setup);
+    let people = People::new(&world);
+    let keyed = |request: Request| request.header("idempotency-key", "k");
+    let hold = held_with(&world, keyed(transfer(LARGE)));
+    // Its key is free as long as it waits.
+    let other = held_with(&world, keyed(transfer(LARGE)));
+    check(people.decide("deny", &other, "ada"), 0, "denied");
+    check(people.decide("approve", &hold, "ada"), 0, "approved");
+    let first = world.send(&keyed(again(&hold, LARGE)));
+    assert_eq!((first.status(), first.header("idempotency-replayed")), (200, None));
+    let repeated = world.send(&keyed(transfer(LARGE)));
+    assert_eq!((repeated.status(), repeated.header("idempotency-replayed")), (200, Some("true")));
+    assert_eq!(repeated.body, first.body);
+    assert_eq!(world.upstream.hits().total(), 1);
+    let (_, receipts) = sealed(&world);
+    let last = receipts.last().unwrap();
+    assert_eq!(
+        (&last["idempotency"]["decision"], &last["verdict"]["action"]),
+        (&json!("stored"), &json!("allow"))
+    );
 }

@@ -61,6 +61,7 @@ mod feeds;
 mod framing;
 mod holds;
 mod http2;
+mod idempotency;
 mod identity;
 mod judging;
 mod judging_gemini;

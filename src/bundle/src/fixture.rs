@@ -320,6 +320,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
         identity: Identity::default(),
         identity_details: None,
         held: None,
+        idempotency: None,
         judged: None,
         limits: Vec::new(),
         operation: "json".into(),

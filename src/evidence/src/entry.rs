@@ -11,10 +11,10 @@ mod shadow;
 
 pub use call::{
     ApprovalRecord, BodyMode, CallRecord, Captured, Claims, ClientEnd, ContractRef, ContractSource,
-    Downgrade, EDITS_MAX, Edit, Evaluated, Facts, Held, HoldOutcome, HoldRecord, Identity, IdentityDetails,
-    IdentityKind, Judged, LimitRecord, LimitState, Looked, Outcome, PolicyRef, Reask, Repair, RequestSide,
-    ResponseSide, Storage, StreamRecord, Threat, Times, TraceContext, Usage, VerdictAction, VerdictMode,
-    VerdictRecord,
+    Downgrade, EDITS_MAX, Edit, Evaluated, Facts, Held, HoldOutcome, HoldRecord, IdempotencyDecision,
+    IdempotencyRecord, Identity, IdentityDetails, IdentityKind, Judged, LimitRecord, LimitState, Looked,
+    Outcome, PolicyRef, Reask, Repair, RequestSide, ResponseSide, Storage, StreamRecord, Threat, Times,
+    TraceContext, Usage, VerdictAction, VerdictMode, VerdictRecord,
 };
 pub use detection::{CLASSES_MAX, Detection, DetectorOutcome, DetectorRun, FINDINGS_MAX, Finding};
 pub use event::{

@@ -127,6 +127,10 @@ reasons! {
     VelocityMax "VELOCITY_MAX" Policy true 429 "too many calls of this tool in too short a time";
     CapMax "CAP_MAX" Policy true 429 "what may be used in this period is used up";
     Frozen "FROZEN" Policy true 403 "the policy blocks such calls at this time";
+    IdempotencyKeyMissing "IDEMPOTENCY_KEY_MISSING" Client false 400 "such calls have to bring a key in a header";
+    IdempotencyConflict "IDEMPOTENCY_CONFLICT" Client false 422 "the key stands for another call";
+    IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Client true 409 "the first call with this key has not ended";
+    IdempotencyNoAnswer "IDEMPOTENCY_NO_ANSWER" Client false 409 "the first call with this key may have been done, and there is no answer of it to give again";
     PriceMissing "PRICE_MISSING" Policy false 403 "the policy caps costs and has no price for this model";
     ResponseBytesMax "RESPONSE_BYTES_MAX" Policy false 502 "the response is larger than the limit";
 

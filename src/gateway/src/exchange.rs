@@ -35,6 +35,7 @@ use crate::body::Upload;
 use crate::call::InFlight;
 use crate::controls::Held;
 use crate::detecting::Detecting;
+use crate::idempotency::Taken;
 use crate::judging::{self, Asked, Objection, Recorded, mcp};
 use crate::mcp::streams::Post;
 use crate::reask::Origin;
@@ -64,6 +65,8 @@ pub(crate) struct Exchange {
     pub(crate) request_judged: bool,
     /// What the call holds of the policy's counters.
     pub(crate) held: Option<Box<Held>>,
+    /// The key that the call has taken.
+    pub(crate) taken: Option<Box<Taken>>,
     /// Something of it may have reached the upstream.
     pub(crate) sent: bool,
     /// What the upstream said of tokens is not all in the record.
@@ -233,6 +236,7 @@ impl Exchange {
             request_unread: false,
             request_judged: false,
             held: None,
+            taken: None,
             sent: false,
             usage_unread: false,
             answer_ended: false,
@@ -395,6 +399,21 @@ impl Exchange {
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let feed = self.response.as_ref().and_then(|response| response.feed.as_ref());
         feed.map_or(Poll::Ready(()), |feed| feed.poll_room(cx))
+    }
+
+    /// Something of the call may reach the upstream from here on.
+    pub(crate) fn sends(&mut self) {
+        self.sent = true;
+        if let Some(taken) = &mut self.taken {
+            taken.sends();
+        }
+    }
+
+    /// A piece of an answer leaves as it comes.
+    pub(crate) fn leaves(&mut self, piece: &Bytes) {
+        if let Some(taken) = &mut self.taken {
+            taken.hear(piece, &self.shared.held);
+        }
     }
 
     /// What the caller is told of a value that was refused.

@@ -19,6 +19,7 @@ mod detecting;
 mod exchange;
 mod headers;
 mod holds;
+mod idempotency;
 pub mod identity;
 mod judging;
 mod layer;

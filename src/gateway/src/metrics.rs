@@ -39,6 +39,7 @@ pub struct Metrics {
     violations: IntCounterVec,
     controls_counted: IntCounterVec,
     controls_blocked: IntCounterVec,
+    keyed: IntCounterVec,
     store_failures: IntCounter,
     total: HistogramVec,
     upstream: HistogramVec,
@@ -243,6 +244,11 @@ impl Metrics {
                 "Calls that would have passed a control's limit.",
                 &["control"],
             ),
+            keyed: counters(
+                "estoppel_idempotency_total",
+                "Calls that brought a key, or should have, by what that meant.",
+                &["control", "decision"],
+            ),
             store_failures: counter(
                 "estoppel_store_failures_total",
                 "Calls that could not be counted because the store of counters did not answer.",
@@ -442,6 +448,11 @@ impl Metrics {
     /// A control stopped a call.
     pub(crate) fn control_blocked(&self, control: &str) {
         self.controls_blocked.with_label_values(&[control]).inc();
+    }
+
+    /// A call brought a key, or should have.
+    pub(crate) fn keyed(&self, control: &str, decision: &str) {
+        self.keyed.with_label_values(&[control, decision]).inc();
     }
 
     /// The store of counters did not answer.

@@ -92,6 +92,7 @@ impl Shared {
             identity: Identity::default(),
             identity_details: None,
             held: None,
+            idempotency: None,
             judged: None,
             limits: Vec::new(),
             operation: "http".into(),

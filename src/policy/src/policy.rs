@@ -119,6 +119,8 @@ pub struct Needs {
     pub data: bool,
     /// Calls are held, so that their bodies have to be there whole.
     pub hold: bool,
+    /// Calls go by keys, so that their bodies have to be there whole.
+    pub keyed: bool,
 }
 
 impl Needs {
@@ -131,12 +133,14 @@ impl Needs {
             destinations: self.destinations || other.destinations,
             data: self.data || other.data,
             hold: self.hold || other.hold,
+            keyed: self.keyed || other.keyed,
         }
     }
 
-    /// Whether what these rules look into is enough for the others. Whether calls are held does not matter.
+    /// Whether what these rules look into is enough for the others. Whether calls are held or go by keys does not
+    /// matter.
     pub fn cover(self, others: Self) -> bool {
-        self.and(others) == Self { hold: self.hold || others.hold, ..self }
+        self.and(others) == Self { hold: self.hold || others.hold, keyed: self.keyed || others.keyed, ..self }
     }
 }
 
@@ -242,6 +246,7 @@ impl Policy {
             destinations: asks(&[Destination, DestinationNot]),
             data: asks(&[Data]),
             hold: self.holding(route).next().is_some(),
+            keyed: self.controls.has_idempotency(route),
         }
     }
 
@@ -290,12 +295,17 @@ impl Policy {
         self.controls.iter().next().is_some()
     }
 
+    /// The control by whose terms a call goes on only once for each key, once its request is allowed.
+    pub fn idempotency(&self, facts: &RequestFacts<'_>) -> Option<&Control> {
+        self.controls.idempotency(facts)
+    }
+
     /// A control, by [`Applied::index`].
     pub fn control(&self, index: usize) -> Option<&Control> {
         self.controls.iter().nth(index)
     }
 
-    /// The controls that take a call, once its request is allowed.
+    /// The controls that count a call or freeze it, once its request is allowed.
     pub fn controls<'p, 'f>(&'p self, facts: &RequestFacts<'f>) -> Vec<Applied<'p, 'f>> {
         self.controls.applied(facts)
     }

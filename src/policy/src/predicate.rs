@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::content::is_container;
 use crate::path::{Reach, ValuePath};
 use crate::pattern::{Case, Patterns};
+use crate::sql::{SqlCheck, SqlTerms};
 
 /// Most predicates of one condition.
 pub(crate) const PREDICATES_MAX: usize = 16;
@@ -34,6 +35,8 @@ pub(crate) enum Test {
     LessThan(i64),
     LongerThan(u64),
     Contains(String),
+    Sql(SqlTerms),
+    SqlNot(SqlTerms),
 }
 
 /// A value of a predicate.
@@ -46,7 +49,7 @@ pub(crate) enum Scalar {
 }
 
 impl Test {
-    pub const KEYS: [&str; 10] = [
+    pub const KEYS: [&str; 12] = [
         "equals",
         "in",
         "not_in",
@@ -57,6 +60,8 @@ impl Test {
         "less_than",
         "longer_than",
         "contains",
+        "sql",
+        "sql_not",
     ];
 
     /// Its key in the document.
@@ -72,6 +77,8 @@ impl Test {
             Self::LessThan(_) => "less_than",
             Self::LongerThan(_) => "longer_than",
             Self::Contains(_) => "contains",
+            Self::Sql(_) => "sql",
+            Self::SqlNot(_) => "sql_not",
         }
     }
 }
@@ -91,6 +98,14 @@ pub(crate) enum Truth {
 }
 
 impl Truth {
+    pub fn not(self) -> Self {
+        match self {
+            Self::False => Self::True,
+            Self::Unknown => Self::Unknown,
+            Self::True => Self::False,
+        }
+    }
+
     /// True if either is.
     pub fn or(self, other: Self) -> Self {
         match (self, other) {
@@ -169,6 +184,7 @@ impl ValueClass {
 pub(crate) struct Asked {
     pub predicate: Predicate,
     patterns: Option<Patterns>,
+    sql: Option<SqlCheck>,
 }
 
 impl Asked {
@@ -179,7 +195,11 @@ impl Asked {
             }
             _ => None,
         };
-        Self { predicate: predicate.clone(), patterns }
+        let sql = match &predicate.test {
+            Test::Sql(terms) | Test::SqlNot(terms) => Some(SqlCheck::new(terms)),
+            _ => None,
+        };
+        Self { predicate: predicate.clone(), patterns, sql }
     }
 
     /// Asks it of a document.
@@ -238,9 +258,15 @@ impl Asked {
             (Test::Contains(part), Value::Array(list)) => {
                 Truth::of(list.iter().any(|value| value.as_str() == Some(part)))
             }
+            (Test::Sql(_), Value::String(text)) => self.keeps(text),
+            (Test::SqlNot(_), Value::String(text)) => self.keeps(text).not(),
             // A tool may take a number for its text, or a list for its only element; nobody here knows.
             _ => Truth::Unknown,
         }
+    }
+
+    fn keeps(&self, text: &str) -> Truth {
+        self.sql.as_ref().map_or(Truth::Unknown, |sql| sql.keeps(text))
     }
 
     fn takes(&self, text: &str) -> bool {

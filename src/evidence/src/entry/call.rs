@@ -465,6 +465,27 @@ pub struct Held {
     pub approval: Option<ApprovalRecord>,
 }
 
+/// That a call brought a key, and what that meant (SPEC section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyRecord {
+    pub decision: IdempotencyDecision,
+    /// The call that has the key, if it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<CallId>,
+}
+
+/// What a key meant for its call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdempotencyDecision {
+    /// Nobody had the key.
+    First,
+    /// It was given the answer of the first.
+    Stored,
+    /// The first stood in its way.
+    Conflict,
+}
+
 /// Two calls of which the second asks again what the first was refused for (SPEC section 4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -493,6 +514,8 @@ pub struct CallRecord {
     pub facts: Facts,
     /// None when the call did not wait for people, or does still.
     pub held: Option<Box<Held>>,
+    /// None when the call did not go by a key.
+    pub idempotency: Option<IdempotencyRecord>,
     pub identity: Identity,
     pub identity_details: Option<Box<IdentityDetails>>,
     /// None when nothing was held against a contract.
@@ -724,6 +747,8 @@ struct CallDocument<'a> {
     facts: Option<&'a Facts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hold: Option<&'a HoldRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency: Option<IdempotencyRecord>,
     identity: &'a Identity,
     iss: &'a Instance,
     kid: KeyId,
@@ -830,6 +855,7 @@ impl CallRecord {
             ext: ExtDocument::of(self, capture, keyed),
             facts: Some(&self.facts).filter(|facts| **facts != Facts::default()),
             hold: self.held.as_ref().map(|held| &held.hold),
+            idempotency: self.idempotency,
             identity: &self.identity,
             iss: link.iss,
             kid: link.kid,

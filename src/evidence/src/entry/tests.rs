@@ -90,6 +90,10 @@ pub(crate) fn full_record() -> CallRecord {
                 leaf: Some(Leaf([1; 32])),
             }),
         })),
+        idempotency: Some(IdempotencyRecord {
+            decision: IdempotencyDecision::Stored,
+            first: Some(CallId::new(1, [4; 10])),
+        }),
         identity: Identity::default(),
         identity_details: Some(Box::new(IdentityDetails {
             actors: vec!["svc-a".into()],

@@ -100,7 +100,7 @@ impl Plan {
 /// None: it counts nothing.
 fn terms(kind: ControlKind) -> Option<(Span, Unit, u64, Option<u64>)> {
     Some(match kind {
-        ControlKind::Freeze => return None,
+        ControlKind::Freeze | ControlKind::Idempotency { .. } => return None,
         ControlKind::Rate { limit, seconds } | ControlKind::Velocity { limit, seconds } => {
             (Span::Window { seconds }, Unit::Calls, limit, None)
         }

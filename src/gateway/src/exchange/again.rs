@@ -12,6 +12,7 @@ use http::request::Parts;
 
 use super::{Exchange, Start};
 use crate::body::Room;
+use crate::idempotency::Taken;
 use crate::reask::{self, NotAsked, Origin};
 use crate::respond::Refusal;
 
@@ -130,6 +131,7 @@ impl Exchange {
         let route = self.route.as_ref().map_or("", |route| &route.name);
         exchange.shadowing = self.shadowing.as_ref().and_then(|shadowing| shadowing.again(route));
         exchange.spent = self.spent.clone();
+        exchange.taken = self.taken.take().map(Taken::again); // whose answer is the client's
         let head = origin.into_head(&exchange.call.to_string());
         Ok(Second { exchange, head, body, room })
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::entry::{
-    Captured, ClientEnd, Downgrade, Evaluated, Facts, Looked, Outcome, StreamRecord, Usage, VerdictAction,
+    Captured, ClientEnd, Downgrade, Evaluated, Facts, IdempotencyDecision, Looked, Outcome, StreamRecord,
+    Usage, VerdictAction,
 };
 use estoppel_evidence::{Reason, text};
 use estoppel_journal::Ack;
@@ -231,7 +232,14 @@ impl Exchange {
             let (status, captured) = ours.unwrap_or_default();
             record.response.client = captured;
             record.response.client_status = status;
-            record.evaluated_response = Evaluated { state: Looked::Empty, ..Evaluated::default() };
+            let again = record.idempotency.is_some_and(|it| it.decision == IdempotencyDecision::Stored);
+            // What was looked at when it was given first the first receipt says.
+            record.evaluated_response = match captured.bytes {
+                bytes if again && bytes > 0 => {
+                    Evaluated { skipped: bytes, state: Looked::NotEvaluated, ..Evaluated::default() }
+                }
+                _ => Evaluated { state: Looked::Empty, ..Evaluated::default() },
+            };
             return (None, self.to_be_kept(contracts));
         };
         let Response {

@@ -20,8 +20,9 @@ use crate::body::{ReadError, Room, Upload, UpstreamBody, read_next};
 use crate::call::{Authenticated, Permitted};
 use crate::exchange::Exchange;
 use crate::holds;
+use crate::idempotency::{self, Given, Turn};
 use crate::judging::Objection;
-use crate::layer::forward::refused;
+use crate::layer::forward::{given_again, refused};
 use crate::respond::Refusal;
 use crate::stack::Answer;
 
@@ -69,13 +70,27 @@ where
                     poll_fn(|cx| inner.poll_ready(cx)).await?;
                     inner.call(permitted).await
                 }
-                Err((exchange, refusal)) => Ok(refused(exchange, refusal).await),
+                Err((exchange, Stop::Refused(refusal))) => Ok(refused(exchange, refusal).await),
+                Err((exchange, Stop::Given(given))) => Ok(given_again(exchange, *given).await),
             }
         })
     }
 }
 
-async fn judge(authenticated: Authenticated) -> Result<Permitted, (Box<Exchange>, Refusal)> {
+/// What a call is answered that does not go on.
+enum Stop {
+    Refused(Refusal),
+    /// What an earlier call was.
+    Given(Box<Given>),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+async fn judge(authenticated: Authenticated) -> Result<Permitted, (Box<Exchange>, Stop)> {
     let Authenticated { mut exchange, head, body, route } = authenticated;
     let limits = route.settings.limits;
     let coded = crate::exchange::framing(&head.headers).1;
@@ -95,7 +110,8 @@ async fn judge(authenticated: Authenticated) -> Result<Permitted, (Box<Exchange>
         exchange.not_looked_into();
     }
     let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_requests());
-    let (ruled, body) = if reads || judges || looks || detects || route.needs.hold {
+    let whole = reads || judges || looks || detects || route.needs.hold || route.needs.keyed;
+    let (ruled, body) = if whole {
         let mut scan = (reads || exchange.dialect == Dialect::Json && !coded).then(scan);
         let read = {
             let read = pin!(read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held));
@@ -103,7 +119,7 @@ async fn judge(authenticated: Authenticated) -> Result<Permitted, (Box<Exchange>
         };
         let (chunks, room) = match read.unwrap_or(Err(ReadError::Stalled)) {
             Ok(read) => read,
-            Err(error) => return Err((exchange, Refusal::new(error.reason()))),
+            Err(error) => return Err((exchange, Refusal::new(error.reason()).into())),
         };
         if let Some(scan) = &mut scan {
             exchange.request_read(scan.finish());
@@ -131,9 +147,27 @@ async fn judge(authenticated: Authenticated) -> Result<Permitted, (Box<Exchange>
             },
         };
         let ruled = match ruled {
+            Ruled::Hold(terms) if route.needs.keyed => {
+                match idempotency::look(&mut exchange, &head, &chunks).await {
+                    Turn::Goes => Ruled::Hold(terms),
+                    Turn::Given(given) => return Err((exchange, Stop::Given(given))),
+                    Turn::Refused(refusal) => Ruled::Refuse(refusal),
+                }
+            }
+            ruled => ruled,
+        };
+        let ruled = match ruled {
             Ruled::Hold(terms) => match holds::pass(&mut exchange, &head, &chunks, terms).await {
                 Ok(()) => decide(&mut exchange),
                 Err(refusal) => Ruled::Refuse(refusal),
+            },
+            ruled => ruled,
+        };
+        let ruled = match ruled {
+            Ruled::Go if route.needs.keyed => match idempotency::take(&mut exchange, &head, &chunks).await {
+                Turn::Goes => Ruled::Go,
+                Turn::Given(given) => return Err((exchange, Stop::Given(given))),
+                Turn::Refused(refusal) => Ruled::Refuse(refusal),
             },
             ruled => ruled,
         };
@@ -158,7 +192,7 @@ async fn judge(authenticated: Authenticated) -> Result<Permitted, (Box<Exchange>
     };
     match refusal {
         None => Ok(Permitted { exchange, head, body, route }),
-        Some(refusal) => Err((exchange, refusal)),
+        Some(refusal) => Err((exchange, refusal.into())),
     }
 }
 

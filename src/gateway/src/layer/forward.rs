@@ -20,6 +20,7 @@ use crate::body::{AnswerBody, Followed, Mode, Room, Screened, ScreenedBody, Step
 use crate::call::Permitted;
 use crate::exchange::{Aside, Exchange, Second, framing, micros};
 use crate::headers;
+use crate::idempotency::Given;
 use crate::judging::Objection;
 use crate::mcp::federation::{Asking, Federation, Told};
 use crate::respond::{RECEIPT, Refusal, stamp};
@@ -70,6 +71,9 @@ async fn forward(permitted: Permitted) -> Answer {
             Err(refusal) => Err(refusal),
         },
     };
+    if let (Some(taken), false) = (&mut exchange.taken, exchange.sent) {
+        taken.sent_nothing();
+    }
     let answered = match asked {
         Ok(answered) => answered,
         Err(refusal) => return refused(exchange, refusal).await,
@@ -89,6 +93,9 @@ async fn forward(permitted: Permitted) -> Answer {
         return refused(exchange, Refusal::new(Reason::UpstreamError)).await;
     }
     headers::for_client(&mut head.headers);
+    if let Some(taken) = &mut exchange.taken {
+        taken.answered(head.status, &head.headers);
+    }
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
     let length = answered.relay.exact_length();
     let fits = length.is_none_or(|length| length <= limits.held_bytes_max);
@@ -158,7 +165,7 @@ async fn ask(
     }
     let request = Request::from_parts(*head, body);
     let left = exchange.follow().map(|(left, _)| left);
-    exchange.sent = true;
+    exchange.sends();
     let sending = route.pool.send(request, limits.connect, limits.headers, left.as_deref());
     let bound = exchange.time_left().filter(|_| exchange.asks_again());
     let sending = while_waiting(in_time(bound, sending), || exchange.ask_shadows());
@@ -194,7 +201,7 @@ async fn ask_several(
     let (identity, spent) = (exchange.caller(), exchange.spent.clone());
     let (identity, spent) = (identity.as_deref(), spent.as_ref());
     let asking = Asking { head, body: &body.bytes(), identity, spent, limits: &limits };
-    exchange.sent = true;
+    exchange.sends();
     let sending = while_waiting(federation.send(asking), || exchange.ask_shadows());
     let told = match tokio::time::timeout(limits.total, sending).await {
         Ok(told) => told,
@@ -379,6 +386,25 @@ pub(crate) async fn told(mut exchange: Box<Exchange>, status: StatusCode, docume
     answer
 }
 
+/// Gives the answer of an earlier call, once the receipt of this one is durable.
+pub(crate) async fn given_again(mut exchange: Box<Exchange>, given: Given) -> Answer {
+    let Given { status, headers, body } = given;
+    let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
+    let run = exchange.run_header();
+    let recorded = match exchange.tell(status, &body) {
+        Some(ack) => durable(ack, evidence).await,
+        None => Err(Reason::Internal),
+    };
+    let leaf = match recorded {
+        Ok(leaf) => leaf,
+        Err(reason) => return unrecorded(&exchange, reason),
+    };
+    let mut answer = Response::new(AnswerBody::whole(vec![body]));
+    (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+    stamp(answer.headers_mut(), exchange.call, run.as_ref(), leaf);
+    answer
+}
+
 async fn send_whole(
     mut screened: Box<Screened>,
     mut head: http::response::Parts,
@@ -448,6 +474,9 @@ async fn send_whole(
                     Ok(leaf) => leaf,
                     Err(reason) => return unrecorded(screened.exchange(), reason),
                 };
+                if let Some(taken) = screened.exchange().taken.take() {
+                    taken.store(&data);
+                }
                 head.headers.remove(TRAILER);
                 if !bodiless {
                     head.headers.remove(CONTENT_LENGTH);

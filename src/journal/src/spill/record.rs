@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity,
-    IdentityDetails, Intent, Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide,
-    RunClass, ShadowRecord, Storage, StreamRecord, Threat, Times, TraceContext, VerdictRecord,
+    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, IdempotencyRecord,
+    Identity, IdentityDetails, Intent, Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide,
+    ResponseSide, RunClass, ShadowRecord, Storage, StreamRecord, Threat, Times, TraceContext, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -80,6 +80,8 @@ pub(crate) struct SpilledCall {
     facts: Facts,
     #[serde(default)]
     held: Option<Box<Held>>,
+    #[serde(default)]
+    idempotency: Option<IdempotencyRecord>,
     identity: Identity,
     #[serde(default)]
     identity_details: Option<Box<IdentityDetails>>,
@@ -140,6 +142,7 @@ impl SpilledCall {
             evaluated_response,
             facts,
             held,
+            idempotency,
             identity,
             identity_details,
             judged,
@@ -194,6 +197,7 @@ impl SpilledCall {
             evaluated_response,
             facts,
             held,
+            idempotency,
             identity,
             identity_details,
             judged,
@@ -252,6 +256,7 @@ impl SpilledCall {
             evaluated_response: self.evaluated_response,
             facts: self.facts,
             held: self.held,
+            idempotency: self.idempotency,
             identity: self.identity,
             identity_details: self.identity_details,
             judged: self.judged,

@@ -89,6 +89,7 @@ pub fn record() -> Box<CallRecord> {
         identity: Identity::default(),
         identity_details: None,
         held: None,
+        idempotency: None,
         judged: None,
         limits: Vec::new(),
         operation: "openai.chat.completions".into(),
