@@ -254,8 +254,7 @@ fn simulate_knows_which_rule_held_a_call_that_another_rule_then_blocked() {
     let world = World::with(script, &Setup { policy: own.clone(), ..Setup::default() });
     let body = r#"{"model":"m","max_tokens":900,"messages":[{"role":"user","content":"go"}]}"#;
     let hold = world.send(&chat("kept", body)).header("estoppel-hold").unwrap().to_owned();
-    let pem =
-        written(&scratch, "ada.pem", std::str::from_utf8(key.to_pem().unwrap().as_bytes()).unwrap());
+    let pem = written(&scratch, "ada.pem", std::str::from_utf8(key.to_pem().unwrap().as_bytes()).unwrap());
     std::fs::set_permissions(&pem, std::fs::Permissions::from_mode(0o600)).unwrap();
     let admin = world.admin.to_string();
     let (code, said) = cli(&["hold", "approve", &hold, "--key", path(&pem), "--admin", &admin]);
