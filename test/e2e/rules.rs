@@ -163,7 +163,7 @@ fn sql_keeps_to_its_terms_whether_a_client_or_a_model_calls_the_tool() {
         assert_eq!(answer.status(), if reason.is_empty() { 200 } else { 403 }, "{query}: {}", answer.text());
         assert!(answer.text().contains(reason), "{query}: {}", answer.text());
 
-        let (path, dialect, stream) = SURFACES[5];
+        let (path, dialect, stream) = SURFACES[4];
         let model = world(SQL, calling(dialect, &[("run_sql", &arguments)]));
         let text = given(&model, &ask(path, stream)).text();
         assert_eq!(text.contains("orders") || text.contains("users"), reason.is_empty(), "{query}: {text}");
