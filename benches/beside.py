@@ -4,7 +4,7 @@ Four gateways stand before the same scripted model: `without`, `again` (the same
 noise), `shadow` (four shadow policies: three of 100 rules about names, one that looks into bodies, calls and hosts) and `tap` (an
 external detector in shadow that is told of every request and answer). Every iteration makes the same call through each.
 
-Exit code 5: the p99 of `shadow` or `tap` is more than a millisecond above that of `without`, or another number of calls was
+Exit code 5: the p99 of `shadow` or `tap` is more than a millisecond above the lower of the first two, or another number of calls was
 blocked, or a shadow policy was not asked. Environment: ITERATIONS (10000), RATE (of iterations a second, 100), DURABILITY (of the
 journals, `memory`: the disk is the same for all, and its noise is larger than what is measured).
 """
@@ -142,9 +142,10 @@ def judged(data):
     if shadow["skipped"] or shadow["judged"] != 4 * shadow["calls"]:
         wrong.append(f"shadow: {shadow['judged']} verdicts and {shadow['skipped']} skipped of {shadow['calls']} calls")
     for name in ("shadow", "tap"):
-        delta = percentile(every(data, name), 99) - percentile(every(data, "without"), 99)
+        # The lower of the two that have nothing beside: noise in one of them hides nothing.
+        delta = percentile(every(data, name), 99) - min(percentile(every(data, n), 99) for n in ("without", "again"))
         if delta > LIMIT_MS:
-            wrong.append(f"{name}: p99 is {delta:.3f} ms above that of without")
+            wrong.append(f"{name}: p99 is {delta:.3f} ms above the lower of without and again")
     return wrong
 
 

@@ -11,7 +11,7 @@ mod upload;
 pub(crate) use answer::AnswerBody;
 pub(crate) use drain::{Drains, Followed};
 pub(crate) use held::HeldBody;
-pub(crate) use kept::{KEPT_BYTES_MAX, Kept};
+pub(crate) use kept::Kept;
 pub(crate) use room::Room;
 pub(crate) use screen::{Mode, Screened, ScreenedBody, Step};
 pub(crate) use upload::{ReadError, Upload, UpstreamBody, read_next};

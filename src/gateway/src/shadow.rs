@@ -1,7 +1,7 @@
 //! Policies that are asked about every call and change nothing.
 //!
 //! Only their rules are asked, about what the policy in force is asked about. Nothing is reserved, held, forwarded or read
-//! for them that would not be anyway: what of a body rules look into is kept up to [`SHADOW_BYTES_MAX`], a request is judged
+//! for them that would not be anyway: what of a body rules look into is kept up to [`Shadowing::bytes_max`], a request is judged
 //! while its upstream is waited for, an answer when the call ends, before its receipt is written. A policy whose rules
 //! would have to know more is skipped, and the receipt says why.
 
@@ -18,13 +18,15 @@ use estoppel_policy::{
 };
 use http::request::Parts;
 
-use crate::body::{KEPT_BYTES_MAX, Kept};
+use crate::body::Kept;
 use crate::rules::Contents;
 use crate::settings::Settings;
 use crate::snapshot::{enforceable, listed};
 
-/// Most bytes of a request that are looked into. Of an answer so many are kept.
-pub(crate) const SHADOW_BYTES_MAX: usize = KEPT_BYTES_MAX;
+/// Most bytes of a request, or of an answer in which calls are looked into: what is read in a millisecond.
+const SHADOW_BYTES_MAX: usize = 64 << 10;
+/// The same where rules ask for hosts, which are looked for in every text.
+const SHADOW_HOSTS_BYTES_MAX: usize = 16 << 10;
 
 /// A policy that is asked and changes nothing.
 #[derive(Debug)]
@@ -218,6 +220,11 @@ impl Shadowing {
         }))
     }
 
+    /// Most bytes that are looked into.
+    pub(crate) fn bytes_max(&self) -> usize {
+        if self.needs.destinations { SHADOW_HOSTS_BYTES_MAX } else { SHADOW_BYTES_MAX }
+    }
+
     /// Whether the request has to be judged still; it is from here on.
     pub(crate) fn begins(&mut self) -> bool {
         !std::mem::replace(&mut self.is_judged, true)
@@ -247,9 +254,9 @@ impl Shadowing {
     /// The answer as it came; none if there is too much of it, or nothing was kept.
     pub(crate) fn heard(&mut self) -> Option<Vec<u8>> {
         match std::mem::take(&mut self.kept) {
-            Kept::Bytes(bytes, _) => Some(bytes),
+            Kept::Bytes(bytes, _) if bytes.len() <= self.bytes_max() => Some(bytes),
             Kept::Nothing => None,
-            Kept::TooMuch => {
+            Kept::Bytes(..) | Kept::TooMuch => {
                 self.missing.calls = Some(Reason::ShadowBytesMax);
                 None
             }

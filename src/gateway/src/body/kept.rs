@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use super::Room;
 
 /// Most bytes of one answer that are kept.
-pub(crate) const KEPT_BYTES_MAX: usize = 256 << 10;
+const KEPT_BYTES_MAX: usize = 256 << 10;
 
 /// What was kept of an answer, as far as there was room.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use http::request::Parts;
 use super::Exchange;
 use crate::recorded;
 use crate::rules::Contents;
-use crate::shadow::{Answer, Body, Missing, SHADOW_BYTES_MAX, Shadow, Shadowing};
+use crate::shadow::{Answer, Body, Missing, Shadow, Shadowing};
 
 impl Exchange {
     /// Shadow policies will be asked about the call, if there are any.
@@ -38,7 +38,7 @@ impl Exchange {
             Body::None
         } else if self.route.as_ref().is_some_and(|route| route.needs.cover(needs)) {
             Body::Known(self.contents.clone())
-        } else if bytes > SHADOW_BYTES_MAX {
+        } else if bytes > shadowing.bytes_max() {
             Body::Unread(Reason::ShadowBytesMax)
         } else {
             Body::Kept { chunks: chunks.to_vec(), coded }
