@@ -31,5 +31,9 @@ fn show(output: Output, answer: &Value) -> Result<ExitCode, Failure> {
         let line = format!("{:<32} since {since} by {}: {}", text("target"), text("by"), text("reason"));
         output.line(&plain(&line));
     }
+    if let Some(lost_us) = answer["store_lost_us"].as_u64() {
+        let at = UnixMicros(lost_us);
+        output.line(&format!("the store was found without what it had at {at}: counts began anew"));
+    }
     Ok(output.data(answer))
 }

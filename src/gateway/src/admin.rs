@@ -139,7 +139,8 @@ fn switches(shared: &Shared) -> Page {
             json!({ "target": target.as_str(), "by": kill.by, "reason": kill.reason, "since_us": kill.since_us })
         })
         .collect();
-    json_page(StatusCode::OK, &json!({ "switches": rows }))
+    let lost_us = shared.switches.lost_us();
+    json_page(StatusCode::OK, &json!({ "store_lost_us": lost_us, "switches": rows }))
 }
 
 /// `{target}/kill/{by}/{reason}` or the same with `resume`.
