@@ -565,3 +565,23 @@ fn what_was_killed_stays_killed_when_the_redis_is_emptied_and_that_is_said() {
         estoppel_kit::until("it goes on", PATIENCE, || (!blocked(world)).then_some(()));
     }
 }
+
+#[test]
+fn a_switch_of_no_route_is_refused_and_one_that_has_stopped_nothing_says_so() {
+    let world = World::with(billed(1, 1), &setup(""));
+    let admin = world.admin.to_string();
+    let (exit, answer) =
+        cli(&["kill", "route:STUB", "--by", "alice", "--reason", "drill", "--admin", &admin]);
+    let said = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(exit != 0 && said.contains("stub"), "{answer}");
+    assert_eq!(switch(&world, &["switches"]), json!([]));
+    assert_eq!(
+        switch(&world, &["kill", "route:stub", "--by", "alice", "--reason", "drill"])[0]["stopped"],
+        0
+    );
+    assert_eq!(world.send(&chat("drill", HELLO)).status(), 403);
+    assert_eq!(switch(&world, &["switches"])[0]["stopped"], 1);
+    switch(&world, &["resume", "route:stub", "--by", "alice", "--reason", "over"]);
+    let again = switch(&world, &["kill", "route:stub", "--by", "alice", "--reason", "drill"]);
+    assert_eq!(again[0]["stopped"], 0);
+}

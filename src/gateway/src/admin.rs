@@ -60,6 +60,8 @@ pub async fn start(address: SocketAddr, gateway: &Gateway) -> Result<SocketAddr,
 
 /// Most connections of operators at a time.
 const CONNECTIONS_MAX: usize = 64;
+/// Most routes that are named to somebody who names one that is not there.
+const ROUTES_TOLD_MAX: usize = 32;
 /// How long a connection may take to send its one request.
 const HEAD_READ_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -136,7 +138,14 @@ fn switches(shared: &Shared) -> Page {
         .targets()
         .iter()
         .map(|(target, kill)| {
-            json!({ "target": target.as_str(), "by": kill.by, "reason": kill.reason, "since_us": kill.since_us })
+            let stopped = shared.switches.stopped(target);
+            json!({
+                "target": target.as_str(),
+                "by": kill.by,
+                "reason": kill.reason,
+                "since_us": kill.since_us,
+                "stopped": stopped,
+            })
         })
         .collect();
     let lost_us = shared.switches.lost_us();
@@ -160,6 +169,13 @@ async fn switch(shared: &Arc<Shared>, path: &str) -> Page {
         let why = "the target is `all`, or `route:`, `tool:`, `identity:` or `tenant:` and a name; who and why have 1 to 256 bytes";
         return invalid(why);
     };
+    let snapshot = shared.snapshot.load();
+    let mut routes = snapshot.routes.iter().map(|route| &*route.name);
+    if kills && target.route().is_some_and(|name| !routes.clone().any(|known| known == name)) {
+        let some: Vec<&str> = routes.by_ref().take(ROUTES_TOLD_MAX).collect();
+        let more = if routes.next().is_some() { ", …" } else { "" };
+        return invalid(&format!("there is no such route; there are {}{more}", some.join(", ")));
+    }
     let known = shared.switches.in_force();
     let full = known
         .is_some_and(|known| known.targets().len() >= SWITCHES_MAX && !known.targets().contains_key(&target));

@@ -11,8 +11,8 @@
 //! A switch stops calls that have not been sent yet. Answers that are on their way are left to end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -62,6 +62,11 @@ impl Target {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name of the route that it stops.
+    pub(crate) fn route(&self) -> Option<&str> {
+        self.0.strip_prefix("route:")
     }
 }
 
@@ -197,6 +202,8 @@ pub(crate) struct Switches {
     journal_is_new: bool,
     /// When the store was found without what it had; 0: never.
     lost_us: AtomicU64,
+    /// How many calls each in force has stopped at this gateway. Held for arithmetic only.
+    stopped: Mutex<BTreeMap<Target, u64>>,
     /// Held while they are read, so that each change is told once.
     reading: tokio::sync::Mutex<()>,
     /// Held while one is written, so that an older word never follows a newer one.
@@ -218,6 +225,7 @@ impl Switches {
             recorded: Killed::recorded(&before.killed),
             journal_is_new: before.is_new,
             lost_us: AtomicU64::new(0),
+            stopped: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             writing: tokio::sync::Mutex::default(),
         }
@@ -236,8 +244,27 @@ impl Switches {
     pub(crate) fn stops(&self, facts: &RequestFacts<'_>) -> Option<Reason> {
         match &*self.now.load() {
             None => Some(Reason::StoreDown),
-            Some(killed) => killed.stops(facts).map(|_| Reason::Killed),
+            Some(killed) => killed.stops(facts).map(|target| {
+                let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+                match stopped.get_mut(target) {
+                    Some(count) => *count += 1,
+                    None => drop(stopped.insert(target.clone(), 1)),
+                }
+                Reason::Killed
+            }),
         }
+    }
+
+    /// How many calls a switch has stopped at this gateway since it is in force here.
+    pub(crate) fn stopped(&self, target: &Target) -> u64 {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.get(target).copied().unwrap_or(0)
+    }
+
+    fn put(&self, killed: Killed) {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.retain(|target, _| killed.targets.contains_key(target));
+        self.now.store(Some(Arc::new(killed)));
     }
 
     /// Reads them, and tells what has changed.
@@ -265,7 +292,7 @@ impl Switches {
                 (after, is_lost, changes)
             }
         };
-        self.now.store(Some(Arc::new(after)));
+        self.put(after);
         Ok(Read { changes, is_lost })
     }
 
@@ -277,7 +304,7 @@ impl Switches {
         unwritten.insert(target.clone(), kill.clone());
         let after = Killed::new(before.read.clone()).with_unwritten(&unwritten).with_older(&before);
         let changes = before.changes(&after);
-        self.now.store(Some(Arc::new(after)));
+        self.put(after);
         changes
     }
 }
@@ -445,6 +472,29 @@ mod tests {
         ] {
             assert_eq!(found.targets.contains_key(&target), is_killed, "{found:?}");
             assert_eq!(found.unwritten.contains_key(&target), is_unwritten, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_the_store_and_unknown_to_it_holds() {
+        let (target, other) = (Target::parse("tool:a").unwrap(), Target::parse("all").unwrap());
+        let kill = |killed| Kill::new("a", "b", killed, 5).unwrap();
+        let before = Killed { targets: [(target.clone(), kill(true))].into(), ..Killed::default() };
+        let said = |kill: Kill| serde_json::to_string(&kill).unwrap();
+        for (flags, holds, is_unwritten) in [
+            (vec![], true, true),
+            (vec![("kill:all", said(kill(true)))], true, true),
+            (vec![("born", "6".into())], true, true),
+            (vec![("born", "5".into())], false, false),
+            (vec![("born", "6".into()), ("kill:tool:a", said(kill(false)))], false, false),
+            (vec![("kill:tool:a", said(kill(true)))], true, false),
+        ] {
+            let flags: Flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let has_other = flags.contains_key("kill:all");
+            let after = Killed::new(Arc::new(flags)).with_older(&before);
+            assert_eq!(after.targets.contains_key(&target), holds, "{after:?}");
+            assert_eq!(after.targets.contains_key(&other), has_other, "{after:?}");
+            assert_eq!(after.unwritten.contains_key(&target), is_unwritten, "{after:?}");
         }
     }
 
