@@ -585,3 +585,25 @@ fn a_switch_of_no_route_is_refused_and_one_that_has_stopped_nothing_says_so() {
     let again = switch(&world, &["kill", "route:stub", "--by", "alice", "--reason", "drill"]);
     assert_eq!(again[0]["stopped"], 0);
 }
+
+#[test]
+fn a_gateway_that_refuses_every_call_for_its_store_is_not_ready() {
+    for (on_store_down, expected) in [("closed", 503), ("{ local_budget: 3 }", 200)] {
+        let Some(mut redis) = RedisServer::start() else { return };
+        let control = format!(
+            "controls:\n- {{ id: a, kind: cap, when: {{}}, unit: calls, limit: 9, per: day, on_store_down: {on_store_down} }}\n"
+        );
+        let world = World::with(billed(1, 1), &sharing(&redis, &control));
+        let ready = || estoppel_kit::http::get(world.admin, "/readyz").unwrap();
+        estoppel_kit::until("it is ready", PATIENCE, || (ready().status() == 200).then_some(()));
+        redis.kill_9();
+        estoppel_kit::until("the store is missed", PATIENCE, || {
+            (expected == 200 || ready().status() == 503).then_some(())
+        });
+        assert_eq!(world.send(&chat("down", HELLO)).status(), expected);
+        let page = ready();
+        assert_eq!((page.status(), page.text().contains("STORE_DOWN")), (expected, expected == 503));
+        redis.restart();
+        estoppel_kit::until("it is ready again", PATIENCE, || (ready().status() == 200).then_some(()));
+    }
+}

@@ -236,8 +236,15 @@ fn ready(shared: &Shared) -> Page {
     match stats.failed {
         Some(reason) => problem(reason, None),
         None if stats.stalled => problem(Reason::DiskFull, None),
+        None if is_stopped_by_the_store(shared) => problem(Reason::StoreDown, None),
         None => text(StatusCode::OK, "ok\n"),
     }
+}
+
+/// Whether the store that is down has every call answered 503.
+fn is_stopped_by_the_store(shared: &Shared) -> bool {
+    let is_down = shared.switches.is_unreadable() && shared.snapshot.load().policy.needs_a_store();
+    shared.switches.in_force().is_none() || is_down
 }
 
 fn metrics(shared: &Shared) -> Page {

@@ -11,7 +11,7 @@
 //! A switch stops calls that have not been sent yet. Answers that are on their way are left to end.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -202,6 +202,8 @@ pub(crate) struct Switches {
     journal_is_new: bool,
     /// When the store was found without what it had; 0: never.
     lost_us: AtomicU64,
+    /// They could not be read the last time.
+    unreadable: AtomicBool,
     /// How many calls each in force has stopped at this gateway. Held for arithmetic only.
     stopped: Mutex<BTreeMap<Target, u64>>,
     /// Held while they are read, so that each change is told once.
@@ -225,6 +227,7 @@ impl Switches {
             recorded: Killed::recorded(&before.killed),
             journal_is_new: before.is_new,
             lost_us: AtomicU64::new(0),
+            unreadable: AtomicBool::new(false),
             stopped: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             writing: tokio::sync::Mutex::default(),
@@ -238,6 +241,11 @@ impl Switches {
     /// When the store was last found without what it had.
     pub(crate) fn lost_us(&self) -> Option<u64> {
         Some(self.lost_us.load(Ordering::Relaxed)).filter(|lost_us| *lost_us != 0)
+    }
+
+    /// Whether they could not be read the last time.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.unreadable.load(Ordering::Relaxed)
     }
 
     /// Why a call must not go on.
@@ -328,6 +336,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
             tracing::warn!(%error, "kill switches cannot be read; those read last hold");
         }
         failed = read.is_err();
+        shared.switches.unreadable.store(failed, Ordering::Relaxed);
         tokio::time::sleep(REFRESH).await;
     }
 }

@@ -300,6 +300,11 @@ impl Policy {
         self.controls.iter().next().is_some()
     }
 
+    /// Whether every call is blocked while nothing can be counted.
+    pub fn needs_a_store(&self) -> bool {
+        self.controls.need_a_store()
+    }
+
     /// The control by whose terms a call goes on only once for each key, once its request is allowed.
     pub fn idempotency(&self, facts: &RequestFacts<'_>) -> Option<&Control> {
         self.controls.idempotency(facts)
