@@ -292,7 +292,7 @@ impl RouteEntry {
     /// # Errors
     /// Why the request is refused: the policy refuses what is not listed, or an upstream may take it for another operation.
     pub(crate) fn for_operation(self: &Arc<Self>, head: &Parts) -> Result<Arc<Self>, &'static str> {
-        let listed = listed(&self.settings.operations, head)?;
+        let listed = listed(&self.settings.operations, self.needs.line, head)?;
         Ok(listed.and_then(|index| self.operations.get(index)).unwrap_or(self).clone())
     }
 
@@ -352,13 +352,18 @@ impl RouteEntry {
     }
 }
 
-/// The operation of this list that a request is; none where it is not listed and may be so.
+/// The operation of this list that a request is; none where it is not listed and may be so. `by_line`: rules go by the
+/// method and path.
 ///
 /// # Errors
 /// Why it is refused.
-pub(crate) fn listed(operations: &Operations, head: &Parts) -> Result<Option<usize>, &'static str> {
+pub(crate) fn listed(
+    operations: &Operations,
+    by_line: bool,
+    head: &Parts,
+) -> Result<Option<usize>, &'static str> {
     let found = operations.find(head.method.as_str(), head.uri.path());
-    if found != Listed::Nothing && headers::names_another_operation(&head.headers) {
+    if (by_line || found != Listed::Nothing) && headers::names_another_operation(&head.headers) {
         return Err("a header of the request may name another operation than its method and path");
     }
     match found {
