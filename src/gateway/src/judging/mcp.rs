@@ -485,7 +485,7 @@ impl Answers {
                 Err(Objection::new(Reason::ToolChanged, &format!("tool `{}`", name.escape_debug())))
             }
             Err(Refused::Full) => {
-                let full = "more tools than are remembered of one route";
+                let full = "more tools than are remembered of servers at this path";
                 Err(Objection::new(Reason::ContractUnsupported, full))
             }
         }
