@@ -496,6 +496,23 @@ fn a_client_that_waits_gets_its_answer_with_the_approval_or_the_denial() {
 }
 
 #[test]
+fn a_client_that_waits_does_not_pass_under_a_policy_that_is_gone() {
+    let mut world = World::with(script(), &setup("approvers: [ada], mode: wait"));
+    let people = People::new(&world);
+    let (mut peer, hold) = waiting(&world);
+    world.scratch.write("policy.yaml", policy("approvers: [ada], mode: wait, ttl_ms: 60000", ""));
+    world.daemon.hang_up();
+    estoppel_kit::until("the new policy", PATIENCE, || {
+        world.metric("estoppel_reloads_total{result=\"ok\"}").filter(|reloads| *reloads > 0.0)
+    });
+    let (exit, said) = people.decide("approve", &hold, "ada");
+    assert!(exit == 0 && ["approved", "abandoned"].contains(&said.as_str()), "{exit} {said}");
+    assert_eq!(code(&peer.read_answer().unwrap()), "409 HOLD_POLICY");
+    assert_eq!(world.upstream.hits().total(), 0);
+    sealed(&world);
+}
+
+#[test]
 fn a_client_that_leaves_while_it_waits_ends_its_hold() {
     let mut world = World::with(script(), &setup("approvers: [ada], mode: wait"));
     let people = People::new(&world);

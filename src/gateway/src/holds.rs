@@ -204,8 +204,8 @@ impl Holds {
         Ok(Opening { holds: self, clock, id, changed, is_kept: false })
     }
 
-    /// Whether a call passes under a hold. Where it does, the hold is used up.
-    fn claim(&self, id: HoldId, sent: &Sent, policy: Sha256, now_us: u64) -> Claim {
+    /// Whether a call passes under a hold. Where it does, the hold is used up. `policies`: the call's own, and the one in force.
+    fn claim(&self, id: HoldId, sent: &Sent, policies: [Sha256; 2], now_us: u64) -> Claim {
         let mut table = self.table();
         self.expire(&mut table, id, now_us);
         let Some(hold) = table.holds.get(&id).filter(|hold| hold.facts.kept.requester == sent.requester)
@@ -222,7 +222,7 @@ impl Holds {
             State::Used | State::Left => return Claim::Refused(Reason::HoldClosed, None),
             State::Opening | State::Open | State::Approved => {}
         }
-        if facts.policy != policy {
+        if policies.iter().any(|policy| facts.policy != *policy) {
             return Claim::Refused(Reason::HoldPolicy, None);
         }
         let same = |run: &RunHandle| facts.kept.is_of(sent, run.capture());

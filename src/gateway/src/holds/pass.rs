@@ -75,7 +75,8 @@ fn again(exchange: &mut Exchange, id: HoldId, sent: &Sent) -> Result<Result<(), 
         outcome,
         us: now_us.saturating_sub(facts.opened.0),
     };
-    match shared.holds.claim(id, sent, exchange.snapshot.policy_hash, now_us) {
+    let policies = [exchange.snapshot.policy_hash, shared.snapshot.load().policy_hash];
+    match shared.holds.claim(id, sent, policies, now_us) {
         Claim::Waits(facts) => Err(facts),
         Claim::Refused(reason, over) => {
             exchange.record.held =
