@@ -251,6 +251,7 @@ impl RouteEntry {
             places: Vec::new(),
         };
         entry.places = places;
+        entry.pins.reserve(entry.named_servers());
         let listed = entry.settings.operations.clone();
         let operations = listed.iter().map(|operation| Self {
             operation: Some(operation.id.as_str().into()),
@@ -329,13 +330,34 @@ impl RouteEntry {
     /// The request target that the upstream gets.
     pub(crate) fn target(&self, head: &Parts) -> Option<http::Uri> {
         let all = head.uri.path_and_query().map_or("/", |pq| pq.as_str());
-        let rest = if self.strip { all.strip_prefix(self.path.as_str()).unwrap_or(all) } else { all };
-        let base = self.pool.target.origin.base.as_str();
-        if base.is_empty() && rest.len() == all.len() && head.uri.authority().is_none() {
+        let rest = self.rest(all);
+        if self.pool.target.origin.base.is_empty()
+            && rest.len() == all.len()
+            && head.uri.authority().is_none()
+        {
             return Some(head.uri.clone());
         }
+        self.below_base(rest).parse().ok()
+    }
+
+    fn rest<'p>(&self, all: &'p str) -> &'p str {
+        if self.strip { all.strip_prefix(self.path.as_str()).unwrap_or(all) } else { all }
+    }
+
+    fn below_base(&self, rest: &str) -> String {
         let slash = if rest.starts_with('/') { "" } else { "/" };
-        format!("{base}{slash}{rest}").parse().ok()
+        format!("{}{slash}{rest}", self.pool.target.origin.base)
+    }
+
+    /// The paths at which the route's server is asked, as far as its configuration says: where the route begins, and the usual
+    /// end of an MCP server below it.
+    fn named_servers(&self) -> Vec<Box<str>> {
+        if self.federation.is_some() {
+            return vec![self.path().into()];
+        }
+        let usual = (!self.path.ends_with("/mcp")).then(|| format!("{}/mcp", self.path));
+        let paths = [self.path().to_owned()].into_iter().chain(usual);
+        paths.map(|path| self.below_base(self.rest(&path)).into()).collect()
     }
 
     /// What of the arguments of a server's tool is in headers, if it has listed the tool.
