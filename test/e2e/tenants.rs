@@ -90,6 +90,9 @@ fn by(rule: &str) -> (Value, &'static str) {
     (json!(rule), "TENANT_FENCE")
 }
 
+/// Whose key, the path, the body, and what is expected.
+type Case<'a> = (Option<&'a str>, &'a str, String, (Value, &'a str));
+
 /// CLY-4.10: the tenant fence, for calls of MCP tools and for bodies of plain JSON.
 #[test]
 fn a_call_that_names_another_tenant_than_its_callers_never_reaches_the_upstream() {
@@ -98,7 +101,7 @@ fn a_call_that_names_another_tenant_than_its_callers_never_reaches_the_upstream(
     let tenants = Tenants::new(Script::always(result).on(Rule::any("/plain", plain)));
     let (acme, globex, nobody) = (Some(&*tenants.acme), Some(&*tenants.globex), Some(&*tenants.nobody));
     let fence = || by("own-invoices");
-    let cases: Vec<(Option<&str>, &str, String, (Value, &str))> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (acme, "/mcp", mcp("invoices", r#"{"tenant_id":"acme"}"#), PASS),
         (globex, "/mcp", mcp("invoices", r#"{"tenant_id":"globex"}"#), PASS),
         (globex, "/mcp", mcp("invoices", r#"{"tenant_id":"acme"}"#), fence()),
