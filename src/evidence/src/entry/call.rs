@@ -906,16 +906,19 @@ impl CallRecord {
         }
     }
 
-    /// Drops the longest lists, and says so in `facts.more`, so that the line fits. What is left has bounded names
-    /// only and cannot exceed the limit.
+    /// Drops the longest lists, and says so in `facts.more`, and cuts claims to half of what a name may have, so that the
+    /// line fits. What is left has bounded names only and cannot exceed the limit.
     pub fn shorten(&mut self) {
-        // Approvals are never left out, so names make room for them.
-        let names_max = if self.held.is_some() { 2 } else { 4 };
+        // Approvals and who acts for whom are never left out, so names make room for them.
         let facts = &mut self.facts;
         for list in [&mut facts.tools_offered, &mut facts.tools_called, &mut facts.finish] {
-            let kept = list.len().min(names_max);
+            let kept = list.len().min(1);
             facts.more += (list.len() - kept) as u64; // bounded lists
             list.truncate(kept);
+        }
+        for (name, _) in Claims::default().fields() {
+            let claim = self.claims.as_deref_mut().and_then(|claims| claims.field_mut(name)?.as_mut());
+            claim.into_iter().for_each(cut_claim);
         }
         self.downgrades.truncate(4);
         self.limits.truncate(4);
@@ -929,5 +932,11 @@ impl CallRecord {
         if let Some(trace) = &mut self.trace {
             trace.state = None;
         }
+    }
+}
+
+fn cut_claim(claim: &mut Box<str>) {
+    if let Some((at, _)) = claim.char_indices().nth(crate::text::NAME_CHARS_MAX / 2) {
+        *claim = claim[..at].into();
     }
 }

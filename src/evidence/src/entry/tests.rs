@@ -376,15 +376,26 @@ fn the_longest_record_fits_once_it_is_shortened() {
     record.shadow = vec![shadow; SHADOWS_MAX];
     let held = record.held.as_mut().unwrap();
     held.approval.as_mut().unwrap().approved = vec![KeyId([9; 32]); 16];
+    record.tenant = Some(long.clone().into());
+    record.upstream_request = Some("r".repeat(128).into());
+    record.identity_details = Some(Box::new(IdentityDetails {
+        actors: vec![long.clone(); 4],
+        certificate: Some("d".repeat(128).into()),
+        issuer: Some("i".repeat(64).into()),
+    }));
     let iss = instance();
     let capture = CaptureKey::new([7; 32]).run(run());
-    let mut out = Vec::new();
-    assert!(record.write(&mut out, &link(&iss, 1), &capture, None).is_err());
-    record.shorten();
-    record.write(&mut out, &link(&iss, 1), &capture, None).unwrap();
-    assert_eq!(record.facts.more, 90);
-    assert_eq!(record.trace.as_ref().unwrap().state, None);
-    assert_canonical(&out);
+    for is_held in [true, false] {
+        let mut record = record.clone();
+        record.held = record.held.filter(|_| is_held);
+        let mut out = Vec::new();
+        assert!(record.write(&mut out, &link(&iss, 1), &capture, None).is_err());
+        record.shorten();
+        record.write(&mut out, &link(&iss, 1), &capture, None).unwrap();
+        assert_eq!(record.facts.more, 93);
+        assert_eq!(record.trace.as_ref().unwrap().state, None);
+        assert_canonical(&out);
+    }
 }
 
 proptest! {
