@@ -145,6 +145,7 @@ fn others(value: &Value) -> Vec<Value> {
                 "low",
                 "OTHER",
                 "other",
+                "own",
                 "a:1/b",
                 "json",
                 "r1",
