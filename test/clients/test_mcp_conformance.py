@@ -66,6 +66,12 @@ def findings(url, era, folder, extra=()):
     return found
 
 
+def mended(direct, through):
+    """What was found directly, but for headers that the server should have refused, did not, and the gateway does."""
+    good = {check[:2] for check in through if check[2] == "SUCCESS" and check[0].startswith("sep-2243-server-")}
+    return [(*check[:2], "SUCCESS", "") if check[:2] in good and check[2] == "FAILURE" else check for check in direct]
+
+
 def steady(text, url):
     host = url.split("/")[2]
     text = text.replace(url, "URL").replace(host, "HOST")
@@ -85,6 +91,7 @@ def test_the_suite_finds_the_same_through_the_gateway_and_each_call_has_a_receip
         before = requests_at(upstream)
         through = findings(f"{daemon.base}/suite/mcp", era, tmp_path / "through")
         arrived = requests_at(upstream) - before
+        direct = {name: mended(checks, through.get(name, [])) for name, checks in direct.items()}
         different = {name: (direct.get(name), through.get(name)) for name in direct | through if direct.get(name) != through.get(name)}
         assert not different, json.dumps(different, indent=1)
 

@@ -95,8 +95,10 @@ def test_the_official_client_and_server_agree_through_the_gateway(tmp_path, mode
         wait_for("the receipts", lambda: daemon.cli("run", "show", run, "--admin", daemon.admin)["data"]["calls"] >= 6)
         receipts = daemon.receipts(run)
         calls = [receipt for receipt in receipts if receipt["operation"] == "mcp.tools/call"]
-        assert [call["verdict"]["action"] for call in calls] == ["allow", "block", "block", "allow"]
-        assert all("upstream" not in call["response"] for call in calls[1:3])
+        # A call whose answer is a stream ends after its event, perhaps after the next call.
+        blocked = [call for call in calls if call["verdict"]["action"] == "block"]
+        assert sorted(call["verdict"]["action"] for call in calls) == ["allow", "allow", "block", "block"]
+        assert all("upstream" not in call["response"] for call in blocked)
         assert [receipt["verdict"]["action"] for receipt in receipts if receipt["operation"] == "mcp.tools/list"][0] == "repair"
         assert ("mcp.initialize" in [receipt["operation"] for receipt in receipts]) == (mode == "legacy")
         assert server.poll() is None, "the denied tool ends the server"

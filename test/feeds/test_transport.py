@@ -195,12 +195,13 @@ def test_syslog_messages_are_of_rfc_5424(delivered):
 
 def test_the_settings_that_the_documentation_shows_are_taken(tmp_path):
     (tmp_path / "policy.yaml").write_text(POLICY)
-    token = tmp_path / "hec.token"
-    token.write_text("x")
-    os.chmod(token, 0o600)
+    secrets = {"hec.token": "x", "pager.secret": f"whsec_{'QUJD' * 8}", "slack.url": "https://chat.example/services/x"}
+    for name, secret in secrets.items():
+        (tmp_path / name).write_text(secret)
+        os.chmod(tmp_path / name, 0o600)
     shown = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/siem.md").read_text(), re.DOTALL)
-    assert len(shown) == 3 and "[[alerts]]" in shown[1] and "otlp_logs" in shown[2]
-    feeds = "\n".join(shown).replace("/etc/estoppel/hec.token", str(token))
+    assert len(shown) == 4 and "[[alerts]]" in shown[1] and "slack" in shown[2] and "otlp_logs" in shown[3]
+    feeds = "\n".join(shown).replace("/etc/estoppel", str(tmp_path))
     base = (ROOT / "examples/openai.toml").read_text().replace("baseline.yaml", str(tmp_path / "policy.yaml"))
     (tmp_path / "estoppeld.toml").write_text(base.replace('dir = "keys"', 'dir = "keys"\ninit = true') + feeds)
     command = [clients.BIN / "estoppeld", "--check-config", "--config", tmp_path / "estoppeld.toml"]

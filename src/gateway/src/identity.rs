@@ -2,7 +2,7 @@
 //! else by the certificate of its connection. What proves nothing here says nothing: a credential of somebody else's is the
 //! upstream's, and no header that a client writes about itself is read.
 //!
-//! Files are looked at every [`LOOK`], so what is revoked is refused within a second; what they say now is kept when they cannot be
+//! Files are looked at several times a second, so what is revoked is refused within a second; what they say now is kept when they cannot be
 //! read, and each change of what they say is an entry of the journal.
 
 pub mod api_keys;

@@ -234,7 +234,7 @@ fn a_line_that_is_too_long_is_shortened_and_says_so() {
     check_journal(dir.path());
     check_calls(dir.path(), &[call], &[call]);
     let entry = entries(dir.path()).into_iter().find(|entry| entry["kind"] == "call").unwrap();
-    assert_eq!(entry["facts"]["more"], 56);
+    assert_eq!(entry["facts"]["more"], 62);
 }
 
 #[test]
