@@ -11,21 +11,12 @@ use std::time::Duration;
 
 use estoppel_evidence::Reason;
 use futures_util::FutureExt as _;
-use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use self::cache::{Cache, Key};
 use self::command::Command;
 use self::exchange::Exchange;
 use crate::settings::Credential as Settings;
-
-/// Headers in which clients prove who they are.
-const OF_CLIENTS: [HeaderName; 5] = [
-    AUTHORIZATION,
-    COOKIE,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-];
 
 /// What an upstream gets instead of its client's credential.
 pub(crate) struct Credential {
@@ -138,7 +129,7 @@ impl Credential {
 
 /// Takes a client's credentials off.
 pub(crate) fn without_credentials(headers: &mut HeaderMap) {
-    for name in OF_CLIENTS {
+    for name in crate::headers::CREDENTIALS {
         headers.remove(name);
     }
 }

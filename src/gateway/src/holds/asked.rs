@@ -1,20 +1,15 @@
 //! What approvers are shown of a held call beside its body, and what of it has to be the same when the call comes again. In memory
 //! only: a path may hold secrets, of which the journal has tags.
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use sha2::{Digest as _, Sha256};
+
+use crate::headers::CREDENTIALS;
 
 /// Longest target that is shown, in bytes.
 const TARGET_BYTES_MAX: usize = 16 << 10;
 
-const CREDENTIALS: [HeaderName; 5] = [
-    AUTHORIZATION,
-    COOKIE,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-];
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 #[derive(Clone)]

@@ -4,29 +4,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::entry::IdentityKind;
+use estoppel_evidence::hash::hex;
 use estoppel_evidence::{CallId, Reason};
 use estoppel_policy::{Control, ControlKind};
 use estoppel_state::{CounterKey, Keyed};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
 use super::sealed::Sealer;
 use crate::exchange::{Exchange, micros};
+use crate::headers::CREDENTIALS;
 
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 /// What a call may take beyond the limit of its route, until it has ended here.
 const MARGIN: Duration = Duration::from_secs(60);
-/// By what upstreams tell callers apart whom the gateway does not know.
-const CREDENTIALS: [HeaderName; 5] = [
-    AUTHORIZATION,
-    COOKIE,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-];
 
 /// A key and what it stands for. Digests: whoever reads them learns neither.
 pub(super) struct Asked {
@@ -122,10 +116,6 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
         hash.update(part);
     }
     hash.finalize().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
