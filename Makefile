@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test setup lint perf bench fuzz docs clean
+.PHONY: help quickstart demo-mcp test setup lint perf beside bench fuzz docs clean
 
 # What `make test` runs, in this order; the first that fails ends it.
 STAGES := setup lint test-rust test-verifiers test-clients test-feeds docs supply-chain hygiene
@@ -13,6 +13,11 @@ help: ## this list
 quickstart: ## build both programs, then make, seal and verify a first bundle
 	cargo build --release --locked --bins
 	$${CARGO_TARGET_DIR:-target}/release/estoppel quickstart
+
+demo-mcp: ## an MCP client and server with the gateway between them; STEP=1 lets you approve the held call yourself
+	@.ci/setup python
+	cargo build --release --locked --bins
+	@ESTOPPEL_BIN_DIR=$${CARGO_TARGET_DIR:-target}/release .venv/bin/python examples/mcp-demo/demo.py
 
 test: ## all that CI checks: setup, lint, Rust, verifiers, clients, feeds, API documentation, supply chain, hygiene
 	@set -e; for stage in $(STAGES); do .ci/$$stage; done
@@ -25,6 +30,9 @@ lint: ## format, clippy without warnings, shell scripts
 
 perf: ## load tests against the budgets of k6/budgets.yml
 	@.ci/perf
+
+beside: ## what shadow policies and a tapped detector add to a call, in one interleaved run
+	@.ci/beside
 
 bench: ## benchmarks of the hot path
 	cargo bench --workspace --benches --locked

@@ -41,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verify", &[]),
     ("journal", &["evidence", "bundle"]),
     ("feeds", &["evidence", "journal"]),
+    ("reconcile", &["evidence"]),
     ("snapshot", &["evidence"]),
     ("state", &[]),
     ("gateway", &["evidence", "wire", "detect", "policy", "journal", "snapshot", "state"]),

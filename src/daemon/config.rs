@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use estoppel_evidence::entry::{Build, Durability, Sign};
+use estoppel_evidence::entry::{Build, Durability, SHADOWS_MAX, Sign};
 use estoppel_evidence::{Instance, Reason, Sha256};
-use estoppel_feeds::FeedSettings;
+use estoppel_feeds::{AlertSettings, FeedSettings};
 use estoppel_gateway::Settings;
 use estoppel_gateway::packs::Packs;
-use estoppel_gateway::settings::{Admin, COUNT_MAX, Listener, Route, Server, Upstream};
+use estoppel_gateway::settings::{Admin, COUNT_MAX, Identity, Listener, Route, Server, Upstream};
 use estoppel_policy::PolicyDocument;
 use serde::Deserialize;
 
@@ -29,6 +29,9 @@ pub struct Config {
     #[serde(default)]
     pub keys: KeysConfig,
     pub policy: PolicyConfig,
+    /// Policies that are asked about every call, too, and change nothing. At most 8, none by default.
+    #[serde(default)]
+    pub shadow: Vec<ShadowConfig>,
     #[serde(default)]
     pub packs: PacksConfig,
     #[serde(default)]
@@ -41,9 +44,13 @@ pub struct Config {
     #[serde(default)]
     pub route: Vec<Route>,
     #[serde(default)]
+    pub identity: Identity,
+    #[serde(default)]
     pub server: Server,
     #[serde(default)]
     pub feeds: Vec<FeedSettings>,
+    #[serde(default)]
+    pub alerts: Vec<AlertSettings>,
     #[serde(default)]
     pub state: StateConfig,
 }
@@ -126,6 +133,14 @@ pub struct KeysConfig {
 pub struct PolicyConfig {
     /// `policy.yaml`. Whoever edits it decides what passes; every receipt names its hash.
     pub file: PathBuf,
+}
+
+/// Where a policy is that is asked and changes nothing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowConfig {
+    /// A policy like `policy.file`. Whoever edits it decides what receipts say of it, and nothing else.
+    pub path: PathBuf,
 }
 
 /// Where packs of contracts are.
@@ -306,11 +321,20 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
         admin: config.admin.clone(),
         upstream: config.upstream.clone(),
         route: config.route.clone(),
+        identity: config.identity.clone(),
         server: config.server.clone(),
         pins_dir: config.journal.enabled.then(|| config.journal.dir.join("pins")),
     };
     lines.extend(settings.check().iter().map(|e| format!("{}: {e}", file.display())));
     lines.extend(estoppel_feeds::check(&config.feeds).iter().map(|e| format!("{}: {e}", file.display())));
+    let alerts = estoppel_feeds::check_alerts(&config.alerts, &config.feeds);
+    lines.extend(alerts.iter().map(|e| format!("{}: {e}", file.display())));
+    for (i, alert) in config.alerts.iter().enumerate() {
+        if let Some(route) = alert.route.as_ref().filter(|name| config.route.iter().all(|r| r.name != **name))
+        {
+            lines.push(format!("{}: alerts[{i}].route: there is no route `{route}`", file.display()));
+        }
+    }
     if !config.journal.enabled && !config.feeds.is_empty() {
         lines.push(format!(
             "{}: feeds: they follow the journal, and journal.enabled is false",
@@ -337,6 +361,14 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
     }
     if let Some(why) = config.admin.as_ref().and_then(admin_refused) {
         lines.push(format!("{}: admin.listen: {why}", file.display()));
+    }
+    if config.shadow.len() > SHADOWS_MAX {
+        lines.push(format!("{}: shadow: at most {SHADOWS_MAX} policies", file.display()));
+    }
+    for (index, ShadowConfig { path }) in config.shadow.iter().enumerate() {
+        if config.shadow.iter().take(index).any(|before| before.path == *path) {
+            lines.push(format!("{}: shadow[{index}].path: is there twice", file.display()));
+        }
     }
     lines.extend(config.state.check().iter().map(|e| format!("{}: {e}", file.display())));
     match (lines.is_empty(), instance) {

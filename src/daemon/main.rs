@@ -4,6 +4,7 @@ mod config;
 mod keyed;
 mod keys;
 mod reload;
+mod shadows;
 mod state;
 
 use std::path::{Path, PathBuf};
@@ -84,7 +85,9 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
     let snapshot = Snapshot::build(&loaded.settings, policy, &metrics, None)
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     let keys = check(&loaded)?;
+    let shadows = shadows::load(&loaded, None);
     if arguments.check_config {
+        shadows.check()?;
         #[expect(clippy::print_stdout, reason = "the answer to --check-config")]
         {
             println!("configuration ok, policy {}", loaded.policy.hash());
@@ -92,6 +95,9 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
         return Ok(());
     }
     let (journal, signing) = open_journal(&loaded, keys)?;
+    shadows.store(&journal)?;
+    shadows.report(&metrics);
+    let snapshot = snapshot.with_shadows(shadows.ready);
     let threads = match loaded.settings.server.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
@@ -130,7 +136,8 @@ fn start_feeds(loaded: &Loaded, journal: &Journal, metrics: &Metrics) -> Result<
     let clock: Arc<dyn estoppel_journal::Clock> = Arc::new(SystemClock::new());
     let counts = FeedMetrics::new(clock.clone());
     metrics.register(Box::new(counts.clone()));
-    Feeds::start(journal, &loaded.feeds_dir(), &loaded.instance, &loaded.config.feeds, counts, clock)
+    let (feeds, alerts) = (&loaded.config.feeds, &loaded.config.alerts);
+    Feeds::start(journal, &loaded.feeds_dir(), &loaded.instance, feeds, alerts, counts, clock)
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))
 }
 

@@ -65,10 +65,12 @@ async fn settled(changed: &Notify) {
     drop(tokio::time::timeout(Duration::ZERO, changed.notified()).await);
 }
 
-/// Watches the folders of both files, because editors replace files by renaming.
+/// Watches the folders of these files, because editors replace files by renaming.
 fn watch(arguments: &Arguments, changed: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
     let config = config::load(&arguments.config, &arguments.set).ok()?;
-    let files = [arguments.config.clone(), config.config.policy.file.clone()];
+    let shadows = config.config.shadow.iter().map(|shadow| shadow.path.clone());
+    let own = [arguments.config.clone(), config.config.policy.file.clone()];
+    let files: Vec<PathBuf> = own.into_iter().chain(shadows).collect();
     let names: Vec<PathBuf> = files.iter().filter_map(|file| file.file_name().map(PathBuf::from)).collect();
     let seen = move |event: notify::Result<notify::Event>| {
         let ours = event.is_ok_and(|event| {
@@ -113,20 +115,23 @@ async fn reload(
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     crate::check_tls(settings)?;
     crate::check_feeds(&loaded)?;
+    let shadows = crate::shadows::load(&loaded, Some(&before));
     let fresh = keys.as_ref().map(|keys| keys.read()).transpose()?;
     let hash = Sha256(*policy.hash().as_bytes());
     journal
         .store_policy(hash, &policy.canonical())
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    shadows.store(journal)?;
     if let (Some(keys), Some(fresh)) = (keys, &fresh) {
         keys.renew(fresh, journal).await?;
     }
     gateway
-        .reload(settings, snapshot)
+        .reload(settings, snapshot.with_shadows(shadows.ready.iter().cloned()))
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     journal.policy_loaded(Some(hash), None);
+    shadows.report(metrics);
     // Waits for feeds that end, which may take as long as their sinks do.
-    tokio::task::block_in_place(|| feeds.reload(&loaded.config.feeds))
+    tokio::task::block_in_place(|| feeds.reload(&loaded.config.feeds, &loaded.config.alerts))
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
     tracing::info!(policy = %hash, "reloaded");
     Ok(())

@@ -37,6 +37,8 @@ pub enum Command {
     /// Lists, shows and decides on calls that wait for people.
     #[command(subcommand)]
     Hold(HoldCommand),
+    /// Holds a provider's own log against receipts, and tells the calls that went round the gateway.
+    Reconcile(Reconcile),
     /// Stops calls at all gateways of a store, whatever the policy says.
     Kill(Switch),
     /// Lets calls go on that were stopped.
@@ -46,6 +48,9 @@ pub enum Command {
     /// Makes, rotates and lists keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Who may call: API keys of the gateway's own.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// MCP servers: what is pinned of their tools.
     #[command(subcommand)]
     Mcp(McpCommand),
@@ -165,8 +170,76 @@ pub struct Seal {
 }
 
 #[derive(Args, Debug)]
+pub struct Reconcile {
+    /// The provider's log, whole: a file as its API or its console gives it.
+    #[arg(long, value_name = "FILE")]
+    pub provider_log: PathBuf,
+    /// How the log is written.
+    #[arg(long, value_enum)]
+    pub format: LogFormat,
+    /// Where a log in `csv` or `ndjson` has what (TOML, see docs/bypass.md).
+    #[arg(long, value_name = "FILE")]
+    pub mapping: Option<PathBuf>,
+    /// Journal folder with the receipts; the daemon may be running.
+    #[arg(long, value_name = "DIR", required_unless_present = "bundle")]
+    pub journal: Option<PathBuf>,
+    /// Sealed bundle with receipts. May be given again, and beside `--journal`.
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Vec<PathBuf>,
+    /// Trust document that the evidence is verified by.
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// Upstream that the log is of. May be left out if the receipts name only one.
+    #[arg(long, value_name = "NAME")]
+    pub upstream: Option<String>,
+    /// Passes over rows that are earlier (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Passes over rows that are later; give receipts the time to be written.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// How far the provider's clock and the gateway's may be apart.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub window_s: u32,
+    /// Receipts that are less surely those of a row do not count.
+    #[arg(long, value_enum, default_value_t = Sureness::Possible)]
+    pub sure: Sureness,
+    /// Has the daemon record what is found, in its instance's run, but for what the evidence has recorded already.
+    #[arg(long)]
+    pub record: bool,
+    #[command(flatten)]
+    pub admin: Admin,
+}
+
+/// How a provider's log is written.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Stored completions and responses, or usage, as OpenAI's API lists them.
+    Openai,
+    /// Messages one by one, or the usage report of Anthropic's administrators.
+    Anthropic,
+    /// A table with a line of columns first.
+    Csv,
+    /// One JSON object on each line.
+    Ndjson,
+}
+
+/// How sure a receipt is that of a row.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sureness {
+    /// Both name the same request.
+    Certain,
+    /// The only ones with this model, these tokens and this time.
+    Likely,
+    /// Of several with them.
+    Ambiguous,
+    /// Model and time fit; one of them says nothing of tokens.
+    Possible,
+}
+
+#[derive(Args, Debug)]
 pub struct Switch {
-    /// `all`, or `route:NAME`, `tool:NAME` or `identity:NAME`.
+    /// `all`, or `route:NAME`, `tool:NAME`, `identity:NAME` or `tenant:NAME`.
     pub target: String,
     /// Why; goes into the journal.
     #[arg(long)]
@@ -197,6 +270,52 @@ pub struct Source {
     /// Key folder for `--journal`. Default: `keys` in the journal folder.
     #[arg(long, requires = "journal")]
     pub keys: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum IdentityCommand {
+    /// Makes, lists and revokes API keys.
+    #[command(subcommand)]
+    Key(ApiKeyCommand),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ApiKeyCommand {
+    /// Makes a key, puts its digest into the file and shows it once.
+    New(NewApiKey),
+    /// Lists the keys of a file.
+    List {
+        /// File of the keys.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Takes a key back.
+    Revoke {
+        /// Id of the key, 16 hex digits.
+        id: String,
+        /// File of the keys.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct NewApiKey {
+    /// Who calls with it; what rules, controls and receipts call the identity.
+    #[arg(long)]
+    pub subject: String,
+    /// Whose caller that is.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// What it is good for, where routes ask for a scope. May be repeated.
+    #[arg(long)]
+    pub scope: Vec<String>,
+    /// Days until it ends. Default: never.
+    #[arg(long, value_name = "N")]
+    pub days: Option<u64>,
+    /// File of the keys; made if it is missing.
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 #[derive(Subcommand, Debug)]
@@ -663,6 +782,9 @@ pub struct Doctor {
     /// Prints the SQL that an administrator of the database would run to turn each warning green.
     #[arg(long, requires = "pg")]
     pub suggest_fixes: bool,
+    /// A version of Postgres at the end of its support is no reason for exit code 7.
+    #[arg(long, requires = "pg")]
+    pub allow_best_effort: bool,
 }
 
 #[derive(Args, Debug)]

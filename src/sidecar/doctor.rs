@@ -17,6 +17,8 @@ enum State {
     Good,
     /// Works, but something is worth doing.
     Warn,
+    /// Works, but nobody promises that it does.
+    Unpromised,
     /// Does not work.
     Bad,
 }
@@ -36,7 +38,7 @@ pub fn run(output: &Output, doctor: &Doctor) -> Result<ExitCode, Failure> {
         findings.push(daemon(admin));
     }
     if let Some(url) = &doctor.pg {
-        findings.extend(database(url, doctor.pg_ca.as_deref())?);
+        findings.extend(database(url, doctor)?);
     }
     for (tool, use_) in [
         ("openssl", "checks signatures and keys without us"),
@@ -49,7 +51,7 @@ pub fn run(output: &Output, doctor: &Doctor) -> Result<ExitCode, Failure> {
     for finding in &findings {
         let (word, colour) = match finding.state {
             State::Good => ("ok  ", Colour::Green),
-            State::Warn => ("warn", Colour::Yellow),
+            State::Warn | State::Unpromised => ("warn", Colour::Yellow),
             State::Bad => ("bad ", Colour::Red),
         };
         output.line(&format!("{}  {}", output.paint(colour, word), finding.what));
@@ -60,13 +62,13 @@ pub fn run(output: &Output, doctor: &Doctor) -> Result<ExitCode, Failure> {
             output.line(&format!("      {sql}"));
         }
     }
-    let bad = findings.iter().any(|finding| finding.state == State::Bad);
+    let bad = findings.iter().any(|finding| matches!(finding.state, State::Bad | State::Unpromised));
     let rows: Vec<Value> = findings
         .iter()
         .map(|finding| {
             let state = match finding.state {
                 State::Good => "ok",
-                State::Warn => "warn",
+                State::Warn | State::Unpromised => "warn",
                 State::Bad => "bad",
             };
             json!({ "state": state, "what": finding.what, "advice": finding.advice, "fix": finding.fix })
@@ -131,10 +133,10 @@ fn daemon(admin: &str) -> Finding {
 }
 
 /// What stands in the way of recording what calls write there. Changes nothing in it.
-fn database(url: &str, ca: Option<&Path>) -> Result<Vec<Finding>, Failure> {
+fn database(url: &str, doctor: &Doctor) -> Result<Vec<Finding>, Failure> {
     let dsn = Dsn::parse(url).map_err(|error| Failure::reason(Reason::ArgumentInvalid, error.to_string()))?;
-    let tls =
-        Tls::trusting(ca).map_err(|error| Failure::reason(Reason::FileUnreadable, error.to_string()))?;
+    let tls = Tls::trusting(doctor.pg_ca.as_deref())
+        .map_err(|error| Failure::reason(Reason::FileUnreadable, error.to_string()))?;
     // A first look may be slow: it is no call's.
     let patience = Duration::from_secs(10);
     let settings =
@@ -148,6 +150,8 @@ fn database(url: &str, ca: Option<&Path>) -> Result<Vec<Finding>, Failure> {
             state: match check.state {
                 estoppel_snapshot::State::Good => State::Good,
                 estoppel_snapshot::State::Warn => State::Warn,
+                estoppel_snapshot::State::BestEffort if doctor.allow_best_effort => State::Warn,
+                estoppel_snapshot::State::BestEffort => State::Unpromised,
                 estoppel_snapshot::State::Bad => State::Bad,
             },
             what: check.what,

@@ -27,8 +27,15 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",
     ),
     (
+        &["reconcile"],
+        "Verifies the evidence that is named, then looks for the receipt of every call in the provider's own log: by the \
+         provider's id of the request, else by model, tokens and time, and says how sure each pair is. One receipt answers for one \
+         call. Calls without one went round the gateway: exit code 5, and with --record a `bypass` entry of each in the daemon's \
+         journal. Exit code 2: the evidence does not verify, so nothing was compared; 6: the log cannot be read whole.",
+    ),
+    (
         &["kill"],
-        "Stops calls: all of them, those of a route, those with a tool, those of an identity. Every gateway of the same store \
+        "Stops calls: all of them, those of a route, those with a tool, those of an identity or of a tenant. Every gateway of the same store \
          blocks them within a second, over restarts too, until somebody resumes them; answers on their way are left to end. Who \
          and why go into the journal, as they say it of themselves.",
     ),
@@ -63,6 +70,21 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          been used yet.",
     ),
     (&["run", "show"], "Shows one run: its id, name, class, counts, state and bundle."),
+    (
+        &["identity", "key", "new"],
+        "Makes an API key of the gateway's own: 256 random bits for one subject, with a tenant, scopes and an end if you like. The \
+         file that the daemon reads gets its SHA-256 and never the key, which is printed once. A running daemon takes it within \
+         a second.",
+    ),
+    (
+        &["identity", "key", "list"],
+        "Lists the keys of a file: id, whether they are taken, until when, tenant and subject. The keys themselves are nowhere.",
+    ),
+    (
+        &["identity", "key", "revoke"],
+        "Marks a key in the file as revoked. A running daemon answers it 401 IDENTITY_REVOKED within a second, and writes into \
+         the journal that it was taken back. The line stays, so that the id is never given out again.",
+    ),
     (
         &["keys", "init"],
         "Makes four secrets in one folder, readable by you only: the keys that sign receipts, checkpoints and manifests, and \
@@ -196,7 +218,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         "Looks for the daemon beside this program and for the tools that third-party checks use. With --config the daemon \
          reads its configuration, policy, certificates and keys as at a start; with --admin a running one is asked whether it \
          takes calls; with --pg a database is looked at as snapshots would, without changing anything in it, and --suggest-fixes \
-         prints the SQL that would mend what is found. Ports, disk room and what is in the journal are not looked at. Exit \
+         prints the SQL that would mend what is found (Postgres 13 and 14 are refused without --allow-best-effort). Ports, disk room and what is in the journal are not looked at. Exit \
          code 7 when something needed is missing.",
     ),
     (

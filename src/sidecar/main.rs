@@ -9,6 +9,7 @@ mod disclose;
 mod doctor;
 mod explain;
 mod hold;
+mod identity;
 mod input;
 mod judge;
 mod keys;
@@ -18,6 +19,7 @@ mod output;
 mod pack;
 mod policy;
 mod quickstart;
+mod reconcile;
 mod reference;
 mod run;
 mod sbom;
@@ -53,11 +55,13 @@ fn main() -> ExitCode {
         Command::Show(show) => show::run(&output, &show),
         Command::Seal(seal) => run::seal(&output, &seal),
         Command::Hold(command) => hold::run(&output, &command),
+        Command::Reconcile(reconcile) => reconcile::run(&output, &reconcile),
         Command::Kill(switch) => switch::set(&output, "kill", &switch),
         Command::Resume(switch) => switch::set(&output, "resume", &switch),
         Command::Switches(admin) => switch::list(&output, &admin),
         Command::Run(command) => run::run(&output, &command),
         Command::Keys(command) => keys::run(&output, &command),
+        Command::Identity(command) => identity::run(&output, &command),
         Command::Mcp(command) => mcp::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),

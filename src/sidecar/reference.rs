@@ -10,7 +10,7 @@ const HEAD: &str = "\
 # Command-line reference of estoppel
 
 Made by `estoppel man --markdown`; a test compares it and runs every example, in this order, in one folder. Exit codes
-other than 0 are noted. `seal`, `run`, `kill`, `resume` and `switches` ask the daemon whose admin address is in `ESTOPPEL_ADMIN`.
+other than 0 are noted. `seal`, `run`, `reconcile --record`, `kill`, `resume` and `switches` ask the daemon whose admin address is in `ESTOPPEL_ADMIN`.
 
 ";
 
@@ -40,6 +40,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     ),
     (&["seal"], "estoppel seal nightly-42\nestoppel seal no-such-run # exit 6"),
     (
+        &["reconcile"],
+        "estoppel reconcile --bundle \"$bundle\" --format openai --provider-log <(echo '{\"data\":[]}')\n\
+         estoppel reconcile --bundle \"$bundle\" --format openai --provider-log <(echo '{\"request_id\":\"req_direct\",\"model\":\"scripted-1\"}') --record # exit 5",
+    ),
+    (
         &["kill"],
         "estoppel kill tool:shell --by alice --reason 'drill 7'\nestoppel kill job:7 --by alice --reason drill # exit 6",
     ),
@@ -56,6 +61,17 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["hold", "deny"],
         "estoppel hold deny 01980000-0000-7000-8000-000000000000 --key demo/journal/keys/receipt.pem --comment \"not this one\" # exit 6",
+    ),
+    (
+        &["identity", "key", "new"],
+        "estoppel identity key new --subject nightly --tenant acme --days 90 --file api-keys.ndjson\n\
+         estoppel identity key new --subject agent-7 --scope read --file api-keys.ndjson > agent-7.key",
+    ),
+    (&["identity", "key", "list"], "estoppel identity key list --file api-keys.ndjson"),
+    (
+        &["identity", "key", "revoke"],
+        "estoppel identity key revoke \"$(cut -d_ -f2 agent-7.key)\" --file api-keys.ndjson\n\
+         estoppel identity key revoke 0000000000000000 --file api-keys.ndjson # exit 6",
     ),
     (&["keys", "init"], "estoppel keys init --dir keys\nestoppel keys init --dir keys # exit 8"),
     (&["keys", "rotate"], "estoppel keys rotate --dir keys --use receipt --alg p256"),

@@ -122,7 +122,7 @@ fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode
             shown(&entry["verdict"]["action"]),
             shown(&entry["operation"]),
             shown(&entry["facts"]["model"]),
-            outcome(entry) + &link(entry, lines),
+            outcome(entry) + &link(entry, lines) + &shadows(entry),
         ));
     }
     output.line("");
@@ -156,6 +156,17 @@ fn link(entry: &Value, lines: &[Line]) -> String {
         (_, of @ Value::String(_)) => format!(", asks again for {}", place(of)),
         _ => String::new(),
     }
+}
+
+/// What policies said that changed nothing, each by the first figures of its hash.
+fn shadows(entry: &Value) -> String {
+    let one = |shadow: &Value| {
+        let hash: String = shown(&shadow["policy"]).trim_start_matches("sha256:").chars().take(12).collect();
+        let said = if shadow["state"] == "judged" { &shadow["verdict"] } else { &shadow["state"] };
+        let reason = shadow["reason"].as_str().map(|reason| format!(" ({})", plain(reason)));
+        format!(", shadow {hash} {}{}", shown(said), reason.unwrap_or_default())
+    };
+    entry["shadow"].as_array().into_iter().flatten().map(one).collect()
 }
 
 fn call(
@@ -225,5 +236,10 @@ mod tests {
         assert_eq!(shown(&json!(7)), "7");
         let link = link(&json!({ "ext": { "reask": { "of": "\u{1b}" } } }), &[]);
         assert_eq!(link, r", asks again for \u001b");
+        let shadow = json!({ "shadow": [
+            { "policy": "sha256:0123456789abcdef", "reason": "X\u{1b}", "state": "judged", "verdict": "block" },
+            { "policy": "\u{1b}", "state": "skipped\u{1b}" },
+        ] });
+        assert_eq!(shadows(&shadow), r", shadow 0123456789ab block (X\u001b), shadow \u001b skipped\u001b");
     }
 }

@@ -52,7 +52,7 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
     }
     let question = asked.as_ref().map(Asked::question);
     let report = if is_journal {
-        journal(path, verify, &options)?
+        journal(path, verify.against.as_deref(), &options)?
     } else if let Some(bytes) = file {
         if is_checkpoint {
             checkpoint(&bytes, verify, trust.as_deref())?
@@ -129,10 +129,38 @@ fn bundle(
     report.map_err(|error| Failure::input("FILE_UNREADABLE", plain(&error.to_string())))
 }
 
-fn journal(path: &Path, verify: &Verify, options: &Options<'_>) -> Result<Report, Failure> {
+/// How often a journal is read whose last frame is not whole: a daemon may be writing it.
+const READS_MAX: u32 = 5;
+/// How long it is waited for that.
+const REREAD: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What `estoppel verify` says of a journal that may be written now: its exit code, and how many entries there are.
+pub fn journal_exit_code(path: &Path, trust: Option<&Path>) -> Result<(u8, u64), Failure> {
+    let trust = trust.map(input::file).transpose()?;
+    let options = Options {
+        trust: trust.as_deref(),
+        signatures: Signatures::Each,
+        executor: &Cores,
+        progress: &|_| {},
+    };
+    let mut report = journal(path, None, &options)?;
+    let is_torn = |report: &Report| {
+        report.finding.as_ref().is_some_and(|finding| finding.reason.code() == "JOURNAL_TORN")
+    };
+    for _ in 1..READS_MAX {
+        if !is_torn(&report) {
+            break;
+        }
+        std::thread::sleep(REREAD);
+        report = journal(path, None, &options)?;
+    }
+    Ok((report.exit_code(), report.entries))
+}
+
+fn journal(path: &Path, against: Option<&Path>, options: &Options<'_>) -> Result<Report, Failure> {
     let optional = |name: &str| input::optional(&path.join(name));
     let (checkpoint, trust) = (optional("checkpoint")?, optional("trust.json")?);
-    let against = verify.against.as_deref().map(input::file).transpose()?;
+    let against = against.map(input::file).transpose()?;
     let files = JournalFiles {
         checkpoint: checkpoint.as_deref(),
         trust: trust.as_deref(),

@@ -1,18 +1,19 @@
-"""The official Python SDK on both sides of the gateway, in each era it speaks; and the transport of 2024-11-05, which is only relayed."""
+"""The official Python SDK on both sides of the gateway, in each era it speaks."""
 
 import asyncio
-import os
 import subprocess
 import sys
 import uuid
 
 import pytest
 from conftest import Daemon, free_port, wait_for
-from test_mcp import SERVER, error_of
+from test_mcp import error_of
 
 PROGRAM = """
 import sys
+from typing import Annotated
 from mcp.server import MCPServer
+from pydantic import Field
 
 server = MCPServer("adder")
 
@@ -20,6 +21,11 @@ server = MCPServer("adder")
 def add(a: int, b: int) -> int:
     "Adds."
     return a + b
+
+@server.tool()
+def where(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
+    "Says its region, which later versions have in a header too."
+    return region
 
 @server.tool()
 def shell(command: str) -> str:
@@ -77,62 +83,23 @@ def test_the_official_client_and_server_agree_through_the_gateway(tmp_path, mode
                 wrong = await error_of(client.call_tool("add", {"a": "x", "b": 2}))
                 denied = await error_of(client.call_tool("shell", {"command": "id"}))
                 note = await client.read_resource("note://one")
+                place = await client.call_tool("where", {"region": "Zürich"})
+                assert place.structured_content == {"result": "Zürich"}
                 return client.protocol_version, tools, added, wrong, denied, note
 
     try:
         spoken, tools, added, wrong, denied, note = asyncio.run(go())
-        assert (spoken, tools) == (version, ["add"])
+        assert (spoken, tools) == (version, ["add", "where"])
         assert added.structured_content == {"result": 3} and note.contents[0].text == "first note"
         assert "does not keep its contract" in wrong and "blocks this tool" in denied
-        wait_for("the receipts", lambda: daemon.cli("run", "show", run, "--admin", daemon.admin)["data"]["calls"] >= 5)
+        wait_for("the receipts", lambda: daemon.cli("run", "show", run, "--admin", daemon.admin)["data"]["calls"] >= 6)
         receipts = daemon.receipts(run)
         calls = [receipt for receipt in receipts if receipt["operation"] == "mcp.tools/call"]
-        assert [call["verdict"]["action"] for call in calls] == ["allow", "block", "block"]
-        assert all("upstream" not in call["response"] for call in calls[1:])
+        assert [call["verdict"]["action"] for call in calls] == ["allow", "block", "block", "allow"]
+        assert all("upstream" not in call["response"] for call in calls[1:3])
         assert [receipt["verdict"]["action"] for receipt in receipts if receipt["operation"] == "mcp.tools/list"][0] == "repair"
         assert ("mcp.initialize" in [receipt["operation"] for receipt in receipts]) == (mode == "legacy")
         assert server.poll() is None, "the denied tool ends the server"
-    finally:
-        daemon.stop()
-        server.kill()
-        server.wait()
-
-
-def test_the_transport_of_2024_11_05_is_relayed_and_its_calls_are_ruled(tmp_path):
-    if not SERVER.exists():
-        if os.environ.get("REQUIRE_REAL") == "1":
-            pytest.fail(f"the reference MCP server is missing: {SERVER}")
-        pytest.skip("SKIPPED: the reference MCP server is not installed (make setup)")
-    from mcp import ClientSession
-    from mcp.client.sse import sse_client
-
-    port = free_port()
-    server = started(tmp_path, ["node", str(SERVER), "sse"], port, {**os.environ, "PORT": str(port)})
-    (tmp_path / "policy.yaml").write_text(POLICY.replace(", judge: { unknown_tools: json }", ""))
-    routes = """[[route]]
-name = "messages"
-path = "/message"
-upstream = "legacy"
-dialect = "mcp"
-"""
-    daemon = Daemon(tmp_path, {"legacy": f"http://127.0.0.1:{port}"}, policy=tmp_path / "policy.yaml", extra=routes)
-
-    def blocked():
-        return daemon.metric("estoppel_calls_total", route="messages", verdict="block")
-
-    async def go():
-        async with sse_client(f"{daemon.base}/legacy/sse") as streams:
-            async with ClientSession(streams[0], streams[1]) as session:
-                await session.initialize()
-                echoed = await session.call_tool("echo", {"message": "evidence"})
-                # The client does not look at what its POST is answered, so the call has no end.
-                denied = asyncio.create_task(error_of(session.call_tool("get-env", {})))
-                await asyncio.to_thread(wait_for, "the refusal", lambda: blocked() == 1)
-                denied.cancel()
-                return echoed
-
-    try:
-        assert "evidence" in asyncio.run(go()).content[0].text
     finally:
         daemon.stop()
         server.kill()

@@ -1,5 +1,6 @@
 use estoppel_kit::http::Request;
 use estoppel_stub::{Body, Reply, Rule, Script};
+use serde_json::Value;
 
 use crate::support::{Setup, World, chat, cli, path};
 
@@ -142,4 +143,29 @@ fn context_that_is_not_signed_is_refused_where_a_key_is_set() {
     let receipts = world.receipts("signed");
     assert_eq!(receipts.len(), 1, "a call whose context is not believed is not in its run");
     assert_eq!(receipts[0]["call"], answer.header("estoppel-call").unwrap());
+}
+
+#[test]
+fn a_trace_is_noted_if_it_is_valid_and_goes_on_as_it_came() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let world = World::new(Script::model());
+    for (at, (parent, state, noted)) in [
+        (PARENT, "congo=t61rcWkgMzE , rojo=1", Some(Some("congo=t61rcWkgMzE,rojo=1"))),
+        (PARENT, "not a state", Some(None)),
+        ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", "congo=1", None),
+        ("anything", "congo=1", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request =
+            chat(&format!("traced-{at}"), HELLO).header("traceparent", parent).header("tracestate", state);
+        assert_eq!(world.send(&request).status(), 200);
+        let seen = world.upstream.hits().last().unwrap();
+        assert_eq!(seen.header("traceparent").as_deref(), Some(parent));
+        assert_eq!(seen.header("tracestate").as_deref(), Some(state));
+        let ext = world.receipts(&format!("traced-{at}"))[0].get("ext").cloned().unwrap_or_default();
+        assert_eq!(ext.get("traceparent").and_then(Value::as_str), noted.map(|_| PARENT));
+        assert_eq!(ext.get("tracestate").and_then(Value::as_str), noted.flatten());
+    }
 }

@@ -91,6 +91,9 @@ fn explaining_does_nothing_whatever_else_is_asked() {
                 &[path(&bundle), "--call", "1", "--dir", path(&keys), "--out", path(&export)]
             }
             ["keys", "list"] => &["--dir", path(&keys)],
+            ["identity", "key", "new"] => &["--subject", "a", "--file", path(&new)],
+            ["identity", "key", "list"] => &["--file", path(&new)],
+            ["identity", "key", _] => &["0000000000000000", "--file", path(&new)],
             ["kill" | "resume"] => &["all", "--by", "ada", "--reason", "drill", "--admin", &admin],
             ["switches"] | ["hold", "list"] | ["mcp", "pins", "list"] => &["--admin", &admin],
             ["hold", "show"] => &["1", "--admin", &admin],

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use estoppel_kit::http::{Answer, Request};
+use estoppel_kit::http::{Answer, Peer, Request};
 use estoppel_kit::{RedisServer, Scratch};
 use estoppel_stub::{Body, Fault, Reply, Script, Stub};
 use serde_json::{Value, json};
@@ -148,6 +148,64 @@ fn what_nobody_states_stays_reserved_and_the_receipt_says_so() {
     assert_eq!(statuses, [200, 200, 429]);
     let receipts = world.receipts("silent");
     assert_eq!(count(&receipts[0], "tokens"), ("reserved".into(), Some(40), Some(40)));
+}
+
+/// Anthropic's streams state one token of output where they begin, and all of them where they end.
+const BEGINS: &str = r#"{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","content":[],"model":"claude","stop_reason":null,"usage":{"input_tokens":10,"output_tokens":1}}}"#;
+const SAYS: &str =
+    r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"much of it"}}"#;
+
+const ENDS: &str =
+    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":30}}"#;
+
+#[test]
+fn a_stream_that_is_left_before_its_end_counts_no_less_than_was_reserved() {
+    let controls = "controls:\n- { id: tokens, kind: cap, when: {}, unit: tokens, limit: 9000, per: day }\n";
+    let ask = r#"{"model":"claude","max_tokens":800,"stream":true,"messages":[]}"#;
+    let reserved = 800 + (ask.len() as u64).div_ceil(4);
+    let request = Request::new("POST", "/v1/messages")
+        .header("content-type", "application/json")
+        .header("estoppel-run", "left")
+        .body(ask)
+        .wire("gateway");
+    let events = [BEGINS, SAYS, ENDS, r#"{"type":"message_stop"}"#];
+    for (given, mark, state, expected) in
+        [(2, "much of it", "reserved", reserved), (3, "end_turn", "counted", 40)]
+    {
+        let after_bytes = events[..given].iter().map(|event| event.len() + "data: \n\n".len()).sum::<usize>();
+        let stalls = Reply::sse(&events).fault(Fault::Stall { after_bytes: after_bytes as u64 });
+        let world = World::with(Script::always(stalls), &setup(controls));
+        let mut peer = Peer::connect(world.gateway).unwrap();
+        peer.send(&request).unwrap();
+        peer.read_until(mark.as_bytes()).unwrap();
+        drop(peer);
+        world.wait_for_calls("left", 1);
+        world.wait_until_idle();
+        let receipt = &world.receipts("left")[0];
+        assert_eq!(receipt["outcome"]["code"], "CLIENT_GONE");
+        let (counted, _, used) = count(receipt, "tokens");
+        assert_eq!((counted.as_str(), used), (state, Some(expected)), "{receipt}");
+    }
+}
+
+#[test]
+fn what_is_stated_in_part_costs_no_less_than_was_reserved() {
+    let controls = "controls:\n- { id: cost, kind: cap, when: {}, unit: cost, limit: 9000, per: month }\nprices:\n- { model: gpt*, from: \"2020-01-01\", input: 1000000, output: 4000000 }\n";
+    let reserved = 40 + (HELLO.len() as u64).div_ceil(4);
+    for (usage, state, expected) in [
+        (r#"{"prompt_tokens":100,"completion_tokens":50}"#, "counted", 300),
+        (r#"{"prompt_tokens":100,"total_tokens":150}"#, "counted", 300),
+        (r#"{"completion_tokens":50,"total_tokens":150}"#, "counted", 300),
+        (r#"{"total_tokens":10}"#, "reserved", reserved),
+        (r#"{"total_tokens":1000}"#, "counted", 1000),
+        (r#"{"prompt_tokens":1}"#, "reserved", reserved),
+    ] {
+        let answer = format!(r#"{{"model":"gpt-4o","choices":[],"usage":{usage}}}"#);
+        let world = World::with(Script::always(Reply::json(&answer)), &setup(controls));
+        assert_eq!(world.send(&chat("part", HELLO)).status(), 200);
+        let (counted, _, used) = count(&world.receipts("part")[0], "cost");
+        assert_eq!((counted.as_str(), used), (state, Some(expected)), "{usage}");
+    }
 }
 
 #[test]
@@ -423,4 +481,29 @@ fn everything_stops_and_stays_stopped_over_kill_9() {
     switch(&world, &["resume", "all", "--by", "alice", "--reason", "over"]);
     assert_eq!(world.send(&chat("drill", HELLO)).status(), 200);
     assert_eq!(world.upstream.hits().total(), 2);
+}
+
+#[test]
+fn what_is_killed_while_the_store_is_down_stops_here_and_everywhere_when_it_is_back() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let worlds = [(), ()].map(|()| World::with(billed(1, 1), &sharing(&redis, "")));
+    for world in &worlds {
+        estoppel_kit::until("switches are read", PATIENCE, || {
+            (world.send(&chat("drill", HELLO)).status() == 200).then_some(())
+        });
+    }
+    redis.kill_9();
+    let admin = worlds[0].admin.to_string();
+    let (exit, answer) = cli(&["kill", "all", "--by", "alice", "--reason", "drill", "--admin", &admin]);
+    assert_eq!((exit, &answer["error"]["code"]), (1, &"STORE_DOWN".into()), "{answer}");
+    let said = answer["error"]["message"].as_str().unwrap();
+    assert!(said.contains("stopped at this gateway"), "{said}");
+    assert_eq!(worlds[0].send(&chat("drill", HELLO)).status(), 403);
+    assert_eq!(worlds[1].send(&chat("drill", HELLO)).status(), 200);
+    redis.restart();
+    estoppel_kit::until("the other gateway stops", PATIENCE, || {
+        (worlds[1].send(&chat("drill", HELLO)).status() == 403).then_some(())
+    });
+    switch(&worlds[0], &["resume", "all", "--by", "bob", "--reason", "over"]);
+    assert_eq!(worlds[0].send(&chat("drill", HELLO)).status(), 200);
 }

@@ -1,6 +1,7 @@
 //! Detectors: secrets, personal data and poisoned descriptions, in every place where a call can carry them.
 
 use estoppel_kit::http::{Answer, Peer, Request};
+use estoppel_kit::until;
 use estoppel_stub::{Body, Delays, Dialect, ModelReply, Reply, Rule, Script, Stub, ToolCall};
 use serde_json::{Value, json};
 
@@ -292,6 +293,46 @@ fn an_external_detector_in_shadow_is_told_and_never_waited_for() {
         world.metric("estoppel_detector_skipped_total{detector=\"dlp\",route=\"stub\"}").unwrap_or(0.0),
         skipped as f64,
     );
+}
+
+fn both_surfaces(stub: &Stub, keys: &str) -> String {
+    with_external(stub, keys).replace("surfaces: [request]", "surfaces: [request, answer]")
+}
+
+/// CLY-2.8: what a tap is told of a stream, and that the stream does not wait for it.
+#[test]
+fn a_stream_is_told_to_an_external_detector_in_shadow_once_it_is_over() {
+    let said = r#"{"findings":[{"rule":"plan","confidence":"high"}]}"#;
+    let told = detector(Reply::new(Body::Text(said.into())));
+    let world = world_of(&both_surfaces(&told, "mode: shadow, timeout_ms: 10000"));
+    let answer = world.send(&chat("streamed", &asks("hello", true)));
+    assert_eq!(answer.status(), 200);
+    assert!(told.hits().wait(PATIENCE, |hits| hits.total() == 2));
+    let question: Value = serde_json::from_slice(&told.hits().last().unwrap().body).unwrap();
+    assert_eq!(question["surface"], "answer");
+    assert_eq!(question["unit"], answer.text());
+    let receipt = world.receipts("streamed").remove(0);
+    assert_eq!(receipt["detectors"][0]["outcome"], "tapped");
+    assert_eq!(receipt["verdict"]["action"], "allow");
+    until("what it found", PATIENCE, || {
+        let found = world.metric("estoppel_findings_total{detector=\"dlp\",mode=\"shadow\",route=\"stub\"}");
+        (found == Some(2.0)).then_some(())
+    });
+}
+
+#[test]
+fn a_stream_that_is_too_long_is_not_told_and_passes_all_the_same() {
+    let never = sleeping();
+    let event = format!("data: {}\n\n", "x".repeat(1 << 10));
+    let stream = event.repeat(300);
+    let reply = Reply::new(Body::Text(stream.clone())).header("content-type", "text/event-stream");
+    let world = world(&both_surfaces(&never, "mode: shadow"), Script::always(reply));
+    let request = Request::new("GET", "/feed").header("estoppel-run", "long");
+    let answer = world.send(&request);
+    assert_eq!((answer.status(), answer.text()), (200, stream));
+    assert_eq!(world.receipts("long").remove(0)["detectors"][0]["outcome"], "skipped");
+    let skipped = world.metric("estoppel_detector_skipped_total{detector=\"dlp\",route=\"stub\"}");
+    assert_eq!((skipped, never.hits().total()), (Some(1.0), 0));
 }
 
 fn world_of(policy: &str) -> World {

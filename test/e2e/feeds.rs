@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -196,6 +196,51 @@ fn calls_do_not_notice_a_dead_collector_and_nothing_is_lost_when_it_is_back() {
     };
     let documents = wait_for("all receipts", &ids, ndjson);
     check(&documents, &ids);
+    world.check_journal();
+}
+
+#[test]
+fn calls_do_not_notice_that_no_collector_of_open_telemetry_is_there() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let signals = ["traces", "metrics", "logs"];
+    let feed = |name: &str| {
+        format!(
+            "[[feeds]]\nname = \"{name}\"\nformat = \"otlp_{name}\"\nlinger_ms = 5\nretry_min_ms = 5\nretry_max_ms = 20\n\
+             to = {{ http = {{ url = \"http://{dead}/v1/{name}\", shape = \"otlp\" }} }}\n\n"
+        )
+    };
+    let world = world(&signals.map(feed).concat());
+    let ids = calls(&world, 10);
+    for name in signals {
+        until("failures", PATIENCE, || {
+            (world.metric(&format!("estoppel_feed_failures_total{{feed=\"{name}\"}}")) > Some(2.0))
+                .then_some(())
+        });
+    }
+    let ids = [ids, calls(&world, 10)].concat();
+    assert_eq!(world.metric("estoppel_journal_failed"), Some(0.0));
+    let back = Collector::start_at(dead, |_, _| Reaction::status(200)).unwrap();
+    for name in signals {
+        until("no lag", PATIENCE, || {
+            (world.metric(&format!("estoppel_feed_lag_entries{{feed=\"{name}\"}}")) == Some(0.0))
+                .then_some(())
+        });
+        assert_eq!(
+            world.metric(&format!("estoppel_feed_refused_documents_total{{feed=\"{name}\"}}")),
+            Some(0.0)
+        );
+    }
+    for request in back.taken() {
+        assert_eq!(request.header("content-type"), Some("application/x-protobuf"));
+    }
+    for name in ["traces", "logs"] {
+        let line = format!("POST /v1/{name} HTTP/1.1");
+        let bodies: Vec<u8> =
+            back.taken().into_iter().filter(|r| r.line == line).flat_map(|r| r.body).collect();
+        for id in &ids {
+            assert!(bodies.windows(id.len()).any(|window| window == id.as_bytes()), "{name} {id}");
+        }
+    }
     world.check_journal();
 }
 
@@ -404,11 +449,17 @@ fn a_feed_that_cannot_work_is_refused_by_name_before_the_start() {
     let http = |more: &str| {
         format!("to = {{ http = {{ url = \"https://127.0.0.1:1/\", shape = \"ndjson\"{more} }} }}")
     };
+    let alerted = |more: &str| {
+        format!("to = {{ stdout = true }}\n[[alerts]]\nname = \"a\"\nshare = \"passed\"\n{more}")
+    };
     for (feed, said) in [
         ("to = {}".to_owned(), "feeds[0].to: must have exactly one of"),
         ("to = { stdout = true }\ncolour = 1".into(), "feeds[0].colour"),
         (http(&format!(", token_file = {token:?}")), "others can read"),
         (http(", ca = \"/nowhere.pem\""), "/nowhere.pem"),
+        (alerted("below = 2.0"), "alerts[0].below: must be between 0 and 1"),
+        (alerted("above = 0.5\nroute = \"nowhere\""), "alerts[0].route: there is no route `nowhere`"),
+        (alerted("above = 0.5\nroutes = 1"), "alerts[0].routes"),
         ("to = { syslog = { address = \"udp://127.0.0.1:1\" } }".into(), "feeds[0].to.syslog.address"),
     ] {
         std::fs::write(&config, format!("{text}[[feeds]]\nname = \"x\"\nformat = \"ocsf\"\n{feed}\n"))
@@ -419,6 +470,49 @@ fn a_feed_that_cannot_work_is_refused_by_name_before_the_start() {
         assert_eq!(done.status.code(), Some(6), "{feed}: {stderr}");
         assert!(stderr.contains(said), "{feed}: {stderr}");
     }
+}
+
+#[test]
+fn an_alert_is_told_once_by_every_feed_and_its_counts_outlive_restarts() {
+    let scratch = Scratch::new("alerts");
+    let paths = ["ocsf", "ecs"].map(|name| scratch.join(format!("{name}.ndjson")));
+    let feed = |path: &PathBuf| {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        format!(
+            "[[feeds]]\nname = \"{name}\"\nformat = \"{name}\"\nlinger_ms = 5\nto = {{ file = {{ path = {path:?} }} }}\n\n"
+        )
+    };
+    let alert = "[[alerts]]\nname = \"pass-rate\"\nshare = \"passed\"\nbelow = 0.8\ncalls_min = 4\nwindow_s = 86400\n";
+    let policy = "version: 1\nname: t\ndefaults: { verdict: allow, on_not_evaluated: allow }\nrules:\n  - { id: no-shell, when: { tool: shell }, verdict: block, reason: TOOL_DENIED }\n";
+    let config = paths.each_ref().map(feed).concat() + alert;
+    let mut world = World::with(script(), &Setup { config, policy: policy.into(), ..Setup::default() });
+    let alerts = |path: &Path| -> Vec<String> {
+        let is_alert = |document: &Value| {
+            document["finding_info"]["types"] == json!(["alert"])
+                || document["estoppel"]["finding"]["class"] == json!("alert")
+        };
+        lines(path).iter().filter(|document| is_alert(document)).map(uid).collect()
+    };
+    let denied = |world: &World| {
+        let body = r#"{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"shell"}}]}"#;
+        assert_eq!(world.send(&chat("feeds", body)).status(), 403);
+    };
+    calls(&world, 3);
+    world.stop();
+    for path in &paths {
+        assert_eq!(alerts(path), [""; 0], "three green calls are no alert");
+    }
+    world.restart();
+    denied(&world);
+    world.stop();
+    let raised = paths.each_ref().map(|path| alerts(path));
+    assert_eq!(raised[0].len(), 1, "three of four passed");
+    assert_eq!(raised[0], raised[1], "every feed tells it under one key");
+    world.restart();
+    denied(&world);
+    denied(&world);
+    world.stop();
+    assert_eq!(paths.each_ref().map(|path| alerts(path)), raised, "it was told");
 }
 
 #[test]

@@ -108,7 +108,11 @@ fn check(found: (i32, String), exit: i32, word: &str) {
 
 /// Sends a call that is held, and gives the hold's id.
 fn held(world: &World, body: &str) -> String {
-    let answer = world.send(&transfer(body));
+    held_with(world, transfer(body))
+}
+
+fn held_with(world: &World, call: Request) -> String {
+    let answer = world.send(&call);
     assert_eq!(code(&answer), "202 APPROVAL_REQUIRED", "{}", answer.text());
     assert!(answer.header("retry-after").is_some());
     let hold = answer.header("estoppel-hold").unwrap().to_owned();
@@ -195,6 +199,25 @@ fn a_held_call_passes_once_and_only_as_it_was_approved() {
     assert_eq!(released["approval"]["approved"], json!([key("ada").public().id()]));
     assert_eq!((&released["request"]["tag"], &opened["payload"]), (&opened["payload"], &shown["payload"]));
     assert_eq!((&decided["by"], &decided["comment"]), (&json!("ada"), &json!("by phone")));
+}
+
+#[test]
+fn a_held_call_names_no_other_operation_in_a_header() {
+    let world = World::with(script(), &setup("approvers: [ada]"));
+    let people = People::new(&world);
+    for header in ["x-http-method-override", "X_Original_URL"] {
+        let answer = world.send(&transfer(LARGE).header(header, "/elsewhere"));
+        assert_eq!(code(&answer), "403 OPERATION_DENIED", "{header}");
+    }
+    let hold = held(&world, LARGE);
+    check(people.decide("approve", &hold, "ada"), 0, "approved");
+    let other = again(&hold, LARGE).header("x-http-method-override", "DELETE");
+    assert_eq!(code(&world.send(&other)), "403 OPERATION_DENIED");
+    assert_eq!(world.upstream.hits().total(), 0);
+    passes(&world, &hold, LARGE);
+    let (_, receipts) = sealed(&world);
+    let actions: Vec<&str> = receipts.iter().map(|r| r["verdict"]["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["block", "block", "hold", "block", "allow"]);
 }
 
 #[test]
@@ -333,17 +356,69 @@ fn a_hold_is_of_the_policy_that_made_it() {
 }
 
 #[test]
-fn what_waited_when_the_daemon_was_killed_is_never_released() {
+fn what_enough_had_approved_when_the_daemon_was_killed_is_never_released() {
     let mut world = World::with(script(), &setup("approvers: [ada]"));
-    let hold = held(&world, LARGE);
-    check(People::new(&world).decide("approve", &hold, "ada"), 0, "approved");
+    let (approved, used) = (held(&world, LARGE), held(&world, LARGE));
+    let people = People::new(&world);
+    check(people.decide("approve", &approved, "ada"), 0, "approved");
+    check(people.decide("approve", &used, "ada"), 0, "approved");
+    passes(&world, &used, LARGE);
     world.daemon.kill_9();
     world.check_journal();
     world.restart();
-    assert_eq!(code(&world.send(&again(&hold, LARGE))), "404 HOLD_UNKNOWN");
-    assert_eq!(world.upstream.hits().total(), 0);
+    assert_eq!(code(&world.send(&again(&approved, LARGE))), "409 HOLD_CLOSED");
+    let after = code(&world.send(&again(&used, LARGE)));
+    assert!(["404 HOLD_UNKNOWN", "409 HOLD_CLOSED"].contains(&after.as_str()), "{after}");
+    assert_eq!(world.upstream.hits().total(), 1);
     world.stop();
     world.check_journal();
+}
+
+#[test]
+fn what_waited_when_the_daemon_was_killed_waits_on_and_passes_once() {
+    let mut world = World::with(script(), &setup("approvers: [ada, bob, cem], needs: 2"));
+    let hold = held(&world, LARGE);
+    let denied = held(&world, LARGE);
+    check(People::new(&world).decide("approve", &hold, "ada"), 0, "open");
+    check(People::new(&world).decide("deny", &denied, "bob"), 0, "denied");
+    world.daemon.kill_9();
+    world.check_journal();
+    world.restart();
+    let people = People::new(&world);
+    let said = show(&world, &hold);
+    assert_eq!((&said["state"], &said["approved"], &said["body"]), (&json!("open"), &json!(1), &Value::Null));
+    assert_eq!(code(&world.send(&again(&hold, LARGE))), "202 APPROVAL_REQUIRED");
+    assert_eq!(code(&world.send(&again(&hold, SMALL.replace('9', "8000").as_str()))), "409 HOLD_PAYLOAD");
+    assert_eq!(code(&world.send(&again(&denied, LARGE))), "404 HOLD_UNKNOWN");
+    check(people.decide("approve", &hold, "ada"), 4, "HOLD_DECIDED");
+    check(people.decide("approve", &hold, "cem"), 0, "approved");
+    passes(&world, &hold, LARGE);
+    assert_eq!(code(&world.send(&again(&hold, LARGE))), "409 HOLD_CLOSED");
+    assert_eq!(world.upstream.hits().total(), 1);
+    let (bundle, _) = sealed(&world);
+    assert_eq!(entries(&bundle, "approval").len(), 3);
+    assert_eq!(world.metric("estoppel_holds_open"), Some(0.0));
+}
+
+#[test]
+fn a_hold_that_a_planned_restart_finds_expired_or_under_another_policy_is_not_released() {
+    let mut world = World::with(script(), &setup("approvers: [ada], ttl_ms: 1000"));
+    let expired = held(&world, LARGE);
+    world.stop();
+    world.restart();
+    estoppel_kit::until("the end of the hold", PATIENCE, || {
+        (code(&world.send(&again(&expired, LARGE))) == "403 HOLD_EXPIRED").then_some(())
+    });
+    world.scratch.write("policy.yaml", policy("approvers: [ada]", ""));
+    world.stop();
+    world.restart();
+    let hold = held(&world, LARGE);
+    world.stop();
+    world.scratch.write("policy.yaml", policy("approvers: [ada], ttl_ms: 60000", ""));
+    world.restart();
+    assert_eq!(code(&world.send(&again(&hold, LARGE))), "409 HOLD_POLICY");
+    check(People::new(&world).decide("approve", &hold, "ada"), 4, "DECISION_INVALID");
+    assert_eq!(world.upstream.hits().total(), 0);
 }
 
 /// A call that waits, sent and not yet answered, and its hold.
@@ -503,4 +578,30 @@ fn more_calls_than_may_wait_are_turned_away() {
     assert_eq!(code(&world.send(&transfer(LARGE))), "503 HOLDS_MAX");
     check(People::new(&world).decide("deny", &hold, "ada"), 0, "denied");
     held(&world, LARGE);
+}
+
+#[test]
+fn a_held_call_that_brings_a_key_is_approved_once_and_done_once() {
+    let keyed = "controls:\n- { id: once, kind: idempotency, when: {}, seconds: 60 }\n";
+    let setup = Setup { policy: policy("approvers: [ada]", "") + keyed, ..Setup::default() };
+    let world = World::with(script(), &setup);
+    let people = People::new(&world);
+    let keyed = |request: Request| request.header("idempotency-key", "k");
+    let hold = held_with(&world, keyed(transfer(LARGE)));
+    // Its key is free as long as it waits.
+    let other = held_with(&world, keyed(transfer(LARGE)));
+    check(people.decide("deny", &other, "ada"), 0, "denied");
+    check(people.decide("approve", &hold, "ada"), 0, "approved");
+    let first = world.send(&keyed(again(&hold, LARGE)));
+    assert_eq!((first.status(), first.header("idempotency-replayed")), (200, None));
+    let repeated = world.send(&keyed(transfer(LARGE)));
+    assert_eq!((repeated.status(), repeated.header("idempotency-replayed")), (200, Some("true")));
+    assert_eq!(repeated.body, first.body);
+    assert_eq!(world.upstream.hits().total(), 1);
+    let (_, receipts) = sealed(&world);
+    let last = receipts.last().unwrap();
+    assert_eq!(
+        (&last["idempotency"]["decision"], &last["verdict"]["action"]),
+        (&json!("stored"), &json!("allow"))
+    );
 }

@@ -7,6 +7,7 @@
 //! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
 //! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
+//! - `bypass`: traffic that goes round the gateway, and how it is found.
 //! - `many_streams`: memory of open streams.
 //! - `framing`: messages that can be read in two ways, headers of one connection.
 //! - `leaving`: clients that leave before their answer is whole.
@@ -14,19 +15,24 @@
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
+//! - `mcp_federation`: several MCP servers behind one route.
 //! - `mcp_pins`: what was said first of MCP tools, over restarts, and what operators do about it.
 //! - `mcp_rules`: tools that are not listed, batches, and headers of MCP that say again what the message says.
 //! - `mcp_sessions`: answers of MCP servers that come in another stream than the one of their request.
+//! - `mcp_sse`: the transport of 2024-11-05, where what is posted is answered in another stream.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
+//! - `shadow`: policies that are asked about every call and change nothing.
 //! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
 //! - `detecting`: secrets and the like, in every place where a call can carry them.
 //! - `contracts`: bodies held against contracts of the policy.
 //! - `controls`: rates, velocities and caps, over restarts, crashes and several gateways.
 //! - `credentials`: what an upstream gets in the place of its client's credential.
+//! - `identity`: who calls, by API keys, scopes, tenants and certificates, and what is revoked.
 //! - `large`: bodies of any size in constant memory.
 //! - `events`: streams as clients got them, held against the bundle.
 //! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
+//! - `notify`: who is told of held calls and the like, by webhook and in a chat.
 //! - `offline`: `estoppel judge` and `estoppel contract`, and that they say what the daemon does.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
@@ -40,6 +46,7 @@ mod authority;
 mod bill;
 mod bodies;
 mod broken;
+mod bypass;
 mod calls;
 mod cli_reference;
 mod client;
@@ -49,21 +56,27 @@ mod controls;
 mod credentials;
 mod detecting;
 mod determinism;
+mod doctor;
 mod events;
 mod feeds;
 mod framing;
 mod holds;
 mod http2;
+mod idempotency;
+mod identity;
 mod judging;
 mod judging_gemini;
 mod large;
 mod leaving;
 mod many_streams;
+mod mcp_federation;
 mod mcp_pins;
 mod mcp_rules;
 mod mcp_sessions;
+mod mcp_sse;
 mod mcp_values;
 mod negative_vectors;
+mod notify;
 mod offline;
 mod operations;
 mod other_calls;
@@ -72,6 +85,7 @@ mod policies;
 mod published;
 mod reask;
 mod rules;
+mod shadow;
 mod starting;
 mod streams;
 mod support;

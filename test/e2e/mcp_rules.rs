@@ -139,3 +139,48 @@ fn from_2026_07_28_on_headers_say_what_the_message_says() {
     assert_eq!(world.upstream.hits().total(), 2);
     assert_eq!(world.receipts("mcp")[2]["verdict"]["reason"], "HEADER_MISMATCH");
 }
+
+#[test]
+fn headers_that_mirror_arguments_say_what_the_arguments_say() {
+    let input = r#"{"type":"object","properties":{"a":{"type":"integer","x-mcp-header":"A"},"at":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}}"#;
+    let listed = tools(&[format!(r#"{{"name":"add","inputSchema":{input}}}"#)]);
+    for judge in ["none", "{ unknown_tools: json }"] {
+        let policy = POLICY.replace("allow }\nrules", &format!("allow, judge: {judge} }}\nrules"));
+        let world = world(&policy, server(Form::Json, &listed));
+        let call = |arguments: &str, headers: &[(&str, &str)]| {
+            let params = format!(r#"{{"name":"add","arguments":{arguments}}}"#);
+            let body = format!(r#"{{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{params}}}"#);
+            let standard =
+                [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "add")];
+            standard
+                .iter()
+                .chain(headers)
+                .fold(post(&body), |request, (name, value)| request.header(name, value))
+        };
+        let both = r#"{"a":42,"at":{"region":"Z\u00fcrich"}}"#;
+        let (a, region) = (("mcp-param-a", "42.0"), ("mcp-param-region", "=?base64?WsO8cmljaA==?="));
+        let unknown = call(both, &[("mcp-param-a", "43")]);
+        assert_eq!(world.send(&unknown).status(), 200, "nothing is known of it yet");
+        assert_eq!(world.send(&list()).status(), 200);
+        assert_eq!(world.send(&call(both, &[a, region, ("mcp-param-other", "x")])).status(), 200);
+        assert_eq!(world.send(&call(r#"{"a":null}"#, &[])).status(), if judge == "none" { 200 } else { 422 });
+        let before = world.upstream.hits().total();
+        let wrong = [
+            call(both, &[a]),
+            call(both, &[a, a, region]),
+            call(both, &[("mcp-param-a", "43"), region]),
+            call(both, &[a, ("mcp-param-region", "Zurich")]),
+            call(both, &[a, ("mcp-param-region", "=?base64?WsO8!?=")]),
+            call("{}", &[a]),
+            call(r#"{"a":null}"#, &[("mcp-param-a", "null")]),
+        ];
+        for request in wrong {
+            let answer = seen(&world, &request);
+            assert_eq!((answer.status(), refusal(&answer, &json!(2)).as_str()), (400, "HEADER_MISMATCH"));
+        }
+        assert_eq!(world.upstream.hits().total(), before, "the server does not see them");
+        let old =
+            post(r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"add","arguments":{}}}"#);
+        assert_eq!(world.send(&old.header("mcp-param-a", "42")).status(), 200, "an earlier version");
+    }
+}

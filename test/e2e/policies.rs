@@ -1,7 +1,10 @@
 //! What `estoppel policy` says of policies: lint, diff, test, and simulate on what was recorded.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use estoppel_evidence::envelope::base64;
+use estoppel_evidence::{Signer as _, SoftKey};
 use estoppel_kit::Scratch;
 use estoppel_kit::http::Request;
 use estoppel_stub::{Dialect, ModelReply, Reply, Rule, Script, ToolCall};
@@ -234,4 +237,37 @@ fn fmt_prints_one_layout_and_keeps_the_hash_and_the_comments() {
     }
     let crooked = written(&scratch, "crooked.yaml", &policy("", SHELL));
     assert_eq!(cli(&["policy", "fmt", "--check", path(&crooked)]).0, 5);
+}
+
+#[test]
+fn simulate_knows_which_rule_held_a_call_that_another_rule_then_blocked() {
+    let scratch = Scratch::new("released");
+    let calls =
+        Some(vec![ToolCall { name: "fetch".into(), arguments: r#"{"url":"http://evil.example/"}"#.into() }]);
+    let script =
+        Script::always(Reply::model(ModelReply { calls, ..ModelReply::new(Dialect::ChatCompletions) }));
+    let key = SoftKey::ed25519(&[1; 32]);
+    let held = "- { id: held, when: { body: [{ at: /max_tokens, greater_than: 100 }] }, verdict: hold, hold: { approvers: [ada] } }\n";
+    let approvers = format!("approvers: {{ ada: {} }}\nrules:\n", base64(key.public().spki()));
+    let storage = ", body_storage: { full: { reason: to try policies out } }";
+    let own = policy(storage, &format!("{HOSTS}{held}")).replace("rules:\n", &approvers);
+    let world = World::with(script, &Setup { policy: own.clone(), ..Setup::default() });
+    let body = r#"{"model":"m","max_tokens":900,"messages":[{"role":"user","content":"go"}]}"#;
+    let hold = world.send(&chat("kept", body)).header("estoppel-hold").unwrap().to_owned();
+    let pem = written(&scratch, "ada.pem", std::str::from_utf8(key.to_pem().unwrap().as_bytes()).unwrap());
+    std::fs::set_permissions(&pem, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let admin = world.admin.to_string();
+    let (code, said) = cli(&["hold", "approve", &hold, "--key", path(&pem), "--admin", &admin]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(world.send(&chat("kept", body).header("estoppel-hold", &hold)).status(), 403);
+    let bundle = world.seal("kept");
+    let (code, said) = simulate(&scratch, &bundle, &own, &[]);
+    assert_eq!((code, counts(&said)), (0, [2, 0, 0, 0]), "{said}");
+    let open = own.replace("good.example", "evil.example");
+    let (code, said) = simulate(&scratch, &bundle, &open, &[]);
+    assert_eq!((code, counts(&said)), (5, [2, 1, 0, 0]), "{said}");
+    assert_eq!(
+        said["data"]["changes"][0]["new"],
+        json!({ "verdict": "allow", "rule": "held", "reason": null })
+    );
 }

@@ -126,6 +126,55 @@ fn rules_are_asked_about_what_leaves_after_a_repair() {
     assert_eq!(send(r#"{"url": "https://evil.example/",}"#)["reason"], "EGRESS_DENIED");
 }
 
+const SQL: &str = r#"version: 1
+name: sql
+defaults: { verdict: allow }
+rules:
+- id: guarded
+  when:
+    tool: run_sql
+    arguments:
+    - at: /query
+      sql_not: { statements: [select, update, delete], require_selector: true, rows_max: 100, tables_not: users }
+  verdict: block
+  reason: SQL_DENIED
+"#;
+
+/// What is allowed, what a rule blocks, and what nobody can read.
+const QUERIES: [(&str, Value, &str); 6] = [
+    ("UPDATE orders SET paid = true WHERE id = 7", Value::Null, ""),
+    ("UPDATE orders SET paid = true", Value::Bool(true), "SQL_DENIED"),
+    ("DELETE FROM orders WHERE 1=1 -- mass", Value::Bool(true), "SQL_DENIED"),
+    ("SELECT name FROM \\\"users\\\" LIMIT 5", Value::Bool(true), "SQL_DENIED"),
+    ("SELECT 1 LIMIT 1; DROP TABLE orders", Value::Bool(true), "SQL_DENIED"),
+    ("DO $$ BEGIN DELETE FROM orders; END $$", Value::Null, "NOT_EVALUATED"),
+];
+
+#[test]
+fn sql_keeps_to_its_terms_whether_a_client_or_a_model_calls_the_tool() {
+    let result = Script::always(Reply::json(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#));
+    let server = world(SQL, result);
+    for (query, by_rule, reason) in QUERIES {
+        let arguments = format!(r#"{{"query":"{query}"}}"#);
+        let call = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"run_sql","arguments":{arguments}}}}}"#
+        );
+        let answer = server.send(&post("/mcp", &call));
+        assert_eq!(answer.status(), if reason.is_empty() { 200 } else { 403 }, "{query}: {}", answer.text());
+        assert!(answer.text().contains(reason), "{query}: {}", answer.text());
+
+        let (path, dialect, stream) = SURFACES[4];
+        let model = world(SQL, calling(dialect, &[("run_sql", &arguments)]));
+        let text = given(&model, &ask(path, stream)).text();
+        assert_eq!(text.contains("orders") || text.contains("users"), reason.is_empty(), "{query}: {text}");
+        let receipt = model.receipts("rules").remove(0);
+        assert_eq!(receipt["verdict"]["reason"].as_str().unwrap_or_default(), reason, "{query}: {receipt}");
+        let rule = if by_rule == Value::Bool(true) { json!("guarded") } else { Value::Null };
+        assert_eq!(receipt["policy"]["rule"], rule, "{query}: {receipt}");
+    }
+    assert_eq!(server.upstream.hits().total(), 1);
+}
+
 #[test]
 fn a_call_of_a_servers_tool_is_refused_before_the_server_sees_it() {
     let result = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;

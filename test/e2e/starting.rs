@@ -299,6 +299,13 @@ fn two_daemons_never_share_a_journal() {
 fn every_example_is_valid_or_says_what_it_misses() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let scratch = Scratch::new("examples");
+    // An example is started where copies of the policies are.
+    for entry in std::fs::read_dir(root.join("policies")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.is_file() {
+            std::fs::copy(&file, scratch.join(file.file_name().unwrap())).unwrap();
+        }
+    }
     for entry in std::fs::read_dir(root.join("examples")).unwrap() {
         let file = entry.unwrap().path();
         if file.extension().is_none_or(|extension| extension != "toml") {
@@ -306,6 +313,7 @@ fn every_example_is_valid_or_says_what_it_misses() {
         }
         let policy = root.join("policies/baseline.yaml");
         let done = Command::new(daemon_binary())
+            .current_dir(scratch.path())
             .args(["--check-config", "--config", path(&file)])
             .args(["--set", &format!("policy.file={}", path(&policy)), "--set", "keys.init=true"])
             .args(["--set", &format!("keys.dir={}", path(&scratch.join("none")))])

@@ -1,5 +1,6 @@
 """Documents of feeds: the goldens of src/feeds, and those that a daemon writes of real calls."""
 
+import gzip
 import importlib.util
 import http.server
 import json
@@ -31,6 +32,9 @@ defaults: { verdict: allow, on_not_evaluated: allow, body_storage: hmac, disconn
 """
 
 
+TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "tracestate": "congo=t61rcWkgMzE"}
+
+
 def read(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -44,14 +48,23 @@ def post(url, body, **headers):
 
 
 class Recorder(http.server.ThreadingHTTPServer):
-    """A collector that takes everything: path and body of each request."""
+    """A collector that takes everything, or answers with `status`: path, headers and body of each request."""
 
     daemon_threads = True
+    status = 200
 
     def __init__(self):
         self.requests = []
         super().__init__(("127.0.0.1", 0), self.Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def answer_to(self, path, headers, body):
+        """What each shape takes for success."""
+        if "elastic" not in path:
+            return b'{"code":0}'
+        text = gzip.decompress(body) if headers["content-encoding"] == "gzip" else body
+        items = [{"create": {"status": 201}} for _ in text.splitlines()[::2]]
+        return json.dumps({"items": items}).encode()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -59,10 +72,11 @@ class Recorder(http.server.ThreadingHTTPServer):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["content-length"]))
             self.server.requests.append((self.path, dict(self.headers), body))
-            self.send_response(200)
-            self.send_header("content-length", "2")
+            answer = self.server.answer_to(self.path, self.headers, body)
+            self.send_response(self.server.status)
+            self.send_header("content-length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(answer)
 
         def log_message(self, *_):
             pass
@@ -75,7 +89,7 @@ def golden():
 
 @pytest.fixture(scope="session")
 def live(tmp_path_factory):
-    """Files that a daemon wrote, in both formats, what it sent by OTLP, and its last metrics page."""
+    """Files that a daemon wrote, in both formats, what it sent by OTLP in both encodings, and its last metrics page."""
     folder = tmp_path_factory.mktemp("feeds")
     (folder / "policy.yaml").write_text(POLICY)
     feeds = "".join(
@@ -84,10 +98,12 @@ def live(tmp_path_factory):
     )
     recorder = Recorder()
     feeds += "".join(
-        f'[[feeds]]\nname = "{name}"\nformat = "otlp_{name}"\nlinger_ms = 5\n'
-        f'to = {{ http = {{ url = "http://127.0.0.1:{recorder.server_port}/v1/{name}", shape = "otlp" }} }}\n'
-        for name in ("traces", "metrics")
+        f'[[feeds]]\nname = "{name}{encoding}"\nformat = "otlp_{name}"\nlinger_ms = 5\n'
+        f'to = {{ http = {{ url = "http://127.0.0.1:{recorder.server_port}/v1/{name}", shape = "otlp"{more} }} }}\n'
+        for name in ("traces", "metrics", "logs")
+        for encoding, more in (("", ""), ("-json", ', encoding = "json"'))
     )
+    feeds += '[[alerts]]\nname = "pass-rate"\nshare = "passed"\nbelow = 0.8\ncalls_min = 3\nseverity = "critical"\n'
     port = clients.free_port()
     stub = clients.start_stub(port, folder / "stub.log")
     nobody = clients.free_port()
@@ -96,7 +112,7 @@ def live(tmp_path_factory):
         daemon = clients.Daemon(folder, upstreams, folder / "policy.yaml", feeds)
         chat = {"model": "m", "messages": [{"role": "user", "content": "Say PLANTED-SECRET"}]}
         call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "delete_account", "arguments": {"who": "PLANTED-SECRET"}}}
-        assert post(f"{daemon.base}/model/v1/chat/completions", chat, **{"estoppel-run": "feeds"}) == 200
+        assert post(f"{daemon.base}/model/v1/chat/completions", chat, **{"estoppel-run": "feeds", **TRACE}) == 200
         assert post(f"{daemon.base}/model/v1/messages", chat | {"max_tokens": 9}) == 200
         assert post(f"{daemon.base}/model/mcp", call) == 403
         assert post(f"{daemon.base}/nobody/files", {"a": 1}) == 502

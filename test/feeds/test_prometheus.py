@@ -68,6 +68,14 @@ def test_the_page_has_only_what_the_sources_register(live):
     assert len(told) >= 25
 
 
+def test_what_alerts_call_a_rise_is_counted_from_zero(live):
+    """`increase` sees nothing in a counter that begins with its first event."""
+    rises = re.findall(r"increase\((\w+)", (PROMETHEUS / "alerts.yml").read_text())
+    assert len(rises) >= 4
+    for name in rises:
+        assert re.search(rf"^{name}\{{.*\}} 0$", live["metrics"], re.MULTILINE), name
+
+
 def test_rules_are_valid_and_fire_when_they_should(promtool):
     for words in (["check", "rules", "recording.yml", "alerts.yml"], ["test", "rules", "rules.test.yml"]):
         done = promtool(*words, cwd=PROMETHEUS)

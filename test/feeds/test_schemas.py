@@ -79,6 +79,17 @@ def test_calls_of_models_and_tools_say_so(live):
     assert finding["metadata"]["original_event_uid"] == denied["metadata"]["uid"]
 
 
+def test_a_share_that_left_its_bound_is_one_alert_that_the_schemas_take(live):
+    """Of the first three calls two passed; no later call made it good again."""
+    (ocsf,) = [event for event in live["ocsf"] if event.get("finding_info", {}).get("types") == ["alert"]]
+    (ecs,) = [document for document in live["ecs"] if document["estoppel"].get("finding", {}).get("class") == "alert"]
+    assert ocsf["finding_info"]["desc"] == ecs["estoppel"]["finding"]["detail"] == "pass-rate: 2 of 3 calls passed within 300 s, below 0.8"
+    assert (ocsf["severity"], ocsf["is_alert"], ecs["event"]["kind"]) == ("Critical", True, "alert")
+    assert ocsf["finding_info"]["analytic"]["name"] == ecs["rule"]["name"] == "pass-rate"
+    assert ocsf["metadata"]["uid"] == ecs["event"]["id"]
+    assert ocsf["metadata"]["uid"].endswith("#alert-pass-rate")
+
+
 def test_no_document_has_content_of_a_body_or_a_path(live):
     for name in ("ocsf", "ecs"):
         assert "PLANTED-SECRET" not in json.dumps(live[name])

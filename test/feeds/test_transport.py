@@ -1,5 +1,6 @@
 """TLS, sockets, and the settings that the documentation shows."""
 
+import gzip
 import json
 import os
 import re
@@ -24,6 +25,10 @@ def make_certificate(folder, name):
         capture_output=True,
     )
     return cert, key
+
+
+def denied(number):
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {"name": "delete_account", "arguments": {}}}
 
 
 class SyslogReceiver:
@@ -89,8 +94,7 @@ def delivered(tmp_path_factory, model):
         + feed("unix", f'syslog = {{ address = "unix:{folder}/log.sock", facility = 1 }}')
     )
     daemon = clients.Daemon(folder, {"model": model}, folder / "policy.yaml", feeds)
-    call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "delete_account", "arguments": {}}}
-    assert post(f"{daemon.base}/model/mcp", call) == 403
+    assert post(f"{daemon.base}/model/mcp", denied(7)) == 403
     seen = lambda documents: any(document["event"].get("code") == "TOOL_DENIED" for document in documents)
     sent = lambda recorder: [json.loads(line) for _, _, body in recorder.requests for line in body.splitlines()]
     clients.wait_for("the receipt over TLS", lambda: seen(sent(trusted)))
@@ -117,6 +121,64 @@ def test_a_collector_gets_documents_and_token_over_tls(delivered):
     assert (path, headers["authorization"], headers["content-type"]) == ("/in", "Bearer t0ken", "application/x-ndjson")
 
 
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory, model):
+    """What collectors of each shape got with gzip, and one that refuses it with 400."""
+    folder = tmp_path_factory.mktemp("packed")
+    (folder / "policy.yaml").write_text(POLICY)
+    taker, refuser = Recorder(), Recorder()
+    refuser.status = 400
+    shapes = {"splunk_hec": "ocsf", "datadog": "ocsf", "elastic_bulk": "ecs", "ndjson": "ecs", "otlp": "otlp_logs"}
+
+    def feed(name, recorder, shape, compression="gzip"):
+        return (
+            f'[[feeds]]\nname = "{name}"\nformat = "{shapes[shape]}"\nlinger_ms = 5\nretry_max_ms = 500\n'
+            f'to = {{ http = {{ url = "http://127.0.0.1:{recorder.server_port}/{name}", shape = "{shape}", compression = "{compression}" }} }}\n'
+        )
+
+    feeds = "".join(feed(shape, taker, shape) for shape in shapes)
+    feeds += feed("plain", taker, "ndjson", "none") + feed("refuser", refuser, "ndjson")
+    daemon = clients.Daemon(folder, {"model": model}, folder / "policy.yaml", feeds)
+    try:
+        for number in range(20):
+            assert post(f"{daemon.base}/model/mcp", denied(number)) == 403
+        clients.wait_for("failures", lambda: daemon.metric("estoppel_feed_failures_total", feed="refuser") > 2)
+        refuser.status = 200
+        for name in (*shapes, "plain", "refuser"):
+            clients.wait_for(name, lambda name=name: daemon.metric("estoppel_feed_lag_entries", feed=name) == 0)
+        page = urllib.request.urlopen(f"http://{daemon.admin}/metrics").read().decode()
+    finally:
+        daemon.stop()
+    return taker.requests, refuser.requests, page, (folder / "estoppeld.log").read_text(), folder
+
+
+def of(requests, name):
+    return [(headers, body) for path, headers, body in requests if path == f"/{name}"]
+
+
+def test_batches_are_packed_where_the_setting_says_so(packed):
+    taken, _, page, _, _ = packed
+    plain = b"".join(body for _, body in of(taken, "plain"))
+    assert all("content-encoding" not in headers for headers, _ in of(taken, "plain"))
+    for name in ("splunk_hec", "datadog", "elastic_bulk", "ndjson", "otlp"):
+        found = of(taken, name)
+        assert found and all(headers["content-encoding"] == "gzip" for headers, _ in found)
+        whole = b"".join(gzip.decompress(body) for _, body in found)
+        assert whole.count(b"mcp.tools/call") >= 20
+        assert re.search(rf'estoppel_feed_refused_documents_total\{{feed="{name}"\}} 0\n', page)
+    # Batches are cut by time, so that only the documents are alike.
+    ids = lambda text: {json.loads(line)["event"]["id"] for line in text.splitlines()}
+    assert ids(b"".join(gzip.decompress(body) for _, body in of(taken, "ndjson"))) == ids(plain)
+
+
+def test_a_collector_that_takes_no_gzip_is_waited_for(packed):
+    _, told, page, log, folder = packed
+    assert re.search(r'estoppel_feed_refused_documents_total\{feed="refuser"\} 0\n', page)
+    assert "has not taken a body in gzip yet" in log
+    assert b"".join(gzip.decompress(body) for _, _, body in told).count(b"mcp.tools/call") >= 20
+    assert not list(folder.rglob("refuser.refused.ndjson"))
+
+
 def test_a_collector_that_is_not_trusted_gets_nothing(delivered):
     assert delivered["untrusted"].requests == []
     assert re.search(r'estoppel_feed_documents_total\{feed="untrusted"\} 0\n', delivered["metrics"])
@@ -137,7 +199,7 @@ def test_the_settings_that_the_documentation_shows_are_taken(tmp_path):
     token.write_text("x")
     os.chmod(token, 0o600)
     shown = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/siem.md").read_text(), re.DOTALL)
-    assert len(shown) == 2
+    assert len(shown) == 3 and "[[alerts]]" in shown[1] and "otlp_logs" in shown[2]
     feeds = "\n".join(shown).replace("/etc/estoppel/hec.token", str(token))
     base = (ROOT / "examples/openai.toml").read_text().replace("baseline.yaml", str(tmp_path / "policy.yaml"))
     (tmp_path / "estoppeld.toml").write_text(base.replace('dir = "keys"', 'dir = "keys"\ninit = true') + feeds)

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use estoppel_evidence::entry::{Build, Counters, Durability, RunClass, SealReason, Sign, VerdictAction};
+use estoppel_evidence::entry::{
+    Build, Counters, Durability, RunClass, SHADOWS_MAX, SealReason, Sign, VerdictAction,
+};
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::tree::Frontier;
 use estoppel_evidence::{CallId, Instance, KeyId, Leaf, Reason, Root, RunId, Sha256, Use};
@@ -63,6 +65,8 @@ pub struct CallReferences {
     pub call: CallId,
     /// The policy that judged.
     pub policy: Sha256,
+    /// Policies that were asked and changed nothing.
+    pub shadows: [Option<Sha256>; SHADOWS_MAX],
     /// Contracts of request and response.
     pub contracts: [Option<Sha256>; 2],
     /// The nodes file of the stream.
@@ -76,6 +80,8 @@ pub struct CallReferences {
 pub struct References {
     /// Policies of `run.open` and the receipts.
     pub policies: BTreeSet<Sha256>,
+    /// Policies that receipts name only as asked beside. The bundle has those that there are.
+    pub shadows: BTreeSet<Sha256>,
     /// Contracts of the receipts.
     pub contracts: BTreeSet<Sha256>,
     /// Nodes files by call.
@@ -90,12 +96,13 @@ impl References {
     /// Adds what a receipt refers to.
     fn add(&mut self, refers: &CallReferences) -> Result<(), FactsError> {
         self.policies.insert(refers.policy);
+        self.shadows.extend(refers.shadows.iter().flatten());
         self.contracts.extend(refers.contracts.iter().flatten());
         self.bodies.extend(refers.bodies.iter().flatten());
         if let Some(nodes) = refers.nodes {
             self.streams.insert(refers.call, nodes);
         }
-        at_most(self.policies.len(), POLICIES_MAX, "policies")?;
+        at_most(self.policies.len() + self.shadows.len(), POLICIES_MAX, "policies")?;
         at_most(self.contracts.len() + self.streams.len(), FILES_MAX, "contracts and streams")?;
         at_most(self.bodies.len(), FILES_MAX + EXTERNALS_MAX, "bodies")
     }
@@ -107,7 +114,11 @@ impl References {
 
     /// How many files of a bundle these are at most (bodies may be kept beside it).
     pub fn files(&self) -> usize {
-        self.policies.len() + self.contracts.len() + self.streams.len() + self.bodies.len()
+        self.policies.len()
+            + self.shadows.len()
+            + self.contracts.len()
+            + self.streams.len()
+            + self.bodies.len()
     }
 }
 
@@ -419,6 +430,8 @@ struct CallLine<'a> {
     policy: PolicyLine,
     request: BodyLine,
     response: ResponseLine,
+    #[serde(default)]
+    shadow: Vec<ShadowLine>,
     sse: Option<StreamLine>,
     time: TimeLine,
     verdict: VerdictLine,
@@ -430,6 +443,7 @@ impl CallLine<'_> {
         CallReferences {
             call: self.call,
             policy: self.policy.hash,
+            shadows: std::array::from_fn(|index| self.shadow.get(index).map(|shadow| shadow.policy)),
             contracts: [digest(&self.contract.request), digest(&self.contract.response)],
             nodes: self.sse.as_ref().and_then(|sse| sse.nodes),
             bodies: [
@@ -497,6 +511,11 @@ struct OutcomeLine {
 #[derive(Deserialize)]
 struct PolicyLine {
     hash: Sha256,
+}
+
+#[derive(Deserialize)]
+struct ShadowLine {
+    policy: Sha256,
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,9 @@
 //! URLs to where no tool should be sent: this machine, its network, and what clouds tell about themselves.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+use idna::AsciiDenyList;
 
 use crate::catalogue::{Anchors, Code, Look, View};
 use crate::engine::is_word;
@@ -14,8 +17,8 @@ const fn at_urls(look: fn(&View<'_>) -> Look) -> Code {
     Code { anchors: Anchors::Words(SCHEMES), before: 0, reach: URL_BYTES_MAX, look }
 }
 
-/// Schemes that are fetched, with what ends them.
-const SCHEMES: &[&str] = &["http://", "https://", "ftp://", "ws://", "wss://"];
+/// Schemes that are fetched. Browsers and their kind take any number of slashes after them, also none.
+const SCHEMES: &[&str] = &["http:", "https:", "ftp:", "ws:", "wss:"];
 const BARE: &[&str] = &[
     "169.254.169.254",
     "metadata.google.internal",
@@ -25,6 +28,9 @@ const BARE: &[&str] = &[
 ];
 /// Most bytes of a URL that are looked at.
 const URL_BYTES_MAX: usize = 512;
+/// Most colons of an authority: a password's, those of an address and a port's. What has more is none, so that schemes in a row cost
+/// no more than their bytes.
+const COLONS_MAX: usize = 16;
 
 pub(crate) const RULES: &[(RuleInfo, Code)] = &[
     (
@@ -82,6 +88,7 @@ enum Host {
 
 /// The authority of a URL: who, where, and where it ends.
 struct Authority<'a> {
+    slashes: usize,
     user: Option<&'a [u8]>,
     host: &'a [u8],
     end: usize,
@@ -93,15 +100,23 @@ fn authority<'a>(view: &View<'a>) -> Result<Option<Authority<'a>>, Look> {
         return Ok(None);
     }
     let text = view.text.get(view.at..).unwrap_or_default();
-    let Some(from) = text.windows(3).position(|part| part == b"://").map(|at| at + 3) else {
+    let Some(scheme) = text.iter().position(|byte| *byte == b':').map(|at| at + 1) else {
         return Ok(None);
     };
-    let rest = text.get(from..).unwrap_or_default();
+    let rest = text.get(scheme..).unwrap_or_default();
+    let slashes = rest.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
+    let (from, rest) = (scheme + slashes, rest.get(slashes..).unwrap_or_default());
     let ends = |byte: &u8| {
         byte.is_ascii_whitespace()
             || matches!(byte, b'/' | b'?' | b'#' | b'\\' | b'"' | b'\'' | b'<' | b'>' | b'`')
     };
-    let end = match rest.iter().position(ends) {
+    let mut colons = 0;
+    let stops = |byte: &u8| {
+        colons += usize::from(*byte == b':');
+        ends(byte) || colons > COLONS_MAX
+    };
+    let end = match rest.iter().position(stops) {
+        Some(_) if colons > COLONS_MAX => return Ok(None),
         Some(end) => end,
         None if view.is_whole => rest.len(),
         None => return Err(Look::Wait),
@@ -111,7 +126,7 @@ fn authority<'a>(view: &View<'a>) -> Result<Option<Authority<'a>>, Look> {
         Some(at) => (all.get(..at), all.get(at + 1..).unwrap_or_default()),
         None => (None, all),
     };
-    Ok(Some(Authority { user, host: without_port(place), end: from + end }))
+    Ok(Some(Authority { slashes, user, host: without_port(place), end: from + end }))
 }
 
 fn without_port(place: &[u8]) -> &[u8] {
@@ -131,7 +146,9 @@ fn of_host(view: &View<'_>, wanted: Host) -> Look {
         Ok(None) => return Look::Nothing,
         Err(look) => return look,
     };
-    if leads(authority.host) != wanted {
+    // `http:8080` is a name and a port.
+    let is_port = authority.host.len() <= 5 && authority.host.iter().all(u8::is_ascii_digit);
+    if authority.slashes == 0 && is_port || leads(authority.host) != wanted {
         return Look::Nothing;
     }
     let confidence = if wanted == Host::Rebinding { Confidence::Medium } else { Confidence::High };
@@ -190,7 +207,11 @@ fn bare(view: &View<'_>) -> Look {
 
 fn leads(host: &[u8]) -> Host {
     let Some(host) = percent_decoded(host) else { return Host::Other };
-    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    let mapped = match host.is_ascii() {
+        true => Cow::Borrowed(host.as_str()),
+        false => idna::domain_to_ascii_cow(host.as_bytes(), AsciiDenyList::EMPTY).unwrap_or_default(),
+    };
+    let name = mapped.trim_end_matches('.').to_ascii_lowercase();
     if let Some(inner) = name.strip_prefix('[') {
         let text = inner.trim_end_matches(']');
         let text = text.split('%').next().unwrap_or_default();
@@ -224,7 +245,11 @@ fn leads(host: &[u8]) -> Host {
 fn leads_v4(address: Ipv4Addr) -> Host {
     let octets = address.octets();
     match octets {
-        [169, 254, 169, 254] | [169, 254, 170, 2] | [100, 100, 100, 200] => Host::Metadata,
+        [169, 254, 169, 254]
+        | [169, 254, 170, 2]
+        | [100, 100, 100, 200]
+        | [168, 63, 129, 16]
+        | [192, 0, 0, 192] => Host::Metadata,
         [127 | 0, ..] => Host::Loopback,
         [169, 254, ..] => Host::LinkLocal,
         [100, 64..=127, ..] => Host::Private, // RFC 6598
@@ -329,6 +354,12 @@ mod tests {
             "METADATA.google.internal.",
             "[fd00:ec2::254]",
             "[2002:a9fe:a9fe::]",
+            "\u{2460}\u{2465}\u{2468}.254.169.254",
+            "169\u{3002}254\u{3002}169\u{3002}254",
+            "1\u{ff16}9.254.169.254",
+            "169.254.1\u{ad}69.254",
+            "%EF%BC%9169.254.169.254",
+            "168.63.129.16",
         ] {
             assert_eq!(leads(host.as_bytes()), Host::Metadata, "{host}");
         }
@@ -354,6 +385,9 @@ mod tests {
             ("1.2.3.4.5", Host::Other),
             ("256.1.1.1", Host::Other),
             ("", Host::Other),
+            ("\u{24db}ocalhost", Host::Loopback),
+            ("b\u{fc}cher.example", Host::Other),
+            ("xn--\u{fc}.\u{200d}", Host::Other),
         ] {
             assert_eq!(leads(host.as_bytes()), expected, "{host}");
         }

@@ -7,12 +7,14 @@ mod call;
 mod detection;
 mod event;
 mod line;
+mod shadow;
 
 pub use call::{
     ApprovalRecord, BodyMode, CallRecord, Captured, Claims, ClientEnd, ContractRef, ContractSource,
-    Downgrade, EDITS_MAX, Edit, Evaluated, Facts, Held, HoldOutcome, HoldRecord, Identity, IdentityKind,
-    Judged, LimitRecord, LimitState, Looked, Outcome, PolicyRef, Reask, Repair, RequestSide, ResponseSide,
-    Storage, StreamRecord, Threat, Times, Usage, VerdictAction, VerdictMode, VerdictRecord,
+    Downgrade, EDITS_MAX, Edit, Evaluated, Facts, Held, HoldOutcome, HoldRecord, IdempotencyDecision,
+    IdempotencyRecord, Identity, IdentityDetails, IdentityKind, Judged, LimitRecord, LimitState, Looked,
+    Outcome, PolicyRef, Reask, Repair, RequestSide, ResponseSide, Storage, StreamRecord, Threat, Times,
+    TraceContext, Usage, VerdictAction, VerdictMode, VerdictRecord,
 };
 pub use detection::{CLASSES_MAX, Detection, DetectorOutcome, DetectorRun, FINDINGS_MAX, Finding};
 pub use event::{
@@ -20,6 +22,7 @@ pub use event::{
     Event, Gap, Hold, Intent, Interrupted, JournalRecover, KeyRotate, PolicyLoad, RunClass, RunOpen, RunSeal,
     SealReason, Sign,
 };
+pub use shadow::{SHADOWS_MAX, ShadowRecord, ShadowState};
 
 use serde::Serialize;
 

@@ -82,6 +82,9 @@ reasons! {
     RouteUnknown "ROUTE_UNKNOWN" Client false 404 "no route takes this request";
     RequestInvalid "REQUEST_INVALID" Client false 400 "the request is not well-formed or its framing is ambiguous";
     HeaderMismatch "HEADER_MISMATCH" Client false 400 "a header does not say what the body says";
+    MethodRefused "METHOD_REFUSED" Client false 405 "the route does not take this method";
+    NotFederated "NOT_FEDERATED" Client false 400 "a route of several MCP servers offers their tools and prompts, and nothing else";
+    SessionUnknown "SESSION_UNKNOWN" Client false 404 "there is no such session; a client begins another";
     HeaderInvalid "HEADER_INVALID" Client false 400 "a header that estoppel reads has a value it does not allow";
     HeadersMax "HEADERS_MAX" Client false 431 "the request's headers are larger than the limit";
     RequestBytesMax "REQUEST_BYTES_MAX" Client false 413 "the request body is larger than the limit";
@@ -89,12 +92,19 @@ reasons! {
     RequestStalled "REQUEST_STALLED" Client true 408 "the request body did not arrive in time";
     ContextUnsigned "CONTEXT_UNSIGNED" Client false 401 "this route takes context headers only with a valid signature";
     IdentityRequired "IDENTITY_REQUIRED" Client false 401 "this route needs a proven identity";
+    TokenInvalid "TOKEN_INVALID" Client false 401 "the bearer token is none that is taken here";
+    TokenExpired "TOKEN_EXPIRED" Client false 401 "the bearer token has expired, or is not valid yet";
+    TokenAudience "TOKEN_AUDIENCE" Client false 401 "the bearer token is meant for somebody else";
+    ApiKeyInvalid "API_KEY_INVALID" Client false 401 "the API key is none that is taken here, or has expired";
+    IdentityRevoked "IDENTITY_REVOKED" Client false 401 "the credential, or whoever it stands for, has been revoked";
+    ScopeMissing "SCOPE_MISSING" Client false 403 "the credential does not have a scope that this route needs";
     ClientGone "CLIENT_GONE" Client true 0 "the client left before the answer was complete";
     ClientStalled "CLIENT_STALLED" Client true 0 "the client stopped reading the answer";
     RunsMax "RUNS_MAX" Client true 429 "too many runs are open";
     UpgradeRefused "UPGRADE_REFUSED" Client false 501 "protocol upgrades and tunnels are not forwarded";
 
     PolicyBlock "POLICY_BLOCK" Policy false 403 "a policy rule blocks this call";
+    Bypass "BYPASS" Policy false 403 "traffic went round the gateway, or came where only such traffic comes";
     Killed "KILLED" Policy true 403 "an operator has stopped calls like this one";
     ToolDenied "TOOL_DENIED" Policy false 403 "a policy rule blocks this tool";
     ModelDenied "MODEL_DENIED" Policy false 403 "a policy rule blocks this model";
@@ -111,10 +121,16 @@ reasons! {
     DecisionInvalid "DECISION_INVALID" Client false 403 "the decision is not one of an approver of this hold";
     HoldsMax "HOLDS_MAX" Us true 503 "too many calls wait for people";
     NotEvaluated "NOT_EVALUATED" Policy false 403 "the bytes could not be looked at, and the policy blocks what was not";
+    ShadowBytesMax "SHADOW_BYTES_MAX" Nobody false 0 "a shadow policy looks into more bytes than are kept for it, and was not asked";
+    ShadowPartial "SHADOW_PARTIAL" Nobody false 0 "of a shadow policy only the rules were asked; its contracts, controls or detectors were not";
     RateMax "RATE_MAX" Policy true 429 "too many calls in too short a time";
     VelocityMax "VELOCITY_MAX" Policy true 429 "too many calls of this tool in too short a time";
     CapMax "CAP_MAX" Policy true 429 "what may be used in this period is used up";
     Frozen "FROZEN" Policy true 403 "the policy blocks such calls at this time";
+    IdempotencyKeyMissing "IDEMPOTENCY_KEY_MISSING" Client false 400 "such calls have to bring a key in a header";
+    IdempotencyConflict "IDEMPOTENCY_CONFLICT" Client false 422 "the key stands for another call";
+    IdempotencyInFlight "IDEMPOTENCY_IN_FLIGHT" Client true 409 "the first call with this key has not ended";
+    IdempotencyNoAnswer "IDEMPOTENCY_NO_ANSWER" Client false 409 "the first call with this key may have been done, and there is no answer of it to give again";
     PriceMissing "PRICE_MISSING" Policy false 403 "the policy caps costs and has no price for this model";
     ResponseBytesMax "RESPONSE_BYTES_MAX" Policy false 502 "the response is larger than the limit";
 
@@ -129,6 +145,7 @@ reasons! {
 
     CredentialMissing "CREDENTIAL_MISSING" Client false 401 "the call brings no token that a credential for the upstream could be had for";
     CredentialFailed "CREDENTIAL_FAILED" Upstream true 503 "no credential for the upstream could be had";
+    IssuerDown "ISSUER_DOWN" Upstream true 503 "the keys that the token is checked with cannot be had now";
     UpstreamConnect "UPSTREAM_CONNECT" Upstream true 502 "the upstream could not be reached";
     UpstreamTls "UPSTREAM_TLS" Upstream false 502 "the upstream's TLS could not be trusted";
     UpstreamProtocol "UPSTREAM_PROTOCOL" Upstream true 502 "the upstream's answer is not valid HTTP";

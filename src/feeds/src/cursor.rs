@@ -1,4 +1,4 @@
-//! Where a feed stands, on disk. The file is replaced as a whole, never ahead of what was delivered.
+//! Where a feed stands, and what its alerts have counted up to there, on disk. The file is replaced as a whole, never ahead of what was delivered.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -9,8 +9,10 @@ use estoppel_evidence::hash::{Leaf, from_hex};
 use estoppel_journal::Position;
 use serde::{Deserialize, Serialize};
 
+use crate::alert::Window;
+
 const VERSION: &str = "estoppel-cursor/v0";
-const BYTES_MAX: u64 = 4_096;
+pub(crate) const BYTES_MAX: u64 = 256 << 10;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,8 @@ struct Document {
     index: u64,
     leaf: Option<String>,
     segment: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    alerts: Vec<Window>,
 }
 
 /// Why a cursor cannot be used.
@@ -46,8 +50,8 @@ impl Cursor {
         move |source| CursorError::Io { what, path, source }
     }
 
-    /// The stored position, if there is one.
-    pub fn read(&self) -> Result<Option<Position>, CursorError> {
+    /// The stored position, if there is one, and the counts of alerts.
+    pub fn read(&self) -> Result<Option<(Position, Vec<Window>)>, CursorError> {
         let mut bytes = Vec::new();
         match File::open(&self.path) {
             Ok(file) => file.take(BYTES_MAX).read_to_end(&mut bytes).map_err(self.io("read"))?,
@@ -64,16 +68,17 @@ impl Cursor {
         };
         let sound = document.v == VERSION && document.segment <= document.index;
         let position = Position { index: document.index, leaf, segment: document.segment };
-        sound.then_some(Some(position)).ok_or_else(malformed)
+        sound.then_some(Some((position, document.alerts))).ok_or_else(malformed)
     }
 
-    /// Stores a position durably.
-    pub fn write(&self, position: &Position) -> Result<(), CursorError> {
+    /// Stores a position and the counts of alerts durably.
+    pub fn write(&self, position: &Position, alerts: &[Window]) -> Result<(), CursorError> {
         let document = Document {
             v: VERSION.into(),
             index: position.index,
             leaf: position.leaf.map(|leaf| leaf.to_string()),
             segment: position.segment,
+            alerts: alerts.to_vec(),
         };
         let mut line = serde_json::to_vec(&document).map_err(|error| self.io("write")(error.into()))?;
         line.push(b'\n');
@@ -102,8 +107,8 @@ mod tests {
         assert_eq!(cursor.read().unwrap(), None);
         for leaf in [None, Some(Leaf([7; 32]))] {
             let position = Position { index: 9, leaf, segment: 4 };
-            cursor.write(&position).unwrap();
-            assert_eq!(cursor.read().unwrap(), Some(position));
+            cursor.write(&position, &[]).unwrap();
+            assert_eq!(cursor.read().unwrap(), Some((position, Vec::new())));
         }
         let path = dir.path().join("siem.cursor");
         let whole = std::fs::read_to_string(&path).unwrap();

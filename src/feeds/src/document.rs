@@ -4,9 +4,10 @@ use estoppel_journal::Entry;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::event::{Event, is_wanted};
 use crate::finding::{Finding, findings};
 use crate::read::Line;
-use crate::{ecs, ocsf, otlp};
+use crate::{ecs, notice, ocsf, otlp};
 
 /// Most characters of one text. Receipts have at most 512; what is longer is cut here.
 pub const TEXT_CHARS_MAX: usize = 512;
@@ -39,10 +40,14 @@ pub enum Format {
     Ocsf,
     /// Elastic Common Schema 9.
     Ecs,
+    /// A short message for people, of what they may want to be told.
+    Notice,
     /// One span of OpenTelemetry for each call.
     OtlpTraces,
     /// Durations and tokens of calls, summed up for each delivery.
     OtlpMetrics,
+    /// Entries and findings as log records of OpenTelemetry.
+    OtlpLogs,
 }
 
 impl Format {
@@ -51,13 +56,20 @@ impl Format {
         match self {
             Self::Ocsf => "ocsf",
             Self::Ecs => "ecs",
+            Self::Notice => "notice",
             Self::OtlpTraces => "otlp_traces",
             Self::OtlpMetrics => "otlp_metrics",
+            Self::OtlpLogs => "otlp_logs",
         }
     }
 
-    /// Whether it is of OpenTelemetry, which knows calls and nothing else.
+    /// Whether requests are those of OTLP.
     pub(crate) fn is_otlp(self) -> bool {
+        matches!(self, Self::OtlpTraces | Self::OtlpMetrics | Self::OtlpLogs)
+    }
+
+    /// Whether it has no form for findings and for entries other than calls.
+    pub(crate) fn tells_calls_alone(self) -> bool {
         matches!(self, Self::OtlpTraces | Self::OtlpMetrics)
     }
 }
@@ -79,9 +91,14 @@ pub struct Document {
 
 /// What an entry is told as: none for kinds that say nothing to operators, otherwise itself and the findings in it.
 pub fn documents(format: Format, entry: &Entry) -> Vec<Document> {
+    chosen(format, None, entry)
+}
+
+/// As [`documents`], of `events` alone. What could not be read is told always: it may be one of them.
+pub(crate) fn chosen(format: Format, events: Option<&[Event]>, entry: &Entry) -> Vec<Document> {
     let line = match serde_json::from_slice::<Line>(&entry.line) {
         Ok(line) if line.kind == INTENT || KINDS.contains(&line.kind.as_str()) => line,
-        _ if format.is_otlp() => return Vec::new(),
+        _ if format.tells_calls_alone() => return Vec::new(),
         read => {
             let kind = read.ok().map(|line| line.kind).filter(|kind| !kind.is_empty());
             let unread = Line { kind: kind.unwrap_or_else(|| "unread".into()), ..Line::default() };
@@ -90,8 +107,11 @@ pub fn documents(format: Format, entry: &Entry) -> Vec<Document> {
     };
     let uid = entry.leaf.to_string();
     let itself = match format {
+        _ if !is_wanted(events, Event::of(&line)) => None,
+        Format::Notice => notice::entry(entry, &line),
         Format::Ocsf => ocsf::entry(entry, &line),
         Format::Ecs => ecs::entry(entry, &line),
+        Format::OtlpLogs => otlp::logs::entry(entry, &line),
         Format::OtlpTraces => {
             let span = otlp::span(entry, &line).map(|span| document(uid, &line, 1, span));
             return span.into_iter().collect();
@@ -103,14 +123,18 @@ pub fn documents(format: Format, entry: &Entry) -> Vec<Document> {
     };
     let mut documents: Vec<Document> =
         itself.map(|(severity, value)| document(uid, &line, severity, value)).into_iter().collect();
-    documents.extend(findings(entry, &line).iter().map(|finding| told(format, entry, &line, finding)));
+    let found = findings(entry, &line);
+    let found = found.iter().filter(|finding| is_wanted(events, Some(Event::of_finding(finding))));
+    documents.extend(found.map(|finding| told(format, entry, &line, finding)));
     documents
 }
 
-/// A finding as a document. OpenTelemetry has none; nobody asks for one.
+/// A finding as a document. Spans and measurements have none; nobody asks for one.
 pub(crate) fn told(format: Format, entry: &Entry, line: &Line, finding: &Finding) -> Document {
     let value = match format {
         Format::Ocsf => ocsf::finding(entry, line, finding),
+        Format::OtlpLogs => otlp::logs::finding(entry, line, finding),
+        Format::Notice => notice::finding(line, finding),
         Format::Ecs | Format::OtlpTraces | Format::OtlpMetrics => ecs::finding(entry, line, finding),
     };
     document(finding.uid.clone(), line, finding.severity, value)

@@ -15,9 +15,11 @@ use estoppel_evidence::time::UnixMicros;
 use estoppel_journal::{Clock, Entry, Followed, Follower, Journal, Position};
 use tokio::sync::{oneshot, watch};
 
+use crate::alert::{self, AlertSettings, Window};
 use crate::backoff::Backoff;
 use crate::cursor::{Cursor, CursorError};
-use crate::document::{Document, documents, told};
+use crate::document::{Document, chosen, told};
+use crate::event::{Event, is_wanted};
 use crate::finding::{Finding, HIGH};
 use crate::read::Line;
 use crate::settings::{Begin, FeedSettings};
@@ -58,6 +60,7 @@ pub struct Feeds {
 
 struct Running {
     settings: FeedSettings,
+    alerts: Vec<AlertSettings>,
     /// When the feed must have ended, once it is to end.
     stop: watch::Sender<Option<Instant>>,
     ended: oneshot::Receiver<()>,
@@ -81,12 +84,13 @@ impl Feeds {
         dir: &Path,
         instance: &Instance,
         settings: &[FeedSettings],
+        alerts: &[AlertSettings],
         metrics: FeedMetrics,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, FeedError> {
         let (journal, dir, instance) = (journal.clone(), dir.to_owned(), instance.clone());
         let mut feeds = Self { journal, dir, instance, clock, metrics, running: BTreeMap::new() };
-        feeds.reload(settings)?;
+        feeds.reload(settings, alerts)?;
         Ok(feeds)
     }
 
@@ -94,13 +98,14 @@ impl Feeds {
     ///
     /// # Errors
     /// [`FeedError`]; nothing was changed then, but for a thread that could not be started.
-    pub fn reload(&mut self, settings: &[FeedSettings]) -> Result<(), FeedError> {
+    pub fn reload(&mut self, settings: &[FeedSettings], alerts: &[AlertSettings]) -> Result<(), FeedError> {
         let mut fresh = Vec::new();
         if !settings.is_empty() {
             make_folder(&self.dir)?;
         }
         for settings in settings {
-            if self.running.get(&settings.name).is_some_and(|running| running.settings == *settings) {
+            let unchanged = |running: &Running| running.settings == *settings && running.alerts == alerts;
+            if self.running.get(&settings.name).is_some_and(unchanged) {
                 continue;
             }
             let sink = sink(settings)?;
@@ -122,15 +127,23 @@ impl Feeds {
             }
         }
         for (settings, sink) in fresh {
-            self.run(settings, sink)?;
+            self.run(settings, alerts, sink)?;
         }
         Ok(())
     }
 
-    fn run(&mut self, settings: &FeedSettings, sink: Sink) -> Result<(), FeedError> {
+    fn run(
+        &mut self,
+        settings: &FeedSettings,
+        alerts: &[AlertSettings],
+        sink: Sink,
+    ) -> Result<(), FeedError> {
         let name = settings.name.clone();
         let cursor = Cursor::new(&self.dir, &name);
         let stored = cursor.read().map_err(|source| FeedError::Cursor { name: name.clone(), source })?;
+        let (stored, counted) =
+            stored.map_or((None, Vec::new()), |(stored, counted)| (Some(stored), counted));
+        let windows = alert::windows(alerts, &counted);
         let position = match (stored, settings.from) {
             (Some(position), _) => position,
             (None, Begin::Start) => Position::default(),
@@ -138,7 +151,9 @@ impl Feeds {
                 let index = self.journal.follow(Position::default()).durable();
                 let now = Position { index, leaf: None, segment: index };
                 // Before anything is delivered: after a kill, now would be later.
-                cursor.write(&now).map_err(|source| FeedError::Cursor { name: name.clone(), source })?;
+                cursor
+                    .write(&now, &windows)
+                    .map_err(|source| FeedError::Cursor { name: name.clone(), source })?;
                 now
             }
         };
@@ -163,6 +178,7 @@ impl Feeds {
             backoff: Backoff::new(settings.retry_min_ms, settings.retry_max_ms, u64::from_ne_bytes(random)),
             refused: self.dir.join(format!("{name}.refused.ndjson")),
             refused_in_a_row: 0,
+            windows,
             delivered: position.clone(),
             stored: position,
             stored_at: Instant::now(),
@@ -180,7 +196,8 @@ impl Feeds {
             .spawn(thread)
             .map_err(|source| FeedError::Thread { name: name.clone(), source })?;
         tracing::info!(feed = %name, "feed started");
-        self.running.insert(name, Running { settings: settings.clone(), stop, ended });
+        let (settings, alerts) = (settings.clone(), alerts.to_vec());
+        self.running.insert(name, Running { settings, alerts, stop, ended });
         Ok(())
     }
 
@@ -239,6 +256,8 @@ struct Feed {
     backoff: Backoff,
     refused: PathBuf,
     refused_in_a_row: u32,
+    /// What alerts have counted of what was delivered.
+    windows: Vec<Window>,
     /// Everything before it was taken by the sink.
     delivered: Position,
     stored: Position,
@@ -274,6 +293,7 @@ impl Feed {
                 let detail = format!("entry {} of the log is another", index.saturating_sub(1));
                 let title = "The journal no longer holds what a feed had delivered";
                 self.own("journal_rewound", title, detail, &index.to_string()).await?;
+                self.windows.iter_mut().for_each(Window::clear);
                 self.done(after, 0);
                 Ok(())
             }
@@ -290,10 +310,23 @@ impl Feed {
     }
 
     async fn entries(&mut self, entries: &[Entry]) -> Result<(), Ended> {
-        let told = entries.iter().flat_map(|entry| documents(self.settings.format, entry)).collect();
+        let (format, events) = (self.settings.format, self.settings.events.as_deref());
+        let mut windows = self.windows.clone();
+        let mut told = Vec::new();
+        for entry in entries {
+            told.extend(chosen(format, events, entry));
+            let alerts = alert::raised(&mut windows, format, entry);
+            for alert in &alerts {
+                tracing::warn!(feed = %self.settings.name, uid = %alert.uid, "an alert is told");
+            }
+            if is_wanted(events, Some(Event::Alert)) {
+                told.extend(alerts);
+            }
+        }
         let oldest = entries.first().and_then(|entry| serde_json::from_slice::<Line>(&entry.line).ok());
         self.stats.oldest_us.store(oldest.map_or(0, |line| line.ts_us()), Relaxed);
         self.deliver(told).await?;
+        self.windows = windows;
         if let Some(last) = entries.last() {
             self.done(last.after.clone(), entries.len() as u64); // a length fits
         }
@@ -308,7 +341,7 @@ impl Feed {
         detail: String,
         key: &str,
     ) -> Result<(), Ended> {
-        if self.settings.format.is_otlp() {
+        if self.settings.format.tells_calls_alone() {
             return Ok(()); // the log and the metrics have said it
         }
         let ts = UnixMicros(self.clock.unix_us()).to_string();
@@ -456,8 +489,8 @@ impl Feed {
             return;
         }
         let flushed = self.sink.flush().map_err(|error| chain(&error));
-        let written =
-            flushed.and_then(|()| self.cursor.write(&self.delivered).map_err(|error| chain(&error)));
+        let written = flushed
+            .and_then(|()| self.cursor.write(&self.delivered, &self.windows).map_err(|error| chain(&error)));
         match written {
             Ok(()) => self.stored = self.delivered.clone(),
             Err(error) => {

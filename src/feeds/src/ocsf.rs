@@ -177,7 +177,11 @@ fn decided(line: &Line) -> (u8, &'static str, u8, &'static str) {
         return (3, "Observed", 17, "Logged");
     }
     match (line.verdict.action.as_str(), line.outcome.code.as_str()) {
-        ("block", "IDENTITY_REQUIRED" | "CONTEXT_UNSIGNED") => (2, "Denied", 26, "Unauthorized"),
+        (
+            "block",
+            "API_KEY_INVALID" | "CONTEXT_UNSIGNED" | "IDENTITY_REQUIRED" | "IDENTITY_REVOKED"
+            | "SCOPE_MISSING" | "TOKEN_AUDIENCE" | "TOKEN_EXPIRED" | "TOKEN_INVALID",
+        ) => (2, "Denied", 26, "Unauthorized"),
         ("block", code) if Reason::parse(code).is_some_and(is_callers) => (2, "Denied", 25, "Rejected"),
         ("block", _) => (2, "Denied", 2, "Blocked"),
         ("repair", _) => (4, "Modified", 11, "Corrected"),
@@ -256,6 +260,7 @@ pub(crate) fn trace_ids(entry: &Entry, line: &Line) -> Option<TraceIds> {
         return Some(TraceIds { trace, span, parent: Some(parent) });
     }
     let trace: String = line.call.as_deref()?.chars().filter(|c| *c != '-').collect();
+    is_id(&trace, 32).then_some(())?;
     Some(TraceIds { trace, span, parent: None })
 }
 
@@ -263,12 +268,14 @@ pub(crate) fn trace_ids(entry: &Entry, line: &Line) -> Option<TraceIds> {
 fn traceparent(text: &str) -> Option<(String, String)> {
     let mut parts = text.split('-');
     let (_, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
-    let id = |part: &str, digits: usize| {
-        part.len() == digits
-            && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-            && part.bytes().any(|b| b != b'0')
-    };
-    (id(trace, 32) && id(parent, 16)).then(|| (trace.to_owned(), parent.to_owned()))
+    (is_id(trace, 32) && is_id(parent, 16)).then(|| (trace.to_owned(), parent.to_owned()))
+}
+
+/// Lower-case hexadecimal digits that are not all 0.
+fn is_id(text: &str, digits: usize) -> bool {
+    text.len() == digits
+        && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        && text.bytes().any(|b| b != b'0')
 }
 
 fn policy_loaded(entry: &Entry, line: &Line) -> (u8, Value) {

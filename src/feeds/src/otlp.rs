@@ -1,8 +1,12 @@
-//! Calls as spans and measurements of OpenTelemetry, in the JSON form of OTLP. They are made of receipts, after the fact, so
-//! that a collector that is gone changes nothing.
+//! Calls as spans and measurements of OpenTelemetry, and all that is told as its log records. They are made of receipts, after
+//! the fact, so that a collector that is gone changes nothing. Here they have OTLP's JSON form; `request` encodes what is sent.
 //!
 //! Names are those of `open-telemetry/semantic-conventions-genai` (GenAI, MCP) as of November 2026, all still in development
 //! there; they stand in this file and nowhere else. Attributes that would hold content are opt-in there, and are not here.
+
+pub(crate) mod logs;
+mod proto;
+pub(crate) mod request;
 
 use estoppel_journal::Entry;
 use serde_json::{Map, Value, json};
@@ -63,6 +67,9 @@ pub(crate) fn span(entry: &Entry, line: &Line) -> Option<Value> {
     });
     if let (Some(parent), Some(span)) = (ids.parent, span.as_object_mut()) {
         span.insert("parentSpanId".into(), parent.into());
+        if let Some(state) = line.ext.get("tracestate").filter(|state| state.is_string()) {
+            span.insert("traceState".into(), state.clone());
+        }
     }
     Some(span)
 }
@@ -180,14 +187,16 @@ fn nanos(us: u64) -> String {
     us.saturating_mul(1_000).to_string()
 }
 
-/// Members that are there, as OTLP has attributes.
+/// Members that are there, as OTLP has attributes. What has no form of its own there is told as text.
 fn attributes(members: Map<String, Value>) -> Vec<Value> {
+    let text = |value: &Value| json!({ "stringValue": value.as_str().map_or_else(|| value.to_string(), str::to_owned) });
     let value = |value: Value| match value {
         Value::String(text) => Some(json!({ "stringValue": text })),
-        Value::Number(number) => Some(json!({ "intValue": number.to_string() })),
+        Value::Number(number) if number.is_i64() => Some(json!({ "intValue": number.to_string() })),
+        number @ Value::Number(_) => Some(text(&number)),
         Value::Bool(truth) => Some(json!({ "boolValue": truth })),
         Value::Array(values) => {
-            let texts: Vec<Value> = values.iter().map(|text| json!({ "stringValue": text })).collect();
+            let texts: Vec<Value> = values.iter().map(text).collect();
             Some(json!({ "arrayValue": { "values": texts } }))
         }
         Value::Null | Value::Object(_) => None,

@@ -6,6 +6,11 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::document::Format;
+use crate::event::Event;
+use crate::secret::SecretUrl;
+use crate::sink::SinkError;
+use crate::sink::connect::Endpoint;
+use crate::sink::post::Post;
 
 /// Most feeds of one daemon: each has a thread.
 pub const FEEDS_MAX: usize = 16;
@@ -18,12 +23,14 @@ const BATCH_MAX: usize = 1_000;
 pub struct FeedSettings {
     /// Name in metrics and of the cursor. A feed with another name begins anew.
     pub name: String,
-    /// `ocsf`, `ecs`, or, with `shape = "otlp"`, `otlp_traces` or `otlp_metrics`.
+    /// `ocsf`, `ecs`, `notice`, or, with `shape = "otlp"`, `otlp_traces`, `otlp_metrics` or `otlp_logs`.
     pub format: Format,
     /// Where a feed without a cursor begins. Default `start`.
     #[serde(default)]
     pub from: Begin,
-    /// Where documents go: exactly one of `file`, `stdout`, `syslog`, `http`.
+    /// Which events it tells: `hold`, `decision`, `block`, `act`, `policy`, `bypass`, `alert`, `finding`. Default: all that the format has.
+    pub events: Option<Vec<Event>>,
+    /// Where documents go: exactly one of `file`, `stdout`, `syslog`, `http`, `webhook`, `slack`.
     pub to: To,
     /// Most entries in one delivery, 1 to 1,000. Default 256.
     #[serde(default = "batch")]
@@ -59,6 +66,8 @@ pub struct To {
     pub stdout: Option<bool>,
     pub syslog: Option<SyslogTo>,
     pub http: Option<HttpTo>,
+    pub webhook: Option<HookTo>,
+    pub slack: Option<HookTo>,
 }
 
 /// A file, one document a line.
@@ -99,11 +108,34 @@ pub struct HttpTo {
     pub url: String,
     /// How batches look, and how a token is sent.
     pub shape: Shape,
+    /// With `shape = "otlp"` alone: `protobuf` or `json`. Default `protobuf`, which every collector takes.
+    pub encoding: Option<Encoding>,
+    /// `none` or `gzip`. Default `none`: a collector that does not take gzip answers 415 or 400, and then the feed waits.
+    #[serde(default)]
+    pub compression: Compression,
     /// File with the token, mode 0600; read again when the collector refuses it. Whoever reads it can write to the collector.
     pub token_file: Option<PathBuf>,
     /// PEM certificates that are trusted instead of the built-in web roots.
     pub ca: Option<PathBuf>,
     /// Longest one delivery may take. Default 30,000 ms.
+    #[serde(default = "timeout_ms")]
+    pub timeout_ms: u64,
+}
+
+/// A receiver of messages: of single events by signed POST (`webhook`), or of lines of text as Slack takes them (`slack`).
+/// Exactly one of `url` and `url_file` says where; whoever knows the URL can write there, and it is in no log.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HookTo {
+    pub url: Option<SecretUrl>,
+    /// File with the URL, mode 0600; read again when the receiver refuses it.
+    pub url_file: Option<PathBuf>,
+    /// Of a `webhook`: file with `whsec_` and 24 to 64 bytes in base64, mode 0600. Whoever reads it can make events that look
+    /// like ours.
+    pub secret_file: Option<PathBuf>,
+    /// PEM certificates that are trusted instead of the built-in web roots.
+    pub ca: Option<PathBuf>,
+    /// Longest one message may take. Default 30,000 ms.
     #[serde(default = "timeout_ms")]
     pub timeout_ms: u64,
 }
@@ -120,8 +152,29 @@ pub enum Shape {
     ElasticBulk,
     /// One document a line; `Authorization: Bearer …`.
     Ndjson,
-    /// OTLP over HTTP in JSON: `/v1/traces` or `/v1/metrics`; `Authorization: Bearer …`.
+    /// OTLP over HTTP: `/v1/traces`, `/v1/metrics` or `/v1/logs`; `Authorization: Bearer …`.
     Otlp,
+}
+
+/// What a batch is packed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    #[default]
+    None,
+    /// `Content-Encoding: gzip`.
+    Gzip,
+}
+
+/// The two encodings of OTLP over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// `application/x-protobuf`.
+    #[default]
+    Protobuf,
+    /// `application/json`.
+    Json,
 }
 
 fn batch() -> usize {
@@ -200,8 +253,15 @@ pub fn check(feeds: &[FeedSettings]) -> Vec<SettingsError> {
         if otlp != feed.format.is_otlp() {
             wrong(
                 "format",
-                "`otlp_traces` and `otlp_metrics` go with `shape = \"otlp\"`, and with nothing else".into(),
+                "`otlp_traces`, `otlp_metrics` and `otlp_logs` go with `shape = \"otlp\"`, and with nothing else"
+                    .into(),
             );
+        }
+        if feed.events.as_ref().is_some_and(|events| events.is_empty() || feed.format.tells_calls_alone()) {
+            wrong("events", "must name some, and has no effect on spans and measurements".into());
+        }
+        if feed.to.slack.is_some() && feed.format != Format::Notice {
+            wrong("format", "must be `notice` for `slack`".into());
         }
         for (key, problem) in feed.to.problems() {
             wrong(&format!("to{key}"), problem);
@@ -224,9 +284,23 @@ pub fn check(feeds: &[FeedSettings]) -> Vec<SettingsError> {
 impl To {
     fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
-        let given = [self.file.is_some(), self.stdout.is_some(), self.syslog.is_some(), self.http.is_some()];
+        let given = [
+            self.file.is_some(),
+            self.stdout.is_some(),
+            self.syslog.is_some(),
+            self.http.is_some(),
+            self.webhook.is_some(),
+            self.slack.is_some(),
+        ];
         if given.iter().filter(|given| **given).count() != 1 {
-            problems.push(("", "must have exactly one of `file`, `stdout`, `syslog`, `http`".into()));
+            let names = "`file`, `stdout`, `syslog`, `http`, `webhook`, `slack`";
+            problems.push(("", format!("must have exactly one of {names}")));
+        }
+        if let Some(problem) = self.webhook.as_ref().and_then(|to| to.problem(true)) {
+            problems.push((".webhook", problem));
+        }
+        if let Some(problem) = self.slack.as_ref().and_then(|to| to.problem(false)) {
+            problems.push((".slack", problem));
         }
         if self.stdout == Some(false) {
             problems.push((".stdout", "must be true, or left out".into()));
@@ -251,18 +325,50 @@ impl To {
             }
         }
         if let Some(http) = &self.http {
-            if let Err(problem) = crate::sink::connect::Endpoint::parse(&http.url) {
+            if let Err(problem) = Endpoint::parse(&http.url) {
                 problems.push((".http.url", problem));
             }
             if http.ca.is_some() && !http.url.starts_with("https://") {
                 problems.push((".http.ca", "has no effect without an `https://` URL".into()));
+            }
+            if http.encoding.is_some() && http.shape != Shape::Otlp {
+                problems.push((".http.encoding", "has no effect without `shape = \"otlp\"`".into()));
             }
         }
         problems
     }
 }
 
-fn is_name(text: &str) -> bool {
+impl HookTo {
+    /// Opens nothing but the files that are named.
+    pub(crate) fn post(&self) -> Result<Post, SinkError> {
+        let (url, file) = match (&self.url, &self.url_file) {
+            (Some(url), _) => (url.0.clone(), None),
+            (None, Some(path)) => (crate::secret::read(path)?, Some(path)),
+            (None, None) => return Err(SinkError::Tls("there is no URL".into())),
+        };
+        if let (Some(path), Err(problem)) = (file, Endpoint::parse(&url)) {
+            return Err(SinkError::Token { path: path.clone(), problem });
+        }
+        Post::new(&url, self.ca.as_deref(), self.timeout_ms)
+    }
+
+    fn problem(&self, is_signed: bool) -> Option<String> {
+        let problem = match (&self.url, &self.url_file) {
+            (Some(url), None) => Endpoint::parse(&url.0).err().map(|problem| format!("`url` {problem}")),
+            (None, Some(_)) => None,
+            _ => Some("must have exactly one of `url` and `url_file`".into()),
+        };
+        let secret = match (is_signed, &self.secret_file) {
+            (true, None) => Some("must have a `secret_file` to sign with".into()),
+            (false, Some(_)) => Some("has nothing to sign, so no `secret_file`".into()),
+            _ => None,
+        };
+        problem.or(secret)
+    }
+}
+
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }
@@ -283,10 +389,12 @@ mod tests {
             { "name": "b", "format": "ecs", "to": { "file": { "path": "x", "rotate_bytes": 1 } }, "retry_max_ms": 1 },
             { "name": "b", "format": "ecs", "to": { "file": { "path": "x" }, "stdout": true } },
             { "name": "c", "format": "ocsf", "to": { "stdout": true } },
-            { "name": "d", "format": "ocsf", "to": { "http": { "url": "ftp://x", "shape": "ndjson", "ca": "x" } } },
+            { "name": "d", "format": "ocsf", "to": { "http": { "url": "ftp://x", "shape": "ndjson", "ca": "x", "encoding": "json" } } },
             { "name": "e", "format": "ocsf", "to": { "syslog": { "address": "udp://x:1", "facility": 24 } } },
             { "name": "f", "format": "otlp_traces", "to": { "file": { "path": "y" } } },
             { "name": "g", "format": "ecs", "to": { "http": { "url": "http://x", "shape": "otlp" } } },
+            { "name": "h", "format": "notice", "events": [], "to": { "webhook": { "url": "http://x" } } },
+            { "name": "i", "format": "ocsf", "to": { "slack": { "url": "http://x", "url_file": "y" } } },
         ]));
         assert_eq!(
             found,
@@ -300,14 +408,31 @@ mod tests {
                 "feeds[2].to",
                 "feeds[4].to.http.url",
                 "feeds[4].to.http.ca",
+                "feeds[4].to.http.encoding",
                 "feeds[5].to.syslog.address",
                 "feeds[5].to.syslog.facility",
                 "feeds[6].format",
                 "feeds[7].format",
+                "feeds[8].events",
+                "feeds[8].to.webhook",
+                "feeds[9].format",
+                "feeds[9].to.slack",
                 "feeds",
                 "feeds[2].to.file.path",
             ]
         );
+    }
+
+    #[test]
+    fn the_url_of_a_channel_is_printed_nowhere() {
+        let url = |url: &str| serde_json::json!([{ "name": "a", "format": "notice", "to": { "slack": { "url": url } } }]);
+        let feeds: Vec<FeedSettings> =
+            serde_json::from_value(url("https://hooks.example/services/T/B/hush")).unwrap();
+        assert!(!format!("{feeds:?}").contains("hush"));
+        let wrong: Vec<FeedSettings> =
+            serde_json::from_value(url("https//hooks.example/hush and more")).unwrap();
+        let said = format!("{:?}", check(&wrong));
+        assert!(said.contains("is not a URL") && !said.contains("hush"), "{said}");
     }
 
     #[test]
@@ -317,6 +442,8 @@ mod tests {
             { "name": "b", "format": "ecs", "to": { "http": { "url": "https://siem.example:8088/services/collector/event", "shape": "splunk_hec" } } },
             { "name": "c", "format": "ecs", "to": { "syslog": { "address": "tls://siem.example:6514" } } },
             { "name": "d", "format": "ecs", "to": { "syslog": { "address": "unix:/run/log.sock" } }, "from": "now" },
+            { "name": "e", "format": "notice", "events": ["hold", "act"], "to": { "webhook": { "url_file": "u", "secret_file": "s" } } },
+            { "name": "f", "format": "notice", "to": { "slack": { "url": "https://hooks.example/services/T/B/x" } } },
         ]);
         assert_eq!(keys(feeds), [""; 0]);
     }

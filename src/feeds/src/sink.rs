@@ -4,9 +4,12 @@
 pub(crate) mod connect;
 pub(crate) mod file;
 pub(crate) mod http;
+pub(crate) mod post;
 pub(crate) mod shape;
+pub(crate) mod slack;
 pub(crate) mod stdout;
 pub(crate) mod syslog;
+pub(crate) mod webhook;
 
 use std::io;
 use std::path::PathBuf;
@@ -30,11 +33,19 @@ pub enum SinkError {
     Late { address: String, seconds: u64 },
     #[error("the collector answered {status}: {text}")]
     Status { status: u16, text: String, retry_after: Option<Duration> },
+    #[error(
+        "the collector has not taken a body in gzip yet, perhaps it takes none; it answered {status}: {text}"
+    )]
+    Compressed { status: u16, text: String, retry_after: Option<Duration> },
     #[error("{refused} of {sent} documents were not taken: {text}")]
     Partial { refused: usize, sent: usize, text: String },
+    #[error("documents could not be encoded")]
+    Encode(#[source] serde_json::Error),
+    #[error("documents could not be compressed")]
+    Pack(#[source] io::Error),
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
-    #[error("the token in `{path}` cannot be used: {problem}", path = path.display())]
+    #[error("`{path}` cannot be used: {problem}", path = path.display())]
     Token { path: PathBuf, problem: String },
 }
 
@@ -42,7 +53,7 @@ impl SinkError {
     /// How long the collector asked to be left alone.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Status { retry_after, .. } => *retry_after,
+            Self::Status { retry_after, .. } | Self::Compressed { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -87,12 +98,20 @@ pub(crate) enum Sink {
     Stdout(stdout::StdoutSink),
     Syslog(Box<syslog::SyslogSink>),
     Http(Box<http::HttpSink>),
+    Webhook(Box<webhook::WebhookSink>),
+    Slack(Box<slack::SlackSink>),
 }
 
 impl Sink {
     /// Reads what the settings name and opens nothing else.
     pub fn new(settings: &FeedSettings) -> Result<Self, SinkError> {
         let to = &settings.to;
+        if let Some(webhook) = &to.webhook {
+            return Ok(Self::Webhook(Box::new(webhook::WebhookSink::new(webhook)?)));
+        }
+        if let Some(slack) = &to.slack {
+            return Ok(Self::Slack(Box::new(slack::SlackSink::new(slack)?)));
+        }
         Ok(match (&to.file, &to.syslog, &to.http) {
             (Some(file), _, _) => Self::File(file::FileSink::new(file)),
             (_, Some(syslog), _) => Self::Syslog(Box::new(syslog::SyslogSink::new(syslog)?)),
@@ -108,6 +127,8 @@ impl Sink {
             Self::Stdout(sink) => Delivery::whole(documents.len(), sink.deliver(documents)),
             Self::Syslog(sink) => Delivery::whole(documents.len(), sink.deliver(documents).await),
             Self::Http(sink) => sink.deliver(documents).await,
+            Self::Webhook(sink) => sink.deliver(documents).await,
+            Self::Slack(sink) => sink.deliver(documents).await,
         }
     }
 

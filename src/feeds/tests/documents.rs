@@ -53,6 +53,7 @@ fn ecs_documents_are_as_they_were() {
 fn spans_and_measurements_are_as_they_were() {
     check_golden(Format::OtlpTraces, "otlp_traces.ndjson");
     check_golden(Format::OtlpMetrics, "otlp_metrics.ndjson");
+    check_golden(Format::OtlpLogs, "otlp_logs.ndjson");
 }
 
 #[test]
@@ -65,11 +66,12 @@ fn a_span_is_joined_to_the_trace_that_the_receipt_names() {
         ("00-4BF92F-00f0-01".into(), None),
     ] {
         let line = json!({ "kind": "call", "call": "01936a2b-0000-7000-8000-000000000001",
-            "ts": "2026-11-21T04:00:00.000000Z", "ext": { "traceparent": traceparent } });
+            "ts": "2026-11-21T04:00:00.000000Z", "ext": { "traceparent": traceparent, "tracestate": "congo=t61" } });
         let told = documents(Format::OtlpTraces, &entry(0, &line.to_string()));
         let span: Value = serde_json::from_slice(&told[0].json).unwrap();
         assert_eq!(span.get("parentSpanId").and_then(Value::as_str), parent);
         assert_eq!(span["traceId"] == trace, parent.is_some(), "{traceparent}");
+        assert_eq!(span.get("traceState").is_some(), parent.is_some(), "a state belongs to its parent");
     }
 }
 
@@ -99,15 +101,17 @@ fn only_what_a_detector_found_is_a_finding() {
     ] {
         let line = json!({ "kind": "call", "ts": "2026-11-21T04:00:00.000000Z",
             "detectors": [{ "id": "secrets", "outcome": outcome }] });
-        for format in [Format::Ocsf, Format::Ecs] {
-            assert_eq!(documents(format, &entry(0, &line.to_string())).len(), 1 + findings, "{outcome}");
+        for (format, calls) in [(Format::Ocsf, 1), (Format::Ecs, 1), (Format::Notice, 0)] {
+            assert_eq!(documents(format, &entry(0, &line.to_string())).len(), calls + findings, "{outcome}");
         }
     }
 }
 
 #[test]
 fn each_document_has_a_key_of_its_own_that_names_its_entry() {
-    for (format, key) in [(Format::Ocsf, "/metadata/uid"), (Format::Ecs, "/event/id")] {
+    for (format, key) in
+        [(Format::Ocsf, "/metadata/uid"), (Format::Ecs, "/event/id"), (Format::Notice, "/data/uid")]
+    {
         let mut keys = std::collections::BTreeSet::new();
         for entry in entries() {
             for document in documents(format, &entry) {
@@ -122,7 +126,7 @@ fn each_document_has_a_key_of_its_own_that_names_its_entry() {
 
 #[test]
 fn what_a_caller_writes_cannot_end_a_line_or_add_a_member() {
-    for format in [Format::Ocsf, Format::Ecs] {
+    for format in [Format::Ocsf, Format::Ecs, Format::Notice] {
         for document in told(format) {
             let text = std::str::from_utf8(&document.json).unwrap();
             assert!(
@@ -144,7 +148,7 @@ fn texts_and_documents_are_bounded() {
             "identity": { "kind": "mtls", "subject": tool }, "claims": { "agent": tool }, "tenant": tool,
             "facts": { "tools_called": vec![&tool; 32] }, "threat": { "ids": [&tool, &tool] },
         });
-        for format in [Format::Ocsf, Format::Ecs] {
+        for format in [Format::Ocsf, Format::Ecs, Format::Notice] {
             for document in documents(format, &entry(0, &line.to_string())) {
                 assert!(document.json.len() <= DOCUMENT_BYTES_MAX, "{}", document.json.len());
                 check_texts(&serde_json::from_slice(&document.json).unwrap());
@@ -165,10 +169,15 @@ fn check_texts(value: &Value) {
 #[test]
 fn an_entry_that_cannot_be_read_is_told_and_not_dropped() {
     for line in ["", "{", "[]", r#"{"kind":7}"#, r#"{"kind":"hologram"}"#] {
-        for format in [Format::Ocsf, Format::Ecs] {
+        for format in [Format::Ocsf, Format::Ecs, Format::Notice] {
             let told = documents(format, &entry(5, line));
             assert_eq!(told.len(), 1, "{line}");
             assert!(told[0].uid.ends_with("#entry_unread"));
         }
     }
+}
+
+#[test]
+fn notices_are_as_they_were() {
+    check_golden(Format::Notice, "notice.ndjson");
 }

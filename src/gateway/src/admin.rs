@@ -10,6 +10,7 @@
 //! | `GET /holds`, `GET /holds/{id}` | calls that wait for people, and those that did last, JSON |
 //! | `POST /holds/{id}/decisions` | takes an approver's signed decision, JSON |
 //! | `POST /runs/{id or name}/seal` | seals a run and says where its bundle is |
+//! | `POST /bypasses` | records traffic that has no receipt, as somebody has found it, JSON |
 //! | `GET /switches` | kill switches in force, JSON |
 //! | `POST /switches/{target}/kill/{by}/{reason}` | stops calls |
 //! | `POST /switches/{target}/resume/{by}/{reason}` | lets them go on |
@@ -33,9 +34,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::bypass::{self, Reported};
 use crate::holds::{self, Signed};
 use crate::mcp::operators::{self, Which, Word};
 use crate::serve::{Gateway, GatewayError, Shared};
@@ -117,6 +120,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Page {
                 None => problem(Reason::RouteUnknown, None),
             }
         }
+        (&Method::POST, "/bypasses") => bypass(shared, request.into_body()).await,
         (&Method::GET, "/switches") => switches(shared),
         (&Method::POST, _) if path.starts_with("/switches/") => {
             switch(shared, &path["/switches/".len()..]).await
@@ -152,7 +156,7 @@ async fn switch(shared: &Arc<Shared>, path: &str) -> Page {
     };
     let kill = Kill::new(by, reason, kills, shared.clock.unix_us());
     let (Some(target), Some(kill)) = (Target::parse(target), kill) else {
-        let why = "the target is `all`, or `route:`, `tool:` or `identity:` and a name; who and why have 1 to 256 bytes";
+        let why = "the target is `all`, or `route:`, `tool:`, `identity:` or `tenant:` and a name; who and why have 1 to 256 bytes";
         return invalid(why);
     };
     let known = shared.switches.in_force();
@@ -163,6 +167,10 @@ async fn switch(shared: &Arc<Shared>, path: &str) -> Page {
     }
     match shared.switch(&target, &kill).await {
         Ok(()) => switches(shared),
+        Err(error) if kills => {
+            let here = "stopped at this gateway, which tells the others when the store is back";
+            problem(Reason::StoreDown, Some(&format!("{error}; {here}")))
+        }
         Err(error) => problem(Reason::StoreDown, Some(&error.to_string())),
     }
 }
@@ -232,26 +240,46 @@ fn hold(shared: &Shared, id: &str) -> Page {
     }
 }
 
-/// Longest decision that is read.
-const DECISION_BYTES_MAX: usize = 16 << 10;
+/// Longest document that is read.
+const DOCUMENT_BYTES_MAX: usize = 16 << 10;
 /// How long one may take to come.
-const DECISION_READ_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+const DOCUMENT_READ_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
 async fn decide(shared: &Arc<Shared>, id: &str, body: Incoming) -> Page {
     let Ok(id) = id.parse() else { return problem(Reason::HoldUnknown, None) };
-    let read = Limited::new(body, DECISION_BYTES_MAX).collect();
-    let signed = match tokio::time::timeout(DECISION_READ_MAX, read).await {
-        Ok(Ok(body)) => serde_json::from_slice::<Signed>(&body.to_bytes()),
-        Ok(Err(_)) => return problem(Reason::RequestBytesMax, None),
-        Err(_) => return problem(Reason::RequestStalled, None),
-    };
-    let signed = match signed {
+    let signed: Signed = match document(body).await {
         Ok(signed) => signed,
-        Err(error) => return problem(Reason::RequestInvalid, Some(&error.to_string())),
+        Err(page) => return *page,
     };
     match holds::decide(shared, id, signed).await {
         Ok(()) => hold(shared, &id.to_string()),
         Err((reason, what)) => problem(reason, what),
+    }
+}
+
+async fn document<T: DeserializeOwned>(body: Incoming) -> Result<T, Box<Page>> {
+    let read = Limited::new(body, DOCUMENT_BYTES_MAX).collect();
+    let refuse = |reason, detail: Option<String>| Box::new(problem(reason, detail.as_deref()));
+    match tokio::time::timeout(DOCUMENT_READ_MAX, read).await {
+        Ok(Ok(body)) => serde_json::from_slice(&body.to_bytes())
+            .map_err(|error| refuse(Reason::RequestInvalid, Some(error.to_string()))),
+        Ok(Err(_)) => Err(refuse(Reason::RequestBytesMax, None)),
+        Err(_) => Err(refuse(Reason::RequestStalled, None)),
+    }
+}
+
+async fn bypass(shared: &Arc<Shared>, body: Incoming) -> Page {
+    let reported: Reported = match document(body).await {
+        Ok(reported) => reported,
+        Err(page) => return *page,
+    };
+    let found = match reported.checked() {
+        Ok(found) => found,
+        Err(why) => return invalid(why),
+    };
+    match bypass::record(shared, found).await {
+        Ok(leaf) => json_page(StatusCode::OK, &json!({ "receipt": leaf.map(|leaf| leaf.to_string()) })),
+        Err(reason) => problem(reason, None),
     }
 }
 

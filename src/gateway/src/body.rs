@@ -3,6 +3,7 @@
 mod answer;
 mod drain;
 mod held;
+mod kept;
 mod room;
 mod screen;
 mod upload;
@@ -10,6 +11,7 @@ mod upload;
 pub(crate) use answer::AnswerBody;
 pub(crate) use drain::{Drains, Followed};
 pub(crate) use held::HeldBody;
+pub(crate) use kept::Kept;
 pub(crate) use room::Room;
 pub(crate) use screen::{Mode, Screened, ScreenedBody, Step};
 pub(crate) use upload::{ReadError, Upload, UpstreamBody, read_next};

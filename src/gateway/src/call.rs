@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 
 use crate::body::UpstreamBody;
 use crate::exchange::Exchange;
+use crate::respond::Refusal;
 use crate::serve::Peer;
 use crate::snapshot::RouteEntry;
 
@@ -40,6 +41,16 @@ pub(crate) struct Admitted {
 
 /// Made by `layer/route.rs`: from here on every way out leaves a receipt, because [`Exchange`] does.
 pub(crate) struct Routed {
+    pub(crate) exchange: Box<Exchange>,
+    pub(crate) head: Box<Parts>,
+    pub(crate) body: Incoming,
+    pub(crate) route: Arc<RouteEntry>,
+    /// What callers are told, once they are known, who ask for no operation that the policy lists.
+    pub(crate) unlisted: Option<Refusal>,
+}
+
+/// Made by `layer/authentication.rs`: who calls is in the exchange's record, and may use the route.
+pub(crate) struct Authenticated {
     pub(crate) exchange: Box<Exchange>,
     pub(crate) head: Box<Parts>,
     pub(crate) body: Incoming,

@@ -43,6 +43,8 @@ pub(crate) struct Ending {
     /// Of the upstream's answer, if there was one.
     pub(crate) status: Option<u16>,
     pub(crate) usage: Usage,
+    /// The answer came to an end of its own: no stream that was left or broke off.
+    pub(crate) is_whole: bool,
     pub(crate) dialect: Dialect,
 }
 
@@ -81,13 +83,8 @@ impl Controls {
 
 /// Counts a call whose request is allowed. Gives what it is answered with if a control stands in its way.
 pub(crate) async fn reserve(exchange: &mut Exchange) -> Option<Refusal> {
-    let stopped = {
-        let switches = &exchange.shared.switches;
-        exchange.judge_request(|facts| switches.stops(facts))
-    };
-    if let Some(reason) = stopped {
-        exchange.block_by(None, reason.code());
-        return Some(Refusal::new(reason));
+    if let Some(stopped) = stopped(exchange) {
+        return Some(stopped);
     }
     let policy = exchange.snapshot.policy.clone();
     if !policy.has_controls() {
@@ -121,6 +118,14 @@ pub(crate) async fn reserve(exchange: &mut Exchange) -> Option<Refusal> {
         }
         Err(error) => without_store(exchange, &controls, counting, &error),
     }
+}
+
+/// What a call is answered that an operator has stopped.
+pub(crate) fn stopped(exchange: &mut Exchange) -> Option<Refusal> {
+    let switches = &exchange.shared.switches;
+    let reason = exchange.judge_request(|facts| switches.stops(facts))?;
+    exchange.block_by(None, reason.code());
+    Some(Refusal::new(reason))
 }
 
 fn exceeded(exchange: &mut Exchange, control: &Control, counting: &Counting, refused: Refused) -> Refusal {
@@ -171,6 +176,7 @@ fn reason(kind: ControlKind) -> Reason {
         ControlKind::Velocity { .. } => Reason::VelocityMax,
         ControlKind::Cap { .. } => Reason::CapMax,
         ControlKind::Freeze => Reason::Frozen,
+        ControlKind::Idempotency { .. } => Reason::IdempotencyConflict,
     }
 }
 

@@ -122,9 +122,7 @@ impl Credential {
 
     /// Puts the token in the place of what the client sent.
     pub(crate) fn put(&self, held: &Held, headers: &mut HeaderMap) {
-        for name in OF_CLIENTS {
-            headers.remove(name);
-        }
+        without_credentials(headers);
         headers.insert(self.header.clone(), held.value.clone());
     }
 
@@ -135,6 +133,13 @@ impl Credential {
         {
             cache.forget(key);
         }
+    }
+}
+
+/// Takes a client's credentials off.
+pub(crate) fn without_credentials(headers: &mut HeaderMap) {
+    for name in OF_CLIENTS {
+        headers.remove(name);
     }
 }
 
@@ -172,7 +177,8 @@ fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
     let (scheme, token) = first.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     let fits = second.is_none() && scheme.eq_ignore_ascii_case("bearer") && is_token(token);
-    fits.then(|| token.into())
+    // A key of the gateway's own is nobody else's business.
+    (fits && !token.starts_with(crate::identity::api_keys::PREFIX)).then(|| token.into())
 }
 
 #[cfg(test)]
@@ -191,9 +197,15 @@ mod tests {
     fn one_bearer_token_is_one() {
         assert_eq!(bearer(&headers(&["Bearer abc"])).as_deref(), Some("abc"));
         assert_eq!(bearer(&headers(&["bearer  abc"])).as_deref(), Some("abc"));
-        for wrong in
-            [&[][..], &["abc"], &["Basic abc"], &["Bearer a b"], &["Bearer "], &["Bearer a", "Bearer a"]]
-        {
+        for wrong in [
+            &[][..],
+            &["abc"],
+            &["Basic abc"],
+            &["Bearer a b"],
+            &["Bearer "],
+            &["Bearer a", "Bearer a"],
+            &["Bearer esk_1"],
+        ] {
             assert_eq!(bearer(&headers(wrong)), None, "{wrong:?}");
         }
     }

@@ -22,9 +22,11 @@ use estoppel_detect::{Engine, Found, RuleInfo, Scanner, Text, is_json_like, unes
 use estoppel_evidence::entry::{Detection, DetectorOutcome};
 use estoppel_policy::{Confidence, Content, DetectorMode, DetectorTerms, Surface};
 use estoppel_wire::dialect::{Dialect, Framing};
+use tokio::sync::Semaphore;
 
-pub(crate) use external::{Ended, External, Question, reason};
+pub(crate) use external::{Ended, External, Question, Told, reason};
 
+use crate::body::Kept;
 use crate::judging::Objection;
 use ledger::{Hit, Ledger};
 use stream::Stream;
@@ -121,6 +123,16 @@ impl RouteDetectors {
         all.filter(move |(_, terms)| terms.on(&[surface]))
     }
 
+    /// External detectors that are told of a surface and not waited for.
+    pub(crate) fn taps(&self, surface: Surface) -> impl Iterator<Item = &External> {
+        self.externals(surface).map(|(external, _)| external).filter(|external| !external.is_in_line())
+    }
+
+    /// Whether anything looks at an answer while it passes.
+    fn watches_answers(&self) -> bool {
+        self.waits_for_answers() || !self.enforcing.is_empty() || !self.watching.is_empty()
+    }
+
     /// Whether a call waits for an external detector of answers.
     fn waits_for_answers(&self) -> bool {
         self.externals(Surface::Answer).any(|(external, _)| external.is_in_line())
@@ -164,12 +176,15 @@ pub(crate) struct Detecting {
     way: Way,
     /// What is in the request, each with its place; none if nobody looked, or there is too much to tell.
     sent: Option<Vec<(Box<str>, &'static str)>>,
+    /// Whether the answer is kept for those who are told of it once it is over.
+    hears: bool,
+    kept: Kept,
 }
 
 impl Detecting {
     pub(crate) fn new(route: Arc<RouteDetectors>, dialect: Dialect) -> Self {
         let ledger = Ledger::new(&route.terms);
-        Self { route, dialect, ledger, way: Way::None, sent: None }
+        Self { route, dialect, ledger, way: Way::None, sent: None, hears: false, kept: Kept::Nothing }
     }
 
     /// Looks at a request that has been read whole.
@@ -215,10 +230,13 @@ impl Detecting {
 
     /// The answer's head has come. `event_bytes_max` and `held_bytes_max` bound what is held of a stream.
     pub(crate) fn answer_head(&mut self, framing: Framing, coded: bool, limits: (usize, usize)) {
+        self.hears = !coded && self.route.taps(Surface::Answer).next().is_some();
         self.way = if !self.route.reads_answers() {
             Way::None
         } else if coded {
             Way::Unread
+        } else if !self.route.watches_answers() {
+            Way::None
         } else if framing == Framing::Sse {
             Way::Events(Box::new(Stream::new(self.dialect, limits)))
         } else if framing == Framing::Json || self.route.blocks_at(surface::ANSWERED) {
@@ -306,6 +324,24 @@ impl Detecting {
                 Ok(Bytes::new())
             }
         }
+    }
+
+    /// Keeps a piece of the answer for those who are told of it.
+    pub(crate) fn hear(&mut self, piece: &[u8], memory: &Arc<Semaphore>) {
+        if self.hears {
+            self.kept.push(piece, memory);
+        }
+    }
+
+    /// What was kept; they are told of nothing else.
+    pub(crate) fn heard(&mut self) -> Kept {
+        self.hears = false;
+        std::mem::take(&mut self.kept)
+    }
+
+    /// The route's detectors.
+    pub(crate) fn route(&self) -> &Arc<RouteDetectors> {
+        &self.route
     }
 
     /// How an external detector ended; with an answer, how long it took.

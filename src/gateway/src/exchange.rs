@@ -6,7 +6,9 @@ mod answer;
 mod detected;
 mod ending;
 mod held;
+mod posted;
 mod request;
+mod shadowed;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -28,15 +30,19 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use self::again::Second;
 use self::held::HeldBack;
 pub(crate) use self::held::{OBSERVED_ANSWER, OBSERVED_REQUEST};
+pub(crate) use self::posted::Aside;
 use crate::body::Upload;
 use crate::call::InFlight;
 use crate::controls::Held;
 use crate::detecting::Detecting;
+use crate::idempotency::Taken;
 use crate::judging::{self, Asked, Objection, Recorded, mcp};
+use crate::mcp::streams::Post;
 use crate::reask::Origin;
 use crate::respond::Refusal;
 use crate::rules::{Contents, Ruled};
 use crate::serve::Shared;
+use crate::shadow::Shadowing;
 use crate::snapshot::{RouteEntry, Snapshot};
 use crate::store::{Contract, Feed, Form, Redaction, Side};
 
@@ -59,10 +65,14 @@ pub(crate) struct Exchange {
     pub(crate) request_judged: bool,
     /// What the call holds of the policy's counters.
     pub(crate) held: Option<Box<Held>>,
+    /// The key that the call has taken.
+    pub(crate) taken: Option<Box<Taken>>,
     /// Something of it may have reached the upstream.
     pub(crate) sent: bool,
     /// What the upstream said of tokens is not all in the record.
     usage_unread: bool,
+    /// The upstream's answer came to its end.
+    answer_ended: bool,
     response: Option<Box<Response>>,
     /// What the request asked its answer to be, until the answer comes.
     asked: Option<Box<Asked>>,
@@ -72,6 +82,8 @@ pub(crate) struct Exchange {
     contracts_named: Vec<Contract>,
     /// The requests to an MCP server, until the answer comes.
     asked_server: Option<Box<mcp::Requests>>,
+    /// The stream in which it is answered, if that is another call's.
+    post: Option<Box<Post>>,
     /// What calls of its tools were held against.
     server_calls: Option<Recorded>,
     /// Calls of its tools were judged.
@@ -82,6 +94,8 @@ pub(crate) struct Exchange {
     ruled: Option<Box<Ruled>>,
     /// The rule that held the call, once people have let it pass.
     pub(crate) approved: Option<Box<str>>,
+    /// Where a credential was that was meant for the gateway, and stays here.
+    pub(crate) spent: Option<http::HeaderName>,
     /// What of the request rules look into.
     contents: Arc<Contents>,
     /// Whether the answer's head was given to the client.
@@ -90,6 +104,8 @@ pub(crate) struct Exchange {
     left: Option<Arc<AtomicBool>>,
     redaction: Option<Redaction>,
     detecting: Option<Box<Detecting>>,
+    /// Policies that are asked and change nothing, if there are any.
+    shadowing: Option<Box<Shadowing>>,
     /// Set by the connection when its client stopped reading.
     pub(crate) stalled: Arc<std::sync::atomic::AtomicBool>,
     /// What is kept of it as long as it may be asked again.
@@ -220,23 +236,28 @@ impl Exchange {
             request_unread: false,
             request_judged: false,
             held: None,
+            taken: None,
             sent: false,
             usage_unread: false,
+            answer_ended: false,
             response: None,
             asked: None,
             request_contracts: judging::RequestJudged::default(),
             contracts_named: Vec::new(),
             asked_server: None,
+            post: None,
             server_calls: None,
             calls_judged: false,
             detail: None,
             ruled: None,
             approved: None,
+            spent: None,
             contents: Arc::default(),
             given: false,
             left: None,
             redaction: None,
             detecting: None,
+            shadowing: None,
             stalled: start.stalled,
             origin: None,
             instead: None,
@@ -378,6 +399,21 @@ impl Exchange {
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let feed = self.response.as_ref().and_then(|response| response.feed.as_ref());
         feed.map_or(Poll::Ready(()), |feed| feed.poll_room(cx))
+    }
+
+    /// Something of the call may reach the upstream from here on.
+    pub(crate) fn sends(&mut self) {
+        self.sent = true;
+        if let Some(taken) = &mut self.taken {
+            taken.sends();
+        }
+    }
+
+    /// A piece of an answer leaves as it comes.
+    pub(crate) fn leaves(&mut self, piece: &Bytes) {
+        if let Some(taken) = &mut self.taken {
+            taken.hear(piece, &self.shared.held);
+        }
     }
 
     /// What the caller is told of a value that was refused.

@@ -6,6 +6,8 @@ use http::header::{
 };
 use http::{StatusCode, Uri};
 
+use estoppel_evidence::text;
+
 /// Hop-by-hop: meant for this connection only.
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -103,6 +105,15 @@ pub(crate) fn refuse_ambiguous(uri: &Uri, headers: &HeaderMap, http1: bool) -> R
         }
         _ => Ok(()),
     }
+}
+
+/// Where upstreams say what they call a request. The first that is there counts.
+const REQUEST_IDS: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id"];
+
+/// What the upstream calls the request that it answers, fit for a receipt.
+pub(crate) fn upstream_request(headers: &HeaderMap) -> Option<Box<str>> {
+    let said = REQUEST_IDS.iter().find_map(|name| headers.get(*name))?.to_str().ok()?;
+    (!said.is_empty()).then(|| text::name(said).into())
 }
 
 /// Whether an answer's head says what no upstream may say to a gateway: two ends of its body, a transfer coding that

@@ -1,17 +1,18 @@
 //! Calls that wait for people: opened by the firewall, decided through the operators' listener, released once.
 //!
-//! A hold is an entry of its run before anybody is told of it, and so is each decision before it counts. What may be done
-//! with a hold is known here only, in memory: after a restart it is over, nothing more is released under it, and its client
-//! is answered `HOLD_UNKNOWN`. While a hold is open its run cannot be sealed.
+//! A hold is an entry of its run before anybody is told of it, and so is each decision before it counts. From these the table
+//! is made again after a restart; a hold that enough had approved is over then, because it may have been used. While a hold
+//! is open its run cannot be sealed.
 
 mod decide;
 mod pass;
+mod restore;
 mod view;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use estoppel_evidence::capture::Tag;
+use estoppel_evidence::capture::{Label, RunCapture, Tag};
 use estoppel_evidence::entry::{ApprovalDecision, HoldOutcome};
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{CallId, HoldId, KeyId, Leaf, Reason, RunId, Sha256};
@@ -49,14 +50,13 @@ struct Facts {
     id: HoldId,
     call: CallId,
     run: RunId,
-    sent: Sent,
+    kept: Kept,
     bytes: u64,
     /// The body, where the policy stores it as it is.
     body: Option<String>,
     rule: Option<String>,
     tool: Option<String>,
     operation: String,
-    payload: Tag,
     policy: Sha256,
     approvers: Vec<(String, Approver)>,
     needs: u8,
@@ -65,8 +65,26 @@ struct Facts {
     expires: UnixMicros,
 }
 
-/// What has to be the same when the call comes again.
-#[derive(PartialEq, Eq)]
+/// What has to be the same when the call comes again, as the journal has it: content by the tags of the hold's run.
+struct Kept {
+    route: Box<str>,
+    method: Box<str>,
+    target: Tag,
+    body: Tag,
+    requester: Option<Box<str>>,
+}
+
+impl Kept {
+    fn is_of(&self, sent: &Sent, capture: &RunCapture) -> bool {
+        self.route == sent.route
+            && self.method == sent.method
+            && self.requester == sent.requester
+            && self.target == capture.tag(Label::RequestTarget, &sent.target)
+            && self.body == capture.tag(Label::RequestBody, &sent.body)
+    }
+}
+
+/// A call as it came.
 struct Sent {
     route: Box<str>,
     method: Box<str>,
@@ -160,7 +178,7 @@ impl Holds {
             return Err(Reason::HoldsMax);
         }
         table.open += 1;
-        self.metrics.hold_opened(&facts.sent.route);
+        self.metrics.hold_opened(&facts.kept.route);
         let (id, changed) = (facts.id, Arc::<Notify>::default());
         let hold = Hold {
             facts,
@@ -178,7 +196,7 @@ impl Holds {
     fn claim(&self, id: HoldId, sent: &Sent, policy: Sha256, now_us: u64) -> Claim {
         let mut table = self.table();
         self.expire(&mut table, id, now_us);
-        let Some(hold) = table.holds.get(&id).filter(|hold| hold.facts.sent.requester == sent.requester)
+        let Some(hold) = table.holds.get(&id).filter(|hold| hold.facts.kept.requester == sent.requester)
         else {
             return Claim::Refused(Reason::HoldUnknown, None);
         };
@@ -195,7 +213,8 @@ impl Holds {
         if facts.policy != policy {
             return Claim::Refused(Reason::HoldPolicy, None);
         }
-        if facts.sent != *sent {
+        let same = |run: &RunHandle| facts.kept.is_of(sent, run.capture());
+        if !hold.run.as_ref().is_some_and(same) {
             return Claim::Refused(Reason::HoldPayload, None);
         }
         match (hold.state, hold.run.clone()) {
@@ -239,7 +258,7 @@ impl Holds {
         hold.run = None;
         hold.changed.notify_one();
         let waited_us = now_us.saturating_sub(hold.facts.opened.0);
-        self.metrics.hold_over(&hold.facts.sent.route, state.as_str(), waited_us);
+        self.metrics.hold_over(&hold.facts.kept.route, state.as_str(), waited_us);
         table.open -= 1;
         table.over.push_back(id);
         if table.over.len() > OVER_MAX

@@ -1,12 +1,14 @@
 //! The layers of `stack.rs`, one file each.
 
 mod admission;
+mod authentication;
 mod firewall;
 pub(crate) mod forward;
 mod identity;
 mod route;
 
 pub(crate) use admission::AdmissionLayer;
+pub(crate) use authentication::AuthenticationLayer;
 pub(crate) use firewall::FirewallLayer;
 pub(crate) use forward::Forward;
 pub(crate) use identity::IdentityLayer;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use estoppel_evidence::Reason;
-use estoppel_evidence::entry::{CallRecord, ClientEnd, Reask, VerdictAction};
+use estoppel_evidence::entry::{BypassSource, CallRecord, ClientEnd, Reask, ShadowRecord, VerdictAction};
 use estoppel_journal::Stats;
 use prometheus::{
     Counter, Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use crate::exchange::{OBSERVED_ANSWER, OBSERVED_REQUEST};
+use crate::shadow::Shadow;
 use crate::snapshot::RouteEntry;
 
 /// Upper bounds of duration histograms, in seconds.
@@ -27,18 +28,26 @@ pub struct Metrics {
     outcomes: IntCounterVec,
     refused: IntCounterVec,
     tools_changed: IntCounterVec,
+    servers_missing: IntCounterVec,
+    bypasses: IntCounterVec,
     findings: IntCounterVec,
     untapped: IntCounterVec,
     reasks: IntCounterVec,
+    shadows: IntCounterVec,
+    shadows_skipped: IntCounterVec,
+    shadows_refused: IntGauge,
     violations: IntCounterVec,
     controls_counted: IntCounterVec,
     controls_blocked: IntCounterVec,
+    keyed: IntCounterVec,
     store_failures: IntCounter,
     total: HistogramVec,
     upstream: HistogramVec,
     bytes: IntCounterVec,
     pub(crate) connections: IntGauge,
     reloads: IntCounterVec,
+    identity_reloads: IntCounterVec,
+    issuer_fetches: IntCounterVec,
     in_flight: IntGauge,
     drains: IntGauge,
     pub(crate) holds_open: IntGauge,
@@ -142,7 +151,30 @@ impl Metrics {
         for result in ["ok", "refused"] {
             reloads.with_label_values(&[result]);
         }
+        let identity_reloads = counters(
+            "estoppel_identity_reloads_total",
+            "Files of API keys, revocations and issuers' keys that were read because they changed, by result.",
+            &["result"],
+        );
+        for result in ["ok", "refused"] {
+            identity_reloads.with_label_values(&[result]);
+        }
+        let bypasses = counters(
+            "estoppel_bypass_total",
+            "Calls that went round the gateway, by how they were found.",
+            &["source"],
+        );
+        for source in BypassSource::ALL {
+            bypasses.with_label_values(&[source.as_str()]);
+        }
         Self {
+            bypasses,
+            identity_reloads,
+            issuer_fetches: counters(
+                "estoppel_issuer_fetches_total",
+                "Fetches of issuers' keys that were due, by result.",
+                &["issuer", "result"],
+            ),
             calls: counters(
                 "estoppel_calls_total",
                 "Calls with a receipt, by verdict.",
@@ -163,6 +195,11 @@ impl Metrics {
                 "Calls in which an MCP tool was not what its server first said that it is.",
                 &["route"],
             ),
+            servers_missing: counters(
+                "estoppel_mcp_servers_missing_total",
+                "Answers made of those of several MCP servers in which this one had no part.",
+                &["route", "upstream"],
+            ),
             findings: counters(
                 "estoppel_findings_total",
                 "What detectors found, by detector and by whether it blocked.",
@@ -178,6 +215,20 @@ impl Metrics {
                 "Refused answers of models on routes that ask again, by what became of that.",
                 &["route", "outcome"],
             ),
+            shadows: counters(
+                "estoppel_shadow_verdicts_total",
+                "Verdicts of shadow policies, by the verdict that was enforced, and whether they agree.",
+                &["policy", "verdict", "enforced", "agrees"],
+            ),
+            shadows_skipped: counters(
+                "estoppel_shadow_skipped_total",
+                "Calls about which a shadow policy was not asked, by why.",
+                &["policy", "reason"],
+            ),
+            shadows_refused: gauge(
+                "estoppel_shadow_refused",
+                "Shadow policies of the configuration that could not be loaded the last time.",
+            ),
             violations: counters(
                 "estoppel_violations_total",
                 "Requests and answers in which judging found something, by reason code, and whether that was enforced.",
@@ -192,6 +243,11 @@ impl Metrics {
                 "estoppel_control_blocked_total",
                 "Calls that would have passed a control's limit.",
                 &["control"],
+            ),
+            keyed: counters(
+                "estoppel_idempotency_total",
+                "Calls that brought a key, or should have, by what that meant.",
+                &["control", "decision"],
             ),
             store_failures: counter(
                 "estoppel_store_failures_total",
@@ -251,6 +307,8 @@ impl Metrics {
 
     pub(crate) fn route(&self, name: &str) -> RouteMetrics {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        // There from the start, so that the first change is a rise.
+        self.tools_changed.with_label_values(&[name]);
         let made = || RouteMetrics {
             allow: self.calls.with_label_values(&[name, "allow"]),
             repair: self.calls.with_label_values(&[name, "repair"]),
@@ -317,6 +375,11 @@ impl Metrics {
         self.findings.with_label_values(&[route, detector, "shadow"])
     }
 
+    /// One of a route's several MCP servers gave no answer.
+    pub(crate) fn server_missing(&self, route: &str, upstream: &str) {
+        self.servers_missing.with_label_values(&[route, upstream]).inc();
+    }
+
     /// Such a detector was not told of a body.
     pub(crate) fn tap_overflow(&self, route: &str, detector: &str) {
         self.untapped.with_label_values(&[route, detector]).inc();
@@ -327,15 +390,47 @@ impl Metrics {
         self.reasks.with_label_values(&[route.map_or("none", |r| &r.name), outcome]).inc();
     }
 
+    /// What shadow policies said of a call for which `enforced` was decided.
+    pub(crate) fn shadowed(&self, said: &[(Arc<Shadow>, ShadowRecord)], enforced: VerdictAction) {
+        for (shadow, said) in said {
+            let Some(verdict) = said.verdict else {
+                let reason = said.reason.as_deref().unwrap_or_default();
+                self.shadows_skipped.with_label_values(&[shadow.name(), reason]).inc();
+                continue;
+            };
+            // What was repaired went on.
+            let outcome =
+                |verdict| if verdict == VerdictAction::Repair { VerdictAction::Allow } else { verdict };
+            let agrees = if outcome(verdict) == outcome(enforced) { "yes" } else { "no" };
+            let labels = [shadow.name(), verdict.as_str(), enforced.as_str(), agrees];
+            self.shadows.with_label_values(&labels).inc();
+        }
+    }
+
+    /// So many shadow policies could not be loaded.
+    pub fn shadows_refused(&self, count: usize) {
+        self.shadows_refused.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// A call was refused and leaves no receipt.
     pub(crate) fn refused(&self, reason: Reason) {
         self.refused.with_label_values(&[reason.code()]).inc();
+    }
+
+    /// Calls went round the gateway.
+    pub(crate) fn bypassed(&self, source: BypassSource, calls: u64) {
+        self.bypasses.with_label_values(&[source.as_str()]).inc_by(calls);
     }
 
     /// A call waits for people.
     pub(crate) fn hold_opened(&self, route: &str) {
         self.holds_open.inc();
         self.holds.with_label_values(&[route, "opened"]).inc();
+    }
+
+    /// A call waits that was counted before this process began.
+    pub(crate) fn hold_restored(&self) {
+        self.holds_open.inc();
     }
 
     /// It does not wait any more.
@@ -355,9 +450,24 @@ impl Metrics {
         self.controls_blocked.with_label_values(&[control]).inc();
     }
 
+    /// A call brought a key, or should have.
+    pub(crate) fn keyed(&self, control: &str, decision: &str) {
+        self.keyed.with_label_values(&[control, decision]).inc();
+    }
+
     /// The store of counters did not answer.
     pub(crate) fn store_failed(&self) {
         self.store_failures.inc();
+    }
+
+    /// A file of identities was read.
+    pub(crate) fn identity_file_read(&self, ok: bool) {
+        self.identity_reloads.with_label_values(&[if ok { "ok" } else { "refused" }]).inc();
+    }
+
+    /// An issuer was asked for its keys.
+    pub(crate) fn issuer_asked(&self, issuer: &str, ok: bool) {
+        self.issuer_fetches.with_label_values(&[issuer, if ok { "ok" } else { "failed" }]).inc();
     }
 
     /// A reload was tried.

@@ -1,7 +1,8 @@
 //! What a client is told of a route that needs a token: where tokens are given (RFC 9728), and in each 401 where that is said
-//! (RFC 6750, RFC 9728 section 5.1). The gateway tells what its configuration says; it checks no token.
+//! (RFC 6750, RFC 9728 section 5.1). Which tokens the gateway itself takes is said in `identity.rs`.
 
 use bytes::Bytes;
+use estoppel_evidence::Reason;
 use http::{HeaderValue, Method};
 use serde_json::json;
 
@@ -15,8 +16,9 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 pub(crate) struct ProtectedResource {
     path: Box<str>,
     document: Bytes,
-    challenge: HeaderValue,
-    challenge_invalid: HeaderValue,
+    /// What a challenge says of it.
+    said: Box<str>,
+    scopes: Vec<String>,
 }
 
 impl ProtectedResource {
@@ -31,18 +33,15 @@ impl ProtectedResource {
             "authorization_servers": settings.authorization_servers,
             "bearer_methods_supported": ["header"],
         });
-        let mut said = format!("resource_metadata=\"{scheme}://{}{path}\"", resource.authority);
+        let said = format!("resource_metadata=\"{scheme}://{}{path}\"", resource.authority);
         if !settings.scopes_supported.is_empty() {
             document["scopes_supported"] = json!(settings.scopes_supported);
-            said.push_str(&format!(", scope=\"{}\"", settings.scopes_supported.join(" ")));
         }
-        let value = |text: String| HeaderValue::try_from(text).map_err(|error| error.to_string());
-        Ok(Self {
-            path: path.into(),
-            document: document.to_string().into(),
-            challenge: value(format!("Bearer {said}"))?,
-            challenge_invalid: value(format!("Bearer error=\"invalid_token\", {said}"))?,
-        })
+        let scopes = settings.scopes_supported.clone();
+        let resource =
+            Self { path: path.into(), document: document.to_string().into(), said: said.into(), scopes };
+        written(Vec::new(), Some(&resource), &[]).ok_or("its parts fit into no header")?;
+        Ok(resource)
     }
 
     /// Whether a request asks for the metadata.
@@ -53,11 +52,44 @@ impl ProtectedResource {
     pub(crate) fn document(&self) -> Bytes {
         self.document.clone()
     }
+}
 
-    /// What a 401 says; `brought` if there was a token that is no good.
-    pub(crate) fn challenge(&self, brought: bool) -> HeaderValue {
-        if brought { self.challenge_invalid.clone() } else { self.challenge.clone() }
+/// What an answer says that refuses a token, or asks for one (RFC 6750 section 3). `needed` are the scopes of the route; where it
+/// names none, those that its metadata names.
+pub(crate) fn challenge(
+    reason: Reason,
+    metadata: Option<&ProtectedResource>,
+    needed: &[String],
+) -> Option<HeaderValue> {
+    let error = match reason {
+        Reason::ScopeMissing => Some("insufficient_scope"),
+        Reason::TokenInvalid
+        | Reason::TokenExpired
+        | Reason::TokenAudience
+        | Reason::ApiKeyInvalid
+        | Reason::IdentityRevoked
+        | Reason::CredentialMissing => Some("invalid_token"),
+        _ => None,
+    };
+    let said = match error {
+        Some(error) => vec![format!("error=\"{error}\""), format!("error_description=\"{}\"", reason.text())],
+        None => Vec::new(),
+    };
+    written(said, metadata, needed)
+}
+
+fn written(
+    mut said: Vec<String>,
+    metadata: Option<&ProtectedResource>,
+    needed: &[String],
+) -> Option<HeaderValue> {
+    said.extend(metadata.map(|metadata| metadata.said.to_string()));
+    let supported = metadata.map_or(&[][..], |metadata| &metadata.scopes);
+    let scopes = if needed.is_empty() { supported } else { needed };
+    if !scopes.is_empty() {
+        said.push(format!("scope=\"{}\"", scopes.join(" ")));
     }
+    HeaderValue::try_from(format!("Bearer {}", said.join(", ")).trim_end()).ok()
 }
 
 #[cfg(test)]
@@ -80,9 +112,14 @@ mod tests {
         assert!(!tools.is_asked(&Method::POST, "/.well-known/oauth-protected-resource/tools/mcp"));
         assert!(!tools.is_asked(&Method::GET, "/.well-known/oauth-protected-resource"));
         assert_eq!(
-            tools.challenge(false),
+            challenge(Reason::IdentityRequired, Some(&tools), &[]).unwrap(),
             "Bearer resource_metadata=\"https://gw.example/.well-known/oauth-protected-resource/tools/mcp\", scope=\"read write\""
         );
+        assert_eq!(
+            challenge(Reason::ScopeMissing, None, &["write".into()]).unwrap(),
+            "Bearer error=\"insufficient_scope\", error_description=\"the credential does not have a scope that this route needs\", scope=\"write\""
+        );
+        assert_eq!(challenge(Reason::IdentityRequired, None, &[]).unwrap(), "Bearer");
         assert!(of("http://127.0.0.1:8080", &[]).is_asked(&Method::GET, WELL_KNOWN));
     }
 

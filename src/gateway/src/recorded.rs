@@ -21,6 +21,7 @@ pub struct RecordedCall {
     pub dialect: Option<Dialect>,
     pub method: String,
     pub identity: Option<String>,
+    pub tenant: Option<String>,
     pub model: Option<String>,
     /// The rule that held it, if people let it pass.
     pub approved: Option<String>,
@@ -103,7 +104,7 @@ fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Rul
         dialect: call.dialect.map(Dialect::as_str),
         method: Some(&call.method),
         identity: call.identity.as_deref(),
-        tenant: None,
+        tenant: call.tenant.as_deref(),
         model: call.model.as_deref(),
         tools: if called.is_empty() { &offered } else { &called },
         body: contents.body.as_ref(),
@@ -191,7 +192,7 @@ impl judge::Judge for Listed {
 }
 
 /// The calls in a model's answer with their arguments; none if they cannot be read.
-fn calls(dialect: Dialect, is_stream: bool, body: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+pub(crate) fn calls(dialect: Dialect, is_stream: bool, body: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
     let framing = if is_stream { Framing::Sse } else { Framing::Json };
     let mut scan = ResponseScan::new(dialect, framing).event_bytes_max(body.len()).with_parts();
     let mut stream = judge::Stream::new(dialect, Listed::default(), usize::MAX);

@@ -191,6 +191,9 @@ impl Refusal {
         if self.reason == Reason::HeaderMismatch {
             return -32_020; // MCP's own, from 2026-07-28 on
         }
+        if self.reason == Reason::NotFederated {
+            return -32_601; // no such method
+        }
         match self.status().as_u16() {
             403 => -32_003,
             404 => -32_004,

@@ -90,7 +90,9 @@ impl Shared {
             evaluated_response: Default::default(),
             facts: Default::default(),
             identity: Identity::default(),
+            identity_details: None,
             held: None,
+            idempotency: None,
             judged: None,
             limits: Vec::new(),
             operation: "http".into(),
@@ -105,10 +107,14 @@ impl Shared {
                 version: "1.1",
             },
             response: Default::default(),
+            shadow: Vec::new(),
             stream: None,
+            tenant: None,
             threat: None,
             time: Times::default(),
+            trace: None,
             upstream: None,
+            upstream_request: None,
             verdict: VerdictRecord { action: VerdictAction::Block, mode: VerdictMode::Enforce, reason: None },
         })
     }
@@ -240,6 +246,7 @@ impl Gateway {
             switches: Switches::default(),
             calls: CallIds::new(random),
         });
+        shared.holds.restore(shared.journal.held(), &shared.snapshot.load(), shared.clock.unix_us());
         let (phase, _) = watch::channel(Phase::Serve);
         let connections = Arc::new(Semaphore::new(settings.server.connections_max));
         let mut bound = Vec::new();
@@ -260,6 +267,7 @@ impl Gateway {
         }
         tokio::spawn(sweep(shared.clone(), phase.subscribe()));
         tokio::spawn(switches::follow(shared.clone()));
+        tokio::spawn(crate::identity::follow(shared.clone()));
         let mut down = phase.subscribe();
         tokio::spawn(queue.run(async move { drop(down.wait_for(|phase| *phase == Phase::Cut).await) }));
         Ok(Self { shared, listeners, phase, connections })

@@ -3,11 +3,17 @@
 //! Raw types mirror the file and refuse unknown keys; [`Settings::check`] reports every error at once, each with its
 //! key path. Limits and verdicts are not here: they are policy.
 
+mod identity;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+
+pub(crate) use self::identity::is_noted_whole;
+pub use self::identity::{Algorithm, CertificateTenant, Certificates, File, Identity, Jwt, RequiredClaim};
+use crate::mcp::federation;
 
 /// Listeners, upstreams and routes as the file has them.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +31,9 @@ pub struct Settings {
     /// Which calls go where; the first that matches takes the call.
     #[serde(default)]
     pub route: Vec<Route>,
+    /// By what callers prove who they are.
+    #[serde(default)]
+    pub identity: Identity,
     /// Limits of the process.
     #[serde(default)]
     pub server: Server,
@@ -204,8 +213,13 @@ pub struct Route {
     /// Methods that are taken; all if empty.
     #[serde(default)]
     pub methods: Vec<String>,
-    /// Name of the upstream.
+    /// Name of the upstream; left out where `federation` names several.
+    #[serde(default)]
     pub upstream: String,
+    /// MCP servers that are one to clients: what their tools' names begin with, and the name of the upstream. At most 16. Whoever
+    /// can edit this decides which server a tool's name means. Default none.
+    #[serde(default)]
+    pub federation: BTreeMap<String, String>,
     /// Cuts `path` off before the request is forwarded. Default false.
     #[serde(default)]
     pub strip_path: bool,
@@ -215,11 +229,24 @@ pub struct Route {
     /// Refuses callers without a proven identity. Default false.
     #[serde(default)]
     pub identity_required: bool,
+    /// Refuses callers whose credential lacks one of these scopes. Default none.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// With false, tokens and keys in headers are the upstream's: only certificates say who calls. Default true.
+    #[serde(default = "yes")]
+    pub read_credentials: bool,
+    /// Lets a credential that was meant for the gateway go on to the upstream, which can then pose as its caller. Default false.
+    #[serde(default)]
+    pub forward_credential: bool,
     /// File with 64 hex digits, mode 0600: context headers are taken only if they are signed with this secret. Whoever
     /// reads it can put calls into any run. Read again on reload. Default none: context headers are taken from everyone.
     pub context_key: Option<PathBuf>,
     /// What clients are told of where tokens for this route are given (RFC 9728). Default none.
     pub protected_resource: Option<ProtectedResource>,
+    /// A trap: only traffic that goes round the gateway comes here. Every call is answered 403 `BYPASS` and recorded as a
+    /// bypass of the upstream; none is forwarded. Default false. Whoever can unset it is not seen any more.
+    #[serde(default)]
+    pub canary: bool,
 }
 
 /// Metadata of a route that needs a token. Whoever can edit it chooses where clients ask for tokens.
@@ -371,6 +398,7 @@ impl Settings {
                 wrong(format!("upstream.{name}.connections_max"), "must be between 1 and 16,777,216".into());
             }
         }
+        self.identity.check().into_iter().for_each(|error| wrong(error.key, error.problem));
         let mut names = BTreeSet::new();
         for (i, route) in self.route.iter().enumerate() {
             if !is_name(&route.name) {
@@ -385,8 +413,23 @@ impl Settings {
             if !route.path.starts_with('/') {
                 wrong(format!("route[{i}].path"), "must start with `/`".into());
             }
-            if !self.upstream.contains_key(&route.upstream) {
+            if route.federation.is_empty() && !self.upstream.contains_key(&route.upstream) {
                 wrong(format!("route[{i}].upstream"), format!("there is no `[upstream.{}]`", route.upstream));
+            }
+            if route.scopes.iter().any(|scope| !is_scope(scope)) {
+                wrong(
+                    format!("route[{i}].scopes"),
+                    "scopes are printable words without `\"` and `\\`".into(),
+                );
+            }
+            if !route.read_credentials && !route.scopes.is_empty() {
+                wrong(
+                    format!("route[{i}].scopes"),
+                    "certificates have none; read_credentials is false".into(),
+                );
+            }
+            for (key, problem) in self.federation_errors(route) {
+                wrong(format!("route[{i}].{key}"), problem);
             }
             if let Some(said) = &route.protected_resource {
                 let key = |key: &str| format!("route[{i}].protected_resource.{key}");
@@ -437,6 +480,35 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// What is wrong with how a route has several servers, each with the rest of its key path.
+    fn federation_errors(&self, route: &Route) -> Vec<(String, String)> {
+        let mut errors = Vec::new();
+        if route.federation.is_empty() {
+            return errors;
+        }
+        if !route.upstream.is_empty() {
+            errors.push(("upstream".into(), "has no effect beside `federation`".into()));
+        }
+        if route.dialect != "mcp" {
+            errors.push(("dialect".into(), "must be `mcp` where there is a `federation`".into()));
+        }
+        if route.federation.len() > federation::SERVERS_MAX {
+            errors.push(("federation".into(), format!("at most {} servers", federation::SERVERS_MAX)));
+        }
+        for (name, upstream) in &route.federation {
+            if !federation::name::is_server(name) {
+                let rule = "must be 1 to 32 characters of a-z, 0-9 and `-`";
+                errors.push((format!("federation.{name}"), rule.into()));
+            }
+            if !self.upstream.contains_key(upstream) {
+                errors.push((format!("federation.{name}"), format!("there is no `[upstream.{upstream}]`")));
+            }
+        }
+        errors
+    }
+}
+
 impl Credential {
     /// What is wrong with it, each with the rest of its key path.
     fn check(&self) -> Vec<(&'static str, String)> {
@@ -470,6 +542,12 @@ impl Credential {
 
 fn is_local(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// RFC 6749 section 3.3.
+fn is_scope(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    !text.is_empty() && text.bytes().all(fits)
 }
 
 const NAME_RULE: &str = "must be 1 to 64 characters of a-z, 0-9, `-` and `_`";
@@ -557,6 +635,29 @@ mod tests {
                 "route[1].dialect",
             ]
         );
+    }
+
+    #[test]
+    fn several_servers_are_named_so_that_their_tools_can_be_told_apart() {
+        let errors = |route: serde_json::Value| {
+            let mut settings = settings(serde_json::json!({
+                "listener": [{ "listen": "127.0.0.1:0" }],
+                "upstream": { "a": { "url": "http://x/mcp" } },
+                "route": [route],
+            }));
+            settings.route[0].name = "r".into();
+            settings.check().into_iter().map(|error| error.key).collect::<Vec<_>>()
+        };
+        let route = |federation: serde_json::Value| serde_json::json!({ "name": "r", "dialect": "mcp", "federation": federation });
+        assert!(errors(route(serde_json::json!({ "files": "a", "mail-2": "a" }))).is_empty());
+        assert_eq!(
+            errors(route(serde_json::json!({ "a_b": "a", "b": "c" }))),
+            ["route[0].federation.a_b", "route[0].federation.b"]
+        );
+        let many: serde_json::Map<_, _> = (0..17).map(|n| (format!("s{n}"), "a".into())).collect();
+        assert_eq!(errors(route(many.into())), ["route[0].federation"]);
+        let both = serde_json::json!({ "name": "r", "upstream": "a", "federation": { "a": "a" } });
+        assert_eq!(errors(both), ["route[0].upstream", "route[0].dialect"]);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use estoppel_evidence::Sha256;
-use estoppel_policy::{Judging, Listed, Needs, Policy, RouteSettings, Verdict};
+use estoppel_evidence::entry::SHADOWS_MAX;
+use estoppel_policy::{Judging, Listed, Needs, Operations, Policy, RouteSettings, Verdict};
 use estoppel_wire::dialect::Dialect;
 use http::request::Parts;
 
@@ -15,13 +16,18 @@ use crate::contracts::Contracts;
 use crate::credential::Credential;
 use crate::detecting::RouteDetectors;
 use crate::headers;
+use crate::identity::Callers;
 use crate::judging::RouteTerms;
+use crate::mcp::federation::{Federation, Server};
+use crate::mcp::mirrored::{Mirrored, MirroredTools};
 use crate::mcp::pin_file::PinFile;
 use crate::mcp::sessions::Sessions;
+use crate::mcp::streams::Streams;
 use crate::pins::Pins;
 use crate::protected_resource::ProtectedResource;
 use crate::rules::{rule_errors, rule_warnings};
-use crate::settings::{Route, Settings};
+use crate::settings::{Origin, Route, Settings};
+use crate::shadow::Shadow;
 use crate::upstream::{Pool, Target};
 
 /// A configuration that has been checked and built.
@@ -29,7 +35,9 @@ pub struct Snapshot {
     pub(crate) routes: Vec<Arc<RouteEntry>>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) policy_hash: Sha256,
+    pub(crate) shadows: Arc<[Arc<Shadow>]>,
     pub(crate) pools: BTreeMap<String, Arc<Pool>>,
+    pub(crate) callers: Arc<Callers>,
 }
 
 /// Why a configuration cannot be put in force.
@@ -44,7 +52,12 @@ pub struct SnapshotError {
 #[derive(Clone)]
 pub(crate) struct RouteEntry {
     pub(crate) name: Arc<str>,
+    /// Of several upstreams the first one's.
     pub(crate) pool: Arc<Pool>,
+    /// The servers, where there are several.
+    pub(crate) federation: Option<Arc<Federation>>,
+    /// Where they are, or the one upstream is.
+    places: Vec<(String, Origin)>,
     pub(crate) settings: RouteSettings,
     /// What clients are told of tokens, if anything.
     pub(crate) protected_resource: Option<ProtectedResource>,
@@ -60,11 +73,21 @@ pub(crate) struct RouteEntry {
     pub(crate) detectors: Option<Arc<RouteDetectors>>,
     /// What its MCP servers said of their tools.
     pub(crate) pins: Arc<Pins>,
+    /// What of the arguments of their tools is in headers.
+    pub(crate) mirrored: Arc<MirroredTools>,
     /// What their clients asked in sessions.
     pub(crate) sessions: Arc<Sessions>,
+    /// Which of their streams are open to which posts.
+    pub(crate) streams: Arc<Streams>,
     /// `None`: found out by path.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) identity_required: bool,
+    /// What a credential has to be good for.
+    pub(crate) scopes: Vec<String>,
+    pub(crate) reads_credentials: bool,
+    pub(crate) forwards_credential: bool,
+    /// Only traffic that goes round the gateway comes here.
+    pub(crate) canary: bool,
     pub(crate) context_key: Option<ContextKey>,
     /// Id of the operation that this is.
     operation: Option<Arc<str>>,
@@ -97,22 +120,11 @@ impl Snapshot {
                 before.and_then(|before| before.pools.get(name)).filter(|pool| pool.target.same(upstream));
             pools.insert(name.clone(), kept.cloned().unwrap_or_else(|| Pool::new(target)));
         }
-        let known = |name: &str| settings.route.iter().any(|route| route.name == name);
-        if let Some(name) = policy.route_names().find(|name| !known(name)) {
-            return Err(wrong(format!(
-                "the policy names route `{name}`, which the configuration does not have"
-            )));
-        }
-        let names = settings.route.iter().map(|route| route.name.as_str());
-        if let Some(problem) = rule_errors(&policy, names).into_iter().next() {
-            return Err(wrong(problem));
-        }
+        let contracts = enforceable(settings, &policy).map_err(wrong)?;
         let names = settings.route.iter().map(|route| route.name.as_str());
         for warning in rule_warnings(&policy, names) {
             tracing::warn!("{warning}; such calls are not evaluated");
         }
-        let contracts = Contracts::new(&policy)
-            .map_err(|errors| wrong(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         let entry = |route: &Route| {
             RouteEntry::build(
                 route,
@@ -128,7 +140,20 @@ impl Snapshot {
         };
         let routes = settings.route.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let policy_hash = Sha256(*policy.hash().as_bytes());
-        Ok(Self { routes, policy, policy_hash, pools })
+        let callers =
+            Callers::build(&settings.identity, before.map(|before| &before.callers)).map_err(wrong)?;
+        Ok(Self { routes, policy, policy_hash, shadows: Arc::default(), pools, callers })
+    }
+
+    /// With policies that are asked about every call, too, and change nothing; at most [`SHADOWS_MAX`] are.
+    #[must_use]
+    pub fn with_shadows(self, shadows: impl IntoIterator<Item = Arc<Shadow>>) -> Self {
+        Self { shadows: shadows.into_iter().take(SHADOWS_MAX).collect(), ..self }
+    }
+
+    /// The policies that are asked and change nothing.
+    pub fn shadows(&self) -> &[Arc<Shadow>] {
+        &self.shadows
     }
 
     /// The first route that takes the request.
@@ -148,8 +173,16 @@ impl RouteEntry {
         before: Option<&Snapshot>,
         pins_dir: Option<&Path>,
     ) -> Result<Self, String> {
-        let pool =
-            pools.get(&route.upstream).ok_or_else(|| format!("there is no upstream `{}`", route.upstream))?;
+        let known = |name: &String| pools.get(name).ok_or_else(|| format!("there is no upstream `{name}`"));
+        let first = route.federation.values().next().unwrap_or(&route.upstream);
+        let pool = known(first)?;
+        let mut places = Vec::new();
+        for (server, upstream) in &route.federation {
+            places.push((server.clone(), known(upstream)?.target.origin.clone()));
+        }
+        if places.is_empty() {
+            places.push((String::new(), pool.target.origin.clone()));
+        }
         let read = |path| estoppel_journal::keys::load_secret(path).map_err(|error| error.to_string());
         let context_key = match route.context_key.as_deref() {
             Some(path) => Some(ContextKey::new(&*read(path)?)),
@@ -162,18 +195,26 @@ impl RouteEntry {
             Judging::On(terms) => Some(Arc::new(RouteTerms::new(terms, contracts))),
         };
         let needs = policy.needs(&route.name);
-        let same =
-            |known: &&Arc<Self>| *known.name == *route.name && known.pool.target.origin == pool.target.origin;
+        let same = |known: &&Arc<Self>| *known.name == *route.name && known.places == places;
         let known = before.and_then(|before| before.routes.iter().find(same));
         let old = known.and_then(|known| known.credential.as_ref());
-        let credential = pool.target.settings.credential.as_ref();
+        let credential = pool.target.settings.credential.as_ref().filter(|_| route.federation.is_empty());
         let credential =
             credential.map(|said| Credential::build(&pool.target.name, said, old)).transpose()?;
+        let federation = Self::federate(route, pools, known.and_then(|known| known.federation.as_ref()))?;
         let pins = match (known, pins_dir) {
             (Some(known), _) => known.pins.clone(),
             (None, None) => Arc::default(),
             (None, Some(dir)) => {
-                let kept = PinFile::open(dir, &route.name, &pool.target.settings.url);
+                let urls = route.federation.iter().map(|(server, upstream)| {
+                    let url = pools.get(upstream).map_or("", |pool| &pool.target.settings.url);
+                    format!("{server}={url}")
+                });
+                let url = match route.federation.is_empty() {
+                    true => pool.target.settings.url.clone(),
+                    false => urls.collect::<Vec<_>>().join(" "),
+                };
+                let kept = PinFile::open(dir, &route.name, &url);
                 let (file, servers) = kept.map_err(|error| error.to_string())?;
                 Arc::new(Pins::kept(file, servers))
             }
@@ -181,6 +222,7 @@ impl RouteEntry {
         let mut entry = Self {
             name: route.name.as_str().into(),
             pool: pool.clone(),
+            federation,
             detectors: RouteDetectors::build(&settings.detectors)?,
             judging: judging(&settings.judge),
             settings,
@@ -189,9 +231,15 @@ impl RouteEntry {
             needs,
             credential,
             pins,
+            mirrored: known.map(|known| known.mirrored.clone()).unwrap_or_default(),
             sessions: known.map(|known| known.sessions.clone()).unwrap_or_default(),
+            streams: known.map(|known| known.streams.clone()).unwrap_or_default(),
             dialect: if route.dialect == "auto" { None } else { route.dialect.parse().ok() },
             identity_required: route.identity_required,
+            scopes: route.scopes.clone(),
+            reads_credentials: route.read_credentials,
+            forwards_credential: route.forward_credential,
+            canary: route.canary,
             context_key,
             host: route.host.clone(),
             path: route.path.trim_end_matches('/').to_string(),
@@ -200,7 +248,9 @@ impl RouteEntry {
             metrics: metrics.route(&route.name),
             operation: None,
             operations: Vec::new(),
+            places: Vec::new(),
         };
+        entry.places = places;
         let listed = entry.settings.operations.clone();
         let operations = listed.iter().map(|operation| Self {
             operation: Some(operation.id.as_str().into()),
@@ -211,26 +261,39 @@ impl RouteEntry {
         Ok(entry)
     }
 
+    /// The servers of a route that has several. Sessions go on where the servers are at the same places.
+    fn federate(
+        route: &Route,
+        pools: &BTreeMap<String, Arc<Pool>>,
+        before: Option<&Arc<Federation>>,
+    ) -> Result<Option<Arc<Federation>>, String> {
+        if route.federation.is_empty() {
+            return Ok(None);
+        }
+        let mut servers = Vec::new();
+        for (name, upstream) in &route.federation {
+            let pool = pools.get(upstream).ok_or_else(|| format!("there is no upstream `{upstream}`"))?;
+            let said = pool.target.settings.credential.as_ref();
+            let old = before.and_then(|before| before.credential(name));
+            let credential = said.map(|said| Credential::build(upstream, said, old)).transpose()?;
+            servers.push(Server { name: name.as_str().into(), pool: pool.clone(), credential });
+        }
+        let sessions = before.map(|before| before.sessions.clone()).unwrap_or_default();
+        Ok(Some(Arc::new(Federation::new(&route.name, &route.path, servers, sessions))))
+    }
+
+    /// The path that requests start with.
+    pub(crate) fn path(&self) -> &str {
+        if self.path.is_empty() { "/" } else { &self.path }
+    }
+
     /// The operation that a request is, this where it is none that is listed.
     ///
     /// # Errors
     /// Why the request is refused: the policy refuses what is not listed, or an upstream may take it for another operation.
     pub(crate) fn for_operation(self: &Arc<Self>, head: &Parts) -> Result<Arc<Self>, &'static str> {
-        let operations = &self.settings.operations;
-        let found = operations.find(head.method.as_str(), head.uri.path());
-        if found != Listed::Nothing && headers::names_another_operation(&head.headers) {
-            return Err("a header of the request may name another operation than its method and path");
-        }
-        match found {
-            Listed::Operation(index, _) => Ok(self.operations.get(index).unwrap_or(self).clone()),
-            Listed::Nothing | Listed::Other(Verdict::Allow) => Ok(self.clone()),
-            Listed::LookAlike => {
-                Err("an upstream may take the request for an operation that it is not written as")
-            }
-            Listed::Other(Verdict::Block | Verdict::Hold) => {
-                Err("the policy lists the operations of this route, and the request is none of them")
-            }
-        }
+        let listed = listed(&self.settings.operations, head)?;
+        Ok(listed.and_then(|index| self.operations.get(index)).unwrap_or(self).clone())
     }
 
     /// What the policy calls the operation of a call whose dialect does not name one.
@@ -274,6 +337,56 @@ impl RouteEntry {
         let slash = if rest.starts_with('/') { "" } else { "/" };
         format!("{base}{slash}{rest}").parse().ok()
     }
+
+    /// What of the arguments of a server's tool is in headers, if it has listed the tool.
+    pub(crate) fn mirrored_of(&self, server: &str, tool: &str) -> Option<Arc<Mirrored>> {
+        let pinned =
+            || Some(self.mirrored.listed(server, tool, self.pins.get(server, tool)?.input.as_deref()));
+        self.mirrored.of(server, tool).or_else(pinned)
+    }
+
+    /// The path and query at which a client asks for `target`, the upstream's; none if there is none.
+    pub(crate) fn client_path(&self, target: &str) -> Option<String> {
+        let rest = target.strip_prefix(self.pool.target.origin.base.as_str())?;
+        Some(if self.strip { format!("{}{rest}", self.path) } else { rest.to_owned() })
+    }
+}
+
+/// The operation of this list that a request is; none where it is not listed and may be so.
+///
+/// # Errors
+/// Why it is refused.
+pub(crate) fn listed(operations: &Operations, head: &Parts) -> Result<Option<usize>, &'static str> {
+    let found = operations.find(head.method.as_str(), head.uri.path());
+    if found != Listed::Nothing && headers::names_another_operation(&head.headers) {
+        return Err("a header of the request may name another operation than its method and path");
+    }
+    match found {
+        Listed::Operation(index, _) => Ok(Some(index)),
+        Listed::Nothing | Listed::Other(Verdict::Allow) => Ok(None),
+        Listed::LookAlike => {
+            Err("an upstream may take the request for an operation that it is not written as")
+        }
+        Listed::Other(Verdict::Block | Verdict::Hold) => {
+            Err("the policy lists the operations of this route, and the request is none of them")
+        }
+    }
+}
+
+/// What a policy is to be enforced by on these routes.
+///
+/// # Errors
+/// It cannot be: a route that is not there, rules that could not be enforced, a contract that cannot be.
+pub(crate) fn enforceable(settings: &Settings, policy: &Policy) -> Result<Contracts, String> {
+    let names = || settings.route.iter().map(|route| route.name.as_str());
+    if let Some(name) = policy.route_names().find(|name| !names().any(|known| known == *name)) {
+        return Err(format!("the policy names route `{name}`, which the configuration does not have"));
+    }
+    if let Some(problem) = rule_errors(policy, names()).into_iter().next() {
+        return Err(problem);
+    }
+    Contracts::new(policy)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 fn host_of(head: &Parts) -> Option<&str> {

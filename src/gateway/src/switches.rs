@@ -2,7 +2,8 @@
 //!
 //! They are flags of the store of counters, so all gateways of one store have the same, and they stay over restarts. Each
 //! gateway reads them every [`REFRESH`], and records what has changed in its journal. While they cannot be read, those that
-//! were read last hold; a gateway that has never read any takes no calls.
+//! were read last hold; a gateway that has never read any takes no calls. What is stopped while the store cannot be written
+//! is stopped at the gateway that was asked, which writes it when the store is back.
 //!
 //! A switch stops calls that have not been sent yet. Answers that are on their way are left to end.
 
@@ -31,7 +32,7 @@ pub(crate) const SWITCHES_MAX: usize = 1_024;
 const NAME_BYTES_MAX: usize = 128;
 const REASON_BYTES_MAX: usize = 256;
 
-/// What a switch stops: `all`, or `route:`, `tool:` or `identity:` and a name.
+/// What a switch stops: `all`, or `route:`, `tool:`, `identity:` or `tenant:` and a name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Target(String);
 
@@ -45,7 +46,7 @@ impl Target {
         match kind {
             // Tools are the same tool in either case, as for rules.
             "tool" if fits => Some(Self(format!("tool:{}", name.to_ascii_lowercase()))),
-            "route" | "identity" if fits => Some(Self(text.into())),
+            "route" | "identity" | "tenant" if fits => Some(Self(text.into())),
             _ => None,
         }
     }
@@ -93,6 +94,8 @@ pub(crate) struct Killed {
     read: Arc<Flags>,
     targets: BTreeMap<Target, Kill>,
     resumed: BTreeMap<Target, Kill>,
+    /// Those of `targets` that the store does not have yet.
+    unwritten: BTreeMap<Target, Kill>,
 }
 
 impl Killed {
@@ -104,7 +107,19 @@ impl Killed {
             Some((target, serde_json::from_str(value).unwrap_or_else(|_| unknown())))
         };
         let (targets, resumed) = read.iter().filter_map(target).partition(|(_, kill)| kill.killed);
-        Self { read, targets, resumed }
+        Self { read, targets, resumed, unwritten: BTreeMap::new() }
+    }
+
+    /// With what was stopped here, unless the store has something newer of it.
+    fn with_unwritten(mut self, unwritten: &BTreeMap<Target, Kill>) -> Self {
+        for (target, kill) in unwritten {
+            let known = self.targets.get(target).or(self.resumed.get(target));
+            if known.is_none_or(|known| known.since_us < kill.since_us) {
+                self.targets.insert(target.clone(), kill.clone());
+                self.unwritten.insert(target.clone(), kill.clone());
+            }
+        }
+        self
     }
 
     pub(crate) fn targets(&self) -> &BTreeMap<Target, Kill> {
@@ -120,6 +135,7 @@ impl Killed {
             None => true,
             Some(("route", name)) => facts.route == name,
             Some(("identity", name)) => facts.identity == Some(name),
+            Some(("tenant", name)) => facts.tenant == Some(name),
             Some((_, name)) => facts.tools.iter().any(|tool| tool.name.eq_ignore_ascii_case(name)),
         })
     }
@@ -145,6 +161,8 @@ pub(crate) struct Switches {
     now: ArcSwapOption<Killed>,
     /// Held while they are read, so that each change is told once.
     reading: tokio::sync::Mutex<()>,
+    /// Held while one is written, so that an older word never follows a newer one.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl Switches {
@@ -168,10 +186,24 @@ impl Switches {
         if before.as_ref().is_some_and(|before| before.read == flags) {
             return Ok(Vec::new());
         }
-        let after = Killed::new(flags);
+        let none = BTreeMap::new();
+        let after =
+            Killed::new(flags).with_unwritten(before.as_ref().map_or(&none, |before| &before.unwritten));
         let changes = before.as_deref().unwrap_or(&Killed::default()).changes(&after);
         self.now.store(Some(Arc::new(after)));
         Ok(changes)
+    }
+
+    /// Stops a target at this gateway alone. A gateway that has never read its switches takes no calls as it is.
+    async fn stop_here(&self, target: &Target, kill: &Kill) -> Vec<Change> {
+        let _one = self.reading.lock().await;
+        let Some(before) = self.now.load_full() else { return Vec::new() };
+        let mut unwritten = before.unwritten.clone();
+        unwritten.insert(target.clone(), kill.clone());
+        let after = Killed::new(before.read.clone()).with_unwritten(&unwritten);
+        let changes = before.changes(&after);
+        self.now.store(Some(Arc::new(after)));
+        changes
     }
 }
 
@@ -179,7 +211,7 @@ impl Switches {
 pub(crate) async fn follow(shared: Arc<Shared>) {
     let mut failed = false;
     loop {
-        let read = shared.refresh_switches().await;
+        let read = shared.keep_switches().await;
         if let Err(error) = &read
             && !failed
         {
@@ -192,7 +224,20 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
 
 impl Shared {
     /// Stops a target or lets it go on, here at once, and at other gateways of the store when they look.
+    ///
+    /// # Errors
+    /// The store was not written. What was to be stopped is stopped here.
     pub(crate) async fn switch(&self, target: &Target, kill: &Kill) -> Result<(), StoreError> {
+        let _one = self.switches.writing.lock().await;
+        let written = self.write_switch(target, kill).await;
+        if written.is_err() && kill.killed {
+            let changes = self.switches.stop_here(target, kill).await;
+            self.tell_switches(changes);
+        }
+        written
+    }
+
+    async fn write_switch(&self, target: &Target, kill: &Kill) -> Result<(), StoreError> {
         let store = self.controls.store();
         let known = self.switches.in_force().unwrap_or_default();
         let is_old = |resumed: &Kill| resumed.since_us.saturating_add(RESUMED_US) < kill.since_us;
@@ -204,9 +249,28 @@ impl Shared {
         self.refresh_switches().await
     }
 
+    /// Reads them, and writes what the store does not have yet.
+    async fn keep_switches(&self) -> Result<(), StoreError> {
+        self.refresh_switches().await?;
+        if self.switches.in_force().is_none_or(|killed| killed.unwritten.is_empty()) {
+            return Ok(());
+        }
+        let _one = self.switches.writing.lock().await;
+        for (target, kill) in &self.switches.in_force().unwrap_or_default().unwritten {
+            self.write_switch(target, kill).await?;
+        }
+        Ok(())
+    }
+
     /// Reads them now, and records what has changed.
     pub(crate) async fn refresh_switches(&self) -> Result<(), StoreError> {
-        for Change { target, kill } in self.switches.refresh(self.controls.store()).await? {
+        let changes = self.switches.refresh(self.controls.store()).await?;
+        self.tell_switches(changes);
+        Ok(())
+    }
+
+    fn tell_switches(&self, changes: Vec<Change>) {
+        for Change { target, kill } in changes {
             let act = if kill.killed { "kill" } else { "resume" };
             let Kill { by, reason, .. } = kill;
             tracing::warn!(on = target.as_str(), act, by, reason, "a kill switch has changed");
@@ -214,7 +278,6 @@ impl Shared {
             // Recorded with what comes next; who switched waits for the switch, not for the disk.
             drop(self.journal.note(None, Event::Act(Act { act, by, comment, on, reason: None })));
         }
-        Ok(())
     }
 }
 
@@ -232,12 +295,19 @@ mod tests {
     #[test]
     fn a_switch_stops_what_it_names_and_nothing_else() {
         let tools = [Tool::from("Shell"), Tool::from("look")];
-        let facts =
-            RequestFacts { route: "llm", identity: Some("a"), tools: &tools, ..RequestFacts::default() };
-        for target in ["all", "route:llm", "identity:a", "tool:shell", "tool:SHELL"] {
+        let facts = RequestFacts {
+            route: "llm",
+            identity: Some("a"),
+            tenant: Some("t"),
+            tools: &tools,
+            ..RequestFacts::default()
+        };
+        for target in ["all", "route:llm", "identity:a", "tenant:t", "tool:shell", "tool:SHELL"] {
             assert!(killed(&["tool:other", target]).stops(&facts).is_some(), "{target}");
         }
-        for target in ["route:LLM", "route:ll", "identity:A", "tool:shel", "tool:other"] {
+        for target in
+            ["route:LLM", "route:ll", "identity:A", "tenant:T", "tenant:a", "tool:shel", "tool:other"]
+        {
             assert!(killed(&[target]).stops(&facts).is_none(), "{target}");
         }
     }
@@ -248,6 +318,26 @@ mod tests {
             assert_eq!(Target::parse(text), None, "{text:?}");
         }
         assert_eq!(Target::parse("tool:Shell"), Target::parse("tool:shell"));
+    }
+
+    #[test]
+    fn what_the_store_does_not_have_yet_holds_until_the_store_says_something_newer() {
+        let target = Target::parse("tool:a").unwrap();
+        let kill = |killed, since_us| Kill::new("a", "b", killed, since_us).unwrap();
+        let unwritten = BTreeMap::from([(target.clone(), kill(true, 5))]);
+        let store = |kill: Kill| {
+            let value = serde_json::to_string(&kill).unwrap();
+            Killed::new(Arc::new([("kill:tool:a".to_owned(), value)].into())).with_unwritten(&unwritten)
+        };
+        for (found, is_killed, is_unwritten) in [
+            (killed(&[]).with_unwritten(&unwritten), true, true),
+            (store(kill(false, 4)), true, true),
+            (store(kill(true, 5)), true, false),
+            (store(kill(false, 6)), false, false),
+        ] {
+            assert_eq!(found.targets.contains_key(&target), is_killed, "{found:?}");
+            assert_eq!(found.unwritten.contains_key(&target), is_unwritten, "{found:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::contracts::ContractStore;
 use crate::control::{Control, Pending, Rotated};
 use crate::error::{CloseError, JournalError, StorePolicyError};
 use crate::follow::{Follower, Position};
+use crate::held::{Found, HeldCall};
 use crate::keys::RotateError;
 use crate::layout::Layout;
 use crate::run::{RunHandle, RunState, RunSummary};
@@ -47,6 +48,8 @@ struct Inner {
     seal_instance: Arc<AtomicBool>,
     bodies: BodyStore,
     contracts: ContractStore,
+    /// Taken once.
+    held: Mutex<Vec<Found>>,
 }
 
 /// The thread and how it ended.
@@ -100,7 +103,18 @@ impl Journal {
         shared.off = true;
         let shared = Arc::new(shared);
         let (threads, seal_instance) = (Mutex::default(), Arc::default());
-        Self { inner: Arc::new(Inner { shared, storage, layout, threads, seal_instance, bodies, contracts }) }
+        Self {
+            inner: Arc::new(Inner {
+                shared,
+                storage,
+                layout,
+                threads,
+                seal_instance,
+                bodies,
+                contracts,
+                held: Mutex::default(),
+            }),
+        }
     }
 
     /// Whether this journal records nothing.
@@ -121,7 +135,7 @@ impl Journal {
         let layout = Arc::new(Layout::new(&settings.dir, settings.keys_dir.as_deref()));
         let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), settings.body_bytes_max);
         let contracts = ContractStore::new(storage.clone(), layout.contracts_dir());
-        let Started { shared, writer, sealer, spill, lock } =
+        let Started { shared, writer, sealer, spill, lock, held } =
             start(storage.clone(), layout.clone(), settings, keys, clock, online)?;
         let seal_instance = Arc::new(AtomicBool::new(false));
         let (done, result) = channel();
@@ -136,7 +150,16 @@ impl Journal {
         let others = [Some(sealer), spill].into_iter().flatten().collect();
         let threads = Mutex::new(Threads { writer: Some((writer, result)), others, lock: Some(lock) });
         Ok(Self {
-            inner: Arc::new(Inner { shared, storage, layout, threads, seal_instance, bodies, contracts }),
+            inner: Arc::new(Inner {
+                shared,
+                storage,
+                layout,
+                threads,
+                seal_instance,
+                bodies,
+                contracts,
+                held: Mutex::new(held),
+            }),
         })
     }
 
@@ -155,6 +178,18 @@ impl Journal {
     /// [`Refused::Full`] when too many runs are open.
     pub fn run(&self, name: Option<&str>) -> Result<RunHandle, Refused> {
         self.inner.shared.run(name)
+    }
+
+    /// Calls that waited for people when the process before this one ended, and whose runs go on. Given once.
+    pub fn held(&self) -> Vec<HeldCall> {
+        let found = std::mem::take(&mut *self.inner.held.lock().unwrap_or_else(PoisonError::into_inner));
+        let shared = &self.inner.shared;
+        let one = |found: Found| {
+            let run = shared.runs().open.get(&found.run).cloned()?;
+            let (hold, approvals) = (found.hold, found.approvals);
+            Some(HeldCall { run: RunHandle::new(run, shared.clone()), hold, call: found.call?, approvals })
+        };
+        found.into_iter().filter_map(one).collect()
     }
 
     /// A reader of what is durable, from `position` on.

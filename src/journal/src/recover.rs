@@ -20,6 +20,7 @@ use estoppel_evidence::{CallId, Instance, KeyId, RunId, Sha256, Use};
 
 use crate::chain::{Chain, Place};
 use crate::error::JournalError;
+use crate::held::{Found, Holds};
 use crate::index::HashIndex;
 use crate::layout::Layout;
 use crate::run::{RunState, RunSummary, SEALED_MAX};
@@ -81,6 +82,8 @@ pub(crate) struct Recovered {
     pub sealed_ids: HashSet<RunId>,
     /// Sealed runs whose bundle may not have been written.
     pub unbundled: Vec<RunId>,
+    /// Calls that still wait for people.
+    pub held: Vec<Found>,
 }
 
 /// Reads the journal. Cuts a torn tail; changes nothing else and nothing at all after an error.
@@ -206,6 +209,7 @@ struct Scan<'a> {
     opening: Option<Opening>,
     seen: HashSet<SpillKey>,
     unbundled: Vec<RunId>,
+    held: Holds,
     /// Folder of the bundles.
     bundles: PathBuf,
 }
@@ -224,6 +228,7 @@ impl<'a> Scan<'a> {
             opening: None,
             seen: HashSet::new(),
             unbundled: Vec::new(),
+            held: Holds::default(),
             bundles,
         }
     }
@@ -361,7 +366,12 @@ impl<'a> Scan<'a> {
         chain.advance(leaf, line.ts, line.mono_us, place);
         chain.weigh(bytes_before + frame.bytes(), blob.is_some(), line.stored());
         let sealed = follow(chain, &line, leaf)?;
+        let of = (line.run, line.call, line.verdict.as_ref().map(|verdict| verdict.action));
+        self.held
+            .follow(&line.kind, of, bytes, line.ts)
+            .map_err(|error| format!("a hold that cannot be read: {error}"))?;
         chain.policies.extend(line.policy_hash());
+        chain.policies.extend(line.shadow.iter().map(|shadow| shadow.policy));
         self.remember_spilled(&line);
         self.index.restore(leaf);
         self.last_leaf = Some(leaf);
@@ -392,6 +402,7 @@ impl<'a> Scan<'a> {
     fn seal(&mut self, run: RunId, leaf: Leaf) {
         self.last_seal = Some(leaf);
         self.sealed_ids.insert(run);
+        self.held.seal(run);
         if self.index.size() > self.expected.bundled && self.unbundled.len() < BUNDLES_MAX {
             self.unbundled.push(run);
         }
@@ -459,6 +470,7 @@ impl<'a> Scan<'a> {
             seen: self.seen,
             sealed_ids: self.sealed_ids,
             unbundled: self.unbundled,
+            held: self.held.finish(),
         })
     }
 }
@@ -517,6 +529,8 @@ struct Line<'a> {
     response: Option<ResponseLine>,
     run: RunId,
     seq: u64,
+    #[serde(default)]
+    shadow: Vec<ShadowLine>,
     sign: Option<Sign>,
     sse: Option<StreamLine>,
     ts: UnixMicros,
@@ -542,6 +556,11 @@ impl Line<'_> {
         ];
         bodies.into_iter().flatten().filter(|body| body.sha256.is_some()).map(|body| body.bytes)
     }
+}
+
+#[derive(Deserialize)]
+struct ShadowLine {
+    policy: Sha256,
 }
 
 #[derive(Deserialize)]

@@ -465,6 +465,14 @@ impl Bundler {
             sources.add(BundlePath::policy(*hash), Origin::File(self.layout.policy(*hash)));
             parts.adopt(BundlePath::policy(*hash))?;
         }
+        let references = facts.references();
+        for hash in references.shadows.difference(&references.policies) {
+            // No verifier asks for them, so a run is sealed without one that somebody took away.
+            if self.storage.open(&self.layout.policy(*hash)).is_ok() {
+                sources.add(BundlePath::policy(*hash), Origin::File(self.layout.policy(*hash)));
+                parts.adopt(BundlePath::policy(*hash))?;
+            }
+        }
         for hash in &facts.references().contracts {
             let path = contract_path(&self.layout.contracts_dir(), *hash);
             if self.storage.open(&path).is_err() {

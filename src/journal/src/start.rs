@@ -15,6 +15,7 @@ use crate::chain::Chain;
 use crate::checkpoint::{Checkpoints, Store, read};
 use crate::clock::Clock;
 use crate::error::{JournalError, chain};
+use crate::held::Found;
 use crate::index::HashIndex;
 use crate::keys::{distinct, kept};
 use crate::layout::Layout;
@@ -39,6 +40,7 @@ pub(crate) struct Started {
     pub sealer: JoinHandle<()>,
     pub spill: Option<JoinHandle<()>>,
     pub lock: Box<dyn Lock>,
+    pub held: Vec<Found>,
 }
 
 /// Opens a journal. `online` opens the instance run at once.
@@ -79,12 +81,13 @@ pub(crate) fn start(
     };
     let bundled = bundled(&*storage, &layout);
     let expected = Expected { instance: &settings.instance, published, spilled: left.keys(), bundled };
-    let recovered = recover(&*storage, &layout, expected, HashIndex::new(hashes))?;
+    let mut recovered = recover(&*storage, &layout, expected, HashIndex::new(hashes))?;
     if !online && let Some(opening) = &recovered.opening {
         settings.policy = opening.policy;
         settings.config = opening.config;
     }
     let shared = Arc::new(Shared::new(settings, clock, keys.capture.clone(), spill.clone()));
+    let held = std::mem::take(&mut recovered.held);
     let (sealer, sealer_thread) = Sealer::start(shared.clone(), storage.clone(), layout.clone())
         .map_err(|source| JournalError::io("start a thread for", &layout.bundles_dir(), source))?;
     let writer = writer(Given {
@@ -102,7 +105,7 @@ pub(crate) fn start(
     })?;
     let spill = spill.map(|spill| spill.start(shared.clone())).transpose();
     let spill = spill.map_err(|source| JournalError::io("start a thread for", &own_path, source))?;
-    Ok(Started { shared, writer, sealer: sealer_thread, spill, lock })
+    Ok(Started { shared, writer, sealer: sealer_thread, spill, lock, held })
 }
 
 fn make_folders(storage: &dyn Storage, layout: &Layout) -> Result<(), JournalError> {

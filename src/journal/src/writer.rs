@@ -530,6 +530,7 @@ impl Writer {
                 }
                 open.chain.count(record);
                 open.chain.policies.insert(record.policy.hash);
+                open.chain.policies.extend(record.shadow.iter().map(|shadow| shadow.policy));
                 open.chain.weigh(0, nodes.is_some(), stored(record));
                 add(&open.run.calls, 1);
             }

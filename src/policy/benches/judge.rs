@@ -101,5 +101,28 @@ fn judge_thousand(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, judge, judge_thousand);
+/// What it takes before rules can look into a body. The limits of shadow policies (`SHADOW_BYTES_MAX`) come from this.
+fn read_content(criterion: &mut Criterion) {
+    let message = |index: usize| {
+        format!(
+            r#"{{"role":"user","content":"look at https://api{index}.example.com/v1 and tell me what it says"}}"#
+        )
+    };
+    let body = |bytes: usize| {
+        let messages: Vec<String> = (0..bytes / 90).map(message).collect();
+        format!(r#"{{"model":"m","messages":[{}]}}"#, messages.join(","))
+    };
+    for (kib, name) in [(1, "1 KiB"), (16, "16 KiB"), (64, "64 KiB")] {
+        let text = body(kib << 10);
+        for destinations in [false, true] {
+            let wanted = Wanted { destinations };
+            let hosts = if destinations { ", with hosts" } else { "" };
+            criterion.bench_function(&format!("content of {name}{hosts}"), |bencher| {
+                bencher.iter(|| Content::read(black_box(text.as_bytes()), wanted));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, judge, judge_thousand, read_content);
 criterion_main!(benches);

@@ -19,6 +19,7 @@ use crate::limits::{LIMITS, LimitValues};
 use crate::operations::Operation;
 use crate::pack::PackedContract;
 use crate::predicate::{Predicate, Scalar, Test};
+use crate::sql::SqlTerms;
 
 enum Value {
     Text(String),
@@ -355,8 +356,21 @@ fn predicate(predicate: &Predicate) -> Object {
         Test::GreaterThan(bound) | Test::LessThan(bound) => Value::Number(*bound),
         Test::LongerThan(bound) => Value::Integer(*bound),
         Test::Contains(part) => part.into(),
+        Test::Sql(terms) | Test::SqlNot(terms) => sql(terms).into(),
     };
     object.set(predicate.test.key(), value);
+    object
+}
+
+fn sql(terms: &SqlTerms) -> Object {
+    let mut object = Object::default();
+    let patterns = |list: &Vec<String>| list.iter().collect::<Value>();
+    object.set("statements", terms.statements.iter().map(|statement| statement.as_str()).collect::<Value>());
+    object.set_some("require_selector", terms.require_selector.map(Value::Boolean));
+    object.set_some("rows_max", terms.rows_max);
+    object.set_some("tables", terms.tables.as_ref().map(patterns));
+    object.set_some("tables_not", terms.tables_not.as_ref().map(patterns));
+    object.set_some("functions", terms.functions.as_ref().map(patterns));
     object
 }
 
@@ -371,6 +385,12 @@ fn control(control: &Control) -> Object {
             object.set("seconds", u64::from(seconds));
         }
         ControlKind::Freeze => object.set("windows", control.windows.iter().map(window).collect::<Value>()),
+        ControlKind::Idempotency { seconds, required, answer_bytes_max } => {
+            object.set("seconds", u64::from(seconds));
+            object.set_some("required", required.map(Value::Boolean));
+            object.set_some("answer_bytes_max", answer_bytes_max);
+            object.set_some("header", control.header.as_deref());
+        }
         ControlKind::Cap { unit, limit, per, estimate } => {
             object.set("unit", unit.as_str());
             object.set("limit", limit);

@@ -87,3 +87,9 @@ impl Content {
         self.data.as_ref()
     }
 }
+
+/// Whether readers may take it for the text of a JSON object or array.
+pub(crate) fn is_container(text: &str) -> bool {
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    text.starts_with('{') && text.ends_with('}') || text.starts_with('[') && text.ends_with(']')
+}

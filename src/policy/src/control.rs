@@ -19,6 +19,8 @@ pub struct Control {
     pub(crate) on_store_down: Option<OnStoreDown>,
     /// INVARIANT: empty but for [`ControlKind::Freeze`].
     pub(crate) windows: Vec<Window>,
+    /// INVARIANT: none but for [`ControlKind::Idempotency`]. The name of a header, in small letters, as it was written.
+    pub(crate) header: Option<String>,
 }
 
 /// What is counted.
@@ -38,10 +40,19 @@ pub enum ControlKind {
     },
     /// Nothing: it blocks while one of its windows is open.
     Freeze,
+    /// Nothing: a call that brings a key again gets the answer of the first.
+    Idempotency {
+        /// For how long.
+        seconds: u32,
+        /// Whether each call has to bring a key.
+        required: Option<bool>,
+        /// Most bytes of an answer that is kept.
+        answer_bytes_max: Option<u64>,
+    },
 }
 
 impl ControlKind {
-    pub(crate) const KINDS: [&'static str; 4] = ["rate", "velocity", "cap", "freeze"];
+    pub(crate) const KINDS: [&'static str; 5] = ["rate", "velocity", "cap", "freeze", "idempotency"];
 
     /// The word in documents.
     pub fn as_str(self) -> &'static str {
@@ -50,6 +61,7 @@ impl ControlKind {
             Self::Velocity { .. } => "velocity",
             Self::Cap { .. } => "cap",
             Self::Freeze => "freeze",
+            Self::Idempotency { .. } => "idempotency",
         }
     }
 }
@@ -104,6 +116,8 @@ impl Per {
 pub enum By {
     /// The proven subject.
     Identity,
+    /// Its tenant.
+    Tenant,
     /// The route.
     Route,
     /// The model that is asked for.
@@ -113,12 +127,13 @@ pub enum By {
 }
 
 impl By {
-    pub(crate) const ALL: [Self; 4] = [Self::Identity, Self::Route, Self::Model, Self::Tool];
+    pub(crate) const ALL: [Self; 5] = [Self::Identity, Self::Tenant, Self::Route, Self::Model, Self::Tool];
 
     /// The word in documents.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
+            Self::Tenant => "tenant",
             Self::Route => "route",
             Self::Model => "model",
             Self::Tool => "tool",
@@ -254,13 +269,23 @@ impl Control {
         match (&self.by, self.kind) {
             (Some(by), _) => by,
             (None, ControlKind::Velocity { .. }) => &[By::Identity, By::Tool],
-            (None, ControlKind::Rate { .. } | ControlKind::Cap { .. } | ControlKind::Freeze) => &[],
+            (None, _) => &[],
         }
     }
 
     /// Whether one of its windows is open, so many seconds after 1970-01-01T00:00:00Z.
     pub fn is_frozen(&self, unix_s: u64) -> bool {
         self.windows.iter().any(|window| window.is_open(unix_s))
+    }
+
+    /// Whether each call that it takes has to bring a key.
+    pub fn requires_key(&self) -> bool {
+        matches!(self.kind, ControlKind::Idempotency { required: Some(true), .. })
+    }
+
+    /// The header that brings the key of a call.
+    pub fn header(&self) -> &str {
+        self.header.as_deref().unwrap_or("idempotency-key")
     }
 
     /// What becomes of calls that cannot be counted.
@@ -303,10 +328,12 @@ impl Controls {
         self.controls.iter().map(|(control, _)| control)
     }
 
-    /// Those that take a call, in the order of the document: each once, and those that count tools once for each tool.
+    /// Those that count a call or freeze it, in the order of the document: each once, and those that count tools once for each tool.
     pub fn applied<'p, 'f>(&'p self, facts: &RequestFacts<'f>) -> Vec<Applied<'p, 'f>> {
         let mut applied = Vec::new();
-        for (index, (control, rule)) in self.controls.iter().enumerate() {
+        let counts = |control: &Control| !matches!(control.kind, ControlKind::Idempotency { .. });
+        let counting = self.controls.iter().enumerate().filter(|(_, (control, _))| counts(control));
+        for (index, (control, rule)) in counting {
             // What could not be read is counted; what a call will bring is not here yet.
             let takes = |tool: Option<Tool<'f>>| {
                 let held = rule.holds(facts, looked(facts.model, tool, facts.body));
@@ -328,6 +355,28 @@ impl Controls {
             }
         }
         applied
+    }
+
+    /// The first that goes by keys and takes a call, also where that could not be read.
+    pub fn idempotency(&self, facts: &RequestFacts<'_>) -> Option<&Control> {
+        let takes = |rule: &CompiledRule, tool: Option<Tool<'_>>| {
+            let held = rule.holds(facts, looked(facts.model, tool, facts.body));
+            matches!(held, Held::Holds | Held::Unknown(_))
+        };
+        let tools = || facts.tools.iter().take(TOOLS_MAX).copied();
+        let found = self.controls.iter().find(|(control, rule)| {
+            matches!(control.kind, ControlKind::Idempotency { .. })
+                && (tools().any(|tool| takes(rule, Some(tool)))
+                    || facts.tools.is_empty() && takes(rule, None))
+        });
+        found.map(|(control, _)| control)
+    }
+
+    /// Whether one may go by keys on a route, as far as its name says.
+    pub fn has_idempotency(&self, route: &str) -> bool {
+        self.controls.iter().any(|(control, rule)| {
+            matches!(control.kind, ControlKind::Idempotency { .. }) && rule.is_for(route)
+        })
     }
 
     /// The price of a model on a day: of the first pattern that takes it and has one by then, the newest.

@@ -136,6 +136,17 @@ impl<'p, 'f> Trace<'p, 'f> for () {
     fn step(&mut self, _: Step<'p, 'f>) {}
 }
 
+/// What rules that were tried asked for and could not be told, each time.
+impl<'p, 'f> Trace<'p, 'f> for Vec<Condition> {
+    const WATCHES: bool = false;
+
+    fn step(&mut self, step: Step<'p, 'f>) {
+        if let Step::Unknown { failed: Failed { condition: Some(condition), .. }, .. } = step {
+            self.push(condition);
+        }
+    }
+}
+
 impl<'p, 'f> Trace<'p, 'f> for Vec<Step<'p, 'f>> {
     const WATCHES: bool = true;
 

@@ -68,6 +68,7 @@ mod predicate;
 mod reach;
 mod read;
 mod rule;
+mod sql;
 mod threats;
 mod written;
 mod yaml;

@@ -93,6 +93,11 @@ impl ValuePath {
         reach.0 & 1 << self.tokens.len() != 0
     }
 
+    /// Whether a value below the one that the walk has come to can be meant.
+    pub(crate) fn goes_on(&self, reach: Reach) -> bool {
+        reach.0 & !(1 << self.tokens.len()) != 0
+    }
+
     /// Whether nothing at or below the value that the walk has come to can be meant.
     pub fn is_over(reach: Reach) -> bool {
         reach.0 == 0

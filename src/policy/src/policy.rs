@@ -24,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use estoppel_evidence::KeyId;
+
 use crate::content::Content;
 use crate::control::{Applied, Control, Controls, Price};
 use crate::detecting::DetectorTerms;
@@ -33,7 +35,7 @@ use crate::document::{
 };
 use crate::explain::{Explanation, Step, Subject, Then, Trace};
 use crate::facts::{Call, Condition, RequestFacts, ResponseFacts, TOOLS_MAX, Tool};
-use crate::hold::HoldTerms;
+use crate::hold::{Approver, HoldTerms};
 use crate::host::Host;
 use crate::index::{Index, RuleSet};
 use crate::judging::{ContractText, Judging};
@@ -117,9 +119,38 @@ pub struct Needs {
     pub data: bool,
     /// Calls are held, so that their bodies have to be there whole.
     pub hold: bool,
+    /// Calls go by keys, so that their bodies have to be there whole.
+    pub keyed: bool,
+}
+
+impl Needs {
+    /// What either looks into.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            calls: self.calls || other.calls,
+            body: self.body || other.body,
+            destinations: self.destinations || other.destinations,
+            data: self.data || other.data,
+            hold: self.hold || other.hold,
+            keyed: self.keyed || other.keyed,
+        }
+    }
+
+    /// Whether what these rules look into is enough for the others. Whether calls are held or go by keys does not
+    /// matter.
+    pub fn cover(self, others: Self) -> bool {
+        self.and(others) == Self { hold: self.hold || others.hold, keyed: self.keyed || others.keyed, ..self }
+    }
 }
 
 impl Policy {
+    /// Whose key that is, of those who may decide on held calls.
+    pub fn approver(&self, key: KeyId) -> Option<(&str, &Approver)> {
+        let mut all = self.holds.values().flat_map(|terms| &terms.approvers);
+        all.find(|(_, approver)| approver.id() == key).map(|(name, approver)| (name.as_str(), approver))
+    }
+
     pub(crate) fn new(document: &PolicyDocument) -> Self {
         let detectors = DetectorTerms::resolve(None, &document.detectors);
         let fallback = resolve(&[&document.defaults], Limits::resolve(&[&document.limits]), detectors);
@@ -215,6 +246,7 @@ impl Policy {
             destinations: asks(&[Destination, DestinationNot]),
             data: asks(&[Data]),
             hold: self.holding(route).next().is_some(),
+            keyed: self.controls.has_idempotency(route),
         }
     }
 
@@ -263,12 +295,17 @@ impl Policy {
         self.controls.iter().next().is_some()
     }
 
+    /// The control by whose terms a call goes on only once for each key, once its request is allowed.
+    pub fn idempotency(&self, facts: &RequestFacts<'_>) -> Option<&Control> {
+        self.controls.idempotency(facts)
+    }
+
     /// A control, by [`Applied::index`].
     pub fn control(&self, index: usize) -> Option<&Control> {
         self.controls.iter().nth(index)
     }
 
-    /// The controls that take a call, once its request is allowed.
+    /// The controls that count a call or freeze it, once its request is allowed.
     pub fn controls<'p, 'f>(&'p self, facts: &RequestFacts<'f>) -> Vec<Applied<'p, 'f>> {
         self.controls.applied(facts)
     }
@@ -289,6 +326,20 @@ impl Policy {
     /// them together.
     pub fn response(&self, facts: &ResponseFacts<'_>) -> Decision<'_> {
         self.judge_response(facts, &mut ())
+    }
+
+    /// Judges a request, and tells what rules that were tried asked for and could not be told.
+    pub fn request_and_unknown(&self, facts: &RequestFacts<'_>) -> (Decision<'_>, Vec<Condition>) {
+        let mut unknown = Vec::new();
+        let decision = self.judge_request(facts, &mut unknown);
+        (decision, unknown)
+    }
+
+    /// Judges a response, and tells what rules that were tried asked for and could not be told.
+    pub fn response_and_unknown(&self, facts: &ResponseFacts<'_>) -> (Decision<'_>, Vec<Condition>) {
+        let mut unknown = Vec::new();
+        let decision = self.judge_response(facts, &mut unknown);
+        (decision, unknown)
     }
 
     /// Judges a request and tells how the decision came about.

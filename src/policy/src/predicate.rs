@@ -5,8 +5,10 @@ use std::fmt;
 use memchr::memmem;
 use serde_json::Value;
 
+use crate::content::is_container;
 use crate::path::{Reach, ValuePath};
 use crate::pattern::{Case, Patterns};
+use crate::sql::{SqlCheck, SqlTerms};
 
 /// Most predicates of one condition.
 pub(crate) const PREDICATES_MAX: usize = 16;
@@ -33,6 +35,8 @@ pub(crate) enum Test {
     LessThan(i64),
     LongerThan(u64),
     Contains(String),
+    Sql(SqlTerms),
+    SqlNot(SqlTerms),
 }
 
 /// A value of a predicate.
@@ -45,7 +49,7 @@ pub(crate) enum Scalar {
 }
 
 impl Test {
-    pub const KEYS: [&str; 10] = [
+    pub const KEYS: [&str; 12] = [
         "equals",
         "in",
         "not_in",
@@ -56,6 +60,8 @@ impl Test {
         "less_than",
         "longer_than",
         "contains",
+        "sql",
+        "sql_not",
     ];
 
     /// Its key in the document.
@@ -71,6 +77,8 @@ impl Test {
             Self::LessThan(_) => "less_than",
             Self::LongerThan(_) => "longer_than",
             Self::Contains(_) => "contains",
+            Self::Sql(_) => "sql",
+            Self::SqlNot(_) => "sql_not",
         }
     }
 }
@@ -90,6 +98,14 @@ pub(crate) enum Truth {
 }
 
 impl Truth {
+    pub fn not(self) -> Self {
+        match self {
+            Self::False => Self::True,
+            Self::Unknown => Self::Unknown,
+            Self::True => Self::False,
+        }
+    }
+
     /// True if either is.
     pub fn or(self, other: Self) -> Self {
         match (self, other) {
@@ -168,6 +184,7 @@ impl ValueClass {
 pub(crate) struct Asked {
     pub predicate: Predicate,
     patterns: Option<Patterns>,
+    sql: Option<SqlCheck>,
 }
 
 impl Asked {
@@ -178,20 +195,26 @@ impl Asked {
             }
             _ => None,
         };
-        Self { predicate: predicate.clone(), patterns }
+        let sql = match &predicate.test {
+            Test::Sql(terms) | Test::SqlNot(terms) => Some(SqlCheck::new(terms)),
+            _ => None,
+        };
+        Self { predicate: predicate.clone(), patterns, sql }
     }
 
     /// Asks it of a document.
     pub fn ask(&self, document: &Value) -> Truth {
         let mut truth = Truth::False;
         let mut any = false;
-        self.each(document, &mut |value| {
+        let is_open = self.each(document, &mut |value| {
             any = true;
             truth = truth.or(self.test(value));
             truth != Truth::True
         });
         match &self.predicate.test {
+            Test::Exists(_) if is_open && !any => Truth::Unknown,
             Test::Exists(wanted) => Truth::of(*wanted == any),
+            _ if is_open => truth.or(Truth::Unknown),
             _ => truth,
         }
     }
@@ -199,16 +222,19 @@ impl Asked {
     /// What there is at its path.
     pub fn found(&self, document: &Value) -> ValueClass {
         let mut class = ValueClass::Nothing;
-        self.each(document, &mut |value| {
+        let is_open = self.each(document, &mut |value| {
             class = class.and(ValueClass::of(value));
             true
         });
-        class
+        if is_open { class.and(ValueClass::Unread) } else { class }
     }
 
-    fn each<'v>(&self, document: &'v Value, meet: &mut impl FnMut(&'v Value) -> bool) {
+    /// Whether there may be more that is meant: in a text that is JSON itself, which some tools read on.
+    fn each<'v>(&self, document: &'v Value, meet: &mut impl FnMut(&'v Value) -> bool) -> bool {
         let path = &self.predicate.at;
-        walk(path, path.root(), document, meet);
+        let mut is_open = false;
+        walk(path, path.root(), document, meet, &mut is_open);
+        is_open
     }
 
     fn test(&self, value: &Value) -> Truth {
@@ -232,9 +258,15 @@ impl Asked {
             (Test::Contains(part), Value::Array(list)) => {
                 Truth::of(list.iter().any(|value| value.as_str() == Some(part)))
             }
+            (Test::Sql(_), Value::String(text)) => self.keeps(text),
+            (Test::SqlNot(_), Value::String(text)) => self.keeps(text).not(),
             // A tool may take a number for its text, or a list for its only element; nobody here knows.
             _ => Truth::Unknown,
         }
+    }
+
+    fn keeps(&self, text: &str) -> Truth {
+        self.sql.as_ref().map_or(Truth::Unknown, |sql| sql.keeps(text))
     }
 
     fn takes(&self, text: &str) -> bool {
@@ -268,6 +300,7 @@ fn walk<'v>(
     reach: Reach,
     value: &'v Value,
     meet: &mut impl FnMut(&'v Value) -> bool,
+    is_open: &mut bool,
 ) -> bool {
     if ValuePath::is_over(reach) {
         return true;
@@ -277,15 +310,22 @@ fn walk<'v>(
     }
     match value {
         Value::Object(members) => match path.only_name(reach) {
-            Some(name) => {
-                members.get(name).is_none_or(|member| walk(path, path.step(reach, name), member, meet))
+            Some(name) => members
+                .get(name)
+                .is_none_or(|member| walk(path, path.step(reach, name), member, meet, is_open)),
+            None => {
+                members.iter().all(|(name, member)| walk(path, path.step(reach, name), member, meet, is_open))
             }
-            None => members.iter().all(|(name, member)| walk(path, path.step(reach, name), member, meet)),
         },
         Value::Array(list) => {
-            list.iter().enumerate().all(|(at, element)| walk(path, path.step_into(reach, at), element, meet))
+            let step = |(at, element)| walk(path, path.step_into(reach, at), element, meet, is_open);
+            list.iter().enumerate().all(step)
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        Value::String(text) => {
+            *is_open |= path.goes_on(reach) && is_container(text);
+            true
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }
 
@@ -338,6 +378,23 @@ mod tests {
         }
         assert_eq!(ask("/a", Test::Exists(false), json!({})), True);
         assert_eq!(ask("/a", Test::NotIn(vec![]), json!({})), False);
+    }
+
+    #[test]
+    fn what_a_text_of_json_holds_is_not_known() {
+        use Truth::{False, True, Unknown};
+        let more = |at, document| ask(at, Test::GreaterThan(100), document);
+        for text in ["{\"n\":200}", " [{\"n\":200}]\n", "\u{feff}{\"n\":1}", "{n:NaN}"] {
+            assert_eq!(more("/to/n", json!({ "to": text })), Unknown, "{text}");
+            assert_eq!(more("/**/n", json!({ "to": text })), Unknown, "{text}");
+            assert_eq!(more("/n", json!(text)), Unknown, "{text}");
+            assert_eq!(ask("/to/n", Test::Exists(false), json!({ "to": text })), Unknown, "{text}");
+            assert_eq!(ask("/to", Test::Exists(true), json!({ "to": text })), True, "{text}");
+        }
+        assert_eq!(more("/**/n", json!({ "a": "{}", "b": { "n": 200 } })), True);
+        assert_eq!(more("/to/n", json!({ "to": "{1} of [2]" })), False);
+        assert_eq!(more("/to/n", json!({ "to": "200" })), False);
+        assert_eq!(more("/to/n", json!({ "other": "{}", "to": { "n": 1 } })), False);
     }
 
     #[test]

@@ -91,6 +91,9 @@ fn replay(path: &Path, candidate: &Policy, found: &mut Findings) -> Result<(), F
     let (_, lines) = show::read(path)?;
     let bundle = show::open(path)?;
     let mut policies: BTreeMap<String, Policy> = BTreeMap::new();
+    let holds = lines.iter().map(|line| &line.value).filter(|entry| entry["kind"] == "hold");
+    let holds: BTreeMap<&str, &Value> =
+        holds.filter_map(|entry| Some((entry["hold"].as_str()?, &entry["rule"]))).collect();
     for line in lines.iter().filter(|line| line.value["kind"] == "call") {
         let entry = &line.value;
         found.calls += 1;
@@ -101,7 +104,8 @@ fn replay(path: &Path, candidate: &Policy, found: &mut Findings) -> Result<(), F
         }
         let Some(own) = policies.get(&hash) else { continue };
         let recorded = recorded_ruling(entry);
-        let facts = call_of(&bundle, entry, own, recorded.as_ref());
+        let approved = entry["approval"]["hold"].as_str().and_then(|hold| holds.get(hold)?.as_str());
+        let facts = call_of(&bundle, (entry, approved), own, recorded.as_ref());
         let of_own = recorded::judge(own, &facts);
         if let (Some(recorded), Ok(judged)) = (&recorded, &of_own)
             && recorded != judged
@@ -156,7 +160,13 @@ fn recorded_ruling(entry: &Value) -> Option<Ruling> {
     (verdict.lets_go() || by_policy).then_some(Ruling { verdict, rule, reason })
 }
 
-fn call_of(bundle: &show::Opened, entry: &Value, own: &Policy, recorded: Option<&Ruling>) -> RecordedCall {
+/// `approved` is the rule that held the call, if people let it pass; its receipt names the rule that decided last.
+fn call_of(
+    bundle: &show::Opened,
+    (entry, approved): (&Value, Option<&str>),
+    own: &Policy,
+    recorded: Option<&Ruling>,
+) -> RecordedCall {
     let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
     let names =
         |value: &Value| -> Vec<String> { value.as_array().into_iter().flatten().filter_map(text).collect() };
@@ -196,8 +206,9 @@ fn call_of(bundle: &show::Opened, entry: &Value, own: &Policy, recorded: Option<
         dialect,
         method: text(&entry["request"]["method"]).unwrap_or_default(),
         identity: text(&entry["identity"]["subject"]),
+        tenant: text(&entry["tenant"]),
         model: text(&facts["model"]),
-        approved: entry["approval"].is_object().then(|| text(&entry["policy"]["rule"])).flatten(),
+        approved: approved.map(ToOwned::to_owned),
         tools_offered: if is_mcp { called } else { offered },
         names_left_out,
         request_evaluated: (!is_unknown).then_some(was_read),

@@ -11,6 +11,8 @@ pub enum State {
     Good,
     /// Works, but something is worth doing.
     Warn,
+    /// Works, but nobody promises that it does.
+    BestEffort,
     /// Snapshots would fail.
     Bad,
 }
@@ -42,8 +44,8 @@ impl Check {
 /// The functions by which a log says where it is.
 const LOG_FUNCTIONS: [&str; 3] =
     ["pg_current_wal_insert_lsn()", "pg_current_wal_flush_lsn()", "pg_walfile_name(pg_lsn)"];
-/// The newest version that the end of its support has come for.
-const ENDED: u32 = 14;
+/// The newest version of which no more is promised than that snapshots are tried.
+const BEST_EFFORT: u32 = 14;
 
 /// Looks at a database as snapshots would, and changes nothing in it. What comes after a bad check may be missing.
 pub async fn examine(dsn: &Dsn, settings: &Settings) -> Vec<Check> {
@@ -113,9 +115,9 @@ pub async fn examine(dsn: &Dsn, settings: &Settings) -> Vec<Check> {
 }
 
 fn version(major: u32) -> Check {
-    if major <= ENDED {
-        Check::new(State::Warn, format!("Postgres {major} is at or past its end of support"))
-            .advice("snapshots work; upgrade the server")
+    if major <= BEST_EFFORT {
+        Check::new(State::BestEffort, format!("Postgres {major} is at or past its end of support"))
+            .advice("snapshots are tried as well as can be; upgrade the server, or say --allow-best-effort")
     } else {
         Check::new(State::Good, format!("Postgres {major}"))
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Claim`] | so much of a counter that a call wants, and the limit it may not pass |
 //! | [`Store`] | where counters and flags are kept: in this process and its file ([`Local`]), or in a Redis that gateways share |
+//! | [`Keyed`] | a key that stands for one call: the first to bring it goes on, all others learn what became of that call |
 //! | [`Reservation`] | what a call holds of its counters, until it is known how much it used |
 //!
 //! What this crate promises:
@@ -11,11 +12,13 @@
 //! - Of several claims all are granted or none, at once for everybody who shares the store.
 //! - What is granted never passes a limit, whatever process is killed when. What a call *used* may: it is known
 //!   only afterwards, and counted then ([`Reservation::settle`]).
+//! - Of all calls with one key one goes on, whatever process is killed when, until it is known that nothing was sent.
 //! - A reservation that is dropped gives back what it holds.
 //! - Nothing here waits without an end: a store that does not answer in time is a [`StoreError`].
 //!
 //! Left to others: what is counted, under which name, and what becomes of a call whose store is down (gateway).
 
+mod answers;
 mod counter;
 mod local;
 mod redis;
@@ -23,6 +26,7 @@ mod redis;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use answers::{ANSWERS_BYTES_MAX, Began, Claimed, KEYS_MAX, Keyed, Known, Progress};
 pub use counter::{Claim, CounterKey, SLOTS, Span};
 pub use local::{BLOCKS, COUNTERS_MAX, DURABLE_SECONDS, Local};
 pub use redis::{Redis, RedisSettings, RedisTask};
@@ -39,6 +43,8 @@ pub enum StoreError {
     Unwritten,
     #[error("{COUNTERS_MAX} counters are in use")]
     Full,
+    #[error("{KEYS_MAX} keys of calls are in use")]
+    KeysFull,
     #[error("too much waits for the store")]
     Busy,
     #[error("the store is closed")]
@@ -103,6 +109,33 @@ impl Store {
             Self::Local(local) => local.reserve(now_us, &claims).await,
             Self::Redis(redis) => redis.reserve(claims).await,
         }
+    }
+
+    /// Takes a key for a call, unless a call has it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a Redis that answers too late may have taken it, so that it stands for a call without an answer.
+    pub async fn begin(&self, now_us: u64, keyed: Keyed) -> Result<Began, StoreError> {
+        let began = match self {
+            Self::Local(local) => local.begin(now_us, &keyed, true).await?,
+            Self::Redis(redis) => redis.begin(keyed, true).await?,
+        };
+        began.ok_or(StoreError::Closed)
+    }
+
+    /// The call that has a key, if one does.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn known(&self, now_us: u64, keyed: Keyed) -> Result<Option<Known>, StoreError> {
+        let began = match self {
+            Self::Local(local) => local.begin(now_us, &keyed, false).await?,
+            Self::Redis(redis) => redis.begin(keyed, false).await?,
+        };
+        Ok(match began {
+            Some(Began::Known(known)) => Some(known),
+            Some(Began::First(_)) | None => None,
+        })
     }
 
     /// The flags that are set.

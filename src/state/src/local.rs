@@ -5,12 +5,16 @@
 //! that much of a limit, to nobody. Windows shorter than [`DURABLE_SECONDS`] are in memory only.
 
 mod disk;
+mod keys;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::disk::{Disk, Row};
+use self::disk::{Disk, Kept, Row};
+use self::keys::{Change, Keys};
+
+use crate::answers::{Began, Claimed, Fate, Keyed};
 use crate::counter::{Claim, Counter, CounterKey, Span};
 use crate::{Flags, Grant, Refused, Reservation, Reserved, Settlement, Store, StoreError};
 
@@ -34,6 +38,8 @@ pub struct Local {
 struct Inner {
     /// Held for arithmetic only, never while something is waited for.
     table: Mutex<Table>,
+    /// The same.
+    keys: Mutex<Keys>,
     disk: Disk,
 }
 
@@ -50,14 +56,16 @@ impl Local {
     /// # Errors
     /// [`StoreError::Disk`] of a file that cannot be read, [`StoreError::Thread`].
     pub fn open(file: &Path, now_us: u64) -> Result<Self, StoreError> {
-        let (disk, rows, flags) = Disk::open(file, now_us)?;
+        let (disk, Kept { rows, flags, keys: kept }) = Disk::open(file, now_us)?;
+        let mut keys = Keys::default();
+        kept.into_iter().for_each(|row| keys.take_up(row));
         let mut table = Table { flags: Arc::new(flags), ..Table::default() };
         for Row { counter, span, slot, used } in rows {
             let counter = table.counters.entry(counter).or_insert_with(|| Counter::new(span));
             let slot = counter.slot(slot);
             (slot.used, slot.durable) = (used, used);
         }
-        Ok(Self { inner: Arc::new(Inner { table: Mutex::new(table), disk }) })
+        Ok(Self { inner: Arc::new(Inner { table: Mutex::new(table), keys: Mutex::new(keys), disk }) })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -86,6 +94,43 @@ impl Local {
         if !beyond.is_empty() {
             // Not waited for: a crash in this moment loses what a call used beyond what it had reserved.
             drop(self.inner.disk.raise(0, beyond));
+        }
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.inner.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) async fn begin(
+        &self,
+        now_us: u64,
+        keyed: &Keyed,
+        claim: bool,
+    ) -> Result<Option<Began>, StoreError> {
+        let (row, swept) = {
+            let mut keys = self.keys();
+            let swept = keys.sweep(now_us);
+            match keys.find(now_us, keyed.key) {
+                Some(known) => return Ok(Some(Began::Known(known))),
+                None if !claim => return Ok(None),
+                None => (keys.insert(now_us, keyed)?, swept),
+            }
+        };
+        // From here on it is freed if the call goes away or the disk fails.
+        let claimed = Claimed::new(Store::Local(self.clone()), keyed);
+        if swept {
+            drop(self.inner.disk.forget_keys(now_us));
+        }
+        self.inner.disk.keep_key(row)?.await.map_err(|_| StoreError::Unwritten)?;
+        Ok(Some(Began::First(claimed)))
+    }
+
+    pub(crate) fn end(&self, key: CounterKey, call: &str, fate: Fate) {
+        // Not waited for: what a crash loses of it leaves the key with a call that has no answer.
+        match self.keys().end(key, call, fate) {
+            Some(Change::Free) => drop(self.inner.disk.free_key(key)),
+            Some(Change::Answered(answer)) => drop(self.inner.disk.answer_key(key, answer)),
+            None => {}
         }
     }
 

@@ -5,16 +5,20 @@
 //! gone away meanwhile. After a failure it does not try again for [`REST`], so that a Redis which is gone costs a call
 //! no time.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, AsyncConnectionConfig, Client, Script};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::answers::{ANSWERS_BYTES_MAX, Began, Claimed, Fate, Keyed, Known, Progress};
 use crate::counter::{Claim, CounterKey, SLOTS, Span};
 use crate::{Flags, Grant, Refused, Reservation, Reserved, Settlement, Store, StoreError};
 
@@ -42,12 +46,16 @@ pub struct RedisSettings {
 #[derive(Clone, Debug)]
 pub struct Redis {
     requests: mpsc::Sender<Request>,
+    /// Bytes of answers that may be on their way.
+    room: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 enum Request {
     Reserve { claims: Vec<Claim>, reply: oneshot::Sender<Result<Reserved, StoreError>> },
     Settle(Vec<Settlement>),
+    Begin { keyed: Keyed, claim: bool, reply: oneshot::Sender<Result<Option<Began>, StoreError>> },
+    End { key: CounterKey, call: String, fate: Fate, room: Option<OwnedSemaphorePermit> },
     Flags(oneshot::Sender<Result<Arc<Flags>, StoreError>>),
     SetFlag { name: String, value: Option<String>, reply: oneshot::Sender<Result<(), StoreError>> },
     Close(oneshot::Sender<()>),
@@ -61,7 +69,8 @@ impl Redis {
     pub fn new(settings: RedisSettings) -> Result<(Self, RedisTask), StoreError> {
         let client = Client::open(settings.url.as_str()).map_err(StoreError::Connect)?;
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        let store = Self { requests: sender };
+        let room = Arc::new(Semaphore::new(ANSWERS_BYTES_MAX));
+        let store = Self { requests: sender, room };
         let link = Link {
             client,
             keys: format!("{{{}}}", settings.prefix).into(),
@@ -69,9 +78,12 @@ impl Redis {
             scripts: Arc::new(Scripts {
                 reserve: Script::new(include_str!("redis/reserve.lua")),
                 settle: Script::new(include_str!("redis/settle.lua")),
+                begin: Script::new(include_str!("redis/begin.lua")),
+                end: Script::new(include_str!("redis/end.lua")),
             }),
         };
-        let task = RedisTask { link, requests: receiver, store: store.requests.downgrade() };
+        let room = store.room.clone();
+        let task = RedisTask { link, requests: receiver, store: store.requests.downgrade(), room };
         Ok((store, task))
     }
 
@@ -82,6 +94,27 @@ impl Redis {
     pub(crate) fn settle(&self, settlements: Vec<Settlement>) {
         if self.requests.try_send(Request::Settle(settlements)).is_err() {
             tracing::warn!("too much waits for Redis: what a call reserved stays counted");
+        }
+    }
+
+    pub(crate) async fn begin(&self, keyed: Keyed, claim: bool) -> Result<Option<Began>, StoreError> {
+        self.ask(|reply| Request::Begin { keyed, claim, reply }).await
+    }
+
+    pub(crate) fn end(&self, key: CounterKey, call: &str, fate: Fate) {
+        let (fate, room) = match fate {
+            Fate::Answered(answer) => {
+                let bytes = u32::try_from(answer.len()).unwrap_or(u32::MAX);
+                match self.room.clone().try_acquire_many_owned(bytes) {
+                    Ok(room) => (Fate::Answered(answer), Some(room)),
+                    Err(_) => (Fate::Unanswered, None),
+                }
+            }
+            fate => (fate, None),
+        };
+        let call = call.to_owned();
+        if self.requests.try_send(Request::End { key, call, fate, room }).is_err() {
+            tracing::warn!("too much waits for Redis: a key stays with a call that has no answer");
         }
     }
 
@@ -117,6 +150,8 @@ impl Redis {
 struct Scripts {
     reserve: Script,
     settle: Script,
+    begin: Script,
+    end: Script,
 }
 
 /// What every request needs.
@@ -134,6 +169,7 @@ pub struct RedisTask {
     link: Link,
     requests: mpsc::Receiver<Request>,
     store: mpsc::WeakSender<Request>,
+    room: Arc<Semaphore>,
 }
 
 /// Whether the connection is still of use.
@@ -159,7 +195,13 @@ impl RedisTask {
                         }
                         Some(request) => {
                             let usable = connection.get(&self.link).await;
-                            serving.push(self.serve(usable, request));
+                            let mut served = self.serve(usable, request);
+                            // Sent now, so that what is asked later finds what was said before.
+                            match poll_fn(|cx| Poll::Ready(served.as_mut().poll(cx))).await {
+                                Poll::Ready(true) => {}
+                                Poll::Ready(false) => connection = Connection::rest(),
+                                Poll::Pending => serving.push(served),
+                            }
                         }
                     }
                 }
@@ -170,11 +212,15 @@ impl RedisTask {
         }
     }
 
+    fn store(&self) -> Option<Redis> {
+        self.store.upgrade().map(|requests| Redis { requests, room: self.room.clone() })
+    }
+
     fn serve(&self, connection: Option<MultiplexedConnection>, request: Request) -> Served {
         let link = self.link.clone();
         match request {
             Request::Reserve { claims, reply } => {
-                let store = self.store.upgrade().map(|requests| Redis { requests });
+                let store = self.store();
                 Box::pin(async move {
                     let Some((mut connection, store)) = connection.zip(store) else {
                         let _ = reply.send(Err(StoreError::Down));
@@ -190,6 +236,26 @@ impl RedisTask {
             Request::Settle(settlements) => Box::pin(async move {
                 let Some(mut connection) = connection else { return true };
                 link.settle(&mut connection, &settlements).await
+            }),
+            Request::Begin { keyed, claim, reply } => {
+                let store = self.store();
+                Box::pin(async move {
+                    let Some((mut connection, store)) = connection.zip(store) else {
+                        let _ = reply.send(Err(StoreError::Down));
+                        return true;
+                    };
+                    let began = link.begin(&mut connection, &keyed, claim, store).await;
+                    let usable = began.is_ok();
+                    // If nobody waits any more, this drops what was claimed, which frees it.
+                    let _ = reply.send(began);
+                    usable
+                })
+            }
+            Request::End { key, call, fate, room } => Box::pin(async move {
+                let Some(mut connection) = connection else { return true };
+                let usable = link.end(&mut connection, key, &call, fate).await;
+                drop(room);
+                usable
             }),
             Request::Flags(reply) => Box::pin(async move {
                 let Some(mut connection) = connection else {
@@ -235,7 +301,8 @@ impl Link {
         let time = format!("{{ '{}', '{}' }}", now_us / 1_000_000, now_us % 1_000_000);
         let text = include_str!("redis/reserve.lua").replace("redis.call('TIME')", &time);
         let settle = Script::new(include_str!("redis/settle.lua"));
-        self.scripts = Arc::new(Scripts { reserve: Script::new(&text), settle });
+        let [begin, end] = [include_str!("redis/begin.lua"), include_str!("redis/end.lua")].map(Script::new);
+        self.scripts = Arc::new(Scripts { reserve: Script::new(&text), settle, begin, end });
         let mut connection = Connection::rest().fresh(&self).await.expect("the Redis of the test is there");
         self.reserve(&mut connection, claims, store).await.expect("the script is right")
     }
@@ -267,7 +334,9 @@ impl Connection {
             .set_connection_timeout(Some(link.timeout))
             .set_response_timeout(Some(link.timeout));
         match link.client.get_multiplexed_async_connection_with_config(&config).await {
-            Ok(connection) => {
+            Ok(mut connection) => {
+                // Else its first run takes a round trip more, and what is asked meanwhile comes before it.
+                drop(link.scripts.end.prepare_invoke().load_async(&mut connection).await);
                 *self = Self::Present(connection.clone());
                 Some(connection)
             }
@@ -318,6 +387,61 @@ impl Link {
             left: number(2).unwrap_or_default(),
             wait_us: number(3),
         }))
+    }
+
+    fn named(&self, key: &CounterKey) -> String {
+        format!("{}:k:{}", self.keys, key.hex())
+    }
+
+    async fn begin(
+        &self,
+        connection: &mut MultiplexedConnection,
+        keyed: &Keyed,
+        claim: bool,
+        store: Redis,
+    ) -> Result<Option<Began>, StoreError> {
+        type Found = (u8, Vec<u8>, String, String, u64, Vec<u8>);
+        let ms = |us: u64| bounded(us.div_ceil(1_000)).max(1);
+        let mut call = self.scripts.begin.prepare_invoke();
+        call.key(self.named(&keyed.key)).arg(&keyed.payload[..]).arg(&keyed.call);
+        call.arg(ms(keyed.run_us)).arg(ms(keyed.keep_us)).arg(u8::from(claim));
+        let found: Found = call.invoke_async(connection).await.map_err(StoreError::Redis)?;
+        let (code, payload, call, state, left_ms, answer) = found;
+        Ok(match code {
+            0 => None,
+            1 => Some(Began::First(Claimed::new(Store::Redis(store), keyed))),
+            _ => {
+                let state = match state.as_str() {
+                    "answered" => Progress::Answered(Bytes::from(answer)),
+                    "running" if left_ms > 0 => Progress::Running { left_us: left_ms.saturating_mul(1_000) },
+                    _ => Progress::Unanswered,
+                };
+                // What is not a digest is that of no call.
+                let payload = payload.try_into().unwrap_or([0; 32]);
+                Some(Began::Known(Known { payload, call, state }))
+            }
+        })
+    }
+
+    async fn end(
+        &self,
+        connection: &mut MultiplexedConnection,
+        key: CounterKey,
+        name: &str,
+        fate: Fate,
+    ) -> bool {
+        let (state, answer) = match fate {
+            Fate::Free => ("free", Bytes::new()),
+            Fate::Unanswered => ("unanswered", Bytes::new()),
+            Fate::Answered(answer) => ("answered", answer),
+        };
+        let mut call = self.scripts.end.prepare_invoke();
+        call.key(self.named(&key)).arg(name).arg(state).arg(&answer[..]);
+        let ended: Result<i64, _> = call.invoke_async(connection).await;
+        if let Err(error) = &ended {
+            tracing::warn!(%error, "Redis was not told what became of a key: it stays with a call that has no answer");
+        }
+        ended.is_ok()
     }
 
     async fn settle(&self, connection: &mut MultiplexedConnection, settlements: &[Settlement]) -> bool {

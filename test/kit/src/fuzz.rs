@@ -34,6 +34,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("contract", judged::contract),
     ("judge", judged::judge),
     ("mcp", mcp),
+    ("provider_log", provider_log),
 ];
 
 /// The judge of bundles.
@@ -157,6 +158,38 @@ fn repaired_csv(pieces: &[&[u8]]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let fed = pieces.iter().try_for_each(|piece| repair.feed(piece, &mut out));
     fed.and_then(|()| repair.finish(&mut out)).ok().map(|()| out)
+}
+
+/// A provider's log in every format, against two receipts: every row has one fate, and a receipt answers for one row.
+pub fn provider_log(bytes: &[u8]) {
+    use estoppel_reconcile::{Format, Mapping, Receipt, excesses, pair, read};
+
+    let names = r#"{"request":"id","time":"at","model":"m","input":["i","/u/i"],"output":"o","time_unit":"milliseconds"}"#;
+    let mapping: Mapping = serde_json::from_str(names).expect("a mapping");
+    let receipt = |request: Option<&str>, ended_us| Receipt {
+        call: "c".into(),
+        upstream: None,
+        request: request.map(Into::into),
+        began_us: 0,
+        ended_us,
+        served: Some("m".into()),
+        asked: Some("m-1".into()),
+        tokens: None,
+        answered: true,
+        failed: false,
+    };
+    let receipts = [receipt(Some("req_1"), 2_000_000), receipt(None, u64::MAX)];
+    for format in [Format::OpenAi, Format::Anthropic, Format::Csv(mapping.clone()), Format::Ndjson(mapping)] {
+        let Ok(log) = read(&format, bytes) else { continue };
+        let pairing = pair(&log.rows, &receipts, 60_000_000);
+        assert_eq!(pairing.paired.len() + pairing.unpaired.len(), log.rows.len());
+        let mut taken: Vec<usize> = pairing.paired.iter().map(|paired| paired.receipt).collect();
+        taken.extend(&pairing.unnamed);
+        taken.sort_unstable();
+        assert_eq!(taken, [0, 1]);
+        assert!(log.rows.iter().all(|row| row.request.is_some() || row.when.is_some()));
+        assert!(excesses(&log.sums, &receipts, 0).len() <= log.sums.len());
+    }
 }
 
 /// The policy parser: what it takes has one canonical form and compiles.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::detection::{Detection, DetectorRun, FindingDocument};
+use super::shadow::ShadowRecord;
 use super::{LineTooLong, Link, VERSION, write_line};
 use crate::capture::{Label, RunCapture, StreamRoot, Tag};
 use crate::hash::{Commit, Leaf, Root, Sha256};
@@ -209,6 +210,21 @@ pub struct Identity {
     pub subject: Option<Arc<str>>,
 }
 
+/// How an identity came about, beside who it is (SPEC section 4, `ext.identity`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdentityDetails {
+    /// Who acts for the subject, the one that calls first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actors: Vec<Box<str>>,
+    /// Subject of the connection's certificate, where a token or a key says who calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Arc<str>>,
+    /// Name of the token's issuer in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Arc<str>>,
+}
+
 /// What became of the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -382,6 +398,18 @@ pub enum VerdictAction {
     Block,
 }
 
+impl VerdictAction {
+    /// As receipts have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Repair => "repair",
+            Self::Hold => "hold",
+            Self::Block => "block",
+        }
+    }
+}
+
 /// Whether the verdict was acted on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -437,6 +465,27 @@ pub struct Held {
     pub approval: Option<ApprovalRecord>,
 }
 
+/// That a call brought a key, and what that meant (SPEC section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyRecord {
+    pub decision: IdempotencyDecision,
+    /// The call that has the key, if it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<CallId>,
+}
+
+/// What a key meant for its call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdempotencyDecision {
+    /// Nobody had the key.
+    First,
+    /// It was given the answer of the first.
+    Stored,
+    /// The first stood in its way.
+    Conflict,
+}
+
 /// Two calls of which the second asks again what the first was refused for (SPEC section 4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -465,7 +514,10 @@ pub struct CallRecord {
     pub facts: Facts,
     /// None when the call did not wait for people, or does still.
     pub held: Option<Box<Held>>,
+    /// None when the call did not go by a key.
+    pub idempotency: Option<IdempotencyRecord>,
     pub identity: Identity,
+    pub identity_details: Option<Box<IdentityDetails>>,
     /// None when nothing was held against a contract.
     pub judged: Option<Box<Judged>>,
     /// What the policy's controls counted, at most 32.
@@ -476,11 +528,28 @@ pub struct CallRecord {
     pub reask: Option<Reask>,
     pub request: RequestSide,
     pub response: ResponseSide,
+    /// What policies said that change nothing, at most [`super::SHADOWS_MAX`].
+    pub shadow: Vec<ShadowRecord>,
     pub stream: Option<Box<StreamRecord>>,
+    /// Whose the identity is, as whoever proves it says.
+    pub tenant: Option<Arc<str>>,
     pub threat: Option<Arc<Threat>>,
     pub time: Times,
+    pub trace: Option<Box<TraceContext>>,
     pub upstream: Option<Arc<str>>,
+    /// What the upstream calls the request, as its answer's head says.
+    pub upstream_request: Option<Box<str>>,
     pub verdict: VerdictRecord,
+}
+
+/// The trace that the caller said its request is part of: recorded under `ext`, never believed. Whoever makes it has held
+/// both against the grammar of W3C Trace Context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceContext {
+    /// `traceparent`, as far as its version 00 goes.
+    pub parent: Box<str>,
+    /// `tracestate`, at most 512 bytes.
+    pub state: Option<Box<str>>,
 }
 
 /// Threat classification that a rule carries; ids name their edition.
@@ -577,7 +646,15 @@ struct ExtDocument<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     findings_more: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a IdentityDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reask: Option<ReaskDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_request: Option<&'a str>,
 }
 
 impl<'a> ExtDocument<'a> {
@@ -596,11 +673,24 @@ impl<'a> ExtDocument<'a> {
             Reask::Next(call) => ReaskDocument { next: Some(call), of: None },
             Reask::Of(call) => ReaskDocument { next: None, of: Some(call) },
         });
-        (!controls.is_empty() || detection.is_some() || reask.is_some()).then(|| Self {
+        let identity = record.identity_details.as_deref();
+        let upstream_request = record.upstream_request.as_deref();
+        let trace = record.trace.as_deref();
+        let any = !controls.is_empty()
+            || detection.is_some()
+            || identity.is_some()
+            || reask.is_some()
+            || trace.is_some()
+            || upstream_request.is_some();
+        any.then(|| Self {
             controls,
             findings: detection.map(|detection| detection.documents(capture, keyed)).unwrap_or_default(),
             findings_more: detection.map_or(0, |detection| detection.more),
+            identity,
             reask,
+            traceparent: trace.map(|trace| &*trace.parent),
+            tracestate: trace.and_then(|trace| trace.state.as_deref()),
+            upstream_request,
         })
     }
 }
@@ -657,6 +747,8 @@ struct CallDocument<'a> {
     facts: Option<&'a Facts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hold: Option<&'a HoldRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency: Option<IdempotencyRecord>,
     identity: &'a Identity,
     iss: &'a Instance,
     kid: KeyId,
@@ -674,8 +766,12 @@ struct CallDocument<'a> {
     response: ResponseDocument,
     run: RunId,
     seq: u64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    shadow: &'a [ShadowRecord],
     #[serde(skip_serializing_if = "Option::is_none")]
     sse: Option<StreamDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     threat: Option<&'a Threat>,
     time: Times,
@@ -759,6 +855,7 @@ impl CallRecord {
             ext: ExtDocument::of(self, capture, keyed),
             facts: Some(&self.facts).filter(|facts| **facts != Facts::default()),
             hold: self.held.as_ref().map(|held| &held.hold),
+            idempotency: self.idempotency,
             identity: &self.identity,
             iss: link.iss,
             kid: link.kid,
@@ -787,6 +884,7 @@ impl CallRecord {
             response: ResponseDocument { client, upstream },
             run: link.run,
             seq: link.seq,
+            shadow: &self.shadow,
             sse: self.stream.as_ref().map(|stream| StreamDocument {
                 comments: stream.comments,
                 events: stream.events,
@@ -798,6 +896,7 @@ impl CallRecord {
                 terminated: stream.terminated,
                 units: stream.tree.units,
             }),
+            tenant: self.tenant.as_deref(),
             threat: self.threat.as_deref(),
             time: self.time,
             ts: link.ts,
@@ -820,11 +919,15 @@ impl CallRecord {
         }
         self.downgrades.truncate(4);
         self.limits.truncate(4);
+        self.shadow.iter_mut().for_each(ShadowRecord::shorten);
         if let Some(repair) = self.judged.as_mut().and_then(|judged| judged.repair.as_mut()) {
             repair.edits.truncate(16);
         }
         if let Some(detection) = &mut self.detection {
             detection.shorten();
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.state = None;
         }
     }
 }

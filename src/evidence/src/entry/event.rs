@@ -234,7 +234,7 @@ pub struct Approval {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BypassSource {
-    /// A destination that only the gateway may reach was called by somebody else.
+    /// What only traffic beside the gateway calls was called.
     Canary,
     /// The upstream was used without the gateway's credential.
     Credential,
@@ -244,6 +244,23 @@ pub enum BypassSource {
     ProviderLog,
     /// Numbers are missing in a sequence.
     Sequence,
+}
+
+impl BypassSource {
+    /// Every source.
+    pub const ALL: [Self; 5] =
+        [Self::Canary, Self::Credential, Self::Database, Self::ProviderLog, Self::Sequence];
+
+    /// As entries write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Canary => "canary",
+            Self::Credential => "credential",
+            Self::Database => "database",
+            Self::ProviderLog => "provider_log",
+            Self::Sequence => "sequence",
+        }
+    }
 }
 
 /// Traffic that has no receipt.

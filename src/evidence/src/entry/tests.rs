@@ -90,7 +90,16 @@ pub(crate) fn full_record() -> CallRecord {
                 leaf: Some(Leaf([1; 32])),
             }),
         })),
+        idempotency: Some(IdempotencyRecord {
+            decision: IdempotencyDecision::Stored,
+            first: Some(CallId::new(1, [4; 10])),
+        }),
         identity: Identity::default(),
+        identity_details: Some(Box::new(IdentityDetails {
+            actors: vec!["svc-a".into()],
+            certificate: Some("edge.test".into()),
+            issuer: Some("corp".into()),
+        })),
         judged: Some(Box::new(Judged {
             request: None,
             response: Some(ContractRef {
@@ -129,6 +138,13 @@ pub(crate) fn full_record() -> CallRecord {
             client_status: 200,
             upstream: Some((200, captured(20))),
         },
+        shadow: vec![ShadowRecord {
+            policy: Sha256([6; 32]),
+            reason: Some("TOOL_DENIED".into()),
+            rule: Some("no-shell".into()),
+            state: ShadowState::Judged,
+            verdict: Some(VerdictAction::Block),
+        }],
         stream: Some(Box::new(StreamRecord {
             comments: 0,
             events: 1,
@@ -137,12 +153,18 @@ pub(crate) fn full_record() -> CallRecord {
             terminated: Some(true),
             tree: tree.finish(),
         })),
+        tenant: Some("acme".into()),
         threat: Some(std::sync::Arc::new(Threat {
             ids: vec!["owasp_llm:2025/LLM06".into()],
             severity: Some("high".into()),
         })),
         time: Times { total_us: 100, upstream_us: Some(50), ..Times::default() },
+        trace: Some(Box::new(TraceContext {
+            parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+            state: Some("congo=t61rcWkgMzE".into()),
+        })),
         upstream: Some("openai".into()),
+        upstream_request: Some("req_1".into()),
         verdict: VerdictRecord { action: VerdictAction::Allow, mode: VerdictMode::Enforce, reason: None },
     }
 }
@@ -336,6 +358,7 @@ fn the_longest_record_fits_once_it_is_shortened() {
         *claims.field_mut(name).unwrap() = Some(long.clone());
     }
     record.claims = Some(Box::new(claims));
+    record.trace.as_mut().unwrap().state = Some(format!("a={}", "\\".repeat(510)).into());
     let limit = LimitRecord {
         counted: Some(u64::MAX >> 11),
         left: Some(u64::MAX >> 11),
@@ -345,6 +368,12 @@ fn the_longest_record_fits_once_it_is_shortened() {
         unit: "tokens".into(),
     };
     record.limits = vec![limit; 32];
+    let shadow = ShadowRecord {
+        reason: Some("R".repeat(64).into()),
+        rule: Some("r".repeat(128).into()),
+        ..record.shadow[0].clone()
+    };
+    record.shadow = vec![shadow; SHADOWS_MAX];
     let held = record.held.as_mut().unwrap();
     held.approval.as_mut().unwrap().approved = vec![KeyId([9; 32]); 16];
     let iss = instance();
@@ -354,6 +383,7 @@ fn the_longest_record_fits_once_it_is_shortened() {
     record.shorten();
     record.write(&mut out, &link(&iss, 1), &capture, None).unwrap();
     assert_eq!(record.facts.more, 90);
+    assert_eq!(record.trace.as_ref().unwrap().state, None);
     assert_canonical(&out);
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// The parts of an `http://` or `https://` URL, or what is wrong with it.
     pub fn parse(url: &str) -> Result<Self, String> {
-        let uri: http::Uri = url.parse().map_err(|_| format!("`{url}` is not a URL"))?;
+        let uri: http::Uri = url.parse().map_err(|_| "is not a URL")?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,

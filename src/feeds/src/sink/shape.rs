@@ -6,16 +6,17 @@ use serde_json::{Value, json};
 
 use super::{Delivery, SinkError};
 use crate::document::{Document, Format};
-use crate::otlp;
-use crate::settings::Shape;
+use crate::otlp::request;
+use crate::settings::{Encoding, Shape};
 
 /// Most characters of a collector's answer that are quoted.
 const QUOTE_CHARS_MAX: usize = 200;
 
 impl Shape {
-    pub(crate) fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self, encoding: Encoding) -> &'static str {
         match self {
-            Self::SplunkHec | Self::Datadog | Self::Otlp => "application/json",
+            Self::Otlp => request::content_type(encoding),
+            Self::SplunkHec | Self::Datadog => "application/json",
             Self::ElasticBulk | Self::Ndjson => "application/x-ndjson",
         }
     }
@@ -31,9 +32,14 @@ impl Shape {
     }
 
     /// The body of a request.
-    pub(crate) fn body(self, format: Format, documents: &[Document]) -> Vec<u8> {
+    pub(crate) fn body(
+        self,
+        encoding: Encoding,
+        format: Format,
+        documents: &[Document],
+    ) -> Result<Vec<u8>, SinkError> {
         if self == Self::Otlp {
-            return otlp_request(format, documents).to_string().into_bytes();
+            return request::body(format, encoding, documents).map_err(SinkError::Encode);
         }
         let mut body = Vec::new();
         let name = format.name();
@@ -77,46 +83,20 @@ impl Shape {
         if self == Self::Datadog {
             body.push(b']');
         }
-        body
+        Ok(body)
     }
 
-    /// What a successful answer says of the documents.
-    pub(crate) fn taken(self, sent: usize, answer: &[u8]) -> Delivery {
+    /// What a successful answer says of the documents. What a collector of OTLP rejects in part must not be sent again.
+    pub(crate) fn taken(self, sent: usize, content_type: Option<&str>, answer: &[u8]) -> Delivery {
         match self {
             Self::SplunkHec => splunk(sent, answer),
             Self::ElasticBulk => elastic(sent, answer),
-            Self::Otlp => otlp_answer(answer),
+            Self::Otlp => {
+                Delivery { unnamed: request::rejected(content_type, answer), ..Delivery::default() }
+            }
             Self::Datadog | Self::Ndjson => Delivery::default(),
         }
     }
-}
-
-/// All documents of one feed are of one instance.
-fn otlp_request(format: Format, documents: &[Document]) -> Value {
-    let values: Vec<Value> =
-        documents.iter().filter_map(|document| serde_json::from_slice(&document.json).ok()).collect();
-    let resource = otlp::resource(documents.first().map_or("", |document| &document.instance));
-    let scope = otlp::scope();
-    match format {
-        Format::OtlpMetrics => json!({ "resourceMetrics": [{
-            "resource": resource, "scopeMetrics": [{ "scope": scope, "metrics": otlp::histograms(&values) }],
-        }] }),
-        _ => json!({ "resourceSpans": [{
-            "resource": resource, "scopeSpans": [{ "scope": scope, "spans": values }],
-        }] }),
-    }
-}
-
-/// What a collector rejects in part must not be sent again, and it does not say what that was.
-fn otlp_answer(answer: &[u8]) -> Delivery {
-    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
-    let partial = &answer["partialSuccess"];
-    let number = |name: &str| match &partial[name] {
-        Value::String(text) => text.parse().unwrap_or(0),
-        other => other.as_u64().unwrap_or(0),
-    };
-    let unnamed = number("rejectedSpans") + number("rejectedDataPoints");
-    Delivery { unnamed, ..Delivery::default() }
 }
 
 /// At most 512 bytes, which a key never reaches; without `#`, which URLs would cut off.
@@ -204,7 +184,10 @@ mod tests {
 
     #[test]
     fn bodies_look_as_the_collectors_say() {
-        let text = |shape: Shape| String::from_utf8(shape.body(Format::Ocsf, &documents())).unwrap();
+        let text = |shape: Shape| {
+            let body = shape.body(Encoding::default(), Format::Ocsf, &documents()).unwrap();
+            String::from_utf8(body).unwrap()
+        };
         assert_eq!(
             text(Shape::SplunkHec).lines().next().unwrap(),
             r#"{"time":1795233600.000007,"host":"gw/main/1","source":"estoppel","sourcetype":"estoppel:ocsf","event":{"uid":"leaf:aa"}}"#
@@ -223,24 +206,10 @@ mod tests {
     fn an_answer_that_is_not_understood_is_no_success() {
         for shape in [Shape::SplunkHec, Shape::ElasticBulk] {
             for answer in ["", "ok", "{}", r#"{"code":9}"#, r#"{"items":[]}"#] {
-                assert_eq!(shape.taken(2, answer.as_bytes()).left, [0, 1], "{shape:?} {answer}");
+                assert_eq!(shape.taken(2, None, answer.as_bytes()).left, [0, 1], "{shape:?} {answer}");
             }
         }
-        assert!(Shape::SplunkHec.taken(2, br#"{"text":"Success","code":0}"#).left.is_empty());
-    }
-
-    #[test]
-    fn what_a_collector_of_traces_rejects_is_counted_and_not_sent_again() {
-        let unnamed = |answer: &str| {
-            let delivery = Shape::Otlp.taken(5, answer.as_bytes());
-            assert!(delivery.left.is_empty() && delivery.error.is_none());
-            delivery.unnamed
-        };
-        assert_eq!(unnamed(r#"{"partialSuccess":{"rejectedSpans":"2","errorMessage":"too old"}}"#), 2);
-        assert_eq!(unnamed(r#"{"partialSuccess":{"rejectedDataPoints":3}}"#), 3);
-        for answer in ["", "{}", r#"{"partialSuccess":{}}"#] {
-            assert_eq!(unnamed(answer), 0);
-        }
+        assert!(Shape::SplunkHec.taken(2, None, br#"{"text":"Success","code":0}"#).left.is_empty());
     }
 
     #[test]
@@ -252,7 +221,7 @@ mod tests {
             { "create": { "status": 400, "error": { "type": "mapper_parsing_exception" } } },
             { "create": { "status": 503 } },
         ] });
-        let delivery = Shape::ElasticBulk.taken(5, answer.to_string().as_bytes());
+        let delivery = Shape::ElasticBulk.taken(5, None, answer.to_string().as_bytes());
         assert_eq!(delivery.left, [1, 4]);
         assert_eq!(delivery.refused.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [3]);
         assert!(delivery.error.unwrap().to_string().starts_with("2 of 5 documents were not taken: 429"));

@@ -99,8 +99,17 @@ async fn read_on(drain: Drain) {
     };
     loop {
         match timeout_at(until, poll_fn(|cx| screened.poll_step(cx))).await {
-            Ok(Step::Data(_)) => {}
-            Ok(Step::End { .. } | Step::Cut(_) | Step::Judge) | Err(_) => return,
+            Ok(Step::Data(data)) => screened.exchange().leaves(&data),
+            Ok(Step::End { tail, ack, .. }) => {
+                let taken = screened.exchange().taken.take();
+                if let (Some(taken), Some(ack)) = (taken, ack)
+                    && matches!(timeout_at(until, ack).await, Ok(Ok(_)))
+                {
+                    taken.store(&tail);
+                }
+                return;
+            }
+            Ok(Step::Cut(_) | Step::Judge) | Err(_) => return,
         }
     }
 }

@@ -20,6 +20,14 @@ impl HeldBody {
         Self { pieces: pieces.into_iter(), left, _room: room }
     }
 
+    /// What has not been given out, in one piece.
+    pub(crate) fn bytes(&self) -> Bytes {
+        match self.pieces.as_slice() {
+            [one] => one.clone(),
+            several => several.concat().into(),
+        }
+    }
+
     pub(crate) fn next(&mut self) -> Option<Frame<Bytes>> {
         let piece = self.pieces.next()?;
         self.left -= piece.len() as u64;

@@ -22,6 +22,7 @@ use super::Cut;
 use super::drain::Remains;
 use crate::exchange::{Exchange, micros};
 use crate::headers;
+use crate::idempotency::Taken;
 use crate::judging::Objection;
 use crate::upstream::Relay;
 
@@ -150,6 +151,10 @@ impl Screened {
                 }
                 Poll::Pending if !self.joined.is_empty() => return Poll::Ready(self.leave()),
                 Poll::Pending => {
+                    if let Poll::Ready(said) = self.exchange.poll_aside(cx) {
+                        self.given_us = self.exchange.elapsed_us();
+                        return Poll::Ready(Step::Data(said));
+                    }
                     let step = ready!(self.poll_timers(cx));
                     return Poll::Ready(self.after_joined(step));
                 }
@@ -390,6 +395,7 @@ enum Stage {
         late: Pin<Box<Sleep>>,
         tail: std::vec::IntoIter<Bytes>,
         trailers: Option<HeaderMap>,
+        taken: Option<Box<Taken>>,
     },
     Tail {
         tail: std::vec::IntoIter<Bytes>,
@@ -435,7 +441,10 @@ impl Body for ScreenedBody {
         loop {
             match &mut self.stage {
                 Stage::Flow(screened) => match ready!(screened.poll_step(cx)) {
-                    Step::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Step::Data(data) => {
+                        screened.exchange().leaves(&data);
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
                     Step::Cut(reason) => {
                         let flushed = Box::pin(tokio::time::sleep(FLUSH));
                         self.stage = Stage::Cutting { reason, flushed };
@@ -443,14 +452,15 @@ impl Body for ScreenedBody {
                     Step::Judge => {} // not in streamed mode
                     Step::End { tail, trailers, ack } => {
                         let tail = tail.into_iter();
+                        let taken = screened.exchange().taken.take();
                         let late = Box::pin(tokio::time::sleep(self.evidence));
                         self.stage = match ack {
-                            Some(ack) => Stage::Wait { ack, late, tail, trailers },
+                            Some(ack) => Stage::Wait { ack, late, tail, trailers, taken },
                             None => Stage::Tail { tail, trailers },
                         };
                     }
                 },
-                Stage::Wait { ack, late, tail, trailers } => {
+                Stage::Wait { ack, late, tail, trailers, taken } => {
                     let durable = match Pin::new(ack).poll(cx) {
                         Poll::Ready(Ok(recorded)) => Ok(recorded.leaf()),
                         Poll::Ready(Err(error)) => Err(error.reason()),
@@ -466,6 +476,9 @@ impl Body for ScreenedBody {
                         }
                         Ok(leaf) => {
                             let tail = std::mem::take(tail);
+                            if let Some(taken) = taken.take() {
+                                taken.store(tail.as_slice());
+                            }
                             let trailers = trailers.take();
                             let trailers = self.trailers(trailers, leaf);
                             self.stage = Stage::Tail { tail, trailers };

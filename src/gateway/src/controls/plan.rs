@@ -100,7 +100,7 @@ impl Plan {
 /// None: it counts nothing.
 fn terms(kind: ControlKind) -> Option<(Span, Unit, u64, Option<u64>)> {
     Some(match kind {
-        ControlKind::Freeze => return None,
+        ControlKind::Freeze | ControlKind::Idempotency { .. } => return None,
         ControlKind::Rate { limit, seconds } | ControlKind::Velocity { limit, seconds } => {
             (Span::Window { seconds }, Unit::Calls, limit, None)
         }
@@ -139,6 +139,7 @@ fn name(applied: &Applied<'_, '_>, facts: &RequestFacts<'_>, span: Span, unit: U
         .iter()
         .map(|by| match by {
             By::Identity => facts.identity.map(Into::into),
+            By::Tenant => facts.tenant.map(Into::into),
             By::Route => Some(facts.route.into()),
             // Written in either case these are the same.
             By::Model => facts.model.map(str::to_ascii_lowercase),
@@ -163,15 +164,20 @@ impl Counting {
             Unit::Calls => return (LimitState::Counted, 1),
             Unit::Tokens | Unit::Cost => Tokens::of(&ending.usage, ending.dialect),
         };
-        match (tokens, &self.price) {
+        let (stated, is_known) = match (tokens, &self.price) {
             // Who refuses a call does not bill it.
-            (None, _) if ending.status.is_some_and(|status| status >= 400) => (LimitState::Counted, 0),
-            (None, _) => (LimitState::Reserved, self.reserved),
+            (None, _) if ending.status.is_some_and(|status| status >= 400) => (0, true),
+            (None, _) => (0, false),
             (Some(tokens), Some(price)) => {
-                let cost = price.cost(tokens.input, tokens.cached, tokens.output);
-                (LimitState::Counted, cost.min(INTEGER_MAX))
+                (price.cost(tokens.input, tokens.cached, tokens.output), tokens.sides_known)
             }
-            (Some(tokens), None) => (LimitState::Counted, tokens.total.min(INTEGER_MAX)),
+            (Some(tokens), None) => (tokens.total, tokens.total_known),
+        };
+        // What a stream states before its end is a part.
+        if is_known && ending.is_whole || stated > self.reserved {
+            (LimitState::Counted, stated.min(INTEGER_MAX))
+        } else {
+            (LimitState::Reserved, self.reserved)
         }
     }
 }
@@ -179,28 +185,47 @@ impl Counting {
 /// What an upstream says was used, in the same terms for every dialect.
 #[derive(Debug, PartialEq, Eq)]
 struct Tokens {
-    /// Without those that were cached.
+    /// Without those that were cached. All that are known of, where nobody says on which side they were.
     input: u64,
     cached: u64,
     /// With those of reasoning.
     output: u64,
     total: u64,
+    sides_known: bool,
+    total_known: bool,
 }
 
 impl Tokens {
-    /// None where neither side is stated.
+    /// None where nothing is stated.
     fn of(usage: &Usage, dialect: Dialect) -> Option<Self> {
-        let stated = usage.input.is_some() || usage.output.is_some() || usage.total.is_some();
-        if !stated {
-            return None;
-        }
-        let (input, cached) = (usage.input.unwrap_or(0), usage.cached_input.unwrap_or(0));
-        let (output, reasoning) = (usage.output.unwrap_or(0), usage.reasoning.unwrap_or(0));
+        let cached = usage.cached_input.unwrap_or(0);
         // Anthropic's input is without what was cached, Gemini's output without its thoughts.
-        let input = if dialect == Dialect::AnthropicMessages { input } else { input.saturating_sub(cached) };
-        let output = if dialect == Dialect::Gemini { output.saturating_add(reasoning) } else { output };
+        let apart = if dialect == Dialect::AnthropicMessages { 0 } else { cached };
+        let thoughts = if dialect == Dialect::Gemini { usage.reasoning.unwrap_or(0) } else { 0 };
+        let input = usage.input.map(|input| input.saturating_sub(apart));
+        let output = usage.output.map(|output| output.saturating_add(thoughts));
+        let rest = |side: u64| usage.total.map(|total| total.saturating_sub(side.saturating_add(cached)));
+        let sides = match (input, output) {
+            (Some(input), Some(output)) => Some((input, output)),
+            (Some(input), None) => rest(input).map(|output| (input, output)),
+            (None, Some(output)) => rest(output).map(|input| (input, output)),
+            (None, None) => None,
+        };
+        let (input, output) = match (sides, input, output, usage.total) {
+            (Some(sides), ..) => sides,
+            (None, None, None, None) => return None,
+            (None, None, None, Some(total)) => (total.saturating_sub(cached), 0),
+            (None, input, output, _) => (input.unwrap_or(0), output.unwrap_or(0)),
+        };
         let sum = input.saturating_add(cached).saturating_add(output);
-        Some(Self { input, cached, output, total: usage.total.unwrap_or(0).max(sum) })
+        Some(Self {
+            input,
+            cached,
+            output,
+            total: usage.total.unwrap_or(0).max(sum),
+            sides_known: sides.is_some(),
+            total_known: sides.is_some() || usage.total.is_some(),
+        })
     }
 }
 
@@ -214,7 +239,7 @@ mod tests {
     }
 
     fn tokens(input: u64, cached: u64, output: u64, total: u64) -> Option<Tokens> {
-        Some(Tokens { input, cached, output, total })
+        Some(Tokens { input, cached, output, total, sides_known: true, total_known: true })
     }
 
     #[test]
@@ -243,7 +268,7 @@ mod tests {
         for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini] {
             let (control, unit, rule) = (0, Unit::Tokens, "r".into());
             let counting = Counting { control, rule, unit, reserved: 1, price: None };
-            let ending = Ending { sent: true, status: Some(200), usage: most, dialect };
+            let ending = Ending { sent: true, status: Some(200), usage: most, is_whole: true, dialect };
             assert_eq!(counting.used(&ending), (LimitState::Counted, INTEGER_MAX), "{dialect:?}");
         }
     }
@@ -252,7 +277,13 @@ mod tests {
     fn what_counts_depends_on_how_the_call_ended() {
         let counting =
             |unit, reserved| Counting { control: 0, rule: "r".into(), unit, reserved, price: None };
-        let ending = |sent, status, usage| Ending { sent, status, usage, dialect: Dialect::OpenAiChat };
+        let ending = |sent, status, usage| Ending {
+            sent,
+            status,
+            usage,
+            is_whole: true,
+            dialect: Dialect::OpenAiChat,
+        };
         let known = usage(100, 50, 0, 0, None);
         let none = Usage::default();
         for (unit, sent, status, usage, expected) in [

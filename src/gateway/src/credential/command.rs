@@ -1,10 +1,13 @@
 //! A token that a program prints: the text alone, or `{"access_token": …, "expires_in": seconds}`.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use rustix::io::ioctl_fionbio;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 
 use super::{Failed, Minted, is_token};
@@ -45,6 +48,10 @@ impl Command {
         let printed = printed.map_err(|_| Failed::new("the command was abandoned"))??;
         let (token, lifetime) = match serde_json::from_slice::<Answer>(&printed) {
             Ok(answer) => (answer.access_token, answer.expires_in.map_or(ttl, Duration::from_secs)),
+            // Not what it would say as JSON, with who knows what else.
+            Err(_) if printed.trim_ascii_start().starts_with(b"{") => {
+                return Err(Failed::new("the command printed JSON that is no answer"));
+            }
             Err(_) => (String::from_utf8_lossy(&printed).trim().to_owned(), ttl),
         };
         let token = HeaderValue::from_str(&token).ok().filter(|_| is_token(&token));
@@ -63,6 +70,7 @@ fn run(argv: &[String], timeout: Duration) -> Result<Vec<u8>, Failed> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn();
     let mut child = child.map_err(|error| Failed::new(format!("the command does not start: {error}")))?;
     let status = ended(&mut child, timeout)?;
@@ -71,8 +79,12 @@ fn run(argv: &[String], timeout: Duration) -> Result<Vec<u8>, Failed> {
     }
     let mut printed = vec![0; ANSWER_BYTES_MAX];
     let pipe = child.stdout.as_mut().ok_or_else(|| Failed::new("the command has no output"))?;
-    // It has ended, so all that it printed is in the pipe. What it has left running may hold the pipe open.
-    let length = pipe.read(&mut printed).map_err(|error| Failed::new(error.to_string()))?;
+    // It has ended, so all that it printed is in the pipe. What it has left running may hold the pipe open, and is not waited for.
+    let length = ioctl_fionbio(&*pipe, true)
+        .map_err(Into::into)
+        .and_then(|()| pipe.read(&mut printed))
+        .or_else(|error| if error.kind() == ErrorKind::WouldBlock { Ok(0) } else { Err(error) })
+        .map_err(|error| Failed::new(error.to_string()))?;
     printed.truncate(length);
     Ok(printed)
 }
@@ -84,7 +96,9 @@ fn ended(child: &mut Child, timeout: Duration) -> Result<std::process::ExitStatu
             Ok(Some(status)) => return Ok(status),
             Ok(None) if start.elapsed() < timeout => std::thread::sleep(POLL),
             Ok(None) => {
-                let killed = child.kill().and_then(|()| child.wait());
+                let group = Pid::from_child(child);
+                let killed = kill_process_group(group, Signal::KILL).map_err(std::io::Error::from);
+                let killed = killed.and_then(|()| child.wait());
                 return Err(Failed::new(format!("the command took too long; killed: {}", killed.is_ok())));
             }
             Err(error) => return Err(Failed::new(error.to_string())),
@@ -94,6 +108,8 @@ fn ended(child: &mut Child, timeout: Duration) -> Result<std::process::ExitStatu
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{Mode, OFlags};
+
     use super::*;
 
     async fn printed(script: &str) -> Result<(String, u64), String> {
@@ -113,7 +129,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_token_is_none() {
         assert!(printed("exit 3").await.unwrap_err().contains("exit status: 3"));
-        for script in ["true", "echo a b", "echo '{}'; exit 1"] {
+        let huge = r#"echo '{"access_token":"x","expires_in":-5}'"#;
+        for script in ["true", "(sleep 5; echo late) &", "echo a b", "echo '{}'; exit 1", "echo '{}'", huge] {
             assert!(printed(script).await.is_err(), "{script}");
         }
         let argv = vec!["/no/such/program".into()];
@@ -125,5 +142,23 @@ mod tests {
         let argv = ["sleep", "600"].map(String::from).to_vec();
         let command = Command::new(&CommandCredential { argv, ttl_ms: 1, timeout_ms: 20 });
         assert!(command.mint().await.is_err_and(|failed| failed.why.contains("killed: true")));
+    }
+
+    #[tokio::test]
+    async fn what_it_started_is_killed_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let opened = rustix::fs::open(&pipe, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
+        let mut reader = std::fs::File::from(opened.unwrap());
+        let script = format!("exec 1>{}; sleep 600 & echo started; sleep 600", pipe.display());
+        let argv = ["sh", "-c", &script].map(String::from).to_vec();
+        let command = Command::new(&CommandCredential { argv, ttl_ms: 1, timeout_ms: 2_000 });
+        assert!(command.mint().await.is_err());
+        ioctl_fionbio(&reader, false).unwrap();
+        let mut said = String::new();
+        // Ends when nobody has the other end open any more.
+        reader.read_to_string(&mut said).unwrap();
+        assert!("started\n".starts_with(&said), "{said}");
     }
 }

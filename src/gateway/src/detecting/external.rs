@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use estoppel_evidence::Reason;
+use estoppel_evidence::{CallId, Reason};
 use estoppel_policy::{Confidence, DetectorMode, DetectorTerms};
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::body::{Room, UpstreamBody};
 use crate::settings::{Http2, Upstream};
@@ -21,8 +22,9 @@ use crate::upstream::{Pool, Target};
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Most findings of an answer.
 const FINDINGS_MAX: usize = 64;
-/// Most questions that wait to be asked beside the calls.
+/// Most questions of one detector that wait to be asked beside the calls, and most KiB of bodies in them.
 const TAPPED_MAX: usize = 64;
+const TAPPED_KIB_MAX: usize = 16 << 10;
 /// A second, in microseconds.
 const WINDOW_US: u64 = 1_000_000;
 
@@ -36,7 +38,9 @@ pub(crate) struct External {
     quota: Mutex<Quota>,
     per_second: u64,
     /// Where questions wait that no call waits for; made with the first.
-    tap: OnceLock<mpsc::Sender<Question>>,
+    tap: OnceLock<mpsc::Sender<Tapped>>,
+    /// KiB that may wait there.
+    waiting: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +65,21 @@ impl std::fmt::Debug for Asker {
 /// What a detector is asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Question(Bytes);
+
+/// What a detector is told of a call that does not wait for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) call: CallId,
+    pub(crate) route: Arc<str>,
+    pub(crate) dialect: &'static str,
+    pub(crate) surface: &'static str,
+    pub(crate) unit: Vec<Bytes>,
+}
+
+struct Tapped {
+    told: Told,
+    _room: OwnedSemaphorePermit,
+}
 
 #[derive(Serialize)]
 struct Asked<'a> {
@@ -134,6 +153,7 @@ impl External {
             quota: Mutex::default(),
             per_second: external.per_second(),
             tap: OnceLock::new(),
+            waiting: Arc::new(Semaphore::new(TAPPED_KIB_MAX)),
         }))
     }
 
@@ -161,14 +181,22 @@ impl External {
     }
 
     /// Has it asked by and by. `false`: there is no room, and it is not asked.
-    pub(crate) fn tap(&self, question: Question, now_us: u64, found: &prometheus::IntCounter) -> bool {
+    pub(crate) fn tap(&self, told: Told, now_us: u64, found: &prometheus::IntCounter) -> bool {
+        // A call may end after its runtime.
+        let Ok(runtime) = Handle::try_current() else { return false };
         let tap = self.tap.get_or_init(|| {
             let (sender, receiver) = mpsc::channel(TAPPED_MAX);
             // Ends when the sender is dropped with the policy that it belongs to.
-            tokio::spawn(worker(self.asker.clone(), receiver, found.clone()));
+            runtime.spawn(worker(self.asker.clone(), receiver, found.clone()));
             sender
         });
-        self.has_quota(now_us) && tap.try_send(question).is_ok()
+        let bytes: usize = told.unit.iter().map(Bytes::len).sum();
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        if !self.has_quota(now_us) {
+            return false;
+        }
+        let Ok(room) = self.waiting.clone().try_acquire_many_owned(kib) else { return false };
+        tap.try_send(Tapped { told, _room: room }).is_ok()
     }
 
     fn has_quota(&self, now_us: u64) -> bool {
@@ -181,8 +209,9 @@ impl External {
     }
 }
 
-async fn worker(asker: Arc<Asker>, mut questions: mpsc::Receiver<Question>, found: prometheus::IntCounter) {
-    while let Some(question) = questions.recv().await {
+async fn worker(asker: Arc<Asker>, mut calls: mpsc::Receiver<Tapped>, found: prometheus::IntCounter) {
+    while let Some(Tapped { told, _room }) = calls.recv().await {
+        let Some(question) = told.question() else { continue };
         if let Ok(Some(said)) = tokio::time::timeout(asker.timeout, asker.ask(question)).await {
             found.inc_by(said.len() as u64);
         }
@@ -221,6 +250,14 @@ impl Asker {
             Word::High => Confidence::High,
         };
         (answer.findings.len() <= FINDINGS_MAX).then(|| answer.findings.iter().map(sure).collect())
+    }
+}
+
+impl Told {
+    /// Its bytes are copied and escaped here, where no call waits for it.
+    fn question(&self) -> Option<Question> {
+        let unit = self.unit.concat();
+        Question::new(&self.call.to_string(), &self.route, self.dialect, self.surface, &unit)
     }
 }
 

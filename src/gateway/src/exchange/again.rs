@@ -12,6 +12,7 @@ use http::request::Parts;
 
 use super::{Exchange, Start};
 use crate::body::Room;
+use crate::idempotency::Taken;
 use crate::reask::{self, NotAsked, Origin};
 use crate::respond::Refusal;
 
@@ -127,6 +128,10 @@ impl Exchange {
         });
         exchange.instead = Some(Box::new(refusal.clone()));
         exchange.left = self.left.clone();
+        let route = self.route.as_ref().map_or("", |route| &route.name);
+        exchange.shadowing = self.shadowing.as_ref().and_then(|shadowing| shadowing.again(route));
+        exchange.spent = self.spent.clone();
+        exchange.taken = self.taken.take().map(Taken::again); // whose answer is the client's
         let head = origin.into_head(&exchange.call.to_string());
         Ok(Second { exchange, head, body, room })
     }
@@ -137,7 +142,10 @@ impl Exchange {
         record.call = self.shared.next_call();
         record.reask = Some(Link::Of(first.call));
         record.identity = first.identity.clone();
+        record.identity_details = first.identity_details.clone();
+        record.tenant = first.tenant.clone();
         record.claims = first.claims.clone();
+        record.trace = first.trace.clone();
         record.policy.hash = first.policy.hash;
         record.dialect = first.dialect;
         record.operation = first.operation.clone();

@@ -1,19 +1,34 @@
 //! The answer side of an exchange: what is judged, changed and held back while it passes.
 
 use bytes::Bytes;
-use estoppel_evidence::Reason;
-use estoppel_evidence::entry::{Captured, Looked};
+use estoppel_evidence::entry::{Captured, Downgrade, Looked};
+use estoppel_evidence::{Reason, text};
 use estoppel_policy::{Content, Evaluation, ResponseFacts, Tool};
 use estoppel_wire::dialect::{Dialect, Framing, MarkKind, ResponseScan};
 use sha2::{Digest as _, Sha256};
 
 use super::{Exchange, Mark, Response, Stream, evaluation};
 use crate::judging::{self, Objection};
+use crate::mcp::federation::Told;
+use crate::shadow::Answer;
 use crate::store::{Form, Side};
 
 impl Exchange {
+    /// Takes note of which of several servers answered, and which should have.
+    pub(crate) fn answered_by(&mut self, told: &Told) {
+        let Told::Answer { upstream, missing, .. } = told else { return };
+        self.record.upstream = Some(text::name(upstream).into());
+        let route = self.route.as_ref().map_or("none", |route| &route.name);
+        missing.iter().for_each(|(server, _)| self.shared.metrics.server_missing(route, server));
+        let downgrades = missing
+            .iter()
+            .map(|(server, reason)| Downgrade { code: *reason, detail: Some(text::name(server).into()) });
+        self.record.downgrades.extend(downgrades);
+    }
+
     /// Judges a response that is not read, before any of it is given.
     pub(crate) fn judge_unread<R>(&mut self, judge: impl FnOnce(&ResponseFacts<'_>) -> R) -> R {
+        self.shadow_answers(Answer::Unread);
         let request = self.request.facts();
         let tools = self.contents.tools(request);
         judge(&ResponseFacts {
@@ -42,17 +57,19 @@ impl Exchange {
         let names = facts.tools_called.items.iter();
         let called: Vec<Tool<'_>> = names.map(|name| Tool { name, call: call(name) }).collect();
         let request_tools = self.contents.tools(request);
+        let evaluation = if self.judges_body() || self.drops_body() {
+            Evaluation::Evaluated
+        } else {
+            evaluation(&facts.evaluated, &facts.tools_called, &[facts.model.as_deref()])
+        };
         let judged = judge(&ResponseFacts {
             request: self.request_facts(request, &request_tools),
             model_served: facts.model.as_deref(),
             tools_called: &called,
             said: None,
-            evaluation: if self.judges_body() {
-                Evaluation::Evaluated
-            } else {
-                evaluation(&facts.evaluated, &facts.tools_called, &[facts.model.as_deref()])
-            },
+            evaluation,
         });
+        self.shadow_answers(Answer::Read(evaluation));
         Some(judged)
     }
 
@@ -111,9 +128,13 @@ impl Exchange {
             hash: Sha256::new(),
             feed: self.feed(Side::Upstream, form),
             bytes: 0,
-            scan: match judged.as_ref().and_then(|judged| judged.model()) {
-                Some(_) => ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max).with_parts(),
-                None => ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max),
+            scan: {
+                let scan = ResponseScan::new(dialect, framing).event_bytes_max(event_bytes_max);
+                match judged.as_ref() {
+                    Some(judged) if judged.model().is_some() => scan.with_parts(),
+                    Some(judged) if judged.may_open() => scan.opened_by_endpoint(),
+                    _ => scan,
+                }
             },
             facts: None,
             looked,
@@ -132,7 +153,13 @@ impl Exchange {
     /// Judges an answer that was read whole. Gives its body, with repaired values in their places.
     pub(crate) fn judge_body(&mut self, body: Vec<Bytes>) -> Result<Vec<Bytes>, Objection> {
         let Some(response) = self.response.as_mut() else { return Ok(body) };
-        let Some(judged) = response.judged.as_mut().filter(|judged| !judged.holds) else { return Ok(body) };
+        if response.judged.as_ref().is_none_or(|judged| judged.holds) {
+            return Ok(body);
+        }
+        if response.is_acknowledgement() {
+            return Ok(self.replace_body(Bytes::new()));
+        }
+        let Some(judged) = response.judged.as_mut() else { return Ok(body) };
         if let Some(answers) = judged.answers_mut() {
             let found = if body.is_empty() { Ok(None) } else { answers.judge(&body.concat()) };
             let filtered = found.or_else(|objection| judged.observed_or(objection).map(|()| None))?;
@@ -193,6 +220,7 @@ impl Exchange {
     /// The policy blocks what these bytes of a stream say; none of them may leave.
     pub(crate) fn response_data(&mut self, data: Bytes, now_us: u64) -> Result<Bytes, Objection> {
         self.hear(&data);
+        self.shadow_hears(&data);
         let hashes = self.hashes();
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let mut ends = std::mem::take(&mut response.marks);
@@ -259,7 +287,8 @@ impl Exchange {
         if self.has_left() {
             return Bytes::new();
         }
-        let rpc_id = self.rpc_id();
+        let refused_id = self.response.as_mut().and_then(|response| response.refused_id());
+        let rpc_id = self.rpc_id().or(refused_id);
         let refusal = self.refusal(code);
         let (dialect, call, hashes) = (self.dialect, self.call, self.hashes());
         let holds_events = self.holds_events();
@@ -310,7 +339,7 @@ impl Exchange {
         response.tell_model();
         let (_, had_model, _) = before;
         let policy = self.snapshot.policy.clone();
-        let decision = {
+        let (decision, evaluation) = {
             let Some(response) = &self.response else { return Ok(()) };
             let so_far = response.scan.so_far();
             let request = self.request.facts();
@@ -326,14 +355,16 @@ impl Exchange {
             let cut = names.any(|name| name.ends_with('…'));
             let evaluation =
                 if so_far.read && !cut { Evaluation::Evaluated } else { Evaluation::NotEvaluated };
-            policy.response(&ResponseFacts {
+            let decision = policy.response(&ResponseFacts {
                 request: self.request_facts(request, &offered),
                 model_served: so_far.model,
                 tools_called: &called,
                 said: None,
                 evaluation,
-            })
+            });
+            (decision, evaluation)
         };
+        self.shadow_answers(Answer::Read(evaluation));
         if decision.verdict.lets_go() {
             return Ok(());
         }

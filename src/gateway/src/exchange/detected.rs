@@ -9,7 +9,8 @@ use estoppel_policy::{DetectorTerms, Surface, Verdict};
 use estoppel_wire::dialect::Framing;
 
 use super::Exchange;
-use crate::detecting::{Detecting, Ended, Question, reason};
+use crate::body::Kept;
+use crate::detecting::{Detecting, Ended, Question, RouteDetectors, Told, reason};
 use crate::judging::Objection;
 
 impl Exchange {
@@ -60,43 +61,78 @@ impl Exchange {
             return Ok(());
         }
         let new = || Box::new(Detecting::new(detectors.clone(), self.dialect));
-        self.detecting.get_or_insert_with(new);
-        let (call, dialect) = (self.call.to_string(), self.dialect.as_str());
-        let Some(question) = Question::new(&call, &route.name, dialect, surface.as_str(), &body.concat())
-        else {
-            return Err(Reason::Internal.into());
-        };
-        for (external, terms) in detectors.externals(surface) {
+        let detecting = self.detecting.get_or_insert_with(new);
+        if surface == Surface::Answer {
+            drop(detecting.heard()); // all of it is here
+        }
+        self.tell_taps(detectors, surface, body);
+        let mut question = None;
+        for (external, terms) in detectors.externals(surface).filter(|(external, _)| external.is_in_line()) {
+            if question.is_none() {
+                let (call, dialect) = (self.call.to_string(), self.dialect.as_str());
+                question = Question::new(&call, &route.name, dialect, surface.as_str(), &body.concat());
+            }
+            let Some(question) = question.clone() else { return Err(Reason::Internal.into()) };
             let began_us = self.elapsed_us();
-            let outcome = if external.is_in_line() {
-                let ended = external.ask(question.clone(), self.shared.clock.mono_us()).await;
-                let blocks = match ended {
-                    Ended::Clear | Ended::Found(_) => ended == Ended::Found(true),
-                    Ended::Timeout | Ended::Failed => on_timeout(terms) == Verdict::Block,
-                };
-                if let Some(reason) = reason(ended) {
-                    if blocks {
-                        self.asked(external.name(), DetectorOutcome::Block, began_us);
-                        let detail = format!("detector `{}`", external.name());
-                        return self.note_threat(Err(Objection::new(reason, &detail)));
-                    }
-                    let detail = Some(format!("detector {}", external.name()).into());
-                    self.record.downgrades.push(Downgrade { code: reason, detail });
-                }
-                outcome(ended)
-            } else {
-                let found = self.shared.metrics.tapped(&route.name, external.name());
-                match external.tap(question.clone(), self.shared.clock.mono_us(), &found) {
-                    true => DetectorOutcome::Tapped,
-                    false => {
-                        self.shared.metrics.tap_overflow(&route.name, external.name());
-                        DetectorOutcome::Skipped
-                    }
-                }
+            let ended = external.ask(question, self.shared.clock.mono_us()).await;
+            let blocks = match ended {
+                Ended::Clear | Ended::Found(_) => ended == Ended::Found(true),
+                Ended::Timeout | Ended::Failed => on_timeout(terms) == Verdict::Block,
             };
-            self.asked(external.name(), outcome, began_us);
+            if let Some(reason) = reason(ended) {
+                if blocks {
+                    self.asked(external.name(), DetectorOutcome::Block, began_us);
+                    let detail = format!("detector `{}`", external.name());
+                    return self.note_threat(Err(Objection::new(reason, &detail)));
+                }
+                let detail = Some(format!("detector {}", external.name()).into());
+                self.record.downgrades.push(Downgrade { code: reason, detail });
+            }
+            self.asked(external.name(), outcome(ended), began_us);
         }
         Ok(())
+    }
+
+    /// Tells external detectors of a body, without waiting for any.
+    fn tell_taps(&mut self, detectors: &RouteDetectors, surface: Surface, body: &[Bytes]) {
+        let Some(route) = self.route.as_ref().map(|route| route.name.clone()) else { return };
+        for external in detectors.taps(surface) {
+            let began_us = self.elapsed_us();
+            let told = Told {
+                call: self.call,
+                route: route.clone(),
+                dialect: self.dialect.as_str(),
+                surface: surface.as_str(),
+                unit: body.to_vec(),
+            };
+            let found = self.shared.metrics.tapped(&route, external.name());
+            let is_taken = external.tap(told, self.shared.clock.mono_us(), &found);
+            self.tapped(&route, external.name(), is_taken, began_us);
+        }
+    }
+
+    /// Tells those of an answer that was not read whole, now that it is over.
+    fn tell_of_stream(&mut self) {
+        let Some(detecting) = &mut self.detecting else { return };
+        let (kept, detectors) = (detecting.heard(), detecting.route().clone());
+        match kept {
+            Kept::Nothing => {}
+            Kept::Bytes(bytes, _) => self.tell_taps(&detectors, Surface::Answer, &[bytes.into()]),
+            Kept::TooMuch => {
+                let Some(route) = self.route.as_ref().map(|route| route.name.clone()) else { return };
+                for external in detectors.taps(Surface::Answer) {
+                    self.tapped(&route, external.name(), false, self.elapsed_us());
+                }
+            }
+        }
+    }
+
+    fn tapped(&mut self, route: &str, name: &str, is_taken: bool, began_us: u64) {
+        if !is_taken {
+            self.shared.metrics.tap_overflow(route, name);
+        }
+        let outcome = if is_taken { DetectorOutcome::Tapped } else { DetectorOutcome::Skipped };
+        self.asked(name, outcome, began_us);
     }
 
     fn asked(&mut self, name: &str, outcome: DetectorOutcome, began_us: u64) {
@@ -142,6 +178,7 @@ impl Exchange {
     /// The policy blocks what was found.
     pub(crate) fn detect_data(&mut self, data: Bytes) -> Result<Bytes, Objection> {
         let Some(detecting) = &mut self.detecting else { return Ok(data) };
+        detecting.hear(&data, &self.shared.held);
         let found = detecting.data(data);
         self.note_threat(found)
     }
@@ -165,6 +202,7 @@ impl Exchange {
     }
 
     pub(super) fn finish_detecting(&mut self) {
+        self.tell_of_stream();
         let Some(detecting) = self.detecting.take() else { return };
         let (record, counts) = detecting.record();
         let route = self.route.as_ref().map_or("none", |route| &route.name);

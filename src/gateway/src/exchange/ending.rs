@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::entry::{
-    Captured, ClientEnd, Downgrade, Evaluated, Facts, Looked, Outcome, StreamRecord, Usage, VerdictAction,
+    Captured, ClientEnd, Downgrade, Evaluated, Facts, IdempotencyDecision, Looked, Outcome, StreamRecord,
+    Usage, VerdictAction,
 };
 use estoppel_evidence::{Reason, text};
 use estoppel_journal::Ack;
@@ -17,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Exchange, Request, Response, defect, evaluated};
 use crate::controls::Ending;
+use crate::protected_resource::challenge;
 use crate::store::{Contract, Form, Side};
 
 impl Exchange {
@@ -61,6 +63,7 @@ impl Exchange {
     /// From here on the client gets nothing.
     pub(super) fn depart(&mut self) {
         let (hashes, given) = (self.hashes(), self.given);
+        self.response.iter_mut().for_each(|response| response.close());
         let Some(response) = self.response.as_mut().filter(|response| response.departed.is_none()) else {
             return;
         };
@@ -101,19 +104,23 @@ impl Exchange {
     }
 
     /// The gateway answers itself, and not to refuse.
-    pub(crate) fn tell(&mut self, body: &[u8]) -> Option<Ack> {
+    pub(crate) fn tell(&mut self, status: StatusCode, body: &[u8]) -> Option<Ack> {
         self.record.verdict.action = VerdictAction::Allow;
         if let Some(feed) = self.feed(Side::Client, Form::Json) {
             feed.push(Bytes::copy_from_slice(body));
         }
         let sha256 = self.hashes().then(|| Sha256::digest(body).into());
         let captured = Captured { bytes: body.len() as u64, sha256, stored: None };
-        self.finish(ClientEnd::HandedOver, Reason::Ok, true, Some((StatusCode::OK.as_u16(), captured)))
+        self.finish(ClientEnd::HandedOver, Reason::Ok, true, Some((status.as_u16(), captured)))
     }
 
-    /// What a 401 says of where tokens are given, if the route says so.
-    pub(crate) fn challenge(&self, brought: bool) -> Option<http::HeaderValue> {
-        Some(self.route.as_ref()?.protected_resource.as_ref()?.challenge(brought))
+    /// What a refusal says of tokens (RFC 6750 section 3), where it has to do with them.
+    pub(crate) fn challenge(&self, reason: Reason) -> Option<http::HeaderValue> {
+        let route = self.route.as_ref()?;
+        let metadata = route.protected_resource.as_ref();
+        let asks = metadata.is_some() || self.snapshot.callers.takes_credentials();
+        (asks && matches!(reason.status(), 401) || reason == Reason::ScopeMissing)
+            .then(|| challenge(reason, metadata, &route.scopes))?
     }
 
     pub(super) fn finish(
@@ -139,6 +146,7 @@ impl Exchange {
             drop(self.release_tail());
         }
         let (total_us, stores) = (self.elapsed_us(), self.stores());
+        let shadows = self.finish_shadows();
         self.finish_detecting();
         self.finish_request();
         let (upstream_code, contracts) = self.finish_response(ours);
@@ -148,6 +156,8 @@ impl Exchange {
         let code = if code == Reason::Ok { upstream_code.unwrap_or(code) } else { code };
         record.outcome = Outcome { client, code, complete };
         self.shared.metrics.finished(self.route.as_deref(), record);
+        self.shared.metrics.shadowed(&shadows, record.verdict.action);
+        record.shadow = shadows.into_iter().map(|(_, said)| said).collect();
         let record = std::mem::replace(&mut self.record, self.shared.blank_record());
         if !stores && contracts.is_empty() {
             return Some(slot.commit(&self.run, record));
@@ -164,6 +174,7 @@ impl Exchange {
             sent: self.sent,
             status: self.record.response.upstream.map(|(status, _)| status),
             usage: if self.usage_unread { Usage::default() } else { self.record.facts.usage },
+            is_whole: self.answer_ended,
             dialect: self.dialect,
         };
         self.record.limits = held.settle(&ending, &self.shared.metrics);
@@ -221,7 +232,14 @@ impl Exchange {
             let (status, captured) = ours.unwrap_or_default();
             record.response.client = captured;
             record.response.client_status = status;
-            record.evaluated_response = Evaluated { state: Looked::Empty, ..Evaluated::default() };
+            let again = record.idempotency.is_some_and(|it| it.decision == IdempotencyDecision::Stored);
+            // What was looked at when it was given first the first receipt says.
+            record.evaluated_response = match captured.bytes {
+                bytes if again && bytes > 0 => {
+                    Evaluated { skipped: bytes, state: Looked::NotEvaluated, ..Evaluated::default() }
+                }
+                _ => Evaluated { state: Looked::Empty, ..Evaluated::default() },
+            };
             return (None, self.to_be_kept(contracts));
         };
         let Response {
@@ -291,6 +309,7 @@ impl Exchange {
         }
         fill_response_facts(&mut record.facts, &facts);
         self.usage_unread = facts.usage_unread;
+        self.answer_ended = facts.events == 0 || facts.terminated == Some(true) || !facts.finish.is_empty();
         if facts.usage_unread {
             record.downgrades.push(Downgrade { code: Reason::NotEvaluated, detail: Some("usage".into()) });
         }

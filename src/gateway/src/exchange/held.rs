@@ -2,6 +2,7 @@
 //! gets.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
@@ -57,6 +58,8 @@ enum Machine {
     Model { stream: Box<judging::Stream>, blocks: Blocks },
     /// The messages of an MCP server, each whole in its event.
     Server { answers: Box<mcp::Answers>, blocks: Blocks },
+    /// What a post is answered whose client looks at its stream only: nothing of it is given.
+    Acknowledgement,
     /// A body, held against one contract.
     Body { contract: Arc<Compiled>, body: Box<contract::Body>, format: Format },
 }
@@ -70,9 +73,11 @@ impl Exchange {
         coded: bool,
     ) -> Result<Option<Box<HeldBack>>, Objection> {
         let Some(route) = &self.route else { return Ok(None) };
+        let is_posted = self.is_posted();
         let terms = match (route.answer_terms(), &self.asked_server) {
             (Some(terms), _) => terms.clone(),
             (None, Some(_)) => RouteTerms::none(),
+            (None, None) if is_posted => RouteTerms::none(),
             (None, None) => return Ok(None),
         };
         let limits = route.settings.limits;
@@ -87,9 +92,15 @@ impl Exchange {
         let judges = asked_server.as_ref().is_none_or(|asked| asked.judges());
         let held_bytes_max = usize::try_from(limits.held_bytes_max).unwrap_or(usize::MAX);
         let is_read = !coded && framing != Framing::Opaque;
+        let opens = asked_server.as_ref().is_some_and(|asked| asked.may_open()) && framing == Framing::Sse;
         let is_model = !matches!(self.dialect, Dialect::Mcp | Dialect::Json | Dialect::Bytes);
-        let holds = framing == Framing::Sse && !terms.forwards();
+        let holds = framing == Framing::Sse && (opens || !terms.forwards());
         let (machine, holds) = match (&terms.answer, asked_server) {
+            _ if is_posted => (Machine::Acknowledgement, false),
+            (None, Some(_)) if opens && (!is_read || !judging::is_utf8(&head.headers)) => {
+                let what = "the stream that may name an endpoint has a content coding or another charset";
+                return Err(Objection::new(Reason::ContractUnsupported, what));
+            }
             (Some(contract), _) => match self.body_machine(&terms, contract, head, coded, held_bytes_max) {
                 Ok(machine) => (machine, !terms.forwards()),
                 Err(objection) => return self.unless_observed(&terms, Err(objection), true).map(|()| None),
@@ -117,8 +128,9 @@ impl Exchange {
             }
         };
         let form = if framing == Framing::Sse { Form::Sse } else { Form::Json };
-        // Where lists are only filtered, no event is refused for its length that would have passed.
-        let block_bytes_max = if judges { limits.event_bytes_max } else { limits.held_bytes_max };
+        // Where lists are only filtered, or findings recorded, no event is refused for its length that would have passed.
+        let refuses = judges && !(opens && terms.release == Release::Observe);
+        let block_bytes_max = if refuses { limits.event_bytes_max } else { limits.held_bytes_max };
         let apart = holds || terms.release == Release::StreamAndCut;
         Ok(Some(Box::new(HeldBack {
             machine,
@@ -175,6 +187,9 @@ impl Exchange {
             return true;
         }
         let Some(judged) = self.judged() else { return false };
+        if matches!(judged.machine, Machine::Acknowledgement) {
+            return true;
+        }
         let fits = |max: u64| length.is_some_and(|length| length <= max);
         let max = self.route.as_ref().map_or(0, |route| route.settings.limits.held_bytes_max);
         // Where the end of the connection ends an answer, its client cannot tell that it was cut.
@@ -183,7 +198,7 @@ impl Exchange {
         match &judged.machine {
             Machine::Server { answers, .. } => all && answers.awaits_values(),
             _ if all => true,
-            Machine::Model { .. } => false,
+            Machine::Model { .. } | Machine::Acknowledgement => false,
             Machine::Body { format, .. } => {
                 judged.holds && (*format == Format::Json || *format != Format::Events && fits(max))
             }
@@ -263,6 +278,7 @@ impl Response {
             return Ok(());
         };
         let found = match &mut judged.machine {
+            Machine::Acknowledgement => return Ok(()),
             Machine::Body { body, .. } => {
                 body.feed(data, &mut Vec::new()).map_err(|refused| Objection::of_body(&refused))
             }
@@ -281,6 +297,7 @@ impl Response {
         let Some(judged) = &mut self.judged else { return Ok(Bytes::new()) };
         let mut left = Vec::new();
         let ended = match &mut judged.machine {
+            Machine::Acknowledgement => return Ok(Bytes::new()),
             Machine::Model { .. } | Machine::Server { .. } if !is_stream => return Ok(Bytes::new()),
             Machine::Model { stream, blocks } => events::finish(&mut **stream, blocks, &mut left),
             Machine::Server { answers, blocks } => events::finish(&mut **answers, blocks, &mut left),
@@ -315,6 +332,37 @@ impl Response {
     /// Whether the client waits for events that are held back.
     pub(super) fn makes_wait(&self) -> bool {
         self.judged.as_ref().is_some_and(|judged| judged.makes_wait())
+    }
+
+    /// Whether it is what a post is answered whose client does not look at that.
+    pub(super) fn is_acknowledgement(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| matches!(judged.machine, Machine::Acknowledgement))
+    }
+
+    /// The next refusal of a post, if this is its stream and an event of ours may come now.
+    pub(super) fn poll_aside(&mut self, cx: &mut Context<'_>, hashes: bool) -> Poll<Bytes> {
+        let Some(judged) = self.judged.as_mut().filter(|judged| judged.holds && !judged.ended) else {
+            return Poll::Pending;
+        };
+        let Machine::Server { answers, blocks } = &mut judged.machine else { return Poll::Pending };
+        let Some(stream) = answers.stream_mut().filter(|_| !blocks.is_after_cr()) else {
+            return Poll::Pending; // the rest of a line end comes first
+        };
+        let event = ready!(stream.poll_refusal(cx));
+        self.leave(vec![event], hashes);
+        Poll::Ready(self.take_ready())
+    }
+
+    /// The client has left: posts are not answered here any more.
+    pub(super) fn close(&mut self) {
+        if let Some(answers) = self.judged.as_mut().and_then(|judged| judged.answers_mut()) {
+            answers.close();
+        }
+    }
+
+    /// Id of the request whose answer was refused in a stream of many.
+    pub(super) fn refused_id(&mut self) -> Option<String> {
+        self.judged.as_mut()?.answers_mut()?.refused()
     }
 
     /// Says `said` between two events; it is a unit if it ends in a blank line.
@@ -376,14 +424,19 @@ impl HeldBack {
     pub(super) fn model(&self) -> Option<&judging::Stream> {
         match &self.machine {
             Machine::Model { stream, .. } => Some(stream),
-            Machine::Server { .. } | Machine::Body { .. } => None,
+            Machine::Server { .. } | Machine::Acknowledgement | Machine::Body { .. } => None,
         }
+    }
+
+    /// Whether the answer may be a stream in which posts are answered.
+    pub(super) fn may_open(&self) -> bool {
+        matches!(&self.machine, Machine::Server { answers, .. } if self.holds && answers.may_open())
     }
 
     pub(super) fn model_mut(&mut self) -> Option<&mut judging::Stream> {
         match &mut self.machine {
             Machine::Model { stream, .. } => Some(stream),
-            Machine::Server { .. } | Machine::Body { .. } => None,
+            Machine::Server { .. } | Machine::Acknowledgement | Machine::Body { .. } => None,
         }
     }
 
@@ -391,7 +444,7 @@ impl HeldBack {
     pub(super) fn answers_mut(&mut self) -> Option<&mut mcp::Answers> {
         match &mut self.machine {
             Machine::Server { answers, .. } => Some(answers),
-            Machine::Model { .. } | Machine::Body { .. } => None,
+            Machine::Model { .. } | Machine::Acknowledgement | Machine::Body { .. } => None,
         }
     }
 
@@ -411,7 +464,7 @@ impl HeldBack {
             Machine::Server { answers, blocks } => {
                 events::judge(&mut **answers, blocks, max, scan, data, ends, left)
             }
-            Machine::Body { .. } => Ok(()),
+            Machine::Acknowledgement | Machine::Body { .. } => Ok(()),
         };
         self.refused |= judged.is_err();
         judged
@@ -436,6 +489,7 @@ impl HeldBack {
             Machine::Model { stream, blocks } => stream.held_bytes() + blocks.pending(),
             Machine::Body { body, .. } => body.held_bytes(),
             Machine::Server { blocks, .. } => blocks.pending(),
+            Machine::Acknowledgement => 0,
         };
         Ok(self.room.hold(memory, held as u64)?) // a length fits
     }
@@ -455,6 +509,7 @@ impl HeldBack {
                     stream.judge().has_contracts() && !stream.verdicts().is_empty()
                 }
                 Machine::Server { answers, .. } => answers.has_judged(),
+                Machine::Acknowledgement => false,
                 Machine::Body { body, .. } => self.over || body.units() > 0,
             }
     }
@@ -469,7 +524,9 @@ impl HeldBack {
                 (judged.response, judged.repair) = (said.response, said.repair);
                 stored
             }
+            Machine::Acknowledgement => None,
             Machine::Server { answers, .. } => {
+                record.downgrades.extend(answers.observed().map(|code| observed(code, true)));
                 record.downgrades.extend(answers.downgrades());
                 if let Some(repair) = answers.repair() {
                     record.judged.get_or_insert_default().repair = Some(repair);

@@ -12,9 +12,11 @@ use sha2::{Digest as _, Sha256};
 use super::{Exchange, Request, evaluation, held};
 use crate::body::Upload;
 use crate::controls::Asks;
+use crate::identity::Caller;
 use crate::judging::{self, Asked, Objection, RouteTerms, mcp};
 use crate::mcp::agreement;
-use crate::mcp::lists::Caller;
+use crate::mcp::lists;
+use crate::mcp::opening::Opening;
 use crate::rules::{Asking, CallRules, Contents};
 use crate::store::{Feed, Form, Side};
 
@@ -114,7 +116,7 @@ impl Exchange {
             dialect: self.record.dialect,
             method: Some(&self.record.request.method),
             identity: self.record.identity.subject.as_deref(),
-            tenant: None,
+            tenant: self.record.tenant.as_deref(),
             model: facts.and_then(|facts| facts.model.as_deref()),
             approved: self.approved.as_deref(),
             tools,
@@ -129,6 +131,15 @@ impl Exchange {
                 }
             },
         }
+    }
+
+    /// Writes down who calls, and what of their credential goes no further.
+    pub(crate) fn called_by(&mut self, caller: Caller) {
+        let Caller { identity, tenant, details, header, .. } = caller;
+        (self.record.identity, self.record.tenant, self.record.identity_details) =
+            (identity, tenant, details);
+        let forwards = self.route.as_ref().is_some_and(|route| route.forwards_credential);
+        self.spent = header.filter(|_| !forwards);
     }
 
     /// Whether the policy names what the call does.
@@ -213,18 +224,21 @@ impl Exchange {
         if self.dialect == Dialect::Mcp && !coded {
             let body = chunks.concat();
             if let Ok(messages) = Messages::read(&body) {
-                agreement::check(&head.headers, &messages, &body)?;
+                let mirrored = |tool: &str| self.route.as_ref()?.mirrored_of(&self.server_path(head), tool);
+                agreement::check(&head.headers, &messages, &body, mirrored)?;
             }
         }
         let Some(terms) = self.route.as_ref().and_then(|route| route.judging.clone()) else {
-            if self.awaits_list(head) && !coded {
+            let is_streamed = self.is_posted() || self.opens_stream(head);
+            if (self.awaits_list(head) || is_streamed) && !coded {
                 self.judge_server_calls(&RouteTerms::none(), head, coded, chunks)?;
             }
-            return Ok(());
+            return self.begin_posted();
         };
         if self.dialect == Dialect::Mcp {
             let judged = self.judge_server_calls(&terms, head, coded, chunks);
             self.unless_observed(&terms, judged.map_err(Objection::of_request), false)?;
+            self.begin_posted()?;
         }
         let method = self.record.request.method.clone();
         let sent = judging::Sent { method: &method, headers: &head.headers, coded, chunks };
@@ -235,6 +249,17 @@ impl Exchange {
             None => Ok(()),
         });
         self.unless_observed(&terms, judged.map_err(Objection::of_request), false)
+    }
+
+    /// The path that tells the route's servers apart: the one that the upstream is asked at, or that the stream was asked at to
+    /// which the request belongs.
+    fn server_path(&self, head: &http::request::Parts) -> Box<str> {
+        let Some(route) = &self.route else { return Box::default() };
+        match (&self.post, &route.federation) {
+            (Some(post), _) => post.server.clone(),
+            (None, Some(_)) => route.path().into(),
+            (None, None) => route.target(head).map_or_else(Box::default, |target| target.path().into()),
+        }
     }
 
     /// Whether a list of tools may be in the answer that has to be filtered: to this request, or in a stream that is taken up
@@ -277,16 +302,24 @@ impl Exchange {
             route: route.name.clone(),
             terms: terms.clone(),
             judges: route.judging.is_some(),
-            caller: (route.settings.tool_lists == ToolLists::Filter && !terms.forwards()).then(|| Caller {
-                policy: self.snapshot.policy.clone(),
-                route: route.name.clone(),
-                identity: self.record.identity.subject.as_deref().map(Into::into),
+            caller: (route.settings.tool_lists == ToolLists::Filter && !terms.forwards()).then(|| {
+                lists::Caller {
+                    policy: self.snapshot.policy.clone(),
+                    route: route.name.clone(),
+                    identity: self.record.identity.subject.as_deref().map(Into::into),
+                    tenant: self.record.tenant.as_deref().map(Into::into),
+                }
             }),
             schemas: self.shared.schemas.clone(),
             pins: route.pins.clone(),
             sessions: route.sessions.clone(),
-            session: crate::mcp::sessions::session(&head.headers),
-            path: route.target(head).map_or_else(Box::default, |target| target.path().into()),
+            session: match &self.post {
+                Some(post) => Some(post.session.clone()),
+                None => crate::mcp::sessions::session(&head.headers),
+            },
+            path: self.server_path(head),
+            mirrored: route.mirrored.clone(),
+            opening: Opening::new(&self.snapshot, route, self.caller().as_deref(), head).map(Box::new),
         })));
         if chunks.iter().all(Bytes::is_empty) {
             return Ok(());

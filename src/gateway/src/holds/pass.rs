@@ -15,8 +15,9 @@ use estoppel_wire::dialect::Dialect;
 use http::StatusCode;
 use http::request::Parts;
 
-use super::{Claim, Facts, Opening, Sent};
+use super::{Claim, Facts, Kept, Opening, Sent};
 use crate::exchange::Exchange;
+use crate::headers::names_another_operation;
 use crate::layer::forward::durable;
 use crate::respond::{HOLD, Refusal, Waits};
 use crate::serve::random;
@@ -35,6 +36,10 @@ pub(crate) async fn pass(
 ) -> Result<(), Refusal> {
     if exchange.shared.journal.is_off() {
         return Err(refuse(exchange, Reason::EvidenceOff));
+    }
+    // What people let pass is the method and path of the first line.
+    if names_another_operation(&head.headers) {
+        return Err(refuse(exchange, Reason::OperationDenied));
     }
     // INVARIANT: a policy that holds calls of which nothing is kept is not loaded.
     let Some(body) = exchange.request_digest() else {
@@ -157,18 +162,18 @@ fn facts(exchange: &Exchange, sent: &Sent, chunks: &[Bytes], terms: &HoldTerms) 
         id: HoldId::new(opened_us / 1_000, random().map_err(|_| Reason::Internal)?),
         call: exchange.call,
         run: exchange.run.id(),
-        sent: Sent {
+        kept: Kept {
             route: sent.route.clone(),
             method: sent.method.clone(),
+            target: exchange.run.capture().tag(Label::RequestTarget, &sent.target),
+            body: exchange.run.capture().tag(Label::RequestBody, &sent.body),
             requester: sent.requester.clone(),
-            ..*sent
         },
         bytes,
         body: is_shown.then(|| String::from_utf8(chunks.concat()).ok()).flatten(),
         rule: exchange.record.policy.rule.as_deref().map(Into::into),
         tool: exchange.request_tool().map(|tool| text::name(tool).into()),
         operation: text::name(exchange.request_operation()).into(),
-        payload: exchange.run.capture().tag(Label::RequestBody, &sent.body),
         policy: exchange.snapshot.policy_hash,
         approvers: approvers.into_iter().map(|(name, approver)| (name.into(), approver.clone())).collect(),
         needs: terms.needs,
@@ -186,9 +191,9 @@ fn entry(facts: &Facts) -> HoldEntry {
         hold: facts.id,
         needs: facts.needs,
         operation: Some(facts.operation.clone()),
-        payload: facts.payload,
+        payload: facts.kept.body,
         policy: facts.policy,
-        requester: facts.sent.requester.as_deref().map(|requester| text::name(requester).into()),
+        requester: facts.kept.requester.as_deref().map(|requester| text::name(requester).into()),
         rule: facts.rule.clone(),
         tool: facts.tool.clone(),
     }

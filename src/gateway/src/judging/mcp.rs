@@ -19,7 +19,10 @@ use estoppel_wire::schema::{Language, Schema};
 use super::{Ledger, Objection, RouteTerms};
 use crate::contracts::{Compiled, Schemas};
 use crate::mcp::lists::{self, Caller, Taken};
+use crate::mcp::mirrored::MirroredTools;
+use crate::mcp::opening::Opening;
 use crate::mcp::sessions::Sessions;
+use crate::mcp::streams::Opened;
 use crate::pins::{Listed, Pins, Refused};
 
 /// Where a call goes, and what it is held against.
@@ -38,6 +41,10 @@ pub(crate) struct Server {
     pub(crate) session: Option<Box<str>>,
     /// The path that the upstream is asked at.
     pub(crate) path: Box<str>,
+    /// What of its tools' arguments is in headers.
+    pub(crate) mirrored: Arc<MirroredTools>,
+    /// The request may open a stream in which its client gets all answers.
+    pub(crate) opening: Option<Box<Opening>>,
 }
 
 /// The requests of one body.
@@ -143,6 +150,21 @@ impl Requests {
         self.ledger.contract(&self.server.schemas)
     }
 
+    /// Whether the request may open a stream in which posts are answered.
+    pub(crate) fn may_open(&self) -> bool {
+        self.server.opening.is_some()
+    }
+
+    /// Takes note of them before they leave, because their answers come in the stream that the session is.
+    ///
+    /// # Errors
+    /// The client still waits for the answer to another request of the same id.
+    pub(crate) fn begin(&self) -> Result<(), Objection> {
+        let Some(session) = &self.server.session else { return Ok(()) };
+        let begun = self.server.sessions.begin(session, &self.asked);
+        begun.map_err(|_| Objection::new(Reason::ValueAmbiguous, "a request of this id waits for its answer"))
+    }
+
     /// The request with this id: one of this call's, or one that its session made before.
     fn of(&self, id: &Id) -> Option<Arc<Asked>> {
         let own = self.asked.iter().find(|(asked, _)| asked == id).map(|(_, asked)| asked.clone());
@@ -223,7 +245,18 @@ pub(crate) struct Answers {
     changed: Vec<Box<str>>,
     taken: Taken,
     begun: bool,
+    /// An event with data has come.
+    has_said: bool,
+    /// The stream that this is, where posts are answered.
+    stream: Option<Opened>,
+    /// The message that was refused answers this request.
+    refused: Option<Id>,
+    /// What was found where that is only recorded, though events are held back.
+    observed: Option<Reason>,
 }
+
+/// The event that says where a client posts (HTTP+SSE, 2024-11-05).
+const ENDPOINT: &[u8] = b"endpoint";
 
 /// Most tools of which a receipt says that they have changed.
 const CHANGED_MAX: usize = 8;
@@ -240,6 +273,10 @@ impl Answers {
             changed: Vec::new(),
             taken: Taken::default(),
             begun: false,
+            has_said: false,
+            stream: None,
+            refused: None,
+            observed: None,
         }
     }
 
@@ -262,6 +299,34 @@ impl Answers {
         self.changed.iter().map(move |name| Downgrade { code: Reason::ToolChanged, detail: detail(name) })
     }
 
+    /// Whether the answer may be a stream in which a client gets all answers.
+    pub(crate) fn may_open(&self) -> bool {
+        self.requests.server.opening.is_some()
+    }
+
+    /// The stream that this is, if posts are answered in it.
+    pub(crate) fn stream_mut(&mut self) -> Option<&mut Opened> {
+        self.stream.as_mut()
+    }
+
+    /// The client has left: what is posted is not answered here any more.
+    pub(crate) fn close(&mut self) {
+        self.stream = None;
+    }
+
+    /// Id of the request whose answer was refused, as JSON text.
+    pub(crate) fn refused(&self) -> Option<String> {
+        match self.refused.as_ref()? {
+            Id::Text(text) => serde_json::to_string(text).ok(),
+            Id::Number(number) => Some(number.clone()),
+        }
+    }
+
+    /// What was found where that is only recorded.
+    pub(crate) fn observed(&self) -> Option<Reason> {
+        self.observed
+    }
+
     /// What the receipt says of tools that were left out of a list.
     pub(crate) fn repair(&self) -> Option<Repair> {
         self.taken.repair()
@@ -274,13 +339,44 @@ impl Answers {
     pub(crate) fn event(&mut self, block: Bytes) -> Result<Bytes, Objection> {
         let is_first = !std::mem::replace(&mut self.begun, true);
         let data = judge::data(&block, is_first);
+        if self.may_open() && judge::is_named(judge::without_mark(&block, is_first), ENDPOINT) {
+            return self.open(block, &data, is_first);
+        }
         if data.is_empty() {
             return Ok(block);
         }
-        Ok(match self.judge(&data)? {
+        self.has_said = true;
+        let judged = self.judge(&data).or_else(|objection| {
+            // Elsewhere such a stream is only watched.
+            let observes = self.may_open() && self.requests.server.terms.release == Release::Observe;
+            if !observes {
+                return Err(objection);
+            }
+            self.observed.get_or_insert(objection.reason);
+            Ok(None)
+        })?;
+        Ok(match judged {
             Some(filtered) => judge::with_data(&block, is_first, &filtered),
             None => block,
         })
+    }
+
+    /// The event says where the client is to post.
+    fn open(&mut self, block: Bytes, said: &[u8], is_first: bool) -> Result<Bytes, Objection> {
+        let opening = self.requests.server.opening.as_ref().filter(|_| !self.has_said);
+        let Some(opening) = opening else {
+            return Err(Objection::new(Reason::ValueAmbiguous, "the stream names an endpoint in its middle"));
+        };
+        let endpoint = opening.open(said)?;
+        self.has_said = true;
+        self.requests.server.sessions.clear(&endpoint.session);
+        self.requests.server.session = Some(endpoint.session);
+        self.stream = Some(endpoint.stream);
+        if endpoint.url.as_bytes() == said {
+            return Ok(block);
+        }
+        self.taken.endpoint(said.len());
+        Ok(judge::with_data(&block, is_first, endpoint.url.as_bytes()))
     }
 
     /// Judges a message, or an array of them. Gives it without the tools that are left out, if there are any.
@@ -297,10 +393,18 @@ impl Answers {
             }
         };
         let mut listed = Vec::new();
-        for Message { id, result, .. } in messages.list {
+        for Message { id, result, is_error, .. } in messages.list {
+            if is_error {
+                self.end(id.as_ref());
+            }
             let Some(result) = result else { continue };
+            self.refused = id.clone().filter(|_| self.stream.is_some());
             let asked = match id.as_ref().and_then(|id| self.requests.of(id)) {
                 Some(asked) => asked,
+                // What its client takes for a list may be one.
+                None if !judges && self.stream.is_some() && !result.tools.is_empty() => {
+                    Arc::new(Asked::Tools)
+                }
                 None if !judges => continue,
                 None => {
                     let what = "an answer is to no request of this call";
@@ -316,13 +420,23 @@ impl Answers {
                     if judges {
                         self.tools(&result.tools, text)?;
                     }
+                    self.mirror(&result.tools, text);
                     listed.push(result);
                 }
                 Asked::Call { output: None, .. } | Asked::Other => {}
             }
+            self.end(id.as_ref());
+            self.refused = None;
         }
         let caller = self.requests.server.caller.as_ref();
         Ok(caller.and_then(|caller| lists::filter(text, &listed, caller, &mut self.taken)))
+    }
+
+    /// The request is answered, in a stream in which others may be.
+    fn end(&self, id: Option<&Id>) {
+        if let (Some(_), Some(session), Some(id)) = (&self.stream, &self.requests.server.session, id) {
+            self.requests.server.sessions.end(session, id);
+        }
     }
 
     fn result(
@@ -343,6 +457,14 @@ impl Answers {
                 output.note(name, &mut self.ledger);
                 Err(Objection::new(Reason::ContractViolated, "there is no `structuredContent`"))
             }
+        }
+    }
+
+    /// What the list says of headers counts for calls from now on.
+    fn mirror(&self, tools: &[Tool], body: &[u8]) {
+        let Server { mirrored, path, .. } = &self.requests.server;
+        for tool in tools {
+            mirrored.listed(path, &tool.name, tool.input.as_ref().map(|span| part(body, span)));
         }
     }
 

@@ -17,19 +17,20 @@ use tower_service::Service;
 
 use super::Waiting;
 use crate::body::{ReadError, Room, Upload, UpstreamBody, read_next};
-use crate::call::{Permitted, Routed};
+use crate::call::{Authenticated, Permitted};
 use crate::exchange::Exchange;
 use crate::holds;
+use crate::idempotency::{self, Given, Turn};
 use crate::judging::Objection;
-use crate::layer::forward::refused;
+use crate::layer::forward::{given_again, refused};
 use crate::respond::Refusal;
 use crate::stack::Answer;
 
 /// Decides whether the call may go on.
 ///
-/// Takes `Routed`, gives `Permitted`. Answers itself on a block, and on a hold that people have not let pass. Reads the request body whole where the dialect says
+/// Takes `Authenticated`, gives `Permitted`. Answers itself on a block, and on a hold that people have not let pass. Reads the request body whole where the dialect says
 /// what is in it, because rules speak of models and tools; other bodies are judged by what surrounds them and stream
-/// through. Inside `Route` (it needs the policy), outside `Forward` (nothing leaves before the verdict).
+/// through. Inside `Authentication` (rules go by who calls), outside `Forward` (nothing leaves before the verdict).
 #[derive(Clone, Copy)]
 pub(crate) struct FirewallLayer;
 
@@ -49,7 +50,7 @@ pub(crate) struct Firewall<S> {
 /// A client may pause this long inside a request body.
 const REQUEST_STALL: Duration = Duration::from_secs(30);
 
-impl<S> Service<Routed> for Firewall<S>
+impl<S> Service<Authenticated> for Firewall<S>
 where
     S: Service<Permitted, Response = Answer, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
@@ -61,22 +62,36 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Waiting {
+    fn call(&mut self, authenticated: Authenticated) -> Waiting {
         let mut inner = self.inner.clone();
         Box::pin(async move {
-            match judge(routed).await {
+            match judge(authenticated).await {
                 Ok(permitted) => {
                     poll_fn(|cx| inner.poll_ready(cx)).await?;
                     inner.call(permitted).await
                 }
-                Err((exchange, refusal)) => Ok(refused(exchange, refusal).await),
+                Err((exchange, Stop::Refused(refusal))) => Ok(refused(exchange, refusal).await),
+                Err((exchange, Stop::Given(given))) => Ok(given_again(exchange, *given).await),
             }
         })
     }
 }
 
-async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
-    let Routed { mut exchange, head, body, route } = routed;
+/// What a call is answered that does not go on.
+enum Stop {
+    Refused(Refusal),
+    /// What an earlier call was.
+    Given(Box<Given>),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+async fn judge(authenticated: Authenticated) -> Result<Permitted, (Box<Exchange>, Stop)> {
+    let Authenticated { mut exchange, head, body, route } = authenticated;
     let limits = route.settings.limits;
     let coded = crate::exchange::framing(&head.headers).1;
     let is_mcp = exchange.dialect == Dialect::Mcp;
@@ -95,7 +110,8 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         exchange.not_looked_into();
     }
     let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_requests());
-    let (ruled, body) = if reads || judges || looks || detects || route.needs.hold {
+    let whole = reads || judges || looks || detects || route.needs.hold || route.needs.keyed;
+    let (ruled, body) = if whole {
         let mut scan = (reads || exchange.dialect == Dialect::Json && !coded).then(scan);
         let read = {
             let read = pin!(read_whole(body, &mut scan, limits.request_bytes_max, &exchange.shared.held));
@@ -103,13 +119,14 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
         };
         let (chunks, room) = match read.unwrap_or(Err(ReadError::Stalled)) {
             Ok(read) => read,
-            Err(error) => return Err((exchange, Refusal::new(error.reason()))),
+            Err(error) => return Err((exchange, Refusal::new(error.reason()).into())),
         };
         if let Some(scan) = &mut scan {
             exchange.request_read(scan.finish());
         }
         let found = exchange.detect_before_rules(coded, &chunks);
         exchange.look_into(coded, &chunks);
+        exchange.shadow_keeps(coded, &chunks);
         let ruled = match decide(&mut exchange) {
             Ruled::Refuse(refusal) => Ruled::Refuse(refusal),
             goes => decide_batch(&mut exchange, coded, &chunks).map_or(goes, Ruled::Refuse),
@@ -130,14 +147,35 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
             },
         };
         let ruled = match ruled {
+            Ruled::Hold(terms) if route.needs.keyed => {
+                match idempotency::look(&mut exchange, &head, &chunks).await {
+                    Turn::Goes => Ruled::Hold(terms),
+                    Turn::Given(given) => return Err((exchange, Stop::Given(given))),
+                    Turn::Refused(refusal) => Ruled::Refuse(refusal),
+                }
+            }
+            ruled => ruled,
+        };
+        let ruled = match ruled {
             Ruled::Hold(terms) => match holds::pass(&mut exchange, &head, &chunks, terms).await {
                 Ok(()) => decide(&mut exchange),
                 Err(refusal) => Ruled::Refuse(refusal),
             },
             ruled => ruled,
         };
+        let ruled = match ruled {
+            Ruled::Go if route.needs.keyed => match idempotency::take(&mut exchange, &head, &chunks).await {
+                Turn::Goes => Ruled::Go,
+                Turn::Given(given) => return Err((exchange, Stop::Given(given))),
+                Turn::Refused(refusal) => Ruled::Refuse(refusal),
+            },
+            ruled => ruled,
+        };
         (ruled, UpstreamBody::held(chunks, room))
     } else {
+        if !body.is_end_stream() {
+            exchange.shadow_unread(coded);
+        }
         let scan = (exchange.dialect == Dialect::Json && !coded).then(scan);
         let ruled = decide(&mut exchange);
         let feed = exchange.request_feed();
@@ -154,7 +192,7 @@ async fn judge(routed: Routed) -> Result<Permitted, (Box<Exchange>, Refusal)> {
     };
     match refusal {
         None => Ok(Permitted { exchange, head, body, route }),
-        Some(refusal) => Err((exchange, refusal)),
+        Some(refusal) => Err((exchange, refusal.into())),
     }
 }
 
@@ -165,6 +203,7 @@ pub(crate) fn permit(exchange: &mut Exchange, path: &str, body: &Bytes) -> Optio
     exchange.request_read(scan.finish());
     let found = exchange.detect_before_rules(false, std::slice::from_ref(body));
     exchange.look_into(false, std::slice::from_ref(body));
+    exchange.shadow_keeps(false, std::slice::from_ref(body));
     let mut ruled = decide(exchange);
     if let (Ruled::Go, Some(found)) = (&ruled, found)
         && let Err(objection) = exchange.note_threat(found)
@@ -191,6 +230,7 @@ enum Ruled {
 /// Asks the policy, and writes down what it says.
 fn decide(exchange: &mut Exchange) -> Ruled {
     let policy = exchange.snapshot.policy.clone();
+    exchange.shadow_begins();
     let decision = exchange.judge_request(|facts| policy.request(facts));
     exchange.decide(&decision);
     exchange.store_bodies(decision.body_storage);

@@ -1,6 +1,6 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,10 +18,13 @@ use super::Waiting;
 use super::firewall::{permit, refusal_of};
 use crate::body::{AnswerBody, Followed, Mode, Room, Screened, ScreenedBody, Step, UpstreamBody};
 use crate::call::Permitted;
-use crate::exchange::{Exchange, Second, framing, micros};
+use crate::exchange::{Aside, Exchange, Second, framing, micros};
 use crate::headers;
+use crate::idempotency::Given;
 use crate::judging::Objection;
+use crate::mcp::federation::{Asking, Federation, Told};
 use crate::respond::{RECEIPT, Refusal, stamp};
+use crate::snapshot::RouteEntry;
 use crate::stack::Answer;
 use crate::upstream::{Answered, ConnectError, SendError};
 
@@ -55,29 +58,98 @@ impl Service<Permitted> for Forward {
 }
 
 async fn forward(permitted: Permitted) -> Answer {
-    let Permitted { mut exchange, mut head, body, route } = permitted;
+    let Permitted { mut exchange, head, body, route } = permitted;
+    let limits = route.settings.limits;
+    let trailers = headers::takes_trailers(&head.headers);
+    let is_head = head.method == Method::HEAD;
+    let asked = match &route.federation {
+        None => ask(&mut exchange, &route, head, body).await,
+        // Boxed, so that other calls have no room for it.
+        Some(federation) => match Box::pin(ask_several(&mut exchange, federation, &head, &body)).await {
+            Ok(Told::Answer { answered, .. }) => Ok(*answered),
+            Ok(Told::Own { status, body }) => return told(exchange, status, body).await,
+            Err(refusal) => Err(refusal),
+        },
+    };
+    if let (Some(taken), false) = (&mut exchange.taken, exchange.sent) {
+        taken.sent_nothing();
+    }
+    let answered = match asked {
+        Ok(answered) => answered,
+        Err(refusal) => return refused(exchange, refusal).await,
+    };
+    exchange.record.time.connect_us = answered.connected.map(micros);
+    let mut head = answered.head;
+    if headers::is_ambiguous_answer(head.status, &head.headers)
+        || headers::head_bytes(&head.headers) > limits.header_bytes_max
+    {
+        return refused(exchange, Refusal::new(Reason::UpstreamProtocol)).await;
+    }
+    let (framing, coded) = framing(&head.headers);
+    if let Err(objection) = exchange.response_head(&head, framing, coded) {
+        return objected(exchange, objection).await;
+    }
+    if exchange.asks_again() && !head.status.is_success() {
+        return refused(exchange, Refusal::new(Reason::UpstreamError)).await;
+    }
+    headers::for_client(&mut head.headers);
+    if let Some(taken) = &mut exchange.taken {
+        taken.answered(head.status, &head.headers);
+    }
+    let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
+    let length = answered.relay.exact_length();
+    let fits = length.is_none_or(|length| length <= limits.held_bytes_max);
+    let json = framing == Framing::Json && !coded;
+    let judged = !matches!(exchange.dialect, Dialect::Json | Dialect::Bytes);
+    let whole = json && fits && (judged || length.is_some()) || exchange.is_held_whole(length);
+    let bodiless = is_head || answered.relay.is_end();
+    let unread = (framing == Framing::Opaque || coded || judged && json && !fits)
+        && !bodiless
+        && !exchange.judges_body()
+        && !exchange.drops_body();
+    if unread && let Some(refusal) = unread_refusal(&mut exchange) {
+        return refused(exchange, refusal).await;
+    }
+    let mode = if whole || bodiless { Mode::Whole } else { Mode::Streamed };
+    if mode == Mode::Streamed {
+        exchange.forget_origin();
+    }
+    let screened = Screened::new(exchange, answered.relay, limits, mode);
+    match mode {
+        Mode::Whole => {
+            let sending = Sending { evidence, bodiless, trailers, held_bytes_max: limits.held_bytes_max };
+            send_whole(screened, head, sending).await
+        }
+        Mode::Streamed => send_streamed(screened, head, evidence, trailers),
+    }
+}
+
+/// Sends the call to the route's upstream.
+async fn ask(
+    exchange: &mut Exchange,
+    route: &RouteEntry,
+    mut head: Box<http::request::Parts>,
+    body: UpstreamBody,
+) -> Result<Answered, Refusal> {
     let limits = route.settings.limits;
     let credential = match &route.credential {
         None => None,
-        Some(credential) => match credential.of(&head.headers).await {
-            Ok(held) => Some((credential, held)),
-            Err(reason) => return refused(exchange, Refusal::new(reason)).await,
-        },
+        Some(credential) => {
+            let held = credential.of(&head.headers).await;
+            Some((credential, held.map_err(Refusal::new)?))
+        }
     };
-    if let Err(reason) = intend(&mut exchange).await {
-        return refused(exchange, Refusal::new(reason)).await;
-    }
-    let Some(target) = route.target(&head) else {
-        return refused(exchange, Refusal::new(Reason::RequestInvalid)).await;
-    };
-    let trailers = headers::takes_trailers(&head.headers);
-    let is_head = head.method == Method::HEAD;
+    intend(exchange).await.map_err(Refusal::new)?;
+    let target = route.target(&head).ok_or_else(|| Refusal::new(Reason::RequestInvalid))?;
     head.uri = target;
     head.version = Version::HTTP_11; // hyper's clients go by the connection
     head.extensions.clear();
     let judges = route.judging.as_ref().is_some_and(|terms| terms.answer.is_some());
     let detects = route.detectors.as_ref().is_some_and(|detectors| detectors.reads_answers());
     let reads = exchange.dialect != Dialect::Bytes || judges || detects;
+    if let Some(spent) = &exchange.spent {
+        head.headers.remove(spent);
+    }
     headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
     if let Some((credential, held)) = &credential {
         credential.put(held, &mut head.headers);
@@ -93,59 +165,59 @@ async fn forward(permitted: Permitted) -> Answer {
     }
     let request = Request::from_parts(*head, body);
     let left = exchange.follow().map(|(left, _)| left);
-    exchange.sent = true;
+    exchange.sends();
     let sending = route.pool.send(request, limits.connect, limits.headers, left.as_deref());
-    let answered = match in_time(&exchange, sending).await {
+    let bound = exchange.time_left().filter(|_| exchange.asks_again());
+    let sending = while_waiting(in_time(bound, sending), || exchange.ask_shadows());
+    let answered = match sending.await {
         Ok(answered) => answered,
         Err(error) => {
             exchange.sent = !error.is_before_sending();
             let reason = exchange.upload_error().unwrap_or_else(|| send_reason(&error));
             route.pool.complain(reason, &Chain(&error));
-            return refused(exchange, Refusal::new(reason)).await;
+            return Err(Refusal::new(reason));
         }
     };
-    exchange.record.time.connect_us = answered.connected.map(micros);
-    let mut head = answered.head;
-    if let Some((credential, held)) = credential.filter(|_| head.status == StatusCode::UNAUTHORIZED) {
+    exchange.record.upstream_request = headers::upstream_request(&answered.head.headers);
+    if let Some((credential, held)) = credential.filter(|_| answered.head.status == StatusCode::UNAUTHORIZED)
+    {
         credential.refused(&held);
     }
-    if headers::is_ambiguous_answer(head.status, &head.headers)
-        || headers::head_bytes(&head.headers) > limits.header_bytes_max
-    {
-        return refused(exchange, Refusal::new(Reason::UpstreamProtocol)).await;
-    }
-    let (framing, coded) = framing(&head.headers);
-    if let Err(objection) = exchange.response_head(&head, framing, coded) {
-        return objected(exchange, objection).await;
-    }
-    if exchange.asks_again() && !head.status.is_success() {
-        return refused(exchange, Refusal::new(Reason::UpstreamError)).await;
-    }
-    headers::for_client(&mut head.headers);
-    let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
-    let length = answered.relay.exact_length();
-    let fits = length.is_none_or(|length| length <= limits.held_bytes_max);
-    let json = framing == Framing::Json && !coded;
-    let judged = !matches!(exchange.dialect, Dialect::Json | Dialect::Bytes);
-    let whole = json && fits && (judged || length.is_some()) || exchange.is_held_whole(length);
-    let bodiless = is_head || answered.relay.is_end();
-    let unread = (framing == Framing::Opaque || coded || judged && json && !fits)
-        && !bodiless
-        && !exchange.judges_body();
-    if unread && let Some(refusal) = unread_refusal(&mut exchange) {
-        return refused(exchange, refusal).await;
-    }
-    let mode = if whole || bodiless { Mode::Whole } else { Mode::Streamed };
-    if mode == Mode::Streamed {
-        exchange.forget_origin();
-    }
-    let screened = Screened::new(exchange, answered.relay, limits, mode);
-    match mode {
-        Mode::Whole => {
-            let sending = Sending { evidence, bodiless, trailers, held_bytes_max: limits.held_bytes_max };
-            send_whole(screened, head, sending).await
+    Ok(answered)
+}
+
+/// Sends it to those of several servers that have to do with it, all of which has to fit into the call's time.
+async fn ask_several(
+    exchange: &mut Exchange,
+    federation: &Federation,
+    head: &http::request::Parts,
+    body: &UpstreamBody,
+) -> Result<Told, Refusal> {
+    intend(exchange).await.map_err(Refusal::new)?;
+    let UpstreamBody::Held(body) = body else {
+        return Err(Refusal::because(Reason::NotFederated, Some("a content coding")));
+    };
+    let limits = exchange.route.as_ref().map(|route| route.settings.limits).unwrap_or_default();
+    let (identity, spent) = (exchange.caller(), exchange.spent.clone());
+    let (identity, spent) = (identity.as_deref(), spent.as_ref());
+    let asking = Asking { head, body: &body.bytes(), identity, spent, limits: &limits };
+    exchange.sends();
+    let sending = while_waiting(federation.send(asking), || exchange.ask_shadows());
+    let told = match tokio::time::timeout(limits.total, sending).await {
+        Ok(told) => told,
+        Err(_) => return Err(Refusal::new(Reason::TimeoutTotal)),
+    };
+    match told {
+        Ok(told) => {
+            exchange.sent = matches!(told, Told::Answer { .. });
+            exchange.answered_by(&told);
+            Ok(told)
         }
-        Mode::Streamed => send_streamed(screened, head, evidence, trailers),
+        Err(refused) => {
+            exchange.sent = refused.upstream.is_some();
+            exchange.record.upstream = refused.upstream;
+            Err(*refused.refusal)
+        }
     }
 }
 
@@ -173,12 +245,26 @@ async fn intend(exchange: &mut Exchange) -> Result<(), Reason> {
     }
 }
 
+/// Does something of ours the first time that it has to wait.
+async fn while_waiting<T>(future: impl Future<Output = T>, ours: impl FnOnce()) -> T {
+    let mut future = pin!(future);
+    let mut ours = Some(ours);
+    poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        if let Some(ours) = ours.take_if(|_| polled.is_pending()) {
+            ours();
+        }
+        polled
+    })
+    .await
+}
+
 /// All of a second call has to fit into the time of the first.
 async fn in_time(
-    exchange: &Exchange,
+    left: Option<Duration>,
     sending: impl Future<Output = Result<Answered, SendError>>,
 ) -> Result<Answered, SendError> {
-    match exchange.time_left().filter(|_| exchange.asks_again()) {
+    match left {
         Some(left) => tokio::time::timeout(left, sending).await.unwrap_or(Err(SendError::TotalTimeout)),
         None => sending.await,
     }
@@ -246,23 +332,34 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
     let told = exchange.told_instead();
     let told = told.as_ref().unwrap_or(&refusal);
-    let body = told.body(dialect, Some(call), rpc_id.as_deref());
+    let aside = exchange.aside(told);
+    let (status, body) = match &aside {
+        Some(_) => (Aside::STATUS, Bytes::new()),
+        None => (told.status(), told.body(dialect, Some(call), rpc_id.as_deref())),
+    };
     exchange.note_refusal(&refusal);
-    let ack = exchange.refuse(refusal.reason, told.status(), &body);
+    let ack = exchange.refuse(refusal.reason, status, &body);
     let recorded = match ack {
         Some(ack) => durable(ack, evidence).await,
         None => Err(Reason::Internal),
     };
     let (mut answer, receipt) = match recorded {
-        Ok(leaf) => (told.answer(dialect, body), leaf),
+        Ok(leaf) => {
+            let mut answer = told.answer(dialect, body);
+            *answer.status_mut() = status;
+            if let Some(aside) = aside {
+                aside.say();
+            }
+            (answer, leaf)
+        }
         Err(reason) => {
             exchange.shared.metrics.refused(reason);
             let late = Refusal::new(reason);
             (late.answer(dialect, late.body(dialect, Some(call), rpc_id.as_deref())), None)
         }
     };
-    if answer.status() == StatusCode::UNAUTHORIZED
-        && let Some(challenge) = exchange.challenge(refusal.reason == Reason::CredentialMissing)
+    if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        && let Some(challenge) = exchange.challenge(refusal.reason)
     {
         answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
@@ -271,10 +368,10 @@ pub(crate) async fn refused(mut exchange: Box<Exchange>, refusal: Refusal) -> An
 }
 
 /// Records an answer of the gateway's own, JSON, and gives it once that is durable.
-pub(crate) async fn told(mut exchange: Box<Exchange>, document: Bytes) -> Answer {
+pub(crate) async fn told(mut exchange: Box<Exchange>, status: StatusCode, document: Bytes) -> Answer {
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
     let run = exchange.run_header();
-    let recorded = match exchange.tell(&document) {
+    let recorded = match exchange.tell(status, &document) {
         Some(ack) => durable(ack, evidence).await,
         None => Err(Reason::Internal),
     };
@@ -283,7 +380,27 @@ pub(crate) async fn told(mut exchange: Box<Exchange>, document: Bytes) -> Answer
         Err(reason) => return unrecorded(&exchange, reason),
     };
     let mut answer = Response::new(AnswerBody::whole(vec![document]));
+    *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    stamp(answer.headers_mut(), exchange.call, run.as_ref(), leaf);
+    answer
+}
+
+/// Gives the answer of an earlier call, once the receipt of this one is durable.
+pub(crate) async fn given_again(mut exchange: Box<Exchange>, given: Given) -> Answer {
+    let Given { status, headers, body } = given;
+    let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
+    let run = exchange.run_header();
+    let recorded = match exchange.tell(status, &body) {
+        Some(ack) => durable(ack, evidence).await,
+        None => Err(Reason::Internal),
+    };
+    let leaf = match recorded {
+        Ok(leaf) => leaf,
+        Err(reason) => return unrecorded(&exchange, reason),
+    };
+    let mut answer = Response::new(AnswerBody::whole(vec![body]));
+    (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
     stamp(answer.headers_mut(), exchange.call, run.as_ref(), leaf);
     answer
 }
@@ -357,6 +474,9 @@ async fn send_whole(
                     Ok(leaf) => leaf,
                     Err(reason) => return unrecorded(screened.exchange(), reason),
                 };
+                if let Some(taken) = screened.exchange().taken.take() {
+                    taken.store(&data);
+                }
                 head.headers.remove(TRAILER);
                 if !bodiless {
                     head.headers.remove(CONTENT_LENGTH);
@@ -423,7 +543,7 @@ fn send_streamed(
     Response::from_parts(head, AnswerBody::Screened(ScreenedBody::new(screened, receipt_trailer, evidence)))
 }
 
-fn send_reason(error: &SendError) -> Reason {
+pub(crate) fn send_reason(error: &SendError) -> Reason {
     match error {
         SendError::Connect(ConnectError::Tcp(_)) => Reason::UpstreamConnect,
         SendError::Connect(ConnectError::Tls(_)) | SendError::Tls => Reason::UpstreamTls,

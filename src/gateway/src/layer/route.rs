@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use estoppel_evidence::entry::{CallRecord, IdentityKind, VerdictAction};
+use estoppel_evidence::entry::{CallRecord, VerdictAction};
 use estoppel_evidence::{CallId, Reason};
 use estoppel_journal::Refused;
 use estoppel_wire::dialect::Dialect;
@@ -14,6 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::Waiting;
+use crate::bypass;
 use crate::call::{Admitted, Routed};
 use crate::context::{Context as CallerContext, run_name};
 use crate::exchange::{Exchange, Start};
@@ -24,12 +25,13 @@ use crate::respond::{Refusal, stamp};
 use crate::serve::Shared;
 use crate::snapshot::{RouteEntry, Snapshot};
 use crate::stack::Answer;
+use crate::trace_context;
 
 /// Finds the route, the run and the configuration that the call keeps to its end.
 ///
 /// Takes `Admitted`, gives `Routed`. Answers itself when the request is ambiguous, names no route, has a context
-/// header that is not allowed, lacks the identity that its route needs, or is no operation that the policy lists; each of
-/// these leaves a receipt. Inside `Admission` (a receipt needs its slot), outside `Firewall` (a verdict needs the policy).
+/// header that is not allowed, or takes a route that is a trap; each of these leaves a receipt. That it is no operation that the policy lists is said by
+/// `Authentication`, to callers who may use the route. Inside `Admission` (a receipt needs its slot), outside what needs the route.
 #[derive(Clone)]
 pub(crate) struct RouteLayer {
     shared: Arc<Shared>,
@@ -72,7 +74,7 @@ impl<S> Route<S> {
         let accepted = identified.accepted;
         let head = accepted.head;
         let taken = snapshot.route(&head).cloned();
-        let described = taken.as_ref().filter(|route| route.is_described(&head)).cloned();
+        let described = taken.as_ref().filter(|route| route.is_described(&head) && !route.canary).cloned();
         let operation =
             taken.as_ref().filter(|_| described.is_none()).map(|route| route.for_operation(&head));
         let (operation, unlisted) = match operation.transpose() {
@@ -92,6 +94,7 @@ impl<S> Route<S> {
         record.call = accepted.call;
         record.identity = identified.identity;
         record.claims = context.claims;
+        record.trace = trace_context::read(&head.headers);
         fill(&mut record, &head, &snapshot, route.as_deref(), dialect);
         let (run, run_refused) = match self.shared.journal.run(context.run.as_deref()) {
             Ok(run) => (run, None),
@@ -102,9 +105,6 @@ impl<S> Route<S> {
                 }
             },
         };
-        let identity_missing =
-            route.as_ref().is_some_and(|route| route.identity_required && described.is_none())
-                && record.identity.kind == IdentityKind::None;
         let mut exchange = Exchange::new(Start {
             shared: self.shared.clone(),
             snapshot,
@@ -120,6 +120,7 @@ impl<S> Route<S> {
         if let Some(route) = &route {
             exchange.store_bodies(&route.settings.body_storage);
         }
+        exchange.shadow(&head);
         let http1 = head.version < http::Version::HTTP_2;
         let refusal = if headers::refuse_ambiguous(&head.uri, &head.headers, http1).is_err()
             || headers::is_path_ambiguous(head.uri.path())
@@ -139,24 +140,27 @@ impl<S> Route<S> {
         } else if let Some(bad) = bad_context {
             let message = format!("header `{}` has a value that is not allowed", bad.0);
             Some(Refusal { message: Some(message.into()), ..Refusal::new(Reason::HeaderInvalid) })
-        } else if let Some(refused) = run_refused {
-            Some(Refusal::new(match refused {
-                Refused::Full { .. } => Reason::RunsMax,
-                Refused::Failed(_) | Refused::Closed => Reason::EvidenceFailed,
-            }))
-        } else if identity_missing {
-            Some(Refusal::new(Reason::IdentityRequired))
         } else {
-            unlisted.map(|message| Refusal {
-                message: Some(message.into()),
-                ..Refusal::new(Reason::OperationDenied)
+            run_refused.map(|refused| {
+                Refusal::new(match refused {
+                    Refused::Full { .. } => Reason::RunsMax,
+                    Refused::Failed(_) | Refused::Closed => Reason::EvidenceFailed,
+                })
             })
+        };
+        let unlisted = unlisted.map(|message| Refusal {
+            message: Some(message.into()),
+            ..Refusal::new(Reason::OperationDenied)
+        });
+        let refusal = match &route {
+            Some(route) if route.canary => Some(Refusal::new(Reason::Bypass)),
+            _ => refusal,
         };
         match (refusal, route) {
             (Some(refusal), _) => Err(Turned::Recorded(exchange, refusal)),
             (None, None) => Err(Turned::Recorded(exchange, Refusal::new(Reason::RouteUnknown))),
             (None, Some(route)) if described.is_some() => Err(Turned::Described(exchange, route)),
-            (None, Some(route)) => Ok(Routed { exchange, head, body: accepted.body, route }),
+            (None, Some(route)) => Ok(Routed { exchange, head, body: accepted.body, route, unlisted }),
         }
     }
 
@@ -213,7 +217,9 @@ fn fill(
         http::Version::HTTP_2 => "2",
         _ => "1.1",
     };
-    record.upstream = route.map(|route| route.pool.target.name.clone());
+    // Of several it is known once one was asked.
+    let alone = route.filter(|route| route.federation.is_none());
+    record.upstream = alone.map(|route| route.pool.target.name.clone());
 }
 
 /// The method as the receipt's schema takes it; an outlandish one is written `OTHER`.
@@ -243,12 +249,19 @@ where
     fn call(&mut self, admitted: Admitted) -> Self::Future {
         match self.start(admitted) {
             Ok(routed) => Either::Left(self.inner.call(routed)),
-            Err(Turned::Recorded(exchange, refusal)) => {
-                Either::Right(Box::pin(async move { Ok(refused(exchange, refusal).await) }))
-            }
+            Err(Turned::Recorded(mut exchange, refusal)) => Either::Right(Box::pin(async move {
+                if refusal.reason == Reason::Bypass {
+                    // Whoever leaves while that is written was here all the same.
+                    exchange.note_refusal(&refusal);
+                    bypass::sprung(&exchange).await;
+                }
+                Ok(refused(exchange, refusal).await)
+            })),
             Err(Turned::Described(exchange, route)) => {
                 let document = route.protected_resource.as_ref().map(ProtectedResource::document);
-                Either::Right(Box::pin(async move { Ok(told(exchange, document.unwrap_or_default()).await) }))
+                Either::Right(Box::pin(async move {
+                    Ok(told(exchange, http::StatusCode::OK, document.unwrap_or_default()).await)
+                }))
             }
             Err(Turned::Unrecorded(answer)) => Either::Right(Box::pin(std::future::ready(Ok(*answer)))),
         }

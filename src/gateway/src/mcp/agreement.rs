@@ -1,24 +1,33 @@
-//! Headers that say again what a message says: `mcp-protocol-version`, `mcp-method` and `mcp-name`, from 2026-07-28 on
-//! (streamable HTTP, "Standard Headers"). Others on the way may go by them and the server by the body, so they have to agree.
+//! Headers that say again what a message says: `mcp-protocol-version`, `mcp-method`, `mcp-name` and `mcp-param-…`, from 2026-07-28
+//! on (streamable HTTP, "Request Metadata"). Others on the way may go by them and the server by the body, so they have to agree.
 //! Nothing here is decided by a header. Of earlier versions they are not read.
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use estoppel_evidence::Reason;
 use estoppel_wire::dialect::Span;
-use estoppel_wire::dialect::mcp::{Message, Messages};
+use estoppel_wire::dialect::mcp::{Message, Messages, TOOLS_CALL};
 use http::HeaderMap;
+use serde_json::Value;
 
 use crate::judging::Objection;
+use crate::mcp::mirrored::Mirrored;
 
 /// The first version whose messages are mirrored in headers. Versions are dates, so they compare as texts.
 const MIRRORED_SINCE: &str = "2026-07-28";
 
-/// Holds the headers of a request against its body.
+/// Holds the headers of a request against its body; `mirrored` says what of a tool's arguments is in them.
 ///
 /// # Errors
 /// One of them is missing or says something else.
-pub(crate) fn check(headers: &HeaderMap, messages: &Messages, body: &[u8]) -> Result<(), Objection> {
+pub(crate) fn check(
+    headers: &HeaderMap,
+    messages: &Messages,
+    body: &[u8],
+    mirrored: impl Fn(&str) -> Option<Arc<Mirrored>>,
+) -> Result<(), Objection> {
     let stated = one(headers, "mcp-protocol-version")?;
     let message = match messages.list.as_slice() {
         [message] if !messages.batch => message,
@@ -26,7 +35,8 @@ pub(crate) fn check(headers: &HeaderMap, messages: &Messages, body: &[u8]) -> Re
         _ => return Ok(()),
     };
     let version = message.version.as_deref();
-    if !stated.as_deref().or(version).is_some_and(is_mirrored) {
+    // A server may go by either.
+    if ![stated.as_deref(), version].into_iter().flatten().any(is_mirrored) {
         return Ok(());
     }
     if version.is_some_and(|version| stated.as_deref() != Some(version)) {
@@ -34,13 +44,45 @@ pub(crate) fn check(headers: &HeaderMap, messages: &Messages, body: &[u8]) -> Re
     }
     let Some(method) = message.method.as_deref() else { return Ok(()) };
     agree(message, one(headers, "mcp-method")?, Some(method), "mcp-method")?;
-    match name(message, method, body) {
-        Some(name) => agree(message, one(headers, "mcp-name")?, Some(&name), "mcp-name"),
+    if let Some(name) = name(message, method, body) {
+        agree(message, one(headers, "mcp-name")?, Some(&name), "mcp-name")?;
+    }
+    let called = message.name.as_deref().filter(|_| method == TOOLS_CALL);
+    match called.and_then(mirrored) {
+        Some(mirrored) => arguments_agree(headers, message, body, &mirrored),
         None => Ok(()),
     }
 }
 
-fn is_mirrored(version: &str) -> bool {
+fn arguments_agree(
+    headers: &HeaderMap,
+    message: &Message,
+    body: &[u8],
+    mirrored: &Mirrored,
+) -> Result<(), Objection> {
+    if mirrored.arguments().is_empty() {
+        return Ok(());
+    }
+    let text = message.arguments.as_ref().map_or(Some(&b"null"[..]), |span| part(span, body));
+    let Some(arguments) = text.and_then(|text| serde_json::from_slice::<Value>(text).ok()) else {
+        return Err(mismatch("the arguments cannot be read", "mcp-param-…"));
+    };
+    for argument in mirrored.arguments() {
+        let header = argument.header.as_str();
+        if !argument.agrees(one(headers, header)?.as_deref(), &arguments) {
+            return Err(mismatch("the argument that it mirrors", header));
+        }
+    }
+    Ok(())
+}
+
+fn part<'a>(span: &Span, body: &'a [u8]) -> Option<&'a [u8]> {
+    let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    body.get(within(span.start)..within(span.end))
+}
+
+/// Whether messages of a version are mirrored in headers, and belong to no session.
+pub(crate) fn is_mirrored(version: &str) -> bool {
     version >= MIRRORED_SINCE && version.starts_with(|first: char| first.is_ascii_digit())
 }
 
@@ -57,11 +99,7 @@ fn agree(
 
 /// What `mcp-name` has to say of a message, if anything.
 fn name(message: &Message, method: &str, body: &[u8]) -> Option<String> {
-    let text = |span: &Option<Span>| {
-        let span = span.as_ref()?;
-        let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        serde_json::from_slice::<String>(body.get(within(span.start)..within(span.end))?).ok()
-    };
+    let text = |span: &Option<Span>| serde_json::from_slice::<String>(part(span.as_ref()?, body)?).ok();
     match method {
         "tools/call" | "prompts/get" => message.name.clone(),
         "resources/read" => text(&message.uri),
@@ -98,7 +136,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        check(&map, &Messages::read(body.as_bytes()).unwrap(), body.as_bytes()).is_ok()
+        check(&map, &Messages::read(body.as_bytes()).unwrap(), body.as_bytes(), |_| None).is_ok()
     }
 
     fn modern(body: &str, headers: &[(&'static str, &str)]) -> bool {
@@ -157,6 +195,12 @@ mod tests {
         assert!(!modern(&stated("2027-01-01"), &[method]));
         assert!(!agrees(&stated("2026-07-28"), &[method]));
         assert!(agrees(&stated("2025-11-25"), &[]));
+        for earlier in ["2025-11-25", "DRAFT"] {
+            assert!(!agrees(
+                &stated("2026-07-28"),
+                &[("mcp-protocol-version", earlier), ("mcp-method", "ping")]
+            ));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) struct Caller {
     pub(crate) policy: Arc<Policy>,
     pub(crate) route: Arc<str>,
     pub(crate) identity: Option<Box<str>>,
+    pub(crate) tenant: Option<Box<str>>,
 }
 
 impl Caller {
@@ -26,6 +27,7 @@ impl Caller {
             dialect: Some(Dialect::Mcp.as_str()),
             method: Some("POST"),
             identity: self.identity.as_deref(),
+            tenant: self.tenant.as_deref(),
             tools: &[Tool::from(tool)],
             evaluation: Evaluation::Evaluated,
             ..RequestFacts::default()
@@ -34,11 +36,12 @@ impl Caller {
     }
 }
 
-/// What was taken out of the lists of one answer.
+/// What was taken out of the lists of one answer, or changed for its client.
 #[derive(Default)]
 pub(crate) struct Taken {
     edits: Vec<Edit>,
-    any: bool,
+    lists: bool,
+    endpoint: bool,
 }
 
 impl Taken {
@@ -47,14 +50,24 @@ impl Taken {
         let repair = || Repair {
             applied: true,
             edits: self.edits.clone(),
-            lossy: true,
-            strategy: "tool_lists".into(),
+            lossy: self.lists,
+            strategy: if self.lists { "tool_lists" } else { "mcp_endpoint" }.into(),
         };
-        self.any.then(repair)
+        (self.lists || self.endpoint).then(repair)
+    }
+
+    /// The endpoint of a stream, this long, was given as the gateway's own.
+    pub(crate) fn endpoint(&mut self, bytes: usize) {
+        self.endpoint = true;
+        self.push(&(0..bytes), "endpoint");
     }
 
     fn note(&mut self, range: &Range<usize>, op: &str) {
-        self.any = true;
+        self.lists = true;
+        self.push(range, op);
+    }
+
+    fn push(&mut self, range: &Range<usize>, op: &str) {
         if self.edits.len() < EDITS_MAX {
             let (at, del) = (range.start as u64, range.len() as u64); // lengths fit
             self.edits.push(Edit { at, del, op: op.into() });
@@ -119,7 +132,7 @@ mod tests {
     fn filtered(text: &str) -> Option<(String, Repair)> {
         let policy = "version: 1\nname: x\ndefaults: { verdict: allow }\nrules:\n- { id: a, when: { tool: bad* }, verdict: block, reason: TOOL_DENIED }\n";
         let policy = Arc::new(PolicyDocument::parse(policy).unwrap().compile());
-        let caller = Caller { policy, route: "r".into(), identity: None };
+        let caller = Caller { policy, route: "r".into(), identity: None, tenant: None };
         let lists: Vec<_> =
             Messages::read(text.as_bytes()).unwrap().list.into_iter().filter_map(|m| m.result).collect();
         let mut taken = Taken::default();

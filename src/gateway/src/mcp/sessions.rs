@@ -27,6 +27,10 @@ struct Known {
 
 type Key = (Box<str>, Id);
 
+/// A request of the same id waits for its answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Waits;
+
 /// The session that a request names.
 pub(crate) fn session(headers: &HeaderMap) -> Option<Box<str>> {
     let mut named = headers.get_all("mcp-session-id").iter();
@@ -50,6 +54,34 @@ impl Sessions {
                 known.asked.remove(&oldest);
             }
         }
+    }
+
+    /// The same of requests whose answers come in one stream, where no two that wait may have one id.
+    ///
+    /// # Errors
+    /// Another one waits.
+    pub(crate) fn begin(&self, session: &str, asked: &[(Id, Arc<Asked>)]) -> Result<(), Waits> {
+        if asked.iter().any(|(id, _)| self.asked(session, id).is_some()) {
+            return Err(Waits);
+        }
+        self.remember(session, asked);
+        Ok(())
+    }
+
+    /// The answer has come: its id may be used again.
+    pub(crate) fn end(&self, session: &str, id: &Id) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key: Key = (session.into(), id.clone());
+        if known.asked.remove(&key).is_some() {
+            known.order.retain(|other| *other != key);
+        }
+    }
+
+    /// The stream of a session begins: nothing is asked in it yet.
+    pub(crate) fn clear(&self, session: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.asked.retain(|(other, _), _| **other != *session);
+        known.order.retain(|(other, _)| **other != *session);
     }
 
     pub(crate) fn asked(&self, session: &str, id: &Id) -> Option<Arc<Asked>> {
@@ -81,6 +113,20 @@ mod tests {
         sessions.remember("b", &one(0));
         assert!(sessions.asked("a", &id(0)).is_none() && sessions.asked("b", &id(0)).is_some());
         assert_eq!(sessions.0.lock().unwrap().asked.len(), ASKED_MAX);
+    }
+
+    #[test]
+    fn an_id_waits_for_its_answer_and_a_new_stream_forgets_the_old() {
+        let sessions = Sessions::default();
+        let one = |number| [(id(number), Arc::new(Asked::Other))];
+        assert_eq!(sessions.begin("a", &one(1)), Ok(()));
+        assert_eq!(sessions.begin("a", &one(1)), Err(Waits));
+        assert_eq!(sessions.begin("b", &one(1)), Ok(()));
+        sessions.end("a", &id(1));
+        assert_eq!(sessions.begin("a", &one(1)), Ok(()));
+        sessions.clear("a");
+        assert!(sessions.asked("a", &id(1)).is_none() && sessions.asked("b", &id(1)).is_some());
+        assert_eq!(sessions.0.lock().unwrap().order.len(), 1);
     }
 
     #[test]

@@ -21,23 +21,40 @@ pub(crate) enum Driver {
 
 /// A response body on its way. Dropping it before its end closes (HTTP/1.1) or resets (HTTP/2) what it came through.
 pub(crate) struct Relay {
-    body: Incoming,
+    body: Source,
     driver: Option<Driver>,
+}
+
+enum Source {
+    Upstream(Incoming),
+    /// What the gateway has put together.
+    Own(Option<Bytes>),
 }
 
 impl Relay {
     pub(crate) fn new(body: Incoming, driver: Driver) -> Self {
-        Self { body, driver: Some(driver) }
+        Self { body: Source::Upstream(body), driver: Some(driver) }
+    }
+
+    /// A body that is there already.
+    pub(crate) fn whole(body: Bytes) -> Self {
+        Self { body: Source::Own(Some(body).filter(|body| !body.is_empty())), driver: None }
     }
 
     /// Whether the body is known to be at its end.
     pub(crate) fn is_end(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.body {
+            Source::Upstream(body) => body.is_end_stream(),
+            Source::Own(body) => body.is_none(),
+        }
     }
 
     /// Length of the body if it was announced.
     pub(crate) fn exact_length(&self) -> Option<u64> {
-        self.body.size_hint().exact()
+        match &self.body {
+            Source::Upstream(body) => body.size_hint().exact(),
+            Source::Own(body) => Some(body.as_ref().map_or(0, |body| body.len() as u64)),
+        }
     }
 
     /// The next frame. `Pending` means that the socket has nothing more right now.
@@ -45,14 +62,18 @@ impl Relay {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+        let body = match &mut self.body {
+            Source::Upstream(body) => body,
+            Source::Own(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+        };
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
             return Poll::Ready(frame);
         }
         if let Some(Driver::Own { lease, ended, .. }) = &mut self.driver
             && !*ended
         {
             *ended = Pin::new(&mut *lease.http1.driver).poll(cx).is_ready();
-            return Pin::new(&mut self.body).poll_frame(cx);
+            return Pin::new(body).poll_frame(cx);
         }
         Poll::Pending
     }

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
-    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, Identity, Intent,
-    Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide, ResponseSide, RunClass, Storage,
-    StreamRecord, Threat, Times, VerdictRecord,
+    BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, IdempotencyRecord,
+    Identity, IdentityDetails, Intent, Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide,
+    ResponseSide, RunClass, ShadowRecord, Storage, StreamRecord, Threat, Times, TraceContext, VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -80,7 +80,11 @@ pub(crate) struct SpilledCall {
     facts: Facts,
     #[serde(default)]
     held: Option<Box<Held>>,
+    #[serde(default)]
+    idempotency: Option<IdempotencyRecord>,
     identity: Identity,
+    #[serde(default)]
+    identity_details: Option<Box<IdentityDetails>>,
     judged: Option<Box<Judged>>,
     limits: Vec<LimitRecord>,
     operation: String,
@@ -95,10 +99,18 @@ pub(crate) struct SpilledCall {
     response_client: SpilledBody,
     response_client_status: u16,
     response_upstream: Option<(u16, SpilledBody)>,
+    #[serde(default)]
+    shadow: Vec<ShadowRecord>,
     stream: Option<SpilledStream>,
+    #[serde(default)]
+    tenant: Option<Arc<str>>,
     threat: Option<Arc<Threat>>,
     time: Times,
+    #[serde(default)]
+    trace: Option<Box<TraceContext>>,
     upstream: Option<Arc<str>>,
+    #[serde(default)]
+    upstream_request: Option<Box<str>>,
     verdict: VerdictRecord,
 }
 
@@ -130,7 +142,9 @@ impl SpilledCall {
             evaluated_response,
             facts,
             held,
+            idempotency,
             identity,
+            identity_details,
             judged,
             limits,
             operation,
@@ -139,10 +153,14 @@ impl SpilledCall {
             reask,
             request: RequestSide { body, method, route, target, version },
             response: ResponseSide { client, client_status, upstream: answer },
+            shadow,
             stream,
+            tenant,
             threat,
             time,
+            trace,
             upstream,
+            upstream_request,
             verdict,
         } = record;
         let (stream, nodes) = match stream.map(|stream| *stream) {
@@ -179,7 +197,9 @@ impl SpilledCall {
             evaluated_response,
             facts,
             held,
+            idempotency,
             identity,
+            identity_details,
             judged,
             limits,
             operation: operation.into_owned(),
@@ -194,10 +214,14 @@ impl SpilledCall {
             response_client: SpilledBody::of(client),
             response_client_status: client_status,
             response_upstream: answer.map(|(status, body)| (status, SpilledBody::of(body))),
+            shadow,
             stream,
+            tenant,
             threat,
             time,
+            trace,
             upstream,
+            upstream_request,
             verdict,
         };
         (spilled, nodes)
@@ -232,7 +256,9 @@ impl SpilledCall {
             evaluated_response: self.evaluated_response,
             facts: self.facts,
             held: self.held,
+            idempotency: self.idempotency,
             identity: self.identity,
+            identity_details: self.identity_details,
             judged: self.judged,
             limits: self.limits,
             operation: Cow::Owned(self.operation),
@@ -251,10 +277,14 @@ impl SpilledCall {
                 client_status: self.response_client_status,
                 upstream: self.response_upstream.map(|(status, body)| (status, body.back())),
             },
+            shadow: self.shadow,
             stream,
+            tenant: self.tenant,
             threat: self.threat,
             time: self.time,
+            trace: self.trace,
             upstream: self.upstream,
+            upstream_request: self.upstream_request,
             verdict: self.verdict,
         }))
     }
@@ -279,6 +309,10 @@ impl Spilled {
             detection.shorten();
         }
         call.limits.truncate(4);
+        if let Some(trace) = &mut call.trace {
+            trace.state = None;
+        }
+        call.shadow.iter_mut().for_each(ShadowRecord::shorten);
         Self { what: What::Call(call), ..self }
     }
 }

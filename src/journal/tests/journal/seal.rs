@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use estoppel_evidence::entry::{RunClass, SealReason};
+use estoppel_evidence::entry::{RunClass, SealReason, ShadowRecord, ShadowState, VerdictAction};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_journal::{RunState, SealError};
 
@@ -189,6 +189,34 @@ fn bodies_are_in_the_bundle_or_beside_it() {
     drop(run);
     let sealed = journal.seal_blocking("job", SealReason::Clean).unwrap();
     assert_eq!(check_bundle(&sealed.path).externals, 1);
+}
+
+#[test]
+fn a_bundle_has_the_shadow_policies_that_are_there_and_is_sealed_without_one_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let (kept, gone): (&[u8], &[u8]) = (b"{\"policy\":\"candidate\"}", b"{\"policy\":\"gone\"}");
+    journal.store_policy(Sha256::of(kept), kept).unwrap();
+    let said = |policy: &[u8]| ShadowRecord {
+        policy: Sha256::of(policy),
+        reason: None,
+        rule: None,
+        state: ShadowState::Judged,
+        verdict: Some(VerdictAction::Allow),
+    };
+    let run = journal.run(Some("job")).unwrap();
+    let mut record = record();
+    record.shadow = [kept, gone, POLICY].map(said).into();
+    put(&journal, &run, record);
+    drop(run);
+    let sealed = journal.seal_blocking("job", SealReason::Clean).unwrap();
+    check_bundle(&sealed.path);
+    let bundle = std::fs::read(&sealed.path).unwrap();
+    let has = |policy: &[u8]| {
+        let name = format!("policy/{}.json", Sha256::of(policy).hex());
+        bundle.windows(name.len()).any(|window| window == name.as_bytes())
+    };
+    assert_eq!([has(kept), has(gone), has(POLICY)], [true, false, true]);
 }
 
 #[test]

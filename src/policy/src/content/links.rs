@@ -1,6 +1,6 @@
 //! Hosts that the texts of a JSON value lead to.
 //!
-//! Taken for one are the host of `scheme://host` wherever it stands in a text, of a text that begins with `//` or `\\`, a
+//! A text that is JSON itself is read on. Taken for one are the host of `scheme://host` wherever it stands in a text, of a text that begins with `//` or `\\`, a
 //! text that is an address, and what a member of one of [`MEMBERS`]' names has in front of its first `/`. Hosts in other
 //! spellings (put together from pieces, encoded, behind a redirect or a name) are not found: a list of allowed destinations
 //! holds for tools that are honest about where they go.
@@ -8,9 +8,10 @@
 use std::net::IpAddr;
 
 use memchr::memmem;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::Destinations;
+use super::{Destinations, is_container, json};
 use crate::host::Host;
 
 /// Most hosts of one content. With more, there are others that nobody knows.
@@ -65,6 +66,13 @@ impl Destinations {
         if is_misspelt(text) {
             self.others = true;
         }
+        // Some tools read a text of JSON on.
+        if is_container(text) {
+            match json::read(text.as_bytes()) {
+                Some(inner) => self.value(&inner, named),
+                None => self.others |= serde_json::from_str::<IgnoredAny>(text).is_ok(),
+            }
+        }
         let at_start = ["//", "\\\\"].into_iter().find_map(|slashes| text.strip_prefix(slashes));
         if let Some(rest) = at_start {
             self.url(rest, true);
@@ -72,12 +80,13 @@ impl Destinations {
         let mut has_scheme = false;
         for at in memmem::find_iter(text.as_bytes(), b"://") {
             let before = text.get(..at).unwrap_or_default();
-            let scheme_bytes = before.bytes().rev().take_while(|byte| is_of_scheme(*byte)).count();
-            has_scheme |= scheme_bytes == at;
+            // Some schemes stand before others: `jdbc:mysql://`.
+            let alone = before.bytes().all(|byte| is_of_scheme(byte) || byte == b':');
+            has_scheme |= alone;
             let is_file = before.len() >= 4 && before.to_ascii_lowercase().ends_with("file");
             let rest = text.get(at + 3..).unwrap_or_default();
             if !(is_file && rest.starts_with('/')) {
-                self.url(rest, scheme_bytes == at);
+                self.url(rest, alone);
             }
         }
         let is_path = text.is_empty() || text.starts_with(['/', '.', '?', '#']);
@@ -89,11 +98,15 @@ impl Destinations {
 
     /// What follows the slashes of a URL; `alone` if the text begins with it.
     fn url(&mut self, rest: &str, alone: bool) {
-        const ENDS: &[char] =
-            &['/', '?', '#', '\\', '"', '\'', '<', '>', '(', ')', '{', '}', '|', '^', '`', ',', ';'];
-        let is_end = |c: char| ENDS.contains(&c) || c.is_whitespace() || c.is_control();
-        let end = rest.find(is_end).unwrap_or(rest.len());
+        // What ends a host for some readers only: they stand around a URL, or in its host, or before a second one.
+        const AROUND: &[char] = &['"', '\'', '<', '>', '(', ')', '{', '}', '|', '^', '`', ',', ';'];
+        let is_end = |c: char| matches!(c, '/' | '?' | '#' | '\\') || c.is_whitespace() || c.is_control();
+        let whole = rest.split(is_end).next().unwrap_or_default();
+        let end = whole.find(AROUND).unwrap_or(whole.len());
         let (authority, after) = rest.split_at(end);
+        let more = whole.get(end..).unwrap_or_default().trim_start_matches(AROUND);
+        let is_next = more.strip_suffix(':').is_some_and(|scheme| scheme.bytes().all(is_of_scheme));
+        self.others |= alone && !more.is_empty() && !is_next;
         // Readers of URLs pass over these, end the host there, or go on.
         let is_torn = after.starts_with('\\') || alone && after.starts_with(['\t', '\n', '\r']);
         self.others |= is_torn;
@@ -191,6 +204,14 @@ mod tests {
         check(json!({ "x": "a.example", "file": "main.rs", "url": "/relative", "y": 3 }), &[], false);
         check(json!({ "x": "file:///etc/passwd" }), &[], false);
         check(json!({ "x": "http://a.example http://a.example/2" }), &["a.example"], false);
+        check(json!({ "x": "http://a.example,http://b.example" }), &["a.example", "b.example"], false);
+        check(json!({ "x": "http://a.example, (http://b.example)." }), &["a.example", "b.example"], false);
+        check(
+            json!({ "x": r#"{"a":"https:\/\/a.example","host":"b.example"}"# }),
+            &["a.example", "b.example"],
+            false,
+        );
+        check(json!({ "x": "1,http://a.example,2" }), &["a.example"], false);
     }
 
     #[test]
@@ -208,6 +229,13 @@ mod tests {
             "http://ⓔvil.example/",
             "http://%65vil.example/",
             "http://evil.example:80a/",
+            "https://good.example,.evil.example/",
+            "https://good.example;@evil.example/",
+            "https://good.example'.evil.example",
+            "https://good.example\"}.evil.example",
+            "mongodb://good.example,evil.example/db",
+            "jdbc:mysql://good.example,evil.example/db",
+            r#"{"n":1,"n":"https:\/\/evil.example"}"#,
             "http://",
         ] {
             assert!(destinations(&json!({ "x": text })).others, "{text}");

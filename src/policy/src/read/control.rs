@@ -23,11 +23,29 @@ const ESTIMATE: RangeInclusive<u64> = 0..=1_000_000_000;
 const WINDOWS_MAX: usize = 64;
 /// Millionths for a million tokens.
 const PRICE: RangeInclusive<u64> = 0..=1_000_000_000_000;
+/// Bytes of an answer that is kept.
+const ANSWER_BYTES: RangeInclusive<u64> = 1_024..=(16 << 20);
+/// Longest name of a header.
+const HEADER_BYTES_MAX: usize = 64;
+/// Headers that say something else.
+const HEADERS: [&str; 5] = ["authorization", "cookie", "content-type", "content-length", "host"];
 /// Calls that are let through without a store.
 const BUDGET: RangeInclusive<u64> = 1..=1_000_000_000;
 
 const FREEZE_KEYS: [&str; 9] =
     ["id", "kind", "when", "unless", "windows", "reason", "message", "severity", "threat"];
+const IDEMPOTENCY_KEYS: [&str; 10] = [
+    "id",
+    "kind",
+    "when",
+    "unless",
+    "seconds",
+    "header",
+    "required",
+    "answer_bytes_max",
+    "severity",
+    "threat",
+];
 const COMMON_KEYS: [&str; 10] =
     ["id", "kind", "when", "unless", "by", "on_store_down", "reason", "message", "severity", "threat"];
 const WINDOW_KEYS: [&str; 2] = ["limit", "seconds"];
@@ -62,6 +80,7 @@ impl Reader {
             self.required(&map, "kind", |reader, node| reader.choice(node, ControlKind::KINDS, |kind| kind));
         match kind {
             Some("freeze") => self.known_keys(&map, &FREEZE_KEYS),
+            Some("idempotency") => self.known_keys(&map, &IDEMPOTENCY_KEYS),
             Some("cap") => self.known_keys(&map, &[&COMMON_KEYS[..], &CAP_KEYS].concat()),
             Some(_) => self.known_keys(&map, &[&COMMON_KEYS[..], &WINDOW_KEYS].concat()),
             None => {}
@@ -75,12 +94,16 @@ impl Reader {
         let kind = match kind? {
             "cap" => self.cap(&map),
             "freeze" => Some(ControlKind::Freeze),
+            "idempotency" => self.idempotency(&map),
             kind => self.window(&map, kind == "velocity"),
         };
         let windows = match kind {
             Some(ControlKind::Freeze) => self.required(&map, "windows", Self::windows),
             _ => Some(Vec::new()),
         };
+        let header = self.optional(&map, "header", |reader, node| {
+            reader.parsed(node, "the name of a header in small letters, such as `idempotency-key`", header)
+        });
         let by = self.optional(&map, "by", Self::by);
         let on_store_down = self.optional(&map, "on_store_down", Self::on_store_down);
         let reason = self.optional(&map, "reason", |reader, node| {
@@ -102,7 +125,7 @@ impl Reader {
             threat: threat.unwrap_or_default(),
             body_storage: None,
         };
-        Some(Control { rule, kind: kind?, by, on_store_down, windows: windows? })
+        Some(Control { rule, kind: kind?, by, on_store_down, windows: windows?, header })
     }
 
     fn window(&mut self, map: &Map<'_>, velocity: bool) -> Option<ControlKind> {
@@ -114,6 +137,14 @@ impl Reader {
             true => ControlKind::Velocity { limit, seconds },
             false => ControlKind::Rate { limit, seconds },
         })
+    }
+
+    fn idempotency(&mut self, map: &Map<'_>) -> Option<ControlKind> {
+        let seconds = self.required(map, "seconds", |reader, node| reader.integer(node, SECONDS));
+        let required = self.optional(map, "required", Self::boolean);
+        let answer_bytes_max =
+            self.optional(map, "answer_bytes_max", |reader, node| reader.integer(node, ANSWER_BYTES));
+        Some(ControlKind::Idempotency { seconds: u32::try_from(seconds?).ok()?, required, answer_bytes_max })
     }
 
     fn cap(&mut self, map: &Map<'_>) -> Option<ControlKind> {
@@ -230,6 +261,12 @@ impl Reader {
         let (from, from_day) = from?;
         Some(Price { model: model?, from, from_day, input: input?, output: output?, cached })
     }
+}
+
+fn header(text: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let fits = (1..=HEADER_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain);
+    (fits && !text.starts_with("estoppel-") && !HEADERS.contains(&text)).then(|| text.to_owned())
 }
 
 /// Minutes of the day of `HH:MM`, up to `24:00`.

@@ -8,12 +8,16 @@ use crate::host::HostPattern;
 use crate::path::ValuePath;
 use crate::pattern::{PATTERN_CHARS_MAX, PATTERNS_MAX, STARS_MAX};
 use crate::predicate::{NUMBER_MAX, PREDICATES_MAX, Predicate, Scalar, Test};
+use crate::sql::{SqlStatement, SqlTerms};
 use crate::yaml::{Kind, Node};
 
 /// Most values of one list in a predicate.
 const VALUES_MAX: usize = 64;
 /// Most characters of a value in a predicate.
 const VALUE_CHARS_MAX: usize = 1024;
+
+const SQL_KEYS: [&str; 6] =
+    ["statements", "require_selector", "rows_max", "tables", "tables_not", "functions"];
 
 /// Conditions on what a call may have several of: where one that fits would be enough to except it all.
 const NOT_EXCEPTIONS: [Condition; 2] = [Condition::Data, Condition::Destination];
@@ -178,9 +182,34 @@ impl Reader {
                     |reader: &mut Self, node: &Node| reader.integer(node, 0..=NUMBER_MAX.unsigned_abs());
                 Test::LongerThan(self.required(map, key, read)?)
             }
+            "sql" => Test::Sql(self.required(map, key, Self::sql)?),
+            "sql_not" => Test::SqlNot(self.required(map, key, Self::sql)?),
             "contains" => Test::Contains(self.required(map, key, Self::value_text)?),
             _ => return None,
         })
+    }
+
+    fn sql(&mut self, node: &Node) -> Option<SqlTerms> {
+        let map = self.map(node)?;
+        self.known_keys(&map, &SQL_KEYS);
+        let statements = self.required(&map, "statements", |reader, node| {
+            let items = reader.list(node)?;
+            reader.count(node, items.len(), SqlStatement::ALL.len());
+            let word =
+                |reader: &mut Self, item: &Node| reader.choice(item, SqlStatement::ALL, SqlStatement::as_str);
+            let statements = reader.each(items, word);
+            if statements.iter().enumerate().any(|(at, one)| statements[..at].contains(one)) {
+                reader.add(PolicyErrorCode::Value, node.place, "the same stands in it twice".into());
+            }
+            Some(statements)
+        });
+        let require_selector = self.optional(&map, "require_selector", Self::boolean);
+        let rows_max = self
+            .optional(&map, "rows_max", |reader, node| reader.integer(node, 1..=NUMBER_MAX.unsigned_abs()));
+        let mut patterns = |key| self.optional(&map, key, Self::patterns);
+        let [tables, tables_not, functions] = ["tables", "tables_not", "functions"].map(&mut patterns);
+        let statements = statements?;
+        Some(SqlTerms { statements, require_selector, rows_max, tables, tables_not, functions })
     }
 
     fn scalar(&mut self, node: &Node) -> Option<Scalar> {
@@ -197,7 +226,7 @@ impl Reader {
         }
     }
 
-    fn boolean(&mut self, node: &Node) -> Option<bool> {
+    pub(super) fn boolean(&mut self, node: &Node) -> Option<bool> {
         match &node.kind {
             Kind::Word(word) if word == "true" => Some(true),
             Kind::Word(word) if word == "false" => Some(false),

@@ -261,7 +261,7 @@ fn control() -> impl Strategy<Value = Value> {
         },
     );
     let when = members(vec![("route", patterns(vec!["llm", "*"])), ("tool", patterns(PATTERNS.to_vec()))]);
-    let by = proptest::sample::subsequence(vec!["identity", "route", "model", "tool"], 0..=3);
+    let by = proptest::sample::subsequence(vec!["identity", "tenant", "route", "model", "tool"], 0..=3);
     let rest = members(vec![
         ("by", by.prop_map(Value::from).boxed()),
         ("on_store_down", select(vec![json!("closed"), json!({ "local_budget": 3 })]).boxed()),
@@ -269,9 +269,22 @@ fn control() -> impl Strategy<Value = Value> {
         ("message", text().boxed()),
         ("severity", Just(json!("high")).boxed()),
     ]);
-    (prop_oneof![window, cap], when, rest).prop_map(|(mut control, when, rest)| {
+    let idempotency = members(vec![
+        ("header", select(vec!["idempotency-key", "x-key"]).prop_map(Value::from).boxed()),
+        ("required", any::<bool>().prop_map(Value::from).boxed()),
+        ("answer_bytes_max", (1024..2048u64).prop_map(Value::from).boxed()),
+    ]);
+    let idempotency = (idempotency, 1..99u64).prop_map(|(mut control, seconds)| {
+        control["kind"] = "idempotency".into();
+        control["seconds"] = seconds.into();
+        control
+    });
+    (prop_oneof![window, cap, idempotency], when, rest).prop_map(|(mut control, when, rest)| {
         control["when"] = when;
-        control.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        let counts = control["kind"] != "idempotency";
+        let rest = rest.as_object().unwrap().clone().into_iter();
+        let rest = rest.filter(|(key, _)| counts || key == "severity");
+        control.as_object_mut().unwrap().extend(rest);
         control
     })
 }

@@ -196,6 +196,25 @@ proptest! {
     }
 
     #[test]
+    fn what_could_not_be_told_is_named_beside_the_same_decision(policy in generate::policy(), facts in facts()) {
+        let compiled = compile(&policy);
+        with_facts(&facts, |request, response| {
+            for (told, explanation) in [
+                (compiled.request_and_unknown(request), compiled.explain_request(request)),
+                (compiled.response_and_unknown(response), compiled.explain_response(response)),
+            ] {
+                let (decision, unknown) = told;
+                assert_eq!(decision, explanation.decision);
+                let asked = explanation.steps.iter().filter_map(|step| match step {
+                    Step::Unknown { failed, .. } => failed.condition,
+                    _ => None,
+                });
+                assert_eq!(unknown, asked.collect::<Vec<_>>());
+            }
+        });
+    }
+
+    #[test]
     fn an_explanation_holds_the_decision_and_its_step(policy in generate::policy(), facts in facts()) {
         let compiled = compile(&policy);
         with_facts(&facts, |request, response| {

@@ -42,7 +42,7 @@ pub struct Content {
 }
 
 /// Texts with the hosts that they lead to, and whether there are others that nobody knows.
-pub const TEXTS: [(&str, &[&str], bool); 10] = [
+pub const TEXTS: [(&str, &[&str], bool); 11] = [
     (r#"{"path":"/etc/passwd","n":5}"#, &[], false),
     (r#"{"path":"/srv/x","n":500,"url":"http://a.example/x"}"#, &["a.example"], false),
     (r#"{"path":["rm","/srv/x"],"u":"http://10.0.0.1/"}"#, &["10.0.0.1"], false),
@@ -58,6 +58,7 @@ pub const TEXTS: [(&str, &[&str], bool); 10] = [
         &["127.0.0.1", "169.254.1.1"],
         true,
     ),
+    (r#"{"deep":"[{\"n\":9}]","path":"/srv/x"}"#, &[], false),
     ("[]", &[], false),
     (r#"{"n":1,"n":2}"#, &[], true),
     ("{", &[], true),
@@ -294,13 +295,18 @@ fn predicates(wanted: &Value, content: &Content) -> Known {
     all(list(wanted).iter().map(|predicate| {
         let at: Vec<&str> = predicate["at"].as_str().unwrap().split('/').skip(1).collect();
         let mut values = Vec::new();
-        meet(&document, &at, &mut values);
+        let is_open = meet(&document, &at, &mut values);
         let (key, wanted) = predicate.as_object().unwrap().iter().find(|(key, _)| *key != "at").unwrap();
         if key == "exists" {
-            return known(values.is_empty() != wanted.as_bool().unwrap());
+            let is_unread = is_open && values.is_empty();
+            return if is_unread {
+                Known::Unread
+            } else {
+                known(values.is_empty() != wanted.as_bool().unwrap())
+            };
         }
         let tested: Vec<Known> = values.into_iter().map(|value| test(key, wanted, value)).collect();
-        match (tested.contains(&Known::Yes), tested.contains(&Known::Unread)) {
+        match (tested.contains(&Known::Yes), is_open || tested.contains(&Known::Unread)) {
             (true, _) => Known::Yes,
             (false, true) => Known::Unread,
             (false, false) => Known::No,
@@ -331,27 +337,28 @@ fn test(key: &str, wanted: &Value, value: &Value) -> Known {
     }
 }
 
-fn meet<'v>(value: &'v Value, at: &[&str], met: &mut Vec<&'v Value>) {
+/// Whether a text of JSON is in the way.
+fn meet<'v>(value: &'v Value, at: &[&str], met: &mut Vec<&'v Value>) -> bool {
     let Some((token, rest)) = at.split_first() else {
         met.push(value);
-        return;
+        return false;
     };
-    if *token == "**" {
-        meet(value, rest, met);
-    }
+    let mut is_open = *token == "**" && meet(value, rest, met);
     let children: Vec<(String, &Value)> = match value {
         Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), value)).collect(),
         Value::Array(list) => list.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
+        Value::String(text) => return is_open || text.starts_with('[') && text.ends_with(']'),
         _ => Vec::new(),
     };
     for (name, child) in children {
-        match *token {
+        is_open |= match *token {
             "**" => meet(child, at, met),
             "*" => meet(child, rest, met),
             token if token == name => meet(child, rest, met),
-            _ => {}
-        }
+            _ => false,
+        };
     }
+    is_open
 }
 
 fn glob(pattern: &str, name: &str) -> bool {

@@ -115,10 +115,10 @@ async fn look(
     let session = inside.next().and_then(|rows| rows.into_iter().next());
     let session = session.ok_or(SnapshotError::Unreadable("no row about the session"))?;
     let fingerprint = read_fingerprint(inside.next())?;
-    if let Some(again) = again {
-        if read_fingerprint(again.into_iter().nth(settings_count))? != fingerprint {
-            return Err(SnapshotError::DdlRace);
-        }
+    if let Some(again) = again
+        && read_fingerprint(again.into_iter().nth(settings_count))? != fingerprint
+    {
+        return Err(SnapshotError::DdlRace);
     }
 
     let timeline = before.as_ref().or(after.as_ref()).and_then(|position| position.timeline);

@@ -1,4 +1,4 @@
-//! The file of counters and flags, and the thread that writes it. What waits together is written in one transaction,
+//! The file of counters, flags and keys, and the thread that writes it. What waits together is written in one transaction,
 //! and is on disk when it is acknowledged.
 
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rusqlite::{Connection, Transaction, params};
 use tokio::sync::oneshot;
 
@@ -20,7 +21,7 @@ const BATCH_MAX: usize = 1_024;
 /// Rows that are over are removed once in so many transactions.
 const SWEEP_EVERY: u64 = 4_096;
 /// `PRAGMA user_version` of the layout below.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 
 const TABLES: &str = "
     CREATE TABLE counters (
@@ -28,7 +29,14 @@ const TABLES: &str = "
         used INTEGER NOT NULL, end_us INTEGER NOT NULL, PRIMARY KEY (counter, slot)
     ) WITHOUT ROWID;
     CREATE TABLE flags (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    PRAGMA user_version = 1;
+";
+
+/// What layout 1 did not have.
+const KEYS: &str = "
+    CREATE TABLE keys (
+        key BLOB NOT NULL PRIMARY KEY, payload BLOB NOT NULL, call TEXT NOT NULL, end_us INTEGER NOT NULL, answer BLOB
+    ) WITHOUT ROWID;
+    PRAGMA user_version = 2;
 ";
 
 /// One part of a counter, as it is written down.
@@ -38,6 +46,24 @@ pub(super) struct Row {
     pub span: Span,
     pub slot: u64,
     pub used: u64,
+}
+
+/// A key, as it is written down: without an answer, the call that has it was not known to be answered.
+#[derive(Debug)]
+pub(super) struct KeyRow {
+    pub key: CounterKey,
+    pub payload: [u8; 32],
+    pub call: String,
+    pub end_us: u64,
+    pub answer: Option<Bytes>,
+}
+
+/// What a file has.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub rows: Vec<Row>,
+    pub flags: Flags,
+    pub keys: Vec<KeyRow>,
 }
 
 /// Resolves when it is on disk; dropped when it cannot be.
@@ -57,6 +83,13 @@ enum What {
         now_us: u64,
     },
     Flag(String, Option<String>),
+    Key(KeyRow),
+    Answer(CounterKey, Bytes),
+    FreeKey(CounterKey),
+    /// Those that are over by then.
+    ForgetKeys {
+        now_us: u64,
+    },
     /// What a restart finds is this. The thread ends.
     Exact(Vec<Row>),
 }
@@ -65,7 +98,12 @@ impl What {
     fn now_us(&self) -> u64 {
         match self {
             Self::Raise { now_us, .. } => *now_us,
-            Self::Flag(..) | Self::Exact(_) => 0,
+            Self::Flag(..)
+            | Self::Exact(_)
+            | Self::Key(_)
+            | Self::Answer(..)
+            | Self::FreeKey(_)
+            | Self::ForgetKeys { .. } => 0,
         }
     }
 }
@@ -76,14 +114,14 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    pub fn open(file: &Path, now_us: u64) -> Result<(Self, Vec<Row>, Flags), StoreError> {
-        let (connection, rows, flags) = match file.exists() {
+    pub fn open(file: &Path, now_us: u64) -> Result<(Self, Kept), StoreError> {
+        let (connection, kept) = match file.exists() {
             true => {
                 let connection = connect(file)?;
-                let (rows, flags) = read(&connection, now_us)?;
-                (Some(connection), rows, flags)
+                let kept = read(&connection, now_us)?;
+                (Some(connection), kept)
             }
-            false => (None, Vec::new(), Flags::new()),
+            false => (None, Kept::default()),
         };
         let (sender, receiver) = sync_channel(QUEUE_MAX);
         let writer = Writer { file: file.into(), connection, batches: 0 };
@@ -91,7 +129,7 @@ impl Disk {
             .name("state".into())
             .spawn(move || writer.run(&receiver))
             .map_err(StoreError::Thread)?;
-        Ok((Self { queue: Mutex::new(Some(sender)) }, rows, flags))
+        Ok((Self { queue: Mutex::new(Some(sender)) }, kept))
     }
 
     pub fn raise(&self, now_us: u64, rows: Vec<Row>) -> Result<Written, StoreError> {
@@ -100,6 +138,22 @@ impl Disk {
 
     pub fn set_flag(&self, name: &str, value: Option<&str>) -> Result<Written, StoreError> {
         self.push(What::Flag(name.into(), value.map(Into::into)))
+    }
+
+    pub fn keep_key(&self, row: KeyRow) -> Result<Written, StoreError> {
+        self.push(What::Key(row))
+    }
+
+    pub fn answer_key(&self, key: CounterKey, answer: Bytes) -> Result<Written, StoreError> {
+        self.push(What::Answer(key, answer))
+    }
+
+    pub fn free_key(&self, key: CounterKey) -> Result<Written, StoreError> {
+        self.push(What::FreeKey(key))
+    }
+
+    pub fn forget_keys(&self, now_us: u64) -> Result<Written, StoreError> {
+        self.push(What::ForgetKeys { now_us })
     }
 
     /// Writes what is counted, and ends the thread.
@@ -130,14 +184,15 @@ fn connect(file: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     let layout: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match layout {
-        0 => connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} COMMIT;"))?,
+        0 => connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} {KEYS} COMMIT;"))?,
+        1 => connection.execute_batch(&format!("BEGIN IMMEDIATE; {KEYS} COMMIT;"))?,
         LAYOUT => connection.execute_batch("BEGIN IMMEDIATE; COMMIT;")?, // takes the lock now, not at the first call
         _ => return Err(rusqlite::Error::InvalidQuery),
     }
     Ok(connection)
 }
 
-fn read(connection: &Connection, now_us: u64) -> Result<(Vec<Row>, Flags), rusqlite::Error> {
+fn read(connection: &Connection, now_us: u64) -> Result<Kept, rusqlite::Error> {
     let mut query = connection.prepare(
         "SELECT counter, span, seconds, slot, used FROM counters WHERE end_us > ?1 ORDER BY counter, slot",
     )?;
@@ -157,7 +212,19 @@ fn read(connection: &Connection, now_us: u64) -> Result<(Vec<Row>, Flags), rusql
     let rows = rows.collect::<Result<_, _>>()?;
     let mut query = connection.prepare("SELECT name, value FROM flags")?;
     let flags = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok((rows, flags.collect::<Result<_, _>>()?))
+    let flags = flags.collect::<Result<_, _>>()?;
+    connection.execute("DELETE FROM keys WHERE end_us <= ?1", [signed(now_us)])?;
+    let mut query = connection.prepare("SELECT key, payload, call, end_us, answer FROM keys")?;
+    let keys = query.query_map([], |row| {
+        Ok(KeyRow {
+            key: CounterKey(row.get(0)?),
+            payload: row.get(1)?,
+            call: row.get(2)?,
+            end_us: unsigned(row.get(3)?),
+            answer: row.get::<_, Option<Vec<u8>>>(4)?.map(Bytes::from),
+        })
+    })?;
+    Ok(Kept { rows, flags, keys: keys.collect::<Result<_, _>>()? })
 }
 
 struct Writer {
@@ -217,6 +284,20 @@ fn apply(transaction: &Transaction<'_>, what: &What) -> Result<(), rusqlite::Err
         }
         What::Flag(name, None) => {
             transaction.prepare("DELETE FROM flags WHERE name = ?1")?.execute([name]).map(drop)
+        }
+        What::Key(KeyRow { key, payload, call, end_us, answer: _ }) => transaction
+            .prepare("INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, NULL)")?
+            .execute(params![key.0, payload, call, signed(*end_us)])
+            .map(drop),
+        What::Answer(key, answer) => transaction
+            .prepare("UPDATE keys SET answer = ?2 WHERE key = ?1")?
+            .execute(params![key.0, answer.as_ref()])
+            .map(drop),
+        What::FreeKey(key) => {
+            transaction.prepare("DELETE FROM keys WHERE key = ?1")?.execute([key.0]).map(drop)
+        }
+        What::ForgetKeys { now_us } => {
+            transaction.execute("DELETE FROM keys WHERE end_us <= ?1", [signed(*now_us)]).map(drop)
         }
     }
 }

@@ -174,6 +174,15 @@ impl ResponseScan {
         self
     }
 
+    /// The first event of a stream may be `endpoint`, whose data is the URL that its client posts to (MCP's HTTP+SSE transport
+    /// of 2024-11-05), and not read here.
+    pub fn opened_by_endpoint(mut self) -> Self {
+        if let Reader::Stream(stream) = &mut self.reader {
+            stream.awaits_endpoint = true;
+        }
+        self
+    }
+
     /// For a body that is only counted, for instance because of its content coding.
     pub fn unread(dialect: Dialect, why: Defect) -> Self {
         Self { reader: Reader::Whole(JsonBody::unread(why)), finder: Finder::new(dialect) }
@@ -226,6 +235,9 @@ impl ResponseScan {
     }
 }
 
+/// The event that says where a client posts.
+const ENDPOINT: &[u8] = b"endpoint";
+
 /// The state of an event stream.
 #[derive(Debug)]
 struct Stream {
@@ -237,6 +249,8 @@ struct Stream {
     events: u64,
     comments: u64,
     terminated: bool,
+    /// No event has come, and the first may be `endpoint`.
+    awaits_endpoint: bool,
     evaluated: Evaluated,
 }
 
@@ -250,6 +264,7 @@ impl Stream {
             events: 0,
             comments: 0,
             terminated: false,
+            awaits_endpoint: false,
             evaluated: Evaluated::default(),
         }
     }
@@ -266,7 +281,14 @@ impl Stream {
                 Step::LineFeed => {}
                 Step::Event(event) => {
                     self.comments += as_u64(event.comments);
-                    let reading = read(self.dialect, event, &mut self.tokenizer, finder);
+                    let reading = match event.content {
+                        Content::Data(_)
+                            if std::mem::take(&mut self.awaits_endpoint) && event.name == ENDPOINT =>
+                        {
+                            Reading::Good(MarkKind::Data)
+                        }
+                        _ => read(self.dialect, event, &mut self.tokenizer, finder),
+                    };
                     self.evaluated.defect = self.evaluated.defect.or_else(|| finder.take_doubt());
                     let kind = self.note(reading);
                     on_event(EventMark {

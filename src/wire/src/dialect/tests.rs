@@ -402,6 +402,21 @@ fn reads_an_mcp_call() {
 }
 
 #[test]
+fn a_stream_may_be_opened_by_an_endpoint_and_by_no_second_one() {
+    let endpoint = "event: endpoint\ndata: /messages?s=1\n\n";
+    let read = |opened: bool, text: String| {
+        let scan = ResponseScan::new(Dialect::Mcp, Framing::Sse);
+        let mut scan = if opened { scan.opened_by_endpoint() } else { scan };
+        scan.push(text.as_bytes(), &mut |_| ());
+        scan.finish().evaluated.defect
+    };
+    assert_eq!(read(true, format!(": ping\n\n{endpoint}event: message\ndata: {{}}\n\n")), None);
+    assert_eq!(read(true, endpoint.repeat(2)), Some(Defect::JsonMalformed));
+    assert_eq!(read(true, format!("data: {{}}\n\n{endpoint}")), Some(Defect::JsonMalformed));
+    assert_eq!(read(false, endpoint.into()), Some(Defect::JsonMalformed));
+}
+
+#[test]
 fn the_operation_of_an_mcp_message_is_its_method() {
     for (body, operation) in [
         (

@@ -58,7 +58,7 @@ pub fn is_named(block: &[u8], name: &[u8]) -> bool {
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// A block without the byte order mark that a stream may begin with; no other is one.
-fn without_mark(block: &[u8], first: bool) -> &[u8] {
+pub fn without_mark(block: &[u8], first: bool) -> &[u8] {
     block.strip_prefix(BYTE_ORDER_MARK).filter(|_| first).unwrap_or(block)
 }
 

@@ -30,6 +30,7 @@ pub struct Message {
     pub method: Option<String>,
     /// `params.name`: of `tools/call` the tool's.
     pub name: Option<String>,
+    pub name_at: Option<Span>,
     /// `params.arguments`.
     pub arguments: Option<Span>,
     /// `params.uri`: of `resources/read` the resource's.
@@ -39,6 +40,8 @@ pub struct Message {
     /// The protocol version that `params._meta` states.
     pub version: Option<String>,
     pub result: Option<ToolResult>,
+    /// It says `error`.
+    pub is_error: bool,
 }
 
 /// The id of a request, which its answer repeats.
@@ -68,6 +71,7 @@ pub struct ToolResult {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tool {
     pub name: String,
+    pub name_at: Option<Span>,
     pub definition: Span,
     /// `inputSchema`.
     pub input: Option<Span>,
@@ -198,9 +202,9 @@ struct Reader {
 
 impl Reader {
     fn end_message(&mut self) {
-        let message = std::mem::take(&mut self.message);
-        let error = std::mem::take(&mut self.error);
-        let says = [message.method.is_some(), message.result.is_some(), error];
+        let mut message = std::mem::take(&mut self.message);
+        message.is_error = std::mem::take(&mut self.error);
+        let says = [message.method.is_some(), message.result.is_some(), message.is_error];
         let full = self.messages.list.len() == LIST_MAX;
         if full || says.iter().filter(|says| **says).count() > 1 {
             self.readings.doubt(Defect::NotEvaluated);
@@ -312,6 +316,8 @@ impl Visitor for Reader {
         let span = Some(from..to);
         let is_null = std::mem::take(&mut self.null);
         match at {
+            Place::Leaf(Leaf::CalledName) => self.message.name_at = span,
+            Place::Leaf(Leaf::ToolName) => self.tool.name_at = span,
             Place::Leaf(Leaf::Arguments) => self.message.arguments = span,
             Place::Leaf(Leaf::Uri) => self.message.uri = span,
             Place::Leaf(Leaf::Task) => self.message.task = span,

@@ -1,0 +1,41 @@
+//! Secrets of sinks: from files that nobody else can read, never printed.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::sink::SinkError;
+
+/// Largest file with a secret.
+const SECRET_BYTES_MAX: u64 = 4_096;
+
+/// A URL whose path is as good as a password. `Debug` prints nothing of it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SecretUrl(pub(crate) String);
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretUrl(***)")
+    }
+}
+
+/// The text of a file that only its owner can read or write.
+pub(crate) fn read(path: &Path) -> Result<String, SinkError> {
+    let wrong = |problem: String| SinkError::Token { path: path.into(), problem };
+    let meta = fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
+    if meta.permissions().mode() & 0o077 != 0 {
+        return Err(wrong("others can read or write the file; `chmod 600` it".into()));
+    }
+    if meta.len() > SECRET_BYTES_MAX {
+        return Err(wrong(format!("it is larger than {SECRET_BYTES_MAX} bytes")));
+    }
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    match text.trim() {
+        "" => Err(wrong("it is empty".into())),
+        text => Ok(text.to_owned()),
+    }
+}
