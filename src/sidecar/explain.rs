@@ -55,7 +55,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["hold", "show"],
-        "Shows what a held call is: its route, operation, tool and caller, the tag of its body, who may decide and until \
+        "Shows what a held call is: its method and path, content type, whether a credential comes with it, route, operation, tool and caller, the tag of its body, who may decide and until \
          when. The body itself is shown only where the policy stores it as it is.",
     ),
     (

@@ -55,24 +55,31 @@ fn find(hold: &str, admin: &str) -> Result<Value, Failure> {
     ask(admin, "GET", &format!("/holds/{}", encoded(hold)))
 }
 
+/// What the daemon keeps in memory while a call waits.
+const UNKNOWN: &str = "not known any more: the hold is over, or the daemon was restarted";
+
 fn show(output: Output, hold: &Value) {
     for (name, value) in hold.as_object().into_iter().flatten() {
         let shown = match (name.as_str(), value) {
             ("approvers" | "body", _) => continue,
+            ("target" | "content_type", Value::Null) if hold["credential"].is_null() => UNKNOWN.into(),
+            ("target", Value::Null) => "too long to be shown".into(),
+            ("credential", Value::Null) => UNKNOWN.into(),
+            ("credential", Value::Bool(is_there)) => if *is_there { "yes" } else { "no" }.into(),
             (_, Value::String(text)) => text.clone(),
             (_, Value::Null) => "-".into(),
             (_, other) => other.to_string(),
         };
-        output.line(&plain(&format!("{name:<10} {shown}")));
+        output.line(&plain(&format!("{name:<12} {shown}")));
     }
     for approver in hold["approvers"].as_array().into_iter().flatten() {
         let said = approver["decision"].as_str().unwrap_or("has not decided");
-        let line = format!("approver   {} {} {said}", text(&approver["name"]), text(&approver["kid"]));
+        let line = format!("approver     {} {} {said}", text(&approver["name"]), text(&approver["kid"]));
         output.line(&plain(&line));
     }
     match hold["body"].as_str() {
-        Some(body) => output.line(&plain(&format!("body       {body}"))),
-        None => output.line("body       not stored as it is, or too long to be shown"),
+        Some(body) => output.line(&plain(&format!("body         {body}"))),
+        None => output.line("body         not stored as it is, or too long to be shown"),
     }
 }
 

@@ -30,6 +30,13 @@ fn show(output: Output, answer: &Value) -> Result<ExitCode, Failure> {
         let since = UnixMicros(switch["since_us"].as_u64().unwrap_or_default());
         let line = format!("{:<32} since {since} by {}: {}", text("target"), text("by"), text("reason"));
         output.line(&plain(&line));
+        if switch["stopped"] == 0 {
+            output.line("  no call stopped yet at this gateway: look whether the name is right");
+        }
+    }
+    if let Some(lost_us) = answer["store_lost_us"].as_u64() {
+        let at = UnixMicros(lost_us);
+        output.line(&format!("the store was found without what it had at {at}: counts began anew"));
     }
     Ok(output.data(answer))
 }

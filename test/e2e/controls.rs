@@ -507,3 +507,103 @@ fn what_is_killed_while_the_store_is_down_stops_here_and_everywhere_when_it_is_b
     switch(&worlds[0], &["resume", "all", "--by", "bob", "--reason", "over"]);
     assert_eq!(worlds[0].send(&chat("drill", HELLO)).status(), 200);
 }
+
+#[test]
+fn what_was_killed_stays_killed_when_the_file_of_the_store_is_gone_and_that_is_said() {
+    for damage in [(|file| std::fs::remove_file(file).unwrap()) as fn(&std::path::Path), |file| {
+        std::fs::write(file, "").unwrap()
+    }] {
+        let mut world = World::with(billed(1, 1), &setup(""));
+        switch(&world, &["kill", "all", "--by", "alice", "--reason", "drill"]);
+        switch(&world, &["kill", "tool:x", "--by", "alice", "--reason", "drill"]);
+        switch(&world, &["resume", "tool:x", "--by", "bob", "--reason", "over"]);
+        assert_eq!(world.metric("estoppel_store_lost_total"), Some(0.0), "a new journal has lost nothing");
+        world.stop();
+        damage(&world.journal().join("state.sqlite"));
+        world.restart();
+        assert_eq!(world.send(&chat("drill", HELLO)).status(), 403);
+        assert_eq!(world.metric("estoppel_store_lost_total"), Some(1.0));
+        assert!(world.daemon.stderr().contains("the store is without what it had"));
+        let (_, listed) = cli(&["switches", "--admin", &world.admin.to_string()]);
+        assert!(listed["data"]["store_lost_us"].is_u64(), "{listed}");
+        let rows = listed["data"]["switches"].as_array().unwrap();
+        assert_eq!(rows.len(), 1, "{listed}");
+        assert_eq!((&rows[0]["target"], &rows[0]["by"]), (&"all".into(), &"alice".into()));
+
+        switch(&world, &["resume", "all", "--by", "bob", "--reason", "over"]);
+        world.stop();
+        world.restart();
+        assert_eq!(world.send(&chat("drill", HELLO)).status(), 200);
+        assert_eq!(world.metric("estoppel_store_lost_total"), Some(0.0));
+        world.stop();
+        world.check_journal();
+    }
+}
+
+#[test]
+fn what_was_killed_stays_killed_when_the_redis_is_emptied_and_that_is_said() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let worlds = [(), ()].map(|()| World::with(billed(1, 1), &sharing(&redis, "")));
+    let blocked = |world: &World| world.send(&chat("drill", HELLO)).status() == 403;
+    for world in &worlds {
+        estoppel_kit::until("switches are read", PATIENCE, || {
+            (world.send(&chat("drill", HELLO)).status() == 200).then_some(())
+        });
+    }
+    switch(&worlds[0], &["kill", "all", "--by", "alice", "--reason", "drill"]);
+    estoppel_kit::until("the other gateway stops", PATIENCE, || blocked(&worlds[1]).then_some(()));
+    redis.restart();
+    for world in &worlds {
+        estoppel_kit::until("the loss is seen", PATIENCE, || {
+            assert!(blocked(world), "it goes on by itself");
+            (world.metric("estoppel_store_lost_total") >= Some(1.0)).then_some(())
+        });
+        assert!(blocked(world));
+    }
+    switch(&worlds[0], &["resume", "all", "--by", "bob", "--reason", "over"]);
+    for world in &worlds {
+        estoppel_kit::until("it goes on", PATIENCE, || (!blocked(world)).then_some(()));
+    }
+}
+
+#[test]
+fn a_switch_of_no_route_is_refused_and_one_that_has_stopped_nothing_says_so() {
+    let world = World::with(billed(1, 1), &setup(""));
+    let admin = world.admin.to_string();
+    let (exit, answer) =
+        cli(&["kill", "route:STUB", "--by", "alice", "--reason", "drill", "--admin", &admin]);
+    let said = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(exit != 0 && said.contains("stub"), "{answer}");
+    assert_eq!(switch(&world, &["switches"]), json!([]));
+    assert_eq!(
+        switch(&world, &["kill", "route:stub", "--by", "alice", "--reason", "drill"])[0]["stopped"],
+        0
+    );
+    assert_eq!(world.send(&chat("drill", HELLO)).status(), 403);
+    assert_eq!(switch(&world, &["switches"])[0]["stopped"], 1);
+    switch(&world, &["resume", "route:stub", "--by", "alice", "--reason", "over"]);
+    let again = switch(&world, &["kill", "route:stub", "--by", "alice", "--reason", "drill"]);
+    assert_eq!(again[0]["stopped"], 0);
+}
+
+#[test]
+fn a_gateway_that_refuses_every_call_for_its_store_is_not_ready() {
+    for (on_store_down, expected) in [("closed", 503), ("{ local_budget: 3 }", 200)] {
+        let Some(mut redis) = RedisServer::start() else { return };
+        let control = format!(
+            "controls:\n- {{ id: a, kind: cap, when: {{}}, unit: calls, limit: 9, per: day, on_store_down: {on_store_down} }}\n"
+        );
+        let world = World::with(billed(1, 1), &sharing(&redis, &control));
+        let ready = || estoppel_kit::http::get(world.admin, "/readyz").unwrap();
+        estoppel_kit::until("it is ready", PATIENCE, || (ready().status() == 200).then_some(()));
+        redis.kill_9();
+        estoppel_kit::until("the store is missed", PATIENCE, || {
+            (expected == 200 || ready().status() == 503).then_some(())
+        });
+        assert_eq!(world.send(&chat("down", HELLO)).status(), expected);
+        let page = ready();
+        assert_eq!((page.status(), page.text().contains("STORE_DOWN")), (expected, expected == 503));
+        redis.restart();
+        estoppel_kit::until("it is ready again", PATIENCE, || (ready().status() == 200).then_some(()));
+    }
+}

@@ -574,3 +574,32 @@ fn rsyslog_gets_every_receipt_also_when_it_was_away() {
     second.terminate();
     second.wait_exit(PATIENCE);
 }
+
+#[test]
+fn a_damaged_cursor_stops_its_feed_alone_until_it_is_mended() {
+    let scratch = Scratch::new("feeds");
+    let feed = |name: &str| {
+        let path = scratch.join(name);
+        let path = path.display();
+        format!(
+            "[[feeds]]\nname = \"{name}\"\nformat = \"ecs\"\nto = {{ file = {{ path = \"{path}\" }} }}\n\n"
+        )
+    };
+    let mut world = world(&format!("{}{}", feed("broken"), feed("sound")));
+    let told = |name: &'static str, ids: &[String]| wait_for(name, ids, || lines(&scratch.join(name)));
+    let ids = calls(&world, 2);
+    told("broken", &ids);
+    world.stop();
+    let cursor = world.journal().join("feeds/broken.cursor");
+    std::fs::write(&cursor, "{").unwrap();
+    world.restart();
+    let ids = calls(&world, 2);
+    told("sound", &ids);
+    assert_eq!(world.metric("estoppel_feed_off{feed=\"broken\"}"), Some(1.0));
+    assert_eq!(world.metric("estoppel_feed_off{feed=\"sound\"}"), None);
+    assert!(world.daemon.stderr().contains("the feed is off"), "{}", world.daemon.stderr());
+    std::fs::remove_file(&cursor).unwrap();
+    world.daemon.hang_up();
+    told("broken", &ids);
+    assert_eq!(world.metric("estoppel_feed_off{feed=\"broken\"}"), None);
+}

@@ -221,6 +221,47 @@ fn a_held_call_names_no_other_operation_in_a_header() {
 }
 
 #[test]
+fn approvers_see_where_a_held_call_goes_and_it_comes_again_so() {
+    let rule = "- { id: gone, when: { method: DELETE }, verdict: hold, hold: { approvers: [ada] } }\n";
+    let world =
+        World::with(script(), &Setup { policy: policy("approvers: [ada]", rule), ..Setup::default() });
+    let call = || {
+        Request::new("DELETE", "/users/7?token=s3cret-in-the-path")
+            .header("estoppel-run", "held")
+            .header("mcp-session-id", "one")
+    };
+    let token = |request: Request, token| request.header("authorization", token);
+    let typed = |request: Request| request.header("content-type", "application/json");
+    let hold = held_with(&world, typed(token(call(), "Bearer s3cret-token")));
+    let shown = show(&world, &hold);
+    assert_eq!(shown["target"], "/users/7?token=s3cret-in-the-path");
+    assert_eq!((&shown["content_type"], &shown["credential"]), (&json!("application/json"), &json!(true)));
+    assert!(!shown.to_string().contains("s3cret-token"));
+    let list = cli(&["hold", "list", "--admin", &world.admin.to_string()]).1;
+    assert!(!list.to_string().contains("s3cret"), "{list}");
+    check(People::new(&world).decide("approve", &hold, "ada"), 0, "approved");
+    let again = |request: Request| code(&world.send(&request.header("estoppel-hold", &hold)));
+    assert_eq!(again(typed(token(call(), "Bearer other"))), "409 HOLD_PAYLOAD");
+    assert_eq!(again(typed(call())), "409 HOLD_PAYLOAD");
+    assert_eq!(again(token(call(), "Bearer s3cret-token")), "409 HOLD_PAYLOAD");
+    let elsewhere =
+        Request::new("DELETE", "/users/7?token=s3cret-in-the-path").header("mcp-session-id", "two");
+    assert_eq!(again(typed(token(elsewhere, "Bearer s3cret-token"))), "409 HOLD_PAYLOAD");
+    assert_eq!(world.upstream.hits().total(), 0);
+    assert_eq!(again(typed(token(call(), "Bearer s3cret-token"))), "200 -");
+    let shown = show(&world, &hold);
+    assert_eq!((&shown["target"], &shown["credential"]), (&Value::Null, &Value::Null), "it is over");
+    let (bundle, _) = sealed(&world);
+    let kept = std::fs::read_dir(world.journal().join("segments")).into_iter().flatten();
+    let mut files: Vec<PathBuf> = kept.map(|entry| entry.unwrap().path()).collect();
+    files.push(bundle);
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!bytes.windows(6).any(|window| window == b"s3cret"), "{}", file.display());
+    }
+}
+
+#[test]
 fn one_denial_ends_a_hold_even_after_it_was_approved() {
     let world = World::with(script(), &setup("approvers: [ada, cem]"));
     let people = People::new(&world);
@@ -452,6 +493,23 @@ fn a_client_that_waits_gets_its_answer_with_the_approval_or_the_denial() {
     );
     assert_eq!(receipts[0]["call"], entries(&bundle, "hold")[0]["call"]);
     assert!(receipts[0]["approval"].is_object() && receipts[1]["approval"].is_null());
+}
+
+#[test]
+fn a_client_that_waits_does_not_pass_under_a_policy_that_is_gone() {
+    let mut world = World::with(script(), &setup("approvers: [ada], mode: wait"));
+    let people = People::new(&world);
+    let (mut peer, hold) = waiting(&world);
+    world.scratch.write("policy.yaml", policy("approvers: [ada], mode: wait, ttl_ms: 60000", ""));
+    world.daemon.hang_up();
+    estoppel_kit::until("the new policy", PATIENCE, || {
+        world.metric("estoppel_reloads_total{result=\"ok\"}").filter(|reloads| *reloads > 0.0)
+    });
+    let (exit, said) = people.decide("approve", &hold, "ada");
+    assert!(exit == 0 && ["approved", "abandoned"].contains(&said.as_str()), "{exit} {said}");
+    assert_eq!(code(&peer.read_answer().unwrap()), "409 HOLD_POLICY");
+    assert_eq!(world.upstream.hits().total(), 0);
+    sealed(&world);
 }
 
 #[test]

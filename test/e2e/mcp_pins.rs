@@ -1,5 +1,6 @@
 //! What MCP servers said first of their tools: over restarts, and what operators do about it.
 
+use estoppel_kit::http::Request;
 use estoppel_stub::{Rule, Script};
 use serde_json::{Value, json};
 
@@ -91,4 +92,26 @@ fn damaged_pins_keep_the_daemon_from_starting() {
         .unwrap();
     assert_eq!(done.status.code(), Some(6));
     assert!(String::from_utf8_lossy(&done.stderr).contains("remove the file to pin anew"));
+}
+
+#[test]
+fn lists_at_paths_that_no_route_names_leave_the_server_s_room_alone() {
+    let many: Vec<String> = (0..256).map(|at| tool(&format!("t{at}"), "x")).collect();
+    let mut world = world(POLICY, Script::always(Form::Json.reply(&tools(&many))));
+    let at = |path: &str| {
+        Request::new("POST", path)
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .body(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)
+    };
+    let answers: Vec<u16> = (0..24).map(|n| world.send(&at(&format!("/{n}/mcp"))).status()).collect();
+    assert!(
+        answers[..16].iter().all(|status| *status == 200)
+            && answers[16..].iter().all(|status| *status == 422)
+    );
+    world.stop();
+    world.restart();
+    assert_eq!(world.send(&list()).status(), 200);
+    assert_eq!(world.send(&at("/0/mcp")).status(), 200, "what is known is not forgotten");
+    assert_eq!(world.send(&at("/x/mcp")).status(), 422);
 }

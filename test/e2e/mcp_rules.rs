@@ -86,6 +86,21 @@ fn a_policy_may_leave_lists_as_they_are() {
 }
 
 #[test]
+fn an_element_that_is_no_tool_does_not_keep_a_list_from_being_filtered() {
+    for odd in ["7", r#"{"name":7}"#] {
+        for form in FORMS {
+            let listed = tools(&[tool("add", "adds"), odd.into(), tool("shell", "runs")]);
+            let world = world(POLICY, server(form, &listed));
+            assert_eq!(
+                world.send(&list()).text(),
+                form.text(&tools(&[tool("add", "adds")])),
+                "{form:?} {odd}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_list_in_a_stream_that_is_taken_up_again_is_filtered() {
     let begun = Reply::text("id: 1\ndata: \n\n").header("content-type", "text/event-stream");
     let script = Script::always(Reply::default().status(404))

@@ -221,3 +221,30 @@ fn the_commands_find_an_operation_as_the_daemon_does() {
     assert_eq!(judge("orders.get"), (3, json!("block")));
     assert_eq!((judge("health").0, judge("orders").0), (6, 6));
 }
+
+#[test]
+fn a_header_names_no_other_method_than_the_one_that_rules_go_by() {
+    let base = "version: 1\nname: t\ndefaults: { verdict: allow, on_not_evaluated: allow }\n";
+    let delete = request("POST", "/users/7", "{}").header("X-HTTP-Method-Override", "DELETE");
+    for (rule, expected) in [
+        ("rules:\n- { id: a, when: { method: DELETE }, verdict: block, reason: X }\n", 403),
+        (
+            "rules:\n- { id: a, when: { route: s* }, unless: { method: GET }, verdict: block, reason: X }\n",
+            403,
+        ),
+        ("rules:\n- { id: a, when: { operation: x }, verdict: block, reason: X }\n", 403),
+        ("controls:\n- { id: a, kind: rate, when: { method: DELETE }, limit: 1, seconds: 60 }\n", 403),
+        ("rules:\n- { id: a, when: { route: other, method: DELETE }, verdict: block, reason: X }\n", 200),
+        ("rules:\n- { id: a, when: { identity: b }, verdict: block, reason: X }\n", 200),
+    ] {
+        let rule = rule.replace("route: other", "route: oth*");
+        let world = world(&format!("{base}{rule}"), "{}");
+        let got = world.send(&delete);
+        assert_eq!(got.status(), expected, "{rule}: {}", got.text());
+        let is_denied = got.text().contains("OPERATION_DENIED");
+        assert_eq!(
+            (is_denied, world.upstream.hits().requests().len()),
+            (expected == 403, usize::from(expected == 200))
+        );
+    }
+}

@@ -94,7 +94,8 @@ impl Feeds {
         Ok(feeds)
     }
 
-    /// Ends feeds that are not in `settings` any more or changed, and starts those that are new or changed.
+    /// Ends feeds that are not in `settings` any more or changed, and starts those that are new or changed. One whose
+    /// cursor cannot be used is off, because nobody knows where it stood; calls and other feeds go on without it.
     ///
     /// # Errors
     /// [`FeedError`]; nothing was changed then, but for a thread that could not be started.
@@ -108,10 +109,7 @@ impl Feeds {
             if self.running.get(&settings.name).is_some_and(unchanged) {
                 continue;
             }
-            let sink = sink(settings)?;
-            let stored = Cursor::new(&self.dir, &settings.name).read();
-            stored.map_err(|source| FeedError::Cursor { name: settings.name.clone(), source })?;
-            fresh.push((settings, sink));
+            fresh.push((settings, sink(settings)?));
         }
         let kept = |name: &String| settings.iter().any(|s| s.name == *name);
         let replaced = |name: &String| fresh.iter().any(|(s, _)| s.name == *name);
@@ -126,8 +124,15 @@ impl Feeds {
                 tracing::info!(feed = %name, "feed ended");
             }
         }
+        self.metrics.none_is_off();
         for (settings, sink) in fresh {
-            self.run(settings, alerts, sink)?;
+            match self.run(settings, alerts, sink) {
+                Err(FeedError::Cursor { name, source }) => {
+                    tracing::error!(feed = %name, error = %chain(&source), "the feed is off");
+                    self.metrics.is_off(&name);
+                }
+                started => started?,
+            }
         }
         Ok(())
     }

@@ -56,6 +56,7 @@ pub struct FeedMetrics {
     lag_entries: IntGaugeVec,
     lag_seconds: IntGaugeVec,
     success: IntGaugeVec,
+    off: IntGaugeVec,
     counters: [IntCounterVec; 6],
 }
 
@@ -83,6 +84,7 @@ impl FeedMetrics {
                 "estoppel_feed_last_success_timestamp_seconds",
                 "When a feed last delivered something.",
             ),
+            off: gauge("estoppel_feed_off", "1: the feed does not run, because its cursor cannot be used."),
             counters: [
                 counter("estoppel_feed_entries_total", "Journal entries that a feed is done with."),
                 counter("estoppel_feed_documents_total", "Documents that a feed's sink took."),
@@ -112,6 +114,14 @@ impl FeedMetrics {
         for gauge in [&self.lag_entries, &self.lag_seconds, &self.success] {
             gauge.remove_label_values(&[name]).ok(); // it may never have been scraped
         }
+    }
+
+    pub(crate) fn none_is_off(&self) {
+        self.off.reset();
+    }
+
+    pub(crate) fn is_off(&self, name: &str) {
+        self.off.with_label_values(&[name]).set(1);
     }
 
     fn update(&self) {
@@ -149,7 +159,7 @@ impl FeedMetrics {
 
 impl Collector for FeedMetrics {
     fn desc(&self) -> Vec<&Desc> {
-        let gauges = [&self.lag_entries, &self.lag_seconds, &self.success];
+        let gauges = [&self.lag_entries, &self.lag_seconds, &self.success, &self.off];
         gauges
             .into_iter()
             .flat_map(Collector::desc)
@@ -159,7 +169,7 @@ impl Collector for FeedMetrics {
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.update();
-        let gauges = [&self.lag_entries, &self.lag_seconds, &self.success];
+        let gauges = [&self.lag_entries, &self.lag_seconds, &self.success, &self.off];
         gauges
             .into_iter()
             .flat_map(Collector::collect)

@@ -60,6 +60,8 @@ pub async fn start(address: SocketAddr, gateway: &Gateway) -> Result<SocketAddr,
 
 /// Most connections of operators at a time.
 const CONNECTIONS_MAX: usize = 64;
+/// Most routes that are named to somebody who names one that is not there.
+const ROUTES_TOLD_MAX: usize = 32;
 /// How long a connection may take to send its one request.
 const HEAD_READ_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -136,10 +138,18 @@ fn switches(shared: &Shared) -> Page {
         .targets()
         .iter()
         .map(|(target, kill)| {
-            json!({ "target": target.as_str(), "by": kill.by, "reason": kill.reason, "since_us": kill.since_us })
+            let stopped = shared.switches.stopped(target);
+            json!({
+                "target": target.as_str(),
+                "by": kill.by,
+                "reason": kill.reason,
+                "since_us": kill.since_us,
+                "stopped": stopped,
+            })
         })
         .collect();
-    json_page(StatusCode::OK, &json!({ "switches": rows }))
+    let lost_us = shared.switches.lost_us();
+    json_page(StatusCode::OK, &json!({ "store_lost_us": lost_us, "switches": rows }))
 }
 
 /// `{target}/kill/{by}/{reason}` or the same with `resume`.
@@ -159,6 +169,13 @@ async fn switch(shared: &Arc<Shared>, path: &str) -> Page {
         let why = "the target is `all`, or `route:`, `tool:`, `identity:` or `tenant:` and a name; who and why have 1 to 256 bytes";
         return invalid(why);
     };
+    let snapshot = shared.snapshot.load();
+    let mut routes = snapshot.routes.iter().map(|route| &*route.name);
+    if kills && target.route().is_some_and(|name| !routes.clone().any(|known| known == name)) {
+        let some: Vec<&str> = routes.by_ref().take(ROUTES_TOLD_MAX).collect();
+        let more = if routes.next().is_some() { ", …" } else { "" };
+        return invalid(&format!("there is no such route; there are {}{more}", some.join(", ")));
+    }
     let known = shared.switches.in_force();
     let full = known
         .is_some_and(|known| known.targets().len() >= SWITCHES_MAX && !known.targets().contains_key(&target));
@@ -219,8 +236,15 @@ fn ready(shared: &Shared) -> Page {
     match stats.failed {
         Some(reason) => problem(reason, None),
         None if stats.stalled => problem(Reason::DiskFull, None),
+        None if is_stopped_by_the_store(shared) => problem(Reason::StoreDown, None),
         None => text(StatusCode::OK, "ok\n"),
     }
+}
+
+/// Whether the store that is down has every call answered 503.
+fn is_stopped_by_the_store(shared: &Shared) -> bool {
+    let is_down = shared.switches.is_unreadable() && shared.snapshot.load().policy.needs_a_store();
+    shared.switches.in_force().is_none() || is_down
 }
 
 fn metrics(shared: &Shared) -> Page {

@@ -4,6 +4,7 @@
 //! is made again after a restart; a hold that enough had approved is over then, because it may have been used. While a hold
 //! is open its run cannot be sealed.
 
+mod asked;
 mod decide;
 mod pass;
 mod restore;
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 
 use crate::Metrics;
 
+use asked::Asked;
 pub(crate) use decide::{Signed, decide};
 pub(crate) use pass::pass;
 
@@ -91,10 +93,13 @@ struct Sent {
     target: [u8; 32],
     body: [u8; 32],
     requester: Option<Box<str>>,
+    asked: Asked,
 }
 
 struct Hold {
     facts: Arc<Facts>,
+    /// None once the hold is over, and after a restart.
+    asked: Option<Asked>,
     state: State,
     leaf: Option<Leaf>,
     /// INVARIANT: gone once the hold is over, so that the run can be sealed.
@@ -169,7 +174,13 @@ impl Holds {
     }
 
     /// Makes room for a hold; nobody can decide on it before [`Opening::confirm`].
-    fn open(&self, facts: Arc<Facts>, run: RunHandle, clock: Arc<dyn Clock>) -> Result<Opening<'_>, Reason> {
+    fn open(
+        &self,
+        facts: Arc<Facts>,
+        asked: Asked,
+        run: RunHandle,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Opening<'_>, Reason> {
         let mut table = self.table();
         if table.shut {
             return Err(Reason::Shutdown);
@@ -182,6 +193,7 @@ impl Holds {
         let (id, changed) = (facts.id, Arc::<Notify>::default());
         let hold = Hold {
             facts,
+            asked: Some(asked),
             state: State::Opening,
             leaf: None,
             run: Some(run),
@@ -192,8 +204,8 @@ impl Holds {
         Ok(Opening { holds: self, clock, id, changed, is_kept: false })
     }
 
-    /// Whether a call passes under a hold. Where it does, the hold is used up.
-    fn claim(&self, id: HoldId, sent: &Sent, policy: Sha256, now_us: u64) -> Claim {
+    /// Whether a call passes under a hold. Where it does, the hold is used up. `policies`: the call's own, and the one in force.
+    fn claim(&self, id: HoldId, sent: &Sent, policies: [Sha256; 2], now_us: u64) -> Claim {
         let mut table = self.table();
         self.expire(&mut table, id, now_us);
         let Some(hold) = table.holds.get(&id).filter(|hold| hold.facts.kept.requester == sent.requester)
@@ -210,11 +222,12 @@ impl Holds {
             State::Used | State::Left => return Claim::Refused(Reason::HoldClosed, None),
             State::Opening | State::Open | State::Approved => {}
         }
-        if facts.policy != policy {
+        if policies.iter().any(|policy| facts.policy != *policy) {
             return Claim::Refused(Reason::HoldPolicy, None);
         }
         let same = |run: &RunHandle| facts.kept.is_of(sent, run.capture());
-        if !hold.run.as_ref().is_some_and(same) {
+        let asked_same = |asked: &Asked| asked.is_of(&sent.asked, sent.requester.is_some());
+        if !hold.run.as_ref().is_some_and(same) || !hold.asked.as_ref().is_none_or(asked_same) {
             return Claim::Refused(Reason::HoldPayload, None);
         }
         match (hold.state, hold.run.clone()) {
@@ -256,6 +269,7 @@ impl Holds {
         let Some(hold) = table.holds.get_mut(&id).filter(|hold| !hold.state.is_over()) else { return };
         hold.state = state;
         hold.run = None;
+        hold.asked = None;
         hold.changed.notify_one();
         let waited_us = now_us.saturating_sub(hold.facts.opened.0);
         self.metrics.hold_over(&hold.facts.kept.route, state.as_str(), waited_us);

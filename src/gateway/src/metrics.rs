@@ -41,6 +41,7 @@ pub struct Metrics {
     controls_blocked: IntCounterVec,
     keyed: IntCounterVec,
     store_failures: IntCounter,
+    store_lost: IntCounter,
     total: HistogramVec,
     upstream: HistogramVec,
     bytes: IntCounterVec,
@@ -253,6 +254,10 @@ impl Metrics {
                 "estoppel_store_failures_total",
                 "Calls that could not be counted because the store of counters did not answer.",
             ),
+            store_lost: counter(
+                "estoppel_store_lost_total",
+                "How often the store was found without what it had: counts began anew.",
+            ),
             total: seconds(
                 "estoppel_call_seconds",
                 "From the request head until the receipt is handed to the journal, before it is on disk.",
@@ -458,6 +463,11 @@ impl Metrics {
     /// The store of counters did not answer.
     pub(crate) fn store_failed(&self) {
         self.store_failures.inc();
+    }
+
+    /// The store of counters is without what it had.
+    pub(crate) fn store_lost(&self) {
+        self.store_lost.inc();
     }
 
     /// A file of identities was read.

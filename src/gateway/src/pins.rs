@@ -1,8 +1,9 @@
 //! What MCP servers said of their tools when they first listed them. A server that says something else later is found out.
 //!
 //! Kept by route, and in it by the path that the upstream is asked at, which is where one server ends and another begins. Kept
-//! over restarts in a [`PinFile`]; bounded, and a list that does not fit is refused rather than half kept. A definition that was
-//! refused waits for an operator, who may take it in the place of the known one.
+//! over restarts in a [`PinFile`]; bounded, and a list that does not fit is refused rather than half kept. Nothing is forgotten to
+//! make room, so the paths that a route names have room of their own, which lists at other paths cannot take. A definition that
+//! was refused waits for an operator, who may take it in the place of the known one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +15,14 @@ use serde_json::{Value, json};
 
 use crate::mcp::pin_file::PinFile;
 
-/// Most tools of one route that are remembered.
+/// Most tools that are remembered of a path that the route names, and of all others together.
 pub(crate) const TOOLS_MAX: usize = 4_096;
 /// Most bytes of their names and schemas.
 pub(crate) const BYTES_MAX: usize = 8 << 20;
+/// Most paths that a route names.
+pub(crate) const NAMED_MAX: usize = 2;
+/// Another path has at most this part of what all others have together.
+const SHARES: usize = 8;
 /// Most refused definitions of one route that wait for an operator. Further ones are refused and do not wait.
 const OFFERED_MAX: usize = 256;
 
@@ -63,10 +68,37 @@ pub(crate) struct Pins {
 #[derive(Debug, Default)]
 struct Known {
     servers: Servers,
-    tools: usize,
-    bytes: usize,
+    /// Paths with room of their own.
+    named: Vec<Box<str>>,
     /// Definitions that were refused, by server and tool.
     offered: BTreeMap<(Box<str>, Box<str>), Listed>,
+}
+
+/// What is remembered, and how much may be.
+#[derive(Clone, Copy, Default)]
+struct Room {
+    tools: usize,
+    bytes: usize,
+}
+
+impl Room {
+    const MAX: Self = Self { tools: TOOLS_MAX, bytes: BYTES_MAX };
+    const SHARE: Self = Self { tools: TOOLS_MAX / SHARES, bytes: BYTES_MAX / SHARES };
+
+    fn of<'t>(tools: impl IntoIterator<Item = &'t Arc<Listed>>) -> Self {
+        let add =
+            |sum: Self, tool: &Arc<Listed>| Self { tools: sum.tools + 1, bytes: sum.bytes + tool.bytes() };
+        tools.into_iter().fold(Self::default(), add)
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { tools: self.tools + other.tools, bytes: self.bytes + other.bytes }
+    }
+
+    /// What is no more than before always fits.
+    fn fits(self, before: Self, max: Self) -> bool {
+        self.tools <= max.tools.max(before.tools) && self.bytes <= max.bytes.max(before.bytes)
+    }
 }
 
 /// Why an operator's word changes nothing.
@@ -76,10 +108,14 @@ pub(crate) struct NotThere;
 impl Pins {
     /// What `file` holds.
     pub(crate) fn kept(file: PinFile, servers: Servers) -> Self {
-        let mut known = Known { servers, ..Known::default() };
-        known.tools = known.servers.values().map(BTreeMap::len).sum();
-        known.bytes = known.servers.values().flat_map(BTreeMap::values).map(|tool| tool.bytes()).sum();
+        let known = Known { servers, ..Known::default() };
         Self { known: Mutex::new(known), file: Some(file) }
+    }
+
+    /// These paths, at most [`NAMED_MAX`], have room that no other takes.
+    pub(crate) fn reserve(&self, mut named: Vec<Box<str>>) {
+        named.truncate(NAMED_MAX);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).named = named;
     }
 
     /// The tool, as `server` listed it first.
@@ -135,9 +171,11 @@ impl Pins {
     /// It is not known.
     pub(crate) fn forget(&self, server: &str, tool: &str) -> Result<(), NotThere> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = known.servers.get_mut(server).and_then(|tools| tools.remove(tool)).ok_or(NotThere)?;
-        known.tools -= 1;
-        known.bytes -= gone.bytes();
+        let tools = known.servers.get_mut(server).ok_or(NotThere)?;
+        tools.remove(tool).ok_or(NotThere)?;
+        if tools.is_empty() {
+            known.servers.remove(server);
+        }
         known.offered.remove(&(server.into(), tool.into()));
         self.keep(&known);
         Ok(())
@@ -188,30 +226,33 @@ impl Known {
 
     /// Whether anything is new.
     fn add(&mut self, server: &str, listed: Vec<Listed>) -> Result<bool, Refused> {
-        let more: usize = listed.iter().map(Listed::bytes).sum();
-        let new =
-            |tool: &&Listed| self.servers.get(server).is_none_or(|tools| !tools.contains_key(&tool.name));
-        if self.tools + listed.iter().filter(new).count() > TOOLS_MAX || self.bytes + more > BYTES_MAX {
-            return Err(Refused::Full);
-        }
-        let tools = self.servers.entry(server.into()).or_default();
-        let mut is_new = false;
-        for tool in listed {
-            self.bytes += tool.bytes();
-            self.offered.remove(&(server.into(), tool.name.clone()));
-            let definition = tool.definition;
-            match tools.insert(tool.name.clone(), Arc::new(tool)) {
-                Some(before) => {
-                    self.bytes -= before.bytes();
-                    is_new |= before.definition != definition;
-                }
-                None => {
-                    self.tools += 1;
-                    is_new = true;
-                }
+        let names: Vec<Box<str>> = listed.iter().map(|tool| tool.name.clone()).collect();
+        let old = self.servers.get(server);
+        let is_known = |tool: &Listed| {
+            old.and_then(|tools| tools.get(&tool.name)).is_some_and(|old| old.definition == tool.definition)
+        };
+        let is_new = !listed.iter().all(is_known);
+        if is_new {
+            let mut tools = old.cloned().unwrap_or_default();
+            let before = Room::of(tools.values());
+            tools.extend(listed.into_iter().map(|tool| (tool.name.clone(), Arc::new(tool))));
+            if !self.has_room(server, before, Room::of(tools.values())) {
+                return Err(Refused::Full);
             }
+            self.servers.insert(server.into(), tools);
         }
+        names.into_iter().for_each(|name| drop(self.offered.remove(&(server.into(), name))));
         Ok(is_new)
+    }
+
+    fn has_room(&self, server: &str, before: Room, after: Room) -> bool {
+        let is_named = |server: &str| self.named.iter().any(|named| **named == *server);
+        if is_named(server) {
+            return after.fits(before, Room::MAX);
+        }
+        let others = self.servers.iter().filter(|(other, _)| ***other != *server && !is_named(other));
+        let others = Room::of(others.flat_map(|(_, tools)| tools.values()));
+        after.fits(before, Room::SHARE) && others.and(after).fits(others.and(before), Room::MAX)
     }
 
     /// The definitions of `others` wait for an operator. Of one that a list has twice none does.
@@ -294,14 +335,18 @@ mod tests {
         assert!(pins.rows("r")[0]["offered"].is_null());
         assert_eq!(pins.forget("/", "b"), Err(NotThere));
         assert_eq!(pins.forget("/", "a"), Ok(()));
-        assert_eq!((pins.rows("r").len(), pins.known.lock().unwrap().bytes), (0, 0));
+        assert!(pins.rows("r").is_empty() && pins.known.lock().unwrap().servers.is_empty());
         assert_eq!(pins.take("/", vec![tool("a", "2")], ChangedTools::Block), Ok(vec![]));
+    }
+
+    fn many(count: usize) -> Vec<Listed> {
+        (0..count).map(|at| tool(&at.to_string(), "x")).collect()
     }
 
     #[test]
     fn a_list_that_does_not_fit_is_not_half_kept() {
         let pins = Pins::default();
-        let many = |count: usize| (0..count).map(|at| tool(&at.to_string(), "x")).collect::<Vec<_>>();
+        pins.reserve(vec!["/".into()]);
         assert_eq!(pins.take("/", many(TOOLS_MAX + 1), ChangedTools::Block), Err(Refused::Full));
         assert_eq!(pins.get("/", "0"), None);
         assert_eq!(pins.take("/", many(TOOLS_MAX), ChangedTools::Block), Ok(vec![]));
@@ -309,6 +354,43 @@ mod tests {
         assert_eq!(pins.take("/", vec![tool("new", "x")], ChangedTools::Block), Err(Refused::Full));
         let large = tool("0", &"x".repeat(BYTES_MAX));
         assert_eq!(pins.take("/2", vec![large.clone()], ChangedTools::Allow), Err(Refused::Full));
-        assert_eq!(Pins::default().take("/", vec![large], ChangedTools::Allow), Err(Refused::Full));
+        let fresh = Pins::default();
+        fresh.reserve(vec!["/".into()]);
+        assert_eq!(fresh.take("/", vec![large], ChangedTools::Allow), Err(Refused::Full));
+    }
+
+    #[test]
+    fn lists_at_other_paths_take_no_room_of_the_route_s_own() {
+        let pins = Pins::default();
+        pins.reserve(vec!["/mcp".into()]);
+        for at in 0..SHARES {
+            assert_eq!(
+                pins.take(&format!("/mcp/{at}"), many(TOOLS_MAX / SHARES), ChangedTools::Block),
+                Ok(vec![])
+            );
+        }
+        assert_eq!(pins.take("/mcp/x", vec![tool("a", "1")], ChangedTools::Block), Err(Refused::Full));
+        assert_eq!(pins.take("/mcp/0", many(TOOLS_MAX / SHARES), ChangedTools::Block), Ok(vec![]));
+        assert_eq!(pins.take("/mcp", many(TOOLS_MAX), ChangedTools::Block), Ok(vec![]));
+    }
+
+    #[test]
+    fn one_other_path_leaves_room_for_the_rest() {
+        let pins = Pins::default();
+        assert_eq!(pins.take("/a", many(TOOLS_MAX / SHARES + 1), ChangedTools::Block), Err(Refused::Full));
+        let large = tool("0", &"x".repeat(BYTES_MAX / SHARES));
+        assert_eq!(pins.take("/a", vec![large], ChangedTools::Block), Err(Refused::Full));
+        assert_eq!(pins.take("/b", many(TOOLS_MAX / SHARES), ChangedTools::Block), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_was_kept_before_there_were_shares_stays_and_may_be_listed_again() {
+        let pins = Pins::default();
+        pins.reserve(vec!["/mcp".into()]);
+        pins.take("/mcp", many(TOOLS_MAX), ChangedTools::Block).unwrap();
+        pins.reserve(vec!["/other".into()]);
+        assert_eq!(pins.take("/mcp", many(TOOLS_MAX), ChangedTools::Block), Ok(vec![]));
+        assert_eq!(pins.take("/mcp", vec![tool("0", "y")], ChangedTools::Allow), Ok(vec!["0".into()]));
+        assert_eq!(pins.take("/mcp", vec![tool("new", "x")], ChangedTools::Block), Err(Refused::Full));
     }
 }

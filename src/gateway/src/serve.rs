@@ -227,6 +227,7 @@ impl Gateway {
         let key = [u64::from_le_bytes(self::random()?), u64::from_le_bytes(self::random()?)];
         let stores = Stores::start(journal.bodies(), journal.contracts()).map_err(GatewayError::Threads)?;
         let (drains, queue) = Drains::new(settings.server.drains_max);
+        let before = journal.before().clone();
         let shared = Arc::new(Shared {
             holds: Holds::new(settings.server.holds_max, metrics.clone()),
             journal,
@@ -243,7 +244,7 @@ impl Gateway {
             drains,
             schemas: Arc::new(Schemas::new(key)),
             controls: Controls::new(store),
-            switches: Switches::default(),
+            switches: Switches::new(before),
             calls: CallIds::new(random),
         });
         shared.holds.restore(shared.journal.held(), &shared.snapshot.load(), shared.clock.unix_us());
@@ -276,7 +277,7 @@ impl Gateway {
     /// Reads the kill switches, so that the first calls need not wait for them. When they cannot be read, they are
     /// tried again and again, and until then calls are answered 503.
     pub async fn read_switches(&self) {
-        drop(self.shared.refresh_switches().await);
+        drop(self.shared.keep_switches().await);
     }
 
     /// Where it listens.

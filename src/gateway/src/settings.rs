@@ -431,6 +431,14 @@ impl Settings {
             for (key, problem) in self.federation_errors(route) {
                 wrong(format!("route[{i}].{key}"), problem);
             }
+            let earlier = self.route.iter().take(i).find(|earlier| earlier.covers(route));
+            if let Some(earlier) = earlier.filter(|_| route.canary) {
+                let problem = format!(
+                    "no call reaches the trap: `{}` stands before it and takes them all",
+                    earlier.name
+                );
+                wrong(format!("route[{i}].canary"), problem);
+            }
             if let Some(said) = &route.protected_resource {
                 let key = |key: &str| format!("route[{i}].protected_resource.{key}");
                 if let Err(problem) = crate::protected_resource::ProtectedResource::new(said) {
@@ -557,6 +565,23 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }
 
+impl Route {
+    /// Whether it takes every call that `other` would take.
+    fn covers(&self, other: &Self) -> bool {
+        let below = other.path.strip_prefix(self.path.trim_end_matches('/'));
+        let is_below = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let same_host = || {
+            other
+                .host
+                .as_ref()
+                .is_some_and(|host| self.host.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(host)))
+        };
+        let takes_methods =
+            || !other.methods.is_empty() && other.methods.iter().all(|method| self.methods.contains(method));
+        is_below && (self.host.is_none() || same_host()) && (self.methods.is_empty() || takes_methods())
+    }
+}
+
 /// Where an upstream is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -658,6 +683,42 @@ mod tests {
         assert_eq!(errors(route(many.into())), ["route[0].federation"]);
         let both = serde_json::json!({ "name": "r", "upstream": "a", "federation": { "a": "a" } });
         assert_eq!(errors(both), ["route[0].upstream", "route[0].dialect"]);
+    }
+
+    #[test]
+    fn a_trap_that_no_call_reaches_is_refused() {
+        let errors = |before: serde_json::Value, mut trap: serde_json::Value| {
+            trap["name"] = "trap".into();
+            trap["canary"] = true.into();
+            let mut first = before;
+            first["name"] = "first".into();
+            (first["upstream"], trap["upstream"]) = ("a".into(), "a".into());
+            let settings = settings(serde_json::json!({
+                "listener": [{ "listen": "127.0.0.1:0" }],
+                "upstream": { "a": { "url": "http://x" } },
+                "route": [first, trap],
+            }));
+            settings.check().into_iter().map(|error| error.key).collect::<Vec<_>>()
+        };
+        let unreachable = |first, trap| assert_eq!(errors(first, trap), ["route[1].canary"]);
+        unreachable(serde_json::json!({}), serde_json::json!({ "host": "api.example" }));
+        unreachable(
+            serde_json::json!({ "path": "/v1/" }),
+            serde_json::json!({ "path": "/v1/x", "host": "api.example" }),
+        );
+        unreachable(
+            serde_json::json!({ "host": "API.example" }),
+            serde_json::json!({ "host": "api.example" }),
+        );
+        unreachable(
+            serde_json::json!({ "methods": ["GET", "PUT"] }),
+            serde_json::json!({ "methods": ["PUT"] }),
+        );
+        let reached = |first, trap| assert_eq!(errors(first, trap), Vec::<String>::new());
+        reached(serde_json::json!({ "path": "/v1" }), serde_json::json!({}));
+        reached(serde_json::json!({ "path": "/v1" }), serde_json::json!({ "path": "/v12" }));
+        reached(serde_json::json!({ "host": "other.example" }), serde_json::json!({ "host": "api.example" }));
+        reached(serde_json::json!({ "methods": ["GET"] }), serde_json::json!({}));
     }
 
     #[test]

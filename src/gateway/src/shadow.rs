@@ -190,7 +190,8 @@ impl Shadowing {
     /// None where no policy is asked.
     pub(crate) fn new(shadows: &[Arc<Shadow>], route: &str, head: &Parts) -> Option<Box<Self>> {
         let asked = |shadow: &Arc<Shadow>| Asked {
-            operation: listed(&shadow.policy.route(route).operations, head).map_err(drop),
+            operation: listed(&shadow.policy.route(route).operations, shadow.needs(route).line, head)
+                .map_err(drop),
             shadow: shadow.clone(),
             said: None,
         };

@@ -251,6 +251,7 @@ impl RouteEntry {
             places: Vec::new(),
         };
         entry.places = places;
+        entry.pins.reserve(entry.named_servers());
         let listed = entry.settings.operations.clone();
         let operations = listed.iter().map(|operation| Self {
             operation: Some(operation.id.as_str().into()),
@@ -292,7 +293,7 @@ impl RouteEntry {
     /// # Errors
     /// Why the request is refused: the policy refuses what is not listed, or an upstream may take it for another operation.
     pub(crate) fn for_operation(self: &Arc<Self>, head: &Parts) -> Result<Arc<Self>, &'static str> {
-        let listed = listed(&self.settings.operations, head)?;
+        let listed = listed(&self.settings.operations, self.needs.line, head)?;
         Ok(listed.and_then(|index| self.operations.get(index)).unwrap_or(self).clone())
     }
 
@@ -329,13 +330,34 @@ impl RouteEntry {
     /// The request target that the upstream gets.
     pub(crate) fn target(&self, head: &Parts) -> Option<http::Uri> {
         let all = head.uri.path_and_query().map_or("/", |pq| pq.as_str());
-        let rest = if self.strip { all.strip_prefix(self.path.as_str()).unwrap_or(all) } else { all };
-        let base = self.pool.target.origin.base.as_str();
-        if base.is_empty() && rest.len() == all.len() && head.uri.authority().is_none() {
+        let rest = self.rest(all);
+        if self.pool.target.origin.base.is_empty()
+            && rest.len() == all.len()
+            && head.uri.authority().is_none()
+        {
             return Some(head.uri.clone());
         }
+        self.below_base(rest).parse().ok()
+    }
+
+    fn rest<'p>(&self, all: &'p str) -> &'p str {
+        if self.strip { all.strip_prefix(self.path.as_str()).unwrap_or(all) } else { all }
+    }
+
+    fn below_base(&self, rest: &str) -> String {
         let slash = if rest.starts_with('/') { "" } else { "/" };
-        format!("{base}{slash}{rest}").parse().ok()
+        format!("{}{slash}{rest}", self.pool.target.origin.base)
+    }
+
+    /// The paths at which the route's server is asked, as far as its configuration says: where the route begins, and the usual
+    /// end of an MCP server below it.
+    fn named_servers(&self) -> Vec<Box<str>> {
+        if self.federation.is_some() {
+            return vec![self.path().into()];
+        }
+        let usual = (!self.path.ends_with("/mcp")).then(|| format!("{}/mcp", self.path));
+        let paths = [self.path().to_owned()].into_iter().chain(usual);
+        paths.map(|path| self.below_base(self.rest(&path)).into()).collect()
     }
 
     /// What of the arguments of a server's tool is in headers, if it has listed the tool.
@@ -352,13 +374,18 @@ impl RouteEntry {
     }
 }
 
-/// The operation of this list that a request is; none where it is not listed and may be so.
+/// The operation of this list that a request is; none where it is not listed and may be so. `by_line`: rules go by the
+/// method and path.
 ///
 /// # Errors
 /// Why it is refused.
-pub(crate) fn listed(operations: &Operations, head: &Parts) -> Result<Option<usize>, &'static str> {
+pub(crate) fn listed(
+    operations: &Operations,
+    by_line: bool,
+    head: &Parts,
+) -> Result<Option<usize>, &'static str> {
     let found = operations.find(head.method.as_str(), head.uri.path());
-    if found != Listed::Nothing && headers::names_another_operation(&head.headers) {
+    if (by_line || found != Listed::Nothing) && headers::names_another_operation(&head.headers) {
         return Err("a header of the request may name another operation than its method and path");
     }
     match found {

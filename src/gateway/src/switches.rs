@@ -5,15 +5,20 @@
 //! were read last hold; a gateway that has never read any takes no calls. What is stopped while the store cannot be written
 //! is stopped at the gateway that was asked, which writes it when the store is back.
 //!
+//! A store may be lost: a file that was removed, a Redis that was flushed. So a store says since when it is there
+//! ([`BORN`]), and what was stopped before, in this process or by the journal, holds until somebody lets it go on.
+//!
 //! A switch stops calls that have not been sent yet. Answers that are on their way are left to end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::{Act, Event};
+use estoppel_journal::{Before, KilledTarget};
 use estoppel_policy::RequestFacts;
 use estoppel_state::{Flags, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -24,6 +29,10 @@ use crate::serve::Shared;
 const REFRESH: Duration = Duration::from_millis(250);
 /// Before the name of a switch in the store.
 const PREFIX: &str = "kill:";
+/// Since when the store is there, in microseconds since 1970-01-01T00:00:00Z. A store without it is new, or was emptied.
+const BORN: &str = "born";
+/// How many times the switches are read before a store that could not be told so is told again since when it is there.
+const BIRTH_ROUNDS: u32 = 120;
 /// What was let go on is told so long to gateways that were not there; then it may be forgotten.
 const RESUMED_US: u64 = 3_600_000_000;
 /// Most switches at a time.
@@ -53,6 +62,11 @@ impl Target {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name of the route that it stops.
+    pub(crate) fn route(&self) -> Option<&str> {
+        self.0.strip_prefix("route:")
     }
 }
 
@@ -92,6 +106,7 @@ pub(crate) struct Change {
 #[derive(Debug, Default)]
 pub(crate) struct Killed {
     read: Arc<Flags>,
+    born_us: Option<u64>,
     targets: BTreeMap<Target, Kill>,
     resumed: BTreeMap<Target, Kill>,
     /// Those of `targets` that the store does not have yet.
@@ -107,7 +122,30 @@ impl Killed {
             Some((target, serde_json::from_str(value).unwrap_or_else(|_| unknown())))
         };
         let (targets, resumed) = read.iter().filter_map(target).partition(|(_, kill)| kill.killed);
-        Self { read, targets, resumed, unwritten: BTreeMap::new() }
+        let born_us = read.get(BORN).and_then(|born| born.parse().ok());
+        Self { read, born_us, targets, resumed, unwritten: BTreeMap::new() }
+    }
+
+    /// What the journal says was stopped when the process before this one ended.
+    fn recorded(targets: &[KilledTarget]) -> Self {
+        let target = |target: &KilledTarget| {
+            let KilledTarget { on, by, comment, at_us } = target;
+            let reason = comment.clone().unwrap_or_else(|| "-".into());
+            Some((Target::parse(on)?, Kill { by: by.clone(), reason, since_us: *at_us, killed: true }))
+        };
+        Self { targets: targets.iter().filter_map(target).collect(), ..Self::default() }
+    }
+
+    /// With what was stopped before the store was there, of which it knows nothing.
+    fn with_older(mut self, before: &Self) -> Self {
+        for (target, kill) in &before.targets {
+            let is_known = self.targets.contains_key(target) || self.resumed.contains_key(target);
+            if !is_known && self.born_us.is_none_or(|born_us| kill.since_us < born_us) {
+                self.targets.insert(target.clone(), kill.clone());
+                self.unwritten.insert(target.clone(), kill.clone());
+            }
+        }
+        self
     }
 
     /// With what was stopped here, unless the store has something newer of it.
@@ -155,43 +193,115 @@ impl Killed {
 }
 
 /// The switches of one gateway.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Switches {
     /// None: never read.
     now: ArcSwapOption<Killed>,
+    /// What the journal says.
+    recorded: Killed,
+    journal_is_new: bool,
+    /// When the store was found without what it had; 0: never.
+    lost_us: AtomicU64,
+    /// They could not be read the last time.
+    unreadable: AtomicBool,
+    /// How many calls each in force has stopped at this gateway. Held for arithmetic only.
+    stopped: Mutex<BTreeMap<Target, u64>>,
     /// Held while they are read, so that each change is told once.
     reading: tokio::sync::Mutex<()>,
     /// Held while one is written, so that an older word never follows a newer one.
     writing: tokio::sync::Mutex<()>,
 }
 
+/// What reading them has shown.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    changes: Vec<Change>,
+    /// The store is without what it had.
+    is_lost: bool,
+}
+
 impl Switches {
+    pub(crate) fn new(before: Before) -> Self {
+        Self {
+            now: ArcSwapOption::empty(),
+            recorded: Killed::recorded(&before.killed),
+            journal_is_new: before.is_new,
+            lost_us: AtomicU64::new(0),
+            unreadable: AtomicBool::new(false),
+            stopped: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+        }
+    }
+
     pub(crate) fn in_force(&self) -> Option<Arc<Killed>> {
         self.now.load_full()
+    }
+
+    /// When the store was last found without what it had.
+    pub(crate) fn lost_us(&self) -> Option<u64> {
+        Some(self.lost_us.load(Ordering::Relaxed)).filter(|lost_us| *lost_us != 0)
+    }
+
+    /// Whether they could not be read the last time.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.unreadable.load(Ordering::Relaxed)
     }
 
     /// Why a call must not go on.
     pub(crate) fn stops(&self, facts: &RequestFacts<'_>) -> Option<Reason> {
         match &*self.now.load() {
             None => Some(Reason::StoreDown),
-            Some(killed) => killed.stops(facts).map(|_| Reason::Killed),
+            Some(killed) => killed.stops(facts).map(|target| {
+                let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+                match stopped.get_mut(target) {
+                    Some(count) => *count += 1,
+                    None => drop(stopped.insert(target.clone(), 1)),
+                }
+                Reason::Killed
+            }),
         }
     }
 
+    /// How many calls a switch has stopped at this gateway since it is in force here.
+    pub(crate) fn stopped(&self, target: &Target) -> u64 {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.get(target).copied().unwrap_or(0)
+    }
+
+    fn put(&self, killed: Killed) {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.retain(|target, _| killed.targets.contains_key(target));
+        self.now.store(Some(Arc::new(killed)));
+    }
+
     /// Reads them, and tells what has changed.
-    pub(crate) async fn refresh(&self, store: &Store) -> Result<Vec<Change>, StoreError> {
+    pub(crate) async fn refresh(&self, store: &Store) -> Result<Read, StoreError> {
         let _one = self.reading.lock().await;
         let flags = store.flags().await?;
         let before = self.now.load_full();
         if before.as_ref().is_some_and(|before| before.read == flags) {
-            return Ok(Vec::new());
+            return Ok(Read::default());
         }
-        let none = BTreeMap::new();
-        let after =
-            Killed::new(flags).with_unwritten(before.as_ref().map_or(&none, |before| &before.unwritten));
-        let changes = before.as_deref().unwrap_or(&Killed::default()).changes(&after);
-        self.now.store(Some(Arc::new(after)));
-        Ok(changes)
+        let read = Killed::new(flags);
+        let (after, is_lost, changes) = match &before {
+            Some(before) => {
+                let is_lost = before.born_us.is_some() && before.born_us != read.born_us;
+                let after = read.with_unwritten(&before.unwritten).with_older(before);
+                let changes = before.changes(&after);
+                (after, is_lost, changes)
+            }
+            None => {
+                let is_unborn = read.born_us.is_none() && !self.journal_is_new;
+                let after = read.with_older(&self.recorded);
+                let resumed = self.recorded.changes(&after).into_iter().filter(|change| !change.kill.killed);
+                let changes = resumed.chain(Killed::default().changes(&after)).collect();
+                let is_lost = is_unborn || !after.unwritten.is_empty();
+                (after, is_lost, changes)
+            }
+        };
+        self.put(after);
+        Ok(Read { changes, is_lost })
     }
 
     /// Stops a target at this gateway alone. A gateway that has never read its switches takes no calls as it is.
@@ -200,24 +310,33 @@ impl Switches {
         let Some(before) = self.now.load_full() else { return Vec::new() };
         let mut unwritten = before.unwritten.clone();
         unwritten.insert(target.clone(), kill.clone());
-        let after = Killed::new(before.read.clone()).with_unwritten(&unwritten);
+        let after = Killed::new(before.read.clone()).with_unwritten(&unwritten).with_older(&before);
         let changes = before.changes(&after);
-        self.now.store(Some(Arc::new(after)));
+        self.put(after);
         changes
     }
 }
 
 /// Reads them again and again, for as long as the gateway runs.
 pub(crate) async fn follow(shared: Arc<Shared>) {
-    let mut failed = false;
+    let (mut failed, mut unborn_rounds) = (false, 0);
     loop {
         let read = shared.keep_switches().await;
+        if unborn_rounds % BIRTH_ROUNDS == 0
+            && read.is_ok()
+            && let Err(error) = shared.keep_birth().await
+        {
+            tracing::warn!(%error, "the store cannot be told since when it is there");
+        }
+        let is_born = shared.switches.in_force().is_some_and(|killed| killed.born_us.is_some());
+        unborn_rounds = if is_born { 0 } else { unborn_rounds + u32::from(read.is_ok()) };
         if let Err(error) = &read
             && !failed
         {
             tracing::warn!(%error, "kill switches cannot be read; those read last hold");
         }
         failed = read.is_err();
+        shared.switches.unreadable.store(failed, Ordering::Relaxed);
         tokio::time::sleep(REFRESH).await;
     }
 }
@@ -250,7 +369,7 @@ impl Shared {
     }
 
     /// Reads them, and writes what the store does not have yet.
-    async fn keep_switches(&self) -> Result<(), StoreError> {
+    pub(crate) async fn keep_switches(&self) -> Result<(), StoreError> {
         self.refresh_switches().await?;
         if self.switches.in_force().is_none_or(|killed| killed.unwritten.is_empty()) {
             return Ok(());
@@ -264,9 +383,34 @@ impl Shared {
 
     /// Reads them now, and records what has changed.
     pub(crate) async fn refresh_switches(&self) -> Result<(), StoreError> {
-        let changes = self.switches.refresh(self.controls.store()).await?;
+        let Read { changes, is_lost } = self.switches.refresh(self.controls.store()).await?;
+        if is_lost {
+            let kept = self.switches.in_force().map_or(0, |killed| killed.unwritten.len());
+            tracing::error!(
+                kept_switches = kept,
+                "the store is without what it had: counts begin anew, switches that are known here hold"
+            );
+            self.metrics.store_lost();
+            self.switches.lost_us.store(self.clock.unix_us(), Ordering::Relaxed);
+        }
         self.tell_switches(changes);
         Ok(())
+    }
+
+    /// Has the store say since when it is there. Without a journal nobody would know what was there before.
+    async fn keep_birth(&self) -> Result<(), StoreError> {
+        let is_unborn = self.switches.in_force().is_some_and(|killed| killed.born_us.is_none());
+        if !is_unborn || self.journal.is_off() {
+            return Ok(());
+        }
+        let _one = self.switches.writing.lock().await;
+        self.refresh_switches().await?; // another gateway may have been first
+        if self.switches.in_force().is_some_and(|killed| killed.born_us.is_some()) {
+            return Ok(());
+        }
+        let now = self.clock.unix_us().to_string();
+        self.controls.store().set_flag(BORN, Some(&now)).await?;
+        self.refresh_switches().await
     }
 
     fn tell_switches(&self, changes: Vec<Change>) {
@@ -337,6 +481,29 @@ mod tests {
         ] {
             assert_eq!(found.targets.contains_key(&target), is_killed, "{found:?}");
             assert_eq!(found.unwritten.contains_key(&target), is_unwritten, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_the_store_and_unknown_to_it_holds() {
+        let (target, other) = (Target::parse("tool:a").unwrap(), Target::parse("all").unwrap());
+        let kill = |killed| Kill::new("a", "b", killed, 5).unwrap();
+        let before = Killed { targets: [(target.clone(), kill(true))].into(), ..Killed::default() };
+        let said = |kill: Kill| serde_json::to_string(&kill).unwrap();
+        for (flags, holds, is_unwritten) in [
+            (vec![], true, true),
+            (vec![("kill:all", said(kill(true)))], true, true),
+            (vec![("born", "6".into())], true, true),
+            (vec![("born", "5".into())], false, false),
+            (vec![("born", "6".into()), ("kill:tool:a", said(kill(false)))], false, false),
+            (vec![("kill:tool:a", said(kill(true)))], true, false),
+        ] {
+            let flags: Flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let has_other = flags.contains_key("kill:all");
+            let after = Killed::new(Arc::new(flags)).with_older(&before);
+            assert_eq!(after.targets.contains_key(&target), holds, "{after:?}");
+            assert_eq!(after.targets.contains_key(&other), has_other, "{after:?}");
+            assert_eq!(after.unwritten.contains_key(&target), is_unwritten, "{after:?}");
         }
     }
 

@@ -20,6 +20,7 @@ use crate::error::{CloseError, JournalError, StorePolicyError};
 use crate::follow::{Follower, Position};
 use crate::held::{Found, HeldCall};
 use crate::keys::RotateError;
+use crate::killed::KilledTarget;
 use crate::layout::Layout;
 use crate::run::{RunHandle, RunState, RunSummary};
 use crate::seal::{SealError, SealedRun};
@@ -50,6 +51,16 @@ struct Inner {
     contracts: ContractStore,
     /// Taken once.
     held: Mutex<Vec<Found>>,
+    before: Before,
+}
+
+/// What a journal had when it was opened.
+#[derive(Clone, Debug)]
+pub struct Before {
+    /// No entry.
+    pub is_new: bool,
+    /// What operators have stopped and not let go on.
+    pub killed: Vec<KilledTarget>,
 }
 
 /// The thread and how it ended.
@@ -113,6 +124,7 @@ impl Journal {
                 bodies,
                 contracts,
                 held: Mutex::default(),
+                before: Before { is_new: true, killed: Vec::new() },
             }),
         }
     }
@@ -135,7 +147,7 @@ impl Journal {
         let layout = Arc::new(Layout::new(&settings.dir, settings.keys_dir.as_deref()));
         let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), settings.body_bytes_max);
         let contracts = ContractStore::new(storage.clone(), layout.contracts_dir());
-        let Started { shared, writer, sealer, spill, lock, held } =
+        let Started { shared, writer, sealer, spill, lock, held, before } =
             start(storage.clone(), layout.clone(), settings, keys, clock, online)?;
         let seal_instance = Arc::new(AtomicBool::new(false));
         let (done, result) = channel();
@@ -159,6 +171,7 @@ impl Journal {
                 bodies,
                 contracts,
                 held: Mutex::new(held),
+                before,
             }),
         })
     }
@@ -178,6 +191,11 @@ impl Journal {
     /// [`Refused::Full`] when too many runs are open.
     pub fn run(&self, name: Option<&str>) -> Result<RunHandle, Refused> {
         self.inner.shared.run(name)
+    }
+
+    /// What it had when it was opened.
+    pub fn before(&self) -> &Before {
+        &self.inner.before
     }
 
     /// Calls that waited for people when the process before this one ended, and whose runs go on. Given once.

@@ -22,6 +22,7 @@ use crate::chain::{Chain, Place};
 use crate::error::JournalError;
 use crate::held::{Found, Holds};
 use crate::index::HashIndex;
+use crate::killed::{KilledTarget, KilledTargets};
 use crate::layout::Layout;
 use crate::run::{RunState, RunSummary, SEALED_MAX};
 use crate::seal::BUNDLES_MAX;
@@ -84,6 +85,8 @@ pub(crate) struct Recovered {
     pub unbundled: Vec<RunId>,
     /// Calls that still wait for people.
     pub held: Vec<Found>,
+    /// What operators have stopped and not let go on.
+    pub killed: Vec<KilledTarget>,
 }
 
 /// Reads the journal. Cuts a torn tail; changes nothing else and nothing at all after an error.
@@ -210,6 +213,7 @@ struct Scan<'a> {
     seen: HashSet<SpillKey>,
     unbundled: Vec<RunId>,
     held: Holds,
+    killed: KilledTargets,
     /// Folder of the bundles.
     bundles: PathBuf,
 }
@@ -229,6 +233,7 @@ impl<'a> Scan<'a> {
             seen: HashSet::new(),
             unbundled: Vec::new(),
             held: Holds::default(),
+            killed: KilledTargets::default(),
             bundles,
         }
     }
@@ -370,6 +375,9 @@ impl<'a> Scan<'a> {
         self.held
             .follow(&line.kind, of, bytes, line.ts)
             .map_err(|error| format!("a hold that cannot be read: {error}"))?;
+        self.killed
+            .follow(&line.kind, bytes, line.ts)
+            .map_err(|error| format!("an act that cannot be read: {error}"))?;
         chain.policies.extend(line.policy_hash());
         chain.policies.extend(line.shadow.iter().map(|shadow| shadow.policy));
         self.remember_spilled(&line);
@@ -471,6 +479,7 @@ impl<'a> Scan<'a> {
             sealed_ids: self.sealed_ids,
             unbundled: self.unbundled,
             held: self.held.finish(),
+            killed: self.killed.finish(),
         })
     }
 }

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::error::{JournalError, chain};
 use crate::held::Found;
 use crate::index::HashIndex;
+use crate::journal::Before;
 use crate::keys::{distinct, kept};
 use crate::layout::Layout;
 use crate::recover::{Expected, Published, Recovered, recover};
@@ -41,6 +42,7 @@ pub(crate) struct Started {
     pub spill: Option<JoinHandle<()>>,
     pub lock: Box<dyn Lock>,
     pub held: Vec<Found>,
+    pub before: Before,
 }
 
 /// Opens a journal. `online` opens the instance run at once.
@@ -88,6 +90,8 @@ pub(crate) fn start(
     }
     let shared = Arc::new(Shared::new(settings, clock, keys.capture.clone(), spill.clone()));
     let held = std::mem::take(&mut recovered.held);
+    let killed = std::mem::take(&mut recovered.killed);
+    let before = Before { is_new: recovered.index.size() == 0, killed };
     let (sealer, sealer_thread) = Sealer::start(shared.clone(), storage.clone(), layout.clone())
         .map_err(|source| JournalError::io("start a thread for", &layout.bundles_dir(), source))?;
     let writer = writer(Given {
@@ -105,7 +109,7 @@ pub(crate) fn start(
     })?;
     let spill = spill.map(|spill| spill.start(shared.clone())).transpose();
     let spill = spill.map_err(|source| JournalError::io("start a thread for", &own_path, source))?;
-    Ok(Started { shared, writer, sealer: sealer_thread, spill, lock, held })
+    Ok(Started { shared, writer, sealer: sealer_thread, spill, lock, held, before })
 }
 
 fn make_folders(storage: &dyn Storage, layout: &Layout) -> Result<(), JournalError> {

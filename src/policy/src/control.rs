@@ -372,6 +372,15 @@ impl Controls {
         found.map(|(control, _)| control)
     }
 
+    /// Whether every call is blocked while nothing can be counted.
+    pub fn need_a_store(&self) -> bool {
+        let takes_all = |rule: &Rule| rule.when.is_empty() && rule.unless.is_none();
+        self.iter().any(|control| {
+            let counts = !matches!(control.kind, ControlKind::Freeze | ControlKind::Idempotency { .. });
+            counts && takes_all(&control.rule) && control.on_store_down() == OnStoreDown::Closed
+        })
+    }
+
     /// Whether one may go by keys on a route, as far as its name says.
     pub fn has_idempotency(&self, route: &str) -> bool {
         self.controls.iter().any(|(control, rule)| {

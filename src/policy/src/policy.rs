@@ -121,6 +121,8 @@ pub struct Needs {
     pub hold: bool,
     /// Calls go by keys, so that their bodies have to be there whole.
     pub keyed: bool,
+    /// The method and path of the request.
+    pub line: bool,
 }
 
 impl Needs {
@@ -134,13 +136,15 @@ impl Needs {
             data: self.data || other.data,
             hold: self.hold || other.hold,
             keyed: self.keyed || other.keyed,
+            line: self.line || other.line,
         }
     }
 
     /// Whether what these rules look into is enough for the others. Whether calls are held or go by keys does not
-    /// matter.
+    /// matter, and the line is always there.
     pub fn cover(self, others: Self) -> bool {
-        self.and(others) == Self { hold: self.hold || others.hold, keyed: self.keyed || others.keyed, ..self }
+        let (hold, keyed) = (self.hold || others.hold, self.keyed || others.keyed);
+        self.and(others) == Self { hold, keyed, line: self.line || others.line, ..self }
     }
 }
 
@@ -234,7 +238,7 @@ impl Policy {
 
     /// What the rules that may hold on a route look into.
     pub fn needs(&self, route: &str) -> Needs {
-        use Condition::{Arguments, Body, Data, Destination, DestinationNot};
+        use Condition::{Arguments, Body, Data, Destination, DestinationNot, Method, Operation};
         let asks = |conditions: &[Condition]| {
             let rules = self.rules.iter().chain(self.controls.rules());
             let mut rules = rules.filter(|rule| rule.is_for(route));
@@ -247,6 +251,7 @@ impl Policy {
             data: asks(&[Data]),
             hold: self.holding(route).next().is_some(),
             keyed: self.controls.has_idempotency(route),
+            line: asks(&[Method, Operation]),
         }
     }
 
@@ -293,6 +298,11 @@ impl Policy {
     /// Whether there are controls at all.
     pub fn has_controls(&self) -> bool {
         self.controls.iter().next().is_some()
+    }
+
+    /// Whether every call is blocked while nothing can be counted.
+    pub fn needs_a_store(&self) -> bool {
+        self.controls.need_a_store()
     }
 
     /// The control by whose terms a call goes on only once for each key, once its request is allowed.

@@ -15,7 +15,7 @@ use estoppel_wire::dialect::Dialect;
 use http::StatusCode;
 use http::request::Parts;
 
-use super::{Claim, Facts, Kept, Opening, Sent};
+use super::{Asked, Claim, Facts, Kept, Opening, Sent};
 use crate::exchange::Exchange;
 use crate::headers::names_another_operation;
 use crate::layer::forward::durable;
@@ -51,6 +51,7 @@ pub(crate) async fn pass(
         target: exchange.record.request.target,
         body,
         requester: exchange.record.identity.subject.as_deref().map(Into::into),
+        asked: Asked::of(head),
     };
     let mut named = head.headers.get_all(HOLD).iter();
     match (named.next(), named.next()) {
@@ -74,7 +75,8 @@ fn again(exchange: &mut Exchange, id: HoldId, sent: &Sent) -> Result<Result<(), 
         outcome,
         us: now_us.saturating_sub(facts.opened.0),
     };
-    match shared.holds.claim(id, sent, exchange.snapshot.policy_hash, now_us) {
+    let policies = [exchange.snapshot.policy_hash, shared.snapshot.load().policy_hash];
+    match shared.holds.claim(id, sent, policies, now_us) {
         Claim::Waits(facts) => Err(facts),
         Claim::Refused(reason, over) => {
             exchange.record.held =
@@ -104,7 +106,12 @@ async fn first(
         Ok(facts) => Arc::new(facts),
         Err(reason) => return Err(refuse(exchange, reason)),
     };
-    let opening = match shared.holds.open(facts.clone(), exchange.run.clone(), shared.clock.clone()) {
+    let opening = match shared.holds.open(
+        facts.clone(),
+        sent.asked.clone(),
+        exchange.run.clone(),
+        shared.clock.clone(),
+    ) {
         Ok(opening) => opening,
         Err(reason) => return Err(refuse(exchange, reason)),
     };

@@ -127,6 +127,7 @@ fn read(held: HeldCall, snapshot: &Snapshot) -> Option<Hold> {
     };
     Some(Hold {
         facts: Arc::new(facts),
+        asked: None,
         state: State::Open,
         leaf: Some(Leaf::of(&held.hold)),
         run: Some(held.run),

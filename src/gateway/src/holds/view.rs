@@ -4,7 +4,7 @@ use estoppel_evidence::entry::ApprovalDecision;
 use estoppel_evidence::{HoldId, Instance};
 use serde_json::{Value, json};
 
-use super::{Hold, Holds};
+use super::{Asked, Hold, Holds};
 
 impl Holds {
     /// All that are known, the newest first.
@@ -24,7 +24,8 @@ impl Holds {
 }
 
 impl Hold {
-    fn view(&self, iss: &Instance, with_body: bool) -> Value {
+    fn view(&self, iss: &Instance, with_content: bool) -> Value {
+        let asked = self.asked.as_ref().filter(|_| with_content);
         let facts = &self.facts;
         let decision = |approver| {
             let mut made = self.decisions.iter().filter(|decision| decision.noted);
@@ -44,6 +45,9 @@ impl Hold {
             "call": facts.call,
             "route": facts.kept.route,
             "method": facts.kept.method,
+            "target": asked.and_then(|asked| asked.target.as_deref()),
+            "content_type": asked.and_then(Asked::content_type),
+            "credential": asked.map(Asked::has_credential),
             "operation": facts.operation,
             "tool": facts.tool,
             "rule": facts.rule,
@@ -57,7 +61,7 @@ impl Hold {
             "mode": facts.mode.as_str(),
             "opened": facts.opened,
             "expires": facts.expires,
-            "body": facts.body.as_deref().filter(|_| with_body),
+            "body": facts.body.as_deref().filter(|_| with_content),
         })
     }
 }

@@ -387,7 +387,10 @@ impl Answers {
         let judges = self.requests.server.judges;
         let messages = match Messages::read(text) {
             Ok(messages) => messages,
-            Err(_) if !judges => return Ok(None),
+            Err(_) if !judges => match Messages::read_lists(text) {
+                Ok(messages) => messages,
+                Err(_) => return Ok(None),
+            },
             Err(_) => {
                 return Err(Objection::new(Reason::ValueAmbiguous, "the answer can be read in two ways"));
             }
@@ -463,7 +466,7 @@ impl Answers {
     /// What the list says of headers counts for calls from now on.
     fn mirror(&self, tools: &[Tool], body: &[u8]) {
         let Server { mirrored, path, .. } = &self.requests.server;
-        for tool in tools {
+        for tool in tools.iter().filter(|tool| tool.doubt.is_none()) {
             mirrored.listed(path, &tool.name, tool.input.as_ref().map(|span| part(body, span)));
         }
     }
@@ -485,7 +488,7 @@ impl Answers {
                 Err(Objection::new(Reason::ToolChanged, &format!("tool `{}`", name.escape_debug())))
             }
             Err(Refused::Full) => {
-                let full = "more tools than are remembered of one route";
+                let full = "more tools than are remembered of servers at this path";
                 Err(Objection::new(Reason::ContractUnsupported, full))
             }
         }

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use estoppel_evidence::entry::{EDITS_MAX, Edit, Repair};
-use estoppel_policy::{Evaluation, Policy, RequestFacts, Tool, Verdict};
-use estoppel_wire::dialect::mcp::{TOOLS_CALL, ToolResult, operation};
+use estoppel_policy::{Evaluation, Policy, RequestFacts, Verdict};
+use estoppel_wire::dialect::mcp::{TOOLS_CALL, Tool, ToolResult, operation};
 use estoppel_wire::dialect::{Dialect, Span};
 
 /// Who asks for a list, and the policy that says what they may call.
@@ -28,7 +28,7 @@ impl Caller {
             method: Some("POST"),
             identity: self.identity.as_deref(),
             tenant: self.tenant.as_deref(),
-            tools: &[Tool::from(tool)],
+            tools: &[estoppel_policy::Tool::from(tool)],
             evaluation: Evaluation::Evaluated,
             ..RequestFacts::default()
         };
@@ -86,7 +86,8 @@ pub(crate) fn filter(
 ) -> Option<Vec<u8>> {
     let mut changes: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
     for list in lists {
-        let (kept, gone): (Vec<_>, Vec<_>) = list.tools.iter().partition(|tool| caller.may_call(&tool.name));
+        let may_stay = |tool: &&Tool| tool.doubt.is_none() && caller.may_call(&tool.name);
+        let (kept, gone): (Vec<_>, Vec<_>) = list.tools.iter().partition(may_stay);
         let (Some(first), Some(last)) = (list.tools.first(), list.tools.last()) else { continue };
         if gone.is_empty() {
             continue;
@@ -133,8 +134,12 @@ mod tests {
         let policy = "version: 1\nname: x\ndefaults: { verdict: allow }\nrules:\n- { id: a, when: { tool: bad* }, verdict: block, reason: TOOL_DENIED }\n";
         let policy = Arc::new(PolicyDocument::parse(policy).unwrap().compile());
         let caller = Caller { policy, route: "r".into(), identity: None, tenant: None };
-        let lists: Vec<_> =
-            Messages::read(text.as_bytes()).unwrap().list.into_iter().filter_map(|m| m.result).collect();
+        let lists: Vec<_> = Messages::read_lists(text.as_bytes())
+            .unwrap()
+            .list
+            .into_iter()
+            .filter_map(|m| m.result)
+            .collect();
         let mut taken = Taken::default();
         let text = filter(text.as_bytes(), &lists, &caller, &mut taken)?;
         Some((String::from_utf8(text).unwrap(), taken.repair().unwrap()))
@@ -163,6 +168,17 @@ mod tests {
                 filtered(&format!(r#"{{"id":1,"result":{{"tools":[{tools}],"x":1}}}}"#)).unwrap();
             assert_eq!(text, format!(r#"{{"id":1,"result":{{"tools":[{left}],"x":1}}}}"#));
             assert!(repair.applied && repair.lossy && !repair.edits.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_no_tool_is_taken_out_with_the_denied_ones() {
+        for odd in ["null", "7", r#"{"name":7}"#, r#"{"name":"a","name":"bad"}"#] {
+            let (text, _) = filtered(&format!(
+                r#"{{"id":1,"result":{{"tools":[{odd},{{"name":"bad"}},{{"name":"a"}}]}}}}"#
+            ))
+            .unwrap();
+            assert_eq!(text, r#"{"id":1,"result":{"tools":[{"name":"a"}]}}"#, "{odd}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::HeaderName;
 use serde_json::{Map, Value};
 
-use crate::pins::TOOLS_MAX;
+use crate::pins::{NAMED_MAX, TOOLS_MAX};
 
 /// What of a tool's arguments is mirrored.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub(crate) struct Argument {
 #[derive(Debug, Default)]
 pub(crate) struct MirroredTools(Mutex<HashMap<Key, Arc<Mirrored>>>);
 
+/// As many as may have pins.
+const MIRRORED_MAX: usize = (NAMED_MAX + 1) * TOOLS_MAX;
+
 type Key = (Box<str>, Box<str>);
 
 impl MirroredTools {
@@ -35,10 +38,13 @@ impl MirroredTools {
         let mirrored = Arc::new(said.and_then(Mirrored::read).unwrap_or_default());
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (server.into(), tool.into());
-        if known.len() < TOOLS_MAX || known.contains_key(&key) {
+        if known.len() < MIRRORED_MAX || known.contains_key(&key) {
             known.insert(key, mirrored.clone());
         } else {
-            tracing::warn!(max = TOOLS_MAX, "headers of further MCP tools are not held against their calls");
+            tracing::warn!(
+                max = MIRRORED_MAX,
+                "headers of further MCP tools are not held against their calls"
+            );
         }
         mirrored
     }

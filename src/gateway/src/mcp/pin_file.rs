@@ -13,12 +13,12 @@ use bytes::Bytes;
 use estoppel_evidence::Sha256;
 use serde_json::{Value, json};
 
-use crate::pins::{BYTES_MAX, Listed, Servers};
+use crate::pins::{BYTES_MAX, Listed, NAMED_MAX, Servers};
 
 /// The name of the format.
 const FORMAT: &str = "estoppel-pins/v1";
 /// Longest file that is read: every byte of the schemas escaped, and the digests.
-const FILE_BYTES_MAX: u64 = 8 * BYTES_MAX as u64;
+const FILE_BYTES_MAX: u64 = 8 * (NAMED_MAX as u64 + 1) * BYTES_MAX as u64;
 
 /// Where the pins of one route are kept.
 #[derive(Debug)]

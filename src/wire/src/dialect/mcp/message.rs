@@ -77,6 +77,8 @@ pub struct Tool {
     pub input: Option<Span>,
     /// `outputSchema`.
     pub output: Option<Span>,
+    /// It is no definition, or could be read in two ways.
+    pub doubt: Option<Defect>,
 }
 
 impl Messages {
@@ -85,6 +87,19 @@ impl Messages {
     /// # Errors
     /// It is not JSON, or could be read in two ways.
     pub fn read(text: &[u8]) -> Result<Self, Defect> {
+        let messages = Self::read_lists(text)?;
+        let results = messages.list.iter().filter_map(|message| message.result.as_ref());
+        match results.flat_map(|result| &result.tools).find_map(|tool| tool.doubt) {
+            None => Ok(messages),
+            Some(defect) => Err(defect),
+        }
+    }
+
+    /// Reads a text in which single tools of a list may be in doubt.
+    ///
+    /// # Errors
+    /// It is not JSON, or something else in it could be read in two ways.
+    pub fn read_lists(text: &[u8]) -> Result<Self, Defect> {
         let mut reader = Reader::default();
         let mut tokenizer = Tokenizer::new(Limits::default(), Some(Place::Top));
         tokenizer.feed(text, &mut reader).and_then(|()| tokenizer.finish(&mut reader))?;
@@ -195,6 +210,8 @@ struct Reader {
     tool: Tool,
     tools: usize,
     readings: Readings,
+    /// What was in doubt outside of the list of tools that is open.
+    around: Option<Defect>,
     text: Clip,
     /// The value whose span comes next is `null`.
     null: bool,
@@ -243,6 +260,7 @@ impl Visitor for Reader {
         match at {
             Place::Top => self.messages.batch = container == Container::Array,
             Place::Result => drop(self.result()),
+            Place::Tools => self.around = self.readings.take_doubt(),
             Place::Leaf(Leaf::Error) => self.error = true,
             Place::Leaf(Leaf::Id) => self.readings.doubt(Defect::NotEvaluated),
             _ => {}
@@ -253,6 +271,11 @@ impl Visitor for Reader {
         self.readings.end();
         match at {
             Place::Message => self.end_message(),
+            Place::Tools => {
+                if let Some(defect) = self.around.take() {
+                    self.readings.doubt(defect);
+                }
+            }
             Place::Top if container == Container::Object => self.end_message(),
             _ => {}
         }
@@ -325,10 +348,13 @@ impl Visitor for Reader {
             Place::Leaf(Leaf::Value) => self.result().value = span,
             Place::Leaf(Leaf::Input) if !is_null => self.tool.input = span,
             Place::Leaf(Leaf::Output) if !is_null => self.tool.output = span,
-            Place::Tool if self.tools == LIST_MAX || is_null => self.readings.doubt(Defect::NotEvaluated),
+            Place::Tool if self.tools == LIST_MAX => {
+                self.around.get_or_insert(Defect::NotEvaluated);
+            }
             Place::Tool => {
                 self.tools += 1;
-                let tool = Tool { definition: from..to, ..std::mem::take(&mut self.tool) };
+                let doubt = self.readings.take_doubt().or(is_null.then_some(Defect::NotEvaluated));
+                let tool = Tool { definition: from..to, doubt, ..std::mem::take(&mut self.tool) };
                 self.result().tools.push(tool);
             }
             _ => {}

@@ -131,6 +131,27 @@ fn what_has_two_readings_is_not_read() {
 }
 
 #[test]
+fn what_is_no_tool_leaves_the_rest_of_its_list_readable() {
+    for odd in
+        ["null", "1", "\"x\"", "[]", "{\"name\":1}", "{\"name\":\"a\",\"name\":\"b\"}", "{\"Name\":\"a\"}"]
+    {
+        let text = format!(r#"{{"id":1,"result":{{"tools":[{{"name":"a"}},{odd},{{"name":"b"}}]}}}}"#);
+        assert!(Messages::read(text.as_bytes()).is_err(), "{odd}");
+        let tools = Messages::read_lists(text.as_bytes()).unwrap().list.remove(0).result.unwrap().tools;
+        let doubts: Vec<_> = tools.iter().map(|tool| tool.doubt.is_some()).collect();
+        assert_eq!(doubts, [false, true, false], "{odd}");
+        assert_eq!((tools[0].name.as_str(), tools[2].name.as_str()), ("a", "b"));
+    }
+    for text in [
+        r#"{"id":1,"Id":2,"result":{"tools":[{"name":"a"}]}}"#,
+        r#"{"id":1,"result":{"tools":[{"name":"a"}],"tools":[]}}"#,
+        r#"{"id":1,"result":{"tools":{"a":{}}}}"#,
+    ] {
+        assert!(Messages::read_lists(text.as_bytes()).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn a_text_with_more_tools_or_messages_than_are_kept_is_not_read() {
     let tools =
         |count| format!(r#"{{"id":1,"result":{{"tools":[{}]}}}}"#, vec![r#"{"name":"a"}"#; count].join(","));
