@@ -22,6 +22,7 @@
 //! - `mcp_sse`: the transport of 2024-11-05, where what is posted is answered in another stream.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
 //! - `rules`: rules of the policy that look into calls and bodies.
+//! - `tenants`: the tenant that a call names, held against the one that its caller proved.
 //! - `shadow`: policies that are asked about every call and change nothing.
 //! - `policies`: what the sidecar says of policies, and what a candidate would have decided.
 //! - `detecting`: secrets and the like, in every place where a call can carry them.
@@ -89,6 +90,7 @@ mod shadow;
 mod starting;
 mod streams;
 mod support;
+mod tenants;
 mod tls;
 mod unread;
 mod verify_bundle;

@@ -357,6 +357,7 @@ fn predicate(predicate: &Predicate) -> Object {
         Test::LongerThan(bound) => Value::Integer(*bound),
         Test::Contains(part) => part.into(),
         Test::Sql(terms) | Test::SqlNot(terms) => sql(terms).into(),
+        Test::Tenant(whose) => whose.as_str().into(),
     };
     object.set(predicate.test.key(), value);
     object

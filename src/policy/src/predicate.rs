@@ -37,6 +37,25 @@ pub(crate) enum Test {
     Contains(String),
     Sql(SqlTerms),
     SqlNot(SqlTerms),
+    Tenant(Tenancy),
+}
+
+/// Whose tenant a value names, held against the one that the caller proved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tenancy {
+    Own,
+    Other,
+}
+
+impl Tenancy {
+    pub const ALL: [Self; 2] = [Self::Own, Self::Other];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// A value of a predicate.
@@ -49,7 +68,7 @@ pub(crate) enum Scalar {
 }
 
 impl Test {
-    pub const KEYS: [&str; 12] = [
+    pub const KEYS: [&str; 13] = [
         "equals",
         "in",
         "not_in",
@@ -62,6 +81,7 @@ impl Test {
         "contains",
         "sql",
         "sql_not",
+        "tenant",
     ];
 
     /// Its key in the document.
@@ -79,6 +99,7 @@ impl Test {
             Self::Contains(_) => "contains",
             Self::Sql(_) => "sql",
             Self::SqlNot(_) => "sql_not",
+            Self::Tenant(_) => "tenant",
         }
     }
 }
@@ -133,6 +154,8 @@ pub enum ValueClass {
     Number,
     /// A string.
     Text,
+    /// A string that is held against a tenant which nobody proved.
+    TextAndNoTenant,
     /// An array.
     List,
     /// An object.
@@ -171,6 +194,7 @@ impl ValueClass {
             Self::Boolean => "a boolean",
             Self::Number => "a number",
             Self::Text => "a text",
+            Self::TextAndNoTenant => "a text, and no proven tenant to hold it against",
             Self::List => "a list",
             Self::Object => "an object",
             Self::Several => "values of several types",
@@ -202,13 +226,13 @@ impl Asked {
         Self { predicate: predicate.clone(), patterns, sql }
     }
 
-    /// Asks it of a document.
-    pub fn ask(&self, document: &Value) -> Truth {
+    /// Asks it of a document that a caller of this tenant brings.
+    pub fn ask(&self, document: &Value, tenant: Option<&str>) -> Truth {
         let mut truth = Truth::False;
         let mut any = false;
         let is_open = self.each(document, &mut |value| {
             any = true;
-            truth = truth.or(self.test(value));
+            truth = truth.or(self.test(value, tenant));
             truth != Truth::True
         });
         match &self.predicate.test {
@@ -220,10 +244,13 @@ impl Asked {
     }
 
     /// What there is at its path.
-    pub fn found(&self, document: &Value) -> ValueClass {
+    pub fn found(&self, document: &Value, tenant: Option<&str>) -> ValueClass {
         let mut class = ValueClass::Nothing;
         let is_open = self.each(document, &mut |value| {
-            class = class.and(ValueClass::of(value));
+            class = class.and(match (&self.predicate.test, value, tenant) {
+                (Test::Tenant(_), Value::String(_), None) => ValueClass::TextAndNoTenant,
+                _ => ValueClass::of(value),
+            });
             true
         });
         if is_open { class.and(ValueClass::Unread) } else { class }
@@ -237,12 +264,19 @@ impl Asked {
         is_open
     }
 
-    fn test(&self, value: &Value) -> Truth {
+    fn test(&self, value: &Value, tenant: Option<&str>) -> Truth {
         match (&self.predicate.test, value) {
             (Test::Exists(_), _) => Truth::True,
             (Test::Equals(wanted), value) => Truth::of(wanted.is(value)),
             (Test::In(list), value) => Truth::of(list.iter().any(|wanted| wanted.is(value))),
             (Test::NotIn(list), value) => Truth::of(!list.iter().any(|wanted| wanted.is(value))),
+            // A tool may take `null` for every tenant.
+            (Test::Tenant(wanted), value) => match (value, tenant) {
+                (Value::String(text), Some(tenant)) => {
+                    Truth::of((text == tenant) == (*wanted == Tenancy::Own))
+                }
+                _ => Truth::Unknown,
+            },
             (_, Value::Null) => Truth::False,
             (Test::Matches(_), Value::String(text)) => Truth::of(self.takes(text)),
             (Test::NotMatches(_), Value::String(text)) => Truth::of(!self.takes(text)),
@@ -335,8 +369,12 @@ mod tests {
 
     use super::*;
 
+    fn ask_as(tenant: Option<&str>, at: &str, test: Test, document: Value) -> Truth {
+        Asked::new(&Predicate { at: ValuePath::parse(at).unwrap(), test }).ask(&document, tenant)
+    }
+
     fn ask(at: &str, test: Test, document: Value) -> Truth {
-        Asked::new(&Predicate { at: ValuePath::parse(at).unwrap(), test }).ask(&document)
+        ask_as(Some("acme"), at, test, document)
     }
 
     #[test]
@@ -378,6 +416,35 @@ mod tests {
         }
         assert_eq!(ask("/a", Test::Exists(false), json!({})), True);
         assert_eq!(ask("/a", Test::NotIn(vec![]), json!({})), False);
+    }
+
+    #[test]
+    fn a_tenant_is_exactly_the_callers_or_nobody_knows() {
+        use Truth::{False, True, Unknown};
+        let acme = Some("acme");
+        for (tenant, at, value, other, own) in [
+            (acme, "/t", json!({ "t": "acme" }), False, True),
+            (acme, "/t", json!({ "t": "globex" }), True, False),
+            (acme, "/t", json!({ "t": "ACME" }), True, False),
+            (acme, "/t", json!({ "t": "acme " }), True, False),
+            (acme, "/t", json!({ "t": "" }), True, False),
+            (acme, "/t", json!({ "t": "*" }), True, False),
+            (acme, "/t", json!({ "t": null }), Unknown, Unknown),
+            (acme, "/t", json!({ "t": 7 }), Unknown, Unknown),
+            (acme, "/t", json!({ "t": ["acme"] }), Unknown, Unknown),
+            (acme, "/t", json!({ "t": { "id": "acme" } }), Unknown, Unknown),
+            (acme, "/t", json!({ "T": "globex" }), False, False),
+            (acme, "/t/id", json!({ "t": "{\"id\":\"acme\"}" }), Unknown, Unknown),
+            (acme, "/t/*", json!({ "t": ["acme", "globex"] }), True, True),
+            (acme, "/t/*", json!({ "t": ["acme", 7] }), Unknown, True),
+            (None, "/t", json!({ "t": "acme" }), Unknown, Unknown),
+            (None, "/t", json!({ "t": "" }), Unknown, Unknown),
+            (None, "/t", json!({}), False, False),
+        ] {
+            let ask = |wanted| ask_as(tenant, at, Test::Tenant(wanted), value.clone());
+            let found = (ask(Tenancy::Other), ask(Tenancy::Own));
+            assert_eq!(found, (other, own), "{tenant:?} {at} {value}");
+        }
     }
 
     #[test]

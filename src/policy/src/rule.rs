@@ -151,10 +151,16 @@ impl CompiledWhen {
     fn content_holds(&self, facts: &RequestFacts<'_>, looked: Looked<'_>) -> Held<'_> {
         let mut held = Held::Holds;
         if !self.arguments.is_empty() {
-            held = worse(held, predicates(Condition::Arguments, &self.arguments, &Source::of_call(looked)));
+            held = worse(
+                held,
+                predicates(Condition::Arguments, &self.arguments, &Source::of_call(looked), facts.tenant),
+            );
         }
         if !self.body.is_empty() {
-            held = worse(held, predicates(Condition::Body, &self.body, &Source::of_body(facts.body)));
+            held = worse(
+                held,
+                predicates(Condition::Body, &self.body, &Source::of_body(facts.body), facts.tenant),
+            );
         }
         if let Some(patterns) = &self.data {
             held = worse(held, of_data(patterns, &Source::of_data(looked)));
@@ -219,7 +225,12 @@ impl<'f> Source<'f> {
     }
 }
 
-fn predicates<'p>(condition: Condition, asked: &'p [Asked], source: &Source<'_>) -> Held<'p> {
+fn predicates<'p>(
+    condition: Condition,
+    asked: &'p [Asked],
+    source: &Source<'_>,
+    tenant: Option<&str>,
+) -> Held<'p> {
     let failed = |asked: &'p Asked, found| Failed {
         predicate: Some((&asked.predicate, found)),
         ..Failed::of(condition)
@@ -239,10 +250,10 @@ fn predicates<'p>(condition: Condition, asked: &'p [Asked], source: &Source<'_>)
         }
         worse(
             held,
-            match asked.ask(json) {
+            match asked.ask(json, tenant) {
                 Truth::True => Held::Holds,
-                Truth::Unknown => Held::Unknown(failed(asked, asked.found(json))),
-                Truth::False => Held::Fails(failed(asked, asked.found(json))),
+                Truth::Unknown => Held::Unknown(failed(asked, asked.found(json, tenant))),
+                Truth::False => Held::Fails(failed(asked, asked.found(json, tenant))),
             },
         )
     })

@@ -7,7 +7,7 @@ use crate::facts::Condition;
 use crate::host::HostPattern;
 use crate::path::ValuePath;
 use crate::pattern::{PATTERN_CHARS_MAX, PATTERNS_MAX, STARS_MAX};
-use crate::predicate::{NUMBER_MAX, PREDICATES_MAX, Predicate, Scalar, Test};
+use crate::predicate::{NUMBER_MAX, PREDICATES_MAX, Predicate, Scalar, Tenancy, Test};
 use crate::sql::{SqlStatement, SqlTerms};
 use crate::yaml::{Kind, Node};
 
@@ -184,6 +184,9 @@ impl Reader {
             }
             "sql" => Test::Sql(self.required(map, key, Self::sql)?),
             "sql_not" => Test::SqlNot(self.required(map, key, Self::sql)?),
+            "tenant" => Test::Tenant(
+                self.required(map, key, |reader, node| reader.choice(node, Tenancy::ALL, Tenancy::as_str))?,
+            ),
             "contains" => Test::Contains(self.required(map, key, Self::value_text)?),
             _ => return None,
         })

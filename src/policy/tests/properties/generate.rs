@@ -145,6 +145,8 @@ fn test() -> impl Strategy<Value = Value> {
         json!({ "less_than": 100 }),
         json!({ "longer_than": 6 }),
         json!({ "contains": "rm" }),
+        json!({ "tenant": "own" }),
+        json!({ "tenant": "other" }),
     ])
 }
 

@@ -42,7 +42,7 @@ pub struct Content {
 }
 
 /// Texts with the hosts that they lead to, and whether there are others that nobody knows.
-pub const TEXTS: [(&str, &[&str], bool); 11] = [
+pub const TEXTS: [(&str, &[&str], bool); 12] = [
     (r#"{"path":"/etc/passwd","n":5}"#, &[], false),
     (r#"{"path":"/srv/x","n":500,"url":"http://a.example/x"}"#, &["a.example"], false),
     (r#"{"path":["rm","/srv/x"],"u":"http://10.0.0.1/"}"#, &["10.0.0.1"], false),
@@ -59,6 +59,7 @@ pub const TEXTS: [(&str, &[&str], bool); 11] = [
         true,
     ),
     (r#"{"deep":"[{\"n\":9}]","path":"/srv/x"}"#, &[], false),
+    (r#"{"path":"t1","n":"T1","deep":[{"n":"t1"}]}"#, &[], false),
     ("[]", &[], false),
     (r#"{"n":1,"n":2}"#, &[], true),
     ("{", &[], true),
@@ -232,8 +233,12 @@ fn conditions(
             "tenant" => (facts.tenant.as_deref(), false),
             "model" => (model, true),
             "tool" => (tool.map(|tool| tool.name.as_str()), true),
-            "arguments" => return called.map_or_else(|why| why, |content| predicates(wanted, content)),
-            "body" => return facts.body.as_ref().map_or(Known::No, |content| predicates(wanted, content)),
+            "arguments" => {
+                return called.map_or_else(|why| why, |content| predicates(wanted, content, facts));
+            }
+            "body" => {
+                return facts.body.as_ref().map_or(Known::No, |content| predicates(wanted, content, facts));
+            }
             "data" => {
                 let content = if tool.is_none() || is_offer { without_call } else { called };
                 return content.map_or_else(|why| why, |content| classes(wanted, content));
@@ -286,7 +291,7 @@ fn is_host(pattern: &str, host: &str) -> bool {
     }
 }
 
-fn predicates(wanted: &Value, content: &Content) -> Known {
+fn predicates(wanted: &Value, content: &Content, facts: &Facts) -> Known {
     let twice = content.text.matches("\"n\":").count() > 1 && !content.text.contains("deep");
     let Ok(document) = serde_json::from_str::<Value>(content.text) else { return Known::Unread };
     if twice {
@@ -305,7 +310,8 @@ fn predicates(wanted: &Value, content: &Content) -> Known {
                 known(values.is_empty() != wanted.as_bool().unwrap())
             };
         }
-        let tested: Vec<Known> = values.into_iter().map(|value| test(key, wanted, value)).collect();
+        let tested: Vec<Known> =
+            values.into_iter().map(|value| test(key, wanted, value, facts.tenant.as_deref())).collect();
         match (tested.contains(&Known::Yes), is_open || tested.contains(&Known::Unread)) {
             (true, _) => Known::Yes,
             (false, true) => Known::Unread,
@@ -314,7 +320,7 @@ fn predicates(wanted: &Value, content: &Content) -> Known {
     }))
 }
 
-fn test(key: &str, wanted: &Value, value: &Value) -> Known {
+fn test(key: &str, wanted: &Value, value: &Value, tenant: Option<&str>) -> Known {
     let same = |wanted: &Value| match (wanted.as_f64(), value.as_f64()) {
         (Some(wanted), Some(value)) => wanted == value,
         _ => wanted == value,
@@ -324,6 +330,12 @@ fn test(key: &str, wanted: &Value, value: &Value) -> Known {
         ("equals", _) => known(same(wanted)),
         ("in", _) => known(list(wanted).iter().any(same)),
         ("not_in", _) => known(!list(wanted).iter().any(same)),
+        ("tenant", Value::String(text)) => match tenant {
+            None => Known::Unread,
+            Some(tenant) if wanted == "own" => known(tenant == text),
+            Some(tenant) => known(tenant != text),
+        },
+        ("tenant", _) => Known::Unread,
         (_, Value::Null) => Known::No,
         ("matches", Value::String(text)) => known(globs(text)),
         ("not_matches", Value::String(text)) => known(!globs(text)),
