@@ -55,9 +55,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     ("hyper", &["gateway", "feeds", "stub"]),
     ("tower", &["gateway"]),
-    ("rustls", &["gateway", "feeds", "stub"]),
+    ("rustls", &["gateway", "feeds", "snapshot", "stub"]),
     ("tokio-postgres", &["snapshot"]),
-    ("tokio", &["gateway", "feeds", "stub", "journal", "state", ""]),
+    ("tokio", &["gateway", "feeds", "stub", "journal", "snapshot", "state", ""]),
     ("redis", &["state"]),
     ("rusqlite", &["state"]),
 ];

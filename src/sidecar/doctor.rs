@@ -2,7 +2,10 @@
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
+use estoppel_evidence::Reason;
+use estoppel_snapshot::{Dsn, Settings, Tls};
 use serde_json::{Value, json};
 
 use crate::arguments::Doctor;
@@ -14,6 +17,8 @@ enum State {
     Good,
     /// Works, but something is worth doing.
     Warn,
+    /// Works, but nobody promises that it does.
+    Unpromised,
     /// Does not work.
     Bad,
 }
@@ -22,6 +27,8 @@ struct Finding {
     state: State,
     what: String,
     advice: Option<String>,
+    /// SQL that would mend it.
+    fix: Option<String>,
 }
 
 pub fn run(output: &Output, doctor: &Doctor) -> Result<ExitCode, Failure> {
@@ -29,6 +36,9 @@ pub fn run(output: &Output, doctor: &Doctor) -> Result<ExitCode, Failure> {
     daemon_binary(&mut findings, doctor.config.as_deref());
     if let Some(admin) = &doctor.admin {
         findings.push(daemon(admin));
+    }
+    if let Some(url) = &doctor.pg {
+        findings.extend(database(url, doctor)?);
     }
     for (tool, use_) in [
         ("openssl", "checks signatures and keys without us"),
@@ -41,31 +51,34 @@ pub fn run(output: &Output, doctor: &Doctor) -> Result<ExitCode, Failure> {
     for finding in &findings {
         let (word, colour) = match finding.state {
             State::Good => ("ok  ", Colour::Green),
-            State::Warn => ("warn", Colour::Yellow),
+            State::Warn | State::Unpromised => ("warn", Colour::Yellow),
             State::Bad => ("bad ", Colour::Red),
         };
         output.line(&format!("{}  {}", output.paint(colour, word), finding.what));
         if let Some(advice) = &finding.advice {
             output.line(&format!("      {advice}"));
         }
+        if let Some(sql) = finding.fix.as_ref().filter(|_| doctor.suggest_fixes) {
+            output.line(&format!("      {sql}"));
+        }
     }
-    let bad = findings.iter().any(|finding| finding.state == State::Bad);
+    let bad = findings.iter().any(|finding| matches!(finding.state, State::Bad | State::Unpromised));
     let rows: Vec<Value> = findings
         .iter()
         .map(|finding| {
             let state = match finding.state {
                 State::Good => "ok",
-                State::Warn => "warn",
+                State::Warn | State::Unpromised => "warn",
                 State::Bad => "bad",
             };
-            json!({ "state": state, "what": finding.what, "advice": finding.advice })
+            json!({ "state": state, "what": finding.what, "advice": finding.advice, "fix": finding.fix })
         })
         .collect();
     Ok(output.answer(&json!({ "findings": rows }), if bad { 7 } else { 0 }))
 }
 
 fn good(what: String) -> Finding {
-    Finding { state: State::Good, what, advice: None }
+    Finding { state: State::Good, what, advice: None, fix: None }
 }
 
 /// The daemon beside this program, and what it says of its configuration.
@@ -73,7 +86,12 @@ fn daemon_binary(findings: &mut Vec<Finding>, config: Option<&Path>) {
     let daemon = match crate::quickstart::daemon_binary() {
         Ok(path) => path,
         Err(failure) => {
-            return findings.push(Finding { state: State::Bad, what: failure.message, advice: failure.hint });
+            return findings.push(Finding {
+                state: State::Bad,
+                what: failure.message,
+                advice: failure.hint,
+                fix: None,
+            });
         }
     };
     findings.push(good(format!("estoppeld is {}", daemon.display())));
@@ -84,13 +102,14 @@ fn daemon_binary(findings: &mut Vec<Finding>, config: Option<&Path>) {
         }
         Ok(done) => {
             for line in String::from_utf8_lossy(&done.stderr).lines() {
-                findings.push(Finding { state: State::Bad, what: line.to_string(), advice: None });
+                findings.push(Finding { state: State::Bad, what: line.to_string(), advice: None, fix: None });
             }
         }
         Err(error) => findings.push(Finding {
             state: State::Bad,
             what: format!("estoppeld does not start: {error}"),
             advice: None,
+            fix: None,
         }),
     }
 }
@@ -106,10 +125,40 @@ fn daemon(admin: &str) -> Finding {
                 state: State::Bad,
                 what: format!("the daemon at {admin} refuses calls: {code}, {title}"),
                 advice: None,
+                fix: None,
             }
         }
-        Err(failure) => Finding { state: State::Bad, what: failure.message, advice: failure.hint },
+        Err(failure) => Finding { state: State::Bad, what: failure.message, advice: failure.hint, fix: None },
     }
+}
+
+/// What stands in the way of recording what calls write there. Changes nothing in it.
+fn database(url: &str, doctor: &Doctor) -> Result<Vec<Finding>, Failure> {
+    let dsn = Dsn::parse(url).map_err(|error| Failure::reason(Reason::ArgumentInvalid, error.to_string()))?;
+    let tls = Tls::trusting(doctor.pg_ca.as_deref())
+        .map_err(|error| Failure::reason(Reason::FileUnreadable, error.to_string()))?;
+    // A first look may be slow: it is no call's.
+    let patience = Duration::from_secs(10);
+    let settings =
+        Settings { deadline: patience, statement: patience, tls: Some(tls), ..Settings::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::reason(Reason::Internal, error.to_string()))?;
+    let checks = runtime.block_on(estoppel_snapshot::examine(&dsn, &settings));
+    Ok(checks
+        .into_iter()
+        .map(|check| Finding {
+            state: match check.state {
+                estoppel_snapshot::State::Good => State::Good,
+                estoppel_snapshot::State::Warn => State::Warn,
+                estoppel_snapshot::State::BestEffort if doctor.allow_best_effort => State::Warn,
+                estoppel_snapshot::State::BestEffort => State::Unpromised,
+                estoppel_snapshot::State::Bad => State::Bad,
+            },
+            what: check.what,
+            advice: check.advice.map(str::to_owned),
+            fix: check.fix,
+        })
+        .collect())
 }
 
 fn installed(tool: &str, use_: &str) -> Finding {
@@ -125,6 +174,7 @@ fn installed(tool: &str, use_: &str) -> Finding {
                 "install it with your package manager, as in `apt-get install {}`",
                 package(tool)
             )),
+            fix: None,
         },
     }
 }

@@ -57,6 +57,7 @@ mod controls;
 mod credentials;
 mod detecting;
 mod determinism;
+mod doctor;
 mod events;
 mod feeds;
 mod framing;

@@ -97,7 +97,8 @@ fn defines(file: &str, text: &str, name: &str) -> bool {
     lines.iter().enumerate().any(|(at, line)| {
         let attributes =
             lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
-        line.contains(&format!("fn {name}(")) && attributes.into_iter().any(|line| *line == "#[test]")
+        line.contains(&format!("fn {name}("))
+            && attributes.into_iter().any(|line| *line == "#[test]" || line.starts_with("#[tokio::test"))
     })
 }
 

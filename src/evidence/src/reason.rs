@@ -195,6 +195,12 @@ reasons! {
     DrainMax "DRAIN_MAX" Policy false 0 "the client left, and a bound ended the reading of its answer before it was whole";
     BodyNotStored "BODY_NOT_STORED" Us false 0 "the policy asks to store this body, and it was not stored";
 
+    PreFail "PRE_FAIL" Us true 503 "no snapshot of the database before the call, so nothing is forwarded";
+    LsnMissing "LSN_MISSING" Us false 0 "the database does not say where its log of writes is";
+    PostTimeout "POST_TIMEOUT" Us false 0 "no snapshot of the database after the call in time";
+    ReplicaLag "REPLICA_LAG" Us true 503 "the database is a replica, or one that is too far behind";
+    PolicySkip "POLICY_SKIP" Policy false 0 "the policy asks for no snapshot of the database here";
+
     ConfigInvalid "CONFIG_INVALID" Us false 0 "the configuration is not valid";
     PolicyInvalid "POLICY_INVALID" Us false 0 "the policy is not valid";
     KeyInvalid "KEY_INVALID" Us false 0 "a key cannot be used";

@@ -3,7 +3,7 @@
 //! - [`every_split`]: the same bytes cut in every way that matters, for push parsers.
 //! - [`Scratch`]: a folder that goes away, unless the test failed.
 //! - [`Process`]: a real program, its output in files, its end under control.
-//! - [`RedisServer`]: a real Redis that can be killed.
+//! - [`PostgresServer`], [`RedisServer`]: real ones that can be killed.
 //! - [`http`]: a blocking HTTP/1.1 peer that shows exact bytes; it shares no code with what it tests.
 //! - [`Collector`]: a collector of logs that answers as a test wants.
 //! - [`fuzz`]: fuzz targets as plain functions.
@@ -17,6 +17,7 @@ mod collector;
 pub mod fuzz;
 pub mod http;
 mod poll;
+mod postgres;
 mod process;
 mod redis;
 mod require;
@@ -26,6 +27,7 @@ mod split;
 
 pub use collector::{Collector, Delivered, Reaction};
 pub use poll::until;
+pub use postgres::PostgresServer;
 pub use process::{Exit, Process, address_after};
 pub use redis::RedisServer;
 pub use require::{require_real, require_real_with};

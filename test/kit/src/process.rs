@@ -124,6 +124,12 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// SIGQUIT. Does not wait.
+    #[track_caller]
+    pub fn quit(&mut self) {
+        self.signal(Signal::QUIT);
+    }
+
     /// SIGHUP. Does not wait.
     #[track_caller]
     pub fn hang_up(&mut self) {

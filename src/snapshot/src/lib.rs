@@ -1,0 +1,42 @@
+//! A picture of a Postgres database, taken around calls that write to it.
+//!
+//! | type | is |
+//! |---|---|
+//! | [`Dsn`] | where a database is, without what is secret in it |
+//! | [`Source`] | one database with one warm connection of its own; takes snapshots when asked |
+//! | [`Snapshot`] | what a database looked like: its schema, and where its log of writes was |
+//! | [`Schema`] | the schema as a document with a digest, that two servers with the same schema share |
+//! | [`diff`] | what is in one schema and not in another |
+//! | [`examine`] | whether a database can be recorded, and what would mend it |
+//!
+//! What this crate promises:
+//!
+//! - A snapshot that was taken is consistent: no DDL came between the rows that it is made of. Postgres alone does
+//!   not promise that: under REPEATABLE READ rows follow the transaction's snapshot, while the functions that print
+//!   definitions follow the latest catalog. A fingerprint of the catalog, read inside and after, shows it.
+//! - Everything is read from `pg_catalog`, so that what is seen does not depend on the grants of who looks.
+//! - A database is only read. Nothing waits without an end, and no query is ever cancelled through a pooler.
+//! - What a snapshot does not cover is named in it.
+//!
+//! Left to others: which calls get snapshots, and what becomes of a call whose snapshot failed (gateway).
+
+mod catalog;
+mod diff;
+mod dsn;
+mod error;
+mod examine;
+mod lsn;
+mod schema;
+mod server;
+mod source;
+mod tls;
+
+pub use diff::{Change, diff};
+pub use dsn::{Dsn, DsnError};
+pub use error::{Cause, SnapshotError};
+pub use examine::{Check, State, examine};
+pub use lsn::Lsn;
+pub use schema::{Schema, SchemaDigest, SchemaError};
+pub use server::Server;
+pub use source::{Settings, Snapshot, Source, SourceTask};
+pub use tls::{Tls, TlsError};

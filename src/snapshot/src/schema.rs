@@ -1,0 +1,110 @@
+//! A schema as a document that two servers with the same schema share (`spec/snapshot.md`).
+
+mod read;
+mod words;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use estoppel_evidence::canonical;
+use estoppel_evidence::hash::Sha256;
+use serde_json::{Map, Value, json};
+
+pub(crate) use read::read;
+
+/// The parts of a schema in byte order, and how many names lead to an object in each: those of its schema, of the
+/// relation or type that it belongs to, and its own.
+pub(crate) const PARTS: &[(&str, usize)] = &[
+    ("columns", 3),
+    ("constraints", 3),
+    ("extensions", 1),
+    ("functions", 2),
+    ("indexes", 3),
+    ("namespaces", 1),
+    ("policies", 3),
+    ("relations", 2),
+    ("rules", 3),
+    ("sequences", 2),
+    ("triggers", 3),
+    ("types", 2),
+    ("views", 2),
+];
+
+/// SHA-256 of a schema's canonical bytes. Written `sha256:<hex>`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SchemaDigest(pub Sha256);
+
+impl fmt::Display for SchemaDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The parts of a schema as maps by name, and what of the database they do not cover.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Schema {
+    bytes: Vec<u8>,
+    digest: SchemaDigest,
+    document: Value,
+}
+
+/// What is wrong with bytes that should be a schema.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    #[error("a schema is canonical JSON")]
+    NotCanonical,
+    #[error("this is no `{}` document", Schema::FORMAT)]
+    Format,
+}
+
+impl Schema {
+    /// The name of the format.
+    pub const FORMAT: &'static str = "estoppel-schema/1";
+
+    pub(crate) fn new(
+        parts: BTreeMap<&'static str, Value>,
+        uncovered: BTreeMap<String, u64>,
+    ) -> Option<Self> {
+        let parts: Map<String, Value> =
+            parts.into_iter().map(|(name, part)| (name.to_owned(), part)).collect();
+        let document = json!({ "format": Self::FORMAT, "parts": parts, "uncovered": uncovered });
+        let bytes = canonical::foreign(document.to_string().as_bytes()).ok()?;
+        Some(Self { digest: SchemaDigest(Sha256::of(&bytes)), bytes, document })
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly the canonical form of one.
+    pub fn parse(bytes: &[u8]) -> Result<Self, SchemaError> {
+        if !canonical::foreign(bytes).is_ok_and(|canonical| canonical == bytes) {
+            return Err(SchemaError::NotCanonical);
+        }
+        let document: Value = serde_json::from_slice(bytes).map_err(|_| SchemaError::NotCanonical)?;
+        let has_parts = PARTS.iter().all(|(part, _)| document["parts"][*part].is_object());
+        if document["format"] != Self::FORMAT || !has_parts || !document["uncovered"].is_object() {
+            return Err(SchemaError::Format);
+        }
+        Ok(Self { bytes: bytes.to_vec(), digest: SchemaDigest(Sha256::of(bytes)), document })
+    }
+
+    /// The canonical bytes, as they are stored and digested.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The digest of [`Schema::bytes`].
+    pub fn digest(&self) -> SchemaDigest {
+        self.digest
+    }
+
+    /// The parts by name.
+    pub fn parts(&self) -> &Value {
+        &self.document["parts"]
+    }
+
+    /// The kinds of things that the database has and the schema does not describe.
+    pub fn uncovered(&self) -> impl Iterator<Item = &str> {
+        self.document["uncovered"].as_object().into_iter().flat_map(|kinds| kinds.keys().map(String::as_str))
+    }
+}

@@ -1,0 +1,162 @@
+//! A real PostgreSQL on a socket in a scratch folder: no port, nothing synced.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::process::Process;
+use crate::require::require_real_with;
+use crate::scratch::Scratch;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Where Debian keeps the programs of its versions, newest last.
+const DEBIAN: &str = "/usr/lib/postgresql";
+
+/// A running server with a superuser `postgres` and a database `postgres`. Dropping it kills it.
+#[derive(Debug)]
+pub struct PostgresServer {
+    programs: PathBuf,
+    process: Process,
+    scratch: Scratch,
+    starts: u32,
+}
+
+impl PostgresServer {
+    /// Starts an empty one; `None` where none is installed, see [`crate::require_real`].
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        let programs = require_real_with("postgres", find_programs)?;
+        Some(Self::start_from(programs))
+    }
+
+    /// Starts one of the version whose programs lie there.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    #[must_use]
+    pub fn start_from(programs: PathBuf) -> Self {
+        let scratch = Scratch::new("pg");
+        give_away(scratch.path());
+        let mut initdb = as_another(&programs.join("initdb"));
+        initdb.args([
+            "--auth=trust",
+            "--no-sync",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--username=postgres",
+            "--pgdata",
+        ]);
+        let out = initdb.arg(scratch.join("data")).output().expect("initdb can be started");
+        assert!(out.status.success(), "initdb: {}", String::from_utf8_lossy(&out.stderr));
+        let process = run(&programs, &scratch, 0);
+        Self { programs, process, scratch, starts: 1 }
+    }
+
+    /// What clients connect to, as that user.
+    #[must_use]
+    pub fn url(&self, user: &str, database: &str) -> String {
+        format!("postgresql:///{database}?host={}&user={user}", self.scratch.path().display())
+    }
+
+    /// Runs statements as the superuser; gives the rows, columns separated by `|`.
+    ///
+    /// # Panics
+    /// When the server refuses one.
+    #[track_caller]
+    pub fn sql(&self, database: &str, statements: &str) -> String {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            &self.url("postgres", database),
+            "-c",
+            statements,
+        ]);
+        let out = psql.output().expect("psql can be started");
+        assert!(out.status.success(), "psql: {}\n{statements}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
+    }
+
+    /// All of its processes stop where they are; what was committed is still there after
+    /// [`PostgresServer::restart`]. (SIGKILL of the first one would leave the others running for a while.)
+    #[track_caller]
+    pub fn crash(&mut self) {
+        self.process.quit();
+        self.process.wait_exit(PATIENCE);
+    }
+
+    /// Starts it again on the same data, after a [`PostgresServer::crash`].
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.process = run(&self.programs, &self.scratch, self.starts);
+        self.starts += 1;
+    }
+}
+
+#[track_caller]
+fn run(programs: &Path, scratch: &Scratch, number: u32) -> Process {
+    let mut command = as_another(&programs.join("postgres"));
+    command.arg("-D").arg(scratch.join("data")).arg("-k").arg(scratch.path());
+    for setting in
+        ["listen_addresses=", "fsync=off", "full_page_writes=off", "max_wal_senders=4", "wal_level=replica"]
+    {
+        command.args(["-c", setting]);
+    }
+    let mut process = Process::start(&format!("postgres-{number}"), command, scratch);
+    process.wait_ready(PATIENCE, |process| {
+        process.stderr().contains("ready to accept connections").then_some(())
+    });
+    process
+}
+
+fn find_programs() -> Result<PathBuf, String> {
+    let mut found: Vec<PathBuf> = fs::read_dir(DEBIAN)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|folder| folder.join("initdb").is_file())
+        .collect();
+    found.sort();
+    found.pop().ok_or_else(|| format!("no programs under {DEBIAN}"))
+}
+
+/// PostgreSQL refuses to run as root.
+fn as_another(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if rustix::process::geteuid().is_root() {
+        let (user, group) = somebody();
+        command.uid(user).gid(group);
+    }
+    command.current_dir("/");
+    command
+}
+
+fn give_away(folder: &Path) {
+    if rustix::process::geteuid().is_root() {
+        let (user, group) = somebody();
+        chown(folder, Some(user), Some(group)).expect("root may give folders away");
+    }
+}
+
+/// The `postgres` of the system, or nobody.
+fn somebody() -> (u32, u32) {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let numbers = |line: &str| {
+        let mut fields = line.strip_prefix("postgres:")?.split(':').skip(1);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    users.lines().find_map(numbers).unwrap_or((65_534, 65_534))
+}
