@@ -13,7 +13,11 @@ const POLICY: &str = "version: 1\nname: open\ndefaults: { verdict: allow, on_not
 const CLIENTS: &str = "clients-own-secret";
 
 fn post(token: Option<&str>) -> Request {
-    let request = Request::new("POST", "/mcp")
+    post_to("/mcp", token)
+}
+
+fn post_to(target: &str, token: Option<&str>) -> Request {
+    let request = Request::new("POST", target)
         .header("content-type", "application/json")
         .header("estoppel-run", "broker")
         .header("cookie", "session=clients-own-secret")
@@ -174,11 +178,62 @@ fn a_token_that_others_can_read_is_refused_at_the_start() {
         upstream: format!("[upstream.stub.credential.static]\nfile = {file:?}\n"),
         ..Setup::default()
     };
-    let config = crate::support::write_config(&scratch, "127.0.0.1:9".parse().unwrap(), &setup);
+    let (code, said) = checked(&scratch, &setup);
+    assert_eq!(code, Some(6));
+    assert!(said.contains("credential"), "{said}");
+}
+
+/// What `--check-config` ends with and says.
+fn checked(scratch: &estoppel_kit::Scratch, setup: &Setup) -> (Option<i32>, String) {
+    let config = crate::support::write_config(scratch, "127.0.0.1:9".parse().unwrap(), setup);
     let done = std::process::Command::new(crate::support::daemon_binary())
         .args(["--config".as_ref(), config.as_os_str(), "--check-config".as_ref()])
         .output()
         .unwrap();
-    assert_eq!(done.status.code(), Some(6));
-    assert!(String::from_utf8_lossy(&done.stderr).contains("credential"), "{done:?}");
+    (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+}
+
+#[test]
+fn an_upstream_that_needs_no_credential_gets_none_of_its_clients() {
+    let world = world(tools(), "none = true\nheader = \"x-team-token\"");
+    let sent = post(Some(CLIENTS)).header("x-team-token", CLIENTS);
+    assert_eq!(world.send(&sent).status(), 200);
+    assert_eq!(authorizations(&world), [None]);
+}
+
+#[test]
+fn credentials_in_the_query_stay_here_too() {
+    let world = world(tools(), "none = true");
+    for query in
+        ["key=clients-own-secret", "alt=sse&%6bey=clients-own-secret&Access_Token=clients-own-secret&x=1"]
+    {
+        assert_eq!(world.send(&post_to(&format!("/v1/items?{query}"), None)).status(), 200);
+    }
+    authorizations(&world);
+    let targets: Vec<String> = world.upstream.hits().requests().into_iter().map(|hit| hit.target).collect();
+    assert_eq!(targets, ["/v1/items", "/v1/items?alt=sse&x=1"]);
+}
+
+#[test]
+fn where_credentials_are_required_no_upstream_goes_without() {
+    let scratch = estoppel_kit::Scratch::new("required");
+    let said_of = |credential: &str, route: &str| {
+        let setup = Setup {
+            policy: POLICY.into(),
+            upstream: format!("{credential}\n[server]\ncredentials_required = true\n"),
+            routes: String::new(),
+            config: route.into(),
+            ..Setup::default()
+        };
+        checked(&scratch, &setup)
+    };
+    let (code, said) = said_of("", "");
+    assert_eq!(code, Some(6));
+    assert!(said.contains("upstream.stub.credential") && said.contains("none = true"), "{said}");
+    let none = "credential = { none = true }";
+    let (code, said) = said_of(none, "");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = said_of(none, "forward_credential = true\n");
+    assert_eq!(code, Some(6));
+    assert!(said.contains("route[0].forward_credential"), "{said}");
 }

@@ -5,12 +5,14 @@
 mod cache;
 mod command;
 mod exchange;
+mod query;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use estoppel_evidence::Reason;
 use futures_util::FutureExt as _;
+use http::Uri;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use self::cache::{Cache, Key};
@@ -27,14 +29,23 @@ pub(crate) struct Credential {
 }
 
 enum Source {
+    /// The upstream needs none.
+    Nothing,
     Static(HeaderValue),
-    Command { command: Arc<Command>, cache: Cache },
-    Exchange { exchange: Arc<Exchange>, cache: Cache },
+    Command {
+        command: Arc<Command>,
+        cache: Cache,
+    },
+    Exchange {
+        exchange: Arc<Exchange>,
+        cache: Cache,
+    },
 }
 
 /// A token for one call.
 pub(crate) struct Held {
-    value: HeaderValue,
+    /// None where the upstream needs none.
+    value: Option<HeaderValue>,
     /// Where it is remembered, if it is.
     key: Option<Key>,
 }
@@ -75,6 +86,7 @@ impl Credential {
                 let exchange = Exchange::new(upstream, exchange).map_err(said)?;
                 Source::Exchange { exchange: Arc::new(exchange), cache: Cache::default() }
             }
+            (None, None, None) if settings.none => Source::Nothing,
             (None, None, None) => return Err(said("it has no source".into())),
         };
         Ok(Arc::new(Self { upstream: upstream.into(), header, source, settings: settings.clone() }))
@@ -92,7 +104,8 @@ impl Credential {
     /// The call brings nothing that a token could be had for, or none is to be had.
     pub(crate) async fn of(&self, headers: &HeaderMap) -> Result<Held, Reason> {
         let (cache, key, minting) = match &self.source {
-            Source::Static(value) => return Ok(Held { value: value.clone(), key: None }),
+            Source::Nothing => return Ok(Held { value: None, key: None }),
+            Source::Static(value) => return Ok(Held { value: Some(value.clone()), key: None }),
             Source::Command { command, cache } => {
                 let command = command.clone();
                 (cache, Key::common(), async move { command.mint().await }.boxed())
@@ -108,13 +121,22 @@ impl Credential {
             failed.reason
         })?;
         let value = token.to_str().ok().and_then(|token| value(&self.header, token));
-        Ok(Held { value: value.ok_or(Reason::CredentialFailed)?, key: Some(key) })
+        Ok(Held { value: Some(value.ok_or(Reason::CredentialFailed)?), key: Some(key) })
     }
 
     /// Puts the token in the place of what the client sent.
     pub(crate) fn put(&self, held: &Held, headers: &mut HeaderMap) {
         without_credentials(headers);
-        headers.insert(self.header.clone(), held.value.clone());
+        // A client that sends something there wants the upstream to take it for the credential.
+        headers.remove(&self.header);
+        if let Some(value) = &held.value {
+            headers.insert(self.header.clone(), value.clone());
+        }
+    }
+
+    /// The target without what clients send credentials in; none if it is not one any more.
+    pub(crate) fn target(&self, target: Uri) -> Option<Uri> {
+        query::without(target, &self.settings.query)
     }
 
     /// The upstream did not take the token, so the next call gets another one.

@@ -114,14 +114,18 @@ pub struct Upstream {
     pub credential: Option<Credential>,
 }
 
-/// Where an upstream's credential comes from: exactly one of `static`, `command` and `token_exchange`. Whoever can edit this
-/// chooses what the upstream takes the gateway for.
+/// Where an upstream's credential comes from: exactly one of `static`, `command`, `token_exchange` and `none`. Whoever can edit
+/// this chooses what the upstream takes the gateway for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credential {
     /// Header that it is sent in; `authorization` has it as a bearer token, others as it is. Default `authorization`.
     #[serde(default = "authorization")]
     pub header: String,
+    /// Parameters of the query that are taken off with the client's headers, because clients send credentials in them. Default
+    /// `access_token` (RFC 6750 section 2.3) and `key` (Google's API keys); at most 16.
+    #[serde(default = "query_credentials")]
+    pub query: Vec<String>,
     /// A file.
     #[serde(rename = "static")]
     pub fixed: Option<StaticCredential>,
@@ -129,6 +133,9 @@ pub struct Credential {
     pub command: Option<CommandCredential>,
     /// An authorization server.
     pub token_exchange: Option<TokenExchange>,
+    /// The upstream needs none: the client's is taken off, and nothing takes its place. Default false.
+    #[serde(default)]
+    pub none: bool,
 }
 
 /// A token in a file.
@@ -282,6 +289,8 @@ pub struct Server {
     pub evidence_ms: u64,
     /// Most calls that wait for people at a time; beyond it calls that would are answered 503 `HOLDS_MAX`. Default 1,024.
     pub holds_max: usize,
+    /// Every upstream has to say by which credential it is called, so that no client's own reaches any. Default false.
+    pub credentials_required: bool,
     /// Most responses that are read on after their client left (`disconnect: drain`). Default 256.
     pub drains_max: usize,
     /// Most memory for request bodies that are read whole and answers that are held back before they are judged, MiB; beyond
@@ -302,6 +311,7 @@ impl Default for Server {
             drain_ms: 25_000,
             evidence_ms: 10_000,
             holds_max: 1_024,
+            credentials_required: false,
             drains_max: 256,
             held_mib: 1_024,
             threads: 0,
@@ -315,6 +325,10 @@ fn authorization() -> String {
 
 fn ttl_ms() -> u64 {
     300_000
+}
+
+fn query_credentials() -> Vec<String> {
+    vec!["access_token".into(), "key".into()]
 }
 
 fn credential_ms() -> u64 {
@@ -362,6 +376,9 @@ pub struct SettingsError {
 /// Most that a setting which counts things may be: what is set aside for them must fit into a machine.
 pub const COUNT_MAX: usize = 1 << 24;
 
+/// Most names of parameters that are taken off as credentials.
+const QUERY_MAX: usize = 16;
+
 /// Most threads of the data plane.
 const THREADS_MAX: usize = 1_024;
 
@@ -394,6 +411,11 @@ impl Settings {
             for (key, problem) in upstream.credential.iter().flat_map(Credential::check) {
                 wrong(format!("upstream.{name}.credential{key}"), problem);
             }
+            if self.server.credentials_required && upstream.credential.is_none() {
+                let problem = "is missing, and `server.credentials_required` is set; an upstream that needs none says so: \
+                               `credential = { none = true }`";
+                wrong(format!("upstream.{name}.credential"), problem.into());
+            }
             if !(1..=COUNT_MAX).contains(&upstream.connections_max) {
                 wrong(format!("upstream.{name}.connections_max"), "must be between 1 and 16,777,216".into());
             }
@@ -421,6 +443,10 @@ impl Settings {
                     format!("route[{i}].scopes"),
                     "scopes are printable words without `\"` and `\\`".into(),
                 );
+            }
+            if route.forward_credential && self.server.credentials_required {
+                let problem = "is not allowed while `server.credentials_required` is set";
+                wrong(format!("route[{i}].forward_credential"), problem.into());
             }
             if !route.read_credentials && !route.scopes.is_empty() {
                 wrong(
@@ -521,9 +547,13 @@ impl Credential {
     /// What is wrong with it, each with the rest of its key path.
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut errors = Vec::new();
-        let sources = [self.fixed.is_some(), self.command.is_some(), self.token_exchange.is_some()];
+        let sources =
+            [self.fixed.is_some(), self.command.is_some(), self.token_exchange.is_some(), self.none];
         if sources.iter().filter(|given| **given).count() != 1 {
-            errors.push(("", "needs one of `static`, `command` and `token_exchange`".into()));
+            errors.push(("", "needs one of `static`, `command`, `token_exchange` and `none`".into()));
+        }
+        if self.query.len() > QUERY_MAX || self.query.iter().any(String::is_empty) {
+            errors.push((".query", format!("must be at most {QUERY_MAX} names")));
         }
         if self.header.parse::<http::HeaderName>().is_err() {
             errors.push((".header", format!("`{}` is not the name of a header", self.header)));

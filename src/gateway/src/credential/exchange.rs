@@ -34,6 +34,24 @@ pub(super) struct Exchange {
     timeout: Duration,
 }
 
+/// Errors of a token endpoint (RFC 6749 section 5.2, RFC 8693 section 2.2.2).
+const ERRORS: [&str; 7] = [
+    "invalid_request",
+    "invalid_grant",
+    "invalid_client",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+];
+/// Those that say that the client's token is no good.
+const CLIENTS_ERRORS: [&str; 2] = ["invalid_request", "invalid_grant"];
+
+#[derive(Deserialize)]
+struct Objection {
+    error: String,
+}
+
 #[derive(Deserialize)]
 struct Answer {
     access_token: String,
@@ -88,13 +106,8 @@ impl Exchange {
         let exchanged = tokio::time::timeout(self.timeout, self.ask(subject)).await;
         let (status, body) =
             exchanged.unwrap_or_else(|_| Err(Failed::new("the token endpoint is silent")))?;
-        match status {
-            StatusCode::OK => {}
-            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let why = format!("the token endpoint says {status}").into();
-                return Err(Failed { reason: Reason::CredentialMissing, why });
-            }
-            _ => return Err(Failed::new(format!("the token endpoint says {status}"))),
+        if status != StatusCode::OK {
+            return Err(refusal(status, &body));
         }
         let answer: Option<Answer> = serde_json::from_slice(&body).ok();
         let answer = answer.filter(|answer| is_token(&answer.access_token));
@@ -134,6 +147,19 @@ impl Exchange {
     }
 }
 
+/// Why there is no token: because of the client's (RFC 8693 section 2.2.2), or of what the gateway is there (RFC 6749 section 5.2).
+fn refusal(status: StatusCode, body: &[u8]) -> Failed {
+    let said: Option<Objection> = serde_json::from_slice(body).ok();
+    let error = said.map(|said| said.error).filter(|error| ERRORS.contains(&error.as_str()));
+    let is_the_clients = match (&error, status) {
+        (Some(error), _) => CLIENTS_ERRORS.contains(&error.as_str()),
+        (None, status) => status == StatusCode::BAD_REQUEST || status == StatusCode::FORBIDDEN,
+    };
+    let reason = if is_the_clients { Reason::CredentialMissing } else { Reason::CredentialFailed };
+    let why = format!("the token endpoint says {status} {}", error.as_deref().unwrap_or_default());
+    Failed { reason, why: why.trim_end().into() }
+}
+
 /// As forms have it (WHATWG URL, `application/x-www-form-urlencoded`), spaces as `%20`.
 fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -144,4 +170,48 @@ fn encoded(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_fault_it_is_that_there_is_no_token() {
+        for (status, body, reason, why) in [
+            (400, r#"{"error":"invalid_grant"}"#, Reason::CredentialMissing, "400 Bad Request invalid_grant"),
+            (
+                400,
+                r#"{"error":"invalid_request"}"#,
+                Reason::CredentialMissing,
+                "400 Bad Request invalid_request",
+            ),
+            (
+                400,
+                r#"{"error":"invalid_target"}"#,
+                Reason::CredentialFailed,
+                "400 Bad Request invalid_target",
+            ),
+            (
+                400,
+                r#"{"error":"unsupported_grant_type"}"#,
+                Reason::CredentialFailed,
+                "unsupported_grant_type",
+            ),
+            (
+                401,
+                r#"{"error":"invalid_client"}"#,
+                Reason::CredentialFailed,
+                "401 Unauthorized invalid_client",
+            ),
+            (401, "", Reason::CredentialFailed, "401 Unauthorized"),
+            (400, r#"{"error":"secret-token\n"}"#, Reason::CredentialMissing, "400 Bad Request"),
+            (403, "no", Reason::CredentialMissing, "403 Forbidden"),
+            (500, "no", Reason::CredentialFailed, "500 Internal Server Error"),
+        ] {
+            let failed = refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+            assert_eq!(failed.reason, reason, "{status} {body}");
+            assert!(failed.why.ends_with(why), "{}", failed.why);
+        }
+    }
 }

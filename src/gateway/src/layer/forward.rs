@@ -140,8 +140,11 @@ async fn ask(
         }
     };
     intend(exchange).await.map_err(Refusal::new)?;
-    let target = route.target(&head).ok_or_else(|| Refusal::new(Reason::RequestInvalid))?;
-    head.uri = target;
+    let target = route.target(&head).and_then(|target| match &credential {
+        Some((credential, _)) => credential.target(target),
+        None => Some(target),
+    });
+    head.uri = target.ok_or_else(|| Refusal::new(Reason::RequestInvalid))?;
     head.version = Version::HTTP_11; // hyper's clients go by the connection
     head.extensions.clear();
     let judges = route.judging.as_ref().is_some_and(|terms| terms.answer.is_some());
