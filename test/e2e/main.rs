@@ -62,6 +62,7 @@ mod events;
 mod feeds;
 mod framing;
 mod holds;
+mod holds_mcp;
 mod http2;
 mod idempotency;
 mod identity;

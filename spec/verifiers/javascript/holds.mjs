@@ -45,11 +45,13 @@ export class Holds {
   }
 
   #use(entry, where) {
-    const { approved = [], hold: id, leaf } = entry.approval;
+    const { approved = [], call_tag: callTag, hold: id, leaf } = entry.approval;
     const hold = this.#holds.get(id);
     check(hold !== undefined && !hold.used, 'L14', where);
     hold.used = true;
-    const fits = entry.request.tag === hold.entry.payload
+    const ofCall = 'of' in hold.entry;
+    const fits = (ofCall ? callTag : entry.request.tag) === hold.entry.payload
+      && (ofCall || callTag === undefined)
       && entry.policy.hash === hold.entry.policy
       && (leaf === undefined || leaf === hold.leaf)
       && new Set(approved).size === approved.length

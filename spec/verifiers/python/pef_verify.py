@@ -1199,7 +1199,10 @@ class Holds:
         if hold["used"]:
             refuse("the hold let a call pass before")
         hold["used"] = True
-        if (entry["request"].get("tag"), entry["policy"]["hash"]) != (held["payload"], held["policy"]):
+        if "of" not in held and "call_tag" in approval:
+            refuse("the hold is of the request's body, not of what it asks for")
+        tag = approval.get("call_tag") if "of" in held else entry["request"].get("tag")
+        if (tag, entry["policy"]["hash"]) != (held["payload"], held["policy"]):
             refuse("the call has another payload or policy than the one that was approved")
         if approval.get("leaf", hold["leaf"]) != hold["leaf"]:
             refuse("approval.leaf is not the hash of the hold")

@@ -25,6 +25,9 @@ pub enum Label {
     RequestTarget,
     RedactedValue,
     FoundValue,
+    RequestCall,
+    /// What a client is given to bring back; in no entry.
+    HoldState,
 }
 
 impl Label {
@@ -35,6 +38,8 @@ impl Label {
             Self::RequestTarget => b"pef/v0/request-target\0",
             Self::RedactedValue => b"pef/v0/redacted-value\0",
             Self::FoundValue => b"pef/v0/found-value\0",
+            Self::RequestCall => b"pef/v0/request-call\0",
+            Self::HoldState => b"pef/v0/hold-state\0",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! is open its run cannot be sealed.
 
 mod asked;
+mod call;
 mod decide;
 mod pass;
 mod restore;
@@ -14,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use estoppel_evidence::capture::{Label, RunCapture, Tag};
-use estoppel_evidence::entry::{ApprovalDecision, HoldOutcome};
+use estoppel_evidence::entry::{ApprovalDecision, HoldOf, HoldOutcome};
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{CallId, HoldId, KeyId, Leaf, Reason, RunId, Sha256};
 use estoppel_journal::{Clock, RunHandle};
@@ -24,6 +25,8 @@ use tokio::sync::Notify;
 use crate::Metrics;
 
 use asked::Asked;
+use call::Call;
+pub(crate) use call::without_state;
 pub(crate) use decide::{Signed, decide};
 pub(crate) use pass::pass;
 
@@ -72,7 +75,9 @@ struct Kept {
     route: Box<str>,
     method: Box<str>,
     target: Tag,
-    body: Tag,
+    /// What approvers sign, and what of the call it is the tag of.
+    payload: Tag,
+    of: HoldOf,
     requester: Option<Box<str>>,
 }
 
@@ -82,7 +87,7 @@ impl Kept {
             && self.method == sent.method
             && self.requester == sent.requester
             && self.target == capture.tag(Label::RequestTarget, &sent.target)
-            && self.body == capture.tag(Label::RequestBody, &sent.body)
+            && sent.payload(self.of, capture) == Some(self.payload)
     }
 }
 
@@ -92,8 +97,19 @@ struct Sent {
     method: Box<str>,
     target: [u8; 32],
     body: [u8; 32],
+    /// What it asks for, if it is one of MCP's requests.
+    call: Option<Call>,
     requester: Option<Box<str>>,
     asked: Asked,
+}
+
+impl Sent {
+    fn payload(&self, of: HoldOf, capture: &RunCapture) -> Option<Tag> {
+        match of {
+            HoldOf::Body => Some(capture.tag(Label::RequestBody, &self.body)),
+            HoldOf::Call => Some(capture.tag(Label::RequestCall, &self.call.as_ref()?.digest)),
+        }
+    }
 }
 
 struct Hold {
@@ -153,7 +169,7 @@ impl State {
 
 /// What becomes of a call that names a hold.
 enum Claim {
-    Waits(Arc<Facts>),
+    Waits(Arc<Facts>, Arc<Notify>),
     /// The one time.
     Passes {
         facts: Arc<Facts>,
@@ -236,8 +252,28 @@ impl Holds {
                 self.end(&mut table, id, State::Used, now_us);
                 Claim::Passes { facts, approved, leaf, run }
             }
-            _ => Claim::Waits(facts),
+            _ => Claim::Waits(facts, hold.changed.clone()),
         }
+    }
+
+    /// The hold of a run under which the same call waits already, or may pass; none where its client has to name it.
+    fn same(&self, run: RunId, policy: Sha256, sent: &Sent) -> Option<HoldId> {
+        let is_same = |hold: &&Hold| {
+            let (facts, kept) = (&hold.facts, &hold.facts.kept);
+            let asked = |asked: &Asked| asked.is_of(&sent.asked, sent.requester.is_some());
+            kept.of == HoldOf::Call
+                && facts.mode == HoldMode::Accepted
+                && (facts.run, facts.policy) == (run, policy)
+                && hold.run.as_ref().is_some_and(|run| kept.is_of(sent, run.capture()))
+                && hold.asked.as_ref().is_none_or(asked)
+        };
+        self.table().holds.values().find(is_same).map(|hold| hold.facts.id)
+    }
+
+    /// What the client of a held call is given to bring back; none once the hold is over.
+    fn state(&self, id: HoldId) -> Option<String> {
+        let run = self.table().holds.get(&id)?.run.clone()?;
+        Some(call::state(id, run.capture()))
     }
 
     /// Ends holds whose time is over.

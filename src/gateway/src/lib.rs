@@ -24,6 +24,7 @@ pub mod identity;
 mod judging;
 mod layer;
 mod mcp;
+mod members;
 mod metrics;
 pub mod offline;
 pub mod packs;

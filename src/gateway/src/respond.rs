@@ -34,13 +34,15 @@ pub(crate) struct Refusal {
 }
 
 /// A call that is not refused for good.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Waits {
     pub(crate) hold: HoldId,
     pub(crate) expires: UnixMicros,
-    /// 202 where the caller reads statuses, 403 where its dialect would take any 2xx for an answer.
+    /// 202 where the caller reads statuses, 403 where its dialect would take any 2xx for an answer; 200 with a `state`.
     pub(crate) status: StatusCode,
     pub(crate) retry_after: u64,
+    /// What MCP's client brings back with its next round, by itself.
+    pub(crate) state: Option<Box<str>>,
 }
 
 /// What the caller is told about trying again, where the status says that it may.
@@ -67,7 +69,7 @@ impl Refusal {
     }
 
     pub(crate) fn status(&self) -> StatusCode {
-        if let Some(waits) = self.hold {
+        if let Some(waits) = &self.hold {
             return waits.status;
         }
         StatusCode::from_u16(self.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -85,7 +87,14 @@ impl Refusal {
     pub(crate) fn body(&self, dialect: Dialect, call: Option<CallId>, rpc_id: Option<&str>) -> Bytes {
         let (code, message) = (self.code(), self.message());
         let call = call.map(|call| call.to_string());
-        let hold = self.hold.map(|waits| json!({ "id": waits.hold, "expires": waits.expires }));
+        if let Some(state) = self.hold.as_ref().and_then(|waits| waits.state.as_deref()) {
+            return line(&json!({
+                "jsonrpc": "2.0",
+                "id": rpc_id.and_then(|id| serde_json::from_str::<serde_json::Value>(id).ok()),
+                "result": { "resultType": "input_required", "requestState": state },
+            }));
+        }
+        let hold = self.hold.as_ref().map(|waits| json!({ "id": waits.hold, "expires": waits.expires }));
         let mut value = match dialect {
             Dialect::OpenAiChat | Dialect::OpenAiResponses => json!({
                 "error": { "message": message, "type": self.openai_type(), "param": null, "code": code },
@@ -120,9 +129,7 @@ impl Refusal {
                 _ => {} // the header says it
             }
         }
-        let mut bytes = serde_json::to_vec(&value).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes.into()
+        line(&value)
     }
 
     /// The last event of a stream that is broken off: what makes `dialect`'s own clients raise.
@@ -222,7 +229,7 @@ impl Refusal {
         if self.reason == Reason::CredentialMissing {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
         }
-        if let Some(waits) = self.hold {
+        if let Some(waits) = &self.hold {
             headers.insert(RETRY_AFTER, waits.retry_after.into());
             if let Ok(id) = HeaderValue::try_from(waits.hold.to_string()) {
                 headers.insert(HOLD, id);
@@ -234,6 +241,12 @@ impl Refusal {
         }
         answer
     }
+}
+
+fn line(value: &serde_json::Value) -> Bytes {
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes.into()
 }
 
 /// What a client is told while events are held back, between two of them; `opened` once it has got the event that

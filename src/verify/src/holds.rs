@@ -20,6 +20,8 @@ pub(crate) struct Holds(BTreeMap<String, Hold>);
 struct Hold {
     leaf: String,
     payload: String,
+    /// The payload is that of what the request asks for, not of its body.
+    of_call: bool,
     policy: String,
     expires: String,
     needs: u64,
@@ -59,6 +61,7 @@ impl Holds {
         let hold = Hold {
             leaf: format!("leaf:{}", entry.hash.hex()),
             payload: view.text_of("payload").into_owned(),
+            of_call: view.member("of").is_some(),
             policy: view.text_of("policy").into_owned(),
             expires: view.text_of("expires").into_owned(),
             needs,
@@ -109,7 +112,13 @@ impl Holds {
         if std::mem::replace(&mut hold.used, true) {
             return Err(format!("the hold `{id}` let a call pass before"));
         }
-        let tag = view.member("request").map(|request| request.text_of("tag")).unwrap_or_default();
+        let tag = match (hold.of_call, approval.member("call_tag").and_then(View::text)) {
+            (true, tag) => tag.unwrap_or_default(),
+            (false, None) => view.member("request").map(|request| request.text_of("tag")).unwrap_or_default(),
+            (false, Some(_)) => {
+                return Err("the hold is of the request's body, not of what it asks for".into());
+            }
+        };
         let policy = view.member("policy").map(|policy| policy.text_of("hash")).unwrap_or_default();
         if tag != hold.payload || policy != hold.policy {
             return Err("the call has another payload or policy than the one that was approved".into());

@@ -451,6 +451,9 @@ pub struct HoldRecord {
 pub struct ApprovalRecord {
     /// Keys that approved.
     pub approved: Vec<KeyId>,
+    /// What was approved, where the hold is of what the request asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_tag: Option<Tag>,
     pub hold: HoldId,
     /// The hold's entry; none where it is not known because the entry waited in the spill file.
     #[serde(skip_serializing_if = "Option::is_none")]

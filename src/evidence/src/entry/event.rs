@@ -172,13 +172,25 @@ pub struct Hold {
     pub hold: HoldId,
     /// How many of them have to approve.
     pub needs: u8,
+    /// What `payload` is the tag of.
+    pub of: HoldOf,
     pub operation: Option<String>,
-    /// Tag of the request's body.
     pub payload: Tag,
     pub policy: Sha256,
     pub requester: Option<String>,
     pub rule: Option<String>,
     pub tool: Option<String>,
+}
+
+/// What of a call is approved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldOf {
+    /// The request's body.
+    #[default]
+    Body,
+    /// What a JSON-RPC request asks for, whatever its id.
+    Call,
 }
 
 /// What an approver says of a held call.
@@ -458,6 +470,8 @@ struct EventDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<HoldOf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     on: Option<&'a str>,
@@ -546,6 +560,7 @@ impl<'a> EventDocument<'a> {
             needs: None,
             new: None,
             nonce: None,
+            of: None,
             old: None,
             on: None,
             operation: None,
@@ -597,6 +612,7 @@ impl<'a> EventDocument<'a> {
         self.expires = Some(hold.expires);
         self.hold = Some(hold.hold);
         self.needs = Some(hold.needs.into());
+        self.of = Some(hold.of).filter(|of| *of != HoldOf::Body);
         self.operation = hold.operation.as_deref();
         self.payload = Some(&hold.payload);
         self.policy = Some(hold.policy);

@@ -86,6 +86,7 @@ pub(crate) fn full_record() -> CallRecord {
             },
             approval: Some(ApprovalRecord {
                 approved: vec![KeyId([9; 32])],
+                call_tag: Some(tag()),
                 hold: HoldId::new(1, [3; 10]),
                 leaf: Some(Leaf([1; 32])),
             }),
@@ -236,6 +237,7 @@ fn every_event_is_canonical() {
             expires: UnixMicros(9),
             hold: HoldId::new(1, [3; 10]),
             needs: 2,
+            of: HoldOf::Call,
             operation: Some("mcp.tools/call".into()),
             payload: tag(),
             policy: Sha256([4; 32]),

@@ -135,7 +135,7 @@ fn check(
     let (name, _) = approver.ok_or(wrong("the key is of nobody who may decide on this call"))?;
     let same = said.hold == id
         && said.run == facts.run
-        && said.payload == facts.kept.body
+        && said.payload == facts.kept.payload
         && said.policy == facts.policy
         && said.iss == *shared.journal.instance();
     if !same {

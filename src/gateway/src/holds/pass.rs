@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use estoppel_evidence::capture::Label;
+use estoppel_evidence::capture::{Label, Tag};
 use estoppel_evidence::entry::{
-    ApprovalRecord, BodyMode, Event, Held, Hold as HoldEntry, HoldOutcome, HoldRecord, VerdictAction,
+    ApprovalRecord, BodyMode, Event, Held, Hold as HoldEntry, HoldOf, HoldOutcome, HoldRecord, VerdictAction,
 };
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{HoldId, Reason, text};
@@ -14,8 +14,9 @@ use estoppel_policy::{HoldMode, HoldTerms};
 use estoppel_wire::dialect::Dialect;
 use http::StatusCode;
 use http::request::Parts;
+use tokio::sync::Notify;
 
-use super::{Asked, Claim, Facts, Kept, Opening, Sent};
+use super::{Asked, Call, Claim, Facts, Kept, Opening, Sent, call};
 use crate::exchange::Exchange;
 use crate::headers::names_another_operation;
 use crate::layer::forward::durable;
@@ -26,6 +27,11 @@ use crate::serve::random;
 const SHOWN_BYTES_MAX: u64 = 16 << 10;
 /// Clients are told to come again after this many seconds.
 const RETRY_AFTER: u64 = 5;
+/// A round of a call that comes again by itself waits this long: shorter than clients wait for an answer, and long because
+/// they give up after ten.
+const ROUND: Duration = Duration::from_secs(20);
+/// It looks again after this at the latest.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Lets a held call pass once people have let it. `Ok`: it goes on, under its hold's run.
 pub(crate) async fn pass(
@@ -50,23 +56,64 @@ pub(crate) async fn pass(
         method: head.method.as_str().into(),
         target: exchange.record.request.target,
         body,
+        call: call_of(exchange, chunks),
         requester: exchange.record.identity.subject.as_deref().map(Into::into),
         asked: Asked::of(head),
     };
+    let shared = exchange.shared.clone();
     let mut named = head.headers.get_all(HOLD).iter();
-    match (named.next(), named.next()) {
-        (None, _) => first(exchange, sent, chunks, terms).await,
-        (Some(one), None) => {
+    let state = sent.call.as_ref().and_then(|call| call.state.as_deref());
+    match (named.next(), named.next(), state) {
+        (None, _, None) => match shared.holds.same(exchange.run.id(), exchange.snapshot.policy_hash, &sent) {
+            Some(id) => once_more(exchange, id, &sent),
+            None => first(exchange, sent, chunks, terms).await,
+        },
+        (None, _, Some(state)) => round(exchange, state, &sent).await,
+        (Some(one), None, None) => {
             let id: Option<HoldId> = one.to_str().ok().and_then(|text| text.parse().ok());
             let Some(id) = id else { return Err(refuse(exchange, Reason::HoldUnknown)) };
-            again(exchange, id, &sent).unwrap_or_else(|facts| Err(waits(exchange, &facts)))
+            once_more(exchange, id, &sent)
         }
-        (Some(_), Some(_)) => Err(refuse(exchange, Reason::HoldUnknown)),
+        (Some(_), ..) => Err(refuse(exchange, Reason::HoldUnknown)),
     }
 }
 
-/// `Err`: it waits still.
-fn again(exchange: &mut Exchange, id: HoldId, sent: &Sent) -> Result<Result<(), Refusal>, Arc<Facts>> {
+/// What an MCP request asks for. Others are held as they are.
+fn call_of(exchange: &Exchange, chunks: &[Bytes]) -> Option<Call> {
+    Call::of(&chunks.concat()).filter(|_| exchange.dialect == Dialect::Mcp)
+}
+
+fn once_more(exchange: &mut Exchange, id: HoldId, sent: &Sent) -> Result<(), Refusal> {
+    again(exchange, id, sent).unwrap_or_else(|(facts, _)| Err(waits(exchange, &facts, sent)))
+}
+
+/// Waits a while before its client is told to come again.
+async fn round(exchange: &mut Exchange, state: &str, sent: &Sent) -> Result<(), Refusal> {
+    let holds = &exchange.shared.clone().holds;
+    let id =
+        call::named(state).filter(|id| holds.state(*id).is_none_or(|given| call::is_given(state, &given)));
+    let Some(id) = id else { return Err(refuse(exchange, Reason::HoldUnknown)) };
+    let until = tokio::time::Instant::now() + ROUND;
+    loop {
+        match again(exchange, id, sent) {
+            Ok(done) => return done,
+            Err((facts, changed)) => {
+                let left = until.saturating_duration_since(tokio::time::Instant::now());
+                if left.is_zero() {
+                    return Err(waits(exchange, &facts, sent));
+                }
+                let _ = tokio::time::timeout(left.min(LOOK_AGAIN), changed.notified()).await;
+            }
+        }
+    }
+}
+
+/// `Err`: it waits still, and what wakes it.
+fn again(
+    exchange: &mut Exchange,
+    id: HoldId,
+    sent: &Sent,
+) -> Result<Result<(), Refusal>, (Arc<Facts>, Arc<Notify>)> {
     let shared = exchange.shared.clone();
     let now_us = shared.clock.unix_us();
     let waited = |facts: &Facts, outcome| HoldRecord {
@@ -77,7 +124,7 @@ fn again(exchange: &mut Exchange, id: HoldId, sent: &Sent) -> Result<Result<(), 
     };
     let policies = [exchange.snapshot.policy_hash, shared.snapshot.load().policy_hash];
     match shared.holds.claim(id, sent, policies, now_us) {
-        Claim::Waits(facts) => Err(facts),
+        Claim::Waits(facts, changed) => Err((facts, changed)),
         Claim::Refused(reason, over) => {
             exchange.record.held =
                 over.map(|(facts, outcome)| Box::new(Held { hold: waited(&facts, outcome), approval: None }));
@@ -87,7 +134,7 @@ fn again(exchange: &mut Exchange, id: HoldId, sent: &Sent) -> Result<Result<(), 
             exchange.run = run;
             exchange.record.held = Some(Box::new(Held {
                 hold: waited(&facts, HoldOutcome::Approved),
-                approval: Some(ApprovalRecord { approved, hold: id, leaf }),
+                approval: Some(ApprovalRecord { approved, call_tag: call_tag(&facts), hold: id, leaf }),
             }));
             exchange.approved = exchange.record.policy.rule.as_deref().map(Into::into);
             Ok(Ok(()))
@@ -124,7 +171,7 @@ async fn first(
     match terms.mode {
         HoldMode::Accepted => {
             opening.keep();
-            Err(waits(exchange, &facts))
+            Err(waits(exchange, &facts, &sent))
         }
         HoldMode::Wait => wait(exchange, &opening, &facts, &sent).await,
     }
@@ -163,6 +210,11 @@ fn facts(exchange: &Exchange, sent: &Sent, chunks: &[Bytes], terms: &HoldTerms) 
         HoldMode::Accepted => ttl_us,
         HoldMode::Wait => ttl_us.min(crate::exchange::micros(total)),
     };
+    let of = match (&sent.call, terms.mode) {
+        (Some(_), HoldMode::Accepted) => HoldOf::Call,
+        _ => HoldOf::Body,
+    };
+    let payload = sent.payload(of, exchange.run.capture()).ok_or(Reason::Internal)?;
     let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
     let is_shown = exchange.record.storage.mode == BodyMode::Full && bytes <= SHOWN_BYTES_MAX;
     Ok(Facts {
@@ -173,7 +225,8 @@ fn facts(exchange: &Exchange, sent: &Sent, chunks: &[Bytes], terms: &HoldTerms) 
             route: sent.route.clone(),
             method: sent.method.clone(),
             target: exchange.run.capture().tag(Label::RequestTarget, &sent.target),
-            body: exchange.run.capture().tag(Label::RequestBody, &sent.body),
+            payload,
+            of,
             requester: sent.requester.clone(),
         },
         bytes,
@@ -198,12 +251,17 @@ fn entry(facts: &Facts) -> HoldEntry {
         hold: facts.id,
         needs: facts.needs,
         operation: Some(facts.operation.clone()),
-        payload: facts.kept.body,
+        of: facts.kept.of,
+        payload: facts.kept.payload,
         policy: facts.policy,
         requester: facts.kept.requester.as_deref().map(|requester| text::name(requester).into()),
         rule: facts.rule.clone(),
         tool: facts.tool.clone(),
     }
+}
+
+fn call_tag(facts: &Facts) -> Option<Tag> {
+    Some(facts.kept.payload).filter(|_| facts.kept.of == HoldOf::Call)
 }
 
 /// The call is not let go, for another reason than that it has to wait.
@@ -213,9 +271,12 @@ fn refuse(exchange: &mut Exchange, reason: Reason) -> Refusal {
     Refusal::new(reason)
 }
 
-fn waits(exchange: &mut Exchange, facts: &Facts) -> Refusal {
+fn waits(exchange: &mut Exchange, facts: &Facts, sent: &Sent) -> Refusal {
     let verdict = &mut exchange.record.verdict;
     verdict.action = VerdictAction::Hold;
+    let comes_again =
+        sent.call.as_ref().is_some_and(|call| call.comes_again) && facts.kept.of == HoldOf::Call;
+    let state = comes_again.then(|| exchange.shared.holds.state(facts.id)).flatten();
     let generic = matches!(exchange.dialect, Dialect::Json | Dialect::Bytes);
     let left_us = facts.expires.0.saturating_sub(exchange.shared.clock.unix_us());
     let message = format!("{}: hold {}, until {}", Reason::ApprovalRequired.text(), facts.id, facts.expires);
@@ -225,8 +286,13 @@ fn waits(exchange: &mut Exchange, facts: &Facts) -> Refusal {
         hold: Some(Waits {
             hold: facts.id,
             expires: facts.expires,
-            status: if generic { StatusCode::ACCEPTED } else { StatusCode::FORBIDDEN },
+            status: match state {
+                Some(_) => StatusCode::OK,
+                None if generic => StatusCode::ACCEPTED,
+                None => StatusCode::FORBIDDEN,
+            },
             retry_after: RETRY_AFTER.min(left_us / 1_000_000 + 1),
+            state: state.map(Into::into),
         }),
         ..Refusal::new(Reason::ApprovalRequired)
     }

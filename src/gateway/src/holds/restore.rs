@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use estoppel_evidence::capture::Tag;
-use estoppel_evidence::entry::{ApprovalDecision, ClientEnd};
+use estoppel_evidence::entry::{ApprovalDecision, ClientEnd, HoldOf};
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{CallId, HoldId, KeyId, Leaf, Reason, Sha256};
 use estoppel_journal::HeldCall;
@@ -22,6 +22,8 @@ struct HoldLine {
     hold: HoldId,
     needs: u8,
     operation: Option<String>,
+    #[serde(default)]
+    of: HoldOf,
     payload: Tag,
     policy: Sha256,
     requester: Option<Box<str>>,
@@ -110,7 +112,8 @@ fn read(held: HeldCall, snapshot: &Snapshot) -> Option<Hold> {
             route: call.request.route,
             method: call.request.method,
             target: call.request.target_tag,
-            body: line.payload,
+            payload: line.payload,
+            of: line.of,
             requester: line.requester,
         },
         bytes: call.request.bytes,

@@ -52,7 +52,7 @@ impl Hold {
             "tool": facts.tool,
             "rule": facts.rule,
             "requester": facts.kept.requester,
-            "payload": facts.kept.body,
+            "payload": facts.kept.payload,
             "bytes": facts.bytes,
             "policy": facts.policy,
             "needs": facts.needs,

@@ -171,6 +171,10 @@ async fn judge(authenticated: Authenticated) -> Result<Permitted, (Box<Exchange>
             },
             ruled => ruled,
         };
+        let chunks = match (is_mcp && !coded).then(|| holds::without_state(&chunks)).flatten() {
+            Some(body) => vec![body],
+            None => chunks,
+        };
         (ruled, UpstreamBody::held(chunks, room))
     } else {
         if !body.is_end_stream() {

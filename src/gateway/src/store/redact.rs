@@ -1,15 +1,12 @@
 //! Values of JSON replaced by keyed digests (SPEC section 6). Everything else keeps its text.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use estoppel_evidence::capture::{Label, RunCapture};
 use estoppel_policy::{Reach, ValuePath};
 use estoppel_wire::sse;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
+
+use crate::members::Members;
 
 /// What a body is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,34 +161,6 @@ fn kind(text: &str) -> &'static str {
         _ => "number",
     }
 }
-
-/// An object's members as they stand: in order, doubled names included.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct All;
-        impl<'de> Visitor<'de> for All {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry::<Name<'de>, &RawValue>()? {
-                    members.push((member.0.0, member.1));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(All)
-    }
-}
-
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Runs in any order, and their limits.
 
 use estoppel_evidence::capture::Label;
-use estoppel_evidence::entry::{Act, Event, Hold, RunClass, SealReason};
+use estoppel_evidence::entry::{Act, Event, Hold, HoldOf, RunClass, SealReason};
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{HoldId, Reason, Sha256};
 use estoppel_journal::{AckError, Refused, RunState, Settings};
@@ -184,6 +184,7 @@ fn an_event_is_noted_in_its_run_which_stays_open_until_then() {
         expires: UnixMicros(u64::MAX),
         hold: HoldId::new(1, [1; 10]),
         needs: 1,
+        of: HoldOf::Body,
         operation: None,
         payload: run.capture().tag(Label::RequestBody, &[0; 32]),
         policy: Sha256::of(b"policy"),
