@@ -261,6 +261,28 @@ fn walk(folder: &Path, each: &mut impl FnMut(&Path)) {
 }
 
 #[test]
+fn every_metric_is_explained() {
+    let mut names = BTreeSet::new();
+    walk(&root().join("src"), &mut |file| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let quoted = text.split("\"estoppel_").skip(1).filter_map(|rest| rest.split_once('"'));
+        let is_name = |name: &&str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        names.extend(quoted.map(|(name, _)| name).filter(is_name).map(|name| format!("estoppel_{name}")));
+    });
+    let mut pages = String::new();
+    walk(&root().join("docs"), &mut |file| {
+        if file.extension().is_some_and(|extension| extension == "md") {
+            pages.push_str(&std::fs::read_to_string(file).unwrap());
+        }
+    });
+    let words: BTreeSet<&str> = pages.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let unsaid: Vec<&String> = names.iter().filter(|name| !words.contains(name.as_str())).collect();
+    assert!(names.len() > 40 && unsaid.is_empty(), "docs say nothing of {unsaid:?}");
+}
+
+#[test]
 fn the_top_level_is_what_the_owner_fixed() {
     let fixed =
         ["src", "policies", "spec", "deploy", "examples", "test", "benches", "k6", "docs", ".github", ".ci"];

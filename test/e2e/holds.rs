@@ -117,7 +117,7 @@ fn held_with(world: &World, call: Request) -> String {
     assert!(answer.header("retry-after").is_some());
     let hold = answer.header("estoppel-hold").unwrap().to_owned();
     let said: Value = serde_json::from_slice(&answer.body).unwrap();
-    assert_eq!(said["hold"]["id"], json!(hold));
+    assert_eq!((&said["hold"]["id"], &said["retryable"]), (&json!(hold), &json!(true)));
     hold
 }
 

@@ -225,6 +225,11 @@ fn fmt_prints_one_layout_and_keeps_the_hash_and_the_comments() {
     let scratch = Scratch::new("fmt");
     for name in SHIPPED {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("policies/{name}.yaml"));
+        assert_eq!(
+            cli(&["policy", "fmt", "--check", path(&file)]).0,
+            0,
+            "{name} is laid out as everybody's are"
+        );
         let (code, said) = cli(&["policy", "fmt", path(&file)]);
         let text = said["data"]["text"].as_str().unwrap();
         assert_eq!(code, 0, "{said}");

@@ -85,7 +85,7 @@ reasons! {
     MethodRefused "METHOD_REFUSED" Client false 405 "the route does not take this method";
     NotFederated "NOT_FEDERATED" Client false 400 "a route of several MCP servers offers their tools and prompts, and nothing else";
     SessionUnknown "SESSION_UNKNOWN" Client false 404 "there is no such session; a client begins another";
-    HeaderInvalid "HEADER_INVALID" Client false 400 "a header that estoppel reads has a value it does not allow";
+    HeaderInvalid "HEADER_INVALID" Client false 400 "a header that estoppel reads has a value it does not allow, or comes more than once";
     HeadersMax "HEADERS_MAX" Client false 431 "the request's headers are larger than the limit";
     RequestBytesMax "REQUEST_BYTES_MAX" Client false 413 "the request body is larger than the limit";
     RequestBroken "REQUEST_BROKEN" Client false 400 "the request body ended before it was complete";
@@ -103,9 +103,9 @@ reasons! {
     RunsMax "RUNS_MAX" Client true 429 "too many runs are open";
     UpgradeRefused "UPGRADE_REFUSED" Client false 501 "protocol upgrades and tunnels are not forwarded";
 
-    PolicyBlock "POLICY_BLOCK" Policy false 403 "a policy rule blocks this call";
+    PolicyBlock "POLICY_BLOCK" Policy false 403 "the policy blocks this call";
     Bypass "BYPASS" Policy false 403 "traffic went round the gateway, or came where only such traffic comes";
-    Killed "KILLED" Policy true 403 "an operator has stopped calls like this one";
+    Killed "KILLED" Policy false 403 "an operator has stopped calls like this one";
     ToolDenied "TOOL_DENIED" Policy false 403 "a policy rule blocks this tool";
     ModelDenied "MODEL_DENIED" Policy false 403 "a policy rule blocks this model";
     OperationDenied "OPERATION_DENIED" Policy false 403 "a policy rule blocks this operation";

@@ -30,7 +30,7 @@ pub(crate) struct Refusal {
     pub(crate) message: Option<Box<str>>,
     pub(crate) retry: Retry,
     /// The call waits for people.
-    pub(crate) hold: Option<Waits>,
+    pub(crate) hold: Option<Box<Waits>>,
 }
 
 /// A call that is not refused for good.
@@ -118,7 +118,7 @@ impl Refusal {
                 "title": message,
                 "status": self.status().as_u16(),
                 "code": code,
-                "retryable": self.reason.retryable() && !matches!(self.retry, Retry::Never),
+                "retryable": self.hold.is_some() || self.reason.retryable() && !matches!(self.retry, Retry::Never),
                 "instance": call.map(|call| format!("urn:uuid:{call}")),
             }),
         };

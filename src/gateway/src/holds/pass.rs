@@ -283,7 +283,7 @@ fn waits(exchange: &mut Exchange, facts: &Facts, sent: &Sent) -> Refusal {
     Refusal {
         code: verdict.reason.clone(),
         message: Some(message.into()),
-        hold: Some(Waits {
+        hold: Some(Box::new(Waits {
             hold: facts.id,
             expires: facts.expires,
             status: match state {
@@ -293,7 +293,7 @@ fn waits(exchange: &mut Exchange, facts: &Facts, sent: &Sent) -> Refusal {
             },
             retry_after: RETRY_AFTER.min(left_us / 1_000_000 + 1),
             state: state.map(Into::into),
-        }),
+        })),
         ..Refusal::new(Reason::ApprovalRequired)
     }
 }
