@@ -57,6 +57,9 @@ pub enum Command {
     /// Checks, hashes and explains a policy.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Keeps recorded calls as fixtures, and judges them again by the policy of today.
+    #[command(subcommand)]
+    Regress(RegressCommand),
     /// Judges a body or a model's answer against a contract, offline.
     Judge(Judge),
     /// Checks contracts, and tests them on bodies.
@@ -620,6 +623,117 @@ pub struct Simulate {
     #[arg(long)]
     pub trust: Option<PathBuf>,
     /// A call that cannot be decided counts as a difference.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum RegressCommand {
+    /// Makes a fixture of a recorded call.
+    Add(RegressAdd),
+    /// Judges fixtures again, and compares with what was recorded.
+    Run(RegressRun),
+    /// Makes fixtures of what was stopped in a run, and judges them again.
+    Bootstrap(RegressBootstrap),
+}
+
+#[derive(Args, Debug)]
+pub struct RegressAdd {
+    /// Sealed bundle with the call.
+    #[arg(long, value_name = "BUNDLE")]
+    pub from: PathBuf,
+    /// The call, by id or sequence number.
+    #[arg(long)]
+    pub call: String,
+    /// Name of the fixture: letters, digits, `.`, `_` and `-`. Default: the call's id.
+    #[arg(long, value_parser = crate::regress::name)]
+    pub name: Option<String>,
+    /// What is to come out.
+    #[arg(long, value_enum, default_value_t = Expect::Receipt)]
+    pub expect: Expect,
+    /// Folder of the fixtures.
+    #[arg(long, value_name = "DIR", default_value = "regress")]
+    pub into: PathBuf,
+    #[command(flatten)]
+    pub vouched: Vouched,
+}
+
+/// Who vouches for the keys of a bundle.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct Vouched {
+    /// Trust document that the bundle is verified by.
+    #[arg(long)]
+    pub trust: Option<PathBuf>,
+    /// Takes the keys that the bundle itself names.
+    #[arg(long)]
+    pub self_asserted: bool,
+}
+
+/// What a fixture expects.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Verdict and reason of the receipt.
+    Receipt,
+    /// The receipt's verdict, for whatever reason.
+    Verdict,
+    /// It passes, whatever the receipt says.
+    Allow,
+    /// It is repaired.
+    Repair,
+    /// It waits for people.
+    Hold,
+    /// It is blocked.
+    Block,
+}
+
+#[derive(Args, Debug)]
+pub struct RegressRun {
+    /// The policy of today.
+    #[arg(long, default_value = "policy.yaml")]
+    pub policy: PathBuf,
+    /// Folder of the packs that it takes contracts from.
+    #[arg(long, value_name = "DIR")]
+    pub packs: Option<PathBuf>,
+    /// Folder of the fixtures.
+    #[arg(long, value_name = "DIR", default_value = "regress")]
+    pub fixtures: PathBuf,
+    /// Trust document: the checkpoint of each fixture has to be signed by a key of it.
+    #[arg(long)]
+    pub trust: Option<PathBuf>,
+    /// Writes the results as JUnit XML to this new file.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// A fixture that cannot be decided counts as a difference.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct RegressBootstrap {
+    /// Sealed bundle of the incident.
+    pub bundle: PathBuf,
+    /// A call, by id or sequence number. May be repeated. Default: every call that was blocked, held or repaired.
+    #[arg(long)]
+    pub call: Vec<String>,
+    /// What is to come out.
+    #[arg(long, value_enum, default_value_t = Expect::Receipt)]
+    pub expect: Expect,
+    /// Folder of the fixtures.
+    #[arg(long, value_name = "DIR", default_value = "regress")]
+    pub into: PathBuf,
+    #[command(flatten)]
+    pub vouched: Vouched,
+    /// The policy of today.
+    #[arg(long, default_value = "policy.yaml")]
+    pub policy: PathBuf,
+    /// Folder of the packs that it takes contracts from.
+    #[arg(long, value_name = "DIR")]
+    pub packs: Option<PathBuf>,
+    /// Writes the results as JUnit XML to this new file.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// A fixture that cannot be decided counts as a difference.
     #[arg(long)]
     pub strict: bool,
 }

@@ -151,6 +151,26 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          titles and the class that each belongs to.",
     ),
     (
+        &["regress", "add"],
+        "Verifies a sealed bundle and makes a fixture of one of its calls: a folder with the receipt, its way to the root of the run, \
+         the run's checkpoint, the policy that judged then, and the bytes that passed (spec/regress.md). The same bundle gives the same \
+         bytes. A call whose bodies were not stored is refused with BODY_NOT_STORED, unless --expect says what is to come out.",
+    ),
+    (
+        &["regress", "run"],
+        "Recomputes what each fixture says of itself, judges its recorded bytes by the policy of today, its contracts and detectors, \
+         with the code that judges traffic, and compares verdict and reason with those of the receipt. What goes by more than the \
+         call (rates, caps, holds, who calls) is undecided, with the cause. Exit code 5 when something comes out otherwise, when \
+         nothing could be decided, or with --strict when something is undecided; 2 when a fixture is not what was recorded; 6 when \
+         there is none.",
+    ),
+    (
+        &["regress", "bootstrap"],
+        "Turns an incident into fixtures in one step: verifies the bundle, makes a fixture of every call that was blocked, held or \
+         repaired, or of those that --call names, and judges them by the policy of today. Calls whose bodies were not stored are \
+         listed as left out. Exit codes are those of regress run.",
+    ),
+    (
         &["judge"],
         "Judges a body against a contract, or a model's answer against what its request and a policy ask for, by the very code \
          that judges traffic, and prints the verdict, the reason and its place, every edit, how much was held back and how long \

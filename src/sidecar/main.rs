@@ -12,6 +12,7 @@ mod hold;
 mod identity;
 mod input;
 mod judge;
+mod junit;
 mod keys;
 mod man;
 mod mcp;
@@ -20,7 +21,9 @@ mod pack;
 mod policy;
 mod quickstart;
 mod reconcile;
+mod recorded;
 mod reference;
+mod regress;
 mod run;
 mod sbom;
 mod show;
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Identity(command) => identity::run(&output, &command),
         Command::Mcp(command) => mcp::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
+        Command::Regress(command) => regress::run(&output, &command),
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),
         Command::Judge(judge) => judge::run(&output, &judge),
         Command::Contract(command) => contract::run(&output, &command),

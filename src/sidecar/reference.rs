@@ -109,6 +109,21 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (&["policy", "simulate"], "estoppel policy simulate \"$bundle\" --policy demo/policy.yaml"),
     (&["policy", "threats"], "estoppel policy threats"),
     (
+        &["regress", "add"],
+        "estoppel regress add --from \"$bundle\" --call 3 --name no-shell --expect verdict --trust demo/journal/trust.json\n\
+         estoppel regress add --from \"$bundle\" --call 3 --self-asserted # exit 6",
+    ),
+    (
+        &["regress", "run"],
+        "estoppel regress run --policy demo/policy.yaml --trust demo/journal/trust.json --junit regress.xml\n\
+         estoppel regress run --policy <(echo '{\"version\":1,\"name\":\"open\",\"defaults\":{\"verdict\":\"allow\"}}') # exit 5\n\
+         estoppel regress run --policy demo/policy.yaml --fixtures keys # exit 6",
+    ),
+    (
+        &["regress", "bootstrap"],
+        "estoppel regress bootstrap \"$bundle\" --call 3 --expect block --into incident --policy demo/policy.yaml --self-asserted",
+    ),
+    (
         &["judge"],
         "estoppel judge - --as json --contract <(echo '{\"required\":[\"sku\"]}') <<< '{\"sku\":\"AB-1234\"}'\n\
          estoppel judge - --as json --contract <(echo '{\"required\":[\"sku\"]}') --repair r1 --out order.json <<< '{\"sku\":1,}'\n\

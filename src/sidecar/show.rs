@@ -20,6 +20,12 @@ pub struct Line {
     signature: Option<[u8; 64]>,
 }
 
+impl Line {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 pub fn run(output: &Output, show: &Show) -> Result<ExitCode, Failure> {
     let (manifest, lines) = read(&show.bundle)?;
     match &show.call {

@@ -112,7 +112,8 @@ fn framing_of(beginning: &[u8]) -> Framing {
     if matches!(text.first(), Some(b'{' | b'[')) { Framing::Json } else { Framing::Sse }
 }
 
-fn random() -> io::Result<[u64; 2]> {
+/// A key that nobody knows.
+pub fn random() -> io::Result<[u64; 2]> {
     let mut key = [0; 2];
     for word in &mut key {
         let mut bytes = [0; 8];

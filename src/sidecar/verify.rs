@@ -85,6 +85,16 @@ pub fn exit_code(path: &Path, trust: Option<&Path>) -> Result<u8, Failure> {
     Ok(bundle(Input::Zip(&bytes), path, &options, None)?.exit_code())
 }
 
+/// Nothing is read from a bundle that does not verify.
+pub fn demand(path: &Path, trust: Option<&Path>) -> Result<(), Failure> {
+    if exit_code(path, trust)? == 0 {
+        return Ok(());
+    }
+    let message = format!("`{}` does not verify, so nothing is read from it", path.display());
+    Err(Failure { exit: 2, ..Failure::runtime("BUNDLE_INVALID", plain(&message)) }
+        .hint("`estoppel verify` says what is wrong with it"))
+}
+
 /// By what is in a folder: the journal of an instance, or a bundle.
 fn is_journal(path: &Path) -> bool {
     let has = |name: &str| path.join(name).symlink_metadata().is_ok();

@@ -102,6 +102,11 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["mcp", "pins", _] => &["a", "--route", "stub", "--admin", &admin],
             ["detect"] => &[path(&policy)],
             ["policy", _] => &[path(&policy)],
+            ["regress", "add"] => {
+                &["--from", path(&bundle), "--call", "1", "--self-asserted", "--into", path(&new)]
+            }
+            ["regress", "run"] => &["--policy", path(&policy), "--fixtures", path(&new)],
+            ["regress", "bootstrap"] => &[path(&bundle), "--self-asserted", "--into", path(&new)],
             ["pack", _] => &[path(&pack)],
             ["judge"] => &["-", "--out", path(&new)],
             ["contract", _] => &[path(&policy)],

@@ -13,6 +13,7 @@
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
+//! - `regress`: recorded calls as fixtures, and judged again.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
 //! - `mcp_federation`: several MCP servers behind one route.
@@ -86,6 +87,7 @@ mod packs;
 mod policies;
 mod published;
 mod reask;
+mod regress;
 mod rules;
 mod shadow;
 mod starting;

@@ -75,7 +75,7 @@ impl Default for Setting {
 }
 
 impl Setting {
-    fn new(terms: RouteTerms, limits: &Limits) -> Self {
+    pub(crate) fn new(terms: RouteTerms, limits: &Limits) -> Self {
         let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         Self {
             terms: Arc::new(terms),
@@ -268,7 +268,14 @@ impl Judgement {
                 .and_then(|()| terms.check_asked(&asked, &schemas))
                 .map_err(Objection::of_request)
         });
-        let judge = Judge::new(asked, terms, schemas, false);
+        let mut judgement = Self::model(setting, dialect, framing, Judge::new(asked, terms, schemas, false));
+        sent.or_else(|objection| judgement.observed_or(objection))?;
+        judgement.of_request = judgement.observed.take();
+        Ok(judgement)
+    }
+
+    /// A model's answer, by a judge that knows its request.
+    pub(crate) fn model(setting: &Setting, dialect: Dialect, framing: Framing, judge: Judge) -> Self {
         let is_stream = framing == Framing::Sse;
         let stream = Box::new(judge.for_answer(dialect, is_stream, setting.held_bytes_max));
         let event_bytes_max = setting.event_bytes_max;
@@ -281,10 +288,17 @@ impl Judgement {
             }
             Framing::Json | Framing::Opaque => Machine::Whole { scan, stream, body: Vec::new() },
         };
-        let mut judgement = Self::new(machine, setting);
-        sent.or_else(|objection| judgement.observed_or(objection))?;
-        judgement.of_request = judgement.observed.take();
-        Ok(judgement)
+        Self::new(machine, setting)
+    }
+
+    /// All that there is of an answer, which is over if it is `whole`. As [`Self::feed`], with who refused it.
+    pub(crate) fn judge(&mut self, body: &Bytes, whole: bool) -> Result<(), Objection> {
+        let observes = self.release == Release::Observe;
+        let mut judged = self.take(body, &mut Vec::new());
+        if whole {
+            judged = judged.and_then(|()| self.check_end()).and_then(|()| self.end(&mut Vec::new()));
+        }
+        judged.or_else(|objection| if observes { Ok(()) } else { Err(objection) })
     }
 
     fn new(machine: Machine, setting: &Setting) -> Self {
@@ -329,15 +343,25 @@ impl Judgement {
     pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Refusal> {
         let forwards = self.forwards();
         let mut left = Vec::new();
-        if let Machine::Events { scan, .. } = &mut self.machine
-            && judging::is_cut(&scan.finish())
-        {
-            return Err(Objection::from(Reason::Truncated).into());
+        self.check_end()?;
+        let ended = if self.observed.is_some() { Ok(()) } else { self.end(&mut left) };
+        ended.or_else(|objection| self.observed_or(objection))?;
+        if !forwards {
+            self.give(left, out)?;
+            out.append(&mut self.passed);
         }
-        let ended = match &mut self.machine {
-            _ if self.observed.is_some() => Ok(()),
-            Machine::Events { stream, blocks, .. } => events::finish(&mut **stream, blocks, &mut left),
-            Machine::Body(body) => body.finish(&mut left).map_err(|refused| Objection::of_body(&refused)),
+        Ok(())
+    }
+
+    fn check_end(&mut self) -> Result<(), Objection> {
+        let Machine::Events { scan, .. } = &mut self.machine else { return Ok(()) };
+        if judging::is_cut(&scan.finish()) { Err(Reason::Truncated.into()) } else { Ok(()) }
+    }
+
+    fn end(&mut self, left: &mut Vec<Bytes>) -> Result<(), Objection> {
+        match &mut self.machine {
+            Machine::Events { stream, blocks, .. } => events::finish(&mut **stream, blocks, left),
+            Machine::Body(body) => body.finish(left).map_err(|refused| Objection::of_body(&refused)),
             Machine::Whole { scan, stream, body } => {
                 let facts = scan.finish();
                 let body = Bytes::from(std::mem::take(body));
@@ -345,16 +369,7 @@ impl Judgement {
                 left.push(judged.as_ref().unwrap_or(&body).clone());
                 judged.map(drop)
             }
-        };
-        match ended {
-            Ok(()) => {}
-            Err(objection) => self.observed_or(objection)?,
         }
-        if !forwards {
-            self.give(left, out)?;
-            out.append(&mut self.passed);
-        }
-        Ok(())
     }
 
     fn take(&mut self, chunk: &Bytes, left: &mut Vec<Bytes>) -> Result<(), Objection> {

@@ -1,22 +1,40 @@
-//! Calls that were recorded, judged by the rules of a policy again: from what their receipts and stored bodies say, by the code
-//! that judges traffic. What they do not say is not guessed: such a call is undecided.
+//! Calls that were recorded, judged by a policy again: from what their receipts and stored bodies say, by the code that judges
+//! traffic. What they do not say is not guessed: such a call is undecided.
+//!
+//! | file | |
+//! |---|---|
+//! | `rules.rs` | what rules say of a call |
+//! | `values.rs` | what contracts and detectors say of its bytes |
 
-use std::convert::Infallible;
+mod rules;
+mod values;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use estoppel_policy::{
-    Call, Content, Evaluation, Explanation, Policy, RequestFacts, ResponseFacts, Step, Tool, Verdict, Wanted,
-};
-use estoppel_wire::dialect::{CallForm, Dialect, Framing, ResponseScan};
-use estoppel_wire::judge::{self, Blocks, Outcome};
+use estoppel_evidence::Reason;
+use estoppel_evidence::entry::VerdictAction;
+use estoppel_policy::{Needs, Policy, Verdict};
+use estoppel_wire::dialect::Dialect;
 
-use crate::rules::Contents;
+use crate::contracts::{Contracts, Schemas};
+use crate::detecting::RouteDetectors;
+use crate::judging::Objection;
+
+use rules::Request;
+pub(crate) use rules::calls;
+use values::{Detected, Values};
 
 /// What is known of a recorded call.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedCall {
     pub route: String,
     pub operation: String,
+    /// The policy of then listed the route's operations.
+    pub operations_listed: bool,
     /// None: none was recorded, or one that this program does not know.
     pub dialect: Option<Dialect>,
     pub method: String,
@@ -32,6 +50,8 @@ pub struct RecordedCall {
     pub request_evaluated: Option<bool>,
     /// It has a body.
     pub has_body: bool,
+    /// Nobody read that.
+    pub is_unread: bool,
     /// The body, if it was stored as it came.
     pub request_body: Option<Vec<u8>>,
     /// What came back, if the request was let go and something did.
@@ -41,11 +61,19 @@ pub struct RecordedCall {
 /// What is known of the answer.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedAnswer {
+    pub status: u16,
     pub model_served: Option<String>,
     pub tools_called: Vec<String>,
     pub evaluated: bool,
+    /// Nobody read it.
+    pub is_unread: bool,
     /// As events.
     pub is_stream: bool,
+    /// All of it was read.
+    pub is_whole: bool,
+    /// It has a body.
+    pub has_body: bool,
+    /// What the upstream sent, if it was stored as it came.
     pub body: Option<Vec<u8>>,
 }
 
@@ -57,164 +85,221 @@ pub struct Ruling {
     pub reason: Option<String>,
 }
 
-/// Judges a recorded call.
-///
-/// # Errors
-/// Why it is not known what the policy says: what it asks for was not recorded.
-pub fn judge(policy: &Policy, call: &RecordedCall) -> Result<Ruling, &'static str> {
+/// What rules, contracts and detectors say, as a receipt would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejudged {
+    pub action: VerdictAction,
+    pub rule: Option<String>,
+    pub reason: Option<String>,
+    /// What would have been asked as well, and goes by more than the call.
+    pub not_asked: Vec<&'static str>,
+}
+
+/// Why it is not known what a policy says.
+pub type Cause = String;
+
+/// What is not known of a call.
+#[derive(Clone, Debug)]
+pub struct Undecided<T> {
+    pub cause: Cause,
+    /// It is one of these two.
+    pub either: Option<Box<[T; 2]>>,
+}
+
+impl<T> From<Cause> for Undecided<T> {
+    fn from(cause: Cause) -> Self {
+        Self { cause, either: None }
+    }
+}
+
+/// Whether a block for this reason, which no rule of a policy gave, goes by what can be judged again.
+pub fn goes_by_bytes(reason: &str) -> bool {
+    use Reason as R;
+    let Some(reason) = Reason::parse(reason) else { return false };
+    matches!(
+        reason,
+        R::PolicyBlock
+            | R::NotEvaluated
+            | R::ContractViolated
+            | R::RequestViolated
+            | R::ContractMissing
+            | R::ContractUnsupported
+            | R::ValueMalformed
+            | R::ValueAmbiguous
+            | R::ValueTruncated
+            | R::HeldBytesMax
+            | R::SecretFound
+            | R::PiiFound
+            | R::UnicodeFound
+            | R::SsrfFound
+            | R::ExfiltrationFound
+            | R::InjectionFound
+            | R::PoisoningFound
+            | R::FindingsMax
+    )
+}
+
+/// A policy that recorded calls are judged by.
+pub struct Retrial {
+    policy: Arc<Policy>,
+    contracts: Result<Contracts, Cause>,
+    schemas: Arc<Schemas>,
+    routes: RefCell<BTreeMap<String, Rc<Route>>>,
+}
+
+/// What a policy has on one route.
+struct Route {
+    needs: Needs,
+    detectors: Result<Option<Arc<RouteDetectors>>, Cause>,
+}
+
+impl Route {
+    fn detectors(&self) -> Result<Option<&Arc<RouteDetectors>>, Cause> {
+        self.detectors.as_ref().map(Option::as_ref).map_err(Clone::clone)
+    }
+}
+
+impl Retrial {
+    /// `key` is drawn at random.
+    pub fn new(policy: Policy, key: [u64; 2]) -> Self {
+        let contracts = Contracts::new(&policy).map_err(|errors| {
+            let first = errors.first().map(ToString::to_string).unwrap_or_default();
+            format!("contracts of the policy cannot be enforced: {first}")
+        });
+        Self {
+            policy: Arc::new(policy),
+            contracts,
+            schemas: Arc::new(Schemas::new(key)),
+            routes: RefCell::default(),
+        }
+    }
+
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What the rules say of a call.
+    ///
+    /// # Errors
+    /// Why it is not known: what they ask for was not recorded.
+    pub fn rules(&self, call: &RecordedCall) -> Result<Ruling, Cause> {
+        let route = self.route(&call.route);
+        let ruled = in_either_case(call, |evaluated| {
+            let detecting = values::detect_request(&route, call)?.detecting;
+            let request = Request::read(&route, call, evaluated, detecting.as_deref())?;
+            let ruling = request.ruling(&self.policy)?;
+            match call.answer.as_ref().filter(|_| ruling.verdict.lets_go()) {
+                Some(answer) => request.ruling_of_answer(&self.policy, answer, ruling),
+                None => Ok(ruling),
+            }
+        });
+        ruled.map_err(|undecided| undecided.cause)
+    }
+
+    /// What the whole policy says of a call: its rules, contracts and detectors, in the order in which traffic meets them.
+    ///
+    /// # Errors
+    /// As [`Self::rules`].
+    pub fn judge(&self, call: &RecordedCall) -> Result<Rejudged, Undecided<Rejudged>> {
+        let route = self.route(&call.route);
+        self.check_operation(call)?;
+        in_either_case(call, |evaluated| self.judge_as(&route, call, evaluated))
+    }
+
+    fn judge_as(&self, route: &Rc<Route>, call: &RecordedCall, evaluated: bool) -> Result<Rejudged, Cause> {
+        let values = Values::new(self, route, call)?;
+        let Detected { mut detecting, found } = values::detect_request(route, call)?;
+        let evaluated = evaluated || values.reads_request();
+        let request = Request::read(route, call, evaluated, detecting.as_deref())?;
+        let ruling = request.ruling(&self.policy)?;
+        if ruling.verdict == Verdict::Block {
+            return Ok(Rejudged::ruled(VerdictAction::Block, ruling));
+        }
+        if call.operation == "mcp.batch" {
+            return Err("messages of a batch are not told apart".into());
+        }
+        if let Err(objection) = found {
+            return Ok(Rejudged::refused(objection));
+        }
+        let asked = match values.judge_request()? {
+            Ok(asked) => asked,
+            Err(objection) => return Ok(Rejudged::refused(objection)),
+        };
+        values::no_one_else(route, estoppel_policy::Surface::Request, call.has_body)?;
+        if ruling.verdict == Verdict::Hold {
+            return Ok(Rejudged::ruled(VerdictAction::Hold, ruling));
+        }
+        let not_asked = if request.is_counted(&self.policy) { vec!["controls"] } else { Vec::new() };
+        let judged = match &call.answer {
+            None => Rejudged::ruled(VerdictAction::Allow, ruling),
+            Some(answer) => values.judge_answer(answer, &request, asked, &mut detecting, ruling)?,
+        };
+        Ok(Rejudged { not_asked, ..judged })
+    }
+
+    /// What an operation is goes by its path, which is in no receipt.
+    fn check_operation(&self, call: &RecordedCall) -> Result<(), Cause> {
+        let operations = &self.policy.route(&call.route).operations;
+        let lists = operations.iter().next().is_some();
+        let same = match (lists, call.operations_listed) {
+            (false, false) => true,
+            (true, true) => operations.get(&call.operation).is_some(),
+            (true, false) | (false, true) => false,
+        };
+        same.then_some(())
+            .ok_or_else(|| "what its operation is goes by its path, which is not recorded".into())
+    }
+
+    fn route(&self, name: &str) -> Rc<Route> {
+        if let Some(known) = self.routes.borrow().get(name) {
+            return known.clone();
+        }
+        let settings = self.policy.route(name);
+        let detectors = RouteDetectors::build(&settings.detectors);
+        let route = Rc::new(Route { needs: self.policy.needs(name), detectors });
+        self.routes.borrow_mut().insert(name.to_owned(), route.clone());
+        route
+    }
+}
+
+impl Rejudged {
+    fn ruled(action: VerdictAction, ruling: Ruling) -> Self {
+        Self { action, rule: ruling.rule, reason: ruling.reason, not_asked: Vec::new() }
+    }
+
+    fn refused(objection: Objection) -> Self {
+        let (rule, code) = objection.ruled.map(|ruled| (ruled.rule, ruled.code)).unwrap_or_default();
+        let code = code.map_or_else(|| objection.reason.code().to_owned(), Into::into);
+        Self {
+            action: VerdictAction::Block,
+            rule: rule.map(Into::into),
+            reason: Some(code),
+            not_asked: Vec::new(),
+        }
+    }
+}
+
+/// Where a receipt does not say whether the request was read, both have to come to the same.
+fn in_either_case<T: PartialEq>(
+    call: &RecordedCall,
+    judge: impl Fn(bool) -> Result<T, Cause>,
+) -> Result<T, Undecided<T>> {
     if call.names_left_out {
-        return Err("names were cut or left out of the receipt");
+        return Err(Cause::from("names were cut or left out of the receipt").into());
     }
-    match call.request_evaluated {
-        Some(evaluated) => judge_as(policy, call, evaluated),
-        None => {
-            let (read, unread) = (judge_as(policy, call, true)?, judge_as(policy, call, false)?);
-            let same = read == unread;
-            same.then_some(read).ok_or("it is not recorded whether its body counted as read")
-        }
+    if let Some(evaluated) = call.request_evaluated {
+        return Ok(judge(evaluated)?);
     }
+    let (read, unread) = (judge(true)?, judge(false)?);
+    if read == unread {
+        return Ok(read);
+    }
+    let cause = "it is not recorded whether its body counted as read".into();
+    Err(Undecided { cause, either: Some(Box::new([read, unread])) })
 }
 
-fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Ruling, &'static str> {
-    let needs = policy.needs(&call.route);
-    let dialect = call.dialect.unwrap_or(Dialect::Bytes);
-    let asks_body = call.has_body && (needs.body || needs.calls && dialect == Dialect::Mcp);
-    if needs.data && (asks_body || call.answer.is_some()) {
-        return Err("which classes of data were in it is not recorded");
-    }
-    // What is missing counts as unread, and whoever then asks for it does not know.
-    let (contents, body_is_missing) = match &call.request_body {
-        Some(body) => {
-            (Contents::read(needs, None, dialect, None, false, &[Bytes::copy_from_slice(body)]), false)
-        }
-        None if asks_body => (Contents::unread(), evaluated),
-        None => (Contents::default(), false),
-    };
-    let called = contents.tools(None);
-    let unread = Content::unread();
-    let asks_calls = needs.calls && dialect == Dialect::Mcp;
-    let offers = call.tools_offered.iter();
-    let offered: Vec<Tool<'_>> = offers
-        .map(|name| Tool { name, call: if asks_calls { Call::With(&unread) } else { Call::Offered } })
-        .collect();
-    let evaluation = |evaluated| if evaluated { Evaluation::Evaluated } else { Evaluation::NotEvaluated };
-    let request = RequestFacts {
-        route: &call.route,
-        operation: Some(&call.operation),
-        dialect: call.dialect.map(Dialect::as_str),
-        method: Some(&call.method),
-        identity: call.identity.as_deref(),
-        tenant: call.tenant.as_deref(),
-        model: call.model.as_deref(),
-        tools: if called.is_empty() { &offered } else { &called },
-        body: contents.body.as_ref(),
-        approved: call.approved.as_deref(),
-        evaluation: evaluation(evaluated),
-    };
-    let explained = policy.explain_request(&request);
-    if body_is_missing && asks_unread(&explained) {
-        return Err("rules look into the request's body, which is not in the bundle");
-    }
-    let decision = explained.decision;
-    let ruling = |decision: &estoppel_policy::Decision<'_>| Ruling {
-        verdict: decision.verdict,
-        rule: decision.rule.map(ToString::to_string),
-        reason: decision.reason.map(ToString::to_string),
-    };
-    let Some(answer) = call.answer.as_ref().filter(|_| decision.verdict.lets_go()) else {
-        return Ok(ruling(&decision));
-    };
-    let made = match &answer.body {
-        Some(body) if needs.calls && !answer.tools_called.is_empty() => {
-            calls(dialect, answer.is_stream, body)
-        }
-        _ => None,
-    };
-    let calls_are_missing = made.is_none();
-    let made = made.unwrap_or_default();
-    let wanted = Wanted { destinations: needs.destinations };
-    let made: Vec<(String, Content)> =
-        made.into_iter().map(|(name, arguments)| (name, Content::read(&arguments, wanted))).collect();
-    let tools_called: Vec<Tool<'_>> = answer
-        .tools_called
-        .iter()
-        .filter(|name| !made.iter().any(|(made, _)| made == *name))
-        .map(|name| Tool { name, call: if needs.calls { Call::With(&unread) } else { Call::Offered } })
-        .chain(made.iter().map(|(name, content)| Tool { name, call: Call::With(content) }))
-        .collect();
-    let explained = policy.explain_response(&ResponseFacts {
-        request,
-        model_served: answer.model_served.as_deref(),
-        tools_called: &tools_called,
-        said: None,
-        evaluation: evaluation(answer.evaluated),
-    });
-    if (calls_are_missing || body_is_missing) && asks_unread(&explained) {
-        return Err("rules look into calls or bodies that are not in the bundle, or cannot be read again");
-    }
-    let of_answer = explained.decision;
-    Ok(match of_answer.verdict {
-        Verdict::Allow => ruling(&decision),
-        // An answer cannot wait for people.
-        Verdict::Block | Verdict::Hold => Ruling { verdict: Verdict::Block, ..ruling(&of_answer) },
-    })
-}
-
-/// Whether a rule that was tried asked for something that could not be read.
-fn asks_unread(explained: &Explanation<'_>) -> bool {
-    explained.steps.iter().any(|step| matches!(step, Step::Unknown { .. }))
-}
-
-/// Takes the calls of an answer down.
-#[derive(Default)]
-struct Listed(Vec<(String, Vec<u8>)>);
-
-impl judge::Judge for Listed {
-    type Repair = Infallible;
-    type Finding = Infallible;
-
-    fn wants_call(&mut self, _: CallForm, _: &str) -> Result<bool, Infallible> {
-        Ok(true)
-    }
-
-    fn call(&mut self, _: CallForm, name: &str, arguments: &[u8]) -> Outcome<Infallible, Infallible> {
-        self.0.push((name.to_owned(), arguments.to_vec()));
-        Outcome::Pass
-    }
-
-    fn wants_text(&self) -> bool {
-        false
-    }
-
-    fn text(&mut self, _: &[u8]) -> Outcome<Infallible, Infallible> {
-        Outcome::Pass
-    }
-}
-
-/// The calls in a model's answer with their arguments; none if they cannot be read.
-pub(crate) fn calls(dialect: Dialect, is_stream: bool, body: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
-    let framing = if is_stream { Framing::Sse } else { Framing::Json };
-    let mut scan = ResponseScan::new(dialect, framing).event_bytes_max(body.len()).with_parts();
-    let mut stream = judge::Stream::new(dialect, Listed::default(), usize::MAX);
-    let body = Bytes::copy_from_slice(body);
-    let mut marks = Vec::new();
-    scan.push(&body, &mut |mark| marks.push(mark));
-    if is_stream {
-        let (mut blocks, mut out, mut from, mut before) = (Blocks::default(), Vec::new(), 0, 0);
-        for mark in &marks {
-            let (block, next) = blocks.end(&body, from, mark.end);
-            let parts = scan.parts().get(before..mark.parts)?;
-            let ends = mark.kind == estoppel_wire::dialect::MarkKind::Terminator;
-            stream.event(block, parts, ends, &mut out).ok()?;
-            (from, before) = (next, mark.parts);
-        }
-        stream.finish().ok()?;
-        let read = scan.so_far().read;
-        return read.then(|| std::mem::take(&mut stream.judge_mut().0));
-    }
-    let facts = scan.finish();
-    stream.whole(body, scan.parts()).ok()?;
-    facts.evaluated.defect.is_none().then(|| std::mem::take(&mut stream.judge_mut().0))
+fn chunk(body: Option<&Vec<u8>>) -> Bytes {
+    body.map(|body| Bytes::copy_from_slice(body)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -222,9 +307,13 @@ mod tests {
     use super::*;
     use estoppel_policy::PolicyDocument;
 
-    fn policy(rules: &str) -> Policy {
-        let text = format!("version: 1\nname: nn\ndefaults: {{ verdict: allow }}\nrules:\n{rules}\n");
-        PolicyDocument::parse(&text).unwrap().compile()
+    fn retrial(more: &str) -> Retrial {
+        let text = format!("version: 1\nname: nn\ndefaults: {{ verdict: allow }}\n{more}\n");
+        Retrial::new(PolicyDocument::parse(&text).unwrap().compile(), [0; 2])
+    }
+
+    fn policy(rules: &str) -> Retrial {
+        retrial(&format!("rules:\n{rules}"))
     }
 
     fn chat(body: Option<&str>) -> RecordedCall {
@@ -247,31 +336,69 @@ mod tests {
     #[test]
     fn a_call_whose_arguments_were_kept_is_judged_by_them_and_no_other_is() {
         let names = policy("- { id: a, when: { tool: fetch }, verdict: block, reason: X }");
-        assert_eq!(judge(&names, &chat(None)).unwrap().rule.as_deref(), Some("a"));
+        assert_eq!(names.rules(&chat(None)).unwrap().rule.as_deref(), Some("a"));
         let hosts = policy(
             "- { id: a, when: { tool: fetch, destination: evil.example }, verdict: block, reason: X }",
         );
-        assert!(judge(&hosts, &chat(None)).is_err());
+        assert!(hosts.rules(&chat(None)).is_err());
         let answer = |url: &str| {
             format!(
                 r#"{{"choices":[{{"index":0,"message":{{"role":"assistant","tool_calls":[{{"id":"1","type":"function","function":{{"name":"fetch","arguments":"{{\"url\":\"http://{url}/\"}}"}}}}]}},"finish_reason":"tool_calls"}}]}}"#
             )
         };
-        assert_eq!(judge(&hosts, &chat(Some(&answer("evil.example")))).unwrap().verdict, Verdict::Block);
-        assert_eq!(judge(&hosts, &chat(Some(&answer("good.example")))).unwrap().verdict, Verdict::Allow);
-        assert!(judge(&hosts, &chat(Some("{"))).is_err());
+        assert_eq!(hosts.rules(&chat(Some(&answer("evil.example")))).unwrap().verdict, Verdict::Block);
+        assert_eq!(hosts.rules(&chat(Some(&answer("good.example")))).unwrap().verdict, Verdict::Allow);
+        assert!(hosts.rules(&chat(Some("{"))).is_err());
     }
 
     #[test]
     fn what_was_left_out_of_a_receipt_is_not_guessed() {
         let none = policy("- { id: a, when: { tool: none }, verdict: allow }");
-        assert!(judge(&none, &RecordedCall { names_left_out: true, ..chat(None) }).is_err());
+        assert!(none.rules(&RecordedCall { names_left_out: true, ..chat(None) }).is_err());
         let plain = RecordedCall {
             dialect: Some(Dialect::Json),
             request_evaluated: None,
             answer: None,
             ..chat(None)
         };
-        assert!(judge(&none, &plain).is_err(), "blocked if it counted as not read");
+        assert!(none.rules(&plain).is_err(), "blocked if it counted as not read");
+    }
+
+    fn cause(more: &str, call: &RecordedCall) -> Cause {
+        retrial(more).judge(call).unwrap_err().cause
+    }
+
+    #[test]
+    fn what_goes_by_more_than_the_call_is_undecided() {
+        let call = RecordedCall { request_body: Some(b"{}".to_vec()), ..chat(Some("{}")) };
+        assert_eq!(retrial("").judge(&call).unwrap().action, VerdictAction::Allow);
+        let external = "detectors: { dlp: { url: 'http://127.0.0.1:1/', mode: enforce } }";
+        assert!(cause(external, &call).contains("`dlp`"));
+        let operations = "routes: { llm: { operations: [{ id: a, method: POST, path: /a }] } }";
+        assert!(cause(operations, &call).contains("path"));
+        let batch = RecordedCall {
+            operation: "mcp.batch".into(),
+            dialect: Some(Dialect::Mcp),
+            answer: None,
+            ..call.clone()
+        };
+        assert!(cause("", &batch).contains("batch"));
+        let secrets = "detectors: { secrets: {} }";
+        assert!(cause(secrets, &RecordedCall { request_body: None, ..call.clone() }).contains("request"));
+        let unread = RecordedAnswer { is_unread: true, has_body: true, ..call.answer.clone().unwrap() };
+        assert!(cause(secrets, &RecordedCall { answer: Some(unread), ..call }).contains("not read"));
+    }
+
+    #[test]
+    fn where_one_of_two_is_left_open_both_are_told() {
+        let plain = RecordedCall {
+            dialect: Some(Dialect::Json),
+            request_evaluated: None,
+            answer: None,
+            ..chat(None)
+        };
+        let [read, unread] = *retrial("").judge(&plain).unwrap_err().either.unwrap();
+        assert_eq!((read.action, unread.action), (VerdictAction::Allow, VerdictAction::Block));
+        assert_eq!(unread.reason.as_deref(), Some("NOT_EVALUATED"));
     }
 }

@@ -1,0 +1,184 @@
+//! Recorded calls as a sealed bundle, or a fixture made from one, has them.
+
+use estoppel_bundle::BundlePath;
+use estoppel_gateway::recorded::{RecordedAnswer, RecordedCall, Retrial, Ruling, goes_by_bytes};
+use estoppel_policy::{Policy, PolicyDocument, Verdict};
+use estoppel_wire::dialect::Dialect;
+use serde_json::Value;
+
+use crate::output::{Failure, plain};
+use crate::{show, trial};
+
+/// Most bytes of one stored body that are read.
+pub const BODY_BYTES_MAX: u64 = 64 << 20;
+/// Codes of blocks that come from the policy's own defaults.
+const DEFAULTS: [&str; 2] = ["POLICY_BLOCK", "NOT_EVALUATED"];
+/// Codes of controls, which name a rule as well.
+const CONTROLS: [&str; 7] =
+    ["RATE_MAX", "VELOCITY_MAX", "CAP_MAX", "FROZEN", "PRICE_MISSING", "STORE_DOWN", "KILLED"];
+
+/// What was stored under a digest.
+pub trait Bodies {
+    fn body(&self, sha256: &str) -> Option<Vec<u8>>;
+}
+
+impl Bodies for show::Opened {
+    fn body(&self, sha256: &str) -> Option<Vec<u8>> {
+        stored(self, &format!("bodies/{}", sha256.strip_prefix("sha256:")?))
+    }
+}
+
+/// The policy that judged then, as the bundle has it.
+pub fn policy_text(bundle: &show::Opened, hash: &str) -> Option<String> {
+    let text = stored(bundle, &format!("policy/{}.json", hash.strip_prefix("sha256:")?))?;
+    String::from_utf8(text).ok()
+}
+
+/// A policy of the evidence, ready to judge again.
+pub fn retrial(text: Option<String>, hash: &str) -> Result<Retrial, Failure> {
+    let unreadable = || {
+        Failure::input(
+            "POLICY_INVALID",
+            plain(&format!("the policy `{hash}` of the evidence cannot be read")),
+        )
+    };
+    let policy = PolicyDocument::parse(&text.ok_or_else(unreadable)?).map_err(|_| unreadable())?;
+    again(policy.compile())
+}
+
+/// A policy that judges again.
+pub fn again(policy: Policy) -> Result<Retrial, Failure> {
+    let key = trial::random().map_err(|error| Failure::runtime("INTERNAL", error.to_string()))?;
+    Ok(Retrial::new(policy, key))
+}
+
+fn stored(bundle: &show::Opened, path: &str) -> Option<Vec<u8>> {
+    let path: BundlePath = path.parse().ok()?;
+    bundle.read(&path, BODY_BYTES_MAX).ok()
+}
+
+/// Why a call's verdict goes by more than the call.
+pub fn state(entry: &Value) -> Option<String> {
+    if !entry["approval"].is_null() {
+        return Some("people let it pass".into());
+    }
+    if entry["verdict"]["action"] != "block" {
+        return None;
+    }
+    let reason = entry["verdict"]["reason"].as_str().unwrap_or_default();
+    let of_rule = !entry["policy"]["rule"].is_null() && !CONTROLS.contains(&reason);
+    if !of_rule && !goes_by_bytes(reason) {
+        return Some(format!("it was blocked with {reason}, which goes by more than the call"));
+    }
+    let of_server = |side: &str| entry["contract"][side]["source"] == "mcp";
+    (!of_rule && (of_server("request") || of_server("response")))
+        .then(|| "it was held against what its server had said of its tools, which is not recorded".into())
+}
+
+/// What the rules said; none where something else stood in the way.
+pub fn recorded_ruling(entry: &Value) -> Option<Ruling> {
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    let (rule, reason) = (text(&entry["policy"]["rule"]), text(&entry["verdict"]["reason"]));
+    let verdict = match entry["verdict"]["action"].as_str()? {
+        "allow" | "repair" => Verdict::Allow,
+        "hold" => Verdict::Hold,
+        "block" if reason.as_deref().is_some_and(|reason| reason.starts_with("HOLD_")) => return None,
+        "block" => Verdict::Block,
+        _ => return None,
+    };
+    let by_policy = rule.is_some() || reason.as_deref().is_some_and(|reason| DEFAULTS.contains(&reason));
+    (verdict.lets_go() || by_policy).then_some(Ruling { verdict, rule, reason })
+}
+
+/// `approved` is the rule that held the call, if people let it pass; its receipt names the rule that decided last.
+pub fn call_of(
+    bodies: &dyn Bodies,
+    (entry, approved): (&Value, Option<&str>),
+    own: &Retrial,
+    recorded: Option<&Ruling>,
+) -> RecordedCall {
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    let names =
+        |value: &Value| -> Vec<String> { value.as_array().into_iter().flatten().filter_map(text).collect() };
+    let facts = &entry["facts"];
+    let dialect = entry["dialect"].as_str().and_then(|name| name.parse().ok());
+    let is_mcp = entry["dialect"] == "mcp";
+    let (offered, called) = (names(&facts["tools_offered"]), names(&facts["tools_called"]));
+    let singles =
+        [&facts["model"], &facts["model_served"], &entry["identity"]["subject"], &entry["operation"]];
+    let is_cut = |name: &str| name.ends_with('…');
+    let names_left_out = facts["more"].as_u64().unwrap_or_default() > 0
+        || singles.iter().filter_map(|value| value.as_str()).any(is_cut)
+        || offered.iter().chain(&called).any(|name| is_cut(name));
+    let full = entry["body"]["mode"] == "full";
+    let body = |side: &Value| bodies.body(side["sha256"].as_str().filter(|_| full)?);
+    let (upstream, client) = (&entry["response"]["upstream"], &entry["response"]["client"]);
+    // What was given is what came where both have one tag.
+    let came = || body(upstream).or_else(|| body(client).filter(|_| upstream["tag"] == client["tag"]));
+    let is_stream = !entry["sse"].is_null();
+    let is_judged_whole = !is_stream && !matches!(dialect, None | Some(Dialect::Json | Dialect::Bytes));
+    let is_given = entry["outcome"]["client"] == "handed_over";
+    let answer = (!upstream.is_null()).then(|| RecordedAnswer {
+        status: upstream["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or_default(),
+        model_served: text(&facts["model_served"]),
+        tools_called: if is_mcp { Vec::new() } else { called.clone() },
+        evaluated: read(&entry["evaluated"]["response"]),
+        is_unread: is_unread(&entry["evaluated"]["response"]),
+        is_stream,
+        is_whole: entry["outcome"]["complete"] == true && (is_given || is_judged_whole),
+        has_body: upstream["bytes"].as_u64().unwrap_or_default() > 0,
+        body: came(),
+    });
+    let request_body = body(&entry["request"]);
+    let was_read = read(&entry["evaluated"]["request"]);
+    let is_empty = entry["evaluated"]["request"]["state"] == "empty";
+    // A body that streams through is not read before the verdict: after a block nobody knows whether there was one.
+    let was_blocked = is_empty && upstream.is_null();
+    let is_plain = matches!(dialect, None | Some(Dialect::Json | Dialect::Bytes));
+    let is_unknown = is_plain && was_blocked || dialect == Some(Dialect::Json) && !is_empty && was_read;
+    let route = entry["request"]["route"].as_str().unwrap_or_default();
+    let mut call = RecordedCall {
+        route: route.to_owned(),
+        operation: text(&entry["operation"]).unwrap_or_default(),
+        operations_listed: own.policy().route(route).operations.iter().next().is_some(),
+        dialect,
+        method: text(&entry["request"]["method"]).unwrap_or_default(),
+        identity: text(&entry["identity"]["subject"]),
+        tenant: text(&entry["tenant"]),
+        model: text(&facts["model"]),
+        approved: approved.map(ToOwned::to_owned),
+        tools_offered: if is_mcp { called } else { offered },
+        names_left_out,
+        request_evaluated: (!is_unknown).then_some(was_read),
+        has_body: is_unknown || entry["request"]["bytes"].as_u64().unwrap_or_default() > 0,
+        is_unread: is_unread(&entry["evaluated"]["request"]),
+        request_body,
+        answer,
+    };
+    // Whether such a body counted as read is not recorded, but its own policy may tell.
+    if call.request_evaluated.is_none() {
+        let fits = |evaluated| {
+            let assumed = RecordedCall { request_evaluated: Some(evaluated), ..call.clone() };
+            own.rules(&assumed).ok().as_ref() == recorded
+        };
+        call.request_evaluated = match (fits(true), fits(false)) {
+            (true, false) => Some(true),
+            (false, true) => Some(false),
+            (true, true) | (false, false) => None,
+        };
+    }
+    call
+}
+
+fn read(evaluated: &Value) -> bool {
+    let whole = evaluated["skipped"].as_u64().unwrap_or_default() == 0 && evaluated["defect"].is_null();
+    match evaluated["state"].as_str() {
+        Some("empty") => true,
+        Some("recognized" | "judged") => whole,
+        _ => false,
+    }
+}
+
+fn is_unread(evaluated: &Value) -> bool {
+    evaluated["state"] == "not_evaluated"
+}

@@ -1,0 +1,36 @@
+//! `estoppel regress add`.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::fixture::Fixture;
+use crate::arguments::RegressAdd;
+use crate::output::{Failure, Output, plain};
+use crate::verify;
+
+pub fn run(output: Output, add: &RegressAdd) -> Result<ExitCode, Failure> {
+    verify::demand(&add.from, add.vouched.trust.as_deref())?;
+    let fixture = Fixture::of(&add.from, &add.call, add.expect)?;
+    let document = &fixture.document;
+    let name = add.name.as_deref().unwrap_or(&document.call);
+    let folder = fixture.write(&add.into, name)?;
+    let expect = &document.expect;
+    let reason = expect.reason.as_ref().map(|reason| format!(" with {reason}")).unwrap_or_default();
+    output.line(&plain(&format!(
+        "{}: call {} is expected to {}{reason}",
+        folder.display(),
+        document.call,
+        says(&expect.verdict)
+    )));
+    Ok(output.data(&json!({ "name": name, "path": folder, "call": document.call, "expect": expect })))
+}
+
+fn says(verdict: &str) -> &str {
+    match verdict {
+        "allow" => "pass",
+        "repair" => "be repaired",
+        "hold" => "be held",
+        _ => "be blocked",
+    }
+}

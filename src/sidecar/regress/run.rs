@@ -1,0 +1,280 @@
+//! `estoppel regress run`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use estoppel_gateway::contract_errors;
+use estoppel_gateway::packs::Packs;
+use estoppel_gateway::recorded::{Rejudged, Retrial};
+use serde_json::{Value, json};
+
+use super::checked::{self, Checked};
+use super::fixture::{By, Expected};
+use crate::arguments::RegressRun;
+use crate::junit::{self, Case, Outcome};
+use crate::output::{Colour, Failure, Output, plain};
+use crate::recorded::{self, call_of, recorded_ruling};
+use crate::{input, policy, trial};
+
+/// What fixtures are judged by, and how that is told.
+pub struct Judging<'a> {
+    pub policy: &'a Path,
+    pub packs: Option<&'a Path>,
+    pub fixtures: &'a Path,
+    pub trust: Option<&'a Path>,
+    pub junit: Option<&'a Path>,
+    pub strict: bool,
+}
+
+/// What came of one fixture.
+struct Row {
+    name: String,
+    call: String,
+    seq: u64,
+    expected: Expected,
+    /// The rule that decided then.
+    rule: Option<String>,
+    came: Came,
+}
+
+enum Came {
+    Same(Rejudged),
+    Changed(Rejudged, Because),
+    Undecided(String),
+}
+
+/// What made the difference.
+#[derive(Clone, Copy)]
+enum Because {
+    /// The policy of then still says what was recorded.
+    Policy,
+    /// It does not: contracts, detectors or rules are read otherwise than then.
+    Program,
+    /// Nothing did: the author wants another verdict than there ever was.
+    Author,
+    Unknown,
+}
+
+pub fn run(output: Output, run: &RegressRun) -> Result<ExitCode, Failure> {
+    let judging = Judging {
+        policy: &run.policy,
+        packs: run.packs.as_deref(),
+        fixtures: &run.fixtures,
+        trust: run.trust.as_deref(),
+        junit: run.junit.as_deref(),
+        strict: run.strict,
+    };
+    judging.judge(output, &checked::names(&run.fixtures)?, &[])
+}
+
+impl Judging<'_> {
+    /// Judges the fixtures of these names. `left_out` are calls of which none was made, each with the cause.
+    pub fn judge(&self, output: Output, names: &[String], left_out: &[Value]) -> Result<ExitCode, Failure> {
+        if names.is_empty() {
+            let message =
+                format!("there is no fixture in `{}`, so nothing was judged", self.fixtures.display());
+            return Err(
+                Failure::input("FIXTURES_MISSING", plain(&message)).hint("`estoppel regress add` makes one")
+            );
+        }
+        let current = policy::compiled(output, self.policy, &Packs::at(self.packs))?;
+        let errors = contract_errors(&current);
+        if !errors.is_empty() {
+            return Err(trial::contract_failure(self.policy, &errors));
+        }
+        let current = recorded::again(current)?;
+        let trust = self.trust.map(input::file).transpose()?;
+        let mut policies = BTreeMap::new();
+        let mut rows = Vec::new();
+        for name in names {
+            let fixture = Checked::read(self.fixtures, name, trust.as_deref())?;
+            let hash = fixture.document.policy.to_string();
+            if !policies.contains_key(&hash) {
+                policies.insert(hash.clone(), recorded::retrial(Some(fixture.policy.clone()), &hash)?);
+            }
+            rows.extend(policies.get(&hash).map(|own| Row::of(&fixture, &current, own)));
+        }
+        self.tell(output, &current, &rows, left_out)
+    }
+
+    fn tell(
+        &self,
+        output: Output,
+        current: &Retrial,
+        rows: &[Row],
+        left_out: &[Value],
+    ) -> Result<ExitCode, Failure> {
+        rows.iter().for_each(|row| row.print(output));
+        let count = |is: fn(&Came) -> bool| rows.iter().filter(|row| is(&row.came)).count();
+        let same = count(|came| matches!(came, Came::Same(_)));
+        let changed = count(|came| matches!(came, Came::Changed(..)));
+        let undecided = count(|came| matches!(came, Came::Undecided(_)));
+        output.line(&format!("{same} as recorded, {changed} otherwise, {undecided} undecided"));
+        if let Some(file) = self.junit {
+            let cases: Vec<Case> = rows.iter().map(|row| row.case(self.strict)).collect();
+            junit::write(file, "estoppel regress", &cases)?;
+        }
+        // Where nothing was decided nothing was shown.
+        let differs = changed > 0 || same == 0 || self.strict && undecided + left_out.len() > 0;
+        let data = json!({
+            "policy_hash": current.policy().hash().to_string(),
+            "checkpoints": if self.trust.is_some() { "trusted" } else { "unchecked" },
+            "fixtures": rows.iter().map(Row::data).collect::<Vec<_>>(),
+            "same": same, "changed": changed, "undecided": undecided, "left_out": left_out,
+        });
+        Ok(output.answer(&data, if differs { 5 } else { 0 }))
+    }
+}
+
+impl Row {
+    fn of(fixture: &Checked, current: &Retrial, own: &Retrial) -> Self {
+        let document = &fixture.document;
+        Self {
+            name: fixture.name.clone(),
+            call: document.call.clone(),
+            seq: document.seq,
+            expected: document.expect.clone(),
+            rule: fixture.receipt["policy"]["rule"].as_str().map(ToOwned::to_owned),
+            came: Came::of(fixture, current, own),
+        }
+    }
+
+    fn before(&self) -> String {
+        let Expected { reason, verdict, .. } = &self.expected;
+        said(verdict, self.rule.as_deref().filter(|_| self.expected.by != By::Author), reason.as_deref())
+    }
+
+    fn print(&self, output: Output) {
+        let (colour, word, text) = match &self.came {
+            Came::Same(now) => (Colour::Green, "ok        ", now.said()),
+            Came::Changed(now, because) => {
+                let text = format!("{} -> {}, {}", self.before(), now.said(), because.text());
+                (Colour::Red, "CHANGED   ", text)
+            }
+            Came::Undecided(cause) => (Colour::Yellow, "undecided ", cause.clone()),
+        };
+        let place = plain(&format!("{}  call {}: {text}", self.name, self.call));
+        output.line(&format!("{}{place}", output.paint(colour, word)));
+    }
+
+    fn case(&self, strict: bool) -> Case {
+        let outcome = match &self.came {
+            Came::Same(_) => Outcome::Passed,
+            Came::Changed(now, because) => {
+                let message = format!("call {}: {} -> {}", self.call, self.before(), now.said());
+                Outcome::failed(&message, because.text())
+            }
+            Came::Undecided(cause) if strict => Outcome::failed("undecided", cause),
+            Came::Undecided(cause) => Outcome::Skipped(cause.clone()),
+        };
+        Case { name: format!("{} (call {}, seq {})", self.name, self.call, self.seq), outcome }
+    }
+
+    fn data(&self) -> Value {
+        let mut row = json!({
+            "name": self.name, "call": self.call, "seq": self.seq,
+            "expected": { "by": self.expected.by, "verdict": self.expected.verdict, "reason": self.expected.reason, "rule": self.rule },
+        });
+        match &self.came {
+            Came::Same(now) => {
+                row["state"] = "same".into();
+                row["now"] = now.data();
+            }
+            Came::Changed(now, because) => {
+                row["state"] = "changed".into();
+                row["now"] = now.data();
+                row["because"] = because.word().into();
+            }
+            Came::Undecided(cause) => {
+                row["state"] = "undecided".into();
+                row["cause"] = cause.as_str().into();
+            }
+        }
+        row
+    }
+}
+
+impl Came {
+    fn of(fixture: &Checked, current: &Retrial, own: &Retrial) -> Self {
+        let (receipt, expected) = (&fixture.receipt, &fixture.document.expect);
+        let of_receipt = expected.by != By::Author;
+        if let Some(cause) = recorded::state(receipt).filter(|_| of_receipt) {
+            return Self::Undecided(cause);
+        }
+        let call = call_of(fixture, (receipt, None), own, recorded_ruling(receipt).as_ref());
+        let now = match current.judge(&call) {
+            Ok(now) => now,
+            Err(undecided) => match undecided.either.map(|either| *either) {
+                Some([now, other]) if !expected.is(&now) && !expected.is(&other) => now,
+                _ => return Self::Undecided(undecided.cause),
+            },
+        };
+        if expected.is(&now) {
+            return Self::Same(now);
+        }
+        let then = own.judge(&call).ok();
+        let is_cut = call.answer.is_some_and(|answer| !answer.is_whole);
+        match then.map(|then| expected.is(&then)) {
+            _ if !of_receipt => Self::Changed(now, Because::Author),
+            Some(true) => Self::Changed(now, Because::Policy),
+            Some(false) | None if is_cut => {
+                Self::Undecided("its answer was cut, and what it was cut for was not stored".into())
+            }
+            Some(false) => Self::Changed(now, Because::Program),
+            None => Self::Changed(now, Because::Unknown),
+        }
+    }
+}
+
+impl Expected {
+    fn is(&self, now: &Rejudged) -> bool {
+        self.verdict == now.action.as_str() && (self.by != By::Receipt || self.reason == now.reason)
+    }
+}
+
+impl Because {
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Policy => Some("policy"),
+            Self::Program => Some("program"),
+            Self::Author => Some("author"),
+            Self::Unknown => None,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Policy => "because of the policy: that of then still says what was recorded",
+            Self::Program => {
+                "not because of the policy: that of then does not say what was recorded any more"
+            }
+            Self::Author => "the author of the fixture wants it so",
+            Self::Unknown => "what the policy of then would say is not known",
+        }
+    }
+}
+
+/// What was said of a call, in words and as data.
+trait Said {
+    fn said(&self) -> String;
+    fn data(&self) -> Value;
+}
+
+impl Said for Rejudged {
+    fn said(&self) -> String {
+        said(self.action.as_str(), self.rule.as_deref(), self.reason.as_deref())
+    }
+
+    fn data(&self) -> Value {
+        json!({
+            "verdict": self.action.as_str(), "rule": self.rule, "reason": self.reason, "not_asked": self.not_asked,
+        })
+    }
+}
+
+fn said(verdict: &str, rule: Option<&str>, reason: Option<&str>) -> String {
+    let by = rule.map(|rule| format!(" by `{rule}`")).unwrap_or_default();
+    let with = reason.map(|reason| format!(" with {reason}")).unwrap_or_default();
+    format!("{verdict}{by}{with}")
+}
