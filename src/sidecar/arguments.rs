@@ -60,6 +60,8 @@ pub enum Command {
     /// Keeps recorded calls as fixtures, and judges them again by the policy of today.
     #[command(subcommand)]
     Regress(RegressCommand),
+    /// Finds the fewest calls of a run that still have what it was looked at for.
+    Reduce(Reduce),
     /// Judges a body or a model's answer against a contract, offline.
     Judge(Judge),
     /// Checks contracts, and tests them on bodies.
@@ -736,6 +738,45 @@ pub struct RegressBootstrap {
     /// A fixture that cannot be decided counts as a difference.
     #[arg(long)]
     pub strict: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Reduce {
+    /// Sealed bundle of the run.
+    pub bundle: PathBuf,
+    /// What the calls that are left must still have: `final-blocked`, `finding:RULE`, or `command`, which is then asked.
+    #[arg(long, value_parser = crate::reduce::predicate)]
+    pub predicate: Predicate,
+    #[command(flatten)]
+    pub vouched: Vouched,
+    /// Judges by this policy instead of the ones that judged then.
+    #[arg(long)]
+    pub policy: Option<PathBuf>,
+    /// Folder of the packs that it takes contracts from.
+    #[arg(long, value_name = "DIR", requires = "policy")]
+    pub packs: Option<PathBuf>,
+    /// Writes the report, in canonical form, to this new file.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Most sets of calls that are asked about.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub sets_max: usize,
+    /// How long the command may take each time.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub seconds: u64,
+    /// The command and its arguments, after `--`; a file with the calls comes last. 0: they have it, 1: they do not.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// What a set of calls has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Predicate {
+    /// The final call of the run is in it and blocked.
+    FinalBlocked,
+    /// This rule of a detector holds in one of them.
+    Finding(Box<str>),
+    Command,
 }
 
 #[derive(Args, Debug)]

@@ -171,6 +171,13 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          listed as left out. Exit codes are those of regress run.",
     ),
     (
+        &["reduce"],
+        "Verifies a sealed bundle and looks for the fewest of its calls that still have what --predicate names, by delta debugging: the \
+         final call is blocked, a rule of a detector holds, or a command of yours says so. Calls are judged again in their order, and \
+         what controls count of them is counted anew. Without any one of the calls that are left the predicate does not hold. \
+         The same bundle gives the same report. Exit code 6 when it does not hold of the whole run; 1 when the command fails.",
+    ),
+    (
         &["judge"],
         "Judges a body against a contract, or a model's answer against what its request and a policy ask for, by the very code \
          that judges traffic, and prints the verdict, the reason and its place, every edit, how much was held back and how long \

@@ -22,6 +22,7 @@ mod policy;
 mod quickstart;
 mod reconcile;
 mod recorded;
+mod reduce;
 mod reference;
 mod regress;
 mod run;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         Command::Mcp(command) => mcp::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
         Command::Regress(command) => regress::run(&output, &command),
+        Command::Reduce(reduce) => reduce::run(output, &reduce),
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),
         Command::Judge(judge) => judge::run(&output, &judge),
         Command::Contract(command) => contract::run(&output, &command),

@@ -1,6 +1,7 @@
 //! Recorded calls as a sealed bundle, or a fixture made from one, has them.
 
 use estoppel_bundle::BundlePath;
+use estoppel_evidence::time::UnixMicros;
 use estoppel_gateway::recorded::{RecordedAnswer, RecordedCall, Retrial, Ruling, goes_by_bytes};
 use estoppel_policy::{Policy, PolicyDocument, Verdict};
 use estoppel_wire::dialect::Dialect;
@@ -127,6 +128,7 @@ pub fn call_of(
         is_stream,
         is_whole: entry["outcome"]["complete"] == true && (is_given || is_judged_whole),
         has_body: upstream["bytes"].as_u64().unwrap_or_default() > 0,
+        usage: serde_json::from_value(facts["usage"].clone()).unwrap_or_default(),
         body: came(),
     });
     let request_body = body(&entry["request"]);
@@ -152,6 +154,7 @@ pub fn call_of(
         request_evaluated: (!is_unknown).then_some(was_read),
         has_body: is_unknown || entry["request"]["bytes"].as_u64().unwrap_or_default() > 0,
         is_unread: is_unread(&entry["evaluated"]["request"]),
+        began_us: began_us(entry),
         request_body,
         answer,
     };
@@ -181,4 +184,9 @@ fn read(evaluated: &Value) -> bool {
 
 fn is_unread(evaluated: &Value) -> bool {
     evaluated["state"] == "not_evaluated"
+}
+
+fn began_us(entry: &Value) -> u64 {
+    let written = entry["ts"].as_str().and_then(UnixMicros::parse).map(|ts| ts.0).unwrap_or_default();
+    written.saturating_sub(entry["time"]["total_us"].as_u64().unwrap_or_default())
 }

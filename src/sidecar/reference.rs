@@ -124,6 +124,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel regress bootstrap \"$bundle\" --call 3 --expect block --into incident --policy demo/policy.yaml --self-asserted",
     ),
     (
+        &["reduce"],
+        "estoppel reduce \"$bundle\" --predicate command --self-asserted --out reduced.json -- grep -q CONTRACT_VIOLATED\n\
+         estoppel reduce \"$bundle\" --predicate finding:secret.aws_key --self-asserted # exit 6",
+    ),
+    (
         &["judge"],
         "estoppel judge - --as json --contract <(echo '{\"required\":[\"sku\"]}') <<< '{\"sku\":\"AB-1234\"}'\n\
          estoppel judge - --as json --contract <(echo '{\"required\":[\"sku\"]}') --repair r1 --out order.json <<< '{\"sku\":1,}'\n\

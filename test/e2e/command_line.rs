@@ -102,6 +102,9 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["mcp", "pins", _] => &["a", "--route", "stub", "--admin", &admin],
             ["detect"] => &[path(&policy)],
             ["policy", _] => &[path(&policy)],
+            ["reduce"] => {
+                &[path(&bundle), "--predicate", "final-blocked", "--self-asserted", "--out", path(&new)]
+            }
             ["regress", "add"] => {
                 &["--from", path(&bundle), "--call", "1", "--self-asserted", "--into", path(&new)]
             }

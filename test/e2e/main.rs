@@ -13,6 +13,7 @@
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
+//! - `reduce`: runs cut down to the calls that matter.
 //! - `regress`: recorded calls as fixtures, and judged again.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
@@ -87,6 +88,7 @@ mod packs;
 mod policies;
 mod published;
 mod reask;
+mod reduce;
 mod regress;
 mod rules;
 mod shadow;

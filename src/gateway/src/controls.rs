@@ -15,8 +15,7 @@ use estoppel_policy::{Control, ControlKind, OnStoreDown};
 use estoppel_state::{Refused, Reservation, Reserved, Store, StoreError};
 use estoppel_wire::dialect::Dialect;
 
-pub(crate) use self::plan::Asks;
-use self::plan::{Counting, Plan};
+pub(crate) use self::plan::{Asks, Counting, Plan};
 use crate::Metrics;
 use crate::exchange::Exchange;
 use crate::respond::{Refusal, Retry};
@@ -170,7 +169,7 @@ fn without_store(
 }
 
 /// The reason of a kind.
-fn reason(kind: ControlKind) -> Reason {
+pub(crate) fn reason(kind: ControlKind) -> Reason {
     match kind {
         ControlKind::Rate { .. } => Reason::RateMax,
         ControlKind::Velocity { .. } => Reason::VelocityMax,

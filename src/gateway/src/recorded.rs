@@ -5,9 +5,13 @@
 //! |---|---|
 //! | `rules.rs` | what rules say of a call |
 //! | `values.rs` | what contracts and detectors say of its bytes |
+//! | `series.rs` | what controls say of calls, one after the other |
 
 mod rules;
+mod series;
 mod values;
+
+pub use series::{Prepared, in_series};
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,12 +20,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
-use estoppel_evidence::entry::VerdictAction;
+use estoppel_evidence::entry::{Usage, VerdictAction};
 use estoppel_policy::{Needs, Policy, Verdict};
 use estoppel_wire::dialect::Dialect;
 
 use crate::contracts::{Contracts, Schemas};
-use crate::detecting::RouteDetectors;
+use crate::detecting::{Detecting, RouteDetectors};
 use crate::judging::Objection;
 
 use rules::Request;
@@ -54,6 +58,8 @@ pub struct RecordedCall {
     pub is_unread: bool,
     /// The body, if it was stored as it came.
     pub request_body: Option<Vec<u8>>,
+    /// When it began, in microseconds since 1970.
+    pub began_us: u64,
     /// What came back, if the request was let go and something did.
     pub answer: Option<RecordedAnswer>,
 }
@@ -71,6 +77,8 @@ pub struct RecordedAnswer {
     pub is_stream: bool,
     /// All of it was read.
     pub is_whole: bool,
+    /// What it states of tokens.
+    pub usage: Usage,
     /// It has a body.
     pub has_body: bool,
     /// What the upstream sent, if it was stored as it came.
@@ -93,7 +101,12 @@ pub struct Rejudged {
     pub reason: Option<String>,
     /// What would have been asked as well, and goes by more than the call.
     pub not_asked: Vec<&'static str>,
+    /// Rules of detectors that held, sorted.
+    pub findings: Vec<Box<str>>,
 }
+
+/// What [`Rejudged::not_asked`] calls them.
+const CONTROLS: &str = "controls";
 
 /// Why it is not known what a policy says.
 pub type Cause = String;
@@ -207,8 +220,21 @@ impl Retrial {
     }
 
     fn judge_as(&self, route: &Rc<Route>, call: &RecordedCall, evaluated: bool) -> Result<Rejudged, Cause> {
-        let values = Values::new(self, route, call)?;
         let Detected { mut detecting, found } = values::detect_request(route, call)?;
+        let judged = self.judge_detected(route, call, evaluated, &mut detecting, found)?;
+        let findings = detecting.map(|detecting| detecting.record().0.classes).unwrap_or_default();
+        Ok(Rejudged { findings, ..judged })
+    }
+
+    fn judge_detected(
+        &self,
+        route: &Rc<Route>,
+        call: &RecordedCall,
+        evaluated: bool,
+        detecting: &mut Option<Box<Detecting>>,
+        found: Result<(), Objection>,
+    ) -> Result<Rejudged, Cause> {
+        let values = Values::new(self, route, call)?;
         let evaluated = evaluated || values.reads_request();
         let request = Request::read(route, call, evaluated, detecting.as_deref())?;
         let ruling = request.ruling(&self.policy)?;
@@ -229,10 +255,10 @@ impl Retrial {
         if ruling.verdict == Verdict::Hold {
             return Ok(Rejudged::ruled(VerdictAction::Hold, ruling));
         }
-        let not_asked = if request.is_counted(&self.policy) { vec!["controls"] } else { Vec::new() };
+        let not_asked = if request.is_counted(&self.policy) { vec![CONTROLS] } else { Vec::new() };
         let judged = match &call.answer {
             None => Rejudged::ruled(VerdictAction::Allow, ruling),
-            Some(answer) => values.judge_answer(answer, &request, asked, &mut detecting, ruling)?,
+            Some(answer) => values.judge_answer(answer, &request, asked, detecting, ruling)?,
         };
         Ok(Rejudged { not_asked, ..judged })
     }
@@ -264,7 +290,7 @@ impl Retrial {
 
 impl Rejudged {
     fn ruled(action: VerdictAction, ruling: Ruling) -> Self {
-        Self { action, rule: ruling.rule, reason: ruling.reason, not_asked: Vec::new() }
+        Self { action, rule: ruling.rule, reason: ruling.reason, not_asked: Vec::new(), findings: Vec::new() }
     }
 
     fn refused(objection: Objection) -> Self {
@@ -275,6 +301,7 @@ impl Rejudged {
             rule: rule.map(Into::into),
             reason: Some(code),
             not_asked: Vec::new(),
+            findings: Vec::new(),
         }
     }
 }

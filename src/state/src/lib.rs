@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Claim`] | so much of a counter that a call wants, and the limit it may not pass |
 //! | [`Store`] | where counters and flags are kept: in this process and its file ([`Local`]), or in a Redis that gateways share |
+//! | [`Tally`] | counters for calls that are over, kept nowhere |
 //! | [`Keyed`] | a key that stands for one call: the first to bring it goes on, all others learn what became of that call |
 //! | [`Reservation`] | what a call holds of its counters, until it is known how much it used |
 //!
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 pub use answers::{ANSWERS_BYTES_MAX, Began, Claimed, KEYS_MAX, Keyed, Known, Progress};
 pub use counter::{Claim, CounterKey, SLOTS, Span};
-pub use local::{BLOCKS, COUNTERS_MAX, DURABLE_SECONDS, Local};
+pub use local::{BLOCKS, COUNTERS_MAX, DURABLE_SECONDS, Local, Tally};
 pub use redis::{Redis, RedisSettings, RedisTask};
 
 /// Flags by name: what has been switched, with a text that says why.

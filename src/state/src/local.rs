@@ -50,6 +50,29 @@ struct Table {
     swept_us: u64,
 }
 
+/// Counters that nothing keeps: what calls that are over would have counted.
+#[derive(Debug, Default)]
+pub struct Tally(Table);
+
+impl Tally {
+    /// Counts all claims, or says which cannot be.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`].
+    pub fn reserve(
+        &mut self,
+        now_us: u64,
+        claims: &[Claim],
+    ) -> Result<Result<Vec<Grant>, Refused>, StoreError> {
+        Ok(self.0.take(now_us, claims)?.map(|(grants, _)| grants))
+    }
+
+    /// Counts what was used in the place of what was reserved.
+    pub fn settle(&mut self, grant: Grant, used: u64) {
+        let _ = self.0.settle(&Settlement { grant, used });
+    }
+}
+
 impl Local {
     /// Takes up what `file` has; it is made when something has to be kept. One process uses a file at a time.
     ///

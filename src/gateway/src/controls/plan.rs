@@ -19,14 +19,14 @@ const BYTES_OF_TOKEN: u64 = 4;
 const DAY_US: u64 = 86_400_000_000;
 
 /// What is to be counted, and how, in the same order.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     pub claims: Vec<Claim>,
     pub counting: Vec<Counting>,
 }
 
 /// One count of a call.
 #[derive(Debug)]
-pub(super) struct Counting {
+pub(crate) struct Counting {
     /// Which of the policy's controls.
     pub control: usize,
     pub rule: Arc<str>,
@@ -37,7 +37,7 @@ pub(super) struct Counting {
 }
 
 /// A call that cannot be counted.
-pub(super) struct Uncountable<'p> {
+pub(crate) struct Uncountable<'p> {
     pub reason: Reason,
     pub detail: Option<String>,
     pub control: &'p Control,

@@ -50,7 +50,7 @@ impl<'c> Request<'c> {
     }
 
     /// Tells rules of it.
-    fn tell<R>(&self, judge: impl FnOnce(RequestFacts<'_>) -> R) -> R {
+    pub(super) fn tell<R>(&self, judge: impl FnOnce(RequestFacts<'_>) -> R) -> R {
         let call = self.call;
         let called = self.contents.tools(None);
         let unread = Content::unread();

@@ -118,3 +118,26 @@ async fn short_windows_need_no_disk() {
     let short = Claim { span: Span::Window { seconds: DURABLE_SECONDS - 1 }, ..claim("a", 1, 3) };
     assert_eq!(take_all(&store, short).await, 3);
 }
+
+#[tokio::test]
+async fn a_tally_grants_what_a_store_does_and_keeps_nothing() {
+    let scratch = Scratch::new("state");
+    let store = Local::open(&scratch.join("state.sqlite"), NOW).unwrap();
+    let mut tally = Tally::default();
+    for (amount, used) in [(3, 3), (4, 1), (5, 9), (2, 2), (1, 0), (90, 90), (80, 80)] {
+        let claims = [claim("a", amount, 100), claim("b", 1, 6)];
+        let kept = match store.reserve(NOW, &claims).await.unwrap() {
+            Reserved::Granted(reservation) => {
+                let left: Vec<u64> = reservation.grants().iter().map(|grant| grant.left).collect();
+                reservation.settle(&[used]);
+                Ok(left)
+            }
+            Reserved::Refused(refused) => Err(refused),
+        };
+        let told = tally.reserve(NOW, &claims).unwrap().map(|grants| {
+            tally.settle(grants[0], used);
+            grants.iter().map(|grant| grant.left).collect::<Vec<_>>()
+        });
+        assert_eq!(told, kept, "{amount}");
+    }
+}
