@@ -158,16 +158,21 @@ pub fn call_of(
         request_body,
         answer,
     };
-    // Whether such a body counted as read is not recorded, but its own policy may tell.
+    // Whether such a body counted as read is not recorded, but its own policy may tell: by what it said in the end, or by
+    // having let the request go.
     if call.request_evaluated.is_none() {
         let fits = |evaluated| {
             let assumed = RecordedCall { request_evaluated: Some(evaluated), ..call.clone() };
             own.rules(&assumed).ok().as_ref() == recorded
         };
-        call.request_evaluated = match (fits(true), fits(false)) {
-            (true, false) => Some(true),
-            (false, true) => Some(false),
-            (true, true) | (false, false) => None,
+        let goes = |evaluated| {
+            let assumed = RecordedCall { request_evaluated: Some(evaluated), answer: None, ..call.clone() };
+            call.answer.is_some() && own.rules(&assumed).is_ok_and(|ruling| ruling.verdict.lets_go())
+        };
+        call.request_evaluated = match ((fits(true), fits(false)), (goes(true), goes(false))) {
+            ((true, false), _) | (_, (true, false)) => Some(true),
+            ((false, true), _) | (_, (false, true)) => Some(false),
+            _ => None,
         };
     }
     call

@@ -201,6 +201,16 @@ pub fn find<'l>(lines: &'l [Line], which: &str) -> Result<&'l Line, Failure> {
     })
 }
 
+/// The receipt of a call; other entries name it too.
+pub fn find_call<'l>(lines: &'l [Line], which: &str) -> Result<&'l Line, Failure> {
+    let is_call = |line: &&Line| line.value["kind"] == "call" && line.value["call"] == which;
+    let line = lines.iter().find(is_call).map_or_else(|| find(lines, which), Ok)?;
+    match line.value["kind"] == "call" {
+        true => Ok(line),
+        false => Err(Failure::input("ARGUMENT_INVALID", "this entry is no call")),
+    }
+}
+
 /// Writes a receipt as an envelope that stands alone (SPEC section 14).
 fn export(path: &Path, manifest: &Value, line: &Line) -> Result<(), Failure> {
     let Some(signature) = &line.signature else {

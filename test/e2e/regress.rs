@@ -1,8 +1,10 @@
 //! Recorded calls kept as fixtures, and judged again: each adapter from recorded wire bytes, and what fixtures refuse.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use estoppel_evidence::{Leaf, Root};
+use estoppel_evidence::envelope::base64;
+use estoppel_evidence::{Leaf, Root, Signer as _, SoftKey};
 use estoppel_kit::Scratch;
 use estoppel_kit::http::Request;
 use estoppel_stub::{Body, Dialect, ModelReply, Reply, Rule, Script, ToolCall};
@@ -411,4 +413,110 @@ fn bootstrap_makes_fixtures_of_what_was_stopped_and_judges_them() {
     ]);
     assert_eq!((code, &said["error"]["code"]), (6, &json!("BODY_NOT_STORED")), "{said}");
     assert_eq!(said["error"]["data"]["left_out"].as_array().unwrap().len(), 7, "{said}");
+}
+
+const CONTRACTS: &str = r#"contracts:
+  order: { json: '{"type":"object","required":["sku"],"properties":{"sku":{"type":"string"}}}' }
+  small: { json: '{"properties":{"n":{"maximum":9}}}' }
+  rows: { csv: '{"version":1,"columns":[{"name":"id","type":"integer"}]}' }
+"#;
+const JUDGED: &str = "routes:\n  tools: { judge: { request: order, answer: small, repair: r1 } }\n  table: { judge: { answer: rows } }\n  mcp: { judge: { unknown_tools: json, tools: { add: small }, results: { add: small } } }\n";
+const HELD: &str =
+    "rules:\n- { id: payments, when: { route: pay }, verdict: hold, hold: { approvers: [ada] } }\n";
+
+fn of_routes(routes: &str, rules: &str) -> String {
+    let key = base64(SoftKey::ed25519(&[1; 32]).public().spki());
+    format!("{STORED}{CONTRACTS}{routes}approvers: {{ ada: {key} }}\n{rules}")
+}
+
+/// A run in which a call waits is not sealed.
+fn deny(world: &World, hold: &str) {
+    let pem = world.scratch.write("ada.pem", SoftKey::ed25519(&[1; 32]).to_pem().unwrap().as_bytes());
+    std::fs::set_permissions(&pem, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let admin = world.admin.to_string();
+    let (code, said) = cli(&["hold", "deny", hold, "--key", path(&pem), "--admin", &admin]);
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn bodies_rows_results_of_servers_and_holds_are_judged_again() {
+    let says = |kind: &str, text: &str| Reply::new(Body::Text(text.into())).header("content-type", kind);
+    let json = |text: &str| says("application/json", text);
+    let on = |text: &str, reply: Reply| Rule { body_contains: Some(text.into()), ..Rule::any("", reply) };
+    let result = |n: u32| {
+        json(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[],"structuredContent":{{"n":{n}}}}}}}"#
+        ))
+    };
+    let script = Script::always(json(r#"{"n":1}"#))
+        .on(on("too many", json(r#"{"n":10}"#)))
+        .on(on("careless", json(r#"{"n":1,}"#)))
+        .on(on("good rows", says("text/csv", "id\n1\n2\n")))
+        .on(on("bad rows", says("text/csv", "id\n1\nx\n")))
+        .on(on(r#""n":1}"#, result(1)))
+        .on(on(r#""n":2}"#, result(20)));
+    let route = |name: &str, more: &str| {
+        format!("[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"stub\"\n{more}\n")
+    };
+    let plain = "dialect = \"json\"\n";
+    let routes = [
+        route("tools", plain),
+        route("table", plain),
+        route("pay", plain),
+        route("mcp", "dialect = \"mcp\"\n"),
+    ]
+    .concat();
+    let world = World::with(script, &Setup { policy: of_routes(JUDGED, HELD), routes, ..Setup::default() });
+    let add = |n: u32| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"add","arguments":{{"n":{n}}}}}}}"#
+        )
+    };
+    let calls = [
+        ("tools", r#"{"sku":"a"}"#.to_owned(), "allow -"),
+        ("tools", r#"{"sku":1}"#.to_owned(), "block REQUEST_VIOLATED"),
+        ("tools", r#"{"sku":"too many"}"#.to_owned(), "block CONTRACT_VIOLATED"),
+        ("tools", r#"{"sku":"careless"}"#.to_owned(), "repair -"),
+        ("table", r#"{"want":"good rows"}"#.to_owned(), "allow -"),
+        ("table", r#"{"want":"bad rows"}"#.to_owned(), "block CONTRACT_VIOLATED"),
+        ("mcp", add(1), "allow -"),
+        ("mcp", add(2), "block CONTRACT_VIOLATED"),
+        ("mcp", add(10), "block REQUEST_VIOLATED"),
+        ("pay", r#"{"amount":1}"#.to_owned(), "hold APPROVAL_REQUIRED"),
+    ];
+    for (path, body, _) in &calls {
+        let request = Request::new("POST", &format!("/{path}")).header("content-type", "application/json");
+        let answer =
+            estoppel_kit::http::send(world.gateway, &request.header("estoppel-run", "kinds").body(body));
+        if let Some(hold) = answer.ok().and_then(|answer| Some(answer.header("estoppel-hold")?.to_owned())) {
+            deny(&world, &hold);
+        }
+    }
+    world.wait_for_calls("kinds", calls.len() as u64);
+    let bundle = world.seal("kinds");
+    let receipts = world.receipts_in(&bundle);
+    let kept = Kept::new(&world);
+    for (receipt, (_, body, expected)) in receipts.iter().zip(&calls) {
+        let verdict = &receipt["verdict"];
+        let came =
+            format!("{} {}", verdict["action"].as_str().unwrap(), verdict["reason"].as_str().unwrap_or("-"));
+        assert_eq!(came, *expected, "{body}: {receipt}");
+        let (code, said) = kept.add(&bundle, receipt["call"].as_str().unwrap(), &[]);
+        assert_eq!(code, 0, "{body}: {said}");
+    }
+    let (code, said) = kept.run(&of_routes(JUDGED, HELD), &["--strict"]);
+    assert_eq!((code, counts(&said)), (0, [calls.len() as u64, 0, 0]), "{said}");
+    let changed = |policy: &str| {
+        let (code, said) = kept.run(policy, &["--strict"]);
+        assert_eq!((code, &said["data"]["undecided"]), (5, &json!(0)), "{said}");
+        let rows = said["data"]["fixtures"].as_array().unwrap();
+        let of = receipts.iter().map(|receipt| &receipt["call"]);
+        let is_changed =
+            |call: &Value| rows.iter().any(|row| row["call"] == *call && row["state"] == "changed");
+        of.enumerate().filter(|(_, call)| is_changed(call)).map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    assert_eq!(changed(&of_routes(JUDGED, "")), [9]);
+    assert_eq!(changed(&of_routes("", HELD)), [1, 2, 3, 5, 7, 8]);
+    assert_eq!(changed(&of_routes(&JUDGED.replace(", results: { add: small }", ""), HELD)), [7]);
+    assert_eq!(changed(&of_routes(JUDGED, HELD).replace("maximum\":9", "maximum\":0")), [0, 3, 6, 7]);
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use estoppel_evidence::entry::VerdictAction;
 use serde_json::json;
 
 use super::fixture::Fixture;
@@ -21,16 +22,16 @@ pub fn run(output: Output, add: &RegressAdd) -> Result<ExitCode, Failure> {
         "{}: call {} is expected to {}{reason}",
         folder.display(),
         document.call,
-        says(&expect.verdict)
+        says(expect.verdict)
     )));
     Ok(output.data(&json!({ "name": name, "path": folder, "call": document.call, "expect": expect })))
 }
 
-fn says(verdict: &str) -> &str {
+fn says(verdict: VerdictAction) -> &'static str {
     match verdict {
-        "allow" => "pass",
-        "repair" => "be repaired",
-        "hold" => "be held",
-        _ => "be blocked",
+        VerdictAction::Allow => "pass",
+        VerdictAction::Repair => "be repaired",
+        VerdictAction::Hold => "be held",
+        VerdictAction::Block => "be blocked",
     }
 }

@@ -57,7 +57,7 @@ fn none_made(left_out: &[Value]) -> Failure {
 
 fn chosen<'l>(wanted: &RegressBootstrap, lines: &'l [Line]) -> Result<Vec<&'l Line>, Failure> {
     if !wanted.call.is_empty() {
-        return wanted.call.iter().map(|which| show::find(lines, which)).collect();
+        return wanted.call.iter().map(|which| show::find_call(lines, which)).collect();
     }
     let is_stopped = |line: &&Line| {
         let action = line.value["verdict"]["action"].as_str();

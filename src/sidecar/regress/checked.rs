@@ -165,9 +165,10 @@ impl Place {
         let said = match expect.by {
             By::Receipt => Expected::of(receipt, Expect::Receipt),
             By::Verdict => Expected::of(receipt, Expect::Verdict),
-            By::Author => return Ok(()),
+            By::Author if expect.reason.is_none() => return Ok(()),
+            By::Author => return Err(self.malformed("its author cannot expect a reason")),
         };
-        if said == *expect {
+        if said.as_ref() == Some(expect) {
             Ok(())
         } else {
             Err(self.forged("its receipt says something else than it expects"))

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use estoppel_evidence::entry::VerdictAction;
 use estoppel_evidence::{Leaf, Root, Sha256, canonical, hash, tree};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,7 +47,7 @@ pub struct Expected {
     pub by: By,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    pub verdict: String,
+    pub verdict: VerdictAction,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl Fixture {
     /// Makes it from a bundle that has been verified.
     pub fn of(bundle: &Path, which: &str, expect: Expect) -> Result<Self, Failure> {
         let (_, lines) = show::read(bundle)?;
-        Self::of_line(&show::open(bundle)?, &lines, show::find(&lines, which)?, expect)
+        Self::of_line(&show::open(bundle)?, &lines, show::find_call(&lines, which)?, expect)
     }
 
     pub fn of_line(
@@ -80,9 +81,6 @@ impl Fixture {
         expect: Expect,
     ) -> Result<Self, Failure> {
         let entry = &line.value;
-        if entry["kind"] != "call" {
-            return Err(Failure::input("ARGUMENT_INVALID", "this entry is no call"));
-        }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let [request, answer] = bodies(bundle, entry, expect)?;
         let hash = text(&entry["policy"]["hash"]);
@@ -91,15 +89,15 @@ impl Fixture {
         let leaves: Vec<[u8; 32]> = lines.iter().map(|line| Leaf::of(line.bytes()).0).collect();
         let seq = entry["seq"].as_u64().and_then(|seq| usize::try_from(seq).ok());
         let path = seq.and_then(|seq| tree::inclusion(&leaves, seq));
-        let (Some(policy), Ok(checkpoint), Some(seq), Some(path), Some(digest)) =
-            (policy, checkpoint, seq, path, Sha256::parse(&hash))
+        let (Some(policy), Ok(checkpoint), Some(seq), Some(path), Some(digest), Some(expect)) =
+            (policy, checkpoint, seq, path, Sha256::parse(&hash), Expected::of(entry, expect))
         else {
-            let message = "the policy, the checkpoint or the place of the call cannot be read";
+            let message = "the policy, the checkpoint, the verdict or the place of the call cannot be read";
             return Err(Failure { exit: 2, ..Failure::runtime("BUNDLE_INVALID", message) });
         };
         let document = Document {
             call: text(&entry["call"]),
-            expect: Expected::of(entry, expect),
+            expect,
             format: FORMAT.into(),
             iss: text(&entry["iss"]),
             leaf: Leaf::of(line.bytes()),
@@ -165,18 +163,19 @@ impl Document {
 }
 
 impl Expected {
-    pub fn of(entry: &Value, expect: Expect) -> Self {
+    /// None: the receipt has no verdict.
+    pub fn of(entry: &Value, expect: Expect) -> Option<Self> {
         let reason = || entry["verdict"]["reason"].as_str().map(ToOwned::to_owned);
-        let verdict = || entry["verdict"]["action"].as_str().unwrap_or_default().to_owned();
-        let stated = |verdict: &str| Self { by: By::Author, reason: None, verdict: verdict.into() };
-        match expect {
-            Expect::Receipt => Self { by: By::Receipt, reason: reason(), verdict: verdict() },
-            Expect::Verdict => Self { by: By::Verdict, reason: None, verdict: verdict() },
-            Expect::Allow => stated("allow"),
-            Expect::Repair => stated("repair"),
-            Expect::Hold => stated("hold"),
-            Expect::Block => stated("block"),
-        }
+        let verdict = || VerdictAction::deserialize(&entry["verdict"]["action"]).ok();
+        let stated = |verdict| Self { by: By::Author, reason: None, verdict };
+        Some(match expect {
+            Expect::Receipt => Self { by: By::Receipt, reason: reason(), verdict: verdict()? },
+            Expect::Verdict => Self { by: By::Verdict, reason: None, verdict: verdict()? },
+            Expect::Allow => stated(VerdictAction::Allow),
+            Expect::Repair => stated(VerdictAction::Repair),
+            Expect::Hold => stated(VerdictAction::Hold),
+            Expect::Block => stated(VerdictAction::Block),
+        })
     }
 }
 

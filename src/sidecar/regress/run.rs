@@ -110,7 +110,12 @@ impl Judging<'_> {
         let same = count(|came| matches!(came, Came::Same(_)));
         let changed = count(|came| matches!(came, Came::Changed(..)));
         let undecided = count(|came| matches!(came, Came::Undecided(_)));
-        output.line(&format!("{same} as recorded, {changed} otherwise, {undecided} undecided"));
+        output.line(&format!("{same} as expected, {changed} otherwise, {undecided} undecided"));
+        if self.trust.is_none() {
+            output.line(
+                "note: nobody has vouched for what was recorded; --trust holds it against keys that you know",
+            );
+        }
         if let Some(file) = self.junit {
             let cases: Vec<Case> = rows.iter().map(|row| row.case(self.strict)).collect();
             junit::write(file, "estoppel regress", &cases)?;
@@ -142,7 +147,11 @@ impl Row {
 
     fn before(&self) -> String {
         let Expected { reason, verdict, .. } = &self.expected;
-        said(verdict, self.rule.as_deref().filter(|_| self.expected.by != By::Author), reason.as_deref())
+        said(
+            verdict.as_str(),
+            self.rule.as_deref().filter(|_| self.expected.by != By::Author),
+            reason.as_deref(),
+        )
     }
 
     fn print(&self, output: Output) {
@@ -229,7 +238,7 @@ impl Came {
 
 impl Expected {
     fn is(&self, now: &Rejudged) -> bool {
-        self.verdict == now.action.as_str() && (self.by != By::Receipt || self.reason == now.reason)
+        self.verdict == now.action && (self.by != By::Receipt || self.reason == now.reason)
     }
 }
 
