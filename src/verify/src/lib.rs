@@ -17,6 +17,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
 mod bundle;
+mod certificate;
 mod check;
 mod container;
 mod crc;
@@ -51,6 +52,7 @@ mod made;
 mod reference;
 
 pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
+pub use certificate::{CertificateFault, CertificateReason, CertificateReport, verify_certificate};
 pub use check::{Check, Executor, Sequential};
 pub use container::{DirectoryFile, Input};
 pub use events::{Question, verify_events};
