@@ -160,6 +160,22 @@ fn read(evaluated: &Value) -> bool {
     }
 }
 
+/// A stream without what the gateway says to keep its client waiting, and without what an upstream says in the same words.
+pub fn without_keepalives(stream: &[u8]) -> Vec<u8> {
+    let mut left = Vec::with_capacity(stream.len());
+    let mut rest = stream;
+    while let Some((first, after)) = rest.split_first() {
+        match crate::respond::KEEPALIVES.iter().find(|said| rest.starts_with(said)) {
+            Some(said) => rest = rest.get(said.len()..).unwrap_or_default(),
+            None => {
+                left.push(*first);
+                rest = after;
+            }
+        }
+    }
+    left
+}
+
 /// Judges a recorded call.
 ///
 /// # Errors
