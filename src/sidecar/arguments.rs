@@ -551,6 +551,9 @@ pub struct ReplayServe {
     /// Which values of requests may differ, by JSON pointer.
     #[arg(long, value_name = "FILE")]
     pub normalizers: Option<PathBuf>,
+    /// Path that is put before that of each request, as a gateway in between takes it off (`strip_path` of its route).
+    #[arg(long, value_name = "PATH", default_value = "")]
+    pub prefix: String,
     /// Answers take the time that they took.
     #[arg(long)]
     pub timed: bool,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{CallId, Reason, RunCapture, Sha256, SoftKey, disclosure};
-use estoppel_replay::certificate::{Circumstances, Mode, Tool, check_key};
+use estoppel_replay::certificate::{BodiesBy, Circumstances, Mode, Tool, check_key};
 use estoppel_replay::serve::{Options, ServeError, Server, Side};
 use estoppel_replay::{
     Certificate, Code, Connections, Matching, Normalizers, ReplayError, Status, Tally, judge,
@@ -61,6 +61,11 @@ impl Prepared {
         }
         let invalid = report.finding.map(|finding| (finding.reason.code().to_owned(), finding.seq));
         let bundle = show::open(&of.bundle)?;
+        let judged = report.root.map(|root| format!("root:{}", root.hex()));
+        if invalid.is_none() && judged != Some(bundle.manifest().tree.root.to_string()) {
+            let message = format!("`{}` changed while it was read", of.bundle.display());
+            return Err(Failure::input("FILE_UNREADABLE", plain(&message)));
+        }
         check_key(&bundle, estoppel_evidence::Signer::public(&key))
             .map_err(|error| Failure::input("KEY_INVALID", error.to_string()))?;
         let capture = capture(of, &bundle)?;
@@ -114,7 +119,8 @@ fn judge_again(output: Output, run: &ReplayRun) -> Result<ExitCode, Failure> {
                 .map_err(|error| unread(&error))?
         }
     };
-    let said = Said { mode, side: None, normalizers: None, connections: connections.count() };
+    let bodies_by = if prepared.capture.is_some() { BodiesBy::Tag } else { BodiesBy::Digest };
+    let said = Said { mode, bodies_by, side: None, normalizers: None, connections: connections.count() };
     conclude(output, &run.of, &prepared.bundle, &prepared.key, prepared.started, &tally, said)
 }
 
@@ -145,7 +151,8 @@ fn serve(output: Output, serve: &ReplayServe) -> Result<ExitCode, Failure> {
     };
     let matching = if serve.lenient { Matching::Lenient } else { Matching::Strict };
     let stopped = stop_at_signals()?;
-    let options = Options { side, matching, normalizers, capture, is_timed: serve.timed };
+    let prefix = serve.prefix.clone();
+    let options = Options { side, matching, normalizers, capture, is_timed: serve.timed, prefix };
     let server = Server::start(bundle, options, serve.listen).map_err(|error| match &error {
         ServeError::Replay(error) => unread(error),
         ServeError::Start(_) => Failure::runtime("LISTEN_FAILED", plain(&causes(&error))),
@@ -160,7 +167,8 @@ fn serve(output: Output, serve: &ReplayServe) -> Result<ExitCode, Failure> {
     }
     let finished = server.finish().map_err(|error| unread(&error))?;
     let connections = finished.upstream_connections;
-    let said = Said { mode: Mode::Stub, side: Some(side), normalizers: digest, connections };
+    let (mode, bodies_by) = (Mode::Stub, BodiesBy::Tag);
+    let said = Said { mode, bodies_by, side: Some(side), normalizers: digest, connections };
     conclude(output, &serve.of, finished.bundle(), &key, started, &finished.tally, said)
 }
 
@@ -170,17 +178,21 @@ fn normalizers(path: &Path) -> Result<Normalizers, Failure> {
     })
 }
 
+/// From here on signals end the replay, and not the program.
 fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
     let failed = |error: std::io::Error| Failure::runtime("INTERNAL", format!("no signals: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (mut int, mut term) = {
+        let _inside = runtime.enter();
+        let told = |kind| signal(kind).map_err(failed);
+        (told(SignalKind::interrupt())?, told(SignalKind::terminate())?)
+    };
     let stopped = Arc::new(AtomicBool::new(false));
     let told = stopped.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let wait = async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
         told.store(true, Ordering::Relaxed);
-        std::io::Result::Ok(())
     };
     let waits = move || runtime.block_on(wait);
     std::thread::Builder::new().name("signals".to_owned()).spawn(waits).map_err(failed)?;
@@ -190,6 +202,7 @@ fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
 /// What a kind of replay has to say of itself.
 struct Said {
     mode: Mode,
+    bodies_by: BodiesBy,
     side: Option<Side>,
     normalizers: Option<Sha256>,
     connections: u64,
@@ -207,6 +220,7 @@ fn conclude(
     let finished = now();
     let circumstances = Circumstances {
         id: CallId::new(finished.0 / 1000, identity::random()?),
+        bodies_by: said.bodies_by,
         mode: said.mode,
         side: said.side,
         normalizers: said.normalizers,

@@ -32,6 +32,16 @@ pub enum Mode {
     Tag,
 }
 
+/// What stored bodies were held against.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodiesBy {
+    /// The digests of what was stored, for want of the run's capture key.
+    Digest,
+    /// The tags of what passed.
+    Tag,
+}
+
 /// The program that replays.
 #[derive(Clone, Debug, Serialize)]
 pub struct Tool {
@@ -45,6 +55,7 @@ pub struct Tool {
 #[derive(Clone, Debug)]
 pub struct Circumstances {
     pub id: CallId,
+    pub bodies_by: BodiesBy,
     pub mode: Mode,
     /// In mode `stub`.
     pub side: Option<Side>,
@@ -75,6 +86,7 @@ struct Key {
 
 #[derive(Serialize)]
 struct Predicate<'a> {
+    bodies_by: BodiesBy,
     bundle: About<'a>,
     clock: &'static str,
     counts: Counts,
@@ -137,6 +149,7 @@ impl Certificate {
         let (divergences, divergences_more) = tally.divergences();
         let status = tally.status(connections);
         let predicate = Predicate {
+            bodies_by: circumstances.bodies_by,
             bundle: About {
                 manifest: bundle.manifest_digest(),
                 reason: tally.bundle_reason(),

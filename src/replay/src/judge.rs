@@ -316,16 +316,16 @@ fn judged(
     key: [u64; 2],
 ) -> Option<(Vec<u8>, Option<Refusal>)> {
     let dialect = dialect_of(receipt)?;
+    // What an upstream says of an error is not held against contracts.
+    if !matches!(receipt["response"]["upstream"]["status"].as_u64(), Some(200..=299)) {
+        return Some((answer.to_vec(), None));
+    }
     let is_stream = receipt["sse"].is_object();
+    let was_judged = receipt["evaluated"]["response"]["state"] == "judged";
+    let is_blocked = receipt["verdict"]["action"] == "block";
     let request = request.map(Bytes::copy_from_slice);
     let begun = match dialect {
         Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::AnthropicMessages | Dialect::Gemini => {
-            // An answer that is none of the dialect's, such as an error, is not held against contracts.
-            if receipt["evaluated"]["response"]["state"] != "judged"
-                && receipt["verdict"]["action"] == "allow"
-            {
-                return Some((answer.to_vec(), None));
-            }
             let framing = if is_stream { Framing::Sse } else { Framing::Json };
             Judgement::answer(setting, dialect, framing, request.as_ref(), key)
         }
@@ -349,6 +349,9 @@ fn judged(
     };
     let mut out = Vec::new();
     let fed = judgement.feed(&Bytes::copy_from_slice(answer), &mut out);
-    let ended = fed.and_then(|()| judgement.finish(&mut out));
-    Some((out.concat(), ended.err()))
+    match fed.and_then(|()| judgement.finish(&mut out)) {
+        // The answer's head, which is not recorded, said that it was none to be judged.
+        Err(_) if !was_judged && !is_blocked => None,
+        ended => Some((out.concat(), ended.err())),
+    }
 }

@@ -48,6 +48,8 @@ pub struct Options {
     pub capture: RunCapture,
     /// Answers take the time that they took.
     pub is_timed: bool,
+    /// What stands before the target of each request: what a gateway in between takes off.
+    pub prefix: String,
 }
 
 /// Why a bundle is not served.
@@ -72,7 +74,7 @@ impl<S: Source + Send + Sync + 'static> Server<S> {
     /// # Errors
     /// The bundle cannot be read, or the address not be used.
     pub fn start(bundle: Bundle<S>, options: Options, address: SocketAddr) -> Result<Self, ServeError> {
-        let Options { side, matching, normalizers, capture, is_timed } = options;
+        let Options { side, matching, normalizers, capture, is_timed, prefix } = options;
         let steps = Steps::read(&bundle, side, capture.clone(), normalizers)?;
         let state = State {
             steps,
@@ -81,8 +83,14 @@ impl<S: Source + Send + Sync + 'static> Server<S> {
             asked: 0,
             end: None,
         };
-        let replayer =
-            Arc::new(Replayer { bundle, capture, is_timed, port: OnceLock::new(), state: Mutex::new(state) });
+        let replayer = Arc::new(Replayer {
+            bundle,
+            capture,
+            is_timed,
+            prefix,
+            port: OnceLock::new(),
+            state: Mutex::new(state),
+        });
         let stub = Stub::spawn_thread_responding(address, replayer.clone())?;
         replayer.port.get_or_init(|| stub.addr().port());
         Ok(Self { stub, replayer })
@@ -170,6 +178,7 @@ struct Replayer<S> {
     bundle: Bundle<S>,
     capture: RunCapture,
     is_timed: bool,
+    prefix: String,
     /// Of the listener; unknown until it listens.
     port: OnceLock<u16>,
     state: Mutex<State>,
@@ -183,7 +192,8 @@ impl<S> fmt::Debug for Replayer<S> {
 
 impl<S: Source + Send + Sync> Respond for Replayer<S> {
     fn respond(&self, asked: &Asked<'_>) -> Reply {
-        let request = Request { method: asked.method, target: asked.target, body: asked.body };
+        let target = format!("{}{}", self.prefix, asked.target);
+        let request = Request { method: asked.method, target: &target, body: asked.body };
         let mut state = self.lock();
         state.asked += 1;
         if state.end.is_some() {
@@ -346,4 +356,51 @@ fn refusal(code: &str, text: &str, nearest: &Value) -> Reply {
     }
     let body = json!({ "error": error }).to_string();
     Reply::text(&body).status(NOT_RECORDED).header("content-type", "application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use estoppel_evidence::CallId;
+
+    use super::*;
+
+    fn step(is_stream: bool, complete: bool) -> Step {
+        Step {
+            seq: 1,
+            call: CallId::new(1, [1; 10]),
+            mode: BodyMode::Full,
+            request: estoppel_bundle::Side::default(),
+            answer: estoppel_bundle::Side { status: Some(201), ..estoppel_bundle::Side::default() },
+            is_stream,
+            complete,
+            began_us: 0,
+            ended_us: 90_000,
+            first_byte_us: 20_000,
+            last_us: 80_000,
+            is_left: true,
+        }
+    }
+
+    #[test]
+    fn a_stream_is_cut_at_its_units_and_takes_its_time_only_if_asked() {
+        let stream = b"data: 1\n\ndata: 2\n\ndata: 3\n\n".to_vec();
+        let made = reply(&step(true, true), stream.clone(), true);
+        assert_eq!((made.status, made.split), (201, Split::At { offsets: vec![9, 18] }));
+        let delays = Delays { before_head: 20, before_body: 0, between_writes: 30 };
+        assert_eq!((made.delay_ms, made.framing), (delays, Some(Framing::Chunked)));
+        assert_eq!(reply(&step(true, true), stream, false).delay_ms, Delays::default());
+    }
+
+    #[test]
+    fn the_content_type_follows_from_the_bytes_and_a_cut_answer_is_cut() {
+        let kind = |body: &str, is_stream| {
+            let made = reply(&step(is_stream, true), body.as_bytes().to_vec(), false);
+            made.headers.first().map(|(_, value)| value.clone()).unwrap()
+        };
+        assert_eq!(kind(" {}", false), "application/json");
+        assert_eq!(kind("plain", false), "application/octet-stream");
+        assert_eq!(kind(": c\n", true), "text/event-stream");
+        let cut = reply(&step(false, false), b"half".to_vec(), false);
+        assert_eq!(cut.faults, [Fault::Truncate { after_bytes: 4 }]);
+    }
 }

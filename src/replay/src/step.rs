@@ -65,6 +65,8 @@ pub(crate) struct Steps {
     by_place: HashMap<Place, VecDeque<usize>>,
     normalizers: Option<Normalizers>,
     capture: RunCapture,
+    /// No step before this one is left.
+    first_left: usize,
 }
 
 impl Steps {
@@ -93,6 +95,7 @@ impl Steps {
             by_place: HashMap::new(),
             normalizers,
             capture,
+            first_left: 0,
         };
         for (at, (place, step)) in found.into_iter().enumerate() {
             if let Some(body) = steps.body_key(bundle, &step)? {
@@ -121,8 +124,8 @@ impl Steps {
             let key = Key { place: place.clone(), body };
             let Some(waiting) = self.by_key.get_mut(&key) else { continue };
             while let Some(at) = waiting.pop_front() {
-                if let Some(step) = self.list.get_mut(at).filter(|step| step.is_left) {
-                    step.is_left = false;
+                if self.list.get(at).is_some_and(|step| step.is_left) {
+                    self.give(at);
                     return Some(at);
                 }
             }
@@ -141,6 +144,9 @@ impl Steps {
         if let Some(step) = self.list.get_mut(at) {
             step.is_left = false;
         }
+        while self.list.get(self.first_left).is_some_and(|step| !step.is_left) {
+            self.first_left += 1;
+        }
     }
 
     fn place(&self, request: &Request<'_>) -> Place {
@@ -151,12 +157,12 @@ impl Steps {
     /// Whether a step is left that was over before this one began, as recorded.
     pub fn is_early(&self, at: usize) -> bool {
         let Some(step) = self.list.get(at) else { return false };
-        let before = self.list.iter().take_while(|other| other.began_us <= step.began_us);
-        before.into_iter().any(|other| other.is_left && other.ended_us < step.began_us)
+        let mut before = self.left().take_while(|other| other.began_us <= step.began_us);
+        before.any(|other| other.ended_us < step.began_us)
     }
 
     pub fn left(&self) -> impl Iterator<Item = &Step> {
-        self.list.iter().filter(|step| step.is_left)
+        self.list.iter().skip(self.first_left).filter(|step| step.is_left)
     }
 }
 

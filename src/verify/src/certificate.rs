@@ -199,8 +199,9 @@ fn check_status(predicate: View<'_>) -> Check {
     }
     let is_stub = predicate.text_of("mode") == "stub";
     let is_strict = predicate.text_of("matching") == "strict";
-    if predicate.member("side").is_some() != is_stub || !(is_stub || is_strict) {
-        return refuse("`side` and `matching` do not fit `mode`".to_owned());
+    let by_tag = predicate.text_of("bodies_by") == "tag";
+    if predicate.member("side").is_some() != is_stub || !(is_stub || is_strict) || is_stub && !by_tag {
+        return refuse("`side`, `matching` and `bodies_by` do not fit `mode`".to_owned());
     }
     let is_invalid = predicate.member("bundle").is_some_and(|bundle| bundle.member("reason").is_some());
     let connections = number(predicate, "upstream_connections");
