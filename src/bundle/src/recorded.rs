@@ -103,7 +103,7 @@ impl Recorded<'_> {
         let seq = entry.seq;
         let broken = |_| OpenError::Line { seq };
         let value: Value = serde_json::from_slice(entry.line).map_err(broken)?;
-        if value["kind"] != "call" {
+        if value.get("kind").and_then(Value::as_str) != Some("call") {
             return Ok(Some(RecordedEntry::Other(value)));
         }
         let Receipt { call, body, request, response } = Receipt::deserialize(&value).map_err(broken)?;

@@ -350,6 +350,26 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
     Ok(())
 }
 
+/// An envelope; and the same bytes as a statement whose signature was verified.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Ok(signed) = read(bytes, None) {
+        assert!(Schemas::get().replay.check(&signed.payload, &mut Slots::default()).is_ok());
+    }
+    if Schemas::get().replay.check(bytes, &mut Slots::default()).is_ok() {
+        let signed = Signed { payload: bytes.to_vec(), key: Hash([0; 32]) };
+        let predicate = signed.predicate();
+        let counts = predicate.member("counts").unwrap_or(View::of(b"{}"));
+        if check_status(predicate).is_ok() && predicate.text_of("status") == "success" {
+            assert_eq!(
+                number(counts, "matched"),
+                number(counts, "recorded"),
+                "a step that did not match is no success"
+            );
+        }
+        _ = predicate.member("key").and_then(key_of);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

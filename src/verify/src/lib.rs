@@ -58,7 +58,7 @@ pub use container::{DirectoryFile, Input};
 pub use events::{Question, verify_events};
 pub use explain::explain;
 #[doc(hidden)]
-pub use fuzz::{fuzz_bundle, fuzz_canonical, fuzz_journal, fuzz_note, fuzz_units};
+pub use fuzz::{fuzz_bundle, fuzz_canonical, fuzz_certificate, fuzz_journal, fuzz_note, fuzz_units};
 pub use hash::Hash;
 pub use journal::{JournalFiles, Segments, verify_journal};
 pub use keys::{Algorithm, PublicKey, Usage};
