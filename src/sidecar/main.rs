@@ -21,6 +21,7 @@ mod policy;
 mod quickstart;
 mod reconcile;
 mod reference;
+mod replay;
 mod run;
 mod sbom;
 mod show;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Resume(switch) => switch::set(&output, "resume", &switch),
         Command::Switches(admin) => switch::list(&output, &admin),
         Command::Run(command) => run::run(&output, &command),
+        Command::Replay(command) => replay::run(&output, &command),
         Command::Keys(command) => keys::run(&output, &command),
         Command::Identity(command) => identity::run(&output, &command),
         Command::Mcp(command) => mcp::run(&output, &command),

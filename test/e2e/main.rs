@@ -86,6 +86,7 @@ mod packs;
 mod policies;
 mod published;
 mod reask;
+mod replay;
 mod rules;
 mod shadow;
 mod starting;

@@ -9,8 +9,12 @@ use estoppel_policy::{
 };
 use estoppel_wire::dialect::{CallForm, Dialect, Framing, ResponseScan};
 use estoppel_wire::judge::{self, Blocks, Outcome};
+use serde_json::Value;
 
 use crate::rules::Contents;
+
+/// Codes of blocks that come from the policy's own defaults.
+const DEFAULTS: [&str; 2] = ["POLICY_BLOCK", "NOT_EVALUATED"];
 
 /// What is known of a recorded call.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +59,121 @@ pub struct Ruling {
     pub verdict: Verdict,
     pub rule: Option<String>,
     pub reason: Option<String>,
+}
+
+/// What was stored of a call as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Bodies {
+    pub request: Option<Vec<u8>>,
+    /// What came from the upstream.
+    pub answer: Option<Vec<u8>>,
+}
+
+impl Ruling {
+    /// What the rules said, by the receipt; none where something else stood in the way.
+    pub fn of_receipt(entry: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+        let (rule, reason) = (text(&entry["policy"]["rule"]), text(&entry["verdict"]["reason"]));
+        let verdict = match entry["verdict"]["action"].as_str()? {
+            "allow" | "repair" => Verdict::Allow,
+            "hold" => Verdict::Hold,
+            "block" if reason.as_deref().is_some_and(|reason| reason.starts_with("HOLD_")) => return None,
+            "block" => Verdict::Block,
+            _ => return None,
+        };
+        let by_policy = rule.is_some() || reason.as_deref().is_some_and(|reason| DEFAULTS.contains(&reason));
+        (verdict.lets_go() || by_policy).then_some(Ruling { verdict, rule, reason })
+    }
+}
+
+impl RecordedCall {
+    /// What its receipt and its bodies say, which `own`, the policy that judged it, completes. `approved` is the rule that held the
+    /// call, if people let it pass; its receipt names the rule that decided last.
+    pub fn of_receipt(entry: &Value, bodies: Bodies, approved: Option<&str>, own: &Policy) -> Self {
+        let recorded = Ruling::of_receipt(entry);
+        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+        let names = |value: &Value| -> Vec<String> {
+            value.as_array().into_iter().flatten().filter_map(text).collect()
+        };
+        let facts = &entry["facts"];
+        let dialect = entry["dialect"].as_str().and_then(|name| name.parse().ok());
+        let is_mcp = entry["dialect"] == "mcp";
+        let (offered, called) = (names(&facts["tools_offered"]), names(&facts["tools_called"]));
+        let singles =
+            [&facts["model"], &facts["model_served"], &entry["identity"]["subject"], &entry["operation"]];
+        let is_cut = |name: &str| name.ends_with('…');
+        let names_left_out = facts["more"].as_u64().unwrap_or_default() > 0
+            || singles.iter().filter_map(|value| value.as_str()).any(is_cut)
+            || offered.iter().chain(&called).any(|name| is_cut(name));
+        let upstream = &entry["response"]["upstream"];
+        let answer = (!upstream.is_null()).then(|| RecordedAnswer {
+            model_served: text(&facts["model_served"]),
+            tools_called: if is_mcp { Vec::new() } else { called.clone() },
+            evaluated: read(&entry["evaluated"]["response"]),
+            is_stream: !entry["sse"].is_null(),
+            body: bodies.answer,
+        });
+        let was_read = read(&entry["evaluated"]["request"]);
+        let is_empty = entry["evaluated"]["request"]["state"] == "empty";
+        // A body that streams through is not read before the verdict: after a block nobody knows whether there was one.
+        let was_blocked = is_empty && upstream.is_null();
+        let is_plain = matches!(dialect, None | Some(Dialect::Json | Dialect::Bytes));
+        let is_unknown = is_plain && was_blocked || dialect == Some(Dialect::Json) && !is_empty && was_read;
+        let mut call = Self {
+            route: text(&entry["request"]["route"]).unwrap_or_default(),
+            operation: text(&entry["operation"]).unwrap_or_default(),
+            dialect,
+            method: text(&entry["request"]["method"]).unwrap_or_default(),
+            identity: text(&entry["identity"]["subject"]),
+            tenant: text(&entry["tenant"]),
+            model: text(&facts["model"]),
+            approved: approved.map(ToOwned::to_owned),
+            tools_offered: if is_mcp { called } else { offered },
+            names_left_out,
+            request_evaluated: (!is_unknown).then_some(was_read),
+            has_body: is_unknown || entry["request"]["bytes"].as_u64().unwrap_or_default() > 0,
+            request_body: bodies.request,
+            answer,
+        };
+        // Whether such a body counted as read is not recorded, but its own policy may tell.
+        if call.request_evaluated.is_none() {
+            let fits = |evaluated| {
+                let assumed = Self { request_evaluated: Some(evaluated), ..call.clone() };
+                judge(own, &assumed).ok() == recorded
+            };
+            call.request_evaluated = match (fits(true), fits(false)) {
+                (true, false) => Some(true),
+                (false, true) => Some(false),
+                (true, true) | (false, false) => None,
+            };
+        }
+        call
+    }
+}
+
+fn read(evaluated: &Value) -> bool {
+    let whole = evaluated["skipped"].as_u64().unwrap_or_default() == 0 && evaluated["defect"].is_null();
+    match evaluated["state"].as_str() {
+        Some("empty") => true,
+        Some("recognized" | "judged") => whole,
+        _ => false,
+    }
+}
+
+/// A stream without what the gateway says to keep its client waiting, and without what an upstream says in the same words.
+pub fn without_keepalives(stream: &[u8]) -> Vec<u8> {
+    let mut left = Vec::with_capacity(stream.len());
+    let mut rest = stream;
+    while let Some((first, after)) = rest.split_first() {
+        match crate::respond::KEEPALIVES.iter().find(|said| rest.starts_with(said)) {
+            Some(said) => rest = rest.get(said.len()..).unwrap_or_default(),
+            None => {
+                left.push(*first);
+                rest = after;
+            }
+        }
+    }
+    left
 }
 
 /// Judges a recorded call.
