@@ -45,6 +45,9 @@ pub enum Command {
     Resume(Switch),
     /// Lists what is stopped.
     Switches(Admin),
+    /// Recorded calls run again, and what came of it as a signed certificate.
+    #[command(subcommand)]
+    Replay(ReplayCommand),
     /// Makes, rotates and lists keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -495,6 +498,96 @@ pub enum KeysCommand {
     },
     /// Writes the capture key of one call or run, by which an auditor can prove what was sent.
     Disclose(Disclose),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ReplayCommand {
+    /// Judges the recorded bytes again, offline, by the policy that judged them.
+    Run(ReplayRun),
+    /// Serves the recorded answers on loopback, for the client to run again.
+    Serve(ReplayServe),
+    /// Judges a certificate and the bundle that it is about.
+    VerifyCertificate(VerifyCertificate),
+}
+
+#[derive(Args, Debug)]
+pub struct ReplayOf {
+    /// The `.pef.zip` of the run.
+    pub bundle: PathBuf,
+    /// Trust document that the bundle is verified by.
+    #[arg(long)]
+    pub trust: Option<PathBuf>,
+    /// Private key in PEM that signs the certificate, readable by you only; none that signs evidence.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Where the certificate is written. An existing file is never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Folder of the gateway's keys, for the capture key by which requests and bodies are known.
+    #[arg(long, value_name = "DIR", conflicts_with = "disclosure")]
+    pub keys: Option<PathBuf>,
+    /// The capture key of this run, as `estoppel keys disclose --scope run` wrote it.
+    #[arg(long, value_name = "FILE")]
+    pub disclosure: Option<PathBuf>,
+    /// Exit code 0 for a replay that could not do everything, as long as nothing differs.
+    #[arg(long)]
+    pub allow_partial: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ReplayRun {
+    #[command(flatten)]
+    pub of: ReplayOf,
+}
+
+#[derive(Args, Debug)]
+pub struct ReplayServe {
+    #[command(flatten)]
+    pub of: ReplayOf,
+    /// Where it listens; port 0 leaves the port to the system.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub listen: std::net::SocketAddr,
+    /// Whose answers are served.
+    #[arg(long, value_enum, default_value_t = ReplaySide::Client)]
+    pub side: ReplaySide,
+    /// Goes on after a request that nothing was recorded for, or that was recorded otherwise; the replay has failed all the same.
+    #[arg(long)]
+    pub lenient: bool,
+    /// Which values of requests may differ, by JSON pointer.
+    #[arg(long, value_name = "FILE")]
+    pub normalizers: Option<PathBuf>,
+    /// Path that is put before that of each request, as a gateway in between takes it off (`strip_path` of its route).
+    #[arg(long, value_name = "PATH", default_value = "")]
+    pub prefix: String,
+    /// Answers take the time that they took.
+    #[arg(long)]
+    pub timed: bool,
+    /// Ends when every recorded call was asked for, or the replay is over; otherwise at SIGINT or SIGTERM.
+    #[arg(long)]
+    pub until_done: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplaySide {
+    /// What the client was given: for a client that runs without a gateway.
+    Client,
+    /// What came from the upstream: for a gateway that runs again.
+    Upstream,
+}
+
+#[derive(Args, Debug)]
+pub struct VerifyCertificate {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// The `.pef.zip` that was replayed.
+    #[arg(long, value_name = "FILE")]
+    pub bundle: PathBuf,
+    /// Trust document that the bundle is verified by.
+    #[arg(long)]
+    pub trust: Option<PathBuf>,
+    /// Public key in PEM that the certificate has to be signed by.
+    #[arg(long, value_name = "FILE")]
+    pub signer: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -49,6 +49,26 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         "Lists the runs that take calls now and those that were sealed lately, with their ids, names and sizes.",
     ),
     (
+        &["replay", "run"],
+        "Verifies a bundle, then judges each recorded call again by the policy that judged it: rules and contracts, from the stored bytes, offline. \
+         What the client was given must come out again byte for byte, and every stored body must be the one that its tag is of (--keys or \
+         --disclosure). Detectors, controls and people are not asked again. Writes a signed certificate: success, partial or failed, with the first \
+         sequence number that differs. Exit code 0 for success, 5 for anything less, 2 for a bundle that does not verify.",
+    ),
+    (
+        &["replay", "serve"],
+        "Listens on loopback in the place of the upstream and answers the client, which runs again, with the recorded bytes, streams in their units: \
+         each request gets the answer of the call with the same method, target and body, the second such request that of the second. What \
+         was not recorded, or was used up, gets status 599 and never an upstream: this program connects to none. When it ends it writes a signed \
+         certificate of what matched, what was missed and what differed, with exit codes as `replay run`.",
+    ),
+    (
+        &["replay", "verify-certificate"],
+        "Checks the signature of a certificate, that its status follows from what it counts, that the bundle verifies, and that the certificate is about \
+         this bundle. Exit code 0 says that the certificate holds, also when the replay failed: the status says that. With --signer the \
+         key has to be that one; otherwise the certificate only vouches for itself.",
+    ),
+    (
         &["hold", "list"],
         "Lists the calls that a rule holds until people have let them pass, the newest first, with how many approvals they \
          have and need. With --all those that are over, too.",

@@ -116,12 +116,12 @@ fn write(file: &Path, lines: &[String]) -> Result<(), Failure> {
     })
 }
 
-fn now_us() -> u64 {
+pub fn now_us() -> u64 {
     use estoppel_journal::Clock as _;
     estoppel_journal::SystemClock::new().unix_us()
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Failure> {
+pub fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
         Ok(filled) if filled == N => Ok(bytes),

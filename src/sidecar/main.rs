@@ -25,6 +25,7 @@ mod recorded;
 mod reduce;
 mod reference;
 mod regress;
+mod replay;
 mod run;
 mod sbom;
 mod show;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Command::Resume(switch) => switch::set(&output, "resume", &switch),
         Command::Switches(admin) => switch::list(&output, &admin),
         Command::Run(command) => run::run(&output, &command),
+        Command::Replay(command) => replay::run(&output, &command),
         Command::Keys(command) => keys::run(&output, &command),
         Command::Identity(command) => identity::run(&output, &command),
         Command::Mcp(command) => mcp::run(&output, &command),

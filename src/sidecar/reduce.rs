@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{Predicate, Reduce};
 use crate::output::{Failure, Output, plain};
-use crate::recorded::{self, call_of, recorded_ruling};
+use crate::recorded::{self, call_of};
 use crate::show::{self, Line};
 use crate::{policy, trial, verify};
 
@@ -127,7 +127,7 @@ fn prepared(
             policies.insert(hash, recorded::retrial(recorded::policy_text(bundle, hash), hash)?);
         }
         let Some(own) = policies.get(hash) else { continue };
-        let call = call_of(bundle, (entry, None), own, recorded_ruling(entry).as_ref());
+        let call = call_of(bundle, (entry, None), own);
         prepared.push(today.unwrap_or(own).prepare(&call));
     }
     Ok(prepared)

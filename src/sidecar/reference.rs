@@ -52,6 +52,25 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (&["switches"], "estoppel switches"),
     (&["run", "list"], "estoppel run list\nestoppel run list --journal demo/journal"),
     (&["run", "show"], "estoppel run show quickstart --journal demo/journal"),
+    (
+        &["replay", "run"],
+        "estoppel replay run \"$bundle\" --key no-such.pem --out replay.json # exit 6\n\
+         cp \"$bundle\" run.pef.zip\n\
+         openssl genpkey -algorithm ed25519 -out certifier.pem && chmod 600 certifier.pem\n\
+         estoppel replay run \"$bundle\" --keys demo/journal/keys --key certifier.pem --out replay.json --allow-partial\n\
+         estoppel replay run \"$bundle\" --key certifier.pem --out replay.json # exit 8",
+    ),
+    (
+        &["replay", "serve"],
+        "estoppel replay serve run.pef.zip --keys demo/journal/keys --key certifier.pem --out served.json &",
+    ),
+    (
+        &["replay", "verify-certificate"],
+        "estoppel replay verify-certificate replay.json --bundle \"$bundle\" --trust demo/journal/trust.json\n\
+         openssl pkey -in certifier.pem -pubout -out certifier.pub.pem\n\
+         estoppel replay verify-certificate replay.json --bundle \"$bundle\" --signer certifier.pub.pem\n\
+         estoppel replay verify-certificate replay.json --bundle \"$bundle\" --signer demo/journal/keys/manifest.pem # exit 6",
+    ),
     (&["hold", "list"], "estoppel hold list --all"),
     (&["hold", "show"], "estoppel hold show 01980000-0000-7000-8000-000000000000 # exit 6"),
     (

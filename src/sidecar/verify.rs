@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_verify::{
-    Check, DirectoryFile, Executor, Given, Input, JournalFiles, Options, Proof, Question, Report, Signatures,
-    StreamProof, explain, verify_bundle, verify_checkpoint, verify_events, verify_journal, verify_receipt,
+    CertificateReport, Check, DirectoryFile, Executor, Given, Input, JournalFiles, Options, Proof, PublicKey,
+    Question, Report, Signatures, StreamProof, explain, verify_bundle, verify_certificate, verify_checkpoint,
+    verify_events, verify_journal, verify_receipt,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -74,6 +75,11 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
 
 /// What `estoppel verify` says of a bundle, as its exit code.
 pub fn exit_code(path: &Path, trust: Option<&Path>) -> Result<u8, Failure> {
+    Ok(judged(path, trust)?.exit_code())
+}
+
+/// What `estoppel verify` says of a bundle.
+pub fn judged(path: &Path, trust: Option<&Path>) -> Result<Report, Failure> {
     let trust = trust.map(input::file).transpose()?;
     let options = Options {
         trust: trust.as_deref(),
@@ -82,7 +88,27 @@ pub fn exit_code(path: &Path, trust: Option<&Path>) -> Result<u8, Failure> {
         progress: &|_| {},
     };
     let bytes = input::evidence(path)?;
-    Ok(bundle(Input::Zip(&bytes), path, &options, None)?.exit_code())
+    bundle(Input::Zip(&bytes), path, &options, None)
+}
+
+/// What is to be said of a certificate of a replay, and of the bundle that it is about.
+pub fn certificate(
+    certificate: &[u8],
+    signer: Option<&PublicKey>,
+    path: &Path,
+    trust: Option<&Path>,
+) -> Result<CertificateReport, Failure> {
+    let trust = trust.map(input::file).transpose()?;
+    let options = Options {
+        trust: trust.as_deref(),
+        signatures: Signatures::Each,
+        executor: &Cores,
+        progress: &|_| {},
+    };
+    let bytes = input::evidence(path)?;
+    let mut beside = Beside::of(path);
+    verify_certificate(certificate, signer, Input::Zip(&bytes), &mut beside, &options)
+        .map_err(|error| Failure::input("FILE_UNREADABLE", plain(&error.to_string())))
 }
 
 /// Nothing is read from a bundle that does not verify.
@@ -196,16 +222,7 @@ impl Keys {
 }
 
 fn given(verify: &Verify, trust: Option<&[u8]>) -> Result<Keys, Failure> {
-    let spki = match &verify.key {
-        None => None,
-        Some(path) => {
-            let text = input::text(path)?;
-            let key = estoppel_journal::keys::public_from_pem(&text).ok_or_else(|| {
-                Failure::input("KEY_INVALID", format!("`{}` is not a public key in PEM", path.display()))
-            })?;
-            Some(key.spki().to_vec())
-        }
-    };
+    let spki = verify.key.as_deref().map(spki).transpose()?;
     match (spki, trust) {
         (None, None) => Err(Failure::input(
             "ARGUMENT_INVALID",
@@ -216,6 +233,15 @@ fn given(verify: &Verify, trust: Option<&[u8]>) -> Result<Keys, Failure> {
         )),
         (spki, trust) => Ok(Keys { spki, trust: trust.unwrap_or_default().to_vec() }),
     }
+}
+
+/// A public key in PEM, as its DER.
+pub fn spki(path: &Path) -> Result<Vec<u8>, Failure> {
+    let text = input::text(path)?;
+    let key = estoppel_journal::keys::public_from_pem(&text).ok_or_else(|| {
+        Failure::input("KEY_INVALID", format!("`{}` is not a public key in PEM", path.display()))
+    })?;
+    Ok(key.spki().to_vec())
 }
 
 fn is_note(bytes: &[u8]) -> bool {

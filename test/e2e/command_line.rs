@@ -124,6 +124,8 @@ fn explaining_does_nothing_whatever_else_is_asked() {
                 "--record",
             ],
             ["stub"] => &["--listen", "127.0.0.1:0"],
+            ["replay", "verify-certificate"] => &[path(&new), "--bundle", path(&bundle)],
+            ["replay", _] => &[path(&bundle), "--key", path(&keys), "--out", path(&new)],
             ["completions"] => &["bash"],
             ["sbom" | "man"] => &[],
             _ => panic!("say how {verb:?} is called"),

@@ -90,6 +90,7 @@ mod published;
 mod reask;
 mod reduce;
 mod regress;
+mod replay;
 mod rules;
 mod shadow;
 mod starting;

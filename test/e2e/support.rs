@@ -172,7 +172,7 @@ pub fn write_config(scratch: &Scratch, upstream: SocketAddr, setup: &Setup) -> P
     scratch.write("estoppeld.toml", text)
 }
 
-fn start(scratch: &Scratch, number: u32) -> (Process, SocketAddr, SocketAddr) {
+pub fn start(scratch: &Scratch, number: u32) -> (Process, SocketAddr, SocketAddr) {
     let ready = scratch.join(format!("ready-{number}.json"));
     let mut command = Command::new(daemon_binary());
     command.arg("--config").arg(scratch.join("estoppeld.toml")).arg("--ready-file").arg(&ready);

@@ -83,7 +83,7 @@ pub struct RunCapture {
 }
 
 impl RunCapture {
-    fn new(key: Zeroizing<[u8; 32]>) -> Self {
+    pub(crate) fn new(key: Zeroizing<[u8; 32]>) -> Self {
         let mut hasher = sha2::Sha256::new_with_prefix(b"pef/v0/capture-key\0");
         hasher.update(*key);
         let commitment: [u8; 32] = hasher.finalize().into();

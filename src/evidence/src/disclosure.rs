@@ -1,9 +1,10 @@
 //! Disclosures: one capture key, given to somebody who shall be able to check what was captured with it (SPEC section 16).
 
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::capture::CaptureKey;
-use crate::hash::hex;
+use crate::capture::{CaptureKey, RunCapture};
+use crate::hash::{from_hex, hex};
 use crate::id::{CallId, RunId};
 
 /// What a disclosed key opens. None leads to a key above it.
@@ -33,6 +34,22 @@ pub fn disclose(key: &CaptureKey, run: RunId, scope: Scope) -> Zeroizing<String>
     ))
 }
 
+/// The key of a whole run, out of its disclosure; none if it is no such document.
+pub fn run_capture(document: &[u8]) -> Option<(RunId, RunCapture)> {
+    let read: Document<'_> = serde_json::from_slice(document).ok()?;
+    let key = Zeroizing::new(from_hex::<32>(read.key)?);
+    (read.scope == "run" && read.v == "pef-disclosure/v0").then(|| (read.run, RunCapture::new(key)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document<'a> {
+    key: &'a str,
+    run: RunId,
+    scope: &'a str,
+    v: &'a str,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +69,8 @@ mod tests {
         for (vector, scope) in vectors.into_iter().zip([Scope::Events(call), Scope::Call(call), Scope::Run]) {
             assert_eq!(disclose(&key, run, scope).as_str(), vector, "{scope:?}");
             assert!(crate::canonical::foreign(vector.as_bytes()).is_ok());
+            let read = run_capture(vector.as_bytes()).map(|(of, key)| (of, key.commitment()));
+            assert_eq!(read, (scope == Scope::Run).then(|| (run, key.run(run).commitment())));
         }
     }
 }

@@ -3,10 +3,12 @@
 //!
 //! | file | |
 //! |---|---|
+//! | `receipt.rs` | what a receipt says of a call |
 //! | `rules.rs` | what rules say of a call |
 //! | `values.rs` | what contracts and detectors say of its bytes |
 //! | `series.rs` | what controls say of calls, one after the other |
 
+mod receipt;
 mod rules;
 mod series;
 mod values;
@@ -83,6 +85,14 @@ pub struct RecordedAnswer {
     pub has_body: bool,
     /// What the upstream sent, if it was stored as it came.
     pub body: Option<Vec<u8>>,
+}
+
+/// What was stored of a call as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Bodies {
+    pub request: Option<Vec<u8>>,
+    /// What came from the upstream.
+    pub answer: Option<Vec<u8>>,
 }
 
 /// What the rules say.
@@ -304,6 +314,22 @@ impl Rejudged {
             findings: Vec::new(),
         }
     }
+}
+
+/// A stream without what the gateway says to keep its client waiting, and without what an upstream says in the same words.
+pub fn without_keepalives(stream: &[u8]) -> Vec<u8> {
+    let mut left = Vec::with_capacity(stream.len());
+    let mut rest = stream;
+    while let Some((first, after)) = rest.split_first() {
+        match crate::respond::KEEPALIVES.iter().find(|said| rest.starts_with(said)) {
+            Some(said) => rest = rest.get(said.len()..).unwrap_or_default(),
+            None => {
+                left.push(*first);
+                rest = after;
+            }
+        }
+    }
+    left
 }
 
 /// Where a receipt does not say whether the request was read, both have to come to the same.

@@ -249,16 +249,20 @@ fn line(value: &serde_json::Value) -> Bytes {
     bytes.into()
 }
 
+/// Everything that is said to keep a client waiting.
+pub(crate) const KEEPALIVES: [&[u8]; 2] = [b"event: ping\ndata: {\"type\": \"ping\"}\n\n", b": keep-alive\n"];
+
 /// What a client is told while events are held back, between two of them; `opened` once it has got the event that
 /// Anthropic's streams open with.
 ///
 /// A comment ends in one line end: at a blank line after it, clients that keep an event's id give out an empty event.
 /// Google's clients take a comment for data, or drop the event after it, so they are told nothing.
 pub(crate) fn keepalive(dialect: Dialect, opened: bool) -> Option<&'static [u8]> {
+    let [ping, comment] = KEEPALIVES;
     match dialect {
-        Dialect::AnthropicMessages if opened => Some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+        Dialect::AnthropicMessages if opened => Some(ping),
         Dialect::AnthropicMessages | Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::Mcp => {
-            Some(b": keep-alive\n")
+            Some(comment)
         }
         Dialect::Gemini | Dialect::Json | Dialect::Bytes => None,
     }

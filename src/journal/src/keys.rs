@@ -216,6 +216,14 @@ pub fn load_approver(path: &Path) -> Result<SoftKey, KeyFileError> {
     SoftKey::from_pem(&read_secret(path)?).map_err(|source| KeyFileError::Key { path: path.into(), source })
 }
 
+/// The key that somebody signs certificates of replays with, from a file that only its owner can read.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_certifier(path: &Path) -> Result<SoftKey, KeyFileError> {
+    load_approver(path)
+}
+
 /// The signer of one use: a key file, or the program that holds the key.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Simulate;
 use crate::output::{Failure, Output, plain};
-use crate::recorded::{self, call_of, recorded_ruling};
+use crate::recorded::{self, call_of};
 use crate::{show, verify};
 
 /// What came of the calls.
@@ -92,9 +92,9 @@ fn replay(path: &Path, candidate: &Retrial, found: &mut Findings) -> Result<(), 
             policies.insert(hash.clone(), recorded::retrial(recorded::policy_text(&bundle, &hash), &hash)?);
         }
         let Some(own) = policies.get(&hash) else { continue };
-        let ruling = recorded_ruling(entry);
+        let ruling = Ruling::of_receipt(entry);
         let approved = entry["approval"]["hold"].as_str().and_then(|hold| holds.get(hold)?.as_str());
-        let facts = call_of(&bundle, (entry, approved), own, ruling.as_ref());
+        let facts = call_of(&bundle, (entry, approved), own);
         let of_own = own.rules(&facts);
         if let (Some(recorded), Ok(judged)) = (&ruling, &of_own)
             && recorded != judged
@@ -106,7 +106,7 @@ fn replay(path: &Path, candidate: &Retrial, found: &mut Findings) -> Result<(), 
             (_, Err(cause)) => found.undecided.push(undecided(&cause)),
             (None, Ok(_)) => found.undecided.push(undecided("what its own policy said is not recorded")),
             (Some(old), Ok(new)) if (old.verdict, &old.rule) == (new.verdict, &new.rule) => {}
-            (Some(_), Ok(_)) if recorded_ruling(entry).is_none() => {
+            (Some(_), Ok(_)) if Ruling::of_receipt(entry).is_none() => {
                 let code = entry["verdict"]["reason"].as_str().unwrap_or("-");
                 found.undecided.push(undecided(&format!("it was blocked beside the rules: {code}")));
             }

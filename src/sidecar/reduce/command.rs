@@ -10,7 +10,7 @@ use estoppel_evidence::envelope::base64;
 use serde_json::{Value, json};
 
 use crate::output::{Failure, plain};
-use crate::recorded::Bodies;
+use crate::recorded::StoredBodies;
 
 /// How often a program that runs is looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -24,9 +24,9 @@ pub struct Asked<'a> {
 }
 
 /// One call as the program gets it: a line of JSON.
-pub fn line(bodies: &dyn Bodies, entry: &Value) -> Value {
+pub fn line(bodies: &dyn StoredBodies, entry: &Value) -> Value {
     let body = |side: &Value| {
-        side["sha256"].as_str().and_then(|sha256| bodies.body(sha256)).map(|body| base64(&body))
+        side["sha256"].as_str().and_then(|sha256| bodies.under(sha256)).map(|body| base64(&body))
     };
     json!({
         "receipt": entry,

@@ -16,7 +16,7 @@ use super::fixture::{
 use crate::arguments::Expect;
 use crate::input;
 use crate::output::{Failure, plain};
-use crate::recorded::{BODY_BYTES_MAX, Bodies};
+use crate::recorded::{BODY_BYTES_MAX, StoredBodies};
 
 /// Most fixtures of a folder.
 const FIXTURES_MAX: usize = 10_000;
@@ -32,8 +32,8 @@ pub struct Checked {
     bodies: BTreeMap<String, Vec<u8>>,
 }
 
-impl Bodies for Checked {
-    fn body(&self, sha256: &str) -> Option<Vec<u8>> {
+impl StoredBodies for Checked {
+    fn under(&self, sha256: &str) -> Option<Vec<u8>> {
         self.bodies.get(sha256).cloned()
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::arguments::Expect;
 use crate::output::{Failure, plain};
-use crate::recorded::{self, Bodies as _};
+use crate::recorded::{self, StoredBodies as _};
 use crate::show::{self, Line};
 
 pub const FORMAT: &str = "estoppel-regress/1";
@@ -185,7 +185,7 @@ const CHECKPOINT_BYTES_MAX: u64 = 64 << 10;
 fn bodies(bundle: &show::Opened, entry: &Value, expect: Expect) -> Result<[Option<Vec<u8>>; 2], Failure> {
     let is_full = entry["body"]["mode"] == "full";
     let body = |side: &Value, what: &str| {
-        let stored = side["sha256"].as_str().filter(|_| is_full).and_then(|sha256| bundle.body(sha256));
+        let stored = side["sha256"].as_str().filter(|_| is_full).and_then(|sha256| bundle.under(sha256));
         let has_body = side["bytes"].as_u64().unwrap_or_default() > 0;
         if has_body && stored.is_none() && expect == Expect::Receipt {
             let message = format!(

@@ -14,7 +14,7 @@ use super::fixture::{By, Expected};
 use crate::arguments::RegressRun;
 use crate::junit::{self, Case, Outcome};
 use crate::output::{Colour, Failure, Output, plain};
-use crate::recorded::{self, call_of, recorded_ruling};
+use crate::recorded::{self, call_of};
 use crate::{input, policy, trial};
 
 /// What fixtures are judged by, and how that is told.
@@ -211,7 +211,7 @@ impl Came {
         if let Some(cause) = recorded::state(receipt).filter(|_| of_receipt) {
             return Self::Undecided(cause);
         }
-        let call = call_of(fixture, (receipt, None), own, recorded_ruling(receipt).as_ref());
+        let call = call_of(fixture, (receipt, None), own);
         let now = match current.judge(&call) {
             Ok(now) => now,
             Err(undecided) => match undecided.either.map(|either| *either) {

@@ -33,6 +33,7 @@ struct Record {
     remember: Remember,
     total: u64,
     refused: u64,
+    ended: u64,
     connections: u64,
     by_path: BTreeMap<String, u64>,
     last: VecDeque<Seen>,
@@ -88,6 +89,7 @@ impl Hits {
             remember,
             total: 0,
             refused: 0,
+            ended: 0,
             connections: 0,
             by_path: BTreeMap::new(),
             last: VecDeque::new(),
@@ -103,6 +105,12 @@ impl Hits {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.lock().total
+    }
+
+    /// Of these requests those whose answer has ended, however it did.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.0.lock().ended
     }
 
     /// Requests that were malformed or never became whole.
@@ -144,7 +152,7 @@ impl Hits {
     /// Forgets everything counted and remembered so far, except connections.
     pub fn clear(&self) {
         let mut record = self.0.lock();
-        (record.total, record.refused) = (0, 0);
+        (record.total, record.refused, record.ended) = (0, 0, 0);
         record.by_path.clear();
         record.last.clear();
     }
@@ -302,6 +310,7 @@ impl Progress {
     pub fn end(&self, outcome: Outcome) {
         let (open, outcome) = (Outcome::Answering.number(), outcome.number());
         if self.outcome.compare_exchange(open, outcome, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.record.lock().ended += u64::from(outcome != Outcome::Refused.number());
             self.record.tell();
         }
     }

@@ -10,7 +10,7 @@
 //!
 //! Reading order: `script` (what can be asked for), `plan` (the checked form), `answer` (bytes to send),
 //! `send` (when and in which writes), `serve` (connections), `h2`, `stub` (starting and stopping), `hits`,
-//! `model` (a small deterministic model that the official SDKs can talk to).
+//! `model` (a small deterministic model that the official SDKs can talk to), `respond` (answers of other code, for replay).
 //!
 //! On purpose absent: HTTP/1.1 pipelining, upgrades, compression (send compressed bytes as `base64`), a
 //! client that closes its sending side while it waits (it counts as gone, as with hyper), both protocols on
@@ -23,6 +23,7 @@ mod model;
 mod path_body;
 mod plan;
 mod request;
+mod respond;
 mod script;
 mod send;
 mod serve;
@@ -32,6 +33,7 @@ mod stub;
 pub use answer::filler;
 pub use hits::{Hits, Outcome, Seen};
 pub use plan::ScriptError;
+pub use respond::{Asked, Respond};
 pub use script::{
     Body, Delays, Dialect, Fault, Framing, HeaderMatch, Interim, LineEnd, ModelReply, PathBody, Remember,
     Reply, Rule, Script, Split, SseEvent, ToolCall, Writes,

@@ -15,6 +15,7 @@ use crate::answer::{Answer, Cuts, Made, Source};
 use crate::model;
 use crate::path_body;
 use crate::request::Head;
+use crate::respond::{Asked, Respond};
 use crate::script::{Body, HeaderMatch, ModelReply, PathBody, Remember, Reply, Rule, Script};
 use crate::sse;
 
@@ -24,6 +25,7 @@ pub(crate) struct Plan {
     rules: Vec<Planned>,
     otherwise: Planned,
     pub remember: Remember,
+    respond: Option<Arc<dyn Respond>>,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,18 @@ impl Plan {
             rules: rules.collect(),
             otherwise: Planned::new(When::default(), None, &script.otherwise),
             remember: script.remember,
+            respond: None,
         })
+    }
+
+    /// Everything is answered by `respond`; no request is remembered.
+    pub fn responding(respond: Arc<dyn Respond>) -> Self {
+        Self {
+            rules: Vec::new(),
+            otherwise: Planned::new(When::default(), None, &Reply::default()),
+            remember: Remember { requests: 0, body_bytes: 0 },
+            respond: Some(respond),
+        }
     }
 
     /// The answer of a rule that does not wait for the request body.
@@ -91,6 +104,10 @@ impl Plan {
     }
 
     pub fn answer(&self, head: &Head, body: &Bytes, memo: &mut Memo) -> Arc<Answer> {
+        if let Some(respond) = &self.respond {
+            let reply = respond.respond(&Asked { method: head.method(), target: head.target(), body });
+            return Then::new(&sound(reply)).answer(head, body, &mut None);
+        }
         let matching = self.rules.iter().find(|rule| !rule.when.before_body && rule.takes(head, body));
         matching.unwrap_or(&self.otherwise).then.answer(head, body, memo)
     }
@@ -197,6 +214,14 @@ fn content_type_of(head: &Head) -> String {
         .next()
         .map(|value| String::from_utf8_lossy(value).into_owned())
         .unwrap_or_default()
+}
+
+/// The reply, or one that says why it is none.
+fn sound(reply: Reply) -> Reply {
+    match check::problems(&reply) {
+        problems if problems.is_empty() => reply,
+        problems => Reply::text(&problems.join("; ")).status(500),
+    }
 }
 
 /// The body, if it is the same for every request. What `check` has refused cannot come here.

@@ -20,6 +20,7 @@ use crate::h2;
 use crate::hits::{Hits, Outcome};
 use crate::plan::{Memo, Plan};
 use crate::request::{BodyLength, Head, RequestBody, RequestError, read_body, read_head};
+use crate::respond::Respond;
 use crate::script::Script;
 use crate::send::{Broke, Sender};
 use crate::stub::{Listen, Protocol, StartError};
@@ -52,15 +53,27 @@ pub(crate) struct Shared {
 impl Server {
     /// Needs no runtime.
     pub fn bind(listen: Listen, script: &Script) -> Result<Self, StartError> {
+        if !listen.address.ip().is_loopback() {
+            return Err(StartError::NotLoopback(listen.address));
+        }
+        let plan = Plan::new(script)?;
+        if listen.protocol == Protocol::Http2 {
+            h2::check(script)?;
+        }
+        Self::bind_plan(listen, plan, script.send_buffer_bytes)
+    }
+
+    /// HTTP/1.1, with answers that other code makes.
+    pub fn bind_responding(address: SocketAddr, respond: Arc<dyn Respond>) -> Result<Self, StartError> {
+        Self::bind_plan(Listen { address, ..Listen::default() }, Plan::responding(respond), None)
+    }
+
+    fn bind_plan(listen: Listen, plan: Plan, send_buffer_bytes: Option<u32>) -> Result<Self, StartError> {
         let Listen { address, tls, protocol } = listen;
         if !address.ip().is_loopback() {
             return Err(StartError::NotLoopback(address));
         }
-        let plan = Plan::new(script)?;
-        if protocol == Protocol::Http2 {
-            h2::check(script)?;
-        }
-        let listener = listen_on(address, script.send_buffer_bytes);
+        let listener = listen_on(address, send_buffer_bytes);
         let listener = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = listener.map_err(|source| StartError::Listen { address, source })?;
         let tls = if protocol == Protocol::Http2 { tls.map(h2::offer) } else { tls };

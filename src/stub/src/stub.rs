@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::hits::Hits;
 use crate::plan::ScriptError;
+use crate::respond::Respond;
 use crate::script::Script;
 use crate::serve::Server;
 
@@ -105,7 +106,18 @@ impl Stub {
 
     /// As [`Stub::spawn_thread`], where and how the caller says.
     pub fn spawn_thread_on(listen: Listen, script: Script) -> Result<Self, StartError> {
-        let server = Server::bind(listen, &script)?;
+        Self::on_thread(Server::bind(listen, &script)?)
+    }
+
+    /// HTTP/1.1 at `address`, on a thread of its own, with answers that other code makes.
+    pub fn spawn_thread_responding(
+        address: SocketAddr,
+        respond: Arc<dyn Respond>,
+    ) -> Result<Self, StartError> {
+        Self::on_thread(Server::bind_responding(address, respond)?)
+    }
+
+    fn on_thread(server: Server) -> Result<Self, StartError> {
         let (stop, stopped) = watch::channel(false);
         let (address, hits) = (server.address(), server.hits().clone());
         let runtime = runtime::Builder::new_current_thread().enable_all().build();

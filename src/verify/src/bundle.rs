@@ -68,7 +68,7 @@ pub fn verify_bundle(
     report.conclude(outcome.map(drop))
 }
 
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 const ENVELOPE: &str = "manifest.dsse.json";
 pub(crate) const ENTRIES: &str = "receipts.ndjson";
 const SIGNATURES: &str = "receipts.sig";

@@ -52,6 +52,12 @@ pub fn fuzz_journal(bytes: &[u8]) {
     }
 }
 
+/// Replay Certificates.
+#[doc(hidden)]
+pub fn fuzz_certificate(bytes: &[u8]) {
+    crate::certificate::fuzz(bytes);
+}
+
 /// Admission, canonical form and entry schemas.
 #[doc(hidden)]
 pub fn fuzz_canonical(bytes: &[u8]) {

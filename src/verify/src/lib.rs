@@ -17,6 +17,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
 mod bundle;
+mod certificate;
 mod check;
 mod container;
 mod crc;
@@ -51,12 +52,13 @@ mod made;
 mod reference;
 
 pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
+pub use certificate::{CertificateFault, CertificateReason, CertificateReport, verify_certificate};
 pub use check::{Check, Executor, Sequential};
 pub use container::{DirectoryFile, Input};
 pub use events::{Question, verify_events};
 pub use explain::explain;
 #[doc(hidden)]
-pub use fuzz::{fuzz_bundle, fuzz_canonical, fuzz_journal, fuzz_note, fuzz_units};
+pub use fuzz::{fuzz_bundle, fuzz_canonical, fuzz_certificate, fuzz_journal, fuzz_note, fuzz_units};
 pub use hash::Hash;
 pub use journal::{JournalFiles, Segments, verify_journal};
 pub use keys::{Algorithm, PublicKey, Usage};

@@ -147,6 +147,7 @@ pub(crate) struct Schemas {
     pub envelope: Schema,
     pub trust: Schema,
     pub disclosure: Schema,
+    pub replay: Schema,
     receipt: Schema,
     events: Vec<(Kind, Schema)>,
 }
@@ -187,6 +188,7 @@ impl Schemas {
                 None,
                 &[],
             )?,
+            replay: Schema::compile(include_bytes!("../../../spec/replay.schema.json"), None, &[])?,
             receipt: Schema::compile(
                 include_bytes!("../../../spec/pef/schemas/receipt.schema.json"),
                 None,

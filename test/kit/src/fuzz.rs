@@ -35,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("judge", judged::judge),
     ("mcp", mcp),
     ("provider_log", provider_log),
+    ("certificate", certificate),
 ];
 
 /// The judge of bundles.
@@ -56,6 +57,11 @@ pub fn canonical(bytes: &[u8]) {
     }
 }
 
+/// Replay Certificates, and what they sign.
+pub fn certificate(bytes: &[u8]) {
+    estoppel_verify::fuzz_certificate(bytes);
+}
+
 /// Signed notes and proofs.
 pub fn note(bytes: &[u8]) {
     estoppel_verify::fuzz_note(bytes);
@@ -64,6 +70,11 @@ pub fn note(bytes: &[u8]) {
 /// Event streams: the verifier cuts them where the gateway does, however the bytes came.
 pub fn units(bytes: &[u8]) {
     let ends = estoppel_verify::fuzz_units(bytes);
+    let mut of_bundle = estoppel_bundle::unit_ends(bytes);
+    if ends.last() != Some(&bytes.len()) {
+        of_bundle.pop(); // the rest, which is a unit of its own
+    }
+    assert_eq!(of_bundle, ends, "a replay cuts a stream as the verifier does");
     for size in [bytes.len().max(1), 3, 1] {
         let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
         assert_eq!(response(Dialect::Bytes, Framing::Sse, &pieces).1, ends);

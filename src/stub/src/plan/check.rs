@@ -28,6 +28,13 @@ pub(super) fn check(script: &Script) -> Result<(), ScriptError> {
     if problems.is_empty() { Ok(()) } else { Err(ScriptError { problems }) }
 }
 
+/// Every contradiction of one reply.
+pub(super) fn problems(reply: &Reply) -> Vec<String> {
+    let mut problems = Vec::new();
+    check_reply(reply, &mut |what| problems.push(what));
+    problems
+}
+
 fn check_rule(rule: &Rule, report: &mut dyn FnMut(String)) {
     if rule.path.matches('*').count() > 1 {
         report(format!("path: more than one `*` in `{}`", rule.path));

@@ -1,0 +1,54 @@
+//! Recorded calls run again, and what came of it as a signed certificate (`spec/replay.md`).
+//!
+//! - [`serve::Server`] is a stub upstream that answers a client, which runs again, with the recorded bytes.
+//! - [`judge::judge`] puts the recorded bytes through the judge again, without a client and without a network.
+//! - Both count in a [`Tally`], from which [`certificate::Certificate`] takes its status.
+//!
+//! Promised: nothing here can connect to an upstream, and [`Connections`] counts whether the process did all the same; a step that could not
+//! be replayed is never counted as matched; a request is answered by its own step, once, or not at all.
+//!
+//! Left to others: files, clocks, signals, printing; judging whether the bundle is genuine (`estoppel-verify`).
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic))]
+
+pub mod certificate;
+pub mod judge;
+pub mod serve;
+
+mod code;
+mod connections;
+mod difference;
+mod normalize;
+mod step;
+mod tally;
+
+pub use certificate::{Certificate, CertifyError};
+pub use code::Code;
+pub use connections::Connections;
+pub use normalize::{Normalizers, NormalizersError};
+pub use tally::{Counts, Divergence, Matching, Status, Tally};
+
+/// Why a replay did not come to an end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("the bundle cannot be read")]
+    Bundle(#[from] estoppel_bundle::OpenError),
+    #[error("the run has more than {STEPS_MAX} calls")]
+    Steps,
+    #[error("the sockets of this process cannot be listed, so nobody could say that none leads away")]
+    Connections(#[source] std::io::Error),
+}
+
+impl ReplayError {
+    /// The reason for machines.
+    pub fn reason(&self) -> estoppel_evidence::Reason {
+        match self {
+            Self::Bundle(error) => error.reason(),
+            Self::Steps => estoppel_evidence::Reason::ArgumentInvalid,
+            Self::Connections(_) => estoppel_evidence::Reason::DependencyMissing,
+        }
+    }
+}
+
+/// Most steps of one replay that are served.
+pub const STEPS_MAX: usize = 1_000_000;

@@ -1,0 +1,296 @@
+//! What became of the steps and requests of a replay, and the status that follows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use estoppel_evidence::CallId;
+use serde::Serialize;
+
+use crate::code::Code;
+
+/// Most divergences that a certificate lists.
+pub const DIVERGENCES_MAX: usize = 64;
+/// Most pointers of one divergence, and most characters of one.
+pub const POINTERS_MAX: usize = 16;
+pub const POINTER_CHARS_MAX: usize = 128;
+
+/// What happens at a request that no step answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Matching {
+    /// The replay ends.
+    #[default]
+    Strict,
+    /// It goes on, and can no longer succeed.
+    Lenient,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Success,
+    Partial,
+    Failed,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Where a replay was not what was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Divergence {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub at: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallId>,
+    pub code: Code,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct CodeCount {
+    code: Code,
+    count: u64,
+}
+
+/// The counts of a certificate.
+#[derive(Clone, Debug, Serialize)]
+pub struct Counts {
+    pub drift: Vec<CodeCount>,
+    pub matched: u64,
+    pub miss: u64,
+    pub missing: u64,
+    pub recorded: u64,
+    pub reordered: u64,
+    pub skipped: Vec<CodeCount>,
+    pub truncated: u64,
+}
+
+/// Counts each step once.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    matching: Matching,
+    matched: u64,
+    miss: u64,
+    missing: u64,
+    reordered: u64,
+    truncated: u64,
+    drift: BTreeMap<Code, u64>,
+    skipped: BTreeMap<Code, u64>,
+    divergences: Vec<Divergence>,
+    divergences_more: u64,
+    first: Option<u64>,
+    /// Why the bundle did not verify.
+    bundle: Option<String>,
+}
+
+/// The step that something became of.
+pub type At = (u64, CallId);
+
+impl Tally {
+    pub fn new(matching: Matching) -> Self {
+        Self { matching, ..Self::default() }
+    }
+
+    pub fn matching(&self) -> Matching {
+        self.matching
+    }
+
+    pub fn matched(&mut self) {
+        self.matched += 1;
+    }
+
+    pub fn truncated(&mut self) {
+        self.truncated += 1;
+    }
+
+    /// The step was not replayed, for a reason that is no divergence.
+    pub fn skipped(&mut self, code: Code) {
+        *self.skipped.entry(code).or_default() += 1;
+    }
+
+    pub fn drifted(&mut self, code: Code, (seq, call): At, at: Vec<String>) {
+        *self.drift.entry(code).or_default() += 1;
+        self.diverged(Divergence { at, call: Some(call), code, seq: Some(seq) });
+    }
+
+    pub fn missing(&mut self, (seq, call): At) {
+        self.missing += 1;
+        self.diverged(Divergence { at: Vec::new(), call: Some(call), code: Code::Missing, seq: Some(seq) });
+    }
+
+    /// A request without a step.
+    pub fn missed(&mut self) {
+        self.miss += 1;
+        self.diverged(Divergence { at: Vec::new(), call: None, code: Code::Miss, seq: None });
+    }
+
+    /// A step that matched came too early.
+    pub fn reordered(&mut self, (seq, call): At) {
+        self.reordered += 1;
+        self.diverged(Divergence { at: Vec::new(), call: Some(call), code: Code::Reordered, seq: Some(seq) });
+    }
+
+    /// The bundle does not verify: the code of the verifier, and where it is.
+    pub fn bundle_invalid(&mut self, reason: &str, seq: Option<u64>) {
+        self.bundle = Some(reason.to_owned());
+        self.diverged(Divergence { at: Vec::new(), call: None, code: Code::BundleInvalid, seq });
+    }
+
+    fn diverged(&mut self, mut divergence: Divergence) {
+        if let Some(seq) = divergence.seq {
+            self.first = Some(self.first.map_or(seq, |first| first.min(seq)));
+        }
+        if self.divergences.len() == DIVERGENCES_MAX {
+            self.divergences_more += 1;
+            return;
+        }
+        divergence.at.truncate(POINTERS_MAX);
+        for pointer in &mut divergence.at {
+            if let Some((cut, _)) = pointer.char_indices().nth(POINTER_CHARS_MAX) {
+                pointer.truncate(cut);
+            }
+        }
+        self.divergences.push(divergence);
+    }
+
+    pub fn bundle_reason(&self) -> Option<&str> {
+        self.bundle.as_deref()
+    }
+
+    pub fn divergences(&self) -> (&[Divergence], u64) {
+        (&self.divergences, self.divergences_more)
+    }
+
+    pub fn first_divergent_seq(&self) -> Option<u64> {
+        self.first
+    }
+
+    pub fn counts(&self) -> Counts {
+        let rows = |counts: &BTreeMap<Code, u64>| -> Vec<CodeCount> {
+            counts.iter().map(|(code, count)| CodeCount { code: *code, count: *count }).collect()
+        };
+        Counts {
+            drift: rows(&self.drift),
+            matched: self.matched,
+            miss: self.miss,
+            missing: self.missing,
+            recorded: self.recorded(),
+            reordered: self.reordered,
+            skipped: rows(&self.skipped),
+            truncated: self.truncated,
+        }
+    }
+
+    /// How many steps were counted.
+    pub fn recorded(&self) -> u64 {
+        let rows = self.drift.values().chain(self.skipped.values());
+        self.matched + self.missing + self.truncated + rows.sum::<u64>()
+    }
+
+    /// Every code that follows, in byte order.
+    pub fn reasons(&self, upstream_connections: u64) -> BTreeSet<Code> {
+        let facts = [
+            (Code::Miss, self.miss > 0),
+            (Code::Missing, self.missing > 0),
+            (Code::Reordered, self.reordered > 0),
+            (Code::Truncated, self.truncated > 0),
+            (Code::BundleInvalid, self.bundle.is_some()),
+            (Code::NoSteps, self.recorded() == 0),
+            (Code::UpstreamConnection, upstream_connections > 0),
+        ];
+        let facts = facts.into_iter().filter(|(_, holds)| *holds).map(|(code, _)| code);
+        facts.chain(self.drift.keys().copied()).chain(self.skipped.keys().copied()).collect()
+    }
+
+    pub fn status(&self, upstream_connections: u64) -> Status {
+        let reasons = self.reasons(upstream_connections);
+        let fails = |code: &Code| match code {
+            Code::Reordered => self.matching == Matching::Strict,
+            Code::Truncated | Code::BodyAbsent | Code::BodyRedacted | Code::Undecided => false,
+            _ => true,
+        };
+        match reasons.iter().any(fails) {
+            true => Status::Failed,
+            false if reasons.is_empty() => Status::Success,
+            false => Status::Partial,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seq: u64) -> At {
+        (seq, CallId::new(seq, [1; 10]))
+    }
+
+    fn check(matching: Matching, of: impl FnOnce(&mut Tally), status: Status, reasons: &[Code]) {
+        let mut tally = Tally::new(matching);
+        of(&mut tally);
+        assert_eq!(tally.status(0), status, "{tally:?}");
+        assert_eq!(tally.reasons(0).into_iter().collect::<Vec<_>>(), reasons);
+    }
+
+    #[test]
+    fn the_status_follows_from_what_became_of_the_steps() {
+        use Matching::{Lenient, Strict};
+        use Status::{Failed, Partial, Success};
+        check(Strict, |_| {}, Failed, &[Code::NoSteps]);
+        check(Strict, Tally::matched, Success, &[]);
+        let skip = |code| move |tally: &mut Tally| (tally.matched(), tally.skipped(code)).0;
+        for code in [Code::BodyAbsent, Code::BodyRedacted, Code::Undecided] {
+            check(Strict, skip(code), Partial, &[code]);
+        }
+        check(Strict, Tally::truncated, Partial, &[Code::Truncated]);
+        let early = |tally: &mut Tally| (tally.matched(), tally.reordered(at(2))).0;
+        check(Strict, early, Failed, &[Code::Reordered]);
+        check(Lenient, early, Partial, &[Code::Reordered]);
+        check(Lenient, |tally| (tally.matched(), tally.missed()).0, Failed, &[Code::Miss]);
+        check(Lenient, |tally| tally.missing(at(1)), Failed, &[Code::Missing]);
+        for code in [Code::AnswerDrift, Code::ArgDrift, Code::BodyDrift, Code::SchemaDrift, Code::StatusDrift]
+        {
+            check(Lenient, |tally| tally.drifted(code, at(1), Vec::new()), Failed, &[code]);
+        }
+        let invalid = |tally: &mut Tally| (tally.matched(), tally.bundle_invalid("FILE_DIGEST", None)).0;
+        check(Lenient, invalid, Failed, &[Code::BundleInvalid]);
+    }
+
+    #[test]
+    fn a_connection_fails_what_matched() {
+        let mut tally = Tally::default();
+        tally.matched();
+        assert_eq!((tally.status(0), tally.status(1)), (Status::Success, Status::Failed));
+    }
+
+    #[test]
+    fn each_step_is_counted_once_and_the_first_divergence_is_the_smallest() {
+        let mut tally = Tally::default();
+        tally.matched();
+        tally.truncated();
+        tally.skipped(Code::Undecided);
+        tally.drifted(Code::ArgDrift, at(9), vec!["/a".repeat(200); 40]);
+        tally.missing(at(4));
+        tally.missed();
+        assert_eq!((tally.recorded(), tally.first_divergent_seq()), (5, Some(4)));
+        let at = &tally.divergences().0[0].at;
+        assert_eq!((at.len(), at[0].len()), (POINTERS_MAX, POINTER_CHARS_MAX));
+    }
+
+    #[test]
+    fn what_is_not_listed_is_counted_and_may_be_the_first() {
+        let mut tally = Tally::default();
+        (0..DIVERGENCES_MAX as u64).for_each(|seq| tally.missing(at(100 + seq)));
+        tally.missing(at(3));
+        assert_eq!((tally.divergences().0.len(), tally.divergences().1), (DIVERGENCES_MAX, 1));
+        assert_eq!(tally.first_divergent_seq(), Some(3));
+    }
+}

@@ -1,0 +1,376 @@
+//! `estoppel replay …`.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{CallId, Reason, RunCapture, Sha256, SoftKey, disclosure};
+use estoppel_replay::certificate::{BodiesBy, Circumstances, Mode, Tool, check_key};
+use estoppel_replay::serve::{Options, ServeError, Server, Side};
+use estoppel_replay::{
+    Certificate, Code, Connections, Matching, Normalizers, ReplayError, Status, Tally, judge,
+};
+use estoppel_verify::PublicKey;
+use serde_json::{Value, json};
+
+use crate::arguments::{ReplayCommand, ReplayOf, ReplayRun, ReplayServe, ReplaySide, VerifyCertificate};
+use crate::output::{Colour, Failure, Output, plain};
+use crate::show::Opened;
+use crate::{identity, input, show, verify};
+
+/// How often it is looked whether a signal came.
+const SIGNAL_PAUSE: Duration = Duration::from_millis(50);
+
+pub fn run(output: &Output, command: &ReplayCommand) -> Result<ExitCode, Failure> {
+    match command {
+        ReplayCommand::Run(run) => judge_again(*output, run),
+        ReplayCommand::Serve(serve) => self::serve(*output, serve),
+        ReplayCommand::VerifyCertificate(wanted) => verify_certificate(*output, wanted),
+    }
+}
+
+/// What both kinds of replay begin with.
+struct Prepared {
+    bundle: Opened,
+    key: SoftKey,
+    capture: Option<RunCapture>,
+    /// Why the bundle does not verify, and where.
+    invalid: Option<(String, Option<u64>)>,
+    started: UnixMicros,
+}
+
+impl Prepared {
+    fn of(of: &ReplayOf) -> Result<Self, Failure> {
+        let started = now();
+        if of.out.symlink_metadata().is_ok() {
+            return Err(exists(&of.out));
+        }
+        let key = estoppel_journal::keys::load_certifier(&of.key)
+            .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
+        let report = verify::judged(&of.bundle, of.trust.as_deref())?;
+        if report.exit_code() == 6 {
+            let finding = report.finding.as_ref();
+            let code = finding.map_or("ARGUMENT_INVALID", |finding| finding.reason.code());
+            let detail = finding.map(|finding| finding.detail.clone()).unwrap_or_default();
+            return Err(Failure::input(code, plain(&detail)));
+        }
+        let invalid = report.finding.map(|finding| (finding.reason.code().to_owned(), finding.seq));
+        let bundle = show::open(&of.bundle)?;
+        let judged = report.root.map(|root| format!("root:{}", root.hex()));
+        if invalid.is_none() && judged != Some(bundle.manifest().tree.root.to_string()) {
+            let message = format!("`{}` changed while it was read", of.bundle.display());
+            return Err(Failure::input("FILE_UNREADABLE", plain(&message)));
+        }
+        check_key(&bundle, estoppel_evidence::Signer::public(&key))
+            .map_err(|error| Failure::input("KEY_INVALID", error.to_string()))?;
+        let capture = capture(of, &bundle)?;
+        Ok(Self { bundle, key, capture, invalid, started })
+    }
+}
+
+/// The run's key, held against what the run committed to when it was opened.
+fn capture(of: &ReplayOf, bundle: &Opened) -> Result<Option<RunCapture>, Failure> {
+    let run = bundle.manifest().run;
+    let (key, path) = match (&of.keys, &of.disclosure) {
+        (Some(dir), _) => {
+            let key = estoppel_journal::keys::load_capture(dir)
+                .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
+            (Some(key.run(run)), dir)
+        }
+        (None, Some(path)) => {
+            let read = disclosure::run_capture(&input::file(path)?);
+            (read.and_then(|(of, key)| (of == run).then_some(key)), path)
+        }
+        (None, None) => return Ok(None),
+    };
+    let mut entries = bundle.entries().map_err(|error| unread(&ReplayError::from(error)))?;
+    let open = entries.next().map_err(|error| unread(&ReplayError::from(error)))?;
+    let open: Value = open.and_then(|open| serde_json::from_slice(open.line).ok()).unwrap_or_default();
+    let committed = open["capture"]["commitment"].as_str();
+    match key {
+        Some(key) if committed == Some(&key.commitment().to_string()) => Ok(Some(key)),
+        _ => {
+            let message = format!("`{}` does not hold the capture key of this run", path.display());
+            Err(Failure::reason(Reason::KeyInvalid, plain(&message)))
+        }
+    }
+}
+
+fn judge_again(output: Output, run: &ReplayRun) -> Result<ExitCode, Failure> {
+    let prepared = Prepared::of(&run.of)?;
+    let mut tally = Tally::new(Matching::Strict);
+    let mut connections = Connections::default();
+    let mode = match &prepared.invalid {
+        Some((reason, seq)) => {
+            tally.bundle_invalid(reason, *seq);
+            // Entries that cannot be read to their end leave fewer steps, and the bundle's own reason stands.
+            let _ = judge::examine(&prepared.bundle, &mut tally);
+            connections.look().map_err(|error| unread(&ReplayError::Connections(error)))?;
+            Mode::Judge
+        }
+        None => {
+            let key = key()?;
+            judge::judge(&prepared.bundle, prepared.capture.as_ref(), key, &mut tally, &mut connections)
+                .map_err(|error| unread(&error))?
+        }
+    };
+    let bodies_by = if prepared.capture.is_some() { BodiesBy::Tag } else { BodiesBy::Digest };
+    let said = Said { mode, bodies_by, side: None, normalizers: None, connections: connections.count() };
+    conclude(output, &run.of, &prepared.bundle, &prepared.key, prepared.started, &tally, said)
+}
+
+fn serve(output: Output, serve: &ReplayServe) -> Result<ExitCode, Failure> {
+    if !serve.listen.ip().is_loopback() {
+        let message = format!("--listen: a replay listens on loopback only, not on `{}`", serve.listen);
+        return Err(Failure::input("ARGUMENT_INVALID", message));
+    }
+    let Prepared { bundle, key, capture, invalid, started } = Prepared::of(&serve.of)?;
+    if let Some((reason, _)) = invalid {
+        let message =
+            format!("`{}` does not verify ({reason}), so nothing of it is served", serve.of.bundle.display());
+        return Err(Failure { exit: 2, ..Failure::runtime("BUNDLE_INVALID", plain(&message)) }
+            .hint("`estoppel replay run` certifies that it fails; `estoppel verify` says what is wrong"));
+    }
+    let capture = capture.ok_or_else(|| {
+        Failure::input(
+            "ARGUMENT_INVALID",
+            "requests are known by their tags, for which the run's capture key is needed",
+        )
+        .hint("--keys DIR, or --disclosure with what `estoppel keys disclose --scope run` writes")
+    })?;
+    let normalizers = serve.normalizers.as_deref().map(normalizers).transpose()?;
+    let digest = normalizers.as_ref().map(Normalizers::digest);
+    let side = match serve.side {
+        ReplaySide::Client => Side::Client,
+        ReplaySide::Upstream => Side::Upstream,
+    };
+    let matching = if serve.lenient { Matching::Lenient } else { Matching::Strict };
+    let stopped = stop_at_signals()?;
+    let prefix = serve.prefix.clone();
+    let options = Options { side, matching, normalizers, capture, is_timed: serve.timed, prefix };
+    let server = Server::start(bundle, options, serve.listen).map_err(|error| match &error {
+        ServeError::Replay(error) => unread(error),
+        ServeError::Start(_) => Failure::runtime("LISTEN_FAILED", plain(&causes(&error))),
+    })?;
+    let url = format!("http://{}", server.addr());
+    output.note(&format!("{} recorded calls on {url}", server.steps()));
+    output.data(&json!({ "listening": url, "steps": server.steps() }));
+    while !stopped.load(Ordering::Relaxed) {
+        if server.wait(SIGNAL_PAUSE) && serve.until_done {
+            break;
+        }
+    }
+    let finished = server.finish().map_err(|error| unread(&error))?;
+    let connections = finished.upstream_connections;
+    let (mode, bodies_by) = (Mode::Stub, BodiesBy::Tag);
+    let said = Said { mode, bodies_by, side: Some(side), normalizers: digest, connections };
+    conclude(output, &serve.of, finished.bundle(), &key, started, &finished.tally, said)
+}
+
+fn normalizers(path: &Path) -> Result<Normalizers, Failure> {
+    Normalizers::parse(&input::file(path)?).map_err(|error| {
+        Failure::input("ARGUMENT_INVALID", plain(&format!("`{}`: {}", path.display(), causes(&error))))
+    })
+}
+
+/// From here on signals end the replay, and not the program.
+fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |error: std::io::Error| Failure::runtime("INTERNAL", format!("no signals: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (mut int, mut term) = {
+        let _inside = runtime.enter();
+        let told = |kind| signal(kind).map_err(failed);
+        (told(SignalKind::interrupt())?, told(SignalKind::terminate())?)
+    };
+    let stopped = Arc::new(AtomicBool::new(false));
+    let told = stopped.clone();
+    let wait = async move {
+        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+        told.store(true, Ordering::Relaxed);
+    };
+    let waits = move || runtime.block_on(wait);
+    std::thread::Builder::new().name("signals".to_owned()).spawn(waits).map_err(failed)?;
+    Ok(stopped)
+}
+
+/// What a kind of replay has to say of itself.
+struct Said {
+    mode: Mode,
+    bodies_by: BodiesBy,
+    side: Option<Side>,
+    normalizers: Option<Sha256>,
+    connections: u64,
+}
+
+fn conclude(
+    output: Output,
+    of: &ReplayOf,
+    bundle: &Opened,
+    key: &SoftKey,
+    started: UnixMicros,
+    tally: &Tally,
+    said: Said,
+) -> Result<ExitCode, Failure> {
+    let finished = now();
+    let circumstances = Circumstances {
+        id: CallId::new(finished.0 / 1000, identity::random()?),
+        bodies_by: said.bodies_by,
+        mode: said.mode,
+        side: said.side,
+        normalizers: said.normalizers,
+        tool: tool()?,
+        started,
+        finished,
+        upstream_connections: said.connections,
+    };
+    let certificate = Certificate::sign(bundle, tally, &circumstances, key)
+        .map_err(|error| Failure::input("KEY_INVALID", causes(&error)))?;
+    write(&of.out, &certificate.bytes)?;
+    let statement: Value = serde_json::from_slice(&certificate.statement).unwrap_or_default();
+    let predicate = &statement["predicate"];
+    print(output, predicate);
+    output.line(&format!("certificate {}", plain(&of.out.display().to_string())));
+    let exit = match certificate.status {
+        Status::Success => 0,
+        Status::Partial if of.allow_partial => 0,
+        Status::Failed if tally.bundle_reason().is_some() => 2,
+        Status::Partial | Status::Failed => 5,
+    };
+    Ok(output.answer(&json!({ "path": of.out, "certificate": predicate }), exit))
+}
+
+fn print(output: Output, predicate: &Value) {
+    let status = predicate["status"].as_str().unwrap_or("-");
+    let colour = match status {
+        "success" => Colour::Green,
+        "partial" => Colour::Yellow,
+        _ => Colour::Red,
+    };
+    output.line(&format!("replay      {}", output.paint(colour, &plain(status))));
+    let counts = &predicate["counts"];
+    let number = |name: &str| counts[name].as_u64().unwrap_or_default();
+    let several = |name: &str| -> String {
+        let rows = counts[name].as_array().into_iter().flatten();
+        let row = |row: &Value| format!(" {} {}", plain(row["code"].as_str().unwrap_or("-")), row["count"]);
+        rows.map(row).collect()
+    };
+    output.line(&format!("steps       {} recorded, {} matched", number("recorded"), number("matched")));
+    for (name, rest) in [("drift", several("drift")), ("skipped", several("skipped"))] {
+        if !rest.is_empty() {
+            output.line(&format!("{name:<11}{rest}"));
+        }
+    }
+    for name in ["miss", "missing", "reordered", "truncated"] {
+        if number(name) > 0 {
+            output.line(&format!("{name:<11} {}", number(name)));
+        }
+    }
+    for row in predicate["divergences"].as_array().into_iter().flatten() {
+        let seq = row["seq"].as_u64().map(|seq| format!(" at seq {seq}")).unwrap_or_default();
+        let at: Vec<&str> = row["at"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let code = row["code"].as_str().unwrap_or("-");
+        let text = Code::ALL.iter().find(|known| known.as_str() == code).map_or("", |code| code.text());
+        let at = if at.is_empty() { String::new() } else { format!(": {}", at.join(", ")) };
+        output.line(&plain(&format!("diverged    {code}{seq}: {text}{at}")));
+    }
+    output.line(&format!("upstream    {} connections", predicate["upstream_connections"]));
+}
+
+fn verify_certificate(output: Output, wanted: &VerifyCertificate) -> Result<ExitCode, Failure> {
+    let bytes = input::evidence(&wanted.certificate)?;
+    let signer = wanted.signer.as_deref().map(verify::spki).transpose()?;
+    let signer = signer
+        .map(|spki| PublicKey::of_spki(&spki).ok_or(()))
+        .transpose()
+        .map_err(|()| Failure::input("KEY_INVALID", "--signer: neither an Ed25519 nor a P-256 key"))?;
+    let report = verify::certificate(&bytes, signer.as_ref(), &wanted.bundle, wanted.trust.as_deref())?;
+    let finding = report.bundle.as_ref().and_then(|bundle| bundle.finding.as_ref());
+    let refused = match (&report.fault, finding) {
+        (Some(fault), _) => Some((fault.reason.code(), fault.detail.clone())),
+        (None, Some(finding)) => Some((finding.reason.code(), finding.detail.clone())),
+        (None, None) => None,
+    };
+    let exit = report.exit_code();
+    let statement = report.statement.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let predicate = statement.map(|statement: Value| statement["predicate"].clone()).unwrap_or_default();
+    let standing = if report.is_signer_given { "trusted" } else { "self_asserted" };
+    output.line(&format!("certificate {}", plain(&wanted.certificate.display().to_string())));
+    match &refused {
+        Some((code, detail)) => {
+            output.line(&output.paint(Colour::Red, &format!("REFUSED     {code}: {}", plain(detail))));
+        }
+        None => {
+            let key = predicate["key"]["kid"].as_str().unwrap_or("-");
+            output.line(&format!("signer      {standing} {}", plain(key)));
+            print(output, &predicate);
+        }
+    }
+    let data = json!({
+        "ok": refused.is_none(),
+        "reason": refused.as_ref().map(|(code, _)| code),
+        "detail": refused.as_ref().map(|(_, detail)| detail),
+        "signer": refused.is_none().then_some(standing),
+        "status": refused.is_none().then(|| predicate["status"].clone()),
+        "certificate": refused.is_none().then_some(&predicate),
+    });
+    Ok(output.answer(&data, exit))
+}
+
+fn unread(error: &ReplayError) -> Failure {
+    Failure::reason(error.reason(), plain(&causes(error)))
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+fn exists(path: &Path) -> Failure {
+    let message = format!("`{}` exists and is not overwritten", path.display());
+    Failure::reason(Reason::OutputExists, plain(&message))
+}
+
+/// On disk as a whole, or not at all under that name.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::runtime("DISK_FAILED", plain(&format!("cannot write `{}`: {error}", path.display())))
+    };
+    let mut file = match OpenOptions::new().write(true).create_new(true).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(exists(path)),
+        file => file.map_err(failed)?,
+    };
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
+        let _ = std::fs::remove_file(path);
+        failed(error)
+    })
+}
+
+fn tool() -> Result<Tool, Failure> {
+    let read = std::env::current_exe().and_then(std::fs::read);
+    let bytes = read.map_err(|error| Failure::runtime("INTERNAL", format!("the own program: {error}")))?;
+    Ok(Tool {
+        digest: Sha256::of(&bytes),
+        name: "estoppel".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+fn now() -> UnixMicros {
+    UnixMicros(identity::now_us())
+}
+
+fn key() -> Result<[u64; 2], Failure> {
+    let number = u128::from_le_bytes(identity::random()?);
+    Ok([number as u64, (number >> 64) as u64]) // the two halves
+}
