@@ -43,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("feeds", &["evidence", "journal"]),
     ("reconcile", &["evidence"]),
     ("snapshot", &["evidence"]),
+    ("diff", &["evidence"]),
     ("state", &[]),
     ("gateway", &["evidence", "wire", "detect", "policy", "journal", "snapshot", "state"]),
     ("stub", &[]),
