@@ -22,6 +22,14 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          writes one receipt as a signed envelope that stands alone.",
     ),
     (
+        &["diff"],
+        "Verifies both, then compares them entry by entry: calls by what they are and their place among their like, objects of a \
+         schema by their names, stored JSON bodies value by value. What differs between any two runs, such as ids and times, is passed over, \
+         by a list whose digest is in the answer. The answer is one document with a digest that is the same everywhere. Bodies that \
+         were not stored have tags under a key of their run, so of two runs nobody can say whether they are equal; how many those are is said. Exit code 5: \
+         something differs; 2: one of them does not verify, and nothing was compared.",
+    ),
+    (
         &["seal"],
         "Ends a run: its last entry commits to everything before it, and the bundle is written. A daemon does it when one is \
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",

@@ -38,6 +38,13 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel show \"$bundle\" --call 1 --export receipt.json\n\
          estoppel verify receipt.json --trust demo/journal/trust.json",
     ),
+    (
+        &["diff"],
+        "estoppel diff \"$bundle\" \"$bundle\" --trust demo/journal/trust.json\n\
+         estoppel diff \"$bundle\" demo/journal --run quickstart\n\
+         estoppel diff demo/journal demo/journal --out same.json\n\
+         estoppel diff \"$bundle\" demo/journal # exit 6",
+    ),
     (&["seal"], "estoppel seal nightly-42\nestoppel seal no-such-run # exit 6"),
     (
         &["reconcile"],

@@ -112,7 +112,7 @@ pub fn certificate(
 }
 
 /// By what is in a folder: the journal of an instance, or a bundle.
-fn is_journal(path: &Path) -> bool {
+pub fn is_journal(path: &Path) -> bool {
     let has = |name: &str| path.join(name).symlink_metadata().is_ok();
     (has("segments") || has("trust.json")) && !has("manifest.json") && !has("receipts.ndjson")
 }
@@ -162,6 +162,12 @@ const REREAD: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What `estoppel verify` says of a journal that may be written now: its exit code, and how many entries there are.
 pub fn journal_exit_code(path: &Path, trust: Option<&Path>) -> Result<(u8, u64), Failure> {
+    let report = journal_report(path, trust)?;
+    Ok((report.exit_code(), report.entries))
+}
+
+/// What `estoppel verify` says of a journal that may be written now.
+pub fn journal_report(path: &Path, trust: Option<&Path>) -> Result<Report, Failure> {
     let trust = trust.map(input::file).transpose()?;
     let options = Options {
         trust: trust.as_deref(),
@@ -180,7 +186,7 @@ pub fn journal_exit_code(path: &Path, trust: Option<&Path>) -> Result<(u8, u64),
         std::thread::sleep(REREAD);
         report = journal(path, None, &options)?;
     }
-    Ok((report.exit_code(), report.entries))
+    Ok(report)
 }
 
 fn journal(path: &Path, against: Option<&Path>, options: &Options<'_>) -> Result<Report, Failure> {

@@ -5,6 +5,7 @@
 //! - `calls`: what goes through, byte for byte, and what its receipt says.
 //! - `adapters`: each dialect captured and blocked, from recorded wire bytes.
 //! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
+//! - `diffing`: what differs between two runs, journals and schemas.
 //! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
 //! - `bypass`: traffic that goes round the gateway, and how it is found.
@@ -57,6 +58,7 @@ mod controls;
 mod credentials;
 mod detecting;
 mod determinism;
+mod diffing;
 mod doctor;
 mod events;
 mod feeds;
