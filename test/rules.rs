@@ -44,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("reconcile", &["evidence"]),
     ("snapshot", &["evidence"]),
     ("diff", &["evidence"]),
+    ("incident", &["evidence", "bundle", "verify", "diff"]),
     ("state", &[]),
     ("gateway", &["evidence", "wire", "detect", "policy", "journal", "snapshot", "state"]),
     ("stub", &[]),

@@ -30,6 +30,19 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          something differs; 2: one of them does not verify, and nothing was compared.",
     ),
     (
+        &["incident", "verify"],
+        "Verifies every bundle in the file as `estoppel verify` does, then makes index, timeline and page again from the bundles and \
+         compares them byte by byte. Exit code 2 when a bundle does not verify, a reference leads nowhere, or a file is missing, altered or not \
+         of it. The file as a whole is not signed: nobody can say whether a bundle of the window was left out.",
+    ),
+    (
+        &["incident"],
+        "Takes the sealed bundle of a run, and with --journal those of the runs that were open within the window around it, verifies them, \
+         and writes them into one file with an index and a timeline, as JSON and as a page: calls, holds and approvals, blocks and \
+         findings, policies, bypasses, what operators did. Everything that an entry refers to is looked up, and the place is noted. The same bundles give the same \
+         bytes. Exit code 2: a bundle does not verify; 6: no sealed bundle is of that run.",
+    ),
+    (
         &["seal"],
         "Ends a run: its last entry commits to everything before it, and the bundle is written. A daemon does it when one is \
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",

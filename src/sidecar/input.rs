@@ -153,9 +153,9 @@ impl Beside {
         Self { folder: folder.into() }
     }
 
-    /// Whether there is a file of that name.
-    pub fn has(&self, sha256: &str) -> bool {
-        self.folder.join(sha256).is_file()
+    /// Where content of that digest (hex) is.
+    pub fn path(&self, sha256: &str) -> PathBuf {
+        self.folder.join(sha256)
     }
 }
 

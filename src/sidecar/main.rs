@@ -11,6 +11,7 @@ mod doctor;
 mod explain;
 mod hold;
 mod identity;
+mod incident;
 mod input;
 mod judge;
 mod keys;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Verify(verify) => verify::run(&output, &verify, arguments.explain),
         Command::Show(show) => show::run(&output, &show),
         Command::Diff(asked) => diff::run(&output, &asked),
+        Command::Incident(asked) => incident::run(&output, &asked),
         Command::Seal(seal) => run::seal(&output, &seal),
         Command::Hold(command) => hold::run(&output, &command),
         Command::Reconcile(reconcile) => reconcile::run(&output, &reconcile),

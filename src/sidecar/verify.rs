@@ -80,15 +80,8 @@ pub fn exit_code(path: &Path, trust: Option<&Path>) -> Result<u8, Failure> {
 
 /// What `estoppel verify` says of a bundle.
 pub fn judged(path: &Path, trust: Option<&Path>) -> Result<Report, Failure> {
-    let trust = trust.map(input::file).transpose()?;
-    let options = Options {
-        trust: trust.as_deref(),
-        signatures: Signatures::Each,
-        executor: &Cores,
-        progress: &|_| {},
-    };
     let bytes = input::evidence(path)?;
-    bundle(Input::Zip(&bytes), path, &options, None)
+    with_options(trust, |options| bundle(Input::Zip(&bytes), path, options, None))?
 }
 
 /// What is to be said of a certificate of a replay, and of the bundle that it is about.
@@ -168,14 +161,22 @@ pub fn journal_exit_code(path: &Path, trust: Option<&Path>) -> Result<(u8, u64),
 
 /// What `estoppel verify` says of a journal that may be written now.
 pub fn journal_report(path: &Path, trust: Option<&Path>) -> Result<Report, Failure> {
+    with_options(trust, |options| settled(path, options))?
+}
+
+/// What `judge` says with every signature verified on all cores, by a trust document where there is one.
+pub fn with_options<T>(trust: Option<&Path>, judge: impl FnOnce(&Options<'_>) -> T) -> Result<T, Failure> {
     let trust = trust.map(input::file).transpose()?;
-    let options = Options {
+    Ok(judge(&Options {
         trust: trust.as_deref(),
         signatures: Signatures::Each,
         executor: &Cores,
         progress: &|_| {},
-    };
-    let mut report = journal(path, None, &options)?;
+    }))
+}
+
+fn settled(path: &Path, options: &Options<'_>) -> Result<Report, Failure> {
+    let mut report = journal(path, None, options)?;
     let is_torn = |report: &Report| {
         report.finding.as_ref().is_some_and(|finding| finding.reason.code() == "JOURNAL_TORN")
     };
@@ -184,7 +185,7 @@ pub fn journal_report(path: &Path, trust: Option<&Path>) -> Result<Report, Failu
             break;
         }
         std::thread::sleep(REREAD);
-        report = journal(path, None, &options)?;
+        report = journal(path, None, options)?;
     }
     Ok(report)
 }
@@ -349,7 +350,7 @@ fn colour(value: &str) -> Colour {
     }
 }
 
-fn data(report: &Report) -> Value {
+pub fn data(report: &Report) -> Value {
     let verdicts = &report.verdicts;
     let keys: Vec<Value> = report
         .keys

@@ -194,7 +194,7 @@ impl Bodies for InBundle {
         match self.opened.read(&path, bytes_max) {
             Ok(bytes) => checked(bytes, sha256),
             Err(OpenError::BytesMax { .. }) => Stored::TooLarge,
-            Err(_) if self.beside.has(hex) => Stored::TooLarge,
+            Err(_) if self.beside.path(hex).is_file() => Stored::TooLarge,
             Err(_) => Stored::Missing,
         }
     }
