@@ -211,7 +211,8 @@ fn what_is_altered_missing_or_not_of_it_is_refused() {
     let (run, other) = (run_of(&subject), scratch.join("b.zip"));
     let own = format!("bundles/{run}.pef.zip");
     let beside = files.keys().find(|path| path.starts_with("bundles/") && **path != own).unwrap();
-    let check = |what: &str, change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>), expected: &str| {
+    type Files = BTreeMap<String, Vec<u8>>;
+    let check = |what: &str, change: &dyn Fn(&mut Files), expected: &str| {
         let mut changed = files.clone();
         change(&mut changed);
         write(&other, &changed);
