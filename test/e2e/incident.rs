@@ -107,6 +107,9 @@ fn a_run_and_what_happened_around_it_are_one_file_whose_references_all_resolve()
     let (code, answer) = incident(&world, "subject", &out);
     assert_eq!(code, 0, "{answer:#}");
     assert_eq!(verify(&out), (0, String::new()));
+    let summary = &answer["data"]["index"]["summary"];
+    let reasons = json!({ "APPROVAL_REQUIRED": 1, "BYPASS": 1, "TOOL_DENIED": 2 });
+    assert_eq!((&summary["reasons"], &summary["kinds"]["approval"]), (&reasons, &json!(1)), "{summary:#}");
     let files = files(&out);
     let timeline: Value = serde_json::from_slice(&files["timeline.json"]).unwrap();
     let rows = timeline["rows"].as_array().unwrap();

@@ -113,7 +113,9 @@ pub(crate) fn summary(rows: &[Value]) -> Value {
         };
         count(kinds, &row["kind"]);
         count(verdicts, &row["verdict"]);
-        count(reasons, &row["reason"]);
+        if row["kind"] != "run.seal" {
+            count(reasons, &row["reason"]);
+        }
         row["findings"].as_array().into_iter().flatten().for_each(|rule| count(findings, rule));
         snapshots += u64::from(!row["snapshot"].is_null());
         for link in row["links"].as_array().into_iter().flatten() {
