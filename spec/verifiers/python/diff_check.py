@@ -115,6 +115,7 @@ class Normalizers:
 def entries_of(kind, items):
     """Names to value, bodies and place."""
     entries, counts, runs = {}, {}, {}
+    items = json.loads(json.dumps(items))
     if kind == "schema":
         def below(names, depth, value):
             if depth == 0:
@@ -127,7 +128,6 @@ def entries_of(kind, items):
         below(("uncovered",), 1, items[0]["uncovered"])
         return entries
     for line in items:
-        line = json.loads(json.dumps(line))
         before = ()
         if kind == "journal":
             if line["kind"] == "run.open":

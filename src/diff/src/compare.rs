@@ -10,6 +10,11 @@ pub(crate) fn canonical(value: &Value) -> Vec<u8> {
     serde_json_canonicalizer::to_vec(value).expect("a JSON value has a canonical form")
 }
 
+/// Bytes that are the same for values that were read from the same canonical bytes: what is held in memory and digested there.
+pub(crate) fn held(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a JSON value can be written")
+}
+
 /// Adds what makes `to` of `from` to `changes`.
 pub(crate) fn compare(path: &mut Path, from: &Value, to: &Value, changes: &mut Vec<Change>) {
     match (from, to) {
@@ -26,7 +31,7 @@ pub(crate) fn compare(path: &mut Path, from: &Value, to: &Value, changes: &mut V
                 one(path, &place.to_string(), (from.get(place), to.get(place)), changes);
             }
         }
-        _ if from == to => {}
+        _ if from == to || canonical(from) == canonical(to) => {}
         _ => {
             let operation = Operation::Change(from.clone(), to.clone());
             changes.push(Change { path: path.clone(), operation });

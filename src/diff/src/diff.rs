@@ -1,7 +1,6 @@
 //! What two sides differ in.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 
 use estoppel_evidence::Sha256;
 use serde_json::{Map, Value, json};
@@ -91,8 +90,8 @@ pub fn diff(
     if from.kind != to.kind {
         return Err(SideError::Kinds(from.kind, to.kind));
     }
-    let mut walk =
-        Walk { kind: from.kind, normalizers, bodies, room: BODIES_BYTES_MAX, found: Found::default() };
+    let found = Found { ignored: vec![0; normalizers.len()], ..Found::default() };
+    let mut walk = Walk { kind: from.kind, normalizers, bodies, room: BODIES_BYTES_MAX, found };
     let (mut ones, mut others) = (from.entries.iter().peekable(), to.entries.iter().peekable());
     loop {
         let order = match (ones.peek(), others.peek()) {
@@ -106,7 +105,8 @@ pub fn diff(
         walk.entry(one, other);
     }
     let found = walk.found;
-    let ignored = found.ignored.iter().map(|(rule, count)| (normalizers.text(*rule).to_owned(), *count));
+    let ignored = (0..).zip(found.ignored).filter(|(_, count)| *count > 0);
+    let ignored = ignored.map(|(rule, count)| (normalizers.text(rule).to_owned(), count));
     Ok(Diff {
         kind: from.kind,
         counts: found.counts,
@@ -131,7 +131,8 @@ struct Found {
     changes: Vec<Change>,
     left_out: u64,
     entries: Vec<Differing>,
-    ignored: BTreeMap<u16, u64>,
+    /// By the place of the rule.
+    ignored: Vec<u64>,
     opaque: Vec<(String, &'static str)>,
 }
 
@@ -180,7 +181,7 @@ impl Walk<'_> {
 
     fn both(&mut self, from: &Entry, to: &Entry) -> Vec<Change> {
         let mut changes = Vec::new();
-        let mut ignored = BTreeSet::new();
+        let mut ignored = Vec::new();
         differing(&from.taken, &to.taken, &mut ignored);
         if from.digest != to.digest {
             let value = |entry: &Entry| serde_json::from_slice(&entry.value).unwrap_or(Value::Null);
@@ -191,8 +192,12 @@ impl Walk<'_> {
                 self.body(&from.path.below(place), one, other, (&mut changes, &mut ignored));
             }
         }
+        ignored.sort_unstable();
+        ignored.dedup();
         for rule in ignored {
-            *self.found.ignored.entry(rule).or_default() += 1;
+            if let Some(count) = self.found.ignored.get_mut(usize::from(rule)) {
+                *count += 1;
+            }
         }
         changes.sort_by(|one, other| one.path.cmp(&other.path));
         match changes.is_empty() {
@@ -207,7 +212,7 @@ impl Walk<'_> {
         path: &Path,
         from: &Captured,
         to: &Captured,
-        (changes, ignored): (&mut Vec<Change>, &mut BTreeSet<u16>),
+        (changes, ignored): (&mut Vec<Change>, &mut Vec<u16>),
     ) {
         let mut is_known = from.are_known(to);
         let text = |text: &str| Value::String(text.to_owned());
@@ -242,7 +247,7 @@ impl Walk<'_> {
         &mut self,
         path: &Path,
         (mut from, mut to): (Value, Value),
-        (changes, ignored): (&mut Vec<Change>, &mut BTreeSet<u16>),
+        (changes, ignored): (&mut Vec<Change>, &mut Vec<u16>),
     ) -> bool {
         let bytes = path.below(&["bytes"]);
         changes.retain(|change| change.path != bytes);
@@ -257,13 +262,13 @@ impl Walk<'_> {
 }
 
 /// The rules that took out different values.
-fn differing(from: &Taken, to: &Taken, rules: &mut BTreeSet<u16>) {
+fn differing(from: &Taken, to: &Taken, rules: &mut Vec<u16>) {
     let (mut ones, mut others) = (from.iter().peekable(), to.iter().peekable());
     while let Some(rule) = ones.peek().into_iter().chain(others.peek()).map(|(rule, _)| *rule).min() {
         let one = ones.next_if(|(of, _)| *of == rule);
         let other = others.next_if(|(of, _)| *of == rule);
         if one != other {
-            rules.insert(rule);
+            rules.push(rule);
         }
     }
 }

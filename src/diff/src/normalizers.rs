@@ -64,6 +64,10 @@ impl Normalizers {
         self.digest
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.paths.len()
+    }
+
     pub(crate) fn text(&self, rule: u16) -> &str {
         self.paths.get(usize::from(rule)).map_or("", |(text, _)| text)
     }
@@ -105,19 +109,43 @@ fn read(bytes: &[u8]) -> Result<BTreeSet<String>, NormalizersError> {
     Ok(texts)
 }
 
-/// What was taken out of a value: by rule, where it was and its canonical bytes.
-pub(crate) type Taken = Vec<(u16, Vec<u8>)>;
+/// What was taken out of a value, one after the other: the rule, a length, and where it was with its bytes.
+#[derive(Default, Debug)]
+pub(crate) struct Taken(Vec<u8>);
+
+impl Taken {
+    fn push(&mut self, rule: u16, found: &[u8]) {
+        self.0.extend(rule.to_le_bytes());
+        self.0.extend((found.len() as u64).to_le_bytes()); // widening
+        self.0.extend(found);
+    }
+
+    /// By rule, in the order of the rules.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, &[u8])> {
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || {
+            let (rule, after) = rest.split_first_chunk()?;
+            let (length, after) = after.split_first_chunk()?;
+            let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+            let (found, after) = after.split_at_checked(length)?;
+            rest = after;
+            Some((u16::from_le_bytes(*rule), found))
+        })
+    }
+}
 
 /// Takes out of `value` what `rules` reach.
 pub(crate) fn take(value: &mut Value, rules: &Rules<'_>) -> Taken {
-    let mut taken = Taken::new();
+    let mut taken = Taken::default();
+    let mut found = Vec::new();
     for (rule, path) in rules {
-        let mut found = Vec::new();
+        found.clear();
         take_one(value, path, &mut found);
         if !found.is_empty() {
-            taken.push((*rule, found));
+            taken.push(*rule, &found);
         }
     }
+    taken.0.shrink_to_fit();
     taken
 }
 
@@ -165,7 +193,7 @@ fn take_one(value: &mut Value, path: &[String], found: &mut Vec<u8>) -> bool {
 fn note(name: &str, value: &Value, found: &mut Vec<u8>) {
     found.extend(name.as_bytes());
     found.push(0);
-    found.extend(crate::compare::canonical(value));
+    found.extend(crate::compare::held(value));
     found.push(0);
 }
 
@@ -177,7 +205,7 @@ mod tests {
         let file = json!({ "format": FORMAT, "paths": paths }).to_string();
         let normalizers = Normalizers::new(Some(file.as_bytes())).unwrap();
         let taken = take(&mut value, &normalizers.within(&[]));
-        (value, taken.len())
+        (value, taken.iter().count())
     }
 
     #[test]

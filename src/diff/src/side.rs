@@ -6,7 +6,7 @@ use estoppel_evidence::Sha256;
 use serde_json::{Map, Value};
 
 use crate::bodies::Captured;
-use crate::compare::canonical;
+use crate::compare::held;
 use crate::normalizers::{Normalizers, Taken, take};
 use crate::path::Path;
 
@@ -159,7 +159,7 @@ impl<'n> Reader<'n> {
         }
         let known = path.0.get(self.kind.names_before()..).unwrap_or_default();
         let taken = take(&mut value, &self.normalizers.within(known));
-        let value = canonical(&value).into_boxed_slice();
+        let value = held(&value).into_boxed_slice();
         self.entries.push(Entry { path, digest: Sha256::of(&value), value, taken, bodies, place });
         Ok(())
     }
