@@ -43,6 +43,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("feeds", &["evidence", "journal"]),
     ("reconcile", &["evidence"]),
     ("snapshot", &["evidence"]),
+    ("diff", &["evidence"]),
+    ("incident", &["evidence", "bundle", "verify", "diff"]),
     ("state", &[]),
     ("gateway", &["evidence", "wire", "detect", "policy", "journal", "snapshot", "state"]),
     ("stub", &[]),

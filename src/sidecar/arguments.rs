@@ -29,6 +29,15 @@ pub enum Command {
     Verify(Verify),
     /// Shows what a bundle says.
     Show(Show),
+    /// Says what differs between two runs, journals or database schemas.
+    ///
+    /// Two bundles, two journals, a bundle and a run of a journal, or two schema documents (docs/diff.md). Exit code 5 when something
+    /// differs, 2 when one of them does not verify.
+    Diff(Diff),
+    /// Puts a run and what happened around it into one file, or judges such a file.
+    ///
+    /// The bundles of the window, an index, and a timeline as JSON and as a page (docs/incident.md).
+    Incident(Incident),
     /// Seals a run and writes its bundle.
     Seal(Seal),
     /// Lists and shows the daemon's runs.
@@ -167,6 +176,66 @@ pub struct Show {
     /// Writes that call's receipt as a signed envelope (DSSE) to this file.
     #[arg(long, requires = "call", value_name = "FILE")]
     pub export: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// The one: a `.pef.zip`, a journal folder, or a schema document.
+    pub from: PathBuf,
+    /// The other.
+    pub to: PathBuf,
+    /// Run of journals, by its id, its name or `ambient`; without it journals are compared whole.
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+    /// Trust document that both are verified by.
+    #[arg(long, value_name = "FILE", conflicts_with = "unverified")]
+    pub trust: Option<PathBuf>,
+    /// Verifies nothing, and says so in the answer.
+    #[arg(long)]
+    pub unverified: bool,
+    /// Further paths at which values are not compared (spec/diff.md).
+    #[arg(long, value_name = "FILE")]
+    pub normalizers: Option<PathBuf>,
+    /// Writes the document (canonical JSON) to a new file.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Writes a page that shows both sides to a new file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Incident {
+    /// The run: its bundle, or with `--journal` its id, its name or `ambient`.
+    #[arg(long, value_name = "RUN|BUNDLE")]
+    pub from: Option<PathBuf>,
+    /// How long before the run and after it: a number and one of s, m, h, d.
+    #[arg(long, default_value = "30m")]
+    pub window: String,
+    /// Journal folder; the sealed bundles of other runs within the window are taken too.
+    #[arg(long, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
+    /// Trust document that every bundle is verified by.
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// New file for all of it.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Option<IncidentCommand>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum IncidentCommand {
+    /// Judges such a file: every bundle, and that all else in it is what the bundles give.
+    Verify {
+        /// The file that `estoppel incident` wrote.
+        pack: PathBuf,
+        /// Trust document that every bundle is verified by.
+        #[arg(long, value_name = "FILE")]
+        trust: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]

@@ -1,9 +1,5 @@
 //! `estoppel keys disclose`.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_evidence::disclosure::{self, Scope};
@@ -28,7 +24,7 @@ pub fn run(output: &Output, wanted: &Disclose) -> Result<ExitCode, Failure> {
         let message = format!("`{}` does not hold the capture key of this run", wanted.dir.display());
         return Err(Failure::reason(Reason::KeyInvalid, plain(&message)));
     }
-    write(&wanted.out, disclosure::disclose(&key, run, scope).as_bytes())?;
+    crate::input::write_new(&wanted.out, disclosure::disclose(&key, run, scope).as_bytes())?;
     let (what, call) = match scope {
         Scope::Events(call) => ("the events of one call", Some(call)),
         Scope::Call(call) => ("the events and bodies of one call", Some(call)),
@@ -61,15 +57,4 @@ fn scope(wanted: &Disclose, lines: &[Line]) -> Result<Scope, Failure> {
         }
         arguments::Scope::Events => Ok(Scope::Events(call)),
     }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    made.and_then(|mut file| file.write_all(bytes)).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Failure::reason(
-            Reason::OutputExists,
-            plain(&format!("`{}` exists and is not overwritten", path.display())),
-        ),
-        _ => Failure::runtime("DISK_FAILED", plain(&format!("cannot write `{}`: {error}", path.display()))),
-    })
 }

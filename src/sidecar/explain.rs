@@ -22,6 +22,27 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          writes one receipt as a signed envelope that stands alone.",
     ),
     (
+        &["diff"],
+        "Verifies both, then compares them entry by entry: calls by what they are and their place among their like, objects of a \
+         schema by their names, stored JSON bodies value by value. What differs between any two runs, such as ids and times, is passed over, \
+         by a list whose digest is in the answer. The answer is one document with a digest that is the same everywhere. Bodies that \
+         were not stored have tags under a key of their run, so of two runs nobody can say whether they are equal; how many those are is said. Exit code 5: \
+         something differs; 2: one of them does not verify, and nothing was compared.",
+    ),
+    (
+        &["incident", "verify"],
+        "Verifies every bundle in the file as `estoppel verify` does, then makes index, timeline and page again from the bundles and \
+         compares them byte by byte. Exit code 2 when a bundle does not verify, a reference leads nowhere, or a file is missing, altered or not \
+         of it. The file as a whole is not signed: nobody can say whether a bundle of the window was left out.",
+    ),
+    (
+        &["incident"],
+        "Takes the sealed bundle of a run, and with --journal those of the runs that were open within the window around it, verifies them, \
+         and writes them into one file with an index and a timeline, as JSON and as a page: calls, holds and approvals, blocks and \
+         findings, policies, bypasses, what operators did. Everything that an entry refers to is looked up, and the place is noted. The same bundles give the same \
+         bytes. Exit code 2: a bundle does not verify; 6: no sealed bundle is of that run.",
+    ),
+    (
         &["seal"],
         "Ends a run: its last entry commits to everything before it, and the bundle is written. A daemon does it when one is \
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",

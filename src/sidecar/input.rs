@@ -1,7 +1,8 @@
 //! Reading what was named on the command line.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use estoppel_evidence::Reason;
@@ -32,15 +33,45 @@ pub fn evidence(path: &Path) -> Result<Vec<u8>, Failure> {
     bounded(path, &mut room)
 }
 
-/// The events of a stream.
-pub fn events(path: &Path) -> Result<Vec<u8>, Failure> {
+/// A file's bytes, if they are at most `bytes_max`.
+pub fn limited(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
     match regular(path).map_err(|error| unreadable(path, &error))? {
-        size if size <= BUNDLE_BYTES_MAX => file(path),
+        size if size <= bytes_max => file(path),
         _ => {
-            let message = format!("`{}` has more than {BUNDLE_BYTES_MAX} bytes", path.display());
+            let message = format!("`{}` has more than {bytes_max} bytes", path.display());
             Err(Failure::input("ARGUMENT_INVALID", plain(&message)))
         }
     }
+}
+
+/// Whether a file's bytes begin so.
+pub fn begins_with(path: &Path, beginning: &[u8]) -> Result<bool, Failure> {
+    regular(path).map_err(|error| unreadable(path, &error))?;
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(beginning.len() as u64).read_to_end(&mut bytes));
+    read.map_err(|error| unreadable(path, &error))?;
+    Ok(bytes == beginning)
+}
+
+/// Writes a file that was not there.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = made.and_then(|mut file| {
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        written.inspect_err(|_| drop(std::fs::remove_file(path)))
+    });
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::reason(
+            Reason::OutputExists,
+            plain(&format!("`{}` exists and is not overwritten", path.display())),
+        ),
+        _ => Failure::runtime("DISK_FAILED", plain(&format!("cannot write `{}`: {error}", path.display()))),
+    })
+}
+
+/// The events of a stream.
+pub fn events(path: &Path) -> Result<Vec<u8>, Failure> {
+    limited(path, BUNDLE_BYTES_MAX)
 }
 
 /// A file's bytes, if there is room for them; takes that room.
@@ -120,6 +151,11 @@ impl Beside {
         let mut folder = bundle.as_os_str().to_os_string();
         folder.push(".d");
         Self { folder: folder.into() }
+    }
+
+    /// Where content of that digest (hex) is.
+    pub fn path(&self, sha256: &str) -> PathBuf {
+        self.folder.join(sha256)
     }
 }
 

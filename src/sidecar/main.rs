@@ -5,11 +5,13 @@ mod admin;
 mod arguments;
 mod contract;
 mod detect;
+mod diff;
 mod disclose;
 mod doctor;
 mod explain;
 mod hold;
 mod identity;
+mod incident;
 mod input;
 mod judge;
 mod junit;
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Verify(verify) => verify::run(&output, &verify, arguments.explain),
         Command::Show(show) => show::run(&output, &show),
+        Command::Diff(asked) => diff::run(&output, &asked),
+        Command::Incident(asked) => incident::run(&output, &asked),
         Command::Seal(seal) => run::seal(&output, &seal),
         Command::Hold(command) => hold::run(&output, &command),
         Command::Reconcile(reconcile) => reconcile::run(&output, &reconcile),

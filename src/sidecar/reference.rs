@@ -38,6 +38,24 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel show \"$bundle\" --call 1 --export receipt.json\n\
          estoppel verify receipt.json --trust demo/journal/trust.json",
     ),
+    (
+        &["diff"],
+        "estoppel diff \"$bundle\" \"$bundle\" --trust demo/journal/trust.json\n\
+         estoppel diff \"$bundle\" demo/journal --run quickstart\n\
+         estoppel diff demo/journal demo/journal --out same.json\n\
+         estoppel diff \"$bundle\" demo/journal # exit 6",
+    ),
+    (
+        &["incident"],
+        "estoppel incident --from \"$bundle\" --out bundle.incident.zip\n\
+         estoppel incident --from quickstart --journal demo/journal --window 30m --out run.incident.zip\n\
+         estoppel incident --from no-such-run --journal demo/journal --out none.incident.zip # exit 6",
+    ),
+    (
+        &["incident", "verify"],
+        "estoppel incident verify run.incident.zip --trust demo/journal/trust.json\n\
+         estoppel incident verify \"$bundle\" # exit 2",
+    ),
     (&["seal"], "estoppel seal nightly-42\nestoppel seal no-such-run # exit 6"),
     (
         &["reconcile"],
@@ -194,11 +212,11 @@ pub fn markdown(mut root: Command) -> String {
 fn sections<'c>(text: &mut String, words: &mut Vec<&'c str>, command: &'c Command) {
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         words.push(sub.get_name());
-        if sub.has_subcommands() {
-            sections(text, words, sub);
-        } else {
+        let runs_itself = PARAGRAPHS.iter().any(|(named, _)| *named == words.as_slice());
+        if runs_itself {
             section(text, words, sub);
         }
+        sections(text, words, sub);
         words.pop();
     }
 }

@@ -80,15 +80,8 @@ pub fn exit_code(path: &Path, trust: Option<&Path>) -> Result<u8, Failure> {
 
 /// What `estoppel verify` says of a bundle.
 pub fn judged(path: &Path, trust: Option<&Path>) -> Result<Report, Failure> {
-    let trust = trust.map(input::file).transpose()?;
-    let options = Options {
-        trust: trust.as_deref(),
-        signatures: Signatures::Each,
-        executor: &Cores,
-        progress: &|_| {},
-    };
     let bytes = input::evidence(path)?;
-    bundle(Input::Zip(&bytes), path, &options, None)
+    with_options(trust, |options| bundle(Input::Zip(&bytes), path, options, None))?
 }
 
 /// What is to be said of a certificate of a replay, and of the bundle that it is about.
@@ -122,7 +115,7 @@ pub fn demand(path: &Path, trust: Option<&Path>) -> Result<(), Failure> {
 }
 
 /// By what is in a folder: the journal of an instance, or a bundle.
-fn is_journal(path: &Path) -> bool {
+pub fn is_journal(path: &Path) -> bool {
     let has = |name: &str| path.join(name).symlink_metadata().is_ok();
     (has("segments") || has("trust.json")) && !has("manifest.json") && !has("receipts.ndjson")
 }
@@ -172,14 +165,28 @@ const REREAD: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What `estoppel verify` says of a journal that may be written now: its exit code, and how many entries there are.
 pub fn journal_exit_code(path: &Path, trust: Option<&Path>) -> Result<(u8, u64), Failure> {
+    let report = journal_report(path, trust)?;
+    Ok((report.exit_code(), report.entries))
+}
+
+/// What `estoppel verify` says of a journal that may be written now.
+pub fn journal_report(path: &Path, trust: Option<&Path>) -> Result<Report, Failure> {
+    with_options(trust, |options| settled(path, options))?
+}
+
+/// What `judge` says with every signature verified on all cores, by a trust document where there is one.
+pub fn with_options<T>(trust: Option<&Path>, judge: impl FnOnce(&Options<'_>) -> T) -> Result<T, Failure> {
     let trust = trust.map(input::file).transpose()?;
-    let options = Options {
+    Ok(judge(&Options {
         trust: trust.as_deref(),
         signatures: Signatures::Each,
         executor: &Cores,
         progress: &|_| {},
-    };
-    let mut report = journal(path, None, &options)?;
+    }))
+}
+
+fn settled(path: &Path, options: &Options<'_>) -> Result<Report, Failure> {
+    let mut report = journal(path, None, options)?;
     let is_torn = |report: &Report| {
         report.finding.as_ref().is_some_and(|finding| finding.reason.code() == "JOURNAL_TORN")
     };
@@ -188,9 +195,9 @@ pub fn journal_exit_code(path: &Path, trust: Option<&Path>) -> Result<(u8, u64),
             break;
         }
         std::thread::sleep(REREAD);
-        report = journal(path, None, &options)?;
+        report = journal(path, None, options)?;
     }
-    Ok((report.exit_code(), report.entries))
+    Ok(report)
 }
 
 fn journal(path: &Path, against: Option<&Path>, options: &Options<'_>) -> Result<Report, Failure> {
@@ -353,7 +360,7 @@ fn colour(value: &str) -> Colour {
     }
 }
 
-fn data(report: &Report) -> Value {
+pub fn data(report: &Report) -> Value {
     let verdicts = &report.verdicts;
     let keys: Vec<Value> = report
         .keys

@@ -82,6 +82,8 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["quickstart"] => &["--dir", path(&new)],
             ["verify"] => &[path(&bundle)],
             ["show"] => &[path(&bundle), "--call", "1", "--export", path(&export)],
+            ["incident", "verify"] => &[path(&policy)],
+            ["diff"] => &[path(&bundle), path(&bundle), "--out", path(&new)],
             ["seal"] => &["open", "--admin", &admin],
             ["run", "list"] => &["--admin", &admin],
             ["run", "show"] => &["open", "--admin", &admin],

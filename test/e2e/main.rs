@@ -5,6 +5,8 @@
 //! - `calls`: what goes through, byte for byte, and what its receipt says.
 //! - `adapters`: each dialect captured and blocked, from recorded wire bytes.
 //! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
+//! - `diffing`: what differs between two runs, journals and schemas.
+//! - `incident`: a run and what happened around it in one file, and what is wrong with forged ones.
 //! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
 //! - `bypass`: traffic that goes round the gateway, and how it is found.
@@ -59,6 +61,7 @@ mod controls;
 mod credentials;
 mod detecting;
 mod determinism;
+mod diffing;
 mod doctor;
 mod events;
 mod feeds;
@@ -68,6 +71,7 @@ mod holds_mcp;
 mod http2;
 mod idempotency;
 mod identity;
+mod incident;
 mod judging;
 mod judging_gemini;
 mod large;

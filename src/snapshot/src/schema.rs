@@ -103,8 +103,37 @@ impl Schema {
         &self.document["parts"]
     }
 
+    /// Every object with the names that lead to it, its part first.
+    pub fn objects(&self) -> Vec<(Vec<&str>, &Value)> {
+        let mut objects = Vec::new();
+        for (part, names) in PARTS {
+            below(vec![part], *names, &self.parts()[*part], &mut objects);
+        }
+        objects
+    }
+
+    /// How many objects of each kind the database has that the schema does not describe.
+    pub fn uncovered_counts(&self) -> &Value {
+        &self.document["uncovered"]
+    }
+
     /// The kinds of things that the database has and the schema does not describe.
     pub fn uncovered(&self) -> impl Iterator<Item = &str> {
         self.document["uncovered"].as_object().into_iter().flat_map(|kinds| kinds.keys().map(String::as_str))
+    }
+}
+
+/// Objects that `names` more names lead to.
+fn below<'s>(
+    path: Vec<&'s str>,
+    names: usize,
+    value: &'s Value,
+    objects: &mut Vec<(Vec<&'s str>, &'s Value)>,
+) {
+    match value.as_object().filter(|_| names > 0) {
+        None => objects.push((path, value)),
+        Some(members) => members.iter().for_each(|(name, value)| {
+            below([&path[..], &[name]].concat(), names - 1, value, objects);
+        }),
     }
 }

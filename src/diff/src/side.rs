@@ -1,0 +1,191 @@
+//! One of the two that are compared, as entries by names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use estoppel_evidence::Sha256;
+use serde_json::{Map, Value};
+
+use crate::bodies::Captured;
+use crate::compare::held;
+use crate::normalizers::{Normalizers, Taken, take};
+use crate::path::Path;
+
+/// Most entries of a side.
+pub const ENTRIES_MAX: usize = 500_000;
+
+/// Why something cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum SideError {
+    #[error("entry {place} is no entry of a run")]
+    Line { place: u64 },
+    #[error("more than {ENTRIES_MAX} entries")]
+    EntriesMax,
+    #[error("a {} cannot be compared with a {}", .0.as_str(), .1.as_str())]
+    Kinds(Kind, Kind),
+}
+
+/// What is compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// The entries of one run.
+    Run,
+    /// Those of all runs of a journal.
+    Journal,
+    /// The objects of a schema.
+    Schema,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Journal => "journal",
+            Self::Schema => "schema",
+        }
+    }
+
+    /// How many names stand before those that normalizers know.
+    pub(crate) fn names_before(self) -> usize {
+        match self {
+            Self::Journal => 3,
+            Self::Run | Self::Schema => 0,
+        }
+    }
+}
+
+/// One entry: its value without what normalizers take out, and without its bodies.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub path: Path,
+    pub value: Box<[u8]>,
+    pub digest: Sha256,
+    pub taken: Taken,
+    pub bodies: [Captured; 3],
+    /// The members that say where the entry is.
+    pub place: Map<String, Value>,
+}
+
+/// Entries in order of their paths.
+#[derive(Debug)]
+pub struct Side {
+    pub(crate) kind: Kind,
+    pub(crate) entries: Vec<Entry>,
+    /// What this is, for the context: set by whoever read it.
+    pub about: Map<String, Value>,
+}
+
+/// Takes what a side consists of.
+#[derive(Debug)]
+pub struct Reader<'n> {
+    kind: Kind,
+    normalizers: &'n Normalizers,
+    entries: Vec<Entry>,
+    counts: BTreeMap<Path, u32>,
+    policies: BTreeSet<Path>,
+    /// Class and name of each run, by its id.
+    runs: BTreeMap<String, [String; 2]>,
+    lines: u64,
+}
+
+const PLACE: [&str; 5] = ["call", "hold", "run", "seq", "ts"];
+
+impl<'n> Reader<'n> {
+    pub fn new(kind: Kind, normalizers: &'n Normalizers) -> Self {
+        Self {
+            kind,
+            normalizers,
+            entries: Vec::new(),
+            counts: BTreeMap::new(),
+            policies: BTreeSet::new(),
+            runs: BTreeMap::new(),
+            lines: 0,
+        }
+    }
+
+    /// Takes an object of a schema at its names.
+    ///
+    /// # Errors
+    /// [`SideError::EntriesMax`].
+    pub fn object(&mut self, names: &[&str], value: Value) -> Result<(), SideError> {
+        self.push(Path::default().below(names), value, Default::default(), Map::new())
+    }
+
+    /// Takes the next line of a run or journal.
+    ///
+    /// # Errors
+    /// [`SideError::Line`] where it is not JSON with the members that every entry has, and [`SideError::EntriesMax`].
+    pub fn line(&mut self, line: &[u8]) -> Result<(), SideError> {
+        let place = self.lines;
+        self.lines += 1;
+        let mut value: Value = serde_json::from_slice(line).map_err(|_| SideError::Line { place })?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let kind = value["kind"].as_str().ok_or(SideError::Line { place })?.to_owned();
+        let mut before = Path::default();
+        if self.kind == Kind::Journal {
+            let run = value["run"].as_str().ok_or(SideError::Line { place })?.to_owned();
+            if kind == "run.open" {
+                self.runs.insert(run.clone(), [text(&value["class"]), text(&value["name"])]);
+            }
+            let [class, name] = self.runs.get(&run).ok_or(SideError::Line { place })?;
+            before = before.below(&["runs", class, name]);
+        }
+        let like = if kind == "call" {
+            let [route, dialect, operation, subject] = names_of(&value);
+            if let Some(policy) = value["policy"]["hash"].as_str() {
+                self.policies.insert(before.below(&["policies", policy]));
+            }
+            before.below(&["calls", &route, &dialect, &operation, &subject])
+        } else {
+            before.below(&["events", &kind])
+        };
+        let count = self.counts.entry(like.clone()).or_default();
+        *count += 1;
+        let path = like.below(&[&format!("{count:06}")]);
+        let found = PLACE.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
+        let found = found.collect();
+        let bodies = if kind == "call" { Captured::take(&mut value) } else { Default::default() };
+        self.push(path, value, bodies, found)
+    }
+
+    fn push(
+        &mut self,
+        path: Path,
+        mut value: Value,
+        bodies: [Captured; 3],
+        place: Map<String, Value>,
+    ) -> Result<(), SideError> {
+        if self.entries.len() + self.policies.len() >= ENTRIES_MAX {
+            return Err(SideError::EntriesMax);
+        }
+        let known = path.0.get(self.kind.names_before()..).unwrap_or_default();
+        let taken = take(&mut value, &self.normalizers.within(known));
+        let value = held(&value).into_boxed_slice();
+        self.entries.push(Entry { path, digest: Sha256::of(&value), value, taken, bodies, place });
+        Ok(())
+    }
+
+    /// All that was taken.
+    ///
+    /// # Errors
+    /// [`SideError::EntriesMax`].
+    pub fn finish(mut self) -> Result<Side, SideError> {
+        for policy in std::mem::take(&mut self.policies) {
+            self.push(policy, Value::Bool(true), Default::default(), Map::new())?;
+        }
+        self.entries.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        Ok(Side { kind: self.kind, entries: self.entries, about: Map::new() })
+    }
+}
+
+/// Route, dialect, operation and subject of a call.
+fn names_of(call: &Value) -> [String; 4] {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let facts = &call["facts"];
+    let subject = if call["dialect"] == "mcp" {
+        let tools = facts["tools_called"].as_array().into_iter().flatten();
+        tools.filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+    } else {
+        text(&facts["model"])
+    };
+    [text(&call["request"]["route"]), text(&call["dialect"]), text(&call["operation"]), subject]
+}

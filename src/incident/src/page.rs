@@ -1,0 +1,106 @@
+//! The timeline as a page of its own: nothing is loaded, nothing runs, and what came from evidence is text.
+
+use std::fmt::Write as _;
+
+use estoppel_diff::escaped;
+use serde_json::Value;
+
+use crate::pack::{Part, Span};
+
+/// Most rows of each table.
+const ROWS_MAX: usize = 5_000;
+/// What stands in columns of its own.
+const SHOWN: [&str; 6] = ["bundle", "kind", "links", "notable", "seq", "ts"];
+
+const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
+<meta name=\"viewport\" content=\"width=device-width\"><title>estoppel incident</title><style>\
+:root{color-scheme:light dark;--line:#8885;--bad:#d33a}\
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:90rem;padding:0 1rem}\
+table{border-collapse:collapse;width:100%}\
+th,td{border:1px solid var(--line);padding:.3rem .5rem;text-align:left;vertical-align:top}\
+td,code{font-family:ui-monospace,monospace;font-size:13px;overflow-wrap:anywhere}\
+.bad{border-left:4px solid var(--bad)}\
+</style></head><body>\n";
+
+pub(crate) fn page(parts: &[Part<'_>], span: &Span, rows: &[Value]) -> String {
+    let mut out = String::from(HEAD);
+    let text = |value: &Value| escaped(value.as_str().unwrap_or("-"));
+    let subject = parts.first().map(|part| &part.manifest).unwrap_or(&Value::Null);
+    let _ = writeln!(
+        out,
+        "<h1>Incident: run {}</h1>\n<p><code>{}</code>, from {} to {}</p>\n\
+         <p>This page says what the bundles beside it say. It proves nothing: <code>estoppel incident verify</code> does.</p>\n\
+         <h2>Bundles</h2>\n<table><tr><th>file</th><th>run</th><th>opened</th><th>sealed</th><th>root</th></tr>",
+        text(if subject["name"].is_null() { &subject["class"] } else { &subject["name"] }),
+        text(&subject["run"]),
+        escaped(&span.from),
+        escaped(&span.to)
+    );
+    for part in parts {
+        let manifest = &part.manifest;
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escaped(&part.path),
+            text(if manifest["name"].is_null() { &manifest["class"] } else { &manifest["name"] }),
+            text(&manifest["opened"]),
+            text(&manifest["sealed"]),
+            text(&manifest["tree"]["root"])
+        );
+    }
+    out.push_str("</table>\n");
+    let (notable, rest): (Vec<&Value>, Vec<&Value>) = rows.iter().partition(|row| row["notable"] == true);
+    table(&mut out, "What is notable", &notable);
+    table(&mut out, "All else", &rest);
+    out.push_str("</body></html>\n");
+    out
+}
+
+fn table(out: &mut String, title: &str, rows: &[&Value]) {
+    let _ = writeln!(out, "<h2>{title}</h2>\n<p>{} entries</p>", rows.len());
+    if rows.is_empty() {
+        return;
+    }
+    out.push_str("<table><tr><th>time</th><th>entry</th><th>what</th><th>refers to</th></tr>\n");
+    for row in rows.iter().take(ROWS_MAX) {
+        let class = match row["verdict"].as_str().or(row["kind"].as_str()) {
+            Some("block" | "hold" | "bypass" | "gap" | "interrupted") => " class=\"bad\"",
+            _ => "",
+        };
+        let _ = writeln!(
+            out,
+            "<tr{class}><td>{}</td><td>{}<br>{}#{}</td><td>{}</td><td>{}</td></tr>",
+            escaped(row["ts"].as_str().unwrap_or("-")),
+            escaped(row["kind"].as_str().unwrap_or("-")),
+            escaped(row["bundle"].as_str().unwrap_or("-")),
+            escaped(&row["seq"].to_string()),
+            members(row),
+            links(row)
+        );
+    }
+    out.push_str("</table>\n");
+    if rows.len() > ROWS_MAX {
+        let _ = writeln!(out, "<p>{} more are in timeline.json.</p>", rows.len() - ROWS_MAX);
+    }
+}
+
+fn members(row: &Value) -> String {
+    let members = row.as_object().into_iter().flatten().filter(|(name, _)| !SHOWN.contains(&name.as_str()));
+    let shown = members.map(|(name, value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        format!("{}: {}", escaped(name), escaped(&text))
+    });
+    shown.collect::<Vec<_>>().join("<br>")
+}
+
+fn links(row: &Value) -> String {
+    let links = row["links"].as_array().into_iter().flatten().map(|link| {
+        let kind = escaped(link["kind"].as_str().unwrap_or("-"));
+        match link["at"].as_str() {
+            Some(at) => format!("{kind}: {}", escaped(at)),
+            None => format!("{kind}: {} (not in this file)", escaped(link["to"].as_str().unwrap_or("-"))),
+        }
+    });
+    links.collect::<Vec<_>>().join("<br>")
+}

@@ -1,0 +1,148 @@
+//! `estoppel diff`: what differs between two runs, journals or schemas.
+
+mod side;
+
+use std::process::ExitCode;
+
+use estoppel_diff::{Change, Diff, Differing, Normalizers, Operation, diff, page};
+use serde_json::{Map, Value};
+
+use crate::arguments;
+use crate::output::{Colour, Failure, Output, plain};
+use crate::{input, verify};
+
+/// Most changes that a terminal gets, and most characters of a value.
+const SHOWN_MAX: usize = 500;
+const SHOWN_CHARACTERS_MAX: usize = 200;
+/// Largest file of normalizers.
+const NORMALIZERS_BYTES_MAX: u64 = 4 << 20;
+
+/// Exit code 5 when something differs.
+pub fn run(output: &Output, asked: &arguments::Diff) -> Result<ExitCode, Failure> {
+    let further =
+        asked.normalizers.as_deref().map(|path| input::limited(path, NORMALIZERS_BYTES_MAX)).transpose()?;
+    let normalizers = Normalizers::new(further.as_deref())
+        .map_err(|error| Failure::input("ARGUMENT_INVALID", plain(&format!("normalizers: {error}"))))?;
+    let trust = asked.trust.as_deref();
+    if asked.run.is_some() && !verify::is_journal(&asked.from) && !verify::is_journal(&asked.to) {
+        return Err(Failure::input("ARGUMENT_INVALID", "--run goes with a journal; a bundle is one run"));
+    }
+    let read = |path| {
+        side::read(
+            path,
+            &side::Asked {
+                run: asked.run.as_deref(),
+                trust,
+                unverified: asked.unverified,
+                normalizers: &normalizers,
+            },
+        )
+    };
+    let (from, to) = (read(&asked.from)?, read(&asked.to)?);
+    let found = diff(&from.side, &to.side, &normalizers, (&*from.bodies, &*to.bodies)).map_err(|error| {
+        Failure::input("ARGUMENT_INVALID", error.to_string()).hint("--run takes one run out of a journal")
+    })?;
+    drop((from, to));
+    let (document, digest) = found.document();
+    if let Some(path) = &asked.out {
+        input::write_new(path, &found.bytes())?;
+    }
+    if let Some(path) = &asked.html {
+        input::write_new(path, page(&found, &digest.to_string()).as_bytes())?;
+    }
+    print(*output, &found, &digest.to_string());
+    Ok(output.answer(&document, if found.is_empty() { 0 } else { 5 }))
+}
+
+fn print(output: Output, found: &Diff, digest: &str) {
+    for (name, about) in [("from", &found.from), ("to", &found.to)] {
+        output.line(&format!("{name:<11} {}", members(about)));
+        if about.get("verified").is_some_and(|verified| verified == "no") {
+            output.line(
+                &output.paint(
+                    Colour::Red,
+                    &format!("{name:<11} NOT VERIFIED: nothing vouches for what follows"),
+                ),
+            );
+        }
+    }
+    let mut left = SHOWN_MAX;
+    for entry in &found.entries {
+        let changes = found.changes.get(entry.changes.clone()).unwrap_or_default();
+        if left == 0 {
+            break;
+        }
+        show(output, entry, changes.get(..changes.len().min(left)).unwrap_or_default());
+        left = left.saturating_sub(changes.len());
+    }
+    let beyond = found.left_out + found.changes.len().saturating_sub(SHOWN_MAX) as u64; // widening
+    if beyond > 0 {
+        output.line(&format!("… and {beyond} changes more; --out, --html and --json have them"));
+    }
+    let counts = found.counts;
+    output.line(&format!(
+        "entries     {} changed, {} only in from, {} only in to, {} equal",
+        counts.changed, counts.removed, counts.added, counts.equal
+    ));
+    let unknown = match found.unknown {
+        0 => String::new(),
+        count => format!(", {count} of which nobody can say: two runs tag bodies with two keys"),
+    };
+    output.line(&format!("bodies      {} compared{unknown}", found.compared));
+    if !found.opaque.is_empty() {
+        output.line(&format!("opaque      {} bodies differ and were not looked into", found.opaque.len()));
+    }
+    output.line(&format!("digest      {digest}"));
+}
+
+fn members(about: &Map<String, Value>) -> String {
+    let shown = |(name, value): (&String, &Value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        plain(&format!("{name} {text}"))
+    };
+    about.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+fn show(output: Output, entry: &Differing, changes: &[Change]) {
+    let place = entry.to.as_ref().or(entry.from.as_ref()).map(members).unwrap_or_default();
+    output.line(&format!("{}  {}", plain(&entry.path), output.paint(Colour::Dim, &place)));
+    for change in changes {
+        let path = change.path();
+        let below = match path.strip_prefix(&entry.path) {
+            Some("") | None => "all of it",
+            Some(below) => below,
+        };
+        let below = plain(below);
+        let line = match &change.operation {
+            Operation::Add(value) => output.paint(Colour::Green, &format!("  + {below}  {}", short(value))),
+            Operation::Remove(value) => output.paint(Colour::Red, &format!("  - {below}  {}", short(value))),
+            Operation::Change(from, to) => {
+                output.paint(Colour::Yellow, &format!("  ~ {below}  {} -> {}", short(from), short(to)))
+            }
+        };
+        output.line(&line);
+    }
+}
+
+fn short(value: &Value) -> String {
+    let text = plain(&value.to_string());
+    match text.char_indices().nth(SHOWN_CHARACTERS_MAX) {
+        Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_cut_and_cannot_draw_on_the_terminal() {
+        assert_eq!(short(&json!("a\u{1b}[2J\u{202e}")), r#""a\u001b[2J\u202e""#);
+        assert_eq!(short(&json!("é".repeat(300))).chars().count(), SHOWN_CHARACTERS_MAX + 1);
+        let about = json!({ "name": "x\u{9b}\n", "entries": 3 });
+        assert_eq!(members(about.as_object().unwrap()), r"entries 3, name x\u009b\u000a");
+    }
+}

@@ -1,0 +1,261 @@
+//! One side of a diff, read from a bundle, a journal or a schema document.
+
+use std::path::{Path, PathBuf};
+
+use estoppel_bundle::{BundlePath, OpenError};
+use estoppel_diff::{Bodies, Kind, NoBodies, Normalizers, Reader, Side, SideError, Stored};
+use estoppel_evidence::Sha256;
+use estoppel_snapshot::Schema;
+use estoppel_verify::Report;
+use serde_json::{Map, Value, json};
+
+use crate::output::{Failure, plain};
+use crate::{input, show, verify};
+
+/// Largest schema document.
+const SCHEMA_BYTES_MAX: u64 = 256 << 20;
+
+/// What is asked of both sides.
+pub struct Asked<'a> {
+    pub run: Option<&'a str>,
+    pub trust: Option<&'a Path>,
+    pub unverified: bool,
+    pub normalizers: &'a Normalizers,
+}
+
+/// A side, and where its stored bodies are.
+pub struct Read {
+    pub side: Side,
+    pub bodies: Box<dyn Bodies>,
+}
+
+/// By what is there: a folder is a journal, a file that begins an object a schema document, any other a bundle.
+pub fn read(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
+    if verify::is_journal(path) {
+        return journal(path, asked);
+    }
+    if !path.is_dir() && input::begins_with(path, b"{")? {
+        return schema(path, asked);
+    }
+    bundle(path, asked)
+}
+
+fn invalid(path: &Path, message: &str) -> Failure {
+    Failure::input("ARGUMENT_INVALID", plain(&format!("`{}`: {message}", path.display())))
+}
+
+fn refused(path: &Path, report: &Report) -> Failure {
+    let reason = report.finding.as_ref().map_or("", |finding| finding.reason.code());
+    let message = format!("`{}` does not verify ({reason}), so nothing is read from it", path.display());
+    Failure { exit: 2, ..Failure::runtime("EVIDENCE_INVALID", plain(&message)) }
+        .hint("`estoppel verify` says what is wrong; with --unverified it is read and the answer says so")
+}
+
+/// How a side was verified, in one word.
+fn standing(path: &Path, report: Option<&Report>) -> Result<&'static str, Failure> {
+    match report {
+        None => Ok("no"),
+        Some(report) if report.passed() => Ok(report.verdicts.authenticity.name()),
+        Some(report) => Err(refused(path, report)),
+    }
+}
+
+fn failed(path: &Path) -> impl Fn(SideError) -> Failure {
+    let path = path.to_owned();
+    move |error| invalid(&path, &error.to_string())
+}
+
+fn bundle(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
+    let report = if asked.unverified { None } else { Some(verify::judged(path, asked.trust)?) };
+    let verified = standing(path, report.as_ref())?;
+    let opened = show::open(path)?;
+    let unreadable = |error: OpenError| invalid(path, &error.to_string());
+    let mut reader = Reader::new(Kind::Run, asked.normalizers);
+    let mut entries = opened.entries().map_err(unreadable)?;
+    while let Some(entry) = entries.next().map_err(unreadable)? {
+        reader.line(entry.line).map_err(failed(path))?;
+    }
+    drop(entries);
+    let mut side = reader.finish().map_err(failed(path))?;
+    let manifest: Value = serde_json::from_slice(&opened.manifest().to_bytes()).unwrap_or_default();
+    side.about = about(&[
+        ("name", &manifest["name"]),
+        ("root", &manifest["tree"]["root"]),
+        ("run", &manifest["run"]),
+        ("verified", &json!(verified)),
+    ]);
+    Ok(Read { side, bodies: Box::new(InBundle { opened, beside: input::Beside::of(path) }) })
+}
+
+fn journal(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
+    let report = if asked.unverified { None } else { Some(verify::journal_report(path, asked.trust)?) };
+    let verified = standing(path, report.as_ref())?;
+    let entries_max = report.as_ref().map_or(u64::MAX, |report| report.entries);
+    let lines = |take: &mut dyn FnMut(&[u8])| {
+        estoppel_journal::read_lines(path, entries_max, take)
+            .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))
+    };
+    let run = match asked.run {
+        None => None,
+        Some(wanted) => {
+            let mut opened = Vec::new();
+            lines(&mut |line| opened.extend(named(line, wanted)))?;
+            Some(one_of(path, wanted, opened)?)
+        }
+    };
+    let kind = if run.is_some() { Kind::Run } else { Kind::Journal };
+    let mut reader = Reader::new(kind, asked.normalizers);
+    let mut wrong = None;
+    lines(&mut |line| {
+        if wrong.is_none() && run.as_deref().is_none_or(|run| is_of(line, run)) {
+            wrong = reader.line(line).err();
+        }
+    })?;
+    wrong.map_or(Ok(()), Err).map_err(failed(path))?;
+    let mut side = reader.finish().map_err(failed(path))?;
+    let root = report.as_ref().and_then(|report| report.root).map(|root| format!("root:{}", root.hex()));
+    let of = |value: Option<String>| value.map_or(Value::Null, Value::String);
+    let instance = report.as_ref().and_then(|report| report.iss.clone());
+    let entries = report.as_ref().map_or(Value::Null, |report| report.entries.into());
+    side.about = about(&[
+        ("entries", &entries),
+        ("instance", &of(instance)),
+        ("root", &of(root)),
+        ("run", &of(run)),
+        ("verified", &json!(verified)),
+    ]);
+    Ok(Read { side, bodies: Box::new(InJournal(path.join("bodies"))) })
+}
+
+/// The members that are there.
+fn about(members: &[(&str, &Value)]) -> Map<String, Value> {
+    let there = members.iter().filter(|(_, value)| !value.is_null());
+    there.map(|(name, value)| ((*name).to_owned(), (*value).clone())).collect()
+}
+
+fn is_of(line: &[u8], run: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Of<'l> {
+        #[serde(borrow)]
+        run: std::borrow::Cow<'l, str>,
+    }
+    serde_json::from_slice::<Of<'_>>(line).is_ok_and(|entry| entry.run == run)
+}
+
+/// The id of the run that a line opens, if it is called so.
+fn named(line: &[u8], wanted: &str) -> Option<String> {
+    let entry: Value = serde_json::from_slice(line).ok()?;
+    let is_class = entry["name"].is_null() && entry["class"] == wanted;
+    let is_named = entry["name"] == wanted || entry["run"] == wanted || is_class;
+    (entry["kind"] == "run.open" && is_named).then(|| entry["run"].as_str().map(ToOwned::to_owned))?
+}
+
+fn one_of(path: &Path, wanted: &str, mut runs: Vec<String>) -> Result<String, Failure> {
+    match (runs.pop(), runs.is_empty()) {
+        (Some(run), true) => Ok(run),
+        (None, _) => Err(Failure::reason(
+            estoppel_evidence::Reason::RunUnknown,
+            plain(&format!("`{}` has no run `{wanted}`", path.display())),
+        )),
+        (Some(last), false) => {
+            runs.push(last);
+            let message = format!("{} runs are called `{wanted}`; name one by its id", runs.len());
+            Err(invalid(path, &message).hint(runs.iter().take(8).cloned().collect::<Vec<_>>().join(", ")))
+        }
+    }
+}
+
+fn schema(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
+    let bytes = input::limited(path, SCHEMA_BYTES_MAX)?;
+    let schema = Schema::parse(&bytes).map_err(|error| invalid(path, &error.to_string()))?;
+    let mut reader = Reader::new(Kind::Schema, asked.normalizers);
+    let uncovered = schema.uncovered_counts().as_object().cloned().unwrap_or_default();
+    let objects = schema.objects().into_iter().map(|(names, value)| (names, value.clone()));
+    for (names, value) in
+        objects.chain(uncovered.iter().map(|(kind, count)| (vec!["uncovered", kind], count.clone())))
+    {
+        reader.object(&names, value).map_err(failed(path))?;
+    }
+    let mut side = reader.finish().map_err(failed(path))?;
+    side.about = about(&[("digest", &json!(schema.digest().to_string())), ("verified", &json!("schema"))]);
+    Ok(Read { side, bodies: Box::new(NoBodies) })
+}
+
+/// The bodies of a bundle, in it and beside it.
+struct InBundle {
+    opened: show::Opened,
+    beside: input::Beside,
+}
+
+impl Bodies for InBundle {
+    fn stored(&self, sha256: &str, bytes_max: u64) -> Stored {
+        let hex = sha256.strip_prefix("sha256:").unwrap_or_default();
+        let Ok(path) = format!("bodies/{hex}").parse::<BundlePath>() else { return Stored::Missing };
+        match self.opened.read(&path, bytes_max) {
+            Ok(bytes) => checked(bytes, sha256),
+            Err(OpenError::BytesMax { .. }) => Stored::TooLarge,
+            Err(_) if self.beside.path(hex).is_file() => Stored::TooLarge,
+            Err(_) => Stored::Missing,
+        }
+    }
+}
+
+/// The bodies of a journal.
+struct InJournal(PathBuf);
+
+impl Bodies for InJournal {
+    fn stored(&self, sha256: &str, bytes_max: u64) -> Stored {
+        let hex = sha256.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Stored::Missing;
+        }
+        let path = self.0.join(hex.get(..2).unwrap_or_default()).join(hex);
+        match input::regular(&path) {
+            Err(_) => Stored::Missing,
+            Ok(size) if size > bytes_max => Stored::TooLarge,
+            Ok(_) => input::file(&path).map_or(Stored::Missing, |bytes| checked(bytes, sha256)),
+        }
+    }
+}
+
+/// Only bytes that have the digest are that body.
+fn checked(bytes: Vec<u8>, sha256: &str) -> Stored {
+    match Sha256::of(&bytes).to_string() == sha256 {
+        true => Stored::Bytes(bytes),
+        false => Stored::Missing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bytes_of_the_digest_are_a_body_and_no_name_leads_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let body = Sha256::of(b"{}");
+        let dir = folder.path().join(&body.hex()[..2]);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join(body.hex()), "{}").unwrap();
+        let bodies = InJournal(folder.path().to_owned());
+        let is_there = |name: &str, most: u64| matches!(bodies.stored(name, most), Stored::Bytes(_));
+        assert!(is_there(&body.to_string(), 2));
+        assert!(matches!(bodies.stored(&body.to_string(), 1), Stored::TooLarge));
+        std::fs::write(dir.join(body.hex()), "[]").unwrap();
+        assert!(!is_there(&body.to_string(), 2));
+        for name in ["", "sha256:", "sha256:../../etc/passwd", "/etc/passwd"] {
+            assert!(!is_there(name, 1 << 20), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_found_by_its_name_its_id_or_its_class() {
+        let line = br#"{"kind":"run.open","run":"7","class":"caller","name":"x"}"#;
+        assert_eq!((named(line, "x"), named(line, "7")), (Some("7".into()), Some("7".into())));
+        assert_eq!((named(line, "caller"), named(b"{", "x")), (None, None));
+        let path = Path::new("j");
+        assert_eq!(one_of(path, "x", vec!["1".into()]).unwrap(), "1");
+        assert_eq!(one_of(path, "x", Vec::new()).unwrap_err().code, "RUN_UNKNOWN");
+        assert!(one_of(path, "x", vec!["1".into(), "2".into()]).unwrap_err().message.contains("2 runs"));
+    }
+}
