@@ -71,6 +71,8 @@ pub struct CallReferences {
     pub contracts: [Option<Sha256>; 2],
     /// The nodes file of the stream.
     pub nodes: Option<Sha256>,
+    /// What a database looked like before and after.
+    pub snapshots: [Option<Sha256>; 2],
     /// Stored bodies: the request, the answer to the client, the upstream's answer.
     pub bodies: [Option<Sha256>; 3],
 }
@@ -86,6 +88,8 @@ pub struct References {
     pub contracts: BTreeSet<Sha256>,
     /// Nodes files by call.
     pub streams: BTreeMap<CallId, Sha256>,
+    /// Snapshots of databases.
+    pub snapshots: BTreeSet<Sha256>,
     /// Stored bodies, in the bundle or beside it.
     pub bodies: BTreeSet<Sha256>,
     /// Keys that sign entries or were brought in by `key.rotate`.
@@ -98,12 +102,14 @@ impl References {
         self.policies.insert(refers.policy);
         self.shadows.extend(refers.shadows.iter().flatten());
         self.contracts.extend(refers.contracts.iter().flatten());
+        self.snapshots.extend(refers.snapshots.iter().flatten());
         self.bodies.extend(refers.bodies.iter().flatten());
         if let Some(nodes) = refers.nodes {
             self.streams.insert(refers.call, nodes);
         }
         at_most(self.policies.len() + self.shadows.len(), POLICIES_MAX, "policies")?;
-        at_most(self.contracts.len() + self.streams.len(), FILES_MAX, "contracts and streams")?;
+        let documents = self.contracts.len() + self.snapshots.len() + self.streams.len();
+        at_most(documents, FILES_MAX, "contracts, snapshots and streams")?;
         at_most(self.bodies.len(), FILES_MAX + EXTERNALS_MAX, "bodies")
     }
 
@@ -117,6 +123,7 @@ impl References {
         self.policies.len()
             + self.shadows.len()
             + self.contracts.len()
+            + self.snapshots.len()
             + self.streams.len()
             + self.bodies.len()
     }
@@ -432,6 +439,8 @@ struct CallLine<'a> {
     response: ResponseLine,
     #[serde(default)]
     shadow: Vec<ShadowLine>,
+    #[serde(default)]
+    snapshot: SnapshotLine,
     sse: Option<StreamLine>,
     time: TimeLine,
     verdict: VerdictLine,
@@ -440,12 +449,14 @@ struct CallLine<'a> {
 impl CallLine<'_> {
     fn references(&self) -> CallReferences {
         let digest = |contract: &Option<ContractSideLine>| contract.as_ref().map(|c| c.digest);
+        let picture = |side: &Option<SnapshotSideLine>| side.as_ref().and_then(|side| side.digest);
         CallReferences {
             call: self.call,
             policy: self.policy.hash,
             shadows: std::array::from_fn(|index| self.shadow.get(index).map(|shadow| shadow.policy)),
             contracts: [digest(&self.contract.request), digest(&self.contract.response)],
             nodes: self.sse.as_ref().and_then(|sse| sse.nodes),
+            snapshots: [picture(&self.snapshot.pre), picture(&self.snapshot.post)],
             bodies: [
                 self.request.sha256,
                 self.response.client.sha256,
@@ -516,6 +527,17 @@ struct PolicyLine {
 #[derive(Deserialize)]
 struct ShadowLine {
     policy: Sha256,
+}
+
+#[derive(Deserialize, Default)]
+struct SnapshotLine {
+    post: Option<SnapshotSideLine>,
+    pre: Option<SnapshotSideLine>,
+}
+
+#[derive(Deserialize)]
+struct SnapshotSideLine {
+    digest: Option<Sha256>,
 }
 
 #[derive(Deserialize)]

@@ -350,6 +350,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
         time: Times { total_us: 1000 - n, ..Times::default() },
         trace: None,
         upstream: None,
+        snapshot: None,
         upstream_request: None,
         verdict: VerdictRecord {
             action: if passes { VerdictAction::Allow } else { VerdictAction::Block },

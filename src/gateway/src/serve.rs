@@ -108,6 +108,7 @@ impl Shared {
             },
             response: Default::default(),
             shadow: Vec::new(),
+            snapshot: None,
             stream: None,
             tenant: None,
             threat: None,

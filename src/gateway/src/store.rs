@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use estoppel_evidence::entry::{CallRecord, Captured, Downgrade};
 use estoppel_evidence::{CallId, Reason, Sha256};
-use estoppel_journal::{BodyError, BodyStore, BodyWriter, ContractStore, Promise};
+use estoppel_journal::{BodyError, BodyStore, BodyWriter, DocumentStore, Promise};
 use estoppel_policy::ValuePath;
 use futures_util::task::AtomicWaker;
 
@@ -96,7 +96,7 @@ pub(crate) struct Feed {
 
 impl Stores {
     /// Starts the threads. They end when the last handle and the last [`Feed`] are gone.
-    pub(crate) fn start(store: &BodyStore, contracts: &ContractStore) -> io::Result<Self> {
+    pub(crate) fn start(store: &BodyStore, contracts: &DocumentStore) -> io::Result<Self> {
         let mut threads = Vec::with_capacity(THREADS);
         for n in 0..THREADS {
             let (sender, jobs) = channel();
@@ -162,7 +162,7 @@ impl Feed {
 /// One thread's bodies.
 struct Keeper {
     store: BodyStore,
-    contracts: ContractStore,
+    contracts: DocumentStore,
     parts: HashMap<(CallId, Side), Part>,
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::detection::{Detection, DetectorRun, FindingDocument};
 use super::shadow::ShadowRecord;
+use super::snapshot::SnapshotRecord;
 use super::{LineTooLong, Link, VERSION, write_line};
 use crate::capture::{Label, RunCapture, StreamRoot, Tag};
 use crate::hash::{Commit, Leaf, Root, Sha256};
@@ -533,6 +534,8 @@ pub struct CallRecord {
     pub response: ResponseSide,
     /// What policies said that change nothing, at most [`super::SHADOWS_MAX`].
     pub shadow: Vec<ShadowRecord>,
+    /// None where the policy asks for none.
+    pub snapshot: Option<Box<SnapshotRecord>>,
     pub stream: Option<Box<StreamRecord>>,
     /// Whose the identity is, as whoever proves it says.
     pub tenant: Option<Arc<str>>,
@@ -772,6 +775,8 @@ struct CallDocument<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     shadow: &'a [ShadowRecord],
     #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<&'a SnapshotRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sse: Option<StreamDocument>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
@@ -888,6 +893,7 @@ impl CallRecord {
             run: link.run,
             seq: link.seq,
             shadow: &self.shadow,
+            snapshot: self.snapshot.as_deref(),
             sse: self.stream.as_ref().map(|stream| StreamDocument {
                 comments: stream.comments,
                 events: stream.events,

@@ -111,6 +111,7 @@ pub fn record() -> Box<CallRecord> {
         time: Times { total_us: 1_234, ..Times::default() },
         trace: None,
         upstream: Some("stub".into()),
+        snapshot: None,
         upstream_request: Some("req_1".into()),
         verdict: VerdictRecord { action: VerdictAction::Allow, mode: VerdictMode::Enforce, reason: None },
     })
