@@ -93,6 +93,7 @@ mod reask;
 mod replay;
 mod rules;
 mod shadow;
+mod snapshots;
 mod starting;
 mod streams;
 mod support;

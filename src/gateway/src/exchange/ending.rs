@@ -16,8 +16,9 @@ use estoppel_wire::dialect;
 use http::StatusCode;
 use sha2::{Digest as _, Sha256};
 
-use super::{Exchange, Request, Response, defect, evaluated};
+use super::{Exchange, Pictured, Request, Response, defect, evaluated};
 use crate::controls::Ending;
+use crate::database::Due;
 use crate::protected_resource::challenge;
 use crate::store::{Contract, Form, Side};
 
@@ -159,11 +160,20 @@ impl Exchange {
         self.shared.metrics.shadowed(&shadows, record.verdict.action);
         record.shadow = shadows.into_iter().map(|(_, said)| said).collect();
         let record = std::mem::replace(&mut self.record, self.shared.blank_record());
-        if !stores && contracts.is_empty() {
+        let pictured = self.pictured.take();
+        if !stores && contracts.is_empty() && pictured.is_none() {
             return Some(slot.commit(&self.run, record));
         }
         let (promise, ack) = slot.promise(self.run.clone());
-        self.shared.stores.commit(promise, record, contracts);
+        match pictured {
+            None => self.shared.stores.commit(promise, record, contracts, Vec::new()),
+            Some(Pictured { database, before }) if self.sent => {
+                self.shared.posts.take(Due { promise, record, contracts, database, before });
+            }
+            Some(Pictured { before, .. }) => {
+                self.shared.stores.commit(promise, record, contracts, vec![before.schema.clone()]);
+            }
+        }
         Some(ack)
     }
 
