@@ -9,7 +9,7 @@ use estoppel_kit::{PostgresServer, require_real, until};
 use estoppel_stub::{Reply, Script};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Setup, World, cli, daemon_binary, path};
+use crate::support::{PATIENCE, Setup, World, cli, cli_binary, daemon_binary, path};
 
 /// Deadlines are the subject of their own tests; elsewhere a busy machine is no failure.
 const PATIENT: &str = "grace_ms = 8000\nlock_ms = 8000\n";
@@ -116,6 +116,20 @@ fn ddl_inside_a_call_is_between_its_digests_and_what_changes_nothing_has_one() {
     }
     let bundle = world.seal("ddl");
     let receipts = world.receipts_in(&bundle);
+    for (number, expected) in [(2, 0), (3, 5)] {
+        let (exit, said) = cli(&["snapshot", "diff", path(&bundle), "--call", &number.to_string()]);
+        assert_eq!(exit, expected, "{said}");
+        let changes = said["data"]["changes"].as_array().unwrap();
+        let paths: Vec<_> =
+            changes.iter().map(|change| (change["op"].as_str(), change["path"].as_str())).collect();
+        let note = [(Some("add"), Some("/columns/public/orders/note"))];
+        assert_eq!(paths, if number == 3 { &note[..] } else { &[] });
+    }
+    let listed = Command::new(cli_binary()).arg("show").arg(&bundle).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for (count, words) in [(3, "OK, shop as before"), (1, "OK, shop changed")] {
+        assert_eq!(listed.matches(words).count(), count, "{listed}");
+    }
     let [read, insert, migrate, again] = receipts.as_slice() else { panic!("{receipts:?}") };
     for receipt in &receipts {
         assert_eq!((&receipt["snapshot"]["source"], codes(receipt)), (&json!("shop"), [None, None]));
@@ -278,7 +292,11 @@ fn an_answer_is_given_when_the_snapshot_after_it_does_not_come_in_time() {
     let answer = call(&world, "late", "lock");
     locks.lock().unwrap().clear();
     assert_eq!((answer.status(), answer.text().as_str()), (200, r#"{"done":true}"#));
-    let receipt = &world.receipts("late")[0];
+    let bundle = world.seal("late");
+    let (exit, said) = cli(&["snapshot", "diff", path(&bundle), "--call", "1"]);
+    let message = said["error"]["message"].as_str().unwrap();
+    assert!(exit == 6 && message.contains("POST_TIMEOUT"), "{said}");
+    let receipt = &world.receipts_in(&bundle)[0];
     assert_eq!(codes(receipt), [None, Some("POST_TIMEOUT")]);
     assert!(receipt["snapshot"]["post"]["digest"].is_null());
     assert_eq!(downgrades(receipt), [("POST_TIMEOUT", "lock_timeout")]);
