@@ -159,10 +159,15 @@ fn ddl_inside_a_call_is_between_its_digests_and_what_changes_nothing_has_one() {
     let mut said = vec![digest(migrate, "pre").to_owned(), digest(migrate, "post").to_owned()];
     said.sort();
     assert_eq!(named, said);
+    others_agree(&bundle);
+}
+
+/// The verifiers that share no code with ours.
+fn others_agree(bundle: &Path) {
     for (program, verifier) in [("python3", "python/pef_verify.py"), ("node", "javascript/pef-verify.mjs")] {
         let Some(program) = require_real(program) else { continue };
         let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/verifiers").join(verifier);
-        let done = Command::new(program).arg(spec).arg(&bundle).output().unwrap();
+        let done = Command::new(program).arg(spec).arg(bundle).output().unwrap();
         assert!(done.status.success(), "{verifier}: {}", String::from_utf8_lossy(&done.stdout));
     }
 }
@@ -344,8 +349,14 @@ fn a_replica_is_no_database_unless_it_may_be_one_and_is_near_enough() {
     assert_eq!(call(&allowed, "replica", "read").status(), 200);
     replica.sql("postgres", "SELECT pg_wal_replay_pause()");
     assert_eq!(call(&allowed, "replica", "read").status(), 503);
-    let receipts = allowed.receipts("replica");
+    let bundle = allowed.seal("replica");
+    let receipts = allowed.receipts_in(&bundle);
     assert_eq!(codes(&receipts[0]), [None, None]);
+    let lag = receipts[0]["ext"]["snapshot_lag_bytes"].as_u64().unwrap();
+    let metrics = &cli(&["show", path(&bundle)]).1["data"]["manifest"]["metrics"];
+    assert_eq!(metrics["snapshot_lag_bytes_max"], lag, "{metrics}");
+    others_agree(&bundle);
+    assert!(receipts[1]["ext"]["snapshot_lag_bytes"].is_null());
     assert_eq!(downgrades(&receipts[1]), [("REPLICA_LAG", "replay_paused")]);
 }
 
@@ -461,4 +472,25 @@ fn a_configuration_that_cannot_be_is_refused_and_shows_no_secret() {
         let (code, said) = check(url, shop, database);
         assert_eq!((code, said.contains(why)), (6, true), "{url} {database}: {said}");
     }
+}
+
+#[test]
+fn a_key_of_a_call_that_met_no_database_can_be_used_again() {
+    let Some(mut server) = PostgresServer::start() else { return };
+    let tool = idle();
+    let once =
+        format!("{ENFORCE}\ncontrols:\n- {{ id: once, kind: idempotency, when: {{}}, seconds: 3600 }}");
+    let world = world(&tool, &superuser(&server), &once, PATIENT);
+    server.crash();
+    let keyed = request("keyed", "write").header("idempotency-key", "order-7");
+    assert_eq!(world.send(&keyed).status(), 503);
+    server.restart();
+    for _ in 0..2 {
+        assert_eq!(world.send(&keyed).status(), 200);
+    }
+    assert_eq!(tool.asked(), 1);
+    let receipts = world.receipts("keyed");
+    let said: Vec<_> = receipts.iter().map(|receipt| receipt["idempotency"]["decision"].as_str()).collect();
+    assert_eq!(said[1..], [Some("first"), Some("stored")]);
+    assert!(receipts[2]["snapshot"].is_null(), "what was stored is given without asking anybody");
 }

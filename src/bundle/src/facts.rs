@@ -179,6 +179,7 @@ pub struct RunFacts {
     counters: Counters,
     claims: BTreeMap<&'static str, BTreeSet<String>>,
     totals: Totals,
+    snapshot_lag_bytes_max: Option<u64>,
     references: References,
 }
 
@@ -266,7 +267,7 @@ impl RunFacts {
                 .into_iter()
                 .map(|(name, values)| (name.to_owned(), values.into_iter().collect()))
                 .collect(),
-            metrics: self.totals.metrics(),
+            metrics: Metrics { snapshot_lag_bytes_max: self.snapshot_lag_bytes_max, ..self.totals.metrics() },
             keys,
             references: self.references,
         })
@@ -320,6 +321,7 @@ impl RunFacts {
         } += 1;
         self.counters.incomplete += u64::from(!call.outcome.complete);
         self.totals.push(call.time.total_us);
+        self.snapshot_lag_bytes_max = self.snapshot_lag_bytes_max.max(call.ext.snapshot_lag_bytes);
         for (name, value) in call.claims.iter().flat_map(ClaimsLine::fields) {
             let values = self.claims.entry(name).or_default();
             if !values.contains(value) {
@@ -433,6 +435,8 @@ struct CallLine<'a> {
     claims: Option<ClaimsLine<'a>>,
     #[serde(default)]
     contract: ContractLine,
+    #[serde(default)]
+    ext: ExtLine,
     outcome: OutcomeLine,
     policy: PolicyLine,
     request: BodyLine,
@@ -512,6 +516,11 @@ struct ContractLine {
 #[derive(Deserialize)]
 struct ContractSideLine {
     digest: Sha256,
+}
+
+#[derive(Deserialize, Default)]
+struct ExtLine {
+    snapshot_lag_bytes: Option<u64>,
 }
 
 #[derive(Deserialize)]

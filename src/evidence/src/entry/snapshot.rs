@@ -7,16 +7,37 @@ use serde::{Deserialize, Serialize};
 use crate::hash::Sha256;
 use crate::reason::Reason;
 
-/// Members in the order of their names.
+/// What is known of a database around a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
+    /// How far a replica was behind, the worse of both sides. None where it was none.
+    pub lag_bytes: Option<u64>,
     /// None where none was due: nothing was sent, or nothing is known of before.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub post: Option<SnapshotSide>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pre: Option<SnapshotSide>,
     /// The database's name in the configuration.
     pub source: Arc<str>,
+}
+
+/// What of it is the receipt's member. Members in the order of their names.
+#[derive(Serialize)]
+pub(super) struct SnapshotDocument<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    post: Option<&'a SnapshotSide>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pre: Option<&'a SnapshotSide>,
+    source: &'a str,
+}
+
+impl SnapshotRecord {
+    pub(super) fn document(&self) -> SnapshotDocument<'_> {
+        SnapshotDocument { post: self.post.as_ref(), pre: self.pre.as_ref(), source: &self.source }
+    }
+
+    /// A replica was so far behind.
+    pub fn add_lag(&mut self, lag_bytes: Option<u64>) {
+        self.lag_bytes = self.lag_bytes.max(lag_bytes);
+    }
 }
 
 /// One snapshot, or why there is none.

@@ -147,6 +147,7 @@ pub(crate) fn full_record() -> CallRecord {
             verdict: Some(VerdictAction::Block),
         }],
         snapshot: Some(Box::new(SnapshotRecord {
+            lag_bytes: Some(7),
             post: Some(SnapshotSide {
                 code: Some(Reason::LsnMissing),
                 digest: Some(Sha256([7; 32])),
@@ -395,6 +396,7 @@ fn the_longest_record_fits_once_it_is_shortened() {
         lsn: Some("FFFFFFFF/FFFFFFFF".into()),
     };
     record.snapshot = Some(Box::new(SnapshotRecord {
+        lag_bytes: Some(u64::MAX >> 11),
         post: Some(side.clone()),
         pre: Some(side),
         source: "s".repeat(64).into(),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use estoppel_evidence::entry::CallRecord;
+use estoppel_evidence::entry::{CallRecord, SnapshotSide};
 use estoppel_journal::Promise;
 use estoppel_snapshot::{Schema, Snapshot};
 use futures_util::StreamExt as _;
@@ -100,18 +100,21 @@ impl Due {
     fn end(self, taken: Result<Arc<Snapshot>, Missed>, stores: &Stores) {
         let Self { promise, mut record, contracts, before, .. } = self;
         let mut snapshots: Vec<Arc<Schema>> = vec![before.schema.clone()];
+        let mut lag_bytes = None;
         let after = match taken {
             Ok(taken) => {
+                lag_bytes = taken.lag_bytes;
                 snapshots.push(taken.schema.clone());
                 side(&taken, When::After)
             }
             Err(missed) => {
                 record.downgrades.push(missed.downgrade());
-                estoppel_evidence::entry::SnapshotSide::none(missed.code)
+                SnapshotSide::none(missed.code)
             }
         };
         if let Some(snapshot) = &mut record.snapshot {
             snapshot.post = Some(after);
+            snapshot.add_lag(lag_bytes);
         }
         stores.commit(promise, record, contracts, snapshots);
     }

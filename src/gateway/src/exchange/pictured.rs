@@ -33,7 +33,7 @@ impl Exchange {
         let Some(Look { database, mode }) = look else { return Ok(()) };
         let record = |pre| {
             let source = database.name().clone();
-            Some(Box::new(SnapshotRecord { post: None, pre: Some(pre), source }))
+            Some(Box::new(SnapshotRecord { pre: Some(pre), source, ..SnapshotRecord::default() }))
         };
         if mode == SnapshotMode::Skip {
             self.record.snapshot = record(SnapshotSide::none(Reason::PolicySkip));
@@ -42,6 +42,7 @@ impl Exchange {
         match database.look(When::Before).await {
             Ok(before) => {
                 self.record.snapshot = record(side(&before, When::Before));
+                self.record.snapshot.iter_mut().for_each(|snapshot| snapshot.add_lag(before.lag_bytes));
                 self.pictured = Some(Pictured { database, before });
                 Ok(())
             }
