@@ -578,7 +578,7 @@ struct VerdictLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{Plan, Run, keys};
+    use crate::fixture::{LAG_BYTES, Plan, Run, SNAPSHOT, keys};
 
     fn facts(lines: &[Vec<u8>]) -> Result<ManifestFacts, FactsError> {
         let mut facts = RunFacts::new();
@@ -597,6 +597,8 @@ mod tests {
         assert_eq!((facts.counters.allow, facts.counters.block, facts.counters.incomplete), (4, 3, 3));
         assert_eq!(facts.name.as_deref(), Some("nightly"));
         assert_eq!(facts.references.streams.len(), 4);
+        assert_eq!(facts.references.snapshots.iter().collect::<Vec<_>>(), [&Sha256::of(SNAPSHOT)]);
+        assert_eq!(facts.metrics.snapshot_lag_bytes_max, Some(LAG_BYTES), "the most, not the last");
         assert_eq!(facts.claims["job_id"], ["job-0", "job-1", "job-2", "job-3", "job-4", "job-5", "job-6"]);
     }
 

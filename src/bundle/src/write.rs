@@ -681,7 +681,7 @@ mod tests {
     #[test]
     fn nothing_is_sealed_while_a_needed_file_is_missing() {
         let run = Run::of(&Plan::default());
-        for path in [ENTRIES, SIGNATURES, CHECKPOINT, "policy/", "streams/", "bodies/"] {
+        for path in [ENTRIES, SIGNATURES, CHECKPOINT, "policy/", "snapshots/", "streams/", "bodies/"] {
             assert!(
                 matches!(refused(&run, path), WriteError::Missing { path: p } if p.starts_with(path)),
                 "{path}"
