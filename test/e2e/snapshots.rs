@@ -494,3 +494,41 @@ fn a_key_of_a_call_that_met_no_database_can_be_used_again() {
     assert_eq!(said[1..], [Some("first"), Some("stored")]);
     assert!(receipts[2]["snapshot"].is_null(), "what was stored is given without asking anybody");
 }
+
+#[test]
+fn a_change_of_a_schema_between_calls_is_a_bypass_and_what_calls_do_is_none() {
+    let Some(server) = PostgresServer::start() else { return };
+    let server = Arc::new(server);
+    server.sql("postgres", "CREATE TABLE orders (id int)");
+    let theirs = server.clone();
+    let tool = Tool::start(move |target| {
+        let column = target.trim_start_matches("/tool/").to_owned();
+        theirs.sql("postgres", &format!("ALTER TABLE orders ADD COLUMN {column} text"));
+        "{}".into()
+    });
+    let mut world = world(&tool, &superuser(&server), ENFORCE, &format!("{PATIENT}watch_schema = true\n"));
+    let found = r#"estoppel_bypass_total{source="database"}"#;
+    assert_eq!(call(&world, "inside", "one").status(), 200);
+    assert_eq!(call(&world, "inside", "two").status(), 200);
+    assert_eq!(world.metric(found), Some(0.0), "these have receipts");
+    server.sql("postgres", "ALTER TABLE orders ADD COLUMN direct text");
+    until("the change is seen", PATIENCE, || (world.metric(found) == Some(1.0)).then_some(()));
+    assert_eq!(call(&world, "inside", "three").status(), 200);
+    assert_eq!(world.metric(found), Some(1.0), "once");
+
+    world.stop();
+    let lines = instance_entries(&world);
+    let bypasses: Vec<&Value> = lines.iter().filter(|line| line["kind"] == "bypass").collect();
+    let [bypass] = bypasses.as_slice() else { panic!("{bypasses:?}") };
+    assert_eq!((&bypass["source"], &bypass["upstream"]), (&json!("database"), &json!("shop")));
+    assert_eq!((&bypass["ref"], &bypass["count"]), (&json!("/columns/public/orders/direct"), &json!(1)));
+    world.check_journal();
+}
+
+/// The entries of the instance's own run, from its bundle.
+fn instance_entries(world: &World) -> Vec<Value> {
+    let bundles = std::fs::read_dir(world.journal().join("bundles")).unwrap();
+    let zips = bundles.map(|file| file.unwrap().path()).filter(|file| file.is_file());
+    let shown = zips.map(|zip| cli(&["show", path(&zip)]).1["data"]["entries"].as_array().unwrap().clone());
+    shown.filter(|entries| entries[0]["class"] == "instance").flatten().collect()
+}

@@ -4,6 +4,7 @@
 //! comes after a call is looked at by [`posts`], so that also a call that was dropped gets it.
 
 mod posts;
+mod watch;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +18,14 @@ use estoppel_snapshot::{Cause, Dsn, Snapshot, SnapshotError, Source, SourceTask,
 use tokio::runtime::Handle;
 
 pub(crate) use self::posts::{Due, Posts};
+pub(crate) use self::watch::Inside;
+use self::watch::Watch;
 use crate::Metrics;
+use crate::bypass;
+use crate::serve::Shared;
 use crate::settings;
 
-/// How often a database is tried again that could not be looked at.
+/// How often a database is tried again that could not be looked at, and how often one is looked at whose schema is watched.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// One database of the configuration.
@@ -33,6 +38,8 @@ pub(crate) struct Database {
     /// What serves it, until it is started.
     task: Mutex<Option<SourceTask>>,
     is_up: AtomicBool,
+    /// If its schema is watched.
+    watch: Option<Arc<Watch>>,
     metrics: Metrics,
 }
 
@@ -130,6 +137,7 @@ impl Database {
             source,
             task: Mutex::new(Some(task)),
             is_up: AtomicBool::new(false),
+            watch: settings.watch_schema.then(Arc::default),
             metrics: metrics.clone(),
         }))
     }
@@ -140,12 +148,12 @@ impl Database {
     }
 
     /// Begins to serve it, once. Nothing waits for the database to be there.
-    pub(crate) fn start(self: &Arc<Self>, runtime: &Handle) {
+    pub(crate) fn start(self: &Arc<Self>, runtime: &Handle, shared: &Arc<Shared>) {
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
             self.metrics.database_up(&self.name, false);
             runtime.spawn(task.run());
-            runtime.spawn(keep_up(Arc::downgrade(self)));
+            runtime.spawn(keep_up(Arc::downgrade(self), Arc::downgrade(shared)));
         }
     }
 
@@ -166,6 +174,11 @@ impl Database {
         };
         self.metrics.snapshot(&self.name, when.as_str(), code, cause);
         taken
+    }
+
+    /// A call that may change it begins, if that is watched.
+    pub(crate) fn enter(&self) -> Option<Inside> {
+        self.watch.as_ref().map(Watch::enter)
     }
 
     /// None is taken after a call, because too many wait.
@@ -194,13 +207,23 @@ pub(crate) fn side(taken: &Snapshot, when: When) -> SnapshotSide {
     }
 }
 
-/// Tries a database again as long as it cannot be looked at; the first time makes its connection warm.
-async fn keep_up(database: Weak<Database>) {
+/// Tries a database again as long as it cannot be looked at; the first time makes its connection warm. Looks at one whose
+/// schema is watched while no call does.
+async fn keep_up(database: Weak<Database>, shared: Weak<Shared>) {
     loop {
         let Some(database) = database.upgrade() else { return };
-        if !database.is_up.load(Ordering::Relaxed) {
-            let is_up = database.source.take().await.is_ok();
-            database.tell_up(is_up);
+        let watches = database.watch.as_ref().is_some_and(|watch| watch.is_idle());
+        if watches || !database.is_up.load(Ordering::Relaxed) {
+            let inside = database.enter();
+            let taken = database.source.take().await;
+            database.tell_up(taken.is_ok());
+            let seen = taken.ok().map(|taken| taken.schema.clone());
+            if let (Some(inside), Some(now), Some(shared)) = (&inside, &seen, shared.upgrade())
+                && let Some(base) = inside.changed(now)
+            {
+                bypass::beside_calls(&shared, &database.name, base, now).await;
+            }
+            inside.into_iter().for_each(|inside| inside.undone(seen.as_ref()));
         }
         drop(database);
         tokio::time::sleep(RETRY).await;

@@ -36,6 +36,7 @@ pub(crate) use self::posted::Aside;
 use crate::body::Upload;
 use crate::call::InFlight;
 use crate::controls::Held;
+use crate::database::Inside;
 use crate::detecting::Detecting;
 use crate::idempotency::Taken;
 use crate::judging::{self, Asked, Objection, Recorded, mcp};
@@ -69,6 +70,8 @@ pub(crate) struct Exchange {
     pub(crate) held: Option<Box<Held>>,
     /// What the route's database looked like before.
     pictured: Option<Pictured>,
+    /// It may change a database whose schema is watched.
+    inside: Option<Inside>,
     /// The key that the call has taken.
     pub(crate) taken: Option<Box<Taken>>,
     /// Something of it may have reached the upstream.
@@ -241,6 +244,7 @@ impl Exchange {
             request_judged: false,
             held: None,
             pictured: None,
+            inside: None,
             taken: None,
             sent: false,
             usage_unread: false,

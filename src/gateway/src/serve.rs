@@ -278,7 +278,7 @@ impl Gateway {
         tokio::spawn(sweep(shared.clone(), phase.subscribe()));
         tokio::spawn(dues.run());
         for database in shared.snapshot.load().databases.values() {
-            database.start(&shared.runtime);
+            database.start(&shared.runtime, &shared);
         }
         tokio::spawn(switches::follow(shared.clone()));
         tokio::spawn(crate::identity::follow(shared.clone()));
@@ -322,7 +322,7 @@ impl Gateway {
             slot.store(config);
         }
         for database in snapshot.databases.values() {
-            database.start(&self.shared.runtime);
+            database.start(&self.shared.runtime, &self.shared);
         }
         let before = self.shared.snapshot.swap(Arc::new(snapshot));
         let now = self.shared.snapshot.load();

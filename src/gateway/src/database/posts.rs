@@ -10,7 +10,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{Database, Missed, When, side};
+use super::watch::Alone;
+use super::{Database, Inside, Missed, When, side};
 use crate::store::{Contract, Stores};
 
 /// Most calls whose database is to be looked at after them. Beyond it, it is not, and the receipt says so.
@@ -24,6 +25,8 @@ pub(crate) struct Due {
     pub(crate) database: Arc<Database>,
     /// What it looked like before.
     pub(crate) before: Arc<Snapshot>,
+    /// If its schema is watched.
+    pub(crate) inside: Option<Inside>,
 }
 
 struct Waiting {
@@ -57,7 +60,7 @@ impl Posts {
             },
         };
         let missed = due.database.is_busy();
-        due.end(Err(missed), &self.stores);
+        due.end(Err(missed), None, &self.stores);
     }
 
     /// Returns when no call waits. Each waits for a bounded time.
@@ -82,8 +85,9 @@ impl PostQueue {
                     Some(Waiting { due, _place }) => {
                         let stores = self.stores.clone();
                         looking.push(async move {
+                            let alone = due.inside.as_ref().map(Inside::alone);
                             let taken = due.database.look(When::After).await;
-                            due.end(taken, &stores);
+                            due.end(taken, alone, &stores);
                             drop(_place);
                         });
                     }
@@ -97,13 +101,16 @@ impl PostQueue {
 }
 
 impl Due {
-    fn end(self, taken: Result<Arc<Snapshot>, Missed>, stores: &Stores) {
-        let Self { promise, mut record, contracts, before, .. } = self;
+    fn end(self, taken: Result<Arc<Snapshot>, Missed>, alone: Option<Alone>, stores: &Stores) {
+        let Self { promise, mut record, contracts, before, inside, .. } = self;
         let mut snapshots: Vec<Arc<Schema>> = vec![before.schema.clone()];
         let mut lag_bytes = None;
         let after = match taken {
             Ok(taken) => {
                 lag_bytes = taken.lag_bytes;
+                if let (Some(inside), Some(alone)) = (inside, alone) {
+                    inside.leave(alone, &taken.schema);
+                }
                 snapshots.push(taken.schema.clone());
                 side(&taken, When::After)
             }

@@ -160,7 +160,16 @@ impl Exchange {
         self.shared.metrics.shadowed(&shadows, record.verdict.action);
         record.shadow = shadows.into_iter().map(|(_, said)| said).collect();
         let record = std::mem::replace(&mut self.record, self.shared.blank_record());
-        let pictured = self.pictured.take();
+        let (pictured, inside) = (self.pictured.take(), self.inside.take());
+        // Of several servers some may have been asked for what was not sent.
+        let is_one = self.route.as_ref().is_some_and(|route| route.federation.is_none());
+        let inside = match inside {
+            Some(inside) if !self.sent && is_one => {
+                inside.undone(pictured.as_ref().map(|pictured| &pictured.before.schema));
+                None
+            }
+            inside => inside,
+        };
         if !stores && contracts.is_empty() && pictured.is_none() {
             return Some(slot.commit(&self.run, record));
         }
@@ -168,7 +177,7 @@ impl Exchange {
         match pictured {
             None => self.shared.stores.commit(promise, record, contracts, Vec::new()),
             Some(Pictured { database, before }) if self.sent => {
-                self.shared.posts.take(Due { promise, record, contracts, database, before });
+                self.shared.posts.take(Due { promise, record, contracts, database, before, inside });
             }
             Some(Pictured { before, .. }) => {
                 self.shared.stores.commit(promise, record, contracts, vec![before.schema.clone()]);

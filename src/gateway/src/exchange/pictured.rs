@@ -8,6 +8,7 @@ use estoppel_policy::SnapshotMode;
 use estoppel_snapshot::Snapshot;
 
 use super::Exchange;
+use crate::bypass;
 use crate::database::{Database, Look, When, side};
 use crate::respond::Refusal;
 
@@ -35,6 +36,7 @@ impl Exchange {
             let source = database.name().clone();
             Some(Box::new(SnapshotRecord { pre: Some(pre), source, ..SnapshotRecord::default() }))
         };
+        self.inside = database.enter();
         if mode == SnapshotMode::Skip {
             self.record.snapshot = record(SnapshotSide::none(Reason::PolicySkip));
             return Ok(());
@@ -43,6 +45,9 @@ impl Exchange {
             Ok(before) => {
                 self.record.snapshot = record(side(&before, When::Before));
                 self.record.snapshot.iter_mut().for_each(|snapshot| snapshot.add_lag(before.lag_bytes));
+                if let Some(base) = self.inside.as_ref().and_then(|inside| inside.changed(&before.schema)) {
+                    bypass::beside_calls(&self.shared, database.name(), base, &before.schema).await;
+                }
                 self.pictured = Some(Pictured { database, before });
                 Ok(())
             }

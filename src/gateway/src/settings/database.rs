@@ -42,6 +42,10 @@ pub struct Database {
     /// Takes a replica for the database. Default false: `REPLICA_LAG`.
     #[serde(default)]
     pub allow_replica: bool,
+    /// Takes a change of the schema outside of the calls that are looked at around for one that went round the gateway: an entry
+    /// `bypass`. Only where all of them come through this gateway. Default false.
+    #[serde(default)]
+    pub watch_schema: bool,
     /// How far a replica may be behind, bytes of log; beyond it `REPLICA_LAG`. Default 16 MiB.
     pub replica_lag_bytes_max: Option<u64>,
 }
