@@ -136,6 +136,20 @@ impl PostgresServer {
         String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
     }
 
+    /// What `pg_dump --schema-only` prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    #[must_use]
+    pub fn dump(&self, database: &str) -> String {
+        let mut dump = Command::new(self.programs.join("pg_dump"));
+        dump.args(["--schema-only", "--dbname", &self.url("postgres", database)]);
+        let out = dump.output().expect("pg_dump can be started");
+        assert!(out.status.success(), "pg_dump: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
     /// All of its processes stop where they are; what was committed is still there after
     /// [`PostgresServer::restart`]. (SIGKILL of the first one would leave the others running for a while.)
     #[track_caller]
