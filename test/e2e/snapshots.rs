@@ -101,11 +101,15 @@ fn ddl_inside_a_call_is_between_its_digests_and_what_changes_nothing_has_one() {
     let Some(server) = PostgresServer::start() else { return };
     let server = Arc::new(server);
     server.sql("postgres", "CREATE TABLE orders (id int)");
-    let theirs = server.clone();
+    let theirs = Arc::downgrade(&server);
     let tool = Tool::start(move |target| {
         match target {
-            "/tool/migrate" => drop(theirs.sql("postgres", "ALTER TABLE orders ADD COLUMN note text")),
-            "/tool/insert" => drop(theirs.sql("postgres", "INSERT INTO orders VALUES (1)")),
+            "/tool/migrate" => {
+                drop(theirs.upgrade().unwrap().sql("postgres", "ALTER TABLE orders ADD COLUMN note text"))
+            }
+            "/tool/insert" => {
+                drop(theirs.upgrade().unwrap().sql("postgres", "INSERT INTO orders VALUES (1)"))
+            }
             _ => {}
         }
         "{}".into()
@@ -285,11 +289,11 @@ fn a_catalog_that_is_locked_ends_in_the_cause_whose_limit_came_first() {
 fn an_answer_is_given_when_the_snapshot_after_it_does_not_come_in_time() {
     let Some(server) = PostgresServer::start() else { return };
     let server = Arc::new(server);
-    let theirs = server.clone();
+    let theirs = Arc::downgrade(&server);
     let locks: Arc<std::sync::Mutex<Vec<estoppel_kit::LockedTable>>> = Arc::default();
     let held = locks.clone();
     let tool = Tool::start(move |_| {
-        held.lock().unwrap().push(theirs.lock("postgres", "pg_catalog.pg_namespace"));
+        held.lock().unwrap().push(theirs.upgrade().unwrap().lock("postgres", "pg_catalog.pg_namespace"));
         r#"{"done":true}"#.into()
     });
     let limits = "grace_ms = 3000\nlock_ms = 100\n";
@@ -382,11 +386,11 @@ fn an_operation_can_be_left_out_and_too_many_relations_are() {
 fn the_snapshot_after_is_taken_for_a_stream_and_for_a_client_that_left() {
     let Some(server) = PostgresServer::start() else { return };
     let server = Arc::new(server);
-    let theirs = server.clone();
+    let theirs = Arc::downgrade(&server);
     let (entered, waits) = std::sync::mpsc::channel();
     let entered = std::sync::Mutex::new(entered);
     let tool = Tool::start(move |target| {
-        theirs.sql("postgres", "CREATE TABLE IF NOT EXISTS made (id int)");
+        theirs.upgrade().unwrap().sql("postgres", "CREATE TABLE IF NOT EXISTS made (id int)");
         if target == "/tool/slow" {
             entered.lock().unwrap().send(()).unwrap();
             std::thread::sleep(PATIENCE);
@@ -500,10 +504,10 @@ fn a_change_of_a_schema_between_calls_is_a_bypass_and_what_calls_do_is_none() {
     let Some(server) = PostgresServer::start() else { return };
     let server = Arc::new(server);
     server.sql("postgres", "CREATE TABLE orders (id int)");
-    let theirs = server.clone();
+    let theirs = Arc::downgrade(&server);
     let tool = Tool::start(move |target| {
         let column = target.trim_start_matches("/tool/").to_owned();
-        theirs.sql("postgres", &format!("ALTER TABLE orders ADD COLUMN {column} text"));
+        theirs.upgrade().unwrap().sql("postgres", &format!("ALTER TABLE orders ADD COLUMN {column} text"));
         "{}".into()
     });
     let mut world = world(&tool, &superuser(&server), ENFORCE, &format!("{PATIENT}watch_schema = true\n"));
