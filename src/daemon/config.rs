@@ -13,7 +13,7 @@ use estoppel_evidence::{Instance, Reason, Sha256};
 use estoppel_feeds::{AlertSettings, FeedSettings};
 use estoppel_gateway::Settings;
 use estoppel_gateway::packs::Packs;
-use estoppel_gateway::settings::{Admin, COUNT_MAX, Identity, Listener, Route, Server, Upstream};
+use estoppel_gateway::settings::{Admin, COUNT_MAX, Database, Identity, Listener, Route, Server, Upstream};
 use estoppel_policy::PolicyDocument;
 use serde::Deserialize;
 
@@ -43,6 +43,8 @@ pub struct Config {
     pub upstream: BTreeMap<String, Upstream>,
     #[serde(default)]
     pub route: Vec<Route>,
+    #[serde(default)]
+    pub database: Vec<Database>,
     #[serde(default)]
     pub identity: Identity,
     #[serde(default)]
@@ -321,6 +323,7 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
         admin: config.admin.clone(),
         upstream: config.upstream.clone(),
         route: config.route.clone(),
+        database: config.database.clone(),
         identity: config.identity.clone(),
         server: config.server.clone(),
         pins_dir: config.journal.enabled.then(|| config.journal.dir.join("pins")),

@@ -38,6 +38,9 @@ pub enum Command {
     ///
     /// The bundles of the window, an index, and a timeline as JSON and as a page (docs/incident.md).
     Incident(Incident),
+    /// What databases looked like around calls.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Seals a run and writes its bundle.
     Seal(Seal),
     /// Lists and shows the daemon's runs.
@@ -176,6 +179,21 @@ pub struct Show {
     /// Writes that call's receipt as a signed envelope (DSSE) to this file.
     #[arg(long, requires = "call", value_name = "FILE")]
     pub export: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum SnapshotCommand {
+    /// What changed in a database's schema while a call was made.
+    Diff(SnapshotDiff),
+}
+
+#[derive(Args, Debug)]
+pub struct SnapshotDiff {
+    /// A `.pef.zip`.
+    pub bundle: PathBuf,
+    /// The call: its id, or its sequence number.
+    #[arg(long)]
+    pub call: String,
 }
 
 #[derive(Args, Debug)]

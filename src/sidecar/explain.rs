@@ -43,6 +43,12 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          bytes. Exit code 2: a bundle does not verify; 6: no sealed bundle is of that run.",
     ),
     (
+        &["snapshot", "diff"],
+        "Reads the two snapshots that a call's receipt names out of its bundle, and says what differs: which objects of the \
+         schema came, went or changed between the one before the call and the one after. Whose doing that was it does not say. Exit code 5: \
+         something differs; 6: the call has not both snapshots. It does not judge the bundle: run verify first.",
+    ),
+    (
         &["seal"],
         "Ends a run: its last entry commits to everything before it, and the bundle is written. A daemon does it when one is \
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",

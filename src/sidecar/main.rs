@@ -31,6 +31,7 @@ mod replay;
 mod run;
 mod sbom;
 mod show;
+mod snapshot;
 mod stub;
 mod switch;
 mod trial;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Show(show) => show::run(&output, &show),
         Command::Diff(asked) => diff::run(&output, &asked),
         Command::Incident(asked) => incident::run(&output, &asked),
+        Command::Snapshot(command) => snapshot::run(&output, &command),
         Command::Seal(seal) => run::seal(&output, &seal),
         Command::Hold(command) => hold::run(&output, &command),
         Command::Reconcile(reconcile) => reconcile::run(&output, &reconcile),

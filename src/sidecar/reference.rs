@@ -56,6 +56,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel incident verify run.incident.zip --trust demo/journal/trust.json\n\
          estoppel incident verify \"$bundle\" # exit 2",
     ),
+    (&["snapshot", "diff"], "estoppel snapshot diff \"$bundle\" --call 1 # exit 6"),
     (&["seal"], "estoppel seal nightly-42\nestoppel seal no-such-run # exit 6"),
     (
         &["reconcile"],

@@ -128,7 +128,7 @@ fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode
             shown(&entry["verdict"]["action"]),
             shown(&entry["operation"]),
             shown(&entry["facts"]["model"]),
-            outcome(entry) + &link(entry, lines) + &shadows(entry),
+            outcome(entry) + &link(entry, lines) + &crate::snapshot::brief(entry) + &shadows(entry),
         ));
     }
     output.line("");

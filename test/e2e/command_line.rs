@@ -84,6 +84,7 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["show"] => &[path(&bundle), "--call", "1", "--export", path(&export)],
             ["incident", "verify"] => &[path(&policy)],
             ["diff"] => &[path(&bundle), path(&bundle), "--out", path(&new)],
+            ["snapshot", "diff"] => &[path(&bundle), "--call", "1"],
             ["seal"] => &["open", "--admin", &admin],
             ["run", "list"] => &["--admin", &admin],
             ["run", "show"] => &["open", "--admin", &admin],

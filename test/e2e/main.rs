@@ -97,6 +97,7 @@ mod regress;
 mod replay;
 mod rules;
 mod shadow;
+mod snapshots;
 mod starting;
 mod streams;
 mod support;

@@ -71,6 +71,8 @@ pub struct CallReferences {
     pub contracts: [Option<Sha256>; 2],
     /// The nodes file of the stream.
     pub nodes: Option<Sha256>,
+    /// What a database looked like before and after.
+    pub snapshots: [Option<Sha256>; 2],
     /// Stored bodies: the request, the answer to the client, the upstream's answer.
     pub bodies: [Option<Sha256>; 3],
 }
@@ -86,6 +88,8 @@ pub struct References {
     pub contracts: BTreeSet<Sha256>,
     /// Nodes files by call.
     pub streams: BTreeMap<CallId, Sha256>,
+    /// Snapshots of databases.
+    pub snapshots: BTreeSet<Sha256>,
     /// Stored bodies, in the bundle or beside it.
     pub bodies: BTreeSet<Sha256>,
     /// Keys that sign entries or were brought in by `key.rotate`.
@@ -98,12 +102,14 @@ impl References {
         self.policies.insert(refers.policy);
         self.shadows.extend(refers.shadows.iter().flatten());
         self.contracts.extend(refers.contracts.iter().flatten());
+        self.snapshots.extend(refers.snapshots.iter().flatten());
         self.bodies.extend(refers.bodies.iter().flatten());
         if let Some(nodes) = refers.nodes {
             self.streams.insert(refers.call, nodes);
         }
         at_most(self.policies.len() + self.shadows.len(), POLICIES_MAX, "policies")?;
-        at_most(self.contracts.len() + self.streams.len(), FILES_MAX, "contracts and streams")?;
+        let documents = self.contracts.len() + self.snapshots.len() + self.streams.len();
+        at_most(documents, FILES_MAX, "contracts, snapshots and streams")?;
         at_most(self.bodies.len(), FILES_MAX + EXTERNALS_MAX, "bodies")
     }
 
@@ -117,6 +123,7 @@ impl References {
         self.policies.len()
             + self.shadows.len()
             + self.contracts.len()
+            + self.snapshots.len()
             + self.streams.len()
             + self.bodies.len()
     }
@@ -172,6 +179,7 @@ pub struct RunFacts {
     counters: Counters,
     claims: BTreeMap<&'static str, BTreeSet<String>>,
     totals: Totals,
+    snapshot_lag_bytes_max: Option<u64>,
     references: References,
 }
 
@@ -259,7 +267,7 @@ impl RunFacts {
                 .into_iter()
                 .map(|(name, values)| (name.to_owned(), values.into_iter().collect()))
                 .collect(),
-            metrics: self.totals.metrics(),
+            metrics: Metrics { snapshot_lag_bytes_max: self.snapshot_lag_bytes_max, ..self.totals.metrics() },
             keys,
             references: self.references,
         })
@@ -313,6 +321,7 @@ impl RunFacts {
         } += 1;
         self.counters.incomplete += u64::from(!call.outcome.complete);
         self.totals.push(call.time.total_us);
+        self.snapshot_lag_bytes_max = self.snapshot_lag_bytes_max.max(call.ext.snapshot_lag_bytes);
         for (name, value) in call.claims.iter().flat_map(ClaimsLine::fields) {
             let values = self.claims.entry(name).or_default();
             if !values.contains(value) {
@@ -426,12 +435,16 @@ struct CallLine<'a> {
     claims: Option<ClaimsLine<'a>>,
     #[serde(default)]
     contract: ContractLine,
+    #[serde(default)]
+    ext: ExtLine,
     outcome: OutcomeLine,
     policy: PolicyLine,
     request: BodyLine,
     response: ResponseLine,
     #[serde(default)]
     shadow: Vec<ShadowLine>,
+    #[serde(default)]
+    snapshot: SnapshotLine,
     sse: Option<StreamLine>,
     time: TimeLine,
     verdict: VerdictLine,
@@ -440,12 +453,14 @@ struct CallLine<'a> {
 impl CallLine<'_> {
     fn references(&self) -> CallReferences {
         let digest = |contract: &Option<ContractSideLine>| contract.as_ref().map(|c| c.digest);
+        let picture = |side: &Option<SnapshotSideLine>| side.as_ref().and_then(|side| side.digest);
         CallReferences {
             call: self.call,
             policy: self.policy.hash,
             shadows: std::array::from_fn(|index| self.shadow.get(index).map(|shadow| shadow.policy)),
             contracts: [digest(&self.contract.request), digest(&self.contract.response)],
             nodes: self.sse.as_ref().and_then(|sse| sse.nodes),
+            snapshots: [picture(&self.snapshot.pre), picture(&self.snapshot.post)],
             bodies: [
                 self.request.sha256,
                 self.response.client.sha256,
@@ -503,6 +518,11 @@ struct ContractSideLine {
     digest: Sha256,
 }
 
+#[derive(Deserialize, Default)]
+struct ExtLine {
+    snapshot_lag_bytes: Option<u64>,
+}
+
 #[derive(Deserialize)]
 struct OutcomeLine {
     complete: bool,
@@ -516,6 +536,17 @@ struct PolicyLine {
 #[derive(Deserialize)]
 struct ShadowLine {
     policy: Sha256,
+}
+
+#[derive(Deserialize, Default)]
+struct SnapshotLine {
+    post: Option<SnapshotSideLine>,
+    pre: Option<SnapshotSideLine>,
+}
+
+#[derive(Deserialize)]
+struct SnapshotSideLine {
+    digest: Option<Sha256>,
 }
 
 #[derive(Deserialize)]
@@ -547,7 +578,7 @@ struct VerdictLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{Plan, Run, keys};
+    use crate::fixture::{LAG_BYTES, Plan, Run, SNAPSHOT, keys};
 
     fn facts(lines: &[Vec<u8>]) -> Result<ManifestFacts, FactsError> {
         let mut facts = RunFacts::new();
@@ -566,6 +597,8 @@ mod tests {
         assert_eq!((facts.counters.allow, facts.counters.block, facts.counters.incomplete), (4, 3, 3));
         assert_eq!(facts.name.as_deref(), Some("nightly"));
         assert_eq!(facts.references.streams.len(), 4);
+        assert_eq!(facts.references.snapshots.iter().collect::<Vec<_>>(), [&Sha256::of(SNAPSHOT)]);
+        assert_eq!(facts.metrics.snapshot_lag_bytes_max, Some(LAG_BYTES), "the most, not the last");
         assert_eq!(facts.claims["job_id"], ["job-0", "job-1", "job-2", "job-3", "job-4", "job-5", "job-6"]);
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use estoppel_evidence::entry::{
     BodyMode, Build, CallRecord, Captured, Claims, ClientEnd, Durability, Evaluated, Event, Facts, Identity,
     Interrupted, KeyRotate, Link, Outcome, PolicyRef, RequestSide, ResponseSide, RunClass, RunOpen, RunSeal,
-    SealReason, Sign, Storage, StreamRecord, Times, VerdictAction, VerdictMode, VerdictRecord,
+    SealReason, Sign, SnapshotRecord, SnapshotSide, Storage, StreamRecord, Times, VerdictAction, VerdictMode,
+    VerdictRecord,
 };
 use estoppel_evidence::note::{Checkpoint, tlog_proof};
 use estoppel_evidence::time::UnixMicros;
@@ -19,6 +20,9 @@ use crate::manifest::KeyRow;
 use crate::write::{MemoryStaging, Parts, Sealed, Staging, WriteError};
 
 pub(crate) const POLICY: &[u8] = b"{\"rules\":[],\"version\":1}";
+pub(crate) const SNAPSHOT: &[u8] = b"{\"format\":\"estoppel-schema/1\"}";
+/// How far the replica is behind at first.
+pub(crate) const LAG_BYTES: u64 = 56;
 pub(crate) const BODY: &[u8] = b"{\"question\":\"stored, as the policy says\"}";
 
 /// What the run is like.
@@ -233,7 +237,7 @@ impl Writer {
     }
 
     /// Calls with an even number are streams that pass; the others are blocked, and the first of those has its
-    /// request stored.
+    /// request stored. The first three look at a replica, which catches up.
     fn call(&mut self, n: u64) {
         let capture = CaptureKey::new([7; 32]).run(self.run);
         let call = CallId::new(1_795_233_600_000 + n, [4; 10]);
@@ -256,6 +260,13 @@ impl Writer {
             stored: stored.map(|d| d.0),
         };
         let mut record = record(call, passes, request, n);
+        record.snapshot = (n < 3).then(|| {
+            let digest = Sha256::of(SNAPSHOT);
+            self.files.insert(BundlePath::snapshot(digest), SNAPSHOT.to_vec());
+            let side = SnapshotSide { digest: Some(digest), ..SnapshotSide::default() };
+            let (pre, post) = (Some(side.clone()), (n > 0).then_some(side));
+            Box::new(SnapshotRecord { lag_bytes: Some(LAG_BYTES - n), post, pre, source: "shop".into() })
+        });
         record.stream = passes.then(|| {
             self.files.insert(BundlePath::stream(call), nodes);
             let (first_us, last_us) = (3, 4);
@@ -344,6 +355,7 @@ fn record(call: CallId, passes: bool, request: Captured, n: u64) -> CallRecord {
             upstream: None,
         },
         shadow: Vec::new(),
+        snapshot: None,
         stream: None,
         tenant: None,
         threat: None,

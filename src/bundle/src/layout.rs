@@ -88,6 +88,11 @@ impl BundlePath {
         Self(format!("contracts/{}.json", digest.hex()).into())
     }
 
+    /// What a database looked like, by the digest of that document.
+    pub fn snapshot(digest: Sha256) -> Self {
+        Self(format!("snapshots/{}.json", digest.hex()).into())
+    }
+
     /// The tree nodes of a call's stream.
     pub fn stream(call: CallId) -> Self {
         Self(format!("streams/{call}.nodes").into())
@@ -103,11 +108,12 @@ impl BundlePath {
         Self(format!("keys/{}-{id}.pem", use_.as_str()).into())
     }
 
-    /// The digest that the name of a policy, contract or body states. `Some(None)` when the name is none of a digest.
+    /// The digest that the name of a policy, contract, snapshot or body states. `Some(None)` when the name is none of a digest.
     pub(crate) fn named_digest(&self) -> Option<Option<Sha256>> {
         let hex = match Role::of(self) {
             Role::Policy => self.0.strip_prefix("policy/").and_then(|name| name.strip_suffix(".json")),
             Role::Contract => self.0.strip_prefix("contracts/").and_then(|name| name.strip_suffix(".json")),
+            Role::Snapshot => self.0.strip_prefix("snapshots/").and_then(|name| name.strip_suffix(".json")),
             Role::Body => self.0.strip_prefix("bodies/"),
             _ => return None,
         };
@@ -258,6 +264,7 @@ mod tests {
         for (path, role, named) in [
             (BundlePath::policy(digest), Role::Policy, Some(Some(digest))),
             (BundlePath::contract(digest), Role::Contract, Some(Some(digest))),
+            (BundlePath::snapshot(digest), Role::Snapshot, Some(Some(digest))),
             (BundlePath::body(digest), Role::Body, Some(Some(digest))),
             ("bodies/x".parse().unwrap(), Role::Body, Some(None)),
             (BundlePath::stream(CallId::new(1, [2; 10])), Role::Stream, None),

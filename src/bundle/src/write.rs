@@ -176,7 +176,7 @@ impl<S: Staging> Parts<S> {
     /// Ends a file that [`Parts::create`] started.
     ///
     /// # Errors
-    /// A policy, contract or body that is not named by its digest; a body for [`Parts::external`]; those of the staging.
+    /// A policy, contract, snapshot or body that is not named by its digest; a body for [`Parts::external`]; those of the staging.
     pub fn close(&mut self, part: PartWriter<S::Writer>) -> Result<Measure, WriteError> {
         let PartWriter { path, metered: MeteredWriter { mut inner, meter } } = part;
         inner
@@ -299,6 +299,7 @@ impl<S: Staging> Parts<S> {
         let references = &facts.references;
         references.policies.iter().try_for_each(|digest| needs(BundlePath::policy(*digest)).map(drop))?;
         references.contracts.iter().try_for_each(|digest| needs(BundlePath::contract(*digest)).map(drop))?;
+        references.snapshots.iter().try_for_each(|digest| needs(BundlePath::snapshot(*digest)).map(drop))?;
         for (call, nodes) in &references.streams {
             let path = BundlePath::stream(*call);
             if needs(path.clone())?.sha256 != *nodes {
@@ -680,7 +681,7 @@ mod tests {
     #[test]
     fn nothing_is_sealed_while_a_needed_file_is_missing() {
         let run = Run::of(&Plan::default());
-        for path in [ENTRIES, SIGNATURES, CHECKPOINT, "policy/", "streams/", "bodies/"] {
+        for path in [ENTRIES, SIGNATURES, CHECKPOINT, "policy/", "snapshots/", "streams/", "bodies/"] {
             assert!(
                 matches!(refused(&run, path), WriteError::Missing { path: p } if p.starts_with(path)),
                 "{path}"
@@ -736,7 +737,9 @@ mod tests {
         for path in [MANIFEST, MANIFEST_ENVELOPE, SUMS, "keys/mine.pem"] {
             assert!(matches!(add(path, b""), Err(WriteError::Reserved { .. })), "{path}");
         }
-        for path in ["policy/x.json", "policy/x", "contracts/x.json", "bodies/x", "bodies/a/b"] {
+        for path in
+            ["policy/x.json", "policy/x", "contracts/x.json", "snapshots/x.json", "bodies/x", "bodies/a/b"]
+        {
             assert!(matches!(add(path, b""), Err(WriteError::Name { .. })), "{path}");
         }
         add(CHECKPOINT, b"x").unwrap();

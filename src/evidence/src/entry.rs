@@ -8,6 +8,7 @@ mod detection;
 mod event;
 mod line;
 mod shadow;
+mod snapshot;
 
 pub use call::{
     ApprovalRecord, BodyMode, CallRecord, Captured, Claims, ClientEnd, ContractRef, ContractSource,
@@ -23,6 +24,7 @@ pub use event::{
     RunSeal, SealReason, Sign,
 };
 pub use shadow::{SHADOWS_MAX, ShadowRecord, ShadowState};
+pub use snapshot::{SnapshotRecord, SnapshotSide};
 
 use serde::Serialize;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use estoppel_evidence::entry::{Bypass, BypassSource, Event, INTEGER_MAX};
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{Leaf, Reason, text};
+use estoppel_snapshot::Schema;
 use serde::Deserialize;
 
 use crate::exchange::Exchange;
@@ -97,6 +98,24 @@ pub(crate) async fn sprung(exchange: &Exchange) {
     if let Err(reason) = self::record(&exchange.shared, bypass).await {
         // The call's own receipt still says it.
         tracing::error!(%reason, call = %exchange.call, "a bypass is not in the instance's run");
+    }
+}
+
+/// The schema of a database changed while no call was there that could have done it.
+pub(crate) async fn beside_calls(shared: &Arc<Shared>, database: &str, before: &Schema, now: &Schema) {
+    let changes = estoppel_snapshot::diff(before, now);
+    let comment = format!("the schema was {} and is {}", before.digest(), now.digest());
+    let bypass = Bypass {
+        at: Some(UnixMicros(shared.clock.unix_us())),
+        comment: Some(text::text(&comment).chars().take(COMMENT_CHARS_MAX).collect()),
+        count: Some((changes.len() as u64).max(1)), // widening
+        reason: Reason::Bypass,
+        reference: changes.first().map(|first| text::name(first.path()).into_owned()),
+        source: BypassSource::Database,
+        upstream: Some(database.to_owned()),
+    };
+    if let Err(reason) = self::record(shared, bypass).await {
+        tracing::error!(%reason, database, "a bypass is not in the instance's run");
     }
 }
 

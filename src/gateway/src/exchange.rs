@@ -6,6 +6,7 @@ mod answer;
 mod detected;
 mod ending;
 mod held;
+mod pictured;
 mod posted;
 mod request;
 mod shadowed;
@@ -30,10 +31,12 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use self::again::Second;
 use self::held::HeldBack;
 pub(crate) use self::held::{OBSERVED_ANSWER, OBSERVED_REQUEST};
+use self::pictured::Pictured;
 pub(crate) use self::posted::Aside;
 use crate::body::Upload;
 use crate::call::InFlight;
 use crate::controls::Held;
+use crate::database::Inside;
 use crate::detecting::Detecting;
 use crate::idempotency::Taken;
 use crate::judging::{self, Asked, Objection, Recorded, mcp};
@@ -65,6 +68,10 @@ pub(crate) struct Exchange {
     pub(crate) request_judged: bool,
     /// What the call holds of the policy's counters.
     pub(crate) held: Option<Box<Held>>,
+    /// What the route's database looked like before.
+    pictured: Option<Pictured>,
+    /// It may change a database whose schema is watched.
+    inside: Option<Inside>,
     /// The key that the call has taken.
     pub(crate) taken: Option<Box<Taken>>,
     /// Something of it may have reached the upstream.
@@ -236,6 +243,8 @@ impl Exchange {
             request_unread: false,
             request_judged: false,
             held: None,
+            pictured: None,
+            inside: None,
             taken: None,
             sent: false,
             usage_unread: false,

@@ -15,6 +15,7 @@ mod context;
 mod contracts;
 mod controls;
 mod credential;
+mod database;
 mod detecting;
 mod exchange;
 mod headers;

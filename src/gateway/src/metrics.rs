@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::{BypassSource, CallRecord, ClientEnd, Reask, ShadowRecord, VerdictAction};
@@ -40,6 +41,10 @@ pub struct Metrics {
     controls_counted: IntCounterVec,
     controls_blocked: IntCounterVec,
     keyed: IntCounterVec,
+    database_up: IntGaugeVec,
+    snapshots: IntCounterVec,
+    snapshots_slow: IntCounterVec,
+    snapshot_wait: HistogramVec,
     store_failures: IntCounter,
     store_lost: IntCounter,
     total: HistogramVec,
@@ -142,6 +147,21 @@ impl Metrics {
             registry.register(Box::new(vec.clone())).expect("each name is registered once");
             vec
         };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let vec = IntGaugeVec::new(Opts::new(name, help), labels).expect("names and labels are valid");
+            registry.register(Box::new(vec.clone())).expect("each name is registered once");
+            vec
+        };
+        let snapshot_wait = HistogramVec::new(
+            HistogramOpts::new(
+                "estoppel_snapshot_seconds",
+                "How long calls waited for a snapshot of a database.",
+            )
+            .buckets(SECONDS.to_vec()),
+            &["database", "side"],
+        )
+        .expect("names and labels are valid");
+        registry.register(Box::new(snapshot_wait.clone())).expect("each name is registered once");
         let build =
             IntGaugeVec::new(Opts::new("estoppel_build_info", "1; the version is a label."), &["version"])
                 .expect("names and labels are valid");
@@ -250,6 +270,22 @@ impl Metrics {
                 "Calls that brought a key, or should have, by what that meant.",
                 &["control", "decision"],
             ),
+            database_up: gauges(
+                "estoppel_database_up",
+                "1 when the last snapshot of it that was tried came about.",
+                &["database"],
+            ),
+            snapshots: counters(
+                "estoppel_snapshots_total",
+                "Snapshots for calls, by side, reason code and cause.",
+                &["database", "side", "code", "cause"],
+            ),
+            snapshots_slow: counters(
+                "estoppel_snapshots_slow_total",
+                "Snapshots for which a call waited longer than the database's budget.",
+                &["database", "side"],
+            ),
+            snapshot_wait,
             store_failures: counter(
                 "estoppel_store_failures_total",
                 "Calls that could not be counted because the store of counters did not answer.",
@@ -458,6 +494,28 @@ impl Metrics {
     /// A call brought a key, or should have.
     pub(crate) fn keyed(&self, control: &str, decision: &str) {
         self.keyed.with_label_values(&[control, decision]).inc();
+    }
+
+    /// A call waited for a snapshot, or in vain.
+    pub(crate) fn looked(&self, database: &str, side: &str, waited: Duration, is_slow: bool) {
+        self.snapshot_wait.with_label_values(&[database, side]).observe(waited.as_secs_f64());
+        let slow = self.snapshots_slow.with_label_values(&[database, side]);
+        slow.inc_by(u64::from(is_slow));
+    }
+
+    /// What became of a snapshot for a call.
+    pub(crate) fn snapshot(&self, database: &str, side: &str, code: Reason, cause: &str) {
+        self.snapshots.with_label_values(&[database, side, code.code(), cause]).inc();
+    }
+
+    /// Whether a database could be looked at the last time.
+    pub(crate) fn database_up(&self, database: &str, is_up: bool) {
+        self.database_up.with_label_values(&[database]).set(i64::from(is_up));
+    }
+
+    /// A database is not in the configuration any more.
+    pub(crate) fn database_gone(&self, database: &str) {
+        let _ = self.database_up.remove_label_values(&[database]); // one that never was is gone as well
     }
 
     /// The store of counters did not answer.

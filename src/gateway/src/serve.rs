@@ -38,6 +38,7 @@ use crate::body::Drains;
 use crate::call::Accepted;
 use crate::contracts::Schemas;
 use crate::controls::Controls;
+use crate::database::Posts;
 use crate::holds::Holds;
 use crate::settings::{Listener, Server, Settings};
 use crate::snapshot::Snapshot;
@@ -58,7 +59,10 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// Calls that end now were cut by us.
     pub(crate) cutting: AtomicBool,
-    pub(crate) stores: Stores,
+    pub(crate) stores: Arc<Stores>,
+    pub(crate) posts: Posts,
+    /// The data plane's.
+    runtime: tokio::runtime::Handle,
     /// Memory for request bodies, in KiB.
     pub(crate) held: Arc<Semaphore>,
     pub(crate) drains: Drains,
@@ -108,6 +112,7 @@ impl Shared {
             },
             response: Default::default(),
             shadow: Vec::new(),
+            snapshot: None,
             stream: None,
             tenant: None,
             threat: None,
@@ -225,7 +230,9 @@ impl Gateway {
     ) -> Result<Self, GatewayError> {
         let random: [u8; 10] = random()?;
         let key = [u64::from_le_bytes(self::random()?), u64::from_le_bytes(self::random()?)];
-        let stores = Stores::start(journal.bodies(), journal.contracts()).map_err(GatewayError::Threads)?;
+        let stores = Stores::start(journal.bodies(), journal.contracts(), journal.snapshots());
+        let stores = Arc::new(stores.map_err(GatewayError::Threads)?);
+        let (posts, dues) = Posts::new(stores.clone());
         let (drains, queue) = Drains::new(settings.server.drains_max);
         let before = journal.before().clone();
         let shared = Arc::new(Shared {
@@ -240,6 +247,8 @@ impl Gateway {
             draining: AtomicBool::new(false),
             cutting: AtomicBool::new(false),
             stores,
+            posts,
+            runtime: tokio::runtime::Handle::current(),
             held: Arc::new(Semaphore::new((settings.server.held_mib << 10).min(Semaphore::MAX_PERMITS))),
             drains,
             schemas: Arc::new(Schemas::new(key)),
@@ -267,6 +276,10 @@ impl Gateway {
             listeners.push(state);
         }
         tokio::spawn(sweep(shared.clone(), phase.subscribe()));
+        tokio::spawn(dues.run());
+        for database in shared.snapshot.load().databases.values() {
+            database.start(&shared.runtime, &shared);
+        }
         tokio::spawn(switches::follow(shared.clone()));
         tokio::spawn(crate::identity::follow(shared.clone()));
         let mut down = phase.subscribe();
@@ -308,7 +321,14 @@ impl Gateway {
         for (slot, config) in fresh {
             slot.store(config);
         }
-        self.shared.snapshot.store(Arc::new(snapshot));
+        for database in snapshot.databases.values() {
+            database.start(&self.shared.runtime, &self.shared);
+        }
+        let before = self.shared.snapshot.swap(Arc::new(snapshot));
+        let now = self.shared.snapshot.load();
+        for name in before.databases.keys().filter(|name| !now.databases.contains_key(*name)) {
+            self.shared.metrics.database_gone(name);
+        }
         Ok(())
     }
 
@@ -332,6 +352,7 @@ impl Gateway {
             // Cutting drops futures; it needs a moment of the runtime, not of any peer.
             let _ = tokio::time::timeout(Duration::from_secs(5), ended()).await;
         }
+        self.shared.posts.ended().await;
         self.shared.controls.store().close().await;
     }
 }

@@ -3,6 +3,7 @@
 //! Raw types mirror the file and refuse unknown keys; [`Settings::check`] reports every error at once, each with its
 //! key path. Limits and verdicts are not here: they are policy.
 
+mod database;
 mod identity;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub use self::database::Database;
 pub(crate) use self::identity::is_noted_whole;
 pub use self::identity::{Algorithm, CertificateTenant, Certificates, File, Identity, Jwt, RequiredClaim};
 use crate::mcp::federation;
@@ -31,6 +33,9 @@ pub struct Settings {
     /// Which calls go where; the first that matches takes the call.
     #[serde(default)]
     pub route: Vec<Route>,
+    /// Databases that are looked at around calls.
+    #[serde(default)]
+    pub database: Vec<Database>,
     /// By what callers prove who they are.
     #[serde(default)]
     pub identity: Identity,
@@ -489,6 +494,8 @@ impl Settings {
                 wrong(format!("route[{i}].dialect"), format!("`{}` is not a dialect", route.dialect));
             }
         }
+        let databases = database::check(&self.database, self.server.evidence_ms);
+        databases.into_iter().for_each(|error| wrong(error.key, error.problem));
         if self.route.is_empty() {
             wrong("route".into(), "at least one `[[route]]` is needed".into());
         }

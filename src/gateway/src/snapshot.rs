@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use estoppel_evidence::Sha256;
 use estoppel_evidence::entry::SHADOWS_MAX;
-use estoppel_policy::{Judging, Listed, Needs, Operations, Policy, RouteSettings, Verdict};
+use estoppel_policy::{Judging, Listed, Needs, Operations, Policy, RouteSettings, SnapshotSource, Verdict};
 use estoppel_wire::dialect::Dialect;
 use http::request::Parts;
 
 use crate::context::ContextKey;
 use crate::contracts::Contracts;
 use crate::credential::Credential;
+use crate::database::{Database, Look};
 use crate::detecting::RouteDetectors;
 use crate::headers;
 use crate::identity::Callers;
@@ -37,6 +38,7 @@ pub struct Snapshot {
     pub(crate) policy_hash: Sha256,
     pub(crate) shadows: Arc<[Arc<Shadow>]>,
     pub(crate) pools: BTreeMap<String, Arc<Pool>>,
+    pub(crate) databases: BTreeMap<String, Arc<Database>>,
     pub(crate) callers: Arc<Callers>,
 }
 
@@ -69,6 +71,8 @@ pub(crate) struct RouteEntry {
     pub(crate) needs: Needs,
     /// How calls are held back for them, where nothing is held against contracts.
     only_rules: Option<Arc<RouteTerms>>,
+    /// The database that is looked at around its calls, if one is.
+    pub(crate) look: Option<Look>,
     /// What looks for secrets and the like, if anything does.
     pub(crate) detectors: Option<Arc<RouteDetectors>>,
     /// What its MCP servers said of their tools.
@@ -120,6 +124,17 @@ impl Snapshot {
                 before.and_then(|before| before.pools.get(name)).filter(|pool| pool.target.same(upstream));
             pools.insert(name.clone(), kept.cloned().unwrap_or_else(|| Pool::new(target)));
         }
+        let mut databases = BTreeMap::new();
+        for database in &settings.database {
+            let kept = before.and_then(|before| before.databases.get(&database.name));
+            let built = Database::build(database, metrics, kept).map_err(wrong)?;
+            databases.insert(database.name.clone(), built);
+        }
+        if let Some(name) = policy.snapshot_sources().into_iter().find(|name| !databases.contains_key(*name))
+        {
+            let problem = "the policy looks at a database that is not there";
+            return Err(wrong(format!("{problem}: add a `[[database]]` with the name `{name}`")));
+        }
         let contracts = enforceable(settings, &policy).map_err(wrong)?;
         let names = settings.route.iter().map(|route| route.name.as_str());
         for warning in rule_warnings(&policy, names) {
@@ -128,9 +143,8 @@ impl Snapshot {
         let entry = |route: &Route| {
             RouteEntry::build(
                 route,
-                &pools,
+                &Named { pools: &pools, databases: &databases, contracts: &contracts },
                 &policy,
-                &contracts,
                 metrics,
                 before,
                 settings.pins_dir.as_deref(),
@@ -142,7 +156,7 @@ impl Snapshot {
         let policy_hash = Sha256(*policy.hash().as_bytes());
         let callers =
             Callers::build(&settings.identity, before.map(|before| &before.callers)).map_err(wrong)?;
-        Ok(Self { routes, policy, policy_hash, shadows: Arc::default(), pools, callers })
+        Ok(Self { routes, policy, policy_hash, shadows: Arc::default(), pools, databases, callers })
     }
 
     /// With policies that are asked about every call, too, and change nothing; at most [`SHADOWS_MAX`] are.
@@ -163,16 +177,23 @@ impl Snapshot {
     }
 }
 
+/// What routes and policies name.
+struct Named<'n> {
+    pools: &'n BTreeMap<String, Arc<Pool>>,
+    databases: &'n BTreeMap<String, Arc<Database>>,
+    contracts: &'n Contracts,
+}
+
 impl RouteEntry {
     fn build(
         route: &Route,
-        pools: &BTreeMap<String, Arc<Pool>>,
+        named: &Named<'_>,
         policy: &Policy,
-        contracts: &Contracts,
         metrics: &crate::Metrics,
         before: Option<&Snapshot>,
         pins_dir: Option<&Path>,
     ) -> Result<Self, String> {
+        let Named { pools, databases, contracts } = *named;
         let known = |name: &String| pools.get(name).ok_or_else(|| format!("there is no upstream `{name}`"));
         let first = route.federation.values().next().unwrap_or(&route.upstream);
         let pool = known(first)?;
@@ -193,6 +214,10 @@ impl RouteEntry {
         let judging = |judge: &Judging| match judge {
             Judging::None => None,
             Judging::On(terms) => Some(Arc::new(RouteTerms::new(terms, contracts))),
+        };
+        let look = |asked: &Option<SnapshotSource>| {
+            let asked = asked.as_ref()?;
+            Some(Look { database: databases.get(&asked.source)?.clone(), mode: asked.mode })
         };
         let needs = policy.needs(&route.name);
         let same = |known: &&Arc<Self>| *known.name == *route.name && known.places == places;
@@ -225,6 +250,7 @@ impl RouteEntry {
             federation,
             detectors: RouteDetectors::build(&settings.detectors)?,
             judging: judging(&settings.judge),
+            look: look(&settings.snapshot),
             settings,
             protected_resource: route.protected_resource.as_ref().map(ProtectedResource::new).transpose()?,
             only_rules: needs.calls.then(|| Arc::new(RouteTerms::only_rules())),
@@ -256,6 +282,7 @@ impl RouteEntry {
         let operations = listed.iter().map(|operation| Self {
             operation: Some(operation.id.as_str().into()),
             judging: operation.judge.as_ref().and_then(judging),
+            look: look(&operation.look),
             ..entry.clone()
         });
         entry.operations = operations.map(Arc::new).collect();

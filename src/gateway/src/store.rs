@@ -16,8 +16,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use estoppel_evidence::entry::{CallRecord, Captured, Downgrade};
 use estoppel_evidence::{CallId, Reason, Sha256};
-use estoppel_journal::{BodyError, BodyStore, BodyWriter, ContractStore, Promise};
+use estoppel_journal::{BodyError, BodyStore, BodyWriter, DocumentStore, Promise};
 use estoppel_policy::ValuePath;
+use estoppel_snapshot::Schema;
 use futures_util::task::AtomicWaker;
 
 pub(crate) use redact::Form;
@@ -68,16 +69,30 @@ pub(crate) struct Redaction {
 /// A contract that a record names: the digest of its canonical bytes, and these.
 pub(crate) type Contract = (Sha256, Bytes);
 
-/// The threads that write bodies and contracts.
+/// The threads that write bodies, contracts and snapshots.
 pub(crate) struct Stores {
     threads: Vec<Sender<Job>>,
 }
 
 enum Job {
-    Open { body: (CallId, Side), redaction: Option<(Redaction, Form)> },
-    Data { body: (CallId, Side), data: Bytes, room: Arc<Room> },
-    Commit { promise: Promise, record: Box<CallRecord>, contracts: Vec<Contract> },
-    Forget { call: CallId },
+    Open {
+        body: (CallId, Side),
+        redaction: Option<(Redaction, Form)>,
+    },
+    Data {
+        body: (CallId, Side),
+        data: Bytes,
+        room: Arc<Room>,
+    },
+    Commit {
+        promise: Promise,
+        record: Box<CallRecord>,
+        contracts: Vec<Contract>,
+        snapshots: Vec<Arc<Schema>>,
+    },
+    Forget {
+        call: CallId,
+    },
 }
 
 /// How much of a body waits for the disk.
@@ -96,11 +111,20 @@ pub(crate) struct Feed {
 
 impl Stores {
     /// Starts the threads. They end when the last handle and the last [`Feed`] are gone.
-    pub(crate) fn start(store: &BodyStore, contracts: &ContractStore) -> io::Result<Self> {
+    pub(crate) fn start(
+        store: &BodyStore,
+        contracts: &DocumentStore,
+        snapshots: &DocumentStore,
+    ) -> io::Result<Self> {
         let mut threads = Vec::with_capacity(THREADS);
         for n in 0..THREADS {
             let (sender, jobs) = channel();
-            let keeper = Keeper { store: store.clone(), contracts: contracts.clone(), parts: HashMap::new() };
+            let keeper = Keeper {
+                store: store.clone(),
+                contracts: contracts.clone(),
+                snapshots: snapshots.clone(),
+                parts: HashMap::new(),
+            };
             std::thread::Builder::new().name(format!("bodies-{n}")).spawn(move || keeper.serve(&jobs))?;
             threads.push(sender);
         }
@@ -125,13 +149,20 @@ impl Stores {
         let _ = self.thread(call).send(Job::Forget { call }); // a thread that is gone stores nothing
     }
 
-    /// Hands the record over once the call's bodies and its contracts are durable or given up.
-    pub(crate) fn commit(&self, promise: Promise, record: Box<CallRecord>, contracts: Vec<Contract>) {
+    /// Hands the record over once the call's bodies, its contracts and its snapshots are durable or given up.
+    pub(crate) fn commit(
+        &self,
+        promise: Promise,
+        record: Box<CallRecord>,
+        contracts: Vec<Contract>,
+        snapshots: Vec<Arc<Schema>>,
+    ) {
         let thread = self.thread(record.call);
         if let Err(SendError(Job::Commit { promise, mut record, .. })) =
-            thread.send(Job::Commit { promise, record, contracts })
+            thread.send(Job::Commit { promise, record, contracts, snapshots })
         {
             unname(&mut record);
+            unname_snapshots(&mut record);
             record.downgrades.push(not_stored("the thread that stores bodies is gone".into()));
             promise.commit(record);
         }
@@ -162,7 +193,8 @@ impl Feed {
 /// One thread's bodies.
 struct Keeper {
     store: BodyStore,
-    contracts: ContractStore,
+    contracts: DocumentStore,
+    snapshots: DocumentStore,
     parts: HashMap<(CallId, Side), Part>,
 }
 
@@ -199,7 +231,7 @@ impl Keeper {
                 Job::Forget { call } => Side::ALL.into_iter().for_each(|side| {
                     self.parts.remove(&(call, side));
                 }),
-                Job::Commit { promise, mut record, contracts } => {
+                Job::Commit { promise, mut record, contracts, snapshots } => {
                     self.finish(&promise, &mut record);
                     let kept = |(digest, canonical): &Contract| self.contracts.keep(*digest, canonical);
                     if let Err(error) = contracts.iter().try_for_each(kept) {
@@ -207,10 +239,20 @@ impl Keeper {
                         unname(&mut record);
                         record.downgrades.push(not_stored("contract".into()));
                     }
+                    if let Err(error) = snapshots.iter().try_for_each(|schema| self.keep(schema)) {
+                        tracing::warn!(call = %record.call, %error, "a snapshot was not stored");
+                        unname_snapshots(&mut record);
+                        record.downgrades.push(not_stored("snapshot".into()));
+                    }
                     promise.commit(record);
                 }
             }
         }
+    }
+
+    fn keep(&self, schema: &Schema) -> io::Result<()> {
+        let digest = schema.digest().0;
+        if self.snapshots.has(digest) { Ok(()) } else { self.snapshots.keep(digest, schema.bytes()) }
     }
 
     fn finish(&mut self, promise: &Promise, record: &mut CallRecord) {
@@ -301,6 +343,13 @@ impl Part {
 fn unname(record: &mut CallRecord) {
     if let Some(judged) = &mut record.judged {
         (judged.request, judged.response) = (None, None);
+    }
+}
+
+/// Nor a snapshot.
+fn unname_snapshots(record: &mut CallRecord) {
+    if let Some(snapshot) = &mut record.snapshot {
+        snapshot.pre.iter_mut().chain(&mut snapshot.post).for_each(|side| side.digest = None);
     }
 }
 

@@ -14,8 +14,8 @@ use estoppel_evidence::{CaptureKey, Instance, Reason, RunId, Sha256, Signer, Use
 use crate::admit::{Ack, Failure, Item, Refused, Shared, Slot, locked};
 use crate::bodies::BodyStore;
 use crate::clock::Clock;
-use crate::contracts::ContractStore;
 use crate::control::{Control, Pending, Rotated};
+use crate::documents::DocumentStore;
 use crate::error::{CloseError, JournalError, StorePolicyError};
 use crate::follow::{Follower, Position};
 use crate::held::{Found, HeldCall};
@@ -48,7 +48,8 @@ struct Inner {
     /// Closing seals the instance run.
     seal_instance: Arc<AtomicBool>,
     bodies: BodyStore,
-    contracts: ContractStore,
+    contracts: DocumentStore,
+    snapshots: DocumentStore,
     /// Taken once.
     held: Mutex<Vec<Found>>,
     before: Before,
@@ -109,7 +110,8 @@ impl Journal {
         let storage: Arc<dyn Storage> = Arc::new(FileSystem);
         let layout = Arc::new(Layout::new(&settings.dir, None));
         let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), 0);
-        let contracts = ContractStore::new(storage.clone(), layout.contracts_dir());
+        let contracts = DocumentStore::new(storage.clone(), layout.contracts_dir());
+        let snapshots = DocumentStore::new(storage.clone(), layout.snapshots_dir());
         let mut shared = Shared::new(settings, clock, CaptureKey::new([0; 32]), None);
         shared.off = true;
         let shared = Arc::new(shared);
@@ -123,6 +125,7 @@ impl Journal {
                 seal_instance,
                 bodies,
                 contracts,
+                snapshots,
                 held: Mutex::default(),
                 before: Before { is_new: true, killed: Vec::new() },
             }),
@@ -146,7 +149,8 @@ impl Journal {
         }
         let layout = Arc::new(Layout::new(&settings.dir, settings.keys_dir.as_deref()));
         let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), settings.body_bytes_max);
-        let contracts = ContractStore::new(storage.clone(), layout.contracts_dir());
+        let contracts = DocumentStore::new(storage.clone(), layout.contracts_dir());
+        let snapshots = DocumentStore::new(storage.clone(), layout.snapshots_dir());
         let Started { shared, writer, sealer, spill, lock, held, before } =
             start(storage.clone(), layout.clone(), settings, keys, clock, online)?;
         let seal_instance = Arc::new(AtomicBool::new(false));
@@ -170,6 +174,7 @@ impl Journal {
                 seal_instance,
                 bodies,
                 contracts,
+                snapshots,
                 held: Mutex::new(held),
                 before,
             }),
@@ -377,8 +382,13 @@ impl Journal {
     }
 
     /// Where contracts are kept that receipts name.
-    pub fn contracts(&self) -> &ContractStore {
+    pub fn contracts(&self) -> &DocumentStore {
         &self.inner.contracts
+    }
+
+    /// Where snapshots of databases are kept that receipts name.
+    pub fn snapshots(&self) -> &DocumentStore {
+        &self.inner.snapshots
     }
 
     /// Where bodies are stored in capture mode `full`.

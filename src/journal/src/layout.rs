@@ -68,6 +68,10 @@ impl Layout {
         self.dir.join("contracts")
     }
 
+    pub fn snapshots_dir(&self) -> PathBuf {
+        self.dir.join("snapshots")
+    }
+
     pub fn bodies_dir(&self) -> PathBuf {
         self.dir.join("bodies")
     }

@@ -28,8 +28,8 @@ use estoppel_evidence::{CallId, Instance, Leaf, PublicKey, Reason, Root, RunId, 
 use crate::admit::{AckError, Shared, locked};
 use crate::bodies::body_path;
 use crate::chain::{Chain, Place};
-use crate::contracts::contract_path;
 use crate::control::Answer;
+use crate::documents::document_path;
 use crate::entries::{Entries, ReadEntry, ReadError, leaf_root, run_of};
 use crate::error::{chain, io_reason};
 use crate::index;
@@ -98,6 +98,8 @@ pub enum SealError {
     BodyMissing { hash: Sha256 },
     #[error("the run is sealed, but the contract {hash} is missing")]
     ContractMissing { hash: Sha256 },
+    #[error("the run is sealed, but the snapshot {hash} is missing")]
+    SnapshotMissing { hash: Sha256 },
     #[error("the run is sealed, but {what} could not be signed; export it again")]
     Sign { what: &'static str, source: KeyError },
     #[error("the run is sealed, but no checkpoint covers its seal yet")]
@@ -123,7 +125,8 @@ impl SealError {
             Self::Changed { .. }
             | Self::Replaced { .. }
             | Self::BodyMissing { .. }
-            | Self::ContractMissing { .. } => Reason::JournalCorrupt,
+            | Self::ContractMissing { .. }
+            | Self::SnapshotMissing { .. } => Reason::JournalCorrupt,
             Self::PolicyMissing { .. } => Reason::PolicyInvalid,
             Self::Sign { .. } => Reason::KeyInvalid,
             Self::Io { source, .. } => io_reason(source),
@@ -451,7 +454,7 @@ impl Bundler {
         Ok(facts)
     }
 
-    /// Policies, contracts and bodies.
+    /// Policies, contracts, snapshots and bodies.
     fn add_documents(
         &self,
         facts: &RunFacts,
@@ -474,12 +477,20 @@ impl Bundler {
             }
         }
         for hash in &facts.references().contracts {
-            let path = contract_path(&self.layout.contracts_dir(), *hash);
+            let path = document_path(&self.layout.contracts_dir(), *hash);
             if self.storage.open(&path).is_err() {
                 return Err(SealError::ContractMissing { hash: *hash });
             }
             sources.add(BundlePath::contract(*hash), Origin::File(path));
             parts.adopt(BundlePath::contract(*hash))?;
+        }
+        for hash in &facts.references().snapshots {
+            let path = document_path(&self.layout.snapshots_dir(), *hash);
+            if self.storage.open(&path).is_err() {
+                return Err(SealError::SnapshotMissing { hash: *hash });
+            }
+            sources.add(BundlePath::snapshot(*hash), Origin::File(path));
+            parts.adopt(BundlePath::snapshot(*hash))?;
         }
         for hash in &facts.references().bodies {
             let path = body_path(&self.layout.bodies_dir(), *hash);

@@ -117,6 +117,7 @@ fn make_folders(storage: &dyn Storage, layout: &Layout) -> Result<(), JournalErr
         layout.segments_dir(),
         layout.policies_dir(),
         layout.contracts_dir(),
+        layout.snapshots_dir(),
         layout.bodies_dir(),
         layout.bundles_dir(),
     ] {

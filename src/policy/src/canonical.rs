@@ -19,6 +19,7 @@ use crate::limits::{LIMITS, LimitValues};
 use crate::operations::Operation;
 use crate::pack::PackedContract;
 use crate::predicate::{Predicate, Scalar, Test};
+use crate::snapshot::Snapshotting;
 use crate::sql::SqlTerms;
 
 enum Value {
@@ -145,6 +146,7 @@ fn set_settings(object: &mut Object, settings: &Settings) {
     object.set_some("disconnect", settings.disconnect.map(disconnect));
     object.set_some("tool_lists", settings.tool_lists.map(|lists| lists.as_str()));
     object.set_some("judge", settings.judge.as_ref().map(judge));
+    object.set_some("snapshot", settings.snapshot.as_ref().map(snapshot));
 }
 
 fn route(route: &Route) -> Object {
@@ -171,6 +173,7 @@ fn operation(operation: &Operation) -> Object {
     object.set("method", operation.method.as_str());
     object.set("path", operation.path.as_str());
     object.set_some("judge", operation.judge.as_ref().map(judge));
+    object.set_some("snapshot", operation.snapshot.as_ref().map(snapshot));
     object
 }
 
@@ -209,6 +212,14 @@ fn disconnect(disconnect: Disconnect) -> Value {
             object.into()
         }
     }
+}
+
+fn snapshot(said: &Snapshotting) -> Value {
+    let Snapshotting::On(asked) = said else { return "none".into() };
+    let mut object = Object::default();
+    object.set("source", asked.source.as_str());
+    object.set("mode", asked.mode.as_str());
+    object.into()
 }
 
 fn judge(judge: &Judging) -> Value {

@@ -19,6 +19,7 @@ use crate::pack::{PackedContract, PackedUse};
 use crate::path::ValuePath;
 use crate::policy::Policy;
 use crate::predicate::Predicate;
+use crate::snapshot::Snapshotting;
 use crate::{canonical, read};
 
 /// A checked policy.yaml.
@@ -121,6 +122,7 @@ pub(crate) struct Settings {
     pub disconnect: Option<Disconnect>,
     pub tool_lists: Option<ToolLists>,
     pub judge: Option<Judging>,
+    pub snapshot: Option<Snapshotting>,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use self::reading::{Reading, Wanted, folded};
 use crate::document::Verdict;
 use crate::judging::Judging;
+use crate::snapshot::{SnapshotSource, Snapshotting};
 
 /// Most operations of a route.
 pub(crate) const OPERATIONS_MAX: usize = 256;
@@ -31,6 +32,9 @@ pub struct Operation {
     pub(crate) path: PathTemplate,
     /// What is held against contracts. Of a document, as written; of a policy, laid over what its route says.
     pub judge: Option<Judging>,
+    pub(crate) snapshot: Option<Snapshotting>,
+    /// The database that is looked at around it. Of a policy; of a document, nothing.
+    pub look: Option<SnapshotSource>,
 }
 
 /// The operations of a route. Empty: none are listed, and a call is none of them.
@@ -250,6 +254,8 @@ mod tests {
             method: "POST".into(),
             path: PathTemplate::parse(template).unwrap_or_else(|| panic!("{template}")),
             judge: None,
+            snapshot: None,
+            look: None,
         };
         Operations { list: templates.iter().map(operation).collect(), others: None }
     }

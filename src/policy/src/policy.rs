@@ -43,6 +43,7 @@ use crate::limits::Limits;
 use crate::operations::{Operation, Operations};
 use crate::pattern::Patterns;
 use crate::rule::{CompiledRule, Held, Looked};
+use crate::snapshot::{self, SnapshotSource, Snapshotting};
 
 /// A policy that is ready to judge. Never changes.
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub struct RouteSettings {
     pub tool_lists: ToolLists,
     /// Whether values are held against contracts. Default not.
     pub judge: Judging,
+    /// The database that is looked at around calls. Default none.
+    pub snapshot: Option<SnapshotSource>,
     /// Detectors that run, in the order of their names. Default none.
     pub detectors: Vec<DetectorTerms>,
     /// Bounds of a call.
@@ -162,7 +165,8 @@ impl Policy {
             let limits = Limits::resolve(&[&route.limits, &document.limits]);
             let detectors = DetectorTerms::resolve(Some(&route.detectors), &document.detectors);
             let settings = resolve(&[&route.settings, &document.defaults], limits, detectors);
-            let operations = Arc::new(over(&route.operations, &settings.judge));
+            let said = [route.settings.snapshot.as_ref(), document.defaults.snapshot.as_ref()];
+            let operations = Arc::new(over(&route.operations, &settings.judge, said));
             RouteSettings { operations, ..settings }
         };
         let rules: Vec<CompiledRule> = document.rules.iter().map(CompiledRule::new).collect();
@@ -209,6 +213,18 @@ impl Policy {
             let of_operations = settings.operations.iter().filter_map(|operation| operation.judge.as_ref());
             of_operations.chain([&settings.judge])
         })
+    }
+
+    /// The databases that are looked at anywhere. Sorted.
+    pub fn snapshot_sources(&self) -> BTreeSet<&str> {
+        let looks = self.settings().flat_map(|settings| {
+            settings
+                .operations
+                .iter()
+                .filter_map(|operation| operation.look.as_ref())
+                .chain(&settings.snapshot)
+        });
+        looks.map(|asked| asked.source.as_str()).collect()
     }
 
     /// The contracts that [`crate::Terms`] name.
@@ -626,17 +642,19 @@ fn resolve(scopes: &[&Settings], limits: Limits, detectors: Vec<DetectorTerms>) 
             .filter_map(|scope| scope.judge.clone())
             .reduce(Judging::over)
             .unwrap_or_default(),
+        snapshot: snapshot::resolve(scopes.iter().filter_map(|scope| scope.snapshot.as_ref())),
         detectors,
         limits,
         operations: Arc::default(),
     }
 }
 
-/// The operations of a route that judges so.
-fn over(operations: &Operations, judge: &Judging) -> Operations {
+/// The operations of a route that judges so, and of which so much is said of snapshots, the narrower first.
+fn over(operations: &Operations, judge: &Judging, said: [Option<&Snapshotting>; 2]) -> Operations {
     let list = operations.iter().map(|operation| {
         let own = operation.judge.clone().map(|own| own.over(judge.clone()));
-        Operation { judge: own.or_else(|| Some(judge.clone())), ..operation.clone() }
+        let look = snapshot::resolve(operation.snapshot.iter().chain(said.into_iter().flatten()));
+        Operation { judge: own.or_else(|| Some(judge.clone())), look, ..operation.clone() }
     });
     Operations { list: list.collect(), others: operations.others }
 }

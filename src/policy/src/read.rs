@@ -1,13 +1,14 @@
 //! A tree of nodes to a checked document. Goes on after an error, so that all of them are reported.
 //!
 //! What is said of values and contracts is read in `read/judging.rs`, of operations in `read/operations.rs`, of people in
-//! `read/hold.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
+//! `read/hold.rs`, of databases in `read/snapshot.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
 
 pub(crate) mod control;
 mod detecting;
 mod hold;
 mod judging;
 mod operations;
+mod snapshot;
 mod when;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,15 +59,16 @@ const DOCUMENT_KEYS: [&str; 12] = [
     "controls",
     "prices",
 ];
-const SETTING_KEYS: [&str; 6] =
-    ["verdict", "body_storage", "on_not_evaluated", "disconnect", "tool_lists", "judge"];
-const ROUTE_KEYS: [&str; 10] = [
+const SETTING_KEYS: [&str; 7] =
+    ["verdict", "body_storage", "on_not_evaluated", "disconnect", "tool_lists", "judge", "snapshot"];
+const ROUTE_KEYS: [&str; 11] = [
     "verdict",
     "body_storage",
     "on_not_evaluated",
     "disconnect",
     "tool_lists",
     "judge",
+    "snapshot",
     "limits",
     "detectors",
     "operations",
@@ -191,6 +193,7 @@ impl Reader {
                 reader.choice(node, ToolLists::ALL, ToolLists::as_str)
             }),
             judge: self.optional(map, "judge", Self::judge),
+            snapshot: self.optional(map, "snapshot", Self::snapshot),
         }
     }
 

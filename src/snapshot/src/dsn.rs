@@ -31,6 +31,8 @@ pub enum DsnError {
     Unreadable(Box<str>),
     #[error("the database's URL names no {0}")]
     Missing(&'static str),
+    #[error("a `@`, `/`, `?` or `#` in a user or a password has to be percent-encoded")]
+    Unescaped,
 }
 
 impl Dsn {
@@ -43,6 +45,10 @@ impl Dsn {
             return Err(DsnError::Scheme);
         }
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        // What stands there may be the rest of a password.
+        if query.contains(['@', '?']) || address.matches('@').count() > 1 || url.contains('#') {
+            return Err(DsnError::Unescaped);
+        }
         let mut sslmode = None;
         let mut kept = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -182,6 +188,23 @@ mod tests {
             .unwrap();
         assert_eq!(dsn.tag(b"key"), other.tag(b"key"));
         assert_ne!(dsn.tag(b"key"), dsn.tag(b"another"));
+    }
+
+    #[test]
+    fn no_part_of_a_password_is_shown_that_was_not_escaped() {
+        for password in
+            ["hunt?er2", "hunt@er2", "hunt#er2", "hunt/er2", "hunt:er2", "hunt er2", "hunt%er2", "h?x=y&hunt"]
+        {
+            for url in [
+                format!("postgresql://ada:{password}@db/shop"),
+                format!("postgresql://ada:{password}@db:5432/shop"),
+            ] {
+                match Dsn::parse(&url) {
+                    Ok(dsn) => assert!(!dsn.to_string().contains("hunt"), "{dsn}"),
+                    Err(error) => assert!(!error.to_string().contains("hunt"), "{password}: {error}"),
+                }
+            }
+        }
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct Snapshot {
     /// How far the log was on disk afterwards, for the same reasons perhaps not known.
     pub flushed: Option<Lsn>,
     pub relations: usize,
+    /// How far a replica was behind what it had received. `None` of a primary.
+    pub lag_bytes: Option<u64>,
     pub took: Duration,
 }
 

@@ -4,16 +4,20 @@
 //! that are no HTTP, and reads an answer with its interim heads, chunk sizes and trailers, or stops in the
 //! middle. How a connection ended is a value ([`End`]), because that is often what a test is about.
 //!
+//! [`Tool`] is the other side: an upstream that does something before it answers.
+//!
 //! On purpose absent: TLS, HTTP/2, redirects, decompression, pools, retries.
 
 mod answer;
 mod peer;
+mod tool;
 
 use std::io;
 use std::net::SocketAddr;
 
 pub use answer::{Answer, Head};
 pub use peer::{End, Peer};
+pub use tool::Tool;
 
 /// Why no answer could be read.
 #[derive(Debug, thiserror::Error)]

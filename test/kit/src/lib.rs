@@ -27,7 +27,7 @@ mod split;
 
 pub use collector::{Collector, Delivered, Reaction};
 pub use poll::until;
-pub use postgres::PostgresServer;
+pub use postgres::{LockedTable, PostgresServer};
 pub use process::{Exit, Process, address_after};
 pub use redis::RedisServer;
 pub use require::{require_real, require_real_with};

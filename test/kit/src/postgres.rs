@@ -1,10 +1,11 @@
 //! A real PostgreSQL on a socket in a scratch folder: no port, nothing synced.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::process::Process;
@@ -60,6 +61,51 @@ impl PostgresServer {
         Self { programs, process, scratch, starts: 1 }
     }
 
+    /// Another server that follows this one.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    #[must_use]
+    pub fn replica(&self) -> Self {
+        let scratch = Scratch::new("pg-replica");
+        give_away(scratch.path());
+        let mut backup = as_another(&self.programs.join("pg_basebackup"));
+        backup.args([
+            "--no-sync",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--username=postgres",
+            "--host",
+        ]);
+        let out = backup.arg(self.scratch.path()).arg("--pgdata").arg(scratch.join("data")).output();
+        let out = out.expect("pg_basebackup can be started");
+        assert!(out.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&out.stderr));
+        let process = run(&self.programs, &scratch, 0);
+        Self { programs: self.programs.clone(), process, scratch, starts: 1 }
+    }
+
+    /// Locks a table against everybody, until what this gives is dropped.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    #[track_caller]
+    #[must_use]
+    pub fn lock(&self, database: &str, table: &str) -> LockedTable {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url("postgres", database)]);
+        psql.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut session = psql.spawn().expect("psql can be started");
+        let statements = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT 'locked';\n");
+        let stdin = session.stdin.as_mut().expect("it is piped");
+        stdin.write_all(statements.as_bytes()).expect("psql reads");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(session.stdout.as_mut().expect("it is piped"));
+        stdout.read_line(&mut line).expect("psql writes");
+        assert_eq!(line.trim(), "locked");
+        LockedTable { session }
+    }
+
     /// What clients connect to, as that user.
     #[must_use]
     pub fn url(&self, user: &str, database: &str) -> String {
@@ -90,6 +136,20 @@ impl PostgresServer {
         String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
     }
 
+    /// What `pg_dump --schema-only` prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    #[must_use]
+    pub fn dump(&self, database: &str) -> String {
+        let mut dump = Command::new(self.programs.join("pg_dump"));
+        dump.args(["--schema-only", "--dbname", &self.url("postgres", database)]);
+        let out = dump.output().expect("pg_dump can be started");
+        assert!(out.status.success(), "pg_dump: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
     /// All of its processes stop where they are; what was committed is still there after
     /// [`PostgresServer::restart`]. (SIGKILL of the first one would leave the others running for a while.)
     #[track_caller]
@@ -106,6 +166,19 @@ impl PostgresServer {
     }
 }
 
+/// A session that holds a lock, and lets go of it when this is dropped.
+#[derive(Debug)]
+pub struct LockedTable {
+    session: Child,
+}
+
+impl Drop for LockedTable {
+    fn drop(&mut self) {
+        drop(self.session.stdin.take()); // psql ends, and its transaction with it
+        let _ = self.session.wait(); // there is nothing to do about a session that cannot be waited for
+    }
+}
+
 #[track_caller]
 fn run(programs: &Path, scratch: &Scratch, number: u32) -> Process {
     let mut command = as_another(&programs.join("postgres"));
@@ -116,9 +189,7 @@ fn run(programs: &Path, scratch: &Scratch, number: u32) -> Process {
         command.args(["-c", setting]);
     }
     let mut process = Process::start(&format!("postgres-{number}"), command, scratch);
-    process.wait_ready(PATIENCE, |process| {
-        process.stderr().contains("ready to accept connections").then_some(())
-    });
+    process.wait_ready(PATIENCE, |process| process.stderr().contains("ready to accept").then_some(()));
     process
 }
 

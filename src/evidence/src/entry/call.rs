@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::detection::{Detection, DetectorRun, FindingDocument};
 use super::shadow::ShadowRecord;
+use super::snapshot::{SnapshotDocument, SnapshotRecord};
 use super::{LineTooLong, Link, VERSION, write_line};
 use crate::capture::{Label, RunCapture, StreamRoot, Tag};
 use crate::hash::{Commit, Leaf, Root, Sha256};
@@ -533,6 +534,8 @@ pub struct CallRecord {
     pub response: ResponseSide,
     /// What policies said that change nothing, at most [`super::SHADOWS_MAX`].
     pub shadow: Vec<ShadowRecord>,
+    /// None where the policy asks for none.
+    pub snapshot: Option<Box<SnapshotRecord>>,
     pub stream: Option<Box<StreamRecord>>,
     /// Whose the identity is, as whoever proves it says.
     pub tenant: Option<Arc<str>>,
@@ -653,6 +656,8 @@ struct ExtDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reask: Option<ReaskDocument>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_lag_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tracestate: Option<&'a str>,
@@ -678,11 +683,13 @@ impl<'a> ExtDocument<'a> {
         });
         let identity = record.identity_details.as_deref();
         let upstream_request = record.upstream_request.as_deref();
+        let snapshot_lag_bytes = record.snapshot.as_ref().and_then(|snapshot| snapshot.lag_bytes);
         let trace = record.trace.as_deref();
         let any = !controls.is_empty()
             || detection.is_some()
             || identity.is_some()
             || reask.is_some()
+            || snapshot_lag_bytes.is_some()
             || trace.is_some()
             || upstream_request.is_some();
         any.then(|| Self {
@@ -691,6 +698,7 @@ impl<'a> ExtDocument<'a> {
             findings_more: detection.map_or(0, |detection| detection.more),
             identity,
             reask,
+            snapshot_lag_bytes,
             traceparent: trace.map(|trace| &*trace.parent),
             tracestate: trace.and_then(|trace| trace.state.as_deref()),
             upstream_request,
@@ -771,6 +779,8 @@ struct CallDocument<'a> {
     seq: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     shadow: &'a [ShadowRecord],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<SnapshotDocument<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sse: Option<StreamDocument>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -888,6 +898,7 @@ impl CallRecord {
             run: link.run,
             seq: link.seq,
             shadow: &self.shadow,
+            snapshot: self.snapshot.as_deref().map(SnapshotRecord::document),
             sse: self.stream.as_ref().map(|stream| StreamDocument {
                 comments: stream.comments,
                 events: stream.events,

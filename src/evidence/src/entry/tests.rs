@@ -146,6 +146,20 @@ pub(crate) fn full_record() -> CallRecord {
             state: ShadowState::Judged,
             verdict: Some(VerdictAction::Block),
         }],
+        snapshot: Some(Box::new(SnapshotRecord {
+            lag_bytes: Some(7),
+            post: Some(SnapshotSide {
+                code: Some(Reason::LsnMissing),
+                digest: Some(Sha256([7; 32])),
+                lsn: None,
+            }),
+            pre: Some(SnapshotSide {
+                code: None,
+                digest: Some(Sha256([6; 32])),
+                lsn: Some("16/B374D848".into()),
+            }),
+            source: "shop".into(),
+        })),
         stream: Some(Box::new(StreamRecord {
             comments: 0,
             events: 1,
@@ -376,6 +390,17 @@ fn the_longest_record_fits_once_it_is_shortened() {
         ..record.shadow[0].clone()
     };
     record.shadow = vec![shadow; SHADOWS_MAX];
+    let side = SnapshotSide {
+        code: Some(Reason::ReplicaLag),
+        digest: Some(Sha256([6; 32])),
+        lsn: Some("FFFFFFFF/FFFFFFFF".into()),
+    };
+    record.snapshot = Some(Box::new(SnapshotRecord {
+        lag_bytes: Some(u64::MAX >> 11),
+        post: Some(side.clone()),
+        pre: Some(side),
+        source: "s".repeat(64).into(),
+    }));
     let held = record.held.as_mut().unwrap();
     held.approval.as_mut().unwrap().approved = vec![KeyId([9; 32]); 16];
     record.tenant = Some(long.clone().into());

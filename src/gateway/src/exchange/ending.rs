@@ -16,8 +16,9 @@ use estoppel_wire::dialect;
 use http::StatusCode;
 use sha2::{Digest as _, Sha256};
 
-use super::{Exchange, Request, Response, defect, evaluated};
+use super::{Exchange, Pictured, Request, Response, defect, evaluated};
 use crate::controls::Ending;
+use crate::database::Due;
 use crate::protected_resource::challenge;
 use crate::store::{Contract, Form, Side};
 
@@ -159,11 +160,29 @@ impl Exchange {
         self.shared.metrics.shadowed(&shadows, record.verdict.action);
         record.shadow = shadows.into_iter().map(|(_, said)| said).collect();
         let record = std::mem::replace(&mut self.record, self.shared.blank_record());
-        if !stores && contracts.is_empty() {
+        let (pictured, inside) = (self.pictured.take(), self.inside.take());
+        // Of several servers some may have been asked for what was not sent.
+        let is_one = self.route.as_ref().is_some_and(|route| route.federation.is_none());
+        let inside = match inside {
+            Some(inside) if !self.sent && is_one => {
+                inside.undone(pictured.as_ref().map(|pictured| &pictured.before.schema));
+                None
+            }
+            inside => inside,
+        };
+        if !stores && contracts.is_empty() && pictured.is_none() {
             return Some(slot.commit(&self.run, record));
         }
         let (promise, ack) = slot.promise(self.run.clone());
-        self.shared.stores.commit(promise, record, contracts);
+        match pictured {
+            None => self.shared.stores.commit(promise, record, contracts, Vec::new()),
+            Some(Pictured { database, before }) if self.sent => {
+                self.shared.posts.take(Due { promise, record, contracts, database, before, inside });
+            }
+            Some(Pictured { before, .. }) => {
+                self.shared.stores.commit(promise, record, contracts, vec![before.schema.clone()]);
+            }
+        }
         Some(ack)
     }
 

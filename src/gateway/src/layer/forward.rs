@@ -62,6 +62,15 @@ async fn forward(permitted: Permitted) -> Answer {
     let limits = route.settings.limits;
     let trailers = headers::takes_trailers(&head.headers);
     let is_head = head.method == Method::HEAD;
+    // Boxed, so that other calls have no room for it.
+    if exchange.looks()
+        && let Err(refusal) = Box::pin(exchange.look_before()).await
+    {
+        if let Some(taken) = &mut exchange.taken {
+            taken.sent_nothing();
+        }
+        return refused(exchange, refusal).await;
+    }
     let asked = match &route.federation {
         None => ask(&mut exchange, &route, head, body).await,
         // Boxed, so that other calls have no room for it.

@@ -12,7 +12,8 @@ use estoppel_evidence::capture::StreamRoot;
 use estoppel_evidence::entry::{
     BodyMode, CallRecord, Captured, Claims, Detection, Downgrade, Evaluated, Facts, Held, IdempotencyRecord,
     Identity, IdentityDetails, Intent, Judged, LimitRecord, Outcome, PolicyRef, Reask, RequestSide,
-    ResponseSide, RunClass, ShadowRecord, Storage, StreamRecord, Threat, Times, TraceContext, VerdictRecord,
+    ResponseSide, RunClass, ShadowRecord, SnapshotRecord, Storage, StreamRecord, Threat, Times, TraceContext,
+    VerdictRecord,
 };
 use estoppel_evidence::{CallId, Reason, Root, RunId, Sha256};
 
@@ -101,6 +102,8 @@ pub(crate) struct SpilledCall {
     response_upstream: Option<(u16, SpilledBody)>,
     #[serde(default)]
     shadow: Vec<ShadowRecord>,
+    #[serde(default)]
+    snapshot: Option<Box<SnapshotRecord>>,
     stream: Option<SpilledStream>,
     #[serde(default)]
     tenant: Option<Arc<str>>,
@@ -154,6 +157,7 @@ impl SpilledCall {
             request: RequestSide { body, method, route, target, version },
             response: ResponseSide { client, client_status, upstream: answer },
             shadow,
+            snapshot,
             stream,
             tenant,
             threat,
@@ -215,6 +219,7 @@ impl SpilledCall {
             response_client_status: client_status,
             response_upstream: answer.map(|(status, body)| (status, SpilledBody::of(body))),
             shadow,
+            snapshot,
             stream,
             tenant,
             threat,
@@ -278,6 +283,7 @@ impl SpilledCall {
                 upstream: self.response_upstream.map(|(status, body)| (status, body.back())),
             },
             shadow: self.shadow,
+            snapshot: self.snapshot,
             stream,
             tenant: self.tenant,
             threat: self.threat,

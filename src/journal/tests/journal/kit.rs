@@ -105,6 +105,7 @@ pub fn record() -> Box<CallRecord> {
         },
         response: ResponseSide { client: captured, client_status: 200, upstream: Some((200, captured)) },
         shadow: Vec::new(),
+        snapshot: None,
         stream: None,
         tenant: None,
         threat: None,

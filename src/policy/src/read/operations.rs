@@ -54,7 +54,7 @@ impl Reader {
 
     fn operation(&mut self, node: &Node) -> Option<Operation> {
         let map = self.map(node)?;
-        self.known_keys(&map, &["id", "method", "path", "judge"]);
+        self.known_keys(&map, &["id", "method", "path", "judge", "snapshot"]);
         let id = self.required(&map, "id", Self::slug);
         let method = self.required(&map, "method", |reader, node| {
             let parse = |text: &str| is_method(text).then(|| text.to_owned());
@@ -64,6 +64,7 @@ impl Reader {
             reader.parsed(node, PathTemplate::EXPECTED, PathTemplate::parse)
         });
         let judge = self.optional(&map, "judge", Self::judge);
-        Some(Operation { id: id?, method: method?, path: path?, judge })
+        let snapshot = self.optional(&map, "snapshot", Self::snapshot);
+        Some(Operation { id: id?, method: method?, path: path?, judge, snapshot, look: None })
     }
 }

@@ -75,17 +75,30 @@ fn detectors() -> impl Strategy<Value = Value> {
 fn operations() -> impl Strategy<Value = Value> {
     let paths = ["/", "/v1/orders", "/v1/orders/{id}"];
     let operations = paths.map(|path| {
-        (proptest::option::of(judge()), select(vec!["GET", "POST"])).prop_map(move |(judge, method)| {
+        let said =
+            (proptest::option::of(judge()), proptest::option::of(snapshot()), select(vec!["GET", "POST"]));
+        said.prop_map(move |(judge, snapshot, method)| {
             let mut operation = json!({ "id": format!("{}{}", method.to_lowercase(), path.len()) });
             operation["method"] = method.into();
             operation["path"] = path.into();
             if let Some(judge) = judge {
                 operation["judge"] = judge;
             }
+            if let Some(snapshot) = snapshot {
+                operation["snapshot"] = snapshot;
+            }
             operation
         })
     });
     Vec::from(operations).prop_map(Value::from)
+}
+
+fn snapshot() -> impl Strategy<Value = Value> {
+    select(vec![
+        json!("none"),
+        json!({ "source": "shop", "mode": "enforce" }),
+        json!({ "source": "stock", "mode": "observe" }),
+    ])
 }
 
 fn limits() -> impl Strategy<Value = Value> {
@@ -114,6 +127,7 @@ fn settings(with_limits: bool) -> impl Strategy<Value = Value> {
         ("disconnect", disconnect().boxed()),
         ("tool_lists", select(vec!["filter", "as_is"]).prop_map(Value::from).boxed()),
         ("judge", judge().boxed()),
+        ("snapshot", snapshot().boxed()),
     ];
     if with_limits {
         of.push(("limits", limits().boxed()));

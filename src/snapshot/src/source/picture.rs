@@ -64,6 +64,7 @@ struct Seen {
     server: Server,
     fingerprint: Fingerprint,
     relations: usize,
+    lag_bytes: Option<u64>,
     before: Option<Position>,
     after: Option<Position>,
     parts: Answers,
@@ -123,12 +124,20 @@ async fn look(
 
     let timeline = before.as_ref().or(after.as_ref()).and_then(|position| position.timeline);
     let server = read_server(&session, &system, timeline)?;
-    judge_recovery(&session, before.as_ref(), after.as_ref(), settings)?;
+    let lag_bytes = judge_recovery(&session, before.as_ref(), after.as_ref(), settings)?;
     let relations = number(&session, preflight::RELATIONS)?;
     if relations > settings.relations_max {
         return Err(SnapshotError::Relations { relations, relations_max: settings.relations_max });
     }
-    Ok(Seen { server, fingerprint, relations, before, after, parts: inside.take(queries.len()).collect() })
+    Ok(Seen {
+        server,
+        fingerprint,
+        relations,
+        lag_bytes,
+        before,
+        after,
+        parts: inside.take(queries.len()).collect(),
+    })
 }
 
 impl Seen {
@@ -146,6 +155,7 @@ impl Seen {
             after: self.after.as_ref().and_then(Position::visible),
             flushed: self.after.as_ref().and_then(|position| position.flushed),
             relations: self.relations,
+            lag_bytes: self.lag_bytes,
             took: started.elapsed(),
         }
     }
@@ -181,15 +191,15 @@ impl Position {
     }
 }
 
-/// Only being in recovery makes a replica: a server that was promoted still knows what it replayed last.
+/// How far a replica is behind. Only being in recovery makes one: a server that was promoted still knows what it replayed last.
 fn judge_recovery(
     session: &SimpleQueryRow,
     before: Option<&Position>,
     after: Option<&Position>,
     settings: &Settings,
-) -> Result<(), SnapshotError> {
+) -> Result<Option<u64>, SnapshotError> {
     if text(session, preflight::IN_RECOVERY) == Some("f") {
-        return Ok(());
+        return Ok(None);
     }
     let Some(limit_bytes) = settings.replica_lag_bytes_max else { return Err(SnapshotError::Replica) };
     let position = after.or(before).ok_or(SnapshotError::Replica)?;
@@ -203,7 +213,7 @@ fn judge_recovery(
     if lag_bytes > limit_bytes {
         return Err(SnapshotError::ReplicaLag { lag_bytes, limit_bytes });
     }
-    Ok(())
+    Ok(Some(lag_bytes))
 }
 
 fn read_server(

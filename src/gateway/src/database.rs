@@ -1,0 +1,254 @@
+//! Databases that are looked at around calls (`snapshot` of the policy).
+//!
+//! A [`Database`] is one of the configuration with its warm connection; calls that look at the same time share a snapshot. What
+//! comes after a call is looked at by [`posts`], so that also a call that was dropped gets it.
+
+mod posts;
+mod watch;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use estoppel_evidence::entry::{Downgrade, SnapshotSide};
+use estoppel_evidence::{Reason, Sha256};
+use estoppel_policy::SnapshotMode;
+use estoppel_snapshot::{Cause, Dsn, Snapshot, SnapshotError, Source, SourceTask, Tls};
+use tokio::runtime::Handle;
+
+pub(crate) use self::posts::{Due, Posts};
+pub(crate) use self::watch::Inside;
+use self::watch::Watch;
+use crate::Metrics;
+use crate::bypass;
+use crate::serve::Shared;
+use crate::settings;
+
+/// How often a database is tried again that could not be looked at, and how often one is looked at whose schema is watched.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// One database of the configuration.
+pub(crate) struct Database {
+    name: Arc<str>,
+    settings: settings::Database,
+    /// Of its URL and its authorities: others are another database.
+    place: Sha256,
+    source: Source,
+    /// What serves it, until it is started.
+    task: Mutex<Option<SourceTask>>,
+    is_up: AtomicBool,
+    /// If its schema is watched.
+    watch: Option<Arc<Watch>>,
+    metrics: Metrics,
+}
+
+/// The database of a route, and what it means for its calls.
+#[derive(Clone)]
+pub(crate) struct Look {
+    pub(crate) database: Arc<Database>,
+    pub(crate) mode: SnapshotMode,
+}
+
+/// On which side of its call a snapshot is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum When {
+    Before,
+    After,
+}
+
+impl When {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Before => "pre",
+            Self::After => "post",
+        }
+    }
+}
+
+/// Why there is no snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Missed {
+    pub(crate) code: Reason,
+    cause: Cause,
+}
+
+impl Missed {
+    /// Too many calls wait already.
+    fn busy() -> Self {
+        Self { code: Reason::PostTimeout, cause: Cause::Busy }
+    }
+
+    fn of(error: &SnapshotError, when: When) -> Self {
+        let code = match (error.reason(), when) {
+            (Reason::PreFail, When::After) => Reason::PostTimeout,
+            (code, _) => code,
+        };
+        Self { code, cause: error.cause() }
+    }
+
+    /// For the receipt's list of what was not done.
+    pub(crate) fn downgrade(self) -> Downgrade {
+        Downgrade { code: self.code, detail: Some(self.cause.as_str().into()) }
+    }
+}
+
+impl Database {
+    /// Reads the URL. That of `before` goes on where nothing has changed.
+    pub(crate) fn build(
+        settings: &settings::Database,
+        metrics: &Metrics,
+        before: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, String> {
+        let said = |problem: String| format!("database `{}`: {problem}", settings.name);
+        let url = url(settings).map_err(said)?;
+        let authorities = match &settings.ca {
+            None => Vec::new(),
+            Some(path) => std::fs::read(path)
+                .map_err(|error| said(format!("cannot read `{}`: {error}", path.display())))?,
+        };
+        let place = Sha256::of(&[url.as_bytes(), b"\0", &authorities].concat());
+        if let Some(before) = before.filter(|before| before.place == place && before.settings == *settings) {
+            return Ok(before.clone());
+        }
+        let dsn = Dsn::parse(&url).map_err(|error| said(error.to_string()))?;
+        if settings.ca.is_some() && !dsn.tls() {
+            return Err(said("`ca` has no effect without TLS; say `sslmode=verify-full` in the URL".into()));
+        }
+        let tls = dsn.tls().then(|| Tls::trusting(settings.ca.as_deref())).transpose();
+        let deadline = Duration::from_millis(settings.wait_ms());
+        let lag = settings.replica_lag_bytes_max.unwrap_or(settings::Database::REPLICA_LAG_BYTES);
+        let (source, task) = Source::new(
+            dsn,
+            estoppel_snapshot::Settings {
+                deadline,
+                statement: settings.statement_ms.map_or(deadline, Duration::from_millis),
+                lock: Duration::from_millis(settings.lock_ms),
+                relations_max: settings.relations_max,
+                waiting_max: settings.waiting_max,
+                replica_lag_bytes_max: settings.allow_replica.then_some(lag),
+                tls: tls.map_err(|error| said(with_sources(&error)))?,
+            },
+        );
+        Ok(Arc::new(Self {
+            name: settings.name.as_str().into(),
+            settings: settings.clone(),
+            place,
+            source,
+            task: Mutex::new(Some(task)),
+            is_up: AtomicBool::new(false),
+            watch: settings.watch_schema.then(Arc::default),
+            metrics: metrics.clone(),
+        }))
+    }
+
+    /// Its name in the configuration.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Begins to serve it, once. Nothing waits for the database to be there.
+    pub(crate) fn start(self: &Arc<Self>, runtime: &Handle, shared: &Arc<Shared>) {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            self.metrics.database_up(&self.name, false);
+            runtime.spawn(task.run());
+            runtime.spawn(keep_up(Arc::downgrade(self), Arc::downgrade(shared)));
+        }
+    }
+
+    /// A snapshot that begins now, in the time that a call may wait for it.
+    pub(crate) async fn look(&self, when: When) -> Result<Arc<Snapshot>, Missed> {
+        let started = Instant::now();
+        let deadline = Duration::from_millis(self.settings.wait_ms());
+        let taken = match tokio::time::timeout(deadline, self.source.take()).await {
+            Ok(taken) => taken.map_err(|error| Missed::of(&error, when)),
+            Err(_) => Err(Missed::of(&SnapshotError::Late(deadline), when)),
+        };
+        self.tell_up(taken.is_ok());
+        let is_slow = started.elapsed() > Duration::from_millis(self.settings.budget_ms);
+        self.metrics.looked(&self.name, when.as_str(), started.elapsed(), is_slow);
+        let (code, cause) = match &taken {
+            Ok(taken) => (side(taken, when).code.unwrap_or(Reason::Ok), "none"),
+            Err(missed) => (missed.code, missed.cause.as_str()),
+        };
+        self.metrics.snapshot(&self.name, when.as_str(), code, cause);
+        taken
+    }
+
+    /// A call that may change it begins, if that is watched.
+    pub(crate) fn enter(&self) -> Option<Inside> {
+        self.watch.as_ref().map(Watch::enter)
+    }
+
+    /// None is taken after a call, because too many wait.
+    fn is_busy(&self) -> Missed {
+        let missed = Missed::busy();
+        self.metrics.snapshot(&self.name, When::After.as_str(), missed.code, missed.cause.as_str());
+        missed
+    }
+
+    fn tell_up(&self, is_up: bool) {
+        self.is_up.store(is_up, Ordering::Relaxed);
+        self.metrics.database_up(&self.name, is_up);
+    }
+}
+
+/// What the receipt says of a snapshot. Between the places of the log of both sides lies all that a call can have changed.
+pub(crate) fn side(taken: &Snapshot, when: When) -> SnapshotSide {
+    let lsn = match when {
+        When::Before => taken.before,
+        When::After => taken.after,
+    };
+    SnapshotSide {
+        code: lsn.is_none().then_some(Reason::LsnMissing),
+        digest: Some(taken.schema.digest().0),
+        lsn: lsn.map(|lsn| lsn.to_string().into()),
+    }
+}
+
+/// Tries a database again as long as it cannot be looked at; the first time makes its connection warm. Looks at one whose
+/// schema is watched while no call does.
+async fn keep_up(database: Weak<Database>, shared: Weak<Shared>) {
+    loop {
+        let Some(database) = database.upgrade() else { return };
+        let watches = database.watch.as_ref().is_some_and(|watch| watch.is_idle());
+        if watches || !database.is_up.load(Ordering::Relaxed) {
+            let inside = database.enter();
+            let taken = database.source.take().await;
+            database.tell_up(taken.is_ok());
+            let seen = taken.ok().map(|taken| taken.schema.clone());
+            if let (Some(inside), Some(now), Some(shared)) = (&inside, &seen, shared.upgrade())
+                && let Some(base) = inside.changed(now)
+            {
+                bypass::beside_calls(&shared, &database.name, base, now).await;
+            }
+            inside.into_iter().for_each(|inside| inside.undone(seen.as_ref()));
+        }
+        drop(database);
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn url(settings: &settings::Database) -> Result<String, String> {
+    let read = |path: &Path| estoppel_journal::keys::read_secret(path).map_err(|error| error.to_string());
+    let text = match (&settings.url_file, &settings.url_env) {
+        (Some(path), _) => read(path)?.to_string(),
+        (None, Some(name)) => {
+            std::env::var(name).map_err(|_| format!("the environment has no text in `{name}`"))?
+        }
+        (None, None) => return Err("needs one of `url_file` and `url_env`".into()),
+    };
+    Ok(text.trim().to_owned())
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

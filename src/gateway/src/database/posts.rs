@@ -1,0 +1,128 @@
+//! Snapshots after calls. One task takes them all, and then the receipt goes on its way; who waits for that receipt waits so for the
+//! snapshot too, and nobody has to.
+
+use std::sync::Arc;
+
+use estoppel_evidence::entry::{CallRecord, SnapshotSide};
+use estoppel_journal::Promise;
+use estoppel_snapshot::{Schema, Snapshot};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::watch::Alone;
+use super::{Database, Inside, Missed, When, side};
+use crate::store::{Contract, Stores};
+
+/// Most calls whose database is to be looked at after them. Beyond it, it is not, and the receipt says so.
+const POSTS_MAX: usize = 16_384;
+
+/// A call that has ended, and its database.
+pub(crate) struct Due {
+    pub(crate) promise: Promise,
+    pub(crate) record: Box<CallRecord>,
+    pub(crate) contracts: Vec<Contract>,
+    pub(crate) database: Arc<Database>,
+    /// What it looked like before.
+    pub(crate) before: Arc<Snapshot>,
+    /// If its schema is watched.
+    pub(crate) inside: Option<Inside>,
+}
+
+struct Waiting {
+    due: Due,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Where such calls go.
+pub(crate) struct Posts {
+    places: Arc<Semaphore>,
+    queue: mpsc::Sender<Waiting>,
+    stores: Arc<Stores>,
+}
+
+impl Posts {
+    pub(crate) fn new(stores: Arc<Stores>) -> (Self, PostQueue) {
+        let (queue, dues) = mpsc::channel(POSTS_MAX);
+        let places = Arc::new(Semaphore::new(POSTS_MAX));
+        (Self { places, queue, stores: stores.clone() }, PostQueue { dues, stores })
+    }
+
+    /// The record goes to the journal once its database has been looked at.
+    pub(crate) fn take(&self, due: Due) {
+        let due = match self.places.clone().try_acquire_owned() {
+            Err(_) => due,
+            Ok(place) => match self.queue.try_send(Waiting { due, _place: place }) {
+                Ok(()) => return,
+                Err(
+                    mpsc::error::TrySendError::Full(waiting) | mpsc::error::TrySendError::Closed(waiting),
+                ) => waiting.due,
+            },
+        };
+        let missed = due.database.is_busy();
+        due.end(Err(missed), None, &self.stores);
+    }
+
+    /// Returns when no call waits. Each waits for a bounded time.
+    pub(crate) async fn ended(&self) {
+        let all = u32::try_from(POSTS_MAX).unwrap_or(u32::MAX);
+        let _ = self.places.acquire_many(all).await; // Never closed.
+    }
+}
+
+pub(crate) struct PostQueue {
+    dues: mpsc::Receiver<Waiting>,
+    stores: Arc<Stores>,
+}
+
+impl PostQueue {
+    /// Serves until the gateway is gone.
+    pub(crate) async fn run(mut self) {
+        let mut looking = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                waiting = self.dues.recv() => match waiting {
+                    Some(Waiting { due, _place }) => {
+                        let stores = self.stores.clone();
+                        looking.push(async move {
+                            let alone = due.inside.as_ref().map(Inside::alone);
+                            let taken = due.database.look(When::After).await;
+                            due.end(taken, alone, &stores);
+                            drop(_place);
+                        });
+                    }
+                    None => break,
+                },
+                Some(()) = looking.next() => {}
+            }
+        }
+        while looking.next().await.is_some() {}
+    }
+}
+
+impl Due {
+    fn end(self, taken: Result<Arc<Snapshot>, Missed>, alone: Option<Alone>, stores: &Stores) {
+        let Self { promise, mut record, contracts, before, inside, .. } = self;
+        let mut snapshots: Vec<Arc<Schema>> = vec![before.schema.clone()];
+        let mut lag_bytes = None;
+        let after = match taken {
+            Ok(taken) => {
+                lag_bytes = taken.lag_bytes;
+                if let (Some(inside), Some(alone)) = (inside, alone) {
+                    inside.leave(alone, &taken.schema);
+                }
+                snapshots.push(taken.schema.clone());
+                side(&taken, When::After)
+            }
+            Err(missed) => {
+                record.downgrades.push(missed.downgrade());
+                SnapshotSide::none(missed.code)
+            }
+        };
+        if let Some(snapshot) = &mut record.snapshot {
+            snapshot.post = Some(after);
+            snapshot.add_lag(lag_bytes);
+        }
+        stores.commit(promise, record, contracts, snapshots);
+    }
+}
