@@ -11,7 +11,7 @@ use estoppel_wire::dialect::{CallForm, Dialect, Framing, ResponseScan};
 use estoppel_wire::judge::{self, Blocks, Outcome};
 use serde_json::Value;
 
-use crate::rules::Contents;
+use crate::rules::{Contents, Said};
 
 /// Codes of blocks that come from the policy's own defaults.
 const DEFAULTS: [&str; 2] = ["POLICY_BLOCK", "NOT_EVALUATED"];
@@ -203,9 +203,10 @@ fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Rul
     }
     // What is missing counts as unread, and whoever then asks for it does not know.
     let (contents, body_is_missing) = match &call.request_body {
-        Some(body) => {
-            (Contents::read(needs, None, dialect, None, false, &[Bytes::copy_from_slice(body)]), false)
-        }
+        Some(body) => (
+            Contents::read(needs, Said::default(), dialect, None, false, &[Bytes::copy_from_slice(body)]),
+            false,
+        ),
         None if asks_body => (Contents::unread(), evaluated),
         None => (Contents::default(), false),
     };

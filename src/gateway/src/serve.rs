@@ -39,6 +39,7 @@ use crate::call::Accepted;
 use crate::contracts::Schemas;
 use crate::controls::Controls;
 use crate::holds::Holds;
+use crate::provenance;
 use crate::settings::{Listener, Server, Settings};
 use crate::snapshot::Snapshot;
 use crate::stack::stack;
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) controls: Controls,
     pub(crate) switches: Switches,
+    /// What tools gave earlier.
+    pub(crate) earlier: Arc<provenance::Runs>,
     calls: CallIds,
 }
 
@@ -228,6 +231,8 @@ impl Gateway {
         let stores = Stores::start(journal.bodies(), journal.contracts()).map_err(GatewayError::Threads)?;
         let (drains, queue) = Drains::new(settings.server.drains_max);
         let before = journal.before().clone();
+        let earlier = provenance::Runs::new(self::random()?, metrics.clone());
+        earlier.set(snapshot.policy.listens(), clock.mono_us());
         let shared = Arc::new(Shared {
             holds: Holds::new(settings.server.holds_max, metrics.clone()),
             journal,
@@ -245,6 +250,7 @@ impl Gateway {
             schemas: Arc::new(Schemas::new(key)),
             controls: Controls::new(store),
             switches: Switches::new(before),
+            earlier: Arc::new(earlier),
             calls: CallIds::new(random),
         });
         shared.holds.restore(shared.journal.held(), &shared.snapshot.load(), shared.clock.unix_us());
@@ -308,7 +314,9 @@ impl Gateway {
         for (slot, config) in fresh {
             slot.store(config);
         }
+        let listens = snapshot.policy.listens();
         self.shared.snapshot.store(Arc::new(snapshot));
+        self.shared.earlier.set(listens, self.shared.clock.mono_us());
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use crate::limits::{LIMITS, LimitValues};
 use crate::operations::Operation;
 use crate::pack::PackedContract;
 use crate::predicate::{Predicate, Scalar, Test};
+use crate::provenance::Provenance;
 use crate::sql::SqlTerms;
 
 enum Value {
@@ -342,6 +343,17 @@ fn when(when: &When) -> Object {
     }
     object.set_filled("arguments", when.arguments.iter().map(predicate).collect::<Value>());
     object.set_filled("body", when.body.iter().map(predicate).collect::<Value>());
+    object.set_some("provenance", when.provenance.as_ref().map(provenance));
+    object
+}
+
+fn provenance(provenance: &Provenance) -> Object {
+    let mut object = Object::default();
+    object.set_some("min_length", provenance.min_length);
+    object.set_some("from", provenance.from.as_ref().map(|from| from.iter().collect::<Value>()));
+    let paths = provenance.argument.as_ref();
+    object
+        .set_some("argument", paths.map(|paths| paths.iter().map(|path| &**path.text()).collect::<Value>()));
     object
 }
 

@@ -187,8 +187,23 @@ fn when() -> impl Strategy<Value = Value> {
         ("data", seldom(patterns(vec!["pii.card", "pii.*", "secret.*"]))),
         ("destination", seldom(patterns(HOSTS.to_vec()))),
         ("destination_not", seldom(patterns(HOSTS.to_vec()))),
+        (
+            "provenance",
+            proptest::option::weighted(0.1, provenance())
+                .prop_map(|value| value.unwrap_or(Value::Null))
+                .boxed(),
+        ),
     ])
     .prop_map(without_null)
+}
+
+fn provenance() -> impl Strategy<Value = Value> {
+    let paths = || select(vec!["/to", "/parts/*", "/**/text"]);
+    members(vec![
+        ("min_length", (12_u64..=256).prop_map(Value::from).boxed()),
+        ("from", patterns(PATTERNS.to_vec())),
+        ("argument", proptest::collection::vec(paths(), 1..3).prop_map(Value::from).boxed()),
+    ])
 }
 
 /// Exceptions are about one value each.
