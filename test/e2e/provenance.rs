@@ -128,7 +128,7 @@ fn only_what_the_named_tools_gave_and_only_in_the_named_arguments() {
     assert_eq!(send("a", json!({ "body": SECRET })), "PROVENANCE");
     assert_eq!(send("a", json!({ "to": [{ "name": SECRET }] })), "PROVENANCE");
     assert_eq!(send("a", json!({ "subject": SECRET })), "");
-    assert_eq!(send("a", json!({ "body": &SECRET[..20] })), "", "shorter than the rule asks");
+    assert_eq!(send("a", json!({ "body": &SECRET[..16] })), "", "shorter than the rule asks");
     assert_eq!(refused(&world, &call("/mcp", "a", 2, "note", &json!({ "body": SECRET }))), "");
 }
 

@@ -5,7 +5,8 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use estoppel_policy::{
-    Call, Content, Evaluation, Explanation, Policy, RequestFacts, ResponseFacts, Step, Tool, Verdict, Wanted,
+    Call, Condition, Content, Evaluation, Explanation, Policy, RequestFacts, ResponseFacts, Step, Tool,
+    Verdict, Wanted,
 };
 use estoppel_wire::dialect::{CallForm, Dialect, Framing, ResponseScan};
 use estoppel_wire::judge::{self, Blocks, Outcome};
@@ -235,6 +236,9 @@ fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Rul
     if body_is_missing && asks_unread(&explained) {
         return Err("rules look into the request's body, which is not in the bundle");
     }
+    if asks_earlier(&explained) {
+        return Err(EARLIER);
+    }
     let decision = explained.decision;
     let ruling = |decision: &estoppel_policy::Decision<'_>| Ruling {
         verdict: decision.verdict,
@@ -272,6 +276,9 @@ fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Rul
     if (calls_are_missing || body_is_missing) && asks_unread(&explained) {
         return Err("rules look into calls or bodies that are not in the bundle, or cannot be read again");
     }
+    if asks_earlier(&explained) {
+        return Err(EARLIER);
+    }
     let of_answer = explained.decision;
     Ok(match of_answer.verdict {
         Verdict::Allow => ruling(&decision),
@@ -283,6 +290,17 @@ fn judge_as(policy: &Policy, call: &RecordedCall, evaluated: bool) -> Result<Rul
 /// Whether a rule that was tried asked for something that could not be read.
 fn asks_unread(explained: &Explanation<'_>) -> bool {
     explained.steps.iter().any(|step| matches!(step, Step::Unknown { .. }))
+}
+
+const EARLIER: &str = "what tools gave earlier in the run is not recorded";
+
+/// Whether such a rule asked what tools gave earlier.
+fn asks_earlier(explained: &Explanation<'_>) -> bool {
+    let asks = |step: &Step<'_, '_>| match step {
+        Step::Unknown { failed, .. } => failed.condition == Some(Condition::Provenance),
+        _ => false,
+    };
+    explained.steps.iter().any(asks)
 }
 
 /// Takes the calls of an answer down.

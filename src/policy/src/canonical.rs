@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use estoppel_evidence::envelope::base64;
 
-use crate::control::{Control, ControlKind, OnStoreDown, Price, Window};
+use crate::control::{Control, ControlKind, Of, OnStoreDown, Price, Window};
 use crate::detecting::{Confidence, DetectorMode, DetectorWritten};
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
 use crate::hold::{Approver, Hold};
@@ -393,7 +393,9 @@ fn control(control: &Control) -> Object {
     object.0.remove("verdict");
     object.set("kind", control.kind.as_str());
     match control.kind {
-        ControlKind::Rate { limit, seconds } | ControlKind::Velocity { limit, seconds } => {
+        ControlKind::Rate { limit, seconds }
+        | ControlKind::Velocity { limit, seconds }
+        | ControlKind::Distinct { limit, seconds } => {
             object.set("limit", limit);
             object.set("seconds", u64::from(seconds));
         }
@@ -411,6 +413,7 @@ fn control(control: &Control) -> Object {
             object.set_some("estimate", estimate);
         }
     }
+    object.set_some("of", control.of.as_ref().map(Of::text));
     object.set_some("by", control.by.as_ref().map(|by| by.iter().map(|by| by.as_str()).collect::<Value>()));
     object.set_some(
         "on_store_down",

@@ -76,7 +76,7 @@ mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
 pub use content::{Content, DESTINATIONS_MAX, VALUES_MAX, Wanted, read_json};
-pub use control::{Applied, By, Control, ControlKind, OnStoreDown, Per, Price, Unit};
+pub use control::{Applied, By, Control, ControlKind, OnStoreDown, Per, Price, TARGETS_MAX, Targets, Unit};
 pub use detecting::{BuiltIn, Confidence, DetectorMode, DetectorTerms, External, Surface};
 pub use document::{
     BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, ToolLists,

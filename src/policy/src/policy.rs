@@ -251,10 +251,11 @@ impl Policy {
             let mut rules = rules.filter(|rule| rule.is_for(route));
             rules.any(|rule| conditions.iter().any(|condition| rule.asks(*condition)))
         };
+        let (counts_content, counts_hosts) = self.controls.count_content(route);
         Needs {
-            calls: asks(&[Arguments, Data, Destination, DestinationNot, Provenance]),
-            body: asks(&[Body, Data, Destination, DestinationNot]),
-            destinations: asks(&[Destination, DestinationNot]),
+            calls: counts_content || asks(&[Arguments, Data, Destination, DestinationNot, Provenance]),
+            body: counts_hosts || asks(&[Body, Data, Destination, DestinationNot]),
+            destinations: counts_hosts || asks(&[Destination, DestinationNot]),
             data: asks(&[Data]),
             earlier: asks(&[Provenance]),
             hold: self.holding(route).next().is_some(),

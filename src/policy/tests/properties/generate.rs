@@ -296,7 +296,10 @@ fn control() -> impl Strategy<Value = Value> {
         control["seconds"] = seconds.into();
         control
     });
-    (prop_oneof![window, cap, idempotency], when, rest).prop_map(|(mut control, when, rest)| {
+    let distinct = (1..99u64, 1..99u64, select(vec!["destination", "tool", "/to", "/parts/*"])).prop_map(
+        |(limit, seconds, of)| json!({ "kind": "distinct", "limit": limit, "seconds": seconds, "of": of }),
+    );
+    (prop_oneof![window, cap, idempotency, distinct], when, rest).prop_map(|(mut control, when, rest)| {
         control["when"] = when;
         let counts = control["kind"] != "idempotency";
         let rest = rest.as_object().unwrap().clone().into_iter();
