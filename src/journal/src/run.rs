@@ -219,6 +219,7 @@ mod tests {
             capture: CaptureKey::new([1; 32]).run(id),
             policy: Sha256([0; 32]),
             opened: UnixMicros(0),
+            opened_us: None,
             in_flight: AtomicUsize::new(0),
             spilled: AtomicUsize::new(0),
             sealing: AtomicBool::new(false),

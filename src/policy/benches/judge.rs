@@ -140,7 +140,9 @@ fn provenance(criterion: &mut Criterion) {
         });
     });
     let mut earlier = Earlier::new(&[7; 16]);
-    (1..11).for_each(|number| drop(earlier.learn(Some("fetch"), &result(number), usize::MAX)));
+    for number in 1..11 {
+        assert!(earlier.learn(Some("fetch"), &result(number), usize::MAX).is_whole);
+    }
     let text = one["text"].as_str().unwrap_or_default();
     let arguments = serde_json::json!({ "body": text.get(..1_000) }).to_string();
     let content = Content::read(arguments.as_bytes(), Wanted::default());

@@ -20,7 +20,7 @@ pub(super) struct ToolResult<'a> {
 
 /// What tools gave, as a request to a model brings it along, each with the tool's name if that is known: results of its
 /// client's tools, failed ones too, and of those that the provider runs.
-pub(crate) fn given<'a>(dialect: Dialect, request: &'a Value) -> Vec<(Option<&'a str>, &'a Value)> {
+pub(crate) fn given(dialect: Dialect, request: &Value) -> Vec<(Option<&str>, &Value)> {
     let own = results(dialect, request).into_iter().map(|result| (result.name, result.given));
     let others = match dialect {
         Dialect::OpenAiResponses => list(&request["input"]),
