@@ -338,6 +338,132 @@ fn two_gateways_on_one_redis_let_through_exactly_the_cap() {
     assert_eq!(receipts, 50);
 }
 
+const RECIPIENTS: &str = "controls:\n- { id: recipients, kind: distinct, when: { tool: send_mail }, of: /to/*, by: [route], limit: 3, seconds: 3600 }\n";
+
+fn mail(to: &[&str]) -> Request {
+    mail_at("/mcp", to)
+}
+
+fn mail_at(path: &str, to: &[&str]) -> Request {
+    let arguments = json!({ "to": to, "body": "hello" });
+    let call = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": { "name": "send_mail", "arguments": arguments } });
+    Request::new("POST", path)
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("estoppel-run", "mail")
+        .body(call.to_string())
+}
+
+fn mailed() -> Script {
+    Script::always(Reply::json(r#"{"jsonrpc":"2.0","id":2,"result":{"content":[]}}"#))
+}
+
+/// Status, and the code of a refusal.
+fn mail_said(gateway: SocketAddr, to: &[&str]) -> (u16, String) {
+    let answer = estoppel_kit::http::send(gateway, &mail(to)).unwrap();
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    (answer.status(), body["error"]["data"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn new_recipients_are_refused_once_so_many_were_written_to_and_known_ones_are_not() {
+    let mut world = World::with(mailed(), &setup(RECIPIENTS));
+    let said = |world: &World, to: &[&str]| mail_said(world.gateway, to);
+    let (passes, full) = ((200, String::new()), (429, "CAP_MAX".to_owned()));
+    assert_eq!(said(&world, &["ann", "bob", "ann"]), passes);
+    assert_eq!(said(&world, &["cem", "dan"]), full, "with one of them there would be four");
+    assert_eq!(said(&world, &["cem"]), passes);
+    for to in [&["bob"][..], &["cem", "ann"], &[]] {
+        assert_eq!(said(&world, to), passes, "{to:?}");
+    }
+    assert_eq!(said(&world, &["ann", "dan"]), full);
+    let refused = world.send(&mail(&["eve"]));
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=3_780).contains(&wait), "{wait}");
+    assert_eq!(
+        world.metric(r#"estoppel_control_counted_total{control="recipients",unit="targets"}"#),
+        Some(6.0)
+    );
+    let hits = world.upstream.hits().total();
+    let receipts = world.receipts("mail");
+    let row = |left: u64, state: &str| json!({ "left": left, "rule": "recipients", "state": state });
+    assert_eq!(receipts[0]["limits"], json!([row(2, "counted"), row(1, "counted")]));
+    assert_eq!(receipts[1]["limits"], json!([row(0, "exceeded")]));
+    assert_eq!(
+        (&receipts[1]["verdict"]["reason"], &receipts[1]["policy"]["rule"]),
+        (&json!("CAP_MAX"), &json!("recipients"))
+    );
+    world.daemon.kill_9();
+    world.restart();
+    assert_eq!(said(&world, &["bob"]), passes, "a crash forgets nobody");
+    assert_eq!(said(&world, &["dan"]), full);
+    assert_eq!(world.upstream.hits().total(), hits + 1);
+}
+
+#[test]
+fn a_recipient_that_was_not_reached_is_given_back_and_one_that_cannot_be_read_is_refused() {
+    let gone: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut setup = setup(&RECIPIENTS.replace(", by: [route]", ""));
+    setup.routes = format!(
+        "[upstream.gone]\nurl = \"http://{gone}\"\n\n[[route]]\nname = \"gone\"\npath = \"/gone\"\nupstream = \"gone\"\ndialect = \"mcp\"\n\n"
+    );
+    let world = World::over(Stub::spawn_thread(mailed()).unwrap(), &setup);
+    assert_eq!(world.send(&mail_at("/gone", &["x", "y", "z"])).status(), 502);
+    let odd = |arguments: Value| {
+        let call = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": { "name": "send_mail", "arguments": arguments } });
+        let request =
+            Request::new("POST", "/mcp").header("content-type", "application/json").body(call.to_string());
+        let body: Value = serde_json::from_slice(&world.send(&request).body).unwrap();
+        body["error"]["data"]["code"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(odd(json!({ "to": [["ann"]] })), "NOT_EVALUATED");
+    assert_eq!(odd(json!({ "to": "[\"ann\"]" })), "NOT_EVALUATED");
+    let many: Vec<String> = (0..33).map(|number| number.to_string()).collect();
+    assert_eq!(odd(json!({ "to": many })), "NOT_EVALUATED");
+    assert_eq!(odd(json!({ "cc": ["ann"] })), "");
+    assert_eq!(mail_said(world.gateway, &["ann", "bob", "cem"]).0, 200, "nothing of that was counted");
+}
+
+#[test]
+fn two_gateways_on_one_redis_write_to_exactly_so_many() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let controls = RECIPIENTS.replace("limit: 3", "limit: 20");
+    let worlds = [
+        World::with(mailed(), &sharing(&redis, &controls)),
+        World::with(mailed(), &sharing(&redis, &controls)),
+    ];
+    let reached: Vec<String> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..6)
+            .map(|caller| {
+                let gateway = worlds[caller % 2].gateway;
+                scope.spawn(move || {
+                    let names = (0..30).map(|number| format!("{}", (number * 7 + caller * 5) % 40));
+                    let passes = |name: &String| {
+                        let (status, code) = mail_said(gateway, &[name]);
+                        assert!(
+                            status == 200 || (status, code.as_str()) == (429, "CAP_MAX"),
+                            "{status} {code}"
+                        );
+                        status == 200
+                    };
+                    names.filter(passes).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    });
+    let different: std::collections::BTreeSet<&String> = reached.iter().collect();
+    assert_eq!(different.len(), 20, "{different:?}");
+    for world in &worlds {
+        for name in &different {
+            assert_eq!(mail_said(world.gateway, &[name.as_str()]).0, 200, "known at both");
+        }
+        assert_eq!(mail_said(world.gateway, &["somebody else"]).0, 429);
+    }
+    redis.kill_9();
+    assert_eq!(mail_said(worlds[0].gateway, &["0"]), (503, "STORE_DOWN".into()));
+}
+
 #[test]
 fn a_redis_that_goes_away_is_what_the_control_says() {
     let Some(mut redis) = RedisServer::start() else { return };

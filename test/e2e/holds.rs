@@ -25,7 +25,7 @@ fn key(name: &str) -> SoftKey {
     SoftKey::ed25519(&[seed; 32])
 }
 
-fn spki(name: &str) -> String {
+pub(crate) fn spki(name: &str) -> String {
     base64(key(name).public().spki())
 }
 

@@ -197,6 +197,14 @@ fn simulate_lists_every_verdict_that_would_change_and_guesses_none() {
     let rules = [Value::Null, json!("no-search"), json!("hosts"), json!("hosts"), json!("large")];
     assert_eq!(of("rule"), rules, "{said}");
     assert_eq!(said["data"]["changes"][0]["old"]["rule"], "no-shell");
+    let carried =
+        "- { id: carried, when: { tool: fetch, provenance: {} }, verdict: block, reason: CARRIED }\n";
+    let (code, said) = simulate(&scratch, &bundle, &policy("", &format!("{carried}{SHELL}")), &[]);
+    let [calls, changed, undecided, _] = counts(&said);
+    assert_eq!((code, calls, changed), (0, 8, 0), "{said}");
+    assert!(undecided > 0, "{said}");
+    let cause = said["data"]["undecided"][0]["cause"].as_str().unwrap();
+    assert!(cause.contains("what tools gave earlier"), "{cause}");
 
     let (_world, bundle) = recorded("hmac");
     let (code, said) = simulate(&scratch, &bundle, &policy("", &format!("{HOSTS}{SHELL}")), &[]);

@@ -173,7 +173,7 @@ pub(crate) fn reason(kind: ControlKind) -> Reason {
     match kind {
         ControlKind::Rate { .. } => Reason::RateMax,
         ControlKind::Velocity { .. } => Reason::VelocityMax,
-        ControlKind::Cap { .. } => Reason::CapMax,
+        ControlKind::Cap { .. } | ControlKind::Distinct { .. } => Reason::CapMax,
         ControlKind::Freeze => Reason::Frozen,
         ControlKind::Idempotency { .. } => Reason::IdempotencyConflict,
     }

@@ -5,6 +5,7 @@ mod again;
 mod answer;
 mod detected;
 mod ending;
+mod heard;
 mod held;
 mod pictured;
 mod posted;
@@ -41,6 +42,7 @@ use crate::detecting::Detecting;
 use crate::idempotency::Taken;
 use crate::judging::{self, Asked, Objection, Recorded, mcp};
 use crate::mcp::streams::Post;
+use crate::provenance::Heard;
 use crate::reask::Origin;
 use crate::respond::Refusal;
 use crate::rules::{Contents, Ruled};
@@ -111,6 +113,8 @@ pub(crate) struct Exchange {
     left: Option<Arc<AtomicBool>>,
     redaction: Option<Redaction>,
     detecting: Option<Box<Detecting>>,
+    /// The answer of an MCP server, where rules ask what tools gave earlier.
+    heard: Option<Box<Heard>>,
     /// Policies that are asked and change nothing, if there are any.
     shadowing: Option<Box<Shadowing>>,
     /// Set by the connection when its client stopped reading.
@@ -266,6 +270,7 @@ impl Exchange {
             left: None,
             redaction: None,
             detecting: None,
+            heard: None,
             shadowing: None,
             stalled: start.stalled,
             origin: None,

@@ -28,6 +28,7 @@ pub(crate) use asked::Asked;
 use asked::{AskedText, AskedTool, Written};
 pub(crate) use content_type::{format, is_signed, is_utf8};
 pub(crate) use request::{RequestJudged, Sent};
+pub(crate) use results::given;
 
 use crate::contracts::{Compiled, Contracts, Schemas};
 use crate::respond::Refusal;

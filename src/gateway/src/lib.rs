@@ -31,6 +31,7 @@ pub mod offline;
 pub mod packs;
 mod pins;
 mod protected_resource;
+mod provenance;
 mod reask;
 pub mod recorded;
 mod respond;

@@ -14,6 +14,7 @@ use prometheus::{
 };
 
 use crate::exchange::{OBSERVED_ANSWER, OBSERVED_REQUEST};
+use crate::provenance::Missed;
 use crate::shadow::Shadow;
 use crate::snapshot::RouteEntry;
 
@@ -34,6 +35,7 @@ pub struct Metrics {
     findings: IntCounterVec,
     untapped: IntCounterVec,
     reasks: IntCounterVec,
+    provenance_missed: IntCounterVec,
     shadows: IntCounterVec,
     shadows_skipped: IntCounterVec,
     shadows_refused: IntGauge,
@@ -236,6 +238,11 @@ impl Metrics {
                 "Refused answers of models on routes that ask again, by what became of that.",
                 &["route", "outcome"],
             ),
+            provenance_missed: counters(
+                "estoppel_provenance_missed_total",
+                "Times that a run, or what a tool gave in it, was not known to rules of provenance, by why.",
+                &["cause"],
+            ),
             shadows: counters(
                 "estoppel_shadow_verdicts_total",
                 "Verdicts of shadow policies, by the verdict that was enforced, and whether they agree.",
@@ -429,6 +436,11 @@ impl Metrics {
     /// A model was asked again, or could not be.
     pub(crate) fn reasked(&self, route: Option<&RouteEntry>, outcome: &'static str) {
         self.reasks.with_label_values(&[route.map_or("none", |r| &r.name), outcome]).inc();
+    }
+
+    /// Rules of provenance do not know what was given in a run.
+    pub(crate) fn provenance_missed(&self, why: Missed) {
+        self.provenance_missed.with_label_values(&[why.as_str()]).inc();
     }
 
     /// What shadow policies said of a call for which `enforced` was decided.

@@ -14,7 +14,17 @@ use estoppel_wire::dialect::{self, Dialect};
 
 use crate::detecting::{self, Classes, Detecting, RouteDetectors};
 use crate::judging::Objection;
+use crate::provenance::Listening;
 use crate::respond::Refusal;
+
+/// Who says more of a request than its bytes do.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Said<'a> {
+    /// Which classes of data are in it.
+    pub(crate) detecting: Option<&'a Detecting>,
+    /// What of it a tool gave earlier.
+    pub(crate) listening: Option<&'a Listening>,
+}
 
 /// What is in one request, as far as rules ask.
 #[derive(Default)]
@@ -28,7 +38,7 @@ impl Contents {
     /// Reads a request that came whole.
     pub(crate) fn read(
         needs: Needs,
-        detecting: Option<&Detecting>,
+        said: Said<'_>,
         dialect: Dialect,
         facts: Option<&dialect::RequestFacts>,
         coded: bool,
@@ -39,7 +49,7 @@ impl Contents {
             return Self::default();
         }
         if coded || dialect == Dialect::Bytes {
-            let data = detecting.filter(|_| needs.data && !coded).and_then(Detecting::in_request);
+            let data = said.detecting.filter(|_| needs.data && !coded).and_then(Detecting::in_request);
             return Self { body: Some(told(Content::unread(), data.as_ref())), calls: Vec::new() };
         }
         let text = match chunks {
@@ -48,12 +58,15 @@ impl Contents {
         };
         let leads = matches!(dialect, Dialect::Mcp | Dialect::Json);
         let wanted = Wanted { destinations: needs.destinations && leads };
-        let detecting = detecting.filter(|_| needs.data);
-        let data = detecting.and_then(Detecting::in_request);
+        let said = Said {
+            detecting: said.detecting.filter(|_| needs.data),
+            listening: said.listening.filter(|_| needs.earlier),
+        };
+        let data = said.detecting.and_then(Detecting::in_request);
         let is_mcp = dialect == Dialect::Mcp;
         Self {
             body: needs.body.then(|| told(Content::read(&text, wanted), data.as_ref())),
-            calls: if is_mcp { server_calls(needs, detecting, facts, &text) } else { Vec::new() },
+            calls: if is_mcp { server_calls(needs, said, facts, &text) } else { Vec::new() },
         }
     }
 
@@ -89,7 +102,7 @@ impl Contents {
 
 fn server_calls(
     needs: Needs,
-    detecting: Option<&Detecting>,
+    said: Said<'_>,
     facts: Option<&dialect::RequestFacts>,
     text: &[u8],
 ) -> Vec<(Box<str>, Content)> {
@@ -104,14 +117,19 @@ fn server_calls(
     let calls = messages.list.into_iter().enumerate();
     let calls = calls.filter(|(_, message)| message.method.as_deref() == Some(TOOLS_CALL));
     let content = |(index, message): (usize, dialect::mcp::Message)| {
-        let data = detecting.and_then(|detecting| detecting.in_server_call(batch.then_some(index)));
+        let data = said.detecting.and_then(|detecting| detecting.in_server_call(batch.then_some(index)));
         let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
         let arguments = message.arguments.map(|span| text.get(within(span.start)..within(span.end)));
         let content = match arguments {
             None => Content::read(b"{}", wanted(needs)),
             Some(arguments) => Content::read(arguments.unwrap_or_default(), wanted(needs)),
         };
-        (message.name.unwrap_or_default().into(), told(content, data.as_ref()))
+        let content = told(content, data.as_ref());
+        let content = match said.listening {
+            Some(listening) => listening.tell(content),
+            None => content,
+        };
+        (message.name.unwrap_or_default().into(), content)
     };
     calls.map(content).collect()
 }
@@ -187,6 +205,8 @@ pub(crate) struct CallRules {
     contents: Arc<Contents>,
     /// Those who find classes of data; none where no rule asks for any.
     detectors: Option<Arc<RouteDetectors>>,
+    /// What tools gave earlier; none where no rule asks.
+    listening: Option<Listening>,
     /// The model that the answer says it comes from.
     served: Option<Box<str>>,
 }
@@ -198,9 +218,10 @@ impl CallRules {
         asking: Asking,
         contents: Arc<Contents>,
         detectors: Option<Arc<RouteDetectors>>,
+        listening: Option<Listening>,
     ) -> Self {
         let detectors = detectors.filter(|_| needs.data);
-        Self { policy, needs, asking, contents, detectors, served: None }
+        Self { policy, needs, asking, contents, detectors, listening, served: None }
     }
 
     pub(crate) fn served(&mut self, model: &str) {
@@ -216,6 +237,10 @@ impl CallRules {
     pub(crate) fn judge(&self, name: &str, arguments: &[u8]) -> Result<(), Objection> {
         let classes = self.detectors.as_ref().and_then(|detectors| detectors.in_call(arguments));
         let content = told(Content::read(arguments, wanted(self.needs)), classes.as_ref());
+        let content = match &self.listening {
+            Some(listening) => listening.tell(content),
+            None => content,
+        };
         let asking = &self.asking;
         let request = RequestFacts {
             route: &asking.route,

@@ -40,6 +40,7 @@ use crate::contracts::Schemas;
 use crate::controls::Controls;
 use crate::database::Posts;
 use crate::holds::Holds;
+use crate::provenance;
 use crate::settings::{Listener, Server, Settings};
 use crate::snapshot::Snapshot;
 use crate::stack::stack;
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) controls: Controls,
     pub(crate) switches: Switches,
+    /// What tools gave earlier.
+    pub(crate) earlier: Arc<provenance::Runs>,
     calls: CallIds,
 }
 
@@ -235,6 +238,8 @@ impl Gateway {
         let (posts, dues) = Posts::new(stores.clone());
         let (drains, queue) = Drains::new(settings.server.drains_max);
         let before = journal.before().clone();
+        let earlier = provenance::Runs::new(self::random()?, metrics.clone());
+        earlier.set(snapshot.policy.listens(), clock.mono_us());
         let shared = Arc::new(Shared {
             holds: Holds::new(settings.server.holds_max, metrics.clone()),
             journal,
@@ -254,6 +259,7 @@ impl Gateway {
             schemas: Arc::new(Schemas::new(key)),
             controls: Controls::new(store),
             switches: Switches::new(before),
+            earlier: Arc::new(earlier),
             calls: CallIds::new(random),
         });
         shared.holds.restore(shared.journal.held(), &shared.snapshot.load(), shared.clock.unix_us());
@@ -324,7 +330,9 @@ impl Gateway {
         for database in snapshot.databases.values() {
             database.start(&self.shared.runtime, &self.shared);
         }
+        let listens = snapshot.policy.listens();
         let before = self.shared.snapshot.swap(Arc::new(snapshot));
+        self.shared.earlier.set(listens, self.shared.clock.mono_us());
         let now = self.shared.snapshot.load();
         for name in before.databases.keys().filter(|name| !now.databases.contains_key(*name)) {
             self.shared.metrics.database_gone(name);

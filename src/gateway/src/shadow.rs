@@ -136,8 +136,8 @@ impl Missing {
     /// Why rules that asked for this could not be told.
     fn why(self, unknown: &[Condition]) -> Option<Reason> {
         unknown.iter().find_map(|condition| match condition {
-            // Who looks for classes of data is up to the policy in force.
-            Condition::Data => Some(Reason::NotEvaluated),
+            // Who looks for classes of data, and who listens to tools, is up to the policy in force.
+            Condition::Data | Condition::Provenance => Some(Reason::NotEvaluated),
             Condition::Body => self.body,
             Condition::Arguments => self.calls,
             Condition::Destination | Condition::DestinationNot => self.body.or(self.calls),

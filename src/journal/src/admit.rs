@@ -472,7 +472,7 @@ impl Shared {
     pub fn new_run(&self, class: RunClass, name: Option<Box<str>>) -> Arc<Run> {
         let now = self.clock.unix_us();
         let id = RunId::new(now / 1_000, random());
-        self.known_run(id, class, name, UnixMicros(now))
+        self.make_run(id, class, name, UnixMicros(now), Some(self.clock.mono_us()))
     }
 
     /// A run whose id is known: read back from the journal or the spill file.
@@ -483,6 +483,17 @@ impl Shared {
         name: Option<Box<str>>,
         opened: UnixMicros,
     ) -> Arc<Run> {
+        self.make_run(id, class, name, opened, None)
+    }
+
+    fn make_run(
+        &self,
+        id: RunId,
+        class: RunClass,
+        name: Option<Box<str>>,
+        opened: UnixMicros,
+        opened_us: Option<u64>,
+    ) -> Arc<Run> {
         Arc::new(Run {
             id,
             class,
@@ -490,6 +501,7 @@ impl Shared {
             capture: self.capture.run(id),
             policy: self.policy(),
             opened,
+            opened_us,
             in_flight: AtomicUsize::new(0),
             spilled: AtomicUsize::new(0),
             sealing: AtomicBool::new(false),

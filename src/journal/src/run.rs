@@ -26,6 +26,8 @@ pub(crate) struct Run {
     /// Named in `run.open`.
     pub policy: Sha256,
     pub opened: UnixMicros,
+    /// Monotonic clock when this process opened it; none: another did.
+    pub opened_us: Option<u64>,
     /// Handles that exist. While there is one, the run cannot be sealed.
     pub in_flight: AtomicUsize,
     /// Records in the spill file. While there is one, the run cannot be sealed.
@@ -72,6 +74,11 @@ impl RunHandle {
     /// The name that callers gave it.
     pub fn name(&self) -> Option<&str> {
         self.run.name.as_deref()
+    }
+
+    /// Monotonic clock when this process opened it; none: another did, and this one goes on with it.
+    pub fn opened_us(&self) -> Option<u64> {
+        self.run.opened_us
     }
 
     pub(crate) fn run(&self) -> &Arc<Run> {
@@ -212,6 +219,7 @@ mod tests {
             capture: CaptureKey::new([1; 32]).run(id),
             policy: Sha256([0; 32]),
             opened: UnixMicros(0),
+            opened_us: None,
             in_flight: AtomicUsize::new(0),
             spilled: AtomicUsize::new(0),
             sealing: AtomicBool::new(false),

@@ -3,7 +3,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use estoppel_policy::{Call, Content, Policy, PolicyDocument, RequestFacts, ResponseFacts, Tool, Wanted};
+use estoppel_policy::{
+    Call, Content, Earlier, Policy, PolicyDocument, RequestFacts, ResponseFacts, Tool, Wanted,
+};
 
 /// Twenty rules of the kinds that people write. None holds for the calls below, so each is tried.
 fn policy() -> Policy {
@@ -124,5 +126,34 @@ fn read_content(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, judge, judge_thousand, read_content);
+/// What provenance costs: 10,000 characters that a tool gave, and a call of 1,000 that is held against ten such results.
+fn provenance(criterion: &mut Criterion) {
+    let result = |number: u64| {
+        let words = (0..625).map(|word: u64| (word ^ number << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        serde_json::json!({ "text": words.map(|word| format!("{word:016x}")).collect::<String>() })
+    };
+    let one = result(0);
+    criterion.bench_function("provenance, 10,000 characters of a result", |bencher| {
+        bencher.iter(|| {
+            let mut earlier = Earlier::new(&[7; 16]);
+            earlier.learn(Some("fetch"), black_box(&one), usize::MAX)
+        });
+    });
+    let mut earlier = Earlier::new(&[7; 16]);
+    for number in 1..11 {
+        assert!(earlier.learn(Some("fetch"), &result(number), usize::MAX).is_whole);
+    }
+    let text = one["text"].as_str().unwrap_or_default();
+    let arguments = serde_json::json!({ "body": text.get(..1_000) }).to_string();
+    let content = Content::read(arguments.as_bytes(), Wanted::default());
+    criterion.bench_function("provenance, 1,000 characters of a call", |bencher| {
+        bencher.iter_batched(
+            || content.clone(),
+            |content| content.with_earlier(black_box(&earlier)),
+            criterion::BatchSize::SmallInput,
+        );
+    });
+}
+
+criterion_group!(benches, judge, judge_thousand, read_content, provenance);
 criterion_main!(benches);

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use estoppel_evidence::envelope::base64;
 
-use crate::control::{Control, ControlKind, OnStoreDown, Price, Window};
+use crate::control::{Control, ControlKind, Of, OnStoreDown, Price, Window};
 use crate::detecting::{Confidence, DetectorMode, DetectorWritten};
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
 use crate::hold::{Approver, Hold};
@@ -19,6 +19,7 @@ use crate::limits::{LIMITS, LimitValues};
 use crate::operations::Operation;
 use crate::pack::PackedContract;
 use crate::predicate::{Predicate, Scalar, Test};
+use crate::provenance::Provenance;
 use crate::snapshot::Snapshotting;
 use crate::sql::SqlTerms;
 
@@ -353,6 +354,17 @@ fn when(when: &When) -> Object {
     }
     object.set_filled("arguments", when.arguments.iter().map(predicate).collect::<Value>());
     object.set_filled("body", when.body.iter().map(predicate).collect::<Value>());
+    object.set_some("provenance", when.provenance.as_ref().map(provenance));
+    object
+}
+
+fn provenance(provenance: &Provenance) -> Object {
+    let mut object = Object::default();
+    object.set_some("min_length", provenance.min_length);
+    object.set_some("from", provenance.from.as_ref().map(|from| from.iter().collect::<Value>()));
+    let paths = provenance.argument.as_ref();
+    object
+        .set_some("argument", paths.map(|paths| paths.iter().map(|path| &**path.text()).collect::<Value>()));
     object
 }
 
@@ -392,7 +404,9 @@ fn control(control: &Control) -> Object {
     object.0.remove("verdict");
     object.set("kind", control.kind.as_str());
     match control.kind {
-        ControlKind::Rate { limit, seconds } | ControlKind::Velocity { limit, seconds } => {
+        ControlKind::Rate { limit, seconds }
+        | ControlKind::Velocity { limit, seconds }
+        | ControlKind::Distinct { limit, seconds } => {
             object.set("limit", limit);
             object.set("seconds", u64::from(seconds));
         }
@@ -410,6 +424,7 @@ fn control(control: &Control) -> Object {
             object.set_some("estimate", estimate);
         }
     }
+    object.set_some("of", control.of.as_ref().map(Of::text));
     object.set_some("by", control.by.as_ref().map(|by| by.iter().map(|by| by.as_str()).collect::<Value>()));
     object.set_some(
         "on_store_down",

@@ -11,6 +11,7 @@ use crate::error::PolicyError;
 use crate::explain::Explanation;
 use crate::facts::{Call, Evaluation, RequestFacts, ResponseFacts, Tool};
 use crate::policy::{Decision, Policy};
+use crate::provenance::Earlier;
 use crate::read::{Map, Reader};
 use crate::yaml::{self, Kind, Node};
 
@@ -43,6 +44,8 @@ struct Request {
     model: Option<String>,
     tools: Vec<Named>,
     body: Option<Content>,
+    /// What tools gave earlier; none: nobody listened.
+    earlier: Option<Earlier>,
     evaluation: Evaluation,
 }
 
@@ -106,14 +109,18 @@ impl Cases {
 impl Case {
     /// Judges it. None: it came out as expected.
     pub fn check(&self, policy: &Policy) -> Option<CaseFailure> {
-        let tools: Vec<Tool<'_>> = self.request.tools.iter().map(|tool| tool.tool(Call::Offered)).collect();
+        let told = |tools: &[Named]| -> Vec<Named> {
+            tools.iter().map(|tool| tool.told(self.request.earlier.as_ref())).collect()
+        };
+        let sent = told(&self.request.tools);
+        let tools: Vec<Tool<'_>> = sent.iter().map(|tool| tool.tool(Call::Offered)).collect();
         let request = self.request.facts(&tools);
         match &self.response {
             None => self.compare(&policy.explain_request(&request)),
             Some(response) => {
                 let unread = Content::unread();
-                let called = response.tools_called.iter();
-                let tools: Vec<Tool<'_>> = called.map(|tool| tool.tool(Call::With(&unread))).collect();
+                let called = told(&response.tools_called);
+                let tools: Vec<Tool<'_>> = called.iter().map(|tool| tool.tool(Call::With(&unread))).collect();
                 self.compare(&policy.explain_response(&response.facts(request, &tools)))
             }
         }
@@ -130,6 +137,15 @@ impl Case {
 }
 
 impl Named {
+    /// With what of it stood in earlier results.
+    fn told(&self, earlier: Option<&Earlier>) -> Self {
+        let mut told = self.clone();
+        if let (Some(content), Some(earlier)) = (&mut told.content, earlier) {
+            *content = std::mem::take(content).with_earlier(earlier);
+        }
+        told
+    }
+
     fn tool<'a>(&'a self, without: Call<'a>) -> Tool<'a> {
         Tool { name: &self.name, call: self.content.as_ref().map_or(without, Call::With) }
     }
@@ -193,7 +209,7 @@ fn content(text: Option<String>, data: Option<Vec<Box<str>>>) -> Option<Content>
     })
 }
 
-const REQUEST_KEYS: [&str; 11] = [
+const REQUEST_KEYS: [&str; 12] = [
     "route",
     "operation",
     "dialect",
@@ -204,6 +220,7 @@ const REQUEST_KEYS: [&str; 11] = [
     "tools",
     "body",
     "data",
+    "earlier",
     "evaluated",
 ];
 const RESPONSE_KEYS: [&str; 4] = ["model_served", "tools_called", "data", "evaluated"];
@@ -240,6 +257,7 @@ impl Reader {
         let evaluation = self.evaluation(&map);
         let data = self.data(&map);
         let body = content(body, data);
+        let earlier = self.optional(&map, "earlier", Self::earlier);
         Some(Request {
             route: route?,
             operation,
@@ -250,6 +268,7 @@ impl Reader {
             model,
             tools,
             body,
+            earlier,
             evaluation,
         })
     }
@@ -283,6 +302,21 @@ impl Reader {
         let arguments = self.required(&map, "arguments", Self::owned_text);
         let data = self.data(&map);
         Some(Named { name: name?, content: content(arguments, data) })
+    }
+
+    /// What tools gave earlier.
+    fn earlier(&mut self, node: &Node) -> Option<Earlier> {
+        let items = self.list(node)?;
+        let mut earlier = Earlier::new(&[0; 16]);
+        self.each(items, |reader, item| {
+            let map = reader.map(item)?;
+            reader.known_keys(&map, &["tool", "result"]);
+            let tool = reader.optional(&map, "tool", Self::owned_text);
+            let result = reader.required(&map, "result", Self::owned_text)?;
+            earlier.learn(tool.as_deref(), &result.into(), usize::MAX);
+            Some(())
+        });
+        Some(earlier)
     }
 
     /// Classes of data that were found.

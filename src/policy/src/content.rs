@@ -11,8 +11,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::host::Host;
+use crate::provenance::{Earlier, Reuse};
 
-pub use json::VALUES_MAX;
+pub use json::{VALUES_MAX, read as read_json};
 pub use links::DESTINATIONS_MAX;
 
 /// The content of a call or of a body, as far as it could be read.
@@ -21,6 +22,7 @@ pub struct Content {
     json: Option<Value>,
     destinations: Destinations,
     data: Option<Data>,
+    reuse: Option<Reuse>,
 }
 
 /// Classes of data, as far as somebody looked.
@@ -53,13 +55,13 @@ impl Content {
         let Some(json) = json::read(text) else { return Self::unread() };
         let destinations =
             if wanted.destinations { links::destinations(&json) } else { Destinations::default() };
-        Self { json: Some(json), destinations, data: None }
+        Self { json: Some(json), destinations, data: None, reuse: None }
     }
 
     /// Nobody knows what is in it.
     pub fn unread() -> Self {
         let destinations = Destinations { hosts: Vec::new(), others: true };
-        Self { json: None, destinations, data: None }
+        Self { json: None, destinations, data: None, reuse: None }
     }
 
     /// With the classes of data that are in it. Until they are given, nobody has looked.
@@ -74,6 +76,13 @@ impl Content {
         Self { data: Some(Data { found: classes, looked_for: Some(looked_for) }), ..self }
     }
 
+    /// With what of it stood in earlier results. Until that is given, nobody has listened to any.
+    #[must_use]
+    pub fn with_earlier(self, earlier: &Earlier) -> Self {
+        let reuse = self.json.as_ref().map(|json| earlier.reuse(json));
+        Self { reuse, ..self }
+    }
+
     pub(crate) fn json(&self) -> Option<&Value> {
         self.json.as_ref()
     }
@@ -85,6 +94,11 @@ impl Content {
     /// None: nobody has looked.
     pub(crate) fn data(&self) -> Option<&Data> {
         self.data.as_ref()
+    }
+
+    /// None: nobody has listened, or it could not be read.
+    pub(crate) fn reuse(&self) -> Option<&Reuse> {
+        self.reuse.as_ref()
     }
 }
 

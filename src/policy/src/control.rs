@@ -1,11 +1,16 @@
 //! Controls: what is counted over calls, and what calls cost. Which calls a control takes is said as in a rule; how much is
 //! left is for whoever keeps the counters.
 
+mod distinct;
+
 use crate::document::{ReasonCode, Rule, RuleId, Severity, ThreatId};
 use crate::facts::{RequestFacts, TOOLS_MAX, Tool};
 use crate::pattern::{Case, Patterns};
 use crate::policy::looked;
 use crate::rule::{CompiledRule, Held};
+
+pub(crate) use distinct::Of;
+pub use distinct::{TARGETS_MAX, Targets};
 
 /// What blocks a call once so much has been counted.
 #[derive(Clone, Debug)]
@@ -21,6 +26,8 @@ pub struct Control {
     pub(crate) windows: Vec<Window>,
     /// INVARIANT: none but for [`ControlKind::Idempotency`]. The name of a header, in small letters, as it was written.
     pub(crate) header: Option<String>,
+    /// INVARIANT: there for [`ControlKind::Distinct`], and for nothing else.
+    pub(crate) of: Option<Of>,
 }
 
 /// What is counted.
@@ -30,6 +37,8 @@ pub enum ControlKind {
     Rate { limit: u64, seconds: u32 },
     /// The same, for each identity and tool unless said otherwise.
     Velocity { limit: u64, seconds: u32 },
+    /// Different targets in any window of so many seconds.
+    Distinct { limit: u64, seconds: u32 },
     /// What is used in a day or a month, UTC.
     Cap {
         unit: Unit,
@@ -52,13 +61,15 @@ pub enum ControlKind {
 }
 
 impl ControlKind {
-    pub(crate) const KINDS: [&'static str; 5] = ["rate", "velocity", "cap", "freeze", "idempotency"];
+    pub(crate) const KINDS: [&'static str; 6] =
+        ["rate", "velocity", "distinct", "cap", "freeze", "idempotency"];
 
     /// The word in documents.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rate { .. } => "rate",
             Self::Velocity { .. } => "velocity",
+            Self::Distinct { .. } => "distinct",
             Self::Cap { .. } => "cap",
             Self::Freeze => "freeze",
             Self::Idempotency { .. } => "idempotency",
@@ -71,6 +82,8 @@ impl ControlKind {
 pub enum Unit {
     /// Calls.
     Calls,
+    /// Different targets of calls; no cap counts them.
+    Targets,
     /// Tokens, as the upstream states them.
     Tokens,
     /// Millionths of the currency that the prices are in.
@@ -84,6 +97,7 @@ impl Unit {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Calls => "calls",
+            Self::Targets => "targets",
             Self::Tokens => "tokens",
             Self::Cost => "cost",
         }
@@ -295,7 +309,7 @@ impl Control {
 }
 
 /// A control that takes a call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Applied<'p, 'f> {
     /// The control.
     pub control: &'p Control,
@@ -303,6 +317,8 @@ pub struct Applied<'p, 'f> {
     pub index: usize,
     /// The tool that it counts, where it counts tools.
     pub tool: Option<&'f str>,
+    /// What the call goes to, where that is counted.
+    pub targets: Option<Targets>,
 }
 
 /// Controls and prices, ready.
@@ -340,18 +356,25 @@ impl Controls {
                 matches!(held, Held::Holds | Held::Unknown(_))
             };
             let tools = facts.tools.iter().take(TOOLS_MAX).copied();
+            let taken: Vec<Tool<'f>> = tools.filter(|tool| takes(Some(*tool))).collect();
             let mut counted: Vec<&'f str> = Vec::new();
-            for tool in tools.filter(|tool| takes(Some(*tool))) {
+            for tool in &taken {
                 if !counted.iter().any(|known| known.eq_ignore_ascii_case(tool.name)) {
                     counted.push(tool.name);
                 }
             }
             let takes_call = !counted.is_empty() || facts.tools.is_empty() && takes(None);
             if control.by().contains(&By::Tool) && !counted.is_empty() {
-                let of_tool = |tool: &&'f str| Applied { control, index, tool: Some(*tool) };
+                let of_tool = |name: &&'f str| {
+                    let same = taken.iter().filter(|tool| tool.name.eq_ignore_ascii_case(name));
+                    let same: Vec<Tool<'f>> = same.copied().collect();
+                    let targets = control.of.as_ref().map(|of| of.targets(facts, &same));
+                    Applied { control, index, tool: Some(*name), targets }
+                };
                 applied.extend(counted.iter().map(of_tool));
             } else if takes_call {
-                applied.push(Applied { control, index, tool: None });
+                let targets = control.of.as_ref().map(|of| of.targets(facts, &taken));
+                applied.push(Applied { control, index, tool: None, targets });
             }
         }
         applied
@@ -378,6 +401,20 @@ impl Controls {
         self.iter().any(|control| {
             let counts = !matches!(control.kind, ControlKind::Freeze | ControlKind::Idempotency { .. });
             counts && takes_all(&control.rule) && control.on_store_down() == OnStoreDown::Closed
+        })
+    }
+
+    /// Whether one may count what calls of a route are made with, as far as its name says; and whether hosts.
+    pub fn count_content(&self, route: &str) -> (bool, bool) {
+        let mut of = self
+            .controls
+            .iter()
+            .filter(|(_, rule)| rule.is_for(route))
+            .filter_map(|(control, _)| control.of.as_ref());
+        of.by_ref().fold((false, false), |(content, hosts), of| match of {
+            Of::Destination => (true, true),
+            Of::Argument(_) => (true, hosts),
+            Of::Tool | Of::Identity | Of::Tenant | Of::Model | Of::Route => (content, hosts),
         })
     }
 

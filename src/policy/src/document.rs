@@ -19,6 +19,7 @@ use crate::pack::{PackedContract, PackedUse};
 use crate::path::ValuePath;
 use crate::policy::Policy;
 use crate::predicate::Predicate;
+use crate::provenance::Provenance;
 use crate::snapshot::Snapshotting;
 use crate::{canonical, read};
 
@@ -159,11 +160,15 @@ pub(crate) struct When {
     pub arguments: Vec<Predicate>,
     /// Of the body all must hold.
     pub body: Vec<Predicate>,
+    pub provenance: Option<Provenance>,
 }
 
 impl When {
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.arguments.is_empty() && self.body.is_empty()
+        self.names.is_empty()
+            && self.arguments.is_empty()
+            && self.body.is_empty()
+            && self.provenance.is_none()
     }
 
     /// Whether it has the condition.
@@ -171,6 +176,7 @@ impl When {
         match condition {
             Condition::Arguments => !self.arguments.is_empty(),
             Condition::Body => !self.body.is_empty(),
+            Condition::Provenance => self.provenance.is_some(),
             _ => self.names.contains_key(&condition),
         }
     }

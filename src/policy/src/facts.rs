@@ -149,11 +149,13 @@ pub enum Condition {
     Destination,
     /// One that is none of these.
     DestinationNot,
+    /// A text of the arguments of a call that a tool gave earlier.
+    Provenance,
 }
 
 impl Condition {
     /// Every condition, in the order in which they are tried.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Route,
         Self::Operation,
         Self::Dialect,
@@ -167,6 +169,7 @@ impl Condition {
         Self::Data,
         Self::Destination,
         Self::DestinationNot,
+        Self::Provenance,
     ];
 
     /// The key in the document.
@@ -185,6 +188,7 @@ impl Condition {
             Self::Data => "data",
             Self::Destination => "destination",
             Self::DestinationNot => "destination_not",
+            Self::Provenance => "provenance",
         }
     }
 
@@ -200,13 +204,22 @@ impl Condition {
             | Self::Body
             | Self::Data
             | Self::Destination
-            | Self::DestinationNot => Case::Exact,
+            | Self::DestinationNot
+            | Self::Provenance => Case::Exact,
         }
     }
 
     /// Whether it is about what is in a call or a body, and not about a name of it.
     pub(crate) fn is_of_content(self) -> bool {
-        matches!(self, Self::Arguments | Self::Body | Self::Data | Self::Destination | Self::DestinationNot)
+        matches!(
+            self,
+            Self::Arguments
+                | Self::Body
+                | Self::Data
+                | Self::Destination
+                | Self::DestinationNot
+                | Self::Provenance
+        )
     }
 }
 

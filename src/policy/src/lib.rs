@@ -65,6 +65,7 @@ mod path;
 mod pattern;
 mod policy;
 mod predicate;
+mod provenance;
 mod reach;
 mod read;
 mod rule;
@@ -75,8 +76,8 @@ mod written;
 mod yaml;
 
 pub use cases::{Case, CaseFailure, Cases, Expectation};
-pub use content::{Content, DESTINATIONS_MAX, VALUES_MAX, Wanted};
-pub use control::{Applied, By, Control, ControlKind, OnStoreDown, Per, Price, Unit};
+pub use content::{Content, DESTINATIONS_MAX, VALUES_MAX, Wanted, read_json};
+pub use control::{Applied, By, Control, ControlKind, OnStoreDown, Per, Price, TARGETS_MAX, Targets, Unit};
 pub use detecting::{BuiltIn, Confidence, DetectorMode, DetectorTerms, External, Surface};
 pub use document::{
     BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, ToolLists,
@@ -98,6 +99,9 @@ pub use pack::{PackFile, PackManifest, PackedContract, file_digest};
 pub use path::{Reach, ValuePath};
 pub use policy::{Decision, Needs, Policy, RouteSettings};
 pub use predicate::{Predicate, ValueClass};
+pub use provenance::{
+    CALL_CHARACTERS_MAX, Earlier, Learned, STRETCH_DEFAULT, STRETCH_MAX, STRETCH_MIN, TOOLS_TOLD_APART_MAX,
+};
 pub use snapshot::{SnapshotMode, SnapshotSource, Snapshotting};
 pub use threats::{ThreatEntry, ThreatList, Threats};
 pub use written::WrittenContract;

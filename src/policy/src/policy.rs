@@ -59,6 +59,7 @@ pub struct Policy {
     contracts: BTreeMap<String, ContractText>,
     missing_contracts: Vec<String>,
     controls: Controls,
+    listens: bool,
 }
 
 /// What is in force on a route.
@@ -120,6 +121,8 @@ pub struct Needs {
     pub destinations: bool,
     /// Classes of data.
     pub data: bool,
+    /// What tools gave earlier.
+    pub earlier: bool,
     /// Calls are held, so that their bodies have to be there whole.
     pub hold: bool,
     /// Calls go by keys, so that their bodies have to be there whole.
@@ -137,6 +140,7 @@ impl Needs {
             body: self.body || other.body,
             destinations: self.destinations || other.destinations,
             data: self.data || other.data,
+            earlier: self.earlier || other.earlier,
             hold: self.hold || other.hold,
             keyed: self.keyed || other.keyed,
             line: self.line || other.line,
@@ -173,7 +177,10 @@ impl Policy {
         let hold = |(index, rule): (usize, &CompiledRule)| {
             Some((index, HoldTerms::new(rule.rule.hold.as_ref()?, &document.approvers)))
         };
+        let controls = Controls::new(&document.controls, &document.prices);
+        let listens = rules.iter().chain(controls.rules()).any(|rule| rule.asks(Condition::Provenance));
         Self {
+            listens,
             holds: rules.iter().enumerate().filter_map(hold).collect(),
             index: Index::new(&rules),
             name: document.name.clone(),
@@ -188,7 +195,7 @@ impl Policy {
                 .filter(|name| !document.taken.contains_key(*name))
                 .cloned()
                 .collect(),
-            controls: Controls::new(&document.controls, &document.prices),
+            controls,
         }
     }
 
@@ -254,21 +261,28 @@ impl Policy {
 
     /// What the rules that may hold on a route look into.
     pub fn needs(&self, route: &str) -> Needs {
-        use Condition::{Arguments, Body, Data, Destination, DestinationNot, Method, Operation};
+        use Condition::{Arguments, Body, Data, Destination, DestinationNot, Method, Operation, Provenance};
         let asks = |conditions: &[Condition]| {
             let rules = self.rules.iter().chain(self.controls.rules());
             let mut rules = rules.filter(|rule| rule.is_for(route));
             rules.any(|rule| conditions.iter().any(|condition| rule.asks(*condition)))
         };
+        let (counts_content, counts_hosts) = self.controls.count_content(route);
         Needs {
-            calls: asks(&[Arguments, Data, Destination, DestinationNot]),
-            body: asks(&[Body, Data, Destination, DestinationNot]),
-            destinations: asks(&[Destination, DestinationNot]),
+            calls: counts_content || asks(&[Arguments, Data, Destination, DestinationNot, Provenance]),
+            body: counts_hosts || asks(&[Body, Data, Destination, DestinationNot]),
+            destinations: counts_hosts || asks(&[Destination, DestinationNot]),
             data: asks(&[Data]),
+            earlier: asks(&[Provenance]),
             hold: self.holding(route).next().is_some(),
             keyed: self.controls.has_idempotency(route),
             line: asks(&[Method, Operation]),
         }
+    }
+
+    /// Whether a rule or a control of any route asks what tools gave earlier, so that all routes have to be listened to.
+    pub fn listens(&self) -> bool {
+        self.listens
     }
 
     /// Rules that may hold calls of a route, as far as its name says.

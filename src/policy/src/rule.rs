@@ -7,6 +7,7 @@ use crate::facts::{Call, Condition, RequestFacts};
 use crate::host::{Host, HostPattern};
 use crate::pattern::Patterns;
 use crate::predicate::{Asked, Predicate, Truth, ValueClass};
+use crate::provenance;
 
 /// What is judged at once.
 #[derive(Clone, Copy)]
@@ -100,6 +101,7 @@ struct CompiledWhen {
     data: Option<Patterns>,
     destination: Option<Box<[HostPattern]>>,
     destination_not: Option<Box<[HostPattern]>>,
+    provenance: Option<provenance::Asked>,
 }
 
 impl CompiledWhen {
@@ -120,6 +122,7 @@ impl CompiledWhen {
             data: patterns(Condition::Data),
             destination: hosts(Condition::Destination),
             destination_not: hosts(Condition::DestinationNot),
+            provenance: when.provenance.as_ref().map(provenance::Asked::new),
         }
     }
 
@@ -137,7 +140,8 @@ impl CompiledWhen {
             | Condition::Body
             | Condition::Data
             | Condition::Destination
-            | Condition::DestinationNot => None,
+            | Condition::DestinationNot
+            | Condition::Provenance => None,
         };
         let fails = |(condition, patterns): &&(Condition, Patterns)| {
             !fact(*condition).is_some_and(|fact| patterns.matches(fact))
@@ -173,6 +177,9 @@ impl CompiledWhen {
         if let Some(hosts) = &self.destination_not {
             let takes = |host: &Host| !hosts.iter().any(|pattern| pattern.matches(host));
             held = worse(held, of_hosts(Condition::DestinationNot, &source(), takes));
+        }
+        if let Some(asked) = &self.provenance {
+            held = worse(held, of_earlier(asked, &Source::of_call(looked)));
         }
         held
     }
@@ -286,6 +293,15 @@ fn of_hosts<'p>(condition: Condition, source: &Source<'_>, takes: impl Fn(&Host)
         }
     };
     told(condition, truth)
+}
+
+fn of_earlier<'p>(asked: &provenance::Asked, source: &Source<'_>) -> Held<'p> {
+    let truth = match source {
+        Source::Absent => Truth::False,
+        Source::ToCome => return Held::ToCome(Failed::of(Condition::Provenance)),
+        Source::Content(content) => asked.ask(content),
+    };
+    told(Condition::Provenance, truth)
 }
 
 fn told<'p>(condition: Condition, truth: Truth) -> Held<'p> {

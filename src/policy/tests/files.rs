@@ -187,6 +187,7 @@ fn conditions_are_tried_in_the_order_of_the_reference() {
     for first in 0..Condition::ALL.len() {
         let conditions = Condition::ALL[first..].iter().map(|condition| match condition {
             Condition::Arguments | Condition::Body => format!("{condition}: [{{ at: /a, exists: true }}]"),
+            Condition::Provenance => format!("{condition}: {{}}"),
             _ => format!("{condition}: nothing"),
         });
         let conditions: Vec<_> = conditions.collect();

@@ -6,7 +6,7 @@ use estoppel_state::{Claim, CounterKey, Local, Reserved, Span, Store};
 const NOW_US: u64 = 1_800_000_000_000_000;
 
 fn claims(limit: u64) -> Vec<Claim> {
-    let claim = |name, span| Claim { counter: CounterKey::of([name]), span, amount: 1, limit };
+    let claim = |name, span| Claim { counter: CounterKey::of([name]), span, amount: 1, limit, member: None };
     vec![claim("rate", Span::Window { seconds: 1 }), claim("cap", Span::Month)]
 }
 

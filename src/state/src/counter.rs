@@ -25,6 +25,16 @@ impl CounterKey {
         Self(hash.finalize().into())
     }
 
+    /// The name of a member of this counter.
+    #[must_use]
+    pub fn member(&self, text: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update("member\0");
+        hash.update(self.0);
+        hash.update(text);
+        Self(hash.finalize().into())
+    }
+
     pub(crate) fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -65,6 +75,11 @@ impl Span {
             Self::Window { .. } => SLOTS,
             Self::Day | Self::Month => 0,
         }
+    }
+
+    /// Whether what was counted in one part counts no more in another.
+    pub(crate) fn is_over_by(self, slot: u64, later: u64) -> bool {
+        slot.saturating_add(self.slots_before()) < later
     }
 
     /// When what was counted in `slot` counts no more.
@@ -113,6 +128,9 @@ pub struct Claim {
     pub span: Span,
     pub amount: u64,
     pub limit: u64,
+    /// What is counted once, however often it is claimed within the span; its name is of this counter alone. One that is
+    /// counted is granted whatever the limit, and counts from then on; of a new one `amount` is 1.
+    pub member: Option<CounterKey>,
 }
 
 /// What is counted, by part of the span, oldest first.

@@ -87,6 +87,8 @@ pub struct Grant {
     /// The part of the span in which it was counted.
     pub slot: u64,
     pub amount: u64,
+    /// What was counted, where that counts once.
+    pub member: Option<CounterKey>,
     /// What was left of the limit afterwards.
     pub left: u64,
 }
@@ -99,7 +101,7 @@ pub enum Store {
 }
 
 impl Store {
-    /// Counts all `claims`, or none of them. No counter may stand in two claims of one call.
+    /// Counts all `claims`, or none of them. No counter may stand in two claims of one call, but with different members.
     ///
     /// `now_us` is the time since 1970-01-01T00:00:00Z; a Redis goes by its own, so that gateways agree.
     ///

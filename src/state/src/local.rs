@@ -27,6 +27,8 @@ pub const BLOCKS: u64 = 128;
 pub const DURABLE_SECONDS: u32 = 60;
 /// How often a full table is searched for counters that are over.
 const SWEEP_US: u64 = 1_000_000;
+/// What the file says of how many calls used a member: who finds it there cannot give it back.
+const USES_UNKNOWN: u64 = 1 << 32;
 
 /// Counters of one process.
 #[derive(Clone, Debug)]
@@ -187,28 +189,106 @@ impl Table {
     /// Counts all claims, or says which cannot be. Gives with the grants what has to be on disk before they count.
     fn take(&mut self, now_us: u64, claims: &[Claim]) -> Result<Result<Taken, Refused>, StoreError> {
         self.make_room(now_us, claims)?;
+        let mut new_members: HashMap<CounterKey, u64> = HashMap::new();
         for (index, claim) in claims.iter().enumerate() {
+            let mut before = 0;
+            if let Some(member) = claim.member {
+                if self.has(now_us, member) {
+                    continue;
+                }
+                let new = new_members.entry(claim.counter).or_default();
+                before = *new;
+                *new += 1;
+            }
+            let amount = claim.amount.saturating_add(before);
             let Some(counter) = self.counters.get_mut(&claim.counter) else {
-                if claim.amount > claim.limit {
-                    return Ok(Err(Refused { claim: index, left: claim.limit, wait_us: None }));
+                if amount > claim.limit {
+                    let left = claim.limit.saturating_sub(before);
+                    return Ok(Err(Refused { claim: index, left, wait_us: None }));
                 }
                 continue;
             };
             counter.advance(now_us);
             let used = counter.used();
-            if used.saturating_add(claim.amount) > claim.limit {
-                let wait_us = counter.wait_us(now_us, claim.amount, claim.limit);
-                let left = claim.limit.saturating_sub(used);
+            if used.saturating_add(amount) > claim.limit {
+                let wait_us = counter.wait_us(now_us, amount, claim.limit);
+                let left = claim.limit.saturating_sub(used.saturating_add(before));
                 return Ok(Err(Refused { claim: index, left, wait_us }));
             }
         }
         let mut raises = Vec::new();
-        let grants = claims.iter().map(|claim| self.count(now_us, claim, &mut raises)).collect();
+        let count = |claim: &Claim| match claim.member {
+            Some(member) => self.count_member(now_us, claim, member, &mut raises),
+            None => self.count(now_us, claim, &mut raises),
+        };
+        let grants = claims.iter().map(count).collect();
         Ok(Ok((grants, raises)))
     }
 
+    /// Whether a member is counted.
+    fn has(&mut self, now_us: u64, member: CounterKey) -> bool {
+        self.counters.get_mut(&member).is_some_and(|counter| {
+            counter.advance(now_us);
+            counter.used() > 0
+        })
+    }
+
+    /// Counts a member in the current part of its counter, and no more in the one that it was in. Its own counter has one part,
+    /// with how many calls have used it.
+    fn count_member(
+        &mut self,
+        now_us: u64,
+        claim: &Claim,
+        member: CounterKey,
+        raises: &mut Vec<Row>,
+    ) -> Grant {
+        let Claim { counter: key, span, limit, .. } = *claim;
+        let number = self.counters.entry(key).or_insert_with(|| Counter::new(span)).advance(now_us);
+        let own = self.counters.entry(member).or_insert_with(|| Counter::new(span));
+        let number = own.advance(now_us).max(number);
+        // Older ones are what a file had besides.
+        let before = own.slots.back().map(|slot| (slot.number, slot.used)).filter(|(_, used)| *used > 0);
+        own.slots.retain(|slot| slot.number == number);
+        let slot = own.slot(number);
+        slot.used = before.map_or(0, |(_, used)| used).saturating_add(1);
+        if is_durable(span) && slot.durable == 0 {
+            raises.push(Row { counter: member, span, slot: number, used: USES_UNKNOWN });
+        }
+        let counter = self.counters.entry(key).or_insert_with(|| Counter::new(span));
+        let moved = before.filter(|(before, _)| *before != number);
+        if let Some(slot) = moved.and_then(|(before, _)| counter.find(before)) {
+            slot.used = slot.used.saturating_sub(1);
+        }
+        let slot = counter.slot(number);
+        slot.used = slot.used.saturating_add(u64::from(before.is_none() || moved.is_some()));
+        if is_durable(span) && slot.used > slot.durable {
+            let bound = slot.used.saturating_add(limit / BLOCKS).min(limit.max(slot.used));
+            raises.push(Row { counter: key, span, slot: number, used: bound });
+        }
+        let left = limit.saturating_sub(counter.used());
+        Grant { counter: key, span, slot: number, amount: 1, member: Some(member), left }
+    }
+
+    /// A call that used a member has reached nobody. It is counted no more if that was its only use.
+    fn release(&mut self, grant: &Grant, member: CounterKey) {
+        let Some(own) = self.counters.get_mut(&member) else { return };
+        let Some(slot) = own.slots.back_mut() else { return };
+        if grant.span.is_over_by(grant.slot, slot.number) {
+            return; // what is there now came after it
+        }
+        slot.used = slot.used.saturating_sub(1);
+        let (number, is_used) = (slot.number, slot.used > 0);
+        if is_used {
+            return;
+        }
+        own.slots.clear();
+        if let Some(slot) = self.counters.get_mut(&grant.counter).and_then(|counter| counter.find(number)) {
+            slot.used = slot.used.saturating_sub(1);
+        }
+    }
+
     fn count(&mut self, now_us: u64, claim: &Claim, raises: &mut Vec<Row>) -> Grant {
-        let Claim { counter: key, span, amount, limit } = *claim;
+        let Claim { counter: key, span, amount, limit, .. } = *claim;
         let counter = self.counters.entry(key).or_insert_with(|| Counter::new(span));
         let number = counter.advance(now_us);
         let slot = counter.slot(number);
@@ -218,7 +298,7 @@ impl Table {
             raises.push(Row { counter: key, span, slot: number, used: bound });
         }
         let left = limit.saturating_sub(counter.used());
-        Grant { counter: key, span, slot: number, amount, left }
+        Grant { counter: key, span, slot: number, amount, member: None, left }
     }
 
     fn have_raised(&mut self, rows: &[Row]) {
@@ -231,6 +311,10 @@ impl Table {
 
     /// What is on disk too low now, if that is so.
     fn settle(&mut self, settlement: &Settlement) -> Option<Row> {
+        if let (Some(member), 0) = (settlement.grant.member, settlement.used) {
+            self.release(&settlement.grant, member);
+            return None;
+        }
         let Grant { counter, span, slot: number, amount, .. } = settlement.grant;
         let slot = self.counters.get_mut(&counter)?.find(number)?;
         slot.used = slot.used.saturating_sub(amount).saturating_add(settlement.used);
@@ -239,7 +323,7 @@ impl Table {
     }
 
     fn make_room(&mut self, now_us: u64, claims: &[Claim]) -> Result<(), StoreError> {
-        let fits = |table: &Self| table.counters.len() + claims.len() <= COUNTERS_MAX;
+        let fits = |table: &Self| table.counters.len() + 2 * claims.len() <= COUNTERS_MAX;
         if fits(self) {
             return Ok(());
         }
@@ -247,7 +331,8 @@ impl Table {
             self.swept_us = now_us;
             self.counters.retain(|_, counter| !counter.is_over(now_us));
         }
-        let known = claims.iter().all(|claim| self.counters.contains_key(&claim.counter));
+        let is_here = |key: &CounterKey| self.counters.contains_key(key);
+        let known = claims.iter().all(|claim| is_here(&claim.counter) && claim.member.iter().all(is_here));
         if fits(self) || known { Ok(()) } else { Err(StoreError::Full) }
     }
 

@@ -368,6 +368,10 @@ impl Link {
         for claim in claims {
             call.key(self.counter(&claim.counter));
             call.arg(span(claim.span)).arg(bounded(claim.amount)).arg(bounded(claim.limit));
+            call.arg(u8::from(claim.member.is_some()));
+            if let Some(member) = &claim.member {
+                call.key(self.counter(member));
+            }
         }
         let answer: Vec<i64> = call.invoke_async(connection).await.map_err(StoreError::Redis)?;
         let number = |at: usize| answer.get(at).and_then(|number| u64::try_from(*number).ok());
@@ -377,6 +381,7 @@ impl Link {
                 span: claim.span,
                 slot: number(1 + index * 2).unwrap_or_default(),
                 amount: bounded(claim.amount),
+                member: claim.member,
                 left: number(2 + index * 2).unwrap_or_default(),
             };
             let grants = claims.iter().enumerate().map(grant).collect();
@@ -449,7 +454,11 @@ impl Link {
         for Settlement { grant, used } in settlements {
             call.key(self.counter(&grant.counter));
             let change = i128::from(bounded(*used)) - i128::from(grant.amount);
-            call.arg(grant.slot).arg(i64::try_from(change).unwrap_or_default());
+            call.arg(grant.slot).arg(i64::try_from(change).unwrap_or_default()).arg(span(grant.span));
+            call.arg(u8::from(grant.member.is_some()));
+            if let Some(member) = &grant.member {
+                call.key(self.counter(member));
+            }
         }
         let settled: Result<i64, _> = call.invoke_async(connection).await;
         if let Err(error) = &settled {

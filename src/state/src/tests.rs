@@ -67,7 +67,7 @@ impl Wanted {
 
     fn claim(&self, name: &str) -> Claim {
         let counter = CounterKey::of([name, &self.counter.to_string()]);
-        Claim { counter, span: self.span(), amount: self.amount, limit: self.limit() }
+        Claim { counter, span: self.span(), amount: self.amount, limit: self.limit(), member: None }
     }
 }
 
@@ -253,4 +253,170 @@ fn what_was_reserved_for_somebody_who_left_is_given_back() {
             tokio::task::yield_now().await;
         }
     });
+}
+
+/// Members of counters, each with the end of its last use and its uses. Nothing else.
+#[derive(Default)]
+struct Members(BTreeMap<usize, (u64, u64, u64)>);
+
+const MEMBERS: usize = 6;
+const MEMBERS_MAX: u64 = 3;
+
+impl Members {
+    fn alive(&self, now_us: u64) -> u64 {
+        self.0.values().filter(|(_, end_us, _)| *end_us > now_us).count() as u64
+    }
+
+    fn is_new(&self, member: usize, now_us: u64) -> bool {
+        self.0.get(&member).is_none_or(|(_, end_us, _)| *end_us <= now_us)
+    }
+
+    /// The part in which they were used, or which is refused and what is left.
+    fn reserve(&mut self, now_us: u64, members: &[usize]) -> Result<u64, (usize, u64)> {
+        let mut new = 0;
+        for (index, member) in members.iter().enumerate().filter(|(_, member)| self.is_new(**member, now_us))
+        {
+            new += 1;
+            let alive = self.alive(now_us);
+            if alive + new > MEMBERS_MAX {
+                return Err((index, MEMBERS_MAX.saturating_sub(alive + new - 1)));
+            }
+            debug_assert!(*member < MEMBERS);
+        }
+        let slot = SPAN.slot(now_us);
+        for member in members {
+            let uses = if self.is_new(*member, now_us) { 0 } else { self.0[member].2 };
+            self.0.insert(*member, (slot, SPAN.end_us(slot), uses + 1));
+        }
+        Ok(slot)
+    }
+
+    /// A call that used them in `slot` reached nobody.
+    fn release(&mut self, slot: u64, members: &[usize]) {
+        for member in members {
+            let Some((used, _, uses)) = self.0.get_mut(member) else { continue };
+            if SPAN.is_over_by(slot, *used) {
+                continue;
+            }
+            *uses -= 1;
+            if *uses == 0 {
+                self.0.remove(member);
+            }
+        }
+    }
+}
+
+const SPAN: Span = Span::Window { seconds: 7_200 };
+
+#[derive(Clone, Debug)]
+enum Use {
+    Of(Vec<usize>),
+    /// The one that was made so many before; whether it reached anybody.
+    End(usize, bool),
+    Pass(Duration),
+}
+
+fn uses() -> impl Strategy<Value = Vec<Use>> {
+    let of = proptest::sample::subsequence((0..MEMBERS).collect::<Vec<_>>(), 1..=MEMBERS_MAX as usize + 1);
+    let pass = prop_oneof![0..600_000_000_u64, 0..9_000_000_000_u64];
+    let one = prop_oneof![
+        5 => of.prop_map(Use::Of),
+        3 => (0..4_usize, proptest::bool::ANY).prop_map(|(which, sent)| Use::End(which, sent)),
+        3 => pass.prop_map(|us| Use::Pass(Duration::from_micros(us))),
+    ];
+    proptest::collection::vec(one, 1..60)
+}
+
+async fn members_agree(
+    name: &str,
+    mut now_us: u64,
+    uses: Vec<Use>,
+    mut reserve: impl AsyncFnMut(u64, Vec<Claim>) -> Reserved,
+    mut settled: impl AsyncFnMut(),
+) {
+    let mut reference = Members::default();
+    let mut open: Vec<(Reservation, u64, Vec<usize>)> = Vec::new();
+    let counter = CounterKey::of([name, "set"]);
+    for one in uses {
+        match one {
+            Use::Pass(time) => now_us += time.as_micros() as u64,
+            Use::Of(members) => {
+                let member = |number: &usize| Some(counter.member(&number.to_string()));
+                let claim = |number| Claim {
+                    counter,
+                    span: SPAN,
+                    amount: 1,
+                    limit: MEMBERS_MAX,
+                    member: member(number),
+                };
+                let claims = members.iter().map(claim).collect();
+                match (reserve(now_us, claims).await, reference.reserve(now_us, &members)) {
+                    (Reserved::Granted(reservation), Ok(slot)) => {
+                        let left = reservation.grants().last().map(|grant| grant.left);
+                        assert_eq!(left, Some(MEMBERS_MAX - reference.alive(now_us)), "{members:?}");
+                        open.push((reservation, slot, members));
+                    }
+                    (Reserved::Refused(refused), Err((claim, left))) => {
+                        assert_eq!((refused.claim, refused.left), (claim, left), "{members:?}");
+                    }
+                    (store, reference) => panic!("{members:?}: {store:?}, the reference says {reference:?}"),
+                }
+            }
+            Use::End(which, sent) if !open.is_empty() => {
+                let (reservation, slot, members) = open.remove(which % open.len());
+                if sent {
+                    reservation.settle(&vec![1; members.len()]);
+                } else {
+                    reference.release(slot, &members);
+                    drop(reservation);
+                }
+                settled().await;
+            }
+            Use::End(..) => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn members_in_this_process_are_what_the_reference_says(uses in uses()) {
+        let scratch = Scratch::new("state");
+        runtime().block_on(async {
+            let store = Store::Local(Local::open(&scratch.join("state.sqlite"), now_us()).unwrap());
+            let reserve = async |now_us, claims| store.reserve(now_us, claims).await.unwrap();
+            members_agree("a", now_us(), uses, reserve, async || {}).await;
+            store.close().await;
+        });
+    }
+}
+
+#[test]
+fn members_in_a_redis_are_what_the_reference_says() {
+    let Some(server) = RedisServer::start() else { return };
+    let cases = std::cell::Cell::new(0);
+    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+    proptest::test_runner::TestRunner::new(config)
+        .run(&uses(), |uses| {
+            cases.set(cases.get() + 1);
+            runtime().block_on(async {
+                let settings = RedisSettings {
+                    url: server.url(),
+                    prefix: format!("members-{}", cases.get()),
+                    timeout: Duration::from_secs(20),
+                };
+                let (redis, task) = Redis::new(settings).unwrap();
+                let link = task.link();
+                tokio::spawn(task.run());
+                let store = Store::Redis(redis.clone());
+                let reserve = async |now_us, claims: Vec<Claim>| {
+                    link.clone().reserve_at(now_us, &claims, redis.clone()).await
+                };
+                let settled = async || drop(store.flags().await.unwrap());
+                members_agree("a", now_us(), uses, reserve, settled).await;
+            });
+            Ok(())
+        })
+        .unwrap();
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::{INTEGER_MAX, LimitState, Usage};
-use estoppel_policy::{Applied, By, Control, ControlKind, Per, Policy, Price, RequestFacts, Unit};
+use estoppel_policy::{Applied, By, Control, ControlKind, Per, Policy, Price, RequestFacts, Targets, Unit};
 use estoppel_state::{Claim, CounterKey, Span};
 use estoppel_wire::dialect::Dialect;
 
@@ -71,8 +71,17 @@ impl Plan {
                 }
                 continue;
             };
+            if let Some(targets) = &applied.targets {
+                let counter = name(&applied, facts, span, unit);
+                plan.count_targets(
+                    &applied,
+                    targets,
+                    Claim { counter, span, amount: 1, limit, member: None },
+                )?;
+                continue;
+            }
             let price = match unit {
-                Unit::Calls | Unit::Tokens => None,
+                Unit::Calls | Unit::Targets | Unit::Tokens => None,
                 Unit::Cost => {
                     let price = facts.model.and_then(|model| policy.price(model, now_us / DAY_US));
                     Some(price.cloned().ok_or_else(|| refused(Reason::PriceMissing, None))?)
@@ -84,6 +93,7 @@ impl Plan {
                 span,
                 amount: reserved,
                 limit,
+                member: None,
             });
             plan.counting.push(Counting {
                 control: applied.index,
@@ -95,6 +105,35 @@ impl Plan {
         }
         Ok(plan)
     }
+
+    /// Counts each target once.
+    fn count_targets<'p>(
+        &mut self,
+        applied: &Applied<'p, '_>,
+        targets: &Targets,
+        claim: Claim,
+    ) -> Result<(), Uncountable<'p>> {
+        let control = applied.control;
+        let refused =
+            |detail| Err(Uncountable { reason: Reason::NotEvaluated, detail: Some(detail), control });
+        if targets.others {
+            return refused("not all that the call goes to can be read".into());
+        }
+        if self.claims.len() + targets.known.len() > COUNTS_MAX {
+            return refused(format!("more than {COUNTS_MAX} counts for one call"));
+        }
+        for target in &targets.known {
+            self.claims.push(Claim { member: Some(claim.counter.member(target)), ..claim });
+            self.counting.push(Counting {
+                control: applied.index,
+                rule: control.id().as_str().into(),
+                unit: Unit::Targets,
+                reserved: 1,
+                price: None,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// None: it counts nothing.
@@ -104,6 +143,7 @@ fn terms(kind: ControlKind) -> Option<(Span, Unit, u64, Option<u64>)> {
         ControlKind::Rate { limit, seconds } | ControlKind::Velocity { limit, seconds } => {
             (Span::Window { seconds }, Unit::Calls, limit, None)
         }
+        ControlKind::Distinct { limit, seconds } => (Span::Window { seconds }, Unit::Targets, limit, None),
         ControlKind::Cap { unit, limit, per, estimate } => {
             let span = match per {
                 Per::Day => Span::Day,
@@ -119,7 +159,7 @@ fn reserve(unit: Unit, estimate: Option<u64>, asks: Asks, price: Option<&Price>)
     let input = asks.request_bytes.div_ceil(BYTES_OF_TOKEN);
     let guess = estimate.unwrap_or(ESTIMATE);
     match (unit, price, asks.output_max) {
-        (Unit::Calls, _, _) => 1,
+        (Unit::Calls | Unit::Targets, _, _) => 1,
         (Unit::Cost, Some(price), Some(output)) => price.cost(input, 0, output),
         // Nobody knows on which side they will be.
         (Unit::Cost, Some(price), None) => price.cost(guess, 0, 0).max(price.cost(0, 0, guess)),
@@ -161,7 +201,7 @@ impl Counting {
             return (LimitState::Released, 0);
         }
         let tokens = match self.unit {
-            Unit::Calls => return (LimitState::Counted, 1),
+            Unit::Calls | Unit::Targets => return (LimitState::Counted, 1),
             Unit::Tokens | Unit::Cost => Tokens::of(&ending.usage, ending.dialect),
         };
         let (stated, is_known) = match (tokens, &self.price) {

@@ -110,6 +110,7 @@ impl Exchange {
         }
         let framing = if coded { Framing::Opaque } else { framing };
         let notarized = framing == Framing::Sse && !self.shared.journal.is_off();
+        self.hear_head(framing, coded);
         let stream = notarized.then(|| Stream {
             tree: self.run.capture().call(self.record.call).stream(),
             first_us: None,
@@ -221,6 +222,7 @@ impl Exchange {
     pub(crate) fn response_data(&mut self, data: Bytes, now_us: u64) -> Result<Bytes, Objection> {
         self.hear(&data);
         self.shadow_hears(&data);
+        self.hear_results(&data);
         let hashes = self.hashes();
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let mut ends = std::mem::take(&mut response.marks);
@@ -274,6 +276,7 @@ impl Exchange {
 
     /// The stream is over: what of it belongs to no event, if nothing is held back any more.
     pub(crate) fn end_held_back(&mut self) -> Result<Bytes, Objection> {
+        self.results_end();
         let hashes = self.hashes();
         match self.response.as_deref_mut() {
             Some(response) => response.end_held_back(hashes),

@@ -132,6 +132,7 @@ impl Exchange {
         mut ours: Option<(u16, Captured)>,
     ) -> Option<Ack> {
         let slot = self.slot.take()?;
+        self.results_break_off();
         if self.has_left() {
             if !matches!(code, Reason::Ok | Reason::ClientGone)
                 && self.record.verdict.action == VerdictAction::Allow

@@ -17,7 +17,7 @@ use crate::judging::{self, Asked, Objection, RouteTerms, mcp};
 use crate::mcp::agreement;
 use crate::mcp::lists;
 use crate::mcp::opening::Opening;
-use crate::rules::{Asking, CallRules, Contents};
+use crate::rules::{Asking, CallRules, Contents, Said};
 use crate::store::{Feed, Form, Side};
 
 impl Exchange {
@@ -170,9 +170,10 @@ impl Exchange {
     /// Reads what rules look into in a request that came whole.
     pub(crate) fn look_into(&mut self, coded: bool, chunks: &[Bytes]) {
         let needs = self.route.as_ref().map(|route| route.needs).unwrap_or_default();
+        let listening = self.listen(coded, chunks);
         let facts = self.request.facts();
-        let detecting = self.detecting.as_deref();
-        self.contents = Arc::new(Contents::read(needs, detecting, self.dialect, facts, coded, chunks));
+        let said = Said { detecting: self.detecting.as_deref(), listening: listening.as_ref() };
+        self.contents = Arc::new(Contents::read(needs, said, self.dialect, facts, coded, chunks));
     }
 
     /// The request's body is not read, though rules look into it.
@@ -208,7 +209,8 @@ impl Exchange {
             approved: owned(request.approved),
         };
         let (policy, contents) = (self.snapshot.policy.clone(), self.contents.clone());
-        Some(CallRules::new(policy, route.needs, asking, contents, route.detectors.clone()))
+        let listening = self.listening().filter(|_| route.needs.earlier);
+        Some(CallRules::new(policy, route.needs, asking, contents, route.detectors.clone(), listening))
     }
 
     /// Holds a request against the policy's contracts for it.

@@ -11,7 +11,7 @@ use http::request::Parts;
 
 use super::Exchange;
 use crate::recorded;
-use crate::rules::Contents;
+use crate::rules::{Contents, Said};
 use crate::shadow::{Answer, Body, Missing, Shadow, Shadowing};
 
 impl Exchange {
@@ -173,8 +173,9 @@ impl Exchange {
                 Arc::new(Contents::unread())
             }
             Body::Kept { chunks, coded } => {
-                let detecting = self.detecting.as_deref();
-                let read = Contents::read(shadowing.needs, detecting, self.dialect, facts, coded, &chunks);
+                // What tools gave is listened to for the policy in force only.
+                let said = Said { detecting: self.detecting.as_deref(), listening: None };
+                let read = Contents::read(shadowing.needs, said, self.dialect, facts, coded, &chunks);
                 Arc::new(read)
             }
         };

@@ -143,8 +143,8 @@ impl RouteTerms {
         let body = estoppel_evidence::canonical::foreign(&body);
         let body = body.map_err(|error| Objection::new(Reason::ValueMalformed, &error.to_string()))?;
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        for result in results::results(dialect, &body) {
-            self.judge_result(&result, key, judged)?;
+        for result in results::results(dialect, &body).iter().filter(|result| !result.failed) {
+            self.judge_result(result, key, judged)?;
         }
         Ok(())
     }

@@ -12,9 +12,39 @@ pub(super) struct ToolResult<'a> {
     pub(super) name: Option<&'a str>,
     /// None: it is no single text, so that nobody knows what the model reads.
     pub(super) text: Option<String>,
+    /// As it stands in the request.
+    pub(super) given: &'a Value,
+    /// It says itself that it is an error.
+    pub(super) failed: bool,
 }
 
-/// The results in a request that is read as `dialect`. Those that say themselves that they are an error are left out.
+/// What tools gave, as a request to a model brings it along, each with the tool's name if that is known: results of its
+/// client's tools, failed ones too, and of those that the provider runs.
+pub(crate) fn given(dialect: Dialect, request: &Value) -> Vec<(Option<&str>, &Value)> {
+    let own = results(dialect, request).into_iter().map(|result| (result.name, result.given));
+    let others = match dialect {
+        Dialect::OpenAiResponses => list(&request["input"]),
+        Dialect::AnthropicMessages => {
+            let contents = list(&request["messages"]).into_iter().map(|message| &message["content"]);
+            contents.flat_map(list).collect()
+        }
+        _ => Vec::new(),
+    };
+    own.chain(others.into_iter().filter_map(provider_given)).collect()
+}
+
+/// A result of a tool that is not the client's function.
+fn provider_given(item: &Value) -> Option<(Option<&str>, &Value)> {
+    match item["type"].as_str()? {
+        "function_call_output" | "custom_tool_call_output" | "tool_result" => None,
+        "mcp_call" => Some((item["name"].as_str(), item)),
+        kind if kind.ends_with("_output") => Some((None, &item["output"])),
+        kind if kind.ends_with("_tool_result") => Some((None, &item["content"])),
+        _ => None,
+    }
+}
+
+/// The results in a request that is read as `dialect`.
 pub(super) fn results(dialect: Dialect, request: &Value) -> Vec<ToolResult<'_>> {
     let items = |name: &str| request[name].as_array().into_iter().flatten();
     match dialect {
@@ -29,6 +59,12 @@ pub(super) fn results(dialect: Dialect, request: &Value) -> Vec<ToolResult<'_>> 
             gemini(parts.collect())
         }
         Dialect::Mcp | Dialect::Json | Dialect::Bytes => Vec::new(),
+    }
+}
+
+impl<'a> ToolResult<'a> {
+    fn new(name: Option<&'a str>, given: &'a Value) -> Self {
+        Self { name, text: text(given), given, failed: false }
     }
 }
 
@@ -58,14 +94,12 @@ fn chat(messages: Vec<&Value>) -> Vec<ToolResult<'_>> {
             if call["custom"].is_null() { &call["function"]["name"] } else { &call["custom"]["name"] },
         );
     }
-    let result = |message: &&'_ Value| match message["role"].as_str() {
-        Some("tool") => Some((calls.name(&message["tool_call_id"]), text(&message["content"]))),
-        _ => None,
-    };
-    let named = messages.iter().filter(|message| message["role"] == "function");
+    let of_role =
+        |role: &'static str| messages.iter().copied().filter(move |message| message["role"] == role);
+    let by_id = of_role("tool")
+        .map(|message| ToolResult::new(calls.name(&message["tool_call_id"]), &message["content"]));
     let named =
-        named.map(|message| ToolResult { name: message["name"].as_str(), text: text(&message["content"]) });
-    let by_id = messages.iter().filter_map(result).map(|(name, text)| ToolResult { name, text });
+        of_role("function").map(|message| ToolResult::new(message["name"].as_str(), &message["content"]));
     by_id.chain(named).collect()
 }
 
@@ -78,9 +112,7 @@ fn responses(items: Vec<&Value>) -> Vec<ToolResult<'_>> {
     let outputs = items
         .iter()
         .filter(|item| matches!(&*kind(item), "function_call_output" | "custom_tool_call_output"));
-    outputs
-        .map(|item| ToolResult { name: calls.name(&item["call_id"]), text: text(&item["output"]) })
-        .collect()
+    outputs.map(|item| ToolResult::new(calls.name(&item["call_id"]), &item["output"])).collect()
 }
 
 fn messages(blocks: Vec<&Value>) -> Vec<ToolResult<'_>> {
@@ -88,9 +120,12 @@ fn messages(blocks: Vec<&Value>) -> Vec<ToolResult<'_>> {
     for block in blocks.iter().filter(|block| block["type"] == "tool_use") {
         calls.add(&block["id"], &block["name"]);
     }
-    let results = blocks.iter().filter(|block| block["type"] == "tool_result" && block["is_error"] != true);
+    let results = blocks.iter().copied().filter(|block| block["type"] == "tool_result");
     results
-        .map(|block| ToolResult { name: calls.name(&block["tool_use_id"]), text: text(&block["content"]) })
+        .map(|block| ToolResult {
+            failed: block["is_error"] == true,
+            ..ToolResult::new(calls.name(&block["tool_use_id"]), &block["content"])
+        })
         .collect()
 }
 
@@ -116,7 +151,8 @@ fn gemini(parts: Vec<&Value>) -> Vec<ToolResult<'_>> {
         let name = response["name"].as_str().filter(|name| {
             called.contains(name) && (response["id"].is_null() || ids.name(&response["id"]) == Some(*name))
         });
-        out.push(ToolResult { name, text: Some(response["response"].to_string()) });
+        let given = &response["response"];
+        out.push(ToolResult { name, text: Some(given.to_string()), given, failed: false });
     }
     out
 }
@@ -153,7 +189,8 @@ mod tests {
     use super::*;
 
     fn told(dialect: Dialect, request: &Value) -> Vec<(Option<String>, Option<String>)> {
-        results(dialect, request).into_iter().map(|one| (one.name.map(str::to_owned), one.text)).collect()
+        let results = results(dialect, request).into_iter().filter(|one| !one.failed);
+        results.map(|one| (one.name.map(str::to_owned), one.text)).collect()
     }
 
     fn one(name: &str, text: &str) -> (Option<String>, Option<String>) {

@@ -179,7 +179,9 @@ async fn judge(authenticated: Authenticated) -> Result<Permitted, (Box<Exchange>
     } else {
         if !body.is_end_stream() {
             exchange.shadow_unread(coded);
+            exchange.request_unheard();
         }
+        exchange.listen(false, &[]);
         let scan = (exchange.dialect == Dialect::Json && !coded).then(scan);
         let ruled = decide(&mut exchange);
         let feed = exchange.request_feed();

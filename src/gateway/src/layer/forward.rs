@@ -401,6 +401,7 @@ pub(crate) async fn told(mut exchange: Box<Exchange>, status: StatusCode, docume
 /// Gives the answer of an earlier call, once the receipt of this one is durable.
 pub(crate) async fn given_again(mut exchange: Box<Exchange>, given: Given) -> Answer {
     let Given { status, headers, body } = given;
+    exchange.hear_again(&headers, &body);
     let evidence = Duration::from_millis(exchange.shared.server.evidence_ms);
     let run = exchange.run_header();
     let recorded = match exchange.tell(status, &body) {

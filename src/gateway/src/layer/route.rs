@@ -105,6 +105,9 @@ impl<S> Route<S> {
                 }
             },
         };
+        if !snapshot.policy.listens() {
+            self.shared.earlier.unheard(self.shared.clock.mono_us());
+        }
         let mut exchange = Exchange::new(Start {
             shared: self.shared.clone(),
             snapshot,

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use estoppel_policy::{
-    Call, Content, Evaluation, Explanation, Policy, RequestFacts, ResponseFacts, Step, Tool, Verdict, Wanted,
+    Call, Condition, Content, Evaluation, Explanation, Policy, RequestFacts, ResponseFacts, Step, Tool,
+    Verdict, Wanted,
 };
 use estoppel_wire::dialect::{CallForm, Dialect, Framing, ResponseScan};
 use estoppel_wire::judge::{self, Blocks, Outcome};
 
 use super::{Cause, RecordedAnswer, RecordedCall, Route, Ruling, chunk};
 use crate::detecting::Detecting;
-use crate::rules::{Asking, CallRules, Contents};
+use crate::rules::{Asking, CallRules, Contents, Said};
 
 /// A recorded request, as rules are told of it.
 pub(super) struct Request<'c> {
@@ -41,7 +42,10 @@ impl<'c> Request<'c> {
         let (contents, is_missing) = match &call.request_body {
             Some(_) => {
                 let chunks = [chunk(call.request_body.as_ref())];
-                (Contents::read(needs, detecting, dialect, None, false, &chunks), false)
+                (
+                    Contents::read(needs, Said { detecting, listening: None }, dialect, None, false, &chunks),
+                    false,
+                )
             }
             None if asks_body => (Contents::unread(), evaluated),
             None => (Contents::default(), false),
@@ -79,6 +83,9 @@ impl<'c> Request<'c> {
             let explained = policy.explain_request(&facts);
             if self.is_missing && asks_unread(&explained) {
                 return Err("rules look into the request's body, which is not in the bundle".into());
+            }
+            if asks_earlier(&explained) {
+                return Err(EARLIER.into());
             }
             Ok(Ruling::of(&explained.decision))
         })
@@ -160,6 +167,9 @@ impl<'c> Request<'c> {
                     "rules look into calls or bodies that are not in the bundle, or cannot be read again";
                 return Err(cause.into());
             }
+            if asks_earlier(&explained) {
+                return Err(EARLIER.into());
+            }
             Ok(match explained.decision.verdict {
                 Verdict::Allow => ruling,
                 // An answer cannot wait for people.
@@ -175,6 +185,9 @@ impl<'c> Request<'c> {
         if !self.route.needs.calls {
             return Ok(None);
         }
+        if policy.listens() {
+            return Err(EARLIER.into());
+        }
         let call = self.call;
         let owned = |fact: &Option<String>| fact.as_deref().map(Into::into);
         let asking = Asking {
@@ -189,7 +202,7 @@ impl<'c> Request<'c> {
         };
         let detectors = self.route.detectors()?.cloned();
         let contents = self.contents.clone();
-        Ok(Some(CallRules::new(policy.clone(), self.route.needs, asking, contents, detectors)))
+        Ok(Some(CallRules::new(policy.clone(), self.route.needs, asking, contents, detectors, None)))
     }
 }
 
@@ -210,6 +223,17 @@ fn evaluation(evaluated: bool) -> Evaluation {
 /// Whether a rule that was tried asked for something that could not be read.
 fn asks_unread(explained: &Explanation<'_>) -> bool {
     explained.steps.iter().any(|step| matches!(step, Step::Unknown { .. }))
+}
+
+const EARLIER: &str = "what tools gave earlier in the run is not recorded";
+
+/// Whether such a rule asked what tools gave earlier.
+fn asks_earlier(explained: &Explanation<'_>) -> bool {
+    let asks = |step: &Step<'_, '_>| match step {
+        Step::Unknown { failed, .. } => failed.condition == Some(Condition::Provenance),
+        _ => false,
+    };
+    explained.steps.iter().any(asks)
 }
 
 /// Takes the calls of an answer down.

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 /// Most values of one content, members and elements included. One with more is not read.
 pub const VALUES_MAX: usize = 65_536;
 
-/// None if it is no JSON, has a member twice, is deeper than 128, has more than [`VALUES_MAX`] values or a number that
+/// A JSON text that all readers take for the same. None if it is no JSON, has a member twice, is deeper than 128, has more than [`VALUES_MAX`] values or a number that
 /// a double cannot hold.
-pub(super) fn read(text: &[u8]) -> Option<Value> {
+pub fn read(text: &[u8]) -> Option<Value> {
     let mut left = VALUES_MAX;
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Bounded(&mut left).deserialize(&mut reader).ok()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::{Map, Reader};
-use crate::control::{By, Control, ControlKind, OnStoreDown, Per, Price, Unit, Weekday, Window};
+use crate::control::{By, Control, ControlKind, Of, OnStoreDown, Per, Price, Unit, Weekday, Window};
 use crate::document::{ReasonCode, Rule, RuleId, Severity, Verdict};
 use crate::error::PolicyErrorCode;
 use crate::yaml::{Kind, Node};
@@ -15,6 +15,8 @@ pub(crate) const CONTROLS_MAX: usize = 64;
 pub(crate) const PRICES_MAX: usize = 1024;
 /// What a control may let through; as large as a number can be that all readers take alike.
 const LIMIT: RangeInclusive<u64> = 1..=(1 << 53) - 1;
+/// Different targets that a control may let through.
+const DISTINCT: RangeInclusive<u64> = 1..=4_096;
 /// Length of a window; the longest month has so many.
 const SECONDS: RangeInclusive<u64> = 1..=31 * 86_400;
 /// Tokens that a call is taken to use.
@@ -49,6 +51,7 @@ const IDEMPOTENCY_KEYS: [&str; 10] = [
 const COMMON_KEYS: [&str; 10] =
     ["id", "kind", "when", "unless", "by", "on_store_down", "reason", "message", "severity", "threat"];
 const WINDOW_KEYS: [&str; 2] = ["limit", "seconds"];
+const DISTINCT_KEYS: [&str; 3] = ["of", "limit", "seconds"];
 const CAP_KEYS: [&str; 4] = ["unit", "limit", "per", "estimate"];
 const PRICE_KEYS: [&str; 5] = ["model", "from", "input", "output", "cached"];
 
@@ -81,6 +84,7 @@ impl Reader {
         match kind {
             Some("freeze") => self.known_keys(&map, &FREEZE_KEYS),
             Some("idempotency") => self.known_keys(&map, &IDEMPOTENCY_KEYS),
+            Some("distinct") => self.known_keys(&map, &[&COMMON_KEYS[..], &DISTINCT_KEYS].concat()),
             Some("cap") => self.known_keys(&map, &[&COMMON_KEYS[..], &CAP_KEYS].concat()),
             Some(_) => self.known_keys(&map, &[&COMMON_KEYS[..], &WINDOW_KEYS].concat()),
             None => {}
@@ -95,7 +99,15 @@ impl Reader {
             "cap" => self.cap(&map),
             "freeze" => Some(ControlKind::Freeze),
             "idempotency" => self.idempotency(&map),
+            "distinct" => self.distinct(&map),
             kind => self.window(&map, kind == "velocity"),
+        };
+        let of = match kind {
+            Some(ControlKind::Distinct { .. }) => {
+                let read = |reader: &mut Self, node: &Node| reader.parsed(node, Of::EXPECTED, Of::parse);
+                self.required(&map, "of", read).map(Some)
+            }
+            _ => Some(None),
         };
         let windows = match kind {
             Some(ControlKind::Freeze) => self.required(&map, "windows", Self::windows),
@@ -125,7 +137,7 @@ impl Reader {
             threat: threat.unwrap_or_default(),
             body_storage: None,
         };
-        Some(Control { rule, kind: kind?, by, on_store_down, windows: windows?, header })
+        Some(Control { rule, kind: kind?, by, on_store_down, windows: windows?, header, of: of? })
     }
 
     fn window(&mut self, map: &Map<'_>, velocity: bool) -> Option<ControlKind> {
@@ -137,6 +149,12 @@ impl Reader {
             true => ControlKind::Velocity { limit, seconds },
             false => ControlKind::Rate { limit, seconds },
         })
+    }
+
+    fn distinct(&mut self, map: &Map<'_>) -> Option<ControlKind> {
+        let limit = self.required(map, "limit", |reader, node| reader.integer(node, DISTINCT));
+        let seconds = self.required(map, "seconds", |reader, node| reader.integer(node, SECONDS));
+        Some(ControlKind::Distinct { limit: limit?, seconds: u32::try_from(seconds?).ok()? })
     }
 
     fn idempotency(&mut self, map: &Map<'_>) -> Option<ControlKind> {

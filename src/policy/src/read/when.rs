@@ -8,6 +8,7 @@ use crate::host::HostPattern;
 use crate::path::ValuePath;
 use crate::pattern::{PATTERN_CHARS_MAX, PATTERNS_MAX, STARS_MAX};
 use crate::predicate::{NUMBER_MAX, PREDICATES_MAX, Predicate, Scalar, Tenancy, Test};
+use crate::provenance::{Provenance, STRETCH_MAX, STRETCH_MIN};
 use crate::sql::{SqlStatement, SqlTerms};
 use crate::yaml::{Kind, Node};
 
@@ -20,7 +21,7 @@ const SQL_KEYS: [&str; 6] =
     ["statements", "require_selector", "rows_max", "tables", "tables_not", "functions"];
 
 /// Conditions on what a call may have several of: where one that fits would be enough to except it all.
-const NOT_EXCEPTIONS: [Condition; 2] = [Condition::Data, Condition::Destination];
+const NOT_EXCEPTIONS: [Condition; 3] = [Condition::Data, Condition::Destination, Condition::Provenance];
 
 impl Reader {
     pub(super) fn when(&mut self, node: &Node) -> Option<When> {
@@ -39,6 +40,9 @@ impl Reader {
                 Condition::Destination | Condition::DestinationNot => {
                     let hosts = self.optional(&map, key, |reader, node| reader.one_or_more(node, Self::host));
                     when.names.extend(hosts.map(|hosts| (condition, hosts)));
+                }
+                Condition::Provenance => {
+                    when.provenance = self.optional(&map, key, Self::provenance);
                 }
                 Condition::Route
                 | Condition::Operation
@@ -84,6 +88,28 @@ impl Reader {
             }
         }
         Some(when)
+    }
+
+    fn provenance(&mut self, node: &Node) -> Option<Provenance> {
+        let map = self.map(node)?;
+        self.known_keys(&map, &["min_length", "from", "argument"]);
+        let length = |reader: &mut Self, node: &Node| reader.integer(node, STRETCH_MIN..=STRETCH_MAX);
+        let path = |reader: &mut Self, node: &Node| {
+            let expected = "a path to values, as `/path` or `/**/url`";
+            reader.parsed(node, expected, ValuePath::parse)
+        };
+        let paths = |reader: &mut Self, node: &Node| match &node.kind {
+            Kind::List(items) => {
+                reader.count(node, items.len(), PREDICATES_MAX);
+                Some(reader.each(items, path))
+            }
+            _ => Some(vec![path(reader, node)?]),
+        };
+        Some(Provenance {
+            min_length: self.optional(&map, "min_length", length),
+            from: self.optional(&map, "from", Self::patterns),
+            argument: self.optional(&map, "argument", paths),
+        })
     }
 
     fn patterns(&mut self, node: &Node) -> Option<Vec<String>> {

@@ -201,8 +201,23 @@ fn when() -> impl Strategy<Value = Value> {
         ("data", seldom(patterns(vec!["pii.card", "pii.*", "secret.*"]))),
         ("destination", seldom(patterns(HOSTS.to_vec()))),
         ("destination_not", seldom(patterns(HOSTS.to_vec()))),
+        (
+            "provenance",
+            proptest::option::weighted(0.1, provenance())
+                .prop_map(|value| value.unwrap_or(Value::Null))
+                .boxed(),
+        ),
     ])
     .prop_map(without_null)
+}
+
+fn provenance() -> impl Strategy<Value = Value> {
+    let paths = || select(vec!["/to", "/parts/*", "/**/text"]);
+    members(vec![
+        ("min_length", (12_u64..=256).prop_map(Value::from).boxed()),
+        ("from", patterns(PATTERNS.to_vec())),
+        ("argument", proptest::collection::vec(paths(), 1..3).prop_map(Value::from).boxed()),
+    ])
 }
 
 /// Exceptions are about one value each.
@@ -295,7 +310,10 @@ fn control() -> impl Strategy<Value = Value> {
         control["seconds"] = seconds.into();
         control
     });
-    (prop_oneof![window, cap, idempotency], when, rest).prop_map(|(mut control, when, rest)| {
+    let distinct = (1..99u64, 1..99u64, select(vec!["destination", "tool", "/to", "/parts/*"])).prop_map(
+        |(limit, seconds, of)| json!({ "kind": "distinct", "limit": limit, "seconds": seconds, "of": of }),
+    );
+    (prop_oneof![window, cap, idempotency, distinct], when, rest).prop_map(|(mut control, when, rest)| {
         control["when"] = when;
         let counts = control["kind"] != "idempotency";
         let rest = rest.as_object().unwrap().clone().into_iter();

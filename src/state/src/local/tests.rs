@@ -5,7 +5,7 @@ use super::*;
 const NOW: u64 = 1_800_000_000_000_000;
 
 fn claim(name: &str, amount: u64, limit: u64) -> Claim {
-    Claim { counter: CounterKey::of([name]), span: Span::Day, amount, limit }
+    Claim { counter: CounterKey::of([name]), span: Span::Day, amount, limit, member: None }
 }
 
 /// Takes until nothing more is granted, and keeps all of it.
@@ -77,6 +77,49 @@ async fn a_small_limit_is_kept_to_the_unit_over_a_crash() {
         std::fs::copy(format!("{}{end}", file.display()), format!("{}{end}", copied.display())).unwrap();
     }
     assert_eq!(take_all(&Local::open(&copied, NOW).unwrap(), claim("a", 1, 5)).await, 2);
+}
+
+#[tokio::test]
+async fn no_member_is_forgotten_or_let_in_too_many_over_a_crash_or_a_restart() {
+    let scratch = Scratch::new("state");
+    let (file, copied) = (scratch.join("a.sqlite"), scratch.join("b.sqlite"));
+    let member = |name: &str| {
+        let counter = CounterKey::of(["set"]);
+        let span = Span::Window { seconds: 3_600 };
+        Claim { counter, span, amount: 1, limit: 4, member: Some(counter.member(name)) }
+    };
+    let store = Local::open(&file, NOW).unwrap();
+    let later = NOW + 900_000_000;
+    for (now_us, name) in [(NOW, "a"), (NOW, "b"), (NOW, "c"), (later, "a")] {
+        let Reserved::Granted(reservation) = store.reserve(now_us, &[member(name)]).await.unwrap() else {
+            panic!("there is room for `{name}`")
+        };
+        reservation.settle(&[1]);
+    }
+    for end in ["", "-wal"] {
+        std::fs::copy(format!("{}{end}", file.display()), format!("{}{end}", copied.display())).unwrap();
+    }
+    store.close().await;
+    drop(store);
+    for (file, room) in [(&file, 1), (&copied, 0)] {
+        let store = Local::open(file, later).unwrap();
+        let mut grants = Vec::new();
+        for name in ["a", "b", "c"] {
+            let Reserved::Granted(reservation) = store.reserve(later, &[member(name)]).await.unwrap() else {
+                panic!("`{name}` is known")
+            };
+            grants.push(reservation);
+        }
+        let mut new = 0;
+        for name in ["d", "e"] {
+            if let Reserved::Granted(reservation) = store.reserve(later, &[member(name)]).await.unwrap() {
+                grants.push(reservation);
+                new += 1;
+            }
+        }
+        assert!((room..=1).contains(&new), "{new}");
+        store.close().await;
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
--- Counts all claims or none. KEYS: the counters. ARGV, three for each: "day", "month" or the width of a part of the window
--- in microseconds; the amount; the limit. A counter is a hash of parts and what was counted in them.
+-- Counts all claims or none. KEYS: the counters, each with its member after it if it has one. ARGV, four for each: "day", "month" or
+-- the width of a part of the window in microseconds; the amount; the limit; 1 if there is a member. A counter is a hash of parts and
+-- what was counted in them; a member one of the part that it is counted in and how many calls have used it.
 -- Gives 1 and for each claim its part and what is left; or 0, the claim, what is left, and the microseconds to wait (-1:
 -- no waiting helps). The arithmetic is that of counter.rs.
 local SLOTS = 20
@@ -40,43 +41,72 @@ local function end_of(span, slot)
   return after * (span == 'day' and DAY or tonumber(span))
 end
 
-local claims = {}
-for index, key in ipairs(KEYS) do
-  local span, amount, limit = ARGV[index * 3 - 2], tonumber(ARGV[index * 3 - 1]), tonumber(ARGV[index * 3])
+local claims, new_members, at = {}, {}, 0
+for index = 1, #ARGV / 4 do
+  local span, amount, limit = ARGV[index * 4 - 3], tonumber(ARGV[index * 4 - 2]), tonumber(ARGV[index * 4 - 1])
+  at = at + 1
+  local key, member, known = KEYS[at], nil, nil
   local fields = redis.call('HGETALL', key)
   local slots, newest, over = {}, slot_of(span), {}
-  for at = 1, #fields, 2 do
-    slots[#slots + 1] = { tonumber(fields[at]), tonumber(fields[at + 1]) }
-    newest = math.max(newest, tonumber(fields[at]))
+  for field = 1, #fields, 2 do
+    slots[#slots + 1] = { tonumber(fields[field]), tonumber(fields[field + 1]) }
+    newest = math.max(newest, tonumber(fields[field]))
+  end
+  local earlier = 0
+  if ARGV[index * 4] == '1' then
+    at = at + 1
+    member = KEYS[at]
+    local found = redis.call('HGETALL', member)
+    if found[1] then
+      newest = math.max(newest, tonumber(found[1]))
+      if tonumber(found[1]) + before(span) >= newest then known = { found[1], tonumber(found[2]) } end
+    end
+    if not known then
+      earlier = new_members[key] or 0
+      new_members[key] = earlier + 1
+    end
   end
   table.sort(slots, function(a, b) return a[1] < b[1] end)
   local used = 0
   for _, slot in ipairs(slots) do
     if slot[1] + before(span) < newest then over[#over + 1] = slot[1] else used = used + slot[2] end
   end
-  if used + amount > limit then
+  local wanted = amount + earlier
+  if not known and used + wanted > limit then
     local wait = -1
-    if amount <= limit then
+    if wanted <= limit then
       wait = 0
       local held = used
       for _, slot in ipairs(slots) do
-        if slot[1] + before(span) >= newest and held > limit - amount then
+        if slot[1] + before(span) >= newest and held > limit - wanted then
           held = held - slot[2]
           wait = math.max(0, end_of(span, slot[1]) - now)
         end
       end
     end
-    return { 0, index - 1, math.max(0, limit - used), wait }
+    return { 0, index - 1, math.max(0, limit - used - earlier), wait }
   end
-  claims[index] = { key, span, newest, amount, limit - used - amount, over }
+  local left = known and limit - used - (new_members[key] or 0) or limit - used - wanted
+  claims[index] = { key, span, newest, amount, math.max(0, left), over, member, known }
 end
 
 local granted = { 1 }
 for _, claim in ipairs(claims) do
-  local key, span, slot, amount, left, over = unpack(claim)
+  local key, span, slot, amount, left, over, member, known = unpack(claim, 1, 8)
+  local field, ends = string.format('%.0f', slot), string.format('%.0f', math.floor(end_of(span, slot) / 1000) + 1000)
   for _, old in ipairs(over) do redis.call('HDEL', key, string.format('%.0f', old)) end
-  redis.call('HINCRBY', key, string.format('%.0f', slot), string.format('%.0f', amount))
-  redis.call('PEXPIREAT', key, string.format('%.0f', math.floor(end_of(span, slot) / 1000) + 1000))
+  if member then
+    local uses = known and known[2] or 0
+    if known and known[1] ~= field and redis.call('HEXISTS', key, known[1]) == 1 then
+      redis.call('HINCRBY', key, known[1], -1)
+    end
+    if known and known[1] == field then amount = 0 end
+    redis.call('DEL', member)
+    redis.call('HSET', member, field, string.format('%.0f', uses + 1))
+    redis.call('PEXPIREAT', member, ends)
+  end
+  redis.call('HINCRBY', key, field, string.format('%.0f', amount))
+  redis.call('PEXPIREAT', key, ends)
   granted[#granted + 1] = slot
   granted[#granted + 1] = left
 end
