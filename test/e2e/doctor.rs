@@ -28,6 +28,19 @@ fn the_sql_that_the_doctor_suggests_turns_its_findings_green() {
 }
 
 #[test]
+fn a_version_at_the_end_of_its_support_has_to_be_allowed() {
+    for (major, exit, allowed) in [(12, 7, 7), (13, 7, 0), (14, 7, 0), (15, 0, 0), (18, 0, 0)] {
+        let Some(server) = PostgresServer::start_version(major) else { return };
+        server.sql("postgres", "CREATE ROLE watcher LOGIN");
+        let url = server.url("watcher", "postgres");
+        assert_eq!(cli(&["doctor", "--pg", &url]).0, exit, "{major}");
+        let (code, said) = cli(&["doctor", "--pg", &url, "--allow-best-effort"]);
+        assert_eq!(code, allowed, "{major}: {said}");
+        assert!(said.to_string().contains(&format!("Postgres {major}")), "{said}");
+    }
+}
+
+#[test]
 fn what_is_no_database_is_refused_without_showing_it() {
     for url in ["postgresql://ada:hunter2@db/shop?sslmode=prefer", "mysql://ada:hunter2@db/shop"] {
         let (code, said) = cli(&["doctor", "--pg", url]);

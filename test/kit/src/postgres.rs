@@ -15,11 +15,16 @@ use crate::scratch::Scratch;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Where Debian keeps the programs of its versions, newest last.
 const DEBIAN: &str = "/usr/lib/postgresql";
+/// Where the servers of other versions are, without programs that speak to them.
+const OTHERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../node_modules");
 
 /// A running server with a superuser `postgres` and a database `postgres`. Dropping it kills it.
 #[derive(Debug)]
 pub struct PostgresServer {
+    /// The server's own.
     programs: PathBuf,
+    /// What speaks to it.
+    clients: PathBuf,
     process: Process,
     scratch: Scratch,
     starts: u32,
@@ -34,16 +39,23 @@ impl PostgresServer {
     #[must_use]
     pub fn start() -> Option<Self> {
         let programs = require_real_with("postgres", find_programs)?;
-        Some(Self::start_from(programs))
+        Some(Self::start_from(programs.clone(), programs))
     }
 
-    /// Starts one of the version whose programs lie there.
+    /// Starts an empty one of this major version.
     ///
     /// # Panics
     /// When it does not come up.
     #[track_caller]
     #[must_use]
-    pub fn start_from(programs: PathBuf) -> Self {
+    pub fn start_version(major: u32) -> Option<Self> {
+        let clients = require_real_with("postgres", find_programs)?;
+        let programs = require_real_with(&format!("postgres {major}"), || find_version(major))?;
+        Some(Self::start_from(programs, clients))
+    }
+
+    #[track_caller]
+    fn start_from(programs: PathBuf, clients: PathBuf) -> Self {
         let scratch = Scratch::new("pg");
         give_away(scratch.path());
         let mut initdb = as_another(&programs.join("initdb"));
@@ -58,7 +70,7 @@ impl PostgresServer {
         let out = initdb.arg(scratch.join("data")).output().expect("initdb can be started");
         assert!(out.status.success(), "initdb: {}", String::from_utf8_lossy(&out.stderr));
         let process = run(&programs, &scratch, 0);
-        Self { programs, process, scratch, starts: 1 }
+        Self { programs, clients, process, scratch, starts: 1 }
     }
 
     /// Another server that follows this one.
@@ -70,7 +82,7 @@ impl PostgresServer {
     pub fn replica(&self) -> Self {
         let scratch = Scratch::new("pg-replica");
         give_away(scratch.path());
-        let mut backup = as_another(&self.programs.join("pg_basebackup"));
+        let mut backup = as_another(&self.clients.join("pg_basebackup"));
         backup.args([
             "--no-sync",
             "--write-recovery-conf",
@@ -82,7 +94,7 @@ impl PostgresServer {
         let out = out.expect("pg_basebackup can be started");
         assert!(out.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&out.stderr));
         let process = run(&self.programs, &scratch, 0);
-        Self { programs: self.programs.clone(), process, scratch, starts: 1 }
+        Self { programs: self.programs.clone(), clients: self.clients.clone(), process, scratch, starts: 1 }
     }
 
     /// Locks a table against everybody, until what this gives is dropped.
@@ -92,7 +104,7 @@ impl PostgresServer {
     #[track_caller]
     #[must_use]
     pub fn lock(&self, database: &str, table: &str) -> LockedTable {
-        let mut psql = Command::new(self.programs.join("psql"));
+        let mut psql = Command::new(self.clients.join("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url("postgres", database)]);
         psql.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut session = psql.spawn().expect("psql can be started");
@@ -118,7 +130,7 @@ impl PostgresServer {
     /// When the server refuses one.
     #[track_caller]
     pub fn sql(&self, database: &str, statements: &str) -> String {
-        let mut psql = Command::new(self.programs.join("psql"));
+        let mut psql = Command::new(self.clients.join("psql"));
         psql.args([
             "-X",
             "-q",
@@ -143,7 +155,7 @@ impl PostgresServer {
     #[track_caller]
     #[must_use]
     pub fn dump(&self, database: &str) -> String {
-        let mut dump = Command::new(self.programs.join("pg_dump"));
+        let mut dump = Command::new(self.clients.join("pg_dump"));
         dump.args(["--schema-only", "--dbname", &self.url("postgres", database)]);
         let out = dump.output().expect("pg_dump can be started");
         assert!(out.status.success(), "pg_dump: {}", String::from_utf8_lossy(&out.stderr));
@@ -156,6 +168,16 @@ impl PostgresServer {
     pub fn crash(&mut self) {
         self.process.quit();
         self.process.wait_exit(PATIENCE);
+    }
+
+    /// Starts it again on the same data as a replica of nobody, after a [`PostgresServer::crash`].
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    pub fn restart_as_replica(&mut self) {
+        fs::write(self.scratch.join("data/standby.signal"), "").expect("the folder can be written to");
+        self.restart();
     }
 
     /// Starts it again on the same data, after a [`PostgresServer::crash`].
@@ -202,6 +224,13 @@ fn find_programs() -> Result<PathBuf, String> {
         .collect();
     found.sort();
     found.pop().ok_or_else(|| format!("no programs under {DEBIAN}"))
+}
+
+fn find_version(major: u32) -> Result<PathBuf, String> {
+    let debian = Path::new(DEBIAN).join(major.to_string()).join("bin");
+    let other = Path::new(OTHERS).join(format!("postgres-{major}/native/bin"));
+    let found = [debian, other].into_iter().find(|folder| folder.join("initdb").is_file());
+    found.ok_or_else(|| format!("neither under {DEBIAN} nor under {OTHERS}"))
 }
 
 /// PostgreSQL refuses to run as root.
