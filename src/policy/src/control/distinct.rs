@@ -179,7 +179,7 @@ mod tests {
         check(
             "destination",
             &[r#"{"url":"https://A.example/x","b":"http://b.example"}"#],
-            &["a.example", "b.example"],
+            &["b.example", "a.example"],
             false,
         );
     }

@@ -49,8 +49,9 @@ fn every_scalar_counts(policy: &Value) {
             PolicyDocument::parse(&changed.to_string()).ok()
         });
         let hashes: Vec<_> = accepted.map(|document| document.hash()).collect();
-        // Other kinds than these have other keys.
+        // Other kinds than these have other keys, and the word beside a database is `none` alone.
         let only = pointer == "/version"
+            || pointer.ends_with("/snapshot")
             || ["cap", "distinct", "freeze", "hold", "idempotency"]
                 .map(Value::from)
                 .contains(policy.pointer(&pointer).unwrap());
@@ -138,6 +139,7 @@ fn others(value: &Value) -> Vec<Value> {
         Value::Null => vec![json!("other")],
         Value::String(text) => {
             let words = [
+                "enforce",
                 "allow",
                 "block",
                 "none",
