@@ -23,7 +23,7 @@ pub struct Arguments {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Tries the whole thing here: a scripted model, the gateway, three calls, a sealed and verified bundle.
+    /// Tries the whole thing here: a scripted model, the gateway, six calls, a sealed and verified bundle.
     Quickstart(Quickstart),
     /// Judges a bundle, a journal, a receipt or a checkpoint, offline.
     Verify(Verify),

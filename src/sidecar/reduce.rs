@@ -92,24 +92,13 @@ pub fn run(output: Output, reduce: &Reduce) -> Result<ExitCode, Failure> {
         calls,
     };
     let found = minimize(run.calls.len(), reduce.sets_max, |set| run.holds(set));
-    let found = found.map_err(|failed| said(failed, reduce.sets_max))?;
+    let found = found.map_err(|failed| run.said(failed, reduce.sets_max))?;
     let report = run.report(&manifest, &found, reduce)?;
     run.print(output, &found);
     if let Some(out) = &reduce.out {
         write(out, &report)?;
     }
     Ok(output.data(&report))
-}
-
-fn said(failed: Failed<Failure>, sets_max: usize) -> Failure {
-    match failed {
-        Failed::Predicate(failure) => failure,
-        Failed::Unmet => Failure::input("PREDICATE_UNMET", "the predicate does not hold of the whole run"),
-        Failed::AskedMax => {
-            let message = format!("more than {sets_max} sets would have to be asked about");
-            Failure::runtime("SETS_MAX", message).hint("--sets-max allows more")
-        }
-    }
 }
 
 /// Judges each call, by the policy of then or by the one that was named.
@@ -165,6 +154,36 @@ impl Run<'_> {
         }
     }
 
+    /// Calls of the whole run of which nobody can say what became of them now, and why of the last.
+    fn undecided(&self) -> (usize, Option<String>) {
+        let judged = self.judged(&(0..self.prepared.len()).collect::<Vec<_>>());
+        let last = judged.last().and_then(|last| last.as_ref().err().cloned());
+        (judged.iter().filter(|it| it.is_err()).count(), last)
+    }
+
+    fn said(&self, failed: Failed<Failure>, sets_max: usize) -> Failure {
+        match failed {
+            Failed::Predicate(failure) => failure,
+            Failed::Unmet => match self.undecided() {
+                (0, _) => Failure::input("PREDICATE_UNMET", "the predicate does not hold of the whole run"),
+                (undecided, last) => {
+                    let last =
+                        last.map(|cause| format!(", the last of them because {cause}")).unwrap_or_default();
+                    let message = format!(
+                        "nobody can say whether the predicate holds: {undecided} of {} calls could not be judged again{last}",
+                        self.calls.len()
+                    );
+                    Failure::input("PREDICATE_UNMET", message)
+                        .hint("bodies have to be in the bundle (`body_storage: { full: … }`); docs/regress.md says what else is undecided")
+                }
+            },
+            Failed::AskedMax => {
+                let message = format!("more than {sets_max} sets would have to be asked about");
+                Failure::runtime("SETS_MAX", message).hint("--sets-max allows more")
+            }
+        }
+    }
+
     fn report(&self, manifest: &Value, found: &Minimal, reduce: &Reduce) -> Result<Value, Failure> {
         let judged = self.judged(&found.kept);
         let mut judged = judged.iter();
@@ -182,11 +201,7 @@ impl Run<'_> {
             Some(row)
         };
         let kept: Vec<Value> = found.kept.iter().filter_map(row).collect();
-        let undecided = self
-            .judged(&(0..self.prepared.len()).collect::<Vec<_>>())
-            .iter()
-            .filter(|it| it.is_err())
-            .count();
+        let (undecided, _) = self.undecided();
         // What removing one call leaves has been asked about: that is what 1-minimal means.
         let report = json!({
             "format": FORMAT,

@@ -111,6 +111,20 @@ fn a_client_that_only_calls_again_is_let_pass_once() {
 }
 
 #[test]
+fn a_call_without_the_session_does_not_use_up_what_was_approved_for_one_in_it() {
+    let world = world();
+    let people = People::new(&world);
+    let in_session = |id| request(&call(id, 9)).header("mcp-session-id", "a");
+    let hold = held(&world.send(&in_session(1)), 1);
+    check(people.decide("approve", &hold, "ada"), 0, "approved");
+    let other = held(&world.send(&request(&call(2, 9))), 2);
+    assert_ne!(other, hold);
+    assert_eq!(world.send(&in_session(3)).text(), RESULT);
+    check(people.decide("deny", &other, "ada"), 0, "denied");
+    sealed(&world);
+}
+
+#[test]
 fn a_denied_call_says_so_only_to_who_names_its_hold() {
     let world = world();
     let hold = held(&world.send(&request(&call(1, 9))), 1);

@@ -260,7 +260,9 @@ impl Holds {
     fn same(&self, run: RunId, policy: Sha256, sent: &Sent) -> Option<HoldId> {
         let is_same = |hold: &&Hold| {
             let (facts, kept) = (&hold.facts, &hold.facts.kept);
-            let asked = |asked: &Asked| asked.is_of(&sent.asked, sent.requester.is_some());
+            let asked = |asked: &Asked| {
+                asked.is_of(&sent.asked, sent.requester.is_some()) && asked.is_of_session(&sent.asked)
+            };
             kept.of == HoldOf::Call
                 && facts.mode == HoldMode::Accepted
                 && (facts.run, facts.policy) == (run, policy)

@@ -13,7 +13,6 @@ mod runs;
 
 use std::sync::Arc;
 
-use estoppel_evidence::RunId;
 use estoppel_policy::{Content, read_json};
 use estoppel_wire::dialect::Dialect;
 use serde_json::Value;
@@ -29,7 +28,8 @@ const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// Whose results belong together.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Together {
-    pub(crate) run: RunId,
+    /// The name of their run, which others of that name follow once it is sealed.
+    pub(crate) run: Option<Box<str>>,
     /// Where calls name no run: who calls.
     pub(crate) caller: Option<Box<str>>,
 }

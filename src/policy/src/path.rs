@@ -98,6 +98,14 @@ impl ValuePath {
         reach.0 & !(1 << self.tokens.len()) != 0
     }
 
+    /// Whether a value is meant only below the one that the walk has come to, and at a known depth.
+    pub(crate) fn has_to_go_on(&self, reach: Reach) -> bool {
+        let at = |at: usize| reach.0 & 1 << at != 0;
+        let loose =
+            self.tokens.iter().enumerate().any(|(n, token)| at(n) && matches!(token, Token::AnyDepth));
+        self.goes_on(reach) && !self.is_met(reach) && !loose
+    }
+
     /// Whether nothing at or below the value that the walk has come to can be meant.
     pub fn is_over(reach: Reach) -> bool {
         reach.0 == 0

@@ -140,6 +140,11 @@ impl Earlier {
         self.misses_some = true;
     }
 
+    /// What was missed so far does not count: it came before what this is asked about.
+    pub fn begin_anew(&mut self) {
+        self.misses_some = false;
+    }
+
     /// Whether all that came is among the prints.
     pub fn is_whole(&self) -> bool {
         !self.misses_some

@@ -31,7 +31,9 @@ pub enum DsnError {
     Unreadable(Box<str>),
     #[error("the database's URL names no {0}")]
     Missing(&'static str),
-    #[error("a `@`, `/`, `?` or `#` in a user or a password has to be percent-encoded")]
+    #[error(
+        "a `@`, `/`, `?`, `#` or white space in a user or a password has to be percent-encoded, and nothing else may stand beside the URL"
+    )]
     Unescaped,
 }
 
@@ -43,6 +45,9 @@ impl Dsn {
     pub fn parse(url: &str) -> Result<Self, DsnError> {
         if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
             return Err(DsnError::Scheme);
+        }
+        if url.contains(char::is_whitespace) || url.contains(char::is_control) {
+            return Err(DsnError::Unescaped);
         }
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         // What stands there may be the rest of a password.
@@ -77,7 +82,8 @@ impl Dsn {
         let tls = match sslmode {
             Some("disable") => false,
             Some("require" | "verify-full") => true,
-            Some(other) => return Err(DsnError::SslMode(other.into())),
+            Some(other @ ("allow" | "prefer" | "verify-ca")) => return Err(DsnError::SslMode(other.into())),
+            Some(_) => return Err(DsnError::SslMode("…".into())),
             None => !is_local(&config),
         };
         config.ssl_mode(if tls { SslMode::Require } else { SslMode::Disable });
@@ -232,6 +238,21 @@ mod tests {
         assert!(!tls("postgresql://ada@[::1]/shop"));
         assert!(!tls("postgresql:///shop?host=/run/postgresql&user=ada"));
         assert!(!tls("postgresql://ada@db/shop?sslmode=disable"));
+    }
+
+    #[test]
+    fn what_stands_beside_the_url_is_not_taken_for_a_part_of_it() {
+        for url in [
+            "postgresql://ada@db/shop\nhunter2",
+            "postgresql://ada:hun ter2@db/shop",
+            "postgresql://ada@db/shop\thunter2",
+        ] {
+            let refused = Dsn::parse(url).unwrap_err();
+            assert!(matches!(refused, DsnError::Unescaped), "{refused}");
+            assert!(!refused.to_string().contains("ter2"));
+        }
+        let refused = Dsn::parse("postgresql://ada@db/shop?sslmode=hunter2").unwrap_err();
+        assert!(!refused.to_string().contains("hunter2"), "{refused}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ impl Exchange {
         }
         // Calls that name no run are of many callers.
         let caller = if self.run.name().is_some() { None } else { self.caller() };
-        let together = Together { run: self.run.id(), caller };
+        let together = Together { run: self.run.name().map(Into::into), caller };
         Some(Listening::new(self.shared.earlier.clone(), together, self.run.opened_us()))
     }
 

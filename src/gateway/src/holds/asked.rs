@@ -43,6 +43,11 @@ impl Asked {
         self.credential.is_some()
     }
 
+    /// Whether `later` is of the same session, or neither is of any.
+    pub(super) fn is_of_session(&self, later: &Self) -> bool {
+        self.session == later.session
+    }
+
     /// Whether `later` is the same call. A caller who is known may have got another credential meanwhile.
     pub(super) fn is_of(&self, later: &Self, is_caller_known: bool) -> bool {
         let credential = match is_caller_known {

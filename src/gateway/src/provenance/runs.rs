@@ -37,7 +37,10 @@ struct State {
 struct Kept {
     /// Locked while the run's prints are read or added to, after and without the lock of all runs.
     earlier: Arc<Mutex<Earlier>>,
+    /// When the last run of the name was opened.
     opened_us: u64,
+    /// All that is missing of it is what its first run had before anybody listened.
+    only_before: bool,
     prints: usize,
     used: u64,
 }
@@ -89,6 +92,7 @@ impl Runs {
         };
         if !learned.is_whole {
             self.metrics.provenance_missed(Missed::Prints);
+            self.stays_missed(together);
         }
         self.count(together, learned.added);
     }
@@ -97,6 +101,13 @@ impl Runs {
         let Some(earlier) = self.kept(together, opened_us) else { return };
         lock(&earlier).miss();
         self.metrics.provenance_missed(why);
+        self.stays_missed(together);
+    }
+
+    fn stays_missed(&self, together: &Together) {
+        if let Some(kept) = self.state().runs.get_mut(together) {
+            kept.only_before = false;
+        }
     }
 
     /// The prints of a run; none where nobody listens.
@@ -107,16 +118,23 @@ impl Runs {
         let used = state.turn;
         if let Some(kept) = state.runs.get_mut(together) {
             kept.used = used;
+            if let Some(opened_us) = opened_us.filter(|opened_us| *opened_us > kept.opened_us.max(after_us)) {
+                kept.opened_us = opened_us;
+                if std::mem::take(&mut kept.only_before) {
+                    lock(&kept.earlier).begin_anew();
+                }
+            }
             return Some(kept.earlier.clone());
         }
         let mut earlier = Earlier::new(&self.key);
-        if opened_us.is_none_or(|opened_us| opened_us <= after_us) {
+        let only_before = opened_us.is_none_or(|opened_us| opened_us <= after_us);
+        if only_before {
             earlier.miss();
             self.metrics.provenance_missed(if state.dropped { Missed::Dropped } else { Missed::Before });
         }
         let earlier = Arc::new(Mutex::new(earlier));
         let opened_us = opened_us.unwrap_or_default();
-        let kept = Kept { earlier: earlier.clone(), opened_us, prints: 0, used };
+        let kept = Kept { earlier: earlier.clone(), opened_us, only_before, prints: 0, used };
         state.runs.insert(together.clone(), kept);
         state.fit(together);
         Some(earlier)
@@ -160,7 +178,6 @@ fn lock(earlier: &Mutex<Earlier>) -> MutexGuard<'_, Earlier> {
 
 #[cfg(test)]
 mod tests {
-    use estoppel_evidence::RunId;
     use estoppel_policy::{Call, Policy, PolicyDocument, RequestFacts, Tool, Verdict, Wanted};
     use serde_json::json;
 
@@ -175,7 +192,7 @@ mod tests {
     }
 
     fn run(number: u64) -> Together {
-        Together { run: RunId::new(number, [0; 10]), caller: None }
+        Together { run: Some(number.to_string().into()), caller: None }
     }
 
     /// Why a call with `text` is refused.
@@ -206,6 +223,21 @@ mod tests {
         let of = |caller: &Option<Box<str>>| Together { caller: caller.clone(), ..run(3) };
         runs.learn(&of(&ann), Some(12), None, &json!(SECRET));
         assert_eq!(said(&runs, &of(&bob), Some(12), SECRET), None);
+    }
+
+    #[test]
+    fn a_run_that_follows_another_of_its_name_knows_what_that_one_knew() {
+        let runs = runs();
+        runs.learn(&run(1), Some(11), None, &json!(SECRET));
+        assert_eq!(said(&runs, &run(1), Some(99), SECRET).as_deref(), Some("REUSED"));
+        // Of this one it is only not known what was before anybody listened, until another follows.
+        runs.learn(&run(2), Some(9), None, &json!(SECRET));
+        let other = "nothing of that kind is in here";
+        assert_eq!(said(&runs, &run(2), Some(9), other).as_deref(), Some("NOT_EVALUATED"));
+        assert_eq!(said(&runs, &run(2), Some(99), other), None);
+        assert_eq!(said(&runs, &run(2), Some(99), SECRET).as_deref(), Some("REUSED"));
+        runs.miss(&run(3), Some(11), Missed::Cut);
+        assert_eq!(said(&runs, &run(3), Some(99), other).as_deref(), Some("NOT_EVALUATED"));
     }
 
     #[test]

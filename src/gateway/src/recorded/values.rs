@@ -312,7 +312,7 @@ impl<'b> Values<'b> {
         body: &Bytes,
     ) -> Result<Result<bool, Objection>, Cause> {
         let terms = self.terms.as_deref().cloned().unwrap_or_else(RouteTerms::only_rules);
-        let rules = request.call_rules(&self.retrial.policy)?;
+        let rules = request.call_rules(&self.retrial.policy, answer)?;
         let setting = Setting::new(terms.clone(), &self.limits);
         let mut judge =
             Judge::new(asked, Arc::new(terms), self.retrial.schemas.clone(), false).with_rules(rules);

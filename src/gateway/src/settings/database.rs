@@ -76,6 +76,13 @@ pub(super) fn check(databases: &[Database], evidence_ms: u64) -> Vec<SettingsErr
         if database.url_file.is_some() == database.url_env.is_some() {
             wrong(i, "url_file", "needs one of `url_file` and `url_env`".into());
         }
+        let file = database.url_file.as_ref().map(|file| file.to_string_lossy());
+        if file.is_some_and(|file| file.contains("://")) {
+            wrong(i, "url_file", "is the URL itself, not the file that it is in".into());
+        }
+        if database.url_env.as_ref().is_some_and(|name| name.contains(['=', ':', '/'])) {
+            wrong(i, "url_env", "is not the name of an environment variable".into());
+        }
         for (key, ms) in [
             ("budget_ms", database.budget_ms),
             ("lock_ms", database.lock_ms),

@@ -134,15 +134,20 @@ impl Targets {
         }
         match value {
             Value::Array(items) => {
+                let reaches = |index| path.step_into(reach, index);
+                let leads_on = (0..items.len()).any(|index| !ValuePath::is_over(reaches(index)));
+                // A tool may take a list for each of its elements.
+                self.others |= !items.is_empty() && !leads_on && path.has_to_go_on(reach);
                 let items = items.iter().enumerate();
-                items.for_each(|(index, item)| self.meet(item, path, path.step_into(reach, index)));
+                items.for_each(|(index, item)| self.meet(item, path, reaches(index)));
             }
             Value::Object(members) => {
                 members.iter().for_each(|(name, member)| self.meet(member, path, path.step(reach, name)));
             }
-            // A tool may read it as JSON.
-            Value::String(text) => self.others |= is_container(text),
-            _ => {}
+            Value::Null => {}
+            // A tool may take one for a list of one, and a text for JSON.
+            Value::Bool(_) | Value::Number(_) => self.others |= path.has_to_go_on(reach),
+            Value::String(text) => self.others |= path.has_to_go_on(reach) || is_container(text),
         }
     }
 }
@@ -173,6 +178,8 @@ mod tests {
         check("/to", &[r#"{"to":"a"}"#, r#"{"to":"a"}"#, r#"{"to":"b"}"#], &["text a", "text b"], false);
         check("/to/*", &[r#"{"to":["a",1,"1",null,true]}"#], &["text a", "1", "text 1", "true"], false);
         check("/to", &[r#"{"cc":"a"}"#], &[], false);
+        check("/to/*", &[r#"{"to":null,"cc":"a"}"#], &[], false);
+        check("/**/to", &[r#"{"a":"x","b":{"to":"y","c":1},"to":"z"}"#], &["text y", "text z"], false);
         check("tool", &["{}", "{}"], &["send"], false);
         check("identity", &["{}"], &["=ann"], false);
         check("tenant", &["{}"], &[""], false);
@@ -187,6 +194,10 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_said() {
         check("/to", &[r#"{"to":["a"]}"#], &[], true);
+        check("/to/*", &[r#"{"to":"a"}"#], &[], true);
+        check("/to", &[r#"[{"to":"a"}]"#], &[], true);
+        check("/to/name", &[r#"{"to":[{"name":"a"}]}"#], &[], true);
+        check("/to/*/name", &[r#"{"to":[{"name":"a"},7,true]}"#], &["text a"], true);
         check("/to/name", &[r#"{"to":"{\"name\":\"a\"}"}"#], &[], true);
         check("/to", &["{"], &[], true);
         check("destination", &[r#"{"url":"http://a@b@c/"}"#], &[], true);
