@@ -179,6 +179,32 @@ fn every_adapter_is_captured_blocked_and_judged_again_from_recorded_bytes() {
 }
 
 /// Calls that detectors, contracts and a control decide about, sealed.
+#[test]
+fn a_rule_about_earlier_results_leaves_only_those_calls_undecided_about_which_it_asks() {
+    let (world, bundle) = ADAPTERS[0].recorded();
+    let kept = Kept::new(&world);
+    for receipt in world.receipts_in(&bundle) {
+        assert_eq!(kept.add(&bundle, receipt["call"].as_str().unwrap(), &[]).0, 0);
+    }
+    let with = |policy: &str, tool: &str| {
+        let reused = format!(
+            "- {{ id: reused, when: {{ tool: {tool}, provenance: {{}} }}, verdict: block, reason: REUSED }}\n"
+        );
+        match policy.contains("rules:") {
+            true => format!("{policy}{reused}"),
+            false => format!("{policy}rules:\n{reused}"),
+        }
+    };
+    let (code, said) = kept.run(&with(&policy(CALL), "send_mail"), &["--strict"]);
+    assert_eq!((code, counts(&said)), (0, [2, 0, 0]), "{said}");
+    let (code, said) = kept.run(&with(STORED, "send_mail"), &[]);
+    assert_eq!((code, counts(&said)), (5, [1, 1, 0]), "{said}");
+    let (_, said) = kept.run(&with(&policy(CALL), "get_weather"), &[]);
+    assert_eq!(counts(&said), [1, 0, 1], "what is blocked before it is asked is decided: {said}");
+    let (code, said) = kept.run(&with(STORED, "get_weather"), &["--strict"]);
+    assert_eq!((code, counts(&said)), (5, [0, 0, 2]), "{said}");
+}
+
 fn incident(storage: &str) -> (World, PathBuf) {
     let tool = |arguments: &str| {
         let calls = Some(vec![ToolCall { name: "order".into(), arguments: arguments.into() }]);
