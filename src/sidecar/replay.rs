@@ -253,6 +253,13 @@ fn print(output: Output, predicate: &Value) {
         _ => Colour::Red,
     };
     output.line(&format!("replay      {}", output.paint(colour, &plain(status))));
+    let words = ["mode", "matching", "side"].map(|name| predicate[name].as_str());
+    output
+        .line(&plain(&format!("how         {}", words.into_iter().flatten().collect::<Vec<_>>().join(", "))));
+    if let Some(digest) = predicate["normalizers"].as_str() {
+        let said = format!("normalizers {digest}: bodies may differ where that file says so");
+        output.line(&output.paint(Colour::Yellow, &plain(&said)));
+    }
     let counts = &predicate["counts"];
     let number = |name: &str| counts[name].as_u64().unwrap_or_default();
     let several = |name: &str| -> String {

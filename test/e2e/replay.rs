@@ -515,6 +515,11 @@ fn declared_values_may_differ_and_the_certificate_says_by_which_file() {
     assert_eq!((code, &certificate["status"]), (0, &json!("success")), "{certificate}");
     let digest = estoppel_evidence::Sha256::of(rules.to_string().as_bytes());
     assert_eq!(certificate["normalizers"], digest.to_string());
+    let file = recording.scratch.join("normalized.json");
+    let words = ["replay", "verify-certificate", path(&file), "--bundle", path(&recording.bundle)];
+    let told = std::process::Command::new(crate::support::cli_binary()).args(words).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains(&format!("normalizers {digest}")), "{told}");
 }
 
 #[test]
