@@ -1,6 +1,6 @@
 //! Whether something that a call brings stood in what a tool gave earlier. Of earlier results prints are kept, not the texts.
 //!
-//! Texts are compared as their letters and digits, in lower case; all else is left out. Prints are keyed hashes of 8
+//! Texts are compared as their letters and digits, taken apart (NFKD) and in lower case; all else is left out. Prints are keyed hashes of 8
 //! characters in a row, of which winnowing (Schleimer, Wilkerson and Aiken, SIGMOD 2003) keeps at least one of any 5 in a row.
 //! So a stretch of [`STRETCH_MIN`] characters that two texts share leaves a print in both, wherever it stands; one of less
 //! than 8 leaves none. Of a longer stretch the first and the last print are at most 4 characters from its ends, so that its
@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 use siphasher::sip::SipHasher13;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::content::Content;
 use crate::facts::Condition;
@@ -19,6 +20,10 @@ use crate::path::ValuePath;
 use crate::pattern::Patterns;
 use crate::predicate::Truth;
 
+/// Letters that nobody sees (U+3164 and U+FFA0 are the second, taken apart).
+const FILLERS: [char; 2] = ['\u{115f}', '\u{1160}'];
+/// The one letter that has two lower cases.
+const FINAL_SIGMA: char = 'ς';
 /// Characters of one print.
 const GRAM: usize = 8;
 /// Of so many prints in a row one at least is kept.
@@ -241,10 +246,11 @@ impl std::fmt::Debug for Earlier {
     }
 }
 
-/// Letters and digits in lower case, each in as many bytes as any other.
+/// Letters and digits in lower case, taken apart (NFKD), each in as many bytes as any other.
 fn normalized(text: &str) -> Vec<u8> {
-    let letters = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase);
-    letters.flat_map(|c| u32::from(c).to_le_bytes()).collect()
+    let counts = |c: &char| c.is_alphanumeric() && !FILLERS.contains(c);
+    let letters = text.nfkd().filter(counts).flat_map(char::to_lowercase);
+    letters.map(|c| if c == FINAL_SIGMA { 'σ' } else { c }).flat_map(|c| u32::from(c).to_le_bytes()).collect()
 }
 
 /// The least of each window, once.

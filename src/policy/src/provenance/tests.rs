@@ -180,3 +180,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_text_is_the_same_however_it_is_composed_filled_or_ends() {
+    for (given, sent) in [
+        (
+            "Nguyễn Thị Hồng Ánh Tuyết",
+            "Nguye\u{302}\u{303}n Thi\u{323} Ho\u{302}\u{300}ng A\u{301}nh Tuye\u{302}\u{301}t",
+        ),
+        ("ΟΔΥΣΣΕΥΣ ΟΜΗΡΟΣ ΙΛΙΑΣ", "οδυσσευς ομηρος ιλιας"),
+        ("secretpassphrase", "se\u{3164}cret\u{115f}pass\u{ffa0}phrase"),
+        ("secretpassphrase", "ｓｅｃｒｅｔｐａｓｓｐｈｒａｓｅ"),
+        ("대한민국 서울특별시 종로구", "대한민국 서울특별시 종로구"),
+    ] {
+        let (asked, earlier) = (asked(12, &[], &[]), earlier(&[(None, json!(given))]));
+        assert_eq!(ask(&asked, &earlier, &json!({ "body": sent })), Truth::True, "{sent}");
+    }
+}
