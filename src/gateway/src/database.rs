@@ -22,6 +22,7 @@ pub(crate) use self::watch::Inside;
 use self::watch::Watch;
 use crate::Metrics;
 use crate::bypass;
+use crate::chain::Chain;
 use crate::serve::Shared;
 use crate::settings;
 
@@ -127,7 +128,7 @@ impl Database {
                 relations_max: settings.relations_max,
                 waiting_max: settings.waiting_max,
                 replica_lag_bytes_max: settings.allow_replica.then_some(lag),
-                tls: tls.map_err(|error| said(with_sources(&error)))?,
+                tls: tls.map_err(|error| said(Chain(&error).to_string()))?,
             },
         );
         Ok(Arc::new(Self {
@@ -240,15 +241,4 @@ fn url(settings: &settings::Database) -> Result<String, String> {
         (None, None) => return Err("needs one of `url_file` and `url_env`".into()),
     };
     Ok(text.trim().to_owned())
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

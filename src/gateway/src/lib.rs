@@ -11,6 +11,7 @@ mod body;
 pub mod bridge;
 mod bypass;
 mod call;
+mod chain;
 mod context;
 mod contracts;
 mod controls;

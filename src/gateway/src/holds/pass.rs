@@ -80,7 +80,7 @@ pub(crate) async fn pass(
 
 /// What an MCP request asks for. Others are held as they are.
 fn call_of(exchange: &Exchange, chunks: &[Bytes]) -> Option<Call> {
-    Call::of(&chunks.concat()).filter(|_| exchange.dialect == Dialect::Mcp)
+    (exchange.dialect == Dialect::Mcp).then(|| Call::of(&chunks.concat())).flatten()
 }
 
 fn once_more(exchange: &mut Exchange, id: HoldId, sent: &Sent) -> Result<(), Refusal> {

@@ -18,6 +18,7 @@ use super::Waiting;
 use super::firewall::{permit, refusal_of};
 use crate::body::{AnswerBody, Followed, Mode, Room, Screened, ScreenedBody, Step, UpstreamBody};
 use crate::call::Permitted;
+use crate::chain::Chain;
 use crate::exchange::{Aside, Exchange, Second, framing, micros};
 use crate::headers;
 use crate::idempotency::Given;
@@ -567,20 +568,5 @@ pub(crate) fn send_reason(error: &SendError) -> Reason {
         SendError::TotalTimeout => Reason::TimeoutTotal,
         SendError::Exchange(error) if error.is_parse() => Reason::UpstreamProtocol,
         SendError::Exchange(_) => Reason::UpstreamReset,
-    }
-}
-
-/// An error with its sources, for the log.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }
