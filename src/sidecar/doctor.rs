@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use estoppel_evidence::Reason;
-use estoppel_snapshot::{Dsn, Settings, Tls};
+use estoppel_snapshot::{Dsn, Settings, Tls, Written};
 use serde_json::{Value, json};
 
 use crate::arguments::Doctor;
@@ -29,6 +29,12 @@ struct Finding {
     advice: Option<String>,
     /// SQL that would mend it.
     fix: Option<String>,
+}
+
+/// `schema.table=column`.
+pub fn written(text: &str) -> Result<Written, String> {
+    let (table, key) = text.rsplit_once('=').ok_or("say it as `public.orders=call_id`")?;
+    Written::new(table, key).map_err(|error| error.to_string())
 }
 
 pub fn run(output: &Output, doctor: &Doctor) -> Result<ExitCode, Failure> {
@@ -143,7 +149,7 @@ fn database(url: &str, doctor: &Doctor) -> Result<Vec<Finding>, Failure> {
         Settings { deadline: patience, statement: patience, tls: Some(tls), ..Settings::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::reason(Reason::Internal, error.to_string()))?;
-    let checks = runtime.block_on(estoppel_snapshot::examine(&dsn, &settings));
+    let checks = runtime.block_on(estoppel_snapshot::examine(&dsn, &settings, &doctor.written));
     Ok(checks
         .into_iter()
         .map(|check| Finding {

@@ -119,7 +119,12 @@ fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode
         let entry = &line.value;
         let seq = entry["seq"].to_string();
         if entry["kind"] != "call" {
-            output.line(&format!("{seq:>5}  {:<15}  {}", clock(entry), shown(&entry["kind"])));
+            output.line(&format!(
+                "{seq:>5}  {:<15}  {}{}",
+                clock(entry),
+                shown(&entry["kind"]),
+                bypass(entry)
+            ));
             continue;
         }
         output.line(&format!(
@@ -148,6 +153,16 @@ fn outcome(entry: &Value) -> String {
         (_, Some(false)) => format!("{code} (incomplete)"),
         _ => code,
     }
+}
+
+/// What an entry `bypass` says was found.
+fn bypass(entry: &Value) -> String {
+    if entry["kind"] != "bypass" {
+        return String::new();
+    }
+    let count = entry["count"].as_u64().unwrap_or(1);
+    let words = ["source", "upstream", "ref", "comment"].iter().filter_map(|member| entry[*member].as_str());
+    format!("  {count} by {}", words.map(plain).collect::<Vec<_>>().join(", "))
 }
 
 /// The other of two calls of which the second asks again what the first was refused for.
@@ -254,6 +269,8 @@ mod tests {
         let entry = json!({ "outcome": { "code": "OK\u{1b}" }, "verdict": { "reason": "x\r" } });
         assert_eq!(outcome(&entry), r"OK\u001b (x\u000d)");
         assert_eq!(shown(&json!(7)), "7");
+        let found = json!({ "count": 2, "kind": "bypass", "ref": "a\u{1b}", "source": "database" });
+        assert_eq!(bypass(&found), r"  2 by database, a\u001b");
         let link = link(&json!({ "ext": { "reask": { "of": "\u{1b}" } } }), &[]);
         assert_eq!(link, r", asks again for \u001b");
         let shadow = json!({ "shadow": [

@@ -96,6 +96,12 @@ pub fn brief(receipt: &Value) -> String {
             let _ = write!(text, " {side} {}", plain(code)); // a `String` takes everything
         }
     }
+    for writes in receipt["ext"]["writes"].as_array().into_iter().flatten() {
+        let (rows, table) = (writes["rows"].as_u64().unwrap_or(0), writes["table"].as_str().unwrap_or("-"));
+        let more = if writes["more"] == true { "more than " } else { "" };
+        let word = if rows == 1 { "row" } else { "rows" };
+        let _ = write!(text, ", {more}{rows} {word} of {}", plain(table));
+    }
     text
 }
 
@@ -113,6 +119,11 @@ mod tests {
         check(json!({ "source": "shop", "pre": a, "post": a }), ", shop as before");
         check(json!({ "source": "shop", "pre": a, "post": b }), ", shop changed");
         check(json!({ "source": "shop", "pre": { "code": "PRE_FAIL" } }), ", shop pre PRE_FAIL");
+        let writes =
+            json!([{ "rows": 1, "table": "a\u{1b}" }, { "more": true, "rows": 10_000, "table": "b" }]);
+        let written =
+            json!({ "ext": { "writes": writes }, "snapshot": { "source": "s", "pre": a, "post": a } });
+        assert_eq!(brief(&written), r", s as before, 1 row of a\u001b, more than 10000 rows of b");
         let late = json!({ "source": "s\u{1b}", "pre": a, "post": { "code": "POST_TIMEOUT\u{1b}" } });
         check(late, r", s\u001b post POST_TIMEOUT\u001b");
     }

@@ -10,6 +10,7 @@
 //! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
 //! - `bypass`: traffic that goes round the gateway, and how it is found.
+//! - `lineage`: rows of a database that name the call that wrote them, and those that belong to no call.
 //! - `many_streams`: memory of open streams.
 //! - `framing`: messages that can be read in two ways, headers of one connection.
 //! - `leaving`: clients that leave before their answer is whole.
@@ -77,6 +78,7 @@ mod judging;
 mod judging_gemini;
 mod large;
 mod leaving;
+mod lineage;
 mod many_streams;
 mod mcp_federation;
 mod mcp_pins;

@@ -19,6 +19,10 @@ struct Two {
 }
 
 fn two(policy: &str, files: Script, mail: Script) -> Two {
+    two_with(Setup { policy: policy.into(), ..Setup::default() }, files, mail)
+}
+
+fn two_with(setup: Setup, files: Script, mail: Script) -> Two {
     let files = Stub::spawn_thread(files).unwrap();
     let mail = Stub::spawn_thread(mail).unwrap();
     let routes = format!(
@@ -27,7 +31,7 @@ fn two(policy: &str, files: Script, mail: Script) -> Two {
         files.addr(),
         mail.addr()
     );
-    let world = World::over(files, &Setup { policy: policy.into(), routes, ..Setup::default() });
+    let world = World::over(files, &Setup { routes, ..setup });
     Two { world, mail }
 }
 
@@ -67,6 +71,25 @@ fn a_call_goes_to_its_server_under_that_server_s_own_name_and_without_its_client
         (&receipt["upstream"], &receipt["facts"]["tools_called"]),
         (&json!("mail"), &json!(["mail__lé"]))
     );
+}
+
+#[test]
+fn servers_are_told_the_call_where_rows_of_a_database_name_it() {
+    let scratch = estoppel_kit::Scratch::new("federated");
+    let nowhere =
+        crate::snapshots::write_url(scratch.path(), "postgresql:///shop?host=/nonexistent&user=ada");
+    let written = "written = [{ table = \"public.mails\", key = \"call_id\" }]";
+    let setup = Setup {
+        policy: format!("{POLICY}routes:\n  tools:\n    snapshot: {{ source: shop, mode: observe }}\n"),
+        config: format!("[[database]]\nname = \"shop\"\nurl_file = {nowhere:?}\n{written}\n"),
+        ..Setup::default()
+    };
+    let Two { world, mail } = two_with(setup, server(&tools(&[])), server(&tools(&[])));
+    let request = modern(call("mail__send", "{}"), "tools/call");
+    let answer = world.send(&request.header("mcp-name", "mail__send").header("estoppel-call", "forged"));
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let sent = mail.hits().last().unwrap();
+    assert_eq!(sent.header("estoppel-call").as_deref(), answer.header("estoppel-call"));
 }
 
 #[test]

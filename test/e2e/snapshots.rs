@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::support::{PATIENCE, Setup, World, cli, cli_binary, daemon_binary, path};
 
 /// Deadlines are the subject of their own tests; elsewhere a busy machine is no failure.
-const PATIENT: &str = "grace_ms = 8000\nlock_ms = 8000\n";
-const ENFORCE: &str = "snapshot: { source: shop, mode: enforce }";
-const OBSERVE: &str = "snapshot: { source: shop, mode: observe }";
+pub const PATIENT: &str = "grace_ms = 8000\nlock_ms = 8000\n";
+pub const ENFORCE: &str = "snapshot: { source: shop, mode: enforce }";
+pub const OBSERVE: &str = "snapshot: { source: shop, mode: observe }";
 
 fn policy(shop: &str) -> String {
     format!(
@@ -23,7 +23,7 @@ fn policy(shop: &str) -> String {
 }
 
 /// A gateway in front of a tool, with the database at `url`.
-fn world(tool: &Tool, url: &str, shop: &str, database: &str) -> World {
+pub fn world(tool: &Tool, url: &str, shop: &str, database: &str) -> World {
     let secrets = estoppel_kit::Scratch::new("url");
     let file = write_url(secrets.path(), url);
     let world = World::with(
@@ -42,7 +42,7 @@ fn world(tool: &Tool, url: &str, shop: &str, database: &str) -> World {
     world
 }
 
-fn write_url(folder: &Path, url: &str) -> PathBuf {
+pub fn write_url(folder: &Path, url: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let file = folder.join("shop.url");
     std::fs::write(&file, url).unwrap();
@@ -54,18 +54,18 @@ fn idle() -> Tool {
     Tool::start(|_| "{}".into())
 }
 
-fn call(world: &World, run: &str, what: &str) -> Answer {
+pub fn call(world: &World, run: &str, what: &str) -> Answer {
     world.send(&request(run, what))
 }
 
-fn request(run: &str, what: &str) -> Request {
+pub fn request(run: &str, what: &str) -> Request {
     Request::new("POST", &format!("/tool/{what}"))
         .header("content-type", "application/json")
         .header("estoppel-run", run)
         .body("{}")
 }
 
-fn superuser(server: &PostgresServer) -> String {
+pub fn superuser(server: &PostgresServer) -> String {
     server.url("postgres", "postgres")
 }
 
@@ -85,7 +85,7 @@ fn lsn(receipt: &Value, side: &str) -> u64 {
     u64::from_str_radix(high, 16).unwrap() << 32 | u64::from_str_radix(low, 16).unwrap()
 }
 
-fn downgrades(receipt: &Value) -> Vec<(&str, &str)> {
+pub fn downgrades(receipt: &Value) -> Vec<(&str, &str)> {
     let list = receipt["downgrades"].as_array().map_or(&[][..], Vec::as_slice);
     list.iter()
         .map(|one| (one["code"].as_str().unwrap(), one["detail"].as_str().unwrap_or_default()))
@@ -167,7 +167,7 @@ fn ddl_inside_a_call_is_between_its_digests_and_what_changes_nothing_has_one() {
 }
 
 /// The verifiers that share no code with ours.
-fn others_agree(bundle: &Path) {
+pub fn others_agree(bundle: &Path) {
     for (program, verifier) in [("python3", "python/pef_verify.py"), ("node", "javascript/pef-verify.mjs")] {
         let Some(program) = require_real(program) else { continue };
         let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/verifiers").join(verifier);
@@ -471,6 +471,27 @@ fn a_configuration_that_cannot_be_is_refused_and_shows_no_secret() {
         (good, ENFORCE, "url_env = \"NO_SUCH_URL\"\n", "one of `url_file` and `url_env`"),
         (good, ENFORCE, "grace_ms = 20000\n", "server.evidence_ms"),
         (good, ENFORCE, "replica_lag_bytes_max = 1\n", "allow_replica"),
+        (good, ENFORCE, "written = [{ table = \"orders\", key = \"call_id\" }]\n", "a schema and a table"),
+        (good, ENFORCE, "written = [{ table = \"a.b\", key = \"\" }]\n", "the name of a column"),
+        (
+            good,
+            ENFORCE,
+            "written = [{ table = \"a.b\", key = \"c\" }, { table = \"a.b\", key = \"d\" }]\n",
+            "is there already",
+        ),
+        (good, ENFORCE, "watch_rows = true\n", "no effect without `written`"),
+        (
+            good,
+            ENFORCE,
+            "written = [{ table = \"a.b\", key = \"c\" }]\nwatch_rows_ms = 9\n",
+            "no effect without `watch_rows = true`",
+        ),
+        (
+            good,
+            ENFORCE,
+            "written = [{ table = \"a.b\", key = \"c\" }]\nwatch_rows = true\nwatch_rows_every_ms = 0\n",
+            "must be between 1 and 3600000",
+        ),
         (good, ENFORCE, "ca = \"/nonexistent.pem\"\n", "/nonexistent.pem"),
     ] {
         let (code, said) = check(url, shop, database);
@@ -530,7 +551,7 @@ fn a_change_of_a_schema_between_calls_is_a_bypass_and_what_calls_do_is_none() {
 }
 
 /// The entries of the instance's own run, from its bundle.
-fn instance_entries(world: &World) -> Vec<Value> {
+pub fn instance_entries(world: &World) -> Vec<Value> {
     let bundles = std::fs::read_dir(world.journal().join("bundles")).unwrap();
     let zips = bundles.map(|file| file.unwrap().path()).filter(|file| file.is_file());
     let shown = zips.map(|zip| cli(&["show", path(&zip)]).1["data"]["entries"].as_array().unwrap().clone());

@@ -104,6 +104,11 @@ def live(tmp_path_factory):
         for encoding, more in (("", ""), ("-json", ', encoding = "json"'))
     )
     feeds += '[[alerts]]\nname = "pass-rate"\nshare = "passed"\nbelow = 0.8\ncalls_min = 3\nseverity = "critical"\n'
+    away = folder / "shop.url"
+    away.touch(0o600)
+    away.write_text("postgresql:///shop?host=/nonexistent/estoppel&user=ada")
+    written = 'written = [{ table = "public.orders", key = "call_id" }]\nwatch_rows = true'
+    feeds += f'[[database]]\nname = "shop"\nurl_file = "{away}"\n{written}\n'
     port = clients.free_port()
     stub = clients.start_stub(port, folder / "stub.log")
     nobody = clients.free_port()

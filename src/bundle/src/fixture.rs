@@ -265,7 +265,13 @@ impl Writer {
             self.files.insert(BundlePath::snapshot(digest), SNAPSHOT.to_vec());
             let side = SnapshotSide { digest: Some(digest), ..SnapshotSide::default() };
             let (pre, post) = (Some(side.clone()), (n > 0).then_some(side));
-            Box::new(SnapshotRecord { lag_bytes: Some(LAG_BYTES - n), post, pre, source: "shop".into() })
+            Box::new(SnapshotRecord {
+                lag_bytes: Some(LAG_BYTES - n),
+                post,
+                pre,
+                source: "shop".into(),
+                writes: Vec::new(),
+            })
         });
         record.stream = passes.then(|| {
             self.files.insert(BundlePath::stream(call), nodes);

@@ -24,7 +24,7 @@ pub use event::{
     RunSeal, SealReason, Sign,
 };
 pub use shadow::{SHADOWS_MAX, ShadowRecord, ShadowState};
-pub use snapshot::{SnapshotRecord, SnapshotSide};
+pub use snapshot::{SnapshotRecord, SnapshotSide, TableWrites};
 
 use serde::Serialize;
 

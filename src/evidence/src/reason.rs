@@ -199,6 +199,7 @@ reasons! {
     LsnMissing "LSN_MISSING" Us false 0 "the database does not say where its log of writes is";
     PostTimeout "POST_TIMEOUT" Us false 0 "no snapshot of the database after the call in time";
     ReplicaLag "REPLICA_LAG" Us true 503 "the database is a replica, or one that is too far behind";
+    LineageMissing "LINEAGE_MISSING" Us false 0 "the rows that name a call could not be counted";
     PolicySkip "POLICY_SKIP" Policy false 0 "the policy asks for no snapshot of the database here";
 
     ConfigInvalid "CONFIG_INVALID" Us false 0 "the configuration is not valid";

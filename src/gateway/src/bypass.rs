@@ -119,6 +119,55 @@ pub(crate) async fn beside_calls(shared: &Arc<Shared>, database: &str, before: &
     }
 }
 
+/// Rows of one table that were written and belong to no call, by what they name.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Orphans {
+    pub(crate) nothing: u64,
+    pub(crate) unknown: u64,
+    pub(crate) ended: u64,
+    /// There are no more of them.
+    pub(crate) is_all: bool,
+}
+
+impl Orphans {
+    pub(crate) fn count(&self) -> u64 {
+        self.nothing.saturating_add(self.unknown).saturating_add(self.ended)
+    }
+
+    fn comment(&self) -> String {
+        let kinds = [
+            (self.nothing, "name no call"),
+            (self.unknown, "name none of this gateway"),
+            (self.ended, "name one that had ended"),
+        ];
+        let said =
+            kinds.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let more = if self.is_all { "" } else { ", and there may be more" };
+        format!("rows written beside calls: {}{more}", said.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Rows of a table were written that belong to no call.
+pub(crate) async fn rows_beside_calls(
+    shared: &Arc<Shared>,
+    database: &str,
+    table: &estoppel_snapshot::Written,
+    orphans: Orphans,
+) {
+    let bypass = Bypass {
+        at: Some(UnixMicros(shared.clock.unix_us())),
+        comment: Some(orphans.comment()),
+        count: Some(orphans.count().min(INTEGER_MAX)),
+        reason: Reason::Bypass,
+        reference: Some(text::name(&table.to_string()).into_owned()),
+        source: BypassSource::Database,
+        upstream: Some(database.to_owned()),
+    };
+    if let Err(reason) = self::record(shared, bypass).await {
+        tracing::error!(%reason, database, "a bypass is not in the instance's run");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

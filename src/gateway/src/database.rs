@@ -3,7 +3,9 @@
 //! A [`Database`] is one of the configuration with its warm connection; calls that look at the same time share a snapshot. What
 //! comes after a call is looked at by [`posts`], so that also a call that was dropped gets it.
 
+mod lineage;
 mod posts;
+mod rows;
 mod watch;
 
 use std::path::Path;
@@ -11,12 +13,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use estoppel_evidence::entry::{Downgrade, SnapshotSide};
-use estoppel_evidence::{Reason, Sha256};
+use estoppel_evidence::entry::{Downgrade, SnapshotSide, TableWrites};
+use estoppel_evidence::{CallId, Reason, Sha256};
 use estoppel_policy::SnapshotMode;
-use estoppel_snapshot::{Cause, Dsn, Snapshot, SnapshotError, Source, SourceTask, Tls};
+use estoppel_snapshot::{
+    Cause, Dsn, RowCounter, RowCounterTask, RowWatch, Snapshot, SnapshotError, Source, SourceTask, Tls,
+    Written,
+};
 use tokio::runtime::Handle;
 
+use self::lineage::Calls;
+pub(crate) use self::lineage::Named;
 pub(crate) use self::posts::{Due, Posts};
 pub(crate) use self::watch::Inside;
 use self::watch::Watch;
@@ -36,12 +43,22 @@ pub(crate) struct Database {
     /// Of its URL and its authorities: others are another database.
     place: Sha256,
     source: Source,
+    /// Tables whose rows name calls, and who counts these.
+    tables: Arc<[Written]>,
+    counter: Option<RowCounter>,
+    calls: Arc<Calls>,
     /// What serves it, until it is started.
-    task: Mutex<Option<SourceTask>>,
+    tasks: Mutex<Option<Tasks>>,
     is_up: AtomicBool,
     /// If its schema is watched.
     watch: Option<Arc<Watch>>,
     metrics: Metrics,
+}
+
+struct Tasks {
+    source: SourceTask,
+    counter: Option<RowCounterTask>,
+    rows: Option<RowWatch>,
 }
 
 /// The database of a route, and what it means for its calls.
@@ -88,6 +105,11 @@ impl Missed {
         Self { code, cause: error.cause() }
     }
 
+    /// The rows of a call are not counted.
+    fn lineage(cause: Cause) -> Self {
+        Self { code: Reason::LineageMissing, cause }
+    }
+
     /// For the receipt's list of what was not done.
     pub(crate) fn downgrade(self) -> Downgrade {
         Downgrade { code: self.code, detail: Some(self.cause.as_str().into()) }
@@ -119,24 +141,37 @@ impl Database {
         let tls = dsn.tls().then(|| Tls::trusting(settings.ca.as_deref())).transpose();
         let deadline = Duration::from_millis(settings.wait_ms());
         let lag = settings.replica_lag_bytes_max.unwrap_or(settings::Database::REPLICA_LAG_BYTES);
-        let (source, task) = Source::new(
-            dsn,
-            estoppel_snapshot::Settings {
-                deadline,
-                statement: settings.statement_ms.map_or(deadline, Duration::from_millis),
-                lock: Duration::from_millis(settings.lock_ms),
-                relations_max: settings.relations_max,
-                waiting_max: settings.waiting_max,
-                replica_lag_bytes_max: settings.allow_replica.then_some(lag),
-                tls: tls.map_err(|error| said(Chain(&error).to_string()))?,
-            },
-        );
+        let looks = estoppel_snapshot::Settings {
+            deadline,
+            statement: settings.statement_ms.map_or(deadline, Duration::from_millis),
+            lock: Duration::from_millis(settings.lock_ms),
+            relations_max: settings.relations_max,
+            waiting_max: settings.waiting_max,
+            replica_lag_bytes_max: settings.allow_replica.then_some(lag),
+            tls: tls.map_err(|error| said(Chain(&error).to_string()))?,
+        };
+        let tables: Arc<[Written]> = settings.written().into();
+        let counter =
+            (!tables.is_empty()).then(|| RowCounter::new(dsn.clone(), looks.clone(), tables.clone()));
+        let (counter, count) = counter.unzip();
+        let rows = settings.watch_rows.then(|| {
+            let patience = Duration::from_millis(settings.watch_rows_ms());
+            let looks =
+                estoppel_snapshot::Settings { deadline: patience, statement: patience, ..looks.clone() };
+            RowWatch::new(dsn.clone(), looks, tables.clone(), settings.watch_rows_bytes_max())
+        });
+        let (source, task) = Source::new(dsn, looks);
+        // Calls go on over a reload, and so may what they write.
+        let calls = before.filter(|before| before.place == place).map(|before| before.calls.clone());
         Ok(Arc::new(Self {
             name: settings.name.as_str().into(),
             settings: settings.clone(),
             place,
             source,
-            task: Mutex::new(Some(task)),
+            tables,
+            counter,
+            calls: calls.unwrap_or_default(),
+            tasks: Mutex::new(Some(Tasks { source: task, counter: count, rows })),
             is_up: AtomicBool::new(false),
             watch: settings.watch_schema.then(Arc::default),
             metrics: metrics.clone(),
@@ -150,12 +185,14 @@ impl Database {
 
     /// Begins to serve it, once. Nothing waits for the database to be there.
     pub(crate) fn start(self: &Arc<Self>, runtime: &Handle, shared: &Arc<Shared>) {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
-            self.metrics.database_up(&self.name, false);
-            runtime.spawn(task.run());
-            runtime.spawn(keep_up(Arc::downgrade(self), Arc::downgrade(shared)));
-        }
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Tasks { source, counter, rows }) = tasks else { return };
+        self.metrics.database_up(&self.name, false);
+        runtime.spawn(source.run());
+        runtime.spawn(keep_up(Arc::downgrade(self), Arc::downgrade(shared)));
+        counter.into_iter().for_each(|counter| drop(runtime.spawn(counter.run())));
+        let watch = |rows| rows::watch(Arc::downgrade(self), Arc::downgrade(shared), rows);
+        rows.into_iter().for_each(|rows| drop(runtime.spawn(watch(rows))));
     }
 
     /// A snapshot that begins now, in the time that a call may wait for it.
@@ -180,6 +217,32 @@ impl Database {
     /// A call that may change it begins, if that is watched.
     pub(crate) fn enter(&self) -> Option<Inside> {
         self.watch.as_ref().map(Watch::enter)
+    }
+
+    /// From now on rows may name the call, if they name any.
+    pub(crate) fn name_call(&self, call: CallId) -> Option<Named> {
+        self.counter.as_ref().map(|_| self.calls.name(call))
+    }
+
+    /// How many rows of each declared table name the call now.
+    async fn count(&self, call: CallId) -> Result<Vec<TableWrites>, Missed> {
+        let Some(counter) = &self.counter else { return Ok(Vec::new()) };
+        let deadline = Duration::from_millis(self.settings.wait_ms());
+        let counted = match tokio::time::timeout(deadline, counter.count(call)).await {
+            Ok(counted) => counted.map_err(|error| Missed::lineage(error.cause())),
+            Err(_) => Err(Missed::lineage(Cause::Budget)),
+        };
+        let (code, cause) = match &counted {
+            Ok(_) => (Reason::Ok, "none"),
+            Err(missed) => (missed.code, missed.cause.as_str()),
+        };
+        self.metrics.snapshot(&self.name, "rows", code, cause);
+        let of = |(table, count): (&Written, &estoppel_snapshot::RowCount)| TableWrites {
+            more: count.is_more,
+            rows: count.rows,
+            table: table.to_string().into(),
+        };
+        Ok(self.tables.iter().zip(&counted?).map(of).collect())
     }
 
     /// None is taken after a call, because too many wait.

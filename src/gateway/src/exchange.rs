@@ -37,7 +37,7 @@ pub(crate) use self::posted::Aside;
 use crate::body::Upload;
 use crate::call::InFlight;
 use crate::controls::Held;
-use crate::database::Inside;
+use crate::database::{Inside, Named};
 use crate::detecting::Detecting;
 use crate::idempotency::Taken;
 use crate::judging::{self, Asked, Objection, Recorded, mcp};
@@ -74,6 +74,8 @@ pub(crate) struct Exchange {
     pictured: Option<Pictured>,
     /// It may change a database whose schema is watched.
     inside: Option<Inside>,
+    /// Rows of the route's database may name it.
+    named: Option<Named>,
     /// The key that the call has taken.
     pub(crate) taken: Option<Box<Taken>>,
     /// Something of it may have reached the upstream.
@@ -249,6 +251,7 @@ impl Exchange {
             held: None,
             pictured: None,
             inside: None,
+            named: None,
             taken: None,
             sent: false,
             usage_unread: false,

@@ -520,6 +520,12 @@ impl Metrics {
         self.snapshots.with_label_values(&[database, side, code.code(), cause]).inc();
     }
 
+    /// Rows of a database are watched: from the first look that does not see them all on, its count rises.
+    pub(crate) fn rows_watched(&self, database: &str) {
+        let code = Reason::LineageMissing.code();
+        self.snapshots.with_label_values(&[database, "watch", code, "too_many"]).inc_by(0);
+    }
+
     /// Whether a database could be looked at the last time.
     pub(crate) fn database_up(&self, database: &str, is_up: bool) {
         self.database_up.with_label_values(&[database]).set(i64::from(is_up));

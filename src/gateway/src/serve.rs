@@ -327,13 +327,14 @@ impl Gateway {
         for (slot, config) in fresh {
             slot.store(config);
         }
-        for database in snapshot.databases.values() {
-            database.start(&self.shared.runtime, &self.shared);
-        }
         let listens = snapshot.policy.listens();
         let before = self.shared.snapshot.swap(Arc::new(snapshot));
         self.shared.earlier.set(listens, self.shared.clock.mono_us());
         let now = self.shared.snapshot.load();
+        // Who watches a database stops where it is not the configuration's.
+        for database in now.databases.values() {
+            database.start(&self.shared.runtime, &self.shared);
+        }
         for name in before.databases.keys().filter(|name| !now.databases.contains_key(*name)) {
             self.shared.metrics.database_gone(name);
         }

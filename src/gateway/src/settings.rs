@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use self::database::Database;
+pub use self::database::{Database, Written};
 pub(crate) use self::identity::is_noted_whole;
 pub use self::identity::{Algorithm, CertificateTenant, Certificates, File, Identity, Jwt, RequiredClaim};
 use crate::mcp::federation;

@@ -31,6 +31,8 @@ pub enum SnapshotError {
     Late(Duration),
     #[error("{0} snapshots of this database are waited for already")]
     Busy(usize),
+    #[error("table {table} has {bytes} bytes, limit {bytes_max}")]
+    TooLarge { table: Box<str>, bytes: u64, bytes_max: u64 },
     #[error("the server sent what cannot be read: {0}")]
     Unreadable(&'static str),
 }
@@ -54,6 +56,10 @@ pub enum Cause {
     ReplicaRejected,
     LagExceeded,
     ReplayPaused,
+    TableMissing,
+    KeyMissing,
+    KeyType,
+    TooLarge,
 }
 
 impl Cause {
@@ -76,6 +82,10 @@ impl Cause {
             Self::ReplicaRejected => "replica_rejected",
             Self::LagExceeded => "lag_exceeded",
             Self::ReplayPaused => "replay_paused",
+            Self::TableMissing => "table_missing",
+            Self::KeyMissing => "key_missing",
+            Self::KeyType => "key_type",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -95,6 +105,7 @@ impl SnapshotError {
             Self::Relations { .. } => Cause::TooManyRelations,
             Self::Late(_) => Cause::Budget,
             Self::Busy(_) => Cause::Busy,
+            Self::TooLarge { .. } => Cause::TooLarge,
             Self::Unreadable(_) => Cause::Unreadable,
         }
     }
@@ -104,6 +115,7 @@ impl SnapshotError {
         match self {
             Self::Replica | Self::ReplicaLag { .. } | Self::ReplayPaused { .. } => Reason::ReplicaLag,
             Self::Relations { .. } => Reason::PolicySkip,
+            Self::TooLarge { .. } => Reason::LineageMissing,
             Self::Connect(_)
             | Self::Version { .. }
             | Self::Identity { .. }
@@ -112,6 +124,22 @@ impl SnapshotError {
             | Self::Late(_)
             | Self::Busy(_)
             | Self::Unreadable(_) => Reason::PreFail,
+        }
+    }
+
+    /// What it means where rows of declared tables were asked for.
+    pub(crate) fn of_rows(error: tokio_postgres::Error) -> Self {
+        let declared = error.as_db_error().and_then(|db| match db.code().code() {
+            "42P01" | "3F000" => Some(Cause::TableMissing),
+            "42703" => Some(Cause::KeyMissing),
+            "22P02" | "42883" => Some(Cause::KeyType),
+            // The session was idle between two messages, or the transaction took too long.
+            "25P03" | "25P04" => Some(Cause::Budget),
+            _ => None,
+        });
+        match (declared, Self::from(error)) {
+            (Some(cause), Self::Query { message, .. }) => Self::Query { cause, message },
+            (_, other) => other,
         }
     }
 

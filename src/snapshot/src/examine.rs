@@ -1,9 +1,12 @@
 //! Whether a database can be recorded as it is, and the statement that would mend what cannot.
 
+mod written;
+
 use crate::catalog;
 use crate::dsn::Dsn;
 use crate::error::{Cause, SnapshotError};
 use crate::source::{Settings, Source, connect};
+use crate::written::{Written, identifier};
 
 /// How a thing was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,8 +50,9 @@ const LOG_FUNCTIONS: [&str; 3] =
 /// The newest version of which no more is promised than that snapshots are tried.
 const BEST_EFFORT: u32 = 14;
 
-/// Looks at a database as snapshots would, and changes nothing in it. What comes after a bad check may be missing.
-pub async fn examine(dsn: &Dsn, settings: &Settings) -> Vec<Check> {
+/// Looks at a database as snapshots would, and at tables whose rows name calls, and changes nothing in it. What comes after a bad
+/// check may be missing.
+pub async fn examine(dsn: &Dsn, settings: &Settings, tables: &[Written]) -> Vec<Check> {
     let mut checks = Vec::new();
     let connection = match connect(dsn, settings, None).await {
         Ok(connection) => connection,
@@ -77,8 +81,8 @@ pub async fn examine(dsn: &Dsn, settings: &Settings) -> Vec<Check> {
                 .advice("snapshots work through one; a direct address is needed for digests of rows"),
         );
     }
-    let user = quoted(dsn.config().get_user().unwrap_or_default());
-    let database = quoted(dsn.config().get_dbname().unwrap_or_default());
+    let user = identifier(dsn.config().get_user().unwrap_or_default());
+    let database = identifier(dsn.config().get_dbname().unwrap_or_default());
     let role = "SELECT r.rolsuper, (SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d \
                 ON d.oid = s.subdbid WHERE s.subenabled AND d.datname = pg_catalog.current_database()) \
                 FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
@@ -111,6 +115,9 @@ pub async fn examine(dsn: &Dsn, settings: &Settings) -> Vec<Check> {
         }
     }
     checks.push(snapshot(dsn, settings).await);
+    for table in tables {
+        checks.extend(written::examine(&connection, table, &user).await);
+    }
     checks
 }
 
@@ -166,11 +173,6 @@ async fn snapshot(dsn: &Dsn, settings: &Settings) -> Check {
             }
         }
     }
-}
-
-/// As an identifier in SQL.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn with_sources(error: &dyn std::error::Error) -> String {

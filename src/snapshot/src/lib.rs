@@ -7,6 +7,9 @@
 //! | [`Snapshot`] | what a database looked like: its schema, and where its log of writes was |
 //! | [`Schema`] | the schema as a document with a digest, that two servers with the same schema share |
 //! | [`diff`] | what is in one schema and not in another |
+//! | [`Written`] | a table whose rows name the call that wrote them |
+//! | [`RowCounter`] | how many of their rows name a call |
+//! | [`RowWatch`] | which of their rows were written since it last looked, and what they name |
 //! | [`examine`] | whether a database can be recorded, and what would mend it |
 //!
 //! What this crate promises:
@@ -14,7 +17,8 @@
 //! - A snapshot that was taken is consistent: no DDL came between the rows that it is made of. Postgres alone does
 //!   not promise that: under REPEATABLE READ rows follow the transaction's snapshot, while the functions that print
 //!   definitions follow the latest catalog. A fingerprint of the catalog, read inside and after, shows it.
-//! - Everything is read from `pg_catalog`, so that what is seen does not depend on the grants of who looks.
+//! - Schemas are read from `pg_catalog` alone, so that what is seen does not depend on the grants of who looks. Of rows nothing is read
+//!   but, in declared tables, the call that they name and the transaction that wrote them.
 //! - A database is only read. Nothing waits without an end, and no query is ever cancelled through a pooler.
 //! - What a snapshot does not cover is named in it.
 //!
@@ -25,18 +29,22 @@ mod diff;
 mod dsn;
 mod error;
 mod examine;
+mod lineage;
 mod lsn;
 mod schema;
 mod server;
 mod source;
 mod tls;
+mod written;
 
 pub use diff::{Change, diff};
 pub use dsn::{Dsn, DsnError};
 pub use error::{Cause, SnapshotError};
 pub use examine::{Check, State, examine};
+pub use lineage::{Changed, Looked, RowCount, RowCounter, RowCounterTask, RowWatch};
 pub use lsn::Lsn;
 pub use schema::{Schema, SchemaDigest, SchemaError};
 pub use server::Server;
 pub use source::{Settings, Snapshot, Source, SourceTask};
 pub use tls::{Tls, TlsError};
+pub use written::{Written, WrittenError};

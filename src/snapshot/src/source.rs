@@ -15,8 +15,9 @@ use crate::lsn::Lsn;
 use crate::schema::Schema;
 use crate::server::Server;
 use crate::tls::Tls;
-use connection::Connection;
 use picture::Cached;
+
+pub(crate) use connection::{Answers, Connection};
 
 /// How snapshots of a database are taken.
 #[derive(Clone, Debug)]

@@ -360,8 +360,9 @@ async fn what_the_doctor_says_turns_each_finding_good() {
         "postgres",
         "CREATE ROLE watcher LOGIN; REVOKE EXECUTE ON FUNCTION pg_control_system(), pg_current_wal_insert_lsn() FROM PUBLIC",
     );
-    let look =
-        async |user: &str| examine(&Dsn::parse(&server.url(user, "postgres")).unwrap(), &patient()).await;
+    let look = async |user: &str| {
+        examine(&Dsn::parse(&server.url(user, "postgres")).unwrap(), &patient(), &[]).await
+    };
 
     let checks = look("watcher").await;
     let log = check(&checks, "the log does not say where it is");

@@ -88,7 +88,7 @@ async fn tried(major: u32) -> Option<(Vec<String>, Option<String>)> {
     server.sql("postgres", "CREATE DATABASE shop");
     cells.push(code(&known.take().await));
 
-    let checks = examine(&Dsn::parse(&watchers).unwrap(), &settings()).await;
+    let checks = examine(&Dsn::parse(&watchers).unwrap(), &settings(), &[]).await;
     let is = |state| checks.iter().any(|check| check.state == state);
     let said = match (is(State::Bad), is(State::BestEffort)) {
         (true, _) => "refused",

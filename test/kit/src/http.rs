@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 
 pub use answer::{Answer, Head};
 pub use peer::{End, Peer};
-pub use tool::Tool;
+pub use tool::{Asked, Tool};
 
 /// Why no answer could be read.
 #[derive(Debug, thiserror::Error)]

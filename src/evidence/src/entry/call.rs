@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::detection::{Detection, DetectorRun, FindingDocument};
 use super::shadow::ShadowRecord;
-use super::snapshot::{SnapshotDocument, SnapshotRecord};
+use super::snapshot::{SnapshotDocument, SnapshotRecord, TableWrites};
 use super::{LineTooLong, Link, VERSION, write_line};
 use crate::capture::{Label, RunCapture, StreamRoot, Tag};
 use crate::hash::{Commit, Leaf, Root, Sha256};
@@ -663,6 +663,8 @@ struct ExtDocument<'a> {
     tracestate: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_request: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    writes: &'a [TableWrites],
 }
 
 impl<'a> ExtDocument<'a> {
@@ -684,6 +686,7 @@ impl<'a> ExtDocument<'a> {
         let identity = record.identity_details.as_deref();
         let upstream_request = record.upstream_request.as_deref();
         let snapshot_lag_bytes = record.snapshot.as_ref().and_then(|snapshot| snapshot.lag_bytes);
+        let writes = record.snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.writes);
         let trace = record.trace.as_deref();
         let any = !controls.is_empty()
             || detection.is_some()
@@ -691,7 +694,8 @@ impl<'a> ExtDocument<'a> {
             || reask.is_some()
             || snapshot_lag_bytes.is_some()
             || trace.is_some()
-            || upstream_request.is_some();
+            || upstream_request.is_some()
+            || !writes.is_empty();
         any.then(|| Self {
             controls,
             findings: detection.map(|detection| detection.documents(capture, keyed)).unwrap_or_default(),
@@ -702,6 +706,7 @@ impl<'a> ExtDocument<'a> {
             traceparent: trace.map(|trace| &*trace.parent),
             tracestate: trace.and_then(|trace| trace.state.as_deref()),
             upstream_request,
+            writes,
         })
     }
 }
@@ -935,6 +940,12 @@ impl CallRecord {
             claim.into_iter().for_each(cut_claim);
         }
         self.downgrades.truncate(4);
+        if let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| !snapshot.writes.is_empty()) {
+            snapshot.writes.clear();
+            self.downgrades.truncate(3);
+            let detail = Some("receipt_full".into());
+            self.downgrades.push(Downgrade { code: Reason::LineageMissing, detail });
+        }
         self.limits.truncate(4);
         self.shadow.iter_mut().for_each(ShadowRecord::shorten);
         if let Some(repair) = self.judged.as_mut().and_then(|judged| judged.repair.as_mut()) {

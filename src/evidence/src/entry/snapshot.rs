@@ -17,6 +17,20 @@ pub struct SnapshotRecord {
     pub pre: Option<SnapshotSide>,
     /// The database's name in the configuration.
     pub source: Arc<str>,
+    /// How many rows of declared tables named the call after it. Empty where none are declared, or they could not be counted.
+    #[serde(default)]
+    pub writes: Vec<TableWrites>,
+}
+
+/// How many rows of a table name a call (`ext.writes`). Members in the order of their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableWrites {
+    /// There are more than `rows`, which were not counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    pub rows: u64,
+    /// `schema.table`.
+    pub table: Box<str>,
 }
 
 /// What of it is the receipt's member. Members in the order of their names.

@@ -159,6 +159,7 @@ pub(crate) fn full_record() -> CallRecord {
                 lsn: Some("16/B374D848".into()),
             }),
             source: "shop".into(),
+            writes: vec![TableWrites { more: true, rows: 10_000, table: "public.orders".into() }],
         })),
         stream: Some(Box::new(StreamRecord {
             comments: 0,
@@ -400,6 +401,7 @@ fn the_longest_record_fits_once_it_is_shortened() {
         post: Some(side.clone()),
         pre: Some(side),
         source: "s".repeat(64).into(),
+        writes: vec![TableWrites { more: true, rows: 10_000, table: "t".repeat(127).into() }; 8],
     }));
     let held = record.held.as_mut().unwrap();
     held.approval.as_mut().unwrap().approved = vec![KeyId([9; 32]); 16];
@@ -421,6 +423,8 @@ fn the_longest_record_fits_once_it_is_shortened() {
         record.write(&mut out, &link(&iss, 1), &capture, None).unwrap();
         assert_eq!(record.facts.more, 93);
         assert_eq!(record.trace.as_ref().unwrap().state, None);
+        assert!(record.snapshot.as_ref().unwrap().writes.is_empty());
+        assert_eq!(record.downgrades.last().unwrap().code, Reason::LineageMissing);
         assert_canonical(&out);
     }
 }

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use estoppel_evidence::entry::{CallRecord, SnapshotSide};
+use estoppel_evidence::entry::{CallRecord, SnapshotSide, TableWrites};
 use estoppel_journal::Promise;
 use estoppel_snapshot::{Schema, Snapshot};
 use futures_util::StreamExt as _;
+use futures_util::future::join;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::watch::Alone;
-use super::{Database, Inside, Missed, When, side};
+use super::{Database, Inside, Missed, Named, When, side};
 use crate::store::{Contract, Stores};
 
 /// Most calls whose database is to be looked at after them. Beyond it, it is not, and the receipt says so.
@@ -27,6 +28,16 @@ pub(crate) struct Due {
     pub(crate) before: Arc<Snapshot>,
     /// If its schema is watched.
     pub(crate) inside: Option<Inside>,
+    /// If rows may name it.
+    pub(crate) named: Option<Named>,
+}
+
+/// What was seen after a call.
+struct Seen {
+    taken: Result<Arc<Snapshot>, Missed>,
+    /// Since when the call was alone, if it was.
+    alone: Option<Alone>,
+    writes: Result<Vec<TableWrites>, Missed>,
 }
 
 struct Waiting {
@@ -60,7 +71,8 @@ impl Posts {
             },
         };
         let missed = due.database.is_busy();
-        due.end(Err(missed), None, &self.stores);
+        let seen = Seen { taken: Err(missed), alone: None, writes: Ok(Vec::new()) };
+        due.end(seen, &self.stores);
     }
 
     /// Returns when no call waits. Each waits for a bounded time.
@@ -86,8 +98,10 @@ impl PostQueue {
                         let stores = self.stores.clone();
                         looking.push(async move {
                             let alone = due.inside.as_ref().map(Inside::alone);
-                            let taken = due.database.look(When::After).await;
-                            due.end(taken, alone, &stores);
+                            let database = &due.database;
+                            let (taken, writes) =
+                                join(database.look(When::After), database.count(due.record.call)).await;
+                            due.end(Seen { taken, alone, writes }, &stores);
                             drop(_place);
                         });
                     }
@@ -101,8 +115,10 @@ impl PostQueue {
 }
 
 impl Due {
-    fn end(self, taken: Result<Arc<Snapshot>, Missed>, alone: Option<Alone>, stores: &Stores) {
-        let Self { promise, mut record, contracts, before, inside, .. } = self;
+    fn end(self, seen: Seen, stores: &Stores) {
+        let Self { promise, mut record, contracts, before, inside, named, .. } = self;
+        let Seen { taken, alone, writes } = seen;
+        drop(named);
         let mut snapshots: Vec<Arc<Schema>> = vec![before.schema.clone()];
         let mut lag_bytes = None;
         let after = match taken {
@@ -119,7 +135,12 @@ impl Due {
                 SnapshotSide::none(missed.code)
             }
         };
+        let writes = writes.unwrap_or_else(|missed| {
+            record.downgrades.push(missed.downgrade());
+            Vec::new()
+        });
         if let Some(snapshot) = &mut record.snapshot {
+            snapshot.writes = writes;
             snapshot.post = Some(after);
             snapshot.add_lag(lag_bytes);
         }

@@ -162,6 +162,7 @@ impl Exchange {
         record.shadow = shadows.into_iter().map(|(_, said)| said).collect();
         let record = std::mem::replace(&mut self.record, self.shared.blank_record());
         let (pictured, inside) = (self.pictured.take(), self.inside.take());
+        let named = self.named.take();
         // Of several servers some may have been asked for what was not sent.
         let is_one = self.route.as_ref().is_some_and(|route| route.federation.is_none());
         let inside = match inside {
@@ -178,7 +179,7 @@ impl Exchange {
         match pictured {
             None => self.shared.stores.commit(promise, record, contracts, Vec::new()),
             Some(Pictured { database, before }) if self.sent => {
-                self.shared.posts.take(Due { promise, record, contracts, database, before, inside });
+                self.shared.posts.take(Due { promise, record, contracts, database, before, inside, named });
             }
             Some(Pictured { before, .. }) => {
                 self.shared.stores.commit(promise, record, contracts, vec![before.schema.clone()]);

@@ -6,6 +6,7 @@ use estoppel_evidence::Reason;
 use estoppel_evidence::entry::{SnapshotRecord, SnapshotSide};
 use estoppel_policy::SnapshotMode;
 use estoppel_snapshot::Snapshot;
+use http::HeaderValue;
 
 use super::Exchange;
 use crate::bypass;
@@ -25,6 +26,11 @@ impl Exchange {
         looks && !self.shared.journal.is_off()
     }
 
+    /// The call's id as an upstream is told it, so that rows can name it.
+    pub(crate) fn named(&self) -> Option<HeaderValue> {
+        self.named.as_ref().and_then(|_| HeaderValue::try_from(self.record.call.to_string()).ok())
+    }
+
     /// Looks at the route's database, before anything is sent.
     ///
     /// # Errors
@@ -37,6 +43,7 @@ impl Exchange {
             Some(Box::new(SnapshotRecord { pre: Some(pre), source, ..SnapshotRecord::default() }))
         };
         self.inside = database.enter();
+        self.named = database.name_call(self.record.call);
         if mode == SnapshotMode::Skip {
             self.record.snapshot = record(SnapshotSide::none(Reason::PolicySkip));
             return Ok(());

@@ -24,7 +24,7 @@ use crate::headers;
 use crate::idempotency::Given;
 use crate::judging::Objection;
 use crate::mcp::federation::{Asking, Federation, Told};
-use crate::respond::{RECEIPT, Refusal, stamp};
+use crate::respond::{CALL, RECEIPT, Refusal, stamp};
 use crate::snapshot::RouteEntry;
 use crate::stack::Answer;
 use crate::upstream::{Answered, ConnectError, SendError};
@@ -164,6 +164,9 @@ async fn ask(
         head.headers.remove(spent);
     }
     headers::for_upstream(&mut head.headers, &route.pool.target.authority, reads);
+    if let Some(named) = exchange.named() {
+        head.headers.insert(CALL, named);
+    }
     if let Some((credential, held)) = &credential {
         credential.put(held, &mut head.headers);
     }
@@ -213,7 +216,9 @@ async fn ask_several(
     let limits = exchange.route.as_ref().map(|route| route.settings.limits).unwrap_or_default();
     let (identity, spent) = (exchange.caller(), exchange.spent.clone());
     let (identity, spent) = (identity.as_deref(), spent.as_ref());
-    let asking = Asking { head, body: &body.bytes(), identity, spent, limits: &limits };
+    let named = exchange.named();
+    let asking =
+        Asking { head, body: &body.bytes(), identity, spent, named: named.as_ref(), limits: &limits };
     exchange.sends();
     let sending = while_waiting(federation.send(asking), || exchange.ask_shadows());
     let told = match tokio::time::timeout(limits.total, sending).await {

@@ -8,6 +8,12 @@ use super::{COUNT_MAX, NAME_RULE, SettingsError, is_name};
 
 /// Longest that a call may be made to wait for one snapshot.
 const WAIT_MS_MAX: u64 = 60_000;
+/// Most tables of one database whose rows name calls.
+const WRITTEN_MAX: usize = 8;
+/// Longest time between two looks at rows.
+const EVERY_MS_MAX: u64 = 3_600_000;
+/// Largest table that may be looked at, MiB.
+const WATCH_MIB_MAX: u64 = 1 << 20;
 
 /// A Postgres database that is looked at around the calls that the policy names (`snapshot`). Whoever can edit this chooses which
 /// database receipts speak of.
@@ -46,13 +52,58 @@ pub struct Database {
     /// `bypass`. Only where all of them come through this gateway. Default false.
     #[serde(default)]
     pub watch_schema: bool,
+    /// Tables whose rows name the call that wrote them: the gateway tells an upstream the call's id (`estoppel-call`), and counts
+    /// after each call the rows that hold it.
+    #[serde(default)]
+    pub written: Vec<Written>,
+    /// Takes a row of `written` that was written and names no call that was under way for one that went round the gateway: an entry
+    /// `bypass`. Only where all that write there come through this gateway. Default false.
+    #[serde(default)]
+    pub watch_rows: bool,
+    /// How often they are looked at. Default 5,000 ms.
+    pub watch_rows_every_ms: Option<u64>,
+    /// How long one look may take. Default 2,000 ms.
+    pub watch_rows_ms: Option<u64>,
+    /// A larger table is not looked at. Default 256 MiB.
+    pub watch_rows_mib_max: Option<u64>,
     /// How far a replica may be behind, bytes of log; beyond it `REPLICA_LAG`. Default 16 MiB.
     pub replica_lag_bytes_max: Option<u64>,
+}
+
+/// A table, and its column that holds a call's id.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// `schema.table`, as the catalog has the names.
+    pub table: String,
+    pub key: String,
 }
 
 impl Database {
     /// Bytes that a replica may be behind where nothing is said: one segment of the log.
     pub(crate) const REPLICA_LAG_BYTES: u64 = 16 << 20;
+
+    const WATCH_ROWS_EVERY_MS: u64 = 5_000;
+    const WATCH_ROWS_MS: u64 = 2_000;
+    const WATCH_ROWS_MIB: u64 = 256;
+
+    /// The declared tables; what is wrong with the others [`check`] says.
+    pub(crate) fn written(&self) -> Vec<estoppel_snapshot::Written> {
+        let read = |one: &Written| estoppel_snapshot::Written::new(&one.table, &one.key).ok();
+        self.written.iter().filter_map(read).collect()
+    }
+
+    pub(crate) fn watch_rows_every_ms(&self) -> u64 {
+        self.watch_rows_every_ms.unwrap_or(Self::WATCH_ROWS_EVERY_MS)
+    }
+
+    pub(crate) fn watch_rows_ms(&self) -> u64 {
+        self.watch_rows_ms.unwrap_or(Self::WATCH_ROWS_MS)
+    }
+
+    pub(crate) fn watch_rows_bytes_max(&self) -> u64 {
+        self.watch_rows_mib_max.unwrap_or(Self::WATCH_ROWS_MIB) << 20
+    }
 
     /// How long a call waits for a snapshot.
     pub(crate) fn wait_ms(&self) -> u64 {
@@ -101,6 +152,32 @@ pub(super) fn check(databases: &[Database], evidence_ms: u64) -> Vec<SettingsErr
         {
             if !(1..=COUNT_MAX).contains(&count) {
                 wrong(i, key, "must be between 1 and 16,777,216".into());
+            }
+        }
+        if database.written.len() > WRITTEN_MAX {
+            wrong(i, "written", format!("has at most {WRITTEN_MAX} tables"));
+        }
+        for (at, written) in database.written.iter().enumerate() {
+            if let Err(error) = estoppel_snapshot::Written::new(&written.table, &written.key) {
+                wrong(i, &format!("written[{at}]"), error.to_string());
+            }
+            if database.written.iter().take(at).any(|before| before.table == written.table) {
+                wrong(i, &format!("written[{at}]"), format!("`{}` is there already", written.table));
+            }
+        }
+        if database.watch_rows && database.written.is_empty() {
+            wrong(i, "watch_rows", "has no effect without `written`".into());
+        }
+        for (key, said, most) in [
+            ("watch_rows_every_ms", database.watch_rows_every_ms, EVERY_MS_MAX),
+            ("watch_rows_ms", database.watch_rows_ms, WAIT_MS_MAX),
+            ("watch_rows_mib_max", database.watch_rows_mib_max, WATCH_MIB_MAX),
+        ] {
+            if said.is_some() && !database.watch_rows {
+                wrong(i, key, "has no effect without `watch_rows = true`".into());
+            }
+            if said.is_some_and(|said| !(1..=most).contains(&said)) {
+                wrong(i, key, format!("must be between 1 and {most}"));
             }
         }
         if database.replica_lag_bytes_max.is_some() && !database.allow_replica {

@@ -80,6 +80,11 @@ impl Connection {
         }
     }
 
+    /// One message about rows of tables.
+    pub async fn ask_rows(&self, message: &str) -> Result<Answers, SnapshotError> {
+        self.client.simple_query(message).await.map(by_statement).map_err(SnapshotError::of_rows)
+    }
+
     /// Ends a transaction that failed; nobody waits for it, and what is asked next comes after it.
     pub fn roll_back(&self) {
         let client = self.client.clone();

@@ -20,6 +20,15 @@ impl Tool {
     /// When there is no port.
     #[must_use]
     pub fn start(act: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self::start_reading(move |asked| act(&asked.target))
+    }
+
+    /// `act` gets the head of a request, and gives the JSON of the answer.
+    ///
+    /// # Panics
+    /// When there is no port.
+    #[must_use]
+    pub fn start_reading(act: impl Fn(&Asked) -> String + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let addr = listener.local_addr().expect("it is bound");
         let (act, asked) = (Arc::new(act), Arc::new(AtomicU64::new(0)));
@@ -46,26 +55,44 @@ impl Tool {
     }
 }
 
-fn answer(stream: TcpStream, act: &dyn Fn(&str) -> String, asked: &AtomicU64) -> std::io::Result<()> {
+/// The head of a request.
+#[derive(Debug)]
+pub struct Asked {
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Asked {
+    /// All values of a header, in their order.
+    #[must_use]
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let named = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+fn answer(stream: TcpStream, act: &dyn Fn(&Asked) -> String, asked: &AtomicU64) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut length = 0;
+    let (mut length, mut headers) = (0, Vec::new());
     loop {
         let mut header = String::new();
         reader.read_line(&mut header)?;
         match header.trim_end().split_once(':') {
             None => break,
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.trim().parse().unwrap_or(0);
+            Some((name, value)) => {
+                if name.eq_ignore_ascii_case("content-length") {
+                    length = value.trim().parse().unwrap_or(0);
+                }
+                headers.push((name.to_owned(), value.trim().to_owned()));
             }
-            Some(_) => {}
         }
     }
     std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
     asked.fetch_add(1, Ordering::SeqCst);
-    let body = act(&target);
+    let body = act(&Asked { target, headers });
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()

@@ -19,6 +19,7 @@ use crate::credential::{Credential, without_credentials};
 use crate::exchange::framing;
 use crate::headers;
 use crate::layer::forward::send_reason;
+use crate::respond::CALL;
 use crate::upstream::{Answered, Pool};
 
 /// How long others wait for a server that has a part in their answer; less where `limits.headers_ms` is.
@@ -44,6 +45,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) identity: Option<&'a str>,
     /// Where its caller's credential was that the gateway itself took.
     pub(crate) spent: Option<&'a HeaderName>,
+    /// The call's id, where servers are told it.
+    pub(crate) named: Option<&'a HeaderValue>,
     pub(crate) limits: &'a Limits,
 }
 
@@ -82,6 +85,9 @@ impl Server {
             headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         }
         changed.iter().for_each(|(name, value)| drop(headers.insert(name.clone(), value.clone())));
+        if let Some(named) = asking.named {
+            headers.insert(CALL, named.clone());
+        }
         if let Some((credential, held)) = &held {
             credential.put(held, &mut headers);
         }

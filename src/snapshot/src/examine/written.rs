@@ -1,0 +1,84 @@
+//! Whether the rows of a table can be asked which call wrote them.
+
+use tokio_postgres::SimpleQueryRow;
+
+use super::{Check, State};
+use crate::source::{Answers, Connection};
+use crate::written::Written;
+
+/// What a column may be, so that a call's id is compared with it as it is.
+const KEY_TYPES: [&str; 3] = ["uuid", "text", "character varying"];
+
+pub(super) async fn examine(connection: &Connection, table: &Written, user: &str) -> Vec<Check> {
+    let mut answers = connection.ask_all(&[&exists(table)]).await.into_iter();
+    let found = match answers.next() {
+        Some(Ok(answers)) => answers,
+        Some(Err(error)) => return vec![Check::new(State::Bad, format!("{table}: {error}"))],
+        None => return vec![Check::new(State::Bad, format!("{table}: no answer"))],
+    };
+    let said = |at: usize| first(&found).and_then(|row| row.try_get(at).ok().flatten());
+    let (Some(kind), Some(may_use)) = (said(0), said(1)) else {
+        return vec![Check::new(State::Bad, format!("there is no table {table}"))];
+    };
+    if !["r", "p"].contains(&kind) {
+        return vec![Check::new(State::Bad, format!("{table} is no table whose rows are its own"))];
+    }
+    let Some(of_type) = said(2) else {
+        return vec![Check::new(State::Bad, format!("{table} has no column {}", table.quoted_key()))];
+    };
+    if !KEY_TYPES.contains(&of_type) {
+        let what = format!("column {} of {table} is {of_type}", table.quoted_key());
+        return vec![Check::new(State::Bad, what).advice("a call's id needs a column of type uuid or text")];
+    }
+    let mut checks = Vec::new();
+    if may_use != "t" {
+        checks.push(
+            Check::new(State::Bad, format!("the role may not use the schema of {table}"))
+                .fix(format!("GRANT USAGE ON SCHEMA {} TO {user};", table.quoted_schema())),
+        );
+    }
+    if said(3) != Some("t") {
+        let columns = format!("{}, xmin", table.quoted_key());
+        checks.push(
+            Check::new(State::Bad, format!("the role may not read {columns} of {table}"))
+                .fix(format!("GRANT SELECT ({columns}) ON {} TO {user};", table.quoted())),
+        );
+    }
+    if said(4) != Some("f") {
+        checks.push(
+            Check::new(State::Bad, format!("policies hide rows of {table} from the role"))
+                .advice("rows are counted by a role that sees all of them, or not at all (rls_filtered)"),
+        );
+    }
+    if said(5) != Some("t") {
+        checks.push(
+            Check::new(State::Warn, format!("no index of {table} begins with {}", table.quoted_key()))
+                .advice("each call has the whole table read")
+                .fix(format!("CREATE INDEX CONCURRENTLY ON {} ({});", table.quoted(), table.quoted_key())),
+        );
+    }
+    if checks.is_empty() {
+        checks.push(Check::new(State::Good, format!("rows of {table} can be asked which call wrote them")));
+    }
+    checks
+}
+
+fn first(answers: &Answers) -> Option<&SimpleQueryRow> {
+    answers.first()?.first()
+}
+
+/// One row: kind, whether the schema may be used, type of the column, whether it and `xmin` may be read, whether policies hide rows,
+/// whether an index serves it.
+fn exists(table: &Written) -> String {
+    let (schema, name, key) = (table.schema_literal(), table.table_literal(), table.key_literal());
+    format!(
+        "SELECT c.relkind, pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'), \
+         pg_catalog.format_type(a.atttypid, NULL), \
+         pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AND pg_catalog.has_column_privilege(c.oid, 'xmin', 'SELECT'), \
+         pg_catalog.row_security_active(c.oid), \
+         EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum AND i.indisvalid AND i.indpred IS NULL) \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = {key} AND a.attnum > 0 AND NOT a.attisdropped \
+         WHERE n.nspname = {schema} AND c.relname = {name}"
+    )
+}

@@ -1,0 +1,122 @@
+//! Tables whose rows name the call that wrote them.
+
+use std::fmt;
+
+/// A table, and its column that holds a call's id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    schema: Box<str>,
+    table: Box<str>,
+    key: Box<str>,
+}
+
+/// Why text names no table or column.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WrittenError {
+    #[error("`{0}` is not a schema and a table, as in `public.orders`")]
+    Table(Box<str>),
+    #[error("`{0}` is not the name of a column")]
+    Key(Box<str>),
+}
+
+/// Longest name that Postgres keeps whole.
+const NAME_BYTES_MAX: usize = 63;
+
+impl Written {
+    /// Names as the catalog has them: nothing is folded to lower case.
+    ///
+    /// # Errors
+    /// [`WrittenError`].
+    pub fn new(table: &str, key: &str) -> Result<Self, WrittenError> {
+        let (schema, name) = table
+            .split_once('.')
+            .filter(|(schema, name)| is_name(schema) && is_name(name))
+            .ok_or_else(|| WrittenError::Table(table.into()))?;
+        if !is_name(key) {
+            return Err(WrittenError::Key(key.into()));
+        }
+        Ok(Self { schema: schema.into(), table: name.into(), key: key.into() })
+    }
+
+    /// The table in SQL.
+    pub(crate) fn quoted(&self) -> String {
+        format!("{}.{}", identifier(&self.schema), identifier(&self.table))
+    }
+
+    /// Its schema in SQL.
+    pub(crate) fn quoted_schema(&self) -> String {
+        identifier(&self.schema)
+    }
+
+    /// The column in SQL.
+    pub(crate) fn quoted_key(&self) -> String {
+        identifier(&self.key)
+    }
+
+    /// The table as the text that becomes a `regclass`.
+    pub(crate) fn literal(&self) -> String {
+        literal(&self.quoted())
+    }
+
+    /// Its schema's name as text.
+    pub(crate) fn schema_literal(&self) -> String {
+        literal(&self.schema)
+    }
+
+    /// Its own name as text.
+    pub(crate) fn table_literal(&self) -> String {
+        literal(&self.table)
+    }
+
+    /// The column's name as text.
+    pub(crate) fn key_literal(&self) -> String {
+        literal(&self.key)
+    }
+}
+
+/// `schema.table`.
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema, self.table)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len())
+        && !text.contains(['.', '\0'])
+        && !text.contains(char::is_control)
+}
+
+/// As an identifier in SQL.
+pub(crate) fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// As a text in SQL, whatever `standard_conforming_strings` says.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_so_that_nothing_in_them_is_sql() {
+        let odd = Written::new("my\"shop.Or'ders\\", "call id").unwrap();
+        assert_eq!(odd.quoted(), r#""my""shop"."Or'ders\""#);
+        assert_eq!(odd.literal(), r#"E'"my""shop"."Or\'ders\\"'"#);
+        assert_eq!((odd.quoted_key(), odd.key_literal()), ("\"call id\"".into(), "E'call id'".into()));
+        assert_eq!(odd.to_string(), "my\"shop.Or'ders\\");
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        for table in ["", "orders", ".orders", "public.", "db.public.orders", "public.a\nb", "public.a\0"] {
+            assert_eq!(Written::new(table, "call_id"), Err(WrittenError::Table(table.into())));
+        }
+        for key in ["", "a.b", "a\n", &"k".repeat(64)] {
+            assert_eq!(Written::new("public.orders", key), Err(WrittenError::Key(key.into())));
+        }
+    }
+}
