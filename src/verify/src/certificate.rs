@@ -7,9 +7,10 @@ use crate::bundle::{ENTRIES, Externals, MANIFEST, Options, judge};
 use crate::container::{Files, Input};
 use crate::envelope::Envelope;
 use crate::hash::Hash;
-use crate::keys::{Keys, PublicKey, STATEMENT_TYPE, base64_decode};
+use crate::keys::{Keys, PublicKey, STATEMENT_TYPE};
 use crate::report::{Report, Subject, Unreadable};
 use crate::schema::{Schemas, Slots};
+use crate::statement::key_of;
 use crate::trust::{read_trust, unusable};
 use crate::view::View;
 
@@ -159,13 +160,6 @@ fn read(certificate: &[u8], signer: Option<&PublicKey>) -> Check<Signed> {
         return Err(fault(CertificateReason::Untrusted, detail));
     }
     Ok(Signed { key: public.id(), payload: envelope.payload })
-}
-
-fn key_of(stated: View<'_>) -> Option<PublicKey> {
-    let public = PublicKey::of_spki(&base64_decode(&stated.text_of("spki"))?)?;
-    let is_it =
-        public.id().hex() == *stated.text_of("kid") && public.algorithm().name() == &*stated.text_of("alg");
-    is_it.then_some(public)
 }
 
 fn number(view: View<'_>, name: &str) -> u64 {

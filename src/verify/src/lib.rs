@@ -40,6 +40,7 @@ mod report;
 mod run;
 mod schema;
 mod segment;
+mod statement;
 mod tally;
 mod tree;
 mod trust;
@@ -68,3 +69,4 @@ pub use report::{
     Anchoring, AuditPath, Authenticity, Completeness, Counters, Finding, Integrity, Proof, Report, RunFacts,
     SigningKey, Standing, StreamProof, Subject, Unreadable, Verdicts,
 };
+pub use statement::{SignedStatement, read_statement};
