@@ -1,8 +1,14 @@
 //! What can be asked of `estoppel`.
 
+mod attest;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use attest::{
+    Attest, AttestCommand, AttestVerify, Bundles, ComplianceCommand, KitBuild, KitCommand, Report,
+};
 
 /// Verifies, shows and explains evidence of LLM and tool calls.
 ///
@@ -38,6 +44,19 @@ pub enum Command {
     ///
     /// The bundles of the window, an index, and a timeline as JSON and as a page (docs/incident.md).
     Incident(Incident),
+    /// Says what sealed bundles show of a framework, signed; or judges such a statement.
+    ///
+    /// A statement as JSON, and copies of it for people and programs (docs/attestation.md). Exit code 2 when a bundle does not verify,
+    /// or when the statement is not what the bundles give.
+    Attest(Attest),
+    /// Frameworks, and what evidence there is for their controls.
+    #[command(subcommand)]
+    Compliance(ComplianceCommand),
+    /// A run in a few numbers with its Merkle root, and as a badge.
+    Report(Report),
+    /// Bundles, attestations and verifiers as one file for an auditor.
+    #[command(subcommand)]
+    Kit(KitCommand),
     /// What databases looked like around calls.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),

@@ -43,6 +43,46 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          bytes. Exit code 2: a bundle does not verify; 6: no sealed bundle is of that run.",
     ),
     (
+        &["attest", "verify"],
+        "Verifies the bundles and the signature, then makes the statement again from the bundles, with its own id, time and program, and \
+         compares every byte. Of a folder it also compares the copies for people and programs. Exit code 2 names the first place that differs, or \
+         the bundle that does not verify. --signer says whose key it has to be; without it the statement's own word counts.",
+    ),
+    (
+        &["attest"],
+        "Verifies the bundles now, looks up which of their entries answer each control of a framework, and writes that as a \
+         signed in-toto statement with copies for people and programs into a new folder. In PCI DSS and HIPAA a control passes or fails by named checks \
+         over the evidence, and by nothing else; in mappings nothing passes. Exit code 2: a bundle does not verify, and nothing was written; 3, with \
+         --strict: a control fails.",
+    ),
+    (
+        &["compliance", "list"],
+        "Lists the frameworks that come with this program: edition, how many controls, and whether controls can pass or fail.",
+    ),
+    (
+        &["compliance", "report"],
+        "Verifies the bundles and says of each control of each framework what evidence there is, by kind and number. On an empty store every \
+         row says no evidence. Nothing is signed or written: that is `estoppel attest`.",
+    ),
+    (
+        &["report"],
+        "Verifies a bundle and tells it in a few numbers, all recounted: its Merkle root, calls, blocks, repairs, and with --certificate what a \
+         replay came to, if the certificate holds and is about this bundle. --svg writes a badge that shows them and carries the root. The same bundle gives the \
+         same bytes. Exit code 2: the bundle or the certificate does not verify, and nothing was written.",
+    ),
+    (
+        &["kit", "build"],
+        "Verifies bundles and attestations, and puts them with the frameworks, the trust document, verifiers in Python and JavaScript and a \
+         guide into one new file. Every file in it is declared by digest in a signed statement with a summary that anybody can count again. The same contents and \
+         key give the same bytes.",
+    ),
+    (
+        &["kit", "verify"],
+        "Reads a kit and makes it again from its contents: declared files, bundles, attestations with their copies, summary. Exit code 2 names the \
+         file that is missing, altered or not declared, or what does not verify. --trust is the trust document that the kit's has to be, --signer the \
+         key that has to have signed it. `python3 verify.py`, inside the kit, does nearly as much without this program.",
+    ),
+    (
         &["snapshot", "diff"],
         "Reads the two snapshots that a call's receipt names out of its bundle, and says what differs: which objects of the \
          schema came, went or changed between the one before the call and the one after. Whose doing that was it does not say. Exit code 5: \

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{Incident, IncidentCommand};
 use crate::output::{Failure, Output, plain};
-use crate::{input, show, verify};
+use crate::{bundles, input, show, verify};
 
 /// Most bundles of a journal that are looked at.
 const BUNDLES_MAX: usize = 10_000;
@@ -113,21 +113,7 @@ fn find(from: &Path, journal: Option<&Path>, window_s: u64) -> Result<(String, V
 
 /// The bundles of a journal.
 fn sealed(journal: &Path) -> Result<Vec<Sealed>, Failure> {
-    let folder = journal.join("bundles");
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(&folder).map_err(|error| input::unreadable(&folder, &error))? {
-        let path = entry.map_err(|error| input::unreadable(&folder, &error))?.path();
-        if path.to_string_lossy().ends_with(".pef.zip") {
-            paths.push(path);
-        }
-        if paths.len() > BUNDLES_MAX {
-            let message =
-                format!("`{}` has more than {BUNDLES_MAX} bundles; give one with --from", folder.display());
-            return Err(Failure::input("ARGUMENT_INVALID", plain(&message)));
-        }
-    }
-    paths.sort();
-    paths.into_iter().map(Sealed::read).collect()
+    bundles::of_journal(journal, BUNDLES_MAX)?.into_iter().map(Sealed::read).collect()
 }
 
 fn one_of(name: &str, others: &[Sealed]) -> Result<PathBuf, Failure> {

@@ -53,6 +53,26 @@ pub fn begins_with(path: &Path, beginning: &[u8]) -> Result<bool, Failure> {
     Ok(bytes == beginning)
 }
 
+/// Refuses a path at which something is.
+pub fn demand_new(path: &Path) -> Result<(), Failure> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(exists(path)),
+        Err(_) => Ok(()),
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    let message = format!("`{}` exists and is not overwritten", path.display());
+    Failure::reason(Reason::OutputExists, plain(&message))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => exists(path),
+        _ => Failure::runtime("DISK_FAILED", plain(&format!("cannot write `{}`: {error}", path.display()))),
+    }
+}
+
 /// Writes a file that was not there.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -60,13 +80,22 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
         written.inspect_err(|_| drop(std::fs::remove_file(path)))
     });
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::reason(
-            Reason::OutputExists,
-            plain(&format!("`{}` exists and is not overwritten", path.display())),
-        ),
-        _ => Failure::runtime("DISK_FAILED", plain(&format!("cannot write `{}`: {error}", path.display()))),
-    })
+    written.map_err(|error| unwritable(path, &error))
+}
+
+/// Writes a folder that was not there, all of it or nothing: beside its place first, then under its name.
+pub fn write_folder(path: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
+    demand_new(path)?;
+    let mut beside = path.as_os_str().to_os_string();
+    beside.push(".part");
+    let beside = PathBuf::from(beside);
+    std::fs::create_dir(&beside).map_err(|error| unwritable(&beside, &error))?;
+    let written = files.iter().try_for_each(|(name, bytes)| write_new(&beside.join(name), bytes));
+    let synced = written.and_then(|()| {
+        let synced = File::open(&beside).and_then(|folder| folder.sync_all());
+        synced.and_then(|()| std::fs::rename(&beside, path)).map_err(|error| unwritable(path, &error))
+    });
+    synced.inspect_err(|_| drop(std::fs::remove_dir_all(&beside)))
 }
 
 /// The events of a stream.

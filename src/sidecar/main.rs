@@ -3,6 +3,9 @@
 
 mod admin;
 mod arguments;
+mod attest;
+mod bundles;
+mod compliance;
 mod contract;
 mod detect;
 mod diff;
@@ -16,6 +19,7 @@ mod input;
 mod judge;
 mod junit;
 mod keys;
+mod kit;
 mod man;
 mod mcp;
 mod output;
@@ -28,6 +32,7 @@ mod reduce;
 mod reference;
 mod regress;
 mod replay;
+mod report;
 mod run;
 mod sbom;
 mod show;
@@ -63,6 +68,10 @@ fn main() -> ExitCode {
         Command::Show(show) => show::run(&output, &show),
         Command::Diff(asked) => diff::run(&output, &asked),
         Command::Incident(asked) => incident::run(&output, &asked),
+        Command::Attest(asked) => attest::run(&output, &asked),
+        Command::Compliance(command) => compliance::run(&output, &command),
+        Command::Report(asked) => report::run(&output, &asked),
+        Command::Kit(command) => kit::run(&output, &command),
         Command::Snapshot(command) => snapshot::run(&output, &command),
         Command::Seal(seal) => run::seal(&output, &seal),
         Command::Hold(command) => hold::run(&output, &command),

@@ -56,6 +56,39 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel incident verify run.incident.zip --trust demo/journal/trust.json\n\
          estoppel incident verify \"$bundle\" # exit 2",
     ),
+    (
+        &["attest"],
+        "estoppel attest --framework no-such-framework --journal demo/journal --key auditor.pem -o none # exit 6\n\
+         openssl genpkey -algorithm ed25519 -out auditor.pem && chmod 600 auditor.pem\n\
+         estoppel attest --framework pci-dss-4.0.1 --bundle \"$bundle\" --trust demo/journal/trust.json --key auditor.pem -o pci\n\
+         estoppel attest --framework hipaa-security-rule --journal demo/journal --key auditor.pem -o hipaa --strict # exit 3",
+    ),
+    (
+        &["attest", "verify"],
+        "estoppel attest verify pci --bundle \"$bundle\" --trust demo/journal/trust.json\n\
+         estoppel attest verify pci --bundle \"$bundle\" # exit 2",
+    ),
+    (&["compliance", "list"], "estoppel compliance list"),
+    (
+        &["compliance", "report"],
+        "estoppel compliance report --journal demo/journal --framework nist-sp-800-161r1\n\
+         mkdir empty && estoppel compliance report --journal empty",
+    ),
+    (
+        &["report"],
+        "estoppel report --digest \"$bundle\" --trust demo/journal/trust.json --svg badge.svg -o digest.json\n\
+         estoppel report --digest \"$bundle\" --svg badge.svg # exit 8",
+    ),
+    (
+        &["kit", "build"],
+        "estoppel kit build --bundle \"$bundle\" --trust demo/journal/trust.json --attestation pci --key auditor.pem -o audit.kit.zip\n\
+         estoppel kit build --bundle \"$bundle\" --key auditor.pem -o none.kit.zip # exit 6",
+    ),
+    (
+        &["kit", "verify"],
+        "estoppel kit verify audit.kit.zip --trust demo/journal/trust.json\n\
+         estoppel kit verify \"$bundle\" # exit 2",
+    ),
     (&["snapshot", "diff"], "estoppel snapshot diff \"$bundle\" --call 1 # exit 6"),
     (&["seal"], "estoppel seal nightly-42\nestoppel seal no-such-run # exit 6"),
     (

@@ -363,7 +363,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
-fn tool() -> Result<Tool, Failure> {
+/// The program that this is.
+pub fn tool() -> Result<Tool, Failure> {
     let read = std::env::current_exe().and_then(std::fs::read);
     let bytes = read.map_err(|error| Failure::runtime("INTERNAL", format!("the own program: {error}")))?;
     Ok(Tool {

@@ -49,6 +49,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod adapters;
+mod attest;
 mod authority;
 mod bill;
 mod bodies;
@@ -76,6 +77,7 @@ mod identity;
 mod incident;
 mod judging;
 mod judging_gemini;
+mod kit;
 mod large;
 mod leaving;
 mod lineage;

@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+"""Verifies a kit (spec/kit.md): Python 3.9 or later, nothing else, no network, nothing written beside it.
+
+    python3 verify.py                       the kit that this file was unpacked from
+    python3 verify.py KIT.zip               a kit that is still one file; only so an entry that comes twice is seen
+    python3 verify.py --trust trust.json    the kit's trust document has to be this one, which you have from elsewhere
+    python3 verify.py --signer key.pem      the kit and its attestations have to be signed by this key
+
+Exit code 0: all of it holds. 2: it does not, and the code says why. 6: nothing was decided.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True  # a kit has no files but those that it declares
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "verifiers", "python"), HERE]
+
+import pef_verify  # noqa: E402
+
+TYPE = "application/vnd.in-toto+json"
+INDEX, TRUST = "kit.json", "trust.json"
+INVENTORY = (
+    ("models", ("facts", "model")),
+    ("operations", ("operation",)),
+    ("outcomes", ("outcome", "code")),
+    ("rules", ("policy", "rule")),
+    ("tools", ("facts", "tools_called")),
+    ("upstreams", ("upstream",)),
+)
+
+
+class Refused(Exception):
+    def __init__(self, code, detail):
+        super().__init__(detail)
+        self.code, self.detail = code, detail
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+class Folder:
+    """A kit that was unpacked."""
+
+    def __init__(self, path):
+        self.path, self.names = path, []
+        for folder, folders, files in os.walk(path):
+            for name in folders + files:
+                full = os.path.join(folder, name)
+                if os.path.islink(full) or not (os.path.isdir(full) or os.path.isfile(full)):
+                    raise Refused("KIT_UNDECLARED", "%s is neither a file nor a folder" % os.path.relpath(full, path))
+            self.names += [os.path.relpath(os.path.join(folder, name), path).replace(os.sep, "/") for name in files]
+        self.names.sort()
+
+    def read(self, name):
+        with open(os.path.join(self.path, *name.split("/")), "rb") as file:
+            return file.read()
+
+
+def unpack(path, into):
+    """A kit that is one file, in the one form that it may have."""
+    try:
+        archive = pef_verify.ZipBundle(path)
+        for name in archive.names:
+            full = os.path.join(into, *name.split("/"))
+            os.makedirs(os.path.dirname(full), exist_ok=True)
+            with open(full, "wb") as file:
+                file.write(archive.read(name))
+        archive.check_crcs()
+    except pef_verify.Refusal as wrong:
+        raise Refused("KIT_FORM", "%s: %s" % (wrong.code, wrong.detail)) from None
+
+
+def read_statement(schemas, data, what):
+    """An envelope that is signed by the key that its statement states. -> (statement, key id)"""
+    try:
+        payload, kid, signature = pef_verify.read_envelope(schemas, data, TYPE)
+        statement = pef_verify.admit(payload)
+    except (pef_verify.Refusal, pef_verify.Malformed) as wrong:
+        raise Refused("KIT_FORM", "%s: %s" % (what, getattr(wrong, "detail", wrong))) from None
+    if pef_verify.canonical(statement) != payload:
+        raise Refused("KIT_FORM", "%s is not in canonical form" % what)
+    stated = statement.get("predicate", {}).get("key", {})
+    spki = pef_verify.unbase64(stated.get("spki", ""))
+    key = None if spki is None else pef_verify.Key(spki)
+    if key is None or key.alg is None or (key.alg, key.kid, key.kid) != (stated.get("alg"), stated.get("kid"), kid):
+        raise Refused("KIT_FORM", "%s does not state the key that signs it" % what)
+    if not key.verify_dsse(signature, TYPE, payload):
+        raise Refused("KIT_FORM", "the signature of %s does not verify" % what)
+    return statement, kid
+
+
+def compare(kit, statement):
+    """What is declared is there as declared, and nothing else is there."""
+    declared = {INDEX}
+    for subject in statement["subject"]:
+        name = subject["name"]
+        if name in declared:
+            raise Refused("KIT_FORM", "%s is declared twice" % name)
+        declared.add(name)
+        if name not in kit.names:
+            raise Refused("KIT_MISSING", "%s is declared and not there" % name)
+        if sha256(kit.read(name)) != subject["digest"]["sha256"]:
+            raise Refused("KIT_ALTERED", "%s is not what was declared" % name)
+    for name in kit.names:
+        if name not in declared:
+            raise Refused("KIT_UNDECLARED", "%s is not declared" % name)
+
+
+class Counted:
+    """What is counted over the entries of the bundles."""
+
+    def __init__(self):
+        self.counters = dict.fromkeys(("allow", "block", "calls", "hold", "incomplete", "interrupted", "repair"), 0)
+        self.inventory = {name: {} for name, _ in INVENTORY}
+        self.digests, self.archives = set(), {}
+
+    def bundle(self, path, data):
+        bundle = pef_verify.ZipBundle(path)
+        manifest = bundle.read("manifest.json")
+        run = json.loads(manifest)["run"]
+        self.archives["%s.pef.zip" % run] = sha256(data)
+        self.digests.add("sha256:" + sha256(manifest))
+        for name in bundle.names:
+            self.digests.add("sha256:" + sha256(bundle.read(name)))
+        for line in bundle.read("receipts.ndjson").split(b"\n")[:-1]:
+            self.digests.add("leaf:" + sha256(b"\0" + line))
+            self.entry(json.loads(line))
+        return run
+
+    def entry(self, entry):
+        if entry["kind"] == "interrupted":
+            self.counters["interrupted"] += 1
+        if entry["kind"] != "call":
+            return
+        self.counters["calls"] += 1
+        self.counters[entry["verdict"]["action"]] += 1
+        self.counters["incomplete"] += not entry["outcome"]["complete"]
+        for name, way in INVENTORY:
+            stated = entry
+            for step in way:
+                stated = stated.get(step, {})
+            for value in stated if isinstance(stated, list) else [stated]:
+                if isinstance(value, str):
+                    self.inventory[name][value] = self.inventory[name].get(value, 0) + 1
+
+    def names(self):
+        rows = {}
+        for what, counts in self.inventory.items():
+            rows[what] = [{"count": counts[name], "name": name} for name in sorted(counts, key=str.encode)]
+        return rows
+
+
+def check_bundles(kit, root, counted):
+    runs = []
+    for name in kit.names:
+        if not (name.startswith("bundles/") and name.endswith(".pef.zip")):
+            continue
+        path = os.path.join(root, *name.split("/"))
+        answer = pef_verify.verify_path(path, trust=os.path.join(root, TRUST))
+        if not answer["ok"]:
+            code = "TRUST_INVALID" if answer["exit"] == 6 else "ATTESTATION_BUNDLE"
+            raise Refused(code, "%s: %s %s" % (name, answer["reason"], answer["detail"]))
+        if name != "bundles/%s.pef.zip" % counted.bundle(path, kit.read(name)):
+            raise Refused("KIT_ALTERED", "%s is not the run that it is called" % name)
+        runs.append(answer["run"])
+    if not runs:
+        raise Refused("KIT_SUMMARY", "there is no bundle")
+    return runs
+
+
+def check_attestation(kit, schemas, folder, counted):
+    """Signature, subjects, framework, pointers, counts and the page. Only `estoppel` makes the statement again."""
+    name = folder + "/attestation.json"
+    data = kit.read(name)
+    statement, kid = read_statement(schemas, data, name)
+    predicate = statement["predicate"]
+    stated = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+    if stated != counted.archives:
+        raise Refused("ATTESTATION_MISMATCH", "%s is not about these bundles" % name)
+    framework = "frameworks/%s.toml" % predicate["framework"]["id"]
+    if framework not in kit.names or "sha256:" + sha256(kit.read(framework)) != predicate["framework"]["digest"]:
+        raise Refused("ATTESTATION_MISMATCH", "%s is about another framework" % name)
+    if predicate.get("trust") != "sha256:" + sha256(kit.read(TRUST)):
+        raise Refused("ATTESTATION_MISMATCH", "%s was made with another trust document" % name)
+    for row in predicate["evidence"]:
+        for digest in row["listed"]:
+            if digest not in counted.digests:
+                raise Refused("ATTESTATION_MISMATCH", "%s points at %s, which is nowhere" % (name, digest))
+        if row["count"] != len(row["listed"]) + row["more"]:
+            raise Refused("ATTESTATION_MISMATCH", "%s: %s are miscounted" % (name, row["kind"]))
+    words = {}
+    for control in predicate["controls"]:
+        word = control.get("result", control["state"])
+        words[word] = words.get(word, 0) + 1
+    if words != predicate["counts"]:
+        raise Refused("ATTESTATION_MISMATCH", "%s miscounts its controls" % name)
+    digest = "sha256:" + sha256(data)
+    if digest.encode() not in kit.read(folder + "/attestation.pdf"):
+        raise Refused("ATTESTATION_COPY", "%s/attestation.pdf does not cite its statement" % folder)
+    row = {"counts": words, "digest": digest, "framework": predicate["framework"]["id"], "path": name}
+    return row, kid
+
+
+def check(kit, root, trust, signer):
+    schemas = pef_verify.find_schemas()
+    if INDEX not in kit.names:
+        raise Refused("KIT_MISSING", "there is no %s" % INDEX)
+    statement, kid = read_statement(schemas, kit.read(INDEX), INDEX)
+    if signer is not None and pef_verify.Key(signer).kid != kid:
+        raise Refused("ATTESTATION_UNTRUSTED", "the kit is signed by key %s" % kid)
+    compare(kit, statement)
+    if trust is not None and (TRUST not in kit.names or kit.read(TRUST) != trust):
+        raise Refused("KIT_TRUST", "the trust document of the kit is not the one that you gave")
+    counted = Counted()
+    runs = check_bundles(kit, root, counted)
+    rows = []
+    for name in kit.names:
+        if name.startswith("attestations/") and name.endswith("/attestation.json"):
+            row, by = check_attestation(kit, schemas, name.rpartition("/")[0], counted)
+            if signer is not None and pef_verify.Key(signer).kid != by:
+                raise Refused("ATTESTATION_UNTRUSTED", "%s is signed by key %s" % (name, by))
+            rows.append(row)
+    summary = statement["predicate"]["summary"]
+    found = {"attestations": rows, "counters": counted.counters, "inventory": counted.names()}
+    for name, value in found.items():
+        if summary[name] != value:
+            raise Refused("KIT_SUMMARY", "%s of the summary are not those of the contents" % name)
+    if sorted(run["run"] for run in summary["runs"]) != sorted(runs):
+        raise Refused("KIT_SUMMARY", "the runs of the summary are not those of the contents")
+    return summary, kid
+
+
+def verify(path, trust=None, signer=None):
+    """-> (summary, key id); raises Refused."""
+    if os.path.isdir(path):
+        return check(Folder(path), path, trust, signer)
+    with tempfile.TemporaryDirectory() as into:
+        unpack(path, into)
+        return check(Folder(into), into, trust, signer)
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description="Verifies a kit, offline.")
+    parser.add_argument("kit", nargs="?", default=HERE)
+    parser.add_argument("--trust")
+    parser.add_argument("--signer")
+    asked = parser.parse_args(argv)
+    try:
+        trust = None if asked.trust is None else open(asked.trust, "rb").read()
+        signer = None if asked.signer is None else pef_verify.read_public_key(open(asked.signer, "rb").read()).spki
+        summary, kid = verify(asked.kit, trust, signer)
+    except Refused as wrong:
+        print("REFUSED %s: %s" % (wrong.code, wrong.detail))
+        return 6 if wrong.code == "TRUST_INVALID" else 2
+    except (OSError, pef_verify.Unreadable) as wrong:
+        print("UNDECIDED FILE_UNREADABLE: %s" % wrong)
+        return 6
+    counters = summary["counters"]
+    print("kit          holds: %d runs, %d attestations" % (len(summary["runs"]), len(summary["attestations"])))
+    print("calls        %(calls)d (%(allow)d allow, %(repair)d repair, %(hold)d hold, %(block)d block)" % counters)
+    for row in summary["attestations"]:
+        told = ", ".join("%d %s" % (row["counts"][word], word.replace("_", " ")) for word in sorted(row["counts"]))
+        print("attestation  %s: %s" % (row["framework"], told))
+    print("signed by    %s" % kid)
+    if asked.trust is None:
+        print("note         the kit brings its trust document itself; give --trust to bind it to keys that you know")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

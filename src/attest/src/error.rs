@@ -1,0 +1,102 @@
+//! Why there is no attestation, or none to rely on.
+
+use estoppel_evidence::key::KeyError;
+
+use crate::evidence::{BUNDLES_MAX, ENTRIES_MAX};
+use crate::framework::FRAMEWORK_BYTES_MAX;
+
+/// Each has a stable code.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    #[error("the framework cannot be used: {0}")]
+    Framework(String),
+    #[error("no framework `{0}` is known")]
+    FrameworkUnknown(String),
+    #[error("bundle `{name}` does not verify: {reason}")]
+    Bundle { name: String, reason: String },
+    #[error("run {0} comes twice")]
+    Twice(String),
+    #[error("there is no bundle to attest")]
+    Empty,
+    #[error("the trust document cannot be used: {0}")]
+    Trust(String),
+    #[error("key {0} signs evidence of these bundles; an attestation needs a key of its own")]
+    Shared(String),
+    #[error("the key did not sign")]
+    Key(#[from] KeyError),
+    #[error("not an attestation: {0}")]
+    Form(String),
+    #[error("the attestation is signed by key {found}, not by the one that was given")]
+    Untrusted { found: String },
+    #[error("`{at}` is not what the bundles give")]
+    Mismatch { at: String },
+    #[error("`{0}` is not what the attestation gives")]
+    Copy(String),
+    #[error("not a kit: {0}")]
+    KitForm(String),
+    #[error("`{0}` is declared and not there")]
+    KitMissing(String),
+    #[error("`{0}` is not what was declared")]
+    KitAltered(String),
+    #[error("`{0}` is not declared")]
+    KitUndeclared(String),
+    #[error("the trust document of the kit is not the one that was given")]
+    KitTrust,
+    #[error("the summary is not what the contents give")]
+    KitSummary,
+    #[error(
+        "more than {BUNDLES_MAX} bundles, {ENTRIES_MAX} entries or {FRAMEWORK_BYTES_MAX} bytes of a framework"
+    )]
+    Limit,
+}
+
+impl AttestError {
+    /// The code for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Framework(_) => "FRAMEWORK_INVALID",
+            Self::FrameworkUnknown(_) => "FRAMEWORK_UNKNOWN",
+            Self::Bundle { .. } => "ATTESTATION_BUNDLE",
+            Self::Twice(_) => "ATTESTATION_TWICE",
+            Self::Empty => "ATTESTATION_EMPTY",
+            Self::Trust(_) => "TRUST_INVALID",
+            Self::Shared(_) | Self::Key(_) => "KEY_INVALID",
+            Self::Form(_) => "ATTESTATION_FORM",
+            Self::Untrusted { .. } => "ATTESTATION_UNTRUSTED",
+            Self::Mismatch { .. } => "ATTESTATION_MISMATCH",
+            Self::Copy(_) => "ATTESTATION_COPY",
+            Self::KitForm(_) => "KIT_FORM",
+            Self::KitMissing(_) => "KIT_MISSING",
+            Self::KitAltered(_) => "KIT_ALTERED",
+            Self::KitUndeclared(_) => "KIT_UNDECLARED",
+            Self::KitTrust => "KIT_TRUST",
+            Self::KitSummary => "KIT_SUMMARY",
+            Self::Limit => "ATTESTATION_LIMIT",
+        }
+    }
+
+    /// What a program ends with: 6 for what was given beside the evidence, else 2.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bundle { .. }
+            | Self::Form(_)
+            | Self::Untrusted { .. }
+            | Self::Mismatch { .. }
+            | Self::Copy(_)
+            | Self::KitForm(_)
+            | Self::KitMissing(_)
+            | Self::KitAltered(_)
+            | Self::KitUndeclared(_)
+            | Self::KitTrust
+            | Self::KitSummary => 2,
+            Self::Framework(_)
+            | Self::FrameworkUnknown(_)
+            | Self::Twice(_)
+            | Self::Empty
+            | Self::Trust(_)
+            | Self::Shared(_)
+            | Self::Key(_)
+            | Self::Limit => 6,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Kinds of evidence: what a control can point at.
+
+use serde_json::Value;
+
+use crate::evidence::Run;
+
+/// What evidence of a kind is.
+#[derive(Clone, Copy)]
+pub(crate) enum Of {
+    /// Entries, by their hash.
+    Entries(fn(&Value) -> bool),
+    /// Bundles, by the digest of their manifest.
+    Bundles(fn(&Run) -> bool),
+    /// Documents that receipts name, by their digest.
+    Documents(&'static [&'static str]),
+}
+
+/// A kind of evidence.
+pub struct Kind {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub(crate) of: Of,
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Kind {
+    pub fn of_name(name: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.name == name)
+    }
+}
+
+fn is(entry: &Value, kind: &str) -> bool {
+    entry["kind"] == kind
+}
+
+fn is_call(entry: &Value, holds: impl FnOnce(&Value) -> bool) -> bool {
+    is(entry, "call") && holds(entry)
+}
+
+fn has_items(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| !items.is_empty())
+}
+
+fn verdict(entry: &Value, action: &str) -> bool {
+    is_call(entry, |call| call["verdict"]["action"] == action)
+}
+
+fn is_anonymous(call: &Value) -> bool {
+    matches!(call["identity"]["kind"].as_str(), None | Some("none"))
+}
+
+fn is_unread(call: &Value) -> bool {
+    ["request", "response"].iter().any(|side| call["evaluated"][side]["state"] == "not_evaluated")
+}
+
+/// Codes of calls that were refused for who called.
+const REFUSED_CALLERS: &[&str] = &[
+    "CONTEXT_UNSIGNED",
+    "IDENTITY_REQUIRED",
+    "TOKEN_INVALID",
+    "TOKEN_EXPIRED",
+    "TOKEN_AUDIENCE",
+    "API_KEY_INVALID",
+    "IDENTITY_REVOKED",
+    "SCOPE_MISSING",
+    "CREDENTIAL_MISSING",
+];
+
+const fn entries(name: &'static str, about: &'static str, holds: fn(&Value) -> bool) -> Kind {
+    Kind { name, about, of: Of::Entries(holds) }
+}
+
+const fn bundles(name: &'static str, about: &'static str, holds: fn(&Run) -> bool) -> Kind {
+    Kind { name, about, of: Of::Bundles(holds) }
+}
+
+const fn documents(name: &'static str, about: &'static str, at: &'static [&'static str]) -> Kind {
+    Kind { name, about, of: Of::Documents(at) }
+}
+
+/// Every kind, by name.
+pub const KINDS: &[Kind] = &[
+    bundles("anchored_bundles", "bundles whose seal has a place in the instance's log", Run::is_anchored),
+    entries("anonymous_calls", "calls that passed and of whose caller nothing is proven", |entry| {
+        is_call(entry, |call| is_anonymous(call) && call["verdict"]["action"] != "block")
+    }),
+    entries("approvals", "signed decisions of people on calls that waited", |entry| is(entry, "approval")),
+    entries("authenticated_calls", "calls whose caller is proven", |entry| {
+        is_call(entry, |call| !is_anonymous(call))
+    }),
+    entries("blocked_calls", "calls that were refused", |entry| verdict(entry, "block")),
+    bundles("bundles", "sealed runs", |_| true),
+    entries("bypasses", "traffic that was found to have gone round the gateway", |entry| is(entry, "bypass")),
+    entries("calls", "receipts of calls", |entry| is(entry, "call")),
+    documents(
+        "contracts",
+        "contracts that values were held against",
+        &["/contract/request/digest", "/contract/response/digest"],
+    ),
+    entries("destinations", "calls of which it is known where they went", |entry| {
+        is_call(entry, |call| call["destination"].is_string())
+    }),
+    entries("evaluated_calls", "calls of which both sides were looked at", |entry| {
+        is_call(entry, |call| !is_unread(call))
+    }),
+    entries("found_data", "calls in which detectors found classes of data", |entry| {
+        is_call(entry, |call| has_items(&call["data_class"]) || has_items(&call["ext"]["findings"]))
+    }),
+    entries("held_calls", "calls that waited for people, and answers to those", |entry| {
+        is_call(entry, |call| {
+            call["verdict"]["action"] == "hold" || call["hold"].is_object() || call["approval"].is_object()
+        })
+    }),
+    entries("judged_calls", "calls with values that were held against contracts", |entry| {
+        is_call(entry, |call| {
+            ["request", "response"].iter().any(|side| call["evaluated"][side]["state"] == "judged")
+        })
+    }),
+    entries("key_rotations", "keys that were replaced", |entry| is(entry, "key.rotate")),
+    entries("lapses", "times and calls that have no receipt, and repairs of the journal", |entry| {
+        ["gap", "interrupted", "journal.recover"].iter().any(|kind| is(entry, kind))
+    }),
+    entries("limited_calls", "calls that were counted against a limit", |entry| {
+        is_call(entry, |call| has_items(&call["limits"]))
+    }),
+    entries(
+        "missing_receipts",
+        "calls and times that have no receipt, as the journal itself says",
+        |entry| ["bypass", "gap", "interrupted"].iter().any(|kind| is(entry, kind)),
+    ),
+    entries("model_calls", "calls of models", |entry| {
+        is_call(entry, |call| call["facts"]["model"].is_string())
+    }),
+    entries("operator_acts", "what operators did to the gateway", |entry| is(entry, "act")),
+    documents("policies", "policies that judged calls", &["/policy/hash"]),
+    entries("policy_loads", "policies that were put in force or refused", |entry| is(entry, "policy.load")),
+    entries("refused_callers", "calls that were refused for who called", |entry| {
+        is_call(entry, |call| {
+            call["outcome"]["code"].as_str().is_some_and(|code| REFUSED_CALLERS.contains(&code))
+        })
+    }),
+    entries("repaired_calls", "calls in which a value was repaired", |entry| verdict(entry, "repair")),
+    entries("seals", "ends of runs, which commit to all before", |entry| is(entry, "run.seal")),
+    entries("shadow_calls", "calls that policies on trial were asked about", |entry| {
+        is_call(entry, |call| has_items(&call["shadow"]))
+    }),
+    documents(
+        "snapshots",
+        "what databases looked like around calls",
+        &["/snapshot/pre/digest", "/snapshot/post/digest"],
+    ),
+    entries("stored_bodies", "calls whose bodies are kept as they were", |entry| {
+        is_call(entry, |call| call["body"]["mode"] == "full")
+    }),
+    entries("threat_calls", "calls that a rule or detector set down as a threat", |entry| {
+        is_call(entry, |call| has_items(&call["threat"]["ids"]))
+    }),
+    entries("tool_calls", "calls in which a model called tools", |entry| {
+        is_call(entry, |call| has_items(&call["facts"]["tools_called"]))
+    }),
+    bundles("unanchored_bundles", "bundles without a place in the instance's log", |run| !run.is_anchored()),
+    entries("unenforced_calls", "calls whose verdict was only noted", |entry| {
+        is_call(entry, |call| call["verdict"]["mode"] != "enforce")
+    }),
+    entries("unevaluated_calls", "calls that passed without a look at one of their sides", |entry| {
+        is_call(entry, |call| is_unread(call) && call["verdict"]["action"] != "block")
+    }),
+    entries("unexplained_blocks", "refused calls that name no reason", |entry| {
+        verdict(entry, "block")
+            && !entry["verdict"]["reason"].is_string()
+            && matches!(entry["outcome"]["code"].as_str(), None | Some("OK"))
+    }),
+    bundles("unlinked_bundles", "bundles that name a seal before theirs which was not given", |run| {
+        !run.is_linked
+    }),
+    bundles("untrusted_bundles", "bundles whose keys nobody has vouched for", |run| !run.is_trusted()),
+    entries("usage", "calls with counts of tokens", |entry| {
+        is_call(entry, |call| call["facts"]["usage"].is_object())
+    }),
+    entries("withheld_bodies", "calls of whose bodies only tags are kept, or what redaction left", |entry| {
+        is_call(entry, |call| call["body"]["mode"] != "full")
+    }),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_in_order_and_told_in_the_specification() {
+        assert!(KINDS.is_sorted_by(|one, other| one.name < other.name));
+        let spec = include_str!("../../../spec/attestation.md");
+        for kind in KINDS {
+            let row = format!("| `{}` | {} |", kind.name, kind.about);
+            assert!(spec.contains(&row), "spec/attestation.md lacks `{row}`");
+        }
+    }
+
+    #[test]
+    fn codes_of_refused_callers_are_reasons() {
+        for code in REFUSED_CALLERS {
+            assert!(estoppel_evidence::Reason::ALL.iter().any(|reason| reason.code() == *code), "{code}");
+        }
+    }
+}

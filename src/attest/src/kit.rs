@@ -1,0 +1,319 @@
+//! A kit: bundles, attestations, trust document and verifiers as one file for an auditor (`spec/kit.md`).
+//!
+//! - [`assemble`] makes a [`Kit`] of [`Contents`] that all verify; [`Kit::to_zip`] is the one file.
+//! - [`check`] judges one: it is made again from its contents and compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use estoppel_bundle::{Archive, BundlePath, ZipWriter};
+use estoppel_evidence::envelope::{STATEMENT_TYPE, base64, from_base64, sign};
+use estoppel_evidence::{PublicKey, Sha256, Signer};
+use estoppel_verify::{Externals, Options, read_statement};
+use serde_json::{Value, json};
+
+use crate::error::AttestError;
+use crate::evidence::{Evidence, Given};
+use crate::framework::Framework;
+use crate::statement::{Statement, Tool, canonical};
+use crate::verify::verify;
+use crate::{oscal, pdf};
+
+/// Most bytes of a kit.
+pub const KIT_BYTES_MAX: u64 = 1 << 30;
+/// Predicate type of its statement.
+const PREDICATE: &str = "urn:estoppel:kit:v0";
+const INDEX: &str = "kit.json";
+const TRUST: &str = "trust.json";
+
+/// The files of a kit, by path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kit {
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// What a kit is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// Archives of sealed runs with what lies beside them by SHA-256 (hex).
+    pub bundles: Vec<(Vec<u8>, BTreeMap<String, Vec<u8>>)>,
+    /// Statements about all of them, with the file of their framework.
+    pub attestations: Vec<(Vec<u8>, Vec<u8>)>,
+    pub trust: Vec<u8>,
+    /// Verifiers and guides, by path.
+    pub further: BTreeMap<String, Vec<u8>>,
+}
+
+/// A kit that holds.
+#[derive(Debug)]
+pub struct CheckedKit {
+    pub summary: Value,
+    /// The key that signed it.
+    pub kid: String,
+}
+
+/// Makes a kit and signs it.
+///
+/// # Errors
+/// [`AttestError`]: what does not verify, limits.
+pub fn assemble(
+    contents: &Contents,
+    tool: &Tool,
+    signer: &dyn Signer,
+    options: &Options<'_>,
+) -> Result<Kit, AttestError> {
+    let mut files = contents.further.clone();
+    files.insert(TRUST.to_owned(), contents.trust.clone());
+    let options = Options { trust: Some(&contents.trust), ..*options };
+    let mut evidence = Evidence::default();
+    for (archive, beside) in &contents.bundles {
+        let given = Given { name: "given".into(), bytes: archive, beside: &mut Beside(beside) };
+        let run = evidence.add(given, &options)?;
+        let path = format!("bundles/{run}.pef.zip");
+        for (sha256, content) in beside {
+            files.insert(format!("{path}.d/{sha256}"), content.clone());
+        }
+        files.insert(path, archive.clone());
+    }
+    if evidence.runs().is_empty() {
+        return Err(AttestError::Empty);
+    }
+    for (statement, framework) in &contents.attestations {
+        let framework_read = Framework::parse(framework)?;
+        let statement = verify(statement, &framework_read, &evidence, None)?.statement;
+        let folder = format!("attestations/{}", framework_read.id);
+        files.insert(format!("frameworks/{}.toml", framework_read.id), framework.clone());
+        for (name, copy) in copies(&statement)? {
+            if files.insert(format!("{folder}/{name}"), copy).is_some() {
+                return Err(AttestError::Twice(framework_read.id));
+            }
+        }
+    }
+    let index = document(&files, &evidence, tool, signer.public())?;
+    files.insert(INDEX.to_owned(), sign(STATEMENT_TYPE, &canonical(&index)?, signer)?);
+    let kit = Kit { files };
+    kit.is_within()?;
+    Ok(kit)
+}
+
+/// A statement and what follows from it, by name.
+///
+/// # Errors
+/// As [`oscal`].
+pub fn copies(statement: &Statement) -> Result<Vec<(&'static str, Vec<u8>)>, AttestError> {
+    Ok(vec![
+        ("attestation.json", statement.bytes.clone()),
+        ("attestation.pdf", pdf(statement)),
+        ("assessment-results.json", oscal(statement)?),
+    ])
+}
+
+struct Beside<'c>(&'c BTreeMap<String, Vec<u8>>);
+
+impl Externals for Beside<'_> {
+    fn open(&mut self, sha256: &str) -> std::io::Result<Option<Box<dyn std::io::Read + '_>>> {
+        Ok(self.0.get(sha256).map(|content| Box::new(content.as_slice()) as Box<dyn std::io::Read>))
+    }
+}
+
+fn document(
+    files: &BTreeMap<String, Vec<u8>>,
+    evidence: &Evidence,
+    tool: &Tool,
+    key: &PublicKey,
+) -> Result<Value, AttestError> {
+    if evidence.has_key(&key.id().to_string()) {
+        return Err(AttestError::Shared(key.id().to_string()));
+    }
+    let subject: Vec<Value> = files
+        .iter()
+        .map(|(path, content)| json!({ "digest": { "sha256": Sha256::of(content).hex() }, "name": path }))
+        .collect();
+    Ok(json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicate": {
+            "key": { "alg": key.alg(), "kid": key.id().to_string(), "spki": base64(key.spki()) },
+            "summary": summary(files, evidence)?,
+            "tool": tool,
+            "v": "kit/v0",
+        },
+        "predicateType": PREDICATE,
+        "subject": subject,
+    }))
+}
+
+/// Numbers over the bundles and attestations, all of which a reader can count again.
+fn summary(files: &BTreeMap<String, Vec<u8>>, evidence: &Evidence) -> Result<Value, AttestError> {
+    let mut counters: BTreeMap<&str, u64> = BTreeMap::new();
+    for run in evidence.runs() {
+        for (name, count) in run.report.counters.rows() {
+            *counters.entry(name).or_default() += count;
+        }
+    }
+    let mut attestations = Vec::new();
+    for (path, content) in files.iter().filter(|(path, _)| path.ends_with("/attestation.json")) {
+        let signed = read_statement(content).map_err(AttestError::Form)?;
+        let stated: Value =
+            serde_json::from_slice(&signed.payload).map_err(|error| AttestError::Form(error.to_string()))?;
+        attestations.push(json!({
+            "counts": stated["predicate"]["counts"],
+            "digest": Sha256::of(content).to_string(),
+            "framework": stated["predicate"]["framework"]["id"],
+            "path": path,
+        }));
+    }
+    let runs: Vec<Value> = evidence.runs().iter().map(|run| run.document()).collect();
+    Ok(json!({
+        "attestations": attestations,
+        "counters": counters,
+        "inventory": evidence.inventory()?,
+        "runs": runs,
+    }))
+}
+
+/// Judges a kit by the trust document inside, which is also `trust` where the reader has one from elsewhere.
+///
+/// # Errors
+/// [`AttestError`], the first that is wrong.
+pub fn check(
+    kit: &Kit,
+    options: &Options<'_>,
+    signer: Option<&PublicKey>,
+) -> Result<CheckedKit, AttestError> {
+    let signed = read_statement(kit.content(INDEX)?).map_err(AttestError::KitForm)?;
+    let kid = signed.key.hex();
+    if signer.is_some_and(|signer| signer.id().to_string() != kid) {
+        return Err(AttestError::Untrusted { found: kid });
+    }
+    let stated: Value =
+        serde_json::from_slice(&signed.payload).map_err(|error| AttestError::KitForm(error.to_string()))?;
+    compare(kit, &stated)?;
+    if options.trust.is_some_and(|trust| kit.files.get(TRUST).map(Vec::as_slice) != Some(trust)) {
+        return Err(AttestError::KitTrust);
+    }
+    let evidence = kit.evidence(options)?;
+    kit.attestations(&evidence)?;
+    let predicate = &stated["predicate"];
+    let told = |what: &str| AttestError::KitForm(format!("it does not state its {what}"));
+    let tool: Tool = serde_json::from_value(predicate["tool"].clone()).map_err(|_| told("program"))?;
+    let key = predicate["key"]["spki"].as_str().and_then(from_base64);
+    let key = key.and_then(|spki| PublicKey::from_spki(&spki).ok()).ok_or_else(|| told("key"))?;
+    let others = kit.files.iter().filter(|(path, _)| *path != INDEX);
+    let others = others.map(|(path, content)| (path.clone(), content.clone())).collect();
+    if canonical(&document(&others, &evidence, &tool, &key)?)? != signed.payload {
+        return Err(AttestError::KitSummary);
+    }
+    Ok(CheckedKit { summary: predicate["summary"].clone(), kid })
+}
+
+/// What is declared is there as declared, and nothing else is there.
+fn compare(kit: &Kit, stated: &Value) -> Result<(), AttestError> {
+    let mut declared = BTreeSet::from([INDEX]);
+    for subject in stated["subject"].as_array().into_iter().flatten() {
+        let path = subject["name"].as_str().unwrap_or_default();
+        if !declared.insert(path) {
+            return Err(AttestError::KitForm(format!("`{path}` is declared twice")));
+        }
+        if subject["digest"]["sha256"] != Sha256::of(kit.content(path)?).hex() {
+            return Err(AttestError::KitAltered(path.to_owned()));
+        }
+    }
+    match kit.files.keys().find(|path| !declared.contains(path.as_str())) {
+        Some(path) => Err(AttestError::KitUndeclared(path.clone())),
+        None => Ok(()),
+    }
+}
+
+impl Kit {
+    fn content(&self, path: &str) -> Result<&[u8], AttestError> {
+        let found = self.files.get(path).map(Vec::as_slice);
+        found.ok_or_else(|| AttestError::KitMissing(path.to_owned()))
+    }
+
+    fn is_within(&self) -> Result<(), AttestError> {
+        let bytes: u64 = self.files.values().map(|content| content.len() as u64).sum(); // widening
+        if bytes > KIT_BYTES_MAX { Err(AttestError::Limit) } else { Ok(()) }
+    }
+
+    fn evidence(&self, options: &Options<'_>) -> Result<Evidence, AttestError> {
+        let options = Options { trust: Some(self.content(TRUST)?), ..*options };
+        let mut evidence = Evidence::default();
+        for (path, archive) in &self.files {
+            if !path.starts_with("bundles/") || !path.ends_with(".pef.zip") {
+                continue;
+            }
+            let place = format!("{path}.d/");
+            let beside = self.files.iter();
+            let beside = beside
+                .filter_map(|(of, content)| Some((of.strip_prefix(&place)?.to_owned(), content.clone())));
+            let beside = beside.collect();
+            let given = Given { name: path.clone(), bytes: archive, beside: &mut Beside(&beside) };
+            let run = evidence.add(given, &options)?;
+            if *path != format!("bundles/{run}.pef.zip") {
+                return Err(AttestError::KitAltered(path.clone()));
+            }
+        }
+        Ok(evidence)
+    }
+
+    fn attestations(&self, evidence: &Evidence) -> Result<(), AttestError> {
+        for (path, framework) in self.files.iter().filter(|(path, _)| path.starts_with("frameworks/")) {
+            let framework = Framework::parse(framework)?;
+            if *path != format!("frameworks/{}.toml", framework.id) {
+                return Err(AttestError::KitAltered(path.clone()));
+            }
+            let folder = format!("attestations/{}", framework.id);
+            let statement = self.content(&format!("{folder}/attestation.json"))?;
+            let statement = verify(statement, &framework, evidence, None)?.statement;
+            for (name, copy) in copies(&statement)? {
+                let path = format!("{folder}/{name}");
+                if self.content(&path)? != copy {
+                    return Err(AttestError::Copy(path));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The one file, as bundles are written (PEF section 9).
+    ///
+    /// # Errors
+    /// [`AttestError::Limit`], [`AttestError::KitForm`] for a path that no archive has.
+    pub fn to_zip(&self) -> Result<Vec<u8>, AttestError> {
+        let mut files = BTreeMap::new();
+        for (path, content) in &self.files {
+            let path: BundlePath = path
+                .parse()
+                .map_err(|_| AttestError::KitForm(format!("`{}` is no path", path.escape_debug())))?;
+            files.insert(path, content);
+        }
+        let mut zip = ZipWriter::new(Vec::new());
+        for (path, content) in files {
+            let crc32 = crc32fast::hash(content);
+            zip.entry(&path, content.len() as u64, crc32, &mut content.as_slice()) // widening
+                .map_err(|_| AttestError::Limit)?;
+        }
+        zip.finish().map_err(|_| AttestError::Limit)
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// [`AttestError::KitForm`] for anything but the bytes that [`Kit::to_zip`] gives, [`AttestError::Limit`].
+    pub fn from_zip(bytes: &[u8]) -> Result<Self, AttestError> {
+        let wrong = |error: &dyn std::fmt::Display| AttestError::KitForm(error.to_string());
+        let archive = Archive::open(bytes).map_err(|error| wrong(&error))?;
+        let mut files = BTreeMap::new();
+        for entry in archive.entries() {
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut archive.content(entry), &mut content)
+                .map_err(|error| wrong(&error))?;
+            if crc32fast::hash(&content) != entry.crc32 {
+                return Err(AttestError::KitAltered(entry.path.to_string()));
+            }
+            files.insert(entry.path.to_string(), content);
+        }
+        let kit = Self { files };
+        kit.is_within()?;
+        Ok(kit)
+    }
+}

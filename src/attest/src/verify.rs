@@ -1,0 +1,170 @@
+//! Judging an attestation: it is made again from the bundles, and compared.
+
+use estoppel_evidence::PublicKey;
+use estoppel_evidence::envelope::from_base64;
+use estoppel_evidence::time::UnixMicros;
+use estoppel_verify::read_statement;
+use serde_json::Value;
+
+use crate::error::AttestError;
+use crate::evidence::Evidence;
+use crate::framework::Framework;
+use crate::statement::{Circumstances, Statement, canonical, document};
+
+/// An attestation that holds.
+#[derive(Debug)]
+pub struct Verified {
+    pub statement: Statement,
+    /// The key that signed it.
+    pub kid: String,
+}
+
+/// The framework that an attestation says it is about, by its id. Nothing of it is verified yet.
+///
+/// # Errors
+/// [`AttestError::Form`].
+pub fn framework_of(bytes: &[u8]) -> Result<String, AttestError> {
+    let stated = read(bytes)?.0;
+    Ok(stated["predicate"]["framework"]["id"].as_str().unwrap_or_default().to_owned())
+}
+
+fn read(bytes: &[u8]) -> Result<(Value, String), AttestError> {
+    let signed = read_statement(bytes).map_err(AttestError::Form)?;
+    let stated: Value =
+        serde_json::from_slice(&signed.payload).map_err(|error| AttestError::Form(error.to_string()))?;
+    Ok((stated, signed.key.hex()))
+}
+
+/// Judges an attestation by bundles that were verified now. `signer` is the key that the reader knows its signer by.
+///
+/// # Errors
+/// [`AttestError`], the first that is wrong.
+pub fn verify(
+    bytes: &[u8],
+    framework: &Framework,
+    evidence: &Evidence,
+    signer: Option<&PublicKey>,
+) -> Result<Verified, AttestError> {
+    let (stated, kid) = read(bytes)?;
+    if signer.is_some_and(|signer| signer.id().to_string() != kid) {
+        return Err(AttestError::Untrusted { found: kid });
+    }
+    let predicate = &stated["predicate"];
+    let circumstances = circumstances(predicate)
+        .ok_or_else(|| AttestError::Form("it does not say its id, time and program".into()))?;
+    let key = key(predicate).ok_or_else(|| AttestError::Form("it does not state its key".into()))?;
+    let again = document(framework, evidence, &circumstances, &key)?;
+    if canonical(&again)? != canonical(&stated)? {
+        return Err(AttestError::Mismatch { at: first_difference(&stated, &again, String::new()) });
+    }
+    Ok(Verified { statement: Statement { bytes: bytes.to_vec(), document: stated }, kid })
+}
+
+fn circumstances(predicate: &Value) -> Option<Circumstances> {
+    Some(Circumstances {
+        id: predicate["id"].as_str()?.parse().ok()?,
+        made: UnixMicros::parse(predicate["made"].as_str()?)?,
+        tool: serde_json::from_value(predicate["tool"].clone()).ok()?,
+    })
+}
+
+fn key(predicate: &Value) -> Option<PublicKey> {
+    PublicKey::from_spki(&from_base64(predicate["key"]["spki"].as_str()?)?).ok()
+}
+
+/// JSON pointer to the first place at which two documents differ.
+fn first_difference(one: &Value, other: &Value, at: String) -> String {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let names = one.keys().chain(other.keys());
+            let mut differ = names.filter(|name| one.get(*name) != other.get(*name));
+            match differ.next() {
+                Some(name) => match (one.get(name), other.get(name)) {
+                    (Some(one), Some(other)) => first_difference(one, other, format!("{at}/{name}")),
+                    _ => format!("{at}/{name}"),
+                },
+                None => at,
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            let differ = one.iter().zip(other).enumerate().find(|(_, (one, other))| one != other);
+            match differ {
+                Some((index, (one, other))) => first_difference(one, other, format!("{at}/{index}")),
+                None => at,
+            }
+        }
+        _ => at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/attestation-vectors");
+
+    /// Each vector: a folder with `attestation.json`, and `expect.json` with the bundle, the framework and the code.
+    #[test]
+    fn every_vector_is_answered_as_it_says() {
+        let mut seen = 0;
+        for folder in std::fs::read_dir(VECTORS).unwrap() {
+            let folder = folder.unwrap().path();
+            if !folder.is_dir() {
+                continue;
+            }
+            let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+            let expect: Value = serde_json::from_slice(&read("expect.json")).unwrap();
+            let beside = |name: &str| std::fs::read(folder.join(expect[name].as_str().unwrap())).unwrap();
+            let framework = Framework::parse(&beside("framework")).unwrap();
+            let (bundle, trust) = (beside("bundle"), beside("trust"));
+            let options =
+                estoppel_verify::Options { trust: Some(&trust), ..estoppel_verify::Options::default() };
+            let mut evidence = Evidence::default();
+            let given =
+                crate::Given { name: "b".into(), bytes: &bundle, beside: &mut estoppel_verify::NoExternals };
+            evidence.add(given, &options).unwrap();
+            let signer = expect["signer"]
+                .as_str()
+                .map(|text| PublicKey::from_spki(&from_base64(text).unwrap()).unwrap());
+            let answer = verify(&read("attestation.json"), &framework, &evidence, signer.as_ref());
+            let code = answer.as_ref().err().map(AttestError::code);
+            assert_eq!(json!(code), expect["reason"], "{}: {:?}", folder.display(), answer.err());
+            seen += 1;
+        }
+        assert!(seen >= 8, "{seen} vectors");
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let one = json!({ "a": [1, { "b": 2 }], "c": 3 });
+        for (other, at) in [
+            (json!({ "a": [1, { "b": 9 }], "c": 3 }), "/a/1/b"),
+            (json!({ "a": [1, { "b": 2 }] }), "/c"),
+            (json!({ "a": [1], "c": 3 }), "/a"),
+        ] {
+            assert_eq!(first_difference(&one, &other, String::new()), at);
+        }
+    }
+
+    #[test]
+    fn codes_are_those_of_the_specification() {
+        let spec = include_str!("../../../spec/attestation.md");
+        for code in [
+            "FRAMEWORK_INVALID",
+            "FRAMEWORK_UNKNOWN",
+            "ATTESTATION_BUNDLE",
+            "ATTESTATION_TWICE",
+            "ATTESTATION_EMPTY",
+            "TRUST_INVALID",
+            "ATTESTATION_FORM",
+            "ATTESTATION_UNTRUSTED",
+            "ATTESTATION_MISMATCH",
+            "ATTESTATION_COPY",
+            "ATTESTATION_LIMIT",
+        ] {
+            assert!(spec.contains(&format!("`{code}`")), "{code}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What can be asked of `estoppel attest` and `estoppel compliance`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Which bundles.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Bundles {
+    /// A sealed bundle, `.pef.zip`. May be given again.
+    #[arg(long = "bundle", value_name = "FILE")]
+    pub bundles: Vec<PathBuf>,
+    /// Journal folder, for all of its sealed bundles.
+    #[arg(long, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
+    /// Trust document that every bundle is verified by.
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Attest {
+    /// Name of a framework (`estoppel compliance list`), or its file.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub framework: Option<String>,
+    #[command(flatten)]
+    pub of: Bundles,
+    /// Private key in PEM that signs, readable by you only; none that signs evidence.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// New folder for the statement and its copies.
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Exit code 3 where a control fails.
+    #[arg(long)]
+    pub strict: bool,
+    #[command(subcommand)]
+    pub command: Option<AttestCommand>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum AttestCommand {
+    /// Makes an attestation again from the bundles, and compares every byte.
+    Verify(AttestVerify),
+}
+
+#[derive(Args, Debug)]
+pub struct AttestVerify {
+    /// The folder that `estoppel attest` wrote, or the `attestation.json` of it.
+    pub attestation: PathBuf,
+    #[command(flatten)]
+    pub of: Bundles,
+    /// The framework, where it is none that comes with this program.
+    #[arg(long, value_name = "FILE")]
+    pub framework: Option<PathBuf>,
+    /// Public key in PEM that the attestation has to be signed by.
+    #[arg(long, value_name = "FILE")]
+    pub signer: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ComplianceCommand {
+    /// Lists the frameworks that come with this program.
+    List,
+    /// Says of each control what evidence there is. Nothing is signed.
+    Report {
+        /// Only this framework: its name or file. May be given again.
+        #[arg(long, value_name = "NAME|FILE")]
+        framework: Vec<String>,
+        #[command(flatten)]
+        of: Bundles,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum KitCommand {
+    /// Puts bundles, attestations, trust document and verifiers into one signed file.
+    Build(KitBuild),
+    /// Makes a kit again from its contents, and compares every byte.
+    Verify {
+        /// The file that `estoppel kit build` wrote.
+        kit: PathBuf,
+        /// Trust document from elsewhere, which the kit's has to be.
+        #[arg(long, value_name = "FILE")]
+        trust: Option<PathBuf>,
+        /// Public key in PEM that the kit has to be signed by.
+        #[arg(long, value_name = "FILE")]
+        signer: Option<PathBuf>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct KitBuild {
+    #[command(flatten)]
+    pub of: Bundles,
+    /// A folder that `estoppel attest` wrote about these bundles. May be given again.
+    #[arg(long = "attestation", value_name = "DIR")]
+    pub attestations: Vec<PathBuf>,
+    /// A framework's file, where it is none that comes with this program. May be given again.
+    #[arg(long = "framework", value_name = "FILE")]
+    pub frameworks: Vec<PathBuf>,
+    /// Private key in PEM that signs, readable by you only; none that signs evidence.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// New file for the kit.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct Report {
+    /// The sealed bundle, `.pef.zip`, that is told in a few numbers.
+    #[arg(long, value_name = "BUNDLE")]
+    pub digest: PathBuf,
+    /// Trust document that the bundle is verified by.
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// A certificate of a replay of this bundle, whose status is told too.
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+    /// Public key in PEM that the certificate has to be signed by.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub signer: Option<PathBuf>,
+    /// New file for a badge.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// New file for the numbers, as JSON.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}

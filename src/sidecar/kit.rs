@@ -1,0 +1,128 @@
+//! `estoppel kit`: everything an auditor needs, as one file.
+
+mod verifiers;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use estoppel_attest::{Contents, KIT_BYTES_MAX, Kit, assemble, check};
+use estoppel_evidence::{Sha256, Signer as _};
+use serde_json::{Value, json};
+
+use crate::arguments::{KitBuild, KitCommand};
+use crate::output::{Failure, Output, plain};
+use crate::{attest, bundles, input, show, verify};
+
+/// Most bytes of an archive beside its contents: headers of the most files that it may have.
+const HEADERS_BYTES_MAX: u64 = 64 << 20;
+
+pub fn run(output: &Output, command: &KitCommand) -> Result<ExitCode, Failure> {
+    match command {
+        KitCommand::Build(asked) => build(*output, asked),
+        KitCommand::Verify { kit, trust, signer } => judge(*output, kit, trust.as_deref(), signer.as_deref()),
+    }
+}
+
+fn build(output: Output, asked: &KitBuild) -> Result<ExitCode, Failure> {
+    input::demand_new(&asked.out)?;
+    let key = attest::key(&asked.key)?;
+    let contents = contents(asked)?;
+    let tool = attest::tool()?;
+    let told = |error| bundles::failure(&error);
+    let kit =
+        verify::with_options(None, |options| assemble(&contents, &tool, &key, options))?.map_err(told)?;
+    let zip = kit.to_zip().map_err(told)?;
+    let public = estoppel_evidence::PublicKey::from_spki(key.public().spki()).ok();
+    let again = Kit::from_zip(&zip).map_err(told)?;
+    let checked =
+        verify::with_options(None, |options| check(&again, options, public.as_ref()))?.map_err(told)?;
+    input::write_new(&asked.out, &zip)?;
+    print(output, &checked.summary);
+    let digest = Sha256::of(&zip).to_string();
+    output.line(&format!("written      {}  {digest}", plain(&asked.out.display().to_string())));
+    Ok(output.data(
+        &json!({ "digest": digest, "kid": checked.kid, "path": asked.out, "summary": checked.summary }),
+    ))
+}
+
+fn contents(asked: &KitBuild) -> Result<Contents, Failure> {
+    let Some(trust) = &asked.of.trust else {
+        return Err(Failure::input("ARGUMENT_INVALID", "a kit has a trust document; --trust names it"));
+    };
+    let mut contents =
+        Contents { trust: input::file(trust)?, further: verifiers::files(), ..Contents::default() };
+    for path in bundles::paths(&asked.of)? {
+        contents.bundles.push((input::limited(&path, KIT_BYTES_MAX)?, beside(&path)?));
+    }
+    for folder in &asked.attestations {
+        let statement = input::limited(&folder.join(attest::STATEMENT), attest::STATEMENT_BYTES_MAX)?;
+        let framework = attest::framework_file(&statement, &asked.frameworks)?;
+        contents.attestations.push((statement, framework));
+    }
+    Ok(contents)
+}
+
+/// What the manifest of a bundle says is beside it.
+fn beside(path: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let opened = show::open(path)?;
+    let rows = opened.manifest().externals.iter().map(|row| {
+        let sha256 = row.sha256.hex();
+        let content = input::limited(&input::Beside::of(path).path(&sha256), KIT_BYTES_MAX)?;
+        Ok((sha256, content))
+    });
+    rows.collect()
+}
+
+fn judge(
+    output: Output,
+    path: &Path,
+    trust: Option<&Path>,
+    signer: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    let signer = signer.map(attest::signer).transpose()?;
+    let bytes = input::limited(path, KIT_BYTES_MAX + HEADERS_BYTES_MAX)?;
+    let told = |error| bundles::failure(&error);
+    let kit = Kit::from_zip(&bytes).map_err(told)?;
+    let digest = Sha256::of(&bytes).to_string();
+    drop(bytes);
+    let checked =
+        verify::with_options(trust, |options| check(&kit, options, signer.as_ref()))?.map_err(told)?;
+    let ours = verifiers::files();
+    let is_ours = ours.iter().all(|(path, content)| kit.files.get(path) == Some(content));
+    print(output, &checked.summary);
+    let standing = if signer.is_some() { "trusted" } else { "self_asserted" };
+    output.line(&format!("signer       {standing} {}", checked.kid));
+    if !is_ours {
+        output.line("verifiers    those in the kit are not those of this version");
+    }
+    if trust.is_none() {
+        output.line(
+            "note         the kit brings its trust document itself; give --trust to bind it to keys you know",
+        );
+    }
+    Ok(output.data(&json!({
+        "digest": digest,
+        "kid": checked.kid,
+        "signer": standing,
+        "summary": checked.summary,
+        "verifiers": if is_ours { "of this version" } else { "others" },
+    })))
+}
+
+fn print(output: Output, summary: &Value) {
+    let length = |name: &str| summary[name].as_array().map(Vec::len).unwrap_or_default();
+    let counters = &summary["counters"];
+    output.line(&format!("kit          {} runs, {} attestations", length("runs"), length("attestations")));
+    output.line(&format!(
+        "calls        {} ({} allow, {} repair, {} hold, {} block)",
+        counters["calls"], counters["allow"], counters["repair"], counters["hold"], counters["block"]
+    ));
+    for row in summary["attestations"].as_array().into_iter().flatten() {
+        let counts = row["counts"].as_object().into_iter().flatten();
+        let counts: Vec<String> =
+            counts.map(|(word, count)| format!("{count} {}", word.replace('_', " "))).collect();
+        let framework = row["framework"].as_str().unwrap_or("-");
+        output.line(&plain(&format!("attestation  {framework}: {}", counts.join(", "))));
+    }
+}

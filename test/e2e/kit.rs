@@ -1,0 +1,211 @@
+//! Kits: whole, altered in every way that an archive can be, and verified without our program.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use estoppel_attest::Kit;
+use estoppel_evidence::envelope::{STATEMENT_TYPE, from_base64, sign};
+use estoppel_evidence::{Sha256, SoftKey};
+use estoppel_kit::{require_real, require_real_with};
+use serde_json::{Value, json};
+
+use crate::attest::Recording;
+use crate::support::{cli, path};
+
+/// A kit of a run, with attestations of two frameworks.
+struct Made {
+    recording: Recording,
+    kit: PathBuf,
+}
+
+impl Made {
+    fn new() -> Self {
+        let recording = Recording::new(true);
+        for framework in ["pci-dss-4.0.1", "eu-ai-act"] {
+            assert_eq!(recording.attest(framework, &recording.scratch.join(framework), &[]).0, 0);
+        }
+        let made = Self { kit: recording.scratch.join("a.kit.zip"), recording };
+        let (code, answer) = made.build(&made.kit);
+        assert_eq!(code, 0, "{answer}");
+        made
+    }
+
+    fn build(&self, out: &Path) -> (i32, Value) {
+        let (recording, trust) = (&self.recording, self.recording.trust());
+        let (one, two) = (recording.scratch.join("pci-dss-4.0.1"), recording.scratch.join("eu-ai-act"));
+        let words = ["kit", "build", "--bundle", path(&recording.bundle), "--trust", path(&trust)];
+        let more = ["--attestation", path(&one), "--attestation", path(&two), "--key", path(&recording.key)];
+        cli(&[&words[..], &more, &["--out", path(out)]].concat())
+    }
+
+    fn unpacked(&self, name: &str) -> PathBuf {
+        let folder = self.recording.scratch.join(name);
+        for (path, content) in files(&self.kit) {
+            let to = folder.join(path);
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::write(to, content).unwrap();
+        }
+        folder
+    }
+
+    /// What both verifiers say of an archive: exit code and code.
+    fn answers(&self, kit: &Path) -> [(i32, String); 2] {
+        let (code, answer) = cli(&["kit", "verify", path(kit)]);
+        let ours = (code, answer["error"]["code"].as_str().unwrap_or_default().to_owned());
+        [ours, python(&self.recording.scratch.join("kit").join("verify.py"), &[path(kit)])]
+    }
+}
+
+fn files(kit: &Path) -> BTreeMap<String, Vec<u8>> {
+    Kit::from_zip(&std::fs::read(kit).unwrap()).unwrap().files
+}
+
+/// `verify.py`: exit code, and the code that it printed.
+fn python(script: &Path, words: &[&str]) -> (i32, String) {
+    let out = Command::new("python3").arg(script).args(words).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    let code = text.strip_prefix("REFUSED ").and_then(|rest| rest.split(':').next());
+    assert!(out.status.success() || code.is_some(), "{text}");
+    (out.status.code().unwrap(), code.unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_kit_verifies_by_both_programs_and_the_same_contents_give_the_same_bytes() {
+    let made = Made::new();
+    let folder = made.unpacked("kit");
+    assert_eq!(made.answers(&made.kit), [(0, String::new()), (0, String::new())]);
+    let again = made.recording.scratch.join("again.zip");
+    assert_eq!(made.build(&again).0, 0);
+    assert_eq!(std::fs::read(&made.kit).unwrap(), std::fs::read(&again).unwrap());
+    let trust = made.recording.trust();
+    let (code, answer) = cli(&["kit", "verify", path(&made.kit), "--trust", path(&trust)]);
+    assert_eq!((code, &answer["data"]["summary"]["counters"]["block"]), (0, &json!(1)), "{answer}");
+    assert_eq!(answer["data"]["verifiers"], "of this version");
+    let other =
+        made.recording.scratch.write("other.json", [&std::fs::read(&trust).unwrap()[..], b"\n"].concat());
+    let (code, answer) = cli(&["kit", "verify", path(&made.kit), "--trust", path(&other)]);
+    assert_eq!((code, &answer["error"]["code"]), (2, &json!("KIT_TRUST")));
+    assert_eq!(python(&folder.join("verify.py"), &["--trust", path(&other)]), (2, "KIT_TRUST".into()));
+}
+
+#[test]
+fn an_unpacked_kit_verifies_itself_without_a_network() {
+    let made = Made::new();
+    let folder = made.unpacked("kit");
+    let script = folder.join("verify.py");
+    let no_network = require_real_with("unshare -rn", || {
+        let tried =
+            Command::new("unshare").args(["-rn", "true"]).output().map_err(|error| error.to_string())?;
+        if tried.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&tried.stderr).into_owned()) }
+    });
+    if no_network.is_some() {
+        let out = Command::new("unshare").args(["-rn", "python3", path(&script)]).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+    }
+    for _ in 0..2 {
+        assert_eq!(python(&script, &[]), (0, String::new()), "and leaves nothing behind");
+    }
+    if let Some(node) = require_real("node") {
+        let bundle = files(&made.kit).into_keys().find(|path| path.starts_with("bundles/")).unwrap();
+        let verifier = folder.join("verifiers/javascript/pef-verify.mjs");
+        let words =
+            [path(&verifier), "--trust", path(&folder.join("trust.json")), path(&folder.join(bundle))]
+                .map(str::to_owned);
+        assert!(Command::new(node).args(words).status().unwrap().success());
+    }
+    if let Some(unzip) = require_real("unzip") {
+        let to = made.recording.scratch.join("by-unzip");
+        let done = Command::new(unzip).args(["-q", path(&made.kit), "-d", path(&to)]).status().unwrap();
+        assert!(done.success());
+        assert_eq!(python(&to.join("verify.py"), &[]), (0, String::new()));
+    }
+}
+
+/// The same archive with a file changed, added or taken away.
+fn rezip(made: &Made, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>)) -> PathBuf {
+    let mut files = files(&made.kit);
+    change(&mut files);
+    made.recording.scratch.write("changed.zip", Kit { files }.to_zip().unwrap())
+}
+
+/// The same, and the one who signed it declares it so.
+fn resigned(made: &Made, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>, &mut Value)) -> PathBuf {
+    rezip(made, |files| {
+        let envelope: Value = serde_json::from_slice(&files["kit.json"]).unwrap();
+        let payload = from_base64(envelope["payload"].as_str().unwrap()).unwrap();
+        let mut statement: Value = serde_json::from_slice(&payload).unwrap();
+        change(files, &mut statement);
+        files.remove("kit.json");
+        let subjects = files.iter().map(
+            |(path, content)| json!({ "digest": { "sha256": Sha256::of(content).hex() }, "name": path }),
+        );
+        statement["subject"] = subjects.collect();
+        let payload = estoppel_evidence::canonical::foreign(statement.to_string().as_bytes()).unwrap();
+        let key = SoftKey::ed25519(&[11; 32]);
+        files.insert("kit.json".into(), sign(STATEMENT_TYPE, &payload, &key).unwrap());
+    })
+}
+
+#[test]
+fn whatever_is_undeclared_missing_or_altered_is_refused_by_both() {
+    let made = Made::new();
+    made.unpacked("kit");
+    let both =
+        |kit: &Path, code: &str| assert_eq!(made.answers(kit), [(2, code.to_owned()), (2, code.to_owned())]);
+    both(&rezip(&made, |files| drop(files.insert("more.txt".into(), b"x".to_vec()))), "KIT_UNDECLARED");
+    both(&rezip(&made, |files| drop(files.remove("verify.md"))), "KIT_MISSING");
+    both(&rezip(&made, |files| drop(files.remove("kit.json"))), "KIT_MISSING");
+    let names: Vec<String> = files(&made.kit).into_keys().filter(|name| name != "kit.json").collect();
+    for name in names.iter().step_by(3).chain(names.iter().filter(|name| name.ends_with(".pef.zip"))) {
+        let altered = rezip(&made, |files| {
+            let content = files.get_mut(name).unwrap();
+            let at = content.len() / 2;
+            content[at] ^= 1;
+        });
+        both(&altered, "KIT_ALTERED");
+    }
+    both(&rezip(&made, |files| files.get_mut("kit.json").unwrap()[40] ^= 1), "KIT_FORM");
+}
+
+#[test]
+fn an_entry_that_comes_twice_is_refused_by_both() {
+    let made = Made::new();
+    made.unpacked("kit");
+    let twice = made.recording.scratch.join("twice.zip");
+    let script = "import sys, warnings, zipfile\nwarnings.simplefilter('ignore')\n\
+        a, b = zipfile.ZipFile(sys.argv[1]), zipfile.ZipFile(sys.argv[2], 'w')\n\
+        for e in a.infolist() + [a.getinfo('verify.md')]: b.writestr(zipfile.ZipInfo(e.filename), a.read(e.filename))\nb.close()\n";
+    let done = Command::new("python3").args(["-c", script, path(&made.kit), path(&twice)]).status().unwrap();
+    assert!(done.success());
+    assert_eq!(made.answers(&twice), [(2, "KIT_FORM".to_owned()), (2, "KIT_FORM".to_owned())]);
+}
+
+#[test]
+fn what_the_signer_declares_is_recomputed() {
+    let made = Made::new();
+    made.unpacked("kit");
+    let both =
+        |kit: &Path, code: &str| assert_eq!(made.answers(kit), [(2, code.to_owned()), (2, code.to_owned())]);
+    both(
+        &resigned(&made, |_, kit| kit["predicate"]["summary"]["counters"]["block"] = json!(0)),
+        "KIT_SUMMARY",
+    );
+    both(
+        &resigned(&made, |_, kit| kit["predicate"]["summary"]["inventory"]["models"][0]["count"] = json!(7)),
+        "KIT_SUMMARY",
+    );
+    both(&resigned(&made, |_, kit| kit["predicate"]["summary"]["attestations"] = json!([])), "KIT_SUMMARY");
+    let broken = resigned(&made, |files, _| {
+        let bundle = files.iter_mut().find(|(name, _)| name.ends_with(".pef.zip")).unwrap().1;
+        let at = bundle.len() / 3;
+        bundle[at] ^= 1;
+    });
+    both(&broken, "ATTESTATION_BUNDLE");
+    let page = resigned(&made, |files, _| {
+        drop(files.insert("attestations/eu-ai-act/attestation.pdf".into(), b"%PDF-1.7 all is well".to_vec()));
+    });
+    both(&page, "ATTESTATION_COPY");
+    let same = resigned(&made, |_, _| {});
+    assert_eq!(made.answers(&same), [(0, String::new()), (0, String::new())], "what was not changed holds");
+}

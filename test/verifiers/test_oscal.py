@@ -1,0 +1,74 @@
+"""Assessment results of `estoppel attest`, read by compliance-trestle: a reader of OSCAL that is not ours."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "clients"))
+from conftest import BIN, ROOT  # noqa: E402
+
+VECTOR = ROOT / "spec" / "pef" / "vectors" / "valid-trust"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    try:
+        import trestle  # noqa: F401
+    except ImportError:
+        if os.environ.get("REQUIRE_REAL") == "1":
+            raise
+        pytest.skip("no compliance-trestle: make setup installs it")
+    place = tmp_path_factory.mktemp("trestle")
+    assert trestle_run(place, "init", "--local").returncode == 0
+    return place
+
+
+def trestle_run(place, *words):
+    return subprocess.run([sys.executable, "-m", "trestle", *words], cwd=place, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    path = tmp_path_factory.mktemp("key") / "auditor.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", path], check=True, capture_output=True)
+    path.chmod(0o600)
+    return path
+
+
+def attest(framework, key, out):
+    words = ["attest", "--framework", framework, "--bundle", VECTOR / "bundle.pef.zip", "--trust", VECTOR / "trust.json"]
+    subprocess.run([BIN / "estoppel", *words, "--key", key, "--out", out], check=True, capture_output=True)
+    return out / "assessment-results.json"
+
+
+def frameworks():
+    return sorted(path.stem for path in (ROOT / "policies" / "frameworks").glob("*.toml"))
+
+
+@pytest.mark.parametrize("framework", frameworks())
+def test_trestle_takes_the_results_of_every_framework(workspace, key, tmp_path, framework):
+    results = attest(framework, key, tmp_path / "out")
+    done = trestle_run(workspace, "import", "-f", str(results), "-o", framework.replace(".", "-"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_trestle_refuses_results_that_are_not_of_the_model(workspace, key, tmp_path):
+    results = attest("pci-dss-4.0.1", key, tmp_path / "out")
+    document = json.loads(results.read_bytes())
+    document["assessment-results"]["results"][0]["findings"][0]["target"]["status"]["state"] = "perfect"
+    results.write_text(json.dumps(document))
+    assert trestle_run(workspace, "import", "-f", str(results), "-o", "perfect").returncode != 0
+
+
+def test_findings_are_only_of_controls_that_pass_or_fail(key, tmp_path):
+    document = json.loads(attest("hipaa-security-rule", key, tmp_path / "hipaa").read_bytes())
+    (result,) = document["assessment-results"]["results"]
+    states = {finding["title"]: finding["target"]["status"]["state"] for finding in result["findings"]}
+    assert states["164.312(a)(2)(i)"] == "not-satisfied" and "164.312(e)(1)" not in states
+    assert len(result["observations"]) > len(states)
+    document = json.loads(attest("eu-ai-act", key, tmp_path / "eu").read_bytes())
+    assert "findings" not in document["assessment-results"]["results"][0]
