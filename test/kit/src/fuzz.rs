@@ -36,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mcp", mcp),
     ("provider_log", provider_log),
     ("certificate", certificate),
+    ("framework", framework),
 ];
 
 /// The judge of bundles.
@@ -54,6 +55,16 @@ pub fn canonical(bytes: &[u8]) {
     if let Ok(once) = estoppel_evidence::canonical::foreign(bytes) {
         let twice = estoppel_evidence::canonical::foreign(&once);
         assert_eq!(twice.ok(), Some(once), "canonical bytes are their own canonical form");
+    }
+}
+
+/// Frameworks: what is read has controls that answer something, and a mapping never has a check.
+pub fn framework(bytes: &[u8]) {
+    let Ok(framework) = estoppel_attest::Framework::parse(bytes) else { return };
+    assert_eq!(framework.digest, estoppel_evidence::Sha256::of(bytes));
+    for control in &framework.controls {
+        assert!(!control.evidence.is_empty() || !control.threats.is_empty(), "{}", control.id);
+        assert!(framework.kind == estoppel_attest::FrameworkKind::Assessment || control.checks.is_empty());
     }
 }
 
