@@ -373,7 +373,8 @@ pub(crate) mod tests {
     pub(crate) fn with(entries: &[Value]) -> Evidence {
         let mut evidence = published();
         for run in &mut evidence.runs {
-            run.entries.clear();
+            (run.entries, run.documents) = (Vec::new(), BTreeMap::new());
+            (run.threats, run.inventory) = (BTreeMap::new(), Inventory::new());
             entries.iter().for_each(|entry| run.read_line(entry.to_string().as_bytes()));
         }
         evidence.link();

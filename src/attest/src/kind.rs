@@ -213,4 +213,64 @@ mod tests {
             assert!(estoppel_evidence::Reason::ALL.iter().any(|reason| reason.code() == *code), "{code}");
         }
     }
+
+    /// For each kind an entry that is of it; none of the others of the same kind of entry is, unless it says so.
+    #[test]
+    fn each_kind_takes_what_it_says_and_a_plain_call_only_where_it_should() {
+        use crate::evidence::tests::with;
+        use serde_json::json;
+        let sha256 = format!("sha256:{}", "5".repeat(64));
+        let call = |more: Value| {
+            let mut call = json!({
+                "kind": "call", "identity": { "kind": "mtls" }, "verdict": { "action": "allow", "mode": "enforce" },
+                "outcome": { "code": "OK" }, "body": { "mode": "hmac" },
+                "evaluated": { "request": { "state": "recognized" }, "response": { "state": "recognized" } },
+            });
+            for (name, value) in more.as_object().unwrap() {
+                call[name] = value.clone();
+            }
+            call
+        };
+        let of_plain = ["authenticated_calls", "calls", "evaluated_calls", "withheld_bodies"];
+        let plain = with(&[call(json!({}))]);
+        for kind in KINDS.iter().filter(|kind| !matches!(kind.of, Of::Bundles(_))) {
+            assert_eq!(plain.pointers(kind).count > 0, of_plain.contains(&kind.name), "{}", kind.name);
+        }
+        let evaluated =
+            |state: &str| json!({ "request": { "state": "recognized" }, "response": { "state": state } });
+        for (name, entry) in [
+            ("anonymous_calls", call(json!({ "identity": { "kind": "none" } }))),
+            ("approvals", json!({ "kind": "approval", "decision": "approve" })),
+            ("blocked_calls", call(json!({ "verdict": { "action": "block" } }))),
+            ("bypasses", json!({ "kind": "bypass" })),
+            ("contracts", call(json!({ "contract": { "response": { "digest": sha256 } } }))),
+            ("destinations", call(json!({ "destination": "api.test" }))),
+            ("found_data", call(json!({ "data_class": ["pii"] }))),
+            ("held_calls", call(json!({ "verdict": { "action": "hold" } }))),
+            ("held_calls", call(json!({ "approval": { "hold": "h" } }))),
+            ("judged_calls", call(json!({ "evaluated": evaluated("judged") }))),
+            ("key_rotations", json!({ "kind": "key.rotate" })),
+            ("lapses", json!({ "kind": "journal.recover" })),
+            ("limited_calls", call(json!({ "limits": [{ "rule": "r" }] }))),
+            ("missing_receipts", json!({ "kind": "gap" })),
+            ("model_calls", call(json!({ "facts": { "model": "m" } }))),
+            ("operator_acts", json!({ "kind": "act", "act": "kill" })),
+            ("policies", call(json!({ "policy": { "hash": sha256 } }))),
+            ("policy_loads", json!({ "kind": "policy.load" })),
+            ("refused_callers", call(json!({ "outcome": { "code": "API_KEY_INVALID" } }))),
+            ("repaired_calls", call(json!({ "verdict": { "action": "repair" } }))),
+            ("seals", json!({ "kind": "run.seal" })),
+            ("shadow_calls", call(json!({ "shadow": [{ "policy": sha256 }] }))),
+            ("snapshots", call(json!({ "snapshot": { "pre": { "digest": sha256 } } }))),
+            ("stored_bodies", call(json!({ "body": { "mode": "full" } }))),
+            ("threat_calls", call(json!({ "threat": { "ids": ["x:1/Y"] } }))),
+            ("tool_calls", call(json!({ "facts": { "tools_called": ["shell"] } }))),
+            ("unenforced_calls", call(json!({ "verdict": { "action": "allow", "mode": "shadow" } }))),
+            ("unevaluated_calls", call(json!({ "evaluated": evaluated("not_evaluated") }))),
+            ("unexplained_blocks", call(json!({ "verdict": { "action": "block" } }))),
+            ("usage", call(json!({ "facts": { "usage": { "input": 3 } } }))),
+        ] {
+            assert_eq!(with(&[entry]).pointers(Kind::of_name(name).unwrap()).count, 1, "{name}");
+        }
+    }
 }

@@ -31,11 +31,17 @@ pub struct Kit {
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
+/// A sealed run as it is on disk, and what lies beside it by SHA-256 (hex).
+#[derive(Clone, Debug, Default)]
+pub struct Archived {
+    pub archive: Vec<u8>,
+    pub beside: BTreeMap<String, Vec<u8>>,
+}
+
 /// What a kit is made of.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
-    /// Archives of sealed runs with what lies beside them by SHA-256 (hex).
-    pub bundles: Vec<(Vec<u8>, BTreeMap<String, Vec<u8>>)>,
+    pub bundles: Vec<Archived>,
     /// Statements about all of them, with the file of their framework.
     pub attestations: Vec<(Vec<u8>, Vec<u8>)>,
     pub trust: Vec<u8>,
@@ -65,7 +71,7 @@ pub fn assemble(
     files.insert(TRUST.to_owned(), contents.trust.clone());
     let options = Options { trust: Some(&contents.trust), ..*options };
     let mut evidence = Evidence::default();
-    for (archive, beside) in &contents.bundles {
+    for Archived { archive, beside } in &contents.bundles {
         let given = Given { name: "given".into(), bytes: archive, beside: &mut Beside(beside) };
         let run = evidence.add(given, &options)?;
         let path = format!("bundles/{run}.pef.zip");
@@ -126,6 +132,7 @@ fn document(
     }
     let subject: Vec<Value> = files
         .iter()
+        .filter(|(path, _)| *path != INDEX)
         .map(|(path, content)| json!({ "digest": { "sha256": Sha256::of(content).hex() }, "name": path }))
         .collect();
     Ok(json!({
@@ -197,9 +204,7 @@ pub fn check(
     let tool: Tool = serde_json::from_value(predicate["tool"].clone()).map_err(|_| told("program"))?;
     let key = predicate["key"]["spki"].as_str().and_then(from_base64);
     let key = key.and_then(|spki| PublicKey::from_spki(&spki).ok()).ok_or_else(|| told("key"))?;
-    let others = kit.files.iter().filter(|(path, _)| *path != INDEX);
-    let others = others.map(|(path, content)| (path.clone(), content.clone())).collect();
-    if canonical(&document(&others, &evidence, &tool, &key)?)? != signed.payload {
+    if canonical(&document(&kit.files, &evidence, &tool, &key)?)? != signed.payload {
         return Err(AttestError::KitSummary);
     }
     Ok(CheckedKit { summary: predicate["summary"].clone(), kid })

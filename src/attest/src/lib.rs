@@ -11,7 +11,7 @@
 //!
 //! Left to others: files, keys on disk, the clock.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic))]
 
 mod assess;
 mod check;
@@ -33,7 +33,7 @@ pub use error::AttestError;
 pub use evidence::{BUNDLES_MAX, Evidence, Given, Run};
 pub use framework::{Framework, FrameworkKind};
 pub use kind::{KINDS, Kind};
-pub use kit::{CheckedKit, Contents, KIT_BYTES_MAX, Kit, assemble, check, copies};
+pub use kit::{Archived, CheckedKit, Contents, KIT_BYTES_MAX, Kit, assemble, check, copies};
 pub use oscal::oscal;
 pub use pdf::pdf;
 pub use statement::{Circumstances, PREDICATE, Statement, Tool};

@@ -155,3 +155,34 @@ fn resources(statement: &Statement, ids: &Ids) -> Vec<Value> {
     }
     resources
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::Framework;
+    use crate::statement::tests::signed;
+
+    #[test]
+    fn ids_are_of_their_form_each_once_and_follow_from_the_statement() {
+        for name in Framework::names() {
+            let framework = Framework::shipped(name).unwrap();
+            let statement = signed(&framework);
+            let bytes = oscal(&statement).unwrap();
+            assert_eq!(bytes, oscal(&statement).unwrap(), "{name}");
+            let document: Value = serde_json::from_slice(&bytes).unwrap();
+            let result = &document["assessment-results"]["results"][0];
+            let rows = [&result["observations"], &result["findings"]].map(|rows| rows.as_array().cloned());
+            let rows: Vec<Value> = rows.into_iter().flatten().flatten().collect();
+            let ids: BTreeSet<&str> = rows.iter().map(|row| row["uuid"].as_str().unwrap()).collect();
+            assert_eq!(ids.len(), rows.len(), "{name}");
+            assert!(
+                ids.iter().all(|id| id.len() == 36 && &id[14..15] == "5" && "89ab".contains(&id[19..20]))
+            );
+            let tokens: BTreeSet<String> =
+                framework.controls.iter().map(|control| token(&framework.id, &control.id)).collect();
+            assert_eq!(tokens.len(), framework.controls.len(), "{name}: two controls have one token");
+        }
+    }
+}
