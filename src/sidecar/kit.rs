@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use estoppel_attest::{Contents, KIT_BYTES_MAX, Kit, assemble, check};
+use estoppel_attest::{Archived, Contents, Framework, KIT_BYTES_MAX, Kit, assemble, check};
 use estoppel_evidence::{Sha256, Signer as _};
 use serde_json::{Value, json};
 
@@ -53,7 +53,8 @@ fn contents(asked: &KitBuild) -> Result<Contents, Failure> {
     let mut contents =
         Contents { trust: input::file(trust)?, further: verifiers::files(), ..Contents::default() };
     for path in bundles::paths(&asked.of)? {
-        contents.bundles.push((input::limited(&path, KIT_BYTES_MAX)?, beside(&path)?));
+        let archive = input::limited(&path, KIT_BYTES_MAX)?;
+        contents.bundles.push(Archived { archive, beside: beside(&path)? });
     }
     for folder in &asked.attestations {
         let statement = input::limited(&folder.join(attest::STATEMENT), attest::STATEMENT_BYTES_MAX)?;
@@ -90,7 +91,13 @@ fn judge(
         verify::with_options(trust, |options| check(&kit, options, signer.as_ref()))?.map_err(told)?;
     let ours = verifiers::files();
     let is_ours = ours.iter().all(|(path, content)| kit.files.get(path) == Some(content));
+    let foreign = foreign_frameworks(&kit);
     print(output, &checked.summary);
+    for id in &foreign {
+        output.line(&plain(&format!(
+            "framework    {id} is none that comes with this version: read it before its words"
+        )));
+    }
     let standing = if signer.is_some() { "trusted" } else { "self_asserted" };
     output.line(&format!("signer       {standing} {}", checked.kid));
     if !is_ours {
@@ -103,11 +110,21 @@ fn judge(
     }
     Ok(output.data(&json!({
         "digest": digest,
+        "foreign_frameworks": foreign,
         "kid": checked.kid,
         "signer": standing,
         "summary": checked.summary,
         "verifiers": if is_ours { "of this version" } else { "others" },
     })))
+}
+
+/// Frameworks that say something else than those of this version, whatever they are called.
+fn foreign_frameworks(kit: &Kit) -> Vec<String> {
+    let named = kit.files.iter().filter_map(|(path, content)| {
+        Some((path.strip_prefix("frameworks/")?.strip_suffix(".toml")?, content))
+    });
+    let foreign = named.filter(|(id, content)| Framework::shipped_file(id) != Some(content.as_slice()));
+    foreign.map(|(id, _)| id.to_owned()).collect()
 }
 
 fn print(output: Output, summary: &Value) {

@@ -209,3 +209,29 @@ fn what_the_signer_declares_is_recomputed() {
     let same = resigned(&made, |_, _| {});
     assert_eq!(made.answers(&same), [(0, String::new()), (0, String::new())], "what was not changed holds");
 }
+
+#[test]
+fn a_framework_that_is_weaker_than_its_name_is_told() {
+    let recording = Recording::new(false);
+    let text = include_str!("../../policies/frameworks/pci-dss-4.0.1.toml");
+    let weaker = text.replace("checks = [\"callers_are_known\"]", "checks = [\"evidence_is_intact\"]");
+    let framework = recording.scratch.write("weaker.toml", weaker);
+    let (out, kit, trust) =
+        (recording.scratch.join("pci"), recording.scratch.join("a.zip"), recording.trust());
+    assert_eq!(recording.attest(path(&framework), &out, &[]).0, 0);
+    assert_eq!(recording.verify(&out), (2, "ATTESTATION_MISMATCH".into()), "by the framework of that name");
+    let words = [
+        "kit",
+        "build",
+        "--bundle",
+        path(&recording.bundle),
+        "--trust",
+        path(&trust),
+        "--attestation",
+        path(&out),
+    ];
+    let more = ["--framework", path(&framework), "--key", path(&recording.key), "--out", path(&kit)];
+    assert_eq!(cli(&[&words[..], &more].concat()).0, 0);
+    let (code, answer) = cli(&["kit", "verify", path(&kit)]);
+    assert_eq!((code, &answer["data"]["foreign_frameworks"]), (0, &json!(["pci-dss-4.0.1"])), "{answer}");
+}
