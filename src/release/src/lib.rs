@@ -4,8 +4,15 @@
 //! a condition of its promotion; the *ledger* is the signed, append-only history of all of it, on a ref of the
 //! repository itself.
 //!
-//! Left to others: reading evidence of traffic ([`estoppel-verify`] and the sidecar), printing, and keys.
+//! Left to others: reading evidence of traffic, printing, and where keys are kept.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
+
+mod code;
+pub mod git;
+pub mod process;
 mod version;
 
+pub use code::{Code, Refusal};
 pub use version::{NotAVersion, Version};
