@@ -11,7 +11,9 @@
 
 mod code;
 pub mod git;
+pub mod ledger;
 pub mod process;
+pub mod tag;
 mod version;
 
 pub use code::{Code, Refusal};
