@@ -1,8 +1,12 @@
 //! What can be asked of `estoppel`.
 
+mod release;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use release::*;
 
 /// Verifies, shows and explains evidence of LLM and tool calls.
 ///
@@ -72,6 +76,12 @@ pub enum Command {
     /// Checks, hashes and explains a policy.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// The signed history of releases, on a ref of the repository.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Who may seal, run, approve and promote.
+    #[command(subcommand)]
+    Roles(RolesCommand),
     /// Keeps recorded calls as fixtures, and judges them again by the policy of today.
     #[command(subcommand)]
     Regress(RegressCommand),

@@ -49,6 +49,19 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          something differs; 6: the call has not both snapshots. It does not judge the bundle: run verify first.",
     ),
     (
+        &["ledger"],
+        "Keeps the history of releases as signed events on a ref of the repository, refs/estoppel/ledger: who sealed, ran, approved, \
+         promoted what on which commit. Before anything is read, every event is verified: its digest, its signature, the role of its key \
+         at that point, that nothing it follows is gone, and that the ref has lost nothing since it was last looked at. A clone that \
+         joins names the first event that it trusts.",
+    ),
+    (
+        &["roles"],
+        "Says which keys may seal generations (author), run evolutions (runner), approve and waive (approver), promote and roll back \
+         (releaser), and change the roles (owner). The roles are an event of the ledger; each other event is held against the roles at \
+         its place. Keys are Ed25519.",
+    ),
+    (
         &["seal"],
         "Ends a run: its last entry commits to everything before it, and the bundle is written. A daemon does it when one is \
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",

@@ -16,6 +16,7 @@ mod input;
 mod judge;
 mod junit;
 mod keys;
+mod ledger;
 mod man;
 mod mcp;
 mod output;
@@ -76,6 +77,8 @@ fn main() -> ExitCode {
         Command::Identity(command) => identity::run(&output, &command),
         Command::Mcp(command) => mcp::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
+        Command::Ledger(command) => ledger::run(&output, &command),
+        Command::Roles(command) => ledger::roles(&output, &command),
         Command::Regress(command) => regress::run(&output, &command),
         Command::Reduce(reduce) => reduce::run(output, &reduce),
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),

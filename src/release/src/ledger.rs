@@ -15,8 +15,9 @@ use estoppel_evidence::Sha256;
 use estoppel_evidence::time::UnixMicros;
 
 pub use body::{
-    Approved, Body, Contracted, EvolutionFinished, EvolutionStarted, GenerationAbandoned, Log, Outcome,
-    PromotionFinished, PromotionRefused, PromotionStarted, RolledBack, StepOutcome, StepResult, Waived,
+    Approved, Body, Content, Contracted, EvolutionFinished, EvolutionStarted, GenerationAbandoned,
+    HookResult, Outcome, PromotionFinished, PromotionRefused, PromotionStarted, RolledBack, StepOutcome,
+    StepResult, Waived,
 };
 pub use check::check;
 pub use event::{EVENT_BYTES_MAX, EVENT_TYPE, Event};

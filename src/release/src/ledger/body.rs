@@ -123,13 +123,20 @@ pub struct EvolutionFinished {
     pub changes: BTreeMap<String, Sha256>,
     pub commit: ObjectId,
     pub contract: Sha256,
+    /// Files that its steps left as evidence, by name.
+    pub evidence: BTreeMap<String, Content>,
     pub evolution: String,
+    /// Hooks that were run.
+    pub hooks: Vec<HookResult>,
     pub result: Outcome,
     pub steps: Vec<StepResult>,
     /// Of a run that passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     pub version: Version,
+    /// Why it failed, where no step says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,13 +165,23 @@ pub struct StepResult {
     pub kind: String,
     /// None of a step that was not run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub log: Option<Log>,
+    pub log: Option<Content>,
     pub outcome: StepOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
+pub struct HookResult {
+    pub id: String,
+    pub on: String,
+    /// Whether it ended with 0.
+    pub passed: bool,
+}
+
+/// A file that is kept elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
     pub bytes: u64,
     pub sha256: Sha256,
 }

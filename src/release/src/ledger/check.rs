@@ -22,11 +22,12 @@ pub fn check(files: &[(String, Vec<u8>)], genesis: Option<Sha256>) -> Result<Led
     }
     let mut events = BTreeMap::new();
     for (name, bytes) in files {
-        let event = Event::read(bytes)?;
-        if path(event.id) != *name {
-            let said = format!("`{name}` has another content than its name says: {}", event.id);
+        let id = Sha256::of(bytes);
+        if path(id) != *name {
+            let said = format!("`{name}` has another content than its name says: {id}");
             return Err(Refusal::new(Code::LedgerAltered, said));
         }
+        let event = Event::read(bytes)?;
         events.insert(event.id, event);
     }
     let events = in_order(events)?;

@@ -77,9 +77,15 @@ impl Roles {
         self.check()
     }
 
-    /// Takes all roles from a key; says whether it had any.
-    pub fn revoke(&mut self, key: KeyId) -> bool {
-        self.keys.remove(&key).is_some()
+    /// Takes all roles from a key.
+    ///
+    /// # Errors
+    /// `ROLES_INVALID`: it has none, or nobody would be left who can change the roles.
+    pub fn revoke(&mut self, key: KeyId) -> Result<(), Refusal> {
+        match self.keys.remove(&key) {
+            Some(_) => self.check(),
+            None => Err(Refusal::new(Code::RolesInvalid, format!("key {key} has no role"))),
+        }
     }
 
     /// The public key, if it has any role.
