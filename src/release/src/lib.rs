@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 mod code;
+pub mod generation;
 pub mod git;
 pub mod ledger;
 pub mod process;
