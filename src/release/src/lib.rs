@@ -10,12 +10,17 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 mod code;
+pub mod evolution;
 pub mod generation;
 pub mod git;
+mod hook;
 pub mod ledger;
 pub mod process;
+#[cfg(test)]
+mod scene;
 pub mod tag;
 mod version;
+mod worktree;
 
 pub use code::{Code, Refusal};
 pub use version::{NotAVersion, Version};
