@@ -16,6 +16,7 @@ pub mod git;
 mod hook;
 pub mod ledger;
 pub mod process;
+pub mod promotion;
 #[cfg(test)]
 mod scene;
 pub mod tag;
