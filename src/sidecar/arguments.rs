@@ -76,6 +76,19 @@ pub enum Command {
     /// Checks, hashes and explains a policy.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Runs of the steps of a generation, and the candidates that come of them.
+    #[command(subcommand)]
+    Evolution(EvolutionCommand),
+    /// Evaluates the gates of a generation, and makes its candidate a release where all pass.
+    ///
+    /// With `--explain` after the version the gates are told and nothing is written.
+    Promote(Promote),
+    /// Signs that the candidate of a generation may be promoted.
+    Approve(Approve),
+    /// Signs that a gate of a generation need not pass.
+    Waive(Waive),
+    /// Takes a promoted version back.
+    Rollback(Rollback),
     /// The signed history of releases, on a ref of the repository.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -139,8 +152,11 @@ pub struct Quickstart {
 
 #[derive(Args, Debug)]
 pub struct Verify {
-    /// A `.pef.zip`, a bundle folder, a journal folder, an exported receipt, or a checkpoint note.
+    /// A `.pef.zip`, a bundle folder, a journal folder, an exported receipt, or a checkpoint note; or the word `tag`.
     pub path: PathBuf,
+    /// After `tag`: a tag of the repository that the working folder is in, held against the release ledger.
+    #[arg(value_name = "TAG")]
+    pub tag: Option<String>,
     /// Trust document: the keys that you accept, from elsewhere than the evidence.
     #[arg(long)]
     pub trust: Option<PathBuf>,

@@ -56,6 +56,35 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          joins names the first event that it trusts.",
     ),
     (
+        &["evolution"],
+        "Runs the steps of a sealed generation on a clean working tree of one commit, several at a time, with the environment variables \
+         that each asks for and no other. The result is signed and recorded, red or green. Only where every step passed, the commit gets \
+         the signed tag of a candidate, whose number nobody else has. ESTOPPEL_NONCE is what the tested service sends as \
+         Estoppel-Evolution-Id, so that receipts name the run; what steps put into ESTOPPEL_EVIDENCE is bound to it.",
+    ),
+    (
+        &["promote"],
+        "Evaluates every gate of a generation anew: proofs in the ledger, the tag of the candidate, bundles and certificates from their \
+         bytes, recorded calls judged again, approvals, programs. What passes gets a signed verification summary, the final tag and an \
+         event, all together or none; what does not is recorded with every gate. `promote VERSION --explain` only tells the gates. Exit \
+         code 3: a gate refuses; 4: only approvals are missing; 8: it was promoted before.",
+    ),
+    (
+        &["approve"],
+        "Signs that exactly this may be promoted: the contract, the commit of the candidate and the hash of its policy, until a time. \
+         Anything that changes voids it. Approvals of the author of the contract do not count.",
+    ),
+    (
+        &["waive"],
+        "Signs that a gate need not pass for this contract on this commit, why, and until when. Proofs, evidence, approvals and the \
+         candidate cannot be waived; the waiver is shown with the gate.",
+    ),
+    (
+        &["rollback"],
+        "Takes a promoted version back: a commit on the branch rollback/VERSION whose tree is that of the version before, a signed tag \
+         rollback/vVERSION and an event, all together or none. No tag is moved or removed; what comes next is another version.",
+    ),
+    (
         &["roles"],
         "Says which keys may seal generations (author), run evolutions (runner), approve and waive (approver), promote and roll back \
          (releaser), and change the roles (owner). The roles are an event of the ledger; each other event is held against the roles at \
@@ -336,6 +365,6 @@ pub fn asked(words: &[String]) -> Option<&'static str> {
     }
     let named: Vec<&str> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
     let (command, text) = PARAGRAPHS.iter().find(|(command, _)| named.starts_with(command))?;
-    let runs = *command == ["verify"] && named.len() > 1;
+    let runs = matches!(*command, ["verify"] | ["promote"]) && named.len() > 1;
     (!runs).then_some(text)
 }

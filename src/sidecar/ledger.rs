@@ -8,7 +8,7 @@ use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{KeyId, PublicKey, Sha256, Signer as _, SoftKey};
 use estoppel_release::git::Git;
 use estoppel_release::ledger::{Body, Hand, Known, Ledger, Role, Roles, Store};
-use estoppel_release::{Code, Refusal, tag};
+use estoppel_release::{Code, Refusal, promotion, tag};
 use serde_json::{Value, json};
 
 use crate::arguments::{
@@ -152,6 +152,23 @@ fn show(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
         rows.push(row);
     }
     Ok(output.data(&json!({ "events": rows, "head": ledger.head() })))
+}
+
+/// `estoppel verify tag NAME`.
+pub fn verify_tag(output: Output, name: &str) -> Result<ExitCode, Failure> {
+    let store = Store::new(Git::open(Path::new("."))?, None);
+    let ledger = store.read()?;
+    let (tag, event, commit) = promotion::verify_tag(store.git(), &ledger, name)?;
+    let who = ledger.roles().name(event.actor).unwrap_or_default().to_owned();
+    let standing = if store.trusted()?.is_some() { "trusted" } else { "self_asserted" };
+    output.line(&plain(&format!("tag         {tag} on {commit}")));
+    output.line(&plain(&format!("by          {who} {}, {standing}", event.actor)));
+    output.line(&format!("event       {} {}", event.body.kind(), event.id));
+    let data = json!({
+        "tag": tag, "commit": commit, "actor": event.actor, "event": event.id, "kind": event.body.kind(),
+        "body": event.document()["body"], "standing": standing,
+    });
+    Ok(output.data(&data))
 }
 
 /// `estoppel roles …`.

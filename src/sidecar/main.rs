@@ -8,6 +8,7 @@ mod detect;
 mod diff;
 mod disclose;
 mod doctor;
+mod evolution;
 mod explain;
 mod hold;
 mod identity;
@@ -22,6 +23,7 @@ mod mcp;
 mod output;
 mod pack;
 mod policy;
+mod promote;
 mod quickstart;
 mod reconcile;
 mod recorded;
@@ -77,6 +79,11 @@ fn main() -> ExitCode {
         Command::Identity(command) => identity::run(&output, &command),
         Command::Mcp(command) => mcp::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
+        Command::Evolution(command) => evolution::run(&output, &command),
+        Command::Promote(wanted) => promote::run(&output, &wanted, arguments.explain),
+        Command::Approve(wanted) => promote::approve(&output, &wanted),
+        Command::Waive(wanted) => promote::waive(&output, &wanted),
+        Command::Rollback(wanted) => promote::rollback(&output, &wanted),
         Command::Ledger(command) => ledger::run(&output, &command),
         Command::Roles(command) => ledger::roles(&output, &command),
         Command::Regress(command) => regress::run(&output, &command),

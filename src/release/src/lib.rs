@@ -17,6 +17,7 @@ mod hook;
 pub mod ledger;
 pub mod process;
 pub mod promotion;
+pub mod rollback;
 #[cfg(test)]
 mod scene;
 pub mod tag;

@@ -174,6 +174,37 @@ pub fn promote(
     Ok(judged(final_rows, Some((wanted.version.tag(), appended.event))))
 }
 
+/// What an approval or a waiver is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    pub commit: ObjectId,
+    pub candidate: String,
+    pub contract: Sha256,
+    pub policy: Option<Sha256>,
+}
+
+/// What would be promoted now.
+///
+/// # Errors
+/// `CANDIDATE_MISSING`, and that the version cannot be promoted any more.
+pub fn subject(
+    store: &Store,
+    ledger: &Ledger,
+    wanted: &Wanted<'_>,
+    witness: &dyn Witness,
+) -> Result<Subject, Refusal> {
+    let (generation, contracted) = sealed(ledger, wanted.version)?;
+    demand_state(ledger, wanted.version)?;
+    let Candidate { commit, tag, .. } = candidate(store, ledger, wanted)?;
+    let missing = || {
+        let said = format!("{} has no candidate", wanted.version);
+        Refusal::new(Code::CandidateMissing, said)
+    };
+    let worktree = Worktree::add(store.git(), &format!("subject-{}", std::process::id()), &commit)?;
+    let policy = witness::policy_of(&generation.gates, worktree.path(), witness);
+    Ok(Subject { commit, candidate: tag.ok_or_else(missing)?, contract: contracted.contract, policy })
+}
+
 /// What there is to say of a version that was promoted before.
 fn already(ledger: &Ledger, wanted: &Wanted<'_>) -> Result<Option<Judged>, Refusal> {
     let Some((event, promoted)) = ledger.promoted(wanted.version) else { return Ok(None) };

@@ -170,3 +170,42 @@ pub(crate) fn document(version: &str, a: &str, b: &str) -> Value {
         "steps": [step("a", "A-1", a), step("b", "B-2", b)],
     })
 }
+
+/// Promotes a version whose gates look at the ledger alone.
+pub(crate) fn promote(scene: &Scene, version: &str) {
+    use crate::promotion::{Bundle, Wanted, Witness};
+    struct Nobody;
+    impl Witness for Nobody {
+        fn bundle(&self, _: &std::path::Path, _: &std::path::Path) -> Result<Bundle, String> {
+            Err("nobody looks".into())
+        }
+
+        fn certificate(
+            &self,
+            _: &std::path::Path,
+            _: &std::path::Path,
+            _: &std::path::Path,
+            _: &[estoppel_evidence::PublicKey],
+        ) -> Result<(), String> {
+            Err("nobody looks".into())
+        }
+
+        fn regress(
+            &self,
+            _: &std::path::Path,
+            _: &crate::generation::RegressGate,
+            _: Option<&std::path::Path>,
+        ) -> Result<String, String> {
+            Err("nobody looks".into())
+        }
+
+        fn policy(&self, _: &std::path::Path) -> Result<estoppel_evidence::Sha256, String> {
+            Err("nobody looks".into())
+        }
+    }
+    let version: Version = version.parse().unwrap();
+    let wanted = Wanted { version: &version, candidate: None, folders: &[], resume: false, dry: false };
+    let key = key(5);
+    let judged = crate::promotion::promote(&scene.store(), &hand(&key), &wanted, &Nobody).unwrap();
+    assert!(judged.promoted.is_some(), "{:#?}", judged.rows);
+}

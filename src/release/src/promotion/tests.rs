@@ -33,7 +33,7 @@ impl Witness for Reader {
         Err("it is none".into())
     }
 
-    fn regress(&self, tree: &Path, gate: &RegressGate) -> Result<String, String> {
+    fn regress(&self, tree: &Path, gate: &RegressGate, _: Option<&Path>) -> Result<String, String> {
         let text = std::fs::read_to_string(tree.join(&gate.fixtures)).map_err(|error| error.to_string())?;
         if text.contains("same") { Ok(text) } else { Err(text) }
     }

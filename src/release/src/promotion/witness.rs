@@ -63,11 +63,12 @@ pub trait Witness {
         signers: &[PublicKey],
     ) -> Result<(), String>;
 
-    /// Judges fixtures again, as `estoppel regress run` does; what it says where all are as expected.
+    /// Judges fixtures again, as `estoppel regress run` does, with the checkpoints of the trust document where there is
+    /// one; what it says where all are as expected.
     ///
     /// # Errors
     /// What came otherwise.
-    fn regress(&self, tree: &Path, gate: &RegressGate) -> Result<String, String>;
+    fn regress(&self, tree: &Path, gate: &RegressGate, trust: Option<&Path>) -> Result<String, String>;
 
     /// The hash of a policy.
     ///
@@ -101,8 +102,9 @@ pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, sources: &Sources<'_>) -> V
     }
     if let Some(gate) = &gates.regress {
         let digest = Sha256::of(format!("{} {}", gate.policy, case.candidate.commit).as_bytes());
+        let trust = gates.evidence_bundle.as_ref().map(|bundle| sources.tree.join(&bundle.trust));
         rows.push(
-            match sources.witness.regress(sources.tree, gate) {
+            match sources.witness.regress(sources.tree, gate, trust.as_deref()) {
                 Ok(why) => Row::pass("regress", why),
                 Err(why) => Row::fail("regress", why),
             }
