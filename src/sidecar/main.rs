@@ -9,6 +9,7 @@ mod diff;
 mod disclose;
 mod doctor;
 mod explain;
+mod generation;
 mod hold;
 mod identity;
 mod incident;
@@ -77,6 +78,8 @@ fn main() -> ExitCode {
         Command::Identity(command) => identity::run(&output, &command),
         Command::Mcp(command) => mcp::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
+        Command::New(new) => generation::project(&output, &new),
+        Command::Generation(command) => generation::run(&output, &command),
         Command::Ledger(command) => ledger::run(&output, &command),
         Command::Roles(command) => ledger::roles(&output, &command),
         Command::Regress(command) => regress::run(&output, &command),
