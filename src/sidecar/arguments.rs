@@ -1,11 +1,13 @@
 //! What can be asked of `estoppel`.
 
+mod generation;
 mod release;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use generation::*;
 pub use release::*;
 
 /// Verifies, shows and explains evidence of LLM and tool calls.
@@ -89,6 +91,11 @@ pub enum Command {
     Waive(Waive),
     /// Takes a promoted version back.
     Rollback(Rollback),
+    /// Begins a project from a template: a generation, a policy, and something to release.
+    New(New),
+    /// The contracts of versions: what changes, and what has to be shown before it is promoted.
+    #[command(subcommand)]
+    Generation(GenerationCommand),
     /// The signed history of releases, on a ref of the repository.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -736,6 +743,7 @@ pub enum PolicyCommand {
     /// Reports everything that is wrong with a policy.
     Lint {
         /// The policy.
+        #[arg(default_value = "policy.yaml")]
         file: PathBuf,
         /// Folder of the packs that it takes contracts from.
         #[arg(long, value_name = "DIR")]

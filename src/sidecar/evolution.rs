@@ -105,7 +105,8 @@ fn list(output: Output, version: &Version, at: &InRepository) -> Result<ExitCode
                 let changes: Vec<&str> = run.changes.keys().map(String::as_str).collect();
                 let tag = run.tag.as_deref().unwrap_or("-");
                 let (result, changes) = (run.result.as_str(), changes.join(","));
-                output.line(&plain(&format!("{} {} {result:<8} {tag:<20} {changes}", event.at, run.evolution)));
+                output
+                    .line(&plain(&format!("{} {} {result:<8} {tag:<20} {changes}", event.at, run.evolution)));
                 let mut row = data(run);
                 row["at"] = json!(event.at);
                 row["event"] = json!(event.id);
@@ -113,7 +114,10 @@ fn list(output: Output, version: &Version, at: &InRepository) -> Result<ExitCode
             }
             Body::EvolutionStarted(run) if run.version == *version && is_open(&ledger, &run.evolution) => {
                 let changes = run.changes.join(",");
-                output.line(&plain(&format!("{} {} {:<8} {:<20} {changes}", event.at, run.evolution, "OPEN", "-")));
+                output.line(&plain(&format!(
+                    "{} {} {:<8} {:<20} {changes}",
+                    event.at, run.evolution, "OPEN", "-"
+                )));
                 rows.push(json!({ "evolution": run.evolution, "changes": run.changes, "commit": run.commit, "result": "OPEN", "at": event.at, "event": event.id }));
             }
             _ => {}
@@ -121,7 +125,8 @@ fn list(output: Output, version: &Version, at: &InRepository) -> Result<ExitCode
     }
     let (generation, _) = evolution::sealed(&ledger, version)?;
     let states = generation.changes.iter().map(|change| {
-        let latest = ledger.finished(version).filter(|(_, run)| run.changes.contains_key(change.id.as_str())).last();
+        let latest =
+            ledger.finished(version).filter(|(_, run)| run.changes.contains_key(change.id.as_str())).last();
         let is_current = |run: &EvolutionFinished| {
             run.changes.get(change.id.as_str()) == Some(&generation.change_digest(change))
         };
@@ -139,9 +144,10 @@ fn list(output: Output, version: &Version, at: &InRepository) -> Result<ExitCode
 }
 
 fn is_open(ledger: &Ledger, evolution: &str) -> bool {
-    !ledger.events().iter().any(|event| {
-        matches!(&event.body, Body::EvolutionFinished(run) if run.evolution == evolution)
-    })
+    !ledger
+        .events()
+        .iter()
+        .any(|event| matches!(&event.body, Body::EvolutionFinished(run) if run.evolution == evolution))
 }
 
 fn find<'l>(ledger: &'l Ledger, evolution: &str) -> Result<(Sha256, &'l EvolutionFinished), Refusal> {
@@ -184,7 +190,8 @@ fn logs(output: Output, evolution: &str, only: Option<&str>, at: &InRepository) 
         let missing = |error| Refusal::new(Code::LogMissing, format!("the log of {}: {error}", step.id));
         let bytes = std::fs::read(&path).map_err(missing)?;
         if Sha256::of(&bytes) != log.sha256 {
-            let said = format!("`{}` does not have the digest that is signed, {}", path.display(), log.sha256);
+            let said =
+                format!("`{}` does not have the digest that is signed, {}", path.display(), log.sha256);
             return Err(Refusal::new(Code::LogAltered, said).into());
         }
         let said = String::from_utf8_lossy(&bytes);

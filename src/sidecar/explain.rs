@@ -49,6 +49,19 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          something differs; 6: the call has not both snapshots. It does not judge the bundle: run verify first.",
     ),
     (
+        &["new"],
+        "Makes a folder with the generation of a first version, a policy and something small to release, from a template: minimal, \
+         go-release, python-lib, node-lib, rust-release or hotfix, by its name or as catalog:python.lib. All of it is written, or nothing; a \
+         folder that has something in it is left alone. No git repository is made.",
+    ),
+    (
+        &["generation"],
+        "Begins, shows and checks the contracts of versions (.estoppel/generations), and tells the ledger when one is sealed, amended or \
+         abandoned. A generation says what changes, which steps show it, and what gates its promotion. It is read whole or refused with \
+         every error and its JSON pointer (exit code 6). What is sealed counts, whatever becomes of the file; an amendment needs a reason, \
+         and voids the proofs of the changes that it alters and no others.",
+    ),
+    (
         &["ledger"],
         "Keeps the history of releases as signed events on a ref of the repository, refs/estoppel/ledger: who sealed, ran, approved, \
          promoted what on which commit. Before anything is read, every event is verified: its digest, its signature, the role of its key \

@@ -12,7 +12,8 @@ use estoppel_release::{Code, Refusal, promotion, tag};
 use serde_json::{Value, json};
 
 use crate::arguments::{
-    InRepository, LedgerCommand, LedgerInit, LedgerJoin, RoleName, RolesCommand, RolesGrant, RolesRevoke, SignedBy,
+    InRepository, LedgerCommand, LedgerInit, LedgerJoin, RoleName, RolesCommand, RolesGrant, RolesRevoke,
+    SignedBy,
 };
 use crate::output::{Failure, Output, plain};
 use crate::{identity, input};
@@ -119,7 +120,10 @@ fn verify(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
 fn said(output: Output, store: &Store, ledger: &Ledger) -> Result<ExitCode, Failure> {
     let genesis = ledger.genesis().map(|genesis| genesis.to_string()).unwrap_or_default();
     let standing = if store.trusted()?.is_some() { "trusted" } else { "self_asserted" };
-    output.line(&format!("ledger      {} events, every signature and every link verified", ledger.events().len()));
+    output.line(&format!(
+        "ledger      {} events, every signature and every link verified",
+        ledger.events().len()
+    ));
     output.line(&format!("begins      {genesis} {standing}"));
     output.line(&format!("head        {}", ledger.head()));
     if standing != "trusted" {

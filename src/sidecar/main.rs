@@ -10,6 +10,7 @@ mod disclose;
 mod doctor;
 mod evolution;
 mod explain;
+mod generation;
 mod hold;
 mod identity;
 mod incident;
@@ -84,6 +85,8 @@ fn main() -> ExitCode {
         Command::Approve(wanted) => promote::approve(&output, &wanted),
         Command::Waive(wanted) => promote::waive(&output, &wanted),
         Command::Rollback(wanted) => promote::rollback(&output, &wanted),
+        Command::New(new) => generation::project(&output, &new),
+        Command::Generation(command) => generation::run(&output, &command),
         Command::Ledger(command) => ledger::run(&output, &command),
         Command::Roles(command) => ledger::roles(&output, &command),
         Command::Regress(command) => regress::run(&output, &command),

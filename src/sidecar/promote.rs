@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{PublicKey, Sha256};
 use estoppel_gateway::packs::Packs;
+use estoppel_release::Code;
 use estoppel_release::generation::RegressGate;
 use estoppel_release::ledger::{Approved, Body, Waived};
 use estoppel_release::promotion::{self, Bundle, Call, Judged, State, Subject, Wanted, Witness};
 use estoppel_release::rollback::{self, Back};
-use estoppel_release::{Code, Refusal};
 use estoppel_verify::{Authenticity, Completeness};
 use serde_json::{Value, json};
 
@@ -198,7 +198,8 @@ impl Witness for Offline {
             }
             let statement: Option<Value> =
                 report.statement.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
-            let status = statement.map(|statement| statement["predicate"]["status"].clone()).unwrap_or_default();
+            let status =
+                statement.map(|statement| statement["predicate"]["status"].clone()).unwrap_or_default();
             return match status.as_str() {
                 Some("success") => Ok(()),
                 status => Err(format!("the replay ended with {}", status.unwrap_or("nothing"))),

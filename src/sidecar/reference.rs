@@ -129,6 +129,43 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel mcp pins accept add --route stub --definition sha256:0000000000000000000000000000000000000000000000000000000000000000 # exit 6",
     ),
     (&["mcp", "pins", "forget"], "estoppel mcp pins forget add --route stub # exit 6"),
+    (
+        &["new"],
+        "estoppel new --template python-lib lib\n\
+         estoppel new --from catalog:rust.release crate\n\
+         estoppel new --template cobol other # exit 6\n\
+         estoppel new lib # exit 8",
+    ),
+    (
+        &["generation", "new"],
+        "estoppel generation new v0.2.0 --repo lib --like v0.1.0 --change 'fix:LIB-7:Round as banks do'\n\
+         estoppel generation new v0.1.1 --repo lib --template hotfix --base v0.1.0 --change 'fix:LIB-8:Do not lose it'",
+    ),
+    (&["generation", "list"], "estoppel generation list --repo lib"),
+    (&["generation", "show"], "estoppel --json generation show v0.2.0 --repo lib"),
+    (
+        &["generation", "lint"],
+        "estoppel generation lint --repo lib\n\
+         estoppel generation lint lib/policy.yaml # exit 6",
+    ),
+    (
+        &["generation", "seal"],
+        "openssl genpkey -algorithm ed25519 -out author.pem && chmod 600 author.pem\n\
+         git init --quiet lib && git -C lib -c user.name=Ada -c user.email=ada@example.invalid commit --quiet --allow-empty -m begun\n\
+         estoppel generation seal v0.2.0 --repo lib --key author.pem # exit 7\n\
+         estoppel ledger init --name Ada --repo lib --key author.pem\n\
+         estoppel generation seal v0.2.0 --repo lib --key author.pem",
+    ),
+    (
+        &["generation", "amend"],
+        "sed -i 's/Round as banks do/Round half to even/' lib/.estoppel/generations/v0.2.0.yaml\n\
+         estoppel generation amend v0.2.0 --repo lib --key author.pem --reason 'the bank said so'\n\
+         estoppel generation amend v0.2.0 --repo lib --key author.pem --reason 'once more' # exit 3",
+    ),
+    (
+        &["generation", "abandon"],
+        "estoppel generation abandon v0.2.0 --repo lib --key author.pem --reason 'not this year'",
+    ),
     (&["policy", "lint"], "estoppel policy lint demo/policy.yaml"),
     (&["policy", "hash"], "estoppel policy hash demo/policy.yaml"),
     (

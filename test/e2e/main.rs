@@ -11,6 +11,7 @@
 //! - `broken`: upstreams and clients that misbehave.
 //! - `bypass`: traffic that goes round the gateway, and how it is found.
 //! - `many_streams`: memory of open streams.
+//! - `generations`: the contracts of versions, their digests, and templates.
 //! - `framing`: messages that can be read in two ways, headers of one connection.
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
@@ -67,6 +68,7 @@ mod doctor;
 mod events;
 mod feeds;
 mod framing;
+mod generations;
 mod holds;
 mod holds_mcp;
 mod http2;

@@ -11,6 +11,7 @@ mod folder;
 mod gates;
 mod read;
 mod schema;
+mod sealing;
 mod template;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use gates::{
     NoFailedGate, PerformanceGate, PolicyGate, RegressGate, ReplayGate, Scope,
 };
 pub use read::{BYTES_MAX, Format};
+pub use sealing::{abandon, amend, seal};
 pub use template::{Beginning, NewChange, TEMPLATES, Template};
 
 use crate::Version;

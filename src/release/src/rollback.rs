@@ -52,9 +52,7 @@ fn draft(
     let to = to.filter(&is_promoted).ok_or_else(|| {
         invalid(format!("there is no promoted version to go back to from {}", back.version))
     })?;
-    let commit_of = |version: &Version| {
-        ledger.promoted(version).map(|(_, promoted)| promoted.commit.clone())
-    };
+    let commit_of = |version: &Version| ledger.promoted(version).map(|(_, promoted)| promoted.commit.clone());
     let (Some(from_commit), Some(to_commit)) = (commit_of(back.version), commit_of(&to)) else {
         return Err(invalid(format!("{} or {to} has no commit", back.version)));
     };

@@ -1,10 +1,12 @@
 //! Generations and projects to begin with.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::{ChangeType, Generation};
+use super::{ChangeType, Folder, FolderError, Format, Generation};
 use crate::Version;
 
 /// What a project or a generation can be begun from.
@@ -112,6 +114,39 @@ impl Template {
         )
     }
 
+    /// Makes a project in a folder that is not there or empty, whole or not at all.
+    ///
+    /// # Errors
+    /// [`FolderError::Exists`], [`FolderError::Write`].
+    pub fn project(&self, dir: &Path, beginning: &Beginning) -> Result<(), FolderError> {
+        let shown = |path: &Path| path.display().to_string();
+        let failed = |path: &Path, source| FolderError::Write { path: shown(path), source };
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let scratch = tempfile::Builder::new()
+            .prefix(".estoppel-new-")
+            .permissions(PermissionsExt::from_mode(0o755))
+            .tempdir_in(above)
+            .map_err(|error| failed(above, error))?;
+        let root = scratch.path();
+        let text = self.generation(beginning);
+        Folder::of(root).write_new(&beginning.version, Format::Yaml, &text)?;
+        for (path, text) in self.files() {
+            let path = root.join(path);
+            let written = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            written.and_then(|()| std::fs::write(&path, text)).map_err(|error| failed(&path, error))?;
+        }
+        // Takes the place of an empty folder, and of nothing else.
+        std::fs::rename(root, dir).map_err(|error| match error.kind() {
+            ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                FolderError::Exists { path: shown(dir) }
+            }
+            _ => failed(dir, error),
+        })?;
+        // It is where it belongs, so there is nothing left to remove.
+        let _ = scratch.keep();
+        Ok(())
+    }
+
     /// The other files of a project.
     pub fn files(&self) -> impl Iterator<Item = (&'static Path, &'static str)> {
         self.files.iter().map(|(path, text)| (Path::new(*path), *text))
@@ -192,7 +227,6 @@ fn rows(changes: &[NewChange]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::Format;
 
     fn beginning(template: &Template) -> Beginning {
         let hotfix = template.name == "hotfix";

@@ -292,3 +292,11 @@ fn the_published_vectors_hold() {
         }
     }
 }
+
+#[test]
+fn the_page_explains_every_code() {
+    let page = include_str!("../../../../docs/generations.md");
+    for code in GenerationErrorCode::ALL {
+        assert!(page.contains(&format!("| `{code}` |")), "{code}");
+    }
+}
