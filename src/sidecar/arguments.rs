@@ -81,14 +81,14 @@ pub enum Command {
     /// Runs of the steps of a generation, and the candidates that come of them.
     #[command(subcommand)]
     Evolution(EvolutionCommand),
-    /// Evaluates the gates of a generation, and makes its candidate a release where all pass.
-    ///
-    /// With `--explain` after the version the gates are told and nothing is written.
-    Promote(Promote),
     /// Signs that the candidate of a generation may be promoted.
     Approve(Approve),
     /// Signs that a gate of a generation need not pass.
     Waive(Waive),
+    /// Evaluates the gates of a generation, and makes its candidate a release where all pass.
+    ///
+    /// With `--explain` after the version the gates are told and nothing is written.
+    Promote(Promote),
     /// Takes a promoted version back.
     Rollback(Rollback),
     /// Begins a project from a template: a generation, a policy, and something to release.

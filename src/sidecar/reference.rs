@@ -166,6 +166,51 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["generation", "abandon"],
         "estoppel generation abandon v0.2.0 --repo lib --key author.pem --reason 'not this year'",
     ),
+    (
+        &["evolution", "start"],
+        "estoppel new --template minimal app\n\
+         sed -i 's/\"false\"/\"true\"/' app/.estoppel/generations/v0.1.0.yaml\n\
+         git init --quiet app && git -C app add --all && git -C app -c user.name=Ada -c user.email=ada@example.invalid commit --quiet -m begun\n\
+         openssl genpkey -algorithm ed25519 -out releaser.pem && chmod 600 releaser.pem\n\
+         estoppel ledger init --name Bert --repo app --key releaser.pem\n\
+         estoppel evolution start 0.1.0 --all --repo app --key releaser.pem # exit 6\n\
+         estoppel generation seal 0.1.0 --repo app --key releaser.pem\n\
+         estoppel evolution start 0.1.0 --all --repo app --key releaser.pem",
+    ),
+    (&["evolution", "list"], "estoppel evolution list 0.1.0 --repo app"),
+    (&["evolution", "show"], "estoppel evolution show no-such --repo app # exit 6"),
+    (&["evolution", "logs"], "estoppel evolution logs no-such --repo app # exit 6"),
+    (&["approve"], "estoppel approve 0.1.0 --hours 8 --repo app --key releaser.pem"),
+    (
+        &["waive"],
+        "estoppel waive 0.1.0 min_evolutions --reason 'the first one' --repo app --key releaser.pem",
+    ),
+    (
+        &["promote"],
+        "estoppel promote 0.1.0 --repo app --key releaser.pem --explain\n\
+         estoppel promote 0.1.0 --repo app --key releaser.pem\n\
+         (cd app && estoppel verify tag v0.1.0)\n\
+         estoppel promote 0.1.0 --repo app --key releaser.pem # exit 8",
+    ),
+    (&["rollback"], "estoppel rollback 0.1.0 --reason 'too early' --repo app --key releaser.pem # exit 3"),
+    (&["ledger", "init"], "estoppel ledger init --name Ada --repo app --key releaser.pem # exit 8"),
+    (&["ledger", "join"], "estoppel ledger join sha256:0 --repo app # exit 6"),
+    (&["ledger", "verify"], "estoppel ledger verify --repo app"),
+    (&["ledger", "show"], "estoppel --json ledger show --repo app"),
+    (&["roles", "list"], "estoppel roles list --repo app"),
+    (
+        &["roles", "grant"],
+        "estoppel roles grant certifier.pub.pem --name Cleo --role runner --role auditor --repo app --key releaser.pem",
+    ),
+    (
+        &["roles", "revoke"],
+        "estoppel roles revoke 0000000000000000000000000000000000000000000000000000000000000000 --repo app --key releaser.pem # exit 6",
+    ),
+    (
+        &["roles", "signers"],
+        "estoppel roles signers --repo app > allowed\n\
+         git -C app -c gpg.ssh.allowedSignersFile=$PWD/allowed verify-tag v0.1.0",
+    ),
     (&["policy", "lint"], "estoppel policy lint demo/policy.yaml"),
     (&["policy", "hash"], "estoppel policy hash demo/policy.yaml"),
     (

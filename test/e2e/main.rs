@@ -18,6 +18,7 @@
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reduce`: runs cut down to the calls that matter.
 //! - `regress`: recorded calls as fixtures, and judged again.
+//! - `releases`: from a sealed generation to its release and back, and that nothing is half done.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
 //! - `mcp_federation`: several MCP servers behind one route.
@@ -98,6 +99,7 @@ mod published;
 mod reask;
 mod reduce;
 mod regress;
+mod releases;
 mod replay;
 mod rules;
 mod shadow;

@@ -51,7 +51,7 @@ pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -
     let (done, finished) = mpsc::channel();
     std::thread::scope(|scope| {
         loop {
-            let mut later = Vec::new();
+            let (before, mut later) = (waiting.len(), Vec::new());
             for step in std::mem::take(&mut waiting) {
                 let needs = step.needs.iter().map(|need| results.get(need.as_str()));
                 let outcomes: Vec<Option<StepOutcome>> =
@@ -69,7 +69,7 @@ pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -
                     later.push(step);
                 }
             }
-            let is_unchanged = later.len() == waiting.len();
+            let is_unchanged = later.len() == before;
             waiting = later;
             if running > 0 {
                 let Ok((step, result)) = finished.recv() else { break };
@@ -128,11 +128,10 @@ fn start(step: &Step, place: &Place<'_>, log: &Path) -> io::Result<Child> {
     command.spawn()
 }
 
-/// What every program is given, and what it asks for by name.
+/// The variables that a program asks for by name, where there are any.
 pub(crate) fn allowed_env(names: &[String]) -> Vec<(String, std::ffi::OsString)> {
-    const ALWAYS: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LANG"];
-    let names = ALWAYS.iter().map(|name| (*name).to_owned()).chain(names.iter().cloned());
-    names.filter_map(|name| std::env::var_os(&name).map(|value| (name, value))).collect()
+    let value = |name: &String| std::env::var_os(name).map(|value| (name.clone(), value));
+    names.iter().filter_map(value).collect()
 }
 
 fn watch_over(child: &mut Child, step: &Step, log: &Path, began: Instant) -> (StepOutcome, Option<i32>) {

@@ -8,8 +8,8 @@ use estoppel_evidence::time::UnixMicros;
 use super::row::{Row, State, Waiver};
 use super::{Candidate, Case};
 use crate::code::Refusal;
-use crate::generation::{Scope, Skip};
-use crate::ledger::{Body, Event, EvolutionFinished, Ledger, Outcome, Role};
+use crate::generation::{Scope, Skip, Step, StepId};
+use crate::ledger::{Body, Event, EvolutionFinished, Ledger, Outcome, Role, StepOutcome};
 
 const HOUR_US: u64 = 3_600_000_000;
 
@@ -142,6 +142,10 @@ impl<'a> Proofs<'a> {
             if run.changes.get(id) != Some(&self.case.generation.change_digest(change)) {
                 let why = format!("{id} was amended after evolution {evolution} had proven it");
                 return Ok(Row::missing(GATE, why, self.command(id)));
+            }
+            if let Some(step) = not_run(run, self.case.generation.steps_for(change)) {
+                let why = format!("evolution {evolution} says {id} passed, and nothing of step `{step}`");
+                return Ok(Row::fail(GATE, why).by([(evolution.clone(), event.id)]));
             }
             if !self.is_runner(event) {
                 let why = format!("the key of evolution {evolution} of {id} is no `runner` any more");
@@ -329,6 +333,18 @@ impl<'a> Proofs<'a> {
     }
 }
 
+/// A step that a run says nothing of, or not that it passed.
+fn not_run<'s>(run: &EvolutionFinished, steps: impl IntoIterator<Item = &'s Step>) -> Option<&'s StepId> {
+    let passed = |step: &Step| {
+        run.steps.iter().any(|result| {
+            result.id == step.id.as_str()
+                && result.kind == step.kind.as_str()
+                && result.outcome == StepOutcome::Passed
+        })
+    };
+    steps.into_iter().find(|step| !passed(step)).map(|step| &step.id)
+}
+
 /// The evolution of all changes that passed on the candidate, under the contract in force.
 pub(super) fn whole_run<'l>(
     case: &Case<'_>,
@@ -340,6 +356,7 @@ pub(super) fn whole_run<'l>(
             && run.commit == case.candidate.commit
             && run.contract == generation.digest()
             && run.changes.len() == generation.changes.len()
+            && not_run(run, generation.steps.iter()).is_none()
             && ledger.roles().has(event.actor, Role::Runner)
     });
     runs.last()

@@ -201,6 +201,31 @@ fn a_run_that_never_ended_hides_no_failure() {
 }
 
 #[test]
+fn a_result_that_says_nothing_of_its_steps_proves_nothing() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    let proven = scene.evolve("1.0.0", &[]);
+    let began = crate::ledger::EvolutionStarted {
+        changes: proven.changes.keys().cloned().collect(),
+        commit: proven.commit.clone(),
+        contract: proven.contract,
+        evolution: "made-up".into(),
+        nonce: "n".into(),
+        version: proven.version.clone(),
+    };
+    scene.write(5, Body::EvolutionStarted(began)).unwrap();
+    let made_up = crate::ledger::EvolutionFinished {
+        evolution: "made-up".into(),
+        steps: proven.steps[..1].to_vec(),
+        tag: None,
+        ..proven
+    };
+    scene.write(5, Body::EvolutionFinished(Box::new(made_up))).unwrap();
+    let judged = refused(&scene, "1.0.0", &[("all_changes_proven", "fail")]);
+    assert!(judged.rows.iter().any(|row| row.why.contains("nothing of step `b`")), "{:#?}", judged.rows);
+}
+
+#[test]
 fn a_candidate_renamed_to_the_final_name_is_forged() {
     let scene = Scene::new();
     scene.seal(document("1.0.0", "true", "true"));
