@@ -17,8 +17,8 @@ pub fn run(output: &Output, command: &DbCommand) -> Result<ExitCode, Failure> {
         DbCommand::Query { sql, at } => Ok(table(*output, &index(at)?.query(sql)?)),
         DbCommand::Tables { at } => Ok(table(*output, &index(at)?.query(TABLES)?)),
         DbCommand::Metric { name: None, .. } => Ok(metrics(*output)),
-        DbCommand::Metric { name: Some(name), of, at } => {
-            let metric = index(at)?.metric(name, of.as_ref())?;
+        DbCommand::Metric { name: Some(name), only, at } => {
+            let metric = index(at)?.metric(name, only.as_ref())?;
             let share = metric.value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
             output.line(&format!("{:<15} {share}  {} of {}", metric.metric, metric.part, metric.whole));
             Ok(output.data(&json!(metric)))

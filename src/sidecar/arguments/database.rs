@@ -23,7 +23,7 @@ pub enum DbCommand {
         name: Option<String>,
         /// Of one version only.
         #[arg(long = "gen", value_name = "VERSION", value_parser = version)]
-        of: Option<Version>,
+        only: Option<Version>,
         #[command(flatten)]
         at: InRepository,
     },
@@ -44,7 +44,7 @@ pub enum DbCommand {
 #[derive(Args, Debug)]
 pub struct Status {
     /// Only this version.
-    #[arg(value_parser = version)]
+    #[arg(id = "of", value_name = "VERSION", value_parser = version)]
     pub version: Option<Version>,
     /// Says it again when something has changed, until it is stopped.
     #[arg(long)]
