@@ -61,7 +61,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio-postgres", &["snapshot"]),
     ("tokio", &["gateway", "feeds", "stub", "journal", "snapshot", "state", ""]),
     ("redis", &["state"]),
-    ("rusqlite", &["state"]),
+    ("rusqlite", &["state", "release"]),
 ];
 
 fn metadata() -> Value {

@@ -1,5 +1,7 @@
 //! What can be asked of `estoppel`.
 
+mod audit;
+mod database;
 mod generation;
 mod release;
 
@@ -7,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use audit::*;
+pub use database::*;
 pub use generation::*;
 pub use release::*;
 
@@ -102,6 +106,14 @@ pub enum Command {
     /// Who may seal, run, approve and promote.
     #[command(subcommand)]
     Roles(RolesCommand),
+    /// Says where each generation stands.
+    Status(Status),
+    /// The ledger of releases as a database, made anew for each question.
+    #[command(subcommand)]
+    Db(DbCommand),
+    /// The history of releases for people who audit.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Keeps recorded calls as fixtures, and judges them again by the policy of today.
     #[command(subcommand)]
     Regress(RegressCommand),

@@ -98,6 +98,30 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          rollback/vVERSION and an event, all together or none. No tag is moved or removed; what comes next is another version.",
     ),
     (
+        &["audit", "verify"],
+        "Judges what `estoppel audit export` wrote. A document has the signed events in it and is judged by them alone; a table and a \
+         page are held against the ledger of the repository, as it was when they were made. In both cases the export is made again and every \
+         byte compared. Exit code 2: it is altered, or its events are no ledger; 7: there is no ledger to hold it against.",
+    ),
+    (
+        &["audit"],
+        "Verifies the ledger and writes it as a document (JSON), a table (CSV) or a page (HTML): of each event when, what, whose key, which \
+         machine, version and commit, its digest and those of the events before it. The same ledger gives the same bytes. --from and \
+         --to choose rows; heads and counts stay those of the whole ledger.",
+    ),
+    (
+        &["status"],
+        "Says of every generation what the ledger says of it: its status, how many changes are proven by the latest evolution of each, \
+         the candidate, what came of the last evolution and attempt to promote, and what to do next. --watch says it again when it has changed. \
+         --textfile writes figures for Prometheus.",
+    ),
+    (
+        &["db"],
+        "Makes a database of the verified ledger in memory, answers one question and throws it away: query takes one SELECT, metric counts a \
+         figure, write leaves a file for other programs. Nothing is written to it: a statement that is no question is refused with exit \
+         code 8. An answer has at most 10,000 rows and takes at most 30 seconds.",
+    ),
+    (
         &["roles"],
         "Says which keys may seal generations (author), run evolutions (runner), approve and waive (approver), promote and roll back \
          (releaser), and change the roles (owner). The roles are an event of the ledger; each other event is held against the roles at \

@@ -3,7 +3,9 @@
 
 mod admin;
 mod arguments;
+mod audit;
 mod contract;
+mod database;
 mod detect;
 mod diff;
 mod disclose;
@@ -36,6 +38,7 @@ mod run;
 mod sbom;
 mod show;
 mod snapshot;
+mod status;
 mod stub;
 mod switch;
 mod trial;
@@ -88,6 +91,9 @@ fn main() -> ExitCode {
         Command::New(new) => generation::project(&output, &new),
         Command::Generation(command) => generation::run(&output, &command),
         Command::Ledger(command) => ledger::run(&output, &command),
+        Command::Status(status) => status::run(&output, &status),
+        Command::Db(command) => database::run(&output, &command),
+        Command::Audit(command) => audit::run(&output, &command),
         Command::Roles(command) => ledger::roles(&output, &command),
         Command::Regress(command) => regress::run(&output, &command),
         Command::Reduce(reduce) => reduce::run(output, &reduce),

@@ -211,6 +211,31 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel roles signers --repo app > allowed\n\
          git -C app -c gpg.ssh.allowedSignersFile=$PWD/allowed verify-tag v0.1.0",
     ),
+        &["audit", "export"],
+        "estoppel audit export --repo lib --out audit.json\n\
+         estoppel audit export --repo lib --format html --out audit.html\n\
+         estoppel audit export --repo lib --format csv --from 2026-01-01T00:00:00Z",
+    ),
+    (
+        &["audit", "verify"],
+        "estoppel audit verify audit.json\n\
+         estoppel audit verify audit.html --repo lib\n\
+         sed 's/abandoned/amended/' audit.html > other.html\n\
+         estoppel audit verify other.html --repo lib # exit 2",
+    ),
+    (
+        &["status"],
+        "estoppel status --repo lib --textfile estoppel.prom\n\
+         estoppel --json status v0.2.0 --repo lib",
+    ),
+    (
+        &["db", "query"],
+        "estoppel db query 'SELECT kind, count(*) FROM events GROUP BY kind' --repo lib\n\
+         estoppel db query 'DELETE FROM events' --repo lib # exit 8",
+    ),
+    (&["db", "metric"], "estoppel db metric\nestoppel db metric pass_rate --gen v0.2.0 --repo lib"),
+    (&["db", "tables"], "estoppel db tables --repo lib"),
+    (&["db", "write"], "estoppel db write lib.sqlite --repo lib\nestoppel db write lib.sqlite --repo lib # exit 8"),
     (&["policy", "lint"], "estoppel policy lint demo/policy.yaml"),
     (&["policy", "hash"], "estoppel policy hash demo/policy.yaml"),
     (

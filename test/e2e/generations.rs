@@ -1,5 +1,6 @@
-//! Generations: what is said of their files, what sealing fixes, and that every template is one.
+//! Generations: what is said of their files, what sealing fixes, and that every template is one. Audit exports of what became of them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,7 +39,6 @@ impl Repository {
         let key = path(&repository.key);
         let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out", key]).output();
         assert!(made.unwrap().status.success());
-        use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&repository.key, PermissionsExt::from_mode(0o600)).unwrap();
         repository
     }
@@ -207,4 +207,95 @@ fn every_template_makes_a_folder_that_lints_clean() {
     assert_eq!(cli(&["new", "--from", "rust.release", path(&scratch.join("x"))]).0, 6);
     assert_eq!(cli(&["new", "--template", "cobol", path(&scratch.join("x"))]).0, 6);
     assert!(!scratch.join("x").exists());
+}
+
+#[test]
+fn an_audit_export_is_verified_and_a_flipped_byte_is_found() {
+    let repository = Repository::new("audit");
+    repository.write(FILE);
+    assert_eq!(repository.ask(&["audit", "export"]).0, 7);
+    assert_eq!(repository.sign(&["ledger", "init", "--name", "=Ada"]).0, 0);
+    assert_eq!(repository.sign(&["generation", "seal", "1.2.0"]).0, 0);
+    assert_eq!(repository.sign(&["generation", "abandon", "1.2.0", "--reason", "no <b>more</b>"]).0, 0);
+    let head = repository.ask(&["ledger", "verify"]).1["data"]["head"].as_str().unwrap().to_owned();
+    for format in ["json", "csv", "html"] {
+        let file = repository.scratch.join(format!("audit.{format}"));
+        let export = ["audit", "export", "--format", format, "--out", path(&file)];
+        assert_eq!(repository.ask(&export).0, 0);
+        assert_eq!(repository.ask(&export).0, 8);
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(&head), "{format}");
+        assert!(!text.contains("\"=Ada\",\"") && !text.contains("<b>more"), "{format}: {text}");
+        let (exit, found) = repository.ask(&["audit", "verify", path(&file)]);
+        assert_eq!(
+            (exit, &found["data"]["events"], &found["data"]["head"]),
+            (0, &json!(3), &json!(head)),
+            "{found}"
+        );
+        let alone = cli(&["audit", "verify", path(&file), "--repo", path(repository.scratch.path())]);
+        assert_eq!(alone.0, if format == "json" { 0 } else { 7 }, "{format}: {}", alone.1);
+        let mut bytes = text.into_bytes();
+        let at = bytes.len() / 2;
+        bytes[at] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        assert_eq!(repository.ask(&["audit", "verify", path(&file)]).0, 2, "{format}");
+    }
+    let shown = repository.ask(&["audit", "export", "--format", "csv", "--from", "2999-01-01T00:00:00Z"]).1;
+    assert_eq!(shown["data"]["text"].as_str().unwrap().lines().count(), 2);
+    assert_eq!(repository.ask(&["audit", "export", "--from", "yesterday"]).0, 6);
+}
+
+#[test]
+fn questions_are_answered_and_nothing_is_written() {
+    let repository = Repository::new("database");
+    repository.write(FILE);
+    assert_eq!(repository.ask(&["db", "query", "SELECT 1"]).0, 7);
+    assert_eq!(repository.sign(&["ledger", "init", "--name", "Ada"]).0, 0);
+    let draft = repository.ask(&["status"]).1["data"]["generations"][0].clone();
+    assert_eq!((&draft["version"], &draft["status"]), (&json!("1.2.0"), &json!("draft")));
+    assert_eq!(repository.sign(&["generation", "seal", "1.2.0"]).0, 0);
+    let (exit, answer) = repository.ask(&["db", "query", "SELECT id, type, proven FROM changes ORDER BY id"]);
+    assert_eq!((exit, &answer["data"]["rows"][1]), (0, &json!(["PAY-002", "fix", 0])));
+    for (sql, code) in
+        [("INSERT INTO ledger VALUES ('a', 'b', 1)", 8), ("DROP TABLE events", 8), ("SELECT", 6)]
+    {
+        assert_eq!(repository.ask(&["db", "query", sql]).0, code, "{sql}");
+    }
+    let rate = repository.ask(&["db", "metric", "pass_rate", "--gen", "v1.2.0"]).1["data"].clone();
+    assert_eq!((&rate["whole"], &rate["value"]), (&json!(0), &Value::Null));
+    assert_eq!(repository.ask(&["db", "metric", "luck"]).0, 6);
+    let textfile = repository.scratch.join("figures.prom");
+    let status = repository.ask(&["status", "v1.2.0", "--textfile", path(&textfile)]).1["data"].clone();
+    let standing = &status["generations"][0];
+    assert_eq!((&standing["status"], &standing["proven"]), (&json!("sealed"), &json!(0)));
+    assert_eq!(standing["next"], "estoppel evolution start 1.2.0 --all");
+    let figures = std::fs::read_to_string(&textfile).unwrap();
+    for line in [
+        "estoppel_evolutions_total{version=\"1.2.0\",result=\"passed\"} 0",
+        "estoppel_generation_changes{version=\"1.2.0\"} 2",
+        "estoppel_ledger_events 2",
+    ] {
+        assert!(figures.lines().any(|found| found == line), "{line}: {figures}");
+    }
+    assert_eq!(repository.ask(&["status", "9.9.9"]).0, 6);
+}
+
+#[test]
+fn a_watched_status_says_what_has_changed() {
+    let repository = Repository::new("status-watch");
+    repository.write(FILE);
+    assert_eq!(repository.sign(&["ledger", "init", "--name", "Ada"]).0, 0);
+    let mut watch = Command::new(cli_binary());
+    watch.args(["--json", "status", "--watch", "--every-s", "1", "--repo", path(&repository.dir())]);
+    let mut watch = watch.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    let mut next = || {
+        let answer: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        answer["data"]["generations"][0]["status"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(next(), "draft");
+    assert_eq!(repository.sign(&["generation", "seal", "1.2.0"]).0, 0);
+    assert_eq!(next(), "sealed");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }

@@ -30,6 +30,7 @@ macro_rules! codes {
 
 codes! {
     ApprovalsMissing "APPROVALS_MISSING" 4 "too few people have approved what would be promoted";
+    AuditAltered "AUDIT_ALTERED" 2 "an export is not what its ledger gives";
     CandidateMissing "CANDIDATE_MISSING" 3 "the generation has no candidate";
     ChangeUnknown "CHANGE_UNKNOWN" 6 "the generation has no such change";
     EvolutionFailed "EVOLUTION_FAILED" 3 "a step of the evolution failed";
@@ -40,6 +41,8 @@ codes! {
     GitMissing "GIT_MISSING" 7 "git cannot be started";
     GitOld "GIT_OLD" 7 "git is older than what is needed";
     GitTime "GIT_TIME" 1 "git was not done in time";
+    IndexExists "INDEX_EXISTS" 8 "a file for the index is there already";
+    IndexFailed "INDEX_FAILED" 1 "the index of the ledger could not be made";
     LedgerAltered "LEDGER_ALTERED" 2 "the ledger has lost or changed what it had";
     LedgerBusy "LEDGER_BUSY" 1 "others wrote to the ledger at each attempt";
     LedgerConflict "LEDGER_CONFLICT" 3 "two events cannot both be true";
@@ -53,8 +56,13 @@ codes! {
     LedgerTime "LEDGER_TIME" 2 "an event is older than what it follows";
     LogAltered "LOG_ALTERED" 2 "the log of a step is not the one whose digest is signed";
     LogMissing "LOG_MISSING" 6 "the log of a step is not on this machine";
+    MetricUnknown "METRIC_UNKNOWN" 6 "there is no such figure";
     NotARepository "NOT_A_REPOSITORY" 6 "there is no git repository";
     PromotedAlready "PROMOTED_ALREADY" 8 "the generation was promoted before";
+    QueryInvalid "QUERY_INVALID" 6 "it is no question that the index understands";
+    QueryRowsMax "QUERY_ROWS_MAX" 6 "the answer would be larger than it may";
+    QueryTime "QUERY_TIME" 1 "the question was not answered in time";
+    QueryWrites "QUERY_WRITES" 8 "only questions are answered, and nothing is written";
     RemoteFailed "REMOTE_FAILED" 1 "the remote did not say whether it took what was pushed";
     RevisionUnknown "REVISION_UNKNOWN" 6 "the repository has no such commit";
     RolesInvalid "ROLES_INVALID" 6 "the roles are not usable";

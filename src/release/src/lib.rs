@@ -9,11 +9,13 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
+pub mod audit;
 mod code;
 pub mod evolution;
 pub mod generation;
 pub mod git;
 mod hook;
+pub mod index;
 pub mod ledger;
 pub mod process;
 pub mod promotion;

@@ -52,7 +52,7 @@ pub enum GenerationCommand {
     /// Shows a generation with its digests.
     Show {
         /// The version.
-        #[arg(value_parser = version)]
+        #[arg(id = "of", value_name = "VERSION", value_parser = version)]
         version: Version,
         #[command(flatten)]
         at: InRepository,
@@ -75,7 +75,7 @@ pub enum GenerationCommand {
 #[derive(Args, Debug)]
 pub struct GenerationNew {
     /// The version.
-    #[arg(value_parser = version)]
+    #[arg(id = "of", value_name = "VERSION", value_parser = version)]
     pub version: Version,
     /// What it is for.
     #[arg(long)]
@@ -102,7 +102,7 @@ pub struct GenerationNew {
 #[derive(Args, Debug)]
 pub struct GenerationSeal {
     /// The version.
-    #[arg(value_parser = version)]
+    #[arg(id = "of", value_name = "VERSION", value_parser = version)]
     pub version: Version,
     #[command(flatten)]
     pub at: InRepository,
@@ -113,7 +113,7 @@ pub struct GenerationSeal {
 #[derive(Args, Debug)]
 pub struct GenerationReason {
     /// The version.
-    #[arg(value_parser = version)]
+    #[arg(id = "of", value_name = "VERSION", value_parser = version)]
     pub version: Version,
     /// Why.
     #[arg(long)]

@@ -122,7 +122,7 @@ pub enum EvolutionCommand {
     /// Lists the evolutions of a generation, and where each change stands.
     List {
         /// The version.
-        #[arg(value_parser = super::generation::version)]
+        #[arg(id = "of", value_name = "VERSION", value_parser = super::generation::version)]
         version: Version,
         #[command(flatten)]
         at: InRepository,
@@ -149,7 +149,7 @@ pub enum EvolutionCommand {
 #[derive(Args, Debug)]
 pub struct EvolutionStart {
     /// The version.
-    #[arg(value_parser = super::generation::version)]
+    #[arg(id = "of", value_name = "VERSION", value_parser = super::generation::version)]
     pub version: Version,
     /// A change that is to be proven; several times for several.
     #[arg(long, value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
@@ -172,7 +172,7 @@ pub struct EvolutionStart {
 #[derive(Args, Debug)]
 pub struct Promote {
     /// The version.
-    #[arg(value_parser = super::generation::version)]
+    #[arg(id = "of", value_name = "VERSION", value_parser = super::generation::version)]
     pub version: Version,
     /// Tag of the candidate; the last one where nothing is said.
     #[arg(long, value_name = "TAG")]
@@ -192,7 +192,7 @@ pub struct Promote {
 #[derive(Args, Debug)]
 pub struct Approve {
     /// The version.
-    #[arg(value_parser = super::generation::version)]
+    #[arg(id = "of", value_name = "VERSION", value_parser = super::generation::version)]
     pub version: Version,
     /// Tag of the candidate; the last one where nothing is said.
     #[arg(long, value_name = "TAG")]
@@ -209,7 +209,7 @@ pub struct Approve {
 #[derive(Args, Debug)]
 pub struct Waive {
     /// The version.
-    #[arg(value_parser = super::generation::version)]
+    #[arg(id = "of", value_name = "VERSION", value_parser = super::generation::version)]
     pub version: Version,
     /// The gate, as `estoppel promote --explain` names it.
     pub gate: String,
@@ -231,7 +231,7 @@ pub struct Waive {
 #[derive(Args, Debug)]
 pub struct Rollback {
     /// The version that is taken back.
-    #[arg(value_parser = super::generation::version)]
+    #[arg(id = "of", value_name = "VERSION", value_parser = super::generation::version)]
     pub version: Version,
     /// The promoted version whose sources come back; the highest one below where nothing is said.
     #[arg(long, value_name = "VERSION", value_parser = super::generation::version)]
