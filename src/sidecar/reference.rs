@@ -211,6 +211,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel roles signers --repo app > allowed\n\
          git -C app -c gpg.ssh.allowedSignersFile=$PWD/allowed verify-tag v0.1.0",
     ),
+    (
         &["audit", "export"],
         "estoppel audit export --repo lib --out audit.json\n\
          estoppel audit export --repo lib --format html --out audit.html\n\
