@@ -236,7 +236,10 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     ),
     (&["db", "metric"], "estoppel db metric\nestoppel db metric pass_rate --gen v0.2.0 --repo lib"),
     (&["db", "tables"], "estoppel db tables --repo lib"),
-    (&["db", "write"], "estoppel db write lib.sqlite --repo lib\nestoppel db write lib.sqlite --repo lib # exit 8"),
+    (
+        &["db", "write"],
+        "estoppel db write lib.sqlite --repo lib\nestoppel db write lib.sqlite --repo lib # exit 8",
+    ),
     (&["policy", "lint"], "estoppel policy lint demo/policy.yaml"),
     (&["policy", "hash"], "estoppel policy hash demo/policy.yaml"),
     (

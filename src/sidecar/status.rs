@@ -65,7 +65,8 @@ fn said(output: Output, status: &Status) -> Result<(Vec<String>, Value), Failure
 
 fn drafts(status: &Status, ledger: Option<&Ledger>) -> Result<Vec<estoppel_release::Version>, Failure> {
     let folder = Folder::near(&status.at.repo).map_err(|error| input::unreadable(&status.at.repo, &error))?;
-    let files = folder.files().map_err(|error| Failure::input("GENERATION_LIMIT", plain(&error.to_string())))?;
+    let files =
+        folder.files().map_err(|error| Failure::input("GENERATION_LIMIT", plain(&error.to_string())))?;
     let is_draft = |version: &estoppel_release::Version| {
         ledger.is_none_or(|ledger| ledger.state(version).is_none())
             && status.version.as_ref().is_none_or(|wanted| wanted == version)
@@ -168,8 +169,18 @@ fn exposition(standings: &[Standing], ledger: Option<&Ledger>) -> String {
         let sample = |standing| (label(standing), value(standing));
         standings.iter().map(sample).collect()
     };
-    family("estoppel_generation_changes", "Changes of the contract in force.", "gauge", &each(|s| s.changes.len()));
-    family("estoppel_generation_changes_proven", "Changes that are proven now.", "gauge", &each(Standing::proven));
+    family(
+        "estoppel_generation_changes",
+        "Changes of the contract in force.",
+        "gauge",
+        &each(|s| s.changes.len()),
+    );
+    family(
+        "estoppel_generation_changes_proven",
+        "Changes that are proven now.",
+        "gauge",
+        &each(Standing::proven),
+    );
     let promoted = |standing: &Standing| usize::from(standing.status == State::Promoted);
     family("estoppel_generation_promoted", "Whether the version is promoted.", "gauge", &each(promoted));
     let events = [(String::new(), ledger.map_or(0, |ledger| ledger.events().len()))];
