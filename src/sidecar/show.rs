@@ -192,19 +192,23 @@ fn call(
     Ok(output.data(&line.value))
 }
 
-/// The entry of that id or sequence number.
+/// The entry of that sequence number, or the receipt of the call of that id; without one, what else names the call.
 pub fn find<'l>(lines: &'l [Line], which: &str) -> Result<&'l Line, Failure> {
-    let is = |line: &&Line| line.value["call"] == which || line.value["seq"].as_u64() == which.parse().ok();
-    lines.iter().find(is).ok_or_else(|| {
+    let at = which.parse::<u64>().ok();
+    let is_receipt = |line: &&Line| line.value["kind"] == "call" && line.value["call"] == which;
+    let is = |line: &&Line| match at {
+        Some(seq) => line.value["seq"] == seq,
+        None => line.value["call"] == which,
+    };
+    lines.iter().find(is_receipt).or_else(|| lines.iter().find(is)).ok_or_else(|| {
         let message = format!("no entry of the bundle has the id or sequence number `{which}`");
         Failure::input("ARGUMENT_INVALID", message)
     })
 }
 
-/// The receipt of a call; other entries name it too.
+/// The receipt of a call.
 pub fn find_call<'l>(lines: &'l [Line], which: &str) -> Result<&'l Line, Failure> {
-    let is_call = |line: &&Line| line.value["kind"] == "call" && line.value["call"] == which;
-    let line = lines.iter().find(is_call).map_or_else(|| find(lines, which), Ok)?;
+    let line = find(lines, which)?;
     match line.value["kind"] == "call" {
         true => Ok(line),
         false => Err(Failure::input("ARGUMENT_INVALID", "this entry is no call")),

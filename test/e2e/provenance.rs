@@ -119,6 +119,27 @@ fn a_string_that_a_tool_gave_is_held_on_its_way_out_and_passes_once_approved() {
 }
 
 #[test]
+fn after_a_tool_was_asked_others_are_refused_whatever_they_carry() {
+    let policy = "version: 1\nname: after\ndefaults: { verdict: allow }\n\
+        rules:\n- { id: shut, when: { tool: send_*, after: [fetch, resources/read] }, verdict: block, reason: AFTER }\n";
+    let routes = "[[route]]\nname = \"mcp\"\npath = \"/mcp\"\nupstream = \"stub\"\ndialect = \"mcp\"\n\
+        [[route]]\nname = \"fetch\"\npath = \"/fetch\"\nupstream = \"stub\"\ndialect = \"mcp\"\n";
+    for form in FORMS {
+        let setup = Setup { policy: policy.into(), routes: routes.into(), ..Setup::default() };
+        let world = World::with(server(form.reply(&page("nothing that anyone would send on"))), &setup);
+        assert_eq!(refused(&world, &mail("a", "before")), "");
+        assert_eq!(world.send(&call("/fetch", "a", 1, "other", &json!({}))).status(), 200);
+        assert_eq!(refused(&world, &mail("a", "after another tool")), "");
+        assert_eq!(world.send(&fetch("a")).status(), 200);
+        let before = world.upstream.hits().total();
+        assert_eq!(refused(&world, &mail("a", "cmV3b3JkZWQ=")), "AFTER");
+        assert_eq!(world.upstream.hits().total(), before, "the server does not see it");
+        assert_eq!(refused(&world, &mail("b", "of another run")), "");
+        assert_eq!(refused(&world, &call("/mcp", "a", 3, "note", &json!({}))), "", "of another tool");
+    }
+}
+
+#[test]
 fn only_what_the_named_tools_gave_and_only_in_the_named_arguments() {
     let world = world(BLOCK, server(Form::Json.reply(&page(SECRET))));
     let send = |run: &str, arguments: Value| refused(&world, &call("/mcp", run, 2, "send_mail", &arguments));

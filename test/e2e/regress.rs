@@ -388,6 +388,16 @@ fn a_fixture_that_is_not_what_was_recorded_is_refused() {
     let (stranger, _) = incident("hmac");
     let trust = stranger.journal().join("trust.json");
     let fixtures = kept.scratch.join("fixtures");
+    std::fs::write(fixtures.join(".gitignore"), "").unwrap();
+    assert_eq!(kept.run(&policy, &[]).0, 0);
+    std::fs::write(fixtures.join("README.md"), "").unwrap();
+    let (code, said) = kept.run(&policy, &[]);
+    assert_eq!((code, &said["error"]["code"]), (6, &json!("FIXTURE_MALFORMED")), "{said}");
+    std::fs::remove_file(fixtures.join("README.md")).unwrap();
+    std::os::unix::fs::symlink(&folder, fixtures.join("other")).unwrap();
+    let (code, said) = kept.run(&policy, &[]);
+    assert_eq!((code, &said["error"]["code"]), (6, &json!("FIXTURE_MALFORMED")), "a link: {said}");
+    std::fs::remove_file(fixtures.join("other")).unwrap();
     let file = kept.scratch.join("policy.yaml");
     let words =
         ["regress", "run", "--fixtures", path(&fixtures), "--policy", path(&file), "--trust", path(&trust)];

@@ -18,6 +18,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use self::cache::{Cache, Key};
 use self::command::Command;
 use self::exchange::Exchange;
+use crate::headers::{CREDENTIALS, remove_named};
 use crate::settings::Credential as Settings;
 
 /// What an upstream gets instead of its client's credential.
@@ -128,7 +129,7 @@ impl Credential {
     pub(crate) fn put(&self, held: &Held, headers: &mut HeaderMap) {
         without_credentials(headers);
         // A client that sends something there wants the upstream to take it for the credential.
-        headers.remove(&self.header);
+        remove_named(headers, std::slice::from_ref(&self.header));
         if let Some(value) = &held.value {
             headers.insert(self.header.clone(), value.clone());
         }
@@ -151,9 +152,7 @@ impl Credential {
 
 /// Takes a client's credentials off.
 pub(crate) fn without_credentials(headers: &mut HeaderMap) {
-    for name in crate::headers::CREDENTIALS {
-        headers.remove(name);
-    }
+    remove_named(headers, &CREDENTIALS);
 }
 
 /// Why there is no token.
@@ -221,6 +220,18 @@ mod tests {
         ] {
             assert_eq!(bearer(&headers(wrong)), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_an_upstream_may_read_as_a_credential_is_taken_off() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-api-key", "x_api_key", "x.goog_api-key", "authorization", "x-api-keys", "xapikey"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        without_credentials(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-api-keys", "xapikey"]);
     }
 
     #[test]

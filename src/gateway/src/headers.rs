@@ -63,13 +63,20 @@ pub(crate) fn names_another_operation(headers: &HeaderMap) -> bool {
     headers.keys().any(is_override)
 }
 
-/// CGI and what follows it reads every mark in a name as `_`.
 fn is_override(name: &HeaderName) -> bool {
+    OVERRIDES.iter().any(|known| is_read_as(name, known))
+}
+
+/// Whether an upstream may read one name as the other: CGI and what follows it reads every mark in a name as `_`.
+fn is_read_as(name: &HeaderName, known: &str) -> bool {
     let name = name.as_str().as_bytes();
     let same = |a: u8, b: u8| a == b || !a.is_ascii_alphanumeric() && !b.is_ascii_alphanumeric();
-    OVERRIDES.iter().any(|known| {
-        known.len() == name.len() && known.bytes().zip(name).all(|(known, byte)| same(known, *byte))
-    })
+    known.len() == name.len() && known.bytes().zip(name).all(|(known, byte)| same(known, *byte))
+}
+
+/// Takes off what an upstream may read as a header of one of these names.
+pub(crate) fn remove_named(headers: &mut HeaderMap, names: &[HeaderName]) {
+    remove(headers, |name| names.iter().any(|known| is_read_as(name, known.as_str())));
 }
 
 /// Removes from a request's trailers what no trailer may say (RFC 9110 section 6.5.1), because a reader may merge them into the

@@ -137,7 +137,7 @@ impl Missing {
     fn why(self, unknown: &[Condition]) -> Option<Reason> {
         unknown.iter().find_map(|condition| match condition {
             // Who looks for classes of data, and who listens to tools, is up to the policy in force.
-            Condition::Data | Condition::Provenance => Some(Reason::NotEvaluated),
+            Condition::Data | Condition::Provenance | Condition::After => Some(Reason::NotEvaluated),
             Condition::Body => self.body,
             Condition::Arguments => self.calls,
             Condition::Destination | Condition::DestinationNot => self.body.or(self.calls),

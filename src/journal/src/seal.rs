@@ -120,6 +120,8 @@ impl SealError {
             Self::Open | Self::Busy | Self::Own | Self::Queue | Self::NoAnchor => Reason::RunBusy,
             Self::Journal(error) => error.reason(),
             Self::Facts(error) => error.reason(),
+            // What is stored is named by its digest.
+            Self::Write(WriteError::Name { .. } | WriteError::Length { .. }) => Reason::JournalCorrupt,
             Self::Write(error) => error.reason(),
             Self::Read(error) => error.reason(),
             Self::Changed { .. }

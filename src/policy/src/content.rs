@@ -79,8 +79,7 @@ impl Content {
     /// With what of it stood in earlier results. Until that is given, nobody has listened to any.
     #[must_use]
     pub fn with_earlier(self, earlier: &Earlier) -> Self {
-        let reuse = self.json.as_ref().map(|json| earlier.reuse(json));
-        Self { reuse, ..self }
+        Self { reuse: Some(earlier.reuse(self.json.as_ref().unwrap_or(&Value::Null))), ..self }
     }
 
     pub(crate) fn json(&self) -> Option<&Value> {
@@ -96,7 +95,7 @@ impl Content {
         self.data.as_ref()
     }
 
-    /// None: nobody has listened, or it could not be read.
+    /// None: nobody has listened.
     pub(crate) fn reuse(&self) -> Option<&Reuse> {
         self.reuse.as_ref()
     }

@@ -151,11 +151,13 @@ pub enum Condition {
     DestinationNot,
     /// A text of the arguments of a call that a tool gave earlier.
     Provenance,
+    /// A tool that gave something earlier.
+    After,
 }
 
 impl Condition {
     /// Every condition, in the order in which they are tried.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Route,
         Self::Operation,
         Self::Dialect,
@@ -170,6 +172,7 @@ impl Condition {
         Self::Destination,
         Self::DestinationNot,
         Self::Provenance,
+        Self::After,
     ];
 
     /// The key in the document.
@@ -189,6 +192,7 @@ impl Condition {
             Self::Destination => "destination",
             Self::DestinationNot => "destination_not",
             Self::Provenance => "provenance",
+            Self::After => "after",
         }
     }
 
@@ -196,7 +200,9 @@ impl Condition {
     /// pass where `bash` is blocked. Routes, subjects, tenants and classes are exact.
     pub(crate) fn case(self) -> Case {
         match self {
-            Self::Operation | Self::Dialect | Self::Method | Self::Model | Self::Tool => Case::Ignore,
+            Self::Operation | Self::Dialect | Self::Method | Self::Model | Self::Tool | Self::After => {
+                Case::Ignore
+            }
             Self::Route
             | Self::Identity
             | Self::Tenant
@@ -219,6 +225,7 @@ impl Condition {
                 | Self::Destination
                 | Self::DestinationNot
                 | Self::Provenance
+                | Self::After
         )
     }
 }

@@ -178,7 +178,8 @@ impl Policy {
             Some((index, HoldTerms::new(rule.rule.hold.as_ref()?, &document.approvers)))
         };
         let controls = Controls::new(&document.controls, &document.prices);
-        let listens = rules.iter().chain(controls.rules()).any(|rule| rule.asks(Condition::Provenance));
+        let asks = |rule: &CompiledRule| rule.asks(Condition::Provenance) || rule.asks(Condition::After);
+        let listens = rules.iter().chain(controls.rules()).any(asks);
         Self {
             listens,
             holds: rules.iter().enumerate().filter_map(hold).collect(),
@@ -261,7 +262,9 @@ impl Policy {
 
     /// What the rules that may hold on a route look into.
     pub fn needs(&self, route: &str) -> Needs {
-        use Condition::{Arguments, Body, Data, Destination, DestinationNot, Method, Operation, Provenance};
+        use Condition::{
+            After, Arguments, Body, Data, Destination, DestinationNot, Method, Operation, Provenance,
+        };
         let asks = |conditions: &[Condition]| {
             let rules = self.rules.iter().chain(self.controls.rules());
             let mut rules = rules.filter(|rule| rule.is_for(route));
@@ -269,11 +272,11 @@ impl Policy {
         };
         let (counts_content, counts_hosts) = self.controls.count_content(route);
         Needs {
-            calls: counts_content || asks(&[Arguments, Data, Destination, DestinationNot, Provenance]),
+            calls: counts_content || asks(&[Arguments, Data, Destination, DestinationNot, Provenance, After]),
             body: counts_hosts || asks(&[Body, Data, Destination, DestinationNot]),
             destinations: counts_hosts || asks(&[Destination, DestinationNot]),
             data: asks(&[Data]),
-            earlier: asks(&[Provenance]),
+            earlier: asks(&[Provenance, After]),
             hold: self.holding(route).next().is_some(),
             keyed: self.controls.has_idempotency(route),
             line: asks(&[Method, Operation]),

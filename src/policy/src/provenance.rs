@@ -9,6 +9,7 @@
 mod leaves;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 use siphasher::sip::SipHasher13;
@@ -95,13 +96,26 @@ impl Asked {
     }
 }
 
-/// What of a call stood in earlier results.
+/// Whether one of these tools gave something earlier in the run of a call, whatever the call brings.
+pub(crate) fn comes_after(tools: &Patterns, content: &Content) -> Truth {
+    let Some(reuse) = content.reuse() else { return Truth::Unknown };
+    let given = reuse.of_others || reuse.tools.iter().any(|tool| tools.matches(tool));
+    Truth::of(given).or(if reuse.misses_tools { Truth::Unknown } else { Truth::False })
+}
+
+/// What of a call stood in earlier results, and whose these were.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reuse {
     /// The longest of each leaf and tool.
     stretches: Vec<Stretch>,
     /// Not all of the call was looked at, or not all of what came earlier.
     misses_some: bool,
+    /// Tools that gave something earlier.
+    tools: Arc<[Box<str>]>,
+    /// So did some of which it is not known which they are.
+    of_others: bool,
+    /// So may have others.
+    misses_tools: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -126,8 +140,10 @@ pub struct Earlier {
     key: SipHasher13,
     /// Whose result a print was in: a bit for each of `tools`, and [`ANY`].
     prints: HashMap<u64, u64>,
-    tools: Vec<Box<str>>,
+    tools: Arc<[Box<str>]>,
+    of_others: bool,
     misses_some: bool,
+    misses_tools: bool,
 }
 
 /// A result of whatever tool.
@@ -137,17 +153,26 @@ impl Earlier {
     /// Nothing yet. Without the key nobody can say which text a print is of.
     pub fn new(key: &[u8; 16]) -> Self {
         let key = SipHasher13::new_with_key(key);
-        Self { key, prints: HashMap::new(), tools: Vec::new(), misses_some: false }
+        Self {
+            key,
+            prints: HashMap::new(),
+            tools: Arc::default(),
+            of_others: false,
+            misses_some: false,
+            misses_tools: false,
+        }
     }
 
     /// Something came that is not among the prints, so that nothing is known to be new from here on.
     pub fn miss(&mut self) {
         self.misses_some = true;
+        self.misses_tools = true;
     }
 
     /// What was missed so far does not count: it came before what this is asked about.
     pub fn begin_anew(&mut self) {
         self.misses_some = false;
+        self.misses_tools = false;
     }
 
     /// Whether all that came is among the prints.
@@ -165,6 +190,7 @@ impl Earlier {
         let before = self.prints.len();
         let most = before.saturating_add(room);
         let bit = self.bit(tool);
+        self.of_others |= bit == ANY;
         let mut is_whole = true;
         leaves::texts(result, &mut |_, text| {
             let text = normalized(text);
@@ -187,7 +213,13 @@ impl Earlier {
     }
 
     pub(crate) fn reuse(&self, arguments: &Value) -> Reuse {
-        let mut reuse = Reuse { stretches: Vec::new(), misses_some: self.misses_some };
+        let mut reuse = Reuse {
+            stretches: Vec::new(),
+            misses_some: self.misses_some,
+            tools: self.tools.clone(),
+            of_others: self.of_others,
+            misses_tools: self.misses_tools,
+        };
         let mut left = CALL_CHARACTERS_MAX;
         leaves::texts(arguments, &mut |leaf, text| {
             let text = normalized(text);
@@ -234,7 +266,7 @@ impl Earlier {
             return ANY;
         }
         if known.is_none() {
-            self.tools.push(tool.into());
+            self.tools = self.tools.iter().cloned().chain([tool.into()]).collect();
         }
         1 << at
     }

@@ -102,6 +102,7 @@ struct CompiledWhen {
     destination: Option<Box<[HostPattern]>>,
     destination_not: Option<Box<[HostPattern]>>,
     provenance: Option<provenance::Asked>,
+    after: Option<Patterns>,
 }
 
 impl CompiledWhen {
@@ -123,6 +124,7 @@ impl CompiledWhen {
             destination: hosts(Condition::Destination),
             destination_not: hosts(Condition::DestinationNot),
             provenance: when.provenance.as_ref().map(provenance::Asked::new),
+            after: patterns(Condition::After),
         }
     }
 
@@ -141,7 +143,8 @@ impl CompiledWhen {
             | Condition::Data
             | Condition::Destination
             | Condition::DestinationNot
-            | Condition::Provenance => None,
+            | Condition::Provenance
+            | Condition::After => None,
         };
         let fails = |(condition, patterns): &&(Condition, Patterns)| {
             !fact(*condition).is_some_and(|fact| patterns.matches(fact))
@@ -179,7 +182,12 @@ impl CompiledWhen {
             held = worse(held, of_hosts(Condition::DestinationNot, &source(), takes));
         }
         if let Some(asked) = &self.provenance {
-            held = worse(held, of_earlier(asked, &Source::of_call(looked)));
+            let asked = |content: &Content| asked.ask(content);
+            held = worse(held, of_earlier(Condition::Provenance, &Source::of_call(looked), asked));
+        }
+        if let Some(tools) = &self.after {
+            let asked = |content: &Content| provenance::comes_after(tools, content);
+            held = worse(held, of_earlier(Condition::After, &Source::of_call(looked), asked));
         }
         held
     }
@@ -295,13 +303,13 @@ fn of_hosts<'p>(condition: Condition, source: &Source<'_>, takes: impl Fn(&Host)
     told(condition, truth)
 }
 
-fn of_earlier<'p>(asked: &provenance::Asked, source: &Source<'_>) -> Held<'p> {
+fn of_earlier<'p>(condition: Condition, source: &Source<'_>, ask: impl Fn(&Content) -> Truth) -> Held<'p> {
     let truth = match source {
         Source::Absent => Truth::False,
-        Source::ToCome => return Held::ToCome(Failed::of(Condition::Provenance)),
-        Source::Content(content) => asked.ask(content),
+        Source::ToCome => return Held::ToCome(Failed::of(condition)),
+        Source::Content(content) => ask(content),
     };
-    told(Condition::Provenance, truth)
+    told(condition, truth)
 }
 
 fn told<'p>(condition: Condition, truth: Truth) -> Held<'p> {

@@ -38,16 +38,24 @@ impl StoredBodies for Checked {
     }
 }
 
-/// The fixtures of a folder, in order of their names.
+/// The fixtures of a folder, in order of their names. What begins with `.` is passed over, all else has to be one.
+///
+/// # Errors
+/// `FIXTURES_MAX`; `FIXTURE_MALFORMED`: something in the folder is no folder, or has no name of a fixture.
 pub fn names(folder: &Path) -> Result<Vec<String>, Failure> {
     let unreadable = |error| input::unreadable(folder, &error);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_dir() && !name.starts_with('.') {
-            names.push(name);
+        if name.starts_with('.') {
+            continue;
         }
+        let place = Place(entry.path());
+        if !entry.file_type().map_err(unreadable)?.is_dir() {
+            return Err(place.malformed("only folders, each a fixture, belong here"));
+        }
+        names.push(super::name(&name).map_err(|why| place.malformed(&format!("its name is none: {why}")))?);
         if names.len() > FIXTURES_MAX {
             let message = format!("`{}` has more than {FIXTURES_MAX} fixtures", folder.display());
             return Err(Failure::input("FIXTURES_MAX", plain(&message)));

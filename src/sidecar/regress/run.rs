@@ -189,7 +189,7 @@ impl Row {
 
     fn print(&self, output: Output) {
         let (colour, word, text) = match &self.came {
-            Came::Same(now) => (Colour::Green, "ok        ", now.said()),
+            Came::Same(now) => (Colour::Green, "ok        ", format!("{}{}", now.said(), self.by_author())),
             Came::Changed(now, because) => {
                 let text = format!("{} -> {}, {}", self.before(), now.said(), because.text());
                 (Colour::Red, "CHANGED   ", text)
@@ -198,6 +198,11 @@ impl Row {
         };
         let place = plain(&format!("{}  call {}: {text}", self.name, self.call));
         output.line(&format!("{}{place}", output.paint(colour, word)));
+    }
+
+    /// That the receipt says something else, or nothing, of what is expected.
+    fn by_author(&self) -> &'static str {
+        if self.expected.by == By::Author { ", as the author of the fixture wants it" } else { "" }
     }
 
     fn case(&self, strict: bool) -> Case {
@@ -210,7 +215,8 @@ impl Row {
             Came::Undecided(cause) if strict => Outcome::failed("undecided", cause),
             Came::Undecided(cause) => Outcome::Skipped(cause.clone()),
         };
-        Case { name: format!("{} (call {}, seq {})", self.name, self.call, self.seq), outcome }
+        let name = format!("{} (call {}, seq {}){}", self.name, self.call, self.seq, self.by_author());
+        Case { name, outcome }
     }
 
     fn data(&self) -> Value {

@@ -35,7 +35,7 @@ impl Call {
     pub(super) fn of(body: &[u8]) -> Option<Self> {
         let message = Members::once(body)?;
         let method: String = text(message.get("method")?)?;
-        message.get("id").filter(|_| ROUNDS.contains(&method.as_str()))?;
+        message.get("id").filter(|id| is_id(id) && ROUNDS.contains(&method.as_str()))?;
         let params = Members::once(message.get("params")?.get().as_bytes())?;
         let state = params.get(REQUEST_STATE).and_then(ours);
         let mut asked: Vec<(&str, &str)> = params.0.iter().map(|(name, raw)| (&**name, raw.get())).collect();
@@ -88,6 +88,12 @@ pub(crate) fn without_state(chunks: &[Bytes]) -> Option<Bytes> {
     let (before, rest) = body.split_at_checked(start)?;
     let after = rest.get(params.len()..)?;
     Some([before, b"{", kept.join(",").as_bytes(), b"}", after].concat().into())
+}
+
+/// A string or an integer; `null` is none (MCP, base protocol, requests).
+fn is_id(raw: &RawValue) -> bool {
+    let is_integer = || raw.get().trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
+    raw.get().starts_with('"') || is_integer()
 }
 
 fn ours(raw: &RawValue) -> Option<Box<str>> {
@@ -163,6 +169,10 @@ mod tests {
         for body in [
             r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}]"#,
             r#"{"jsonrpc":"2.0","method":"tools/call","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"tools/call","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":true,"method":"tools/call","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1.5,"method":"tools/call","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":{},"method":"tools/call","params":{}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{},"params":{}}"#,
         ] {

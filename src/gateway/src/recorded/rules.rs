@@ -236,7 +236,9 @@ const EARLIER: &str = "what tools gave earlier in the run is not recorded";
 /// Whether such a rule asked what tools gave earlier.
 fn asks_earlier(explained: &Explanation<'_>) -> bool {
     let asks = |step: &Step<'_, '_>| match step {
-        Step::Unknown { failed, .. } => failed.condition == Some(Condition::Provenance),
+        Step::Unknown { failed, .. } => {
+            matches!(failed.condition, Some(Condition::Provenance | Condition::After))
+        }
         _ => false,
     };
     explained.steps.iter().any(asks)

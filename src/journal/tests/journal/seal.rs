@@ -192,6 +192,26 @@ fn bodies_are_in_the_bundle_or_beside_it() {
 }
 
 #[test]
+fn what_is_stored_and_is_not_what_its_name_says_is_not_sealed() {
+    for alter in [|bytes: &mut Vec<u8>| bytes[0] ^= 1, |bytes: &mut Vec<u8>| bytes.truncate(5)] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
+        let run = journal.run(Some("job")).unwrap();
+        let mut writer = journal.bodies().create().unwrap();
+        writer.write(&[7; 10]).unwrap();
+        let (digest, bytes) = writer.finish().unwrap();
+        put(&journal, &run, stored_record(digest, bytes));
+        drop(run);
+        let stored = dir.path().join("bodies").join(&digest.hex()[..2]).join(digest.hex());
+        let mut altered = std::fs::read(&stored).unwrap();
+        alter(&mut altered);
+        std::fs::write(&stored, altered).unwrap();
+        let error = journal.seal_blocking("job", SealReason::Clean).unwrap_err();
+        assert_eq!(error.reason(), Reason::JournalCorrupt, "{error}");
+    }
+}
+
+#[test]
 fn a_bundle_has_the_shadow_policies_that_are_there_and_is_sealed_without_one_that_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());

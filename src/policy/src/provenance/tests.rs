@@ -197,3 +197,48 @@ fn one_text_is_the_same_however_it_is_composed_filled_or_ends() {
         assert_eq!(ask(&asked, &earlier, &json!({ "body": sent })), Truth::True, "{sent}");
     }
 }
+
+fn after(tools: &[&str], earlier: &Earlier) -> Truth {
+    let tools: Vec<String> = tools.iter().map(ToString::to_string).collect();
+    let said = |content: Content| {
+        comes_after(&Patterns::new(&tools, Condition::After.case()), &content.with_earlier(earlier))
+    };
+    let read = said(Content::read(b"{}", Wanted::default()));
+    assert_eq!(read, said(Content::unread()), "it does not matter what the call brings");
+    read
+}
+
+#[test]
+fn a_tool_that_gave_something_is_known_whatever_it_gave() {
+    let earlier = earlier(&[(Some("Read_Mail"), "".into()), (Some("fetch"), SECRET.into())]);
+    assert_eq!(after(&["read_*"], &earlier), Truth::True);
+    assert_eq!(after(&["send", "fetch"], &earlier), Truth::True);
+    assert_eq!(after(&["send"], &earlier), Truth::False);
+    assert_eq!(after(&["*"], &Earlier::new(&KEY)), Truth::False);
+}
+
+#[test]
+fn a_tool_that_nobody_knows_may_be_any() {
+    assert_eq!(after(&["send"], &earlier(&[(None, "".into())])), Truth::True);
+    let names: Vec<String> = (0..=TOOLS_TOLD_APART_MAX).map(|n| format!("tool{n}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (Some(name.as_str()), "".into())).collect();
+    assert_eq!(after(&["send"], &earlier(&many[..TOOLS_TOLD_APART_MAX])), Truth::False);
+    assert_eq!(after(&["send"], &earlier(&many)), Truth::True);
+}
+
+#[test]
+fn of_what_was_missed_nobody_knows_whose_it_was_but_without_room_for_prints_it_is_known() {
+    let mut earlier = earlier(&[(Some("fetch"), SECRET.into())]);
+    assert!(!earlier.learn(Some("read"), &"another text that has letters enough".into(), 0).is_whole);
+    assert_eq!(after(&["send"], &earlier), Truth::False);
+    assert_eq!(after(&["read"], &earlier), Truth::True);
+    earlier.miss();
+    assert_eq!(after(&["send"], &earlier), Truth::Unknown);
+    assert_eq!(after(&["fetch"], &earlier), Truth::True);
+    earlier.begin_anew();
+    assert_eq!(after(&["send"], &earlier), Truth::False);
+    assert_eq!(
+        comes_after(&Patterns::new(&["*".into()], Condition::After.case()), &Content::unread()),
+        Truth::Unknown
+    );
+}

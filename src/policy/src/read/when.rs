@@ -21,7 +21,8 @@ const SQL_KEYS: [&str; 6] =
     ["statements", "require_selector", "rows_max", "tables", "tables_not", "functions"];
 
 /// Conditions on what a call may have several of: where one that fits would be enough to except it all.
-const NOT_EXCEPTIONS: [Condition; 3] = [Condition::Data, Condition::Destination, Condition::Provenance];
+const NOT_EXCEPTIONS: [Condition; 4] =
+    [Condition::Data, Condition::Destination, Condition::Provenance, Condition::After];
 
 impl Reader {
     pub(super) fn when(&mut self, node: &Node) -> Option<When> {
@@ -52,7 +53,8 @@ impl Reader {
                 | Condition::Tenant
                 | Condition::Model
                 | Condition::Tool
-                | Condition::Data => {
+                | Condition::Data
+                | Condition::After => {
                     let patterns = self.optional(&map, key, Self::patterns);
                     when.names.extend(patterns.map(|patterns| (condition, patterns)));
                 }

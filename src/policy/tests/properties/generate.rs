@@ -207,6 +207,7 @@ fn when() -> impl Strategy<Value = Value> {
                 .prop_map(|value| value.unwrap_or(Value::Null))
                 .boxed(),
         ),
+        ("after", seldom(patterns(PATTERNS.to_vec()))),
     ])
     .prop_map(without_null)
 }

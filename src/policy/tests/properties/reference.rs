@@ -248,7 +248,7 @@ fn conditions(
                 let inside = key == "destination";
                 return content.map_or_else(|why| why, |content| leads(wanted, content, inside));
             }
-            "provenance" => return called.map_or_else(|why| why, |_| Known::Unread), // nobody listened
+            "provenance" | "after" => return called.map_or_else(|why| why, |_| Known::Unread), // nobody listened
             other => panic!("{other} is not generated"),
         };
         let case = |text: &str| if fold { text.to_ascii_lowercase() } else { text.to_string() };
