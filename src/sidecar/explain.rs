@@ -116,6 +116,13 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          --textfile writes figures for Prometheus.",
     ),
     (
+        &["sync"],
+        "Makes the ledger of this clone and that of the remote one. estoppel.sync of git's configuration says when the remote is told: cloud \
+         (with every event), hybrid (with promotions and rollbacks) or local (never); sync asks and tells it in each of them. What the remote \
+         lacks is what is sent, so that nothing is lost by a restart and nothing sent twice; after a failure it is asked again with longer \
+         and longer waits. What cannot both be true is refused with exit code 3 and never overwritten.",
+    ),
+    (
         &["db"],
         "Makes a database of the verified ledger in memory, answers one question and throws it away: query takes one SELECT, metric counts a \
          figure, write leaves a file for other programs. Nothing is written to it: a statement that is no question is refused with exit \
