@@ -225,7 +225,8 @@ fn an_audit_export_is_verified_and_a_flipped_byte_is_found() {
         assert_eq!(repository.ask(&export).0, 8);
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains(&head), "{format}");
-        assert!(!text.contains("\"=Ada\",\"") && !text.contains("<b>more"), "{format}: {text}");
+        let is_plain = !text.contains("\"=Ada\",\"") && !text.contains("<b>more");
+        assert!(is_plain || format == "json", "{format}: {text}");
         let (exit, found) = repository.ask(&["audit", "verify", path(&file)]);
         assert_eq!(
             (exit, &found["data"]["events"], &found["data"]["head"]),
@@ -360,7 +361,7 @@ fn two_of_three_red_are_one_alert_and_three_green_are_none() {
     let steps = |version: &str, run: &str| {
         FILE.replace("1.2.0", version).replace("run: [\"true\"]", &format!("run: {run}"))
     };
-    repository.write(&steps("1.2.0", "[test, -e, no]"));
+    repository.write(&steps("1.2.0", "[test, -e, nothing]"));
     std::fs::write(repository.file().with_file_name("v1.3.0.yaml"), steps("1.3.0", "[\"true\"]")).unwrap();
     assert_eq!(repository.sign(&["ledger", "init", "--name", "Ada"]).0, 0);
     for version in ["1.2.0", "1.3.0"] {
