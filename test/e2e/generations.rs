@@ -225,8 +225,8 @@ fn an_audit_export_is_verified_and_a_flipped_byte_is_found() {
         assert_eq!(repository.ask(&export).0, 8);
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains(&head), "{format}");
-        let is_plain = !text.contains("\"=Ada\",\"") && !text.contains("<b>more");
-        assert!(is_plain || format == "json", "{format}: {text}");
+        assert!(format != "csv" || !text.contains("\"=Ada\""), "{text}");
+        assert!(format != "html" || !text.contains("<b>more"), "{text}");
         let (exit, found) = repository.ask(&["audit", "verify", path(&file)]);
         assert_eq!(
             (exit, &found["data"]["events"], &found["data"]["head"]),
