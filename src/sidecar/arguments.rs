@@ -4,6 +4,7 @@ mod audit;
 mod database;
 mod generation;
 mod release;
+mod sync;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ pub use audit::*;
 pub use database::*;
 pub use generation::*;
 pub use release::*;
+pub use sync::*;
 
 /// Verifies, shows and explains evidence of LLM and tool calls.
 ///
@@ -108,6 +110,9 @@ pub enum Command {
     Roles(RolesCommand),
     /// Says where each generation stands.
     Status(Status),
+    /// This clone's ledger of releases and that of the remote.
+    #[command(subcommand)]
+    Sync(SyncCommand),
     /// The ledger of releases as a database, made anew for each question.
     #[command(subcommand)]
     Db(DbCommand),

@@ -55,12 +55,37 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          folder that has something in it is left alone. No git repository is made.",
     ),
     (
-        &["generation"],
-        "Begins, shows and checks the contracts of versions (.estoppel/generations), and tells the ledger when one is sealed, amended or \
-         abandoned. A generation says what changes, which steps show it, and what gates its promotion. It is read whole or refused with \
-         every error and its JSON pointer (exit code 6). What is sealed counts, whatever becomes of the file; an amendment needs a reason, \
-         and voids the proofs of the changes that it alters and no others.",
+        &["generation", "new"],
+        "Begins the generation of a version, the file .estoppel/generations/vVERSION.yaml: from a template, or with the steps, gates, \
+         policies, hooks and stages of an earlier version (--like). What is not said is asked on a terminal; elsewhere the file has one \
+         change that says to be written. A file that is there is left alone.",
     ),
+    (
+        &["generation", "list"],
+        "Lists the generations of the repository, the earliest version first, with what the ledger of this clone says of each: draft, \
+         sealed, promoted, abandoned or rolled_back.",
+    ),
+    (
+        &["generation", "show"],
+        "Shows a generation with its contract digest and a digest for each change, and whether the file is still the contract that is \
+         sealed. What is sealed is shown also where its file is gone.",
+    ),
+    (
+        &["generation", "lint"],
+        "Reads generations, whole, and reports everything that is wrong with each: the code, the JSON pointer, the line and what is \
+         allowed there. Exit code 6 when there is anything.",
+    ),
+    (
+        &["generation", "seal"],
+        "Puts the contract of a draft into the ledger, signed by a key with the role author. From then on it counts, whatever becomes of \
+         the file. A hotfix is sealed only where its base is promoted.",
+    ),
+    (
+        &["generation", "amend"],
+        "Puts the file in the place of the contract that is sealed, with a reason. Proofs of the changes that it alters lapse, and no \
+         others; approvals lapse all. Exit code 3: the version is not sealed, or nothing differs.",
+    ),
+    (&["generation", "abandon"], "Says in the ledger that a sealed version will not be promoted, and why."),
     (
         &["ledger"],
         "Keeps the history of releases as signed events on a ref of the repository, refs/estoppel/ledger: who sealed, ran, approved, \
@@ -104,10 +129,10 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          byte compared. Exit code 2: it is altered, or its events are no ledger; 7: there is no ledger to hold it against.",
     ),
     (
-        &["audit"],
-        "Verifies the ledger and writes it as a document (JSON), a table (CSV) or a page (HTML): of each event when, what, whose key, which \
-         machine, version and commit, its digest and those of the events before it. The same ledger gives the same bytes. --from and \
-         --to choose rows; heads and counts stay those of the whole ledger.",
+        &["audit", "export"],
+        "Verifies the ledger and writes it as a document (JSON), a table (CSV) or a page (HTML): of each event when, what, whose key, \
+         which machine, version and commit, its digest and those of the events before it. The same ledger gives the same bytes. --from \
+         and --to choose rows; heads and counts stay those of the whole ledger.",
     ),
     (
         &["status"],
@@ -116,10 +141,38 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          --textfile writes figures for Prometheus.",
     ),
     (
-        &["db"],
-        "Makes a database of the verified ledger in memory, answers one question and throws it away: query takes one SELECT, metric counts a \
-         figure, write leaves a file for other programs. Nothing is written to it: a statement that is no question is refused with exit \
-         code 8. An answer has at most 10,000 rows and takes at most 30 seconds.",
+        &["sync", "status"],
+        "Asks the remote and says what this clone and it lack of each other, by versions, which tags are to be sent, and whether both can \
+         be true; it changes nothing. Where the remote cannot be asked, it says how many events the remote is not known to have. Exit \
+         code 3: a conflict.",
+    ),
+    (
+        &["sync", "pull"],
+        "Takes over what the ledger of the remote has, after every event of it was verified. What cannot be true beside what is here is \
+         refused with exit code 3, and nothing is overwritten.",
+    ),
+    (
+        &["sync", "push"],
+        "Tells the remote the events and tags that it lacks, in one transaction. estoppel.sync of git's configuration says what else \
+         tells it: cloud (every event), hybrid (promotions and rollbacks) or local (nothing). What the remote lacks is what is sent, so \
+         that a restart loses nothing and nothing is sent twice; after a failure it is asked again with longer and longer waits, up to \
+         five minutes.",
+    ),
+    (
+        &["db", "query"],
+        "Makes a database of the verified ledger in memory, answers one SELECT and throws it away. A statement that is no question is \
+         refused with exit code 8. An answer has at most 10,000 rows and takes at most 30 seconds.",
+    ),
+    (
+        &["db", "metric"],
+        "Counts a figure from the ledger, of one version or of all, and says what it was counted from. What has no whole has no share. \
+         Without a name it lists the figures.",
+    ),
+    (&["db", "tables"], "Lists the tables and columns that estoppel db query can ask for."),
+    (
+        &["db", "write"],
+        "Writes the database to a new file for other programs. A trigger keeps its rows from being changed; it says what the ledger said \
+         then, and proves nothing.",
     ),
     (
         &["roles"],

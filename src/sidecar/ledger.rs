@@ -8,6 +8,7 @@ use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{KeyId, PublicKey, Sha256, Signer as _, SoftKey};
 use estoppel_release::git::Git;
 use estoppel_release::ledger::{Body, Hand, Known, Ledger, Role, Roles, Store};
+use estoppel_release::sync::Mode;
 use estoppel_release::{Code, Refusal, promotion, tag};
 use serde_json::{Value, json};
 
@@ -27,10 +28,19 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// The ledger of the repository that is meant.
+/// The ledger of the repository that is meant, and its remote where that is told of every event.
 pub fn store(at: &InRepository) -> Result<Store, Failure> {
+    store_in(at, &[Mode::Cloud])
+}
+
+/// The same for what the remote is told of also where it is told of promotions only.
+pub fn shared(at: &InRepository) -> Result<Store, Failure> {
+    store_in(at, &[Mode::Cloud, Mode::Hybrid])
+}
+
+fn store_in(at: &InRepository, modes: &[Mode]) -> Result<Store, Failure> {
     let git = Git::open(&at.repo)?;
-    let remote = if at.local { None } else { git.remote()? };
+    let remote = if at.local || !modes.contains(&Mode::of(&git)?) { None } else { git.remote()? };
     Ok(Store::new(git, remote))
 }
 
@@ -89,7 +99,7 @@ pub fn run(output: &Output, command: &LedgerCommand) -> Result<ExitCode, Failure
 }
 
 fn init(output: Output, init: &LedgerInit) -> Result<ExitCode, Failure> {
-    let (store, signing) = (store(&init.at)?, Signing::of(&init.signed)?);
+    let (store, signing) = (shared(&init.at)?, Signing::of(&init.signed)?);
     let mut roles = Roles::default();
     roles.grant(signing.key.public(), &init.name, Role::ALL.into())?;
     let begun = store.begin(Body::RolesSet(roles), &signing.hand())?;
@@ -100,7 +110,7 @@ fn init(output: Output, init: &LedgerInit) -> Result<ExitCode, Failure> {
 }
 
 fn join(output: Output, join: &LedgerJoin) -> Result<ExitCode, Failure> {
-    let store = store(&join.at)?;
+    let store = shared(&join.at)?;
     let genesis = Sha256::parse(&join.genesis)
         .ok_or_else(|| Failure::input("ARGUMENT_INVALID", "expected `sha256:` and 64 hex digits"))?;
     if let Some(trusted) = store.trusted()?.filter(|trusted| *trusted != genesis) {

@@ -41,6 +41,7 @@ mod snapshot;
 mod status;
 mod stub;
 mod switch;
+mod sync;
 mod trial;
 mod verify;
 
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         Command::Generation(command) => generation::run(&output, &command),
         Command::Ledger(command) => ledger::run(&output, &command),
         Command::Status(status) => status::run(&output, &status),
+        Command::Sync(command) => sync::run(&output, &command),
         Command::Db(command) => database::run(&output, &command),
         Command::Audit(command) => audit::run(&output, &command),
         Command::Roles(command) => ledger::roles(&output, &command),

@@ -12,18 +12,19 @@ use estoppel_release::generation::RegressGate;
 use estoppel_release::ledger::{Approved, Body, Waived};
 use estoppel_release::promotion::{self, Bundle, Call, Judged, State, Subject, Wanted, Witness};
 use estoppel_release::rollback::{self, Back};
+use estoppel_release::sync;
 use estoppel_verify::{Authenticity, Completeness};
 use serde_json::{Value, json};
 
 use crate::arguments::{Approve, InRepository, Promote, Rollback, SignedBy, Waive};
-use crate::ledger::{Signing, now, read, store};
+use crate::ledger::{Signing, now, read, shared, store};
 use crate::output::{Colour, Failure, Output, plain};
 use crate::{input, policy, regress, show, verify};
 
 const HOUR_US: u64 = 3_600_000_000;
 
 pub fn run(output: &Output, wanted: &Promote, explain: bool) -> Result<ExitCode, Failure> {
-    let (store, signing) = (store(&wanted.at)?, Signing::of(&wanted.signed)?);
+    let (store, signing) = (shared(&wanted.at)?, Signing::of(&wanted.signed)?);
     let asked = Wanted {
         version: &wanted.version,
         candidate: wanted.candidate.as_deref(),
@@ -32,6 +33,10 @@ pub fn run(output: &Output, wanted: &Promote, explain: bool) -> Result<ExitCode,
         dry: explain,
     };
     let judged = promotion::promote(&store, &signing.hand(), &asked, &Offline)?;
+    if judged.promoted.is_some() && store.remote().is_some() {
+        // Candidates that the remote was not told of before belong to what is promoted.
+        sync::push(&store)?;
+    }
     Ok(told(*output, &judged))
 }
 
@@ -137,7 +142,7 @@ fn sign(
 }
 
 pub fn rollback(output: &Output, asked: &Rollback) -> Result<ExitCode, Failure> {
-    let (store, signing) = (store(&asked.at)?, Signing::of(&asked.signed)?);
+    let (store, signing) = (shared(&asked.at)?, Signing::of(&asked.signed)?);
     let back = Back { version: &asked.version, to: asked.to.as_ref(), reason: &asked.reason };
     let done = rollback::roll_back(&store, &signing.hand(), &back)?;
     output.line(&plain(&format!("rolled back {} to {}", done.from, done.to)));

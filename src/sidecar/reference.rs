@@ -230,6 +230,13 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel --json status v0.2.0 --repo lib",
     ),
     (
+        &["sync", "status"],
+        "git init --quiet --bare remote.git && git -C lib remote add origin ../remote.git\n\
+         estoppel sync status --repo lib",
+    ),
+    (&["sync", "push"], "estoppel sync push --repo lib\nestoppel sync push --wait --tries 3 --repo lib"),
+    (&["sync", "pull"], "estoppel sync pull --repo lib\ngit -C lib remote remove origin"),
+    (
         &["db", "query"],
         "estoppel db query 'SELECT kind, count(*) FROM events GROUP BY kind' --repo lib\n\
          estoppel db query 'DELETE FROM events' --repo lib # exit 8",

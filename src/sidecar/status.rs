@@ -22,10 +22,11 @@ pub fn run(output: &Output, status: &Status) -> Result<ExitCode, Failure> {
         let (lines, data) = said(*output, status)?;
         if before.as_ref() != Some(&data) {
             lines.iter().for_each(|line| output.line(line));
+            let is_alert = data["alerts"].as_array().is_some_and(|alerts| !alerts.is_empty());
+            let code = output.answer(&data, if is_alert { 5 } else { 0 });
             if !status.watch {
-                return Ok(output.data(&data));
+                return Ok(code);
             }
-            output.data(&data);
             before = Some(data);
         }
         std::thread::sleep(Duration::from_secs(status.every_s.into()));
@@ -60,7 +61,27 @@ fn said(output: Output, status: &Status) -> Result<(Vec<String>, Value), Failure
         lines.push("no generations; `estoppel generation new VERSION` begins one".into());
     }
     let head = ledger.as_ref().map(Ledger::head);
-    Ok((lines, json!({ "generations": rows, "head": head })))
+    let alerts: Vec<Value> = status.pass_rate_min.map_or_else(Vec::new, |min| alerts(&found, min));
+    for alert in &alerts {
+        let said = format!("ALERT       {}: {}", alert["version"], alert["message"]);
+        lines.push(output.paint(Colour::Red, &plain(&said.replace('"', ""))));
+    }
+    Ok((lines, json!({ "generations": rows, "head": head, "alerts": alerts })))
+}
+
+/// One for each version of whose evolutions fewer than `min` of a hundred passed.
+fn alerts(standings: &[Standing], min: u32) -> Vec<Value> {
+    let alert = |standing: &Standing| {
+        let (passed, failed) = (standing.passed, standing.failed);
+        let is_low = standing.passed_of_hundred().is_some_and(|share| share < min as usize); // widening
+        is_low.then(|| {
+            json!({
+                "alert": "pass_rate", "version": standing.version, "passed": passed, "failed": failed, "min": min,
+                "message": format!("{passed} of {} evolutions passed, fewer than {min} of a hundred", passed + failed),
+            })
+        })
+    };
+    standings.iter().filter_map(alert).collect()
 }
 
 fn drafts(status: &Status, ledger: Option<&Ledger>) -> Result<Vec<estoppel_release::Version>, Failure> {

@@ -35,6 +35,7 @@ codes! {
     ChangeUnknown "CHANGE_UNKNOWN" 6 "the generation has no such change";
     EvolutionFailed "EVOLUTION_FAILED" 3 "a step of the evolution failed";
     EvolutionUnknown "EVOLUTION_UNKNOWN" 6 "the ledger has no such evolution";
+    FixtureMissing "FIXTURE_MISSING" 3 "a fixture that a change names is not in the commit";
     GateRefused "GATE_REFUSED" 3 "a gate does not let the generation pass";
     GenerationUnknown "GENERATION_UNKNOWN" 6 "the ledger has no sealed generation of this version";
     GitFailed "GIT_FAILED" 1 "git failed";
@@ -69,6 +70,7 @@ codes! {
     RoleMissing "ROLE_MISSING" 3 "the key does not have the role that this needs";
     StateInvalid "STATE_INVALID" 3 "the generation is not in a state in which this can be done";
     StepInvalid "STEP_INVALID" 6 "the steps of the generation cannot be run as they are";
+    SyncMode "SYNC_MODE" 6 "the mode of telling the remote is none";
     TagForged "TAG_FORGED" 2 "a tag is not what its name, its signature or the ledger says";
     TagTaken "TAG_TAKEN" 8 "the tag is there already, and tags are not moved";
     VersionInvalid "VERSION_INVALID" 6 "it is no version";

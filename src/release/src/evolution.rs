@@ -15,7 +15,7 @@ use estoppel_evidence::key::KeyError;
 use estoppel_evidence::{CallId, hash};
 
 use crate::code::{Code, Refusal};
-use crate::generation::{Change, Generation, HookEvent, Step};
+use crate::generation::{Change, Generation, HookEvent, Step, fixtures_at};
 use crate::git::ObjectId;
 use crate::hook;
 use crate::ledger::{
@@ -125,8 +125,9 @@ fn begin(store: &Store, hand: &Hand<'_>, plan: &Plan<'_>) -> Result<(Run, Change
             let state = ledger.state(plan.version).map_or("unknown", State::as_str);
             return Err(Refusal::new(Code::StateInvalid, format!("{} is {state}", plan.version)));
         }
-        let changes: Vec<String> =
-            chosen(&generation, &plan.wanted)?.iter().map(|change| change.id.to_string()).collect();
+        let chosen = chosen(&generation, &plan.wanted)?;
+        fixtures_at(store.git(), &plan.commit, &chosen)?;
+        let changes: Vec<String> = chosen.iter().map(|change| change.id.to_string()).collect();
         let digests: ChangeDigests =
             contracted.changes.clone().into_iter().filter(|(id, _)| changes.contains(id)).collect();
         let start = EvolutionStarted {

@@ -7,6 +7,7 @@ mod amendment;
 mod check;
 mod digest;
 mod error;
+mod fixtures;
 mod folder;
 mod gates;
 mod read;
@@ -26,6 +27,7 @@ use serde_json::Value;
 
 pub use amendment::Amendment;
 pub use error::{GenerationError, GenerationErrorCode};
+pub(crate) use fixtures::fixtures_at;
 pub use folder::{FILES_MAX, FOLDER, Files, Folder, FolderError};
 pub use gates::{
     ApprovalsGate, BundleGate, CommandGate, CountGate, FreezeGate, FreezeWindow, Gates, HoursGate,

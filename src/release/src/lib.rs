@@ -22,6 +22,7 @@ pub mod promotion;
 pub mod rollback;
 #[cfg(test)]
 mod scene;
+pub mod sync;
 pub mod tag;
 mod version;
 mod worktree;

@@ -52,6 +52,9 @@ pub struct Status {
     /// How long to wait before it looks again.
     #[arg(long, value_name = "SECONDS", default_value_t = 2, requires = "watch", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub every_s: u32,
+    /// Tells an alert of each version of whose evolutions fewer than so many of a hundred passed; exit code 5 where there is one.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub pass_rate_min: Option<u32>,
     /// Writes figures to this file, for a textfile collector of Prometheus; it is replaced whole.
     #[arg(long, value_name = "FILE")]
     pub textfile: Option<PathBuf>,
