@@ -87,18 +87,43 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (&["generation", "abandon"], "Says in the ledger that a sealed version will not be promoted, and why."),
     (
-        &["ledger"],
-        "Keeps the history of releases as signed events on a ref of the repository, refs/estoppel/ledger: who sealed, ran, approved, \
-         promoted what on which commit. Before anything is read, every event is verified: its digest, its signature, the role of its key \
-         at that point, that nothing it follows is gone, and that the ref has lost nothing since it was last looked at. A clone that \
-         joins names the first event that it trusts.",
+        &["ledger", "init"],
+        "Begins the history of releases: signed events on a ref of the repository, refs/estoppel/ledger. The first event gives the key every \
+         role; its digest is what other clones trust, and is kept in git's configuration as estoppel.genesis.",
     ),
     (
-        &["evolution"],
+        &["ledger", "join"],
+        "Takes over the ledger of the remote, if it begins with the event whose digest is given. Tell that digest by another way than the \
+         repository.",
+    ),
+    (
+        &["ledger", "verify"],
+        "Verifies every event: its digest, its signature, the role of its key at that point, that nothing it follows is gone, that no two \
+         contradict each other, and that the ref has lost nothing since it was last looked at. Exit code 2 names the fault. No other \
+         command reads a ledger that does not pass this.",
+    ),
+    (
+        &["ledger", "show"],
+        "Lists the events, each after those that it follows: who did what to which version, when and on which commit.",
+    ),
+    (
+        &["evolution", "start"],
         "Runs the steps of a sealed generation on a clean working tree of one commit, several at a time, with the environment variables \
          that each asks for and no other. The result is signed and recorded, red or green. Only where every step passed, the commit gets \
          the signed tag of a candidate, whose number nobody else has. ESTOPPEL_NONCE is what the tested service sends as \
-         Estoppel-Evolution-Id, so that receipts name the run; what steps put into ESTOPPEL_EVIDENCE is bound to it.",
+         Estoppel-Evolution-Id, so that receipts name the run; what steps put into ESTOPPEL_EVIDENCE is bound to it. Exit code 3: a step failed.",
+    ),
+    (
+        &["evolution", "list"],
+        "Lists the evolutions of a version, red, green and open, and says of each change whether its latest one proves it as it is now.",
+    ),
+    (
+        &["evolution", "show"],
+        "Shows what the ledger has of an evolution: steps, hooks, evidence by its digests, and the signed statement.",
+    ),
+    (
+        &["evolution", "logs"],
+        "Prints the logs of an evolution that this clone ran. A log whose digest is not the signed one is not printed: exit code 2.",
     ),
     (
         &["promote"],
@@ -175,10 +200,23 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          then, and proves nothing.",
     ),
     (
-        &["roles"],
-        "Says which keys may seal generations (author), run evolutions (runner), approve and waive (approver), promote and roll back \
-         (releaser), and change the roles (owner). The roles are an event of the ledger; each other event is held against the roles at \
-         its place. Keys are Ed25519.",
+        &["roles", "list"],
+        "Lists keys with their roles: author seals generations, runner runs evolutions, approver approves and waives, releaser promotes and \
+         rolls back, owner changes the roles.",
+    ),
+    (
+        &["roles", "grant"],
+        "Says whose a key is and what it may do, as an event of the ledger. Each later event is held against the roles at its place. Keys are \
+         Ed25519; give both keys of one person one name, so that nobody approves the own work.",
+    ),
+    (
+        &["roles", "revoke"],
+        "Takes every role from a key. What it proved or approved counts no longer for what is promoted from then on. The last owner stays.",
+    ),
+    (
+        &["roles", "signers"],
+        "Prints the keys as an allowed-signers file, with which `git verify-tag` verifies the signatures of tags. Git does not compare the \
+         name in a tag with that of its ref; `estoppel verify tag` does.",
     ),
     (
         &["seal"],

@@ -430,3 +430,38 @@ fn a_remote_that_takes_nothing_leaves_nothing_half_done() {
     assert!(done.promoted.is_some());
     assert!(origin.git.target("refs/tags/v1.0.0").unwrap().is_some());
 }
+
+#[test]
+fn twelve_hotfixes_in_a_row_are_patches_1_to_12_and_what_they_skip_is_signed() {
+    let scene = Scene::new();
+    let hotfix = |version: &str, base: &str| {
+        let mut contract = document(version, "true", "true");
+        contract["changes"].as_array_mut().unwrap().truncate(1);
+        contract["steps"].as_array_mut().unwrap().truncate(1);
+        contract["gates"] = json!({ "min_evolutions": { "count": 9 } });
+        contract["hotfix"] = json!({ "base": base, "reason": "it burns", "skips": ["min_evolutions"] });
+        contract
+    };
+    scene.seal(document("1.2.0", "true", "true"));
+    scene.evolve("1.2.0", &[]);
+    assert!(promoted(&scene, "1.2.0").promoted.is_some());
+    for patch in 1..=12 {
+        let (version, base) = (format!("1.2.{patch}"), format!("1.2.{}", patch - 1));
+        scene.seal(hotfix(&version, &base));
+        scene.commit("patch", &version);
+        scene.evolve(&version, &[]);
+        let judged = promoted(&scene, &version);
+        assert_eq!(judged.promoted.as_ref().map(|(tag, _)| tag.clone()), Some(format!("v{version}")));
+        assert_eq!(states(&judged), [("min_evolutions", "waived")]);
+    }
+    let ledger = scene.store().read().unwrap();
+    let (_, last) = ledger.promoted(&"1.2.12".parse().unwrap()).unwrap();
+    let row = last.gates.iter().find(|row| row["gate"] == "min_evolutions").unwrap();
+    assert_eq!((&row["waiver"]["by"], &row["waiver"]["reason"]), (&json!("person 2"), &json!("it burns")));
+    // Of something that was never promoted.
+    scene.seal(hotfix("1.3.2", "1.3.1"));
+    scene.evolve("1.3.2", &[]);
+    let judged = promoted(&scene, "1.3.2");
+    assert_eq!(states(&judged), [("min_evolutions", "waived"), ("hotfix_base", "fail")]);
+    assert_eq!(judged.promoted, None);
+}
