@@ -87,18 +87,43 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (&["generation", "abandon"], "Says in the ledger that a sealed version will not be promoted, and why."),
     (
-        &["ledger"],
-        "Keeps the history of releases as signed events on a ref of the repository, refs/estoppel/ledger: who sealed, ran, approved, \
-         promoted what on which commit. Before anything is read, every event is verified: its digest, its signature, the role of its key \
-         at that point, that nothing it follows is gone, and that the ref has lost nothing since it was last looked at. A clone that \
-         joins names the first event that it trusts.",
+        &["ledger", "init"],
+        "Begins the history of releases of a repository: signed events on the ref refs/estoppel/ledger. The first event gives its key \
+         every role; its digest is what other clones trust. Where this clone or the remote has a ledger already, nothing is begun.",
     ),
     (
-        &["evolution"],
+        &["ledger", "join"],
+        "Takes over the ledger of the remote, if it begins with the event whose digest is named, and from then on trusts no other. Every \
+         event is verified first: its digest, its signature, the role of its key at that point, and that nothing it follows is gone.",
+    ),
+    (
+        &["ledger", "verify"],
+        "Verifies every event of the ledger, and that the ref has lost nothing since it was last looked at. Exit code 2 names what is \
+         wrong. Without a digest that was named by `ledger join`, nobody has vouched for its beginning, and the answer says so.",
+    ),
+    (
+        &["ledger", "show"],
+        "Verifies the ledger and lists its events: when, what, which version, whose key, and what came of it.",
+    ),
+    (
+        &["evolution", "start"],
         "Runs the steps of a sealed generation on a clean working tree of one commit, several at a time, with the environment variables \
          that each asks for and no other. The result is signed and recorded, red or green. Only where every step passed, the commit gets \
          the signed tag of a candidate, whose number nobody else has. ESTOPPEL_NONCE is what the tested service sends as \
-         Estoppel-Evolution-Id, so that receipts name the run; what steps put into ESTOPPEL_EVIDENCE is bound to it.",
+         Estoppel-Evolution-Id, so that receipts name the run; what steps put into ESTOPPEL_EVIDENCE is bound to it. Exit code 3: a step \
+         failed, or a fixture that a change names is not in the commit.",
+    ),
+    (
+        &["evolution", "list"],
+        "Lists the evolutions of a version with what came of each, and which changes are proven.",
+    ),
+    (
+        &["evolution", "show"],
+        "Shows an evolution: its commit, its steps with their logs' digests, what it proved, and its candidate.",
+    ),
+    (
+        &["evolution", "logs"],
+        "Prints what a step wrote, from the clone that ran it, if it is still what was signed. Exit code 2: it was altered.",
     ),
     (
         &["promote"],
@@ -175,10 +200,24 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          then, and proves nothing.",
     ),
     (
-        &["roles"],
-        "Says which keys may seal generations (author), run evolutions (runner), approve and waive (approver), promote and roll back \
-         (releaser), and change the roles (owner). The roles are an event of the ledger; each other event is held against the roles at \
-         its place. Keys are Ed25519.",
+        &["roles", "list"],
+        "Lists the keys that may seal generations (author), run evolutions (runner), approve and waive (approver), promote and roll back \
+         (releaser), read and sign exports (auditor), and change the roles (owner).",
+    ),
+    (
+        &["roles", "grant"],
+        "Says in the ledger what a key may do from here on, in the place of what it could before. Keys are Ed25519; events that it signed \
+         earlier are held against the roles at their place.",
+    ),
+    (
+        &["roles", "revoke"],
+        "Takes every role from a key from here on. What it signed before stays; proofs of a runner that is none any more no longer count. \
+         One owner has to be left.",
+    ),
+    (
+        &["roles", "signers"],
+        "Prints the keys as an allowed-signers file, with which `git verify-tag` verifies the tags of candidates and releases. Git does \
+         not compare names; `estoppel verify tag` does.",
     ),
     (
         &["seal"],
