@@ -88,42 +88,42 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (&["generation", "abandon"], "Says in the ledger that a sealed version will not be promoted, and why."),
     (
         &["ledger", "init"],
-        "Begins the history of releases: signed events on a ref of the repository, refs/estoppel/ledger. The first event gives the key every \
-         role; its digest is what other clones trust, and is kept in git's configuration as estoppel.genesis.",
+        "Begins the history of releases of a repository: signed events on the ref refs/estoppel/ledger. The first event gives its key \
+         every role; its digest is what other clones trust. Where this clone or the remote has a ledger already, nothing is begun.",
     ),
     (
         &["ledger", "join"],
-        "Takes over the ledger of the remote, if it begins with the event whose digest is given. Tell that digest by another way than the \
-         repository.",
+        "Takes over the ledger of the remote, if it begins with the event whose digest is named, and from then on trusts no other. Every \
+         event is verified first: its digest, its signature, the role of its key at that point, and that nothing it follows is gone.",
     ),
     (
         &["ledger", "verify"],
-        "Verifies every event: its digest, its signature, the role of its key at that point, that nothing it follows is gone, that no two \
-         contradict each other, and that the ref has lost nothing since it was last looked at. Exit code 2 names the fault. No other \
-         command reads a ledger that does not pass this.",
+        "Verifies every event of the ledger, and that the ref has lost nothing since it was last looked at. Exit code 2 names what is \
+         wrong. Without a digest that was named by `ledger join`, nobody has vouched for its beginning, and the answer says so.",
     ),
     (
         &["ledger", "show"],
-        "Lists the events, each after those that it follows: who did what to which version, when and on which commit.",
+        "Verifies the ledger and lists its events: when, what, which version, whose key, and what came of it.",
     ),
     (
         &["evolution", "start"],
         "Runs the steps of a sealed generation on a clean working tree of one commit, several at a time, with the environment variables \
          that each asks for and no other. The result is signed and recorded, red or green. Only where every step passed, the commit gets \
          the signed tag of a candidate, whose number nobody else has. ESTOPPEL_NONCE is what the tested service sends as \
-         Estoppel-Evolution-Id, so that receipts name the run; what steps put into ESTOPPEL_EVIDENCE is bound to it. Exit code 3: a step failed.",
+         Estoppel-Evolution-Id, so that receipts name the run; what steps put into ESTOPPEL_EVIDENCE is bound to it. Exit code 3: a step \
+         failed, or a fixture that a change names is not in the commit.",
     ),
     (
         &["evolution", "list"],
-        "Lists the evolutions of a version, red, green and open, and says of each change whether its latest one proves it as it is now.",
+        "Lists the evolutions of a version with what came of each, and which changes are proven.",
     ),
     (
         &["evolution", "show"],
-        "Shows what the ledger has of an evolution: steps, hooks, evidence by its digests, and the signed statement.",
+        "Shows an evolution: its commit, its steps with their logs' digests, what it proved, and its candidate.",
     ),
     (
         &["evolution", "logs"],
-        "Prints the logs of an evolution that this clone ran. A log whose digest is not the signed one is not printed: exit code 2.",
+        "Prints what a step wrote, from the clone that ran it, if it is still what was signed. Exit code 2: it was altered.",
     ),
     (
         &["promote"],
@@ -201,22 +201,23 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["roles", "list"],
-        "Lists keys with their roles: author seals generations, runner runs evolutions, approver approves and waives, releaser promotes and \
-         rolls back, owner changes the roles.",
+        "Lists the keys that may seal generations (author), run evolutions (runner), approve and waive (approver), promote and roll back \
+         (releaser), read and sign exports (auditor), and change the roles (owner).",
     ),
     (
         &["roles", "grant"],
-        "Says whose a key is and what it may do, as an event of the ledger. Each later event is held against the roles at its place. Keys are \
-         Ed25519; give both keys of one person one name, so that nobody approves the own work.",
+        "Says in the ledger what a key may do from here on, in the place of what it could before. Keys are Ed25519; events that it signed \
+         earlier are held against the roles at their place.",
     ),
     (
         &["roles", "revoke"],
-        "Takes every role from a key. What it proved or approved counts no longer for what is promoted from then on. The last owner stays.",
+        "Takes every role from a key from here on. What it signed before stays; proofs of a runner that is none any more no longer count. \
+         One owner has to be left.",
     ),
     (
         &["roles", "signers"],
-        "Prints the keys as an allowed-signers file, with which `git verify-tag` verifies the signatures of tags. Git does not compare the \
-         name in a tag with that of its ref; `estoppel verify tag` does.",
+        "Prints the keys as an allowed-signers file, with which `git verify-tag` verifies the tags of candidates and releases. Git does \
+         not compare names; `estoppel verify tag` does.",
     ),
     (
         &["seal"],

@@ -348,7 +348,7 @@ pub struct Step {
     /// After which it is killed and has failed.
     #[serde(default = "timeout_s")]
     pub timeout_s: u32,
-    /// Environment variables that it is given, by name; no other.
+    /// Environment variables that it is given beside those that every program gets, by name.
     #[serde(default)]
     pub env: Vec<String>,
 }
@@ -413,7 +413,7 @@ pub struct Hook {
     /// After which it is killed and has failed.
     #[serde(default = "timeout_s")]
     pub timeout_s: u32,
-    /// Environment variables that it is given, by name; no other.
+    /// Environment variables that it is given beside those that every program gets, by name.
     #[serde(default)]
     pub env: Vec<String>,
 }

@@ -65,6 +65,10 @@ impl Git {
     /// # Errors
     /// `GIT_MISSING`, `GIT_OLD`, `NOT_A_REPOSITORY`.
     pub fn open(dir: &Path) -> Result<Self, Refusal> {
+        if !dir.is_dir() {
+            let said = format!("`{}` is no folder", dir.display());
+            return Err(Refusal::new(Code::NotARepository, said));
+        }
         let at = Self { top: dir.to_path_buf(), private: PathBuf::new() };
         let version = at.text(&["version"])?;
         if !is_new_enough(&version) {
@@ -213,6 +217,7 @@ pub(crate) mod tests {
     fn a_folder_outside_of_every_repository_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Git::open(dir.path()).unwrap_err().code, Code::NotARepository);
+        assert_eq!(Git::open(&dir.path().join("absent")).unwrap_err().code, Code::NotARepository);
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -
                     running += 1;
                     watch.begun(step);
                     let done = done.clone();
-                    scope.spawn(move || done.send((step, run_one(step, place))));
+                    // It is received as long as a step runs.
+                    scope.spawn(move || drop(done.send((step, run_one(step, place)))));
                 } else {
                     later.push(step);
                 }
