@@ -150,7 +150,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     ),
     (
         &["generation", "seal"],
-        "openssl genpkey -algorithm ed25519 -out author.pem && chmod 600 author.pem\n\
+        "estoppel generation lint --repo lib\n\
+         openssl genpkey -algorithm ed25519 -out author.pem && chmod 600 author.pem\n\
          git init --quiet lib && git -C lib -c user.name=Ada -c user.email=ada@example.invalid commit --quiet --allow-empty -m begun\n\
          estoppel generation seal v0.2.0 --repo lib --key author.pem # exit 7\n\
          estoppel ledger init --name Ada --repo lib --key author.pem\n\
@@ -234,8 +235,13 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "git init --quiet --bare remote.git && git -C lib remote add origin ../remote.git\n\
          estoppel sync status --repo lib",
     ),
-    (&["sync", "push"], "estoppel sync push --repo lib\nestoppel sync push --wait --tries 3 --repo lib"),
-    (&["sync", "pull"], "estoppel sync pull --repo lib\ngit -C lib remote remove origin"),
+    (&["sync", "pull"], "estoppel sync pull --repo lib"),
+    (
+        &["sync", "push"],
+        "estoppel sync push --repo lib\n\
+         estoppel sync push --wait --tries 3 --repo lib\n\
+         git -C lib remote remove origin",
+    ),
     (
         &["db", "query"],
         "estoppel db query 'SELECT kind, count(*) FROM events GROUP BY kind' --repo lib\n\

@@ -129,10 +129,11 @@ fn start(step: &Step, place: &Place<'_>, log: &Path) -> io::Result<Child> {
     command.spawn()
 }
 
-/// The variables that a program asks for by name, where there are any.
+/// What every program is given, so that it finds others, and what it asks for by name.
 pub(crate) fn allowed_env(names: &[String]) -> Vec<(String, std::ffi::OsString)> {
-    let value = |name: &String| std::env::var_os(name).map(|value| (name.clone(), value));
-    names.iter().filter_map(value).collect()
+    const ALWAYS: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LANG"];
+    let names = ALWAYS.iter().copied().chain(names.iter().map(String::as_str));
+    names.filter_map(|name| std::env::var_os(name).map(|value| (name.to_owned(), value))).collect()
 }
 
 fn watch_over(child: &mut Child, step: &Step, log: &Path, began: Instant) -> (StepOutcome, Option<i32>) {
