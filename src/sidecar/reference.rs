@@ -159,7 +159,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     ),
     (
         &["generation", "amend"],
-        "sed -i 's/Round as banks do/Round half to even/' lib/.estoppel/generations/v0.2.0.yaml\n\
+        "estoppel generation show v0.2.0 --repo lib\n\
+         sed -i 's/Round as banks do/Round half to even/' lib/.estoppel/generations/v0.2.0.yaml\n\
          estoppel generation amend v0.2.0 --repo lib --key author.pem --reason 'the bank said so'\n\
          estoppel generation amend v0.2.0 --repo lib --key author.pem --reason 'once more' # exit 3",
     ),
@@ -232,7 +233,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     ),
     (
         &["sync", "status"],
-        "git init --quiet --bare remote.git && git -C lib remote add origin ../remote.git\n\
+        "estoppel ledger verify --repo lib\n\
+         git init --quiet --bare remote.git && git -C lib remote add origin ../remote.git\n\
          estoppel sync status --repo lib",
     ),
     (&["sync", "pull"], "estoppel sync pull --repo lib"),
