@@ -61,7 +61,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio-postgres", &["snapshot"]),
     ("tokio", &["gateway", "feeds", "stub", "journal", "snapshot", "state", ""]),
     ("redis", &["state"]),
-    ("rusqlite", &["state"]),
+    ("rusqlite", &["state", "release"]),
 ];
 
 fn metadata() -> Value {
@@ -152,6 +152,9 @@ fn reasons_in_code_and_spec_are_the_same() {
     }));
     rows.extend(estoppel_verify::CertificateReason::ALL.iter().map(
         |reason| json!({ "area": "certificate", "code": reason.code(), "exit": 2, "text": reason.meaning() }),
+    ));
+    rows.extend(estoppel_release::Code::ALL.iter().map(
+        |code| json!({ "area": "release", "code": code.as_str(), "exit": code.exit(), "text": code.text() }),
     ));
     rows.extend(
         estoppel_replay::Code::ALL

@@ -1,6 +1,11 @@
 //! What can be asked of `estoppel`.
 
 mod attest;
+mod audit;
+mod database;
+mod generation;
+mod release;
+mod sync;
 
 use std::path::PathBuf;
 
@@ -9,6 +14,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use attest::{
     Attest, AttestCommand, AttestVerify, Bundles, ComplianceCommand, KitBuild, KitCommand, Report,
 };
+pub use audit::*;
+pub use database::*;
+pub use generation::*;
+pub use release::*;
+pub use sync::*;
 
 /// Verifies, shows and explains evidence of LLM and tool calls.
 ///
@@ -91,6 +101,41 @@ pub enum Command {
     /// Checks, hashes and explains a policy.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Runs of the steps of a generation, and the candidates that come of them.
+    #[command(subcommand)]
+    Evolution(EvolutionCommand),
+    /// Signs that the candidate of a generation may be promoted.
+    Approve(Approve),
+    /// Signs that a gate of a generation need not pass.
+    Waive(Waive),
+    /// Evaluates the gates of a generation, and makes its candidate a release where all pass.
+    ///
+    /// With `--explain` after the version the gates are told and nothing is written.
+    Promote(Promote),
+    /// Takes a promoted version back.
+    Rollback(Rollback),
+    /// Begins a project from a template: a generation, a policy, and something to release.
+    New(New),
+    /// The contracts of versions: what changes, and what has to be shown before it is promoted.
+    #[command(subcommand)]
+    Generation(GenerationCommand),
+    /// The signed history of releases, on a ref of the repository.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Who may seal, run, approve and promote.
+    #[command(subcommand)]
+    Roles(RolesCommand),
+    /// Says where each generation stands.
+    Status(Status),
+    /// This clone's ledger of releases and that of the remote.
+    #[command(subcommand)]
+    Sync(SyncCommand),
+    /// The ledger of releases as a database, made anew for each question.
+    #[command(subcommand)]
+    Db(DbCommand),
+    /// The history of releases for people who audit.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Keeps recorded calls as fixtures, and judges them again by the policy of today.
     #[command(subcommand)]
     Regress(RegressCommand),
@@ -148,8 +193,11 @@ pub struct Quickstart {
 
 #[derive(Args, Debug)]
 pub struct Verify {
-    /// A `.pef.zip`, a bundle folder, a journal folder, an exported receipt, or a checkpoint note.
+    /// A `.pef.zip`, a bundle folder, a journal folder, an exported receipt, or a checkpoint note; or the word `tag`.
     pub path: PathBuf,
+    /// After `tag`: a tag of the repository that the working folder is in, held against the release ledger.
+    #[arg(value_name = "TAG")]
+    pub tag: Option<String>,
     /// Trust document: the keys that you accept, from elsewhere than the evidence.
     #[arg(long)]
     pub trust: Option<PathBuf>,
@@ -729,6 +777,7 @@ pub enum PolicyCommand {
     /// Reports everything that is wrong with a policy.
     Lint {
         /// The policy.
+        #[arg(default_value = "policy.yaml")]
         file: PathBuf,
         /// Folder of the packs that it takes contracts from.
         #[arg(long, value_name = "DIR")]

@@ -89,6 +89,177 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          something differs; 6: the call has not both snapshots. It does not judge the bundle: run verify first.",
     ),
     (
+        &["new"],
+        "Makes a folder with the generation of a first version, a policy and something small to release, from a template: minimal, \
+         go-release, python-lib, node-lib, rust-release or hotfix, by its name or as catalog:python.lib. All of it is written, or nothing; a \
+         folder that has something in it is left alone. No git repository is made.",
+    ),
+    (
+        &["generation", "new"],
+        "Begins the generation of a version, the file .estoppel/generations/vVERSION.yaml: from a template, or with the steps, gates, \
+         policies, hooks and stages of an earlier version (--like). What is not said is asked on a terminal; elsewhere the file has one \
+         change that says to be written. A file that is there is left alone.",
+    ),
+    (
+        &["generation", "list"],
+        "Lists the generations of the repository, the earliest version first, with what the ledger of this clone says of each: draft, \
+         sealed, promoted, abandoned or rolled_back.",
+    ),
+    (
+        &["generation", "show"],
+        "Shows a generation with its contract digest and a digest for each change, and whether the file is still the contract that is \
+         sealed. What is sealed is shown also where its file is gone.",
+    ),
+    (
+        &["generation", "lint"],
+        "Reads generations, whole, and reports everything that is wrong with each: the code, the JSON pointer, the line and what is \
+         allowed there. Exit code 6 when there is anything.",
+    ),
+    (
+        &["generation", "seal"],
+        "Puts the contract of a draft into the ledger, signed by a key with the role author. From then on it counts, whatever becomes of \
+         the file. A hotfix is sealed only where its base is promoted.",
+    ),
+    (
+        &["generation", "amend"],
+        "Puts the file in the place of the contract that is sealed, with a reason. Proofs of the changes that it alters lapse, and no \
+         others; approvals lapse all. Exit code 3: the version is not sealed, or nothing differs.",
+    ),
+    (&["generation", "abandon"], "Says in the ledger that a sealed version will not be promoted, and why."),
+    (
+        &["ledger", "init"],
+        "Begins the history of releases of a repository: signed events on the ref refs/estoppel/ledger. The first event gives its key \
+         every role; its digest is what other clones trust. Where this clone or the remote has a ledger already, nothing is begun.",
+    ),
+    (
+        &["ledger", "join"],
+        "Takes over the ledger of the remote, if it begins with the event whose digest is named, and from then on trusts no other. Every \
+         event is verified first: its digest, its signature, the role of its key at that point, and that nothing it follows is gone.",
+    ),
+    (
+        &["ledger", "verify"],
+        "Verifies every event of the ledger, and that the ref has lost nothing since it was last looked at. Exit code 2 names what is \
+         wrong. Without a digest that was named by `ledger join`, nobody has vouched for its beginning, and the answer says so.",
+    ),
+    (
+        &["ledger", "show"],
+        "Verifies the ledger and lists its events: when, what, which version, whose key, and what came of it.",
+    ),
+    (
+        &["evolution", "start"],
+        "Runs the steps of a sealed generation on a clean working tree of one commit, several at a time, with the environment variables \
+         that each asks for and no other. The result is signed and recorded, red or green. Only where every step passed, the commit gets \
+         the signed tag of a candidate, whose number nobody else has. ESTOPPEL_NONCE is what the tested service sends as \
+         Estoppel-Evolution-Id, so that receipts name the run; what steps put into ESTOPPEL_EVIDENCE is bound to it. Exit code 3: a step \
+         failed, or a fixture that a change names is not in the commit.",
+    ),
+    (
+        &["evolution", "list"],
+        "Lists the evolutions of a version with what came of each, and which changes are proven.",
+    ),
+    (
+        &["evolution", "show"],
+        "Shows an evolution: its commit, its steps with their logs' digests, what it proved, and its candidate.",
+    ),
+    (
+        &["evolution", "logs"],
+        "Prints what a step wrote, from the clone that ran it, if it is still what was signed. Exit code 2: it was altered.",
+    ),
+    (
+        &["promote"],
+        "Evaluates every gate of a generation anew: proofs in the ledger, the tag of the candidate, bundles and certificates from their \
+         bytes, recorded calls judged again, approvals, programs. What passes gets a signed verification summary, the final tag and an \
+         event, all together or none; what does not is recorded with every gate. `promote VERSION --explain` only tells the gates. Exit \
+         code 3: a gate refuses; 4: only approvals are missing; 8: it was promoted before.",
+    ),
+    (
+        &["approve"],
+        "Signs that exactly this may be promoted: the contract, the commit of the candidate and the hash of its policy, until a time. \
+         Anything that changes voids it. Approvals of the author of the contract do not count.",
+    ),
+    (
+        &["waive"],
+        "Signs that a gate need not pass for this contract on this commit, why, and until when. Proofs, evidence, approvals and the \
+         candidate cannot be waived; the waiver is shown with the gate.",
+    ),
+    (
+        &["rollback"],
+        "Takes a promoted version back: a commit on the branch rollback/VERSION whose tree is that of the version before, a signed tag \
+         rollback/vVERSION and an event, all together or none. No tag is moved or removed; what comes next is another version.",
+    ),
+    (
+        &["audit", "verify"],
+        "Judges what `estoppel audit export` wrote. A document has the signed events in it and is judged by them alone; a table and a \
+         page are held against the ledger of the repository, as it was when they were made. In both cases the export is made again and every \
+         byte compared. Exit code 2: it is altered, or its events are no ledger; 7: there is no ledger to hold it against.",
+    ),
+    (
+        &["audit", "export"],
+        "Verifies the ledger and writes it as a document (JSON), a table (CSV) or a page (HTML): of each event when, what, whose key, \
+         which machine, version and commit, its digest and those of the events before it. The same ledger gives the same bytes. --from \
+         and --to choose rows; heads and counts stay those of the whole ledger.",
+    ),
+    (
+        &["status"],
+        "Says of every generation what the ledger says of it: its status, how many changes are proven by the latest evolution of each, \
+         the candidate, what came of the last evolution and attempt to promote, and what to do next. --watch says it again when it has changed. \
+         --textfile writes figures for Prometheus.",
+    ),
+    (
+        &["sync", "status"],
+        "Asks the remote and says what this clone and it lack of each other, by versions, which tags are to be sent, and whether both can \
+         be true; it changes nothing. Where the remote cannot be asked, it says how many events the remote is not known to have. Exit \
+         code 3: a conflict.",
+    ),
+    (
+        &["sync", "pull"],
+        "Takes over what the ledger of the remote has, after every event of it was verified. What cannot be true beside what is here is \
+         refused with exit code 3, and nothing is overwritten.",
+    ),
+    (
+        &["sync", "push"],
+        "Tells the remote the events and tags that it lacks, in one transaction. estoppel.sync of git's configuration says what else \
+         tells it: cloud (every event), hybrid (promotions and rollbacks) or local (nothing). What the remote lacks is what is sent, so \
+         that a restart loses nothing and nothing is sent twice; after a failure it is asked again with longer and longer waits, up to \
+         five minutes.",
+    ),
+    (
+        &["db", "query"],
+        "Makes a database of the verified ledger in memory, answers one SELECT and throws it away. A statement that is no question is \
+         refused with exit code 8. An answer has at most 10,000 rows and takes at most 30 seconds.",
+    ),
+    (
+        &["db", "metric"],
+        "Counts a figure from the ledger, of one version or of all, and says what it was counted from. What has no whole has no share. \
+         Without a name it lists the figures.",
+    ),
+    (&["db", "tables"], "Lists the tables and columns that estoppel db query can ask for."),
+    (
+        &["db", "write"],
+        "Writes the database to a new file for other programs. A trigger keeps its rows from being changed; it says what the ledger said \
+         then, and proves nothing.",
+    ),
+    (
+        &["roles", "list"],
+        "Lists the keys that may seal generations (author), run evolutions (runner), approve and waive (approver), promote and roll back \
+         (releaser), read and sign exports (auditor), and change the roles (owner).",
+    ),
+    (
+        &["roles", "grant"],
+        "Says in the ledger what a key may do from here on, in the place of what it could before. Keys are Ed25519; events that it signed \
+         earlier are held against the roles at their place.",
+    ),
+    (
+        &["roles", "revoke"],
+        "Takes every role from a key from here on. What it signed before stays; proofs of a runner that is none any more no longer count. \
+         One owner has to be left.",
+    ),
+    (
+        &["roles", "signers"],
+        "Prints the keys as an allowed-signers file, with which `git verify-tag` verifies the tags of candidates and releases. Git does \
+         not compare names; `estoppel verify tag` does.",
+    ),
+    (
         &["seal"],
         "Ends a run: its last entry commits to everything before it, and the bundle is written. A daemon does it when one is \
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",
@@ -364,6 +535,6 @@ pub fn asked(words: &[String]) -> Option<&'static str> {
     }
     let named: Vec<&str> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
     let (command, text) = PARAGRAPHS.iter().find(|(command, _)| named.starts_with(command))?;
-    let runs = *command == ["verify"] && named.len() > 1;
+    let runs = matches!(*command, ["verify"] | ["promote"]) && named.len() > 1;
     (!runs).then_some(text)
 }

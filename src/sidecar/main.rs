@@ -4,14 +4,18 @@
 mod admin;
 mod arguments;
 mod attest;
+mod audit;
 mod bundles;
 mod compliance;
 mod contract;
+mod database;
 mod detect;
 mod diff;
 mod disclose;
 mod doctor;
+mod evolution;
 mod explain;
+mod generation;
 mod hold;
 mod identity;
 mod incident;
@@ -20,11 +24,13 @@ mod judge;
 mod junit;
 mod keys;
 mod kit;
+mod ledger;
 mod man;
 mod mcp;
 mod output;
 mod pack;
 mod policy;
+mod promote;
 mod quickstart;
 mod reconcile;
 mod recorded;
@@ -37,8 +43,10 @@ mod run;
 mod sbom;
 mod show;
 mod snapshot;
+mod status;
 mod stub;
 mod switch;
+mod sync;
 mod trial;
 mod verify;
 
@@ -85,6 +93,19 @@ fn main() -> ExitCode {
         Command::Identity(command) => identity::run(&output, &command),
         Command::Mcp(command) => mcp::run(&output, &command),
         Command::Policy(command) => policy::run(&output, &command),
+        Command::Evolution(command) => evolution::run(&output, &command),
+        Command::Promote(wanted) => promote::run(&output, &wanted, arguments.explain),
+        Command::Approve(wanted) => promote::approve(&output, &wanted),
+        Command::Waive(wanted) => promote::waive(&output, &wanted),
+        Command::Rollback(wanted) => promote::rollback(&output, &wanted),
+        Command::New(new) => generation::project(&output, &new),
+        Command::Generation(command) => generation::run(&output, &command),
+        Command::Ledger(command) => ledger::run(&output, &command),
+        Command::Status(status) => status::run(&output, &status),
+        Command::Sync(command) => sync::run(&output, &command),
+        Command::Db(command) => database::run(&output, &command),
+        Command::Audit(command) => audit::run(&output, &command),
+        Command::Roles(command) => ledger::roles(&output, &command),
         Command::Regress(command) => regress::run(&output, &command),
         Command::Reduce(reduce) => reduce::run(output, &reduce),
         Command::Quickstart(quickstart) => quickstart::run(&output, &quickstart),

@@ -85,7 +85,7 @@ fn invalid(message: &str) -> Failure {
     Failure::input("ARGUMENT_INVALID", plain(message))
 }
 
-fn time(said: Option<&str>) -> Result<Option<u64>, Failure> {
+pub fn time(said: Option<&str>) -> Result<Option<u64>, Failure> {
     let read = |said| {
         moment(said).ok_or_else(|| invalid(&format!("`{said}` is not a time, as 2026-11-21T04:00:00Z is")))
     };

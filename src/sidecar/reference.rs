@@ -162,6 +162,132 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel mcp pins accept add --route stub --definition sha256:0000000000000000000000000000000000000000000000000000000000000000 # exit 6",
     ),
     (&["mcp", "pins", "forget"], "estoppel mcp pins forget add --route stub # exit 6"),
+    (
+        &["new"],
+        "estoppel new --template python-lib lib\n\
+         estoppel new --from catalog:rust.release crate\n\
+         estoppel new --template cobol other # exit 6\n\
+         estoppel new lib # exit 8",
+    ),
+    (
+        &["generation", "new"],
+        "estoppel generation new v0.2.0 --repo lib --like v0.1.0 --change 'fix:LIB-7:Round as banks do'\n\
+         estoppel generation new v0.1.1 --repo lib --template hotfix --base v0.1.0 --change 'fix:LIB-8:Do not lose it'",
+    ),
+    (&["generation", "list"], "estoppel generation list --repo lib"),
+    (&["generation", "show"], "estoppel --json generation show v0.2.0 --repo lib"),
+    (
+        &["generation", "lint"],
+        "estoppel generation lint --repo lib\n\
+         estoppel generation lint lib/policy.yaml # exit 6",
+    ),
+    (
+        &["generation", "seal"],
+        "estoppel generation lint --repo lib\n\
+         openssl genpkey -algorithm ed25519 -out author.pem && chmod 600 author.pem\n\
+         git init --quiet lib && git -C lib -c user.name=Ada -c user.email=ada@example.invalid commit --quiet --allow-empty -m begun\n\
+         estoppel generation seal v0.2.0 --repo lib --key author.pem # exit 7\n\
+         estoppel ledger init --name Ada --repo lib --key author.pem\n\
+         estoppel generation seal v0.2.0 --repo lib --key author.pem",
+    ),
+    (
+        &["generation", "amend"],
+        "estoppel generation show v0.2.0 --repo lib\n\
+         sed -i 's/Round as banks do/Round half to even/' lib/.estoppel/generations/v0.2.0.yaml\n\
+         estoppel generation amend v0.2.0 --repo lib --key author.pem --reason 'the bank said so'\n\
+         estoppel generation amend v0.2.0 --repo lib --key author.pem --reason 'once more' # exit 3",
+    ),
+    (
+        &["generation", "abandon"],
+        "estoppel generation abandon v0.2.0 --repo lib --key author.pem --reason 'not this year'",
+    ),
+    (
+        &["evolution", "start"],
+        "estoppel new --template minimal app\n\
+         sed -i 's/\"false\"/\"true\"/' app/.estoppel/generations/v0.1.0.yaml\n\
+         git init --quiet app && git -C app add --all && git -C app -c user.name=Ada -c user.email=ada@example.invalid commit --quiet -m begun\n\
+         openssl genpkey -algorithm ed25519 -out releaser.pem && chmod 600 releaser.pem\n\
+         estoppel ledger init --name Bert --repo app --key releaser.pem\n\
+         estoppel evolution start 0.1.0 --all --repo app --key releaser.pem # exit 6\n\
+         estoppel generation seal 0.1.0 --repo app --key releaser.pem\n\
+         estoppel evolution start 0.1.0 --all --repo app --key releaser.pem",
+    ),
+    (&["evolution", "list"], "estoppel evolution list 0.1.0 --repo app"),
+    (&["evolution", "show"], "estoppel evolution show no-such --repo app # exit 6"),
+    (&["evolution", "logs"], "estoppel evolution logs no-such --repo app # exit 6"),
+    (&["approve"], "estoppel approve 0.1.0 --hours 8 --repo app --key releaser.pem"),
+    (
+        &["waive"],
+        "estoppel waive 0.1.0 min_evolutions --reason 'the first one' --repo app --key releaser.pem",
+    ),
+    (
+        &["promote"],
+        "estoppel promote 0.1.0 --repo app --key releaser.pem --explain\n\
+         estoppel promote 0.1.0 --repo app --key releaser.pem\n\
+         (cd app && estoppel verify tag v0.1.0)\n\
+         estoppel promote 0.1.0 --repo app --key releaser.pem # exit 8",
+    ),
+    (&["rollback"], "estoppel rollback 0.1.0 --reason 'too early' --repo app --key releaser.pem # exit 3"),
+    (&["ledger", "init"], "estoppel ledger init --name Ada --repo app --key releaser.pem # exit 8"),
+    (&["ledger", "join"], "estoppel ledger join sha256:0 --repo app # exit 6"),
+    (&["ledger", "verify"], "estoppel ledger verify --repo app"),
+    (&["ledger", "show"], "estoppel --json ledger show --repo app"),
+    (&["roles", "list"], "estoppel roles list --repo app"),
+    (
+        &["roles", "grant"],
+        "estoppel roles grant certifier.pub.pem --name Cleo --role runner --role auditor --repo app --key releaser.pem",
+    ),
+    (
+        &["roles", "revoke"],
+        "estoppel roles revoke 0000000000000000000000000000000000000000000000000000000000000000 --repo app --key releaser.pem # exit 6",
+    ),
+    (
+        &["roles", "signers"],
+        "estoppel roles signers --repo app > allowed\n\
+         git -C app -c gpg.ssh.allowedSignersFile=$PWD/allowed verify-tag v0.1.0",
+    ),
+    (
+        &["audit", "export"],
+        "estoppel audit export --repo lib --out audit.json\n\
+         estoppel audit export --repo lib --format html --out audit.html\n\
+         estoppel audit export --repo lib --format csv --from 2026-01-01T00:00:00Z",
+    ),
+    (
+        &["audit", "verify"],
+        "estoppel audit verify audit.json\n\
+         estoppel audit verify audit.html --repo lib\n\
+         sed 's/abandoned/amended/' audit.html > other.html\n\
+         estoppel audit verify other.html --repo lib # exit 2",
+    ),
+    (
+        &["status"],
+        "estoppel status --repo lib --textfile estoppel.prom\n\
+         estoppel --json status v0.2.0 --repo lib",
+    ),
+    (
+        &["sync", "status"],
+        "estoppel ledger verify --repo lib\n\
+         git init --quiet --bare remote.git && git -C lib remote add origin ../remote.git\n\
+         estoppel sync status --repo lib",
+    ),
+    (&["sync", "pull"], "estoppel sync pull --repo lib"),
+    (
+        &["sync", "push"],
+        "estoppel sync push --repo lib\n\
+         estoppel sync push --wait --tries 3 --repo lib\n\
+         git -C lib remote remove origin",
+    ),
+    (
+        &["db", "query"],
+        "estoppel db query 'SELECT kind, count(*) FROM events GROUP BY kind' --repo lib\n\
+         estoppel db query 'DELETE FROM events' --repo lib # exit 8",
+    ),
+    (&["db", "metric"], "estoppel db metric\nestoppel db metric pass_rate --gen v0.2.0 --repo lib"),
+    (&["db", "tables"], "estoppel db tables --repo lib"),
+    (
+        &["db", "write"],
+        "estoppel db write lib.sqlite --repo lib\nestoppel db write lib.sqlite --repo lib # exit 8",
+    ),
     (&["policy", "lint"], "estoppel policy lint demo/policy.yaml"),
     (&["policy", "hash"], "estoppel policy hash demo/policy.yaml"),
     (

@@ -18,6 +18,11 @@ use crate::output::{Colour, Failure, Output, plain};
 /// Judges what `verify.path` is.
 pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<ExitCode, Failure> {
     let path = &verify.path;
+    match &verify.tag {
+        Some(tag) if path == Path::new("tag") => return crate::ledger::verify_tag(*output, tag),
+        Some(_) => return Err(Failure::input("ARGUMENT_INVALID", "a second word goes with `tag` alone")),
+        None => {}
+    }
     let trust = verify.trust.as_deref().map(input::file).transpose()?;
     let bar = progress(*output);
     let told = |entries: u64| bar.set_position(entries);

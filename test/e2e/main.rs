@@ -12,12 +12,14 @@
 //! - `bypass`: traffic that goes round the gateway, and how it is found.
 //! - `lineage`: rows of a database that name the call that wrote them, and those that belong to no call.
 //! - `many_streams`: memory of open streams.
+//! - `generations`: the contracts of versions, their digests, and templates.
 //! - `framing`: messages that can be read in two ways, headers of one connection.
 //! - `leaving`: clients that leave before their answer is whole.
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reduce`: runs cut down to the calls that matter.
 //! - `regress`: recorded calls as fixtures, and judged again.
+//! - `releases`: from a sealed generation to its release and back, and that nothing is half done.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
 //! - `mcp_federation`: several MCP servers behind one route.
@@ -69,6 +71,7 @@ mod doctor;
 mod events;
 mod feeds;
 mod framing;
+mod generations;
 mod holds;
 mod holds_mcp;
 mod http2;
@@ -100,6 +103,7 @@ mod published;
 mod reask;
 mod reduce;
 mod regress;
+mod releases;
 mod replay;
 mod rules;
 mod shadow;

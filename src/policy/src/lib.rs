@@ -9,6 +9,7 @@
 //! | [`Cases`] | facts with the decision that is expected of them, to test a policy |
 //! | [`PackManifest`] | what a pack of contracts says of itself |
 //! | [`Fixtures`] | bodies with the verdict that is expected of them, to test a contract |
+//! | [`YamlValue`] | any document in that part of YAML which every reader agrees about |
 //!
 //! ```
 //! use estoppel_policy::{PolicyDocument, RequestFacts, Verdict};
@@ -72,6 +73,7 @@ mod rule;
 mod snapshot;
 mod sql;
 mod threats;
+mod value;
 mod written;
 mod yaml;
 
@@ -104,4 +106,5 @@ pub use provenance::{
 };
 pub use snapshot::{SnapshotMode, SnapshotSource, Snapshotting};
 pub use threats::{ThreatEntry, ThreatList, Threats};
+pub use value::YamlValue;
 pub use written::WrittenContract;

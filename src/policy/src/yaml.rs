@@ -159,11 +159,11 @@ impl Builder<'_> {
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.refuse(place, "aliases are not allowed in a policy; write the value out");
+                self.refuse(place, "aliases are not allowed; write the value out");
                 self.add(Node { place, kind: Kind::Broken })
             }
             Event::DocumentStart(..) if self.root.is_some() => {
-                self.stop(PolicyErrorCode::YamlFeature, place, "a policy is one document".into())
+                self.stop(PolicyErrorCode::YamlFeature, place, "a file is one document".into())
             }
             // The rest marks the stream and the document, or comments on them.
             _ => Flow::Continue(()),
@@ -172,10 +172,10 @@ impl Builder<'_> {
 
     fn refuse_properties(&mut self, place: Place, anchor: usize, tagged: bool) {
         if anchor != 0 {
-            self.refuse(place, "anchors are not allowed in a policy");
+            self.refuse(place, "anchors are not allowed");
         }
         if tagged {
-            self.refuse(place, "tags are not allowed in a policy");
+            self.refuse(place, "tags are not allowed");
         }
     }
 

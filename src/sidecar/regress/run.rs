@@ -68,9 +68,42 @@ pub fn run(output: Output, run: &RegressRun) -> Result<ExitCode, Failure> {
     judging.judge(output, &checked::names(&run.fixtures)?, &[])
 }
 
+/// How many fixtures came out how.
+pub struct Counts {
+    pub same: usize,
+    pub changed: usize,
+    pub undecided: usize,
+    /// The first that did not come out as expected.
+    pub first: Option<String>,
+}
+
+/// Judges every fixture of a folder, and prints nothing.
+pub fn counted(
+    policy: &Path,
+    packs: Option<&Path>,
+    fixtures: &Path,
+    trust: Option<&Path>,
+) -> Result<Counts, Failure> {
+    let judging = Judging { policy, packs, fixtures, trust, junit: None, strict: true };
+    let (_, rows) = judging.rows(Output::new(true), &checked::names(fixtures)?)?;
+    let count = |is: fn(&Came) -> bool| rows.iter().filter(|row| is(&row.came)).count();
+    let other = rows.iter().find(|row| !matches!(row.came, Came::Same(_)));
+    Ok(Counts {
+        same: count(|came| matches!(came, Came::Same(_))),
+        changed: count(|came| matches!(came, Came::Changed(..))),
+        undecided: count(|came| matches!(came, Came::Undecided(_))),
+        first: other.map(|row| row.name.clone()),
+    })
+}
+
 impl Judging<'_> {
     /// Judges the fixtures of these names. `left_out` are calls of which none was made, each with the cause.
     pub fn judge(&self, output: Output, names: &[String], left_out: &[Value]) -> Result<ExitCode, Failure> {
+        let (current, rows) = self.rows(output, names)?;
+        self.tell(output, &current, &rows, left_out)
+    }
+
+    fn rows(&self, output: Output, names: &[String]) -> Result<(Retrial, Vec<Row>), Failure> {
         if names.is_empty() {
             let message =
                 format!("there is no fixture in `{}`, so nothing was judged", self.fixtures.display());
@@ -95,7 +128,7 @@ impl Judging<'_> {
             }
             rows.extend(policies.get(&hash).map(|own| Row::of(&fixture, &current, own)));
         }
-        self.tell(output, &current, &rows, left_out)
+        Ok((current, rows))
     }
 
     fn tell(

@@ -1,0 +1,168 @@
+//! Where each sealed generation stands.
+
+use std::collections::BTreeMap;
+
+use estoppel_evidence::Sha256;
+use estoppel_evidence::time::UnixMicros;
+
+use crate::generation::Generation;
+use crate::ledger::{Body, Ledger, Outcome, State};
+use crate::version::Version;
+
+/// A generation that the ledger knows.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub version: Version,
+    pub status: State,
+    pub contract: Sha256,
+    /// Each change of the contract in force.
+    pub changes: Vec<Change>,
+    pub sealed_at: UnixMicros,
+    pub promoted_at: Option<UnixMicros>,
+    /// Of the promotion; before that of the latest candidate.
+    pub tag: Option<String>,
+    /// The evolution that ended last.
+    pub last: Option<Last>,
+    /// Evolutions that were begun and have not ended.
+    pub running: Vec<String>,
+    pub passed: usize,
+    pub failed: usize,
+    /// Gates that refused the attempt that was made last, if it was refused.
+    pub refused_by: Vec<String>,
+}
+
+/// What is known of a change.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub id: String,
+    pub kind: String,
+    pub title: String,
+    pub digest: Sha256,
+    /// Whether the latest evolution of it passed, has ended, and proved what has to be shown of it now.
+    pub proven: bool,
+    /// The latest evolution of it.
+    pub evolution: Option<String>,
+}
+
+/// An evolution that ended.
+#[derive(Clone, Debug)]
+pub struct Last {
+    pub evolution: String,
+    pub result: Outcome,
+    pub at: UnixMicros,
+}
+
+impl Standing {
+    /// How many changes are proven.
+    pub fn proven(&self) -> usize {
+        self.changes.iter().filter(|change| change.proven).count()
+    }
+
+    /// Of a hundred evolutions that ended, how many passed; none where none ended.
+    pub fn passed_of_hundred(&self) -> Option<usize> {
+        (self.passed * 100).checked_div(self.passed + self.failed)
+    }
+}
+
+/// Every generation of a ledger, the earliest version first.
+pub fn standings(ledger: &Ledger) -> Vec<Standing> {
+    let mut found: BTreeMap<Version, Standing> = BTreeMap::new();
+    for event in ledger.events() {
+        match &event.body {
+            Body::GenerationSealed(body) => {
+                let standing = Standing {
+                    version: body.version.clone(),
+                    status: State::Sealed,
+                    contract: body.contract,
+                    changes: Vec::new(),
+                    sealed_at: event.at,
+                    promoted_at: None,
+                    tag: None,
+                    last: None,
+                    running: Vec::new(),
+                    passed: 0,
+                    failed: 0,
+                    refused_by: Vec::new(),
+                };
+                found.insert(body.version.clone(), standing);
+            }
+            Body::EvolutionStarted(run) => {
+                if let Some(standing) = found.get_mut(&run.version) {
+                    standing.running.push(run.evolution.clone());
+                }
+            }
+            Body::EvolutionFinished(run) => {
+                if let Some(standing) = found.get_mut(&run.version) {
+                    standing.running.retain(|running| *running != run.evolution);
+                    let last = Last { evolution: run.evolution.clone(), result: run.result, at: event.at };
+                    match run.result {
+                        Outcome::Passed => standing.passed += 1,
+                        Outcome::Failed => standing.failed += 1,
+                    }
+                    standing.tag = run.tag.clone().or(standing.tag.take());
+                    standing.last = Some(last);
+                }
+            }
+            Body::PromotionRefused(body) => {
+                if let Some(standing) = found.get_mut(&body.version) {
+                    let refusing = body.gates.iter().filter(|gate| {
+                        let state = gate.get("state").and_then(serde_json::Value::as_str);
+                        matches!(state, Some("fail" | "missing"))
+                    });
+                    let names = refusing.filter_map(|gate| gate.get("gate")?.as_str());
+                    standing.refused_by = names.map(ToOwned::to_owned).collect();
+                }
+            }
+            Body::PromotionFinished(body) => {
+                if let Some(standing) = found.get_mut(&body.version) {
+                    standing.refused_by.clear();
+                    standing.promoted_at = Some(event.at);
+                    standing.tag = Some(body.tag.clone());
+                }
+            }
+            Body::Approved(_)
+            | Body::Waived(_)
+            | Body::GenerationAbandoned(_)
+            | Body::GenerationAmended(_)
+            | Body::PromotionStarted(_)
+            | Body::RolesSet(_)
+            | Body::RolledBack(_) => {}
+        }
+    }
+    for standing in found.values_mut() {
+        if let Some((_, contracted)) = ledger.contract(&standing.version) {
+            standing.contract = contracted.contract;
+            standing.changes = changes(ledger, &standing.version, &contracted.document);
+        }
+        standing.status = ledger.state(&standing.version).unwrap_or(State::Sealed);
+    }
+    found.into_values().collect()
+}
+
+fn changes(ledger: &Ledger, version: &Version, document: &serde_json::Value) -> Vec<Change> {
+    let Ok(generation) = Generation::from_document(document.clone()) else { return Vec::new() };
+    let change = |change: &crate::generation::Change| {
+        let (id, digest) = (change.id.as_str(), generation.change_digest(change));
+        let mut latest = None;
+        let mut proven = false;
+        for event in ledger.events() {
+            match &event.body {
+                Body::EvolutionStarted(run)
+                    if run.version == *version && run.changes.iter().any(|of| of == id) =>
+                {
+                    (latest, proven) = (Some(run.evolution.clone()), false);
+                }
+                Body::EvolutionFinished(run) if run.version == *version => {
+                    if let Some(of) = run.changes.get(id) {
+                        latest = Some(run.evolution.clone());
+                        proven = run.result == Outcome::Passed && *of == digest;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let (kind, title) = (change.kind.to_string(), change.title.clone());
+        Change { id: id.to_owned(), kind, title, digest, proven, evolution: latest }
+    };
+    generation.changes.iter().map(change).collect()
+}

@@ -1,0 +1,483 @@
+//! The ledger on its ref: read, joined with that of the remote, and added to together with tags or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::PathBuf;
+
+use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{Sha256, Signer};
+
+use super::body::Body;
+use super::event::{Event, path};
+use super::{EVENTS_MAX, Ledger, check};
+use crate::code::{Code, Refusal};
+use crate::git::{Git, Move, Moved, ObjectId, Pushed, RemoteRefs};
+use crate::tag::Tag;
+
+/// Where the ledger is, here and at the remote.
+pub const LEDGER_REF: &str = "refs/estoppel/ledger";
+/// The newest ledger that was verified here: an older one is one that has lost something.
+const SEEN_REF: &str = "refs/estoppel/seen";
+/// The ledger of the remote as it was fetched last.
+const REMOTE_REF: &str = "refs/estoppel/remote";
+/// Where it is put before it is held against that.
+const FETCHED_REF: &str = "refs/estoppel/fetched";
+/// The setting that holds the first event that is trusted.
+const GENESIS_SETTING: &str = "estoppel.genesis";
+/// How often it is begun again where others wrote at the same time. Then `LEDGER_BUSY`.
+const ATTEMPTS_MAX: u32 = 64;
+/// Names of tags that are a version's.
+const TAGS: &str = "refs/tags/v*";
+const ROLLBACK_TAGS: &str = "refs/tags/rollback/*";
+
+/// Whose hand writes: a key, a machine, a clock.
+pub struct Hand<'a> {
+    pub signer: &'a dyn Signer,
+    pub host: &'a str,
+    pub now: &'a dyn Fn() -> UnixMicros,
+}
+
+/// A tag that an event gives away.
+#[derive(Clone, Debug)]
+pub struct TagDraft {
+    pub name: String,
+    pub target: ObjectId,
+    pub message: String,
+}
+
+/// What is to be added.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub body: Body,
+    pub tag: Option<TagDraft>,
+    /// A further ref that is made with it, as the branch of a rollback.
+    pub branch: Option<(String, ObjectId)>,
+}
+
+impl From<Body> for Draft {
+    fn from(body: Body) -> Self {
+        Self { body, tag: None, branch: None }
+    }
+}
+
+/// What was added.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    pub event: Sha256,
+    pub body: Body,
+}
+
+/// What a draft is made from: the ledger with that of the remote, and every tag of a version here and there.
+pub struct Known<'a> {
+    pub ledger: &'a Ledger,
+    pub tags: &'a BTreeSet<String>,
+}
+
+/// The ledger of a repository.
+#[derive(Clone, Debug)]
+pub struct Store {
+    git: Git,
+    remote: Option<String>,
+}
+
+/// A ledger and the commit that holds it.
+struct Held {
+    commit: ObjectId,
+    ledger: Ledger,
+}
+
+impl Store {
+    pub fn new(git: Git, remote: Option<String>) -> Self {
+        Self { git, remote }
+    }
+
+    pub fn git(&self) -> &Git {
+        &self.git
+    }
+
+    pub fn remote(&self) -> Option<&str> {
+        self.remote.as_deref()
+    }
+
+    /// The first event that this clone trusts.
+    pub fn trusted(&self) -> Result<Option<Sha256>, Refusal> {
+        let Some(text) = self.git.config(GENESIS_SETTING)? else { return Ok(None) };
+        let wrong =
+            || Refusal::new(Code::LedgerGenesis, format!("`{GENESIS_SETTING}` is no digest: `{text}`"));
+        Sha256::parse(&text).map(Some).ok_or_else(wrong)
+    }
+
+    /// From now on a ledger counts only if it begins with this event.
+    pub fn trust(&self, genesis: Sha256) -> Result<(), Refusal> {
+        self.git.set_config(GENESIS_SETTING, &genesis.to_string())
+    }
+
+    /// The ledger of this clone, verified from its first event on.
+    ///
+    /// # Errors
+    /// `LEDGER_MISSING`, and every fault that it can have.
+    pub fn read(&self) -> Result<Ledger, Refusal> {
+        let missing = || {
+            let said = "this repository has no ledger; `estoppel ledger init` begins one, `estoppel ledger join` \
+                        takes that of the remote";
+            Refusal::new(Code::LedgerMissing, said)
+        };
+        Ok(self.held()?.ok_or_else(missing)?.ledger)
+    }
+
+    /// Begins a ledger, whose first event says who may do what.
+    ///
+    /// # Errors
+    /// `LEDGER_EXISTS`: here or at the remote.
+    pub fn begin(&self, body: Body, hand: &Hand<'_>) -> Result<Appended, Refusal> {
+        let _lock = self.lock()?;
+        let theirs = self.remote_refs()?;
+        if self.git.target(LEDGER_REF)?.is_some() || theirs.contains_key(LEDGER_REF) {
+            let said = "there is a ledger already, here or at the remote; `estoppel ledger join` takes that of the remote";
+            return Err(Refusal::new(Code::LedgerExists, said));
+        }
+        match self.add(None, &theirs, body.into(), hand)? {
+            Some(appended) => {
+                self.trust(appended.event)?;
+                Ok(appended)
+            }
+            None => Err(Refusal::new(Code::LedgerExists, "somebody else began a ledger at the same time")),
+        }
+    }
+
+    /// Takes over what the remote has, and gives the ledger of both.
+    ///
+    /// # Errors
+    /// `LEDGER_CONFLICT` where both cannot be true, `LEDGER_ALTERED` where the remote has lost something.
+    pub fn fetch(&self) -> Result<Ledger, Refusal> {
+        let _lock = self.lock()?;
+        let theirs = self.remote_refs()?;
+        let held = self.joined(&theirs)?;
+        held.map(|held| held.ledger).ok_or_else(|| Refusal::new(Code::LedgerMissing, "there is no ledger"))
+    }
+
+    /// Adds what `make` makes of what is known, with its tag and to the remote too, or nothing anywhere. `make` is asked
+    /// again where somebody else was faster.
+    ///
+    /// # Errors
+    /// What `make` answers; `LEDGER_BUSY`; `REMOTE_FAILED` where nobody knows whether the remote took it.
+    pub fn append(
+        &self,
+        hand: &Hand<'_>,
+        make: &mut dyn FnMut(&Known<'_>) -> Result<Draft, Refusal>,
+    ) -> Result<Appended, Refusal> {
+        let _lock = self.lock()?;
+        for _ in 0..ATTEMPTS_MAX {
+            let theirs = self.remote_refs()?;
+            let missing = || Refusal::new(Code::LedgerMissing, "this repository has no ledger");
+            let held = self.joined(&theirs)?.ok_or_else(missing)?;
+            let ours = self.git.refs("refs/tags")?.into_iter().map(|(name, _)| name);
+            let names = ours.chain(theirs.keys().cloned());
+            let tags =
+                names.filter_map(|name| name.strip_prefix("refs/tags/").map(ToOwned::to_owned)).collect();
+            let draft = make(&Known { ledger: &held.ledger, tags: &tags })?;
+            if let Some(appended) = self.add(Some(&held), &theirs, draft, hand)? {
+                return Ok(appended);
+            }
+        }
+        Err(Refusal::new(Code::LedgerBusy, format!("others were faster {ATTEMPTS_MAX} times")))
+    }
+
+    /// One attempt; none where somebody else was faster.
+    fn add(
+        &self,
+        held: Option<&Held>,
+        theirs: &RemoteRefs,
+        draft: Draft,
+        hand: &Hand<'_>,
+    ) -> Result<Option<Appended>, Refusal> {
+        let unsigned = |error: estoppel_evidence::key::KeyError| {
+            Refusal::new(Code::RoleMissing, format!("the key does not sign: {error}"))
+        };
+        let heads = held.map(|held| held.ledger.heads().clone()).unwrap_or_default();
+        let at = (hand.now)().max(held.map(|held| held.ledger.last()).unwrap_or_default());
+        let bytes = Event::sign(&draft.body, &heads, at, hand.host, hand.signer).map_err(unsigned)?;
+        let event = Event::read(&bytes)?;
+        let mut files = held.map(|held| files(&held.ledger)).unwrap_or_default();
+        files.push((path(event.id), bytes));
+        let genesis = held.and_then(|held| held.ledger.genesis());
+        // What would not verify is not written: a key without the role is told so here.
+        check(&files, genesis).map_err(|refusal| match refusal.code {
+            Code::LedgerSignature => Refusal { code: Code::RoleMissing, ..refusal },
+            _ => refusal,
+        })?;
+        let local = self.git.target(LEDGER_REF)?;
+        let parents: Vec<ObjectId> = held.map(|held| held.commit.clone()).into_iter().collect();
+        let last: Vec<(String, Vec<u8>)> = files.pop().into_iter().collect();
+        let commit = self.commit(&parents, &last, at, event.body.kind())?;
+        let mut moves = Vec::new();
+        if let Some(TagDraft { name, target, message }) = draft.tag {
+            let message = format!("{}\nEstoppel-Event: {}", message.trim_end(), event.id);
+            let object =
+                Tag { name: name.clone(), target, message }.sign(at, hand.signer).map_err(unsigned)?;
+            moves.push(Move::create(&format!("refs/tags/{name}"), &self.git.write("tag", &object)?));
+        }
+        if let Some((name, target)) = draft.branch {
+            moves.push(Move::create(&name, &target));
+        }
+        let appended = Appended { event: event.id, body: event.body };
+        if !self.tell_remote(theirs, &commit, &moves)? {
+            return Ok(None);
+        }
+        moves.push(Move { name: LEDGER_REF.into(), new: commit.clone(), old: local });
+        moves.push(Move { name: SEEN_REF.into(), new: commit, old: self.git.target(SEEN_REF)? });
+        match self.git.move_refs(&moves)? {
+            Moved::Done => Ok(Some(appended)),
+            // The remote has it already: the next look at it brings it here.
+            Moved::Conflict if self.remote.is_some() => {
+                self.joined(&self.remote_refs()?)?;
+                Ok(Some(appended))
+            }
+            Moved::Conflict => Ok(None),
+        }
+    }
+
+    /// Pushes the ledger and what belongs to it; says whether the remote took it.
+    fn tell_remote(&self, theirs: &RemoteRefs, commit: &ObjectId, with: &[Move]) -> Result<bool, Refusal> {
+        let Some(remote) = &self.remote else { return Ok(true) };
+        let old = theirs.get(LEDGER_REF).cloned();
+        let mut moves = with.to_vec();
+        moves.push(Move { name: LEDGER_REF.into(), new: commit.clone(), old });
+        match self.git.push(remote, &moves)? {
+            Pushed::Done => Ok(true),
+            Pushed::Rejected(why) => {
+                let now = self.remote_refs()?;
+                let is_other = moves.iter().any(|moved| now.get(&moved.name) != moved.old.as_ref());
+                if is_other {
+                    return Ok(false);
+                }
+                Err(Refusal::new(Code::RemoteFailed, format!("`{remote}` does not take it: {why}")))
+            }
+            Pushed::Unknown(why) => {
+                // It may have taken all of it before it fell silent.
+                let now = self.remote_refs().unwrap_or_default();
+                if now.get(LEDGER_REF) == Some(commit) {
+                    return Ok(true);
+                }
+                Err(Refusal::new(Code::RemoteFailed, format!("`{remote}`: {why}")))
+            }
+        }
+    }
+
+    fn remote_refs(&self) -> Result<RemoteRefs, Refusal> {
+        match &self.remote {
+            Some(remote) => self.git.remote_refs(remote, &[LEDGER_REF, TAGS, ROLLBACK_TAGS]),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
+    /// This clone's ledger joined with that of the remote, which is fetched if it is another.
+    fn joined(&self, theirs: &RemoteRefs) -> Result<Option<Held>, Refusal> {
+        let Some(remote) = &self.remote else { return self.held() };
+        let Some(their_ledger) = theirs.get(LEDGER_REF) else {
+            return match self.git.target(REMOTE_REF)? {
+                Some(_) => Err(lost(remote)),
+                None => self.held(),
+            };
+        };
+        self.fetch_from(remote, theirs)?;
+        let ours = self.held()?;
+        match ours {
+            Some(ours) if self.git.is_ancestor(their_ledger, &ours.commit)? => Ok(Some(ours)),
+            Some(ours) if !self.git.is_ancestor(&ours.commit, their_ledger)? => {
+                let their_files = self.files(their_ledger)?;
+                let theirs = check(&their_files, ours.ledger.genesis())?;
+                self.union(&ours, their_ledger, &theirs).map(Some)
+            }
+            ours => {
+                let genesis = match &ours {
+                    Some(ours) => ours.ledger.genesis(),
+                    None => self.trusted()?,
+                };
+                let ledger = check(&self.files(their_ledger)?, genesis)?;
+                self.take(their_ledger, ours.map(|ours| ours.commit))?;
+                Ok(Some(Held { commit: their_ledger.clone(), ledger }))
+            }
+        }
+    }
+
+    fn fetch_from(&self, remote: &str, theirs: &RemoteRefs) -> Result<(), Refusal> {
+        let mut wanted = Vec::new();
+        let seen = self.git.target(REMOTE_REF)?;
+        let their_ledger = theirs.get(LEDGER_REF).filter(|id| seen.as_ref() != Some(*id));
+        if their_ledger.is_some() {
+            wanted.push(format!("+{LEDGER_REF}:{FETCHED_REF}"));
+        }
+        let ours: BTreeMap<String, ObjectId> = self.git.refs("refs/tags")?.into_iter().collect();
+        for (name, id) in theirs.iter().filter(|(name, _)| name.starts_with("refs/tags/")) {
+            match ours.get(name) {
+                Some(own) if own == id => {}
+                Some(_) => {
+                    let said = format!("`{name}` is another tag at `{remote}` than here; tags are not moved");
+                    return Err(Refusal::new(Code::TagForged, said));
+                }
+                None => wanted.push(format!("{name}:{name}")),
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.git.fetch(remote, &wanted)?;
+        let Some(new) = their_ledger else { return Ok(()) };
+        if let Some(seen) = &seen
+            && !self.git.is_ancestor(seen, new)?
+        {
+            return Err(lost(remote));
+        }
+        let moved = Move { name: REMOTE_REF.into(), new: new.clone(), old: seen };
+        // Where it moved meanwhile, somebody else has seen more of it.
+        self.git.move_refs(&[moved]).map(drop)
+    }
+
+    /// Both ledgers in one, if both can be true.
+    fn union(&self, ours: &Held, their_commit: &ObjectId, theirs: &Ledger) -> Result<Held, Refusal> {
+        let mut all: BTreeMap<String, Vec<u8>> = files(&ours.ledger).into_iter().collect();
+        let new: Vec<(String, Vec<u8>)> =
+            files(theirs).into_iter().filter(|(name, _)| !all.contains_key(name)).collect();
+        all.extend(new.clone());
+        let all: Vec<(String, Vec<u8>)> = all.into_iter().collect();
+        let ledger = check(&all, ours.ledger.genesis())?;
+        let parents = [ours.commit.clone(), their_commit.clone()];
+        let commit = self.commit(&parents, &new, ledger.last(), "joined")?;
+        self.take(&commit, Some(ours.commit.clone()))?;
+        Ok(Held { commit, ledger })
+    }
+
+    /// Makes a commit the ledger of this clone.
+    fn take(&self, commit: &ObjectId, old: Option<ObjectId>) -> Result<(), Refusal> {
+        let moves = [
+            Move { name: LEDGER_REF.into(), new: commit.clone(), old },
+            Move { name: SEEN_REF.into(), new: commit.clone(), old: self.git.target(SEEN_REF)? },
+        ];
+        match self.git.move_refs(&moves)? {
+            Moved::Done => Ok(()),
+            Moved::Conflict => Err(Refusal::new(Code::LedgerBusy, "somebody else wrote to the ledger")),
+        }
+    }
+
+    /// The ledger of this clone, if it has one.
+    fn held(&self) -> Result<Option<Held>, Refusal> {
+        let altered = |why: &str| Refusal::new(Code::LedgerAltered, why);
+        let seen = self.git.target(SEEN_REF)?;
+        let commit = match (self.git.target(LEDGER_REF)?, &seen) {
+            (Some(commit), _) => commit,
+            (None, None) => return Ok(None),
+            (None, Some(_)) => return Err(altered("there was a ledger here, and it is gone")),
+        };
+        if let Some(seen) = &seen
+            && seen != &commit
+            && !self.git.is_ancestor(seen, &commit)?
+        {
+            return Err(altered("it lacks what was in it when it was last looked at"));
+        }
+        // Each commit adds files and does nothing else.
+        let changed = self.git.text(&[
+            "log",
+            "-m",
+            "--diff-filter=a",
+            "--no-renames",
+            "--name-only",
+            "--format=",
+            "--end-of-options",
+            commit.as_str(),
+        ])?;
+        if let Some(name) = changed.lines().next() {
+            return Err(altered(&format!("`{name}` was changed or removed after it was written")));
+        }
+        let ledger = check(&self.files(&commit)?, self.trusted()?)?;
+        Ok(Some(Held { commit, ledger }))
+    }
+
+    fn files(&self, commit: &ObjectId) -> Result<Vec<(String, Vec<u8>)>, Refusal> {
+        let listed = self.git.text(&["ls-tree", "-r", "--full-tree", "--end-of-options", commit.as_str()])?;
+        let row = |line: &str| {
+            let (facts, name) = line.split_once('\t')?;
+            let mut facts = facts.split(' ');
+            let is_file = facts.next()? == "100644" && facts.next()? == "blob";
+            Some((name.to_owned(), ObjectId::parse(facts.next()?).filter(|_| is_file)?))
+        };
+        let rows: Option<Vec<(String, ObjectId)>> = listed.lines().map(row).collect();
+        let foreign = || Refusal::new(Code::LedgerAltered, "there is something in it that is no event");
+        let (names, ids): (Vec<String>, Vec<ObjectId>) = rows.ok_or_else(foreign)?.into_iter().unzip();
+        if names.len() > EVENTS_MAX {
+            return Err(Refusal::new(Code::LedgerMax, format!("it has more than {EVENTS_MAX} events")));
+        }
+        Ok(names.into_iter().zip(self.git.blobs(&ids)?).collect())
+    }
+
+    /// A commit with the files of the first parent and `new` ones.
+    fn commit(
+        &self,
+        parents: &[ObjectId],
+        new: &[(String, Vec<u8>)],
+        at: UnixMicros,
+        what: &str,
+    ) -> Result<ObjectId, Refusal> {
+        let index = self.private(&format!("index.{}", std::process::id()))?;
+        let tree = self.tree(parents.first(), new, &index);
+        // Left over, it would only be overwritten.
+        let _ = std::fs::remove_file(&index);
+        let parents: String = parents.iter().map(|parent| format!("parent {parent}\n")).collect();
+        let who = format!("estoppel <ledger@estoppel.invalid> {} +0000", at.0 / 1_000_000);
+        let text = format!("tree {}\n{parents}author {who}\ncommitter {who}\n\nledger: {what}\n", tree?);
+        self.git.write("commit", text.as_bytes())
+    }
+
+    fn tree(
+        &self,
+        base: Option<&ObjectId>,
+        new: &[(String, Vec<u8>)],
+        index: &std::path::Path,
+    ) -> Result<ObjectId, Refusal> {
+        let run = |args: &[&str], input: &[u8]| {
+            let done = self.git.run_with_index(args, input, Some(index))?;
+            match done.exit {
+                Some(0) => Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned()),
+                _ => Err(crate::git::failed(args.first().copied().unwrap_or_default(), &done)),
+            }
+        };
+        match base {
+            Some(base) => run(&["read-tree", base.as_str()], &[])?,
+            None => run(&["read-tree", "--empty"], &[])?,
+        };
+        let mut lines = String::new();
+        for (name, bytes) in new {
+            lines.push_str(&format!("100644 blob {}\t{name}\n", self.git.write("blob", bytes)?));
+        }
+        run(&["update-index", "--index-info"], lines.as_bytes())?;
+        let id = run(&["write-tree"], &[])?;
+        ObjectId::parse(&id).ok_or_else(|| Refusal::new(Code::GitFailed, "`git write-tree` gave no id"))
+    }
+
+    /// A path among what belongs to this clone alone.
+    fn private(&self, name: &str) -> Result<PathBuf, Refusal> {
+        let dir = self.git.private();
+        std::fs::create_dir_all(dir).map_err(|error| {
+            Refusal::new(Code::GitFailed, format!("could not make `{}`: {error}", dir.display()))
+        })?;
+        Ok(dir.join(name))
+    }
+
+    /// One writer at a time in this clone; it ends with the value, or with the process.
+    fn lock(&self) -> Result<File, Refusal> {
+        let path = self.private("lock")?;
+        let failed =
+            |error| Refusal::new(Code::GitFailed, format!("could not lock `{}`: {error}", path.display()));
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        Ok(file)
+    }
+}
+
+fn lost(remote: &str) -> Refusal {
+    Refusal::new(Code::LedgerAltered, format!("the ledger of `{remote}` has lost what it had"))
+}
+
+fn files(ledger: &Ledger) -> Vec<(String, Vec<u8>)> {
+    ledger.events().iter().map(|event| (event.path(), event.bytes.clone())).collect()
+}

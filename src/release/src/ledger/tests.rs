@@ -1,0 +1,288 @@
+mod vectors;
+
+use std::collections::BTreeSet;
+
+use estoppel_evidence::key::SoftKey;
+use estoppel_evidence::{Signer as _, canonical};
+use serde_json::json;
+
+use super::*;
+use crate::code::Code;
+use crate::git::{Git, tests::repository};
+
+fn key(seed: u8) -> SoftKey {
+    SoftKey::ed25519(&[seed; 32])
+}
+
+fn roles(of: &[(u8, &[Role])]) -> Roles {
+    let mut made = Roles::default();
+    // Owners first: without one there are no roles.
+    let mut of = of.to_vec();
+    of.sort_by_key(|(_, roles)| !roles.contains(&Role::Owner));
+    for (seed, roles) in of {
+        let name = format!("person {seed}");
+        made.grant(key(seed).public(), &name, roles.iter().copied().collect()).unwrap();
+    }
+    made
+}
+
+fn contracted(version: &str, title: &str, from: Option<Sha256>) -> Box<Contracted> {
+    let document = json!({ "title": title });
+    let contract = Sha256::of(&canonical::foreign(document.to_string().as_bytes()).unwrap());
+    let reason = from.map(|_| "because".into());
+    Box::new(Contracted {
+        changes: BTreeMap::from([("A-1".into(), contract)]),
+        contract,
+        document,
+        from,
+        reason,
+        version: version.parse().unwrap(),
+    })
+}
+
+/// Files of events, made one by one.
+#[derive(Default, Clone)]
+struct Files(Vec<(String, Vec<u8>)>);
+
+impl Files {
+    fn add(&mut self, body: Body, parents: &[Sha256], at: u64, seed: u8) -> Sha256 {
+        let parents: BTreeSet<Sha256> = parents.iter().copied().collect();
+        let bytes = Event::sign(&body, &parents, UnixMicros(at), "host", &key(seed)).unwrap();
+        let event = Event::read(&bytes).unwrap();
+        self.0.push((event.path(), bytes));
+        event.id
+    }
+
+    fn code(&self) -> Option<Code> {
+        check(&self.0, None).err().map(|refusal| refusal.code)
+    }
+}
+
+const ALL: &[Role] = &Role::ALL;
+
+fn begun() -> (Files, Sha256) {
+    let mut files = Files::default();
+    let genesis = files.add(Body::RolesSet(roles(&[(1, ALL), (2, &[Role::Author])])), &[], 10, 1);
+    (files, genesis)
+}
+
+#[test]
+fn events_that_follow_one_another_are_a_ledger() {
+    let (mut files, genesis) = begun();
+    let a = files.add(Body::GenerationSealed(contracted("1.0.0", "a", None)), &[genesis], 11, 2);
+    let b = files.add(Body::GenerationSealed(contracted("2.0.0", "b", None)), &[genesis], 12, 1);
+    let ledger = check(&files.0, Some(genesis)).unwrap();
+    assert_eq!(ledger.heads(), &BTreeSet::from([a, b]));
+    assert_eq!(ledger.state(&"1.0.0".parse().unwrap()), Some(State::Sealed));
+    files.0.reverse();
+    assert_eq!(check(&files.0, Some(genesis)).unwrap().head(), ledger.head());
+    assert_eq!(check(&files.0, Some(a)).unwrap_err().code, Code::LedgerGenesis);
+}
+
+#[test]
+fn every_altered_byte_is_found() {
+    let (mut files, genesis) = begun();
+    files.add(Body::GenerationSealed(contracted("1.0.0", "a", None)), &[genesis], 11, 2);
+    let length = files.0[1].1.len();
+    for at in 0..length {
+        let mut altered = files.clone();
+        altered.0[1].1[at] ^= 1;
+        assert!(altered.code().is_some(), "byte {at}");
+    }
+    assert_eq!(files.code(), None);
+}
+
+#[test]
+fn an_event_that_others_follow_cannot_be_removed() {
+    let (mut files, genesis) = begun();
+    let a = files.add(Body::GenerationSealed(contracted("1.0.0", "a", None)), &[genesis], 11, 2);
+    files.add(Body::GenerationSealed(contracted("2.0.0", "b", None)), &[a], 12, 2);
+    files.0.remove(1);
+    assert_eq!(files.code(), Some(Code::LedgerParentMissing));
+}
+
+#[test]
+fn a_key_without_the_role_is_refused() {
+    let (files, genesis) = begun();
+    for seed in [2, 3] {
+        let mut files = files.clone();
+        let version = "1.0.0".parse().unwrap();
+        let body = GenerationAbandoned { reason: "x".into(), version };
+        files.add(Body::GenerationAbandoned(body), &[genesis], 11, seed);
+        assert_eq!(files.code(), (seed == 3).then_some(Code::LedgerSignature), "{seed}");
+        files.add(Body::RolesSet(roles(&[(seed, ALL)])), &[genesis], 11, seed);
+        assert_eq!(files.code(), Some(Code::LedgerSignature), "{seed}");
+    }
+}
+
+#[test]
+fn a_revoked_key_signs_nothing_that_follows() {
+    let (mut files, genesis) = begun();
+    let without = files.add(Body::RolesSet(roles(&[(1, ALL)])), &[genesis], 11, 1);
+    let version = || "1.0.0".parse().unwrap();
+    let body = Body::GenerationAbandoned(GenerationAbandoned { reason: "x".into(), version: version() });
+    files.add(body, &[without], 12, 2);
+    assert_eq!(files.code(), Some(Code::LedgerSignature));
+}
+
+#[test]
+fn what_cannot_both_be_true_is_a_conflict() {
+    let sealed = |title: &str| Body::GenerationSealed(contracted("1.0.0", title, None));
+    let (mut files, genesis) = begun();
+    let a = files.add(sealed("a"), &[genesis], 11, 2);
+    let mut twice = files.clone();
+    twice.add(sealed("b"), &[genesis], 12, 2);
+    assert_eq!(twice.code(), Some(Code::LedgerConflict));
+    let of = contracted("1.0.0", "a", None).contract;
+    let amended = |title: &str| Body::GenerationAmended(contracted("1.0.0", title, Some(of)));
+    files.add(amended("c"), &[a], 13, 2);
+    assert_eq!(files.code(), None);
+    files.add(amended("d"), &[a], 14, 2);
+    assert_eq!(files.code(), Some(Code::LedgerConflict));
+    let (mut fork, genesis) = begun();
+    fork.add(Body::RolesSet(roles(&[(1, ALL)])), &[genesis], 11, 1);
+    fork.add(Body::RolesSet(roles(&[(1, &[Role::Owner])])), &[genesis], 12, 1);
+    assert_eq!(fork.code(), Some(Code::LedgerConflict));
+}
+
+#[test]
+fn a_contract_with_another_digest_and_an_older_event_are_refused() {
+    let (files, genesis) = begun();
+    let mut body = contracted("1.0.0", "a", None);
+    body.document = json!({ "title": "b" });
+    let mut other = files.clone();
+    other.add(Body::GenerationSealed(body), &[genesis], 11, 2);
+    assert_eq!(other.code(), Some(Code::LedgerEventInvalid));
+    let mut older = files;
+    older.add(Body::GenerationSealed(contracted("1.0.0", "a", None)), &[genesis], 9, 2);
+    assert_eq!(older.code(), Some(Code::LedgerTime));
+}
+
+struct Cloned {
+    _dir: tempfile::TempDir,
+    git: Git,
+}
+
+fn store(git: &Git, remote: Option<&str>) -> Store {
+    Store::new(git.clone(), remote.map(Into::into))
+}
+
+fn hand<'a>(key: &'a SoftKey, now: &'a dyn Fn() -> UnixMicros) -> Hand<'a> {
+    Hand { signer: key, host: "host", now }
+}
+
+fn seal(store: &Store, version: &str) -> Result<Appended, crate::code::Refusal> {
+    let (key, now) = (key(1), || UnixMicros(20));
+    store
+        .append(&hand(&key, &now), &mut |_| Ok(Body::GenerationSealed(contracted(version, "a", None)).into()))
+}
+
+fn begin(store: &Store) -> Sha256 {
+    let (key, now) = (key(1), || UnixMicros(10));
+    store.begin(Body::RolesSet(roles(&[(1, ALL)])), &hand(&key, &now)).unwrap().event
+}
+
+#[test]
+fn what_was_taken_out_of_the_ref_is_missed() {
+    let (_dir, git) = repository();
+    let store = store(&git, None);
+    begin(&store);
+    let before = git.target(LEDGER_REF).unwrap().unwrap();
+    seal(&store, "1.0.0").unwrap();
+    assert_eq!(store.read().unwrap().events().len(), 2);
+    let after = git.target(LEDGER_REF).unwrap().unwrap();
+    git.text(&["update-ref", LEDGER_REF, before.as_str()]).unwrap();
+    assert_eq!(store.read().unwrap_err().code, Code::LedgerAltered);
+    // A commit on top that lacks the event.
+    let tree = git.tree(&before).unwrap();
+    let text =
+        format!("tree {tree}\nparent {after}\nauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\nx\n");
+    let without = git.write("commit", text.as_bytes()).unwrap();
+    git.text(&["update-ref", LEDGER_REF, without.as_str()]).unwrap();
+    assert_eq!(store.read().unwrap_err().code, Code::LedgerAltered);
+    git.text(&["update-ref", "-d", LEDGER_REF]).unwrap();
+    assert_eq!(store.read().unwrap_err().code, Code::LedgerAltered);
+    git.text(&["update-ref", LEDGER_REF, after.as_str()]).unwrap();
+    assert!(store.read().is_ok());
+}
+
+#[test]
+fn a_key_without_the_role_writes_nothing() {
+    let (_dir, git) = repository();
+    let store = store(&git, None);
+    begin(&store);
+    let before = git.target(LEDGER_REF).unwrap();
+    let (stranger, now) = (key(9), || UnixMicros(20));
+    let refused = store.append(&hand(&stranger, &now), &mut |_| {
+        Ok(Body::GenerationSealed(contracted("1.0.0", "a", None)).into())
+    });
+    assert_eq!(refused.unwrap_err().code, Code::RoleMissing);
+    assert_eq!(git.target(LEDGER_REF).unwrap(), before);
+}
+
+/// A bare remote and two clones of it.
+fn two_clones() -> (tempfile::TempDir, [Cloned; 2]) {
+    let (dir, origin) = repository();
+    origin.text(&["config", "core.bare", "true"]).unwrap();
+    let clone = || {
+        let at = tempfile::tempdir().unwrap();
+        let from = dir.path().join(".git");
+        let to = at.path().join("clone");
+        let mut command = std::process::Command::new("git");
+        assert!(command.arg("clone").arg("-q").args([&from, &to]).output().unwrap().status.success());
+        Cloned { git: Git::open(&to).unwrap(), _dir: at }
+    };
+    let clones = [clone(), clone()];
+    (dir, clones)
+}
+
+#[test]
+fn what_two_clones_write_is_joined_and_the_second_seal_of_a_version_is_refused() {
+    let (_origin, [one, two]) = two_clones();
+    let (a, b) = (store(&one.git, Some("origin")), store(&two.git, Some("origin")));
+    let genesis = begin(&a);
+    b.trust(genesis).unwrap();
+    b.fetch().unwrap();
+    seal(&a, "1.0.0").unwrap();
+    seal(&b, "2.0.0").unwrap();
+    assert_eq!(seal(&b, "1.0.0").unwrap_err().code, Code::LedgerConflict);
+    // Written while the remote was not asked, then joined.
+    let alone = store(&one.git, None);
+    seal(&alone, "3.0.0").unwrap();
+    seal(&b, "4.0.0").unwrap();
+    let joined = a.fetch().unwrap();
+    assert_eq!(joined.heads().len(), 2);
+    seal(&a, "5.0.0").unwrap();
+    assert_eq!(b.fetch().unwrap().head(), a.read().unwrap().head());
+    assert_eq!(b.read().unwrap().events().len(), 6);
+}
+
+#[test]
+fn a_remote_that_lost_what_it_had_is_refused() {
+    let (origin, [one, _two]) = two_clones();
+    let a = store(&one.git, Some("origin"));
+    begin(&a);
+    let at = origin.path().join(".git");
+    let git = |args: &[&str]| {
+        let out = std::process::Command::new("git").arg("--git-dir").arg(&at).args(args).output().unwrap();
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    };
+    let first = git(&["rev-parse", LEDGER_REF]);
+    seal(&a, "1.0.0").unwrap();
+    a.fetch().unwrap();
+    git(&["update-ref", LEDGER_REF, &first]);
+    assert_eq!(a.fetch().unwrap_err().code, Code::LedgerAltered);
+    git(&["update-ref", "-d", LEDGER_REF]);
+    assert_eq!(a.fetch().unwrap_err().code, Code::LedgerAltered);
+}
+
+#[test]
+fn a_clone_that_trusts_another_beginning_takes_nothing() {
+    let (_origin, [one, two]) = two_clones();
+    let (a, b) = (store(&one.git, Some("origin")), store(&two.git, Some("origin")));
+    begin(&a);
+    b.trust(Sha256::of(b"another")).unwrap();
+    assert_eq!(b.fetch().unwrap_err().code, Code::LedgerGenesis);
+    assert_eq!(two.git.target(LEDGER_REF).unwrap(), None);
+}

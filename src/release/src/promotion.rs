@@ -1,0 +1,397 @@
+//! Whether a candidate becomes a release: every gate is recomputed in that moment, from the ledger, the sources of the
+//! candidate and the bytes of the evidence. What passes leaves a signed summary, the final tag and an event, together or not
+//! at all; what does not is recorded, too.
+
+mod proofs;
+mod row;
+mod witness;
+
+use std::path::PathBuf;
+
+use estoppel_evidence::key::KeyError;
+use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{PublicKey, Sha256};
+use serde_json::{Value, json};
+
+use crate::code::{Code, Refusal};
+use crate::evolution::{self, STATEMENT, sealed, sign};
+use crate::generation::{Generation, HookEvent};
+use crate::git::{Git, ObjectId};
+use crate::hook::Hooks;
+use crate::ledger::{
+    Body, Draft, Event, Hand, Known, Ledger, PromotionFinished, PromotionRefused, PromotionStarted,
+    State as GenerationState, Store, TagDraft,
+};
+use crate::tag::Tag;
+use crate::version::Version;
+use crate::worktree::Worktree;
+
+pub use row::{Looked, Row, State, Waiver};
+pub use witness::{Bundle, Call, Witness};
+
+/// The predicate of what is said of a promotion.
+pub const VSA: &str = "https://slsa.dev/verification_summary/v1";
+
+/// What is to be promoted.
+pub struct Wanted<'a> {
+    pub version: &'a Version,
+    /// The tag of a candidate; the last one where nothing is said.
+    pub candidate: Option<&'a str>,
+    /// Where evidence may be, beside where this clone keeps it.
+    pub folders: &'a [PathBuf],
+    /// Only what was begun and has not ended.
+    pub resume: bool,
+    /// Gates are evaluated, and nothing is written.
+    pub dry: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    pub rows: Vec<Row>,
+    pub commit: ObjectId,
+    pub candidate: Option<String>,
+    /// The final tag and its event; none where a gate refused, or where nothing was to be written.
+    pub promoted: Option<(String, Sha256)>,
+}
+
+impl Judged {
+    /// What the refusal is called; none where nothing refuses.
+    pub fn refusal(&self) -> Option<Code> {
+        let refusing: Vec<&Row> = self.rows.iter().filter(|row| row.refuses()).collect();
+        match refusing.as_slice() {
+            [] => None,
+            [only] if only.gate == "approvals" => Some(Code::ApprovalsMissing),
+            _ => Some(Code::GateRefused),
+        }
+    }
+}
+
+/// A commit that was proven, its tag and the event that gave it away; without these, the commit that was tried last.
+struct Candidate {
+    commit: ObjectId,
+    tag: Option<String>,
+    event: Option<Sha256>,
+}
+
+/// What the gates are asked about.
+struct Case<'a> {
+    git: &'a Git,
+    generation: &'a Generation,
+    candidate: &'a Candidate,
+    policy: Option<Sha256>,
+}
+
+/// Evaluates the gates, and promotes where all of them pass.
+///
+/// # Errors
+/// What keeps it from being judged or recorded. That a gate refuses is no error: it is recorded, and told.
+pub fn promote(
+    store: &Store,
+    hand: &Hand<'_>,
+    wanted: &Wanted<'_>,
+    witness: &dyn Witness,
+) -> Result<Judged, Refusal> {
+    let ledger = if store.remote().is_some() { store.fetch()? } else { store.read()? };
+    if let Some(done) = already(&ledger, wanted)? {
+        return Ok(done);
+    }
+    demand_trust(store)?;
+    let (generation, contracted) = sealed(&ledger, wanted.version)?;
+    demand_state(&ledger, wanted.version)?;
+    let candidate = candidate(store, &ledger, wanted)?;
+    let promotion = promotion_id(wanted.version, contracted.contract, &candidate.commit);
+    let name = format!("promotion-{}-{}", std::process::id(), promotion.hex().get(..16).unwrap_or_default());
+    let worktree = Worktree::add(store.git(), &name, &candidate.commit)?;
+    let policy = witness::policy_of(&generation.gates, worktree.path(), witness);
+    let case = Case { git: store.git(), generation: &generation, candidate: &candidate, policy };
+    let began = begun(&ledger, promotion);
+    if wanted.resume && !began {
+        let said = format!("no promotion of {} on {} was begun", wanted.version, candidate.commit);
+        return Err(Refusal::new(Code::StateInvalid, said));
+    }
+    let start = PromotionStarted {
+        commit: candidate.commit.clone(),
+        contract: contracted.contract,
+        promotion,
+        version: wanted.version.clone(),
+    };
+    if !began && !wanted.dry {
+        store.append(hand, &mut |_| Ok(Body::PromotionStarted(start.clone()).into()))?;
+    }
+    let told =
+        [("ESTOPPEL_COMMIT", candidate.commit.to_string()), ("ESTOPPEL_VERSION", wanted.version.to_string())];
+    let hooks = Hooks {
+        generation: &generation,
+        changes: generation.changes.iter().collect(),
+        tree: worktree.path(),
+        told: &told,
+    };
+    let mut folders: Vec<PathBuf> = wanted.folders.to_vec();
+    if let Some((_, run)) = proofs::whole_run(&case, &ledger) {
+        folders.push(evolution::evidence(store.git().private(), &run.evolution));
+    }
+    let sources = witness::Sources { tree: worktree.path(), folders: &folders, witness };
+    let mut outside = witness::rows(&case, &ledger, &sources);
+    if !wanted.dry {
+        let heard = hooks.tell(HookEvent::PromoteStart, &json!({ "candidate": candidate.tag }));
+        outside.extend(
+            heard
+                .into_iter()
+                .filter(|hook| !hook.passed)
+                .map(|hook| Row::fail(&format!("hook:{}", hook.id), "the hook did not end with 0")),
+        );
+    }
+    let rows = judge(&case, &ledger, &outside, (hand.now)())?;
+    let judged = |rows: Vec<Row>, promoted| Judged {
+        rows,
+        commit: candidate.commit.clone(),
+        candidate: candidate.tag.clone(),
+        promoted,
+    };
+    if wanted.dry {
+        return Ok(judged(rows, None));
+    }
+    if rows.iter().any(Row::refuses) {
+        let refused = PromotionRefused {
+            commit: start.commit,
+            contract: start.contract,
+            gates: documents(&rows),
+            promotion,
+            version: start.version,
+        };
+        store.append(hand, &mut |_| Ok(Body::PromotionRefused(refused.clone()).into()))?;
+        return Ok(judged(rows, None));
+    }
+    let mut final_rows = rows;
+    let appended = store.append(hand, &mut |known| {
+        // Others may have written since: what counts is what the event follows.
+        final_rows = judge(&case, known.ledger, &outside, (hand.now)())?;
+        finish(&case, known, hand, &final_rows, &start)
+    })?;
+    let said = json!({ "candidate": candidate.tag, "tag": wanted.version.tag() });
+    hooks.tell(HookEvent::PromoteEnd, &said);
+    Ok(judged(final_rows, Some((wanted.version.tag(), appended.event))))
+}
+
+/// What an approval or a waiver is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    pub commit: ObjectId,
+    pub candidate: String,
+    pub contract: Sha256,
+    pub policy: Option<Sha256>,
+}
+
+/// What would be promoted now.
+///
+/// # Errors
+/// `CANDIDATE_MISSING`, and that the version cannot be promoted any more.
+pub fn subject(
+    store: &Store,
+    ledger: &Ledger,
+    wanted: &Wanted<'_>,
+    witness: &dyn Witness,
+) -> Result<Subject, Refusal> {
+    let (generation, contracted) = sealed(ledger, wanted.version)?;
+    demand_state(ledger, wanted.version)?;
+    let Candidate { commit, tag, .. } = candidate(store, ledger, wanted)?;
+    let missing = || {
+        let said = format!("{} has no candidate", wanted.version);
+        Refusal::new(Code::CandidateMissing, said)
+    };
+    let worktree = Worktree::add(store.git(), &format!("subject-{}", std::process::id()), &commit)?;
+    let policy = witness::policy_of(&generation.gates, worktree.path(), witness);
+    Ok(Subject { commit, candidate: tag.ok_or_else(missing)?, contract: contracted.contract, policy })
+}
+
+/// What there is to say of a version that was promoted before.
+fn already(ledger: &Ledger, wanted: &Wanted<'_>) -> Result<Option<Judged>, Refusal> {
+    let Some((event, promoted)) = ledger.promoted(wanted.version) else { return Ok(None) };
+    if wanted.resume {
+        let promoted_as = Some((promoted.tag.clone(), event.id));
+        let commit = promoted.commit.clone();
+        return Ok(Some(Judged { rows: Vec::new(), commit, candidate: None, promoted: promoted_as }));
+    }
+    let by = ledger.roles().name(event.actor).map_or_else(|| event.actor.to_string(), ToOwned::to_owned);
+    let said =
+        format!("{} was promoted already by {by} at {}, on {}", wanted.version, event.at, promoted.commit);
+    Err(Refusal::new(Code::PromotedAlready, said))
+}
+
+fn demand_trust(store: &Store) -> Result<(), Refusal> {
+    if store.trusted()?.is_some() {
+        return Ok(());
+    }
+    let said =
+        "nobody has vouched for the beginning of the ledger; `estoppel ledger join` binds it to one you know";
+    Err(Refusal::new(Code::LedgerGenesis, said))
+}
+
+fn demand_state(ledger: &Ledger, version: &Version) -> Result<(), Refusal> {
+    match ledger.state(version) {
+        Some(GenerationState::Sealed) => Ok(()),
+        state => {
+            let state = state.map_or("unknown", GenerationState::as_str);
+            Err(Refusal::new(Code::StateInvalid, format!("{version} is {state}")))
+        }
+    }
+}
+
+/// The candidate that is meant, whose tag verifies.
+fn candidate(store: &Store, ledger: &Ledger, wanted: &Wanted<'_>) -> Result<Candidate, Refusal> {
+    let version = wanted.version;
+    let given = ledger.tags();
+    let numbered = given.keys().filter_map(|tag| Some((version.candidate_number(tag)?, *tag)));
+    let last = numbered.max().map(|(_, tag)| tag);
+    let Some(tag) = wanted.candidate.or(last) else {
+        let tried = ledger.finished(version).last().map(|(_, run)| run.commit.clone());
+        let head = || store.git().commit("HEAD");
+        let commit = tried.map_or_else(head, |commit| Ok(Some(commit)))?;
+        let none = || Refusal::new(Code::RevisionUnknown, "the repository has no commit");
+        return Ok(Candidate { commit: commit.ok_or_else(none)?, tag: None, event: None });
+    };
+    if version.candidate_number(tag).is_none() || !given.contains_key(tag) {
+        let said = format!("`{tag}` is no candidate of {version} in the ledger");
+        return Err(Refusal::new(Code::CandidateMissing, said));
+    }
+    let (tag, event, commit) = verify_tag(store.git(), ledger, tag)?;
+    Ok(Candidate { commit, tag: Some(tag), event: Some(event.id) })
+}
+
+/// Verifies a tag against the ledger: who signed it, under which name, on which commit, for which event.
+///
+/// # Errors
+/// `TAG_FORGED`.
+pub fn verify_tag<'l>(
+    git: &Git,
+    ledger: &'l Ledger,
+    name: &str,
+) -> Result<(String, &'l Event, ObjectId), Refusal> {
+    let forged = |why: String| Refusal::new(Code::TagForged, format!("the tag `{name}` {why}"));
+    let given = ledger.tags();
+    let event = *given.get(name).ok_or_else(|| forged("was given away by no event of the ledger".into()))?;
+    let object =
+        git.target(&format!("refs/tags/{name}"))?.ok_or_else(|| forged("is not in this clone".into()))?;
+    let key: Vec<PublicKey> = ledger
+        .roles()
+        .key(event.actor)
+        .into_iter()
+        .filter(|_| ledger.roles().has(event.actor, event.body.role()))
+        .collect();
+    let bytes = git.read("tag", &object).map_err(|_| forged("is not an annotated tag".into()))?;
+    let (tag, _) = Tag::read(&bytes, name, &key)?;
+    let commit = match &event.body {
+        Body::EvolutionFinished(body) => body.commit.clone(),
+        Body::PromotionFinished(body) => body.commit.clone(),
+        Body::RolledBack(body) => body.commit.clone(),
+        _ => return Err(forged("was given away by an event that gives none".into())),
+    };
+    if tag.target != commit {
+        return Err(forged(format!("is on {}, and event {} is about {commit}", tag.target, event.id)));
+    }
+    let line = format!("Estoppel-Event: {}", event.id);
+    if !tag.message.lines().any(|found| found == line) {
+        return Err(forged(format!("does not name event {}", event.id)));
+    }
+    Ok((tag.name, event, commit))
+}
+
+fn promotion_id(version: &Version, contract: Sha256, commit: &ObjectId) -> Sha256 {
+    Sha256::of(format!("{version}\n{contract}\n{commit}\n").as_bytes())
+}
+
+/// Whether the last that is known of this promotion is that it was begun.
+fn begun(ledger: &Ledger, promotion: Sha256) -> bool {
+    let mut is_begun = false;
+    for event in ledger.events() {
+        match &event.body {
+            Body::PromotionStarted(body) if body.promotion == promotion => is_begun = true,
+            Body::PromotionRefused(body) if body.promotion == promotion => is_begun = false,
+            _ => {}
+        }
+    }
+    is_begun
+}
+
+fn judge(case: &Case<'_>, ledger: &Ledger, outside: &[Row], now: UnixMicros) -> Result<Vec<Row>, Refusal> {
+    let contract = ledger.contract(&case.generation.version).map(|(_, contracted)| contracted.contract);
+    let sealed = match contract == Some(case.generation.digest()) {
+        true => Row::pass("contract_sealed", case.generation.digest().to_string()),
+        false => Row::fail("contract_sealed", "the contract was amended meanwhile"),
+    };
+    let mut rows = vec![sealed];
+    rows.extend(proofs::rows(case, ledger, now)?);
+    rows.extend(outside.iter().cloned());
+    proofs::waive(&mut rows, case, ledger, now);
+    Ok(rows)
+}
+
+fn documents(rows: &[Row]) -> Vec<Value> {
+    rows.iter().map(|row| json!(row)).collect()
+}
+
+fn finish(
+    case: &Case<'_>,
+    known: &Known<'_>,
+    hand: &Hand<'_>,
+    rows: &[Row],
+    start: &PromotionStarted,
+) -> Result<Draft, Refusal> {
+    let PromotionStarted { commit, contract, promotion, version } = start.clone();
+    if let Some(row) = rows.iter().find(|row| row.refuses()) {
+        let said = format!("meanwhile {} does not pass any more: {}", row.gate, row.why);
+        return Err(Refusal::new(Code::GateRefused, said));
+    }
+    if let Some((event, _)) = known.ledger.promoted(&version) {
+        let said = format!("{version} was promoted meanwhile, by event {}", event.id);
+        return Err(Refusal::new(Code::PromotedAlready, said));
+    }
+    let tag = version.tag();
+    if known.tags.contains(&tag) {
+        return Err(Refusal::new(
+            Code::TagTaken,
+            format!("there is a tag `{tag}` already, and tags are not moved"),
+        ));
+    }
+    let unsigned =
+        |error: KeyError| Refusal::new(Code::RoleMissing, format!("the key does not sign: {error}"));
+    let vsa = sign(&summary(case, rows, &tag, (hand.now)()), hand.signer).map_err(unsigned)?;
+    let passed = known.ledger.finished(&version).count();
+    let message = format!(
+        "{version}\n\n{}\n\nEstoppel-Candidate: {}\nEstoppel-Contract: {contract}\nEstoppel-Evolutions: {passed}\nEstoppel-Promotion: {promotion}",
+        case.generation.description,
+        case.candidate.tag.as_deref().unwrap_or_default(),
+    );
+    let tag_draft = TagDraft { name: tag.clone(), target: commit.clone(), message };
+    let body = PromotionFinished { commit, contract, gates: documents(rows), promotion, tag, version, vsa };
+    Ok(Draft { tag: Some(tag_draft), ..Body::PromotionFinished(Box::new(body)).into() })
+}
+
+/// A verification summary (slsa.dev/spec/v1.0/verification_summary).
+fn summary(case: &Case<'_>, rows: &[Row], tag: &str, now: UnixMicros) -> Value {
+    let mut inputs: Vec<&Looked> = rows.iter().flat_map(|row| &row.evidence).collect();
+    inputs.sort();
+    inputs.dedup();
+    let inputs: Vec<Value> = inputs
+        .into_iter()
+        .map(|looked| json!({ "digest": { "sha256": looked.digest.hex() }, "uri": looked.name }))
+        .collect();
+    json!({
+        "_type": STATEMENT,
+        "predicate": {
+            "inputAttestations": inputs,
+            "policy": { "digest": { "sha256": case.generation.digest().hex() }, "uri": "urn:estoppel:generation:v1" },
+            "resourceUri": format!("git:{}", case.candidate.commit),
+            "timeVerified": now,
+            "verificationResult": "PASSED",
+            "verifiedLevels": ["ESTOPPEL_GATES_PASSED"],
+            "verifier": { "id": "urn:estoppel:promotion:v0", "version": { "estoppel": env!("CARGO_PKG_VERSION") } },
+        },
+        "predicateType": VSA,
+        "subject": [{ "digest": { "gitCommit": case.candidate.commit }, "name": tag }],
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,404 @@
+//! Gates that look at the ledger alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use estoppel_evidence::KeyId;
+use estoppel_evidence::time::UnixMicros;
+
+use super::row::{Row, State, Waiver};
+use super::{Candidate, Case};
+use crate::code::Refusal;
+use crate::generation::{Scope, Skip, Step, StepId};
+use crate::ledger::{Body, Event, EvolutionFinished, Ledger, Outcome, Role, StepOutcome};
+
+const HOUR_US: u64 = 3_600_000_000;
+
+/// Gates that a person may waive. Proofs, signatures, evidence and approvals are none of them.
+const WAIVABLE: [&str; 7] = [
+    "freeze_window",
+    "min_evolutions",
+    "no_failed",
+    "perf_budget",
+    "proof_max_age",
+    "regress",
+    "replay_certificate",
+];
+
+/// The rows of all of them, on the ledger as it is now.
+pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, now: UnixMicros) -> Result<Vec<Row>, Refusal> {
+    let proofs = Proofs { case, ledger, now };
+    let gates = &case.generation.gates;
+    let mut rows = vec![
+        proofs.candidate(),
+        proofs.all_changes_proven()?,
+        proofs.integration(),
+        proofs.no_failed(gates.no_failed.scope),
+    ];
+    if let Some(gate) = &gates.min_evolutions {
+        rows.push(proofs.min_evolutions(gate.count));
+    }
+    if let Some(gate) = &gates.proof_max_age {
+        rows.push(proofs.max_age(gate.hours));
+    }
+    if gates.approvals.is_some() {
+        rows.push(proofs.approvals());
+    }
+    if gates.freeze_window.is_some() {
+        rows.push(proofs.freeze());
+    }
+    if case.generation.hotfix.is_some() {
+        rows.push(proofs.hotfix_base()?);
+    }
+    Ok(rows)
+}
+
+struct Proofs<'a> {
+    case: &'a Case<'a>,
+    ledger: &'a Ledger,
+    now: UnixMicros,
+}
+
+/// The last thing that is known of a change.
+enum Latest<'a> {
+    Nothing,
+    /// A run began after the last one that ended.
+    Running(&'a str),
+    Ended(&'a Event, &'a EvolutionFinished),
+}
+
+impl<'a> Proofs<'a> {
+    fn command(&self, change: &str) -> String {
+        let Candidate { commit, .. } = self.case.candidate;
+        format!(
+            "estoppel evolution start {} --change {change} --commit {commit}",
+            self.case.generation.version
+        )
+    }
+
+    fn latest(&self, change: &str) -> Latest<'a> {
+        let version = &self.case.generation.version;
+        let mut latest = Latest::Nothing;
+        let ended: BTreeSet<&str> =
+            self.ledger.finished(version).map(|(_, run)| run.evolution.as_str()).collect();
+        for event in self.ledger.events() {
+            match &event.body {
+                Body::EvolutionStarted(run)
+                    if run.version == *version
+                        && run.changes.iter().any(|id| id == change)
+                        && !ended.contains(run.evolution.as_str()) =>
+                {
+                    latest = Latest::Running(&run.evolution);
+                }
+                Body::EvolutionFinished(run)
+                    if run.version == *version && run.changes.contains_key(change) =>
+                {
+                    latest = Latest::Ended(event, run);
+                }
+                _ => {}
+            }
+        }
+        latest
+    }
+
+    fn is_runner(&self, event: &Event) -> bool {
+        self.ledger.roles().has(event.actor, Role::Runner)
+    }
+
+    fn candidate(&self) -> Row {
+        const GATE: &str = "candidate";
+        let Candidate { commit, tag, event } = self.case.candidate;
+        match (tag, event) {
+            (Some(tag), Some(event)) => {
+                Row::pass(GATE, format!("{tag} on {commit}")).by([(tag.clone(), *event)])
+            }
+            _ => {
+                let version = &self.case.generation.version;
+                let why = format!("no evolution of {version} has passed, so there is no candidate");
+                Row::missing(GATE, why, format!("estoppel evolution start {version} --all"))
+            }
+        }
+    }
+
+    fn all_changes_proven(&self) -> Result<Row, Refusal> {
+        const GATE: &str = "all_changes_proven";
+        let mut looked = Vec::new();
+        for change in &self.case.generation.changes {
+            let id = change.id.as_str();
+            let (event, run) = match self.latest(id) {
+                Latest::Nothing => {
+                    return Ok(Row::missing(GATE, format!("no evolution has proven {id}"), self.command(id)));
+                }
+                Latest::Running(evolution) => {
+                    let why = format!("evolution {evolution} of {id} was begun and has not ended");
+                    return Ok(Row::missing(GATE, why, self.command(id)));
+                }
+                Latest::Ended(event, run) => (event, run),
+            };
+            let evolution = &run.evolution;
+            if run.result != Outcome::Passed {
+                return Ok(Row::fail(GATE, format!("the latest evolution of {id}, {evolution}, failed"))
+                    .by([(evolution.clone(), event.id)]));
+            }
+            if run.changes.get(id) != Some(&self.case.generation.change_digest(change)) {
+                let why = format!("{id} was amended after evolution {evolution} had proven it");
+                return Ok(Row::missing(GATE, why, self.command(id)));
+            }
+            if let Some(step) = not_run(run, self.case.generation.steps_for(change)) {
+                let why = format!("evolution {evolution} says {id} passed, and nothing of step `{step}`");
+                return Ok(Row::fail(GATE, why).by([(evolution.clone(), event.id)]));
+            }
+            if !self.is_runner(event) {
+                let why = format!("the key of evolution {evolution} of {id} is no `runner` any more");
+                return Ok(Row::missing(GATE, why, self.command(id)));
+            }
+            if !self.case.git.is_ancestor(&run.commit, &self.case.candidate.commit)? {
+                let why = format!(
+                    "the latest evolution of {id} is on {}, which the candidate does not contain",
+                    run.commit
+                );
+                return Ok(Row::fail(GATE, why).by([(evolution.clone(), event.id)]));
+            }
+            looked.push((evolution.clone(), event.id));
+        }
+        looked.sort();
+        looked.dedup();
+        let count = self.case.generation.changes.len();
+        Ok(Row::pass(GATE, format!("{count} of {count} changes")).by(looked))
+    }
+
+    fn integration(&self) -> Row {
+        const GATE: &str = "integration_at_candidate";
+        let Candidate { commit, .. } = self.case.candidate;
+        let version = &self.case.generation.version;
+        match whole_run(self.case, self.ledger) {
+            Some((event, run)) => Row::pass(GATE, format!("every step passed on {commit}"))
+                .by([(run.evolution.clone(), event.id)]),
+            None => Row::missing(
+                GATE,
+                format!("no evolution of all changes passed on {commit} under the contract in force"),
+                format!("estoppel evolution start {version} --all --commit {commit}"),
+            ),
+        }
+    }
+
+    fn no_failed(&self, scope: Scope) -> Row {
+        const GATE: &str = "no_failed";
+        let of_version = self.ledger.finished(&self.case.generation.version);
+        let mut failed = of_version.filter(|(_, run)| run.result == Outcome::Failed);
+        let found = match scope {
+            Scope::Ever => failed.next(),
+            Scope::Latest => {
+                let changes = self.case.generation.changes.iter();
+                let latest = changes.filter_map(|change| match self.latest(change.id.as_str()) {
+                    Latest::Ended(event, run) => Some((event, run)),
+                    _ => None,
+                });
+                latest.into_iter().find(|(_, run)| run.result == Outcome::Failed)
+            }
+        };
+        match (found, scope) {
+            (Some((event, run)), _) => Row::fail(GATE, format!("evolution {} failed", run.evolution))
+                .by([(run.evolution.clone(), event.id)]),
+            (None, Scope::Latest) => Row::pass(GATE, "the latest evolution of no change failed"),
+            (None, Scope::Ever) => Row::pass(GATE, "no evolution ever failed"),
+        }
+    }
+
+    fn min_evolutions(&self, wanted: u32) -> Row {
+        const GATE: &str = "min_evolutions";
+        let passed: Vec<_> = self
+            .ledger
+            .finished(&self.case.generation.version)
+            .filter(|(event, run)| {
+                let is_of_contract = run.contract == self.case.generation.digest();
+                run.result == Outcome::Passed && is_of_contract && self.is_runner(event)
+            })
+            .map(|(event, run)| (run.evolution.clone(), event.id))
+            .collect();
+        let why = format!("{} of {wanted} evolutions passed", passed.len());
+        let run = format!("estoppel evolution start {} --all", self.case.generation.version);
+        let is_enough = u32::try_from(passed.len()).unwrap_or(u32::MAX) >= wanted;
+        if is_enough { Row::pass(GATE, why).by(passed) } else { Row::missing(GATE, why, run).by(passed) }
+    }
+
+    fn max_age(&self, hours: u32) -> Row {
+        const GATE: &str = "proof_max_age";
+        let oldest = self.now.0.saturating_sub(u64::from(hours) * HOUR_US);
+        for change in &self.case.generation.changes {
+            if let Latest::Ended(event, _) = self.latest(change.id.as_str())
+                && event.at.0 < oldest
+            {
+                let why =
+                    format!("the proof of {} is of {}, more than {hours} hours ago", change.id, event.at);
+                return Row::missing(GATE, why, self.command(change.id.as_str()));
+            }
+        }
+        Row::pass(GATE, format!("no proof is older than {hours} hours"))
+    }
+
+    /// Keys and names of who wrote the contract.
+    fn authors(&self) -> (BTreeSet<KeyId>, BTreeSet<String>) {
+        let generation = self.case.generation;
+        let writers = self.ledger.contracts(&generation.version).map(|(event, _)| event.actor);
+        let keys: BTreeSet<KeyId> = writers.chain(generation.author.key).collect();
+        let names = keys.iter().filter_map(|key| self.ledger.roles().name(*key).map(ToOwned::to_owned));
+        let names = names.chain([generation.author.name.clone()]).collect();
+        (keys, names)
+    }
+
+    fn approvals(&self) -> Row {
+        const GATE: &str = "approvals";
+        let generation = self.case.generation;
+        let Some(gate) = &generation.gates.approvals else { return Row::pass(GATE, "none is asked for") };
+        let (author_keys, author_names) = self.authors();
+        let mut people = BTreeMap::new();
+        let mut refused = BTreeSet::new();
+        for event in self.ledger.events() {
+            let Body::Approved(approved) = &event.body else { continue };
+            if approved.version != generation.version {
+                continue;
+            }
+            let known = self.ledger.roles().name(event.actor);
+            let Some(name) = known.filter(|_| self.ledger.roles().has(event.actor, Role::Approver)) else {
+                refused.insert(format!("key {} may not approve any more", event.actor));
+                continue;
+            };
+            let hours = gate.hours_max.map(|hours| u64::from(hours) * HOUR_US);
+            let is_old = hours.is_some_and(|hours| event.at.0.saturating_add(hours) < self.now.0);
+            let is_of_this = approved.contract == generation.digest()
+                && approved.commit == self.case.candidate.commit
+                && approved.policy == self.case.policy;
+            let why = match () {
+                () if author_keys.contains(&event.actor) || author_names.contains(name) => {
+                    "is the author's own"
+                }
+                () if !is_of_this => "is of another contract, commit or policy",
+                () if approved.expires <= self.now || is_old => "has expired",
+                () => {
+                    people.insert(name.to_owned(), event.id);
+                    continue;
+                }
+            };
+            refused.insert(format!("that of {name} {why}"));
+        }
+        let has = u32::try_from(people.len()).unwrap_or(u32::MAX);
+        let mut why = format!("{has} of {} approvals", gate.count);
+        for refused in &refused {
+            why.push_str("; ");
+            why.push_str(refused);
+        }
+        let run = format!("estoppel approve {} --key FILE", generation.version);
+        if has >= gate.count {
+            Row::pass(GATE, why).by(people)
+        } else {
+            Row::missing(GATE, why, run).by(people)
+        }
+    }
+
+    fn freeze(&self) -> Row {
+        const GATE: &str = "freeze_window";
+        let windows = self.case.generation.gates.freeze_window.iter().flat_map(|gate| &gate.windows);
+        let moment = |text: &str| UnixMicros::parse(&text.replace('Z', ".000000Z"));
+        for window in windows {
+            match (moment(&window.from), moment(&window.to)) {
+                (Some(from), Some(to)) if !(from..to).contains(&self.now) => {}
+                (Some(_), Some(_)) => {
+                    return Row::fail(GATE, format!("until {}: {}", window.to, window.reason));
+                }
+                _ => return Row::fail(GATE, format!("`{}` to `{}` is no time", window.from, window.to)),
+            }
+        }
+        Row::pass(GATE, "nothing is frozen now")
+    }
+
+    fn hotfix_base(&self) -> Result<Row, Refusal> {
+        const GATE: &str = "hotfix_base";
+        let Some(hotfix) = &self.case.generation.hotfix else {
+            return Ok(Row::pass(GATE, "it is no hotfix"));
+        };
+        let version = &self.case.generation.version;
+        let base = &hotfix.base;
+        let ((major, minor, patch), (base_major, base_minor, base_patch)) = (version.core(), base.core());
+        let is_patch = (major, minor) == (base_major, base_minor) && patch > base_patch;
+        if !is_patch || !version.prerelease().is_empty() {
+            return Ok(Row::fail(GATE, format!("{version} is no later patch of {base}")));
+        }
+        let Some((event, promoted)) = self.ledger.promoted(base) else {
+            return Ok(Row::fail(GATE, format!("{base} was not promoted")));
+        };
+        if !self.case.git.is_ancestor(&promoted.commit, &self.case.candidate.commit)? {
+            return Ok(Row::fail(GATE, format!("the candidate does not contain {base}")));
+        }
+        Ok(Row::pass(GATE, format!("it mends {base}")).by([(base.to_string(), event.id)]))
+    }
+}
+
+/// A step that a run says nothing of, or not that it passed.
+fn not_run<'s>(run: &EvolutionFinished, steps: impl IntoIterator<Item = &'s Step>) -> Option<&'s StepId> {
+    let passed = |step: &Step| {
+        run.steps.iter().any(|result| {
+            result.id == step.id.as_str()
+                && result.kind == step.kind.as_str()
+                && result.outcome == StepOutcome::Passed
+        })
+    };
+    steps.into_iter().find(|step| !passed(step)).map(|step| &step.id)
+}
+
+/// The evolution of all changes that passed on the candidate, under the contract in force.
+pub(super) fn whole_run<'l>(
+    case: &Case<'_>,
+    ledger: &'l Ledger,
+) -> Option<(&'l Event, &'l EvolutionFinished)> {
+    let generation = case.generation;
+    let runs = ledger.finished(&generation.version).filter(|(event, run)| {
+        run.result == Outcome::Passed
+            && run.commit == case.candidate.commit
+            && run.contract == generation.digest()
+            && run.changes.len() == generation.changes.len()
+            && not_run(run, generation.steps.iter()).is_none()
+            && ledger.roles().has(event.actor, Role::Runner)
+    });
+    runs.last()
+}
+
+/// Puts a waiver to each row that does not pass and has one.
+pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, now: UnixMicros) {
+    let proofs = Proofs { case, ledger, now };
+    let (author_keys, author_names) = proofs.authors();
+    for row in rows.iter_mut().filter(|row| row.refuses()) {
+        let is_command = row.gate.starts_with("command:");
+        if !is_command && !WAIVABLE.contains(&row.gate.as_str()) {
+            continue;
+        }
+        let skipped = case.generation.hotfix.as_ref().filter(|hotfix| {
+            let skips = hotfix.skips.iter().copied().map(Skip::as_str);
+            skips.into_iter().any(|skip| skip == row.gate)
+        });
+        if let Some(hotfix) = skipped {
+            let by = case.generation.author.name.clone();
+            row.state = State::Waived;
+            row.waiver = Some(Waiver { by, expires: None, reason: hotfix.reason.clone() });
+            continue;
+        }
+        let waivers = ledger.events().iter().filter_map(|event| match &event.body {
+            Body::Waived(waived) => Some((event, waived)),
+            _ => None,
+        });
+        for (event, waived) in waivers {
+            let name = ledger.roles().name(event.actor).unwrap_or_default();
+            let is_of_this = waived.gate == row.gate
+                && waived.version == case.generation.version
+                && waived.contract == case.generation.digest()
+                && waived.commit == case.candidate.commit
+                && waived.expires > now;
+            let is_own = author_keys.contains(&event.actor) || author_names.contains(name);
+            if is_of_this && !is_own && ledger.roles().has(event.actor, Role::Approver) {
+                let (expires, reason) = (Some(waived.expires), waived.reason.clone());
+                row.state = State::Waived;
+                row.waiver = Some(Waiver { by: name.to_owned(), expires, reason });
+                row.evidence.push(super::row::Looked { digest: event.id, name: "waiver".into() });
+            }
+        }
+    }
+}

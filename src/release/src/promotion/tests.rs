@@ -1,0 +1,467 @@
+use std::cell::RefCell;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::generation::RegressGate;
+use crate::git::Move;
+use crate::ledger::{Approved, Waived};
+use crate::scene::{Scene, document, hand, key, now};
+
+/// Says of a bundle what its bytes say as JSON: who the calls are of, and by which policy.
+struct Reader {
+    asked: RefCell<u32>,
+}
+
+impl Witness for Reader {
+    fn bundle(&self, bundle: &Path, trust: &Path) -> Result<Bundle, String> {
+        *self.asked.borrow_mut() += 1;
+        if !trust.is_file() {
+            return Err("there is no trust document".into());
+        }
+        let text = std::fs::read_to_string(bundle).map_err(|error| error.to_string())?;
+        let call = |line: &str| {
+            let mut words = line.split_whitespace().map(ToOwned::to_owned);
+            let (evolution, policy) = (words.next(), words.next());
+            Call { seq: 1, evolution, policy, is_blocked: false, total_us: Some(1500) }
+        };
+        Ok(Bundle { root: "root".into(), calls: text.lines().map(call).collect(), codes: Default::default() })
+    }
+
+    fn certificate(&self, _: &Path, _: &Path, _: &Path, _: &[PublicKey]) -> Result<(), String> {
+        Err("it is none".into())
+    }
+
+    fn regress(&self, tree: &Path, gate: &RegressGate, _: Option<&Path>) -> Result<String, String> {
+        let text = std::fs::read_to_string(tree.join(&gate.fixtures)).map_err(|error| error.to_string())?;
+        if text.contains("same") { Ok(text) } else { Err(text) }
+    }
+
+    fn policy(&self, file: &Path) -> Result<Sha256, String> {
+        std::fs::read(file).map(|bytes| Sha256::of(&bytes)).map_err(|error| error.to_string())
+    }
+}
+
+fn wanted(version: &Version) -> Wanted<'_> {
+    Wanted { version, candidate: None, folders: &[], resume: false, dry: false }
+}
+
+fn promote_as(scene: &Scene, seed: u8, version: &str) -> Result<Judged, Refusal> {
+    let version = version.parse().unwrap();
+    let key = key(seed);
+    promote(&scene.store(), &hand(&key), &wanted(&version), &Reader { asked: RefCell::new(0) })
+}
+
+fn promoted(scene: &Scene, version: &str) -> Judged {
+    promote_as(scene, 5, version).unwrap()
+}
+
+fn states(judged: &Judged) -> Vec<(&str, &str)> {
+    judged
+        .rows
+        .iter()
+        .filter(|row| row.state != State::Pass)
+        .map(|row| (row.gate.as_str(), row.state.as_str()))
+        .collect()
+}
+
+fn refused(scene: &Scene, version: &str, expected: &[(&str, &str)]) -> Judged {
+    let judged = promoted(scene, version);
+    assert_eq!(states(&judged), expected, "{:#?}", judged.rows);
+    assert_eq!(judged.promoted, None);
+    assert_eq!(scene.git.target(&format!("refs/tags/v{version}")).unwrap(), None);
+    judged
+}
+
+fn approve(scene: &Scene, seed: u8, version: &str, commit: &ObjectId) {
+    let version: Version = version.parse().unwrap();
+    let ledger = scene.store().read().unwrap();
+    let contract = ledger.contract(&version).unwrap().1.contract;
+    let expires = UnixMicros(now().0 + 3_600_000_000);
+    let body = Approved { commit: commit.clone(), contract, expires, policy: None, version };
+    scene.write(seed, Body::Approved(body)).unwrap();
+}
+
+#[test]
+fn what_only_failed_is_never_promoted() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "false", "false"));
+    scene.evolve("1.0.0", &[]);
+    let judged = refused(
+        &scene,
+        "1.0.0",
+        &[
+            ("candidate", "missing"),
+            ("all_changes_proven", "fail"),
+            ("integration_at_candidate", "missing"),
+            ("no_failed", "fail"),
+        ],
+    );
+    assert_eq!(judged.refusal(), Some(Code::GateRefused));
+    assert!(judged.rows[2].why.contains("A-1"), "{:?}", judged.rows[2]);
+    let ledger = scene.store().read().unwrap();
+    assert!(ledger.events().iter().any(|event| matches!(event.body, Body::PromotionRefused(_))));
+    // Nor by waiving everything.
+    let (_, contracted) = ledger.contract(&"1.0.0".parse().unwrap()).unwrap();
+    for gate in ["candidate", "all_changes_proven", "integration_at_candidate", "no_failed"] {
+        let waived = Waived {
+            commit: scene.head(),
+            contract: contracted.contract,
+            expires: UnixMicros(now().0 + 3_600_000_000),
+            gate: gate.into(),
+            reason: "please".into(),
+            version: "1.0.0".parse().unwrap(),
+        };
+        scene.write(3, Body::Waived(waived)).unwrap();
+    }
+    let judged = promoted(&scene, "1.0.0");
+    assert_eq!(judged.promoted, None);
+    assert_eq!(judged.rows.iter().filter(|row| row.refuses()).count(), 3);
+}
+
+#[test]
+fn what_is_proven_is_promoted_once_and_its_tag_verifies() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &[]);
+    let judged = promoted(&scene, "1.0.0");
+    assert_eq!(judged.promoted.as_ref().unwrap().0, "v1.0.0", "{:#?}", judged.rows);
+    let ledger = scene.store().read().unwrap();
+    let (tag, _, commit) = verify_tag(&scene.git, &ledger, "v1.0.0").unwrap();
+    assert_eq!((tag.as_str(), &commit), ("v1.0.0", &scene.head()));
+    let again = promote_as(&scene, 5, "1.0.0").unwrap_err();
+    assert_eq!((again.code, again.code.exit()), (Code::PromotedAlready, 8));
+    assert_eq!(promote_as(&scene, 3, "1.0.0").unwrap_err().code, Code::PromotedAlready);
+}
+
+#[test]
+fn a_key_that_may_not_release_changes_nothing() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &[]);
+    assert_eq!(promote_as(&scene, 2, "1.0.0").unwrap_err().code, Code::RoleMissing);
+    assert_eq!(scene.git.target("refs/tags/v1.0.0").unwrap(), None);
+}
+
+#[test]
+fn the_latest_evolution_of_each_change_counts() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "test ! -e broken", "true"));
+    scene.evolve("1.0.0", &[]);
+    scene.commit("broken", "x");
+    scene.evolve("1.0.0", &["A-1"]);
+    refused(&scene, "1.0.0", &[("all_changes_proven", "fail"), ("no_failed", "fail")]);
+    scene.git.text(&["rm", "-q", "broken"]).unwrap();
+    scene.commit("whole", "x");
+    scene.evolve("1.0.0", &["A-1"]);
+    // Proven apart, but not together.
+    refused(&scene, "1.0.0", &[("integration_at_candidate", "missing")]);
+    scene.evolve("1.0.0", &[]);
+    assert!(promoted(&scene, "1.0.0").promoted.is_some());
+}
+
+#[test]
+fn an_amendment_voids_only_the_proofs_of_the_changes_that_it_alters() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &[]);
+    scene.amend(document("1.0.0", "true", "echo more"));
+    let judged = refused(
+        &scene,
+        "1.0.0",
+        &[("all_changes_proven", "missing"), ("integration_at_candidate", "missing")],
+    );
+    let row = judged.rows.iter().find(|row| row.gate == "all_changes_proven").unwrap();
+    assert!(
+        row.why.contains("B-2 was amended") && row.run.as_ref().unwrap().contains("--change B-2"),
+        "{row:?}"
+    );
+    scene.evolve("1.0.0", &[]);
+    assert!(promoted(&scene, "1.0.0").promoted.is_some());
+}
+
+#[test]
+fn a_run_that_never_ended_hides_no_failure() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    let proven = scene.evolve("1.0.0", &[]);
+    let began = crate::ledger::EvolutionStarted {
+        changes: vec!["A-1".into()],
+        commit: proven.commit,
+        contract: proven.contract,
+        evolution: "cut".into(),
+        nonce: "n".into(),
+        version: proven.version,
+    };
+    scene.write(5, Body::EvolutionStarted(began)).unwrap();
+    refused(&scene, "1.0.0", &[("all_changes_proven", "missing")]);
+    scene.evolve("1.0.0", &["A-1"]);
+    assert!(promoted(&scene, "1.0.0").promoted.is_some());
+}
+
+#[test]
+fn a_result_that_says_nothing_of_its_steps_proves_nothing() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    let proven = scene.evolve("1.0.0", &[]);
+    let began = crate::ledger::EvolutionStarted {
+        changes: proven.changes.keys().cloned().collect(),
+        commit: proven.commit.clone(),
+        contract: proven.contract,
+        evolution: "made-up".into(),
+        nonce: "n".into(),
+        version: proven.version.clone(),
+    };
+    scene.write(5, Body::EvolutionStarted(began)).unwrap();
+    let made_up = crate::ledger::EvolutionFinished {
+        evolution: "made-up".into(),
+        steps: proven.steps[..1].to_vec(),
+        tag: None,
+        ..proven
+    };
+    scene.write(5, Body::EvolutionFinished(Box::new(made_up))).unwrap();
+    let judged = refused(&scene, "1.0.0", &[("all_changes_proven", "fail")]);
+    assert!(judged.rows.iter().any(|row| row.why.contains("nothing of step `b`")), "{:#?}", judged.rows);
+}
+
+#[test]
+fn a_candidate_renamed_to_the_final_name_is_forged() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &[]);
+    let candidate = scene.git.target("refs/tags/v1.0.0-rc.1").unwrap().unwrap();
+    scene.git.move_refs(&[Move::create("refs/tags/v1.0.0", &candidate)]).unwrap();
+    let ledger = scene.store().read().unwrap();
+    assert_eq!(verify_tag(&scene.git, &ledger, "v1.0.0").unwrap_err().code, Code::TagForged);
+    assert_eq!(promote_as(&scene, 5, "1.0.0").unwrap_err().code, Code::TagTaken);
+    // And a candidate whose tag was moved to another commit.
+    let other = scene.commit("file", "x");
+    scene.git.text(&["update-ref", "refs/tags/v1.0.0-rc.1", other.as_str()]).unwrap();
+    assert_eq!(verify_tag(&scene.git, &ledger, "v1.0.0-rc.1").unwrap_err().code, Code::TagForged);
+    assert_eq!(promote_as(&scene, 5, "1.0.0").unwrap_err().code, Code::TagForged);
+}
+
+#[test]
+fn approvals_are_of_distinct_people_who_are_not_the_author_and_of_exactly_this() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    contract["gates"] = json!({ "approvals": { "count": 2 } });
+    scene.seal(contract.clone());
+    scene.evolve("1.0.0", &[]);
+    let head = scene.head();
+    let judged = refused(&scene, "1.0.0", &[("approvals", "missing")]);
+    assert_eq!(judged.refusal().map(Code::exit), Some(4));
+    approve(&scene, 3, "1.0.0", &head);
+    approve(&scene, 3, "1.0.0", &head);
+    refused(&scene, "1.0.0", &[("approvals", "missing")]);
+    approve(&scene, 1, "1.0.0", &scene.commit("other", "x"));
+    refused(&scene, "1.0.0", &[("approvals", "missing")]);
+    // Person 4 wrote a part of it.
+    let (_, amended) = crate::scene::contracted(contract, None);
+    let from = Some(amended.contract);
+    scene
+        .write(4, Body::GenerationAmended(Box::new(crate::ledger::Contracted { from, ..*amended })))
+        .unwrap();
+    approve(&scene, 4, "1.0.0", &head);
+    let judged = refused(&scene, "1.0.0", &[("approvals", "missing")]);
+    assert!(
+        judged.rows.iter().any(|row| row.why.contains("person 4 is the author's own")),
+        "{:?}",
+        judged.rows
+    );
+    approve(&scene, 1, "1.0.0", &head);
+    assert!(promoted(&scene, "1.0.0").promoted.is_some());
+}
+
+/// A contract whose step leaves a bundle that names `nonce`.
+fn with_bundle(nonce: &str) -> Value {
+    let leave = format!(
+        "printf '%s %s\\n' \"{nonce}\" \"sha256:$(sha256sum policy | cut -d' ' -f1)\" > \"$ESTOPPEL_EVIDENCE/a.pef.zip\""
+    );
+    let mut contract = document("1.0.0", &leave, "true");
+    contract["gates"] = json!({
+        "evidence_bundle": { "trust": "trust.json" }, "policy_hash": { "policy": "policy" },
+        "perf_budget": { "p95_ms": 2 }, "regress": { "policy": "policy", "fixtures": "fixtures" },
+    });
+    contract
+}
+
+fn with_files(scene: &Scene) {
+    for (name, text) in [("trust.json", "{}"), ("policy", "p"), ("fixtures", "all the same")] {
+        scene.commit(name, text);
+    }
+}
+
+#[test]
+fn evidence_counts_only_where_its_calls_name_the_run() {
+    let scene = Scene::new();
+    with_files(&scene);
+    scene.seal(with_bundle("$ESTOPPEL_NONCE"));
+    let run = scene.evolve("1.0.0", &[]);
+    let path = evolution::evidence(scene.git.private(), &run.evolution).join("a.pef.zip");
+    let bytes = std::fs::read(&path).unwrap();
+    let all = ["evidence_bundle", "policy_hash", "perf_budget"];
+    std::fs::write(&path, "forged").unwrap();
+    refused(&scene, "1.0.0", &all.map(|gate| (gate, "fail")));
+    std::fs::remove_file(&path).unwrap();
+    refused(&scene, "1.0.0", &all.map(|gate| (gate, "missing")));
+    std::fs::write(&path, bytes).unwrap();
+    let judged = promoted(&scene, "1.0.0");
+    assert!(judged.promoted.is_some(), "{:#?}", judged.rows);
+}
+
+#[test]
+fn a_bundle_of_another_run_is_stale() {
+    let scene = Scene::new();
+    with_files(&scene);
+    scene.seal(with_bundle("the-nonce-of-an-earlier-run"));
+    scene.evolve("1.0.0", &[]);
+    let judged = promoted(&scene, "1.0.0");
+    assert_eq!(judged.promoted, None);
+    let row = judged.rows.iter().find(|row| row.gate == "evidence_bundle").unwrap();
+    assert!(row.state == State::Fail && row.why.contains("of another run"), "{row:?}");
+}
+
+#[test]
+fn a_waiver_holds_for_what_it_names_and_only_where_a_gate_may_be_waived() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    contract["gates"] = json!({ "min_evolutions": { "count": 2 } });
+    let generation = scene.seal(contract);
+    scene.evolve("1.0.0", &[]);
+    refused(&scene, "1.0.0", &[("min_evolutions", "missing")]);
+    let waive = |seed: u8, expires: u64| {
+        let waived = Waived {
+            commit: scene.head(),
+            contract: generation.digest(),
+            expires: UnixMicros(expires),
+            gate: "min_evolutions".into(),
+            reason: "one is enough this time".into(),
+            version: generation.version.clone(),
+        };
+        scene.write(seed, Body::Waived(waived)).unwrap();
+    };
+    waive(3, 1);
+    refused(&scene, "1.0.0", &[("min_evolutions", "missing")]);
+    waive(3, now().0 + 3_600_000_000);
+    let judged = promoted(&scene, "1.0.0");
+    assert_eq!(states(&judged), [("min_evolutions", "waived")]);
+    assert_eq!(judged.rows.iter().find_map(|row| row.waiver.as_ref()).unwrap().by, "person 3");
+    assert!(judged.promoted.is_some());
+}
+
+#[test]
+fn a_program_decides_by_what_it_answers() {
+    for (script, expected) in [
+        ("grep -q '\"gate\":\"ask\"' && printf '{\"state\":\"pass\",\"why\":\"fine\"}'", None),
+        ("printf '{\"state\":\"fail\",\"why\":\"no\"}'", Some("fail")),
+        ("printf '{\"state\":\"missing\",\"why\":\"no\",\"run\":\"that\"}'", Some("missing")),
+        ("printf '{\"state\":\"waived\",\"why\":\"no\"}'", Some("fail")),
+        ("printf '{\"state\":\"pass\",\"why\":\"fine\"}'; exit 1", Some("fail")),
+        ("true", Some("fail")),
+    ] {
+        let scene = Scene::new();
+        let mut contract = document("1.0.0", "true", "true");
+        contract["gates"] = json!({ "commands": [{ "id": "ask", "run": ["sh", "-c", script] }] });
+        scene.seal(contract);
+        scene.evolve("1.0.0", &[]);
+        let judged = promoted(&scene, "1.0.0");
+        let expected: Vec<_> = expected.map(|state| ("command:ask", state)).into_iter().collect();
+        assert_eq!(states(&judged), expected, "{script}");
+    }
+}
+
+#[test]
+fn gates_of_time_are_judged_now() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    let window = json!({ "from": "2020-01-01T00:00:00Z", "to": "9998-01-01T00:00:00Z", "reason": "quiet" });
+    contract["gates"] = json!({ "freeze_window": { "windows": [window] }, "no_failed": { "scope": "ever" } });
+    scene.seal(contract);
+    scene.evolve("1.0.0", &[]);
+    refused(&scene, "1.0.0", &[("freeze_window", "fail")]);
+}
+
+#[test]
+fn of_two_clones_that_promote_one_does() {
+    let origin = Scene::new();
+    origin.seal(document("1.0.0", "true", "true"));
+    let clones = [origin.cloned(), origin.cloned()];
+    clones[0].evolve("1.0.0", &[]);
+    let done: Vec<Result<Judged, Refusal>> = std::thread::scope(|scope| {
+        let runs: Vec<_> = clones.iter().map(|clone| scope.spawn(|| promote_as(clone, 5, "1.0.0"))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    let (won, lost): (Vec<_>, Vec<_>) = done.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), lost.len()), (1, 1), "{won:?} {lost:?}");
+    assert!(won[0].as_ref().unwrap().promoted.is_some());
+    assert_eq!(lost[0].as_ref().unwrap_err().code, Code::PromotedAlready, "{lost:?}");
+    let ledgers = clones.each_ref().map(|clone| clone.store().fetch().unwrap().head());
+    assert_eq!(ledgers[0], ledgers[1]);
+    assert!(origin.git.target("refs/tags/v1.0.0").unwrap().is_some());
+}
+
+#[test]
+fn a_remote_that_takes_nothing_leaves_nothing_half_done() {
+    let origin = Scene::new();
+    origin.seal(document("1.0.0", "true", "true"));
+    let clone = origin.cloned();
+    clone.evolve("1.0.0", &[]);
+    let hook = origin.git.top().join(".git/hooks/pre-receive");
+    let refuse = |script: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(&hook, script).unwrap();
+        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    refuse("#!/bin/sh\ngrep -q refs/tags/v1.0.0 && exit 1\nexit 0\n");
+    assert_eq!(promote_as(&clone, 5, "1.0.0").unwrap_err().code, Code::RemoteFailed);
+    // It dies while it takes it.
+    refuse("#!/bin/sh\ngrep -q refs/tags/v1.0.0 && kill -9 $PPID\nexit 0\n");
+    assert_eq!(promote_as(&clone, 5, "1.0.0").unwrap_err().code, Code::RemoteFailed);
+    for git in [&clone.git, &origin.git] {
+        assert_eq!(git.target("refs/tags/v1.0.0").unwrap(), None);
+    }
+    std::fs::remove_file(&hook).unwrap();
+    let version = "1.0.0".parse().unwrap();
+    let key = key(5);
+    let again = Wanted { resume: true, ..wanted(&version) };
+    let done = promote(&clone.store(), &hand(&key), &again, &Reader { asked: RefCell::new(0) }).unwrap();
+    assert!(done.promoted.is_some());
+    assert!(origin.git.target("refs/tags/v1.0.0").unwrap().is_some());
+}
+
+#[test]
+fn twelve_hotfixes_in_a_row_are_patches_1_to_12_and_what_they_skip_is_signed() {
+    let scene = Scene::new();
+    let hotfix = |version: &str, base: &str| {
+        let mut contract = document(version, "true", "true");
+        contract["changes"].as_array_mut().unwrap().truncate(1);
+        contract["steps"].as_array_mut().unwrap().truncate(1);
+        contract["gates"] = json!({ "min_evolutions": { "count": 9 } });
+        contract["hotfix"] = json!({ "base": base, "reason": "it burns", "skips": ["min_evolutions"] });
+        contract
+    };
+    scene.seal(document("1.2.0", "true", "true"));
+    scene.evolve("1.2.0", &[]);
+    assert!(promoted(&scene, "1.2.0").promoted.is_some());
+    for patch in 1..=12 {
+        let (version, base) = (format!("1.2.{patch}"), format!("1.2.{}", patch - 1));
+        scene.seal(hotfix(&version, &base));
+        scene.commit("patch", &version);
+        scene.evolve(&version, &[]);
+        let judged = promoted(&scene, &version);
+        assert_eq!(judged.promoted.as_ref().map(|(tag, _)| tag.clone()), Some(format!("v{version}")));
+        assert_eq!(states(&judged), [("min_evolutions", "waived")]);
+    }
+    let ledger = scene.store().read().unwrap();
+    let (_, last) = ledger.promoted(&"1.2.12".parse().unwrap()).unwrap();
+    let row = last.gates.iter().find(|row| row["gate"] == "min_evolutions").unwrap();
+    assert_eq!((&row["waiver"]["by"], &row["waiver"]["reason"]), (&json!("person 2"), &json!("it burns")));
+    // Of something that was never promoted.
+    scene.seal(hotfix("1.3.2", "1.3.1"));
+    scene.evolve("1.3.2", &[]);
+    let judged = promoted(&scene, "1.3.2");
+    assert_eq!(states(&judged), [("min_evolutions", "waived"), ("hotfix_base", "fail")]);
+    assert_eq!(judged.promoted, None);
+}

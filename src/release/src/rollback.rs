@@ -1,0 +1,126 @@
+//! A promoted version taken back: an event, a marker, and a branch whose sources are those of the version before.
+//!
+//! No tag is moved and nothing is promoted: what goes out next is another version, which may begin from the branch. The
+//! marker is `rollback/vX.Y.Z`, because `vX.Y.Z-rollback` would sort as a pre-release of the very version.
+
+use crate::code::{Code, Refusal};
+use crate::ledger::{Body, Draft, Hand, Known, Ledger, RolledBack, State, Store, TagDraft};
+use crate::version::Version;
+
+/// What is asked.
+pub struct Back<'a> {
+    pub version: &'a Version,
+    /// The highest version below that was promoted and not taken back, where nothing is said.
+    pub to: Option<&'a Version>,
+    pub reason: &'a str,
+}
+
+/// The branch that a rollback offers.
+pub fn branch(from: &Version) -> String {
+    format!("rollback/{}", from.tag())
+}
+
+/// Records a rollback, with its branch and its marker, or nothing of it.
+///
+/// # Errors
+/// `STATE_INVALID`: one of the two is not promoted. `TAG_TAKEN`: it was taken back before.
+pub fn roll_back(store: &Store, hand: &Hand<'_>, back: &Back<'_>) -> Result<RolledBack, Refusal> {
+    let mut done = None;
+    store.append(hand, &mut |known| {
+        let (body, draft) = draft(store, known, hand, back)?;
+        done = Some(body);
+        Ok(draft)
+    })?;
+    done.ok_or_else(|| Refusal::new(Code::LedgerBusy, "nothing was recorded"))
+}
+
+fn draft(
+    store: &Store,
+    known: &Known<'_>,
+    hand: &Hand<'_>,
+    back: &Back<'_>,
+) -> Result<(RolledBack, Draft), Refusal> {
+    let ledger = known.ledger;
+    let invalid = |why: String| Refusal::new(Code::StateInvalid, why);
+    let is_promoted = |version: &Version| ledger.state(version) == Some(State::Promoted);
+    if !is_promoted(back.version) {
+        let state = ledger.state(back.version).map_or("unknown", State::as_str);
+        return Err(invalid(format!("{} is {state}", back.version)));
+    }
+    let below = promoted(ledger).into_iter().filter(|version| version < back.version).max();
+    let to = back.to.cloned().or(below);
+    let to = to.filter(&is_promoted).ok_or_else(|| {
+        invalid(format!("there is no promoted version to go back to from {}", back.version))
+    })?;
+    let commit_of = |version: &Version| ledger.promoted(version).map(|(_, promoted)| promoted.commit.clone());
+    let (Some(from_commit), Some(to_commit)) = (commit_of(back.version), commit_of(&to)) else {
+        return Err(invalid(format!("{} or {to} has no commit", back.version)));
+    };
+    let git = store.git();
+    let (tree, seconds) = (git.tree(&to_commit)?, (hand.now)().0 / 1_000_000);
+    let who = format!("estoppel <{}@estoppel.invalid> {seconds} +0000", hand.signer.public().id());
+    let text = format!(
+        "tree {tree}\nparent {from_commit}\nauthor {who}\ncommitter {who}\n\nTake {} back to {to}\n\n{}\n",
+        back.version, back.reason
+    );
+    let commit = git.write("commit", text.as_bytes())?;
+    let tag = branch(back.version);
+    let body = RolledBack {
+        commit: commit.clone(),
+        from: back.version.clone(),
+        reason: back.reason.to_owned(),
+        tag: tag.clone(),
+        to: to.clone(),
+    };
+    let message = format!("{} taken back to {to}\n\n{}", back.version, back.reason);
+    let draft = Draft {
+        tag: Some(TagDraft { name: tag.clone(), target: commit.clone(), message }),
+        branch: Some((format!("refs/heads/{tag}"), commit)),
+        ..Body::RolledBack(body.clone()).into()
+    };
+    Ok((body, draft))
+}
+
+fn promoted(ledger: &Ledger) -> Vec<Version> {
+    let versions = ledger.events().iter().filter_map(|event| match &event.body {
+        Body::PromotionFinished(body) => Some(body.version.clone()),
+        _ => None,
+    });
+    versions.filter(|version| ledger.state(version) == Some(State::Promoted)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promotion::verify_tag;
+    use crate::scene::{Scene, document, hand, key, promote};
+
+    fn back(scene: &Scene, version: &str, to: Option<&str>) -> Result<RolledBack, Refusal> {
+        let (version, to) = (version.parse().unwrap(), to.map(|to| to.parse().unwrap()));
+        let key = key(5);
+        let asked = Back { version: &version, to: to.as_ref(), reason: "it was slow" };
+        roll_back(&scene.store(), &hand(&key), &asked)
+    }
+
+    #[test]
+    fn the_sources_of_the_version_before_come_back_and_no_tag_moves() {
+        let scene = Scene::new();
+        let mut commits = Vec::new();
+        for version in ["1.2.0", "1.3.0"] {
+            commits.push(scene.commit("file", version));
+            scene.seal(document(version, "true", "true"));
+            scene.evolve(version, &[]);
+            promote(&scene, version);
+        }
+        assert_eq!(back(&scene, "1.2.0", None).unwrap_err().code, Code::StateInvalid);
+        let done = back(&scene, "1.3.0", None).unwrap();
+        assert_eq!(done.to, "1.2.0".parse().unwrap());
+        assert_eq!(scene.git.tree(&done.commit).unwrap(), scene.git.tree(&commits[0]).unwrap());
+        assert!(scene.git.is_ancestor(&commits[1], &done.commit).unwrap());
+        let ledger = scene.store().read().unwrap();
+        assert_eq!(verify_tag(&scene.git, &ledger, "rollback/v1.3.0").unwrap().2, done.commit);
+        assert_eq!(verify_tag(&scene.git, &ledger, "v1.3.0").unwrap().2, commits[1]);
+        assert_eq!(ledger.state(&"1.3.0".parse().unwrap()), Some(State::RolledBack));
+        assert_eq!(back(&scene, "1.3.0", None).unwrap_err().code, Code::StateInvalid);
+    }
+}

@@ -1,0 +1,263 @@
+//! `estoppel promote`, `approve`, `waive` and `rollback`, and how gates have evidence verified.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+
+use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{PublicKey, Sha256};
+use estoppel_gateway::packs::Packs;
+use estoppel_release::Code;
+use estoppel_release::generation::RegressGate;
+use estoppel_release::ledger::{Approved, Body, Waived};
+use estoppel_release::promotion::{self, Bundle, Call, Judged, State, Subject, Wanted, Witness};
+use estoppel_release::rollback::{self, Back};
+use estoppel_release::sync;
+use estoppel_verify::{Authenticity, Completeness};
+use serde_json::{Value, json};
+
+use crate::arguments::{Approve, InRepository, Promote, Rollback, SignedBy, Waive};
+use crate::ledger::{Signing, now, read, shared, store};
+use crate::output::{Colour, Failure, Output, plain};
+use crate::{input, policy, regress, show, verify};
+
+const HOUR_US: u64 = 3_600_000_000;
+
+pub fn run(output: &Output, wanted: &Promote, explain: bool) -> Result<ExitCode, Failure> {
+    let (store, signing) = (shared(&wanted.at)?, Signing::of(&wanted.signed)?);
+    let asked = Wanted {
+        version: &wanted.version,
+        candidate: wanted.candidate.as_deref(),
+        folders: &wanted.evidence,
+        resume: wanted.resume,
+        dry: explain,
+    };
+    let judged = promotion::promote(&store, &signing.hand(), &asked, &Offline)?;
+    if judged.promoted.is_some() && store.remote().is_some() {
+        // Candidates that the remote was not told of before belong to what is promoted.
+        sync::push(&store)?;
+    }
+    Ok(told(*output, &judged))
+}
+
+fn told(output: Output, judged: &Judged) -> ExitCode {
+    for row in &judged.rows {
+        let colour = match row.state {
+            State::Pass => Colour::Green,
+            State::Fail => Colour::Red,
+            State::Missing | State::Waived => Colour::Yellow,
+        };
+        let word = output.paint(colour, &format!("{:<8}", row.state.as_str()));
+        output.line(&format!("{word} {}", plain(&format!("{:<26} {}", row.gate, row.why))));
+        if let Some(run) = &row.run {
+            output.line(&plain(&format!("         {run}")));
+        }
+        if let Some(waiver) = &row.waiver {
+            let until = waiver.expires.map(|expires| format!(", until {expires}")).unwrap_or_default();
+            output.line(&plain(&format!("         by {}: {}{until}", waiver.by, waiver.reason)));
+        }
+    }
+    let refusal = judged.refusal();
+    match (&judged.promoted, refusal) {
+        (Some((tag, _)), _) => {
+            let said = format!("{} {tag} on {}", output.paint(Colour::Green, "promoted"), judged.commit);
+            output.line(&said);
+        }
+        (None, Some(code)) => output.line(&output.paint(Colour::Red, &format!("REFUSED  {}", code.as_str()))),
+        (None, None) => output.line("nothing refuses"),
+    }
+    let data = json!({
+        "gates": judged.rows, "commit": judged.commit, "candidate": judged.candidate,
+        "reason": refusal, "tag": judged.promoted.as_ref().map(|(tag, _)| tag),
+        "event": judged.promoted.as_ref().map(|(_, event)| event),
+    });
+    output.answer(&data, refusal.map_or(0, Code::exit))
+}
+
+pub fn approve(output: &Output, asked: &Approve) -> Result<ExitCode, Failure> {
+    let wanted = Wanted {
+        version: &asked.version,
+        candidate: asked.candidate.as_deref(),
+        folders: &[],
+        resume: false,
+        dry: true,
+    };
+    sign(*output, &asked.at, &asked.signed, &wanted, &|subject| {
+        Body::Approved(Approved {
+            commit: subject.commit.clone(),
+            contract: subject.contract,
+            expires: until(asked.hours),
+            policy: subject.policy,
+            version: asked.version.clone(),
+        })
+    })
+}
+
+pub fn waive(output: &Output, asked: &Waive) -> Result<ExitCode, Failure> {
+    let wanted = Wanted {
+        version: &asked.version,
+        candidate: asked.candidate.as_deref(),
+        folders: &[],
+        resume: false,
+        dry: true,
+    };
+    sign(*output, &asked.at, &asked.signed, &wanted, &|subject| {
+        Body::Waived(Waived {
+            commit: subject.commit.clone(),
+            contract: subject.contract,
+            expires: until(asked.hours),
+            gate: asked.gate.clone(),
+            reason: asked.reason.clone(),
+            version: asked.version.clone(),
+        })
+    })
+}
+
+fn until(hours: u16) -> UnixMicros {
+    UnixMicros(now().0.saturating_add(u64::from(hours) * HOUR_US))
+}
+
+fn sign(
+    output: Output,
+    at: &InRepository,
+    signed: &SignedBy,
+    wanted: &Wanted<'_>,
+    body: &dyn Fn(&Subject) -> Body,
+) -> Result<ExitCode, Failure> {
+    let (store, signing) = (store(at)?, Signing::of(signed)?);
+    let ledger = read(output, &store)?;
+    let subject = promotion::subject(&store, &ledger, wanted, &Offline)?;
+    let body = body(&subject);
+    let signed = store.append(&signing.hand(), &mut |_| Ok(body.clone().into()))?;
+    output.line(&plain(&format!("candidate   {} on {}", subject.candidate, subject.commit)));
+    output.line(&format!("contract    {}", subject.contract));
+    if let Some(policy) = subject.policy {
+        output.line(&format!("policy      {policy}"));
+    }
+    output.line(&format!("{:<11} {}", body.kind(), signed.event));
+    Ok(output.data(&json!({
+        "kind": body.kind(), "event": signed.event, "candidate": subject.candidate, "commit": subject.commit,
+        "contract": subject.contract, "policy": subject.policy,
+    })))
+}
+
+pub fn rollback(output: &Output, asked: &Rollback) -> Result<ExitCode, Failure> {
+    let (store, signing) = (shared(&asked.at)?, Signing::of(&asked.signed)?);
+    let back = Back { version: &asked.version, to: asked.to.as_ref(), reason: &asked.reason };
+    let done = rollback::roll_back(&store, &signing.hand(), &back)?;
+    output.line(&plain(&format!("rolled back {} to {}", done.from, done.to)));
+    output.line(&plain(&format!("branch      {} on {}", rollback::branch(&done.from), done.commit)));
+    output.line(&plain(&format!("tag         {}", done.tag)));
+    Ok(output.data(&json!({
+        "from": done.from, "to": done.to, "commit": done.commit, "tag": done.tag, "branch": rollback::branch(&done.from),
+    })))
+}
+
+/// Verifies from bytes, by the code of `estoppel verify`, `replay verify-certificate` and `regress run`.
+struct Offline;
+
+fn said(failure: Failure) -> String {
+    format!("{}: {}", failure.code, failure.message)
+}
+
+impl Witness for Offline {
+    fn bundle(&self, path: &Path, trust: &Path) -> Result<Bundle, String> {
+        let report = verify::judged(path, Some(trust)).map_err(said)?;
+        if let Some(finding) = &report.finding {
+            return Err(format!("{}: {}", finding.reason.code(), finding.detail));
+        }
+        if report.verdicts.authenticity != Authenticity::Trusted {
+            return Err("it was not signed by keys of the trust document".into());
+        }
+        if report.verdicts.completeness != Completeness::Complete {
+            return Err("it is not complete".into());
+        }
+        let root = report.root.map(|root| format!("root:{}", root.hex())).unwrap_or_default();
+        let (manifest, lines) = show::read(path).map_err(said)?;
+        if manifest["tree"]["root"] != root {
+            return Err("it changed while it was read".into());
+        }
+        let calls = lines.iter().filter(|line| line.value["kind"] == "call").map(|line| call(&line.value));
+        let mut codes = BTreeSet::new();
+        lines.iter().for_each(|line| codes_of(&line.value, &mut codes));
+        Ok(Bundle { root, calls: calls.collect(), codes })
+    }
+
+    fn certificate(
+        &self,
+        certificate: &Path,
+        bundle: &Path,
+        trust: &Path,
+        signers: &[PublicKey],
+    ) -> Result<(), String> {
+        let bytes = input::evidence(certificate).map_err(said)?;
+        let mut why = "no key of the ledger may run evolutions".to_owned();
+        for signer in signers {
+            let Some(signer) = estoppel_verify::PublicKey::of_spki(signer.spki()) else { continue };
+            let report = verify::certificate(&bytes, Some(&signer), bundle, Some(trust)).map_err(said)?;
+            if report.exit_code() != 0 {
+                if let Some(fault) = &report.fault {
+                    why = format!("{}: {}", fault.reason.code(), fault.detail);
+                }
+                continue;
+            }
+            let statement: Option<Value> =
+                report.statement.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+            let status =
+                statement.map(|statement| statement["predicate"]["status"].clone()).unwrap_or_default();
+            return match status.as_str() {
+                Some("success") => Ok(()),
+                status => Err(format!("the replay ended with {}", status.unwrap_or("nothing"))),
+            };
+        }
+        Err(why)
+    }
+
+    fn regress(&self, tree: &Path, gate: &RegressGate, trust: Option<&Path>) -> Result<String, String> {
+        let packs = gate.packs.as_ref().map(|packs| tree.join(packs));
+        let (policy, fixtures) = (tree.join(&gate.policy), tree.join(&gate.fixtures));
+        let counts = regress::counted(&policy, packs.as_deref(), &fixtures, trust).map_err(said)?;
+        let text = format!(
+            "{} as expected, {} otherwise, {} undecided",
+            counts.same, counts.changed, counts.undecided
+        );
+        match counts.first {
+            None if counts.same > 0 => Ok(text),
+            first => Err(format!("{text}: {}", first.unwrap_or_default())),
+        }
+    }
+
+    fn policy(&self, file: &Path) -> Result<Sha256, String> {
+        let policy = policy::compiled(Output::new(true), file, &Packs::at(None)).map_err(said)?;
+        Sha256::parse(&policy.hash().to_string()).ok_or_else(|| "it has no hash".into())
+    }
+}
+
+fn call(entry: &Value) -> Call {
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    Call {
+        seq: entry["seq"].as_u64().unwrap_or_default(),
+        evolution: text(&entry["claims"]["evolution_id"]),
+        policy: text(&entry["policy"]["hash"]),
+        is_blocked: entry["verdict"]["action"] == "block",
+        total_us: entry["time"]["total_us"].as_u64(),
+    }
+}
+
+/// Every code that an entry has, wherever it has it.
+fn codes_of(value: &Value, codes: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                match value.as_str() {
+                    Some(code) if name == "code" || name == "reason" => {
+                        codes.insert(code.to_owned());
+                    }
+                    _ => codes_of(value, codes),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| codes_of(item, codes)),
+        _ => {}
+    }
+}

@@ -1,0 +1,225 @@
+//! `estoppel status`: where each generation stands, once or as it changes.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use estoppel_release::Code;
+use estoppel_release::generation::Folder;
+use estoppel_release::index::{Standing, standings};
+use estoppel_release::ledger::{Ledger, Outcome, State};
+use serde_json::{Value, json};
+
+use crate::arguments::Status;
+use crate::input;
+use crate::ledger::store;
+use crate::output::{Colour, Failure, Output, plain};
+
+pub fn run(output: &Output, status: &Status) -> Result<ExitCode, Failure> {
+    let mut before = None;
+    loop {
+        let (lines, data) = said(*output, status)?;
+        if before.as_ref() != Some(&data) {
+            lines.iter().for_each(|line| output.line(line));
+            let is_alert = data["alerts"].as_array().is_some_and(|alerts| !alerts.is_empty());
+            let code = output.answer(&data, if is_alert { 5 } else { 0 });
+            if !status.watch {
+                return Ok(code);
+            }
+            before = Some(data);
+        }
+        std::thread::sleep(Duration::from_secs(status.every_s.into()));
+    }
+}
+
+fn said(output: Output, status: &Status) -> Result<(Vec<String>, Value), Failure> {
+    let ledger = match store(&status.at)?.read() {
+        Ok(ledger) => Some(ledger),
+        Err(refusal) if refusal.code == Code::LedgerMissing => None,
+        Err(refusal) => return Err(refusal.into()),
+    };
+    let mut found = ledger.as_ref().map(standings).unwrap_or_default();
+    if let Some(file) = &status.textfile {
+        write(file, &exposition(&found, ledger.as_ref()))?;
+    }
+    found.retain(|standing| status.version.as_ref().is_none_or(|wanted| standing.version == *wanted));
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    for standing in &found {
+        lines.push(line(output, standing));
+        rows.push(row(standing));
+    }
+    for version in drafts(status, ledger.as_ref())? {
+        let next = format!("estoppel generation seal {version}");
+        lines.push(format!("{:<12} {} {next}", version.tag(), output.paint(Colour::Dim, "draft      ")));
+        rows.push(json!({ "version": version, "status": "draft", "next": next }));
+    }
+    if rows.is_empty() {
+        if let Some(version) = &status.version {
+            return Err(Failure::input("GENERATION_UNKNOWN", format!("there is no generation {version}")));
+        }
+        lines.push("no generations; `estoppel generation new VERSION` begins one".into());
+    }
+    let head = ledger.as_ref().map(Ledger::head);
+    let alerts: Vec<Value> = status.pass_rate_min.map_or_else(Vec::new, |min| alerts(&found, min));
+    for alert in &alerts {
+        let said = format!("ALERT       {}: {}", alert["version"], alert["message"]);
+        lines.push(output.paint(Colour::Red, &plain(&said.replace('"', ""))));
+    }
+    Ok((lines, json!({ "generations": rows, "head": head, "alerts": alerts })))
+}
+
+/// One for each version of whose evolutions fewer than `min` of a hundred passed.
+fn alerts(standings: &[Standing], min: u32) -> Vec<Value> {
+    let alert = |standing: &Standing| {
+        let (passed, failed) = (standing.passed, standing.failed);
+        let is_low = standing.passed_of_hundred().is_some_and(|share| share < min as usize); // widening
+        is_low.then(|| {
+            json!({
+                "alert": "pass_rate", "version": standing.version, "passed": passed, "failed": failed, "min": min,
+                "message": format!("{passed} of {} evolutions passed, fewer than {min} of a hundred", passed + failed),
+            })
+        })
+    };
+    standings.iter().filter_map(alert).collect()
+}
+
+fn drafts(status: &Status, ledger: Option<&Ledger>) -> Result<Vec<estoppel_release::Version>, Failure> {
+    let folder = Folder::near(&status.at.repo).map_err(|error| input::unreadable(&status.at.repo, &error))?;
+    let files =
+        folder.files().map_err(|error| Failure::input("GENERATION_LIMIT", plain(&error.to_string())))?;
+    let is_draft = |version: &estoppel_release::Version| {
+        ledger.is_none_or(|ledger| ledger.state(version).is_none())
+            && status.version.as_ref().is_none_or(|wanted| wanted == version)
+    };
+    Ok(files.named.into_iter().map(|(version, _)| version).filter(is_draft).collect())
+}
+
+/// What to do next; none where nothing is to be done.
+fn next(standing: &Standing) -> Option<String> {
+    let version = &standing.version;
+    let open: Vec<&str> =
+        standing.changes.iter().filter(|change| !change.proven).map(|change| change.id.as_str()).collect();
+    match (standing.status, open.as_slice()) {
+        (State::Sealed, []) => Some(format!("estoppel promote {version}")),
+        (State::Sealed, open) if open.len() == standing.changes.len() => {
+            Some(format!("estoppel evolution start {version} --all"))
+        }
+        (State::Sealed, open) => {
+            Some(format!("estoppel evolution start {version} --change {}", open.join(" --change ")))
+        }
+        (State::Promoted | State::Abandoned | State::RolledBack, _) => None,
+    }
+}
+
+fn line(output: Output, standing: &Standing) -> String {
+    let (status, total) = (standing.status.as_str(), standing.changes.len());
+    let colour = match standing.status {
+        State::Promoted => Colour::Green,
+        State::Sealed => Colour::Yellow,
+        State::RolledBack => Colour::Red,
+        State::Abandoned => Colour::Dim,
+    };
+    let mut text = format!(
+        "{:<12} {} {}/{total} proven",
+        standing.version.tag(),
+        output.paint(colour, &format!("{status:<11}")),
+        standing.proven()
+    );
+    let mut add = |word: &str| {
+        text.push_str("  ");
+        text.push_str(&plain(word));
+    };
+    if let Some(tag) = &standing.tag {
+        add(tag);
+    }
+    if let Some(last) = &standing.last {
+        add(&format!("last {} {}", last.evolution, last.result.as_str()));
+    }
+    if !standing.running.is_empty() {
+        add(&format!("running {}", standing.running.join(", ")));
+    }
+    if !standing.refused_by.is_empty() {
+        add(&format!("refused by {}", standing.refused_by.join(", ")));
+    }
+    if let Some(next) = next(standing) {
+        add(&next);
+    }
+    text
+}
+
+fn row(standing: &Standing) -> Value {
+    let changes = standing.changes.iter();
+    let changes: Vec<Value> = changes
+        .map(|change| {
+            json!({
+                "id": change.id, "type": change.kind, "title": change.title, "proven": change.proven,
+                "evolution": change.evolution,
+            })
+        })
+        .collect();
+    let last = standing.last.as_ref();
+    json!({
+        "version": standing.version, "status": standing.status.as_str(), "contract": standing.contract,
+        "changes": changes, "proven": standing.proven(), "tag": standing.tag, "passed": standing.passed,
+        "failed": standing.failed, "running": standing.running, "refused_by": standing.refused_by,
+        "last": last.map(|last| json!({ "evolution": last.evolution, "result": last.result.as_str(), "at": last.at })),
+        "sealed_at": standing.sealed_at, "promoted_at": standing.promoted_at, "next": next(standing),
+    })
+}
+
+/// Figures in the text format of Prometheus.
+fn exposition(standings: &[Standing], ledger: Option<&Ledger>) -> String {
+    let mut out = String::new();
+    let mut family = |name: &str, about: &str, kind: &str, samples: &[(String, usize)]| {
+        // A String takes every write.
+        let _ = writeln!(out, "# HELP {name} {about}\n# TYPE {name} {kind}");
+        for (labels, value) in samples {
+            let _ = writeln!(out, "{name}{labels} {value}");
+        }
+    };
+    let of = |standing: &Standing, result: Outcome| {
+        format!("{{version=\"{}\",result=\"{}\"}}", standing.version, result.as_str().to_lowercase())
+    };
+    let evolutions = standings.iter().flat_map(|standing| {
+        [(of(standing, Outcome::Passed), standing.passed), (of(standing, Outcome::Failed), standing.failed)]
+    });
+    let evolutions: Vec<(String, usize)> = evolutions.collect();
+    family("estoppel_evolutions_total", "Evolutions that ended.", "counter", &evolutions);
+    let each = |value: fn(&Standing) -> usize| -> Vec<(String, usize)> {
+        let sample = |standing| (label(standing), value(standing));
+        standings.iter().map(sample).collect()
+    };
+    family(
+        "estoppel_generation_changes",
+        "Changes of the contract in force.",
+        "gauge",
+        &each(|s| s.changes.len()),
+    );
+    family(
+        "estoppel_generation_changes_proven",
+        "Changes that are proven now.",
+        "gauge",
+        &each(Standing::proven),
+    );
+    let promoted = |standing: &Standing| usize::from(standing.status == State::Promoted);
+    family("estoppel_generation_promoted", "Whether the version is promoted.", "gauge", &each(promoted));
+    let events = [(String::new(), ledger.map_or(0, |ledger| ledger.events().len()))];
+    family("estoppel_ledger_events", "Events of the release ledger.", "gauge", &events);
+    out
+}
+
+fn label(standing: &Standing) -> String {
+    format!("{{version=\"{}\"}}", standing.version)
+}
+
+/// In the place of what was there, whole.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|error| {
+        // What is half-written is not left.
+        let _ = std::fs::remove_file(&beside);
+        Failure::runtime("DISK_FAILED", plain(&format!("cannot write `{}`: {error}", path.display())))
+    })
+}
