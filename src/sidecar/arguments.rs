@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use estoppel_replay::database::SqlSource;
 
 /// Verifies, shows and explains evidence of LLM and tool calls.
 ///
@@ -625,6 +626,36 @@ pub struct ReplayOf {
 pub struct ReplayRun {
     #[command(flatten)]
     pub of: ReplayOf,
+    #[command(flatten)]
+    pub database: ReplayDatabase,
+}
+
+#[derive(Args, Debug)]
+pub struct ReplayDatabase {
+    /// A PostgreSQL database, as `postgresql://…`: recorded SQL is run in a scratch schema of it, in a transaction that is rolled back.
+    #[arg(
+        long = "db",
+        value_name = "URL",
+        env = "ESTOPPEL_REPLAY_DB",
+        hide_env_values = true,
+        requires = "sql"
+    )]
+    pub url: Option<String>,
+    /// Which calls brought SQL, and where: `tool=NAME,argument=/POINTER[,result=/POINTER]`, or `operation=ID` for `tool`.
+    #[arg(long, value_name = "SOURCE", requires = "url")]
+    pub sql: Vec<SqlSource>,
+    /// The schema of the recorded database that the scratch schema is made of.
+    #[arg(long, value_name = "NAME", default_value = "public")]
+    pub namespace: String,
+    /// The longest that one statement may take.
+    #[arg(long, value_name = "MS", default_value_t = 5_000)]
+    pub statement_ms: u64,
+    /// Who may vouch for the database's certificate, in PEM; otherwise the web's roots.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub db_ca: Option<PathBuf>,
+    /// Which values of rows may differ, by JSON pointer (`/*/COLUMN`).
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub normalizers: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -17,6 +17,7 @@
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reduce`: runs cut down to the calls that matter.
+//! - `replay_database`: recorded SQL, run again in a scratch schema of a real Postgres.
 //! - `regress`: recorded calls as fixtures, and judged again.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
@@ -99,6 +100,7 @@ mod reask;
 mod reduce;
 mod regress;
 mod replay;
+mod replay_database;
 mod rules;
 mod shadow;
 mod snapshots;

@@ -8,6 +8,7 @@ use estoppel_evidence::{Alg, CallId, KeyId, PublicKey, Root, RunId, Sha256, Sign
 use serde::Serialize;
 
 use crate::code::Code;
+use crate::database::DatabaseReplay;
 use crate::serve::Side;
 use crate::tally::{Counts, Divergence, Matching, Status, Tally};
 
@@ -27,6 +28,7 @@ pub enum CertifyError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
+    Database,
     Judge,
     Stub,
     Tag,
@@ -65,6 +67,8 @@ pub struct Circumstances {
     pub started: UnixMicros,
     pub finished: UnixMicros,
     pub upstream_connections: u64,
+    /// In mode `database`.
+    pub database: Option<DatabaseReplay>,
 }
 
 #[derive(Serialize)]
@@ -90,6 +94,8 @@ struct Predicate<'a> {
     bundle: About<'a>,
     clock: &'static str,
     counts: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a DatabaseReplay>,
     divergences: &'a [Divergence],
     divergences_more: u64,
     finished: UnixMicros,
@@ -159,6 +165,7 @@ impl Certificate {
             },
             clock: "system",
             counts: tally.counts(),
+            database: circumstances.database.as_ref(),
             divergences,
             divergences_more,
             finished: circumstances.finished,

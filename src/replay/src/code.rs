@@ -31,12 +31,18 @@ codes! {
     BodyDrift "BODY_DRIFT" "a stored body is not the one that was recorded";
     BodyRedacted "BODY_REDACTED" "a body that is needed is there only with values taken out";
     BundleInvalid "BUNDLE_INVALID" "the bundle does not verify";
+    DbDrift "DB_DRIFT" "run again, the statement of the step came to something else";
     Miss "MISS" "no recorded call is left for the request";
     Missing "MISSING" "nobody asked for the step";
     NoSteps "NO_STEPS" "there was nothing to replay";
     Reordered "REORDERED" "the step was asked for before one that was over when it began";
     SchemaDrift "SCHEMA_DRIFT" "the request for the step came in another shape";
+    SchemaPartial "SCHEMA_PARTIAL" "parts of the recorded schema are not in the scratch schema";
+    ScratchLeft "SCRATCH_LEFT" "the scratch schema was still there after the rollback";
+    StatementBound "STATEMENT_BOUND" "the statement of the step reached a bound of the replay";
+    StatementDenied "STATEMENT_DENIED" "the statement of the step is none that may run in a scratch schema";
     StatusDrift "STATUS_DRIFT" "judged again, the step has another verdict, rule or reason";
+    TransactionEscape "TRANSACTION_ESCAPE" "a statement left the transaction of the replay";
     Truncated "TRUNCATED" "the answer of the step was not complete when it was recorded";
     Undecided "UNDECIDED" "what the step is judged by is not in the evidence";
     UpstreamConnection "UPSTREAM_CONNECTION" "the process was connected to something that is no client of its own";

@@ -203,6 +203,18 @@ fn check_status(predicate: View<'_>) -> Check {
     if predicate.member("side").is_some() != is_stub || !(is_stub || is_strict) || is_stub && !by_tag {
         return refuse("`side`, `matching` and `bodies_by` do not fit `mode`".to_owned());
     }
+    let database = predicate.member("database");
+    if database.is_some() != (predicate.text_of("mode") == "database") {
+        return refuse("`database` does not fit `mode`".to_owned());
+    }
+    let denied = skipped.iter().find(|(code, _)| code == "STATEMENT_DENIED").map_or(0, |(_, count)| *count);
+    let (kept, gone, is_whole) = match database {
+        None => (true, true, true),
+        Some(database) => match database_facts(database, denied) {
+            Some(facts) => facts,
+            None => return refuse("`database` is not in order, or denies other statements".to_owned()),
+        },
+    };
     let is_invalid = predicate.member("bundle").is_some_and(|bundle| bundle.member("reason").is_some());
     let connections = number(predicate, "upstream_connections");
     let facts = [
@@ -213,6 +225,9 @@ fn check_status(predicate: View<'_>) -> Check {
         ("BUNDLE_INVALID", is_invalid),
         ("NO_STEPS", recorded == 0),
         ("UPSTREAM_CONNECTION", connections > 0),
+        ("SCHEMA_PARTIAL", !is_whole),
+        ("SCRATCH_LEFT", !gone),
+        ("TRANSACTION_ESCAPE", !kept),
     ];
     let is = |code: &str| facts.iter().any(|(name, holds)| *name == code && *holds);
     let mut expected: BTreeSet<&str> =
@@ -228,10 +243,17 @@ fn check_status(predicate: View<'_>) -> Check {
     if !reasons.iter().eq(expected.iter()) {
         return refuse(format!("expected the reasons {expected:?}, found {reasons:?}"));
     }
-    let failed = ["BUNDLE_INVALID", "NO_STEPS", "UPSTREAM_CONNECTION", "MISS", "MISSING"].into_iter().any(is)
-        || !drift.is_empty()
-        || is_strict && is("REORDERED");
-    let partial = is("TRUNCATED") || is("REORDERED") || !skipped.is_empty();
+    let failing = [
+        "BUNDLE_INVALID",
+        "NO_STEPS",
+        "UPSTREAM_CONNECTION",
+        "MISS",
+        "MISSING",
+        "SCRATCH_LEFT",
+        "TRANSACTION_ESCAPE",
+    ];
+    let failed = failing.into_iter().any(is) || !drift.is_empty() || is_strict && is("REORDERED");
+    let partial = is("TRUNCATED") || is("REORDERED") || is("SCHEMA_PARTIAL") || !skipped.is_empty();
     let status = if failed {
         "failed"
     } else if partial {
@@ -244,6 +266,15 @@ fn check_status(predicate: View<'_>) -> Check {
         return refuse(format!("expected the status `{status}`, found `{stated}`"));
     }
     check_first(predicate)
+}
+
+/// Whether the transaction was kept, the scratch schema is gone, and nothing of the schema is missing.
+fn database_facts(database: View<'_>, denied: u64) -> Option<(bool, bool, bool)> {
+    let sum = counted(database, "denied")?.iter().fold(0u64, |sum, row| sum.saturating_add(row.1));
+    let missing: Vec<View<'_>> = database.member("not_recreated")?.items().collect();
+    let is_sorted = missing.is_sorted_by(|a, b| a.text_of("part") < b.text_of("part"));
+    let is_true = |name: &str| database.member(name).is_some_and(|member| member.raw() == b"true");
+    (sum == denied && is_sorted).then(|| (is_true("kept"), is_true("gone"), missing.is_empty()))
 }
 
 fn check_first(predicate: View<'_>) -> Check {
@@ -319,8 +350,13 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         let entries = (0u64..).zip(lines.split(|byte| *byte == b'\n').map(View::of));
         entries.filter(|(_, entry)| entry.text_of("kind") == "call")
     };
+    let sources = predicate.member("database").and_then(|database| database.member("sources"));
     let is_step = |entry: &View<'_>| {
         let response = entry.member("response");
+        if let Some(sources) = sources {
+            let is_answered = response.is_some_and(|response| response.member("upstream").is_some());
+            return is_answered && sources.items().any(|source| brings_sql(source, *entry));
+        }
         match side.as_deref() {
             None => true,
             Some("client") => response
@@ -348,6 +384,20 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         }
     }
     Ok(())
+}
+
+/// Whether a call is one that the source takes statements from.
+fn brings_sql(source: View<'_>, entry: View<'_>) -> bool {
+    let is_mcp = entry.text_of("dialect") == "mcp";
+    let wanted = |name: &str| source.member(name).and_then(View::text);
+    let called = entry.member("facts").and_then(|facts| facts.member("tools_called"));
+    match (wanted("tool"), wanted("operation")) {
+        (Some(tool), _) => {
+            is_mcp && called.into_iter().flat_map(View::items).filter_map(View::text).any(|name| name == tool)
+        }
+        (None, Some(operation)) => !is_mcp && entry.text_of("operation") == operation,
+        (None, None) => false,
+    }
 }
 
 /// An envelope; and the same bytes as a statement whose signature was verified.
