@@ -628,6 +628,27 @@ pub struct ReplayRun {
     pub of: ReplayOf,
     #[command(flatten)]
     pub database: ReplayDatabase,
+    #[command(flatten)]
+    pub live: ReplayLive,
+    /// Which values may differ, by JSON pointer: with --db of rows (`/*/COLUMN`), with --live of messages (`/result/…`).
+    #[arg(long, value_name = "FILE")]
+    pub normalizers: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct ReplayLive {
+    /// Makes the recorded calls of MCP tools again for real. The environment has to have `ESTOPPEL_REPLAY_LIVE` with the id of the run.
+    #[arg(long, requires = "upstream", conflicts_with = "url")]
+    pub live: bool,
+    /// The MCP server that is called, as `http://HOST:PORT/PATH`.
+    #[arg(long, value_name = "URL", requires = "live")]
+    pub upstream: Option<String>,
+    /// A tool that may be called; no other is.
+    #[arg(long, value_name = "NAME", requires = "live")]
+    pub allow_tool: Vec<String>,
+    /// A host that may be called though it is not this machine.
+    #[arg(long, value_name = "NAME", requires = "live")]
+    pub allow_host: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -653,9 +674,6 @@ pub struct ReplayDatabase {
     /// Who may vouch for the database's certificate, in PEM; otherwise the web's roots.
     #[arg(long, value_name = "FILE", requires = "url")]
     pub db_ca: Option<PathBuf>,
-    /// Which values of rows may differ, by JSON pointer (`/*/COLUMN`).
-    #[arg(long, value_name = "FILE", requires = "url")]
-    pub normalizers: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

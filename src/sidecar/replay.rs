@@ -1,6 +1,7 @@
 //! `estoppel replay …`.
 
 mod database;
+mod live;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -14,6 +15,7 @@ use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{CallId, Reason, RunCapture, Sha256, SoftKey, disclosure};
 use estoppel_replay::certificate::{BodiesBy, Circumstances, Mode, Tool, check_key};
 use estoppel_replay::database::DatabaseReplay;
+use estoppel_replay::live::LiveReplay;
 use estoppel_replay::serve::{Options, ServeError, Server, Side};
 use estoppel_replay::{
     Certificate, Code, Connections, Matching, Normalizers, ReplayError, Status, Tally, judge,
@@ -106,8 +108,16 @@ fn capture(of: &ReplayOf, bundle: &Opened) -> Result<Option<RunCapture>, Failure
 
 fn judge_again(output: Output, run: &ReplayRun) -> Result<ExitCode, Failure> {
     let prepared = Prepared::of(&run.of)?;
-    if let (Some(url), None) = (&run.database.url, &prepared.invalid) {
-        return database::run(output, run, url, &prepared);
+    match (&run.database.url, run.live.live, &prepared.invalid) {
+        (Some(url), _, None) => return database::run(output, run, url, &prepared),
+        (None, true, None) => return live::run(output, run, &prepared),
+        (None, false, None) if run.normalizers.is_some() => {
+            return Err(Failure::input(
+                "ARGUMENT_INVALID",
+                "--normalizers: of --db and --live; here all is compared",
+            ));
+        }
+        _ => {}
     }
     let mut tally = Tally::new(Matching::Strict);
     let mut connections = Connections::default();
@@ -213,11 +223,12 @@ struct Said {
     normalizers: Option<Sha256>,
     connections: u64,
     database: Option<DatabaseReplay>,
+    live: Option<LiveReplay>,
 }
 
 impl Said {
     fn of(mode: Mode, bodies_by: BodiesBy) -> Self {
-        Self { mode, bodies_by, side: None, normalizers: None, connections: 0, database: None }
+        Self { mode, bodies_by, side: None, normalizers: None, connections: 0, database: None, live: None }
     }
 }
 
@@ -242,6 +253,7 @@ fn conclude(
         finished,
         upstream_connections: said.connections,
         database: said.database,
+        live: said.live,
     };
     let certificate = Certificate::sign(bundle, tally, &circumstances, key)
         .map_err(|error| Failure::input("KEY_INVALID", causes(&error)))?;
@@ -275,6 +287,9 @@ fn print(output: Output, predicate: &Value) {
         output.line(&output.paint(Colour::Yellow, &plain(&said)));
     }
     print_database(output, &predicate["database"]);
+    if let Some(upstream) = predicate["live"]["upstream"].as_str() {
+        output.line(&plain(&format!("live        {} calls to {upstream}", predicate["live"]["sent"])));
+    }
     let counts = &predicate["counts"];
     let number = |name: &str| counts[name].as_u64().unwrap_or_default();
     let several = |name: &str| -> String {

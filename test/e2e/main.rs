@@ -18,6 +18,7 @@
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reduce`: runs cut down to the calls that matter.
 //! - `replay_database`: recorded SQL, run again in a scratch schema of a real Postgres.
+//! - `replay_live`: recorded calls of tools, made again for real.
 //! - `regress`: recorded calls as fixtures, and judged again.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
@@ -101,6 +102,7 @@ mod reduce;
 mod regress;
 mod replay;
 mod replay_database;
+mod replay_live;
 mod rules;
 mod shadow;
 mod snapshots;

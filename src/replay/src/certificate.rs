@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::code::Code;
 use crate::database::DatabaseReplay;
+use crate::live::LiveReplay;
 use crate::serve::Side;
 use crate::tally::{Counts, Divergence, Matching, Status, Tally};
 
@@ -30,6 +31,7 @@ pub enum CertifyError {
 pub enum Mode {
     Database,
     Judge,
+    Live,
     Stub,
     Tag,
 }
@@ -69,6 +71,8 @@ pub struct Circumstances {
     pub upstream_connections: u64,
     /// In mode `database`.
     pub database: Option<DatabaseReplay>,
+    /// In mode `live`.
+    pub live: Option<LiveReplay>,
 }
 
 #[derive(Serialize)]
@@ -103,6 +107,8 @@ struct Predicate<'a> {
     first_divergent_seq: Option<u64>,
     id: CallId,
     key: Key,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'a LiveReplay>,
     matching: Matching,
     mode: Mode,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,6 +178,7 @@ impl Certificate {
             first_divergent_seq: tally.first_divergent_seq(),
             id: circumstances.id,
             key: Key { alg: public.alg(), kid: public.id(), spki: base64(public.spki()) },
+            live: circumstances.live.as_ref(),
             matching: tally.matching(),
             mode: circumstances.mode,
             normalizers: circumstances.normalizers,

@@ -12,15 +12,14 @@ mod rows;
 
 use std::collections::BTreeMap;
 
-use estoppel_bundle::{Bundle, RecordedCall, RecordedEntry, Source};
+use estoppel_bundle::{Bundle, RecordedCall, Source};
 use estoppel_evidence::entry::BodyMode;
 use estoppel_evidence::{RunCapture, Sha256};
 use estoppel_snapshot::{Ran, Schema, Scratch, ScratchError, Server};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::code::Code;
-use crate::stored::{Stored, Verdict, absent};
+use crate::stored::{Stored, Verdict, absent, as_begun};
 use crate::{Connections, Normalizers, ReplayError, Tally};
 use denied::{Denial, Kind};
 
@@ -92,24 +91,10 @@ pub struct Opened {
 /// # Errors
 /// The bundle cannot be read, or there are more than [`STATEMENTS_MAX`].
 pub fn steps<S: Source>(bundle: &Bundle<S>, sources: &[SqlSource]) -> Result<Vec<RecordedCall>, ReplayError> {
-    let mut steps = Vec::new();
-    let mut entries = bundle.recorded()?;
-    while let Some(entry) = entries.next()? {
-        let RecordedEntry::Call(call) = entry else { continue };
-        if call.upstream.is_none() || !sources.iter().any(|source| source.is_of(&call.receipt)) {
-            continue;
-        }
-        if steps.len() == STATEMENTS_MAX {
-            return Err(ReplayError::Statements);
-        }
-        steps.push(*call);
-    }
-    let number = |value: &Value| value.as_u64().unwrap_or_default();
-    let began = |call: &RecordedCall| {
-        number(&call.receipt["mono_us"]).saturating_sub(number(&call.receipt["time"]["total_us"]))
+    let is_step = |call: &RecordedCall| {
+        call.upstream.is_some() && sources.iter().any(|source| source.is_of(&call.receipt))
     };
-    steps.sort_by_key(|call| (began(call), call.seq));
-    Ok(steps)
+    as_begun(bundle, STATEMENTS_MAX, is_step)?.ok_or(ReplayError::Statements)
 }
 
 /// The digest of the schema document that the database had before the first of these calls.

@@ -3,6 +3,7 @@
 //! - [`serve::Server`] is a stub upstream that answers a client, which runs again, with the recorded bytes.
 //! - [`judge::judge`] puts the recorded bytes through the judge again, without a client and without a network.
 //! - [`database::replay`] runs recorded SQL in a scratch schema of a database, of which nothing stays.
+//! - [`live::replay`] makes recorded calls of allowed tools again, by a client that the caller brings.
 //! - All count in a [`Tally`], from which [`certificate::Certificate`] takes its status.
 //!
 //! Promised: nothing here can connect to an upstream, and [`Connections`] counts whether the process did all the same (a database is
@@ -16,11 +17,13 @@
 pub mod certificate;
 pub mod database;
 pub mod judge;
+pub mod live;
 pub mod serve;
 
 mod code;
 mod connections;
 mod difference;
+mod messages;
 mod normalize;
 mod step;
 mod stored;

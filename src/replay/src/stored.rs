@@ -1,9 +1,10 @@
 //! The stored bodies of a step, held against what was recorded of them.
 
-use estoppel_bundle::{Bundle, OpenError, RecordedCall, Side, Source};
+use estoppel_bundle::{Bundle, OpenError, RecordedCall, RecordedEntry, Side, Source};
 use estoppel_evidence::capture::Label;
 use estoppel_evidence::entry::BodyMode;
 use estoppel_evidence::{RunCapture, Sha256};
+use serde_json::Value;
 
 use crate::code::Code;
 use crate::tally::Tally;
@@ -77,6 +78,32 @@ impl Stored {
             client: body(&call.client, Label::ResponseBody)?,
         })
     }
+}
+
+/// The calls that are steps, in the order in which they began; none where there are more than `most`.
+pub(crate) fn as_begun<S: Source>(
+    bundle: &Bundle<S>,
+    most: usize,
+    is_step: impl Fn(&RecordedCall) -> bool,
+) -> Result<Option<Vec<RecordedCall>>, OpenError> {
+    let mut steps = Vec::new();
+    let mut entries = bundle.recorded()?;
+    while let Some(entry) = entries.next()? {
+        let RecordedEntry::Call(call) = entry else { continue };
+        if !is_step(&call) {
+            continue;
+        }
+        if steps.len() == most {
+            return Ok(None);
+        }
+        steps.push(*call);
+    }
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let began = |call: &RecordedCall| {
+        number(&call.receipt["mono_us"]).saturating_sub(number(&call.receipt["time"]["total_us"]))
+    };
+    steps.sort_by_key(|call| (began(call), call.seq));
+    Ok(Some(steps))
 }
 
 /// Why a body that is needed is not there.

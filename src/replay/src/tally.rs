@@ -223,7 +223,9 @@ impl Tally {
         let fails = |code: &Code| match code {
             Code::Reordered => self.matching == Matching::Strict,
             Code::Truncated | Code::BodyAbsent | Code::BodyRedacted | Code::Undecided => false,
-            Code::SchemaPartial | Code::StatementBound | Code::StatementDenied => false,
+            Code::SchemaPartial | Code::StatementBound | Code::StatementDenied | Code::ToolNotAllowed => {
+                false
+            }
             _ => true,
         };
         match reasons.iter().any(fails) {
@@ -262,6 +264,7 @@ mod tests {
             Code::Undecided,
             Code::StatementBound,
             Code::StatementDenied,
+            Code::ToolNotAllowed,
         ] {
             check(Strict, skip(code), Partial, &[code]);
         }

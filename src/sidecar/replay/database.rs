@@ -33,7 +33,7 @@ pub(super) fn run(
     if wanted.sql.len() > SOURCES_MAX {
         return Err(invalid(&format!("--sql: at most {SOURCES_MAX}")));
     }
-    let normalizers = wanted.normalizers.as_deref().map(normalizers).transpose()?;
+    let normalizers = run.normalizers.as_deref().map(normalizers).transpose()?;
     let tls = Tls::trusting(wanted.db_ca.as_deref())
         .map_err(|error| Failure::reason(Reason::FileUnreadable, plain(&causes(&error))))?;
     let bundle = &prepared.bundle;

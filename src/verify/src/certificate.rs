@@ -207,6 +207,9 @@ fn check_status(predicate: View<'_>) -> Check {
     if database.is_some() != (predicate.text_of("mode") == "database") {
         return refuse("`database` does not fit `mode`".to_owned());
     }
+    if predicate.member("live").is_some() != (predicate.text_of("mode") == "live") {
+        return refuse("`live` does not fit `mode`".to_owned());
+    }
     let denied = skipped.iter().find(|(code, _)| code == "STATEMENT_DENIED").map_or(0, |(_, count)| *count);
     let (kept, gone, is_whole) = match database {
         None => (true, true, true),
@@ -350,11 +353,15 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         let entries = (0u64..).zip(lines.split(|byte| *byte == b'\n').map(View::of));
         entries.filter(|(_, entry)| entry.text_of("kind") == "call")
     };
+    let live = predicate.member("live");
     let sources = predicate.member("database").and_then(|database| database.member("sources"));
     let is_step = |entry: &View<'_>| {
         let response = entry.member("response");
+        let is_answered = response.is_some_and(|response| response.member("upstream").is_some());
+        if live.is_some() {
+            return is_answered && tool_of(*entry).is_some();
+        }
         if let Some(sources) = sources {
-            let is_answered = response.is_some_and(|response| response.member("upstream").is_some());
             return is_answered && sources.items().any(|source| brings_sql(source, *entry));
         }
         match side.as_deref() {
@@ -371,6 +378,19 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         let detail = format!("`recorded`: expected `{steps}`, found `{recorded}`");
         return Err(fault(CertificateReason::Mismatch, detail));
     }
+    if let Some(live) = live {
+        let allowed: BTreeSet<_> =
+            live.member("tools").into_iter().flat_map(View::items).filter_map(View::text).collect();
+        let others = calls().filter(|(_, entry)| is_step(entry)).filter_map(|(_, entry)| tool_of(entry));
+        let others = others.filter(|tool| !allowed.contains(tool)).count() as u64; // usize fits
+        let skipped = predicate.member("counts").and_then(|counts| counted(counts, "skipped"));
+        let mut skipped = skipped.unwrap_or_default().into_iter();
+        let counted = skipped.find(|(code, _)| code == "TOOL_NOT_ALLOWED").map_or(0, |(_, count)| count);
+        if others != counted {
+            let detail = format!("`TOOL_NOT_ALLOWED`: expected `{others}`, found `{counted}`");
+            return Err(fault(CertificateReason::Mismatch, detail));
+        }
+    }
     for row in predicate.member("divergences").into_iter().flat_map(View::items) {
         let (seq, call) = (row.member("seq").and_then(View::count), row.member("call").and_then(View::text));
         let fits = match (seq, call) {
@@ -384,6 +404,12 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         }
     }
     Ok(())
+}
+
+/// The tool that a call of MCP calls.
+fn tool_of(entry: View<'_>) -> Option<std::borrow::Cow<'_, str>> {
+    let called = entry.member("facts").and_then(|facts| facts.member("tools_called"))?;
+    called.items().next().filter(|_| entry.text_of("dialect") == "mcp").and_then(View::text)
 }
 
 /// Whether a call is one that the source takes statements from.

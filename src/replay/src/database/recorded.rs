@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use estoppel_wire::sse::{Content, Framer, Limits, Step};
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::messages;
 
 /// Most characters of one value of a source.
 const VALUE_CHARS_MAX: usize = 128;
@@ -124,36 +125,11 @@ impl fmt::Display for SqlSource {
     }
 }
 
-/// The result of this request; the inner none where it is an error. As one message, or in a stream of them.
+/// The result of this request; the inner none where it is an error.
 fn answer_to(id: &Value, answer: &[u8]) -> Option<Option<Value>> {
-    let messages = match serde_json::from_slice::<Value>(answer) {
-        Ok(message) => vec![message],
-        Err(_) => messages_of(answer),
-    };
-    let message = messages.into_iter().find(|message| {
-        message["id"] == *id && (message.get("result").is_some() || message.get("error").is_some())
-    })?;
+    let message = messages::answer_to(id, answer)?;
     let result = message.get("result").filter(|result| result["isError"] != true);
     Some(result.cloned())
-}
-
-fn messages_of(stream: &[u8]) -> Vec<Value> {
-    let mut framer = Framer::new(Limits { event_bytes_max: stream.len().max(1), ..Limits::default() });
-    let (mut rest, mut messages) = (stream, Vec::new());
-    while !rest.is_empty() {
-        let (step, taken) = framer.feed(rest);
-        match step {
-            Step::Event(event) => {
-                if let Content::Data(data) = event.content {
-                    messages.extend(serde_json::from_slice(data));
-                }
-            }
-            Step::NeedMore | Step::Broken(_) => return messages,
-            _ => {}
-        }
-        rest = rest.get(taken..).unwrap_or_default();
-    }
-    messages
 }
 
 /// A JSON pointer; a text on the way that holds JSON is looked into.
