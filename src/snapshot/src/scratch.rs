@@ -144,7 +144,8 @@ impl Scratch {
     ) -> Result<Self, ScratchError> {
         let limits =
             Settings { deadline: settings.connect, tls: settings.tls.clone(), ..Settings::default() };
-        let connection = connect(dsn, &limits, None).await.map_err(ScratchError::Connect)?;
+        // A pooler refuses options; behind one, prepared statements and settings would be somebody else's next.
+        let connection = connect(dsn, &limits, Some("-c jit=off")).await.map_err(ScratchError::Connect)?;
         role::check(&connection).await?;
         let name = format!("estoppel_replay_{id:016x}");
         let begin = local_settings(&name, &settings, connection.version);
