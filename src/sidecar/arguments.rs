@@ -929,7 +929,10 @@ pub struct RegressRun {
     /// Folder of the fixtures.
     #[arg(long, value_name = "DIR", default_value = "regress")]
     pub fixtures: PathBuf,
-    /// Trust document: the checkpoint of each fixture has to be signed by a key of it.
+    /// A sealed bundle, all of whose calls are judged again instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "fixtures")]
+    pub bundle: Option<PathBuf>,
+    /// Trust document: the checkpoint of each fixture has to be signed by a key of it, or the bundle's.
     #[arg(long)]
     pub trust: Option<PathBuf>,
     /// Writes the results as JUnit XML to this new file.

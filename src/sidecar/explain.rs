@@ -208,7 +208,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["regress", "run"],
         "Recomputes what each fixture says of itself, judges its recorded bytes by the policy of today, its contracts and detectors, \
-         with the code that judges traffic, and compares verdict and reason with those of the receipt. What goes by more than the \
+         with the code that judges traffic, and compares verdict and reason with those of the receipt. With --bundle it does so to all calls of a sealed run, and says which is the \
+         first that differs, and why: the policy, or the program. What goes by more than the \
          call (rates, caps, holds, who calls) is undecided, with the cause. Exit code 5 when something comes out otherwise, when \
          nothing could be decided, or with --strict when something is undecided; 2 when a fixture is not what was recorded; 6 when \
          there is none.",

@@ -157,6 +157,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["regress", "run"],
         "estoppel regress run --policy demo/policy.yaml --trust demo/journal/trust.json --junit regress.xml\n\
          estoppel regress run --policy <(echo '{\"version\":1,\"name\":\"open\",\"defaults\":{\"verdict\":\"allow\"}}') # exit 5\n\
+         estoppel regress run --bundle \"$bundle\" --policy demo/policy.yaml --trust demo/journal/trust.json\n\
          estoppel regress run --policy demo/policy.yaml --fixtures keys # exit 6",
     ),
     (

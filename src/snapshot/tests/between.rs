@@ -74,7 +74,8 @@ async fn a_server_is_spoken_to_over_tls_and_only_if_it_is_the_one() {
     assert_eq!(server.sql("postgres", sessions), "t|TLSv1.3");
     let checks =
         examine(&Dsn::parse(&url("verify-full")).unwrap(), &patient(Some(authority.trusted()))).await;
-    let is_fit = |check: &estoppel_snapshot::Check| check.state != State::Bad && !check.what.contains("encrypted");
+    let is_fit =
+        |check: &estoppel_snapshot::Check| check.state != State::Bad && !check.what.contains("encrypted");
     assert!(checks.iter().all(is_fit), "{checks:?}");
 
     let stranger = take(&url("verify-full"), Some(Authority::new().trusted())).await;

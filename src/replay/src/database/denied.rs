@@ -74,7 +74,9 @@ pub(super) fn kind(statement: &str) -> Result<Kind, Denial> {
     let word = |at: usize| words.get(at).and_then(|token| written(token)).unwrap_or_default();
     let is_query = command([&word(0), &word(1), &word(2), &word(3)])?;
     functions(tokens)?;
-    Ok(Kind { is_query, is_ordered: is_ordered(tokens), is_volatile: tokens.iter().any(is_volatile) })
+    let mut places = tokens.iter().enumerate();
+    let is_volatile = places.any(|(at, token)| is_volatile(token, tokens.get(at + 1)));
+    Ok(Kind { is_query, is_ordered: is_ordered(tokens), is_volatile })
 }
 
 /// Whether it reads or writes rows.
@@ -198,9 +200,29 @@ fn is_ordered(tokens: &[Token]) -> bool {
     })
 }
 
-fn is_volatile(token: &Token) -> bool {
-    const NAMES: &[&str] = &[
+/// Something that is called, or written without parentheses, and gives something else each time.
+fn is_volatile(token: &Token, next: Option<&Token>) -> bool {
+    const CALLED: &[&str] = &[
         "clock_timestamp",
+        "gen_random_bytes",
+        "gen_random_uuid",
+        "now",
+        "pg_backend_pid",
+        "pg_current_xact_id",
+        "random",
+        "random_normal",
+        "statement_timestamp",
+        "timeofday",
+        "transaction_timestamp",
+        "txid_current",
+        "uuid_generate_v1",
+        "uuid_generate_v1mc",
+        "uuid_generate_v4",
+        "uuidv4",
+        "uuidv7",
+        "version",
+    ];
+    const WRITTEN: &[&str] = &[
         "ctid",
         "current_catalog",
         "current_date",
@@ -209,31 +231,18 @@ fn is_volatile(token: &Token) -> bool {
         "current_time",
         "current_timestamp",
         "current_user",
-        "gen_random_bytes",
-        "gen_random_uuid",
         "localtime",
         "localtimestamp",
-        "now",
-        "pg_backend_pid",
-        "pg_current_xact_id",
-        "random",
-        "random_normal",
         "session_user",
-        "statement_timestamp",
         "tableoid",
-        "timeofday",
-        "transaction_timestamp",
-        "txid_current",
         "user",
-        "uuid_generate_v1",
-        "uuid_generate_v1mc",
-        "uuid_generate_v4",
-        "uuidv4",
-        "uuidv7",
-        "version",
         "xmin",
     ];
-    written(token).is_some_and(|word| NAMES.binary_search(&word.as_str()).is_ok())
+    let Token::Word(word) = token else { return false };
+    let name = word.value.to_lowercase();
+    let is_called = next == Some(&Token::LParen);
+    is_called && CALLED.contains(&name.as_str())
+        || word.quote_style.is_none() && WRITTEN.contains(&name.as_str())
 }
 
 /// A name as the server takes it.
@@ -360,6 +369,7 @@ mod tests {
         assert_eq!(of("SELECT now()"), Ok((false, true)));
         assert_eq!(of("SELECT 'now()' FROM a WHERE b < CURRENT_DATE"), Ok((false, true)));
         assert_eq!(of("SELECT 'now()' FROM a"), Ok((false, false)));
+        assert_eq!(of("SELECT version, now FROM a"), Ok((false, false)), "columns");
     }
 
     #[test]
