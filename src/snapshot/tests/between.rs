@@ -73,7 +73,7 @@ async fn a_server_is_spoken_to_over_tls_and_only_if_it_is_the_one() {
     let sessions = "SELECT ssl, version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'estoppel-snapshot' AND ssl";
     assert_eq!(server.sql("postgres", sessions), "t|TLSv1.3");
     let checks =
-        examine(&Dsn::parse(&url("verify-full")).unwrap(), &patient(Some(authority.trusted()))).await;
+        examine(&Dsn::parse(&url("verify-full")).unwrap(), &patient(Some(authority.trusted())), &[]).await;
     let is_fit =
         |check: &estoppel_snapshot::Check| check.state != State::Bad && !check.what.contains("encrypted");
     assert!(checks.iter().all(is_fit), "{checks:?}");
@@ -109,7 +109,8 @@ async fn snapshots_work_through_a_pooler_whatever_it_pools() {
         let again = pooled.take().await.unwrap();
         assert!(again.before.is_some() && again.before >= first.before, "{mode}");
         drop(pooled);
-        let checks = examine(&Dsn::parse(&pooler.url("postgres", "postgres")).unwrap(), &patient(None)).await;
+        let checks =
+            examine(&Dsn::parse(&pooler.url("postgres", "postgres")).unwrap(), &patient(None), &[]).await;
         let warned = checks.iter().find(|check| check.what.contains("pooler")).unwrap();
         assert_eq!(warned.state, State::Warn, "{mode}");
         assert!(checks.iter().all(|check| check.state != State::Bad), "{mode}: {checks:?}");

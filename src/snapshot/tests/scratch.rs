@@ -41,10 +41,13 @@ fn patient() -> ScratchSettings {
 
 /// A server with the shop and the role.
 fn server() -> Option<PostgresServer> {
-    let server = PostgresServer::start()?;
+    PostgresServer::start().map(prepared)
+}
+
+fn prepared(server: PostgresServer) -> PostgresServer {
     server.sql("postgres", SHOP);
     server.sql("postgres", &role_sql(&dsn(&server, "postgres")));
-    Some(server)
+    server
 }
 
 fn dsn(server: &PostgresServer, user: &str) -> Dsn {
@@ -126,6 +129,30 @@ async fn a_schema_is_recreated_without_its_rows_and_nothing_of_it_stays() {
     assert_eq!(scratch.close().await.unwrap(), Closed { kept: true, gone: true });
     check_nothing_stays(&server);
     assert_eq!(diff(&before, &*look(&server).await), []);
+}
+
+#[tokio::test]
+async fn every_version_recreates_the_schema_and_keeps_statements_inside() {
+    for major in [13, 14, 16, 17, 18] {
+        let Some(server) = PostgresServer::start_version(major).map(prepared) else { return };
+        let mut scratch = open(&server).await;
+        assert!(scratch.not_recreated().is_empty(), "{major}: {:?}", scratch.not_recreated());
+        let insert = "INSERT INTO customers (name) VALUES ('Ada') RETURNING id";
+        assert_eq!(text(&scratch.run(insert, true).await.unwrap()), [["100"]], "{major}");
+        for (statement, is_query, expected) in [
+            ("COMMIT", true, "42601"),
+            ("COMMIT", false, "0A000"),
+            ("SELECT 1; COMMIT", true, "42601"),
+            ("DO $$ BEGIN COMMIT; END $$", false, "2D000"),
+            ("SELECT nextval('public.orders_id_seq')", true, "42501"),
+            ("SELECT pg_read_file('/etc/passwd')", true, "42501"),
+        ] {
+            let ran = scratch.run(statement, is_query).await.unwrap();
+            assert_eq!(state(&ran), expected, "{major}, {statement}: {ran:?}");
+        }
+        assert_eq!(scratch.close().await.unwrap(), Closed { kept: true, gone: true }, "{major}");
+        check_nothing_stays(&server);
+    }
 }
 
 #[tokio::test]

@@ -256,6 +256,8 @@ fn written(token: &Token) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prop_assert, proptest};
+
     use super::*;
 
     fn check(expected: Result<bool, Denial>, statements: &[&str]) {
@@ -370,6 +372,16 @@ mod tests {
         assert_eq!(of("SELECT 'now()' FROM a WHERE b < CURRENT_DATE"), Ok((false, true)));
         assert_eq!(of("SELECT 'now()' FROM a"), Ok((false, false)));
         assert_eq!(of("SELECT version, now FROM a"), Ok((false, false)), "columns");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_stands_before_it_hides_a_second_statement(
+            text in "(SELECT|--|/\\*|\\*/|'|\"|\\$a\\$|\\$\\$|E'|U&'|;|\\\\|\n|[ -~]|é){0,24}"
+        ) {
+            let statement = format!("{text}\n; COMMIT");
+            prop_assert!(kind(&statement).is_err(), "{statement}");
+        }
     }
 
     #[test]

@@ -157,6 +157,7 @@ fn opened(value: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prop_assert_eq, proptest};
     use serde_json::json;
 
     use super::*;
@@ -180,6 +181,17 @@ mod tests {
             "tool=a,argument=/c,more=1",
         ] {
             assert!(text.parse::<SqlSource>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_pointer_into_any_texts_ends(pointer in "(/[a-c0-1~é]?){0,6}", depth in 0_usize..4) {
+            let value = (0..depth).fold(json!({"a": [1, "b"]}), |inner, _| json!({"a": inner.to_string(), "b": [inner]}));
+            let found = find(&value, &pointer);
+            if let Some(plain) = value.pointer(&pointer) {
+                prop_assert_eq!(found, Some(opened(plain)), "what is there without looking into texts comes first");
+            }
         }
     }
 
