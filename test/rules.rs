@@ -48,7 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("gateway", &["evidence", "wire", "detect", "policy", "journal", "snapshot", "state"]),
     ("stub", &[]),
-    ("replay", &["evidence", "wire", "policy", "bundle", "gateway", "stub"]),
+    ("replay", &["evidence", "wire", "policy", "bundle", "snapshot", "gateway", "stub"]),
     ("release", &["evidence", "bundle", "verify", "replay", "policy"]),
     ("attest", &["evidence", "bundle", "verify"]),
 ];

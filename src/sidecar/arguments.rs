@@ -10,6 +10,7 @@ mod sync;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use estoppel_replay::database::SqlSource;
 
 pub use attest::{
     Attest, AttestCommand, AttestVerify, Bundles, ComplianceCommand, KitBuild, KitCommand, Report,
@@ -692,6 +693,54 @@ pub struct ReplayOf {
 pub struct ReplayRun {
     #[command(flatten)]
     pub of: ReplayOf,
+    #[command(flatten)]
+    pub database: ReplayDatabase,
+    #[command(flatten)]
+    pub live: ReplayLive,
+    /// Which values may differ, by JSON pointer: with --db of rows (`/*/COLUMN`), with --live of messages (`/result/…`).
+    #[arg(long, value_name = "FILE")]
+    pub normalizers: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct ReplayLive {
+    /// Makes the recorded calls of MCP tools again for real. The environment has to have `ESTOPPEL_REPLAY_LIVE` with the id of the run.
+    #[arg(long, requires = "upstream", conflicts_with = "url")]
+    pub live: bool,
+    /// The MCP server that is called, as `http://HOST:PORT/PATH`.
+    #[arg(long, value_name = "URL", requires = "live")]
+    pub upstream: Option<String>,
+    /// A tool that may be called; no other is.
+    #[arg(long, value_name = "NAME", requires = "live")]
+    pub allow_tool: Vec<String>,
+    /// A host that may be called though it is not this machine.
+    #[arg(long, value_name = "NAME", requires = "live")]
+    pub allow_host: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct ReplayDatabase {
+    /// A PostgreSQL database, as `postgresql://…`: recorded SQL is run in a scratch schema of it, in a transaction that is rolled back.
+    #[arg(
+        long = "db",
+        value_name = "URL",
+        env = "ESTOPPEL_REPLAY_DB",
+        hide_env_values = true,
+        requires = "sql"
+    )]
+    pub url: Option<String>,
+    /// Which calls brought SQL, and where: `tool=NAME,argument=/POINTER[,result=/POINTER]`, or `operation=ID` for `tool`.
+    #[arg(long, value_name = "SOURCE", requires = "url")]
+    pub sql: Vec<SqlSource>,
+    /// The schema of the recorded database that the scratch schema is made of.
+    #[arg(long, value_name = "NAME", default_value = "public")]
+    pub namespace: String,
+    /// The longest that one statement may take.
+    #[arg(long, value_name = "MS", default_value_t = 5_000)]
+    pub statement_ms: u64,
+    /// Who may vouch for the database's certificate, in PEM; otherwise the web's roots.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub db_ca: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -948,7 +997,10 @@ pub struct RegressRun {
     /// Folder of the fixtures.
     #[arg(long, value_name = "DIR", default_value = "regress")]
     pub fixtures: PathBuf,
-    /// Trust document: the checkpoint of each fixture has to be signed by a key of it.
+    /// A sealed bundle, all of whose calls are judged again instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "fixtures")]
+    pub bundle: Option<PathBuf>,
+    /// Trust document: the checkpoint of each fixture has to be signed by a key of it, or the bundle's.
     #[arg(long)]
     pub trust: Option<PathBuf>,
     /// Writes the results as JUnit XML to this new file.

@@ -291,7 +291,9 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         "Verifies a bundle, then judges each recorded call again by the policy that judged it: rules and contracts, from the stored bytes, offline. \
          What the client was given must come out again byte for byte, and every stored body must be the one that its tag is of (--keys or \
          --disclosure). Detectors, controls and people are not asked again. Writes a signed certificate: success, partial or failed, with the first \
-         sequence number that differs. Exit code 0 for success, 5 for anything less, 2 for a bundle that does not verify.",
+         sequence number that differs. With --db it runs the recorded SQL that --sql names instead, in a scratch schema of that database, which is \
+         made of the recorded snapshot: in one transaction that is rolled back, by a role that may do nothing else. With --live it makes the recorded calls of the MCP tools that --allow-tool names again for real; \
+         without one, or without ESTOPPEL_REPLAY_LIVE=<id of the run>, that is exit code 8. Exit code 0 for success, 5 for anything less, 2 for a bundle that does not verify.",
     ),
     (
         &["replay", "serve"],
@@ -417,7 +419,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["regress", "run"],
         "Recomputes what each fixture says of itself, judges its recorded bytes by the policy of today, its contracts and detectors, \
-         with the code that judges traffic, and compares verdict and reason with those of the receipt. What goes by more than the \
+         with the code that judges traffic, and compares verdict and reason with those of the receipt. With --bundle it does so to all calls of a sealed run, and says which is the \
+         first that differs, and why: the policy, or the program. What goes by more than the \
          call (rates, caps, holds, who calls) is undecided, with the cause. Exit code 5 when something comes out otherwise, when \
          nothing could be decided, or with --strict when something is undecided; 2 when a fixture is not what was recorded; 6 when \
          there is none.",

@@ -110,7 +110,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          cp \"$bundle\" run.pef.zip\n\
          openssl genpkey -algorithm ed25519 -out certifier.pem && chmod 600 certifier.pem\n\
          estoppel replay run \"$bundle\" --keys demo/journal/keys --key certifier.pem --out replay.json --allow-partial\n\
-         estoppel replay run \"$bundle\" --key certifier.pem --out replay.json # exit 8",
+         estoppel replay run \"$bundle\" --key certifier.pem --out replay.json # exit 8\n\
+         estoppel replay run \"$bundle\" --key certifier.pem --out db.json --db postgresql://estoppel_replay@127.0.0.1:1/shop --sql tool=query,argument=/sql # exit 7\n\
+         estoppel replay run \"$bundle\" --key certifier.pem --out live.json --live --upstream http://127.0.0.1:1/mcp --allow-tool search # exit 8",
     ),
     (
         &["replay", "serve"],
@@ -314,6 +316,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["regress", "run"],
         "estoppel regress run --policy demo/policy.yaml --trust demo/journal/trust.json --junit regress.xml\n\
          estoppel regress run --policy <(echo '{\"version\":1,\"name\":\"open\",\"defaults\":{\"verdict\":\"allow\"}}') # exit 5\n\
+         estoppel regress run --bundle \"$bundle\" --policy demo/policy.yaml --trust demo/journal/trust.json\n\
          estoppel regress run --policy demo/policy.yaml --fixtures keys # exit 6",
     ),
     (

@@ -1,5 +1,8 @@
 //! `estoppel replay …`.
 
+mod database;
+mod live;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
@@ -11,6 +14,8 @@ use std::time::Duration;
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{CallId, Reason, RunCapture, Sha256, SoftKey, disclosure};
 use estoppel_replay::certificate::{BodiesBy, Circumstances, Mode, Tool, check_key};
+use estoppel_replay::database::DatabaseReplay;
+use estoppel_replay::live::LiveReplay;
 use estoppel_replay::serve::{Options, ServeError, Server, Side};
 use estoppel_replay::{
     Certificate, Code, Connections, Matching, Normalizers, ReplayError, Status, Tally, judge,
@@ -103,6 +108,17 @@ fn capture(of: &ReplayOf, bundle: &Opened) -> Result<Option<RunCapture>, Failure
 
 fn judge_again(output: Output, run: &ReplayRun) -> Result<ExitCode, Failure> {
     let prepared = Prepared::of(&run.of)?;
+    match (&run.database.url, run.live.live, &prepared.invalid) {
+        (Some(url), _, None) => return database::run(output, run, url, &prepared),
+        (None, true, None) => return live::run(output, run, &prepared),
+        (None, false, None) if run.normalizers.is_some() => {
+            return Err(Failure::input(
+                "ARGUMENT_INVALID",
+                "--normalizers: of --db and --live; here all is compared",
+            ));
+        }
+        _ => {}
+    }
     let mut tally = Tally::new(Matching::Strict);
     let mut connections = Connections::default();
     let mode = match &prepared.invalid {
@@ -120,7 +136,7 @@ fn judge_again(output: Output, run: &ReplayRun) -> Result<ExitCode, Failure> {
         }
     };
     let bodies_by = if prepared.capture.is_some() { BodiesBy::Tag } else { BodiesBy::Digest };
-    let said = Said { mode, bodies_by, side: None, normalizers: None, connections: connections.count() };
+    let said = Said { connections: connections.count(), ..Said::of(mode, bodies_by) };
     conclude(output, &run.of, &prepared.bundle, &prepared.key, prepared.started, &tally, said)
 }
 
@@ -168,7 +184,7 @@ fn serve(output: Output, serve: &ReplayServe) -> Result<ExitCode, Failure> {
     let finished = server.finish().map_err(|error| unread(&error))?;
     let connections = finished.upstream_connections;
     let (mode, bodies_by) = (Mode::Stub, BodiesBy::Tag);
-    let said = Said { mode, bodies_by, side: Some(side), normalizers: digest, connections };
+    let said = Said { side: Some(side), normalizers: digest, connections, ..Said::of(mode, bodies_by) };
     conclude(output, &serve.of, finished.bundle(), &key, started, &finished.tally, said)
 }
 
@@ -206,6 +222,14 @@ struct Said {
     side: Option<Side>,
     normalizers: Option<Sha256>,
     connections: u64,
+    database: Option<DatabaseReplay>,
+    live: Option<LiveReplay>,
+}
+
+impl Said {
+    fn of(mode: Mode, bodies_by: BodiesBy) -> Self {
+        Self { mode, bodies_by, side: None, normalizers: None, connections: 0, database: None, live: None }
+    }
 }
 
 fn conclude(
@@ -228,6 +252,8 @@ fn conclude(
         started,
         finished,
         upstream_connections: said.connections,
+        database: said.database,
+        live: said.live,
     };
     let certificate = Certificate::sign(bundle, tally, &circumstances, key)
         .map_err(|error| Failure::input("KEY_INVALID", causes(&error)))?;
@@ -260,6 +286,10 @@ fn print(output: Output, predicate: &Value) {
         let said = format!("normalizers {digest}: bodies may differ where that file says so");
         output.line(&output.paint(Colour::Yellow, &plain(&said)));
     }
+    print_database(output, &predicate["database"]);
+    if let Some(upstream) = predicate["live"]["upstream"].as_str() {
+        output.line(&plain(&format!("live        {} calls to {upstream}", predicate["live"]["sent"])));
+    }
     let counts = &predicate["counts"];
     let number = |name: &str| counts[name].as_u64().unwrap_or_default();
     let several = |name: &str| -> String {
@@ -287,6 +317,27 @@ fn print(output: Output, predicate: &Value) {
         output.line(&plain(&format!("diverged    {code}{seq}: {text}{at}")));
     }
     output.line(&format!("upstream    {} connections", predicate["upstream_connections"]));
+}
+
+fn print_database(output: Output, database: &Value) {
+    let Some(name) = database["server"]["database"].as_str() else { return };
+    let (kept, gone) = (&database["kept"], &database["gone"]);
+    let after = match (kept == true, gone == true) {
+        (true, true) => "rolled back, scratch schema gone",
+        (true, false) => "SCRATCH SCHEMA LEFT",
+        (false, _) => "THE TRANSACTION WAS LEFT",
+    };
+    let user = database["server"]["user"].as_str().unwrap_or("-");
+    output.line(&plain(&format!(
+        "database    {name} as {user}: {} statements, {after}",
+        database["statements"]
+    )));
+    for (member, word, label) in [("denied", "code", "denied"), ("not_recreated", "part", "not there")] {
+        for row in database[member].as_array().into_iter().flatten() {
+            let what = row[word].as_str().unwrap_or("-");
+            output.line(&plain(&format!("{label:<11} {what} {}", row["count"])));
+        }
+    }
 }
 
 fn verify_certificate(output: Output, wanted: &VerifyCertificate) -> Result<ExitCode, Failure> {

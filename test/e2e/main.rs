@@ -18,6 +18,8 @@
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reduce`: runs cut down to the calls that matter.
+//! - `replay_database`: recorded SQL, run again in a scratch schema of a real Postgres.
+//! - `replay_live`: recorded calls of tools, made again for real.
 //! - `regress`: recorded calls as fixtures, and judged again.
 //! - `releases`: from a sealed generation to its release and back, and that nothing is half done.
 //! - `reask`: models that are asked again where their answer is refused.
@@ -105,6 +107,8 @@ mod reduce;
 mod regress;
 mod releases;
 mod replay;
+mod replay_database;
+mod replay_live;
 mod rules;
 mod shadow;
 mod snapshots;

@@ -556,3 +556,34 @@ fn bodies_rows_results_of_servers_and_holds_are_judged_again() {
     assert_eq!(changed(&of_routes(&JUDGED.replace(", results: { add: small }", ""), HELD)), [7]);
     assert_eq!(changed(&of_routes(JUDGED, HELD).replace("maximum\":9", "maximum\":0")), [0, 3, 6, 7]);
 }
+
+#[test]
+fn a_whole_run_is_judged_by_another_policy_and_the_first_call_that_differs_is_said_with_its_cause() {
+    let rule = "rules:\n  - { id: no-shell, when: { tool: shell }, verdict: block, reason: TOOL_DENIED }\n";
+    let then = format!("{STORED}{rule}");
+    let world = World::with(Script::model(), &Setup { policy: then.clone(), ..Setup::default() });
+    let tool = |name: &str| {
+        let tool = json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
+        json!({"model": "scripted-1", "messages": [{"role": "user", "content": "hello"}], "tools": [tool]})
+            .to_string()
+    };
+    for (name, status) in [("search", 200), ("shell", 403), ("search", 200)] {
+        assert_eq!(world.send(&chat("whole", &tool(name))).status(), status);
+    }
+    let bundle = world.seal("whole");
+    let run = |policy: &str| {
+        let file = world.scratch.write("today.yaml", policy);
+        cli(&["regress", "run", "--bundle", path(&bundle), "--policy", path(&file)])
+    };
+    let (code, said) = run(&then);
+    assert_eq!((code, &said["data"]["same"], &said["data"]["first"]), (0, &json!(3), &Value::Null), "{said}");
+    let (code, said) = run(STORED);
+    assert_eq!((code, &said["data"]["changed"]), (5, &json!(1)), "{said}");
+    let second = &world.receipts_in(&bundle)[1];
+    let expected = json!({"call": second["call"], "seq": second["seq"], "because": "policy"});
+    assert_eq!(said["data"]["first"], expected);
+    let both = then.replace("tool: shell", "tool: search");
+    let (code, said) = run(&both);
+    assert_eq!((code, &said["data"]["first"]["seq"]), (5, &json!(1)), "{said}");
+    assert_eq!((&said["data"]["changed"], said["data"]["calls"].as_array().unwrap().len()), (&json!(3), 3));
+}

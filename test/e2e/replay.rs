@@ -35,15 +35,15 @@ fn ask(text: &str, stream: bool) -> String {
 }
 
 /// A bundle and what replays it.
-struct Recording {
-    world: World,
-    bundle: PathBuf,
-    key: PathBuf,
-    scratch: Scratch,
+pub(crate) struct Recording {
+    pub world: World,
+    pub bundle: PathBuf,
+    pub key: PathBuf,
+    pub scratch: Scratch,
 }
 
 impl Recording {
-    fn of(world: World, run: &str) -> Self {
+    pub fn of(world: World, run: &str) -> Self {
         let bundle = world.seal(run);
         let scratch = Scratch::new("replay");
         let key = private(&scratch, "certifier.pem", 9);
@@ -61,16 +61,16 @@ impl Recording {
         Self::of(world, "r")
     }
 
-    fn keys(&self) -> PathBuf {
+    pub fn keys(&self) -> PathBuf {
         self.world.journal().join("keys")
     }
 
-    fn out(&self, name: &str) -> PathBuf {
+    pub fn out(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
     }
 
     /// `estoppel replay run` of `bundle`: exit code and certificate.
-    fn run(&self, bundle: &Path, name: &str, more: &[&str]) -> (i32, Value) {
+    pub fn run(&self, bundle: &Path, name: &str, more: &[&str]) -> (i32, Value) {
         let (out, keys) = (self.out(name), self.keys());
         let words = [
             "replay",
@@ -87,7 +87,7 @@ impl Recording {
         (code, answer["data"]["certificate"].clone())
     }
 
-    fn verify(&self, certificate: &Path, bundle: &Path, more: &[&str]) -> (i32, Value) {
+    pub fn verify(&self, certificate: &Path, bundle: &Path, more: &[&str]) -> (i32, Value) {
         let words = ["replay", "verify-certificate", path(certificate), "--bundle", path(bundle)];
         let (code, answer) = cli(&[&words, more].concat());
         (code, answer["data"].clone())

@@ -8,6 +8,8 @@ use estoppel_evidence::{Alg, CallId, KeyId, PublicKey, Root, RunId, Sha256, Sign
 use serde::Serialize;
 
 use crate::code::Code;
+use crate::database::DatabaseReplay;
+use crate::live::LiveReplay;
 use crate::serve::Side;
 use crate::tally::{Counts, Divergence, Matching, Status, Tally};
 
@@ -27,7 +29,9 @@ pub enum CertifyError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
+    Database,
     Judge,
+    Live,
     Stub,
     Tag,
 }
@@ -65,6 +69,10 @@ pub struct Circumstances {
     pub started: UnixMicros,
     pub finished: UnixMicros,
     pub upstream_connections: u64,
+    /// In mode `database`.
+    pub database: Option<DatabaseReplay>,
+    /// In mode `live`.
+    pub live: Option<LiveReplay>,
 }
 
 #[derive(Serialize)]
@@ -90,6 +98,8 @@ struct Predicate<'a> {
     bundle: About<'a>,
     clock: &'static str,
     counts: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a DatabaseReplay>,
     divergences: &'a [Divergence],
     divergences_more: u64,
     finished: UnixMicros,
@@ -97,6 +107,8 @@ struct Predicate<'a> {
     first_divergent_seq: Option<u64>,
     id: CallId,
     key: Key,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'a LiveReplay>,
     matching: Matching,
     mode: Mode,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,12 +171,14 @@ impl Certificate {
             },
             clock: "system",
             counts: tally.counts(),
+            database: circumstances.database.as_ref(),
             divergences,
             divergences_more,
             finished: circumstances.finished,
             first_divergent_seq: tally.first_divergent_seq(),
             id: circumstances.id,
             key: Key { alg: public.alg(), kid: public.id(), spki: base64(public.spki()) },
+            live: circumstances.live.as_ref(),
             matching: tally.matching(),
             mode: circumstances.mode,
             normalizers: circumstances.normalizers,

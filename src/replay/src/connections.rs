@@ -1,10 +1,11 @@
-//! Counts the sockets of this process that lead anywhere but to clients of its own listener.
+//! Counts the sockets of this process that lead anywhere but to clients of its own listener, or to where it is meant to lead.
 //!
-//! Nothing in a replay opens one, and this looks whether that is so: the kernel lists each socket with the process' descriptors and, by
-//! inode, in its tables. What opens and closes between two looks is not seen.
+//! Nothing in a replay opens one, but to a database that was named, and this looks whether that is so: the kernel lists each socket with
+//! the process' descriptors and, by inode, in its tables. What opens and closes between two looks is not seen.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 /// Most bytes of one of the kernel's tables that are read.
 const TABLE_BYTES_MAX: u64 = 64 << 20;
@@ -14,18 +15,26 @@ const LISTEN: &str = "0A";
 #[derive(Clone, Debug, Default)]
 pub struct Connections {
     listener_port: Option<u16>,
+    /// Where the replay itself is meant to lead.
+    peers: BTreeSet<SocketAddr>,
     seen: BTreeSet<u64>,
 }
 
 impl Connections {
     /// With a listener whose clients are not counted.
     pub fn beside(listener_port: u16) -> Self {
-        Self { listener_port: Some(listener_port), seen: BTreeSet::new() }
+        Self { listener_port: Some(listener_port), ..Self::default() }
     }
 
     /// Clients of this listener are not counted from now on.
     pub(crate) fn leave_out(&mut self, listener_port: u16) {
         self.listener_port = Some(listener_port);
+    }
+
+    /// Where a replay leads on purpose is not counted.
+    pub fn allow(&mut self, peers: impl IntoIterator<Item = SocketAddr>) {
+        self.peers
+            .extend(peers.into_iter().map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port())));
     }
 
     /// Looks now.
@@ -53,13 +62,15 @@ impl Connections {
     }
 
     fn leads_away(&self, row: &Row) -> bool {
-        row.has_peer && !row.listens && Some(row.local_port) != self.listener_port
+        let is_meant = row.peer.is_some_and(|peer| self.peers.contains(&peer));
+        row.has_peer && !row.listens && !is_meant && Some(row.local_port) != self.listener_port
     }
 }
 
 struct Row {
     local_port: u16,
     has_peer: bool,
+    peer: Option<SocketAddr>,
     listens: bool,
     inode: u64,
 }
@@ -72,11 +83,27 @@ impl Row {
         let (_, port) = local.rsplit_once(':')?;
         Some(Self {
             local_port: u16::from_str_radix(port, 16).ok()?,
+            peer: address(peer),
             has_peer: peer.bytes().any(|byte| !matches!(byte, b'0' | b':')),
             listens: *state == LISTEN,
             inode: inode.parse().ok()?,
         })
     }
+}
+
+/// `0100007F:1F90`: the address as words of the machine's own order, and the port.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (hex, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let words = hex.as_bytes().chunks(8).map(|word| {
+        let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    });
+    let ip: IpAddr = match words.collect::<Option<Vec<_>>>()?.as_flattened() {
+        bytes @ [_, _, _, _] => <[u8; 4]>::try_from(bytes).ok()?.into(),
+        bytes => <[u8; 16]>::try_from(bytes).ok()?.into(),
+    };
+    Some(SocketAddr::new(ip.to_canonical(), port))
 }
 
 fn own_sockets() -> io::Result<BTreeSet<u64>> {
@@ -137,5 +164,15 @@ mod tests {
         beside.look().unwrap();
         assert_eq!(beside.count(), 1);
         drop((client, accepted));
+
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut meant = Connections::default();
+        meant.allow([upstream.local_addr().unwrap()]);
+        let _there = TcpStream::connect(upstream.local_addr().unwrap()).unwrap();
+        meant.look().unwrap();
+        assert_eq!(meant.count(), 0, "where the replay is meant to lead");
+        let _elsewhere = TcpStream::connect(elsewhere.local_addr().unwrap()).unwrap();
+        meant.look().unwrap();
+        assert_eq!(meant.count(), 1);
     }
 }

@@ -19,27 +19,11 @@ use serde_json::Value;
 
 use crate::certificate::Mode;
 use crate::code::Code;
+use crate::stored::{Stored, Verdict};
 use crate::{Connections, ReplayError, Tally};
 
 /// Most bytes of one policy that are read.
 const POLICY_BYTES_MAX: u64 = 64 << 20;
-
-/// What became of a step.
-enum Verdict {
-    Matched,
-    Truncated,
-    Skipped(Code),
-    Drifted(Code),
-}
-
-impl From<OpenError> for Verdict {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Changed { .. } => Self::Drifted(Code::BodyDrift),
-            _ => Self::Skipped(Code::BodyAbsent),
-        }
-    }
-}
 
 /// Judges every call of a bundle that verified. `capture` is the run's key, with which stored bodies are held against the tags of what
 /// passed; `key` is drawn at random.
@@ -66,12 +50,7 @@ pub fn judge<S: Source>(
         };
         connections.look().map_err(ReplayError::Connections)?;
         has_bodies |= matches!(call.mode, BodyMode::Full | BodyMode::Redacted);
-        match again.step(&call).unwrap_or_else(|verdict| verdict) {
-            Verdict::Matched => tally.matched(),
-            Verdict::Truncated => tally.truncated(),
-            Verdict::Skipped(code) => tally.skipped(code),
-            Verdict::Drifted(code) => tally.drifted(code, (call.seq, call.call), Vec::new()),
-        }
+        again.step(&call).unwrap_or_else(|verdict| verdict).count(&call, tally);
     }
     connections.look().map_err(ReplayError::Connections)?;
     Ok(if has_bodies { Mode::Judge } else { Mode::Tag })
@@ -104,13 +83,6 @@ struct Again<'a, S> {
     holds: BTreeMap<String, String>,
 }
 
-/// The bytes of a call, as they passed.
-struct Stored {
-    request: Option<Vec<u8>>,
-    upstream: Option<Vec<u8>>,
-    client: Option<Vec<u8>>,
-}
-
 impl<S: Source> Again<'_, S> {
     fn note_hold(&mut self, entry: &Value) {
         let text = |name: &str| entry[name].as_str().map(ToOwned::to_owned);
@@ -123,7 +95,7 @@ impl<S: Source> Again<'_, S> {
 
     /// `Err` ends the step early.
     fn step(&mut self, call: &RecordedCall) -> Result<Verdict, Verdict> {
-        let stored = self.stored(call)?;
+        let stored = Stored::of(self.bundle, self.capture, call)?;
         let receipt = &call.receipt;
         let Some(hash) = hash_of(receipt) else {
             return Err(Verdict::Skipped(Code::Undecided));
@@ -151,33 +123,9 @@ impl<S: Source> Again<'_, S> {
             upstream.tag.is_some() && (upstream.tag, upstream.bytes) != (call.client.tag, call.client.bytes);
         match call.mode {
             BodyMode::Redacted => Verdict::Skipped(Code::BodyRedacted),
-            _ if let_pass && differs && call.receipt["sse"].is_null() => Verdict::Drifted(Code::AnswerDrift),
+            _ if let_pass && differs && call.receipt["sse"].is_null() => Verdict::drifted(Code::AnswerDrift),
             _ => Verdict::Skipped(Code::BodyAbsent),
         }
-    }
-
-    /// The bodies, held against their tags.
-    fn stored(&self, call: &RecordedCall) -> Result<Stored, Verdict> {
-        let body = |side: &Side, label: Label| -> Result<Option<Vec<u8>>, Verdict> {
-            let body = self.bundle.body(side)?;
-            if call.mode != BodyMode::Full {
-                return Ok(None);
-            }
-            match (&body, self.capture, side.tag) {
-                (Some(body), Some(capture), Some(tag)) if capture.tag(label, &Sha256::of(body).0) != tag => {
-                    Err(Verdict::Drifted(Code::BodyDrift))
-                }
-                _ => Ok(body),
-            }
-        };
-        Ok(Stored {
-            request: body(&call.request, Label::RequestBody)?,
-            upstream: match &call.upstream {
-                Some(side) => body(side, Label::ResponseBody)?,
-                None => None,
-            },
-            client: body(&call.client, Label::ResponseBody)?,
-        })
     }
 
     fn policy(&mut self, hash: Sha256) -> Result<&Retrial, Verdict> {
@@ -199,7 +147,7 @@ impl<S: Source> Again<'_, S> {
         let facts = recorded::RecordedCall::of_receipt(receipt, bodies, approved.as_deref(), policy);
         let said = Ruling::of_receipt(receipt);
         match (policy.rules(&facts), said) {
-            (Ok(again), Some(said)) if again != said => Err(Verdict::Drifted(Code::StatusDrift)),
+            (Ok(again), Some(said)) if again != said => Err(Verdict::drifted(Code::StatusDrift)),
             (Ok(_), _) => Ok(()),
             (Err(_), _) => Err(Verdict::Skipped(match call.mode {
                 BodyMode::Full => Code::Undecided,
@@ -269,7 +217,7 @@ impl<S: Source> Again<'_, S> {
             }
             // Something else refused it, which is not asked again.
             (true, None) => Err(Verdict::Skipped(Code::Undecided)),
-            (true | false, Some(_)) => Ok(Verdict::Drifted(Code::StatusDrift)),
+            (true | false, Some(_)) => Ok(Verdict::drifted(Code::StatusDrift)),
             (false, None) => Ok(self.compare(call, &out, stored)),
         }
     }
@@ -288,7 +236,7 @@ impl<S: Source> Again<'_, S> {
             true => Verdict::Matched,
             // Lists of tools and the like are changed by machines that this does not run.
             false if call.receipt["dialect"] == "mcp" => Verdict::Skipped(Code::Undecided),
-            false => Verdict::Drifted(Code::AnswerDrift),
+            false => Verdict::drifted(Code::AnswerDrift),
         }
     }
 }
@@ -297,7 +245,7 @@ impl<S: Source> Again<'_, S> {
 fn begins(client: Option<&[u8]>, out: &[u8]) -> Verdict {
     let Some(client) = client else { return Verdict::Skipped(Code::BodyAbsent) };
     let (client, out) = (recorded::without_keepalives(client), recorded::without_keepalives(out));
-    if client.starts_with(&out) { Verdict::Matched } else { Verdict::Drifted(Code::AnswerDrift) }
+    if client.starts_with(&out) { Verdict::Matched } else { Verdict::drifted(Code::AnswerDrift) }
 }
 
 fn hash_of(receipt: &Value) -> Option<Sha256> {

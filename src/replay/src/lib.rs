@@ -2,9 +2,12 @@
 //!
 //! - [`serve::Server`] is a stub upstream that answers a client, which runs again, with the recorded bytes.
 //! - [`judge::judge`] puts the recorded bytes through the judge again, without a client and without a network.
-//! - Both count in a [`Tally`], from which [`certificate::Certificate`] takes its status.
+//! - [`database::replay`] runs recorded SQL in a scratch schema of a database, of which nothing stays.
+//! - [`live::replay`] makes recorded calls of allowed tools again, by a client that the caller brings.
+//! - All count in a [`Tally`], from which [`certificate::Certificate`] takes its status.
 //!
-//! Promised: nothing here can connect to an upstream, and [`Connections`] counts whether the process did all the same; a step that could not
+//! Promised: nothing here can connect to an upstream, and [`Connections`] counts whether the process did all the same (a database is
+//! connected to by `estoppel-snapshot`, where one is named); a step that could not
 //! be replayed is never counted as matched; a request is answered by its own step, once, or not at all.
 //!
 //! Left to others: files, clocks, signals, printing; judging whether the bundle is genuine (`estoppel-verify`).
@@ -12,15 +15,21 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic))]
 
 pub mod certificate;
+pub mod database;
 pub mod judge;
+pub mod live;
 pub mod serve;
 
 mod code;
 mod connections;
 mod difference;
+mod messages;
 mod normalize;
 mod step;
+mod stored;
 mod tally;
+
+use estoppel_snapshot::ScratchError;
 
 pub use certificate::{Certificate, CertifyError};
 pub use code::Code;
@@ -35,6 +44,12 @@ pub enum ReplayError {
     Bundle(#[from] estoppel_bundle::OpenError),
     #[error("the run has more than {STEPS_MAX} calls")]
     Steps,
+    #[error("more than {} calls bring a statement", database::STATEMENTS_MAX)]
+    Statements,
+    #[error("the schema document in the bundle cannot be used")]
+    Schema(#[from] estoppel_snapshot::SchemaError),
+    #[error("the statements could not be run")]
+    Scratch(#[from] estoppel_snapshot::ScratchError),
     #[error("the sockets of this process cannot be listed, so nobody could say that none leads away")]
     Connections(#[source] std::io::Error),
 }
@@ -44,8 +59,12 @@ impl ReplayError {
     pub fn reason(&self) -> estoppel_evidence::Reason {
         match self {
             Self::Bundle(error) => error.reason(),
-            Self::Steps => estoppel_evidence::Reason::ArgumentInvalid,
-            Self::Connections(_) => estoppel_evidence::Reason::DependencyMissing,
+            Self::Steps | Self::Statements => estoppel_evidence::Reason::ArgumentInvalid,
+            Self::Schema(_) => estoppel_evidence::Reason::FileUnreadable,
+            Self::Scratch(ScratchError::Role(_) | ScratchError::Objects(_)) => {
+                estoppel_evidence::Reason::ArgumentInvalid
+            }
+            Self::Scratch(_) | Self::Connections(_) => estoppel_evidence::Reason::DependencyMissing,
         }
     }
 }

@@ -79,14 +79,19 @@ impl Normalizers {
         self.digest
     }
 
+    /// Takes out what may differ.
+    pub(crate) fn apply(&self, value: &mut Value) {
+        for (segments, form) in &self.rules {
+            apply(value, segments, *form);
+        }
+    }
+
     /// What bodies that count as equal have in common.
     pub(crate) fn key(&self, body: &[u8]) -> String {
         let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
             return hex(&Sha256::of(body).0);
         };
-        for (segments, form) in &self.rules {
-            apply(&mut value, segments, *form);
-        }
+        self.apply(&mut value);
         hex(&Sha256::of(value.to_string().as_bytes()).0)
     }
 }

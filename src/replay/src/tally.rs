@@ -89,6 +89,8 @@ pub struct Tally {
     first: Option<u64>,
     /// Why the bundle did not verify.
     bundle: Option<String>,
+    /// What is so of the replay as a whole.
+    whole: BTreeSet<Code>,
 }
 
 /// The step that something became of.
@@ -142,6 +144,11 @@ impl Tally {
     pub fn bundle_invalid(&mut self, reason: &str, seq: Option<u64>) {
         self.bundle = Some(reason.to_owned());
         self.diverged(Divergence { at: Vec::new(), call: None, code: Code::BundleInvalid, seq });
+    }
+
+    /// Something that is so of the replay, and of no step.
+    pub fn whole(&mut self, code: Code) {
+        self.whole.insert(code);
     }
 
     fn diverged(&mut self, mut divergence: Divergence) {
@@ -207,7 +214,8 @@ impl Tally {
             (Code::UpstreamConnection, upstream_connections > 0),
         ];
         let facts = facts.into_iter().filter(|(_, holds)| *holds).map(|(code, _)| code);
-        facts.chain(self.drift.keys().copied()).chain(self.skipped.keys().copied()).collect()
+        let whole = self.whole.iter().copied();
+        facts.chain(whole).chain(self.drift.keys().copied()).chain(self.skipped.keys().copied()).collect()
     }
 
     pub fn status(&self, upstream_connections: u64) -> Status {
@@ -215,6 +223,9 @@ impl Tally {
         let fails = |code: &Code| match code {
             Code::Reordered => self.matching == Matching::Strict,
             Code::Truncated | Code::BodyAbsent | Code::BodyRedacted | Code::Undecided => false,
+            Code::SchemaPartial | Code::StatementBound | Code::StatementDenied | Code::ToolNotAllowed => {
+                false
+            }
             _ => true,
         };
         match reasons.iter().any(fails) {
@@ -247,7 +258,14 @@ mod tests {
         check(Strict, |_| {}, Failed, &[Code::NoSteps]);
         check(Strict, Tally::matched, Success, &[]);
         let skip = |code| move |tally: &mut Tally| (tally.matched(), tally.skipped(code)).0;
-        for code in [Code::BodyAbsent, Code::BodyRedacted, Code::Undecided] {
+        for code in [
+            Code::BodyAbsent,
+            Code::BodyRedacted,
+            Code::Undecided,
+            Code::StatementBound,
+            Code::StatementDenied,
+            Code::ToolNotAllowed,
+        ] {
             check(Strict, skip(code), Partial, &[code]);
         }
         check(Strict, Tally::truncated, Partial, &[Code::Truncated]);
@@ -256,9 +274,20 @@ mod tests {
         check(Lenient, early, Partial, &[Code::Reordered]);
         check(Lenient, |tally| (tally.matched(), tally.missed()).0, Failed, &[Code::Miss]);
         check(Lenient, |tally| tally.missing(at(1)), Failed, &[Code::Missing]);
-        for code in [Code::AnswerDrift, Code::ArgDrift, Code::BodyDrift, Code::SchemaDrift, Code::StatusDrift]
-        {
+        for code in [
+            Code::AnswerDrift,
+            Code::ArgDrift,
+            Code::BodyDrift,
+            Code::DbDrift,
+            Code::SchemaDrift,
+            Code::StatusDrift,
+        ] {
             check(Lenient, |tally| tally.drifted(code, at(1), Vec::new()), Failed, &[code]);
+        }
+        let whole = |code| move |tally: &mut Tally| (tally.matched(), tally.whole(code)).0;
+        check(Strict, whole(Code::SchemaPartial), Partial, &[Code::SchemaPartial]);
+        for code in [Code::ScratchLeft, Code::TransactionEscape] {
+            check(Strict, whole(code), Failed, &[code]);
         }
         let invalid = |tally: &mut Tally| (tally.matched(), tally.bundle_invalid("FILE_DIGEST", None)).0;
         check(Lenient, invalid, Failed, &[Code::BundleInvalid]);

@@ -182,7 +182,7 @@ impl Expected {
 const CHECKPOINT_BYTES_MAX: u64 = 64 << 10;
 
 /// The recorded bytes. Whoever expects what the receipt says has to have all of them.
-fn bodies(bundle: &show::Opened, entry: &Value, expect: Expect) -> Result<[Option<Vec<u8>>; 2], Failure> {
+pub fn bodies(bundle: &show::Opened, entry: &Value, expect: Expect) -> Result<[Option<Vec<u8>>; 2], Failure> {
     let is_full = entry["body"]["mode"] == "full";
     let body = |side: &Value, what: &str| {
         let stored = side["sha256"].as_str().filter(|_| is_full).and_then(|sha256| bundle.under(sha256));

@@ -10,12 +10,12 @@ use estoppel_gateway::recorded::{Rejudged, Retrial};
 use serde_json::{Value, json};
 
 use super::checked::{self, Checked};
-use super::fixture::{By, Expected};
-use crate::arguments::RegressRun;
+use super::fixture::{self, By, Expected};
+use crate::arguments::{Expect, RegressRun};
 use crate::junit::{self, Case, Outcome};
 use crate::output::{Colour, Failure, Output, plain};
-use crate::recorded::{self, call_of};
-use crate::{input, policy, trial};
+use crate::recorded::{self, StoredBodies, call_of};
+use crate::{input, policy, show, trial, verify};
 
 /// What fixtures are judged by, and how that is told.
 pub struct Judging<'a> {
@@ -65,7 +65,10 @@ pub fn run(output: Output, run: &RegressRun) -> Result<ExitCode, Failure> {
         junit: run.junit.as_deref(),
         strict: run.strict,
     };
-    judging.judge(output, &checked::names(&run.fixtures)?, &[])
+    match &run.bundle {
+        Some(bundle) => judging.judge_bundle(output, bundle),
+        None => judging.judge(output, &checked::names(&run.fixtures)?, &[]),
+    }
 }
 
 /// How many fixtures came out how.
@@ -100,7 +103,7 @@ impl Judging<'_> {
     /// Judges the fixtures of these names. `left_out` are calls of which none was made, each with the cause.
     pub fn judge(&self, output: Output, names: &[String], left_out: &[Value]) -> Result<ExitCode, Failure> {
         let (current, rows) = self.rows(output, names)?;
-        self.tell(output, &current, &rows, left_out)
+        self.tell(output, &current, ("fixtures", &rows), left_out)
     }
 
     fn rows(&self, output: Output, names: &[String]) -> Result<(Retrial, Vec<Row>), Failure> {
@@ -111,12 +114,7 @@ impl Judging<'_> {
                 Failure::input("FIXTURES_MISSING", plain(&message)).hint("`estoppel regress add` makes one")
             );
         }
-        let current = policy::compiled(output, self.policy, &Packs::at(self.packs))?;
-        let errors = contract_errors(&current);
-        if !errors.is_empty() {
-            return Err(trial::contract_failure(self.policy, &errors));
-        }
-        let current = recorded::again(current)?;
+        let current = self.current(output)?;
         let trust = self.trust.map(input::file).transpose()?;
         let mut policies = BTreeMap::new();
         let mut rows = Vec::new();
@@ -131,11 +129,45 @@ impl Judging<'_> {
         Ok((current, rows))
     }
 
+    /// Judges every call of a bundle, in the order in which they were recorded.
+    fn judge_bundle(&self, output: Output, path: &Path) -> Result<ExitCode, Failure> {
+        let current = self.current(output)?;
+        verify::demand(path, self.trust)?;
+        let (_, lines) = show::read(path)?;
+        let bundle = show::open(path)?;
+        let mut policies = BTreeMap::new();
+        let mut rows = Vec::new();
+        for line in lines.iter().filter(|line| line.value["kind"] == "call") {
+            let hash = line.value["policy"]["hash"].as_str().unwrap_or_default().to_owned();
+            if !policies.contains_key(&hash) {
+                let own = recorded::retrial(recorded::policy_text(&bundle, &hash), &hash)?;
+                policies.insert(hash.clone(), own);
+            }
+            rows.extend(
+                policies.get(&hash).and_then(|own| Row::of_line(&bundle, &line.value, &current, own)),
+            );
+        }
+        if rows.is_empty() {
+            let message = format!("`{}` has no calls, so nothing was judged", path.display());
+            return Err(Failure::input("FIXTURES_MISSING", plain(&message)));
+        }
+        self.tell(output, &current, ("calls", &rows), &[])
+    }
+
+    fn current(&self, output: Output) -> Result<Retrial, Failure> {
+        let current = policy::compiled(output, self.policy, &Packs::at(self.packs))?;
+        let errors = contract_errors(&current);
+        if !errors.is_empty() {
+            return Err(trial::contract_failure(self.policy, &errors));
+        }
+        recorded::again(current)
+    }
+
     fn tell(
         &self,
         output: Output,
         current: &Retrial,
-        rows: &[Row],
+        (of, rows): (&str, &[Row]),
         left_out: &[Value],
     ) -> Result<ExitCode, Failure> {
         rows.iter().for_each(|row| row.print(output));
@@ -144,6 +176,13 @@ impl Judging<'_> {
         let changed = count(|came| matches!(came, Came::Changed(..)));
         let undecided = count(|came| matches!(came, Came::Undecided(_)));
         output.line(&format!("{same} as expected, {changed} otherwise, {undecided} undecided"));
+        let first = rows.iter().filter(|_| of == "calls").find_map(|row| match &row.came {
+            Came::Changed(_, because) => Some((row, because)),
+            _ => None,
+        });
+        if let Some((row, because)) = first {
+            output.line(&plain(&format!("first at seq {}, call {}: {}", row.seq, row.call, because.text())));
+        }
         if self.trust.is_none() {
             output.line(
                 "note: nobody has vouched for what was recorded; --trust holds it against keys that you know",
@@ -155,12 +194,15 @@ impl Judging<'_> {
         }
         // Where nothing was decided nothing was shown.
         let differs = changed > 0 || same == 0 || self.strict && undecided + left_out.len() > 0;
-        let data = json!({
+        let mut data = json!({
             "policy_hash": current.policy().hash().to_string(),
             "checkpoints": if self.trust.is_some() { "trusted" } else { "unchecked" },
-            "fixtures": rows.iter().map(Row::data).collect::<Vec<_>>(),
             "same": same, "changed": changed, "undecided": undecided, "left_out": left_out,
         });
+        data[of] = rows.iter().map(Row::data).collect();
+        if let Some((row, because)) = first {
+            data["first"] = json!({ "call": row.call, "seq": row.seq, "because": because.word() });
+        }
         Ok(output.answer(&data, if differs { 5 } else { 0 }))
     }
 }
@@ -174,8 +216,25 @@ impl Row {
             seq: document.seq,
             expected: document.expect.clone(),
             rule: fixture.receipt["policy"]["rule"].as_str().map(ToOwned::to_owned),
-            came: Came::of(fixture, current, own),
+            came: Came::of(fixture, (&fixture.receipt, &document.expect), current, own),
         }
+    }
+
+    /// None: the entry has no verdict.
+    fn of_line(bundle: &show::Opened, entry: &Value, current: &Retrial, own: &Retrial) -> Option<Self> {
+        let (call, seq) = (entry["call"].as_str()?.to_owned(), entry["seq"].as_u64()?);
+        // Without all of its bytes the reason may be another for want of them.
+        let is_whole = fixture::bodies(bundle, entry, Expect::Receipt).is_ok();
+        let expected = Expected::of(entry, if is_whole { Expect::Receipt } else { Expect::Verdict })?;
+        let came = Came::of(bundle, (entry, &expected), current, own);
+        Some(Self {
+            name: format!("seq {seq}"),
+            call,
+            seq,
+            expected,
+            rule: entry["policy"]["rule"].as_str().map(ToOwned::to_owned),
+            came,
+        })
     }
 
     fn before(&self) -> String {
@@ -244,13 +303,17 @@ impl Row {
 }
 
 impl Came {
-    fn of(fixture: &Checked, current: &Retrial, own: &Retrial) -> Self {
-        let (receipt, expected) = (&fixture.receipt, &fixture.document.expect);
+    fn of(
+        bodies: &dyn StoredBodies,
+        (receipt, expected): (&Value, &Expected),
+        current: &Retrial,
+        own: &Retrial,
+    ) -> Self {
         let of_receipt = expected.by != By::Author;
         if let Some(cause) = recorded::state(receipt).filter(|_| of_receipt) {
             return Self::Undecided(cause);
         }
-        let call = call_of(fixture, (receipt, None), own);
+        let call = call_of(bodies, (receipt, None), own);
         let now = match current.judge(&call) {
             Ok(now) => now,
             Err(undecided) => match undecided.either.map(|either| *either) {

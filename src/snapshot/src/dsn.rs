@@ -1,6 +1,7 @@
 //! Where a database is. What is secret in it is never shown.
 
 use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
@@ -98,6 +99,24 @@ impl Dsn {
     /// Whether the server is on this machine.
     pub fn is_local(&self) -> bool {
         is_local(&self.config)
+    }
+
+    /// Where connections to it lead, names looked up now; a socket of this machine has no such address.
+    ///
+    /// # Errors
+    /// A name cannot be looked up.
+    pub fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
+        let given = self.config.get_hostaddrs();
+        let mut addresses: Vec<SocketAddr> =
+            given.iter().enumerate().map(|(at, ip)| SocketAddr::new(*ip, self.port(at))).collect();
+        if given.is_empty() {
+            for (at, host) in self.config.get_hosts().iter().enumerate() {
+                if let Host::Tcp(name) = host {
+                    addresses.extend((name.as_str(), self.port(at)).to_socket_addrs()?);
+                }
+            }
+        }
+        Ok(addresses)
     }
 
     /// What is connected with.

@@ -11,6 +11,7 @@
 //! | [`RowCounter`] | how many of their rows name a call |
 //! | [`RowWatch`] | which of their rows were written since it last looked, and what they name |
 //! | [`examine`] | whether a database can be recorded, and what would mend it |
+//! | [`Scratch`] | a copy of a schema, without its rows, in a transaction that is never committed: recorded statements run in it |
 //!
 //! What this crate promises:
 //!
@@ -19,7 +20,8 @@
 //!   definitions follow the latest catalog. A fingerprint of the catalog, read inside and after, shows it.
 //! - Schemas are read from `pg_catalog` alone, so that what is seen does not depend on the grants of who looks. Of rows nothing is read
 //!   but, in declared tables, the call that they name and the transaction that wrote them.
-//! - A database is only read. Nothing waits without an end, and no query is ever cancelled through a pooler.
+//! - A database is only read, but for a [`Scratch`], of which nothing stays. Nothing waits without an end, and no query is ever cancelled through
+//!   a pooler.
 //! - What a snapshot does not cover is named in it.
 //!
 //! Left to others: which calls get snapshots, and what becomes of a call whose snapshot failed (gateway).
@@ -32,6 +34,7 @@ mod examine;
 mod lineage;
 mod lsn;
 mod schema;
+mod scratch;
 mod server;
 mod source;
 mod tls;
@@ -44,6 +47,7 @@ pub use examine::{Check, State, examine};
 pub use lineage::{Changed, Looked, RowCount, RowCounter, RowCounterTask, RowWatch};
 pub use lsn::Lsn;
 pub use schema::{Schema, SchemaDigest, SchemaError};
+pub use scratch::{Closed, Column, Form, Ran, Scratch, ScratchError, ScratchSettings, role_sql};
 pub use server::Server;
 pub use source::{Settings, Snapshot, Source, SourceTask};
 pub use tls::{Tls, TlsError};

@@ -197,6 +197,21 @@ fn check_status(predicate: View<'_>) -> Check {
     if predicate.member("side").is_some() != is_stub || !(is_stub || is_strict) || is_stub && !by_tag {
         return refuse("`side`, `matching` and `bodies_by` do not fit `mode`".to_owned());
     }
+    let database = predicate.member("database");
+    if database.is_some() != (predicate.text_of("mode") == "database") {
+        return refuse("`database` does not fit `mode`".to_owned());
+    }
+    if predicate.member("live").is_some() != (predicate.text_of("mode") == "live") {
+        return refuse("`live` does not fit `mode`".to_owned());
+    }
+    let denied = skipped.iter().find(|(code, _)| code == "STATEMENT_DENIED").map_or(0, |(_, count)| *count);
+    let (kept, gone, is_whole) = match database {
+        None => (true, true, true),
+        Some(database) => match database_facts(database, denied) {
+            Some(facts) => facts,
+            None => return refuse("`database` is not in order, or denies other statements".to_owned()),
+        },
+    };
     let is_invalid = predicate.member("bundle").is_some_and(|bundle| bundle.member("reason").is_some());
     let connections = number(predicate, "upstream_connections");
     let facts = [
@@ -207,6 +222,9 @@ fn check_status(predicate: View<'_>) -> Check {
         ("BUNDLE_INVALID", is_invalid),
         ("NO_STEPS", recorded == 0),
         ("UPSTREAM_CONNECTION", connections > 0),
+        ("SCHEMA_PARTIAL", !is_whole),
+        ("SCRATCH_LEFT", !gone),
+        ("TRANSACTION_ESCAPE", !kept),
     ];
     let is = |code: &str| facts.iter().any(|(name, holds)| *name == code && *holds);
     let mut expected: BTreeSet<&str> =
@@ -222,10 +240,17 @@ fn check_status(predicate: View<'_>) -> Check {
     if !reasons.iter().eq(expected.iter()) {
         return refuse(format!("expected the reasons {expected:?}, found {reasons:?}"));
     }
-    let failed = ["BUNDLE_INVALID", "NO_STEPS", "UPSTREAM_CONNECTION", "MISS", "MISSING"].into_iter().any(is)
-        || !drift.is_empty()
-        || is_strict && is("REORDERED");
-    let partial = is("TRUNCATED") || is("REORDERED") || !skipped.is_empty();
+    let failing = [
+        "BUNDLE_INVALID",
+        "NO_STEPS",
+        "UPSTREAM_CONNECTION",
+        "MISS",
+        "MISSING",
+        "SCRATCH_LEFT",
+        "TRANSACTION_ESCAPE",
+    ];
+    let failed = failing.into_iter().any(is) || !drift.is_empty() || is_strict && is("REORDERED");
+    let partial = is("TRUNCATED") || is("REORDERED") || is("SCHEMA_PARTIAL") || !skipped.is_empty();
     let status = if failed {
         "failed"
     } else if partial {
@@ -238,6 +263,15 @@ fn check_status(predicate: View<'_>) -> Check {
         return refuse(format!("expected the status `{status}`, found `{stated}`"));
     }
     check_first(predicate)
+}
+
+/// Whether the transaction was kept, the scratch schema is gone, and nothing of the schema is missing.
+fn database_facts(database: View<'_>, denied: u64) -> Option<(bool, bool, bool)> {
+    let sum = counted(database, "denied")?.iter().fold(0u64, |sum, row| sum.saturating_add(row.1));
+    let missing: Vec<View<'_>> = database.member("not_recreated")?.items().collect();
+    let is_sorted = missing.is_sorted_by(|a, b| a.text_of("part") < b.text_of("part"));
+    let is_true = |name: &str| database.member(name).is_some_and(|member| member.raw() == b"true");
+    (sum == denied && is_sorted).then(|| (is_true("kept"), is_true("gone"), missing.is_empty()))
 }
 
 fn check_first(predicate: View<'_>) -> Check {
@@ -313,8 +347,17 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         let entries = (0u64..).zip(lines.split(|byte| *byte == b'\n').map(View::of));
         entries.filter(|(_, entry)| entry.text_of("kind") == "call")
     };
+    let live = predicate.member("live");
+    let sources = predicate.member("database").and_then(|database| database.member("sources"));
     let is_step = |entry: &View<'_>| {
         let response = entry.member("response");
+        let is_answered = response.is_some_and(|response| response.member("upstream").is_some());
+        if live.is_some() {
+            return is_answered && tool_of(*entry).is_some();
+        }
+        if let Some(sources) = sources {
+            return is_answered && sources.items().any(|source| brings_sql(source, *entry));
+        }
         match side.as_deref() {
             None => true,
             Some("client") => response
@@ -329,6 +372,19 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         let detail = format!("`recorded`: expected `{steps}`, found `{recorded}`");
         return Err(fault(CertificateReason::Mismatch, detail));
     }
+    if let Some(live) = live {
+        let allowed: BTreeSet<_> =
+            live.member("tools").into_iter().flat_map(View::items).filter_map(View::text).collect();
+        let others = calls().filter(|(_, entry)| is_step(entry)).filter_map(|(_, entry)| tool_of(entry));
+        let others = others.filter(|tool| !allowed.contains(tool)).count() as u64; // usize fits
+        let skipped = predicate.member("counts").and_then(|counts| counted(counts, "skipped"));
+        let mut skipped = skipped.unwrap_or_default().into_iter();
+        let counted = skipped.find(|(code, _)| code == "TOOL_NOT_ALLOWED").map_or(0, |(_, count)| count);
+        if others != counted {
+            let detail = format!("`TOOL_NOT_ALLOWED`: expected `{others}`, found `{counted}`");
+            return Err(fault(CertificateReason::Mismatch, detail));
+        }
+    }
     for row in predicate.member("divergences").into_iter().flat_map(View::items) {
         let (seq, call) = (row.member("seq").and_then(View::count), row.member("call").and_then(View::text));
         let fits = match (seq, call) {
@@ -342,6 +398,26 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         }
     }
     Ok(())
+}
+
+/// The tool that a call of MCP calls.
+fn tool_of(entry: View<'_>) -> Option<std::borrow::Cow<'_, str>> {
+    let called = entry.member("facts").and_then(|facts| facts.member("tools_called"))?;
+    called.items().next().filter(|_| entry.text_of("dialect") == "mcp").and_then(View::text)
+}
+
+/// Whether a call is one that the source takes statements from.
+fn brings_sql(source: View<'_>, entry: View<'_>) -> bool {
+    let is_mcp = entry.text_of("dialect") == "mcp";
+    let wanted = |name: &str| source.member(name).and_then(View::text);
+    let called = entry.member("facts").and_then(|facts| facts.member("tools_called"));
+    match (wanted("tool"), wanted("operation")) {
+        (Some(tool), _) => {
+            is_mcp && called.into_iter().flat_map(View::items).filter_map(View::text).any(|name| name == tool)
+        }
+        (None, Some(operation)) => !is_mcp && entry.text_of("operation") == operation,
+        (None, None) => false,
+    }
 }
 
 /// An envelope; and the same bytes as a statement whose signature was verified.

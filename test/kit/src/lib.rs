@@ -3,7 +3,7 @@
 //! - [`every_split`]: the same bytes cut in every way that matters, for push parsers.
 //! - [`Scratch`]: a folder that goes away, unless the test failed.
 //! - [`Process`]: a real program, its output in files, its end under control.
-//! - [`PostgresServer`], [`RedisServer`]: real ones that can be killed.
+//! - [`PostgresServer`], [`PgBouncer`], [`RedisServer`]: real ones that can be killed.
 //! - [`http`]: a blocking HTTP/1.1 peer that shows exact bytes; it shares no code with what it tests.
 //! - [`Collector`]: a collector of logs that answers as a test wants.
 //! - [`fuzz`]: fuzz targets as plain functions.
@@ -11,11 +11,13 @@
 //! - [`until`]: waiting without fixed sleeps; [`Seeded`]: chance that can be run again.
 //!
 //! Everything here may panic: a harness that cannot do its work must stop the test with a clear text.
-//! There is no "find a free port": programs bind port 0 and print where they listen ([`address_after`]).
+//! There is no "find a free port": programs bind port 0 and print where they listen ([`address_after`]),
+//! have a socket in a folder, or an address of this machine for themselves.
 
 mod collector;
 pub mod fuzz;
 pub mod http;
+mod pgbouncer;
 mod poll;
 mod postgres;
 mod process;
@@ -26,6 +28,7 @@ mod seeded;
 mod split;
 
 pub use collector::{Collector, Delivered, Reaction};
+pub use pgbouncer::PgBouncer;
 pub use poll::until;
 pub use postgres::{LockedTable, PostgresServer};
 pub use process::{Exit, Process, address_after};

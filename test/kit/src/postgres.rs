@@ -2,16 +2,20 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::chown;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::process::Process;
 use crate::require::require_real_with;
 use crate::scratch::Scratch;
 
+/// Addresses that were given out.
+static COUNTER: AtomicU32 = AtomicU32::new(0);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Where Debian keeps the programs of its versions, newest last.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -28,9 +32,44 @@ pub struct PostgresServer {
     process: Process,
     scratch: Scratch,
     starts: u32,
+    settings: Vec<String>,
 }
 
 impl PostgresServer {
+    /// Starts an empty one that takes connections over TCP, and those only over TLS, at an address of this machine that is its own: on the usual port, so
+    /// that none has to be found. `identity` gives its certificate and key in PEM, for that address.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    #[must_use]
+    pub fn start_encrypted(identity: impl FnOnce(Ipv4Addr) -> (String, String)) -> Option<(Self, Ipv4Addr)> {
+        let programs = require_real_with("postgres", find_programs)?;
+        let [.., a, b, c] =
+            (std::process::id() ^ COUNTER.fetch_add(1 << 16, Ordering::Relaxed)).to_be_bytes();
+        let address = Ipv4Addr::new(127, a, b, c | 2);
+        let (certificate, key) = identity(address);
+        let scratch = initialized(&programs);
+        let data = scratch.join("data");
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let file = data.join(name);
+            fs::write(&file, text).expect("the folder can be written to");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its files are ours");
+            give_away(&file);
+        }
+        let rules = "local all all trust\nhostssl all all 127.0.0.0/8 trust\n";
+        fs::write(data.join("pg_hba.conf"), rules).expect("the folder can be written to");
+        let settings = vec![format!("listen_addresses={address}"), "ssl=on".to_owned()];
+        let process = run(&programs, &scratch, 0, &settings);
+        let clients = programs.clone();
+        Some((Self { programs, clients, process, scratch, starts: 1, settings }, address))
+    }
+
+    /// Where its socket is.
+    pub(crate) fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
     /// Starts an empty one; `None` where none is installed, see [`crate::require_real`].
     ///
     /// # Panics
@@ -56,21 +95,9 @@ impl PostgresServer {
 
     #[track_caller]
     fn start_from(programs: PathBuf, clients: PathBuf) -> Self {
-        let scratch = Scratch::new("pg");
-        give_away(scratch.path());
-        let mut initdb = as_another(&programs.join("initdb"));
-        initdb.args([
-            "--auth=trust",
-            "--no-sync",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--username=postgres",
-            "--pgdata",
-        ]);
-        let out = initdb.arg(scratch.join("data")).output().expect("initdb can be started");
-        assert!(out.status.success(), "initdb: {}", String::from_utf8_lossy(&out.stderr));
-        let process = run(&programs, &scratch, 0);
-        Self { programs, clients, process, scratch, starts: 1 }
+        let scratch = initialized(&programs);
+        let process = run(&programs, &scratch, 0, &[]);
+        Self { programs, clients, process, scratch, starts: 1, settings: Vec::new() }
     }
 
     /// Another server that follows this one.
@@ -93,8 +120,9 @@ impl PostgresServer {
         let out = backup.arg(self.scratch.path()).arg("--pgdata").arg(scratch.join("data")).output();
         let out = out.expect("pg_basebackup can be started");
         assert!(out.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&out.stderr));
-        let process = run(&self.programs, &scratch, 0);
-        Self { programs: self.programs.clone(), clients: self.clients.clone(), process, scratch, starts: 1 }
+        let process = run(&self.programs, &scratch, 0, &[]);
+        let (programs, clients) = (self.programs.clone(), self.clients.clone());
+        Self { programs, clients, process, scratch, starts: 1, settings: Vec::new() }
     }
 
     /// Locks a table against everybody, until what this gives is dropped.
@@ -183,7 +211,7 @@ impl PostgresServer {
     /// Starts it again on the same data, after a [`PostgresServer::crash`].
     #[track_caller]
     pub fn restart(&mut self) {
-        self.process = run(&self.programs, &self.scratch, self.starts);
+        self.process = run(&self.programs, &self.scratch, self.starts, &self.settings);
         self.starts += 1;
     }
 }
@@ -201,13 +229,35 @@ impl Drop for LockedTable {
     }
 }
 
+/// A scratch folder with an empty server in it.
 #[track_caller]
-fn run(programs: &Path, scratch: &Scratch, number: u32) -> Process {
+fn initialized(programs: &Path) -> Scratch {
+    let scratch = Scratch::new("pg");
+    give_away(scratch.path());
+    let mut initdb = as_another(&programs.join("initdb"));
+    initdb.args([
+        "--auth=trust",
+        "--no-sync",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--username=postgres",
+        "--pgdata",
+    ]);
+    let out = initdb.arg(scratch.join("data")).output().expect("initdb can be started");
+    assert!(out.status.success(), "initdb: {}", String::from_utf8_lossy(&out.stderr));
+    scratch
+}
+
+#[track_caller]
+fn run(programs: &Path, scratch: &Scratch, number: u32, settings: &[String]) -> Process {
     let mut command = as_another(&programs.join("postgres"));
     command.arg("-D").arg(scratch.join("data")).arg("-k").arg(scratch.path());
     for setting in
         ["listen_addresses=", "fsync=off", "full_page_writes=off", "max_wal_senders=4", "wal_level=replica"]
     {
+        command.args(["-c", setting]);
+    }
+    for setting in settings {
         command.args(["-c", setting]);
     }
     let mut process = Process::start(&format!("postgres-{number}"), command, scratch);
@@ -234,7 +284,7 @@ fn find_version(major: u32) -> Result<PathBuf, String> {
 }
 
 /// PostgreSQL refuses to run as root.
-fn as_another(program: &Path) -> Command {
+pub(crate) fn as_another(program: &Path) -> Command {
     let mut command = Command::new(program);
     if rustix::process::geteuid().is_root() {
         let (user, group) = somebody();
@@ -244,7 +294,7 @@ fn as_another(program: &Path) -> Command {
     command
 }
 
-fn give_away(folder: &Path) {
+pub(crate) fn give_away(folder: &Path) {
     if rustix::process::geteuid().is_root() {
         let (user, group) = somebody();
         chown(folder, Some(user), Some(group)).expect("root may give folders away");

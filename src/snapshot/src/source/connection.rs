@@ -62,6 +62,10 @@ impl Connection {
         Ok(Self { client: Arc::new(client), _driver: driver, version })
     }
 
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
     }

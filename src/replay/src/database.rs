@@ -1,0 +1,250 @@
+//! Recorded SQL, run again in a scratch schema of which nothing stays.
+//!
+//! | file | |
+//! |---|---|
+//! | `denied.rs` | what a statement is, and why it is not run |
+//! | `recorded.rs` | the statement of a call, and what it gave then |
+//! | `rows.rs` | rows of then and now in one form |
+
+mod denied;
+mod recorded;
+mod rows;
+
+use std::collections::BTreeMap;
+
+use estoppel_bundle::{Bundle, RecordedCall, Source};
+use estoppel_evidence::entry::BodyMode;
+use estoppel_evidence::{RunCapture, Sha256};
+use estoppel_snapshot::{Ran, Schema, Scratch, ScratchError, Server};
+use serde::Serialize;
+
+use crate::code::Code;
+use crate::stored::{Stored, Verdict, absent, as_begun};
+use crate::{Connections, Normalizers, ReplayError, Tally};
+use denied::{Denial, Kind};
+
+pub use recorded::{SqlSource, SqlSourceError};
+
+/// Most statements of one replay.
+pub const STATEMENTS_MAX: usize = 10_000;
+
+/// Where the scratch schema is from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SchemaFrom {
+    /// The first snapshot that a step names.
+    Bundle,
+    /// A look at the database itself, for want of one.
+    Database,
+}
+
+/// What a replay needs to know beside the bundle.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    pub sources: &'a [SqlSource],
+    /// Values of rows that may differ.
+    pub normalizers: Option<&'a Normalizers>,
+    pub capture: Option<&'a RunCapture>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct DenialCount {
+    code: Denial,
+    count: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct PartCount {
+    count: u64,
+    part: &'static str,
+}
+
+/// The member `database` of a certificate.
+#[derive(Clone, Debug, Serialize)]
+pub struct DatabaseReplay {
+    denied: Vec<DenialCount>,
+    /// The scratch schema was not there any more after the rollback.
+    gone: bool,
+    /// The transaction was one from beginning to end.
+    kept: bool,
+    namespace: String,
+    not_recreated: Vec<PartCount>,
+    schema: Sha256,
+    schema_from: SchemaFrom,
+    server: Server,
+    sources: Vec<SqlSource>,
+    statements: u64,
+}
+
+/// The scratch schema and what it was made of.
+#[derive(Debug)]
+pub struct Opened {
+    pub scratch: Scratch,
+    pub schema: Sha256,
+    pub schema_from: SchemaFrom,
+    pub namespace: String,
+    pub server: Server,
+}
+
+/// The calls that a statement is taken from, in the order in which they began.
+///
+/// # Errors
+/// The bundle cannot be read, or there are more than [`STATEMENTS_MAX`].
+pub fn steps<S: Source>(bundle: &Bundle<S>, sources: &[SqlSource]) -> Result<Vec<RecordedCall>, ReplayError> {
+    let is_step = |call: &RecordedCall| {
+        call.upstream.is_some() && sources.iter().any(|source| source.is_of(&call.receipt))
+    };
+    as_begun(bundle, STATEMENTS_MAX, is_step)?.ok_or(ReplayError::Statements)
+}
+
+/// The digest of the schema document that the database had before the first of these calls.
+pub fn recorded_schema(steps: &[RecordedCall]) -> Option<Sha256> {
+    steps.iter().find_map(|call| Sha256::parse(call.receipt["snapshot"]["pre"]["digest"].as_str()?))
+}
+
+/// Reads a schema document of the bundle.
+///
+/// # Errors
+/// It is not there, or is none.
+pub fn read_schema<S: Source>(bundle: &Bundle<S>, digest: Sha256) -> Result<Schema, ReplayError> {
+    const DOCUMENT_BYTES_MAX: u64 = 256 << 20;
+    let path = estoppel_bundle::BundlePath::snapshot(digest);
+    let bytes = bundle.read(&path, DOCUMENT_BYTES_MAX)?;
+    Ok(Schema::parse(&bytes)?)
+}
+
+/// Runs the statements of `steps`, rolls back, and counts what became of each.
+///
+/// # Errors
+/// [`ReplayError`]; what is wrong with a step is in the tally. The server has rolled back then, too.
+pub async fn replay<S: Source>(
+    bundle: &Bundle<S>,
+    steps: &[RecordedCall],
+    plan: &Plan<'_>,
+    opened: Opened,
+    tally: &mut Tally,
+    connections: &mut Connections,
+) -> Result<DatabaseReplay, ReplayError> {
+    let Opened { scratch, schema, schema_from, namespace, server } = opened;
+    let not_recreated: Vec<PartCount> =
+        scratch.not_recreated().iter().map(|(part, count)| PartCount { count: *count, part }).collect();
+    let mut again =
+        Again { bundle, plan, scratch, denied: BTreeMap::new(), statements: 0, has_escaped: false };
+    for call in steps {
+        connections.look().map_err(ReplayError::Connections)?;
+        again.step(call).await?.unwrap_or_else(|verdict| verdict).count(call, tally);
+    }
+    connections.look().map_err(ReplayError::Connections)?;
+    let closed = again.scratch.close().await?;
+    let kept = closed.kept && !again.has_escaped;
+    if !kept {
+        tally.whole(Code::TransactionEscape);
+    }
+    if !closed.gone {
+        tally.whole(Code::ScratchLeft);
+    }
+    if !not_recreated.is_empty() {
+        tally.whole(Code::SchemaPartial);
+    }
+    let denied = again.denied.into_iter().map(|(code, count)| DenialCount { code, count });
+    Ok(DatabaseReplay {
+        denied: denied.collect(),
+        gone: closed.gone,
+        kept,
+        namespace,
+        not_recreated,
+        schema,
+        schema_from,
+        server,
+        sources: plan.sources.to_vec(),
+        statements: again.statements,
+    })
+}
+
+struct Again<'a, S> {
+    bundle: &'a Bundle<S>,
+    plan: &'a Plan<'a>,
+    scratch: Scratch,
+    denied: BTreeMap<Denial, u64>,
+    statements: u64,
+    has_escaped: bool,
+}
+
+impl<S: Source> Again<'_, S> {
+    /// The inner `Err` ends the step early.
+    async fn step(&mut self, call: &RecordedCall) -> Result<Result<Verdict, Verdict>, ScratchError> {
+        let (statement, then) = match self.recorded(call) {
+            Ok(recorded) => recorded,
+            Err(verdict) => return Ok(Err(verdict)),
+        };
+        if self.has_escaped {
+            return Ok(Err(Verdict::Skipped(Code::Undecided)));
+        }
+        let kind = match denied::kind(&statement) {
+            Ok(kind) => kind,
+            Err(denial) => return Ok(Err(self.deny(denial))),
+        };
+        self.statements += 1;
+        let now = self.scratch.run(&statement, kind.is_query).await?;
+        Ok(Ok(self.compare(&kind, then, &now)))
+    }
+
+    fn deny(&mut self, denial: Denial) -> Verdict {
+        *self.denied.entry(denial).or_default() += 1;
+        Verdict::Skipped(Code::StatementDenied)
+    }
+
+    fn recorded(&self, call: &RecordedCall) -> Result<(String, recorded::Outcome), Verdict> {
+        let source = self.plan.sources.iter().find(|source| source.is_of(&call.receipt));
+        let source = source.ok_or(Verdict::Skipped(Code::Undecided))?;
+        if call.receipt["outcome"]["complete"] != true {
+            return Err(Verdict::Truncated);
+        }
+        let stored = Stored::of(self.bundle, self.plan.capture, call)?;
+        let (Some(request), Some(answer)) = (stored.request, stored.upstream) else {
+            let is_full = call.mode == BodyMode::Full;
+            return Err(Verdict::Skipped(if is_full { Code::BodyAbsent } else { absent(call) }));
+        };
+        let read = source.read(&call.receipt, &request, &answer);
+        read.ok_or(Verdict::Skipped(Code::Undecided))
+    }
+
+    fn compare(&mut self, kind: &Kind, then: recorded::Outcome, now: &Ran) -> Verdict {
+        use recorded::Outcome;
+        match (then, now) {
+            (_, Ran::Escaped) => {
+                self.has_escaped = true;
+                Verdict::Skipped(Code::Undecided)
+            }
+            (Outcome::Failed, Ran::Refused { .. }) => Verdict::Matched,
+            (_, Ran::TooMany) => Verdict::Skipped(Code::StatementBound),
+            (_, Ran::Refused { state, .. }) => match state.as_str() {
+                "57014" | "55P03" => Verdict::Skipped(Code::StatementBound),
+                "42501" => self.deny(Denial::Role),
+                // Something that is not there, and may only be missing here.
+                "3F000" | "42704" | "42883" | "42P01" if !self.scratch.not_recreated().is_empty() => {
+                    Verdict::Skipped(Code::Undecided)
+                }
+                _ => Verdict::drifted(Code::DbDrift),
+            },
+            (Outcome::Failed, Ran::Done | Ran::Rows { .. }) => Verdict::drifted(Code::DbDrift),
+            (Outcome::Done, Ran::Done | Ran::Rows { .. }) => Verdict::Matched,
+            (Outcome::Rows(None), Ran::Done) => Verdict::Matched,
+            (Outcome::Rows(None), Ran::Rows { .. }) => Verdict::Skipped(Code::Undecided),
+            (Outcome::Rows(Some(then)), Ran::Done) => match rows::has_none(&then) {
+                true => Verdict::Matched,
+                false => Verdict::drifted(Code::DbDrift),
+            },
+            (Outcome::Rows(Some(then)), Ran::Rows { columns, rows }) => {
+                let found = rows::compare(&then, columns, rows, kind.is_ordered, self.plan.normalizers);
+                match found {
+                    None => Verdict::Skipped(Code::Undecided),
+                    Some(at) if at.is_empty() => Verdict::Matched,
+                    // It gives something else each time.
+                    Some(_) if kind.is_volatile => Verdict::Skipped(Code::Undecided),
+                    Some(at) => Verdict::Drifted(Code::DbDrift, at),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Recorded SQL of tools, run again in a scratch schema of a real Postgres, of which nothing stays.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use estoppel_evidence::SoftKey;
+use estoppel_evidence::envelope::{STATEMENT_TYPE, from_base64, sign};
+use estoppel_kit::{PostgresServer, until};
+use estoppel_stub::{Body, Reply, Rule, Script};
+use serde_json::{Value, json};
+
+use crate::mcp_values::post;
+use crate::replay::Recording;
+use crate::support::{PATIENCE, Setup, World, cli, cli_binary, path};
+
+const SHOP: &str = "
+    CREATE TABLE customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE);
+    CREATE TABLE orders (
+        id serial PRIMARY KEY,
+        customer bigint NOT NULL REFERENCES customers,
+        price numeric(10, 2) CHECK (price > 0),
+        placed timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE ROLE estoppel_replay LOGIN;
+    GRANT CREATE ON DATABASE postgres TO estoppel_replay;
+";
+const SQL: &str = "tool=query,argument=/sql,result=/structuredContent/rows";
+
+/// A statement of the tool and what the tool gave: rows, or none where it failed.
+type Step = (&'static str, Option<Value>);
+
+fn server() -> Option<PostgresServer> {
+    let server = PostgresServer::start()?;
+    server.sql("postgres", SHOP);
+    Some(server)
+}
+
+/// Calls of a tool that runs SQL, behind a gateway that looks at the database if `looks`.
+fn recording(server: &PostgresServer, looks: bool, steps: &[Step]) -> Recording {
+    let mut script = Script::always(Reply::default().status(404));
+    for (at, (_, rows)) in steps.iter().enumerate() {
+        let result = match rows {
+            Some(rows) => json!({"content": [], "structuredContent": {"rows": rows}}),
+            None => json!({"content": [{"type": "text", "text": "refused"}], "isError": true}),
+        };
+        let answer = json!({"jsonrpc": "2.0", "id": at, "result": result}).to_string();
+        let reply = Reply::new(Body::Text(answer)).header("content-type", "application/json");
+        let id = format!("\"id\":{at},");
+        script = script.on(Rule { body_contains: Some(id), ..Rule::any("", reply) });
+    }
+    let secrets = estoppel_kit::Scratch::new("url");
+    let file = secrets.write("shop.url", server.url("postgres", "postgres"));
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, private).unwrap();
+    let snapshot = if looks { ", snapshot: { source: shop, mode: enforce }" } else { "" };
+    let setup = Setup {
+        policy: format!(
+            "version: 1\nname: t\ndefaults: {{ verdict: allow, on_not_evaluated: allow, body_storage: {{ full: {{ reason: replay }} }}{snapshot} }}\n"
+        ),
+        config: format!(
+            "[[database]]\nname = \"shop\"\nurl_file = {file:?}\ngrace_ms = 8000\nlock_ms = 8000\n"
+        ),
+        ..Setup::default()
+    };
+    let world = World::with(script, &setup);
+    for (at, (sql, _)) in steps.iter().enumerate() {
+        let params = json!({"name": "query", "arguments": {"sql": sql}});
+        let call = format!(r#"{{"jsonrpc":"2.0","id":{at},"method":"tools/call","params":{params}}}"#);
+        assert_eq!(world.send(&post(&call)).status(), 200, "{sql}");
+    }
+    Recording::of(world, "mcp")
+}
+
+fn run(server: &PostgresServer, recording: &Recording, name: &str, more: &[&str]) -> (i32, Value) {
+    let url = server.url("estoppel_replay", "postgres");
+    let words = ["--db", &url, "--sql", SQL, "--statement-ms", "60000"];
+    recording.run(&recording.bundle, name, &[&words, more].concat())
+}
+
+fn check_nothing_stays(server: &PostgresServer) {
+    let ask = "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'estoppel_replay%'), \
+               (SELECT count(*) FROM orders), (SELECT is_called FROM orders_id_seq)";
+    assert_eq!(server.sql("postgres", ask), "0|0|f");
+}
+
+#[test]
+fn statements_run_again_in_the_recorded_schema_and_nothing_of_them_stays() {
+    let Some(server) = server() else { return };
+    let recording = recording(
+        &server,
+        true,
+        &[
+            (
+                "INSERT INTO customers (name) VALUES ('Ada'), ('Bob') RETURNING id",
+                Some(json!([{"id": 1}, {"id": 2}])),
+            ),
+            ("INSERT INTO orders (customer, price) VALUES (2, 12.5)", Some(json!([]))),
+            ("INSERT INTO customers (name) VALUES ('Ada')", None),
+            (
+                "SELECT c.name, o.price FROM orders o JOIN customers c ON c.id = o.customer ORDER BY o.id",
+                Some(json!([{"name": "Bob", "price": "12.50"}])),
+            ),
+            ("ALTER TABLE orders ADD COLUMN note text", Some(json!([]))),
+            ("SELECT note, customer FROM orders", Some(json!([[null, 2]]))),
+        ],
+    );
+    // What is there today is not what was recorded.
+    server.sql("postgres", "ALTER TABLE customers DROP COLUMN name CASCADE");
+    let (code, certificate) = run(&server, &recording, "c.json", &[]);
+    assert_eq!((code, &certificate["status"]), (0, &json!("success")), "{certificate}");
+    assert_eq!((&certificate["mode"], &certificate["counts"]["matched"]), (&json!("database"), &json!(6)));
+    let database = &certificate["database"];
+    assert_eq!((&database["kept"], &database["gone"]), (&json!(true), &json!(true)));
+    assert_eq!((&database["statements"], &database["schema_from"]), (&json!(6), &json!("bundle")));
+    assert_eq!(database["server"]["user"], "estoppel_replay");
+    check_nothing_stays(&server);
+    let (code, said) = recording.verify(&recording.out("c.json"), &recording.bundle, &[]);
+    assert_eq!((code, &said["status"]), (0, &json!("success")), "{said}");
+    check_forgeries(&recording, &recording.out("c.json"));
+}
+
+fn check_forgeries(recording: &Recording, certificate: &Path) {
+    let envelope: Value = serde_json::from_slice(&std::fs::read(certificate).unwrap()).unwrap();
+    let payload = from_base64(envelope["payload"].as_str().unwrap()).unwrap();
+    let database = "/predicate/database";
+    for (pointer, value, code) in [
+        ("/kept", json!(false), "CERTIFICATE_STATUS"),
+        ("/gone", json!(false), "CERTIFICATE_STATUS"),
+        ("/not_recreated", json!([{"count": 1, "part": "views"}]), "CERTIFICATE_STATUS"),
+        ("/denied", json!([{"count": 1, "code": "LOCK"}]), "CERTIFICATE_STATUS"),
+        ("/sources", json!([{"argument": "/sql", "tool": "other"}]), "CERTIFICATE_MISMATCH"),
+        ("/statements", json!(-1), "CERTIFICATE_SCHEMA"),
+        ("", Value::Null, "CERTIFICATE_SCHEMA"),
+    ] {
+        let mut statement: Value = serde_json::from_slice(&payload).unwrap();
+        *statement.pointer_mut(&format!("{database}{pointer}")).unwrap() = value;
+        let signed = sign(STATEMENT_TYPE, statement.to_string().as_bytes(), &SoftKey::ed25519(&[9; 32]));
+        let file = recording.scratch.write("forged.json", String::from_utf8(signed.unwrap()).unwrap());
+        let (exit, said) = recording.verify(&file, &recording.bundle, &[]);
+        assert_eq!((exit, &said["reason"]), (2, &json!(code)), "{pointer}");
+    }
+}
+
+#[test]
+fn rows_that_differ_fail_at_their_call_and_place() {
+    let Some(server) = server() else { return };
+    let recording = recording(
+        &server,
+        true,
+        &[
+            ("INSERT INTO customers (name) VALUES ('Ada')", Some(json!([]))),
+            ("SELECT id, name FROM customers", Some(json!([{"id": 1, "name": "Eve"}]))),
+            ("INSERT INTO orders (customer, price) VALUES (1, -1)", Some(json!([]))),
+            (
+                "SELECT name, now() AS at FROM customers",
+                Some(json!([{"name": "Ada", "at": "2020-01-01T00:00:00Z"}])),
+            ),
+        ],
+    );
+    let (code, certificate) = run(&server, &recording, "c.json", &[]);
+    assert_eq!((code, &certificate["status"]), (5, &json!("failed")), "{certificate}");
+    assert_eq!(certificate["counts"]["drift"], json!([{"code": "DB_DRIFT", "count": 2}]));
+    assert_eq!(certificate["counts"]["skipped"], json!([{"code": "UNDECIDED", "count": 1}]), "the time");
+    let first = &certificate["divergences"][0];
+    assert_eq!((&first["code"], &first["at"]), (&json!("DB_DRIFT"), &json!(["/0/name"])));
+    assert_eq!((&first["seq"], &certificate["first_divergent_seq"]), (&json!(2), &json!(2)));
+    check_nothing_stays(&server);
+    assert_eq!(recording.verify(&recording.out("c.json"), &recording.bundle, &[]).1["status"], "failed");
+    let rules = json!({"normalize": [{"as": "any", "at": "/*/name"}, {"as": "time", "at": "/*/at"}], "v": "replay-normalizers/v0"});
+    let file = recording.scratch.write("normalizers.json", rules.to_string());
+    let (_, certificate) = run(&server, &recording, "n.json", &["--normalizers", path(&file)]);
+    assert_eq!(certificate["counts"]["matched"], 3, "{certificate}");
+}
+
+#[test]
+fn statements_that_would_get_out_are_denied_and_said_by_code() {
+    let Some(server) = server() else { return };
+    let recording = recording(
+        &server,
+        false,
+        &[
+            ("INSERT INTO customers (name) VALUES ('Ada')", Some(json!([]))),
+            ("COMMIT", Some(json!([]))),
+            ("SELECT 1; COMMIT", Some(json!([]))),
+            ("COPY customers TO PROGRAM 'touch /tmp/estoppel-escaped'", Some(json!([]))),
+            ("DO $$ BEGIN COMMIT; END $$", Some(json!([]))),
+            ("SET ROLE postgres", Some(json!([]))),
+            ("SELECT nextval('public.orders_id_seq')", Some(json!([{"nextval": 1}]))),
+            ("DELETE FROM public.orders", Some(json!([]))),
+        ],
+    );
+    let (code, certificate) = run(&server, &recording, "c.json", &[]);
+    assert_eq!((code, &certificate["status"]), (5, &json!("partial")), "{certificate}");
+    let one = |code: &str| json!({"code": code, "count": 1});
+    let denied = ["CODE", "EGRESS", "ROLE", "SEQ", "SESSION", "SEVERAL", "TXN_CONTROL"].map(one);
+    assert_eq!(certificate["database"]["denied"], json!(denied));
+    assert_eq!(certificate["reasons"], json!(["STATEMENT_DENIED"]));
+    assert_eq!(certificate["database"]["schema_from"], "database", "the bundle has no snapshot");
+    check_nothing_stays(&server);
+    assert_eq!(recording.verify(&recording.out("c.json"), &recording.bundle, &[]).1["status"], "partial");
+    let (code, _) = run(&server, &recording, "allowed.json", &["--allow-partial"]);
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn a_replay_that_is_killed_leaves_nothing() {
+    let Some(server) = server() else { return };
+    let recording = recording(
+        &server,
+        false,
+        &[
+            ("INSERT INTO customers (name) VALUES ('Ada')", Some(json!([]))),
+            ("SELECT count(*) FROM generate_series(1, 100000000000) n", Some(json!([{"count": 1}]))),
+        ],
+    );
+    let out = recording.out("killed.json");
+    let url = server.url("estoppel_replay", "postgres");
+    let mut command = Command::new(cli_binary());
+    command.args(["replay", "run", path(&recording.bundle), "--key", path(&recording.key)]);
+    command
+        .args(["--out", path(&out), "--sql", SQL, "--statement-ms", "600000"])
+        .env("ESTOPPEL_REPLAY_DB", url);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let sessions = |what: &str| {
+        server.sql(
+            "postgres",
+            &format!("SELECT count(*) FROM pg_stat_activity WHERE usename = 'estoppel_replay' {what}"),
+        )
+    };
+    until("it works", PATIENCE, || {
+        (sessions("AND state = 'active' AND query LIKE 'EXECUTE%'") == "1").then_some(())
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("the server noticed", PATIENCE, || (sessions("") == "0").then_some(()));
+    check_nothing_stays(&server);
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_role_that_may_do_more_is_refused_before_anything_runs() {
+    let Some(server) = server() else { return };
+    let recording = recording(&server, false, &[("SELECT 1 AS a", Some(json!([{"a": 1}])))]);
+    let out = recording.out("c.json");
+    let url = server.url("postgres", "postgres");
+    let words = |url: &str, sql: &str| {
+        let words =
+            ["replay", "run", path(&recording.bundle), "--key", path(&recording.key), "--out", path(&out)];
+        cli(&[&words[..], &["--db", url, "--sql", sql]].concat())
+    };
+    let (code, said) = words(&url, SQL);
+    assert_eq!((code, &said["error"]["code"]), (6, &json!("ARGUMENT_INVALID")), "{said}");
+    assert!(said["error"]["message"].as_str().unwrap().contains("it is a superuser"), "{said}");
+    assert!(said["error"]["hint"].as_str().unwrap().contains("CREATE ROLE estoppel_replay"), "{said}");
+    let away = "postgresql://estoppel_replay@127.0.0.1:1/postgres";
+    let (code, said) = words(away, SQL);
+    assert_eq!((code, &said["error"]["code"]), (7, &json!("DEPENDENCY_MISSING")), "{said}");
+    assert!(!out.exists(), "nothing is half-written");
+    let (code, certificate) = run(&server, &recording, "none.json", &["--sql", "tool=other,argument=/sql"]);
+    assert_eq!((code, &certificate["status"]), (0, &json!("success")), "{certificate}");
+    let url = server.url("estoppel_replay", "postgres");
+    let (code, certificate) = words(&url, "tool=other,argument=/sql");
+    assert_eq!((code, &certificate["data"]["certificate"]["reasons"]), (5, &json!(["NO_STEPS"])));
+}
