@@ -8,7 +8,7 @@ use std::fmt;
 
 use estoppel_evidence::canonical;
 use estoppel_evidence::hash::Sha256;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 pub(crate) use read::read;
 
@@ -65,10 +65,9 @@ impl Schema {
         parts: BTreeMap<&'static str, Value>,
         uncovered: BTreeMap<String, u64>,
     ) -> Option<Self> {
-        let parts: Map<String, Value> =
-            parts.into_iter().map(|(name, part)| (name.to_owned(), part)).collect();
-        let document = json!({ "format": Self::FORMAT, "parts": parts, "uncovered": uncovered });
-        let bytes = canonical::foreign(document.to_string().as_bytes()).ok()?;
+        let mut document = json!({ "format": Self::FORMAT, "uncovered": uncovered });
+        document["parts"] = parts.into_iter().map(|(name, part)| (name.to_owned(), part)).collect();
+        let bytes = canonical::own(&document).ok()?;
         Some(Self { digest: SchemaDigest(Sha256::of(&bytes)), bytes, document })
     }
 

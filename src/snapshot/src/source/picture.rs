@@ -8,22 +8,30 @@ use tokio_postgres::SimpleQueryRow;
 
 use super::connection::{Answers, Connection};
 use super::{Settings, Snapshot};
-use crate::catalog::{self, Part, position, preflight};
-use crate::error::SnapshotError;
+use crate::catalog::{self, Namespaces, Part, position, preflight};
+use crate::error::{Cause, SnapshotError};
 use crate::lsn::Lsn;
 use crate::schema::{self, Schema};
 use crate::server::Server;
 
-/// The last schema, and the fingerprint of the catalog that it was printed from.
+/// The last schema, and what the catalog was that it was printed from.
 #[derive(Debug)]
 pub(super) struct Cached {
-    fingerprint: Fingerprint,
+    catalog: Catalog,
     schema: Arc<Schema>,
     server: Arc<Server>,
 }
 
+/// What a catalog was like.
+#[derive(Clone, Debug)]
+struct Catalog {
+    fingerprint: Fingerprint,
+    /// Of the statement that read it.
+    visible: Box<str>,
+}
+
 /// Catalog, count of rows, digest of their versions.
-type Fingerprint = Vec<[Box<str>; 3]>;
+type Fingerprint = Arc<[[Box<str>; 3]]>;
 
 /// How often somebody else's DDL may come between before nobody tries again.
 const ATTEMPTS: usize = 2;
@@ -34,25 +42,26 @@ pub(super) async fn take(
     cached: &mut Option<Cached>,
     started: Instant,
 ) -> Result<Snapshot, SnapshotError> {
-    if let Some(known) = cached.as_ref() {
-        let seen = look(connection, settings, &[]).await?;
-        if seen.fingerprint == known.fingerprint && *known.server == seen.server {
+    for _ in 0..ATTEMPTS {
+        let mut seen = look(connection, settings, cached.as_ref().map(|cached| &cached.catalog)).await?;
+        if let Some(known) = cached.as_mut()
+            && seen.catalog.fingerprint == known.catalog.fingerprint
+            && *known.server == seen.server
+        {
+            known.catalog.visible = seen.catalog.visible.clone();
             return Ok(seen.into_snapshot(known.schema.clone(), known.server.clone(), started));
         }
-    }
-    let queries: Vec<String> = Part::ALL.iter().map(|part| part.query(connection.version)).collect();
-    for _ in 0..ATTEMPTS {
-        match whole(connection, settings, &queries).await {
-            Ok((seen, schema)) => {
+        match read(connection, settings, &mut seen).await {
+            Ok(schema) => {
                 let (schema, server) = (Arc::new(schema), Arc::new(seen.server.clone()));
                 *cached = Some(Cached {
-                    fingerprint: seen.fingerprint.clone(),
+                    catalog: seen.catalog.clone(),
                     schema: schema.clone(),
                     server: server.clone(),
                 });
                 return Ok(seen.into_snapshot(schema, server, started));
             }
-            Err(error) if error.cause() == crate::error::Cause::DdlRace => connection.roll_back(),
+            Err(error) if error.cause() == Cause::DdlRace => connection.roll_back(),
             Err(error) => return Err(error),
         }
     }
@@ -62,68 +71,32 @@ pub(super) async fn take(
 /// What every snapshot asks, whether or not the schema is known already.
 struct Seen {
     server: Server,
-    fingerprint: Fingerprint,
+    catalog: Catalog,
+    namespaces: Namespaces,
     relations: usize,
     lag_bytes: Option<u64>,
     before: Option<Position>,
     after: Option<Position>,
-    parts: Answers,
 }
 
-async fn whole(
-    connection: &Connection,
-    settings: &Settings,
-    queries: &[String],
-) -> Result<(Seen, Schema), SnapshotError> {
-    let mut seen = look(connection, settings, queries).await?;
-    let parts = std::mem::take(&mut seen.parts);
-    let schema = schema::read(&parts)?;
-    Ok((seen, schema))
-}
-
-/// Asks everything in one round trip: where the log is, which system it is, the transaction, the fingerprint once more if
-/// definitions were printed, and where the log is then.
+/// In one round trip: where the log is, which system it is, the fingerprint of the catalog, and where the log is then.
 async fn look(
     connection: &Connection,
     settings: &Settings,
-    queries: &[String],
+    known: Option<&Catalog>,
 ) -> Result<Seen, SnapshotError> {
-    let begin = catalog::begin(connection.version, millis(settings.statement), millis(settings.lock));
-    let fingerprint = catalog::fingerprint();
-    let mut statements = vec![begin.clone(), catalog::preflight(), fingerprint.clone()];
-    statements.extend_from_slice(queries);
-    statements.push("COMMIT".to_owned());
-    let transaction = statements.join("; ");
-    let again = format!("{begin}; {fingerprint}; COMMIT");
-
-    let mut messages = vec![catalog::LOG_POSITION, catalog::SYSTEM, &transaction];
-    if !queries.is_empty() {
-        messages.push(&again);
-    }
-    messages.push(catalog::LOG_POSITION);
-    let mut answers = connection.ask_all(&messages).await.into_iter();
-    let mut next = || answers.next().unwrap_or(Err(SnapshotError::Unreadable("an answer is missing")));
-
-    let before = next().ok().and_then(|answers| Position::read(&answers));
-    let system = next()?;
-    let inside = next()?;
-    let again = if queries.is_empty() { None } else { Some(next()?) };
-    let after = next().ok().and_then(|answers| Position::read(&answers));
-
-    // `BEGIN` and each `SET` are statements without rows.
-    let settings_count = begin.matches(';').count() + 1;
-    let mut inside = inside.into_iter().skip(settings_count);
+    let transaction = Transaction::new(connection, settings);
+    let transaction_sql = transaction.of(&[catalog::preflight(), fingerprint(known)]);
+    let messages = [catalog::LOG_POSITION, catalog::SYSTEM, &transaction_sql, catalog::LOG_POSITION];
+    let [before, system, inside, after] = ask(connection, messages).await;
+    let before = before.ok().and_then(|answers| Position::read(&answers));
+    let after = after.ok().and_then(|answers| Position::read(&answers));
+    let mut inside = transaction.answers(inside?);
     let session = inside.next().and_then(|rows| rows.into_iter().next());
     let session = session.ok_or(SnapshotError::Unreadable("no row about the session"))?;
-    let fingerprint = read_fingerprint(inside.next())?;
-    if let Some(again) = again
-        && read_fingerprint(again.into_iter().nth(settings_count))? != fingerprint
-    {
-        return Err(SnapshotError::DdlRace);
-    }
 
     let timeline = before.as_ref().or(after.as_ref()).and_then(|position| position.timeline);
-    let server = read_server(&session, &system, timeline)?;
+    let server = read_server(&session, &system?, timeline)?;
     let lag_bytes = judge_recovery(&session, before.as_ref(), after.as_ref(), settings)?;
     let relations = number(&session, preflight::RELATIONS)?;
     if relations > settings.relations_max {
@@ -131,20 +104,100 @@ async fn look(
     }
     Ok(Seen {
         server,
-        fingerprint,
+        catalog: read_catalog(&session, inside.next(), known)?,
+        namespaces: Namespaces::listed(text(&session, preflight::NAMESPACES)),
         relations,
         lag_bytes,
         before,
         after,
-        parts: inside.take(queries.len()).collect(),
     })
+}
+
+/// Reads the whole schema, and then the fingerprint once more: if that is what was seen before, no DDL came between.
+async fn read(
+    connection: &Connection,
+    settings: &Settings,
+    seen: &mut Seen,
+) -> Result<Schema, SnapshotError> {
+    let transaction = Transaction::new(connection, settings);
+    let queries: Vec<String> =
+        Part::ALL.iter().map(|part| part.query(connection.version, &seen.namespaces)).collect();
+    let parts = transaction.of(&queries);
+    let again = transaction.of(&[catalog::preflight(), fingerprint(Some(&seen.catalog))]);
+    let [parts, again, after] = ask(connection, [&parts, &again, catalog::LOG_POSITION]).await;
+    let parts: Answers = transaction.answers(parts?).take(queries.len()).collect();
+    let mut again = transaction.answers(again?);
+    let session = again.next().and_then(|rows| rows.into_iter().next());
+    let session = session.ok_or(SnapshotError::Unreadable("no row about the session"))?;
+    let catalog = read_catalog(&session, again.next(), Some(&seen.catalog))?;
+    if catalog.fingerprint != seen.catalog.fingerprint {
+        return Err(SnapshotError::DdlRace);
+    }
+    seen.catalog.visible = catalog.visible;
+    seen.after = after.ok().and_then(|answers| Position::read(&answers));
+    schema::read(&parts)
+}
+
+fn fingerprint(known: Option<&Catalog>) -> String {
+    catalog::fingerprint(known.map(|known| &*known.visible))
+}
+
+fn read_catalog(
+    session: &SimpleQueryRow,
+    rows: Option<Vec<SimpleQueryRow>>,
+    known: Option<&Catalog>,
+) -> Result<Catalog, SnapshotError> {
+    let unreadable = SnapshotError::Unreadable("no fingerprint of the catalog");
+    let visible = text(session, preflight::VISIBLE).filter(|visible| catalog::is_visible(visible));
+    let (Some(visible), Some(rows)) = (visible, rows) else { return Err(unreadable) };
+    let fingerprint = match (rows.is_empty(), known) {
+        (true, Some(known)) if *known.visible == *visible => known.fingerprint.clone(),
+        (true, _) => return Err(unreadable),
+        (false, _) => {
+            let read = |row: &SimpleQueryRow| {
+                Some([text(row, 0)?.into(), text(row, 1)?.into(), text(row, 2)?.into()])
+            };
+            rows.iter().map(read).collect::<Option<_>>().ok_or(unreadable)?
+        }
+    };
+    Ok(Catalog { fingerprint, visible: visible.into() })
+}
+
+/// Statements that see one moment, in one message.
+struct Transaction {
+    begin: String,
+}
+
+impl Transaction {
+    fn new(connection: &Connection, settings: &Settings) -> Self {
+        let (statement, lock) = (millis(settings.statement), millis(settings.lock));
+        Self { begin: catalog::begin(connection.version, statement, lock) }
+    }
+
+    fn of(&self, statements: &[String]) -> String {
+        format!("{}; {}; COMMIT", self.begin, statements.join("; "))
+    }
+
+    /// Those of the statements: `BEGIN` and each `SET` are some without rows.
+    fn answers(&self, answers: Answers) -> impl Iterator<Item = Vec<SimpleQueryRow>> {
+        answers.into_iter().skip(self.begin.matches(';').count() + 1)
+    }
+}
+
+/// All in one round trip, each with its own outcome.
+async fn ask<const N: usize>(
+    connection: &Connection,
+    messages: [&str; N],
+) -> [Result<Answers, SnapshotError>; N] {
+    let mut answers = connection.ask_all(&messages).await.into_iter();
+    std::array::from_fn(|_| answers.next().unwrap_or(Err(SnapshotError::Unreadable("an answer is missing"))))
 }
 
 impl Seen {
     fn into_snapshot(self, schema: Arc<Schema>, server: Arc<Server>, started: Instant) -> Snapshot {
         let state = serde_json::json!({
             "database_oid": server.database_oid,
-            "fingerprint": self.fingerprint,
+            "fingerprint": self.catalog.fingerprint.as_ref(),
             "system_identifier": server.system_identifier,
         });
         Snapshot {
@@ -231,14 +284,6 @@ fn read_server(
         timeline,
         user: name(preflight::USER)?.into(),
     })
-}
-
-fn read_fingerprint(rows: Option<Vec<SimpleQueryRow>>) -> Result<Fingerprint, SnapshotError> {
-    let unreadable = SnapshotError::Unreadable("no fingerprint of the catalog");
-    let Some(rows) = rows.filter(|rows| !rows.is_empty()) else { return Err(unreadable) };
-    let read =
-        |row: &SimpleQueryRow| Some([text(row, 0)?.into(), text(row, 1)?.into(), text(row, 2)?.into()]);
-    rows.iter().map(read).collect::<Option<_>>().ok_or(unreadable)
 }
 
 fn text(row: &SimpleQueryRow, at: usize) -> Option<&str> {
