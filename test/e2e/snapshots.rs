@@ -166,6 +166,90 @@ fn ddl_inside_a_call_is_between_its_digests_and_what_changes_nothing_has_one() {
     others_agree(&bundle);
 }
 
+#[test]
+fn of_tables_that_are_named_it_is_said_how_many_rows_a_call_added_and_removed_and_never_what_is_in_them() {
+    let Some(server) = PostgresServer::start() else { return };
+    let server = Arc::new(server);
+    server.sql(
+        "postgres",
+        "CREATE TABLE orders (id int, note text); CREATE TABLE log (id int); \
+         INSERT INTO orders VALUES (1, 'secret-note'), (2, 'two')",
+    );
+    let theirs = Arc::downgrade(&server);
+    let tool = Tool::start(move |target| {
+        let statement = match target {
+            "/tool/order" => {
+                "UPDATE orders SET note = 'changed' WHERE id = 2; INSERT INTO orders VALUES (3, 'x')"
+            }
+            "/tool/many" => "INSERT INTO orders SELECT n, 'many' FROM generate_series(4, 99) n",
+            _ => "INSERT INTO log VALUES (1)",
+        };
+        drop(theirs.upgrade().unwrap().sql("postgres", statement));
+        "{}".into()
+    });
+    let config = format!("{PATIENT}rows = [\"orders\"]\nrows_max = 5\nrows_ms = 1500\n");
+    let world = world(&tool, &superuser(&server), ENFORCE, &config);
+    for what in ["order", "log", "many"] {
+        assert_eq!(call(&world, "rows", what).status(), 200, "{what}");
+    }
+    let bundle = world.seal("rows");
+    others_agree(&bundle);
+    let receipts = world.receipts_in(&bundle);
+    for (number, expected, rows) in [
+        (1, 5, json!([{ "rows": "changed", "table": "public.orders", "added": 2, "gone": 1 }])),
+        (2, 0, json!([])),
+        (3, 5, json!([{ "rows": "unknown", "table": "public.orders", "cause": "rows_max" }])),
+    ] {
+        let (exit, said) = cli(&["snapshot", "diff", path(&bundle), "--call", &number.to_string()]);
+        assert_eq!((exit, &said["data"]["rows"]), (expected, &rows), "{said}");
+        assert_eq!(said["data"]["changes"], json!([]));
+    }
+    assert_ne!(digest(&receipts[0], "pre"), digest(&receipts[0], "post"));
+    assert_eq!(digest(&receipts[1], "pre"), digest(&receipts[1], "post"));
+    let missing = [("ROWS_MISSING", "post: public.orders rows_max")];
+    assert_eq!((downgrades(&receipts[1]), downgrades(&receipts[2])), (vec![], missing.to_vec()));
+    let folder = world.scratch.join("unpacked");
+    unpack(&bundle, &folder);
+    for file in std::fs::read_dir(folder.join("snapshots")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(text.contains("orders") && !text.contains("secret-note"), "{text}");
+    }
+}
+
+#[test]
+fn two_looks_at_a_database_are_compared_without_a_gateway() {
+    let Some(server) = PostgresServer::start() else { return };
+    server.sql(
+        "postgres",
+        "CREATE TABLE orders (id int); INSERT INTO orders VALUES (1); CREATE ROLE watcher LOGIN",
+    );
+    let scratch = estoppel_kit::Scratch::new("looks");
+    let look = |user: &str, name: &str| {
+        let (url, file) = (server.url(user, "postgres"), scratch.join(name));
+        let taken = cli(&["snapshot", "take", "--pg", &url, "--rows", "orders", "--out", path(&file)]);
+        (taken, file)
+    };
+    let ((exit, said), before) = look("postgres", "before.json");
+    assert_eq!((exit, &said["data"]["rows"][0]["says"]["count"]), (0, &json!(1)), "{said}");
+    server.sql("postgres", "INSERT INTO orders VALUES (2); ALTER TABLE orders ADD CHECK (id > 0)");
+    let (_, after) = look("postgres", "after.json");
+    let (exit, said) = cli(&["snapshot", "diff", path(&before), path(&after)]);
+    let rows = json!([{ "rows": "changed", "table": "public.orders", "added": 1, "gone": 0 }]);
+    assert_eq!((exit, &said["data"]["rows"]), (5, &rows), "{said}");
+    assert_eq!(said["data"]["changes"][0]["path"], "/constraints/public/orders/orders_id_check");
+    assert_eq!(cli(&["snapshot", "diff", path(&after), path(&after)]).0, 0);
+    let (exit, said) = cli(&["diff", path(&before), path(&after)]);
+    assert!(exit == 5 && said.to_string().contains("/rows/public/orders"), "{said}");
+
+    let ((exit, said), watched) = look("watcher", "watcher.json");
+    assert_eq!((exit, &said["data"]["rows"][0]["says"]["cause"]), (5, &json!("permission")), "{said}");
+    assert_eq!(cli(&["snapshot", "diff", path(&after), path(&watched)]).0, 5, "nobody knows");
+    let nowhere =
+        ["snapshot", "take", "--pg", "postgresql:///postgres?host=/nonexistent/estoppel&user=postgres"];
+    let (exit, said) = cli(&nowhere);
+    assert_eq!((exit, &said["error"]["code"]), (1, &json!("PRE_FAIL")), "{said}");
+}
+
 /// The verifiers that share no code with ours.
 fn others_agree(bundle: &Path) {
     for (program, verifier) in [("python3", "python/pef_verify.py"), ("node", "javascript/pef-verify.mjs")] {
@@ -272,7 +356,7 @@ fn a_catalog_that_is_locked_ends_in_the_cause_whose_limit_came_first() {
     for (limits, cause) in [
         ("grace_ms = 8000\nlock_ms = 50\n", "lock_timeout"),
         ("grace_ms = 8000\nlock_ms = 8000\nstatement_ms = 50\n", "statement_timeout"),
-        ("budget_ms = 50\ngrace_ms = 50\nlock_ms = 8000\nstatement_ms = 8000\n", "budget"),
+        ("budget_ms = 400\ngrace_ms = 400\nlock_ms = 8000\nstatement_ms = 8000\n", "budget"),
     ] {
         let world = world(&idle(), &superuser(&server), ENFORCE, limits);
         until("the connection is warm", PATIENCE, || {

@@ -108,6 +108,16 @@ pub fn begin(version: u32, statement_ms: u64, lock_ms: u64) -> String {
     sql
 }
 
+/// The same transaction at the moment of another, which exported it.
+pub fn begin_at(snapshot: &str, version: u32, statement_ms: u64, lock_ms: u64) -> String {
+    let begin = begin(version, statement_ms, lock_ms);
+    let (isolation, settings) = begin.split_once(';').unwrap_or((&begin, ""));
+    format!("{isolation}; SET TRANSACTION SNAPSHOT '{}';{settings}", snapshot.replace('\'', "''"))
+}
+
+/// The transaction's snapshot, for others as long as it is open.
+pub const EXPORT: &str = "SELECT pg_export_snapshot()";
+
 /// One row about the session, the columns of [`preflight`].
 pub fn preflight() -> String {
     format!(

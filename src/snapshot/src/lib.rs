@@ -6,7 +6,8 @@
 //! | [`Source`] | one database with one warm connection of its own; takes snapshots when asked |
 //! | [`Snapshot`] | what a database looked like: its schema, and where its log of writes was |
 //! | [`Schema`] | the schema as a document with a digest, that two servers with the same schema share |
-//! | [`diff`] | what is in one schema and not in another |
+//! | [`Rows`] | a digest of each row of the tables that were named |
+//! | [`diff`], [`row_changes`] | what is in one schema, or of rows, and not in another |
 //! | [`examine`] | whether a database can be recorded, and what would mend it |
 //!
 //! What this crate promises:
@@ -16,6 +17,7 @@
 //!   definitions follow the latest catalog. A fingerprint of the catalog, read inside and after, shows it.
 //! - Everything is read from `pg_catalog`, so that what is seen does not depend on the grants of who looks.
 //! - A database is only read. Nothing waits without an end, and no query is ever cancelled through a pooler.
+//! - Rows are of the same moment as the schema, and only of tables that were named.
 //! - What a snapshot does not cover is named in it.
 //!
 //! Left to others: which calls get snapshots, and what becomes of a call whose snapshot failed (gateway).
@@ -26,6 +28,7 @@ mod dsn;
 mod error;
 mod examine;
 mod lsn;
+mod rows;
 mod schema;
 mod server;
 mod source;
@@ -36,7 +39,8 @@ pub use dsn::{Dsn, DsnError};
 pub use error::{Cause, SnapshotError};
 pub use examine::{Check, State, examine};
 pub use lsn::Lsn;
+pub use rows::{RowChange, Rows, RowsCause, TableName, TableNameError, row_changes};
 pub use schema::{Schema, SchemaDigest, SchemaError};
 pub use server::Server;
-pub use source::{Settings, Snapshot, Source, SourceTask};
+pub use source::{RowSettings, Settings, Snapshot, Source, SourceTask};
 pub use tls::{Tls, TlsError};

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::watch::Alone;
-use super::{Database, Inside, Missed, When, side};
+use super::{Database, Inside, Missed, When, side, without_rows};
 use crate::store::{Contract, Stores};
 
 /// Most calls whose database is to be looked at after them. Beyond it, it is not, and the receipt says so.
@@ -111,6 +111,7 @@ impl Due {
                 if let (Some(inside), Some(alone)) = (inside, alone) {
                     inside.leave(alone, &taken.schema);
                 }
+                record.downgrades.extend(without_rows(&taken, When::After));
                 snapshots.push(taken.schema.clone());
                 side(&taken, When::After)
             }

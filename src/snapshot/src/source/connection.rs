@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::future::try_join_all;
 use tokio::task::AbortHandle;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
@@ -66,6 +67,10 @@ impl Connection {
         self.client.is_closed()
     }
 
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Sends all messages before it waits for the first answer: one round trip. Each has its own outcome.
     pub async fn ask_all(&self, messages: &[&str]) -> Vec<Result<Answers, SnapshotError>> {
         let asked = messages.iter().map(|message| async move {
@@ -80,10 +85,10 @@ impl Connection {
         }
     }
 
-    /// Ends a transaction that failed; nobody waits for it, and what is asked next comes after it.
+    /// Ends the transaction; nobody waits for it, and what is asked next comes after it.
     pub fn roll_back(&self) {
-        let client = self.client.clone();
-        tokio::spawn(async move { client.batch_execute("ROLLBACK").await });
+        // The first poll sends it.
+        let _ = self.client.batch_execute("ROLLBACK").now_or_never();
     }
 }
 
