@@ -37,9 +37,15 @@ pub fn run(output: &Output, command: &SnapshotCommand) -> Result<ExitCode, Failu
 fn of_call(output: Output, bundle: &Path, call: &str) -> Result<ExitCode, Failure> {
     let (_, lines) = show::read(bundle)?;
     let receipt = &show::find(&lines, call)?.value;
-    let snapshot = &receipt["snapshot"];
+    let mut snapshot = receipt["snapshot"].clone();
     if snapshot.is_null() {
         return Err(Failure::input("ARGUMENT_INVALID", "this entry has no snapshots"));
+    }
+    let is_late =
+        |line: &&show::Line| line.value["kind"] == "snapshot" && line.value["call"] == receipt["call"];
+    let late = lines.iter().find(is_late).map(|line| &line.value);
+    if let Some(late) = late {
+        snapshot["post"] = json!({ "digest": late["digest"], "lsn": late["lsn"] });
     }
     let bundle = show::open(bundle)?;
     let read = |side: &str| -> Result<Schema, Failure> {
@@ -67,7 +73,14 @@ fn of_call(output: Output, bundle: &Path, call: &str) -> Result<ExitCode, Failur
         let text = |member: &str| snapshot[side][member].as_str().map_or("-".to_owned(), plain);
         output.line(&format!("{side:<4}  {}  log {}", text("digest"), text("lsn")));
     }
-    let about = json!({ "call": receipt["call"], "snapshot": snapshot });
+    if let Some(late) = late {
+        output.line(&format!(
+            "the second came late, entry {}; others may have written in between",
+            late["seq"]
+        ));
+    }
+    let late = late.map(|late| &late["seq"]);
+    let about = json!({ "call": receipt["call"], "snapshot": snapshot, "late": late });
     output.note("only what is shown was checked; `estoppel verify` judges the bundle");
     Ok(told(output, &before, &after, about))
 }

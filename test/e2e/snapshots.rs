@@ -380,7 +380,7 @@ fn an_answer_is_given_when_the_snapshot_after_it_does_not_come_in_time() {
         held.lock().unwrap().push(theirs.upgrade().unwrap().lock("postgres", "pg_catalog.pg_namespace"));
         r#"{"done":true}"#.into()
     });
-    let limits = "grace_ms = 3000\nlock_ms = 100\n";
+    let limits = "grace_ms = 3000\nlock_ms = 100\nlate_ms = 0\n";
     let world = world(&tool, &superuser(&server), ENFORCE, limits);
     let answer = call(&world, "late", "lock");
     locks.lock().unwrap().clear();
@@ -394,6 +394,78 @@ fn an_answer_is_given_when_the_snapshot_after_it_does_not_come_in_time() {
     assert!(receipt["snapshot"]["post"]["digest"].is_null());
     assert_eq!(downgrades(receipt), [("POST_TIMEOUT", "lock_timeout")]);
     assert_eq!(receipt["outcome"]["code"], "OK");
+}
+
+#[test]
+fn a_snapshot_that_comes_after_the_receipt_is_an_entry_of_its_own_before_the_run_is_sealed() {
+    let Some(server) = PostgresServer::start() else { return };
+    server.sql("postgres", "CREATE TABLE orders (id int)");
+    let server = Arc::new(server);
+    let theirs = Arc::downgrade(&server);
+    let locks: Arc<std::sync::Mutex<Vec<estoppel_kit::LockedTable>>> = Arc::default();
+    let held = locks.clone();
+    let tool = Tool::start(move |target| {
+        let server = theirs.upgrade().unwrap();
+        if target == "/tool/migrate" {
+            server.sql("postgres", "ALTER TABLE orders ADD COLUMN note text");
+            held.lock().unwrap().push(server.lock("postgres", "pg_catalog.pg_namespace"));
+        }
+        "{}".into()
+    });
+    let limits = "grace_ms = 3000\nlock_ms = 100\nlate_ms = 60000\n";
+    let world = world(&tool, &superuser(&server), ENFORCE, limits);
+    assert_eq!(call(&world, "late", "migrate").status(), 200);
+    locks.lock().unwrap().clear();
+    let late = r#"estoppel_snapshots_total{cause="none",code="OK",database="shop",side="late"}"#;
+    until("the late snapshot is there", PATIENCE, || (world.metric(late) == Some(1.0)).then_some(()));
+    let bundle = world.seal("late");
+    others_agree(&bundle);
+    assert_eq!(cli(&["verify", path(&bundle)]).0, 0);
+    let receipt = &world.receipts_in(&bundle)[0];
+    assert_eq!(codes(receipt), [None, Some("POST_TIMEOUT")]);
+    let shown = cli(&["show", path(&bundle)]).1;
+    let entries = shown["data"]["entries"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["kind"] == "snapshot").unwrap_or_else(|| panic!("{shown}"));
+    assert_eq!((&entry["call"], &entry["source"]), (&receipt["call"], &json!("shop")));
+    let (exit, said) = cli(&["snapshot", "diff", path(&bundle), "--call", "1"]);
+    let paths = said["data"]["changes"].as_array().unwrap().iter().map(|change| change["path"].as_str());
+    assert_eq!((exit, paths.collect::<Vec<_>>()), (5, vec![Some("/columns/public/orders/note")]), "{said}");
+    assert_eq!(said["data"]["late"], entry["seq"]);
+}
+
+/// After a call during which its database died.
+fn after_its_database_died(late_ms: u64) -> Option<World> {
+    let server = Arc::new(std::sync::Mutex::new(PostgresServer::start()?));
+    let theirs = Arc::downgrade(&server);
+    let tool = Tool::start(move |_| {
+        theirs.upgrade().unwrap().lock().unwrap().crash();
+        r#"{"done":true}"#.into()
+    });
+    let url = superuser(&server.lock().unwrap());
+    let world = world(&tool, &url, ENFORCE, &format!("grace_ms = 3000\nlate_ms = {late_ms}\n"));
+    let answer = call(&world, "dies", "write");
+    assert_eq!((answer.status(), answer.text().as_str()), (200, r#"{"done":true}"#));
+    Some(world)
+}
+
+#[test]
+fn a_server_that_dies_while_a_call_is_made_is_awaited_for_a_while_and_then_the_receipt_stands_alone() {
+    let Some(world) = after_its_database_died(1_000) else { return };
+    let receipt = world.receipts("dies").pop().unwrap();
+    assert_eq!(codes(&receipt), [None, Some("POST_TIMEOUT")]);
+    assert_eq!(downgrades(&receipt), [("POST_TIMEOUT", "connect")]);
+    assert!(receipt["snapshot"]["pre"]["digest"].is_string());
+    let given_up =
+        r#"estoppel_snapshots_total{cause="budget",code="POST_TIMEOUT",database="shop",side="late"}"#;
+    assert_eq!(world.metric(given_up), Some(1.0));
+}
+
+#[test]
+fn a_gateway_that_ends_awaits_no_late_snapshot() {
+    let Some(mut world) = after_its_database_died(60_000) else { return };
+    world.stop();
+    world.check_journal();
+    assert!(!world.daemon.stderr().contains("panicked"));
 }
 
 #[test]

@@ -178,6 +178,18 @@ impl Database {
         taken
     }
 
+    /// A snapshot for which no call waits.
+    async fn look_late(&self) -> Option<Arc<Snapshot>> {
+        let taken = self.source.take().await;
+        self.tell_up(taken.is_ok());
+        taken.ok()
+    }
+
+    /// What became of a snapshot for which no call waited.
+    fn tell_late(&self, code: Reason, cause: &str) {
+        self.metrics.snapshot(&self.name, "late", code, cause);
+    }
+
     /// A call that may change it begins, if that is watched.
     pub(crate) fn enter(&self) -> Option<Inside> {
         self.watch.as_ref().map(Watch::enter)

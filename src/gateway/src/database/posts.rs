@@ -1,15 +1,18 @@
 //! Snapshots after calls. One task takes them all, and then the receipt goes on its way; who waits for that receipt waits so for the
-//! snapshot too, and nobody has to.
+//! snapshot too, and nobody has to. One that does not come in time is tried for a while longer ([`late`]).
+
+mod late;
 
 use std::sync::Arc;
 
 use estoppel_evidence::entry::{CallRecord, SnapshotSide};
-use estoppel_journal::Promise;
+use estoppel_journal::{Journal, Promise};
 use estoppel_snapshot::{Schema, Snapshot};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use self::late::{Awaited, Late};
 use super::watch::Alone;
 use super::{Database, Inside, Missed, When, side, without_rows};
 use crate::store::{Contract, Stores};
@@ -39,13 +42,15 @@ pub(crate) struct Posts {
     places: Arc<Semaphore>,
     queue: mpsc::Sender<Waiting>,
     stores: Arc<Stores>,
+    late: Late,
 }
 
 impl Posts {
-    pub(crate) fn new(stores: Arc<Stores>) -> (Self, PostQueue) {
+    pub(crate) fn new(stores: Arc<Stores>, journal: Journal) -> (Self, PostQueue) {
         let (queue, dues) = mpsc::channel(POSTS_MAX);
         let places = Arc::new(Semaphore::new(POSTS_MAX));
-        (Self { places, queue, stores: stores.clone() }, PostQueue { dues, stores })
+        let late = Late::new(stores.clone(), journal);
+        (Self { places, queue, stores: stores.clone(), late: late.clone() }, PostQueue { dues, stores, late })
     }
 
     /// The record goes to the journal once its database has been looked at.
@@ -60,25 +65,27 @@ impl Posts {
             },
         };
         let missed = due.database.is_busy();
-        due.end(Err(missed), None, &self.stores);
+        drop(due.end(Err(missed), None, &self.stores));
     }
 
-    /// Returns when no call waits. Each waits for a bounded time.
+    /// Returns when no call waits. Each waits for a bounded time. What is late is given up.
     pub(crate) async fn ended(&self) {
         let all = u32::try_from(POSTS_MAX).unwrap_or(u32::MAX);
         let _ = self.places.acquire_many(all).await; // Never closed.
+        self.late.end().await;
     }
 }
 
 pub(crate) struct PostQueue {
     dues: mpsc::Receiver<Waiting>,
     stores: Arc<Stores>,
+    late: Late,
 }
 
 impl PostQueue {
     /// Serves until the gateway is gone.
     pub(crate) async fn run(mut self) {
-        let mut looking = FuturesUnordered::new();
+        let (mut looking, mut late) = (FuturesUnordered::new(), FuturesUnordered::new());
         loop {
             tokio::select! {
                 waiting = self.dues.recv() => match waiting {
@@ -87,22 +94,34 @@ impl PostQueue {
                         looking.push(async move {
                             let alone = due.inside.as_ref().map(Inside::alone);
                             let taken = due.database.look(When::After).await;
-                            due.end(taken, alone, &stores);
+                            let awaited = due.end(taken, alone, &stores);
                             drop(_place);
+                            awaited
                         });
                     }
                     None => break,
                 },
-                Some(()) = looking.next() => {}
+                Some(awaited) = looking.next() => late.extend(awaited.and_then(|awaited| self.late.take(awaited))),
+                Some(()) = late.next() => {}
             }
         }
         while looking.next().await.is_some() {}
+        drop(late);
     }
 }
 
 impl Due {
-    fn end(self, taken: Result<Arc<Snapshot>, Missed>, alone: Option<Alone>, stores: &Stores) {
-        let Self { promise, mut record, contracts, before, inside, .. } = self;
+    /// The record goes on its way. Gives what it went without.
+    fn end(
+        self,
+        taken: Result<Arc<Snapshot>, Missed>,
+        alone: Option<Alone>,
+        stores: &Stores,
+    ) -> Option<Awaited> {
+        let Self { promise, mut record, contracts, before, inside, database } = self;
+        let run = promise.run().clone();
+        let awaited =
+            (taken.is_err() && promise.keeps_order()).then(|| Awaited { call: record.call, run, database });
         let mut snapshots: Vec<Arc<Schema>> = vec![before.schema.clone()];
         let mut lag_bytes = None;
         let after = match taken {
@@ -125,5 +144,6 @@ impl Due {
             snapshot.add_lag(lag_bytes);
         }
         stores.commit(promise, record, contracts, snapshots);
+        awaited
     }
 }

@@ -36,6 +36,10 @@ pub struct Database {
     /// How much longer a call waits for one. Then there is none: `PRE_FAIL` or `POST_TIMEOUT`. Default 200 ms.
     #[serde(default = "grace_ms")]
     pub grace_ms: u64,
+    /// How long it is tried to get a snapshot after a call whose receipt went without; then its run has an entry of its own, and it is not
+    /// sealed before. 0: not at all. Default 10 s.
+    #[serde(default = "late_ms")]
+    pub late_ms: u64,
     /// How long the server may work on one statement. Default: as long as a call waits.
     pub statement_ms: Option<u64>,
     /// How long a statement may queue behind DDL. Default 100 ms.
@@ -129,6 +133,9 @@ pub(super) fn check(databases: &[Database], evidence_ms: u64) -> Vec<SettingsErr
             let problem = "with `budget_ms`, and `rows_ms` where there are `rows`, must be at most 60,000 and below `server.evidence_ms`";
             wrong(i, "grace_ms", problem.into());
         }
+        if database.late_ms > WAIT_MS_MAX {
+            wrong(i, "late_ms", "must be at most 60,000".into());
+        }
         for (key, count) in [("relations_max", database.relations_max), ("waiting_max", database.waiting_max)]
         {
             if !(1..=COUNT_MAX).contains(&count) {
@@ -167,6 +174,10 @@ fn budget_ms() -> u64 {
 
 fn grace_ms() -> u64 {
     200
+}
+
+fn late_ms() -> u64 {
+    10_000
 }
 
 fn lock_ms() -> u64 {
