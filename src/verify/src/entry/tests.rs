@@ -236,6 +236,6 @@ fn a_kind_inside_of_ext_does_not_mislead() {
 #[test]
 fn an_unknown_kind_is_refused_with_a_hint_at_newer_verifiers() {
     let line = String::from_utf8(run().lines[1].clone()).unwrap();
-    let finding = Entry::read(line.replace("\"call\",", "\"snapshot\",").as_bytes()).err().unwrap();
-    assert!(finding.detail.contains("`snapshot` is no kind"), "{}", finding.detail);
+    let finding = Entry::read(line.replace("\"call\",", "\"shadow\",").as_bytes()).err().unwrap();
+    assert!(finding.detail.contains("`shadow` is no kind"), "{}", finding.detail);
 }
