@@ -84,9 +84,17 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["snapshot", "diff"],
-        "Reads the two snapshots that a call's receipt names out of its bundle, and says what differs: which objects of the \
-         schema came, went or changed between the one before the call and the one after. Whose doing that was it does not say. Exit code 5: \
-         something differs; 6: the call has not both snapshots. It does not judge the bundle: run verify first.",
+        "Reads the two snapshots that a call's receipt names out of its bundle, or two documents, and says what differs: which objects of the \
+         schema came, went or changed, and of tables whose rows were asked for how many rows came and how many went; an update is one of \
+         each, and nothing is said of what is in them. Whose doing that was it does not say. Exit code 5: \
+         something differs, or of a table nobody can say; 6: the call has not both snapshots. It does not judge the bundle: run verify first.",
+    ),
+    (
+        &["snapshot", "take"],
+        "Looks at a database once, changes nothing in it, and prints the digest of what it saw and where the log was; --out keeps the document, \
+         which snapshot diff compares with another one. Digests of rows are taken only of the tables that are named, all at one moment, and take \
+         the right to read them; who gets the document and guesses a row can see whether it was there. A table that \
+         goes over a limit, or may not be read whole, is named with the cause. Exit code 1: there is no snapshot; 5: rows of a table are missing.",
     ),
     (
         &["new"],

@@ -90,6 +90,10 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel kit verify \"$bundle\" # exit 2",
     ),
     (&["snapshot", "diff"], "estoppel snapshot diff \"$bundle\" --call 1 # exit 6"),
+    (
+        &["snapshot", "take"],
+        "estoppel snapshot take --pg 'postgresql:///shop?host=/nonexistent&user=watcher' --rows orders stock.items --out before.json # exit 1",
+    ),
     (&["seal"], "estoppel seal nightly-42\nestoppel seal no-such-run # exit 6"),
     (
         &["reconcile"],

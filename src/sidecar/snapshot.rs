@@ -1,35 +1,53 @@
 //! `estoppel snapshot`: what databases looked like around calls.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use estoppel_bundle::BundlePath;
-use estoppel_evidence::Sha256;
-use estoppel_snapshot::{Change, Schema, diff};
+use estoppel_evidence::{Reason, Sha256};
+use estoppel_snapshot::{
+    Change, Dsn, Lsn, RowChange, RowSettings, Rows, Schema, SchemaError, Settings, Source, Tls, diff,
+    row_changes,
+};
 use serde_json::{Value, json};
 
-use crate::arguments::{SnapshotCommand, SnapshotDiff};
+use crate::arguments::{SnapshotCommand, SnapshotTake};
 use crate::output::{Failure, Output, plain};
-use crate::show;
+use crate::{input, show};
 
 /// Largest document that is read.
 const DOCUMENT_BYTES_MAX: u64 = 256 << 20;
+/// How long a snapshot may take that no call waits for, without its rows.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn run(output: &Output, command: &SnapshotCommand) -> Result<ExitCode, Failure> {
     match command {
-        SnapshotCommand::Diff(asked) => changes(*output, asked),
+        SnapshotCommand::Diff(asked) => match (&asked.call, &asked.to) {
+            (Some(call), _) => of_call(*output, &asked.from, call),
+            (None, Some(to)) => of_files(*output, &asked.from, to),
+            (None, None) => Err(Failure::input("ARGUMENT_INVALID", "needs --call, or a second document")),
+        },
+        SnapshotCommand::Take(asked) => take(*output, asked),
     }
 }
 
-/// What changed in a database between the two snapshots of a call. Exit code 5 when something did.
-fn changes(output: Output, asked: &SnapshotDiff) -> Result<ExitCode, Failure> {
-    let (_, lines) = show::read(&asked.bundle)?;
-    let receipt = &show::find(&lines, &asked.call)?.value;
-    let snapshot = &receipt["snapshot"];
+/// What changed in a database between the two snapshots of a call.
+fn of_call(output: Output, bundle: &Path, call: &str) -> Result<ExitCode, Failure> {
+    let (_, lines) = show::read(bundle)?;
+    let receipt = &show::find(&lines, call)?.value;
+    let mut snapshot = receipt["snapshot"].clone();
     if snapshot.is_null() {
         return Err(Failure::input("ARGUMENT_INVALID", "this entry has no snapshots"));
     }
-    let bundle = show::open(&asked.bundle)?;
+    let is_late =
+        |line: &&show::Line| line.value["kind"] == "snapshot" && line.value["call"] == receipt["call"];
+    let late = lines.iter().find(is_late).map(|line| &line.value);
+    if let Some(late) = late {
+        snapshot["post"] = json!({ "digest": late["digest"], "lsn": late["lsn"] });
+    }
+    let bundle = show::open(bundle)?;
     let read = |side: &str| -> Result<Schema, Failure> {
         let of_side = &snapshot[side];
         let digest = of_side["digest"].as_str().and_then(Sha256::parse).ok_or_else(|| {
@@ -51,23 +69,124 @@ fn changes(output: Output, asked: &SnapshotDiff) -> Result<ExitCode, Failure> {
         Ok(schema)
     };
     let (before, after) = (read("pre")?, read("post")?);
-    let changes = diff(&before, &after);
     for side in ["pre", "post"] {
         let text = |member: &str| snapshot[side][member].as_str().map_or("-".to_owned(), plain);
         output.line(&format!("{side:<4}  {}  log {}", text("digest"), text("lsn")));
     }
+    if let Some(late) = late {
+        output.line(&format!(
+            "the second came late, entry {}; others may have written in between",
+            late["seq"]
+        ));
+    }
+    let late = late.map(|late| &late["seq"]);
+    let about = json!({ "call": receipt["call"], "snapshot": snapshot, "late": late });
+    output.note("only what is shown was checked; `estoppel verify` judges the bundle");
+    Ok(told(output, &before, &after, about))
+}
+
+/// What differs between two documents.
+fn of_files(output: Output, from: &Path, to: &Path) -> Result<ExitCode, Failure> {
+    let read = |path: &Path| -> Result<Schema, Failure> {
+        let bytes = input::limited(path, DOCUMENT_BYTES_MAX)?;
+        let invalid = |error: SchemaError| {
+            Failure::input("ARGUMENT_INVALID", plain(&format!("`{}`: {error}", path.display())))
+        };
+        Schema::parse(&bytes).map_err(invalid)
+    };
+    let (before, after) = (read(from)?, read(to)?);
+    output.line(&format!("from  {}\nto    {}", before.digest(), after.digest()));
+    let about = json!({ "from": before.digest().to_string(), "to": after.digest().to_string() });
+    Ok(told(output, &before, &after, about))
+}
+
+/// Exit code 5 when something differs, or nobody knows whether it does.
+fn told(output: Output, before: &Schema, after: &Schema, mut about: Value) -> ExitCode {
+    let changes = diff(before, after);
+    let rows = row_changes(before.rows(), after.rows());
     output.line("");
     for change in &changes {
         output.line(&line(change));
+    }
+    for change in &rows {
+        output.line(&match change {
+            RowChange::Changed { table, added, gone } => {
+                format!("rows    {}  {added} added, {gone} gone", plain(table))
+            }
+            RowChange::Unknown { table, cause } => format!("rows    {}  not known: {cause}", plain(table)),
+        });
     }
     output.line(&match changes.len() {
         0 => "nothing changed in the schema".to_owned(),
         1 => "1 difference".to_owned(),
         count => format!("{count} differences"),
     });
-    output.note("only what is shown was checked; `estoppel verify` judges the bundle");
-    let data = json!({ "call": receipt["call"], "changes": changes, "snapshot": snapshot });
-    Ok(output.answer(&data, if changes.is_empty() { 0 } else { 5 }))
+    if rows.is_empty() && before.rows().is_some() {
+        output.line("nothing changed in the rows that were looked at");
+    }
+    about["changes"] = json!(changes);
+    about["rows"] = json!(rows);
+    let is_same = changes.is_empty() && rows.is_empty();
+    output.answer(&about, if is_same { 0 } else { 5 })
+}
+
+/// Looks at a database. Exit code 5 when rows that were asked for are missing.
+fn take(output: Output, asked: &SnapshotTake) -> Result<ExitCode, Failure> {
+    let dsn =
+        Dsn::parse(&asked.pg).map_err(|error| Failure::reason(Reason::ArgumentInvalid, error.to_string()))?;
+    let tls = Tls::trusting(asked.pg_ca.as_deref())
+        .map_err(|error| Failure::reason(Reason::FileUnreadable, error.to_string()))?;
+    let time_max = Duration::from_millis(asked.rows_ms);
+    let rows = RowSettings {
+        tables: asked.rows.clone(),
+        rows_max: asked.rows_max,
+        bytes_max: asked.rows_bytes_max,
+        time_max,
+    };
+    // Nobody's call waits.
+    let deadline = PATIENCE.saturating_add(time_max);
+    let settings = Settings { deadline, statement: PATIENCE, tls: Some(tls), rows, ..Settings::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::reason(Reason::Internal, error.to_string()))?;
+    let taken = runtime.block_on(async {
+        let (source, task) = Source::new(dsn, settings);
+        tokio::spawn(task.run());
+        source.take().await
+    });
+    let taken = taken.map_err(|error| {
+        let message = format!("no snapshot ({}): {}", error.cause().as_str(), plain(&error.to_string()));
+        Failure::runtime(error.reason().code(), message)
+    })?;
+    let lsn = |lsn: Option<Lsn>| lsn.map(|lsn| lsn.to_string());
+    let schema = &taken.schema;
+    if let Some(path) = &asked.out {
+        input::write_new(path, schema.bytes())?;
+    }
+    let log = lsn(taken.after);
+    output.line(&format!("{}  log {}", schema.digest(), log.as_deref().unwrap_or("-")));
+    output.line(&format!("{}: {} relations", plain(&taken.server.to_string()), taken.relations));
+    let mut tables = Vec::new();
+    for (name, says) in schema.rows().into_iter().flat_map(Rows::tables) {
+        let name = plain(&name.to_string());
+        output.line(&match (says["count"].as_u64(), says["cause"].as_str()) {
+            (Some(count), _) => {
+                format!("rows    {name}  {count}  {}", says["digest"].as_str().unwrap_or_default())
+            }
+            (None, cause) => format!("rows    {name}  not known: {}", cause.unwrap_or_default()),
+        });
+        tables.push(json!({ "table": name, "says": says }));
+    }
+    let is_whole = schema.rows().is_none_or(|rows| rows.gaps().next().is_none());
+    let data = json!({
+        "digest": schema.digest().to_string(),
+        "schema_digest": schema.schema_digest().to_string(),
+        "server": taken.server.as_ref(),
+        "relations": taken.relations,
+        "before": lsn(taken.before),
+        "after": log,
+        "rows": tables,
+    });
+    Ok(output.answer(&data, if is_whole { 0 } else { 5 }))
 }
 
 fn line(change: &Change) -> String {

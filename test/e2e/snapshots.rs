@@ -166,6 +166,90 @@ fn ddl_inside_a_call_is_between_its_digests_and_what_changes_nothing_has_one() {
     others_agree(&bundle);
 }
 
+#[test]
+fn of_tables_that_are_named_it_is_said_how_many_rows_a_call_added_and_removed_and_never_what_is_in_them() {
+    let Some(server) = PostgresServer::start() else { return };
+    let server = Arc::new(server);
+    server.sql(
+        "postgres",
+        "CREATE TABLE orders (id int, note text); CREATE TABLE log (id int); \
+         INSERT INTO orders VALUES (1, 'secret-note'), (2, 'two')",
+    );
+    let theirs = Arc::downgrade(&server);
+    let tool = Tool::start(move |target| {
+        let statement = match target {
+            "/tool/order" => {
+                "UPDATE orders SET note = 'changed' WHERE id = 2; INSERT INTO orders VALUES (3, 'x')"
+            }
+            "/tool/many" => "INSERT INTO orders SELECT n, 'many' FROM generate_series(4, 99) n",
+            _ => "INSERT INTO log VALUES (1)",
+        };
+        drop(theirs.upgrade().unwrap().sql("postgres", statement));
+        "{}".into()
+    });
+    let config = format!("{PATIENT}rows = [\"orders\"]\nrows_max = 5\nrows_ms = 1500\n");
+    let world = world(&tool, &superuser(&server), ENFORCE, &config);
+    for what in ["order", "log", "many"] {
+        assert_eq!(call(&world, "rows", what).status(), 200, "{what}");
+    }
+    let bundle = world.seal("rows");
+    others_agree(&bundle);
+    let receipts = world.receipts_in(&bundle);
+    for (number, expected, rows) in [
+        (1, 5, json!([{ "rows": "changed", "table": "public.orders", "added": 2, "gone": 1 }])),
+        (2, 0, json!([])),
+        (3, 5, json!([{ "rows": "unknown", "table": "public.orders", "cause": "rows_max" }])),
+    ] {
+        let (exit, said) = cli(&["snapshot", "diff", path(&bundle), "--call", &number.to_string()]);
+        assert_eq!((exit, &said["data"]["rows"]), (expected, &rows), "{said}");
+        assert_eq!(said["data"]["changes"], json!([]));
+    }
+    assert_ne!(digest(&receipts[0], "pre"), digest(&receipts[0], "post"));
+    assert_eq!(digest(&receipts[1], "pre"), digest(&receipts[1], "post"));
+    let missing = [("ROWS_MISSING", "post: public.orders rows_max")];
+    assert_eq!((downgrades(&receipts[1]), downgrades(&receipts[2])), (vec![], missing.to_vec()));
+    let folder = world.scratch.join("unpacked");
+    unpack(&bundle, &folder);
+    for file in std::fs::read_dir(folder.join("snapshots")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(text.contains("orders") && !text.contains("secret-note"), "{text}");
+    }
+}
+
+#[test]
+fn two_looks_at_a_database_are_compared_without_a_gateway() {
+    let Some(server) = PostgresServer::start() else { return };
+    server.sql(
+        "postgres",
+        "CREATE TABLE orders (id int); INSERT INTO orders VALUES (1); CREATE ROLE watcher LOGIN",
+    );
+    let scratch = estoppel_kit::Scratch::new("looks");
+    let look = |user: &str, name: &str| {
+        let (url, file) = (server.url(user, "postgres"), scratch.join(name));
+        let taken = cli(&["snapshot", "take", "--pg", &url, "--rows", "orders", "--out", path(&file)]);
+        (taken, file)
+    };
+    let ((exit, said), before) = look("postgres", "before.json");
+    assert_eq!((exit, &said["data"]["rows"][0]["says"]["count"]), (0, &json!(1)), "{said}");
+    server.sql("postgres", "INSERT INTO orders VALUES (2); ALTER TABLE orders ADD CHECK (id > 0)");
+    let (_, after) = look("postgres", "after.json");
+    let (exit, said) = cli(&["snapshot", "diff", path(&before), path(&after)]);
+    let rows = json!([{ "rows": "changed", "table": "public.orders", "added": 1, "gone": 0 }]);
+    assert_eq!((exit, &said["data"]["rows"]), (5, &rows), "{said}");
+    assert_eq!(said["data"]["changes"][0]["path"], "/constraints/public/orders/orders_id_check");
+    assert_eq!(cli(&["snapshot", "diff", path(&after), path(&after)]).0, 0);
+    let (exit, said) = cli(&["diff", path(&before), path(&after)]);
+    assert!(exit == 5 && said.to_string().contains("/rows/public/orders"), "{said}");
+
+    let ((exit, said), watched) = look("watcher", "watcher.json");
+    assert_eq!((exit, &said["data"]["rows"][0]["says"]["cause"]), (5, &json!("permission")), "{said}");
+    assert_eq!(cli(&["snapshot", "diff", path(&after), path(&watched)]).0, 5, "nobody knows");
+    let nowhere =
+        ["snapshot", "take", "--pg", "postgresql:///postgres?host=/nonexistent/estoppel&user=postgres"];
+    let (exit, said) = cli(&nowhere);
+    assert_eq!((exit, &said["error"]["code"]), (1, &json!("PRE_FAIL")), "{said}");
+}
+
 /// The verifiers that share no code with ours.
 pub fn others_agree(bundle: &Path) {
     for (program, verifier) in [("python3", "python/pef_verify.py"), ("node", "javascript/pef-verify.mjs")] {
@@ -272,7 +356,7 @@ fn a_catalog_that_is_locked_ends_in_the_cause_whose_limit_came_first() {
     for (limits, cause) in [
         ("grace_ms = 8000\nlock_ms = 50\n", "lock_timeout"),
         ("grace_ms = 8000\nlock_ms = 8000\nstatement_ms = 50\n", "statement_timeout"),
-        ("budget_ms = 50\ngrace_ms = 50\nlock_ms = 8000\nstatement_ms = 8000\n", "budget"),
+        ("budget_ms = 400\ngrace_ms = 400\nlock_ms = 8000\nstatement_ms = 8000\n", "budget"),
     ] {
         let world = world(&idle(), &superuser(&server), ENFORCE, limits);
         until("the connection is warm", PATIENCE, || {
@@ -296,7 +380,7 @@ fn an_answer_is_given_when_the_snapshot_after_it_does_not_come_in_time() {
         held.lock().unwrap().push(theirs.upgrade().unwrap().lock("postgres", "pg_catalog.pg_namespace"));
         r#"{"done":true}"#.into()
     });
-    let limits = "grace_ms = 3000\nlock_ms = 100\n";
+    let limits = "grace_ms = 3000\nlock_ms = 100\nlate_ms = 0\n";
     let world = world(&tool, &superuser(&server), ENFORCE, limits);
     let answer = call(&world, "late", "lock");
     locks.lock().unwrap().clear();
@@ -310,6 +394,78 @@ fn an_answer_is_given_when_the_snapshot_after_it_does_not_come_in_time() {
     assert!(receipt["snapshot"]["post"]["digest"].is_null());
     assert_eq!(downgrades(receipt), [("POST_TIMEOUT", "lock_timeout")]);
     assert_eq!(receipt["outcome"]["code"], "OK");
+}
+
+#[test]
+fn a_snapshot_that_comes_after_the_receipt_is_an_entry_of_its_own_before_the_run_is_sealed() {
+    let Some(server) = PostgresServer::start() else { return };
+    server.sql("postgres", "CREATE TABLE orders (id int)");
+    let server = Arc::new(server);
+    let theirs = Arc::downgrade(&server);
+    let locks: Arc<std::sync::Mutex<Vec<estoppel_kit::LockedTable>>> = Arc::default();
+    let held = locks.clone();
+    let tool = Tool::start(move |target| {
+        let server = theirs.upgrade().unwrap();
+        if target == "/tool/migrate" {
+            server.sql("postgres", "ALTER TABLE orders ADD COLUMN note text");
+            held.lock().unwrap().push(server.lock("postgres", "pg_catalog.pg_namespace"));
+        }
+        "{}".into()
+    });
+    let limits = "grace_ms = 3000\nlock_ms = 100\nlate_ms = 60000\n";
+    let world = world(&tool, &superuser(&server), ENFORCE, limits);
+    assert_eq!(call(&world, "late", "migrate").status(), 200);
+    locks.lock().unwrap().clear();
+    let late = r#"estoppel_snapshots_total{cause="none",code="OK",database="shop",side="late"}"#;
+    until("the late snapshot is there", PATIENCE, || (world.metric(late) == Some(1.0)).then_some(()));
+    let bundle = world.seal("late");
+    others_agree(&bundle);
+    assert_eq!(cli(&["verify", path(&bundle)]).0, 0);
+    let receipt = &world.receipts_in(&bundle)[0];
+    assert_eq!(codes(receipt), [None, Some("POST_TIMEOUT")]);
+    let shown = cli(&["show", path(&bundle)]).1;
+    let entries = shown["data"]["entries"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["kind"] == "snapshot").unwrap_or_else(|| panic!("{shown}"));
+    assert_eq!((&entry["call"], &entry["source"]), (&receipt["call"], &json!("shop")));
+    let (exit, said) = cli(&["snapshot", "diff", path(&bundle), "--call", "1"]);
+    let paths = said["data"]["changes"].as_array().unwrap().iter().map(|change| change["path"].as_str());
+    assert_eq!((exit, paths.collect::<Vec<_>>()), (5, vec![Some("/columns/public/orders/note")]), "{said}");
+    assert_eq!(said["data"]["late"], entry["seq"]);
+}
+
+/// After a call during which its database died.
+fn after_its_database_died(late_ms: u64) -> Option<World> {
+    let server = Arc::new(std::sync::Mutex::new(PostgresServer::start()?));
+    let theirs = Arc::downgrade(&server);
+    let tool = Tool::start(move |_| {
+        theirs.upgrade().unwrap().lock().unwrap().crash();
+        r#"{"done":true}"#.into()
+    });
+    let url = superuser(&server.lock().unwrap());
+    let world = world(&tool, &url, ENFORCE, &format!("grace_ms = 3000\nlate_ms = {late_ms}\n"));
+    let answer = call(&world, "dies", "write");
+    assert_eq!((answer.status(), answer.text().as_str()), (200, r#"{"done":true}"#));
+    Some(world)
+}
+
+#[test]
+fn a_server_that_dies_while_a_call_is_made_is_awaited_for_a_while_and_then_the_receipt_stands_alone() {
+    let Some(world) = after_its_database_died(1_000) else { return };
+    let receipt = world.receipts("dies").pop().unwrap();
+    assert_eq!(codes(&receipt), [None, Some("POST_TIMEOUT")]);
+    assert_eq!(downgrades(&receipt), [("POST_TIMEOUT", "connect")]);
+    assert!(receipt["snapshot"]["pre"]["digest"].is_string());
+    let given_up =
+        r#"estoppel_snapshots_total{cause="budget",code="POST_TIMEOUT",database="shop",side="late"}"#;
+    assert_eq!(world.metric(given_up), Some(1.0));
+}
+
+#[test]
+fn a_gateway_that_ends_awaits_no_late_snapshot() {
+    let Some(mut world) = after_its_database_died(60_000) else { return };
+    world.stop();
+    world.check_journal();
+    assert!(!world.daemon.stderr().contains("panicked"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ const ROWS_AT_ONCE = 200;
 const ROWS_MAX = 100000;
 const BREATH_MS = 40;
 /** Entries that are shown beside the calls, because they say what is missing or who signs. */
-const EVENTS = new Set(['interrupted', 'gap', 'key.rotate', 'journal.recover', 'policy.load', 'hold', 'approval', 'bypass', 'act']);
+const EVENTS = new Set(['interrupted', 'gap', 'key.rotate', 'journal.recover', 'policy.load', 'hold', 'approval', 'bypass', 'act', 'snapshot']);
 
 const chosen = { bundle: null, trust: null, externals: new Map() };
 /** Number of the newest verification; older ones stop when they see that they are not it. */
@@ -175,6 +175,8 @@ function eventNote(entry) {
       return `bypass: traffic without a receipt was found (${entry.source}, ${entry.reason})`;
     case 'act':
       return `act: ${entry.by} did ${entry.act}${entry.on ? ` on ${entry.on}` : ''}`;
+    case 'snapshot':
+      return `snapshot: what ${entry.source} looked like after a call came after its receipt`;
     default:
       return `policy.load: ${entry.state}${entry.version ? `, version ${entry.version}` : ''}`;
   }

@@ -109,7 +109,7 @@ export class Bundle {
     this.#signers.manifest = key;
   }
 
-  /** L1 to L14, S1 to S3. */
+  /** L1 to L15, S1 to S3. */
   async #readLines() {
     const receipts = await this.#files.read('receipts.ndjson');
     const present = this.#files.has('receipts.sig');

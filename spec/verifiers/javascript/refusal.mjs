@@ -8,7 +8,7 @@ export class Refusal extends Error {
   }
 }
 
-const INTEGRITY = /^(C\d|F\d|M[1-5]|L[1-7]|L9|L12|S[2-4]|T[12]|N1|B1|Z1|J[123579])$/;
+const INTEGRITY = /^(C\d|F\d|M[1-5]|L[1-7]|L9|L12|L15|S[2-4]|T[12]|N1|B1|Z1|J[123579])$/;
 const AUTHENTICITY = /^(M[67]|L8|L10|L11|L13|L14|T3|K\d)$/;
 
 /** The four verdicts of an answer: `decided` ones, and the one that `refusal` (or null) settles. */

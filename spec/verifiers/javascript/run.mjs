@@ -1,4 +1,4 @@
-// One run read line by line: steps L1 to L14 and S3 (SPEC section 11), for bundles and journals alike.
+// One run read line by line: steps L1 to L15 and S3 (SPEC section 11), for bundles and journals alike.
 
 import { compareBytes, equal, hex, unbase64, utf8 } from './bytes.mjs';
 import { Holds } from './holds.mjs';
@@ -40,6 +40,8 @@ export class Run {
   rotatedIn = new Set();
   #current = {};
   #holds = new Holds();
+  /** The sources of snapshots that came too late for their calls' receipts, by call id. */
+  #awaited = new Map();
   #monotonic = 0;
   #keyOf;
 
@@ -60,12 +62,13 @@ export class Run {
     return key;
   }
 
-  /** Steps L11 to L14, and S3 for a seal; then the entry is part of the run. Gives its hash. */
+  /** Steps L11 to L15, and S3 for a seal; then the entry is part of the run. Gives its hash. */
   async take(entry, line, where) {
     if (entry.kind === 'key.rotate') await this.#rotate(entry, where);
     if (this.seal !== null) throw new Refusal('L12', 'SEAL_NOT_LAST', where);
     const leaf = leafHash(line);
     await this.#holds.take(entry, leaf, where);
+    this.#await(entry, where);
     if (entry.kind === 'run.open') this.open = entry;
     if (entry.kind === 'run.seal') this.seal = { entry, size: this.size, head: this.head, root: this.tree.root() };
     this.head = leaf;
@@ -73,6 +76,18 @@ export class Run {
     this.size += 1;
     this.#monotonic = entry.mono_us;
     return this.head;
+  }
+
+  /** Step L15. */
+  #await(entry, where) {
+    const { call, kind, snapshot, source } = entry;
+    if (kind === 'call') {
+      this.#awaited.delete(call);
+      if (snapshot?.post?.code === 'POST_TIMEOUT') this.#awaited.set(call, snapshot.source);
+    } else if (kind === 'snapshot') {
+      if (this.#awaited.get(call) !== source) throw new Refusal('L15', 'SNAPSHOT_MISMATCH', where);
+      this.#awaited.delete(call);
+    }
   }
 
   async #rotate(entry, where) {

@@ -27,6 +27,7 @@ export const REASONS = {
   SIGNATURE_INVALID: 'The signature of a line is not valid: the line or the signature was changed.',
   SIGNATURE_MISSING: 'A line has no signature.',
   ROTATION_INVALID: 'A change of keys is not proven by both keys.',
+  SNAPSHOT_MISMATCH: 'No receipt before it awaits this snapshot.',
   APPROVAL_INVALID: 'A call that was held passed without the decisions that it needed.',
   SEAL_NOT_LAST: 'Lines follow after the run was sealed.',
   SEAL_MISSING: 'The run was never sealed, or its end was cut off.',

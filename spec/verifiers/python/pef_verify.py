@@ -1230,6 +1230,7 @@ class Run:
         self.first_key = None  # id of the receipt key that signs run.open
         self.counters = dict.fromkeys(("calls", "allow", "repair", "hold", "block", "interrupted", "incomplete"), 0)
         self.holds = Holds()
+        self.awaited = {}  # the sources of snapshots that came too late for their calls' receipts, by call id
         self.claims = {}
         self.policies = set()
         self.policy_first = {}  # policy hash -> seq of the first receipt that names it
@@ -1243,7 +1244,7 @@ class Run:
         return self.opening["sign"] == "each"
 
     def add(self, entry, line, signature, keys, index=None):
-        """L5-L14. `signature` is a function of the position that gives the stored bytes."""
+        """L5-L15. `signature` is a function of the position that gives the stored bytes."""
         seq = self.tree.size
         shown = seq if index is None else entry["seq"]
 
@@ -1290,6 +1291,13 @@ class Run:
         leaf = leaf_hash(line)
         if kind in ("hold", "approval", "call"):
             self.holds.take(entry, leaf, lambda text: refuse("APPROVAL_INVALID", text))
+        if kind == "call":
+            looked = entry.get("snapshot", {})
+            self.awaited.pop(entry["call"], None)
+            if looked.get("post", {}).get("code") == "POST_TIMEOUT":
+                self.awaited[entry["call"]] = looked.get("source")
+        elif kind == "snapshot" and self.awaited.pop(entry["call"], None) != entry["source"]:
+            refuse("SNAPSHOT_MISMATCH", "no receipt before it awaits this snapshot")
         if kind == "run.seal":
             self.seal = entry
             self.before_seal = (seq, self.head, "root:" + self.tree.root().hex(), dict(self.counters))

@@ -102,15 +102,20 @@ impl References {
         self.policies.insert(refers.policy);
         self.shadows.extend(refers.shadows.iter().flatten());
         self.contracts.extend(refers.contracts.iter().flatten());
-        self.snapshots.extend(refers.snapshots.iter().flatten());
         self.bodies.extend(refers.bodies.iter().flatten());
         if let Some(nodes) = refers.nodes {
             self.streams.insert(refers.call, nodes);
         }
         at_most(self.policies.len() + self.shadows.len(), POLICIES_MAX, "policies")?;
-        let documents = self.contracts.len() + self.snapshots.len() + self.streams.len();
-        at_most(documents, FILES_MAX, "contracts, snapshots and streams")?;
+        self.add_snapshots(refers.snapshots.iter().flatten().copied())?;
         at_most(self.bodies.len(), FILES_MAX + EXTERNALS_MAX, "bodies")
+    }
+
+    /// Adds what came later than the receipt of its call.
+    fn add_snapshots(&mut self, digests: impl IntoIterator<Item = Sha256>) -> Result<(), FactsError> {
+        self.snapshots.extend(digests);
+        let documents = self.contracts.len() + self.snapshots.len() + self.streams.len();
+        at_most(documents, FILES_MAX, "contracts, snapshots and streams")
     }
 
     fn add_key(&mut self, key: KeyId, use_: Use) -> Result<(), FactsError> {
@@ -207,6 +212,10 @@ impl RunFacts {
             "key.rotate" => {
                 let rotate: RotateLine = serde_json::from_slice(line).map_err(unreadable)?;
                 self.references.add_key(rotate.new, rotate.use_)?;
+            }
+            "snapshot" => {
+                let snapshot: SnapshotSideLine = serde_json::from_slice(line).map_err(unreadable)?;
+                self.references.add_snapshots(snapshot.digest)?;
             }
             "run.seal" => self.seal(&serde_json::from_slice(line).map_err(unreadable)?, parsed.ts)?,
             _ => {}

@@ -27,6 +27,14 @@ pub fn foreign(json: &[u8]) -> Result<Vec<u8>, CanonicalError> {
     Ok(serde_json_canonicalizer::to_vec(&value)?)
 }
 
+/// The RFC 8785 form of a value that this program made, so that it is neither deep nor has a name twice.
+///
+/// # Errors
+/// Numbers that a double cannot hold.
+pub fn own(value: &serde_json::Value) -> Result<Vec<u8>, CanonicalError> {
+    Ok(serde_json_canonicalizer::to_vec(value)?)
+}
+
 /// Whether every number of a JSON document stays the same number in its RFC 8785 form, which holds doubles.
 ///
 /// `json` must be well formed.

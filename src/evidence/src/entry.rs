@@ -20,8 +20,8 @@ pub use call::{
 pub use detection::{CLASSES_MAX, Detection, DetectorOutcome, DetectorRun, FINDINGS_MAX, Finding};
 pub use event::{
     Act, Approval, ApprovalDecision, ApprovalStatement, Build, Bypass, BypassSource, Counters, Durability,
-    Event, Gap, Hold, HoldOf, Intent, Interrupted, JournalRecover, KeyRotate, PolicyLoad, RunClass, RunOpen,
-    RunSeal, SealReason, Sign,
+    Event, Gap, Hold, HoldOf, Intent, Interrupted, JournalRecover, KeyRotate, LateSnapshot, PolicyLoad,
+    RunClass, RunOpen, RunSeal, SealReason, Sign,
 };
 pub use shadow::{SHADOWS_MAX, ShadowRecord, ShadowState};
 pub use snapshot::{SnapshotRecord, SnapshotSide, TableWrites};

@@ -198,6 +198,7 @@ reasons! {
     PreFail "PRE_FAIL" Us true 503 "no snapshot of the database before the call, so nothing is forwarded";
     LsnMissing "LSN_MISSING" Us false 0 "the database does not say where its log of writes is";
     PostTimeout "POST_TIMEOUT" Us false 0 "no snapshot of the database after the call in time";
+    RowsMissing "ROWS_MISSING" Us false 0 "rows of a table that were to be in the snapshot are not";
     ReplicaLag "REPLICA_LAG" Us true 503 "the database is a replica, or one that is too far behind";
     LineageMissing "LINEAGE_MISSING" Us false 0 "the rows that name a call could not be counted";
     PolicySkip "POLICY_SKIP" Policy false 0 "the policy asks for no snapshot of the database here";

@@ -104,7 +104,7 @@ pub(crate) async fn sprung(exchange: &Exchange) {
 /// The schema of a database changed while no call was there that could have done it.
 pub(crate) async fn beside_calls(shared: &Arc<Shared>, database: &str, before: &Schema, now: &Schema) {
     let changes = estoppel_snapshot::diff(before, now);
-    let comment = format!("the schema was {} and is {}", before.digest(), now.digest());
+    let comment = format!("the schema was {} and is {}", before.schema_digest(), now.schema_digest());
     let bypass = Bypass {
         at: Some(UnixMicros(shared.clock.unix_us())),
         comment: Some(text::text(&comment).chars().take(COMMENT_CHARS_MAX).collect()),

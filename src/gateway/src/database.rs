@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use estoppel_evidence::entry::{Downgrade, SnapshotSide, TableWrites};
-use estoppel_evidence::{CallId, Reason, Sha256};
+use estoppel_evidence::{CallId, Reason, Sha256, text};
 use estoppel_policy::SnapshotMode;
 use estoppel_snapshot::{
     Cause, Dsn, RowCounter, RowCounterTask, RowWatch, Snapshot, SnapshotError, Source, SourceTask, Tls,
@@ -149,6 +149,7 @@ impl Database {
             waiting_max: settings.waiting_max,
             replica_lag_bytes_max: settings.allow_replica.then_some(lag),
             tls: tls.map_err(|error| said(Chain(&error).to_string()))?,
+            rows: settings.rows(),
         };
         let tables: Arc<[Written]> = settings.written().into();
         let counter =
@@ -214,6 +215,18 @@ impl Database {
         taken
     }
 
+    /// A snapshot for which no call waits.
+    async fn look_late(&self) -> Option<Arc<Snapshot>> {
+        let taken = self.source.take().await;
+        self.tell_up(taken.is_ok());
+        taken.ok()
+    }
+
+    /// What became of a snapshot for which no call waited.
+    fn tell_late(&self, code: Reason, cause: &str) {
+        self.metrics.snapshot(&self.name, "late", code, cause);
+    }
+
     /// A call that may change it begins, if that is watched.
     pub(crate) fn enter(&self) -> Option<Inside> {
         self.watch.as_ref().map(Watch::enter)
@@ -269,6 +282,18 @@ pub(crate) fn side(taken: &Snapshot, when: When) -> SnapshotSide {
         digest: Some(taken.schema.digest().0),
         lsn: lsn.map(|lsn| lsn.to_string().into()),
     }
+}
+
+/// What a snapshot has not of the rows that were asked for, for the receipt's list of what was not done.
+pub(crate) fn without_rows(taken: &Snapshot, when: When) -> Option<Downgrade> {
+    let mut gaps = taken.schema.rows()?.gaps();
+    let (table, cause) = gaps.next()?;
+    let more = match gaps.count() {
+        0 => String::new(),
+        count => format!(", and {count} more"),
+    };
+    let detail = format!("{}: {table} {}{more}", when.as_str(), cause.as_str());
+    Some(Downgrade { code: Reason::RowsMissing, detail: Some(text::text(&detail).into()) })
 }
 
 /// Tries a database again as long as it cannot be looked at; the first time makes its connection warm. Looks at one whose

@@ -235,7 +235,7 @@ impl Gateway {
         let key = [u64::from_le_bytes(self::random()?), u64::from_le_bytes(self::random()?)];
         let stores = Stores::start(journal.bodies(), journal.contracts(), journal.snapshots());
         let stores = Arc::new(stores.map_err(GatewayError::Threads)?);
-        let (posts, dues) = Posts::new(stores.clone());
+        let (posts, dues) = Posts::new(stores.clone(), journal.clone());
         let (drains, queue) = Drains::new(settings.server.drains_max);
         let before = journal.before().clone();
         let earlier = provenance::Runs::new(self::random()?, metrics.clone());

@@ -20,6 +20,7 @@ use estoppel_journal::{BodyError, BodyStore, BodyWriter, DocumentStore, Promise}
 use estoppel_policy::ValuePath;
 use estoppel_snapshot::Schema;
 use futures_util::task::AtomicWaker;
+use tokio::sync::oneshot;
 
 pub(crate) use redact::Form;
 use redact::Redacted;
@@ -93,6 +94,10 @@ enum Job {
     Forget {
         call: CallId,
     },
+    Keep {
+        schema: Arc<Schema>,
+        kept: oneshot::Sender<bool>,
+    },
 }
 
 /// How much of a body waits for the disk.
@@ -142,6 +147,13 @@ impl Stores {
         let body = (call, side);
         let _ = thread.send(Job::Open { body, redaction }); // a thread that is gone is noticed at the commit
         Feed { body, thread, room: Arc::default() }
+    }
+
+    /// Whether a snapshot is durable that came after the record of its call.
+    pub(crate) async fn keep(&self, call: CallId, schema: Arc<Schema>) -> bool {
+        let (kept, answer) = oneshot::channel();
+        let sent = self.thread(call).send(Job::Keep { schema, kept });
+        sent.is_ok() && answer.await.unwrap_or(false)
     }
 
     /// Drops what has been stored of a call that is not committed yet, and what still comes.
@@ -231,6 +243,13 @@ impl Keeper {
                 Job::Forget { call } => Side::ALL.into_iter().for_each(|side| {
                     self.parts.remove(&(call, side));
                 }),
+                Job::Keep { schema, kept } => {
+                    let done = self.keep(&schema);
+                    if let Err(error) = &done {
+                        tracing::warn!(%error, "a snapshot was not stored");
+                    }
+                    let _ = kept.send(done.is_ok()); // who asked may be gone
+                }
                 Job::Commit { promise, mut record, contracts, snapshots } => {
                     self.finish(&promise, &mut record);
                     let kept = |(digest, canonical): &Contract| self.contracts.keep(*digest, canonical);

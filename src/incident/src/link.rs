@@ -109,6 +109,10 @@ fn references(line: &Value) -> Vec<Reference> {
             add("call", &line["idempotency"]["first"], false);
         }
         Some("approval") => add("hold", &line["hold"], true),
+        Some("snapshot") => {
+            add("call", &line["call"], true);
+            add("snapshot", &line["digest"], false);
+        }
         Some("hold" | "intent" | "interrupted") => add("call", &line["call"], false),
         _ => {}
     }

@@ -621,6 +621,11 @@ impl Promise {
         &self.run
     }
 
+    /// Whether the record will be in the chain before what is noted once it was handed over: not where it waits in the spill file.
+    pub fn keeps_order(&self) -> bool {
+        self.slot.room == Room::Queue
+    }
+
     /// Hands the record over, as [`Slot::commit`].
     pub fn commit(self, record: Box<CallRecord>) {
         self.slot.hand_over(&self.run, record, self.sender);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use estoppel_bundle::{BundlePath, OpenError};
 use estoppel_diff::{Bodies, Kind, NoBodies, Normalizers, Reader, Side, SideError, Stored};
 use estoppel_evidence::Sha256;
-use estoppel_snapshot::Schema;
+use estoppel_snapshot::{Rows, Schema};
 use estoppel_verify::Report;
 use serde_json::{Map, Value, json};
 
@@ -175,6 +175,9 @@ fn schema(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
         objects.chain(uncovered.iter().map(|(kind, count)| (vec!["uncovered", kind], count.clone())))
     {
         reader.object(&names, value).map_err(failed(path))?;
+    }
+    for (name, says) in schema.rows().into_iter().flat_map(Rows::tables) {
+        reader.object(&["rows", &name.schema, &name.table], says).map_err(failed(path))?;
     }
     let mut side = reader.finish().map_err(failed(path))?;
     side.about = about(&[("digest", &json!(schema.digest().to_string())), ("verified", &json!("schema"))]);

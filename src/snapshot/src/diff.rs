@@ -35,10 +35,10 @@ impl Change {
     }
 }
 
-/// What makes `to` of `from`, in byte order of the names that lead there. Nothing for equal digests.
+/// What makes the schema of `to` of that of `from`, in byte order of the names that lead there. Nothing for equal digests.
 pub fn diff(from: &Schema, to: &Schema) -> Vec<Change> {
     let mut changes = Vec::new();
-    if from.digest() != to.digest() {
+    if from.schema_digest() != to.schema_digest() {
         let nothing = Value::Object(Map::new());
         for (part, names) in PARTS {
             let of = |schema: &Schema| schema.parts().get(*part).unwrap_or(&nothing).clone();

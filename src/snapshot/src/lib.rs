@@ -6,7 +6,8 @@
 //! | [`Source`] | one database with one warm connection of its own; takes snapshots when asked |
 //! | [`Snapshot`] | what a database looked like: its schema, and where its log of writes was |
 //! | [`Schema`] | the schema as a document with a digest, that two servers with the same schema share |
-//! | [`diff`] | what is in one schema and not in another |
+//! | [`Rows`] | a digest of each row of the tables that were named |
+//! | [`diff`], [`row_changes`] | what is in one schema, or of rows, and not in another |
 //! | [`Written`] | a table whose rows name the call that wrote them |
 //! | [`RowCounter`] | how many of their rows name a call |
 //! | [`RowWatch`] | which of their rows were written since it last looked, and what they name |
@@ -19,7 +20,8 @@
 //!   not promise that: under REPEATABLE READ rows follow the transaction's snapshot, while the functions that print
 //!   definitions follow the latest catalog. A fingerprint of the catalog, read inside and after, shows it.
 //! - Schemas are read from `pg_catalog` alone, so that what is seen does not depend on the grants of who looks. Of rows nothing is read
-//!   but, in declared tables, the call that they name and the transaction that wrote them.
+//!   but, in declared tables, the call that they name and the transaction that wrote them, and, in tables that were named for it, digests, of the
+//!   same moment as the schema.
 //! - A database is only read, but for a [`Scratch`], of which nothing stays. Nothing waits without an end, and no query is ever cancelled through
 //!   a pooler.
 //! - What a snapshot does not cover is named in it.
@@ -33,6 +35,7 @@ mod error;
 mod examine;
 mod lineage;
 mod lsn;
+mod rows;
 mod schema;
 mod scratch;
 mod server;
@@ -46,9 +49,10 @@ pub use error::{Cause, SnapshotError};
 pub use examine::{Check, State, examine};
 pub use lineage::{Changed, Looked, RowCount, RowCounter, RowCounterTask, RowWatch};
 pub use lsn::Lsn;
+pub use rows::{RowChange, Rows, RowsCause, TableName, TableNameError, row_changes};
 pub use schema::{Schema, SchemaDigest, SchemaError};
 pub use scratch::{Closed, Column, Form, Ran, Scratch, ScratchError, ScratchSettings, role_sql};
 pub use server::Server;
-pub use source::{Settings, Snapshot, Source, SourceTask};
+pub use source::{RowSettings, Settings, Snapshot, Source, SourceTask};
 pub use tls::{Tls, TlsError};
 pub use written::{Written, WrittenError};

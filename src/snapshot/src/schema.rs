@@ -5,10 +5,13 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use estoppel_evidence::canonical;
 use estoppel_evidence::hash::Sha256;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use crate::rows::Rows;
 
 pub(crate) use read::read;
 
@@ -40,12 +43,15 @@ impl fmt::Display for SchemaDigest {
     }
 }
 
-/// The parts of a schema as maps by name, and what of the database they do not cover.
+/// The parts of a schema as maps by name, what of the database they do not cover, and digests of rows where some were asked for.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Schema {
     bytes: Vec<u8>,
     digest: SchemaDigest,
-    document: Value,
+    /// Without the rows.
+    schema_digest: SchemaDigest,
+    document: Arc<Value>,
+    rows: Option<Arc<Rows>>,
 }
 
 /// What is wrong with bytes that should be a schema.
@@ -55,6 +61,8 @@ pub enum SchemaError {
     NotCanonical,
     #[error("this is no `{}` document", Schema::FORMAT)]
     Format,
+    #[error("what it says of rows does not fit itself")]
+    Rows,
 }
 
 impl Schema {
@@ -65,11 +73,20 @@ impl Schema {
         parts: BTreeMap<&'static str, Value>,
         uncovered: BTreeMap<String, u64>,
     ) -> Option<Self> {
-        let parts: Map<String, Value> =
-            parts.into_iter().map(|(name, part)| (name.to_owned(), part)).collect();
-        let document = json!({ "format": Self::FORMAT, "parts": parts, "uncovered": uncovered });
-        let bytes = canonical::foreign(document.to_string().as_bytes()).ok()?;
-        Some(Self { digest: SchemaDigest(Sha256::of(&bytes)), bytes, document })
+        let mut document = json!({ "format": Self::FORMAT, "uncovered": uncovered });
+        document["parts"] = parts.into_iter().map(|(name, part)| (name.to_owned(), part)).collect();
+        let bytes = canonical::own(&document).ok()?;
+        let digest = SchemaDigest(Sha256::of(&bytes));
+        Some(Self { digest, schema_digest: digest, bytes, document: Arc::new(document), rows: None })
+    }
+
+    /// The same schema, and these rows.
+    pub(crate) fn with_rows(&self, rows: Arc<Rows>) -> Option<Self> {
+        let mut document = self.document.as_object()?.clone();
+        document.insert("rows".to_owned(), rows.document());
+        let bytes = canonical::own(&Value::Object(document)).ok()?;
+        let digest = SchemaDigest(Sha256::of(&bytes));
+        Some(Self { digest, bytes, rows: Some(rows), ..self.clone() })
     }
 
     /// Reads a document.
@@ -80,12 +97,22 @@ impl Schema {
         if !canonical::foreign(bytes).is_ok_and(|canonical| canonical == bytes) {
             return Err(SchemaError::NotCanonical);
         }
-        let document: Value = serde_json::from_slice(bytes).map_err(|_| SchemaError::NotCanonical)?;
+        let mut document: Value = serde_json::from_slice(bytes).map_err(|_| SchemaError::NotCanonical)?;
         let has_parts = PARTS.iter().all(|(part, _)| document["parts"][*part].is_object());
         if document["format"] != Self::FORMAT || !has_parts || !document["uncovered"].is_object() {
             return Err(SchemaError::Format);
         }
-        Ok(Self { bytes: bytes.to_vec(), digest: SchemaDigest(Sha256::of(bytes)), document })
+        let digest = SchemaDigest(Sha256::of(bytes));
+        let rows = document.as_object_mut().and_then(|members| members.remove("rows"));
+        let (rows, schema_digest) = match rows {
+            None => (None, digest),
+            Some(rows) => {
+                let rows = Rows::read(&rows).ok_or(SchemaError::Rows)?;
+                let schema = canonical::own(&document).map_err(|_| SchemaError::NotCanonical)?;
+                (Some(Arc::new(rows)), SchemaDigest(Sha256::of(&schema)))
+            }
+        };
+        Ok(Self { bytes: bytes.to_vec(), digest, schema_digest, document: Arc::new(document), rows })
     }
 
     /// The canonical bytes, as they are stored and digested.
@@ -96,6 +123,16 @@ impl Schema {
     /// The digest of [`Schema::bytes`].
     pub fn digest(&self) -> SchemaDigest {
         self.digest
+    }
+
+    /// The digest of the document without its rows.
+    pub fn schema_digest(&self) -> SchemaDigest {
+        self.schema_digest
+    }
+
+    /// Digests of rows, where some were asked for.
+    pub fn rows(&self) -> Option<&Rows> {
+        self.rows.as_deref()
     }
 
     /// The parts by name.

@@ -1,6 +1,7 @@
 //! One database with one warm connection of its own.
 
 mod connection;
+mod copies;
 mod picture;
 
 use std::sync::Arc;
@@ -15,7 +16,9 @@ use crate::lsn::Lsn;
 use crate::schema::Schema;
 use crate::server::Server;
 use crate::tls::Tls;
-use picture::Cached;
+use copies::Copies;
+pub use copies::RowSettings;
+use picture::{Cached, Camera};
 
 pub(crate) use connection::{Answers, Connection};
 
@@ -36,6 +39,8 @@ pub struct Settings {
     pub replica_lag_bytes_max: Option<u64>,
     /// Who may vouch for the server's certificate, where the connection is over TLS.
     pub tls: Option<Tls>,
+    /// Rows of which tables are read; within the deadline, and none by default.
+    pub rows: RowSettings,
 }
 
 impl Default for Settings {
@@ -48,6 +53,7 @@ impl Default for Settings {
             waiting_max: 1_024,
             replica_lag_bytes_max: None,
             tls: None,
+            rows: RowSettings::default(),
         }
     }
 }
@@ -88,6 +94,7 @@ pub struct SourceTask {
     dsn: Dsn,
     settings: Settings,
     connection: Option<Connection>,
+    copies: Copies,
     cached: Option<Cached>,
     pinned: Option<Arc<Server>>,
 }
@@ -97,7 +104,8 @@ impl Source {
     pub fn new(dsn: Dsn, settings: Settings) -> (Self, SourceTask) {
         let (sender, requests) = mpsc::channel(settings.waiting_max.max(1));
         let source = Self { requests: sender, deadline: settings.deadline };
-        (source, SourceTask { requests, dsn, settings, connection: None, cached: None, pinned: None })
+        let (copies, connection, cached, pinned) = (Copies::default(), None, None, None);
+        (source, SourceTask { requests, dsn, settings, connection, copies, cached, pinned })
     }
 
     /// A snapshot that begins after this was called. Callers who wait together get the same one.
@@ -126,6 +134,10 @@ pub(crate) async fn connect(
 ) -> Result<Connection, SnapshotError> {
     let opened = tokio::time::timeout(settings.deadline, Connection::open(dsn, settings, options)).await;
     opened.unwrap_or(Err(SnapshotError::Late(settings.deadline)))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, i32::MAX as u64)
 }
 
 impl SourceTask {
@@ -191,7 +203,8 @@ impl SourceTask {
     }
 
     async fn picture(&mut self, connection: Connection, started: Instant) -> Result<Snapshot, SnapshotError> {
-        let snapshot = picture::take(&connection, &self.settings, &mut self.cached, started).await?;
+        let camera = Camera { connection: &connection, dsn: &self.dsn, settings: &self.settings };
+        let snapshot = camera.take(&mut self.copies, &mut self.cached, started).await?;
         match &self.pinned {
             Some(pinned) if !pinned.is_same(&snapshot.server) => Err(SnapshotError::Identity {
                 before: pinned.to_string().into(),

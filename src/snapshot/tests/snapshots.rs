@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use estoppel_kit::PostgresServer;
 use estoppel_snapshot::{
-    Cause, Change, Check, Dsn, Schema, Settings, Snapshot, SnapshotError, Source, State, diff, examine,
+    Cause, Change, Check, Dsn, RowChange, RowSettings, Schema, Settings, Snapshot, SnapshotError, Source,
+    State, diff, examine, row_changes,
 };
+use serde_json::Value;
 
 const SHOP: &str = "
     CREATE TYPE mood AS ENUM ('sad', 'happy');
@@ -399,6 +401,10 @@ async fn documents_keep_their_published_schema() {
     server.sql("postgres", SHOP);
     server.sql("postgres", "CREATE RULE quiet AS ON DELETE TO customers DO INSTEAD NOTHING; CREATE MATERIALIZED VIEW m AS SELECT 1 AS one");
     let snapshot = taken(&source(&server.url("postgres", "postgres"), patient())).await;
+    keeps_its_published_schema(&snapshot);
+}
+
+fn keeps_its_published_schema(snapshot: &Snapshot) {
     let published: serde_json::Value =
         serde_json::from_str(include_str!("../../../spec/snapshot.schema.json")).unwrap();
     let document: serde_json::Value = serde_json::from_slice(snapshot.schema.bytes()).unwrap();
@@ -407,6 +413,172 @@ async fn documents_keep_their_published_schema() {
         validator.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert_eq!(broken, Vec::<String>::new());
     assert_eq!(&Schema::parse(snapshot.schema.bytes()).unwrap(), snapshot.schema.as_ref());
+}
+
+/// With the rows of these tables.
+fn looking_into(tables: &[&str]) -> Settings {
+    let tables = tables.iter().map(|table| table.parse().unwrap()).collect();
+    let rows = RowSettings { tables, time_max: Duration::from_secs(20), ..RowSettings::default() };
+    Settings { rows, ..patient() }
+}
+
+/// How many rows each table has, or why that is not known.
+fn counted(snapshot: &Arc<Snapshot>) -> Vec<String> {
+    let rows = snapshot.schema.rows().unwrap();
+    let said = |(name, says): (&_, Value)| match says["count"].as_u64() {
+        Some(count) => format!("{name} {count}"),
+        None => format!("{name} {} {}", says["code"].as_str().unwrap(), says["cause"].as_str().unwrap()),
+    };
+    rows.tables().map(said).collect()
+}
+
+fn changed(from: &Arc<Snapshot>, to: &Arc<Snapshot>) -> Vec<RowChange> {
+    row_changes(from.schema.rows(), to.schema.rows())
+}
+
+const STOCK: &str = "
+    CREATE TABLE stock (id int, name text); INSERT INTO stock SELECT n, 'thing ' || n FROM generate_series(1, 100) n;
+    CREATE TABLE prices (id int); INSERT INTO prices VALUES (1), (1);
+    CREATE TABLE other (id int);
+";
+
+#[tokio::test]
+async fn rows_that_came_and_went_are_counted_of_the_tables_that_were_named() {
+    let Some(server) = PostgresServer::start() else { return };
+    server.sql("postgres", STOCK);
+    let url = server.url("postgres", "postgres");
+    let (source, without) = (source(&url, looking_into(&["stock", "prices"])), source(&url, patient()));
+    let before = taken(&source).await;
+    assert_eq!(counted(&before), ["public.prices 2", "public.stock 100"]);
+    assert_eq!(taken(&source).await.schema.digest(), before.schema.digest(), "nobody wrote");
+    let plain = taken(&without).await;
+    assert_eq!(plain.schema.digest(), before.schema.schema_digest());
+    assert_ne!(plain.schema.digest(), before.schema.digest());
+    assert!(before.before.is_some() && before.before <= before.after);
+
+    for statement in ["INSERT INTO other VALUES (1)", "VACUUM FULL other", "VACUUM stock"] {
+        server.sql("postgres", statement);
+    }
+    assert_eq!(taken(&source).await.schema.digest(), before.schema.digest(), "what was not named");
+    server.sql(
+        "postgres",
+        "INSERT INTO stock VALUES (101, 'new'), (102, NULL); UPDATE stock SET name = 'x' WHERE id = 1; DELETE FROM stock WHERE id = 2",
+    );
+    let after = taken(&source).await;
+    let stock = RowChange::Changed { table: "public.stock".into(), added: 3, gone: 2 };
+    assert_eq!(changed(&before, &after), [stock]);
+    assert_eq!(diff(&before.schema, &after.schema), []);
+    assert_eq!(before.schema.schema_digest(), after.schema.schema_digest());
+    server.sql("postgres", "DELETE FROM prices WHERE ctid = (SELECT min(ctid) FROM prices)");
+    let prices = RowChange::Changed { table: "public.prices".into(), added: 0, gone: 1 };
+    assert_eq!(changed(&after, &taken(&source).await), [prices], "one of two that are equal");
+    keeps_its_published_schema(&after);
+}
+
+#[tokio::test]
+async fn a_table_whose_rows_are_not_read_says_why_and_the_others_are_there() {
+    let Some(server) = PostgresServer::start() else { return };
+    server.sql("postgres", STOCK);
+    server.sql(
+        "postgres",
+        "CREATE ROLE watcher LOGIN; CREATE TABLE mine (id int); ALTER TABLE mine ENABLE ROW LEVEL SECURITY; \
+         CREATE POLICY one ON mine USING (id = 1); GRANT SELECT ON mine, prices TO watcher",
+    );
+    let all = ["mine", "nowhere.at_all", "stock", "prices"];
+    let watcher = taken(&source(&server.url("watcher", "postgres"), looking_into(&all))).await;
+    assert_eq!(
+        counted(&watcher),
+        [
+            "nowhere.at_all ROWS_MISSING unknown_table",
+            "public.mine ROWS_MISSING rls_filtered",
+            "public.prices 2",
+            "public.stock ROWS_MISSING permission"
+        ]
+    );
+    keeps_its_published_schema(&watcher);
+    let (ours, wanted) = (server.url("postgres", "postgres"), looking_into(&["stock", "prices"]));
+    let with = |change: &dyn Fn(&mut RowSettings)| {
+        let mut settings = wanted.clone();
+        change(&mut settings.rows);
+        source(&ours, settings)
+    };
+    let few = taken(&with(&|rows| rows.rows_max = 99)).await;
+    assert_eq!(counted(&few), ["public.prices 2", "public.stock ROWS_MISSING rows_max"]);
+    let exactly = taken(&with(&|rows| rows.rows_max = 102)).await;
+    assert_eq!(counted(&exactly), ["public.prices 2", "public.stock 100"]);
+    let short = taken(&with(&|rows| rows.bytes_max = 99)).await;
+    assert_eq!(
+        counted(&short),
+        ["public.prices ROWS_MISSING bytes_max", "public.stock ROWS_MISSING bytes_max"]
+    );
+
+    let source = with(&|rows| rows.time_max = Duration::from_millis(300));
+    let locked = server.lock("postgres", "stock");
+    let late = taken(&source).await;
+    drop(locked);
+    let stock = &counted(&late)[1];
+    assert!(stock.ends_with("lock_timeout") || stock.ends_with("time_max"), "{stock}");
+    keeps_its_published_schema(&late);
+}
+
+/// A session that another one's work can be seen to wait for.
+async fn session(server: &PostgresServer) -> tokio_postgres::Client {
+    let url = server.url("postgres", "postgres");
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// A snapshot whose rows are read while somebody does this to `stock`, after `prices` was read.
+async fn meanwhile(server: &PostgresServer, source: &Source, statement: &str) -> Arc<Snapshot> {
+    server.sql("postgres", "INSERT INTO other VALUES (1)"); // where nobody wrote, rows are not read again
+    let somebody = session(server).await;
+    somebody.batch_execute("BEGIN; LOCK TABLE stock IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let reader = source.clone();
+    let snapshot = tokio::spawn(async move { reader.take().await });
+    estoppel_kit::until("the snapshot waits for the lock", WAIT, || is_queued(server).then_some(()));
+    somebody.batch_execute(&format!("{statement}; COMMIT")).await.unwrap();
+    snapshot.await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_those_of_the_moment_that_the_schema_is_of() {
+    let Some(server) = PostgresServer::start() else { return };
+    server.sql("postgres", STOCK);
+    let settings = looking_into(&["prices", "stock"]);
+    let source =
+        source(&server.url("postgres", "postgres"), Settings { lock: Duration::from_secs(20), ..settings });
+    let before = taken(&source).await;
+    let during = meanwhile(&server, &source, "DELETE FROM stock; INSERT INTO prices VALUES (3)").await;
+    assert_eq!(changed(&before, &during), [], "both are as they were when it began");
+    assert_eq!(counted(&taken(&source).await), ["public.prices 3", "public.stock 0"]);
+
+    for statement in [
+        "ALTER TABLE stock ADD COLUMN note text DEFAULT 'x'",
+        "TRUNCATE stock",
+        "INSERT INTO stock VALUES (7); TRUNCATE stock",
+    ] {
+        let torn = meanwhile(&server, &source, statement).await;
+        let ddl_race = ["public.prices ROWS_MISSING ddl_race", "public.stock ROWS_MISSING ddl_race"];
+        assert_eq!(counted(&torn), ddl_race, "{statement}");
+        assert_eq!(counted(&taken(&source).await), ["public.prices 3", "public.stock 0"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_definition_that_went_away_while_it_was_printed_is_read_without_it() {
+    let Some(server) = PostgresServer::start() else { return };
+    server.sql("postgres", SHOP);
+    let source =
+        source(&server.url("postgres", "postgres"), Settings { lock: Duration::from_secs(20), ..patient() });
+    let somebody = session(&server).await;
+    somebody.batch_execute("BEGIN; DROP VIEW dear").await.unwrap();
+    let reader = source.clone();
+    let snapshot = tokio::spawn(async move { reader.take().await });
+    estoppel_kit::until("the snapshot waits for the lock", WAIT, || is_queued(&server).then_some(()));
+    somebody.batch_execute("COMMIT").await.unwrap();
+    let snapshot = snapshot.await.unwrap().unwrap();
+    assert!(snapshot.schema.parts()["views"]["public"]["dear"].is_null());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use estoppel_kit::PostgresServer;
-use estoppel_snapshot::{Dsn, Settings, Snapshot, SnapshotError, Source, State, examine};
+use estoppel_snapshot::{Dsn, RowSettings, Settings, Snapshot, SnapshotError, Source, State, examine};
 
 const DDL: &str = "
     CREATE TABLE customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE \"C\" NOT NULL);
@@ -24,11 +24,14 @@ const DDL: &str = "
     CREATE POLICY mine ON orders FOR SELECT USING (customer = 7);
     CREATE TABLE parted (at date, n int) PARTITION BY RANGE (at);
     CREATE TABLE parted_2026 PARTITION OF parted FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    INSERT INTO parted VALUES ('2026-02-03', 4), ('2026-05-06', NULL);
     CREATE ROLE watcher LOGIN;
+    GRANT SELECT ON parted, orders TO watcher;
 ";
 const VERSIONS: std::ops::RangeInclusive<u32> = 12..=18;
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "whole",
+    "rows: may be read, may not, policies of rows",
     "the log may not be asked",
     "a table is locked",
     "more relations than allowed",
@@ -59,6 +62,24 @@ fn code(taken: &Taken) -> String {
     }
 }
 
+/// What becomes of the rows of three tables.
+async fn rows(url: &str) -> String {
+    let tables = ["parted", "customers", "orders"].map(|table| table.parse().unwrap()).to_vec();
+    let rows = RowSettings { tables, time_max: Duration::from_secs(20), ..RowSettings::default() };
+    match source(url, Settings { rows, ..settings() }).take().await {
+        Err(_) => "none".into(),
+        Ok(snapshot) => {
+            let rows = snapshot.schema.rows().unwrap();
+            let of = |table: &str| {
+                let (_, says) = rows.tables().find(|(name, _)| &*name.table == table).unwrap();
+                let count = says["count"].as_u64().map(|count| format!("{count} rows"));
+                count.unwrap_or_else(|| says["cause"].as_str().unwrap().to_owned())
+            };
+            ["parted", "customers", "orders"].map(of).join(", ")
+        }
+    }
+}
+
 /// What becomes of snapshots of one version, column by column, and the digest of the schema.
 async fn tried(major: u32) -> Option<(Vec<String>, Option<String>)> {
     let mut server = PostgresServer::start_version(major)?;
@@ -67,7 +88,7 @@ async fn tried(major: u32) -> Option<(Vec<String>, Option<String>)> {
     let (ours, watchers) = (server.url("postgres", "shop"), server.url("watcher", "shop"));
     let whole = source(&watchers, settings()).take().await;
     let digest = whole.as_ref().ok().map(|snapshot| snapshot.schema.digest().to_string());
-    let mut cells = vec![code(&whole)];
+    let mut cells = vec![code(&whole), rows(&watchers).await];
 
     server.sql("shop", "REVOKE EXECUTE ON FUNCTION pg_current_wal_insert_lsn() FROM PUBLIC");
     cells.push(code(&source(&watchers, settings()).take().await));

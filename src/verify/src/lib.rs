@@ -32,6 +32,7 @@ mod holds;
 mod journal;
 mod json;
 mod keys;
+mod late;
 mod manifest;
 mod note;
 mod reason;

@@ -74,6 +74,7 @@ reasons! {
     RotationInvalid "ROTATION_INVALID" Authenticity "a key was replaced without proof that both keys agree";
     SealNotLast "SEAL_NOT_LAST" Integrity "an entry follows the seal of its run";
     ApprovalInvalid "APPROVAL_INVALID" Authenticity "a call that was held passed without the decisions that it needed";
+    SnapshotMismatch "SNAPSHOT_MISMATCH" Integrity "a snapshot came late that no receipt before it awaits";
     SealMissing "SEAL_MISSING" Open "the run was not sealed";
     SignatureSurplus "SIGNATURE_SURPLUS" Integrity "there are signatures that belong to no entry";
     SealMismatch "SEAL_MISMATCH" Integrity "the seal does not state what the entries add up to";

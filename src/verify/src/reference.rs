@@ -257,7 +257,7 @@ impl EntrySchemas {
     }
 
     pub(crate) fn of_kind(&self, kind: &str) -> Option<(&Schema, &Value)> {
-        const KINDS: [&str; 12] = [
+        const KINDS: [&str; 13] = [
             "run.open",
             "intent",
             "interrupted",
@@ -269,6 +269,7 @@ impl EntrySchemas {
             "approval",
             "bypass",
             "act",
+            "snapshot",
             "run.seal",
         ];
         if kind == "call" {

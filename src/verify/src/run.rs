@@ -1,9 +1,10 @@
-//! The chain of one run (SPEC section 5; steps L5 to L14 and S3 of section 11). Bundles have one, journals many.
+//! The chain of one run (SPEC section 5; steps L5 to L15 and S3 of section 11). Bundles have one, journals many.
 
 use crate::entry::Entry;
 use crate::hash::Hash;
 use crate::holds::Holds;
 use crate::keys::{Key, Keys, POSSESSION_TYPE, Usage, base64_decode, pae};
+use crate::late::Late;
 use crate::reason::Reason;
 use crate::report::{Counters, Finding, Step};
 use crate::schema::{Kind, Slot};
@@ -46,6 +47,7 @@ pub(crate) struct Open {
     /// Keys that a `key.rotate` of this run brought in, oldest first.
     pub rotated: Vec<(Usage, Hash)>,
     holds: Holds,
+    late: Late,
 }
 
 impl Default for Run {
@@ -126,7 +128,7 @@ impl Run {
         Ok(())
     }
 
-    /// L11 to L14; then counts the entry in. `Some` for a seal: what S3 has against it.
+    /// L11 to L15; then counts the entry in. `Some` for a seal: what S3 has against it.
     pub(crate) fn take(&mut self, entry: &Entry<'_>, keys: &Keys) -> Step<Option<Result<(), String>>> {
         let at = self.size;
         if entry.kind == Kind::KeyRotate {
@@ -139,6 +141,7 @@ impl Run {
         }
         if let Some(open) = &mut self.open {
             open.holds.take(entry).map_err(|detail| Finding::new(Reason::ApprovalInvalid, detail).at(at))?;
+            open.late.take(entry).map_err(|detail| Finding::new(Reason::SnapshotMismatch, detail).at(at))?;
         }
         let mut seal = None;
         if entry.kind == Kind::RunSeal {

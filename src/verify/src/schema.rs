@@ -35,9 +35,10 @@ pub(crate) enum Slot {
     TotalUs,
     Action,
     Approval,
+    PostCode,
 }
 
-const SLOTS: usize = 17;
+const SLOTS: usize = 18;
 
 /// Where each [`Slot`] is in an entry: names joined by dots.
 const PLACES: [(&str, Slot); SLOTS] = [
@@ -58,6 +59,7 @@ const PLACES: [(&str, Slot); SLOTS] = [
     ("time.total_us", Slot::TotalUs),
     ("verdict.action", Slot::Action),
     ("approval", Slot::Approval),
+    ("snapshot.post.code", Slot::PostCode),
 ];
 
 /// Where the noted members stand: inside the quotes of strings, whole for other values.
@@ -98,11 +100,12 @@ pub(crate) enum Kind {
     Approval,
     Bypass,
     Act,
+    Snapshot,
     RunSeal,
 }
 
 impl Kind {
-    const ALL: [Kind; 13] = [
+    const ALL: [Kind; 14] = [
         Kind::RunOpen,
         Kind::Call,
         Kind::Intent,
@@ -115,6 +118,7 @@ impl Kind {
         Kind::Approval,
         Kind::Bypass,
         Kind::Act,
+        Kind::Snapshot,
         Kind::RunSeal,
     ];
 
@@ -132,6 +136,7 @@ impl Kind {
             Kind::Approval => "approval",
             Kind::Bypass => "bypass",
             Kind::Act => "act",
+            Kind::Snapshot => "snapshot",
             Kind::RunSeal => "run.seal",
         }
     }

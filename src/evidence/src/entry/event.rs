@@ -1,5 +1,7 @@
 //! Entries that are not receipts (`spec/pef/schemas/journal_event.schema.json`).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{LineTooLong, Link, VERSION, write_line};
@@ -301,6 +303,18 @@ pub struct Act {
     pub reason: Option<Reason>,
 }
 
+/// What a database looked like after a call whose receipt did not wait for it.
+#[derive(Clone, Debug)]
+pub struct LateSnapshot {
+    pub call: CallId,
+    pub code: Option<Reason>,
+    /// Of its document.
+    pub digest: Sha256,
+    pub lsn: Option<Box<str>>,
+    /// The database's name in the configuration.
+    pub source: Arc<str>,
+}
+
 /// Last entry of a run.
 #[derive(Clone, Debug)]
 pub struct RunSeal {
@@ -325,6 +339,7 @@ pub enum Event {
     Approval(Box<Approval>),
     Bypass(Bypass),
     Act(Act),
+    Snapshot(LateSnapshot),
     RunSeal(RunSeal),
 }
 
@@ -383,7 +398,7 @@ impl Event {
                 document.count = bypass.count;
                 document.reason = Some(bypass.reason.code());
                 document.r#ref = bypass.reference.as_deref();
-                document.source = Some(bypass.source);
+                document.source = Some(bypass.source.as_str());
                 document.upstream = bypass.upstream.as_deref();
             }
             Self::Act(act) => {
@@ -393,6 +408,14 @@ impl Event {
                 document.comment = act.comment.as_deref();
                 document.on = act.on.as_deref();
                 document.reason = act.reason.map(Reason::code);
+            }
+            Self::Snapshot(late) => {
+                document.kind = "snapshot";
+                document.call = Some(late.call);
+                document.code = late.code.map(Reason::code);
+                document.digest = Some(late.digest);
+                document.lsn = late.lsn.as_deref();
+                document.source = Some(&late.source);
             }
             Self::RunSeal(seal) => document.run_seal(seal),
         }
@@ -430,6 +453,8 @@ struct EventDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<RunClass>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     comment: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<Sha256>,
@@ -439,6 +464,8 @@ struct EventDocument<'a> {
     counters: Option<Counters>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<ApprovalDecision>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Sha256>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dropped_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -460,6 +487,8 @@ struct EventDocument<'a> {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lsn: Option<&'a str>,
     mono_us: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
@@ -508,7 +537,7 @@ struct EventDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<BypassSource>,
+    source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     spki: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -538,11 +567,13 @@ impl<'a> EventDocument<'a> {
             call: None,
             capture: None,
             class: None,
+            code: None,
             comment: None,
             config: None,
             count: None,
             counters: None,
             decision: None,
+            digest: None,
             dropped_bytes: None,
             dropped_sha256: None,
             durability: None,
@@ -555,6 +586,7 @@ impl<'a> EventDocument<'a> {
             kid: link.kid,
             kind: "",
             last_index: None,
+            lsn: None,
             mono_us: link.mono_us,
             name: None,
             needs: None,

@@ -283,6 +283,13 @@ fn every_event_is_canonical() {
             on: Some("tool:transfer".into()),
             reason: None,
         }),
+        Event::Snapshot(LateSnapshot {
+            call: CallId::new(1, [2; 10]),
+            code: Some(Reason::LsnMissing),
+            digest: Sha256([8; 32]),
+            lsn: Some("0/16B6C50".into()),
+            source: "shop".into(),
+        }),
         Event::RunSeal(RunSeal {
             count: 2,
             counters,

@@ -1,18 +1,21 @@
 //! Snapshots after calls. One task takes them all, and then the receipt goes on its way; who waits for that receipt waits so for the
-//! snapshot too, and nobody has to.
+//! snapshot too, and nobody has to. One that does not come in time is tried for a while longer ([`late`]).
+
+mod late;
 
 use std::sync::Arc;
 
 use estoppel_evidence::entry::{CallRecord, SnapshotSide, TableWrites};
-use estoppel_journal::Promise;
+use estoppel_journal::{Journal, Promise};
 use estoppel_snapshot::{Schema, Snapshot};
 use futures_util::StreamExt as _;
 use futures_util::future::join;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use self::late::{Awaited, Late};
 use super::watch::Alone;
-use super::{Database, Inside, Missed, Named, When, side};
+use super::{Database, Inside, Missed, Named, When, side, without_rows};
 use crate::store::{Contract, Stores};
 
 /// Most calls whose database is to be looked at after them. Beyond it, it is not, and the receipt says so.
@@ -50,13 +53,15 @@ pub(crate) struct Posts {
     places: Arc<Semaphore>,
     queue: mpsc::Sender<Waiting>,
     stores: Arc<Stores>,
+    late: Late,
 }
 
 impl Posts {
-    pub(crate) fn new(stores: Arc<Stores>) -> (Self, PostQueue) {
+    pub(crate) fn new(stores: Arc<Stores>, journal: Journal) -> (Self, PostQueue) {
         let (queue, dues) = mpsc::channel(POSTS_MAX);
         let places = Arc::new(Semaphore::new(POSTS_MAX));
-        (Self { places, queue, stores: stores.clone() }, PostQueue { dues, stores })
+        let late = Late::new(stores.clone(), journal);
+        (Self { places, queue, stores: stores.clone(), late: late.clone() }, PostQueue { dues, stores, late })
     }
 
     /// The record goes to the journal once its database has been looked at.
@@ -72,25 +77,27 @@ impl Posts {
         };
         let missed = due.database.is_busy();
         let seen = Seen { taken: Err(missed), alone: None, writes: Ok(Vec::new()) };
-        due.end(seen, &self.stores);
+        drop(due.end(seen, &self.stores));
     }
 
-    /// Returns when no call waits. Each waits for a bounded time.
+    /// Returns when no call waits. Each waits for a bounded time. What is late is given up.
     pub(crate) async fn ended(&self) {
         let all = u32::try_from(POSTS_MAX).unwrap_or(u32::MAX);
         let _ = self.places.acquire_many(all).await; // Never closed.
+        self.late.end().await;
     }
 }
 
 pub(crate) struct PostQueue {
     dues: mpsc::Receiver<Waiting>,
     stores: Arc<Stores>,
+    late: Late,
 }
 
 impl PostQueue {
     /// Serves until the gateway is gone.
     pub(crate) async fn run(mut self) {
-        let mut looking = FuturesUnordered::new();
+        let (mut looking, mut late) = (FuturesUnordered::new(), FuturesUnordered::new());
         loop {
             tokio::select! {
                 waiting = self.dues.recv() => match waiting {
@@ -101,24 +108,31 @@ impl PostQueue {
                             let database = &due.database;
                             let (taken, writes) =
                                 join(database.look(When::After), database.count(due.record.call)).await;
-                            due.end(Seen { taken, alone, writes }, &stores);
+                            let awaited = due.end(Seen { taken, alone, writes }, &stores);
                             drop(_place);
+                            awaited
                         });
                     }
                     None => break,
                 },
-                Some(()) = looking.next() => {}
+                Some(awaited) = looking.next() => late.extend(awaited.and_then(|awaited| self.late.take(awaited))),
+                Some(()) = late.next() => {}
             }
         }
         while looking.next().await.is_some() {}
+        drop(late);
     }
 }
 
 impl Due {
-    fn end(self, seen: Seen, stores: &Stores) {
-        let Self { promise, mut record, contracts, before, inside, named, .. } = self;
+    /// The record goes on its way. Gives what it went without.
+    fn end(self, seen: Seen, stores: &Stores) -> Option<Awaited> {
+        let Self { promise, mut record, contracts, before, inside, named, database } = self;
         let Seen { taken, alone, writes } = seen;
         drop(named);
+        let run = promise.run().clone();
+        let awaited =
+            (taken.is_err() && promise.keeps_order()).then(|| Awaited { call: record.call, run, database });
         let mut snapshots: Vec<Arc<Schema>> = vec![before.schema.clone()];
         let mut lag_bytes = None;
         let after = match taken {
@@ -127,6 +141,7 @@ impl Due {
                 if let (Some(inside), Some(alone)) = (inside, alone) {
                     inside.leave(alone, &taken.schema);
                 }
+                record.downgrades.extend(without_rows(&taken, When::After));
                 snapshots.push(taken.schema.clone());
                 side(&taken, When::After)
             }
@@ -145,5 +160,6 @@ impl Due {
             snapshot.add_lag(lag_bytes);
         }
         stores.commit(promise, record, contracts, snapshots);
+        awaited
     }
 }

@@ -61,7 +61,7 @@ impl Inside {
     /// What the schema was when the last call had left, if this is another. `now` has to be of a snapshot that began after this
     /// entered, and before it did anything.
     pub(crate) fn changed(&self, now: &Schema) -> Option<&Arc<Schema>> {
-        self.base.as_ref().filter(|base| base.digest() != now.digest())
+        self.base.as_ref().filter(|base| base.schema_digest() != now.schema_digest())
     }
 
     /// Whether it is the only one, for a snapshot that begins now.

@@ -10,7 +10,7 @@ use http::HeaderValue;
 
 use super::Exchange;
 use crate::bypass;
-use crate::database::{Database, Look, When, side};
+use crate::database::{Database, Look, When, side, without_rows};
 use crate::respond::Refusal;
 
 /// A database as it was before the call.
@@ -52,6 +52,7 @@ impl Exchange {
             Ok(before) => {
                 self.record.snapshot = record(side(&before, When::Before));
                 self.record.snapshot.iter_mut().for_each(|snapshot| snapshot.add_lag(before.lag_bytes));
+                self.record.downgrades.extend(without_rows(&before, When::Before));
                 if let Some(base) = self.inside.as_ref().and_then(|inside| inside.changed(&before.schema)) {
                     bypass::beside_calls(&self.shared, database.name(), base, &before.schema).await;
                 }

@@ -1,7 +1,10 @@
 //! Databases that calls write to.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use estoppel_snapshot::{RowSettings, TableName};
 use serde::Deserialize;
 
 use super::{COUNT_MAX, NAME_RULE, SettingsError, is_name};
@@ -14,6 +17,11 @@ const WRITTEN_MAX: usize = 8;
 const EVERY_MS_MAX: u64 = 3_600_000;
 /// Largest table that may be looked at, MiB.
 const WATCH_MIB_MAX: u64 = 1 << 20;
+/// Most tables whose rows are read.
+const TABLES_MAX: usize = 64;
+/// Most that may be said of rows: 32 bytes of memory each, and 43 of a document.
+const ROWS_MAX: u64 = 1_000_000;
+const ROWS_BYTES_MAX: u64 = 1 << 30;
 
 /// A Postgres database that is looked at around the calls that the policy names (`snapshot`). Whoever can edit this chooses which
 /// database receipts speak of.
@@ -34,6 +42,10 @@ pub struct Database {
     /// How much longer a call waits for one. Then there is none: `PRE_FAIL` or `POST_TIMEOUT`. Default 200 ms.
     #[serde(default = "grace_ms")]
     pub grace_ms: u64,
+    /// How long it is tried to get a snapshot after a call whose receipt went without; then its run has an entry of its own, and it is not
+    /// sealed before. 0: not at all. Default 10 s.
+    #[serde(default = "late_ms")]
+    pub late_ms: u64,
     /// How long the server may work on one statement. Default: as long as a call waits.
     pub statement_ms: Option<u64>,
     /// How long a statement may queue behind DDL. Default 100 ms.
@@ -66,6 +78,19 @@ pub struct Database {
     pub watch_rows_ms: Option<u64>,
     /// A larger table is not looked at. Default 256 MiB.
     pub watch_rows_mib_max: Option<u64>,
+    /// Tables of whose rows snapshots have digests, as `table` or `schema.table`; at most 64. Whoever gets a bundle can try out whether a row
+    /// that he can guess was there. Default none.
+    #[serde(default)]
+    pub rows: Vec<String>,
+    /// More rows than this, of all of these tables together, are not read (`ROWS_MISSING`). Default 10,000.
+    #[serde(default = "rows_max")]
+    pub rows_max: u64,
+    /// Nor more bytes of their text. Default 16 MiB.
+    #[serde(default = "rows_bytes_max")]
+    pub rows_bytes_max: u64,
+    /// Nor for longer, by which a call waits longer for each snapshot. Default 200 ms.
+    #[serde(default = "rows_ms")]
+    pub rows_ms: u64,
     /// How far a replica may be behind, bytes of log; beyond it `REPLICA_LAG`. Default 16 MiB.
     pub replica_lag_bytes_max: Option<u64>,
 }
@@ -107,7 +132,18 @@ impl Database {
 
     /// How long a call waits for a snapshot.
     pub(crate) fn wait_ms(&self) -> u64 {
-        self.budget_ms.saturating_add(self.grace_ms)
+        let rows_ms = if self.rows.is_empty() { 0 } else { self.rows_ms };
+        self.budget_ms.saturating_add(self.grace_ms).saturating_add(rows_ms)
+    }
+
+    /// Which rows are read. Names that are none were refused before.
+    pub(crate) fn rows(&self) -> RowSettings {
+        RowSettings {
+            tables: self.rows.iter().filter_map(|name| name.parse().ok()).collect(),
+            rows_max: self.rows_max,
+            bytes_max: self.rows_bytes_max,
+            time_max: Duration::from_millis(self.rows_ms),
+        }
     }
 }
 
@@ -137,6 +173,7 @@ pub(super) fn check(databases: &[Database], evidence_ms: u64) -> Vec<SettingsErr
         for (key, ms) in [
             ("budget_ms", database.budget_ms),
             ("lock_ms", database.lock_ms),
+            ("rows_ms", database.rows_ms),
             ("statement_ms", database.statement_ms.unwrap_or(1)),
         ] {
             if !(1..=WAIT_MS_MAX).contains(&ms) {
@@ -144,9 +181,11 @@ pub(super) fn check(databases: &[Database], evidence_ms: u64) -> Vec<SettingsErr
             }
         }
         if database.wait_ms() > WAIT_MS_MAX || database.wait_ms() >= evidence_ms {
-            let problem =
-                "`budget_ms` and `grace_ms` together must be at most 60,000 and below `server.evidence_ms`";
+            let problem = "with `budget_ms`, and `rows_ms` where there are `rows`, must be at most 60,000 and below `server.evidence_ms`";
             wrong(i, "grace_ms", problem.into());
+        }
+        if database.late_ms > WAIT_MS_MAX {
+            wrong(i, "late_ms", "must be at most 60,000".into());
         }
         for (key, count) in [("relations_max", database.relations_max), ("waiting_max", database.waiting_max)]
         {
@@ -180,6 +219,25 @@ pub(super) fn check(databases: &[Database], evidence_ms: u64) -> Vec<SettingsErr
                 wrong(i, key, format!("must be between 1 and {most}"));
             }
         }
+        let mut tables = HashSet::new();
+        for name in &database.rows {
+            match name.parse::<TableName>().map(|table| tables.insert(table)) {
+                Err(error) => wrong(i, "rows", error.to_string()),
+                Ok(false) => wrong(i, "rows", format!("names `{name}` twice")),
+                Ok(true) => {}
+            }
+        }
+        if database.rows.len() > TABLES_MAX {
+            wrong(i, "rows", format!("must not name more than {TABLES_MAX} tables"));
+        }
+        for (key, value, most) in [
+            ("rows_max", database.rows_max, ROWS_MAX),
+            ("rows_bytes_max", database.rows_bytes_max, ROWS_BYTES_MAX),
+        ] {
+            if !(1..=most).contains(&value) {
+                wrong(i, key, format!("must be between 1 and {most}"));
+            }
+        }
         if database.replica_lag_bytes_max.is_some() && !database.allow_replica {
             wrong(i, "replica_lag_bytes_max", "has no effect without `allow_replica = true`".into());
         }
@@ -195,12 +253,28 @@ fn grace_ms() -> u64 {
     200
 }
 
+fn late_ms() -> u64 {
+    10_000
+}
+
 fn lock_ms() -> u64 {
     100
 }
 
 fn relations_max() -> usize {
     1_000
+}
+
+fn rows_max() -> u64 {
+    10_000
+}
+
+fn rows_bytes_max() -> u64 {
+    16 << 20
+}
+
+fn rows_ms() -> u64 {
+    200
 }
 
 fn waiting_max() -> usize {

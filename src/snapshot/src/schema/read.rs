@@ -78,7 +78,8 @@ struct Names {
     namespaces: HashMap<Oid, String>,
     relations: HashMap<Oid, (String, String)>,
     columns: HashMap<(Oid, i64), String>,
-    types: HashMap<(Oid, i32), String>,
+    /// With the number of the usual collation, or 0.
+    types: HashMap<(Oid, i32), (String, Oid)>,
     collations: HashMap<Oid, String>,
     operator_classes: HashMap<Oid, (String, bool)>,
     domains: HashMap<Oid, (String, String)>,
@@ -178,7 +179,7 @@ fn names<'a, I: Iterator<Item = Row<'a>>>(of: &impl Fn(Part) -> I) -> Result<Nam
         names.relations.insert(row.number(0)?, (schema, row.name(2)?.to_owned()));
     }
     for row in of(Part::TypeNames) {
-        names.types.insert((row.number(0)?, row.number(1)?), row.name(2)?.to_owned());
+        names.types.insert((row.number(0)?, row.number(1)?), (row.name(2)?.to_owned(), row.number(3)?));
     }
     for row in of(Part::CollationNames) {
         names.collations.insert(row.number(0)?, format!("{}.{}", row.name(1)?, row.name(2)?));
@@ -242,15 +243,16 @@ fn columns<'a>(
     for (relation, columns) in by_relation {
         let (schema, name) = names.relation(relation)?;
         for (place, (number, row)) in (1_u64..).zip(columns) {
-            let of_type = names.types.get(&(row.number(3)?, row.number(4)?)).ok_or(SnapshotError::DdlRace)?;
-            let letter = |at: usize| row.text(at).filter(|letter| !letter.is_empty());
+            let (of_type, usual) =
+                names.types.get(&(row.number(3)?, row.number(4)?)).ok_or(SnapshotError::DdlRace)?;
+            let collation = collation(&row, 8, names).filter(|(oid, _)| oid != usual);
             let fields = Fields::default()
                 .set("place", place)
                 .set("type", of_type.as_str())
                 .flag("not_null", row.is_true(5))
-                .some("identity", letter(6).map(|letter| word(words::IDENTITY, letter)))
-                .some("generated", letter(7).map(|letter| word(words::GENERATED, letter)))
-                .some("collation", collation(&row, 8, names))
+                .some("identity", row.text(6).map(|letter| word(words::IDENTITY, letter)))
+                .some("generated", row.text(7).map(|letter| word(words::GENERATED, letter)))
+                .some("collation", collation.map(|(_, name)| name))
                 .some("default", expressions.get(&(relation, number)).copied());
             tree.put(&[schema, name, row.name(2)?], fields);
         }
@@ -258,9 +260,9 @@ fn columns<'a>(
     Ok(tree)
 }
 
-fn collation(row: &Row<'_>, at: usize, names: &Names) -> Option<String> {
+fn collation<'n>(row: &Row<'_>, at: usize, names: &'n Names) -> Option<(Oid, &'n str)> {
     let oid: Oid = row.text(at)?.parse().ok()?;
-    names.collations.get(&oid).cloned()
+    names.collations.get(&oid).map(|name| (oid, name.as_str()))
 }
 
 fn constraints<'a>(rows: impl Iterator<Item = Row<'a>>, names: &Names) -> Result<Tree, SnapshotError> {
@@ -456,7 +458,7 @@ fn types<'a>(
             .some("base", row.text(4))
             .flag("not_null", row.is_true(5))
             .some("default", row.text(6))
-            .some("collation", collation(&row, 7, names))
+            .some("collation", collation(&row, 7, names).map(|(_, name)| name))
             .some("subtype", row.text(8))
             .some("labels", labels.remove(&row.number(0)?));
         tree.put(&[schema, row.name(2)?], fields);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::future::try_join_all;
 use tokio::task::AbortHandle;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
@@ -89,10 +90,10 @@ impl Connection {
         self.client.simple_query(message).await.map(by_statement).map_err(SnapshotError::of_rows)
     }
 
-    /// Ends a transaction that failed; nobody waits for it, and what is asked next comes after it.
+    /// Ends the transaction; nobody waits for it, and what is asked next comes after it.
     pub fn roll_back(&self) {
-        let client = self.client.clone();
-        tokio::spawn(async move { client.batch_execute("ROLLBACK").await });
+        // The first poll sends it.
+        let _ = self.client.batch_execute("ROLLBACK").now_or_never();
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::made::{MadeKeys, MadeRun, RUN};
 use crate::reference::{Dice, EntrySchemas, Tree};
 
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "run.open",
     "call",
     "intent",
@@ -17,10 +17,11 @@ const KINDS: [&str; 13] = [
     "approval",
     "bypass",
     "act",
+    "snapshot",
     "run.seal",
 ];
 
-const PLACES: [(&str, Slot); 17] = [
+const PLACES: [(&str, Slot); 18] = [
     ("iss", Slot::Iss),
     ("kid", Slot::Kid),
     ("mono_us", Slot::MonoUs),
@@ -38,6 +39,7 @@ const PLACES: [(&str, Slot); 17] = [
     ("time.total_us", Slot::TotalUs),
     ("verdict.action", Slot::Action),
     ("approval", Slot::Approval),
+    ("snapshot.post.code", Slot::PostCode),
 ];
 
 /// Judges a line both ways; the answers must be equal, down to the members that are noted.
@@ -234,6 +236,6 @@ fn a_kind_inside_of_ext_does_not_mislead() {
 #[test]
 fn an_unknown_kind_is_refused_with_a_hint_at_newer_verifiers() {
     let line = String::from_utf8(run().lines[1].clone()).unwrap();
-    let finding = Entry::read(line.replace("\"call\",", "\"snapshot\",").as_bytes()).err().unwrap();
-    assert!(finding.detail.contains("`snapshot` is no kind"), "{}", finding.detail);
+    let finding = Entry::read(line.replace("\"call\",", "\"shadow\",").as_bytes()).err().unwrap();
+    assert!(finding.detail.contains("`shadow` is no kind"), "{}", finding.detail);
 }
