@@ -153,8 +153,8 @@ pub struct Verify {
     /// The bytes of the stream as the client got them; with `--place`, those of units that follow each other.
     #[arg(long, value_name = "FILE", requires = "stream")]
     pub events: Option<PathBuf>,
-    /// Key of that stream, as `estoppel keys disclose` writes it.
-    #[arg(long, value_name = "FILE", requires = "stream")]
+    /// Key of that stream or call, as `estoppel keys disclose` writes it.
+    #[arg(long, value_name = "FILE")]
     pub disclosure: Option<PathBuf>,
     /// Place of the first unit in `--events`, counted from 0; without it they are the whole stream.
     #[arg(long, value_name = "N", requires = "stream")]
@@ -166,6 +166,26 @@ pub enum Signatures {
     /// All.
     Each,
     /// None; authenticity rests on the checkpoint. About ten times faster.
+    /// A call of the bundle, by id or sequence number: is `--content` the body that is its `--part`? Takes a disclosure of scope
+    /// `call` or `run`.
+    #[arg(long, value_name = "CALL", requires_all = ["content", "disclosure", "part"], conflicts_with = "stream")]
+    pub body: Option<String>,
+    /// Which body of the call.
+    #[arg(long, value_enum, requires = "body")]
+    pub part: Option<BodyPart>,
+    /// The body as it passed, byte for byte.
+    #[arg(long, value_name = "FILE", requires = "body")]
+    pub content: Option<PathBuf>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyPart {
+    /// The request.
+    Request,
+    /// The answer as it came from the upstream.
+    Upstream,
+    /// The answer as the client was given it.
+    Client,
     Checkpoint,
 }
 

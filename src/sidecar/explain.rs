@@ -14,7 +14,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          counters, files. It never writes and never trusts a stored conclusion. The answer has four verdicts: integrity, \
          authenticity, completeness, anchoring. Exit code 2 names the first step that failed and the sequence number. With \
          --stream, --events and a disclosed key it also says whether these bytes are what a client was streamed: the whole \
-         stream, or with --place the units at a place of it.",
+         stream, or with --place the units at a place of it; with --body, --part and --content whether they are that body of a call.",
     ),
     (
         &["show"],
@@ -151,7 +151,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["keys", "disclose"],
         "Writes the capture key of one call or run into a file that only you can read. With it somebody who has the bytes can \
-         prove them by the bundle (`estoppel verify --stream`), and who has none can test guesses at what it opens: by default \
+         prove them by the bundle (`estoppel verify --stream` or `--body`), and who has none can test guesses at what it opens: by default \
          the events of one call, the least that proves one. It signs nothing, and no key above it follows from it.",
     ),
     (

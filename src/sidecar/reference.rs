@@ -30,7 +30,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events demo/stream.sse\n\
          head -n 2 demo/stream.sse > first.sse\n\
          estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events first.sse --place 0\n\
-         estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events first.sse --place 1 # exit 2",
+         estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events first.sse --place 1 # exit 2\n\
+         estoppel keys disclose \"$bundle\" --call 1 --scope call --dir demo/journal/keys --out call.key\n\
+         estoppel verify \"$bundle\" --body 1 --part request --disclosure call.key --content first.sse # exit 2",
     ),
     (
         &["show"],

@@ -97,6 +97,7 @@ mod provenance;
 mod published;
 mod reask;
 mod reduce;
+mod proven_bodies;
 mod regress;
 mod replay;
 mod rules;

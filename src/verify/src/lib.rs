@@ -16,6 +16,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
+mod body;
 mod bundle;
 mod certificate;
 mod check;
@@ -52,6 +53,7 @@ mod made;
 mod reference;
 
 pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
+pub use body::{BodyQuestion, Part, verify_body};
 pub use certificate::{CertificateFault, CertificateReason, CertificateReport, verify_certificate};
 pub use check::{Check, Executor, Sequential};
 pub use container::{DirectoryFile, Input};
@@ -65,6 +67,6 @@ pub use keys::{Algorithm, PublicKey, Usage};
 pub use reason::{Decides, Reason};
 pub use receipt::{Given, verify_checkpoint, verify_receipt};
 pub use report::{
-    Anchoring, AuditPath, Authenticity, Completeness, Counters, Finding, Integrity, Proof, Report, RunFacts,
-    SigningKey, Standing, StreamProof, Subject, Unreadable, Verdicts,
+    Anchoring, AuditPath, Authenticity, BodyProof, Completeness, Counters, Finding, Integrity, Proof, Report,
+    RunFacts, SigningKey, Standing, StreamProof, Subject, Unreadable, Verdicts,
 };
