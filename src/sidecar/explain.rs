@@ -155,6 +155,36 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          the events of one call, the least that proves one. It signs nothing, and no key above it follows from it.",
     ),
     (
+        &["retention", "plan"],
+        "Verifies the journal, reads it through, and lists the stored bodies and bundles that the rules let go: by digest, with \
+         the rule and the signed time from which each age counts. Nothing is deleted. The plan is signed; the same journal, \
+         rules and --as-of give the same list.",
+    ),
+    (
+        &["retention", "apply"],
+        "Deletes exactly what a plan lists, and writes a signed report with the same list. The plan is durable and in the chain \
+         before the first file goes; after a crash the next apply goes on with it. What is open, under legal hold or named by no \
+         receipt is never deleted, and no link is followed.",
+    ),
+    (
+        &["retention", "verify"],
+        "Judges a signed plan and, where it is given, the report of it: both by a manifest key of the trust document, the lists \
+         the same bytes. Exit code 2 when that does not hold.",
+    ),
+    (
+        &["retention", "hold", "add"],
+        "Records in the chain that a run is under legal hold. Until it is removed nothing of the run is deleted, whatever the \
+         rules say.",
+    ),
+    (
+        &["retention", "hold", "remove"],
+        "Records in the chain that a run is no longer under legal hold. The rules decide again.",
+    ),
+    (
+        &["retention", "hold", "list"],
+        "Verifies the journal and lists the runs that are under legal hold, since when, by whom and why.",
+    ),
+    (
         &["policy", "lint"],
         "Reports every error and warning of a policy at once, each with line, column, key path and a stable code.",
     ),

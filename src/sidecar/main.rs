@@ -28,6 +28,7 @@ mod reduce;
 mod reference;
 mod regress;
 mod replay;
+mod retention;
 mod run;
 mod sbom;
 mod show;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Incident(asked) => incident::run(&output, &asked),
         Command::Snapshot(command) => snapshot::run(&output, &command),
         Command::Seal(seal) => run::seal(&output, &seal),
+        Command::Retention(command) => retention::run(&output, &command),
         Command::Hold(command) => hold::run(&output, &command),
         Command::Reconcile(reconcile) => reconcile::run(&output, &reconcile),
         Command::Kill(switch) => switch::set(&output, "kill", &switch),

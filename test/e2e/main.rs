@@ -26,7 +26,9 @@
 //! - `mcp_sessions`: answers of MCP servers that come in another stream than the one of their request.
 //! - `mcp_sse`: the transport of 2024-11-05, where what is posted is answered in another stream.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
+//! - `proven_bodies`: bodies that somebody kept, held against the bundle.
 //! - `provenance`: what a tool gave earlier, recognized in what a later call brings.
+//! - `retention`: what is deleted by rules, and what is kept.
 //! - `rules`: rules of the policy that look into calls and bodies.
 //! - `tenants`: the tenant that a call names, held against the one that its caller proved.
 //! - `shadow`: policies that are asked about every call and change nothing.
@@ -93,13 +95,14 @@ mod operations;
 mod other_calls;
 mod packs;
 mod policies;
+mod proven_bodies;
 mod provenance;
 mod published;
 mod reask;
 mod reduce;
-mod proven_bodies;
 mod regress;
 mod replay;
+mod retention;
 mod rules;
 mod shadow;
 mod snapshots;

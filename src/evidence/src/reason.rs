@@ -223,6 +223,9 @@ reasons! {
     AdminUnreachable "ADMIN_UNREACHABLE" Us true 0 "the daemon's admin listener does not answer";
     FileUnreadable "FILE_UNREADABLE" Client false 0 "a file cannot be read";
     ArgumentInvalid "ARGUMENT_INVALID" Client false 0 "an argument is not valid";
+    RetentionPath "RETENTION_PATH" Us false 0 "what is to be deleted is no plain file at a place where the journal keeps such";
+    RetentionStale "RETENTION_STALE" Client true 0 "what was planned may not be deleted any more; plan again";
+    RetentionBusy "RETENTION_BUSY" Client true 0 "another process plans, holds or deletes in this journal";
     OutputExists "OUTPUT_EXISTS" Client false 0 "the output exists and is not overwritten";
     DependencyMissing "DEPENDENCY_MISSING" Us false 0 "something that is needed is not installed or not running";
 }

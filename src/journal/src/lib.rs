@@ -11,6 +11,7 @@
 //! Left to others: what is recorded (the gateway), what it means (the verifier), when to seal (callers and operators).
 
 pub mod keys;
+pub mod retention;
 pub mod signer;
 pub mod storage;
 pub mod trust;

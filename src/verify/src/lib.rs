@@ -38,6 +38,7 @@ mod note;
 mod reason;
 mod receipt;
 mod report;
+mod retention;
 mod run;
 mod schema;
 mod segment;
@@ -52,8 +53,8 @@ mod made;
 #[cfg(test)]
 mod reference;
 
-pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
 pub use body::{BodyQuestion, Part, verify_body};
+pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
 pub use certificate::{CertificateFault, CertificateReason, CertificateReport, verify_certificate};
 pub use check::{Check, Executor, Sequential};
 pub use container::{DirectoryFile, Input};
@@ -70,3 +71,4 @@ pub use report::{
     Anchoring, AuditPath, Authenticity, BodyProof, Completeness, Counters, Finding, Integrity, Proof, Report,
     RunFacts, SigningKey, Standing, StreamProof, Subject, Unreadable, Verdicts,
 };
+pub use retention::{RetentionProof, verify_retention};
