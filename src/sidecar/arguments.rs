@@ -49,6 +49,10 @@ pub enum Command {
     /// Deletes stored bodies and bundles by rules, with a signed report, and keeps what is under legal hold.
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// Encrypts a file, such as a bundle, under a key of its own that a key file or a program wraps.
+    Encrypt(Encrypt),
+    /// Decrypts a file that `estoppel encrypt` wrote. Exit code 2 for another key, and when anything of it was changed.
+    Decrypt(Encrypt),
     /// Lists, shows and decides on calls that wait for people.
     #[command(subcommand)]
     Hold(HoldCommand),
@@ -390,6 +394,24 @@ pub struct Source {
     pub keys: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+pub struct Encrypt {
+    /// The file.
+    pub path: PathBuf,
+    /// Where the result is written, readable by you only. An existing file is never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The wrapping key: 64 hex digits in a file that only you can read, as `estoppel keys wrapping` makes it.
+    #[arg(long, value_name = "FILE", conflicts_with = "key_command")]
+    pub key: Option<PathBuf>,
+    /// A program that wraps instead, as a JSON list of it and its arguments, in a file that only you can read.
+    #[arg(long, value_name = "FILE")]
+    pub key_command: Option<PathBuf>,
+    /// How long that program may take.
+    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    pub key_timeout_ms: u64,
+}
+
 /// A journal whose content is kept or deleted.
 #[derive(Args, Debug)]
 pub struct Kept {
@@ -671,6 +693,12 @@ pub enum KeysCommand {
         /// Algorithm of receipt and manifest keys; the checkpoint key is always Ed25519.
         #[arg(long, value_enum, default_value_t = KeyAlgorithm::Ed25519)]
         alg: KeyAlgorithm,
+    },
+    /// Makes a key that wraps those of encrypted files. An existing file is never overwritten.
+    Wrapping {
+        /// Where the key is written, readable by you only.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
     /// Makes a new key of one use; the old public key is kept beside it. A running daemon takes it up on SIGHUP.
     Rotate {

@@ -155,6 +155,21 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          the events of one call, the least that proves one. It signs nothing, and no key above it follows from it.",
     ),
     (
+        &["encrypt"],
+        "Encrypts a file piece by piece with AES-256-GCM, under a key of its own that a key file or a program wraps. The header, \
+         the order of the pieces and the end are authenticated with them. The result gets its name when it is whole.",
+    ),
+    (
+        &["decrypt"],
+        "Decrypts what encrypt wrote. Exit code 2 when another key is needed, and when anything was changed, cut off or put in \
+         another order; nothing is left of it then.",
+    ),
+    (
+        &["keys", "wrapping"],
+        "Makes 32 secret bytes that wrap the keys of encrypted files, in a file that only you can read. What they encrypt is lost \
+         without them.",
+    ),
+    (
         &["retention", "plan"],
         "Verifies the journal, reads it through, and lists the stored bodies and bundles that the rules let go: by digest, with \
          the rule and the signed time from which each age counts. Nothing is deleted. The plan is signed; the same journal, \

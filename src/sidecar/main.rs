@@ -8,6 +8,7 @@ mod detect;
 mod diff;
 mod disclose;
 mod doctor;
+mod encrypt;
 mod explain;
 mod hold;
 mod identity;
@@ -66,6 +67,8 @@ fn main() -> ExitCode {
         Command::Incident(asked) => incident::run(&output, &asked),
         Command::Snapshot(command) => snapshot::run(&output, &command),
         Command::Seal(seal) => run::seal(&output, &seal),
+        Command::Encrypt(asked) => encrypt::encrypt(&output, &asked),
+        Command::Decrypt(asked) => encrypt::decrypt(&output, &asked),
         Command::Retention(command) => retention::run(&output, &command),
         Command::Hold(command) => hold::run(&output, &command),
         Command::Reconcile(reconcile) => reconcile::run(&output, &reconcile),

@@ -125,6 +125,18 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel keys disclose \"$bundle\" --scope run --dir keys --out other.key # exit 6",
     ),
     (
+        &["encrypt"],
+        "estoppel keys wrapping --out wrapping.key\n\
+         estoppel encrypt \"$bundle\" --key wrapping.key --out bundle.enc",
+    ),
+    (
+        &["decrypt"],
+        "estoppel decrypt bundle.enc --key wrapping.key --out decrypted.pef.zip\n\
+         estoppel verify decrypted.pef.zip\n\
+         estoppel decrypt \"$bundle\" --key wrapping.key --out never.zip # exit 2",
+    ),
+    (&["keys", "wrapping"], "estoppel keys wrapping --out another.key"),
+    (
         &["retention", "plan"],
         "estoppel retention plan --journal demo/journal --as-of 2026-01-01T00:00:00.000000Z --rules <(printf 'version = 1\\n[[rule]]\\nid = \"bundles\"\\nclass = \"bundles\"\\nkeep_days = 400\\n')\n\
          cp -r demo/journal old\n\

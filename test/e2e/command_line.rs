@@ -93,6 +93,8 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["keys", "disclose"] => {
                 &[path(&bundle), "--call", "1", "--dir", path(&keys), "--out", path(&export)]
             }
+            ["keys", "wrapping"] => &["--out", path(&new)],
+            ["encrypt" | "decrypt"] => &[path(&bundle), "--key", path(&keys), "--out", path(&new)],
             ["retention", "plan"] => {
                 &["--journal", path(&keys), "--rules", path(&policy), "--out", path(&new)]
             }

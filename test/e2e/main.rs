@@ -39,6 +39,7 @@
 //! - `credentials`: what an upstream gets in the place of its client's credential.
 //! - `identity`: who calls, by API keys, scopes, tenants and certificates, and what is revoked.
 //! - `large`: bodies of any size in constant memory.
+//! - `encryption`: files that are encrypted at rest.
 //! - `events`: streams as clients got them, held against the bundle.
 //! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
 //! - `notify`: who is told of held calls and the like, by webhook and in a chat.
@@ -67,6 +68,7 @@ mod detecting;
 mod determinism;
 mod diffing;
 mod doctor;
+mod encryption;
 mod events;
 mod feeds;
 mod framing;

@@ -10,6 +10,7 @@
 //!
 //! Left to others: what is recorded (the gateway), what it means (the verifier), when to seal (callers and operators).
 
+pub mod encryption;
 pub mod keys;
 pub mod retention;
 pub mod signer;
@@ -33,6 +34,7 @@ mod index;
 mod journal;
 mod killed;
 mod layout;
+mod program;
 mod read;
 mod recover;
 mod run;
