@@ -58,8 +58,12 @@ struct Rules {
 fn read_rules(path: &Path) -> Result<Vec<Rule>, Failure> {
     let invalid =
         |why: String| Failure::reason(Reason::ConfigInvalid, plain(&format!("`{}`: {why}", path.display())));
-    let Rules { version, rules } =
-        toml::from_str(&input::text(path)?).map_err(|error| invalid(error.to_string()))?;
+    let text = input::text(path)?;
+    let Rules { version, rules } = toml::from_str(&text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+        invalid(format!("line {line}: {}", error.message()))
+    })?;
     let is_word = |id: &str| {
         let rest = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
         id.len() <= 64 && id.starts_with(|first: char| first.is_ascii_lowercase()) && id.bytes().all(rest)

@@ -81,7 +81,7 @@ fn objects(signed: &[u8]) -> Vec<u8> {
         base64::engine::general_purpose::STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
     let text = String::from_utf8(payload).unwrap();
     let from = text.find(r#""objects":["#).unwrap();
-    text[from..from + text[from..].find(']').unwrap()].as_bytes().to_vec()
+    text[from..].split(']').next().unwrap().as_bytes().to_vec()
 }
 
 fn paths(list: &Value) -> BTreeSet<String> {

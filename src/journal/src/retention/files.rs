@@ -261,12 +261,17 @@ pub fn delete(dir: &Path, plan: &Plan, survey: &Survey) -> Result<Vec<Kept>, Ret
     let trash = top.made(OWN)?.made(TRASH)?;
     let mut kept = Vec::new();
     for (number, object) in plan.objects.iter().enumerate() {
+        let number = number.to_string();
         let (place, why) = plan.place_of(object, survey)?;
-        if let Some(why) = why {
-            kept.push(Kept { path: object.path.clone(), why });
-        } else if let Some(why) = remove(&top, &trash, &place, object, plan.as_of, &number.to_string())? {
-            kept.push(Kept { path: object.path.clone(), why });
-        }
+        let why = match why {
+            // A deletion that was killed may have taken it away already.
+            Some(why) => {
+                put_back(&top, &trash, &place, &number)?;
+                Some(why)
+            }
+            None => remove(&top, &trash, &place, object, plan.as_of, &number)?,
+        };
+        kept.extend(why.map(|why| Kept { path: object.path.clone(), why }));
     }
     for object in &plan.objects {
         if let Some(Place::Beside { run, .. }) = Place::parse(&object.path) {
@@ -303,15 +308,32 @@ fn remove(
         () => None,
     };
     if why.is_some() {
-        match at::linkat(&trash.fd, number, &folder.fd, &*name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(folder.failed("put back", &name)(error)),
-        }
+        put_back(top, trash, place, number)?;
+        return Ok(why);
     }
     at::fsync(&folder.fd).map_err(folder.failed("sync the folder of", &name))?;
+    clear(trash, number)?;
+    Ok(None)
+}
+
+/// Gives a file that was taken away its name again, unless there is a newer one by now.
+fn put_back(top: &Folder, trash: &Folder, place: &Place, number: &str) -> Result<(), RetentionError> {
+    if trash.kind(number)?.is_none() {
+        return Ok(());
+    }
+    let gone = || RetentionError::io("put back", top.top.join(place.path()))(io::ErrorKind::NotFound.into());
+    let (folder, name) = top.parent(place)?.ok_or_else(gone)?;
+    match at::linkat(&trash.fd, number, &folder.fd, &*name, AtFlags::empty()) {
+        Ok(()) => at::fsync(&folder.fd).map_err(folder.failed("sync the folder of", &name))?,
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(folder.failed("put back", &name)(error)),
+    }
+    clear(trash, number)
+}
+
+fn clear(trash: &Folder, number: &str) -> Result<(), RetentionError> {
     at::unlinkat(&trash.fd, number, AtFlags::empty()).map_err(trash.failed("remove", number))?;
-    at::fsync(&trash.fd).map_err(trash.failed("sync the folder of", number))?;
-    Ok(why)
+    at::fsync(&trash.fd).map_err(trash.failed("sync the folder of", number))
 }
 
 fn remove_empty(top: &Folder, name: &str) -> Result<(), RetentionError> {
@@ -383,3 +405,6 @@ pub fn unfinished(dir: &Path) -> Result<Vec<String>, RetentionError> {
     begun.sort_unstable();
     Ok(begun)
 }
+
+#[cfg(test)]
+mod tests;
