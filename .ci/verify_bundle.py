@@ -18,6 +18,7 @@ VERIFIERS = {
 ANSWER = ("ok", "reason", "seq", "index", "verdicts")
 # … where a stream is asked about …
 EVENTS = ("stream", "unit")
+BODY = ("body",)
 # … and what they must have read alike when they accept.
 CONTENT = ("kind", "run", "entries")
 # What may stand in a vector's folder, beside expect.json; ask.json asks about a stream.
@@ -28,6 +29,7 @@ BESIDE = {
     "against": "against",
     "disclosure": "disclosure.json",
     "events": "events",
+    "content": "content",
 }
 
 
@@ -40,6 +42,7 @@ def ask(command, path, **given):
         answer = json.loads(ran.stdout)
         members = {name: answer[name] for name in (*ANSWER, *(CONTENT if ran.returncode == 0 else ()))}
         members |= {name: answer[name] for name in EVENTS if "stream" in answer}
+        members |= {name: answer[name] for name in BODY if name in answer}
     except (ValueError, KeyError, TypeError):
         members = None
     return ran.returncode, members, (ran.stdout + ran.stderr).strip()
@@ -96,12 +99,14 @@ def vector(folder):
     }
     if (folder / "ask.json").exists():
         asked = json.loads((folder / "ask.json").read_text())
-        beside |= {"stream": asked["call"]} | ({"place": str(asked["place"])} if "place" in asked else {})
+        beside |= {"body" if "part" in asked else "stream": asked["call"]}
+        beside |= {"part": asked["part"]} if "part" in asked else {}
+        beside |= ({"place": str(asked["place"])} if "place" in asked else {})
     answers = {name: ask(command, path, **beside) for name, command in VERIFIERS.items()}
     for name, (code, members, text) in answers.items():
         said = {"exit": code, **(members or {})}
         wrong = [
-            member for member in ("exit", *ANSWER, *EVENTS) if member in expected and said.get(member) != expected[member]
+            member for member in ("exit", *ANSWER, *EVENTS, *BODY) if member in expected and said.get(member) != expected[member]
         ]
         if wrong:
             yield f"{name}: {', '.join(wrong)} differ from expect.json: {text}"

@@ -77,6 +77,13 @@ pub enum Command {
     /// Lists and shows the daemon's runs.
     #[command(subcommand)]
     Run(RunCommand),
+    /// Deletes stored bodies and bundles by rules, with a signed report, and keeps what is under legal hold.
+    #[command(subcommand)]
+    Retention(RetentionCommand),
+    /// Encrypts a file, such as a bundle, under a key of its own that a key file or a program wraps.
+    Encrypt(Encrypt),
+    /// Decrypts a file that `estoppel encrypt` wrote. Exit code 2 for another key, and when anything of it was changed.
+    Decrypt(Encrypt),
     /// Lists, shows and decides on calls that wait for people.
     #[command(subcommand)]
     Hold(HoldCommand),
@@ -222,12 +229,32 @@ pub struct Verify {
     /// The bytes of the stream as the client got them; with `--place`, those of units that follow each other.
     #[arg(long, value_name = "FILE", requires = "stream")]
     pub events: Option<PathBuf>,
-    /// Key of that stream, as `estoppel keys disclose` writes it.
-    #[arg(long, value_name = "FILE", requires = "stream")]
+    /// Key of that stream or call, as `estoppel keys disclose` writes it.
+    #[arg(long, value_name = "FILE")]
     pub disclosure: Option<PathBuf>,
     /// Place of the first unit in `--events`, counted from 0; without it they are the whole stream.
     #[arg(long, value_name = "N", requires = "stream")]
     pub place: Option<u64>,
+    /// A call of the bundle, by id or sequence number: is `--content` the body that is its `--part`? Takes a disclosure of scope
+    /// `call` or `run`.
+    #[arg(long, value_name = "CALL", requires_all = ["content", "disclosure", "part"], conflicts_with = "stream")]
+    pub body: Option<String>,
+    /// Which body of the call.
+    #[arg(long, value_enum, requires = "body")]
+    pub part: Option<BodyPart>,
+    /// The body as it passed, byte for byte.
+    #[arg(long, value_name = "FILE", requires = "body")]
+    pub content: Option<PathBuf>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyPart {
+    /// The request.
+    Request,
+    /// The answer as it came from the upstream.
+    Upstream,
+    /// The answer as the client was given it.
+    Client,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -466,6 +493,111 @@ pub struct Source {
     pub keys: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+pub struct Encrypt {
+    /// The file.
+    pub path: PathBuf,
+    /// Where the result is written, readable by you only. An existing file is never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The wrapping key: 64 hex digits in a file that only you can read, as `estoppel keys wrapping` makes it.
+    #[arg(long, value_name = "FILE", conflicts_with = "key_command")]
+    pub key: Option<PathBuf>,
+    /// A program that wraps instead, as a JSON list of it and its arguments, in a file that only you can read.
+    #[arg(long, value_name = "FILE")]
+    pub key_command: Option<PathBuf>,
+    /// How long that program may take.
+    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    pub key_timeout_ms: u64,
+}
+
+/// A journal whose content is kept or deleted.
+#[derive(Args, Debug)]
+pub struct Kept {
+    /// Journal folder.
+    #[arg(long)]
+    pub journal: PathBuf,
+    /// Key folder. Default: `keys` in the journal folder.
+    #[arg(long)]
+    pub keys: Option<PathBuf>,
+    /// Admin address of the daemon, asked to record what is done where it has the journal open.
+    #[arg(long, env = "ESTOPPEL_ADMIN", default_value = "127.0.0.1:9464")]
+    pub admin: String,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum RetentionCommand {
+    /// Says what the rules let go, as a signed plan. Deletes nothing.
+    Plan {
+        #[command(flatten)]
+        kept: Kept,
+        /// The rules (TOML).
+        #[arg(long)]
+        rules: PathBuf,
+        /// The moment as of which ages count, `2026-11-21T04:00:00.000000Z`. Default: now.
+        #[arg(long, value_name = "TIME")]
+        as_of: Option<String>,
+        /// Where the plan is written, for `retention apply --plan`. An existing file is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Deletes what a plan lists, or what is left of one that was begun, and reports it.
+    Apply {
+        #[command(flatten)]
+        kept: Kept,
+        /// The rules (TOML), to plan and delete at once.
+        #[arg(long, conflicts_with = "plan")]
+        rules: Option<PathBuf>,
+        /// A plan that `retention plan --out` wrote.
+        #[arg(long, value_name = "FILE")]
+        plan: Option<PathBuf>,
+        /// Who does it; is recorded.
+        #[arg(long)]
+        by: String,
+    },
+    /// Judges a plan, and the report that it was done.
+    Verify {
+        /// The signed plan.
+        plan: PathBuf,
+        /// The signed report.
+        report: Option<PathBuf>,
+        /// Trust document: the keys that you accept.
+        #[arg(long)]
+        trust: PathBuf,
+    },
+    /// Keeps runs whatever the rules say.
+    #[command(subcommand)]
+    Hold(LegalHoldCommand),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum LegalHoldCommand {
+    /// Puts a run under legal hold.
+    Add(LegalHold),
+    /// Lets a run go from its legal hold.
+    Remove(LegalHold),
+    /// Lists runs under legal hold.
+    List {
+        /// Journal folder.
+        #[arg(long)]
+        journal: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct LegalHold {
+    /// Id or name of the run; of a name, all runs that have it.
+    pub run: String,
+    #[command(flatten)]
+    pub kept: Kept,
+    /// Why; is recorded.
+    #[arg(long)]
+    pub reason: String,
+    /// Who does it; is recorded.
+    #[arg(long)]
+    pub by: String,
+}
+
 #[derive(Subcommand, Debug)]
 pub enum IdentityCommand {
     /// Makes, lists and revokes API keys.
@@ -660,6 +792,12 @@ pub enum KeysCommand {
         /// Algorithm of receipt and manifest keys; the checkpoint key is always Ed25519.
         #[arg(long, value_enum, default_value_t = KeyAlgorithm::Ed25519)]
         alg: KeyAlgorithm,
+    },
+    /// Makes a key that wraps those of encrypted files. An existing file is never overwritten.
+    Wrapping {
+        /// Where the key is written, readable by you only.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
     /// Makes a new key of one use; the old public key is kept beside it. A running daemon takes it up on SIGHUP.
     Rotate {

@@ -14,7 +14,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          counters, files. It never writes and never trusts a stored conclusion. The answer has four verdicts: integrity, \
          authenticity, completeness, anchoring. Exit code 2 names the first step that failed and the sequence number. With \
          --stream, --events and a disclosed key it also says whether these bytes are what a client was streamed: the whole \
-         stream, or with --place the units at a place of it.",
+         stream, or with --place the units at a place of it; with --body, --part and --content whether they are that body of a call.",
     ),
     (
         &["show"],
@@ -372,8 +372,53 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["keys", "disclose"],
         "Writes the capture key of one call or run into a file that only you can read. With it somebody who has the bytes can \
-         prove them by the bundle (`estoppel verify --stream`), and who has none can test guesses at what it opens: by default \
+         prove them by the bundle (`estoppel verify --stream` or `--body`), and who has none can test guesses at what it opens: by default \
          the events of one call, the least that proves one. It signs nothing, and no key above it follows from it.",
+    ),
+    (
+        &["encrypt"],
+        "Encrypts a file piece by piece with AES-256-GCM, under a key of its own that a key file or a program wraps. The header, \
+         the order of the pieces and the end are authenticated with them. The result gets its name when it is whole.",
+    ),
+    (
+        &["decrypt"],
+        "Decrypts what encrypt wrote. Exit code 2 when another key is needed, and when anything was changed, cut off or put in \
+         another order; nothing is left of it then.",
+    ),
+    (
+        &["keys", "wrapping"],
+        "Makes 32 secret bytes that wrap the keys of encrypted files, in a file that only you can read. What they encrypt is lost \
+         without them.",
+    ),
+    (
+        &["retention", "plan"],
+        "Verifies the journal, reads it through, and lists the stored bodies and bundles that the rules let go: by digest, with \
+         the rule and the signed time from which each age counts. Nothing is deleted. The plan is signed; the same journal, \
+         rules and --as-of give the same list.",
+    ),
+    (
+        &["retention", "apply"],
+        "Deletes exactly what a plan lists, and writes a signed report with the same list. The plan is durable and in the chain \
+         before the first file goes; after a crash the next apply goes on with it. What is open, under legal hold or named by no \
+         receipt is never deleted, and no link is followed.",
+    ),
+    (
+        &["retention", "verify"],
+        "Judges a signed plan and, where it is given, the report of it: both by a manifest key of the trust document, the lists \
+         the same bytes. Exit code 2 when that does not hold.",
+    ),
+    (
+        &["retention", "hold", "add"],
+        "Records in the chain that a run is under legal hold. Until it is removed nothing of the run is deleted, whatever the \
+         rules say.",
+    ),
+    (
+        &["retention", "hold", "remove"],
+        "Records in the chain that a run is no longer under legal hold. The rules decide again.",
+    ),
+    (
+        &["retention", "hold", "list"],
+        "Verifies the journal and lists the runs that are under legal hold, since when, by whom and why.",
     ),
     (
         &["policy", "lint"],

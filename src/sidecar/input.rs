@@ -103,6 +103,11 @@ pub fn events(path: &Path) -> Result<Vec<u8>, Failure> {
     limited(path, BUNDLE_BYTES_MAX)
 }
 
+/// A regular file, to be read piece by piece.
+pub fn opened(path: &Path) -> Result<File, Failure> {
+    regular(path).and_then(|_| File::open(path)).map_err(|error| unreadable(path, &error))
+}
+
 /// A file's bytes, if there is room for them; takes that room.
 fn bounded(path: &Path, room: &mut u64) -> Result<Vec<u8>, Failure> {
     let size = regular(path).map_err(|error| unreadable(path, &error))?;

@@ -19,6 +19,14 @@ pub fn run(output: &Output, command: &KeysCommand) -> Result<ExitCode, Failure> 
             output.line("back them up now; whoever holds them can sign as this gateway");
             list(*output, dir)
         }
+        KeysCommand::Wrapping { out } => {
+            estoppel_journal::keys::init_secret(out).map_err(failed)?;
+            output.line(&format!(
+                "key written to {}; back it up now: what it encrypts is lost without it",
+                out.display()
+            ));
+            Ok(output.data(&json!({ "path": out })))
+        }
         KeysCommand::Rotate { dir, key_use, alg } => {
             let use_ = match key_use {
                 KeyUse::Receipt => Use::Receipt,

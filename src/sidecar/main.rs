@@ -13,6 +13,7 @@ mod detect;
 mod diff;
 mod disclose;
 mod doctor;
+mod encrypt;
 mod evolution;
 mod explain;
 mod generation;
@@ -39,6 +40,7 @@ mod reference;
 mod regress;
 mod replay;
 mod report;
+mod retention;
 mod run;
 mod sbom;
 mod show;
@@ -82,6 +84,9 @@ fn main() -> ExitCode {
         Command::Kit(command) => kit::run(&output, &command),
         Command::Snapshot(command) => snapshot::run(&output, &command),
         Command::Seal(seal) => run::seal(&output, &seal),
+        Command::Encrypt(asked) => encrypt::encrypt(&output, &asked),
+        Command::Decrypt(asked) => encrypt::decrypt(&output, &asked),
+        Command::Retention(command) => retention::run(&output, &command),
         Command::Hold(command) => hold::run(&output, &command),
         Command::Reconcile(reconcile) => reconcile::run(&output, &reconcile),
         Command::Kill(switch) => switch::set(&output, "kill", &switch),

@@ -56,7 +56,10 @@ impl Failure {
             R::HoldUnknown => 6,
             R::ApprovalRequired | R::ApproversMissing | R::DecisionInvalid | R::HoldDecided => 4,
             R::HoldClosed | R::HoldDenied | R::HoldExpired | R::HoldPayload | R::HoldPolicy => 4,
-            R::OutputExists => 8,
+            R::OutputExists | R::RetentionPath => 8,
+            R::EncryptionKey | R::EncryptionDamaged => 2,
+            R::KeyHookFailed => 7,
+            R::RetentionStale => 5,
             _ => 1,
         };
         Self { retryable: reason.retryable(), ..Self::new(reason.code(), message, exit) }

@@ -30,7 +30,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events demo/stream.sse\n\
          head -n 2 demo/stream.sse > first.sse\n\
          estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events first.sse --place 0\n\
-         estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events first.sse --place 1 # exit 2",
+         estoppel verify \"$bundle\" --stream 2 --disclosure demo/stream.key --events first.sse --place 1 # exit 2\n\
+         estoppel keys disclose \"$bundle\" --call 1 --scope call --dir demo/journal/keys --out call.key\n\
+         estoppel verify \"$bundle\" --body 1 --part request --disclosure call.key --content first.sse # exit 2",
     ),
     (
         &["show"],
@@ -161,6 +163,38 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel keys disclose \"$bundle\" --scope run --dir demo/journal/keys --out run.key\n\
          estoppel keys disclose \"$bundle\" --scope run --dir keys --out other.key # exit 6",
     ),
+    (
+        &["encrypt"],
+        "estoppel keys wrapping --out wrapping.key\n\
+         estoppel encrypt \"$bundle\" --key wrapping.key --out bundle.enc",
+    ),
+    (
+        &["decrypt"],
+        "estoppel decrypt bundle.enc --key wrapping.key --out decrypted.pef.zip\n\
+         estoppel verify decrypted.pef.zip\n\
+         estoppel decrypt \"$bundle\" --key wrapping.key --out never.zip # exit 2",
+    ),
+    (&["keys", "wrapping"], "estoppel keys wrapping --out another.key"),
+    (
+        &["retention", "plan"],
+        "estoppel retention plan --journal demo/journal --as-of 2026-01-01T00:00:00.000000Z --rules <(printf 'version = 1\\n[[rule]]\\nid = \"bundles\"\\nclass = \"bundles\"\\nkeep_days = 400\\n')\n\
+         cp -r demo/journal old\n\
+         estoppel retention plan --journal old --out plan.json --rules <(printf 'version = 1\\n[[rule]]\\nid = \"bundles\"\\nclass = \"bundles\"\\nkeep_days = 0\\n')",
+    ),
+    (&["retention", "apply"], "estoppel retention apply --journal old --plan plan.json --by operator"),
+    (
+        &["retention", "verify"],
+        "estoppel retention verify plan.json old/retention/*.completed.json --trust demo/journal/trust.json",
+    ),
+    (
+        &["retention", "hold", "add"],
+        "estoppel retention hold add quickstart --journal old --by counsel --reason 'case 12'",
+    ),
+    (
+        &["retention", "hold", "remove"],
+        "estoppel retention hold remove quickstart --journal old --by counsel --reason 'case 12 closed'",
+    ),
+    (&["retention", "hold", "list"], "estoppel retention hold list --journal old"),
     (&["mcp", "bridge"], "estoppel mcp bridge --listen 127.0.0.1:0 -- cat &"),
     (&["mcp", "pins", "list"], "estoppel mcp pins list"),
     (

@@ -1,12 +1,13 @@
 //! `estoppel verify`.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_verify::{
-    CertificateReport, Check, DirectoryFile, Executor, Given, Input, JournalFiles, Options, Proof, PublicKey,
-    Question, Report, Signatures, StreamProof, explain, verify_bundle, verify_certificate, verify_checkpoint,
-    verify_events, verify_journal, verify_receipt,
+    BodyProof, BodyQuestion, CertificateReport, Check, DirectoryFile, Executor, Given, Input, JournalFiles,
+    Options, Part, Proof, PublicKey, Question, Report, Signatures, StreamProof, explain, verify_body,
+    verify_bundle, verify_certificate, verify_checkpoint, verify_events, verify_journal, verify_receipt,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -42,11 +43,14 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
     if verify.key.is_some() && path.is_dir() {
         return Err(Failure::input("ARGUMENT_INVALID", "--key goes with a single receipt or checkpoint"));
     }
-    if verify.stream.is_some() && is_journal {
-        return Err(Failure::input("ARGUMENT_INVALID", "--stream goes with a bundle")
+    if verify.disclosure.is_some() && verify.stream.is_none() && verify.body.is_none() {
+        return Err(Failure::input("ARGUMENT_INVALID", "--disclosure goes with --stream or --body"));
+    }
+    if (verify.stream.is_some() || verify.body.is_some()) && is_journal {
+        return Err(Failure::input("ARGUMENT_INVALID", "--stream and --body go with a bundle")
             .hint("a run of a journal may be open; seal it, then ask its bundle"));
     }
-    let asked = Asked::read(verify)?;
+    let mut asked = Asked::read(verify)?;
     let file = if path.is_dir() { None } else { Some(input::evidence(path)?) };
     let is_checkpoint = file.as_deref().is_some_and(is_note);
     if verify.origin.is_some() && !is_checkpoint {
@@ -54,9 +58,8 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
     }
     let is_bundle = file.as_deref().is_none_or(|bytes| !is_checkpoint && !bytes.starts_with(b"{"));
     if asked.is_some() && (!is_bundle || verify.key.is_some()) {
-        return Err(Failure::input("ARGUMENT_INVALID", "--stream goes with a bundle"));
+        return Err(Failure::input("ARGUMENT_INVALID", "--stream and --body go with a bundle"));
     }
-    let question = asked.as_ref().map(Asked::question);
     let report = if is_journal {
         journal(path, verify.against.as_deref(), &options)?
     } else if let Some(bytes) = file {
@@ -65,13 +68,13 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
         } else if bytes.starts_with(b"{") || verify.key.is_some() {
             verify_receipt(&bytes, given(verify, trust.as_deref())?.given())
         } else {
-            bundle(Input::Zip(&bytes), path, &options, question.as_ref())?
+            bundle(Input::Zip(&bytes), path, &options, asked.as_mut())?
         }
     } else {
         let files = input::folder(path)?;
         let files: Vec<DirectoryFile<'_>> =
             files.iter().map(|(path, bytes)| DirectoryFile { path, bytes: bytes.as_deref() }).collect();
-        bundle(Input::Directory(&files), path, &options, question.as_ref())?
+        bundle(Input::Directory(&files), path, &options, asked.as_mut())?
     };
     bar.finish_and_clear();
     print(*output, path, &report, in_plain_words);
@@ -125,27 +128,30 @@ pub fn is_journal(path: &Path) -> bool {
     (has("segments") || has("trust.json")) && !has("manifest.json") && !has("receipts.ndjson")
 }
 
-/// What is asked of a stream, with the files that were named.
-struct Asked {
-    call: String,
-    disclosure: Vec<u8>,
-    events: Vec<u8>,
-    place: Option<u64>,
+/// What is asked of a call, with the files that were named.
+enum Asked {
+    Stream { call: String, disclosure: Vec<u8>, events: Vec<u8>, place: Option<u64> },
+    Body { call: String, part: Part, disclosure: Vec<u8>, content: File },
 }
 
 impl Asked {
     fn read(verify: &Verify) -> Result<Option<Self>, Failure> {
-        let (Some(call), Some(disclosure), Some(events)) =
-            (&verify.stream, &verify.disclosure, &verify.events)
-        else {
+        let Some(disclosure) = verify.disclosure.as_deref().map(input::file).transpose()? else {
             return Ok(None);
         };
-        let (disclosure, events) = (input::file(disclosure)?, input::events(events)?);
-        Ok(Some(Self { call: call.clone(), disclosure, events, place: verify.place }))
-    }
-
-    fn question(&self) -> Question<'_> {
-        Question { call: &self.call, disclosure: &self.disclosure, events: &self.events, place: self.place }
+        if let (Some(call), Some(events)) = (&verify.stream, &verify.events) {
+            let (call, events) = (call.clone(), input::events(events)?);
+            return Ok(Some(Self::Stream { call, disclosure, events, place: verify.place }));
+        }
+        let (Some(call), Some(part), Some(content)) = (&verify.body, verify.part, &verify.content) else {
+            return Ok(None);
+        };
+        let part = match part {
+            arguments::BodyPart::Request => Part::Request,
+            arguments::BodyPart::Upstream => Part::Upstream,
+            arguments::BodyPart::Client => Part::Client,
+        };
+        Ok(Some(Self::Body { call: call.clone(), part, disclosure, content: input::opened(content)? }))
     }
 }
 
@@ -153,12 +159,19 @@ fn bundle(
     input: Input<'_>,
     path: &Path,
     options: &Options<'_>,
-    question: Option<&Question<'_>>,
+    asked: Option<&mut Asked>,
 ) -> Result<Report, Failure> {
     let mut beside = Beside::of(path);
-    let report = match question {
+    let report = match asked {
         None => verify_bundle(input, &mut beside, options),
-        Some(question) => verify_events(input, &mut beside, options, question),
+        Some(Asked::Stream { call, disclosure, events, place }) => {
+            let question = Question { call, disclosure, events, place: *place };
+            verify_events(input, &mut beside, options, &question)
+        }
+        Some(Asked::Body { call, part, disclosure, content }) => {
+            let question = BodyQuestion { call, part: *part, disclosure, content };
+            verify_body(input, &mut beside, options, question)
+        }
     };
     report.map_err(|error| Failure::input("FILE_UNREADABLE", plain(&error.to_string())))
 }
@@ -311,6 +324,9 @@ fn print(output: Output, path: &Path, report: &Report, in_plain_words: bool) {
     if let Some(stream) = &report.stream {
         print_stream(output, stream);
     }
+    if let Some(body) = &report.body {
+        print_body(output, body);
+    }
     if let Some(finding) = &report.finding {
         let place = match (finding.seq, finding.index) {
             (Some(seq), _) if finding.unit.is_some() => {
@@ -356,6 +372,16 @@ fn print_stream(output: Output, stream: &StreamProof) {
     output.line(&format!("{:<13} {}", "given", plain(&what)));
 }
 
+fn print_body(output: Output, body: &BodyProof) {
+    let value = body.verdict.name();
+    output.line(&format!("{:<13} {}", "body", output.paint(colour(value), value)));
+    if body.verdict == Proof::Proven {
+        let bytes = body.bytes.unwrap_or_default();
+        let what = format!("the {} of call {}, {bytes} bytes", body.part.name(), body.call);
+        output.line(&format!("{:<13} {}", "given", plain(&what)));
+    }
+}
+
 fn colour(value: &str) -> Colour {
     match value {
         "ok" | "trusted" | "complete" | "anchored" | "proven" => Colour::Green,
@@ -399,6 +425,17 @@ pub fn data(report: &Report) -> Value {
         "signatures_verified": report.signatures_verified,
         "keys": keys,
         "stream": report.stream.as_ref().map(stream_data),
+        "body": report.body.as_ref().map(body_data),
+    })
+}
+
+fn body_data(body: &BodyProof) -> Value {
+    json!({
+        "verdict": body.verdict.name(),
+        "call": body.call,
+        "part": body.part.name(),
+        "seq": body.seq,
+        "bytes": body.bytes,
     })
 }
 

@@ -93,6 +93,17 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["keys", "disclose"] => {
                 &[path(&bundle), "--call", "1", "--dir", path(&keys), "--out", path(&export)]
             }
+            ["keys", "wrapping"] => &["--out", path(&new)],
+            ["encrypt" | "decrypt"] => &[path(&bundle), "--key", path(&keys), "--out", path(&new)],
+            ["retention", "plan"] => {
+                &["--journal", path(&keys), "--rules", path(&policy), "--out", path(&new)]
+            }
+            ["retention", "apply"] => &["--journal", path(&keys), "--rules", path(&policy), "--by", "ada"],
+            ["retention", "verify"] => &[path(&policy), "--trust", path(&policy)],
+            ["retention", "hold", "list"] => &["--journal", path(&keys)],
+            ["retention", "hold", _] => {
+                &["open", "--journal", path(&keys), "--by", "ada", "--reason", "drill"]
+            }
             ["keys", "list"] => &["--dir", path(&keys)],
             ["identity", "key", "new"] => &["--subject", "a", "--file", path(&new)],
             ["identity", "key", "list"] => &["--file", path(&new)],

@@ -30,7 +30,9 @@
 //! - `mcp_sessions`: answers of MCP servers that come in another stream than the one of their request.
 //! - `mcp_sse`: the transport of 2024-11-05, where what is posted is answered in another stream.
 //! - `mcp_values`: arguments and results of MCP tools, held against what their server said of them first.
+//! - `proven_bodies`: bodies that somebody kept, held against the bundle.
 //! - `provenance`: what a tool gave earlier, recognized in what a later call brings.
+//! - `retention`: what is deleted by rules, and what is kept.
 //! - `rules`: rules of the policy that look into calls and bodies.
 //! - `tenants`: the tenant that a call names, held against the one that its caller proved.
 //! - `shadow`: policies that are asked about every call and change nothing.
@@ -41,6 +43,7 @@
 //! - `credentials`: what an upstream gets in the place of its client's credential.
 //! - `identity`: who calls, by API keys, scopes, tenants and certificates, and what is revoked.
 //! - `large`: bodies of any size in constant memory.
+//! - `encryption`: files that are encrypted at rest.
 //! - `events`: streams as clients got them, held against the bundle.
 //! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
 //! - `notify`: who is told of held calls and the like, by webhook and in a chat.
@@ -70,6 +73,7 @@ mod detecting;
 mod determinism;
 mod diffing;
 mod doctor;
+mod encryption;
 mod events;
 mod feeds;
 mod framing;
@@ -100,6 +104,7 @@ mod operations;
 mod other_calls;
 mod packs;
 mod policies;
+mod proven_bodies;
 mod provenance;
 mod published;
 mod reask;
@@ -109,6 +114,7 @@ mod releases;
 mod replay;
 mod replay_database;
 mod replay_live;
+mod retention;
 mod rules;
 mod shadow;
 mod snapshots;

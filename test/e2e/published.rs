@@ -106,13 +106,23 @@ impl Vector {
             words.extend(["--disclosure", path(disclosure), "--events", path(events)]);
             words.extend(place.iter().flat_map(|place| ["--place", place]));
         }
+        let content = file("content");
+        if let (Some(asked), Some(disclosure), Some(content)) = (&asked, &disclosure, &content) {
+            words.extend([
+                "--body",
+                asked["call"].as_str().unwrap(),
+                "--part",
+                asked["part"].as_str().unwrap(),
+            ]);
+            words.extend(["--disclosure", path(disclosure), "--content", path(content)]);
+        }
         let (exit, answer) = cli(&words);
         let found = |member: &str| match member {
             "exit" => exit.into(),
-            "stream" => answer["data"]["stream"]["verdict"].clone(),
+            "stream" | "body" => answer["data"][member]["verdict"].clone(),
             member => answer["data"][member].clone(),
         };
-        let members = ["exit", "reason", "seq", "index", "verdicts", "stream", "unit"].into_iter();
+        let members = ["exit", "reason", "seq", "index", "verdicts", "stream", "unit", "body"].into_iter();
         members
             .filter(|member| found(member) != self.expect[*member])
             .map(|member| {

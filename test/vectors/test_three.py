@@ -34,8 +34,8 @@ def product(folder):
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
     answer = json.loads(ran.stdout)
     answer = answer.get("data") or {"reason": answer["error"]["code"]}
-    stream = (answer.get("stream") or {}).get("verdict")
-    return three.compared({**answer, "stream": stream, "exit": ran.returncode})
+    given = {name: (answer.get(name) or {}).get("verdict") for name in ("stream", "body")}
+    return three.compared({**answer, **given, "exit": ran.returncode})
 
 
 def sample():

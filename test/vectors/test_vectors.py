@@ -89,7 +89,10 @@ class Stored(unittest.TestCase):
         for folder, expected in folders():
             with self.subTest(folder.name):
                 self.assertEqual(sum((folder / name).exists() for name in INPUTS), 1)
-                asked = {"stream", "unit"} if (folder / "ask.json").exists() else set()
+                ask = folder / "ask.json"
+                asked = set()
+                if ask.exists():
+                    asked = {"body"} if "part" in json.loads(ask.read_bytes()) else {"stream", "unit"}
                 self.assertEqual(set(expected), {"about", "exit", "reason", "seq", "index", "verdicts"} | asked)
                 self.assertEqual(expected["exit"] == 0, expected["reason"] is None)
                 self.assertEqual(folder.name.startswith("valid-"), expected["exit"] == 0)

@@ -20,9 +20,10 @@ BESIDE = {
     "against": "against",
     "disclosure": "disclosure.json",
     "events": "events",
+    "content": "content",
 }
 #: What verifiers of one specification must agree on; `CONTENT` where they accept.
-ANSWER = ("exit", "reason", "seq", "index", "verdicts", "stream", "unit")
+ANSWER = ("exit", "reason", "seq", "index", "verdicts", "stream", "unit", "body")
 CONTENT = ("kind", "run", "entries")
 
 
@@ -32,7 +33,8 @@ def question(folder):
     options = {name: folder / file for name, file in BESIDE.items() if (folder / file).exists()}
     if (folder / "ask.json").exists():
         asked = json.loads((folder / "ask.json").read_bytes())
-        options |= {"stream": asked["call"]} | ({"place": asked["place"]} if "place" in asked else {})
+        options |= {"body" if "part" in asked else "stream": asked["call"]}
+        options |= {name: asked[name] for name in ("place", "part") if name in asked}
     return path, options
 
 

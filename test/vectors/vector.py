@@ -67,7 +67,7 @@ def expect(exit_code, reason=None, seq=None, index=None, **verdicts):
 def written(answer):
     """JSON on three lines."""
     about, verdicts = json.dumps(answer["about"]), json.dumps(answer["verdicts"])
-    names = ("exit", "reason", "seq", "index", *(("stream", "unit") if "stream" in answer else ()))
+    names = ("exit", "reason", "seq", "index", *(("stream", "unit") if "stream" in answer else ()), *(("body",) if "body" in answer else ()))
     rest = json.dumps({name: answer[name] for name in names})[1:-1]
     return f'{{"about": {about},\n {rest},\n "verdicts": {verdicts}}}\n'.encode()
 

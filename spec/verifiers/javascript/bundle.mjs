@@ -74,7 +74,7 @@ export class Bundle {
     this.decided.integrity = 'ok';
   }
 
-  /** Of a bundle that passed: what section 16 asks of a call, or null. `nodes` is null where none were kept. */
+  /** Of a bundle that passed: what sections 16 and 17 ask of a call, or null. `nodes` is null where none were kept. */
   async stream(call) {
     const found = this.#calls.get(call);
     if (found === undefined) return null;
@@ -153,7 +153,7 @@ export class Bundle {
   /** Remembers what N1 and B1 ask for. */
   #note(entry, seq) {
     if (entry.kind !== 'call') return;
-    if (!this.#calls.has(entry.call)) this.#calls.set(entry.call, { seq, sse: entry.sse });
+    if (!this.#calls.has(entry.call)) this.#calls.set(entry.call, { seq, sse: entry.sse, commits: commitsOf(entry) });
     if (entry.sse?.nodes !== undefined) this.#streams.push({ seq, call: entry.call, sse: entry.sse });
     for (const body of [entry.request, entry.response.upstream, entry.response.client]) {
       const digest = body?.sha256?.slice('sha256:'.length);
@@ -326,4 +326,9 @@ function nodesFit(nodes, { units, level, root }) {
   const tree = new Tree();
   for (let at = 0; at < nodes.length; at += 32) tree.push(nodes.subarray(at, at + 32));
   return root === `root:${hex(tree.root())}`;
+}
+
+/** What a receipt commits to, by body. */
+function commitsOf({ request, response }) {
+  return { request: request.commit, upstream: response.upstream?.commit, client: response.client.commit };
 }

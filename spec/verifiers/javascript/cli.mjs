@@ -6,8 +6,8 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { publicKeyOf, verifyBundle, verifyEvents, verifyJournal, verifyReceipt } from './pef-verify.mjs';
-import { REASONS, STREAM, VERDICTS } from './words.mjs';
+import { publicKeyOf, verifyBody, verifyBundle, verifyEvents, verifyJournal, verifyReceipt } from './pef-verify.mjs';
+import { BODY, REASONS, STREAM, VERDICTS } from './words.mjs';
 
 const USAGE = `usage: pef-verify [--trust FILE | --key FILE] [--against FILE] [--json] PATH
 
@@ -18,6 +18,9 @@ PATH is a bundle (.pef.zip or folder), a journal folder, or one exported receipt
   --stream CALL   PATH is a bundle; are --events FILE what the client of this call was streamed?
     --disclosure FILE   the key of that stream, as the operator disclosed it
     --place N           the events are units from number N on (counted from 0), not the whole stream
+  --body CALL     PATH is a bundle; is --content FILE the body of this call that --part names?
+    --part PART         request, upstream or client
+    --disclosure FILE   the key of that call or run
   --json          one line of JSON instead of words
 Exit code: 0 verified, 2 refused, 6 unreadable or bad arguments, 1 internal error.`;
 
@@ -41,7 +44,7 @@ export async function answerTo(args) {
       args,
       allowPositionals: true,
       options: {
-        ...Object.fromEntries(['trust', 'key', 'against', 'stream', 'disclosure', 'events', 'place'].map((name) => [name, { type: 'string' }])),
+        ...Object.fromEntries(['trust', 'key', 'against', 'stream', 'disclosure', 'events', 'place', 'body', 'part', 'content'].map((name) => [name, { type: 'string' }])),
         json: { type: 'boolean' },
         help: { type: 'boolean' },
       },
@@ -84,7 +87,7 @@ async function verifyPath(path, { trust: trustPath, key: keyPath, against: again
   const question = questionOf(asked);
   const isReceipt = names === null && readWhole(path, 1)[0] === 0x7b;
   if (question !== null && (journal || isReceipt || keyPath !== undefined)) {
-    throw new Unusable('ARGUMENT_INVALID', '--stream goes with a bundle');
+    throw new Unusable('ARGUMENT_INVALID', '--stream and --body go with a bundle');
   }
   if (keyPath !== undefined) return verifyReceipt(readWhole(path), { key: keyOf(readWhole(keyPath)) });
   if (journal) return verifyJournal(journalAt(path, names), { trust, against });
@@ -94,11 +97,24 @@ async function verifyPath(path, { trust: trustPath, key: keyPath, against: again
   }
   const input = names === null ? { zip: zipAt(path) } : { folder: filesUnder(path) };
   const options = { trust, externals: externalsBeside(path) };
-  return question === null ? verifyBundle(input, options) : verifyEvents(input, question, options);
+  if (question === null) return verifyBundle(input, options);
+  return (question.part === undefined ? verifyEvents : verifyBody)(input, question, options);
 }
 
-/** What is asked of a stream, or null. */
-function questionOf({ stream: call, disclosure, events, place }) {
+const PARTS = ['request', 'upstream', 'client'];
+
+/** What is asked of a stream or a body, or null. */
+function questionOf({ body, part, content, ...asked }) {
+  const given = [body, part, content].filter((value) => value !== undefined).length;
+  if (given === 0) return streamQuestionOf(asked);
+  const { stream, disclosure, events, place } = asked;
+  if (given < 3 || disclosure === undefined || !PARTS.includes(part) || (stream ?? events ?? place) !== undefined) {
+    throw new Unusable('ARGUMENT_INVALID', '--body, --part (request, upstream or client), --content and --disclosure go together');
+  }
+  return { call: body, part, disclosure: readWhole(disclosure), content: readWhole(content) };
+}
+
+function streamQuestionOf({ stream: call, disclosure, events, place }) {
   const given = [call, disclosure, events].filter((value) => value !== undefined).length;
   if (given === 0 && place === undefined) return null;
   if (given < 3) throw new Unusable('ARGUMENT_INVALID', '--stream, --disclosure and --events go together, --place with them');
@@ -185,8 +201,8 @@ function keyOf(bytes) {
   return key;
 }
 
-function jsonLine({ ok, reason, seq, index, verdicts, run, entries, kind, stream, unit }) {
-  return JSON.stringify({ ok, reason, seq, index, verdicts, run, entries, kind, stream, unit });
+function jsonLine({ ok, reason, seq, index, verdicts, run, entries, kind, stream, unit, body }) {
+  return JSON.stringify({ ok, reason, seq, index, verdicts, run, entries, kind, stream, unit, body });
 }
 
 function inWords(result) {
@@ -198,6 +214,7 @@ function inWords(result) {
     if (result.exit === 0 || result.exit === 2) lines.push(`  ${name.padEnd(13)} ${value.padEnd(14)} ${VERDICTS[name][value]}`);
   }
   if (result.stream !== undefined) lines.push(`  ${'stream'.padEnd(13)} ${result.stream.padEnd(14)} ${STREAM[result.stream]}`);
+  if (result.body !== undefined) lines.push(`  ${'body'.padEnd(13)} ${result.body.padEnd(14)} ${BODY[result.body]}`);
   return lines.join('\n');
 }
 

@@ -1,4 +1,4 @@
-// Proving an event: SPEC section 16, step by step, and how a stream is cut into units (section 7).
+// Proving an event or a body: SPEC sections 16 and 17, step by step, and how a stream is cut into units (section 7).
 
 import { concat, equal, hex, unhex, utf8 } from './bytes.mjs';
 import { admit } from './json.mjs';
@@ -47,12 +47,33 @@ export function hmac(key, ...parts) {
   return sha256(concat(pad(0x5c), sha256(concat(pad(0x36), ...parts))));
 }
 
+/** K_call, of a key that is not K_events. */
+function callKey({ key, scope }, call) {
+  return scope === 'run' ? hmac(unhex(key), utf8('pef/v0/call-key\0'), unhex(call.replaceAll('-', ''))) : unhex(key);
+}
+
 /** K_events of a call. */
-function eventsKey({ key, scope }, call) {
-  let above = unhex(key);
-  if (scope === 'events') return above;
-  if (scope === 'run') above = hmac(above, utf8('pef/v0/call-key\0'), unhex(call.replaceAll('-', '')));
-  return hmac(above, utf8('pef/v0/sse-events'));
+function eventsKey(disclosure, call) {
+  return disclosure.scope === 'events' ? unhex(disclosure.key) : hmac(callKey(disclosure, call), utf8('pef/v0/sse-events'));
+}
+
+/** Whether the key is said to be of this call, and is what the run committed to. */
+function isOf(disclosure, { open }, call) {
+  const committed = sha256(concat(utf8('pef/v0/capture-key\0'), unhex(disclosure.key)));
+  return disclosure.run === open.run && (disclosure.call ?? call) === call
+    && (disclosure.scope !== 'run' || open.capture.commitment === `commit:${hex(committed)}`);
+}
+
+/** D2 to D5. `found` is what a bundle that passed has of the call: `{ seq, commits, open }`, or null. Throws a Refusal. */
+export function proveBody(found, { call, part, disclosure, content }) {
+  if (found === null) throw new Refusal('D2', 'CALL_UNKNOWN');
+  const { seq, commits } = found;
+  const refuse = (step, reason, exit) => { throw new Refusal(step, reason, { seq, exit }); };
+  if (commits[part] === undefined) refuse('D3', 'BODY_ABSENT', 6);
+  if (disclosure.scope === 'events' || !isOf(disclosure, found, call)) refuse('D4', 'DISCLOSURE_MISMATCH', 6);
+  const label = utf8(`pef/v0/${part === 'request' ? 'request' : 'response'}-body\0`);
+  const mac = hmac(callKey(disclosure, call), label, sha256(content));
+  if (commits[part] !== `commit:${hex(mac)}`) refuse('D5', 'BODY_UNKNOWN', 2);
 }
 
 /**
@@ -61,15 +82,12 @@ function eventsKey({ key, scope }, call) {
  */
 export function proveEvents(found, { call, disclosure, events, place }) {
   if (found === null) throw new Refusal('E2', 'CALL_UNKNOWN');
-  const { seq, sse, nodes, open } = found;
+  const { seq, sse, nodes } = found;
   const refuse = (step, reason, { unit = null, exit = 2 } = {}) => {
     throw Object.assign(new Refusal(step, reason, { seq, exit }), { unit });
   };
   if (sse === undefined) refuse('E3', 'STREAM_ABSENT');
-  const committed = sha256(concat(utf8('pef/v0/capture-key\0'), unhex(disclosure.key)));
-  const fits = disclosure.run === open.run && (disclosure.call ?? call) === call
-    && (disclosure.scope !== 'run' || open.capture.commitment === `commit:${hex(committed)}`);
-  if (!fits) refuse('E4', 'DISCLOSURE_MISMATCH', { exit: 6 });
+  if (!isOf(disclosure, found, call)) refuse('E4', 'DISCLOSURE_MISMATCH', { exit: 6 });
   const stream = { sse, nodes, key: eventsKey(disclosure, call), refuse };
   if (place === null) return compare(stream, unitsOf(events, null), null);
   if (nodes === null) refuse('E5', 'STREAM_NODES_ABSENT', { exit: 6 });

@@ -6,12 +6,12 @@
 //
 // An answer is
 //   { ok, exit, reason, step, seq, index, verdicts, run, entries, kind, facts }
-// and of events also `stream` and `unit`. `reason` is null when no step failed. `facts` is what the steps before a failure found; it is for showing,
+// of events also `stream` and `unit`, of a body also `body`. `reason` is null when no step failed. `facts` is what the steps before a failure found; it is for showing,
 // and proves nothing by itself.
 
 import { Bundle } from './bundle.mjs';
 import { readFolder, readZip } from './container.mjs';
-import { proveEvents, readDisclosure } from './events.mjs';
+import { proveBody, proveEvents, readDisclosure } from './events.mjs';
 import { Journal } from './journal.mjs';
 import { PublicKey } from './keys.mjs';
 import { readReceipt } from './receipt.mjs';
@@ -58,6 +58,26 @@ export async function verifyEvents({ zip, folder }, { call, disclosure, events, 
     }
   }, () => ({ ...bundle, run: bundle?.facts.manifest?.run }));
   return { ...result, stream, unit };
+}
+
+/** Verifies a bundle as above, then that `content` is the body of `call` that `part` names: request, upstream or client. */
+export async function verifyBody({ zip, folder }, { call, part, disclosure, content }, { trust = null, externals = async () => null, watch } = {}) {
+  let bundle = null;
+  let body = 'unchecked';
+  const result = await answer('bundle', async () => {
+    const keys = trust === null ? null : readTrust(trust);
+    const key = readDisclosure(disclosure);
+    bundle = new Bundle(zip === undefined ? readFolder(folder) : readZip(zip), { externals, trust: keys, watch });
+    await bundle.verify();
+    try {
+      proveBody(await bundle.stream(call), { call, part, disclosure: key, content });
+      body = 'proven';
+    } catch (error) {
+      if (error.exit === 2) body = 'failed';
+      throw error;
+    }
+  }, () => ({ ...bundle, run: bundle?.facts.manifest?.run }));
+  return { ...result, body };
 }
 
 /**

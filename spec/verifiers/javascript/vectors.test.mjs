@@ -18,8 +18,8 @@ async function verify(folder) {
   assert.notEqual(input, undefined, 'the vector has no input');
   const option = (flag, name) => (existsSync(join(folder, name)) ? [flag, join(folder, name)] : []);
   const asked = existsSync(join(folder, 'ask.json')) ? JSON.parse(readFileSync(join(folder, 'ask.json'), 'utf8')) : {};
-  const question = [['--stream', asked.call], ['--place', asked.place]].filter(([, value]) => value !== undefined).flat().map(String);
-  const files = [['--trust', 'trust.json'], ['--key', 'key.pem'], ['--against', 'against'], ['--disclosure', 'disclosure.json'], ['--events', 'events']];
+  const question = [[asked.part === undefined ? '--stream' : '--body', asked.call], ['--part', asked.part], ['--place', asked.place]].filter(([, value]) => value !== undefined).flat().map(String);
+  const files = [['--trust', 'trust.json'], ['--key', 'key.pem'], ['--against', 'against'], ['--disclosure', 'disclosure.json'], ['--events', 'events'], ['--content', 'content']];
   const { text, exit } = await answerTo(['--json', ...files.flatMap(([flag, name]) => option(flag, name)), ...question, join(folder, input)]);
   return { exit, ...JSON.parse(text) };
 }

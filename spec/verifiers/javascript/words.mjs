@@ -71,6 +71,8 @@ export const REASONS = {
   EVENT_BLOCK: 'These units can only be proven together with those around them.',
   EVENTS_UNKNOWN: 'Nothing that was given is in the stream: these are other bytes, or the key is another.',
   EVENT_MISMATCH: 'The stream holds something else at this place.',
+  BODY_ABSENT: 'The receipt commits to no such body.',
+  BODY_UNKNOWN: 'These bytes are not the body: other bytes, or another key.',
   FILE_UNREADABLE: 'The input cannot be read.',
   ARGUMENT_INVALID: 'The arguments make no sense.',
   INTERNAL: 'The verifier itself failed. That says nothing about the evidence.',
@@ -108,5 +110,12 @@ export const VERDICTS = {
 export const STREAM = {
   proven: 'The bytes that you gave are what the client got, at their place.',
   failed: 'By this bundle, the bytes that you gave are not what the client got.',
+  unchecked: 'Not decided.',
+};
+
+/** What `body` says, where it was asked for. */
+export const BODY = {
+  proven: 'The bytes that you gave are that body, all of it.',
+  failed: 'By this bundle, the bytes that you gave are not that body.',
   unchecked: 'Not decided.',
 };

@@ -3,6 +3,7 @@
 
     pef_verify.py [--trust FILE | --key FILE] [--against FILE] [--schemas DIR] [--json] PATH
     pef_verify.py --stream CALL --disclosure FILE --events FILE [--place N] … PATH
+    pef_verify.py --body CALL --part PART --disclosure FILE --content FILE … PATH
 
 PATH is a .pef.zip, a bundle directory, a journal directory, or (with --key or --trust) a receipt envelope.
 Exit codes: 0 verified, 2 refused, 6 unreadable input or bad arguments.
@@ -1236,7 +1237,7 @@ class Run:
         self.policy_first = {}  # policy hash -> seq of the first receipt that names it
         self.totals = []
         self.streams = []
-        self.calls = {}  # of each call id, the first entry's seq and `sse`  # (seq, call, sse)
+        self.calls = {}  # of each call id, the first entry's seq, `sse` and commitments  # (seq, call, sse)
         self.bodies = []  # (seq, sha256:..)
 
     @property
@@ -1339,7 +1340,7 @@ class Run:
         if kind == "run.open":
             self.policies.add(entry["policy"])
         elif kind == "call":
-            self.calls.setdefault(entry["call"], (seq, entry.get("sse")))
+            self.calls.setdefault(entry["call"], (seq, entry.get("sse"), _commitments(entry)))
             self.policies.add(entry["policy"]["hash"])
             self.policy_first.setdefault(entry["policy"]["hash"], seq)
             self.totals.append(entry["time"]["total_us"])
@@ -1685,9 +1686,9 @@ class Bundle:
 
 _LINE_END = re.compile(rb"\r\n?|\n")
 _START, _AFTER_CR, _AFTER_LF = range(3)
-_UNDECIDED = frozenset("DISCLOSURE_MISMATCH STREAM_NODES_ABSENT EVENT_BLOCK".split())
+_UNDECIDED = frozenset("DISCLOSURE_MISMATCH STREAM_NODES_ABSENT EVENT_BLOCK BODY_ABSENT".split())
 _REFUTED = frozenset(
-    "CALL_UNKNOWN STREAM_ABSENT EVENT_MISSING EVENT_SURPLUS EVENTS_UNKNOWN EVENT_MISMATCH".split()
+    "CALL_UNKNOWN STREAM_ABSENT EVENT_MISSING EVENT_SURPLUS EVENTS_UNKNOWN EVENT_MISMATCH BODY_UNKNOWN".split()
 )
 
 
@@ -1723,25 +1724,39 @@ def read_disclosure(schemas, data):
         raise Unreadable("the disclosure cannot be used: %s" % wrong, "DISCLOSURE_INVALID") from None
 
 
-def events_key(document, call):
-    """K_events of the call."""
+def call_key(document, call):
+    """K_call of the call, of a key that is not K_events."""
     key = bytes.fromhex(document["key"])
-    if document["scope"] == "events":
-        return key
     if document["scope"] == "run":
         key = hmac.digest(key, b"pef/v0/call-key\0" + bytes.fromhex(call.replace("-", "")), "sha256")
-    return hmac.digest(key, b"pef/v0/sse-events", "sha256")
+    return key
 
 
-class Events:
-    """A bundle, and bytes that are said to be of one of its streams."""
+def events_key(document, call):
+    """K_events of the call."""
+    if document["scope"] == "events":
+        return bytes.fromhex(document["key"])
+    return hmac.digest(call_key(document, call), b"pef/v0/sse-events", "sha256")
+
+
+def disclosure_fault(document, opening, call):
+    """Why the key is not for this call, if it is not (E4, D4)."""
+    if document["run"] != opening["run"] or document.get("call", call) != call:
+        return "the disclosed key is of another run or call"
+    commitment = "commit:" + sha256(b"pef/v0/capture-key\0" + bytes.fromhex(document["key"])).hex()
+    if document["scope"] == "run" and commitment != opening["capture"]["commitment"]:
+        return "the disclosed key is not the one that the run committed to"
+    return None
+
+
+class Given:
+    """A bundle, and bytes that are said to be of one of its calls."""
 
     kind = "bundle"
 
-    def __init__(self, bundle, call, disclosure, events, place):
-        self.bundle, self.call, self.disclosure, self.events = bundle, call, disclosure, events
-        self.place = place
-        self.stream = "unchecked"
+    def __init__(self, bundle, call, disclosure):
+        self.bundle, self.call, self.disclosure = bundle, call, disclosure
+        self.proof = "unchecked"
 
     @property
     def run_id(self):
@@ -1763,26 +1778,63 @@ class Events:
         try:
             self.prove(document)
         except Refusal as refusal:
-            self.stream = "failed" if refusal.code in _REFUTED else "unchecked"
+            self.proof = "failed" if refusal.code in _REFUTED else "unchecked"
             raise
-        self.stream = "proven"
+        self.proof = "proven"
 
     def refuse(self, code, detail, unit=None):
         raise Refusal(code, detail, self.seq, unit=unit)
 
-    def prove(self, document):
-        run = self.bundle.run
-        self.seq, sse = run.calls.get(self.call, (None, None))
+    def find(self):
+        """-> `sse` and the commitments of the call."""
+        self.seq, sse, commits = self.bundle.run.calls.get(self.call, (None, None, None))
         if self.seq is None:
             self.refuse("CALL_UNKNOWN", "the run has no call with this id")
+        return sse, commits
+
+    def check_key(self, document):
+        fault = disclosure_fault(document, self.bundle.run.opening, self.call)
+        if fault:
+            self.refuse("DISCLOSURE_MISMATCH", fault)
+
+
+class Body(Given):
+    """One body of a call (section 17)."""
+
+    about = "body"
+
+    def __init__(self, bundle, call, disclosure, part, content):
+        super().__init__(bundle, call, disclosure)
+        self.part, self.content = part, content
+
+    def prove(self, document):
+        _, commits = self.find()
+        commit = commits[self.part]
+        if commit is None:
+            self.refuse("BODY_ABSENT", "the receipt commits to no such body")
+        self.check_key(document)
+        if document["scope"] == "events":
+            self.refuse("DISCLOSURE_MISMATCH", "the disclosed key is of the events, and proves no body")
+        label = b"pef/v0/request-body\0" if self.part == "request" else b"pef/v0/response-body\0"
+        mac = hmac.digest(call_key(document, self.call), label + sha256(self.content), "sha256")
+        if commit != "commit:" + mac.hex():
+            self.refuse("BODY_UNKNOWN", "the receipt commits to other bytes, or the key is another")
+
+
+class Events(Given):
+    """A stream, or units of it (section 16)."""
+
+    about = "stream"
+
+    def __init__(self, bundle, call, disclosure, events, place):
+        super().__init__(bundle, call, disclosure)
+        self.events, self.place = events, place
+
+    def prove(self, document):
+        sse, _ = self.find()
         if sse is None:
             self.refuse("STREAM_ABSENT", "the call was not answered by an event stream")
-        if document["run"] != run.opening["run"] or document.get("call", self.call) != self.call:
-            self.refuse("DISCLOSURE_MISMATCH", "the disclosed key is of another run or call")
-        if document["scope"] == "run":
-            commitment = sha256(b"pef/v0/capture-key\0" + bytes.fromhex(document["key"])).hex()
-            if "commit:" + commitment != run.opening["capture"]["commitment"]:
-                self.refuse("DISCLOSURE_MISMATCH", "the disclosed key is not the one that the run committed to")
+        self.check_key(document)
         self.units, self.block = sse["units"], 1 << sse.get("level", 0)
         self.root, self.nodes = sse["root"], None
         if "nodes" in sse:
@@ -2197,8 +2249,15 @@ def _read_argument(source):
         return file.read()
 
 
-def _subject(path, trust, key, against, disclosure, events, stream, place, schemas):
+def _subject(path, trust, key, against, disclosure, events, content, stream, place, body, part, schemas):
     subject = _evidence(path, trust, key, against, schemas)
+    asked = (body, disclosure, part, content)
+    if any(given is not None for given in (body, part, content)):
+        others = any(given is not None for given in (stream, events, place))
+        if others or any(given is None for given in asked) or subject.kind != "bundle" or part not in _PARTS:
+            detail = "--body goes with --disclosure, --content, --part request|upstream|client, and a bundle"
+            raise Unreadable(detail, "ARGUMENT_INVALID")
+        return Body(subject, *asked)
     asked = (stream, disclosure, events)
     if all(given is None for given in (*asked, place)):
         return subject
@@ -2208,6 +2267,14 @@ def _subject(path, trust, key, against, disclosure, events, stream, place, schem
     if place is not None and not _DECIMAL.fullmatch(str(place)):
         raise Unreadable("a place is a number, counted from 0", "ARGUMENT_INVALID")
     return Events(subject, *asked, None if place is None else int(place))
+
+
+_PARTS = ("request", "upstream", "client")
+
+
+def _commitments(entry):
+    bodies = {"request": entry["request"], **entry["response"]}
+    return {part: bodies.get(part, {}).get("commit") for part in _PARTS}
 
 
 def _evidence(path, trust, key, against, schemas):
@@ -2239,23 +2306,23 @@ def _evidence(path, trust, key, against, schemas):
 
 def verify_path(
     path, trust=None, key=None, against=None, schemas=None,
-    stream=None, disclosure=None, events=None, place=None,
+    stream=None, disclosure=None, events=None, place=None, body=None, part=None, content=None,
 ):  # fmt: skip
-    """Verify what is at `path`. `trust`, `key`, `against`, `disclosure` and `events` are file names or bytes, `schemas`
-    is a folder, `stream` is a call id, `place` a number.
+    """Verify what is at `path`. `trust`, `key`, `against`, `disclosure`, `events` and `content` are file names or bytes,
+    `schemas` is a folder, `stream` and `body` are call ids, `place` is a number.
 
-    -> {"ok", "reason", "seq", "index", "verdicts", "stream", "unit", "run", "entries", "kind", "exit", "detail"}
+    -> {"ok", "reason", "seq", "index", "verdicts", "stream", "unit", "body", "run", "entries", "kind", "exit", "detail"}
     """
     subject = None
     answer = {
         "ok": False, "reason": None, "seq": None, "index": None,
-        "verdicts": dict.fromkeys(_VERDICTS, "unchecked"), "stream": None, "unit": None,
+        "verdicts": dict.fromkeys(_VERDICTS, "unchecked"), "stream": None, "unit": None, "body": None,
         "run": None, "entries": None, "kind": None, "exit": 6, "detail": "",
     }  # fmt: skip
     try:
         path = os.fsdecode(path)
-        given = [_read_argument(source) for source in (trust, key, against, disclosure, events)]
-        subject = _subject(path, *given, stream, place, find_schemas(schemas))
+        given = [_read_argument(source) for source in (trust, key, against, disclosure, events, content)]
+        subject = _subject(path, *given, stream, place, body, part, find_schemas(schemas))
         subject.verify()
         answer["verdicts"].update(subject.decided)
         answer.update(ok=True, exit=0)
@@ -2275,7 +2342,8 @@ def verify_path(
     if subject is not None:
         entries = None if answer["exit"] == 6 else subject.entries
         answer.update(kind=subject.kind, run=subject.run_id, entries=entries)
-        answer["stream"] = getattr(subject, "stream", None)
+        if isinstance(subject, Given):
+            answer[subject.about] = subject.proof
     return answer
 
 
@@ -2305,6 +2373,11 @@ _MEANING = {
 _STREAM_MEANING = {
     "proven": "the bytes that you gave are what the client got, at their place",
     "failed": "by this bundle the bytes that you gave are not what the client got",
+    "unchecked": "",
+}
+_BODY_MEANING = {
+    "proven": "the bytes that you gave are that body, all of it",
+    "failed": "by this bundle the bytes that you gave are not that body",
     "unchecked": "",
 }
 _NO_MEANING = {"open": "there is no seal: entries may be missing at the end"}
@@ -2339,8 +2412,9 @@ def explain(answer, path):
         value = answer["verdicts"][name]
         meaning = _MEANING.get((answer["kind"], name, value), "") if answer["ok"] else _NO_MEANING.get(value, "")
         lines.append(("  %-13s %-14s %s" % (name, value, meaning)).rstrip())
-    if answer["stream"] is not None:
-        lines.append(("  %-13s %-14s %s" % ("stream", answer["stream"], _STREAM_MEANING[answer["stream"]])).rstrip())
+    for name, meanings in (("stream", _STREAM_MEANING), ("body", _BODY_MEANING)):
+        if answer[name] is not None:
+            lines.append(("  %-13s %-14s %s" % (name, answer[name], meanings[answer[name]])).rstrip())
     lines.append("")
     if answer["ok"]:
         lines.append(_NOT_PROVEN)
@@ -2351,9 +2425,11 @@ def explain(answer, path):
 
 _USAGE = "usage: pef_verify.py [--trust FILE | --key FILE] [--against FILE] [--schemas DIR] [--json] PATH\n"
 _USAGE += "  of a bundle: --stream CALL --disclosure FILE --events FILE [--place N]\n"
+_USAGE += "               or: --body CALL --part request|upstream|client --disclosure FILE --content FILE\n"
 
 
 _OPTIONS = ("--trust", "--key", "--against", "--schemas", "--stream", "--disclosure", "--events", "--place")
+_OPTIONS += ("--body", "--part", "--content")
 
 
 def _arguments(argv):
@@ -2401,6 +2477,8 @@ def main(argv=None):
         names = ("ok", "reason", "seq", "index", "verdicts", "run", "entries", "kind")
         if answer["stream"] is not None:
             names += ("stream", "unit")
+        if answer["body"] is not None:
+            names += ("body",)
         sys.stdout.write(json.dumps({name: answer[name] for name in names}, separators=(",", ":")) + "\n")
     else:
         sys.stdout.write(explain(answer, path))

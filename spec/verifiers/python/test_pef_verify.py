@@ -72,17 +72,21 @@ class Vectors(unittest.TestCase):
         self.assertTrue(subjects, "there is nothing to verify")
         beside = {"trust": folder / "trust.json", "key": folder / "key.pem", "against": folder / "against"}
         beside |= {"disclosure": folder / "disclosure.json", "events": folder / "events"}
+        beside |= {"content": folder / "content"}
         given = {name: str(path) for name, path in beside.items() if path.exists()}
         if (folder / "ask.json").exists():
             asked = json.loads((folder / "ask.json").read_text("utf-8"))
-            given |= {"stream": asked["call"], "place": asked.get("place")}
+            if "part" in asked:
+                given |= {"body": asked["call"], "part": asked["part"]}
+            else:
+                given |= {"stream": asked["call"], "place": asked.get("place")}
         for subject in subjects:
             answer = pef.verify_path(str(subject), **given)
             got = dict(answer, reason=answer["reason"] or "OK")
             wanted = dict(expected)
             if "reason" in wanted:
                 wanted["reason"] = wanted["reason"] or "OK"
-            names = [n for n in ("exit", "reason", "seq", "index", "verdicts", "stream", "unit") if n in wanted]
+            names = [n for n in ("exit", "reason", "seq", "index", "verdicts", "stream", "unit", "body") if n in wanted]
             self.assertEqual({n: got[n] for n in names}, {n: wanted[n] for n in names}, answer["detail"])
 
 

@@ -18,6 +18,9 @@ pub const APPROVAL_TYPE: &str = "application/vnd.estoppel.pef.approval.v0+json";
 /// Predicate type of the manifest's statement.
 pub const MANIFEST_PREDICATE: &str = "urn:estoppel:pef:manifest:v0";
 
+/// Predicate type of what is planned to be deleted, and of the report that it was (spec/retention.md).
+pub const RETENTION_PREDICATE: &str = "urn:estoppel:retention:v0";
+
 /// Base64 as PEF writes it: RFC 4648 section 4 with padding.
 pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)

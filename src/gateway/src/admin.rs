@@ -11,6 +11,7 @@
 //! | `POST /holds/{id}/decisions` | takes an approver's signed decision, JSON |
 //! | `POST /runs/{id or name}/seal` | seals a run and says where its bundle is |
 //! | `POST /bypasses` | records traffic that has no receipt, as somebody has found it, JSON |
+//! | `POST /retention` | records a legal hold, its end, or what is deleted by plan, JSON |
 //! | `GET /switches` | kill switches in force, JSON |
 //! | `POST /switches/{target}/kill/{by}/{reason}` | stops calls |
 //! | `POST /switches/{target}/resume/{by}/{reason}` | lets them go on |
@@ -41,6 +42,7 @@ use tokio::net::TcpListener;
 use crate::bypass::{self, Reported};
 use crate::holds::{self, Signed};
 use crate::mcp::operators::{self, Which, Word};
+use crate::retained::{self, Told};
 use crate::serve::{Gateway, GatewayError, Shared};
 use crate::switches::{Kill, SWITCHES_MAX, Target};
 
@@ -123,6 +125,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Page {
             }
         }
         (&Method::POST, "/bypasses") => bypass(shared, request.into_body()).await,
+        (&Method::POST, "/retention") => retention(shared, request.into_body()).await,
         (&Method::GET, "/switches") => switches(shared),
         (&Method::POST, _) if path.starts_with("/switches/") => {
             switch(shared, &path["/switches/".len()..]).await
@@ -302,6 +305,22 @@ async fn bypass(shared: &Arc<Shared>, body: Incoming) -> Page {
         Err(why) => return invalid(why),
     };
     match bypass::record(shared, found).await {
+        Ok(leaf) => json_page(StatusCode::OK, &json!({ "receipt": leaf.map(|leaf| leaf.to_string()) })),
+        Err(reason) => problem(reason, None),
+    }
+}
+
+async fn retention(shared: &Arc<Shared>, body: Incoming) -> Page {
+    let told: Told = match document(body).await {
+        Ok(told) => told,
+        Err(page) => return *page,
+    };
+    let Some(act) = told.checked() else {
+        return invalid(
+            "`act` is one of retention's; `by`, `on` and `comment` have 1 to 128 and 256 characters",
+        );
+    };
+    match retained::record(shared, act).await {
         Ok(leaf) => json_page(StatusCode::OK, &json!({ "receipt": leaf.map(|leaf| leaf.to_string()) })),
         Err(reason) => problem(reason, None),
     }

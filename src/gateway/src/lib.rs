@@ -36,6 +36,7 @@ mod provenance;
 mod reask;
 pub mod recorded;
 mod respond;
+mod retained;
 mod rules;
 mod serve;
 pub mod settings;

@@ -439,7 +439,7 @@ impl Drop for Inner {
 }
 
 /// The instance that a folder's journal belongs to.
-fn instance_of(storage: &dyn Storage, dir: &Path) -> Result<Instance, JournalError> {
+pub(crate) fn instance_of(storage: &dyn Storage, dir: &Path) -> Result<Instance, JournalError> {
     let layout = Layout::new(dir, None);
     let folder = layout.segments_dir();
     let names = storage.list(&folder).map_err(|source| JournalError::io("list", &folder, source))?;

@@ -164,11 +164,19 @@ pub fn init(dir: &Path, alg: Alg) -> Result<(), KeyFileError> {
         let key = generate(if use_ == Use::Checkpoint { Alg::Ed25519 } else { alg })?;
         write_key(&path(dir, use_), &key)?;
     }
+    init_secret(&dir.join(CAPTURE_FILE))?;
+    sync_dir(dir)
+}
+
+/// Makes 32 secret bytes, as [`load_secret`] reads them.
+///
+/// # Errors
+/// [`KeyFileError::Exists`] when the file is there: none is ever overwritten.
+pub fn init_secret(path: &Path) -> Result<(), KeyFileError> {
     let secret = random()?;
     let mut text = Zeroizing::new(hex(&*secret));
     text.push('\n');
-    write_secret(&dir.join(CAPTURE_FILE), text.as_bytes())?;
-    sync_dir(dir)
+    write_secret(path, text.as_bytes())
 }
 
 /// Reads all keys.

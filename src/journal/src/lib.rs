@@ -10,7 +10,9 @@
 //!
 //! Left to others: what is recorded (the gateway), what it means (the verifier), when to seal (callers and operators).
 
+pub mod encryption;
 pub mod keys;
+pub mod retention;
 pub mod signer;
 pub mod storage;
 pub mod trust;
@@ -32,6 +34,7 @@ mod index;
 mod journal;
 mod killed;
 mod layout;
+mod program;
 mod read;
 mod recover;
 mod run;

@@ -1,9 +1,7 @@
 //! Signers: keys in memory, and keys that an external command holds.
 
-use std::io::{Read as _, Write as _};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 
@@ -11,10 +9,10 @@ use estoppel_evidence::envelope::{base64, from_base64};
 use estoppel_evidence::key::KeyError;
 use estoppel_evidence::{PublicKey, Signer, SoftKey};
 
+use crate::program;
+
 /// Most bytes that a signing command may answer with.
 const ANSWER_BYTES_MAX: u64 = 1_024;
-/// How often a signing command is looked at while it runs.
-const POLL: Duration = Duration::from_millis(1);
 
 /// The fastest signer there is for a key: Ed25519 by aws-lc, P-256 as it is.
 pub fn fast(key: SoftKey) -> Arc<dyn Signer> {
@@ -59,8 +57,7 @@ impl Signer for FastKey {
 /// program can sign in our name.
 #[derive(Debug)]
 pub struct CommandSigner {
-    program: String,
-    arguments: Vec<String>,
+    argv: Vec<String>,
     public: PublicKey,
     timeout: Duration,
 }
@@ -68,56 +65,14 @@ pub struct CommandSigner {
 impl CommandSigner {
     /// `command` is the program and its arguments; `None` when it is empty.
     pub fn new(command: &[String], public: PublicKey, timeout: Duration) -> Option<Self> {
-        let (program, arguments) = command.split_first()?;
-        Some(Self { program: program.clone(), arguments: arguments.to_vec(), public, timeout })
-    }
-
-    fn failed(&self, what: impl std::fmt::Display) -> KeyError {
-        KeyError::Signer { what: format!("`{}` {what}", self.program) }
+        (!command.is_empty()).then(|| Self { argv: command.to_vec(), public, timeout })
     }
 
     fn answer(&self, message: &[u8]) -> Result<String, KeyError> {
-        let mut child = Command::new(&self.program)
-            .args(&self.arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| self.failed(format_args!("could not be started: {error}")))?;
-        // The message is at most a line and its envelope, which a pipe takes without waiting for the reader.
         let mut line = base64(message);
         line.push('\n');
-        let written = match child.stdin.take() {
-            Some(mut stdin) => stdin.write_all(line.as_bytes()),
-            None => Ok(()),
-        };
-        let ended = self.wait(&mut child);
-        let mut answer = String::new();
-        let read = match child.stdout.take() {
-            Some(stdout) if ended.is_ok() => stdout.take(ANSWER_BYTES_MAX).read_to_string(&mut answer),
-            _ => Ok(0),
-        };
-        ended?;
-        written.map_err(|error| self.failed(format_args!("did not take the message: {error}")))?;
-        read.map_err(|error| self.failed(format_args!("answered what is not text: {error}")))?;
-        Ok(answer)
-    }
-
-    /// Waits for the end of the program and kills it when it takes too long.
-    fn wait(&self, child: &mut Child) -> Result<(), KeyError> {
-        let until = Instant::now() + self.timeout;
-        loop {
-            match child.try_wait() {
-                Ok(Some(status)) if status.success() => return Ok(()),
-                Ok(Some(status)) => return Err(self.failed(format_args!("ended with {status}"))),
-                Ok(None) if Instant::now() < until => std::thread::sleep(POLL),
-                Ok(None) => {
-                    let _ = child.kill().and_then(|()| child.wait().map(drop)); // it ended by itself in between
-                    return Err(self.failed(format_args!("took longer than {} ms", self.timeout.as_millis())));
-                }
-                Err(error) => return Err(self.failed(format_args!("could not be waited for: {error}"))),
-            }
-        }
+        program::ask(&self.argv, line.as_bytes(), ANSWER_BYTES_MAX, self.timeout)
+            .map_err(|what| KeyError::Signer { what })
     }
 }
 
@@ -128,9 +83,10 @@ impl Signer for CommandSigner {
 
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError> {
         let answer = self.answer(message)?;
-        from_base64(answer.trim_end())
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| self.failed("did not answer with the base64 of 64 bytes"))
+        from_base64(answer.trim_end()).and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+            let program = self.argv.first().map(String::as_str).unwrap_or_default();
+            KeyError::Signer { what: format!("`{program}` did not answer with the base64 of 64 bytes") }
+        })
     }
 }
 

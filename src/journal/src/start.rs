@@ -134,7 +134,7 @@ fn lock(storage: &dyn Storage, path: &Path) -> Result<Box<dyn Lock>, JournalErro
 }
 
 /// Up to which log index sealed runs have their bundles; 0 when that is not known.
-fn bundled(storage: &dyn Storage, layout: &Layout) -> u64 {
+pub(crate) fn bundled(storage: &dyn Storage, layout: &Layout) -> u64 {
     let text = read_small(storage, &layout.bundled(), 32)
         .ok()
         .flatten()

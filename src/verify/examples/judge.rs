@@ -30,6 +30,7 @@ fn main() -> std::io::Result<()> {
                 "anchoring": verdicts.anchoring.name(),
             },
             "stream": report.stream.as_ref().map(|stream| stream.verdict.name()),
+            "body": report.body.as_ref().map(|body| body.verdict.name()),
             "unit": finding.and_then(|finding| finding.unit),
             "run": report.run,
             "entries": report.entries,

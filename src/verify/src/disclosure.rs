@@ -1,5 +1,7 @@
-//! A disclosed capture key (SPEC sections 6, 7 and 16): reading it, and what follows from it.
+//! A disclosed capture key (SPEC sections 6, 7, 16 and 17): reading it, and what follows from it.
 
+use crate::bundle::ENTRIES;
+use crate::container::Files;
 use crate::hash::{Hash, hmac};
 use crate::reason::Reason;
 use crate::report::{Finding, Step};
@@ -18,8 +20,8 @@ enum Scope {
 pub(crate) struct Disclosure {
     scope: Scope,
     key: Hash,
-    pub run: String,
-    pub call: Option<String>,
+    run: String,
+    call: Option<String>,
 }
 
 impl Disclosure {
@@ -47,20 +49,44 @@ impl Disclosure {
         Ok(Disclosure { scope, key, run: view.text_of("run").into_owned(), call })
     }
 
+    /// E4 and D4: whether the key is said to be of `call`, and is what the run committed to.
+    pub(crate) fn check(&self, files: &Files<'_>, call: &str) -> Step {
+        let refuse = |detail: &str| Err(Finding::new(Reason::DisclosureMismatch, detail));
+        let lines = files.get(ENTRIES).map(|file| file.bytes).unwrap_or_default();
+        let open = View::of(lines.split(|byte| *byte == b'\n').next().unwrap_or_default());
+        if self.run != open.text_of("run") {
+            return refuse("the disclosed key is of another run");
+        }
+        if self.call.as_ref().is_some_and(|of| of != call) {
+            return refuse("the disclosed key is of another call");
+        }
+        let stated = open.member("capture").map(|capture| capture.text_of("commitment")).unwrap_or_default();
+        match self.commitment() {
+            Some(found) if Hash::of_text("commit:", stated.as_bytes()) != Some(found) => {
+                refuse("the disclosed key is not the one to which the run committed when it was opened")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What `run.open` must state as commitment, if the key has one.
-    pub(crate) fn commitment(&self) -> Option<Hash> {
+    fn commitment(&self) -> Option<Hash> {
         let parts: [&[u8]; 2] = [b"pef/v0/capture-key\0", &self.key.0];
         (self.scope == Scope::Run).then(|| Hash::of(&parts.concat()))
     }
 
     /// K_events of `call`.
     pub(crate) fn events(&self, call: &str) -> Hash {
-        let of_call = match self.scope {
-            Scope::Events => return self.key,
-            Scope::Call => self.key,
-            Scope::Run => hmac(&self.key.0, &[b"pef/v0/call-key\0", &uuid(call)]),
-        };
-        hmac(&of_call.0, &[b"pef/v0/sse-events"])
+        self.call_key(call).map_or(self.key, |key| hmac(&key.0, &[b"pef/v0/sse-events"]))
+    }
+
+    /// K_call of `call`, if the key leads to it.
+    pub(crate) fn call_key(&self, call: &str) -> Option<Hash> {
+        match self.scope {
+            Scope::Events => None,
+            Scope::Call => Some(self.key),
+            Scope::Run => Some(hmac(&self.key.0, &[b"pef/v0/call-key\0", &uuid(call)])),
+        }
     }
 }
 

@@ -69,7 +69,7 @@ fn prove(
     (proof.call, proof.seq) = (stream.call.clone(), Some(stream.seq));
     (proof.units, proof.level, proof.root) = (Some(stream.units), stream.level, Some(stream.root));
     let at = |finding: Finding| finding.at(stream.seq);
-    stream.check_key(files, disclosure).map_err(at)?;
+    disclosure.check(files, &stream.call).map_err(at)?; // E4
     let key = disclosure.events(&stream.call);
     proof.count = stream.check(question.events, key, question.place).map_err(at)?;
     proof.path = stream.path(question.place, proof.count);
@@ -91,12 +91,7 @@ struct Stream<'a> {
 impl<'a> Stream<'a> {
     /// E2 and E3. The bundle has passed: every line is valid, and nodes fit what is stated of them.
     fn find(files: &Files<'a>, call: &str) -> Step<Stream<'a>> {
-        let lines = files.get(ENTRIES).map(|file| file.bytes).unwrap_or_default();
-        let (seq, entry) = find_call(lines, call).ok_or_else(|| {
-            let detail =
-                format!("no call of this run has the id or sequence number `{}`", call.escape_debug());
-            Finding::new(Reason::CallUnknown, detail)
-        })?;
+        let (seq, entry) = find_call(files, call)?;
         let sse = entry.member("sse").ok_or_else(|| {
             let detail = "the receipt of this call records no event stream";
             Finding::new(Reason::StreamAbsent, detail).at(seq)
@@ -116,26 +111,6 @@ impl<'a> Stream<'a> {
     /// How many units a node covers.
     fn block(&self) -> u64 {
         1 << self.level.unwrap_or_default().min(32)
-    }
-
-    /// E4.
-    fn check_key(&self, files: &Files<'_>, disclosure: &Disclosure) -> Step {
-        let refuse = |detail: &str| Err(Finding::new(Reason::DisclosureMismatch, detail));
-        let lines = files.get(ENTRIES).map(|file| file.bytes).unwrap_or_default();
-        let open = View::of(lines.split(|byte| *byte == b'\n').next().unwrap_or_default());
-        if disclosure.run != open.text_of("run") {
-            return refuse("the disclosed key is of another run");
-        }
-        if disclosure.call.as_ref().is_some_and(|call| *call != self.call) {
-            return refuse("the disclosed key is of another call");
-        }
-        let stated = open.member("capture").map(|capture| capture.text_of("commitment")).unwrap_or_default();
-        match disclosure.commitment() {
-            Some(found) if Hash::of_text("commit:", stated.as_bytes()) != Some(found) => {
-                refuse("the disclosed key is not the one to which the run committed when it was opened")
-            }
-            _ => Ok(()),
-        }
     }
 
     /// E5 to E10. Gives the number of units.
@@ -207,12 +182,16 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// The entry of that call, and its sequence number.
-fn find_call<'a>(lines: &'a [u8], call: &str) -> Option<(u64, View<'a>)> {
+/// The entry of that call, and its sequence number: E2 and D2.
+pub(crate) fn find_call<'a>(files: &Files<'a>, call: &str) -> Step<(u64, View<'a>)> {
+    let lines = files.get(ENTRIES).map(|file| file.bytes).unwrap_or_default();
     let wanted = call.parse().ok();
     let entries = (0u64..).zip(lines.split(|byte| *byte == b'\n').map(View::of));
     let mut calls = entries.filter(|(_, entry)| entry.text_of("kind") == "call");
-    calls.find(|(seq, entry)| wanted == Some(*seq) || entry.text_of("call") == call)
+    calls.find(|(seq, entry)| wanted == Some(*seq) || entry.text_of("call") == call).ok_or_else(|| {
+        let detail = format!("no call of this run has the id or sequence number `{}`", call.escape_debug());
+        Finding::new(Reason::CallUnknown, detail)
+    })
 }
 
 /// The given units on their way past the nodes.

@@ -2,7 +2,8 @@
 
 use crate::reason::Reason;
 use crate::report::{
-    Anchoring, Authenticity, Completeness, Integrity, Proof, Report, Standing, StreamProof, Subject,
+    Anchoring, Authenticity, BodyProof, Completeness, Integrity, Proof, Report, Standing, StreamProof,
+    Subject,
 };
 
 /// What a report means, one sentence or two a line, for a reader who has not read SPEC.
@@ -17,6 +18,7 @@ pub fn explain(report: &Report) -> Vec<String> {
     lines.push(completeness(report));
     lines.push(anchoring(report));
     lines.extend(report.stream.as_ref().map(stream));
+    lines.extend(report.body.as_ref().map(body));
     lines.extend(signatures(report));
     lines.extend(next_step(report).map(|step| format!("Next: {step}")));
     lines
@@ -43,6 +45,9 @@ fn headline(report: &Report) -> String {
     }
     if report.verdicts.integrity == Integrity::Ok && report.stream.is_some() {
         return format!("The {subject} passed every step; what you asked of a stream did not.");
+    }
+    if report.verdicts.integrity == Integrity::Ok && report.body.is_some() {
+        return format!("The {subject} passed every step; what you asked of a body did not.");
     }
     if finding.reason == Reason::TrustInvalid {
         return format!("The {subject} could not be judged, because the trust document is not usable.");
@@ -174,6 +179,17 @@ fn stream(stream: &StreamProof) -> String {
     }
 }
 
+fn body(body: &BodyProof) -> String {
+    let (call, part) = (body.call.escape_debug(), body.part.name());
+    match body.verdict {
+        Proof::Proven => format!("Body proven: what you gave is the `{part}` of call {call}, byte for byte."),
+        Proof::Failed => {
+            format!("Body failed: by this bundle, what you gave is not the `{part}` of call {call}.")
+        }
+        Proof::Unchecked => "Body unchecked: nothing was decided about the bytes that you gave.".to_owned(),
+    }
+}
+
 fn signatures(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     if report.signatures_skipped > 0 {
@@ -230,6 +246,12 @@ fn next_step(report: &Report) -> Option<&'static str> {
         Reason::TrustInvalid => "mend or replace the trust document, then verify again.",
         Reason::DisclosureInvalid | Reason::DisclosureMismatch => {
             "ask whoever disclosed the key for that of this call."
+        }
+        Reason::BodyAbsent => {
+            "look in the receipt for what has a `commit`: with body mode `none` there is none, and a call that was refused has no answer from upstream."
+        }
+        Reason::BodyUnknown => {
+            "see whether the bytes are as they passed (a JSON text that was parsed and written again is another one), and whether the key is that of this call."
         }
         Reason::StreamNodesAbsent => "give the whole stream, without a place.",
         Reason::EventBlock => "give all units of the block, and the place of its first.",

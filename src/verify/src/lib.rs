@@ -16,6 +16,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
+mod body;
 mod bundle;
 mod certificate;
 mod check;
@@ -38,6 +39,7 @@ mod note;
 mod reason;
 mod receipt;
 mod report;
+mod retention;
 mod run;
 mod schema;
 mod segment;
@@ -53,6 +55,7 @@ mod made;
 #[cfg(test)]
 mod reference;
 
+pub use body::{BodyQuestion, Part, verify_body};
 pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
 pub use certificate::{CertificateFault, CertificateReason, CertificateReport, verify_certificate};
 pub use check::{Check, Executor, Sequential};
@@ -67,7 +70,8 @@ pub use keys::{Algorithm, PublicKey, Usage};
 pub use reason::{Decides, Reason};
 pub use receipt::{Given, verify_checkpoint, verify_receipt};
 pub use report::{
-    Anchoring, AuditPath, Authenticity, Completeness, Counters, Finding, Integrity, Proof, Report, RunFacts,
-    SigningKey, Standing, StreamProof, Subject, Unreadable, Verdicts,
+    Anchoring, AuditPath, Authenticity, BodyProof, Completeness, Counters, Finding, Integrity, Proof, Report,
+    RunFacts, SigningKey, Standing, StreamProof, Subject, Unreadable, Verdicts,
 };
+pub use retention::{RetentionProof, verify_retention};
 pub use statement::{SignedStatement, read_statement};

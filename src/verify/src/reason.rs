@@ -1,9 +1,9 @@
-//! Why something was refused: the codes of SPEC sections 11, 13, 14 and 16, and what each does to the verdicts.
+//! Why something was refused: the codes of SPEC sections 11, 13, 14, 16 and 17, and what each does to the verdicts.
 //!
 //! The codes are an interface: scripts and other verifiers compare them. A test reads them out of SPEC.md and
 //! fails when the two lists differ.
 
-/// The verdict that a reason decides, see the second tables of SPEC sections 11 and 16.
+/// The verdict that a reason decides, see the second tables of SPEC sections 11, 16 and 17.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decides {
     Integrity,
@@ -12,15 +12,15 @@ pub enum Decides {
     Open,
     Completeness,
     Anchoring,
-    /// Whether given bytes are those of a stream.
-    Stream,
+    /// Whether given bytes are those of a stream, or a body.
+    Proof,
     /// The reader's own input is at fault: no verdict.
     Nothing,
 }
 
 macro_rules! reasons {
     ($($name:ident $code:literal $decides:ident $meaning:literal;)*) => {
-        /// One code of SPEC sections 11, 13, 14 and 16.
+        /// One code of SPEC sections 11, 13, 14, 16 and 17.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $(#[doc = $meaning] $name,)* }
 
@@ -107,15 +107,17 @@ reasons! {
     BlobMismatch "BLOB_MISMATCH" Integrity "a stored blob has another hash, or no entry names it";
     JournalTruncated "JOURNAL_TRUNCATED" Completeness "the journal has fewer entries than a checkpoint signs";
     DisclosureInvalid "DISCLOSURE_INVALID" Nothing "the disclosed key is not in a usable document";
-    CallUnknown "CALL_UNKNOWN" Stream "the run has no such call";
-    StreamAbsent "STREAM_ABSENT" Stream "the call was not answered by an event stream";
+    CallUnknown "CALL_UNKNOWN" Proof "the run has no such call";
+    StreamAbsent "STREAM_ABSENT" Proof "the call was not answered by an event stream";
     DisclosureMismatch "DISCLOSURE_MISMATCH" Nothing "the disclosed key is of another run or call";
     StreamNodesAbsent "STREAM_NODES_ABSENT" Nothing "nothing was kept by which a single event can be proven";
-    EventMissing "EVENT_MISSING" Stream "the stream has more units than were given";
-    EventSurplus "EVENT_SURPLUS" Stream "the stream has fewer units than were given";
+    EventMissing "EVENT_MISSING" Proof "the stream has more units than were given";
+    EventSurplus "EVENT_SURPLUS" Proof "the stream has fewer units than were given";
     EventBlock "EVENT_BLOCK" Nothing "these units can only be proven together with those around them";
-    EventsUnknown "EVENTS_UNKNOWN" Stream "nothing that was given is in the stream: other bytes, or another key";
-    EventMismatch "EVENT_MISMATCH" Stream "the stream holds something else at this place";
+    EventsUnknown "EVENTS_UNKNOWN" Proof "nothing that was given is in the stream: other bytes, or another key";
+    EventMismatch "EVENT_MISMATCH" Proof "the stream holds something else at this place";
+    BodyAbsent "BODY_ABSENT" Nothing "the receipt holds nothing by which this body can be proven";
+    BodyUnknown "BODY_UNKNOWN" Proof "these bytes are not the body: other bytes, or another key";
 }
 
 impl Reason {
@@ -126,7 +128,8 @@ impl Reason {
             | Reason::DisclosureInvalid
             | Reason::DisclosureMismatch
             | Reason::StreamNodesAbsent
-            | Reason::EventBlock => 6,
+            | Reason::EventBlock
+            | Reason::BodyAbsent => 6,
             _ => 2,
         }
     }
@@ -146,7 +149,7 @@ mod tests {
 
     const SPEC: &str = include_str!("../../../spec/pef/SPEC.md");
 
-    /// Codes between backticks in sections 11 to 16.
+    /// Codes between backticks in sections 11 to 17.
     fn codes_of_spec() -> BTreeSet<&'static str> {
         let from = SPEC.find("## 11. Verifying a bundle").unwrap();
         SPEC[from..]

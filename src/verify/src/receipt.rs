@@ -20,7 +20,7 @@ pub enum Given<'a> {
 }
 
 impl Given<'_> {
-    fn read(self, usage: Usage) -> Step<Keys> {
+    pub(crate) fn read(self, usage: Usage) -> Step<Keys> {
         match self {
             Given::Trust(document) => read_trust(document).map_err(unusable),
             Given::Spki(spki) => match PublicKey::of_spki(spki) {

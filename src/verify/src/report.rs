@@ -1,6 +1,7 @@
 //! What a verification answers: four verdicts, at most one finding, and what was seen on the way
 //! (the end of SPEC section 11).
 
+use crate::body::Part;
 use crate::hash::Hash;
 use crate::keys::{Algorithm, Usage};
 use crate::reason::{Decides, Reason};
@@ -79,7 +80,7 @@ verdict! {
 }
 
 verdict! {
-    /// Whether given bytes are those of a stream (SPEC section 16).
+    /// Whether given bytes are those of a stream (SPEC section 16), or a body (section 17).
     Proof { Proven "proven", Failed "failed", }
 }
 
@@ -109,6 +110,18 @@ pub struct StreamProof {
     pub count: u64,
     /// Where the units of one node were given.
     pub path: Option<AuditPath>,
+}
+
+/// What was asked of a body, and the answer.
+#[derive(Clone, Debug, Default)]
+pub struct BodyProof {
+    pub verdict: Proof,
+    /// The call's id, once it was found; before, as it was asked for.
+    pub call: String,
+    pub part: Part,
+    pub seq: Option<u64>,
+    /// Of the body that was recorded.
+    pub bytes: Option<u64>,
 }
 
 /// The four answers.
@@ -285,6 +298,8 @@ pub struct Report {
     pub keys: Vec<SigningKey>,
     /// None when no stream was asked about.
     pub stream: Option<StreamProof>,
+    /// None when no body was asked about.
+    pub body: Option<BodyProof>,
 }
 
 impl Report {
@@ -310,6 +325,7 @@ impl Report {
             externals: 0,
             keys: Vec::new(),
             stream: None,
+            body: None,
         }
     }
 
@@ -331,9 +347,12 @@ impl Report {
             Decides::Open => self.verdicts.completeness = Completeness::Open,
             Decides::Completeness => self.verdicts.completeness = Completeness::Failed,
             Decides::Anchoring => self.verdicts.anchoring = Anchoring::Failed,
-            Decides::Stream => {
+            Decides::Proof => {
                 if let Some(stream) = &mut self.stream {
                     stream.verdict = Proof::Failed;
+                }
+                if let Some(body) = &mut self.body {
+                    body.verdict = Proof::Failed;
                 }
             }
             Decides::Nothing => {}

@@ -153,6 +153,7 @@ pub(crate) struct Schemas {
     pub trust: Schema,
     pub disclosure: Schema,
     pub replay: Schema,
+    pub retention: Schema,
     receipt: Schema,
     events: Vec<(Kind, Schema)>,
 }
@@ -194,6 +195,7 @@ impl Schemas {
                 &[],
             )?,
             replay: Schema::compile(include_bytes!("../../../spec/replay.schema.json"), None, &[])?,
+            retention: Schema::compile(include_bytes!("../../../spec/retention.schema.json"), None, &[])?,
             receipt: Schema::compile(
                 include_bytes!("../../../spec/pef/schemas/receipt.schema.json"),
                 None,

@@ -39,6 +39,7 @@ fn differences(expect: &Value, report: &Report) -> Vec<String> {
         ("index", number(finding.and_then(|finding| finding.index)), &expect["index"]),
         ("unit", number(finding.and_then(|finding| finding.unit)), &expect["unit"]),
         ("stream", stream.into(), &expect["stream"]),
+        ("body", report.body.as_ref().map(|body| body.verdict.name()).into(), &expect["body"]),
     ];
     let stated = &expect["verdicts"];
     for (name, found) in [

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use estoppel_verify::{
-    DirectoryFile, Externals, Given, Input, JournalFiles, Options, Question, Report, verify_bundle,
-    verify_events, verify_journal, verify_receipt,
+    BodyQuestion, DirectoryFile, Externals, Given, Input, JournalFiles, Options, Part, Question, Report,
+    verify_body, verify_bundle, verify_events, verify_journal, verify_receipt,
 };
 
 fn read(path: &Path) -> Option<Vec<u8>> {
@@ -59,6 +59,16 @@ pub fn judge(folder: &Path) -> Report {
         let mut beside = Beside(folder.join("bundle.pef.zip.d"));
         if let Some(ask) = read(&folder.join("ask.json")) {
             let ask: serde_json::Value = serde_json::from_slice(&ask).unwrap();
+            if let Some(part) = ask["part"].as_str() {
+                let parts = [Part::Request, Part::Upstream, Part::Client];
+                let question = BodyQuestion {
+                    call: ask["call"].as_str().unwrap(),
+                    part: parts.into_iter().find(|known| known.name() == part).unwrap(),
+                    disclosure: &read(&folder.join("disclosure.json")).unwrap(),
+                    content: &mut std::io::Cursor::new(read(&folder.join("content")).unwrap()),
+                };
+                return verify_body(Input::Zip(&zip), &mut beside, &options, question).unwrap();
+            }
             let (disclosure, events) = (read(&folder.join("disclosure.json")), read(&folder.join("events")));
             let question = Question {
                 call: ask["call"].as_str().unwrap(),

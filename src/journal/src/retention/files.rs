@@ -1,0 +1,410 @@
+//! The files that retention knows, reached and removed without following a link.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{RunId, Sha256};
+use rustix::fs::{self as at, AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use sha2::Digest as _;
+
+use super::{Class, Object, Plan, RetentionError, Survey};
+use crate::storage::{FileSystem, write_whole};
+
+/// Bytes that pass through memory at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Where plans, reports and what is being removed are kept.
+const OWN: &str = "retention";
+const TRASH: &str = "trash";
+/// Largest plan that is read: as many objects as a plan may have stay below it.
+const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
+
+/// One of the places at which something may be deleted. There is no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Bundle { run: RunId },
+    Beside { run: RunId, digest: Sha256 },
+    Body { digest: Sha256 },
+}
+
+impl Place {
+    /// Reads a path below the journal's folder.
+    pub fn parse(path: &str) -> Option<Self> {
+        let digest = |hex: &str| Sha256::parse(&format!("{}{hex}", Sha256::PREFIX));
+        let run = |name: &str, end: &str| name.strip_suffix(end)?.parse::<RunId>().ok();
+        let mut parts = path.split('/');
+        let place = match (parts.next()?, parts.next()?, parts.next()) {
+            ("bundles", file, None) => Self::Bundle { run: run(file, ".pef.zip")? },
+            ("bundles", folder, Some(file)) => {
+                Self::Beside { run: run(folder, ".pef.zip.d")?, digest: digest(file)? }
+            }
+            ("bodies", _, Some(file)) => Self::Body { digest: digest(file)? },
+            _ => return None,
+        };
+        (place.path() == path).then_some(place)
+    }
+
+    pub fn path(&self) -> String {
+        match self {
+            Self::Bundle { run } => format!("bundles/{run}.pef.zip"),
+            Self::Beside { run, digest } => format!("bundles/{run}.pef.zip.d/{}", digest.hex()),
+            Self::Body { digest } => {
+                let hex = digest.hex();
+                format!("bodies/{}/{hex}", hex.get(..2).unwrap_or_default())
+            }
+        }
+    }
+
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Bundle { .. } | Self::Beside { .. } => Class::Bundles,
+            Self::Body { .. } => Class::Bodies,
+        }
+    }
+}
+
+/// A file at one of the places.
+pub(super) struct Found {
+    pub path: String,
+    pub place: Place,
+    pub modified: UnixMicros,
+}
+
+/// Gives every file at one of the places to `take`. Files of other names are passed over, and so are those that are being written.
+pub(super) fn each_file(
+    dir: &Path,
+    mut take: impl FnMut(Found) -> Result<(), RetentionError>,
+) -> Result<(), RetentionError> {
+    let top = Folder::open(dir)?;
+    for name in ["bodies", "bundles"] {
+        let Some(folder) = top.below(name)? else { continue };
+        for name in folder.names()? {
+            match folder.kind(&name)? {
+                Some(FileType::Directory) => {
+                    let Some(inner) = folder.below(&name)? else { continue };
+                    for name in inner.names()? {
+                        inner.found(&name, &mut take)?;
+                    }
+                }
+                Some(_) => folder.found(&name, &mut take)?,
+                None => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A folder that was opened without following a link, but for the journal's own.
+pub(super) struct Folder {
+    fd: OwnedFd,
+    /// Of the journal's folder.
+    top: PathBuf,
+    /// Below it; empty for itself.
+    path: String,
+}
+
+impl Folder {
+    pub fn open(dir: &Path) -> Result<Self, RetentionError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd =
+            at::open(dir, flags, Mode::empty()).map_err(|e| RetentionError::io("open", dir)(e.into()))?;
+        Ok(Self { fd, top: dir.into(), path: String::new() })
+    }
+
+    fn named(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) }
+    }
+
+    fn failed(&self, what: &'static str, name: &str) -> impl FnOnce(Errno) -> RetentionError {
+        let path = self.top.join(self.named(name));
+        move |error| match error {
+            Errno::LOOP | Errno::NOTDIR => RetentionError::Path { path },
+            error => RetentionError::Io { what, path, source: error.into() },
+        }
+    }
+
+    /// A folder in it; none if nothing has that name.
+    fn below(&self, name: &str) -> Result<Option<Self>, RetentionError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match at::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, top: self.top.clone(), path: self.named(name) })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.failed("open", name)(error)),
+        }
+    }
+
+    /// A folder in it, made if nothing has that name.
+    fn made(&self, name: &str) -> Result<Self, RetentionError> {
+        match at::mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) => at::fsync(&self.fd).map_err(self.failed("sync", name))?,
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(self.failed("make", name)(error)),
+        }
+        self.below(name)?.ok_or_else(|| self.failed("open", name)(Errno::NOENT))
+    }
+
+    fn names(&self) -> Result<Vec<String>, RetentionError> {
+        let mut names = Vec::new();
+        for entry in at::Dir::read_from(&self.fd).map_err(self.failed("list", ""))? {
+            let entry = entry.map_err(self.failed("list", ""))?;
+            if let Ok(name) = entry.file_name().to_str()
+                && !matches!(name, "." | "..")
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn kind(&self, name: &str) -> Result<Option<FileType>, RetentionError> {
+        match at::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.failed("look at", name)(error)),
+        }
+    }
+
+    fn found(
+        &self,
+        name: &str,
+        take: &mut impl FnMut(Found) -> Result<(), RetentionError>,
+    ) -> Result<(), RetentionError> {
+        let path = self.named(name);
+        let Some(place) = Place::parse(&path) else {
+            return match self.kind(name)? {
+                Some(FileType::Symlink) => Err(RetentionError::Path { path: self.top.join(path) }),
+                _ => Ok(()),
+            };
+        };
+        let Some(file) = self.file(name)? else { return Ok(()) };
+        take(Found {
+            path,
+            place,
+            modified: modified(&file).map_err(RetentionError::io("look at", &self.top))?,
+        })
+    }
+
+    /// A plain file in it; none if nothing has that name.
+    fn file(&self, name: &str) -> Result<Option<File>, RetentionError> {
+        // Not to wait where somebody has put a pipe.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file: File = match at::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => fd.into(),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(self.failed("open", name)(error)),
+        };
+        let path = || self.top.join(self.named(name));
+        let is_file = file.metadata().map_err(RetentionError::io("look at", path()))?.is_file();
+        if is_file { Ok(Some(file)) } else { Err(RetentionError::Path { path: path() }) }
+    }
+
+    /// The folder that a place is in, and its name there; none if there is no such folder.
+    fn parent(&self, place: &Place) -> Result<Option<(Self, String)>, RetentionError> {
+        let path = place.path();
+        let mut parts: Vec<&str> = path.split('/').collect();
+        let name = parts.pop().unwrap_or_default().to_owned();
+        let mut folder: Option<Self> = None;
+        for part in parts {
+            match folder.as_ref().unwrap_or(self).below(part)? {
+                Some(inner) => folder = Some(inner),
+                None => return Ok(None),
+            }
+        }
+        Ok(folder.map(|folder| (folder, name)))
+    }
+
+    /// Digest and size of the file at a place.
+    pub fn digest(&self, place: &Place) -> Result<(Sha256, u64), RetentionError> {
+        let gone = || RetentionError::io("read", self.top.join(place.path()))(io::ErrorKind::NotFound.into());
+        let (folder, name) = self.parent(place)?.ok_or_else(gone)?;
+        let file = folder.file(&name)?.ok_or_else(gone)?;
+        digest(file).map_err(RetentionError::io("read", self.top.join(place.path())))
+    }
+}
+
+fn modified(file: &File) -> io::Result<UnixMicros> {
+    let since = file.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX)))
+}
+
+fn digest(mut file: File) -> io::Result<(Sha256, u64)> {
+    let (mut hasher, mut chunk, mut bytes) = (sha2::Sha256::new(), vec![0; CHUNK_BYTES], 0u64);
+    loop {
+        let count = match file.read(&mut chunk) {
+            Ok(0) => return Ok((Sha256(hasher.finalize().into()), bytes)),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(chunk.get(..count).unwrap_or_default());
+        bytes += count as u64; // usize fits.
+    }
+}
+
+/// Something that a plan lists and that was put back.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Kept {
+    pub path: String,
+    /// `changed`: other bytes were there. `written_again`: a call has stored the same body since. Else why a plan of now would keep it.
+    pub why: &'static str,
+}
+
+/// Deletes what a plan lists, or what is left of it, but for what the log forbids by now. Says what was kept nevertheless.
+///
+/// # Errors
+/// [`RetentionError`]: what was removed until then stays removed, and the same plan can be given again.
+pub fn delete(dir: &Path, plan: &Plan, survey: &Survey) -> Result<Vec<Kept>, RetentionError> {
+    let top = Folder::open(dir)?;
+    let trash = top.made(OWN)?.made(TRASH)?;
+    let mut kept = Vec::new();
+    for (number, object) in plan.objects.iter().enumerate() {
+        let number = number.to_string();
+        let (place, why) = plan.place_of(object, survey)?;
+        let why = match why {
+            // A deletion that was killed may have taken it away already.
+            Some(why) => {
+                put_back(&top, &trash, &place, &number)?;
+                Some(why)
+            }
+            None => remove(&top, &trash, &place, object, plan.as_of, &number)?,
+        };
+        kept.extend(why.map(|why| Kept { path: object.path.clone(), why }));
+    }
+    for object in &plan.objects {
+        if let Some(Place::Beside { run, .. }) = Place::parse(&object.path) {
+            remove_empty(&top, &format!("{run}.pef.zip.d"))?;
+        }
+    }
+    Ok(kept)
+}
+
+/// Takes the file away from its name first, so that what is looked at is what is removed.
+fn remove(
+    top: &Folder,
+    trash: &Folder,
+    place: &Place,
+    object: &Object,
+    as_of: UnixMicros,
+    number: &str,
+) -> Result<Option<&'static str>, RetentionError> {
+    let Some((folder, name)) = top.parent(place)? else { return Ok(None) };
+    // A crash left it here before it was looked at or removed.
+    if trash.kind(number)?.is_none() {
+        if folder.file(&name)?.is_none() {
+            return Ok(None);
+        }
+        at::renameat(&folder.fd, &*name, &trash.fd, number).map_err(folder.failed("take away", &name))?;
+    }
+    let Some(file) = trash.file(number)? else { return Ok(None) };
+    let failed = |what| RetentionError::io(what, top.top.join(&object.path));
+    let is_newer = modified(&file).map_err(failed("look at"))? > as_of;
+    let (sha256, _) = digest(file).map_err(failed("read"))?;
+    let why = match () {
+        () if sha256 != object.sha256 => Some("changed"),
+        () if is_newer && place.class() == Class::Bodies => Some("written_again"),
+        () => None,
+    };
+    if why.is_some() {
+        put_back(top, trash, place, number)?;
+        return Ok(why);
+    }
+    at::fsync(&folder.fd).map_err(folder.failed("sync the folder of", &name))?;
+    clear(trash, number)?;
+    Ok(None)
+}
+
+/// Gives a file that was taken away its name again, unless there is a newer one by now.
+fn put_back(top: &Folder, trash: &Folder, place: &Place, number: &str) -> Result<(), RetentionError> {
+    if trash.kind(number)?.is_none() {
+        return Ok(());
+    }
+    let gone = || RetentionError::io("put back", top.top.join(place.path()))(io::ErrorKind::NotFound.into());
+    let (folder, name) = top.parent(place)?.ok_or_else(gone)?;
+    match at::linkat(&trash.fd, number, &folder.fd, &*name, AtFlags::empty()) {
+        Ok(()) => at::fsync(&folder.fd).map_err(folder.failed("sync the folder of", &name))?,
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(folder.failed("put back", &name)(error)),
+    }
+    clear(trash, number)
+}
+
+fn clear(trash: &Folder, number: &str) -> Result<(), RetentionError> {
+    at::unlinkat(&trash.fd, number, AtFlags::empty()).map_err(trash.failed("remove", number))?;
+    at::fsync(&trash.fd).map_err(trash.failed("sync the folder of", number))
+}
+
+fn remove_empty(top: &Folder, name: &str) -> Result<(), RetentionError> {
+    let Some(bundles) = top.below("bundles")? else { return Ok(()) };
+    match at::unlinkat(&bundles.fd, name, AtFlags::REMOVEDIR) {
+        Ok(()) => at::fsync(&bundles.fd).map_err(bundles.failed("sync the folder of", name)),
+        Err(Errno::NOENT | Errno::NOTEMPTY) => Ok(()),
+        Err(error) => Err(bundles.failed("remove", name)(error)),
+    }
+}
+
+/// Held while something is planned, put under hold or deleted.
+#[derive(Debug)]
+pub struct Busy(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+
+/// Takes the lock of a journal's retention, and makes its folder. None if another process has it.
+///
+/// # Errors
+/// [`RetentionError`].
+pub fn lock(dir: &Path) -> Result<Option<Busy>, RetentionError> {
+    let own = Folder::open(dir)?.made(OWN)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd =
+        at::openat(&own.fd, "lock", flags, Mode::RUSR | Mode::WUSR).map_err(own.failed("open", "lock"))?;
+    match at::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Busy(fd.into()))),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(own.failed("lock", "lock")(error)),
+    }
+}
+
+/// Keeps a plan or a report, durably. What is there already is not written over.
+///
+/// # Errors
+/// [`RetentionError`].
+pub fn keep(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), RetentionError> {
+    let path = dir.join(OWN).join(name);
+    Folder::open(dir)?.made(OWN)?;
+    match path.symlink_metadata() {
+        Ok(_) => Ok(()),
+        Err(_) => write_whole(&FileSystem, &path, bytes).map_err(RetentionError::io("write", path)),
+    }
+}
+
+/// A plan or a report that was kept.
+///
+/// # Errors
+/// [`RetentionError`].
+pub fn kept(dir: &Path, name: &str) -> Result<Vec<u8>, RetentionError> {
+    let failed = || RetentionError::io("read", dir.join(OWN).join(name));
+    let own = Folder::open(dir)?.made(OWN)?;
+    let mut file = own.file(name)?.ok_or_else(|| failed()(io::ErrorKind::NotFound.into()))?;
+    let mut bytes = Vec::new();
+    (&mut file).take(DOCUMENT_BYTES_MAX).read_to_end(&mut bytes).map_err(failed())?;
+    Ok(bytes)
+}
+
+/// Plans that were begun and have no report: the hexadecimal digests that they are named by.
+///
+/// # Errors
+/// [`RetentionError`].
+pub fn unfinished(dir: &Path) -> Result<Vec<String>, RetentionError> {
+    let Some(own) = Folder::open(dir)?.below(OWN)? else { return Ok(Vec::new()) };
+    let names = own.names()?;
+    let of = |end: &str| -> Vec<&str> { names.iter().filter_map(|name| name.strip_suffix(end)).collect() };
+    let completed = of(".completed.json");
+    let mut begun: Vec<String> =
+        of(".planned.json").into_iter().filter(|name| !completed.contains(name)).map(Into::into).collect();
+    begun.sort_unstable();
+    Ok(begun)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Which files may be deleted by which rule, as a list that is the same whenever it is made of the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use estoppel_evidence::entry::RunClass;
+use estoppel_evidence::envelope::{RETENTION_PREDICATE, Subject, statement};
+use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{Leaf, RunId, Sha256};
+use serde::{Deserialize, Serialize};
+
+use super::files::{Folder, Found, Kept, Place, each_file};
+use super::{Class, RetentionError, Survey, SurveyedRun};
+
+/// Most files that one plan lists; what is left over comes with the next. Default and fixed: 65,536.
+pub const OBJECTS_MAX: usize = 65_536;
+/// How long a stored body is left alone after it was written: the receipt of its call may not be in the log yet.
+pub const SETTLE: Duration = Duration::from_secs(24 * 3_600);
+const DAY_US: u64 = 86_400_000_000;
+
+/// How long what is kept. Of several rules the first that fits decides; what no rule fits is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    pub class: Class,
+    pub id: String,
+    pub keep_days: u32,
+    /// Whose runs; without it everybody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_class: Option<RunClass>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Object {
+    /// The signed time from which its age counts.
+    pub age_basis: UnixMicros,
+    pub bytes: u64,
+    pub class: Class,
+    /// Below the journal's folder.
+    pub path: String,
+    /// Id of the rule.
+    pub rule: String,
+    pub sha256: Sha256,
+}
+
+/// How many files are kept for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reckoned {
+    pub count: u64,
+    pub why: String,
+}
+
+/// What is to be deleted, in order of digest and path. Members are in the order of canonical JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub as_of: UnixMicros,
+    pub bytes: u64,
+    /// The last entry of the log that it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Leaf>,
+    pub iss: String,
+    /// How many files are kept, by why.
+    pub kept: Vec<Reckoned>,
+    pub objects: Vec<Object>,
+    pub rules: Vec<Rule>,
+    /// Entries of the log that it was made of.
+    pub size: u64,
+    pub state: String,
+    pub v: String,
+}
+
+impl Plan {
+    /// What the rules let go of `dir` at `as_of`.
+    ///
+    /// # Errors
+    /// [`RetentionError`]: a file could not be read, or something among them is no plain file.
+    pub fn new(
+        dir: &Path,
+        survey: &Survey,
+        iss: &str,
+        rules: &[Rule],
+        as_of: UnixMicros,
+    ) -> Result<Self, RetentionError> {
+        let judge = Judge { survey, rules, as_of };
+        let mut kept: BTreeMap<String, u64> = BTreeMap::new();
+        let mut due = Vec::new();
+        each_file(dir, |found| {
+            match judge.judge(&found) {
+                Ok((rule, age_basis)) => due.push((age_basis, rule.id.clone(), found)),
+                Err(why) => *kept.entry(why.to_owned()).or_default() += 1,
+            }
+            Ok(())
+        })?;
+        due.sort_by(|a, b| (a.0, &a.2.path).cmp(&(b.0, &b.2.path)));
+        if due.len() > OBJECTS_MAX {
+            kept.insert("next_plan".to_owned(), (due.len() - OBJECTS_MAX) as u64); // usize fits.
+            due.truncate(OBJECTS_MAX);
+        }
+        let mut objects = Vec::with_capacity(due.len());
+        let folder = Folder::open(dir)?;
+        for (age_basis, rule, Found { path, place, .. }) in due {
+            let (sha256, bytes) = folder.digest(&place)?;
+            objects.push(Object { age_basis, bytes, class: place.class(), path, rule, sha256 });
+        }
+        objects.sort_by(|a, b| (a.sha256, &a.path).cmp(&(b.sha256, &b.path)));
+        Ok(Self {
+            as_of,
+            bytes: objects.iter().map(|object| object.bytes).fold(0, u64::saturating_add),
+            head: survey.head,
+            iss: iss.to_owned(),
+            kept: kept.into_iter().map(|(why, count)| Reckoned { count, why }).collect(),
+            objects,
+            rules: rules.to_vec(),
+            size: survey.size,
+            state: "planned".to_owned(),
+            v: "estoppel-retention/v0".to_owned(),
+        })
+    }
+
+    /// Reads a plan whose signature was verified.
+    ///
+    /// # Errors
+    /// [`RetentionError::Plan`].
+    pub fn parse(payload: &[u8]) -> Result<Self, RetentionError> {
+        #[derive(Deserialize)]
+        struct Signed {
+            predicate: Plan,
+        }
+        let signed: Signed = serde_json::from_slice(payload).map_err(RetentionError::Plan)?;
+        Ok(signed.predicate)
+    }
+
+    /// Whether all of it may still be deleted: nothing was put under hold or named by a newer receipt since.
+    ///
+    /// # Errors
+    /// [`RetentionError::Stale`], [`RetentionError::Path`].
+    pub fn check(&self, survey: &Survey) -> Result<(), RetentionError> {
+        for object in &self.objects {
+            let (_, why) = self.place_of(object, survey)?;
+            if let Some(why) = why {
+                return Err(RetentionError::Stale { path: object.path.clone(), why });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where an object is, and why it may not be deleted any more, if so.
+    pub(super) fn place_of(
+        &self,
+        object: &Object,
+        survey: &Survey,
+    ) -> Result<(Place, Option<&'static str>), RetentionError> {
+        let place = Place::parse(&object.path).filter(|place| place.class() == object.class);
+        let place = place.ok_or_else(|| RetentionError::Path { path: (&object.path).into() })?;
+        let judge = Judge { survey, rules: &self.rules, as_of: self.as_of };
+        let why = match judge.place(&place) {
+            Ok((rule, age_basis)) if rule.id == object.rule && age_basis == object.age_basis => None,
+            Ok(_) => Some("recorded_again"),
+            Err(why) => Some(why),
+        };
+        Ok((place, why))
+    }
+
+    /// What is signed: an in-toto statement about the files.
+    pub fn statement(&self) -> Vec<u8> {
+        statement(RETENTION_PREDICATE, self, &self.subjects())
+    }
+
+    /// What is signed once it was deleted; its list is the plan's, byte for byte.
+    pub fn completed(&self, plan: Sha256, at: UnixMicros, by: &str, kept: &[Kept]) -> Vec<u8> {
+        let Self { bytes, iss, objects, v, .. } = self;
+        let state = "completed";
+        let completed = Completed {
+            at,
+            by,
+            bytes: *bytes,
+            how: "unlinked",
+            iss,
+            kept_back: kept,
+            objects,
+            plan,
+            state,
+            v,
+        };
+        statement(RETENTION_PREDICATE, completed, &self.subjects())
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let subject = |object: &Object| Subject { name: object.path.clone(), digest: object.sha256 };
+        self.objects.iter().map(subject).collect()
+    }
+}
+
+#[derive(Serialize)]
+struct Completed<'a> {
+    at: UnixMicros,
+    by: &'a str,
+    bytes: u64,
+    how: &'static str,
+    iss: &'a str,
+    kept_back: &'a [Kept],
+    objects: &'a [Object],
+    plan: Sha256,
+    state: &'static str,
+    v: &'a str,
+}
+
+/// Decides by rules, and says in a word why something is kept.
+struct Judge<'a> {
+    survey: &'a Survey,
+    rules: &'a [Rule],
+    as_of: UnixMicros,
+}
+
+type Judged<'a> = Result<(&'a Rule, UnixMicros), &'static str>;
+
+impl<'a> Judge<'a> {
+    fn judge(&self, found: &Found) -> Judged<'a> {
+        let settled = u64::try_from(SETTLE.as_micros()).unwrap_or(u64::MAX);
+        if found.modified.0.saturating_add(settled) > self.as_of.0 && found.place.class() == Class::Bodies {
+            return Err("recent");
+        }
+        self.place(&found.place)
+    }
+
+    fn place(&self, place: &Place) -> Judged<'a> {
+        match place {
+            Place::Bundle { run } | Place::Beside { run, .. } => {
+                let seen = self.survey.runs.get(run).ok_or("unknown")?;
+                let sealed = seen.sealed.ok_or("open")?;
+                self.of_run(Class::Bundles, *run, seen, sealed)
+            }
+            Place::Body { digest } => {
+                let named = self.survey.bodies.get(digest).ok_or("unknown")?;
+                let mut newest: Option<(&Rule, UnixMicros)> = None;
+                for (run, ts) in named {
+                    let seen = self.survey.runs.get(run).ok_or("unknown")?;
+                    let judged = self.of_run(Class::Bodies, *run, seen, *ts)?;
+                    if newest.is_none_or(|(_, before)| before < judged.1) {
+                        newest = Some(judged);
+                    }
+                }
+                newest.ok_or("unknown")
+            }
+        }
+    }
+
+    fn of_run(&self, class: Class, run: RunId, seen: &SurveyedRun, from: UnixMicros) -> Judged<'a> {
+        if seen.sealed.is_none() {
+            return Err("open");
+        }
+        if !seen.is_settled {
+            return Err("not_bundled");
+        }
+        if self.survey.holds.contains_key(&run) {
+            return Err("held");
+        }
+        let fits = |rule: &&Rule| rule.class == class && rule.run_class.is_none_or(|of| of == seen.class);
+        let rule = self.rules.iter().find(fits).ok_or("no_rule")?;
+        let until = from.0.saturating_add(u64::from(rule.keep_days).saturating_mul(DAY_US));
+        if until > self.as_of.0 { Err("young") } else { Ok((rule, from)) }
+    }
+}

@@ -1,0 +1,321 @@
+//! `estoppel retention …`: what a journal keeps, and for how long.
+
+mod record;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use estoppel_evidence::entry::Act;
+use estoppel_evidence::envelope::{STATEMENT_TYPE, sign};
+use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{Reason, RunId, Sha256, Signer};
+use estoppel_journal::retention::{self, Busy, Plan, RetentionError, Rule, Survey};
+use estoppel_verify::{Given, RetentionProof, verify_retention};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::arguments::{Kept, LegalHold, LegalHoldCommand, RetentionCommand};
+use crate::input;
+use crate::output::{Failure, Output, plain};
+use record::Recorder;
+
+/// Most rules of one file.
+const RULES_MAX: usize = 256;
+
+pub fn run(output: &Output, command: &RetentionCommand) -> Result<ExitCode, Failure> {
+    match command {
+        RetentionCommand::Plan { kept, rules, as_of, out } => {
+            plan(*output, kept, rules, as_of.as_deref(), out.as_deref())
+        }
+        RetentionCommand::Apply { kept, rules, plan, by } => {
+            apply(*output, kept, rules.as_deref(), plan.as_deref(), by)
+        }
+        RetentionCommand::Verify { plan, report, trust } => verify(*output, plan, report.as_deref(), trust),
+        RetentionCommand::Hold(LegalHoldCommand::Add(hold)) => set_hold(*output, "legal_hold", hold),
+        RetentionCommand::Hold(LegalHoldCommand::Remove(hold)) => set_hold(*output, "legal_release", hold),
+        RetentionCommand::Hold(LegalHoldCommand::List { journal }) => list_holds(*output, journal),
+    }
+}
+
+fn failed(error: &RetentionError) -> Failure {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    Failure::reason(error.reason(), plain(&text))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rules {
+    version: u32,
+    #[serde(default, rename = "rule")]
+    rules: Vec<Rule>,
+}
+
+fn read_rules(path: &Path) -> Result<Vec<Rule>, Failure> {
+    let invalid =
+        |why: String| Failure::reason(Reason::ConfigInvalid, plain(&format!("`{}`: {why}", path.display())));
+    let text = input::text(path)?;
+    let Rules { version, rules } = toml::from_str(&text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+        invalid(format!("line {line}: {}", error.message()))
+    })?;
+    let is_word = |id: &str| {
+        let rest = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+        id.len() <= 64 && id.starts_with(|first: char| first.is_ascii_lowercase()) && id.bytes().all(rest)
+    };
+    let mut ids: Vec<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
+    ids.sort_unstable();
+    match () {
+        () if version != 1 => Err(invalid(format!("expected version 1, found {version}"))),
+        () if rules.is_empty() || rules.len() > RULES_MAX => {
+            Err(invalid(format!("expected 1 to {RULES_MAX} rules, found {}", rules.len())))
+        }
+        () if !rules.iter().all(|rule| is_word(&rule.id)) => {
+            Err(invalid("an id is a lower-case letter, then at most 63 of a-z, 0-9, `_` and `-`".into()))
+        }
+        () if ids.windows(2).any(|pair| pair[0] == pair[1]) => {
+            Err(invalid("two rules have the same id".into()))
+        }
+        () => Ok(rules),
+    }
+}
+
+/// The log read through, once it has verified: ages and holds are what its signed entries say.
+fn survey(journal: &Path) -> Result<Survey, Failure> {
+    let report = crate::verify::journal_report(journal, None)?;
+    if let Some(finding) = report.finding {
+        let message = format!(
+            "`{}` does not verify ({}), so nothing is planned or deleted",
+            journal.display(),
+            finding.reason
+        );
+        return Err(Failure { exit: 2, ..Failure::reason(Reason::JournalCorrupt, plain(&message)) });
+    }
+    Survey::of(journal).map_err(|error| failed(&error))
+}
+
+/// As `survey` read it, by whom it is signed, and what no other process may do meanwhile.
+struct Opened {
+    survey: Survey,
+    signer: std::sync::Arc<dyn Signer>,
+    _busy: Busy,
+}
+
+fn open(kept: &Kept) -> Result<Opened, Failure> {
+    let busy = retention::lock(&kept.journal)
+        .map_err(|error| failed(&error))?
+        .ok_or_else(|| Failure::reason(Reason::RetentionBusy, Reason::RetentionBusy.text()))?;
+    let keys = kept.keys.clone().unwrap_or_else(|| kept.journal.join("keys"));
+    let keys = estoppel_journal::keys::load(&keys)
+        .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
+    Ok(Opened { survey: survey(&kept.journal)?, signer: keys.manifest.clone(), _busy: busy })
+}
+
+impl Opened {
+    fn sign(&self, document: &[u8]) -> Result<Vec<u8>, Failure> {
+        sign(STATEMENT_TYPE, document, &*self.signer)
+            .map_err(|error| Failure::reason(Reason::KeyInvalid, plain(&error.to_string())))
+    }
+
+    fn plan(&self, kept: &Kept, rules: &Path, as_of: UnixMicros) -> Result<Plan, Failure> {
+        let rules = read_rules(rules)?;
+        let iss = Recorder::instance(&kept.journal)?;
+        Plan::new(&kept.journal, &self.survey, &iss, &rules, as_of).map_err(|error| failed(&error))
+    }
+
+    /// A plan that this instance has signed.
+    fn read(&self, signed: &[u8]) -> Result<(Plan, Sha256), Failure> {
+        let public = self.signer.public();
+        let RetentionProof { plan, .. } = verify_retention(signed, None, Given::Spki(public.spki()))
+            .map_err(|finding| refused(&finding))?;
+        Ok((Plan::parse(&plan).map_err(|error| failed(&error))?, Sha256::of(&plan)))
+    }
+}
+
+fn refused(finding: &estoppel_verify::Finding) -> Failure {
+    Failure { exit: 2, ..Failure::runtime(finding.reason.code(), plain(&finding.detail)) }
+}
+
+fn now() -> UnixMicros {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+fn plan(
+    output: Output,
+    kept: &Kept,
+    rules: &Path,
+    as_of: Option<&str>,
+    out: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    let as_of = match as_of {
+        None => now(),
+        Some(text) => UnixMicros::parse(text).ok_or_else(|| {
+            Failure::input("ARGUMENT_INVALID", "--as-of is a time as `2026-11-21T04:00:00.000000Z`")
+        })?,
+    };
+    let opened = open(kept)?;
+    let plan = opened.plan(kept, rules, as_of)?;
+    let statement = plan.statement();
+    if let Some(out) = out.filter(|_| !plan.objects.is_empty()) {
+        input::write_new(out, &opened.sign(&statement)?)?;
+    }
+    show(output, &plan);
+    output.line(&format!("{} files, {} bytes would be deleted; nothing was", plan.objects.len(), plan.bytes));
+    Ok(output.data(&json!({ "plan": Sha256::of(&statement), "document": plan })))
+}
+
+fn show(output: Output, plan: &Plan) {
+    for object in &plan.objects {
+        output.line(&plain(&format!(
+            "{} {:>10}  {} since {}  {}",
+            object.sha256, object.bytes, object.rule, object.age_basis, object.path
+        )));
+    }
+    for kept in &plan.kept {
+        output.line(&plain(&format!("kept: {} {}", kept.count, kept.why)));
+    }
+}
+
+fn apply(
+    output: Output,
+    kept: &Kept,
+    rules: Option<&Path>,
+    given: Option<&Path>,
+    by: &str,
+) -> Result<ExitCode, Failure> {
+    record::check(by)?;
+    let opened = open(kept)?;
+    let dir = &kept.journal;
+    let begun = retention::unfinished(dir).map_err(|error| failed(&error))?;
+    let (signed, is_begun) = match (begun.first(), rules, given) {
+        (Some(name), _, _) => (retention::kept(dir, &planned(name)).map_err(|error| failed(&error))?, true),
+        (None, Some(rules), _) => {
+            let plan = opened.plan(kept, rules, now())?;
+            if plan.objects.is_empty() {
+                output.line("nothing is to be deleted");
+                return Ok(output.data(&json!({ "deleted": 0, "resumed": false, "kept_back": [] })));
+            }
+            (opened.sign(&plan.statement())?, false)
+        }
+        (None, None, Some(file)) => (input::limited(file, PLAN_BYTES_MAX)?, false),
+        (None, None, None) => {
+            return Err(Failure::input("ARGUMENT_INVALID", "nothing was begun: give --rules or --plan"));
+        }
+    };
+    let (plan, digest) = opened.read(&signed)?;
+    if plan.iss != Recorder::instance(dir)? {
+        return Err(Failure::reason(Reason::RetentionStale, "the plan is of another instance"));
+    }
+    if plan.as_of > now() {
+        return Err(Failure::reason(Reason::RetentionStale, "the plan is as of a time to come"));
+    }
+    if !is_begun {
+        plan.check(&opened.survey).map_err(|error| failed(&error))?;
+    }
+    let recorder = Recorder::open(kept)?;
+    retention::keep(dir, &planned(&digest.hex()), &signed).map_err(|error| failed(&error))?;
+    let comment = format!("{} files, {} bytes, as of {}", plan.objects.len(), plan.bytes, plan.as_of);
+    recorder.record("retention_planned", by, &digest.to_string(), &comment)?;
+    let kept_back = retention::delete(dir, &plan, &opened.survey).map_err(|error| failed(&error))?;
+    let report = plan.completed(digest, now(), by, &kept_back);
+    let report = opened.sign(&report)?;
+    let deleted = plan.objects.len() - kept_back.len();
+    let comment = format!(
+        "{deleted} files deleted, {} kept back; report sha256 {}",
+        kept_back.len(),
+        Sha256::of(&report).hex()
+    );
+    recorder.record("retention_completed", by, &digest.to_string(), &comment)?;
+    retention::keep(dir, &completed(&digest.hex()), &report).map_err(|error| failed(&error))?;
+    recorder.close()?;
+    show(output, &plan);
+    for kept in &kept_back {
+        output.line(&plain(&format!("kept back: {} {}", kept.why, kept.path)));
+    }
+    let report = dir.join("retention").join(completed(&digest.hex()));
+    output.line(&plain(&format!("{deleted} files deleted; report {}", report.display())));
+    let data = json!({ "plan": digest, "deleted": deleted, "resumed": is_begun, "kept_back": kept_back, "report": report });
+    Ok(output.data(&data))
+}
+
+/// Largest plan that is read.
+const PLAN_BYTES_MAX: u64 = 64 << 20;
+
+fn planned(digest: &str) -> String {
+    format!("{digest}.planned.json")
+}
+
+fn completed(digest: &str) -> String {
+    format!("{digest}.completed.json")
+}
+
+fn verify(output: Output, plan: &Path, report: Option<&Path>, trust: &Path) -> Result<ExitCode, Failure> {
+    let (plan, trust) = (input::limited(plan, PLAN_BYTES_MAX)?, input::file(trust)?);
+    let report = report.map(|report| input::limited(report, PLAN_BYTES_MAX)).transpose()?;
+    let proof = verify_retention(&plan, report.as_deref(), Given::Trust(&trust))
+        .map_err(|finding| refused(&finding))?;
+    let plan = Plan::parse(&proof.plan).map_err(|error| failed(&error))?;
+    let state = if proof.report.is_some() { "completed" } else { "planned" };
+    output.line(&format!(
+        "{state}: {} files, {} bytes, as of {}",
+        plan.objects.len(),
+        plan.bytes,
+        plan.as_of
+    ));
+    Ok(output.data(&json!({ "state": state, "plan": Sha256::of(&proof.plan), "objects": plan.objects })))
+}
+
+fn set_hold(output: Output, act: &'static str, hold: &LegalHold) -> Result<ExitCode, Failure> {
+    record::check(&hold.by)?;
+    record::check(&hold.reason)?;
+    let opened = open(&hold.kept)?;
+    let runs: Vec<RunId> = opened.survey.named(&hold.run).collect();
+    if runs.is_empty() {
+        return Err(Failure::reason(
+            Reason::RunUnknown,
+            format!("the journal has no run `{}`", plain(&hold.run)),
+        )
+        .hint("estoppel run list"));
+    }
+    let is_add = act == "legal_hold";
+    let changed: Vec<RunId> =
+        runs.into_iter().filter(|run| opened.survey.holds.contains_key(run) != is_add).collect();
+    if !changed.is_empty() {
+        let recorder = Recorder::open(&hold.kept)?;
+        for run in &changed {
+            recorder.record(act, &hold.by, &format!("run:{run}"), &hold.reason)?;
+        }
+        recorder.close()?;
+    }
+    let word = if is_add { "under legal hold" } else { "no longer under legal hold" };
+    changed.iter().for_each(|run| output.line(&format!("{run} is {word}")));
+    Ok(output.data(&json!({ "runs": changed, "act": act })))
+}
+
+fn list_holds(output: Output, journal: &Path) -> Result<ExitCode, Failure> {
+    let survey = survey(journal)?;
+    let rows: Vec<Value> = survey
+        .holds
+        .iter()
+        .map(|(run, hold)| json!({ "run": run, "by": hold.by, "reason": hold.comment, "since": hold.since }))
+        .collect();
+    for (run, hold) in &survey.holds {
+        let why = hold.comment.as_deref().unwrap_or("-");
+        output.line(&plain(&format!("{run}  since {} by {}: {why}", hold.since, hold.by)));
+    }
+    Ok(output.data(&json!({ "holds": rows })))
+}
+
+impl Recorder {
+    /// Records one act of retention, and says so when it is durable.
+    fn record(&self, act: &'static str, by: &str, on: &str, comment: &str) -> Result<(), Failure> {
+        let comment: String = comment.chars().take(256).collect();
+        self.note(Act { act, by: by.into(), comment: Some(comment), on: Some(on.into()), reason: None })
+    }
+}

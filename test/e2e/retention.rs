@@ -1,0 +1,345 @@
+//! Stored bodies and bundles that are deleted by rules, and what stays: open runs, legal holds, and every chain.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use estoppel_stub::Script;
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Setup, World, chat, cli, cli_binary, path};
+
+const NOTHING: &str = "version = 1\n[[rule]]\nid = \"later\"\nclass = \"bundles\"\nkeep_days = 1\n";
+const ALL: &str = "version = 1\n[[rule]]\nid = \"bundles-now\"\nclass = \"bundles\"\nrun_class = \"caller\"\nkeep_days = 0\n\
+                   [[rule]]\nid = \"bodies-now\"\nclass = \"bodies\"\nkeep_days = 0\n";
+
+/// A gateway that stores bodies.
+fn world() -> World {
+    let policy =
+        crate::support::OPEN.replace("body_storage: hmac", "body_storage: { full: { reason: test } }");
+    World::with(Script::model(), &Setup { policy, ..Setup::default() })
+}
+
+fn call(world: &World, run: &str, text: &str) {
+    let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+    assert_eq!(world.send(&chat(run, &body)).status(), 200);
+}
+
+fn rules(world: &World, text: &str) -> PathBuf {
+    world.scratch.write("retention.toml", text)
+}
+
+/// Files below a folder of the journal, as paths below the journal.
+fn files(world: &World, folder: &str) -> BTreeSet<String> {
+    fn walk(at: &Path, top: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(at).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => walk(&entry.path(), top, found),
+                false => drop(found.insert(path(entry.path().strip_prefix(top).unwrap()).to_string())),
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk(&world.journal().join(folder), &world.journal(), &mut found);
+    found
+}
+
+/// Makes stored bodies as old as files that no call in flight can have written.
+fn age(world: &World) {
+    let then = SystemTime::now() - Duration::from_secs(48 * 3_600);
+    for name in files(world, "bodies") {
+        std::fs::File::options()
+            .append(true)
+            .open(world.journal().join(name))
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
+    }
+}
+
+fn retention(world: &World, words: &[&str]) -> (i32, Value) {
+    let (journal, admin) = (world.journal(), world.admin.to_string());
+    cli(&[&["retention"], words, &["--journal", path(&journal), "--admin", &admin]].concat())
+}
+
+fn good(answer: (i32, Value)) -> Value {
+    assert_eq!(answer.0, 0, "{}", answer.1);
+    answer.1["data"].clone()
+}
+
+fn code(answer: &(i32, Value)) -> (i32, &str) {
+    (answer.0, answer.1["error"]["code"].as_str().unwrap_or_else(|| panic!("{}", answer.1)))
+}
+
+/// The bytes of `objects` in what was signed.
+fn objects(signed: &[u8]) -> Vec<u8> {
+    let envelope: Value = serde_json::from_slice(signed).unwrap();
+    let payload =
+        base64::engine::general_purpose::STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    let text = String::from_utf8(payload).unwrap();
+    let from = text.find(r#""objects":["#).unwrap();
+    text[from..].split(']').next().unwrap().as_bytes().to_vec()
+}
+
+fn paths(list: &Value) -> BTreeSet<String> {
+    list.as_array().unwrap().iter().map(|object| object["path"].as_str().unwrap().to_string()).collect()
+}
+
+fn acts(world: &World) -> Vec<String> {
+    let mut lines = Vec::new();
+    estoppel_journal::read_lines(&world.journal(), u64::MAX, |line| lines.push(line.to_vec())).unwrap();
+    let entries = lines.iter().map(|line| serde_json::from_slice::<Value>(line).unwrap());
+    entries.filter(|entry| entry["kind"] == "act").map(|act| act["act"].as_str().unwrap().into()).collect()
+}
+
+#[test]
+fn the_dry_run_and_the_report_list_the_same_and_the_chain_keeps_its_head() {
+    let mut world = world();
+    for run in ["gone", "held", "open"] {
+        call(&world, run, run);
+        call(&world, run, "shared by all");
+    }
+    let gone = world.seal("gone");
+    let held = world.seal("held");
+    age(&world);
+    let (bodies, bundles) = (files(&world, "bodies"), files(&world, "bundles"));
+    let rules = rules(&world, ALL);
+    let out = world.scratch.join("plan.json");
+    good(retention(&world, &["hold", "add", "held", "--by", "counsel", "--reason", "case 12"]));
+
+    let planned = good(retention(&world, &["plan", "--rules", path(&rules), "--out", path(&out)]));
+    let listed = paths(&planned["document"]["objects"]);
+    assert!(listed.contains(path(gone.strip_prefix(world.journal()).unwrap())), "{planned}");
+    assert_eq!(listed.iter().filter(|path| path.starts_with("bundles/")).count(), 1, "{planned}");
+    assert_eq!((files(&world, "bodies"), files(&world, "bundles")), (bodies.clone(), bundles.clone()));
+    let head = world.check_journal()["entries"].as_u64().unwrap();
+
+    let done = good(retention(&world, &["apply", "--plan", path(&out), "--by", "operator"]));
+    assert_eq!(done["deleted"].as_u64().unwrap(), listed.len() as u64, "{done}");
+    let report = PathBuf::from(done["report"].as_str().unwrap());
+    let (plan, completed) = (std::fs::read(&out).unwrap(), std::fs::read(&report).unwrap());
+    assert_eq!(objects(&plan), objects(&completed));
+    let left = |before: &BTreeSet<String>| before.difference(&listed).cloned().collect::<BTreeSet<_>>();
+    assert_eq!((files(&world, "bodies"), files(&world, "bundles")), (left(&bodies), left(&bundles)));
+    assert!(held.is_file());
+    // Two bodies only the run that is gone had: a request and its answer. What all runs share is still needed.
+    assert_eq!(bodies.len() - files(&world, "bodies").len(), 2);
+    assert!(world.check_journal()["entries"].as_u64().unwrap() > head);
+    assert_eq!(acts(&world), ["legal_hold", "retention_planned", "retention_completed"]);
+
+    let trust = world.journal().join("trust.json");
+    let verify = |plan: &Path, report: &Path| {
+        cli(&["retention", "verify", path(plan), path(report), "--trust", path(&trust)])
+    };
+    assert_eq!(good(verify(&out, &report))["state"], "completed");
+    let mut forged = completed.clone();
+    let at = forged.len() / 2;
+    forged[at] ^= 1;
+    assert_eq!(verify(&out, &world.scratch.write("forged.json", &forged)).0, 2);
+    assert_eq!(verify(&report, &out).0, 2);
+
+    let again = good(retention(&world, &["apply", "--rules", path(&rules), "--by", "operator"]));
+    assert_eq!(again["deleted"], 0, "{again}");
+    world.stop();
+    world.restart();
+    assert!(!gone.exists(), "a start writes no bundle again that was deleted");
+    call(&world, "open", "goes on");
+    world.seal("open");
+    world.check_journal();
+}
+
+#[test]
+fn a_legal_hold_beats_the_rules_until_it_is_removed_also_without_a_daemon() {
+    let mut world = world();
+    call(&world, "kept", "kept");
+    let bundle = world.seal("kept");
+    age(&world);
+    world.stop();
+    let rules = rules(&world, ALL);
+    good(retention(&world, &["hold", "add", "kept", "--by", "counsel", "--reason", "case 12"]));
+    let journal = world.journal();
+    let listed = good(cli(&["retention", "hold", "list", "--journal", path(&journal)]));
+    assert_eq!(listed["holds"][0]["by"], "counsel", "{listed}");
+    let name = path(bundle.strip_prefix(&journal).unwrap()).to_string();
+    let plan = || good(retention(&world, &["plan", "--rules", path(&rules)]))["document"].clone();
+    assert!(!paths(&plan()["objects"]).contains(&name));
+    good(retention(&world, &["apply", "--rules", path(&rules), "--by", "operator"]));
+    assert!(bundle.is_file());
+    good(retention(&world, &["hold", "remove", "kept", "--by", "counsel", "--reason", "closed"]));
+    assert!(paths(&plan()["objects"]).contains(&name));
+    good(retention(&world, &["apply", "--rules", path(&rules), "--by", "operator"]));
+    assert!(!bundle.exists());
+    world.check_journal();
+    let unknown = retention(&world, &["hold", "add", "never", "--by", "counsel", "--reason", "none"]);
+    assert_eq!(code(&unknown), (6, "RUN_UNKNOWN"));
+}
+
+#[test]
+fn ages_are_those_of_entries_and_what_no_receipt_names_stays() {
+    let world = world();
+    call(&world, "young", "young");
+    world.seal("young");
+    let stray = format!("bodies/00/{}", "0".repeat(64));
+    std::fs::create_dir_all(world.journal().join("bodies/00")).unwrap();
+    std::fs::write(world.journal().join(&stray), b"stray").unwrap();
+    age(&world);
+    let rules = rules(&world, NOTHING);
+    let planned = good(retention(&world, &["plan", "--rules", path(&rules)]));
+    assert_eq!(planned["document"]["objects"], serde_json::json!([]), "{planned}");
+    // A file that looks young is not kept for it, and of the same the same plan is made.
+    let words = ["plan", "--rules", path(&rules), "--as-of", "2199-01-01T00:00:00.000000Z"];
+    let plans = [(); 2].map(|()| good(retention(&world, &words)));
+    assert_eq!(plans[0], plans[1]);
+    assert_eq!(paths(&plans[0]["document"]["objects"]).len(), 1);
+    let out = world.scratch.join("future.json");
+    good(retention(&world, &[&words[..], &["--out", path(&out)]].concat()));
+    let refused = retention(&world, &["apply", "--plan", path(&out), "--by", "operator"]);
+    assert_eq!(code(&refused), (5, "RETENTION_STALE"));
+    let all = self::rules(&world, ALL);
+    let planned = good(retention(&world, &["plan", "--rules", path(&all)]));
+    assert!(!paths(&planned["document"]["objects"]).contains(&stray), "{planned}");
+}
+
+#[test]
+fn nothing_is_deleted_through_links_or_by_a_plan_of_somebody_else() {
+    let world = world();
+    call(&world, "run", "run");
+    let bundle = world.seal("run");
+    age(&world);
+    let rules = rules(&world, ALL);
+    let out = world.scratch.join("plan.json");
+    good(retention(&world, &["plan", "--rules", path(&rules), "--out", path(&out)]));
+
+    let keys = world.scratch.join("other-keys");
+    assert_eq!(cli(&["keys", "init", "--dir", path(&keys)]).0, 0);
+    let words = ["apply", "--plan", path(&out), "--by", "operator", "--keys", path(&keys)];
+    assert_eq!(code(&retention(&world, &words)), (2, "KEY_UNKNOWN"));
+
+    let outside = world.scratch.write("outside", b"precious");
+    let linked = world.journal().join("bodies/00");
+    std::fs::rename(&bundle, world.scratch.join("moved")).unwrap();
+    std::os::unix::fs::symlink(&outside, &bundle).unwrap();
+    let words = ["apply", "--plan", path(&out), "--by", "operator"];
+    assert_eq!(code(&retention(&world, &["plan", "--rules", path(&rules)])), (8, "RETENTION_PATH"));
+    assert_eq!(code(&retention(&world, &words)), (8, "RETENTION_PATH"));
+    assert_eq!(std::fs::read(&outside).unwrap(), b"precious");
+    std::fs::remove_file(&bundle).unwrap();
+
+    std::os::unix::fs::symlink(world.scratch.join("."), &linked).unwrap();
+    assert_eq!(code(&retention(&world, &["plan", "--rules", path(&rules)])), (8, "RETENTION_PATH"));
+    std::fs::remove_file(&linked).unwrap();
+    std::fs::rename(world.scratch.join("moved"), &bundle).unwrap();
+    good(retention(&world, &["apply", "--by", "operator"]));
+    assert!(!bundle.exists());
+    world.check_journal();
+}
+
+/// `estoppel retention apply` as a process of its own.
+fn applying(world: &World, admin: &str, words: &[&str]) -> std::process::Child {
+    let mut command = Command::new(cli_binary());
+    command.args(["--json", "retention", "apply", "--by", "operator", "--admin", admin, "--journal"]);
+    command.arg(world.journal()).args(words).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+fn begun(world: &World, end: &str) -> Vec<PathBuf> {
+    let Ok(folder) = std::fs::read_dir(world.journal().join("retention")) else { return Vec::new() };
+    let files = folder.map(|entry| entry.unwrap().path());
+    files.filter(|file| path(file).ends_with(end)).collect()
+}
+
+#[test]
+fn what_was_planned_when_it_was_killed_is_gone_on_with_but_for_what_was_held_since() {
+    let world = world();
+    for run in ["first", "second"] {
+        call(&world, run, run);
+    }
+    let bundles = ["first", "second"].map(|run| world.seal(run));
+    age(&world);
+    let rules = rules(&world, ALL);
+    // The daemon has the journal open; what stands in its place takes the question and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = silent.local_addr().unwrap().to_string();
+    let mut child = applying(&world, &admin, &["--rules", path(&rules)]);
+    let asked = silent.accept().unwrap();
+    assert_eq!(begun(&world, ".planned.json").len(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(asked);
+    assert!(bundles.iter().all(|bundle| bundle.is_file()));
+
+    good(retention(&world, &["hold", "add", "second", "--by", "counsel", "--reason", "case 13"]));
+    let done = good(retention(&world, &["apply", "--by", "operator"]));
+    assert_eq!(done["resumed"], true);
+    assert!(!bundles[0].exists() && bundles[1].is_file(), "{done}");
+    assert!(done["kept_back"].as_array().unwrap().iter().all(|kept| kept["why"] == "held"), "{done}");
+    let (planned, completed) = (begun(&world, ".planned.json"), begun(&world, ".completed.json"));
+    assert_eq!((planned.len(), completed.len()), (1, 1));
+    assert_eq!(
+        objects(&std::fs::read(&planned[0]).unwrap()),
+        objects(&std::fs::read(&completed[0]).unwrap())
+    );
+    world.check_journal();
+}
+
+#[test]
+fn a_deletion_that_is_killed_anywhere_ends_as_it_was_planned() {
+    let mut world = world();
+    for number in 0..8 {
+        call(&world, "many", &format!("call {number}"));
+    }
+    world.seal("many");
+    age(&world);
+    world.stop();
+    let rules = rules(&world, ALL);
+    let out = world.scratch.join("plan.json");
+    let planned = good(retention(&world, &["plan", "--rules", path(&rules), "--out", path(&out)]));
+    let listed = paths(&planned["document"]["objects"]);
+    assert!(listed.len() > 8, "{planned}");
+    let there = || files(&world, "bodies").union(&files(&world, "bundles")).cloned().collect::<BTreeSet<_>>();
+    let gone = || listed.difference(&there()).count();
+    let mut killed = 0;
+    while begun(&world, ".completed.json").is_empty() {
+        let before = gone();
+        let mut child = applying(&world, "127.0.0.1:1", &["--plan", path(&out)]);
+        estoppel_kit::until("more is deleted", PATIENCE, || {
+            (gone() > before + 1 || child.try_wait().unwrap().is_some()).then_some(())
+        });
+        child.kill().unwrap();
+        match child.wait().unwrap().code() {
+            None => killed += 1,
+            Some(code) => assert_eq!(code, 0),
+        }
+    }
+    assert!(killed > 0);
+    let completed = begun(&world, ".completed.json");
+    assert_eq!(objects(&std::fs::read(&out).unwrap()), objects(&std::fs::read(&completed[0]).unwrap()));
+    assert!(there().is_disjoint(&listed));
+    assert_eq!(files(&world, "retention/trash"), BTreeSet::new());
+    world.check_journal();
+}
+
+#[test]
+fn rules_that_say_nothing_clear_are_refused() {
+    let world = world();
+    call(&world, "run", "run");
+    let id = "[[rule]]\nid = \"a\"\nclass = \"bodies\"\nkeep_days = 1\n";
+    for text in [
+        "version = 1\n".to_owned(),
+        format!("version = 2\n{id}"),
+        format!("version = 1\n{id}{id}"),
+        format!("version = 1\n{id}colour = 1\n"),
+        format!("version = 1\n{}", id.replace("bodies", "segments")),
+        format!("version = 1\n{}", id.replace("\"a\"", "\"../a\"")),
+    ] {
+        let rules = rules(&world, &text);
+        assert_eq!(
+            code(&retention(&world, &["plan", "--rules", path(&rules)])),
+            (6, "CONFIG_INVALID"),
+            "{text}"
+        );
+    }
+}
