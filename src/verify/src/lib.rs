@@ -1,4 +1,5 @@
-//! Judges a bundle, a journal, a receipt or a checkpoint from its bytes and `spec/` alone.
+//! Judges a bundle, a journal, a receipt, a checkpoint, a chain of custody or an index of what is archived from its bytes and
+//! `spec/` alone.
 //!
 //! This is the second reading of `spec/pef/SPEC.md`: it shares no code with the crates that write evidence, so that
 //! a mistake in one of them does not hide itself. It trusts nothing that a document states about itself: every
@@ -16,11 +17,13 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
+mod archive;
 mod bundle;
 mod certificate;
 mod check;
 mod container;
 mod crc;
+mod custody;
 mod disclosure;
 mod entry;
 mod envelope;
@@ -32,6 +35,7 @@ mod holds;
 mod journal;
 mod json;
 mod keys;
+mod list;
 mod manifest;
 mod note;
 mod reason;
@@ -51,10 +55,12 @@ mod made;
 #[cfg(test)]
 mod reference;
 
+pub use archive::{Archived, INDEX_BYTES_MAX, IndexFault, IndexReason, Pointer, read_index};
 pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
 pub use certificate::{CertificateFault, CertificateReason, CertificateReport, verify_certificate};
 pub use check::{Check, Executor, Sequential};
 pub use container::{DirectoryFile, Input};
+pub use custody::{CUSTODY_BYTES_MAX, CustodyEntry, CustodyFault, CustodyOf, CustodyReason, verify_custody};
 pub use events::{Question, verify_events};
 pub use explain::explain;
 #[doc(hidden)]
