@@ -54,6 +54,41 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",
     ),
     (
+        &["archive", "push"],
+        "Copies bundles, what is beside them, their lists of custody, and the segments of a journal that are not written any more to a \
+         bucket with object lock: under a key that is their digest, only where nothing is yet, with a retention that the service enforces. A copy counts \
+         when it was read back whole and is kept as was asked; then an entry goes into `archive.ndjson` beside the bundles. A bucket without object lock is \
+         refused before anything is sent (exit code 8). What a kill interrupts is taken up where it was. Nothing local is removed, and no copy is ever asked to be.",
+    ),
+    (
+        &["archive", "status"],
+        "Reads `archive.ndjson` beside the bundles, judges its chain, and lists what is archived until when, and what is not yet. It asks \
+         no server: `archive verify` does. Exit code 2: the index was altered or cut.",
+    ),
+    (
+        &["archive", "verify"],
+        "Judges the chain of the index, then takes every entry: the local file must have the digest, the version must be in the bucket, read whole it must have the \
+         digest too, and its mode, its date and its legal hold must be no less than the entry says. Exit code 2 names what was changed, is \
+         gone or is kept shorter. A local file that is not there any more is counted, no fault.",
+    ),
+    (
+        &["custody", "add"],
+        "Adds a signed entry to the list beside a bundle: that it was moved, disclosed to somebody, or verified; `verified` runs the verification and \
+         records what came out, whatever it is. Each entry names the hash of the one before. A list that does not hold is not added to (exit code 2). \
+         Entry 0 says what the manifest says of the sealing. `archive push` adds its own.",
+    ),
+    (
+        &["custody", "show"],
+        "Judges the list beside a bundle as `custody verify` does without keys, and prints its entries and the hash of the last one. Keep that \
+         hash elsewhere: with it a list that lost entries at its end is found.",
+    ),
+    (
+        &["custody", "verify"],
+        "Judges the list beside a bundle: every signature, the chain, that it is of this bundle and says what its manifest says, that it \
+         begins with what the index of the archive says was archived, and with --signer and --head that known keys signed it and a known entry is in it. \
+         Exit code 2 names the first entry that was altered, cut out, reordered or forged.",
+    ),
+    (
         &["reconcile"],
         "Verifies the evidence that is named, then looks for the receipt of every call in the provider's own log: by the \
          provider's id of the request, else by model, tokens and time, and says how sure each pair is. One receipt answers for one \

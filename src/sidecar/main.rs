@@ -2,8 +2,10 @@
 //! seal. It never writes into a bundle.
 
 mod admin;
+mod archive;
 mod arguments;
 mod contract;
+mod custody;
 mod detect;
 mod diff;
 mod disclose;
@@ -65,6 +67,8 @@ fn main() -> ExitCode {
         Command::Incident(asked) => incident::run(&output, &asked),
         Command::Snapshot(command) => snapshot::run(&output, &command),
         Command::Seal(seal) => run::seal(&output, &seal),
+        Command::Archive(command) => archive::run(&output, &command),
+        Command::Custody(command) => custody::run(&output, &command),
         Command::Hold(command) => hold::run(&output, &command),
         Command::Reconcile(reconcile) => reconcile::run(&output, &reconcile),
         Command::Kill(switch) => switch::set(&output, "kill", &switch),
