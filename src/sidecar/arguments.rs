@@ -243,6 +243,12 @@ pub struct Incident {
     /// Trust document that every bundle is verified by.
     #[arg(long, value_name = "FILE")]
     pub trust: Option<PathBuf>,
+    /// Policy of today: the run's calls are judged again by it, as `estoppel regress` does, and what comes out is put in.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Folder of packs that the policy takes contracts from.
+    #[arg(long, value_name = "DIR", requires = "policy")]
+    pub packs: Option<PathBuf>,
     /// New file for all of it.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -31,7 +31,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["incident", "verify"],
-        "Verifies every bundle in the file as `estoppel verify` does, then makes index, timeline and page again from the bundles and \
+        "Verifies every bundle in the file as `estoppel verify` does, then makes index, timeline, page, diffs and results of regress again from the bundles and \
          compares them byte by byte. Exit code 2 when a bundle does not verify, a reference leads nowhere, or a file is missing, altered or not \
          of it. The file as a whole is not signed: nobody can say whether a bundle of the window was left out.",
     ),
@@ -39,7 +39,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["incident"],
         "Takes the sealed bundle of a run, and with --journal those of the runs that were open within the window around it, verifies them, \
          and writes them into one file with an index and a timeline, as JSON and as a page: calls, holds and approvals, blocks and \
-         findings, policies, bypasses, what operators did. Everything that an entry refers to is looked up, and the place is noted. The same bundles give the same \
+         findings, policies, bypasses, what operators did, and of calls that saw a database change what differs between its snapshots. With --policy the calls of the run are judged \
+         again by the policy of today, and the results are in the file. Everything that an entry refers to is looked up, and the place is noted. The same bundles give the same \
          bytes. Exit code 2: a bundle does not verify; 6: no sealed bundle is of that run.",
     ),
     (

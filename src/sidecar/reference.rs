@@ -49,6 +49,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["incident"],
         "estoppel incident --from \"$bundle\" --out bundle.incident.zip\n\
          estoppel incident --from quickstart --journal demo/journal --window 30m --out run.incident.zip\n\
+         estoppel incident --from \"$bundle\" --policy demo/policy.yaml --out judged.incident.zip\n\
          estoppel incident --from no-such-run --journal demo/journal --out none.incident.zip # exit 6",
     ),
     (

@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use crate::arguments::RegressCommand;
 use crate::output::{Failure, Output};
 
+pub use run::again;
+
 pub fn run(output: &Output, command: &RegressCommand) -> Result<ExitCode, Failure> {
     match command {
         RegressCommand::Add(add) => add::run(*output, add),

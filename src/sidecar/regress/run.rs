@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::checked::{self, Checked};
 use super::fixture::{By, Expected};
-use crate::arguments::RegressRun;
+use crate::arguments::{Expect, RegressRun};
 use crate::junit::{self, Case, Outcome};
 use crate::output::{Colour, Failure, Output, plain};
-use crate::recorded::{self, call_of};
+use crate::recorded::{self, StoredBodies, call_of};
 use crate::{input, policy, trial};
 
 /// What fixtures are judged by, and how that is told.
@@ -141,7 +141,7 @@ impl Row {
             seq: document.seq,
             expected: document.expect.clone(),
             rule: fixture.receipt["policy"]["rule"].as_str().map(ToOwned::to_owned),
-            came: Came::of(fixture, current, own),
+            came: Came::of(&fixture.receipt, fixture, &document.expect, (current, own)),
         }
     }
 
@@ -191,7 +191,26 @@ impl Row {
             "name": self.name, "call": self.call, "seq": self.seq,
             "expected": { "by": self.expected.by, "verdict": self.expected.verdict, "reason": self.expected.reason, "rule": self.rule },
         });
-        match &self.came {
+        self.came.tell(&mut row);
+        row
+    }
+}
+
+/// What a recorded call comes to by the policy of today, beside what its receipt states.
+pub fn again(receipt: &Value, bodies: &dyn StoredBodies, policies: (&Retrial, &Retrial)) -> Option<Value> {
+    let expected = Expected::of(receipt, Expect::Receipt)?;
+    let rule = &receipt["policy"]["rule"];
+    let mut row = json!({
+        "call": receipt["call"], "seq": receipt["seq"],
+        "recorded": { "reason": expected.reason, "rule": rule, "verdict": expected.verdict },
+    });
+    Came::of(receipt, bodies, &expected, policies).tell(&mut row);
+    Some(row)
+}
+
+impl Came {
+    fn tell(&self, row: &mut Value) {
+        match self {
             Came::Same(now) => {
                 row["state"] = "same".into();
                 row["now"] = now.data();
@@ -206,18 +225,20 @@ impl Row {
                 row["cause"] = cause.as_str().into();
             }
         }
-        row
     }
-}
 
-impl Came {
-    fn of(fixture: &Checked, current: &Retrial, own: &Retrial) -> Self {
-        let (receipt, expected) = (&fixture.receipt, &fixture.document.expect);
+    /// What a call comes to by the policy of today and, where that is something else, by the one of then.
+    fn of(
+        receipt: &Value,
+        bodies: &dyn StoredBodies,
+        expected: &Expected,
+        (current, own): (&Retrial, &Retrial),
+    ) -> Self {
         let of_receipt = expected.by != By::Author;
         if let Some(cause) = recorded::state(receipt).filter(|_| of_receipt) {
             return Self::Undecided(cause);
         }
-        let call = call_of(fixture, (receipt, None), own);
+        let call = call_of(bodies, (receipt, None), own);
         let now = match current.judge(&call) {
             Ok(now) => now,
             Err(undecided) => match undecided.either.map(|either| *either) {
