@@ -11,6 +11,7 @@ use estoppel_kit::{Exit, Method, Process, Scratch, SeaweedServer, until};
 use estoppel_stub::{Reply, Script};
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::support::{PATIENCE, Setup, World, cli, cli_binary, path};
 
 const BUCKET: &str = "evidence";
@@ -68,6 +69,8 @@ fn sealed(scratch: &Scratch) -> (PathBuf, PathBuf) {
     let request = Request::new("POST", "/orders").header("estoppel-run", "nightly");
     assert_eq!(world.send(&request.body("{}")).status(), 200);
     let bundle = world.seal("nightly");
+    let key = world.journal().join("keys/manifest.pem");
+    secret(scratch, "gateway/manifest.pem", std::fs::read(key).unwrap());
     let kept = scratch.write("journal/bundles/nightly.pef.zip", std::fs::read(bundle).unwrap());
     scratch.write("journal/segments/00000000000000000000.seg", "what was written");
     scratch.write("journal/segments/00000000000000000007.seg", "what is being written");
@@ -202,6 +205,65 @@ fn nothing_is_sent_where_it_would_not_be_kept_or_nobody_may() {
     let (exit, answer) = push(&bundle, &config);
     assert_eq!((exit, &answer["data"]["failed"][0]["code"]), (2, &json!("ARCHIVE_CHANGED")), "{answer:#}");
     assert_eq!(status(&bundle)["entries"], json!([]), "what is not confirmed is not in the index");
+}
+
+#[test]
+fn what_is_there_already_is_taken_over_and_kept_as_long_as_is_asked() {
+    let Some(server) = SeaweedServer::start() else { return };
+    server.make_bucket(BUCKET, true);
+    let scratch = Scratch::new("archive");
+    let (journal, bundle) = sealed(&scratch);
+    let content = std::fs::read(&bundle).unwrap();
+    // As if a push had been killed before its entry was written, or another service had put it there, unprotected.
+    let key = format!("gw-1/sha256/{}", Sha256::of(&content).hex());
+    let put = server.ask(Method::Put, BUCKET, &key, &[], &content);
+    let config = scratch.write("a.toml", table(&scratch, &server, BUCKET, "governance", "legal_hold = true"));
+    assert_eq!(push(&journal, &config).0, 0);
+    let (_, id) = version(&status(&journal), "bundle");
+    assert_eq!(put.header("x-amz-version-id"), Some(id.as_str()), "there is no second copy");
+    let head = server.ask(Method::Get, BUCKET, &format!("{key}?versionId={id}"), &[], b"");
+    assert_eq!(head.header("x-amz-object-lock-mode"), Some("GOVERNANCE"));
+    assert_eq!(head.header("x-amz-object-lock-legal-hold"), Some("ON"));
+    assert_eq!(verify(&journal, &config), (0, Vec::new()));
+
+    std::fs::remove_file(journal.join("bundles/archive.ndjson")).unwrap();
+    assert_eq!(push(&journal, &config).0, 0);
+    assert_eq!(version(&status(&journal), "bundle").1, id);
+    let listed = server.ask(Method::Get, BUCKET, "?versions", &[], b"").text();
+    assert_eq!(listed.matches("<Version>").count(), 2, "one of the bundle, one of the segment: {listed}");
+
+    // The command hook, and a list that another process holds.
+    let command =
+        format!("credentials = {{ command = {{ argv = [\"cat\", {:?}] }} }}", scratch.join("s3-key.json"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    let file = text.lines().find(|line| line.starts_with("credentials")).unwrap();
+    let config = scratch.write("b.toml", text.replace(file, &command));
+    assert_eq!(verify(&journal, &config), (0, Vec::new()));
+    let held = std::fs::File::open(journal.join("bundles/archive.ndjson")).unwrap();
+    held.lock().unwrap();
+    let (exit, answer) = push(&journal, &config);
+    assert_eq!((exit, code(&answer), &answer["error"]["retryable"]), (1, "ARCHIVE_BUSY", &json!(true)));
+}
+
+#[test]
+fn a_service_is_known_by_its_certificate() {
+    let scratch = Scratch::new("archive");
+    let authority = Authority::new();
+    authority.server().toml(&scratch, "s3");
+    let (certificate, key) = (scratch.join("s3.crt"), scratch.join("s3.key"));
+    let Some(server) = SeaweedServer::start_tls(&certificate, &key) else { return };
+    server.make_bucket(BUCKET, true);
+    let (journal, _) = sealed(&scratch);
+    let plain = table(&scratch, &server, BUCKET, "compliance", "");
+    let endpoint = format!("https://{}", server.secure_address());
+    let text = plain.replace(&format!("http://{}", server.address()), &endpoint);
+    let unknown = scratch.write("a.toml", &text);
+    let (exit, answer) = push(&journal, &unknown);
+    assert_eq!((exit, code(&answer)), (7, "ARCHIVE_UNREACHABLE"), "{answer:#}");
+    let ca = authority.write(&scratch, "ca.pem");
+    let known = scratch.write("b.toml", format!("{text}ca = {ca:?}\n"));
+    assert_eq!(push(&journal, &known).0, 0);
+    assert_eq!(verify(&journal, &known), (0, Vec::new()));
 }
 
 /// A large file that is uploaded in parts, and the file that says how far it is.
@@ -400,6 +462,13 @@ fn a_chain_of_custody_says_who_did_what_and_no_entry_can_be_altered_cut_or_moved
     std::fs::write(&list, format!("{one}\n{three}\n")).unwrap();
     let (exit, answer) = add(&ada, &["--action", "verified"]);
     assert_eq!((exit, code(&answer)), (2, "CUSTODY_CHAIN"), "nothing is added to what does not hold");
+
+    // A gateway's key vouches for what it recorded, and for nothing else.
+    std::fs::write(&list, &text).unwrap();
+    let (exit, answer) = add(&scratch.join("gateway/manifest.pem"), &["--action", "verified"]);
+    assert_eq!((exit, code(&answer)), (8, "CUSTODY_KEY_SHARED"), "{answer}");
+    assert_eq!(code(&add(&ada, &["--action", "verified", "--note", "a\nb"]).1), "CUSTODY_WORDS");
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), text, "nothing was added");
 
     // The list of one bundle says nothing of another.
     let another = Scratch::new("other");

@@ -9,7 +9,7 @@ use estoppel_journal::Clock;
 use tokio::sync::watch;
 
 use crate::error::ArchiveError;
-use crate::find::{Target, waiting};
+use crate::find::{Known, Target};
 use crate::push::push;
 use crate::settings::ArchiveSettings;
 use crate::stats::ArchiveMetrics;
@@ -47,7 +47,8 @@ impl Archiver {
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
         let (stop, stopping) = watch::channel(false);
-        let work = Work { target: Target::journal(dir), settings, metrics, clock, stopping, tries: 0 };
+        let (target, known) = (Target::journal(dir), Known::default());
+        let work = Work { target, known, settings, metrics, clock, stopping, tries: 0 };
         let thread = std::thread::Builder::new().name("archive".into()).spawn(move || {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime.block_on(work.run()),
@@ -72,6 +73,7 @@ impl Archiver {
 
 struct Work {
     target: Target,
+    known: Known,
     settings: ArchiveSettings,
     metrics: ArchiveMetrics,
     clock: Arc<dyn Clock>,
@@ -130,8 +132,8 @@ impl Work {
     }
 
     /// Counts what waits.
-    fn look(&self) -> Option<usize> {
-        match waiting(&self.target) {
+    fn look(&mut self) -> Option<usize> {
+        match self.known.waiting(&self.target) {
             Ok(waiting) => {
                 let oldest = waiting.iter().map(|file| micros(file.since)).min();
                 self.metrics.waits(waiting.len(), oldest);

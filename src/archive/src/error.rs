@@ -110,7 +110,8 @@ impl ArchiveError {
             Self::Altered { .. } | Self::RetentionShort { .. } => true,
             Self::Target { .. } | Self::Busy { .. } | Self::Index { .. } | Self::Credentials(_) => false,
             Self::Endpoint(_) | Self::Unreachable { .. } | Self::Late { .. } | Self::Denied { .. } => false,
-            Self::BucketMissing { .. } | Self::LockMissing { .. } | Self::Answer { .. } => false,
+            Self::BucketMissing { .. } | Self::LockMissing { .. } => false,
+            Self::Answer { .. } => !self.is_retryable(),
         }
     }
 }

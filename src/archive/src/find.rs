@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::error::{ArchiveError, disk};
-use crate::index::{Copies, read_entries};
+use crate::index::{Copies, INDEX_NAME, read_entries};
 
 /// Most files of one folder.
 const FILES_MAX: usize = 1_000_000;
@@ -192,7 +192,31 @@ pub struct Waiting {
 /// # Errors
 /// The index does not hold, or files cannot be looked at.
 pub fn waiting(target: &Target) -> Result<Vec<Waiting>, ArchiveError> {
-    let copies = Copies::of(read_entries(&target.folder)?);
+    Known::default().waiting(target)
+}
+
+/// What an index says, for who looks often.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// Of the index that was read.
+    bytes: u64,
+    copies: Copies,
+}
+
+impl Known {
+    /// As [`waiting`]; the index is read again when it has grown.
+    pub fn waiting(&mut self, target: &Target) -> Result<Vec<Waiting>, ArchiveError> {
+        let path = target.folder.join(INDEX_NAME);
+        let bytes = fs::metadata(&path).map_or(0, |found| found.len());
+        if bytes != self.bytes {
+            self.copies = Copies::of(read_entries(&target.folder)?);
+            self.bytes = bytes;
+        }
+        missing(target, &self.copies)
+    }
+}
+
+fn missing(target: &Target, copies: &Copies) -> Result<Vec<Waiting>, ArchiveError> {
     let files = target.files()?.into_iter();
     let missing = files.filter(|found| !copies.has(found.kind, &found.name, found.bytes));
     Ok(missing

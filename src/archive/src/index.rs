@@ -135,6 +135,7 @@ pub fn read_entries(folder: &Path) -> Result<Vec<Archived>, ArchiveError> {
 }
 
 /// Sizes of the newest copies, for looking what is missing without holding the index.
+#[derive(Default)]
 pub(crate) struct Copies(HashMap<(String, String), u64>);
 
 impl Copies {

@@ -64,7 +64,9 @@ pub use custody::{CUSTODY_BYTES_MAX, CustodyEntry, CustodyFault, CustodyOf, Cust
 pub use events::{Question, verify_events};
 pub use explain::explain;
 #[doc(hidden)]
-pub use fuzz::{fuzz_bundle, fuzz_canonical, fuzz_certificate, fuzz_journal, fuzz_note, fuzz_units};
+pub use fuzz::{
+    fuzz_bundle, fuzz_canonical, fuzz_certificate, fuzz_journal, fuzz_lists, fuzz_note, fuzz_units,
+};
 pub use hash::Hash;
 pub use journal::{JournalFiles, Segments, verify_journal};
 pub use keys::{Algorithm, PublicKey, Usage};

@@ -36,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mcp", mcp),
     ("provider_log", provider_log),
     ("certificate", certificate),
+    ("lists", lists),
 ];
 
 /// The judge of bundles.
@@ -55,6 +56,11 @@ pub fn canonical(bytes: &[u8]) {
         let twice = estoppel_evidence::canonical::foreign(&once);
         assert_eq!(twice.ok(), Some(once), "canonical bytes are their own canonical form");
     }
+}
+
+/// Indexes of archives and chains of custody.
+pub fn lists(bytes: &[u8]) {
+    estoppel_verify::fuzz_lists(bytes);
 }
 
 /// Replay Certificates, and what they sign.

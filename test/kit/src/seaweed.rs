@@ -1,7 +1,7 @@
 //! A real S3 service that enforces object lock: SeaweedFS on loopback, its data in a scratch folder.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ pub struct SeaweedServer {
     program: PathBuf,
     /// Of S3 first.
     ports: Vec<u16>,
+    more: Vec<String>,
     process: Process,
     scratch: Scratch,
     starts: u32,
@@ -39,6 +40,22 @@ impl SeaweedServer {
     #[track_caller]
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with(Vec::new())
+    }
+
+    /// As [`SeaweedServer::start`], and speaks TLS at [`SeaweedServer::secure_address`].
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    #[must_use]
+    pub fn start_tls(certificate: &Path, key: &Path) -> Option<Self> {
+        let (certificate, key) = (certificate.display(), key.display());
+        Self::start_with(vec![format!("-s3.cert.file={certificate}"), format!("-s3.key.file={key}")])
+    }
+
+    #[track_caller]
+    fn start_with(more: Vec<String>) -> Option<Self> {
         let program = require_real_with("weed", find)?;
         let scratch = Scratch::new("weed");
         let identities = format!(
@@ -47,9 +64,9 @@ impl SeaweedServer {
             Self::SECRET
         );
         scratch.write("s3.json", identities.as_bytes());
-        let ports = free_ports(8);
-        let process = run(&program, &scratch, &ports, 0);
-        let server = Self { program, ports, process, scratch, starts: 1 };
+        let ports = free_ports(9);
+        let process = run(&program, &scratch, &ports, &more, 0);
+        let server = Self { program, ports, more, process, scratch, starts: 1 };
         server.wait();
         Some(server)
     }
@@ -58,6 +75,12 @@ impl SeaweedServer {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.ports[0]).into()
+    }
+
+    /// Where S3 is spoken over TLS.
+    #[must_use]
+    pub fn secure_address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.ports[8]).into()
     }
 
     /// SIGKILL. What it has on disk stays.
@@ -70,7 +93,7 @@ impl SeaweedServer {
     #[track_caller]
     pub fn restart(&mut self) {
         self.kill_9();
-        self.process = run(&self.program, &self.scratch, &self.ports, self.starts);
+        self.process = run(&self.program, &self.scratch, &self.ports, &self.more, self.starts);
         self.starts += 1;
         self.wait();
     }
@@ -178,7 +201,7 @@ fn free_ports(count: usize) -> Vec<u16> {
 }
 
 #[track_caller]
-fn run(program: &PathBuf, scratch: &Scratch, ports: &[u16], number: u32) -> Process {
+fn run(program: &PathBuf, scratch: &Scratch, ports: &[u16], more: &[String], number: u32) -> Process {
     let names = [
         "s3.port",
         "s3.port.grpc",
@@ -188,6 +211,7 @@ fn run(program: &PathBuf, scratch: &Scratch, ports: &[u16], number: u32) -> Proc
         "volume.port.grpc",
         "filer.port",
         "filer.port.grpc",
+        "s3.port.https",
     ];
     let mut command = Command::new(program);
     command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=40"]);
@@ -197,6 +221,8 @@ fn run(program: &PathBuf, scratch: &Scratch, ports: &[u16], number: u32) -> Proc
     command.arg(format!("-s3.localSocket={}", scratch.join("s3.sock").display()));
     command.arg(format!("-dir={}", scratch.path().display()));
     command.arg(format!("-s3.config={}", scratch.join("s3.json").display()));
-    command.args(names.iter().zip(ports).map(|(name, port)| format!("-{name}={port}")));
+    let names = names.iter().take(if more.is_empty() { 8 } else { 9 });
+    command.args(names.zip(ports).map(|(name, port)| format!("-{name}={port}")));
+    command.args(more);
     Process::start(&format!("weed-{number}"), command, scratch)
 }
