@@ -314,8 +314,9 @@ fn calls_are_judged_again_by_the_policy_of_today_and_whoever_verifies_judges_the
     let mut linked = 0;
     for row in timeline["rows"].as_array().unwrap() {
         for link in row["links"].as_array().unwrap().iter().filter(|link| link["kind"] == "regress") {
-            let seq = link["at"].as_str().unwrap().strip_prefix("regress.json#").unwrap();
-            let result = rows.iter().find(|result| result["seq"].to_string() == seq).unwrap();
+            let seq: u64 =
+                link["at"].as_str().unwrap().strip_prefix("regress.json#").unwrap().parse().unwrap();
+            let result = rows.iter().find(|result| result["seq"] == seq).unwrap();
             assert_eq!((&result["call"], &result["state"]), (&row["call"], &row["regress"]));
             linked += 1;
         }

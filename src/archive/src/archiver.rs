@@ -30,8 +30,10 @@ impl Archiver {
     /// Certificates, or the key of custody, cannot be read. Credentials may come later.
     pub fn check(settings: &ArchiveSettings) -> Result<(), ArchiveError> {
         let custody = settings.custody.as_ref().map(crate::custody::Custodian::load).transpose();
-        custody
-            .map_err(|source| ArchiveError::Custody { name: "its key".into(), source: Box::new(source) })?;
+        custody.map_err(|source| ArchiveError::Custody {
+            name: "archive.custody.key".into(),
+            source: Box::new(source),
+        })?;
         let url = settings.endpoint.parse().map_err(|error| ArchiveError::Endpoint(format!("{error}")))?;
         crate::connect::Host::new(&url, settings.ca.as_deref()).map(drop)
     }

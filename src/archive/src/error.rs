@@ -20,7 +20,7 @@ pub enum ArchiveError {
     Busy { path: PathBuf },
     #[error("the index `{path}` does not hold: {fault}", path = path.display())]
     Index { path: PathBuf, fault: IndexFault },
-    #[error("the chain of custody of `{name}`")]
+    #[error("the chain of custody (`{name}`)")]
     Custody { name: String, source: Box<CustodyError> },
     #[error("{what}: more than {limit}")]
     Limit { what: &'static str, limit: u64 },

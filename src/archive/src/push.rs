@@ -52,8 +52,10 @@ pub async fn push(
     let mut pushed = Pushed::default();
     let mut index = Index::open(target.folder())?;
     let by = settings.custody.as_ref().map(Custodian::load).transpose();
-    let by =
-        by.map_err(|source| ArchiveError::Custody { name: "its key".into(), source: Box::new(source) })?;
+    let by = by.map_err(|source| ArchiveError::Custody {
+        name: "archive.custody.key".into(),
+        source: Box::new(source),
+    })?;
     let mut pass = Pass { by, clock, settings, uploader: None, target };
     for kinds in [&[Kind::External, Kind::Bundle][..], &[Kind::Custody, Kind::Segment]] {
         // Looked for again: archiving a bundle adds to its custody.
