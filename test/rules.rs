@@ -42,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["evidence", "bundle"]),
     ("feeds", &["evidence", "journal"]),
     ("reconcile", &["evidence"]),
+    ("archive", &["evidence", "bundle", "journal", "verify"]),
     ("snapshot", &["evidence"]),
     ("diff", &["evidence"]),
     ("incident", &["evidence", "bundle", "verify", "diff"]),
@@ -55,12 +56,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Which crates may use a crate from outside directly.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("hyper", &["gateway", "feeds", "stub"]),
+    ("hyper", &["gateway", "feeds", "archive", "stub"]),
     ("tower", &["gateway"]),
-    ("rustls", &["gateway", "feeds", "snapshot", "stub"]),
+    ("rustls", &["gateway", "feeds", "archive", "snapshot", "stub"]),
     ("tokio-postgres", &["snapshot"]),
-    ("tokio", &["gateway", "feeds", "stub", "journal", "snapshot", "state", ""]),
+    ("tokio", &["gateway", "feeds", "archive", "stub", "journal", "snapshot", "state", ""]),
     ("redis", &["state"]),
+    ("rusty-s3", &["archive"]),
     ("rusqlite", &["state", "release"]),
 ];
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use estoppel_archive::ArchiveSettings;
 use estoppel_evidence::entry::{Build, Durability, SHADOWS_MAX, Sign};
 use estoppel_evidence::{Instance, Reason, Sha256};
 use estoppel_feeds::{AlertSettings, FeedSettings};
@@ -55,6 +56,8 @@ pub struct Config {
     pub alerts: Vec<AlertSettings>,
     #[serde(default)]
     pub state: StateConfig,
+    /// Where sealed files are copied to. Nowhere by default.
+    pub archive: Option<ArchiveSettings>,
 }
 
 /// Whose log this is: `<host>/<name>/<epoch>`. A journal folder belongs to one instance for good.
@@ -372,6 +375,11 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
         if config.shadow.iter().take(index).any(|before| before.path == *path) {
             lines.push(format!("{}: shadow[{index}].path: is there twice", file.display()));
         }
+    }
+    let archive = config.archive.iter().flat_map(ArchiveSettings::check);
+    lines.extend(archive.map(|e| format!("{}: {e}", file.display())));
+    if !config.journal.enabled && config.archive.is_some() {
+        lines.push(format!("{}: archive: nothing is sealed, as journal.enabled is false", file.display()));
     }
     lines.extend(config.state.check().iter().map(|e| format!("{}: {e}", file.display())));
     match (lines.is_empty(), instance) {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use config::{Loaded, LogConfig, LogFormat, Refusal};
+use estoppel_archive::{ArchiveMetrics, Archiver};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_feeds::{FeedMetrics, Feeds};
 use estoppel_gateway::{Gateway, Metrics, Snapshot, admin};
@@ -22,6 +23,8 @@ use keys::SigningKeys;
 
 /// How long a stop waits for feeds to deliver what is left. The rest comes after the next start.
 const FEEDS_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a stop waits for the archive to notice.
+const ARCHIVE_PATIENCE: Duration = Duration::from_secs(1);
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -121,11 +124,13 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
     let gateway = Arc::new(started.map_err(|error| Refusal::new(error.reason(), error.to_string()))?);
     data.block_on(gateway.read_switches());
     let mut feeds = start_feeds(&loaded, &journal, &metrics)?;
+    let archiver = start_archive(&loaded, &metrics)?;
     let ended =
         background.block_on(serve(arguments, &loaded, &gateway, &journal, &metrics, signing, &mut feeds));
     data.block_on(gateway.shutdown());
     let closed = journal.close(Duration::from_secs(30));
     feeds.stop(FEEDS_PATIENCE);
+    archiver.into_iter().for_each(|archiver| archiver.stop(ARCHIVE_PATIENCE));
     closed.map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     tracing::info!("stopped");
     ended
@@ -139,6 +144,17 @@ fn start_feeds(loaded: &Loaded, journal: &Journal, metrics: &Metrics) -> Result<
     let (feeds, alerts) = (&loaded.config.feeds, &loaded.config.alerts);
     Feeds::start(journal, &loaded.feeds_dir(), &loaded.instance, feeds, alerts, counts, clock)
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))
+}
+
+/// Copies what is sealed to a bucket, on a thread of its own.
+fn start_archive(loaded: &Loaded, metrics: &Metrics) -> Result<Option<Archiver>, Refusal> {
+    let Some(settings) = &loaded.config.archive else { return Ok(None) };
+    let clock: Arc<dyn estoppel_journal::Clock> = Arc::new(SystemClock::new());
+    let counts = ArchiveMetrics::new(clock.clone());
+    metrics.register(Box::new(counts.clone()));
+    let archiver = Archiver::start(&loaded.config.journal.dir, settings.clone(), counts, clock);
+    let failed = |error| Refusal::new(Reason::Internal, format!("cannot start a thread: {error}"));
+    archiver.map(Some).map_err(failed)
 }
 
 /// Runs until a signal says stop.
@@ -187,6 +203,12 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 fn check(loaded: &Loaded) -> Result<Option<Keys>, Refusal> {
     check_tls(&loaded.settings)?;
     check_feeds(loaded)?;
+    if let Some(settings) = &loaded.config.archive {
+        Archiver::check(settings).map_err(|error| {
+            let why = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
+            Refusal::new(Reason::ConfigInvalid, format!("archive: {error}{why}"))
+        })?;
+    }
     if !loaded.config.journal.enabled {
         return Ok(None);
     }

@@ -4,7 +4,7 @@ mod side;
 
 use std::process::ExitCode;
 
-use estoppel_diff::{Change, Diff, Differing, Normalizers, Operation, diff, page};
+use estoppel_diff::{Change, Diff, Differing, NoBodies, Normalizers, Operation, diff, page};
 use serde_json::{Map, Value};
 
 use crate::arguments;
@@ -16,6 +16,14 @@ const SHOWN_MAX: usize = 500;
 const SHOWN_CHARACTERS_MAX: usize = 200;
 /// Largest file of normalizers.
 const NORMALIZERS_BYTES_MAX: u64 = 4 << 20;
+
+/// The document of what differs between two schemas.
+pub fn schemas(before: &[u8], after: &[u8]) -> Result<Vec<u8>, String> {
+    let normalizers = Normalizers::new(None).map_err(|error| error.to_string())?;
+    let (before, after) = (side::schema_side(before, &normalizers)?, side::schema_side(after, &normalizers)?);
+    let found = diff(&before, &after, &normalizers, (&NoBodies, &NoBodies));
+    found.map(|found| found.bytes()).map_err(|error| error.to_string())
+}
 
 /// Exit code 5 when something differs.
 pub fn run(output: &Output, asked: &arguments::Diff) -> Result<ExitCode, Failure> {

@@ -31,7 +31,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["incident", "verify"],
-        "Verifies every bundle in the file as `estoppel verify` does, then makes index, timeline and page again from the bundles and \
+        "Verifies every bundle in the file as `estoppel verify` does, then makes index, timeline, page, diffs and results of regress again from the bundles and \
          compares them byte by byte. Exit code 2 when a bundle does not verify, a reference leads nowhere, or a file is missing, altered or not \
          of it. The file as a whole is not signed: nobody can say whether a bundle of the window was left out.",
     ),
@@ -39,7 +39,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["incident"],
         "Takes the sealed bundle of a run, and with --journal those of the runs that were open within the window around it, verifies them, \
          and writes them into one file with an index and a timeline, as JSON and as a page: calls, holds and approvals, blocks and \
-         findings, policies, bypasses, what operators did. Everything that an entry refers to is looked up, and the place is noted. The same bundles give the same \
+         findings, policies, bypasses, what operators did, and of calls that saw a database change what differs between its snapshots. With --policy the calls of the run are judged \
+         again by the policy of today, and the results are in the file. Everything that an entry refers to is looked up, and the place is noted. The same bundles give the same \
          bytes. Exit code 2: a bundle does not verify; 6: no sealed bundle is of that run.",
     ),
     (
@@ -271,6 +272,41 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["seal"],
         "Ends a run: its last entry commits to everything before it, and the bundle is written. A daemon does it when one is \
          running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",
+    ),
+    (
+        &["archive", "push"],
+        "Copies bundles, what is beside them, their lists of custody, and the segments of a journal that are not written any more to a \
+         bucket with object lock: under a key that is their digest, only where nothing is yet, with a retention that the service enforces. A copy counts \
+         when it was read back whole and is kept as was asked; then an entry goes into `archive.ndjson` beside the bundles. A bucket without object lock is \
+         refused before anything is sent (exit code 8). What a kill interrupts is taken up where it was. Nothing local is removed, and no copy is ever asked to be.",
+    ),
+    (
+        &["archive", "status"],
+        "Reads `archive.ndjson` beside the bundles, judges its chain, and lists what is archived until when, and what is not yet. It asks \
+         no server: `archive verify` does. Exit code 2: the index was altered or cut.",
+    ),
+    (
+        &["archive", "verify"],
+        "Judges the chain of the index, then takes every entry: the local file must have the digest, the version must be in the bucket, read whole it must have the \
+         digest too, and its mode, its date and its legal hold must be no less than the entry says. Exit code 2 names what was changed, is \
+         gone or is kept shorter. A local file that is not there any more is counted, no fault.",
+    ),
+    (
+        &["custody", "add"],
+        "Adds a signed entry to the list beside a bundle: that it was moved, disclosed to somebody, or verified; `verified` runs the verification and \
+         records what came out, whatever it is. Each entry names the hash of the one before. A list that does not hold is not added to (exit code 2). \
+         Entry 0 says what the manifest says of the sealing. `archive push` adds its own.",
+    ),
+    (
+        &["custody", "show"],
+        "Judges the list beside a bundle as `custody verify` does without keys, and prints its entries and the hash of the last one. Keep that \
+         hash elsewhere: with it a list that lost entries at its end is found.",
+    ),
+    (
+        &["custody", "verify"],
+        "Judges the list beside a bundle: every signature, the chain, that it is of this bundle and says what its manifest says, that it \
+         begins with what the index of the archive says was archived, and with --signer and --head that known keys signed it and a known entry is in it. \
+         Exit code 2 names the first entry that was altered, cut out, reordered or forged.",
     ),
     (
         &["reconcile"],

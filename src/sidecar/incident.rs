@@ -1,17 +1,22 @@
 //! `estoppel incident`: what happened around a run, as one file.
 
+mod derived;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use estoppel_evidence::Reason;
 use estoppel_evidence::time::UnixMicros;
+use estoppel_gateway::packs::Packs;
 use estoppel_incident::{Checked, Given, IncidentError, PACK_BYTES_MAX, Pack, WINDOW_S_MAX, assemble, check};
 use serde_json::{Value, json};
 
+use derived::Derived;
+
 use crate::arguments::{Incident, IncidentCommand};
 use crate::output::{Failure, Output, plain};
-use crate::{bundles, input, show, verify};
+use crate::{bundles, input, policy, show, trial, verify};
 
 /// Most bundles of a journal that are looked at.
 const BUNDLES_MAX: usize = 10_000;
@@ -26,10 +31,22 @@ pub fn run(output: &Output, asked: &Incident) -> Result<ExitCode, Failure> {
     let window_s = seconds(&asked.window)?;
     let (subject, found) = find(from, asked.journal.as_deref(), window_s)?;
     let given = found.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
-    let pack = assemble(&subject, window_s, &given).map_err(failure)?;
+    let policy = match &asked.policy {
+        None => None,
+        Some(file) => {
+            let packs = Packs::at(asked.packs.as_deref());
+            let document = policy::parsed(*output, file, &input::text(file)?, &packs)?;
+            let errors = estoppel_gateway::contract_errors(&document.compile());
+            if !errors.is_empty() {
+                return Err(trial::contract_failure(file, &errors));
+            }
+            Some(document.canonical())
+        }
+    };
+    let pack = assemble(&subject, window_s, &given, policy.as_deref(), &Derived).map_err(failure)?;
     drop(given);
-    let checked =
-        verify::with_options(asked.trust.as_deref(), |options| check(&pack, options))?.map_err(failure)?;
+    let checked = verify::with_options(asked.trust.as_deref(), |options| check(&pack, options, &Derived))?
+        .map_err(failure)?;
     let zip = pack.to_zip().map_err(failure)?;
     drop(pack);
     input::write_new(out, &zip)?;
@@ -42,7 +59,7 @@ fn judge(output: Output, path: &Path, trust: Option<&Path>) -> Result<ExitCode, 
     let bytes = input::limited(path, PACK_BYTES_MAX + (64 << 20))?;
     let pack = Pack::from_zip(&bytes).map_err(failure)?;
     drop(bytes);
-    let checked = verify::with_options(trust, |options| check(&pack, options))?.map_err(failure)?;
+    let checked = verify::with_options(trust, |options| check(&pack, options, &Derived))?.map_err(failure)?;
     print(output, &checked);
     Ok(output.data(&data(&checked)))
 }
@@ -172,6 +189,12 @@ fn print(output: Output, checked: &Checked) {
         if !counts.is_empty() {
             output.line(&format!("{name:<11} {}", counts.join(", ")));
         }
+    }
+    if let Some(counts) = index["regress"]["counts"].as_object() {
+        let counts: Vec<String> =
+            counts.iter().map(|(state, count)| plain(&format!("{count} {state}"))).collect();
+        let policy = text(&index["regress"]["policy"]);
+        output.line(&format!("regress     {} by {policy}", counts.join(", ")));
     }
     output.line(&format!(
         "timeline    {} entries, {} notable; every reference leads to where it says, {} out of this file",

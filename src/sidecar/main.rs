@@ -2,12 +2,14 @@
 //! seal. It never writes into a bundle.
 
 mod admin;
+mod archive;
 mod arguments;
 mod attest;
 mod audit;
 mod bundles;
 mod compliance;
 mod contract;
+mod custody;
 mod database;
 mod detect;
 mod diff;
@@ -87,6 +89,8 @@ fn main() -> ExitCode {
         Command::Encrypt(asked) => encrypt::encrypt(&output, &asked),
         Command::Decrypt(asked) => encrypt::decrypt(&output, &asked),
         Command::Retention(command) => retention::run(&output, &command),
+        Command::Archive(command) => archive::run(&output, &command),
+        Command::Custody(command) => custody::run(&output, &command),
         Command::Hold(command) => hold::run(&output, &command),
         Command::Reconcile(reconcile) => reconcile::run(&output, &reconcile),
         Command::Kill(switch) => switch::set(&output, "kill", &switch),

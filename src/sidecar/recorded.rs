@@ -1,12 +1,12 @@
 //! Recorded calls as a sealed bundle, or a fixture made from one, has them.
 
-use estoppel_bundle::BundlePath;
+use estoppel_bundle::{Bundle, BundlePath, Source};
 use estoppel_gateway::recorded::{self, RecordedCall, Retrial, goes_by_bytes};
 use estoppel_policy::{Policy, PolicyDocument};
 use serde_json::Value;
 
 use crate::output::{Failure, plain};
-use crate::{show, trial};
+use crate::trial;
 
 /// Most bytes of one stored body that are read.
 pub const BODY_BYTES_MAX: u64 = 64 << 20;
@@ -19,14 +19,14 @@ pub trait StoredBodies {
     fn under(&self, sha256: &str) -> Option<Vec<u8>>;
 }
 
-impl StoredBodies for show::Opened {
+impl<S: Source> StoredBodies for Bundle<S> {
     fn under(&self, sha256: &str) -> Option<Vec<u8>> {
         stored(self, &format!("bodies/{}", sha256.strip_prefix("sha256:")?))
     }
 }
 
 /// The policy that judged then, as the bundle has it.
-pub fn policy_text(bundle: &show::Opened, hash: &str) -> Option<String> {
+pub fn policy_text<S: Source>(bundle: &Bundle<S>, hash: &str) -> Option<String> {
     let text = stored(bundle, &format!("policy/{}.json", hash.strip_prefix("sha256:")?))?;
     String::from_utf8(text).ok()
 }
@@ -49,7 +49,7 @@ pub fn again(policy: Policy) -> Result<Retrial, Failure> {
     Ok(Retrial::new(policy, key))
 }
 
-fn stored(bundle: &show::Opened, path: &str) -> Option<Vec<u8>> {
+fn stored<S: Source>(bundle: &Bundle<S>, path: &str) -> Option<Vec<u8>> {
     let path: BundlePath = path.parse().ok()?;
     bundle.read(&path, BODY_BYTES_MAX).ok()
 }

@@ -51,6 +51,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["incident"],
         "estoppel incident --from \"$bundle\" --out bundle.incident.zip\n\
          estoppel incident --from quickstart --journal demo/journal --window 30m --out run.incident.zip\n\
+         estoppel incident --from \"$bundle\" --policy demo/policy.yaml --out judged.incident.zip\n\
          estoppel incident --from no-such-run --journal demo/journal --out none.incident.zip # exit 6",
     ),
     (
@@ -95,6 +96,28 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["snapshot", "take"],
         "estoppel snapshot take --pg 'postgresql:///shop?host=/nonexistent&user=watcher' --rows orders stock.items --out before.json # exit 1",
+    ),
+    (
+        &["archive", "push"],
+        "estoppel archive push demo/journal --config no-such.toml # exit 6\n\
+         printf '[archive]\\nendpoint = \"http://127.0.0.1:1\"\\nbucket = \"evidence\"\\nmode = \"compliance\"\\nretain_days = 365\\n' > archive.toml\n\
+         AWS_ACCESS_KEY_ID=id AWS_SECRET_ACCESS_KEY=secret estoppel archive push demo/journal --config archive.toml # exit 7",
+    ),
+    (&["archive", "status"], "estoppel archive status demo/journal"),
+    (&["archive", "verify"], "estoppel archive verify demo/journal --config archive.toml"),
+    (
+        &["custody", "add"],
+        "estoppel custody add \"$bundle\" --action moved --from gateway --to safe --key custody.pem --actor ada # exit 6\n\
+         openssl genpkey -algorithm ed25519 -out custody.pem && chmod 600 custody.pem && openssl pkey -in custody.pem -pubout -out custody.pub.pem\n\
+         estoppel custody add \"$bundle\" --action moved --from gateway --to safe --key custody.pem --actor ada\n\
+         estoppel custody add \"$bundle\" --action verified --trust demo/journal/trust.json --key custody.pem --actor ada\n\
+         estoppel custody add \"$bundle\" --action disclosed --to auditor --key custody.pem --actor ada",
+    ),
+    (&["custody", "show"], "estoppel custody show \"$bundle\""),
+    (
+        &["custody", "verify"],
+        "estoppel custody verify \"$bundle\" --signer custody.pub.pem\n\
+         estoppel custody verify \"$bundle\" --head leaf:0000000000000000000000000000000000000000000000000000000000000000 # exit 2",
     ),
     (&["seal"], "estoppel seal nightly-42\nestoppel seal no-such-run # exit 6"),
     (

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use crate::arguments::RegressCommand;
 use crate::output::{Failure, Output};
 
-pub use run::counted;
+pub use run::{again, counted};
 
 pub fn run(output: &Output, command: &RegressCommand) -> Result<ExitCode, Failure> {
     match command {

@@ -283,3 +283,67 @@ fn what_is_altered_missing_or_not_of_it_is_refused() {
     let (code, answer) = cli(&["incident", "verify", path(&out), "--trust", path(&strange)]);
     assert_eq!((code, &answer["error"]["code"]), (2, &json!("INCIDENT_BUNDLE")), "{answer}");
 }
+
+#[test]
+fn calls_are_judged_again_by_the_policy_of_today_and_whoever_verifies_judges_them_once_more() {
+    let (world, subject) = happened();
+    let scratch = Scratch::new("again");
+    let looser = scratch
+        .write("looser.yaml", policy().replace("verdict: block, reason: TOOL_DENIED", "verdict: allow"));
+    let out = scratch.join("a.zip");
+    let with = |policy: &Path, out: &Path| {
+        cli(&["incident", "--from", path(&subject), "--policy", path(policy), "--out", path(out)])
+    };
+    let (code, answer) = with(&looser, &out);
+    assert_eq!(code, 0, "{answer:#}");
+    let regress = &answer["data"]["index"]["regress"];
+    assert_eq!(regress["counts"], json!({ "changed": 1, "same": 2, "undecided": 1 }), "{answer:#}");
+    assert_eq!(verify(&out), (0, String::new()));
+
+    let found = files(&out);
+    let results: Value = serde_json::from_slice(&found["regress.json"]).unwrap();
+    assert_eq!(results["policy"], json!(Sha256::of(&found["regress/policy.json"]).to_string()));
+    let rows = results["rows"].as_array().unwrap();
+    let changed = rows.iter().find(|row| row["state"] == "changed").unwrap();
+    assert_eq!(
+        (&changed["recorded"]["verdict"], &changed["now"]["verdict"]),
+        (&json!("block"), &json!("allow"))
+    );
+    assert_eq!(changed["because"], "policy");
+    let timeline: Value = serde_json::from_slice(&found["timeline.json"]).unwrap();
+    let mut linked = 0;
+    for row in timeline["rows"].as_array().unwrap() {
+        for link in row["links"].as_array().unwrap().iter().filter(|link| link["kind"] == "regress") {
+            let seq: u64 =
+                link["at"].as_str().unwrap().strip_prefix("regress.json#").unwrap().parse().unwrap();
+            let result = rows.iter().find(|result| result["seq"] == seq).unwrap();
+            assert_eq!((&result["call"], &result["state"]), (&row["call"], &row["regress"]));
+            linked += 1;
+        }
+    }
+    assert_eq!(linked, rows.len());
+    assert!(String::from_utf8_lossy(&found["timeline.html"]).contains("1 otherwise"));
+
+    let own = scratch.write("own.yaml", policy());
+    let other = scratch.join("b.zip");
+    assert_eq!(with(&own, &other).1["data"]["index"]["regress"]["counts"]["changed"], 0);
+    let forge = |name: &str, content: Option<&[u8]>| {
+        let mut forged = found.clone();
+        match content {
+            Some(content) => drop(forged.insert(name.to_owned(), content.to_vec())),
+            None => drop(forged.remove(name)),
+        }
+        let path = scratch.join("forged.zip");
+        write(&path, &forged);
+        verify(&path)
+    };
+    let softened = String::from_utf8(found["regress.json"].clone()).unwrap().replace("changed", "samesam");
+    let refused = |code: &str| (2, code.to_owned());
+    assert_eq!(forge("regress.json", Some(softened.as_bytes())), refused("INCIDENT_ALTERED"));
+    assert_eq!(forge("regress.json", None), refused("INCIDENT_MISSING"));
+    let theirs = &files(&other)["regress/policy.json"];
+    assert_eq!(forge("regress/policy.json", Some(theirs)), refused("INCIDENT_ALTERED"));
+    assert_eq!(forge("regress/policy.json", Some(b"{}")), refused("INCIDENT_FORM"));
+    assert_eq!(forge("regress/policy.json", None), refused("INCIDENT_ALTERED"));
+    drop(world);
+}

@@ -6,6 +6,7 @@
 //! - `adapters`: each dialect captured and blocked, from recorded wire bytes.
 //! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
 //! - `diffing`: what differs between two runs, journals and schemas.
+//! - `archive`: sealed files in a locked bucket, and chains of custody.
 //! - `incident`: a run and what happened around it in one file, and what is wrong with forged ones.
 //! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
@@ -56,6 +57,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod adapters;
+mod archive;
 mod attest;
 mod authority;
 mod bill;

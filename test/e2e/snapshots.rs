@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use estoppel_incident::Pack;
 use estoppel_kit::http::{Answer, Peer, Request, Tool};
 use estoppel_kit::{PostgresServer, require_real, until};
 use estoppel_stub::{Reply, Script};
@@ -94,6 +95,77 @@ pub fn downgrades(receipt: &Value) -> Vec<(&str, &str)> {
 
 fn stored(world: &World) -> usize {
     std::fs::read_dir(world.journal().join("snapshots")).unwrap().count()
+}
+
+#[test]
+fn an_incident_has_what_changed_in_the_database_under_each_call() {
+    let Some(server) = PostgresServer::start() else { return };
+    let server = Arc::new(server);
+    server.sql("postgres", "CREATE TABLE orders (id int)");
+    let theirs = Arc::downgrade(&server);
+    let tool = Tool::start(move |target| {
+        if target == "/tool/migrate" {
+            theirs.upgrade().unwrap().sql("postgres", "ALTER TABLE orders ADD COLUMN note text");
+        }
+        "{}".into()
+    });
+    let world = world(&tool, &superuser(&server), ENFORCE, PATIENT);
+    for what in ["read", "migrate"] {
+        assert_eq!(call(&world, "ddl", what).status(), 200, "{what}");
+    }
+    let bundle = world.seal("ddl");
+    let [_, receipt] = &world.receipts_in(&bundle)[..] else { panic!("two calls") };
+    let scratch = estoppel_kit::Scratch::new("incident");
+    let out = scratch.join("a.zip");
+    let (exit, said) = cli(&["incident", "--from", path(&bundle), "--out", path(&out)]);
+    let summary = &said["data"]["index"]["summary"];
+    assert_eq!(
+        (exit, &summary["snapshots"], &summary["diffs"], &summary["outside"]),
+        (0, &json!(2), &json!(1), &json!(0)),
+        "{said:#}"
+    );
+    assert_eq!(cli(&["incident", "verify", path(&out)]).0, 0);
+
+    let mut pack = Pack::from_zip(&std::fs::read(&out).unwrap()).unwrap();
+    let content = |pack: &Pack, name: &str| {
+        pack.files.iter().find(|(path, _)| path.as_str() == name).unwrap().1.clone()
+    };
+    let timeline: Value = serde_json::from_slice(&content(&pack, "timeline.json")).unwrap();
+    let links = timeline["rows"].as_array().unwrap().iter().flat_map(|row| row["links"].as_array().unwrap());
+    let links: Vec<&Value> = links.collect();
+    let [diff] = links.iter().filter(|link| link["kind"] == "diff").collect::<Vec<_>>()[..] else {
+        panic!("{links:#?}")
+    };
+    let name = diff["at"].as_str().unwrap();
+    let document = content(&pack, name);
+    assert_eq!(diff["to"], json!(estoppel_evidence::Sha256::of(&document).to_string()));
+    let read: Value = serde_json::from_slice(&document).unwrap();
+    assert_eq!(read["diff"]["changes"][0]["path"], "/columns/public/orders/note", "{read:#}");
+    let at = |side: &str| {
+        let to = receipt["snapshot"][side]["digest"].as_str().unwrap();
+        let link = links.iter().find(|link| link["kind"] == "snapshot" && link["to"] == to).unwrap();
+        assert!(link["at"].as_str().unwrap().ends_with(&format!("!snapshots/{}.json", &to[7..])), "{link}");
+        to.to_owned()
+    };
+    assert_eq!(
+        (&read["context"]["from"]["digest"], &read["context"]["to"]["digest"]),
+        (&json!(at("pre")), &json!(at("post")))
+    );
+
+    let refused = |pack: &Pack| {
+        let forged = scratch.write("forged.zip", pack.to_zip().unwrap());
+        let (exit, said) = cli(&["incident", "verify", path(&forged)]);
+        (exit, said["error"]["code"].as_str().unwrap().to_owned())
+    };
+    let kept = pack.files.insert(
+        name.parse().unwrap(),
+        String::from_utf8(document).unwrap().replace("note", "fine").into_bytes(),
+    );
+    assert_eq!(refused(&pack), (2, "INCIDENT_ALTERED".to_owned()));
+    assert!(
+        kept.is_some() && pack.files.remove(&name.parse::<estoppel_bundle::BundlePath>().unwrap()).is_some()
+    );
+    assert_eq!(refused(&pack), (2, "INCIDENT_MISSING".to_owned()));
 }
 
 #[test]

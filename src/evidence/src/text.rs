@@ -29,6 +29,11 @@ fn fit(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
+/// Whether an entry can hold `text` as it is, its length aside.
+pub fn is_fit(text: &str) -> bool {
+    !text.chars().any(is_unfit)
+}
+
 /// Noncharacters are not admitted; control characters would take six bytes each in a line and mislead terminals.
 fn is_unfit(c: char) -> bool {
     let n = u32::from(c);

@@ -6,8 +6,9 @@ use std::io::Read;
 use estoppel_verify::{Externals, Input, Options, Report, verify_bundle};
 use serde_json::Value;
 
+use crate::derive::{Derive, POLICY};
 use crate::error::IncidentError;
-use crate::pack::{Given, INDEX, PAGE, Pack, TIMELINE, assemble};
+use crate::pack::{Given, INDEX, Pack, assemble};
 
 /// What came of it.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Checked {
 ///
 /// # Errors
 /// [`IncidentError`], the first that is wrong.
-pub fn check(pack: &Pack, options: &Options<'_>) -> Result<Checked, IncidentError> {
+pub fn check(pack: &Pack, options: &Options<'_>, derive: &dyn Derive) -> Result<Checked, IncidentError> {
     let index: Value = serde_json::from_slice(pack.content(INDEX)?)
         .map_err(|error| IncidentError::Form(format!("{INDEX}: {error}")))?;
     let run = index["run"].as_str().ok_or_else(|| IncidentError::Form(format!("{INDEX} names no run")))?;
@@ -34,7 +35,8 @@ pub fn check(pack: &Pack, options: &Options<'_>) -> Result<Checked, IncidentErro
         reports.push((path.clone(), verified(path, given, options)?));
     }
     let given: Vec<Given> = given.into_values().collect();
-    let again = assemble(run, window_s, &given)?;
+    let policy = pack.content(POLICY).ok();
+    let again = assemble(run, window_s, &given, policy, derive)?;
     for (path, content) in &again.files {
         match pack.files.get(path) {
             None => return Err(IncidentError::Missing { path: path.to_string() }),
@@ -53,13 +55,13 @@ fn bundles(pack: &Pack) -> BTreeMap<String, Given> {
     let mut bundles: BTreeMap<String, Given> = BTreeMap::new();
     for (path, content) in &pack.files {
         let path = path.as_str();
-        if [INDEX, PAGE, TIMELINE].contains(&path) {
+        if !path.starts_with("bundles/") {
             continue;
         }
         if let Some((bundle, sha256)) = path.split_once(".d/") {
             let beside = &mut bundles.entry(bundle.to_owned()).or_default().beside;
             beside.insert(sha256.to_owned(), content.clone());
-        } else if path.starts_with("bundles/") {
+        } else {
             bundles.entry(path.to_owned()).or_default().bundle.clone_from(content);
         }
     }

@@ -6,11 +6,12 @@
 //!
 //! Promises: the same bundles give the same bytes; nothing that a pack says of itself is believed.
 //!
-//! Left to others: finding the bundles of a window, files.
+//! Left to others: what takes more than reading a bundle ([`Derive`]), finding the bundles of a window, files.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic))]
 
 mod check;
+mod derive;
 mod error;
 mod link;
 mod pack;
@@ -18,5 +19,6 @@ mod page;
 mod timeline;
 
 pub use check::{Checked, check};
+pub use derive::Derive;
 pub use error::IncidentError;
 pub use pack::{Given, PACK_BYTES_MAX, Pack, WINDOW_S_MAX, assemble};

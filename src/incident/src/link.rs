@@ -99,8 +99,8 @@ fn references(line: &Value) -> Vec<Reference> {
             }
             add("contract", &line["contract"]["request"]["digest"], false);
             add("contract", &line["contract"]["response"]["digest"], false);
-            add("snapshot", &line["snapshot"]["pre"]["digest"], false);
-            add("snapshot", &line["snapshot"]["post"]["digest"], false);
+            add("snapshot", &line["snapshot"]["pre"]["digest"], true);
+            add("snapshot", &line["snapshot"]["post"]["digest"], true);
             if line["sse"]["nodes"].is_string() {
                 add("stream", &line["call"], true);
             }

@@ -7,6 +7,7 @@ use estoppel_evidence::Sha256;
 use estoppel_evidence::time::UnixMicros;
 use serde_json::{Value, json};
 
+use crate::derive::{self, Derive};
 use crate::error::IncidentError;
 use crate::link::Links;
 use crate::{page, timeline};
@@ -39,6 +40,7 @@ pub struct Pack {
 pub(crate) struct Part<'g> {
     pub path: String,
     pub given: &'g Given,
+    pub opened: Bundle<Archive<&'g [u8]>>,
     pub manifest: Value,
     pub lines: Vec<Value>,
     pub paths: BTreeSet<String>,
@@ -50,6 +52,10 @@ impl Part<'_> {
     pub fn has_external(&self, sha256: &str) -> bool {
         let rows = self.manifest["externals"].as_array().into_iter().flatten();
         rows.filter_map(|row| row["sha256"].as_str()).any(|of| of.strip_prefix("sha256:") == Some(sha256))
+    }
+
+    pub fn run(&self) -> &str {
+        self.manifest["run"].as_str().unwrap_or_default()
     }
 
     fn moment(&self, name: &str) -> Option<u64> {
@@ -64,11 +70,17 @@ pub(crate) struct Span {
 }
 
 /// The pack of the run `subject`, and of what else happened from `window_s` seconds before it was opened to as many after it was
-/// sealed.
+/// sealed. With a policy in canonical form, also what the subject's calls come to by it.
 ///
 /// # Errors
 /// [`IncidentError`]: no such run, a bundle that is of another time, a reference that leads nowhere, limits.
-pub fn assemble(subject: &str, window_s: u64, given: &[Given]) -> Result<Pack, IncidentError> {
+pub fn assemble(
+    subject: &str,
+    window_s: u64,
+    given: &[Given],
+    policy: Option<&[u8]>,
+    derive: &dyn Derive,
+) -> Result<Pack, IncidentError> {
     if given.len() > BUNDLES_MAX || window_s > WINDOW_S_MAX {
         return Err(IncidentError::Limit);
     }
@@ -79,18 +91,28 @@ pub fn assemble(subject: &str, window_s: u64, given: &[Given]) -> Result<Pack, I
     }
     let span = span(&parts, window_s)?;
     let links = Links::new(&parts);
-    let rows = timeline::rows(&parts, &span, &links)?;
-    let document = json!({ "format": "estoppel-timeline/1", "rows": rows });
+    let mut rows = timeline::rows(&parts, &span, &links)?;
     let mut files = BTreeMap::new();
+    derive::put_diffs(&mut files, &parts, &mut rows, derive)?;
+    let regress = match (parts.first(), policy) {
+        (Some(subject), Some(policy)) => {
+            Some(derive::put_regress(&mut files, subject, &mut rows, policy, derive)?)
+        }
+        _ => None,
+    };
+    let document = json!({ "format": "estoppel-timeline/1", "rows": rows });
     put(&mut files, TIMELINE, canonical(&document)?)?;
-    put(&mut files, PAGE, page::page(&parts, &span, &rows).into_bytes())?;
+    put(&mut files, PAGE, page::page(&parts, &span, &rows, regress.as_ref()).into_bytes())?;
     for part in &parts {
         put(&mut files, &part.path, part.given.bundle.clone())?;
         for (sha256, content) in part.given.beside.iter().filter(|(sha256, _)| part.has_external(sha256)) {
             put(&mut files, &format!("{}.d/{sha256}", part.path), content.clone())?;
         }
     }
-    let index = index(&parts, &span, window_s, &rows, &files);
+    let mut index = index(&parts, &span, window_s, &rows, &files);
+    if let Some(regress) = regress {
+        index["regress"] = regress;
+    }
     put(&mut files, INDEX, canonical(&index)?)?;
     let bytes: u64 = files.values().map(|content| content.len() as u64).sum(); // widening
     if bytes > PACK_BYTES_MAX {
@@ -99,14 +121,18 @@ pub fn assemble(subject: &str, window_s: u64, given: &[Given]) -> Result<Pack, I
     Ok(Pack { files })
 }
 
-fn put(files: &mut BTreeMap<BundlePath, Vec<u8>>, path: &str, content: Vec<u8>) -> Result<(), IncidentError> {
+pub(crate) fn put(
+    files: &mut BTreeMap<BundlePath, Vec<u8>>,
+    path: &str,
+    content: Vec<u8>,
+) -> Result<(), IncidentError> {
     let path =
         path.parse().map_err(|_| IncidentError::Form(format!("`{}` is no path", path.escape_debug())))?;
     files.insert(path, content);
     Ok(())
 }
 
-fn canonical(value: &Value) -> Result<Vec<u8>, IncidentError> {
+pub(crate) fn canonical(value: &Value) -> Result<Vec<u8>, IncidentError> {
     serde_json_canonicalizer::to_vec(value).map_err(|error| IncidentError::Form(error.to_string()))
 }
 
@@ -126,7 +152,7 @@ fn open<'g>(given: &'g Given, subject: &str) -> Result<Part<'g>, IncidentError> 
     drop(entries);
     let paths = opened.files().map(|(path, _)| path.to_string()).collect();
     let path = format!("bundles/{run}.pef.zip");
-    Ok(Part { path, given, manifest, lines, paths, is_subject: run == subject })
+    Ok(Part { path, given, opened, manifest, lines, paths, is_subject: run == subject })
 }
 
 fn span(parts: &[Part<'_>], window_s: u64) -> Result<Span, IncidentError> {

@@ -23,7 +23,7 @@ td,code{font-family:ui-monospace,monospace;font-size:13px;overflow-wrap:anywhere
 .bad{border-left:4px solid var(--bad)}\
 </style></head><body>\n";
 
-pub(crate) fn page(parts: &[Part<'_>], span: &Span, rows: &[Value]) -> String {
+pub(crate) fn page(parts: &[Part<'_>], span: &Span, rows: &[Value], regress: Option<&Value>) -> String {
     let mut out = String::from(HEAD);
     let text = |value: &Value| escaped(value.as_str().unwrap_or("-"));
     let subject = parts.first().map(|part| &part.manifest).unwrap_or(&Value::Null);
@@ -50,6 +50,17 @@ pub(crate) fn page(parts: &[Part<'_>], span: &Span, rows: &[Value]) -> String {
         );
     }
     out.push_str("</table>\n");
+    if let Some(regress) = regress {
+        let count = |state: &str| regress["counts"][state].as_u64().unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "<h2>Judged again</h2>\n<p>By the policy <code>{}</code>: {} calls as recorded, {} otherwise, {} undecided.</p>",
+            text(&regress["policy"]),
+            count("same"),
+            count("changed"),
+            count("undecided")
+        );
+    }
     let (notable, rest): (Vec<&Value>, Vec<&Value>) = rows.iter().partition(|row| row["notable"] == true);
     table(&mut out, "What is notable", &notable);
     table(&mut out, "All else", &rest);

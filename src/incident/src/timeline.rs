@@ -103,7 +103,7 @@ pub(crate) fn summary(rows: &[Value]) -> Value {
     let mut counts: [(&str, BTreeMap<String, u64>); 5] =
         ["findings", "kinds", "policies", "reasons", "verdicts"].map(|name| (name, BTreeMap::new()));
     let mut outside = 0_u64;
-    let mut snapshots = 0_u64;
+    let (mut diffs, mut snapshots) = (0_u64, 0_u64);
     for row in rows {
         let [findings, kinds, policies, reasons, verdicts] = &mut counts;
         let count = |counts: &mut (&str, BTreeMap<String, u64>), value: &Value| {
@@ -122,11 +122,13 @@ pub(crate) fn summary(rows: &[Value]) -> Value {
             if link["kind"] == "policy" {
                 count(policies, &link["to"]);
             }
+            diffs += u64::from(link["kind"] == "diff");
             outside += u64::from(link["at"].is_null());
         }
     }
     let mut summary: Map<String, Value> =
         counts.into_iter().map(|(name, counts)| (name.into(), json!(counts))).collect();
+    summary.insert("diffs".into(), diffs.into());
     summary.insert("notable".into(), rows.iter().filter(|row| row["notable"] == true).count().into());
     summary.insert("outside".into(), outside.into());
     summary.insert("snapshots".into(), snapshots.into());

@@ -167,21 +167,27 @@ fn one_of(path: &Path, wanted: &str, mut runs: Vec<String>) -> Result<String, Fa
 
 fn schema(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
     let bytes = input::limited(path, SCHEMA_BYTES_MAX)?;
-    let schema = Schema::parse(&bytes).map_err(|error| invalid(path, &error.to_string()))?;
-    let mut reader = Reader::new(Kind::Schema, asked.normalizers);
+    let side = schema_side(&bytes, asked.normalizers).map_err(|why| invalid(path, &why))?;
+    Ok(Read { side, bodies: Box::new(NoBodies) })
+}
+
+/// A schema document as a side.
+pub fn schema_side(bytes: &[u8], normalizers: &Normalizers) -> Result<Side, String> {
+    let schema = Schema::parse(bytes).map_err(|error| error.to_string())?;
+    let mut reader = Reader::new(Kind::Schema, normalizers);
     let uncovered = schema.uncovered_counts().as_object().cloned().unwrap_or_default();
     let objects = schema.objects().into_iter().map(|(names, value)| (names, value.clone()));
     for (names, value) in
         objects.chain(uncovered.iter().map(|(kind, count)| (vec!["uncovered", kind], count.clone())))
     {
-        reader.object(&names, value).map_err(failed(path))?;
+        reader.object(&names, value).map_err(|error| error.to_string())?;
     }
     for (name, says) in schema.rows().into_iter().flat_map(Rows::tables) {
-        reader.object(&["rows", &name.schema, &name.table], says).map_err(failed(path))?;
+        reader.object(&["rows", &name.schema, &name.table], says).map_err(|error| error.to_string())?;
     }
-    let mut side = reader.finish().map_err(failed(path))?;
+    let mut side = reader.finish().map_err(|error| error.to_string())?;
     side.about = about(&[("digest", &json!(schema.digest().to_string())), ("verified", &json!("schema"))]);
-    Ok(Read { side, bodies: Box::new(NoBodies) })
+    Ok(side)
 }
 
 /// The bodies of a bundle, in it and beside it.

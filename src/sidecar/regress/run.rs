@@ -216,7 +216,7 @@ impl Row {
             seq: document.seq,
             expected: document.expect.clone(),
             rule: fixture.receipt["policy"]["rule"].as_str().map(ToOwned::to_owned),
-            came: Came::of(fixture, (&fixture.receipt, &document.expect), current, own),
+            came: Came::of(&fixture.receipt, fixture, &document.expect, (current, own)),
         }
     }
 
@@ -226,7 +226,7 @@ impl Row {
         // Without all of its bytes the reason may be another for want of them.
         let is_whole = fixture::bodies(bundle, entry, Expect::Receipt).is_ok();
         let expected = Expected::of(entry, if is_whole { Expect::Receipt } else { Expect::Verdict })?;
-        let came = Came::of(bundle, (entry, &expected), current, own);
+        let came = Came::of(entry, bundle, &expected, (current, own));
         Some(Self {
             name: format!("seq {seq}"),
             call,
@@ -283,7 +283,26 @@ impl Row {
             "name": self.name, "call": self.call, "seq": self.seq,
             "expected": { "by": self.expected.by, "verdict": self.expected.verdict, "reason": self.expected.reason, "rule": self.rule },
         });
-        match &self.came {
+        self.came.tell(&mut row);
+        row
+    }
+}
+
+/// What a recorded call comes to by the policy of today, beside what its receipt states.
+pub fn again(receipt: &Value, bodies: &dyn StoredBodies, policies: (&Retrial, &Retrial)) -> Option<Value> {
+    let expected = Expected::of(receipt, Expect::Receipt)?;
+    let rule = &receipt["policy"]["rule"];
+    let mut row = json!({
+        "call": receipt["call"], "seq": receipt["seq"],
+        "recorded": { "reason": expected.reason, "rule": rule, "verdict": expected.verdict },
+    });
+    Came::of(receipt, bodies, &expected, policies).tell(&mut row);
+    Some(row)
+}
+
+impl Came {
+    fn tell(&self, row: &mut Value) {
+        match self {
             Came::Same(now) => {
                 row["state"] = "same".into();
                 row["now"] = now.data();
@@ -298,16 +317,14 @@ impl Row {
                 row["cause"] = cause.as_str().into();
             }
         }
-        row
     }
-}
 
-impl Came {
+    /// What a call comes to by the policy of today and, where that is something else, by the one of then.
     fn of(
+        receipt: &Value,
         bodies: &dyn StoredBodies,
-        (receipt, expected): (&Value, &Expected),
-        current: &Retrial,
-        own: &Retrial,
+        expected: &Expected,
+        (current, own): (&Retrial, &Retrial),
     ) -> Self {
         let of_receipt = expected.by != By::Author;
         if let Some(cause) = recorded::state(receipt).filter(|_| of_receipt) {

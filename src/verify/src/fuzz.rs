@@ -52,6 +52,18 @@ pub fn fuzz_journal(bytes: &[u8]) {
     }
 }
 
+/// Indexes of archives and chains of custody.
+#[doc(hidden)]
+pub fn fuzz_lists(bytes: &[u8]) {
+    if let Ok(entries) = crate::archive::read_index(bytes) {
+        assert!((0..).zip(&entries).all(|(seq, entry)| entry.seq == seq));
+        assert!(entries.iter().all(|entry| !entry.name.starts_with(['/', '.'])), "a name leads nowhere else");
+    }
+    if let Ok(entries) = crate::custody::verify_custody(bytes, &Default::default()) {
+        assert!(!entries.is_empty());
+    }
+}
+
 /// Replay Certificates.
 #[doc(hidden)]
 pub fn fuzz_certificate(bytes: &[u8]) {

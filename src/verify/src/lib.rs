@@ -1,4 +1,5 @@
-//! Judges a bundle, a journal, a receipt or a checkpoint from its bytes and `spec/` alone.
+//! Judges a bundle, a journal, a receipt, a checkpoint, a chain of custody or an index of what is archived from its bytes and
+//! `spec/` alone.
 //!
 //! This is the second reading of `spec/pef/SPEC.md`: it shares no code with the crates that write evidence, so that
 //! a mistake in one of them does not hide itself. It trusts nothing that a document states about itself: every
@@ -16,12 +17,14 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
+mod archive;
 mod body;
 mod bundle;
 mod certificate;
 mod check;
 mod container;
 mod crc;
+mod custody;
 mod disclosure;
 mod entry;
 mod envelope;
@@ -34,6 +37,7 @@ mod journal;
 mod json;
 mod keys;
 mod late;
+mod list;
 mod manifest;
 mod note;
 mod reason;
@@ -55,15 +59,19 @@ mod made;
 #[cfg(test)]
 mod reference;
 
+pub use archive::{Archived, INDEX_BYTES_MAX, IndexFault, IndexReason, Pointer, read_index};
 pub use body::{BodyQuestion, Part, verify_body};
 pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
 pub use certificate::{CertificateFault, CertificateReason, CertificateReport, verify_certificate};
 pub use check::{Check, Executor, Sequential};
 pub use container::{DirectoryFile, Input};
+pub use custody::{CUSTODY_BYTES_MAX, CustodyEntry, CustodyFault, CustodyOf, CustodyReason, verify_custody};
 pub use events::{Question, verify_events};
 pub use explain::explain;
 #[doc(hidden)]
-pub use fuzz::{fuzz_bundle, fuzz_canonical, fuzz_certificate, fuzz_journal, fuzz_note, fuzz_units};
+pub use fuzz::{
+    fuzz_bundle, fuzz_canonical, fuzz_certificate, fuzz_journal, fuzz_lists, fuzz_note, fuzz_units,
+};
 pub use hash::Hash;
 pub use journal::{JournalFiles, Segments, verify_journal};
 pub use keys::{Algorithm, PublicKey, Usage};

@@ -153,6 +153,8 @@ pub(crate) struct Schemas {
     pub trust: Schema,
     pub disclosure: Schema,
     pub replay: Schema,
+    pub archive: Schema,
+    pub custody: Schema,
     pub retention: Schema,
     receipt: Schema,
     events: Vec<(Kind, Schema)>,
@@ -195,6 +197,8 @@ impl Schemas {
                 &[],
             )?,
             replay: Schema::compile(include_bytes!("../../../spec/replay.schema.json"), None, &[])?,
+            archive: Schema::compile(include_bytes!("../../../spec/archive.schema.json"), None, &[])?,
+            custody: Schema::compile(include_bytes!("../../../spec/custody.schema.json"), None, &[])?,
             retention: Schema::compile(include_bytes!("../../../spec/retention.schema.json"), None, &[])?,
             receipt: Schema::compile(
                 include_bytes!("../../../spec/pef/schemas/receipt.schema.json"),

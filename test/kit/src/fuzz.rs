@@ -37,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("provider_log", provider_log),
     ("certificate", certificate),
     ("framework", framework),
+    ("lists", lists),
 ];
 
 /// The judge of bundles.
@@ -66,6 +67,11 @@ pub fn framework(bytes: &[u8]) {
         assert!(!control.evidence.is_empty() || !control.threats.is_empty(), "{}", control.id);
         assert!(framework.kind == estoppel_attest::FrameworkKind::Assessment || control.checks.is_empty());
     }
+}
+
+/// Indexes of archives and chains of custody.
+pub fn lists(bytes: &[u8]) {
+    estoppel_verify::fuzz_lists(bytes);
 }
 
 /// Replay Certificates, and what they sign.

@@ -3,7 +3,7 @@
 //! - [`every_split`]: the same bytes cut in every way that matters, for push parsers.
 //! - [`Scratch`]: a folder that goes away, unless the test failed.
 //! - [`Process`]: a real program, its output in files, its end under control.
-//! - [`PostgresServer`], [`PgBouncer`], [`RedisServer`]: real ones that can be killed.
+//! - [`PostgresServer`], [`PgBouncer`], [`RedisServer`], [`SeaweedServer`]: real ones that can be killed.
 //! - [`http`]: a blocking HTTP/1.1 peer that shows exact bytes; it shares no code with what it tests.
 //! - [`Collector`]: a collector of logs that answers as a test wants.
 //! - [`fuzz`]: fuzz targets as plain functions.
@@ -24,6 +24,7 @@ mod process;
 mod redis;
 mod require;
 mod scratch;
+mod seaweed;
 mod seeded;
 mod split;
 
@@ -34,6 +35,8 @@ pub use postgres::{LockedTable, PostgresServer};
 pub use process::{Exit, Process, address_after};
 pub use redis::RedisServer;
 pub use require::{require_real, require_real_with};
+pub use rusty_s3::Method;
 pub use scratch::Scratch;
+pub use seaweed::SeaweedServer;
 pub use seeded::{Seeded, seed};
 pub use split::every_split;

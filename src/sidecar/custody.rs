@@ -1,0 +1,174 @@
+//! `estoppel custody …`: who had a bundle in hand.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use estoppel_archive::custody::{Described, append, list_path};
+use estoppel_archive::{Action, Custodian, CustodyError, CustodySettings, Disclosed, Verdicts};
+use estoppel_evidence::Sha256;
+use estoppel_evidence::time::UnixMicros;
+use estoppel_verify::{
+    CUSTODY_BYTES_MAX, CustodyEntry, CustodyFault, CustodyOf, Hash, PublicKey, verify_custody,
+};
+use serde_json::{Value, json};
+
+use crate::arguments::{CustodyAction, CustodyAdd, CustodyCommand, CustodyVerify, Disclosure};
+use crate::output::{Colour, Failure, Output, plain};
+use crate::{identity, input, verify};
+
+pub fn run(output: &Output, command: &CustodyCommand) -> Result<ExitCode, Failure> {
+    match command {
+        CustodyCommand::Add(asked) => add(*output, asked),
+        CustodyCommand::Show { bundle } => judge(*output, bundle, &[], &[]),
+        CustodyCommand::Verify(CustodyVerify { bundle, signer, head }) => {
+            judge(*output, bundle, signer, head)
+        }
+    }
+}
+
+fn failure(error: &CustodyError) -> Failure {
+    let why = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    let message = plain(&format!("{error}{why}"));
+    Failure { exit: error.exit_code(), ..Failure::runtime(error.code(), message) }
+}
+
+fn add(output: Output, asked: &CustodyAdd) -> Result<ExitCode, Failure> {
+    let by = CustodySettings { key: asked.key.clone(), actor: asked.actor.clone() };
+    let by = Custodian::load(&by).map_err(|error| failure(&error))?;
+    let said = |text: &'_ Option<String>| text.clone().unwrap_or_default();
+    let (from, to) = (said(&asked.from), said(&asked.to));
+    let (report, given);
+    let action = match asked.action {
+        CustodyAction::Moved => Action::Moved { from: &from, to: &to },
+        CustodyAction::Disclosed => {
+            given = asked.file.as_deref().map(input::file).transpose()?.map(|bytes| Sha256::of(&bytes));
+            Action::Disclosed { to: &to, what: disclosed(asked.what), sha256: given }
+        }
+        CustodyAction::Verified => {
+            report = verify::judged(&asked.bundle, asked.trust.as_deref())?;
+            let verdicts = &report.verdicts;
+            Action::Verified(Verdicts {
+                anchoring: verdicts.anchoring.name(),
+                authenticity: verdicts.authenticity.name(),
+                completeness: verdicts.completeness.name(),
+                integrity: verdicts.integrity.name(),
+                reason: report.finding.as_ref().map(|finding| finding.reason.code()),
+            })
+        }
+    };
+    let now = UnixMicros(identity::now_us());
+    let head =
+        append(&asked.bundle, &by, action, asked.note.as_deref(), now).map_err(|error| failure(&error))?;
+    let list = list_path(&asked.bundle).display().to_string();
+    output.line(&plain(&format!("added to    {list}")));
+    output.line(&format!("head        {head}"));
+    Ok(output.data(&json!({ "list": list, "head": head })))
+}
+
+fn disclosed(what: Disclosure) -> Disclosed {
+    match what {
+        Disclosure::Bundle => Disclosed::Bundle,
+        Disclosure::Run => Disclosed::Run,
+        Disclosure::Call => Disclosed::Call,
+        Disclosure::Events => Disclosed::Events,
+    }
+}
+
+fn judge(
+    output: Output,
+    bundle: &Path,
+    signers: &[std::path::PathBuf],
+    heads: &[String],
+) -> Result<ExitCode, Failure> {
+    let signers = signers.iter().map(|path| signer(path)).collect::<Result<Vec<_>, _>>()?;
+    let heads = heads.iter().map(|text| head(text)).collect::<Result<Vec<_>, _>>()?;
+    let path = list_path(bundle);
+    let list = input::limited(&path, CUSTODY_BYTES_MAX)?;
+    let described = Described::of(bundle).map_err(|error| failure(&error))?;
+    let archived = archived(&path)?;
+    let of = CustodyOf {
+        signers: &signers,
+        bundle: Some((Hash(described.sha256.0), &described.manifest)),
+        heads: &heads,
+        archived: &archived,
+    };
+    match verify_custody(&list, &of) {
+        Ok(entries) => Ok(shown(output, &path, &entries, !signers.is_empty(), archived.len())),
+        Err(fault) => Err(refused(&fault)),
+    }
+}
+
+fn refused(fault: &CustodyFault) -> Failure {
+    let message = format!("{}: {fault}", fault.reason.meaning());
+    Failure {
+        exit: fault.reason.exit_code(),
+        data: Some(json!({ "entry": fault.entry })),
+        ..Failure::runtime(fault.reason.code(), plain(&message))
+    }
+}
+
+fn signer(path: &Path) -> Result<PublicKey, Failure> {
+    PublicKey::of_spki(&verify::spki(path)?)
+        .ok_or_else(|| Failure::input("KEY_INVALID", "--signer: neither an Ed25519 nor a P-256 key"))
+}
+
+fn head(text: &str) -> Result<Hash, Failure> {
+    estoppel_evidence::Leaf::parse(text).map(|leaf| Hash(leaf.0)).ok_or_else(|| {
+        Failure::input(
+            "ARGUMENT_INVALID",
+            plain(&format!("`{text}` is no entry hash, as leaf:<64 hex digits> is")),
+        )
+    })
+}
+
+/// What the index beside the bundle says of the list.
+fn archived(list: &Path) -> Result<Vec<(u64, Hash)>, Failure> {
+    let folder = list.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = list.file_name().unwrap_or_default().to_string_lossy();
+    let entries =
+        estoppel_archive::read_entries(folder).map_err(|error| crate::archive::failure(&error))?.into_iter();
+    let of_list = entries.filter(|entry| entry.kind == "custody" && entry.name == name);
+    Ok(of_list.filter_map(|entry| Some((entry.at.bytes, Hash(Sha256::parse(&entry.at.sha256)?.0)))).collect())
+}
+
+fn shown(output: Output, path: &Path, entries: &[CustodyEntry], trusted: bool, archived: usize) -> ExitCode {
+    let standing = if trusted { "trusted" } else { "self_asserted" };
+    output.line(&plain(&format!("list        {}", path.display())));
+    let mut rows = Vec::new();
+    for entry in entries {
+        let statement: Value = serde_json::from_slice(&entry.statement).unwrap_or_default();
+        let said = &statement["predicate"];
+        let action = said["action"].as_str().unwrap_or("-");
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let note = said["note"].as_str().map(|note| format!(" ({note})")).unwrap_or_default();
+        let line = format!(
+            "{:<11} {} by {}{}{note}",
+            action,
+            text(&said["ts"]),
+            text(&said["actor"]),
+            brief(&said[action])
+        );
+        output.line(&plain(&line));
+        rows.push(
+            json!({ "entry": said, "key": entry.key.hex(), "leaf": format!("leaf:{}", entry.leaf.hex()) }),
+        );
+    }
+    let head = entries.last().map(|last| format!("leaf:{}", last.leaf.hex()));
+    output.line(&format!("head        {}", head.as_deref().unwrap_or("-")));
+    let colour = if trusted { Colour::Green } else { Colour::Yellow };
+    output.line(&format!("signers     {}", output.paint(colour, standing)));
+    let anchored = if archived > 0 { "begins with what is archived" } else { "not held against an archive" };
+    output.line(&format!("archive     {anchored}"));
+    output.data(&json!({ "entries": rows, "head": head, "signers": standing, "archived": archived }))
+}
+
+/// The facts of an action, on one line.
+fn brief(facts: &Value) -> String {
+    let facts = facts.as_object().into_iter().flatten();
+    let words: Vec<String> = facts
+        .map(|(name, value)| {
+            format!("{name} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        })
+        .collect();
+    if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) }
+}
