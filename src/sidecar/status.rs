@@ -171,7 +171,7 @@ fn row(standing: &Standing) -> Value {
 /// Figures in the text format of Prometheus.
 fn exposition(standings: &[Standing], ledger: Option<&Ledger>) -> String {
     let mut out = String::new();
-    let mut family = |name: &str, about: &str, kind: &str, samples: &[(String, usize)]| {
+    let mut family = |name: &str, about: &str, kind: &str, samples: &[(String, f64)]| {
         // A String takes every write.
         let _ = writeln!(out, "# HELP {name} {about}\n# TYPE {name} {kind}");
         for (labels, value) in samples {
@@ -182,12 +182,15 @@ fn exposition(standings: &[Standing], ledger: Option<&Ledger>) -> String {
         format!("{{version=\"{}\",result=\"{}\"}}", standing.version, result.as_str().to_lowercase())
     };
     let evolutions = standings.iter().flat_map(|standing| {
-        [(of(standing, Outcome::Passed), standing.passed), (of(standing, Outcome::Failed), standing.failed)]
+        [
+            (of(standing, Outcome::Passed), count(standing.passed)),
+            (of(standing, Outcome::Failed), count(standing.failed)),
+        ]
     });
-    let evolutions: Vec<(String, usize)> = evolutions.collect();
+    let evolutions: Vec<(String, f64)> = evolutions.collect();
     family("estoppel_evolutions_total", "Evolutions that ended.", "counter", &evolutions);
-    let each = |value: fn(&Standing) -> usize| -> Vec<(String, usize)> {
-        let sample = |standing| (label(standing), value(standing));
+    let each = |value: fn(&Standing) -> usize| -> Vec<(String, f64)> {
+        let sample = |standing| (label(standing), count(value(standing)));
         standings.iter().map(sample).collect()
     };
     family(
@@ -204,9 +207,33 @@ fn exposition(standings: &[Standing], ledger: Option<&Ledger>) -> String {
     );
     let promoted = |standing: &Standing| usize::from(standing.status == State::Promoted);
     family("estoppel_generation_promoted", "Whether the version is promoted.", "gauge", &each(promoted));
-    let events = [(String::new(), ledger.map_or(0, |ledger| ledger.events().len()))];
+    let took = standings.iter().flat_map(|standing| {
+        standing.took.iter().map(|took| {
+            let (version, gate, state) = (&standing.version, escaped(&took.gate), &took.state);
+            let labels = format!("{{version=\"{version}\",gate=\"{gate}\",state=\"{state}\"}}");
+            (labels, Duration::from_micros(took.us).as_secs_f64())
+        })
+    });
+    family(
+        "estoppel_promotion_gate_seconds",
+        "How long gates of the last attempt looked at what is outside of the ledger.",
+        "gauge",
+        &took.collect::<Vec<_>>(),
+    );
+    let events = [(String::new(), count(ledger.map_or(0, |ledger| ledger.events().len())))];
     family("estoppel_ledger_events", "Events of the release ledger.", "gauge", &events);
     out
+}
+
+/// Exact: no ledger has 2^53 of anything.
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+fn count(n: usize) -> f64 {
+    n as f64
+}
+
+/// As a value of a label (Prometheus text format 0.0.4).
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn label(standing: &Standing) -> String {

@@ -300,6 +300,27 @@ fn what_went_through_the_gateway_joins_the_proof_and_a_loosened_rule_is_refused(
     let rows = refused["data"]["gates"].to_string();
     assert!(rows.contains("of another run") && rows.contains("1 otherwise"), "{rows}");
     assert!(!has(&repository.dir, "refs/tags/v1.1.0"));
+
+    let textfile = repository.scratch.join("figures.prom");
+    let status = cli(&["status", "--repo", path(&repository.dir), "--textfile", path(&textfile)]);
+    assert_eq!(status.0, 0, "{}", status.1);
+    let figures = std::fs::read_to_string(&textfile).unwrap();
+    let figure = |labels: &str| {
+        let mut lines = figures.lines().filter_map(|line| line.rsplit_once(' '));
+        lines.find(|(name, _)| *name == labels).and_then(|(_, value)| value.parse::<f64>().ok())
+    };
+    let took = |version: &str, gate: &str, state: &str| {
+        let labels = format!("version=\"{version}\",gate=\"{gate}\",state=\"{state}\"");
+        figure(&format!("estoppel_promotion_gate_seconds{{{labels}}}"))
+    };
+    for (version, gate, state) in [("1.0.0", "regress", "pass"), ("1.1.0", "evidence_bundle", "fail")] {
+        assert!(took(version, gate, state).is_some_and(|seconds| seconds > 0.0), "{gate}: {figures}");
+    }
+    assert_eq!(took("1.0.0", "regress", "fail"), None);
+    for result in [("passed", 1.0), ("failed", 0.0)] {
+        let labels = format!("estoppel_evolutions_total{{version=\"1.1.0\",result=\"{}\"}}", result.0);
+        assert_eq!(figure(&labels), Some(result.1), "{figures}");
+    }
 }
 
 /// A folder for `PATH` whose `git` kills who calls it before or after the `at`th call that changes something.

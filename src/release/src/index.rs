@@ -20,7 +20,7 @@ use crate::ledger::Ledger;
 
 pub use metric::{METRICS, Metric};
 pub use query::{BYTES_MAX, Cell, ROWS_MAX, TIME_MAX, Table};
-pub use standing::{Last, Standing, standings};
+pub use standing::{Last, Standing, Took, standings};
 
 const SCHEMA: &str = include_str!("index/schema.sql");
 

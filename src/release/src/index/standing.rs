@@ -29,6 +29,16 @@ pub struct Standing {
     pub failed: usize,
     /// Gates that refused the attempt that was made last, if it was refused.
     pub refused_by: Vec<String>,
+    /// How long the attempt that was made last looked at what its gates look at outside of the ledger.
+    pub took: Vec<Took>,
+}
+
+/// How long a gate took.
+#[derive(Clone, Debug)]
+pub struct Took {
+    pub gate: String,
+    pub state: String,
+    pub us: u64,
 }
 
 /// What is known of a change.
@@ -83,6 +93,7 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
                     passed: 0,
                     failed: 0,
                     refused_by: Vec::new(),
+                    took: Vec::new(),
                 };
                 found.insert(body.version.clone(), standing);
             }
@@ -111,11 +122,13 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
                     });
                     let names = refusing.filter_map(|gate| gate.get("gate")?.as_str());
                     standing.refused_by = names.map(ToOwned::to_owned).collect();
+                    standing.took = took(&body.gates);
                 }
             }
             Body::PromotionFinished(body) => {
                 if let Some(standing) = found.get_mut(&body.version) {
                     standing.refused_by.clear();
+                    standing.took = took(&body.gates);
                     standing.promoted_at = Some(event.at);
                     standing.tag = Some(body.tag.clone());
                 }
@@ -137,6 +150,14 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
         standing.status = ledger.state(&standing.version).unwrap_or(State::Sealed);
     }
     found.into_values().collect()
+}
+
+fn took(gates: &[serde_json::Value]) -> Vec<Took> {
+    let of = |gate: &serde_json::Value| {
+        let word = |name: &str| Some(gate.get(name)?.as_str()?.to_owned());
+        Some(Took { gate: word("gate")?, state: word("state")?, us: gate.get("us")?.as_u64()? })
+    };
+    gates.iter().filter_map(of).collect()
 }
 
 fn changes(ledger: &Ledger, version: &Version, document: &serde_json::Value) -> Vec<Change> {

@@ -1,5 +1,7 @@
 //! What is said of a gate.
 
+use std::time::Instant;
+
 use estoppel_evidence::Sha256;
 use estoppel_evidence::time::UnixMicros;
 use serde::Serialize;
@@ -53,6 +55,9 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     pub state: State,
+    /// How long was looked at what is outside of the ledger, microseconds. Gates that look at the same bundles share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub us: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiver: Option<Waiver>,
     pub why: String,
@@ -61,7 +66,7 @@ pub struct Row {
 impl Row {
     fn new(gate: &str, state: State, why: impl Into<String>) -> Self {
         let why = why.into();
-        Self { evidence: Vec::new(), gate: gate.to_owned(), run: None, state, waiver: None, why }
+        Self { evidence: Vec::new(), gate: gate.to_owned(), run: None, state, us: None, waiver: None, why }
     }
 
     pub(super) fn pass(gate: &str, why: impl Into<String>) -> Self {
@@ -79,6 +84,11 @@ impl Row {
     pub(super) fn by(self, looked: impl IntoIterator<Item = (String, Sha256)>) -> Self {
         let looked = looked.into_iter().map(|(name, digest)| Looked { digest, name });
         Self { evidence: self.evidence.into_iter().chain(looked).collect(), ..self }
+    }
+
+    pub(super) fn since(self, began: Instant) -> Self {
+        let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Self { us: Some(us), ..self }
     }
 
     /// Whether it keeps the generation from being promoted.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use estoppel_evidence::{PublicKey, Sha256};
 use serde::Deserialize;
@@ -96,11 +96,14 @@ pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, sources: &Sources<'_>) -> V
         || gates.policy_hash.is_some()
         || gates.perf_budget.is_some();
     let run = proofs::whole_run(case, ledger).map(|(_, run)| run);
+    let began = Instant::now();
     let seen = if asks { run.map(|run| Seen::of(case, ledger, run, sources)) } else { None };
     if asks {
-        rows.extend(traffic(case, gates, seen.as_ref(), sources, ledger));
+        let judged = traffic(case, gates, seen.as_ref(), sources, ledger);
+        rows.extend(judged.into_iter().map(|row| row.since(began)));
     }
     if let Some(gate) = &gates.regress {
+        let began = Instant::now();
         let digest = Sha256::of(format!("{} {}", gate.policy, case.candidate.commit).as_bytes());
         let trust = gates.evidence_bundle.as_ref().map(|bundle| sources.tree.join(&bundle.trust));
         rows.push(
@@ -108,10 +111,14 @@ pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, sources: &Sources<'_>) -> V
                 Ok(why) => Row::pass("regress", why),
                 Err(why) => Row::fail("regress", why),
             }
-            .by([(gate.fixtures.clone(), digest)]),
+            .by([(gate.fixtures.clone(), digest)])
+            .since(began),
         );
     }
-    rows.extend(gates.commands.iter().map(|gate| command(case, gate, sources)));
+    rows.extend(gates.commands.iter().map(|gate| {
+        let began = Instant::now();
+        command(case, gate, sources).since(began)
+    }));
     rows
 }
 
