@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo-mcp demo-etl test setup lint perf beside bench fuzz docs clean
+.PHONY: help quickstart demo-mcp demo-etl demo-release test setup lint perf beside bench fuzz docs clean
 
 # What `make test` runs, in this order; the first that fails ends it.
 STAGES := setup lint test-rust test-verifiers test-clients test-feeds docs supply-chain hygiene
@@ -22,6 +22,10 @@ demo-mcp: ## an MCP client and server with the gateway between them; STEP=1 lets
 demo-etl: ## three calls that write to Postgres, an orphan behind the gateway's back, a replay that succeeds and one that fails
 	cargo build --release --locked --bins
 	@ESTOPPEL_BIN_DIR=$${CARGO_TARGET_DIR:-target}/release python3 examples/etl-demo/demo.py
+
+demo-release: ## a policy proven, promoted, refused once it is loosened, mended and taken back; then the kit for an auditor
+	cargo build --release --locked --bins
+	@ESTOPPEL_BIN_DIR=$${CARGO_TARGET_DIR:-target}/release python3 examples/release-demo/demo.py
 
 test: ## all that CI checks: setup, lint, Rust, verifiers, clients, feeds, API documentation, supply chain, hygiene
 	@set -e; for stage in $(STAGES); do .ci/$$stage; done

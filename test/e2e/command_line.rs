@@ -85,6 +85,27 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["incident", "verify"] => &[path(&policy)],
             ["diff"] => &[path(&bundle), path(&bundle), "--out", path(&new)],
             ["snapshot", "diff"] => &[path(&bundle), "--call", "1"],
+            ["snapshot", "take"] => &["--pg", "postgresql:///shop", "--out", path(&new)],
+            ["attest"] => &[
+                "--framework",
+                "hipaa-security-rule",
+                "--bundle",
+                path(&bundle),
+                "--key",
+                path(&keys),
+                "--out",
+                path(&new),
+            ],
+            ["attest", "verify"] => &[path(&new), "--bundle", path(&bundle)],
+            ["compliance", _] => &[],
+            ["report"] => &["--digest", path(&bundle), "--svg", path(&new)],
+            ["kit", "build"] => &["--bundle", path(&bundle), "--key", path(&keys), "--out", path(&new)],
+            ["kit", "verify"] => &[path(&new)],
+            ["archive", _] => &[path(&keys)],
+            ["custody", "add"] => {
+                &[path(&bundle), "--action", "verified", "--key", path(&keys), "--actor", "ada"]
+            }
+            ["custody", _] => &[path(&bundle)],
             ["seal"] => &["open", "--admin", &admin],
             ["run", "list"] => &["--admin", &admin],
             ["run", "show"] => &["open", "--admin", &admin],
