@@ -48,8 +48,9 @@ bench: ## benchmarks of the hot path
 fuzz: ## every fuzz target for FUZZ_SECONDS (60)
 	@.ci/fuzz
 
-detectors-report: ## how often detectors are right, into docs/detectors.md
+detectors-report: ## how often detectors are right, on our corpus and on public ones, into docs/detectors.md
 	UPDATE_GOLDEN=1 cargo test -q -p estoppel-detect --test report
+	@.ci/detectors-report
 
 docs: ## the API documentation, without warnings
 	@.ci/docs

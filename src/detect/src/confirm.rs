@@ -20,6 +20,8 @@ pub(crate) enum Check {
     Entropy,
     /// A URL has a password in it that is none of those that examples have.
     UrlPassword,
+    /// The value after the last `=` of a name is a password and none of those that examples have.
+    Password,
 }
 
 impl Check {
@@ -32,6 +34,7 @@ impl Check {
             Self::Jwt => is_jwt(found).then_some(confidence),
             Self::Entropy => looks_made(found).then_some(confidence),
             Self::UrlPassword => has_password(found).then_some(confidence),
+            Self::Password => ends_with_password(found).then_some(confidence),
         }
     }
 }
@@ -81,10 +84,27 @@ fn has_password(url: &[u8]) -> bool {
         return false;
     };
     let Some((_, password)) = text.1.trim_end_matches('@').split_once(':') else { return false };
+    is_password(password)
+}
+
+fn ends_with_password(settings: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(settings);
+    let name = ["password=", "pwd="].into_iter().filter_map(|name| {
+        let at = text.to_ascii_lowercase().rfind(name)?;
+        Some(at + name.len())
+    });
+    let value = name.max().and_then(|at| text.get(at..)).unwrap_or_default();
+    is_password(value.trim_matches(['"', '\'', '{', '}']))
+}
+
+/// Not what examples and templates have in the place of one.
+fn is_password(text: &str) -> bool {
+    let small = text.to_ascii_lowercase();
     let placeholder = ["password", "pass", "passwd", "pwd", "secret", "xxx", "changeme", "example", "user"];
-    let bare = password.trim_matches(|c: char| matches!(c, '*' | 'x' | '.'));
+    let bare = text.trim_matches(|c: char| matches!(c, '*' | 'x' | 'X' | '.'));
     !bare.is_empty()
-        && !password.starts_with(['$', '{', '<', '[', '%'])
+        && !text.starts_with(['$', '{', '<', '[', '%'])
+        && !["your_", "your-", "yourpass"].iter().any(|word| small.starts_with(word))
         && !placeholder.iter().any(|word| bare.eq_ignore_ascii_case(word))
 }
 
@@ -111,6 +131,22 @@ mod tests {
         ] {
             let confirmed = Check::UrlPassword.confirm(url.as_bytes(), Confidence::High);
             assert_eq!(confirmed.is_some(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_last_password_of_settings_counts() {
+        for (settings, expected) in [
+            ("Server=db;Password=k3jh2-Xq", true),
+            ("jdbc:mysql://db/app?PASSWORD=${P}&pwd=k3jh2-Xq", true),
+            ("Server=db;Password=k3jh2-Xq;Pwd=${P}", false),
+            ("Server=db;Password=\"your_password\"", false),
+            ("Server=db;Password=yourself2", true),
+            ("Server=db;Pwd={XXXX}", false),
+            ("Server=db", false),
+        ] {
+            let confirmed = Check::Password.confirm(settings.as_bytes(), Confidence::Medium);
+            assert_eq!(confirmed.is_some(), expected, "{settings}");
         }
     }
 
