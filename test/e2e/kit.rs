@@ -169,6 +169,22 @@ fn whatever_is_undeclared_missing_or_altered_is_refused_by_both() {
 }
 
 #[test]
+fn programs_in_a_kit_stand_in_for_nothing_and_are_told_where_they_are_not_ours() {
+    let made = Made::new();
+    let folder = made.unpacked("kit");
+    let foreign = resigned(&made, |files, _| {
+        drop(files.insert("verifiers/python/zlib.py".into(), b"print('ran')".to_vec()));
+    });
+    let (code, answer) = cli(&["kit", "verify", path(&foreign)]);
+    assert_eq!((code, &answer["data"]["verifiers"]), (0, &json!("others")), "{answer}");
+    for name in ["argparse.py", "json.py", "verifiers/python/zlib.py"] {
+        std::fs::write(folder.join(name), "print('ran')\nraise SystemExit(0)\n").unwrap();
+        assert_eq!(python(&folder.join("verify.py"), &[]), (2, "KIT_UNDECLARED".into()), "{name}");
+        std::fs::remove_file(folder.join(name)).unwrap();
+    }
+}
+
+#[test]
 fn an_entry_that_comes_twice_is_refused_by_both() {
     let made = Made::new();
     made.unpacked("kit");
@@ -196,6 +212,32 @@ fn what_the_signer_declares_is_recomputed() {
         "KIT_SUMMARY",
     );
     both(&resigned(&made, |_, kit| kit["predicate"]["summary"]["attestations"] = json!([])), "KIT_SUMMARY");
+    for (member, value) in [
+        ("/predicate/summary/runs/0/counters/calls", json!(9999)),
+        ("/predicate/summary/runs/0/root", json!(format!("root:{}", "0".repeat(64)))),
+        ("/predicate/summary/counters/hold", json!(false)),
+        ("/predicate/v", json!("kit/v9")),
+    ] {
+        both(&resigned(&made, |_, kit| *kit.pointer_mut(member).unwrap() = value), "KIT_SUMMARY");
+    }
+    for within in ["/predicate", "/predicate/summary"] {
+        let said = |kit: &mut Value| kit.pointer_mut(within).unwrap()["certified"] = json!("PCI compliant");
+        both(&resigned(&made, |_, kit| said(kit)), "KIT_SUMMARY");
+    }
+    let folder = files(&made.kit).into_keys().find_map(|path| {
+        let path = path.strip_suffix("attestation.json")?;
+        Some(path.to_owned())
+    });
+    let folder = folder.unwrap();
+    for path in ["argparse.py".to_owned(), "bundles/x.txt".to_owned(), format!("{folder}extra.pdf")] {
+        both(&resigned(&made, |files, _| drop(files.insert(path, b"x".to_vec()))), "KIT_FORM");
+    }
+    let page = format!("{folder}attestation.pdf");
+    both(&resigned(&made, |files, _| drop(files.remove(&page))), "KIT_MISSING");
+    both(
+        &resigned(&made, |files, _| drop(files.insert("frameworks/unused.toml".into(), b"x".to_vec()))),
+        "KIT_MISSING",
+    );
     let broken = resigned(&made, |files, _| {
         let bundle = files.iter_mut().find(|(name, _)| name.ends_with(".pef.zip")).unwrap().1;
         let at = bundle.len() / 3;

@@ -9,21 +9,31 @@
 Exit code 0: all of it holds. 2: it does not, and the code says why. 6: nothing was decided.
 """
 
-import argparse
-import hashlib
-import json
 import os
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True  # a kit has no files but those that it declares
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "verifiers", "python"), HERE]
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path[:] = [path for path in sys.path if os.path.realpath(path) != HERE]  # it stands in for no module of Python
+
+import argparse  # noqa: E402
+import hashlib  # noqa: E402
+import json  # noqa: E402
+import re  # noqa: E402
+import tempfile  # noqa: E402
+
+sys.path += [os.path.join(HERE, "verifiers", "python"), HERE]
 
 import pef_verify  # noqa: E402
 
 TYPE = "application/vnd.in-toto+json"
 INDEX, TRUST = "kit.json", "trust.json"
+STATEMENT, KIT, ATTESTATION = "https://in-toto.io/Statement/v1", "urn:estoppel:kit:v0", "urn:estoppel:attestation:v0"
+FILES = re.compile(
+    r"kit\.json|trust\.json|verify\.(?:md|py)|verifiers/.+|bundles/[^/]+\.pef\.zip(?:\.d/[0-9a-f]{64})?|frameworks/[^/]+\.toml"
+    r"|attestations/[^/]+/(?:attestation\.json|attestation\.pdf|assessment-results\.json)"
+)
+COUNTERS = ("allow", "block", "calls", "hold", "incomplete", "interrupted", "repair")
 INVENTORY = (
     ("models", ("facts", "model")),
     ("operations", ("operation",)),
@@ -76,8 +86,8 @@ def unpack(path, into):
         raise Refused("KIT_FORM", "%s: %s" % (wrong.code, wrong.detail)) from None
 
 
-def read_statement(schemas, data, what):
-    """An envelope that is signed by the key that its statement states. -> (statement, key id)"""
+def read_statement(schemas, data, what, kind):
+    """An envelope that is signed by the key that its statement states. -> (statement, payload, key)"""
     try:
         payload, kid, signature = pef_verify.read_envelope(schemas, data, TYPE)
         statement = pef_verify.admit(payload)
@@ -85,14 +95,32 @@ def read_statement(schemas, data, what):
         raise Refused("KIT_FORM", "%s: %s" % (what, getattr(wrong, "detail", wrong))) from None
     if pef_verify.canonical(statement) != payload:
         raise Refused("KIT_FORM", "%s is not in canonical form" % what)
-    stated = statement.get("predicate", {}).get("key", {})
-    spki = pef_verify.unbase64(stated.get("spki", ""))
+    if not isinstance(statement, dict) or not is_statement(statement, kind):
+        raise Refused("KIT_FORM", "%s is no statement of its kind" % what)
+    stated = statement["predicate"]["key"]
+    spki = pef_verify.unbase64(stated["spki"])
     key = None if spki is None else pef_verify.Key(spki)
-    if key is None or key.alg is None or (key.alg, key.kid, key.kid) != (stated.get("alg"), stated.get("kid"), kid):
+    if key is None or key.alg is None or (key.alg, key.kid, key.kid) != (stated["alg"], stated["kid"], kid):
         raise Refused("KIT_FORM", "%s does not state the key that signs it" % what)
     if not key.verify_dsse(signature, TYPE, payload):
         raise Refused("KIT_FORM", "the signature of %s does not verify" % what)
-    return statement, kid
+    return statement, payload, stated
+
+
+def is_statement(statement, kind):
+    """Whether what is read of it is there."""
+    predicate, subjects = statement.get("predicate"), statement.get("subject")
+    key = predicate.get("key") if isinstance(predicate, dict) else None
+    texts = isinstance(key, dict) and sorted(key) == ["alg", "kid", "spki"] and all(isinstance(text, str) for text in key.values())
+    subject = lambda one: (
+        isinstance(one, dict)
+        and sorted(one) == ["digest", "name"]
+        and isinstance(one["name"], str)
+        and isinstance(one["digest"], dict)
+        and list(one["digest"]) == ["sha256"]
+    )
+    listed = isinstance(subjects, list) and all(map(subject, subjects))
+    return texts and listed and (statement.get("_type"), statement.get("predicateType")) == (STATEMENT, kind)
 
 
 def compare(kit, statement):
@@ -110,20 +138,31 @@ def compare(kit, statement):
     for name in kit.names:
         if name not in declared:
             raise Refused("KIT_UNDECLARED", "%s is not declared" % name)
+        if not FILES.fullmatch(name):
+            raise Refused("KIT_FORM", "%s is no file of a kit" % name)
+        folder = name.split("/")[1] if name.startswith(("attestations/", "frameworks/")) else None
+        other = {"attestations": "frameworks/%s.toml" % folder, "frameworks": "attestations/%s/attestation.json" % (folder or "")[:-5]}
+        if folder is not None and other[name.split("/")[0]] not in kit.names:
+            raise Refused("KIT_MISSING", "%s belongs to %s" % (name, other[name.split("/")[0]]))
+        if name.endswith("/attestation.json"):
+            for copy in ("attestation.pdf", "assessment-results.json"):
+                if name.replace("attestation.json", copy) not in kit.names:
+                    raise Refused("KIT_MISSING", "%s is not there" % name.replace("attestation.json", copy))
 
 
 class Counted:
     """What is counted over the entries of the bundles."""
 
     def __init__(self):
-        self.counters = dict.fromkeys(("allow", "block", "calls", "hold", "incomplete", "interrupted", "repair"), 0)
+        self.counters, self.rows = dict.fromkeys(COUNTERS, 0), []
         self.inventory = {name: {} for name, _ in INVENTORY}
         self.digests, self.archives = set(), {}
 
-    def bundle(self, path, data):
+    def bundle(self, path, data, answer):
         bundle = pef_verify.ZipBundle(path)
         manifest = bundle.read("manifest.json")
-        run = json.loads(manifest)["run"]
+        stated = json.loads(manifest)
+        run, before = stated["run"], dict(self.counters)
         self.archives["%s.pef.zip" % run] = sha256(data)
         self.digests.add("sha256:" + sha256(manifest))
         for name in bundle.names:
@@ -131,6 +170,16 @@ class Counted:
         for line in bundle.read("receipts.ndjson").split(b"\n")[:-1]:
             self.digests.add("leaf:" + sha256(b"\0" + line))
             self.entry(json.loads(line))
+        row = {name: stated[name] for name in ("iss", "name", "opened", "run", "sealed") if name in stated}
+        row.update(
+            archive="sha256:" + sha256(data),
+            counters={name: count - before[name] for name, count in self.counters.items()},
+            entries=answer["entries"],
+            manifest="sha256:" + sha256(manifest),
+            root=stated["tree"]["root"],
+            verdicts=answer["verdicts"],
+        )
+        self.rows.append(row)
         return run
 
     def entry(self, entry):
@@ -157,7 +206,6 @@ class Counted:
 
 
 def check_bundles(kit, root, counted):
-    runs = []
     for name in kit.names:
         if not (name.startswith("bundles/") and name.endswith(".pef.zip")):
             continue
@@ -166,19 +214,18 @@ def check_bundles(kit, root, counted):
         if not answer["ok"]:
             code = "TRUST_INVALID" if answer["exit"] == 6 else "ATTESTATION_BUNDLE"
             raise Refused(code, "%s: %s %s" % (name, answer["reason"], answer["detail"]))
-        if name != "bundles/%s.pef.zip" % counted.bundle(path, kit.read(name)):
+        if name != "bundles/%s.pef.zip" % counted.bundle(path, kit.read(name), answer):
             raise Refused("KIT_ALTERED", "%s is not the run that it is called" % name)
-        runs.append(answer["run"])
-    if not runs:
+    if not counted.rows:
         raise Refused("KIT_SUMMARY", "there is no bundle")
-    return runs
+    counted.rows.sort(key=lambda row: (row["iss"], row["opened"], row["run"]))
 
 
 def check_attestation(kit, schemas, folder, counted):
     """Signature, subjects, framework, pointers, counts and the page. Only `estoppel` makes the statement again."""
     name = folder + "/attestation.json"
     data = kit.read(name)
-    statement, kid = read_statement(schemas, data, name)
+    statement, _, key = read_statement(schemas, data, name, ATTESTATION)
     predicate = statement["predicate"]
     stated = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
     if stated != counted.archives:
@@ -194,6 +241,10 @@ def check_attestation(kit, schemas, folder, counted):
                 raise Refused("ATTESTATION_MISMATCH", "%s points at %s, which is nowhere" % (name, digest))
         if row["count"] != len(row["listed"]) + row["more"]:
             raise Refused("ATTESTATION_MISMATCH", "%s: %s are miscounted" % (name, row["kind"]))
+    if predicate["framework"]["kind"] == "mapping" and any({"checks", "result"} & set(control) for control in predicate["controls"]):
+        raise Refused("ATTESTATION_MISMATCH", "%s says pass or fail of a mapping" % name)
+    if predicate["bundles"] != counted.rows:
+        raise Refused("ATTESTATION_MISMATCH", "%s says something else of these bundles" % name)
     words = {}
     for control in predicate["controls"]:
         word = control.get("result", control["state"])
@@ -204,21 +255,22 @@ def check_attestation(kit, schemas, folder, counted):
     if digest.encode() not in kit.read(folder + "/attestation.pdf"):
         raise Refused("ATTESTATION_COPY", "%s/attestation.pdf does not cite its statement" % folder)
     row = {"counts": words, "digest": digest, "framework": predicate["framework"]["id"], "path": name}
-    return row, kid
+    return row, key["kid"]
 
 
 def check(kit, root, trust, signer):
     schemas = pef_verify.find_schemas()
     if INDEX not in kit.names:
         raise Refused("KIT_MISSING", "there is no %s" % INDEX)
-    statement, kid = read_statement(schemas, kit.read(INDEX), INDEX)
+    statement, payload, key = read_statement(schemas, kit.read(INDEX), INDEX, KIT)
+    kid = key["kid"]
     if signer is not None and pef_verify.Key(signer).kid != kid:
         raise Refused("ATTESTATION_UNTRUSTED", "the kit is signed by key %s" % kid)
     compare(kit, statement)
     if trust is not None and (TRUST not in kit.names or kit.read(TRUST) != trust):
         raise Refused("KIT_TRUST", "the trust document of the kit is not the one that you gave")
     counted = Counted()
-    runs = check_bundles(kit, root, counted)
+    check_bundles(kit, root, counted)
     rows = []
     for name in kit.names:
         if name.startswith("attestations/") and name.endswith("/attestation.json"):
@@ -226,13 +278,18 @@ def check(kit, root, trust, signer):
             if signer is not None and pef_verify.Key(signer).kid != by:
                 raise Refused("ATTESTATION_UNTRUSTED", "%s is signed by key %s" % (name, by))
             rows.append(row)
-    summary = statement["predicate"]["summary"]
-    found = {"attestations": rows, "counters": counted.counters, "inventory": counted.names()}
-    for name, value in found.items():
-        if summary[name] != value:
-            raise Refused("KIT_SUMMARY", "%s of the summary are not those of the contents" % name)
-    if sorted(run["run"] for run in summary["runs"]) != sorted(runs):
-        raise Refused("KIT_SUMMARY", "the runs of the summary are not those of the contents")
+    summary = {"attestations": rows, "counters": counted.counters, "inventory": counted.names(), "runs": counted.rows}
+    tool = statement["predicate"].get("tool")
+    again = {
+        "_type": STATEMENT,
+        "predicate": {"key": key, "summary": summary, "tool": tool, "v": "kit/v0"},
+        "predicateType": KIT,
+        "subject": [{"digest": {"sha256": sha256(kit.read(name))}, "name": name} for name in kit.names if name != INDEX],
+    }
+    if pef_verify.canonical(again) != payload or not isinstance(tool, dict) or not set(tool) <= {"digest", "name", "version"}:
+        stated = statement["predicate"].get("summary")
+        differs = [name for name in summary if not isinstance(stated, dict) or stated.get(name) != summary[name]]
+        raise Refused("KIT_SUMMARY", "the statement is not what the contents give: %s" % (", ".join(differs) or "its form"))
     return summary, kid
 
 
@@ -255,6 +312,9 @@ def main(argv):
         trust = None if asked.trust is None else open(asked.trust, "rb").read()
         signer = None if asked.signer is None else pef_verify.read_public_key(open(asked.signer, "rb").read()).spki
         summary, kid = verify(asked.kit, trust, signer)
+    except (KeyError, TypeError, AttributeError, IndexError) as wrong:  # a signed statement without what its kind has
+        print("REFUSED KIT_FORM: a statement has not the form of its kind (%s: %s)" % (type(wrong).__name__, wrong))
+        return 2
     except Refused as wrong:
         print("REFUSED %s: %s" % (wrong.code, wrong.detail))
         return 6 if wrong.code == "TRUST_INVALID" else 2
@@ -268,6 +328,8 @@ def main(argv):
         told = ", ".join("%d %s" % (row["counts"][word], word.replace("_", " ")) for word in sorted(row["counts"]))
         print("attestation  %s: %s" % (row["framework"], told))
     print("signed by    %s" % kid)
+    if summary["attestations"]:
+        print("note         pass and fail are the signer's word here; `estoppel kit verify` makes them again from the bundles")
     if asked.trust is None:
         print("note         the kit brings its trust document itself; give --trust to bind it to keys that you know")
     return 0

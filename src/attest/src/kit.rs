@@ -222,9 +222,38 @@ fn compare(kit: &Kit, stated: &Value) -> Result<(), AttestError> {
             return Err(AttestError::KitAltered(path.to_owned()));
         }
     }
-    match kit.files.keys().find(|path| !declared.contains(path.as_str())) {
-        Some(path) => Err(AttestError::KitUndeclared(path.clone())),
-        None => Ok(()),
+    for path in kit.files.keys() {
+        if !declared.contains(path.as_str()) {
+            return Err(AttestError::KitUndeclared(path.clone()));
+        }
+        if !is_file_of_a_kit(path) {
+            return Err(AttestError::KitForm(format!("`{path}` is no file of a kit")));
+        }
+        let framework = path.strip_prefix("attestations/").and_then(|rest| rest.split_once('/'));
+        if let Some((id, _)) = framework {
+            kit.content(&format!("frameworks/{id}.toml"))?;
+        }
+        let framework = path.strip_prefix("frameworks/").and_then(|file| file.strip_suffix(".toml"));
+        if let Some(id) = framework {
+            kit.content(&format!("attestations/{id}/attestation.json"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The table of `spec/kit.md`.
+fn is_file_of_a_kit(path: &str) -> bool {
+    const COPIES: [&str; 3] = ["attestation.json", "attestation.pdf", "assessment-results.json"];
+    let is_hex =
+        |text: &str| text.len() == 64 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    match path.split('/').collect::<Vec<_>>()[..] {
+        [INDEX | TRUST | "verify.md" | "verify.py"] => true,
+        ["verifiers", _, ..] => true,
+        ["bundles", bundle] => bundle.ends_with(".pef.zip"),
+        ["bundles", folder, content] => folder.ends_with(".pef.zip.d") && is_hex(content),
+        ["frameworks", file] => file.ends_with(".toml"),
+        ["attestations", _, copy] => COPIES.contains(&copy),
+        _ => false,
     }
 }
 
