@@ -32,7 +32,7 @@ def promtool():
 def exported():
     """Every metric that the sources register, with the series that a histogram makes."""
     names = set()
-    for path in ("src/gateway/src/metrics.rs", "src/feeds/src/stats.rs"):
+    for path in ("src/gateway/src/metrics.rs", "src/feeds/src/stats.rs", "src/archive/src/stats.rs"):
         names |= set(re.findall(r'"(estoppel_[a-z_]+)"', (ROOT / path).read_text()))
     return names
 
