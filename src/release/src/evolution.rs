@@ -82,15 +82,7 @@ pub fn start(
     let worktree = Worktree::add(git, &run.start.evolution, &plan.commit)?;
     let done = run.steps(&worktree, &place, plan.jobs, watch)?;
     let evidence = place.evidence()?;
-    let changed = worktree.changed()?;
-    if let Some(first) = changed.first() {
-        // A step that rewrites the sources proves other sources.
-        let said = format!("`{first}` is not as the commit has it any more: the steps changed it");
-        std::fs::write(place.logs.join("changed"), changed.join("\n") + "\n")
-            .map_err(|error| folder_failed(&place.logs, &error))?;
-        return run.record(store, hand, &tree, done.failed(), evidence, changes, Some(said));
-    }
-    run.record(store, hand, &tree, done, evidence, changes, None)
+    run.record(store, hand, &tree, done, evidence, changes)
 }
 
 type ChangeDigests = BTreeMap<String, estoppel_evidence::Sha256>;
@@ -106,11 +98,23 @@ struct Done {
     result: Outcome,
     steps: Vec<StepResult>,
     hooks: Vec<HookResult>,
+    /// Why it failed, where no step says so.
+    why: Option<String>,
 }
 
 impl Done {
     fn failed(self) -> Self {
         Self { result: Outcome::Failed, ..self }
+    }
+
+    /// Who rewrites the sources proves other sources.
+    fn held_against(self, changed: Option<(String, Vec<String>)>, logs: &Path) -> Result<Self, Refusal> {
+        let Some((who, paths)) = changed else { return Ok(self) };
+        let first = paths.first().map(String::as_str).unwrap_or_default();
+        let why = format!("`{first}` is not as the commit has it any more after {who}");
+        std::fs::write(logs.join("changed"), paths.join("\n") + "\n")
+            .map_err(|error| folder_failed(logs, &error))?;
+        Ok(Self { why: Some(why), ..self.failed() })
     }
 }
 
@@ -213,27 +217,35 @@ impl Run {
         };
         let mut heard = hooks.tell(HookEvent::EvolutionStart, &serde_json::json!({}));
         let wanted = self.wanted();
-        if heard.iter().any(|hook| !hook.passed) {
-            return Ok(Done { result: Outcome::Failed, steps: Vec::new(), hooks: heard });
+        let picture = worktree.picture();
+        let changed_by =
+            |who: &str| Some((who.to_owned(), picture.changed())).filter(|(_, paths)| !paths.is_empty());
+        let changed = changed_by("the hooks");
+        if changed.is_some() || heard.iter().any(|hook| !hook.passed) {
+            let done = Done { result: Outcome::Failed, steps: Vec::new(), hooks: heard, why: None };
+            return done.held_against(changed, &folders.logs);
         }
-        let place = Place { tree: worktree.path(), logs: &folders.logs, told: &told };
-        let steps = steps::run(&wanted, &place, jobs, watch);
+        let place = Place { tree: worktree.path(), picture, logs: &folders.logs, told: &told };
+        let steps::Ran { results: steps, changed } = steps::run(&wanted, &place, jobs, watch);
         let is_failed =
             |step: &&StepResult| !matches!(step.outcome, StepOutcome::Passed | StepOutcome::Skipped);
         for step in steps.iter().filter(is_failed) {
             heard.extend(hooks.tell(HookEvent::StepFail, &serde_json::json!({ "step": step })));
         }
-        let all_passed = !steps.is_empty() && steps.iter().all(|step| step.outcome == StepOutcome::Passed);
+        let all_passed = changed.is_none()
+            && !steps.is_empty()
+            && steps.iter().all(|step| step.outcome == StepOutcome::Passed);
         let result = if all_passed { Outcome::Passed } else { Outcome::Failed };
         let said = serde_json::json!({ "result": result, "steps": steps });
         let ended = hooks.tell(HookEvent::EvolutionEnd, &said);
         let stopped = ended.iter().any(|hook| !hook.passed);
         heard.extend(ended);
-        let done = Done { result, steps, hooks: heard };
+        let changed = changed.map(|changed| (format!("step `{}`", changed.after), changed.paths));
+        let changed = changed.or_else(|| changed_by("the hooks"));
+        let done = Done { result, steps, hooks: heard, why: None }.held_against(changed, &folders.logs)?;
         Ok(if stopped { done.failed() } else { done })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is one fact of the record")]
     fn record(
         &self,
         store: &Store,
@@ -242,7 +254,6 @@ impl Run {
         done: Done,
         evidence: BTreeMap<String, Content>,
         changes: ChangeDigests,
-        why: Option<String>,
     ) -> Result<(EvolutionFinished, Appended), Refusal> {
         let unsigned =
             |error: KeyError| Refusal::new(Code::RoleMissing, format!("the key does not sign: {error}"));
@@ -261,7 +272,7 @@ impl Run {
             steps: done.steps,
             tag: None,
             version,
-            why,
+            why: done.why,
         };
         let mut recorded = None;
         let appended = store.append(hand, &mut |known| {

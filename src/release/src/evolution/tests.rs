@@ -67,13 +67,50 @@ fn a_run_of_one_change_runs_what_that_change_needs_and_no_more() {
 }
 
 #[test]
-fn steps_that_change_the_sources_prove_nothing() {
+fn steps_that_change_the_sources_prove_nothing_whatever_they_tell_git() {
     let scene = Scene::new();
     scene.commit("file", "a\n");
-    scene.seal(document("1.0.0", "echo b > file", "true"));
+    let hidden = [
+        "true",
+        "git -c user.name=a -c user.email=a@b commit -qam changed",
+        "git update-index --assume-unchanged file",
+        "git update-index --skip-worktree file",
+        "rm -rf .git && git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm all",
+    ];
+    for (minor, hides) in hidden.into_iter().enumerate() {
+        let version = format!("1.{minor}.0");
+        scene.seal(document(&version, &format!("echo b > file && {hides}"), "true"));
+        let finished = scene.evolve(&version, &[]);
+        assert_eq!((finished.result, finished.tag), (Outcome::Failed, None), "{hides}");
+        assert!(finished.why.unwrap().contains("`file`"), "{hides}");
+    }
+}
+
+#[test]
+fn a_later_step_cannot_put_back_what_an_earlier_one_changed() {
+    let scene = Scene::new();
+    scene.commit("file", "a\n");
+    let mut wanted = document("1.0.0", "echo b > file", "echo a > file");
+    wanted["steps"][1]["needs"] = json!(["a"]);
+    scene.seal(wanted);
     let finished = scene.evolve("1.0.0", &[]);
-    assert_eq!((finished.result, finished.tag), (Outcome::Failed, None));
-    assert!(finished.why.unwrap().contains("`file`"));
+    assert_eq!((finished.result, finished.tag.as_deref()), (Outcome::Failed, None));
+    assert_eq!(outcomes(&finished), [("a", StepOutcome::Passed), ("b", StepOutcome::Skipped)]);
+    assert!(finished.why.unwrap().contains("step `a`"));
+}
+
+#[test]
+fn a_hook_that_changes_the_sources_ends_the_run() {
+    let scene = Scene::new();
+    scene.commit("file", "a\n");
+    for (version, event) in [("1.0.0", "evolution_start"), ("1.1.0", "evolution_end")] {
+        let mut wanted = document(version, "true", "true");
+        wanted["hooks"] = json!([{ "id": "h", "event": event, "run": ["sh", "-c", "echo b > file"] }]);
+        scene.seal(wanted);
+        let finished = scene.evolve(version, &[]);
+        assert_eq!((finished.result, finished.tag.as_deref()), (Outcome::Failed, None), "{event}");
+        assert!(finished.why.unwrap().contains("the hooks"), "{event}");
+    }
 }
 
 #[test]
