@@ -4,6 +4,7 @@
 //! working tree, never those that somebody is working on. What the tested service sends through the gateway names the
 //! run by its nonce, and what the steps leave in `ESTOPPEL_EVIDENCE` is bound to the run by its digest.
 
+mod anchor;
 mod statement;
 mod steps;
 
@@ -12,7 +13,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use estoppel_evidence::key::KeyError;
-use estoppel_evidence::{CallId, hash};
+use estoppel_evidence::{CallId, Sha256, hash};
 
 use crate::code::{Code, Refusal};
 use crate::generation::{Change, Generation, HookEvent, Step, fixtures_at};
@@ -24,6 +25,7 @@ use crate::ledger::{
 };
 use crate::version::Version;
 use crate::worktree::Worktree;
+use anchor::Anchor;
 
 pub(crate) use statement::sign;
 pub use statement::{STATEMENT, TEST_RESULT};
@@ -78,19 +80,22 @@ pub fn start(
     let git = store.git();
     let tree = git.tree(&plan.commit)?;
     let (run, changes) = begin(store, hand, plan)?;
+    let anchor = Anchor::set(store, run.begun)?;
     let place = Folders::make(git.private(), &run.start.evolution)?;
     let worktree = Worktree::add(git, &run.start.evolution, &plan.commit)?;
     let done = run.steps(&worktree, &place, plan.jobs, watch)?;
     let evidence = place.evidence()?;
-    run.record(store, hand, &tree, done, evidence, changes)
+    run.record(store, hand, &anchor, &tree, done, evidence, changes)
 }
 
-type ChangeDigests = BTreeMap<String, estoppel_evidence::Sha256>;
+type ChangeDigests = BTreeMap<String, Sha256>;
 
 /// A run that was recorded as begun.
 struct Run {
     generation: Generation,
     start: EvolutionStarted,
+    /// The event that says so.
+    begun: Sha256,
 }
 
 /// What came of the steps and hooks.
@@ -123,7 +128,7 @@ fn begin(store: &Store, hand: &Hand<'_>, plan: &Plan<'_>) -> Result<(Run, Change
     let id = CallId::new((hand.now)().0 / 1000, for_id.try_into().unwrap_or_default()).to_string();
     let nonce = format!("{id}.{}", hash::hex(for_nonce));
     let mut begun = None;
-    store.append(hand, &mut |Known { ledger, .. }| {
+    let appended = store.append(hand, &mut |Known { ledger, .. }| {
         let (generation, contracted) = sealed(ledger, plan.version)?;
         if ledger.state(plan.version) != Some(State::Sealed) {
             let state = ledger.state(plan.version).map_or("unknown", State::as_str);
@@ -142,10 +147,12 @@ fn begin(store: &Store, hand: &Hand<'_>, plan: &Plan<'_>) -> Result<(Run, Change
             nonce: nonce.clone(),
             version: plan.version.clone(),
         };
-        begun = Some((Run { generation, start: start.clone() }, digests));
+        begun = Some((generation, start.clone(), digests));
         Ok(Body::EvolutionStarted(start).into())
     })?;
-    begun.ok_or_else(|| Refusal::new(Code::LedgerBusy, "nothing was begun"))
+    let (generation, start, digests) =
+        begun.ok_or_else(|| Refusal::new(Code::LedgerBusy, "nothing was begun"))?;
+    Ok((Run { generation, start, begun: appended.event }, digests))
 }
 
 fn chosen<'g>(generation: &'g Generation, wanted: &Wanted) -> Result<Vec<&'g Change>, Refusal> {
@@ -246,10 +253,12 @@ impl Run {
         Ok(if stopped { done.failed() } else { done })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is one fact of the record")]
     fn record(
         &self,
         store: &Store,
         hand: &Hand<'_>,
+        anchor: &Anchor,
         tree: &ObjectId,
         done: Done,
         evidence: BTreeMap<String, Content>,
@@ -275,7 +284,9 @@ impl Run {
             why: done.why,
         };
         let mut recorded = None;
+        anchor.is_trusted(store)?;
         let appended = store.append(hand, &mut |known| {
+            anchor.holds(known.ledger)?;
             let draft = self.draft(&finished, known);
             if let Body::EvolutionFinished(body) = &draft.body {
                 recorded = Some(body.as_ref().clone());

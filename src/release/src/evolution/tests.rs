@@ -114,6 +114,41 @@ fn a_hook_that_changes_the_sources_ends_the_run() {
 }
 
 #[test]
+fn git_in_a_step_is_not_that_of_the_clone() {
+    let scene = Scene::new();
+    let takes = "git config estoppel.genesis none && git update-ref refs/estoppel/ledger HEAD \
+                 && git update-ref refs/estoppel/seen HEAD && git tag v9.9.9 && ! git rev-parse -q --verify main";
+    scene.seal(document("1.0.0", takes, "true"));
+    let trusted = scene.store().trusted().unwrap();
+    let finished = scene.evolve("1.0.0", &[]);
+    assert_eq!(finished.result, Outcome::Passed, "{finished:?}");
+    assert_eq!(scene.store().trusted().unwrap(), trusted);
+    assert!(scene.store().read().unwrap().started(&finished.evolution).is_some());
+    assert_eq!(scene.git.target("refs/tags/v9.9.9").unwrap(), None);
+}
+
+#[test]
+fn a_ledger_that_was_replaced_while_steps_ran_is_not_written_to() {
+    let scene = Scene::new();
+    let clone = scene.git.top().display().to_string();
+    let genesis = scene.store().trusted().unwrap().unwrap();
+    let older = scene.git.target("refs/estoppel/ledger").unwrap().unwrap();
+    let back = format!(
+        "cd {clone} && git update-ref refs/estoppel/ledger {older} && git update-ref -d refs/estoppel/seen"
+    );
+    let retrusts = format!("git -C {clone} config estoppel.genesis sha256:{}", "0".repeat(64));
+    let forgets = format!("git -C {clone} config --unset estoppel.genesis");
+    for (version, takes) in [("1.1.0", &retrusts), ("1.2.0", &forgets), ("1.3.0", &back)] {
+        scene.seal(document(version, takes, "true"));
+        let refused = scene.try_evolve(version, &[], &scene.head()).unwrap_err();
+        assert_eq!(refused.code, Code::LedgerAltered, "{takes}: {refused}");
+        assert!(refused.detail.contains("while the steps ran"), "{takes}: {refused}");
+        scene.store().trust(genesis).unwrap();
+        assert_eq!(scene.store().read().unwrap().finished(&version.parse().unwrap()).count(), 0);
+    }
+}
+
+#[test]
 fn what_takes_too_long_or_cannot_be_started_fails() {
     let scene = Scene::new();
     let mut wanted = document("1.0.0", "sleep 600", "true");
