@@ -68,6 +68,7 @@ codes! {
     RevisionUnknown "REVISION_UNKNOWN" 6 "the repository has no such commit";
     RolesInvalid "ROLES_INVALID" 6 "the roles are not usable";
     RoleMissing "ROLE_MISSING" 3 "the key does not have the role that this needs";
+    StagesUnsupported "STAGES_UNSUPPORTED" 6 "the generation asks for stages, which nothing evaluates yet";
     StateInvalid "STATE_INVALID" 3 "the generation is not in a state in which this can be done";
     StepInvalid "STEP_INVALID" 6 "the steps of the generation cannot be run as they are";
     SyncMode "SYNC_MODE" 6 "the mode of telling the remote is none";

@@ -4,6 +4,7 @@
 //! working tree, never those that somebody is working on. What the tested service sends through the gateway names the
 //! run by its nonce, and what the steps leave in `ESTOPPEL_EVIDENCE` is bound to the run by its digest.
 
+mod anchor;
 mod statement;
 mod steps;
 
@@ -12,7 +13,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use estoppel_evidence::key::KeyError;
-use estoppel_evidence::{CallId, hash};
+use estoppel_evidence::{CallId, Sha256, hash};
 
 use crate::code::{Code, Refusal};
 use crate::generation::{Change, Generation, HookEvent, Step, fixtures_at};
@@ -24,6 +25,7 @@ use crate::ledger::{
 };
 use crate::version::Version;
 use crate::worktree::Worktree;
+use anchor::Anchor;
 
 pub(crate) use statement::sign;
 pub use statement::{STATEMENT, TEST_RESULT};
@@ -78,27 +80,22 @@ pub fn start(
     let git = store.git();
     let tree = git.tree(&plan.commit)?;
     let (run, changes) = begin(store, hand, plan)?;
+    let anchor = Anchor::set(store, run.begun)?;
     let place = Folders::make(git.private(), &run.start.evolution)?;
     let worktree = Worktree::add(git, &run.start.evolution, &plan.commit)?;
     let done = run.steps(&worktree, &place, plan.jobs, watch)?;
     let evidence = place.evidence()?;
-    let changed = worktree.changed()?;
-    if let Some(first) = changed.first() {
-        // A step that rewrites the sources proves other sources.
-        let said = format!("`{first}` is not as the commit has it any more: the steps changed it");
-        std::fs::write(place.logs.join("changed"), changed.join("\n") + "\n")
-            .map_err(|error| folder_failed(&place.logs, &error))?;
-        return run.record(store, hand, &tree, done.failed(), evidence, changes, Some(said));
-    }
-    run.record(store, hand, &tree, done, evidence, changes, None)
+    run.record(store, hand, &anchor, &tree, done, evidence, changes)
 }
 
-type ChangeDigests = BTreeMap<String, estoppel_evidence::Sha256>;
+type ChangeDigests = BTreeMap<String, Sha256>;
 
 /// A run that was recorded as begun.
 struct Run {
     generation: Generation,
     start: EvolutionStarted,
+    /// The event that says so.
+    begun: Sha256,
 }
 
 /// What came of the steps and hooks.
@@ -106,11 +103,23 @@ struct Done {
     result: Outcome,
     steps: Vec<StepResult>,
     hooks: Vec<HookResult>,
+    /// Why it failed, where no step says so.
+    why: Option<String>,
 }
 
 impl Done {
     fn failed(self) -> Self {
         Self { result: Outcome::Failed, ..self }
+    }
+
+    /// Who rewrites the sources proves other sources.
+    fn held_against(self, changed: Option<(String, Vec<String>)>, logs: &Path) -> Result<Self, Refusal> {
+        let Some((who, paths)) = changed else { return Ok(self) };
+        let first = paths.first().map(String::as_str).unwrap_or_default();
+        let why = format!("`{first}` is not as the commit has it any more after {who}");
+        std::fs::write(logs.join("changed"), paths.join("\n") + "\n")
+            .map_err(|error| folder_failed(logs, &error))?;
+        Ok(Self { why: Some(why), ..self.failed() })
     }
 }
 
@@ -119,7 +128,7 @@ fn begin(store: &Store, hand: &Hand<'_>, plan: &Plan<'_>) -> Result<(Run, Change
     let id = CallId::new((hand.now)().0 / 1000, for_id.try_into().unwrap_or_default()).to_string();
     let nonce = format!("{id}.{}", hash::hex(for_nonce));
     let mut begun = None;
-    store.append(hand, &mut |Known { ledger, .. }| {
+    let appended = store.append(hand, &mut |Known { ledger, .. }| {
         let (generation, contracted) = sealed(ledger, plan.version)?;
         if ledger.state(plan.version) != Some(State::Sealed) {
             let state = ledger.state(plan.version).map_or("unknown", State::as_str);
@@ -138,10 +147,12 @@ fn begin(store: &Store, hand: &Hand<'_>, plan: &Plan<'_>) -> Result<(Run, Change
             nonce: nonce.clone(),
             version: plan.version.clone(),
         };
-        begun = Some((Run { generation, start: start.clone() }, digests));
+        begun = Some((generation, start.clone(), digests));
         Ok(Body::EvolutionStarted(start).into())
     })?;
-    begun.ok_or_else(|| Refusal::new(Code::LedgerBusy, "nothing was begun"))
+    let (generation, start, digests) =
+        begun.ok_or_else(|| Refusal::new(Code::LedgerBusy, "nothing was begun"))?;
+    Ok((Run { generation, start, begun: appended.event }, digests))
 }
 
 fn chosen<'g>(generation: &'g Generation, wanted: &Wanted) -> Result<Vec<&'g Change>, Refusal> {
@@ -213,23 +224,32 @@ impl Run {
         };
         let mut heard = hooks.tell(HookEvent::EvolutionStart, &serde_json::json!({}));
         let wanted = self.wanted();
-        if heard.iter().any(|hook| !hook.passed) {
-            return Ok(Done { result: Outcome::Failed, steps: Vec::new(), hooks: heard });
+        let picture = worktree.picture();
+        let changed_by =
+            |who: &str| Some((who.to_owned(), picture.changed())).filter(|(_, paths)| !paths.is_empty());
+        let changed = changed_by("the hooks");
+        if changed.is_some() || heard.iter().any(|hook| !hook.passed) {
+            let done = Done { result: Outcome::Failed, steps: Vec::new(), hooks: heard, why: None };
+            return done.held_against(changed, &folders.logs);
         }
-        let place = Place { tree: worktree.path(), logs: &folders.logs, told: &told };
-        let steps = steps::run(&wanted, &place, jobs, watch);
+        let place = Place { tree: worktree.path(), picture, logs: &folders.logs, told: &told };
+        let steps::Ran { results: steps, changed } = steps::run(&wanted, &place, jobs, watch);
         let is_failed =
             |step: &&StepResult| !matches!(step.outcome, StepOutcome::Passed | StepOutcome::Skipped);
         for step in steps.iter().filter(is_failed) {
             heard.extend(hooks.tell(HookEvent::StepFail, &serde_json::json!({ "step": step })));
         }
-        let all_passed = !steps.is_empty() && steps.iter().all(|step| step.outcome == StepOutcome::Passed);
+        let all_passed = changed.is_none()
+            && !steps.is_empty()
+            && steps.iter().all(|step| step.outcome == StepOutcome::Passed);
         let result = if all_passed { Outcome::Passed } else { Outcome::Failed };
         let said = serde_json::json!({ "result": result, "steps": steps });
         let ended = hooks.tell(HookEvent::EvolutionEnd, &said);
         let stopped = ended.iter().any(|hook| !hook.passed);
         heard.extend(ended);
-        let done = Done { result, steps, hooks: heard };
+        let changed = changed.map(|changed| (format!("step `{}`", changed.after), changed.paths));
+        let changed = changed.or_else(|| changed_by("the hooks"));
+        let done = Done { result, steps, hooks: heard, why: None }.held_against(changed, &folders.logs)?;
         Ok(if stopped { done.failed() } else { done })
     }
 
@@ -238,11 +258,11 @@ impl Run {
         &self,
         store: &Store,
         hand: &Hand<'_>,
+        anchor: &Anchor,
         tree: &ObjectId,
         done: Done,
         evidence: BTreeMap<String, Content>,
         changes: ChangeDigests,
-        why: Option<String>,
     ) -> Result<(EvolutionFinished, Appended), Refusal> {
         let unsigned =
             |error: KeyError| Refusal::new(Code::RoleMissing, format!("the key does not sign: {error}"));
@@ -261,10 +281,12 @@ impl Run {
             steps: done.steps,
             tag: None,
             version,
-            why,
+            why: done.why,
         };
         let mut recorded = None;
+        anchor.is_trusted(store)?;
         let appended = store.append(hand, &mut |known| {
+            anchor.holds(known.ledger)?;
             let draft = self.draft(&finished, known);
             if let Body::EvolutionFinished(body) = &draft.body {
                 recorded = Some(body.as_ref().clone());

@@ -3,6 +3,7 @@
 //! No shell, no hooks, no prompts, no `GIT_*` of the caller, one locale, no replaced objects, a time limit and a limit on
 //! what is read. Names that come from outside stand behind `--end-of-options` or are built from checked types.
 
+mod borrowed;
 mod object;
 mod refs;
 mod remote;
@@ -57,6 +58,8 @@ const ALWAYS: &[&str] = &[
 pub struct Git {
     top: PathBuf,
     private: PathBuf,
+    /// Whether what the machine and its user have set for git is passed over.
+    is_alone: bool,
 }
 
 impl Git {
@@ -69,7 +72,7 @@ impl Git {
             let said = format!("`{}` is no folder", dir.display());
             return Err(Refusal::new(Code::NotARepository, said));
         }
-        let at = Self { top: dir.to_path_buf(), private: PathBuf::new() };
+        let at = Self { top: dir.to_path_buf(), private: PathBuf::new(), is_alone: false };
         let version = at.text(&["version"])?;
         if !is_new_enough(&version) {
             let (major, minor) = OLDEST;
@@ -82,7 +85,7 @@ impl Git {
         };
         let top = at.text(&["rev-parse", "--show-toplevel"]).map_err(none)?;
         let common = at.text(&["rev-parse", "--path-format=absolute", "--git-common-dir"]).map_err(none)?;
-        Ok(Self { top: PathBuf::from(top), private: Path::new(&common).join("estoppel") })
+        Ok(Self { top: PathBuf::from(top), private: Path::new(&common).join("estoppel"), is_alone: false })
     }
 
     /// The working tree.
@@ -137,7 +140,7 @@ impl Git {
         index: Option<&Path>,
     ) -> Result<Finished, Refusal> {
         let mut command = Command::new("git");
-        command.args(ALWAYS).args(args).current_dir(&self.top);
+        command.args(ALWAYS).args(self.settings()).args(args).current_dir(&self.top);
         let foreign = std::env::vars_os().map(|(name, _)| name);
         foreign.filter(|name| name.as_encoded_bytes().starts_with(b"GIT_")).for_each(|name| {
             command.env_remove(name);
@@ -149,6 +152,9 @@ impl Git {
             .env("SSH_ASKPASS_REQUIRE", "never")
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_NO_LAZY_FETCH", "1");
+        if self.is_alone {
+            command.envs(borrowed::ALONE);
+        }
         if let Some(index) = index {
             command.env("GIT_INDEX_FILE", index);
         }

@@ -1,54 +1,134 @@
 //! A clean working tree of one commit, apart from the one that people work in.
+//!
+//! It has a git folder of its own, which borrows the objects of the clone and nothing else: no refs, no tags, no
+//! configuration, no attributes but those of the commit. What the steps see is what the commit says, whoever runs them.
 
+mod picture;
+
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
 
 use crate::code::{Code, Refusal};
 use crate::git::{Git, ObjectId};
 
-/// A detached working tree that is removed when this is dropped.
+pub use picture::Picture;
+
+/// In the folder of a checkout: locked by whoever uses it, as long as it lives.
+const HELD: &str = "held";
+/// Beside the folders: locked while one is made and those that nobody uses any more are removed.
+const LOCK: &str = "lock";
+
+/// A detached working tree that is removed when this is dropped, or by the next one where the program was killed.
 #[derive(Debug)]
 pub struct Worktree {
-    git: Git,
+    _folder: TempDir,
+    _held: File,
     path: PathBuf,
+    picture: Picture,
 }
 
 impl Worktree {
-    /// Checks `commit` out under `name`, among what belongs to this clone alone.
+    /// Checks `commit` out in a folder whose name begins with `name`, among what belongs to this clone alone.
     pub fn add(git: &Git, name: &str, commit: &ObjectId) -> Result<Self, Refusal> {
-        let path = git.private().join("worktrees").join(name);
-        let text = path.to_str().ok_or_else(|| Refusal::new(Code::GitFailed, "the path is not UTF-8"))?;
-        git.text(&["worktree", "prune"])?;
-        git.text(&[
-            "worktree",
-            "add",
-            "--quiet",
-            "--force",
-            "--detach",
-            "--end-of-options",
-            text,
-            commit.as_str(),
-        ])?;
-        Ok(Self { git: git.clone(), path })
+        let all = git.private().join("worktrees");
+        let (folder, held) = make(&all, name).map_err(|error| failed(&all, &error))?;
+        let path = folder.path().join("tree");
+        fs::create_dir(&path).map_err(|error| failed(&path, &error))?;
+        let own = git.borrowed(&path, commit)?;
+        own.text(&["checkout", "--quiet", "--force", "--detach", commit.as_str()])?;
+        let names =
+            own.bytes(&["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit.as_str()], &[])?;
+        let picture = Picture::take(&path, &names).map_err(|error| failed(&path, &error))?;
+        Ok(Self { _folder: folder, _held: held, path, picture })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Files of the commit that are not as the commit has them.
-    pub fn changed(&self) -> Result<Vec<String>, Refusal> {
-        let at = self.path.to_str().unwrap_or_default();
-        let said =
-            self.git.text(&["-C", at, "status", "--porcelain", "--untracked-files=no", "--no-renames"])?;
-        Ok(said.lines().filter_map(|line| line.get(3..).map(ToOwned::to_owned)).collect())
+    /// How the files of the commit lay in it before anybody came.
+    pub fn picture(&self) -> &Picture {
+        &self.picture
     }
 }
 
-impl Drop for Worktree {
-    fn drop(&mut self) {
-        // What is left of it is found and removed by the next `prune`.
-        if let Some(path) = self.path.to_str() {
-            let _ = self.git.text(&["worktree", "remove", "--force", "--force", "--end-of-options", path]);
+fn make(all: &Path, name: &str) -> io::Result<(TempDir, File)> {
+    fs::create_dir_all(all)?;
+    let lock = File::options().create(true).truncate(false).write(true).open(all.join(LOCK))?;
+    lock.lock()?;
+    sweep(all);
+    let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(all)?;
+    let held = File::create_new(folder.path().join(HELD))?;
+    held.lock()?;
+    Ok((folder, held))
+}
+
+/// Removes what programs left that were killed. What cannot be removed now stays for the next time.
+fn sweep(all: &Path) {
+    let Ok(entries) = fs::read_dir(all) else { return };
+    for folder in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+        let held = File::open(folder.join(HELD));
+        if held.map_or(true, |held| held.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(&folder);
         }
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Refusal {
+    Refusal::new(Code::GitFailed, format!("could not use `{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scene::Scene;
+
+    #[test]
+    fn settings_and_attributes_of_a_clone_do_not_reach_the_tree() {
+        let scene = Scene::new();
+        let commit = scene.commit("file", "proven\n");
+        for (name, value) in [
+            ("core.autocrlf", "true"),
+            ("filter.x.smudge", "sed s/proven/other/"),
+            ("core.attributesFile", ".git/other"),
+        ] {
+            scene.git.text(&["config", name, value]).unwrap();
+        }
+        let git = scene.git.top().join(".git");
+        fs::create_dir_all(git.join("info")).unwrap();
+        fs::write(git.join("info/attributes"), "file filter=x\n").unwrap();
+        fs::write(git.join("other"), "file filter=x\n").unwrap();
+        let worktree = Worktree::add(&scene.git, "a", &commit).unwrap();
+        assert_eq!(fs::read_to_string(worktree.path().join("file")).unwrap(), "proven\n");
+    }
+
+    #[test]
+    fn attributes_of_the_commit_do() {
+        let scene = Scene::new();
+        scene.commit(".gitattributes", "file text eol=crlf\n");
+        let commit = scene.commit("file", "proven\n");
+        let worktree = Worktree::add(&scene.git, "a", &commit).unwrap();
+        assert_eq!(fs::read_to_string(worktree.path().join("file")).unwrap(), "proven\r\n");
+        assert!(worktree.picture().changed().is_empty());
+    }
+
+    #[test]
+    fn what_a_killed_program_left_goes_and_what_is_used_stays() {
+        let scene = Scene::new();
+        let commit = scene.commit("file", "a\n");
+        let all = scene.git.private().join("worktrees");
+        let left = all.join("left");
+        fs::create_dir_all(left.join("tree")).unwrap();
+        File::create(left.join(HELD)).unwrap();
+        let used = Worktree::add(&scene.git, "used", &commit).unwrap();
+        assert!(!left.exists());
+        let next = Worktree::add(&scene.git, "next", &commit).unwrap();
+        assert!(used.path().join("file").exists() && next.path().join("file").exists());
+        drop((used, next));
+        let folders = fs::read_dir(&all).unwrap().flatten().filter(|entry| entry.path().is_dir());
+        assert_eq!(folders.count(), 0);
     }
 }

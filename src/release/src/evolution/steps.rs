@@ -14,6 +14,7 @@ use estoppel_evidence::Sha256;
 use crate::generation::Step;
 use crate::ledger::{Content, StepOutcome, StepResult};
 use crate::process;
+use crate::worktree::Picture;
 
 /// Most bytes of the log of one step. Beyond them it is ended with `log_bytes_max`.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
@@ -38,13 +39,31 @@ impl Watch for Unwatched {
 /// Where steps run, and what they are told.
 pub struct Place<'a> {
     pub tree: &'a Path,
+    /// What the files of the commit were before the first step.
+    pub picture: &'a Picture,
     pub logs: &'a Path,
     /// Variables beside those that a step asks for.
     pub told: &'a [(&'static str, String)],
 }
 
-/// Runs all of `steps`, at most `jobs` at a time; the results are in the order of `steps`.
-pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -> Vec<StepResult> {
+/// Files of the commit that were not as the commit has them any more.
+pub struct Changed {
+    /// The step after which it was seen; others may have run beside it.
+    pub after: String,
+    pub paths: Vec<String>,
+}
+
+/// What came of the steps.
+pub struct Ran {
+    /// In the order of the steps.
+    pub results: Vec<StepResult>,
+    pub changed: Option<Changed>,
+}
+
+/// Runs all of `steps`, at most `jobs` at a time. After each the files of the commit are looked at; where they have changed,
+/// no further step begins.
+pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -> Ran {
+    let mut changed: Option<Changed> = None;
     let mut results: BTreeMap<&str, StepResult> = BTreeMap::new();
     let mut waiting: Vec<&Step> = steps.to_vec();
     let mut running = 0;
@@ -56,7 +75,8 @@ pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -
                 let needs = step.needs.iter().map(|need| results.get(need.as_str()));
                 let outcomes: Vec<Option<StepOutcome>> =
                     needs.map(|result| result.map(|result| result.outcome)).collect();
-                if outcomes.iter().flatten().any(|outcome| *outcome != StepOutcome::Passed) {
+                let is_vain = outcomes.iter().flatten().any(|outcome| *outcome != StepOutcome::Passed);
+                if is_vain || changed.is_some() {
                     let skipped = result(step, StepOutcome::Skipped, Duration::ZERO);
                     watch.ended(&skipped);
                     results.insert(step.id.as_str(), skipped);
@@ -65,7 +85,9 @@ pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -
                     watch.begun(step);
                     let done = done.clone();
                     // It is received as long as a step runs.
-                    scope.spawn(move || drop(done.send((step, run_one(step, place)))));
+                    scope.spawn(move || {
+                        drop(done.send((step, run_one(step, place), place.picture.changed())))
+                    });
                 } else {
                     later.push(step);
                 }
@@ -73,9 +95,12 @@ pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -
             let is_unchanged = later.len() == before;
             waiting = later;
             if running > 0 {
-                let Ok((step, result)) = finished.recv() else { break };
+                let Ok((step, result, paths)) = finished.recv() else { break };
                 running -= 1;
                 watch.ended(&result);
+                if changed.is_none() && !paths.is_empty() {
+                    changed = Some(Changed { after: step.id.to_string(), paths });
+                }
                 results.insert(step.id.as_str(), result);
             } else if waiting.is_empty() || is_unchanged {
                 break;
@@ -83,7 +108,9 @@ pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -
         }
     });
     let missing = |step: &&Step| result(step, StepOutcome::Skipped, Duration::ZERO);
-    steps.iter().map(|step| results.remove(step.id.as_str()).unwrap_or_else(|| missing(step))).collect()
+    let results =
+        steps.iter().map(|step| results.remove(step.id.as_str()).unwrap_or_else(|| missing(step))).collect();
+    Ran { results, changed }
 }
 
 fn result(step: &Step, outcome: StepOutcome, took: Duration) -> StepResult {

@@ -67,13 +67,85 @@ fn a_run_of_one_change_runs_what_that_change_needs_and_no_more() {
 }
 
 #[test]
-fn steps_that_change_the_sources_prove_nothing() {
+fn steps_that_change_the_sources_prove_nothing_whatever_they_tell_git() {
     let scene = Scene::new();
     scene.commit("file", "a\n");
-    scene.seal(document("1.0.0", "echo b > file", "true"));
+    let hidden = [
+        "true",
+        "git -c user.name=a -c user.email=a@b commit -qam changed",
+        "git update-index --assume-unchanged file",
+        "git update-index --skip-worktree file",
+        "rm -rf .git && git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm all",
+    ];
+    for (minor, hides) in hidden.into_iter().enumerate() {
+        let version = format!("1.{minor}.0");
+        scene.seal(document(&version, &format!("echo b > file && {hides}"), "true"));
+        let finished = scene.evolve(&version, &[]);
+        assert_eq!((finished.result, finished.tag), (Outcome::Failed, None), "{hides}");
+        assert!(finished.why.unwrap().contains("`file`"), "{hides}");
+    }
+}
+
+#[test]
+fn a_later_step_cannot_put_back_what_an_earlier_one_changed() {
+    let scene = Scene::new();
+    scene.commit("file", "a\n");
+    let mut wanted = document("1.0.0", "echo b > file", "echo a > file");
+    wanted["steps"][1]["needs"] = json!(["a"]);
+    scene.seal(wanted);
     let finished = scene.evolve("1.0.0", &[]);
-    assert_eq!((finished.result, finished.tag), (Outcome::Failed, None));
-    assert!(finished.why.unwrap().contains("`file`"));
+    assert_eq!((finished.result, finished.tag.as_deref()), (Outcome::Failed, None));
+    assert_eq!(outcomes(&finished), [("a", StepOutcome::Passed), ("b", StepOutcome::Skipped)]);
+    assert!(finished.why.unwrap().contains("step `a`"));
+}
+
+#[test]
+fn a_hook_that_changes_the_sources_ends_the_run() {
+    let scene = Scene::new();
+    scene.commit("file", "a\n");
+    for (version, event) in [("1.0.0", "evolution_start"), ("1.1.0", "evolution_end")] {
+        let mut wanted = document(version, "true", "true");
+        wanted["hooks"] = json!([{ "id": "h", "event": event, "run": ["sh", "-c", "echo b > file"] }]);
+        scene.seal(wanted);
+        let finished = scene.evolve(version, &[]);
+        assert_eq!((finished.result, finished.tag.as_deref()), (Outcome::Failed, None), "{event}");
+        assert!(finished.why.unwrap().contains("the hooks"), "{event}");
+    }
+}
+
+#[test]
+fn git_in_a_step_is_not_that_of_the_clone() {
+    let scene = Scene::new();
+    let takes = "git config estoppel.genesis none && git update-ref refs/estoppel/ledger HEAD \
+                 && git update-ref refs/estoppel/seen HEAD && git tag v9.9.9 && ! git rev-parse -q --verify main";
+    scene.seal(document("1.0.0", takes, "true"));
+    let trusted = scene.store().trusted().unwrap();
+    let finished = scene.evolve("1.0.0", &[]);
+    assert_eq!(finished.result, Outcome::Passed, "{finished:?}");
+    assert_eq!(scene.store().trusted().unwrap(), trusted);
+    assert!(scene.store().read().unwrap().started(&finished.evolution).is_some());
+    assert_eq!(scene.git.target("refs/tags/v9.9.9").unwrap(), None);
+}
+
+#[test]
+fn a_ledger_that_was_replaced_while_steps_ran_is_not_written_to() {
+    let scene = Scene::new();
+    let clone = scene.git.top().display().to_string();
+    let genesis = scene.store().trusted().unwrap().unwrap();
+    let older = scene.git.target("refs/estoppel/ledger").unwrap().unwrap();
+    let back = format!(
+        "cd {clone} && git update-ref refs/estoppel/ledger {older} && git update-ref -d refs/estoppel/seen"
+    );
+    let retrusts = format!("git -C {clone} config estoppel.genesis sha256:{}", "0".repeat(64));
+    let forgets = format!("git -C {clone} config --unset estoppel.genesis");
+    for (version, takes) in [("1.1.0", &retrusts), ("1.2.0", &forgets), ("1.3.0", &back)] {
+        scene.seal(document(version, takes, "true"));
+        let refused = scene.try_evolve(version, &[], &scene.head()).unwrap_err();
+        assert_eq!(refused.code, Code::LedgerAltered, "{takes}: {refused}");
+        assert!(refused.detail.contains("while the steps ran"), "{takes}: {refused}");
+        scene.store().trust(genesis).unwrap();
+        assert_eq!(scene.store().read().unwrap().finished(&version.parse().unwrap()).count(), 0);
+    }
 }
 
 #[test]

@@ -1,0 +1,48 @@
+//! A repository in a folder of its own that borrows the objects of another one, and nothing else of it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Git, ObjectId};
+use crate::code::{Code, Refusal};
+
+/// What is said to git so that it reads no file of the machine's or the user's.
+pub(super) const ALONE: [(&str, &str); 4] = [
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_CONFIG_SYSTEM", "/dev/null"),
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_ATTR_NOSYSTEM", "1"),
+];
+/// Without it the attributes in the user's home count, whatever the configuration.
+const NO_ATTRIBUTES: [&str; 2] = ["-c", "core.attributesFile=/dev/null"];
+
+impl Git {
+    /// Makes a repository in `top`, without a ref, that can read `commit`.
+    pub(crate) fn borrowed(&self, top: &Path, commit: &ObjectId) -> Result<Self, Refusal> {
+        let own = Self { top: top.to_path_buf(), private: self.private.clone(), is_alone: true };
+        let format = if commit.as_str().len() == 64 { "sha256" } else { "sha1" };
+        let format = format!("--object-format={format}");
+        own.text(&["init", "--quiet", "--template=", "--initial-branch=none", &format])?;
+        let failed = |error: io::Error| {
+            Refusal::new(Code::GitFailed, format!("could not use `{}`: {error}", top.display()))
+        };
+        let info = top.join(".git/objects/info");
+        fs::create_dir_all(&info).map_err(failed)?;
+        let objects = self.path_of("objects")?;
+        fs::write(info.join("alternates"), format!("{}\n", objects.display())).map_err(failed)?;
+        let shallow = self.path_of("shallow")?;
+        if shallow.is_file() {
+            fs::copy(shallow, top.join(".git/shallow")).map_err(failed)?;
+        }
+        Ok(own)
+    }
+
+    fn path_of(&self, name: &str) -> Result<PathBuf, Refusal> {
+        self.text(&["rev-parse", "--path-format=absolute", "--git-path", name]).map(PathBuf::from)
+    }
+
+    pub(super) fn settings(&self) -> &'static [&'static str] {
+        if self.is_alone { &NO_ATTRIBUTES } else { &[] }
+    }
+}
