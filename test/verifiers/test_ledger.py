@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import pathlib
+import re
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -102,7 +103,7 @@ def check(files, genesis):
     roots = [event for event in events if not event["parents"]]
     if len(roots) != 1 or roots[0]["kind"] != "roles.set" or genesis not in (None, roots[0]["id"]):
         raise Refused("LEDGER_GENESIS")
-    line, at, contracts = [], {}, {}
+    line, at = [], {}
     for event in events:
         before = max((at[parent] for parent in event["parents"]), default=-1)
         judge = line[before] if before >= 0 else event["body"]["keys"]
@@ -113,16 +114,57 @@ def check(files, genesis):
                 raise Refused("LEDGER_CONFLICT")
             line.append(event["body"]["keys"])
             at[event["id"]] = len(line) - 1
+    check_facts(events)
+    heads = {event["id"] for event in events} - {parent for event in events for parent in event["parents"]}
+    return digest("".join(f"{head}\n" for head in sorted(heads)).encode())
+
+
+def once(seen, value):
+    if value in seen:
+        raise Refused("LEDGER_CONFLICT")
+    seen.add(value)
+
+
+def check_tag(event, tags):
+    kind, body = event["kind"], event["body"]
+    if "tag" not in body:
+        return
+    if kind == "evolution.finished":
+        joint = "." if "-" in body["version"] else "-"
+        name = re.escape(f"v{body['version']}{joint}rc.") + "(0|[1-9][0-9]*)"
+        own = body["result"] == "PASSED" and re.fullmatch(name, body["tag"])
+    elif kind == "promotion.finished":
+        own = body["tag"] == f"v{body['version']}"
+    else:
+        own = body["tag"] == f"rollback/v{body['from']}"
+    if not own:
+        raise Refused("LEDGER_EVENT_INVALID")
+    once(tags, body["tag"])
+
+
+def check_facts(events):
+    contracts, started = {}, {}
+    ended, promoted, tags = set(), set(), set()
     for event in events:
-        body = event["body"]
-        if event["kind"] in ("generation.sealed", "generation.amended"):
+        kind, body = event["kind"], event["body"]
+        if kind in ("generation.sealed", "generation.amended"):
             if contracts.get(body["version"]) != body.get("from"):
                 raise Refused("LEDGER_CONFLICT")
             contracts[body["version"]] = body["contract"]
             if digest(canonical(body["document"])) != body["contract"]:
                 raise Refused("LEDGER_EVENT_INVALID")
-    heads = {event["id"] for event in events} - {parent for event in events for parent in event["parents"]}
-    return digest("".join(f"{head}\n" for head in sorted(heads)).encode())
+        elif kind == "evolution.started":
+            if body["evolution"] in started:
+                raise Refused("LEDGER_CONFLICT")
+            started[body["evolution"]] = body
+        elif kind == "evolution.finished":
+            start = started.get(body["evolution"], {})
+            if any(start.get(name) != body[name] for name in ("version", "contract", "commit")):
+                raise Refused("LEDGER_CONFLICT")
+            once(ended, body["evolution"])
+        elif kind == "promotion.finished":
+            once(promoted, body["version"])
+        check_tag(event, tags)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])

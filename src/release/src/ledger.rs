@@ -6,6 +6,7 @@
 mod body;
 mod check;
 mod event;
+mod facts;
 mod roles;
 mod store;
 

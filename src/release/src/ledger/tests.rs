@@ -1,3 +1,4 @@
+mod releases;
 mod vectors;
 
 use std::collections::BTreeSet;
