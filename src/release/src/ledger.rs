@@ -7,6 +7,7 @@ mod body;
 mod check;
 mod event;
 mod facts;
+mod promotions;
 mod roles;
 mod store;
 

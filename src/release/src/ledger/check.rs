@@ -7,6 +7,7 @@ use estoppel_evidence::Sha256;
 use super::body::Body;
 use super::event::{Event, path};
 use super::facts::check_facts;
+use super::promotions::check_promotions;
 use super::roles::Roles;
 use super::{EVENTS_MAX, Ledger};
 use crate::code::{Code, Refusal};
@@ -34,6 +35,7 @@ pub fn check(files: &[(String, Vec<u8>)], genesis: Option<Sha256>) -> Result<Led
     check_genesis(&events, genesis)?;
     let roles = check_actors(&events)?;
     check_facts(&events)?;
+    check_promotions(&events)?;
     let followed: BTreeSet<Sha256> = events.iter().flat_map(|event| event.parents.iter().copied()).collect();
     let heads = events.iter().map(|event| event.id).filter(|id| !followed.contains(id)).collect();
     Ok(Ledger { events, heads, roles })
