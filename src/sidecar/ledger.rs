@@ -113,12 +113,7 @@ fn join(output: Output, join: &LedgerJoin) -> Result<ExitCode, Failure> {
     let store = shared(&join.at)?;
     let genesis = Sha256::parse(&join.genesis)
         .ok_or_else(|| Failure::input("ARGUMENT_INVALID", "expected `sha256:` and 64 hex digits"))?;
-    if let Some(trusted) = store.trusted()?.filter(|trusted| *trusted != genesis) {
-        let said = format!("this clone trusts {trusted} already");
-        return Err(Refusal::new(Code::LedgerExists, said).into());
-    }
-    store.trust(genesis)?;
-    said(output, &store, &store.fetch()?)
+    said(output, &store, &store.join(genesis)?)
 }
 
 fn verify(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {

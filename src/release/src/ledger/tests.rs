@@ -287,3 +287,35 @@ fn a_clone_that_trusts_another_beginning_takes_nothing() {
     assert_eq!(b.fetch().unwrap_err().code, Code::LedgerGenesis);
     assert_eq!(two.git.target(LEDGER_REF).unwrap(), None);
 }
+
+#[test]
+fn a_ledger_that_is_gone_is_not_begun_again() {
+    let (_dir, git) = repository();
+    let store = store(&git, None);
+    let genesis = begin(&store);
+    let again = || {
+        let (key, now) = (key(1), || UnixMicros(30));
+        store.begin(Body::RolesSet(roles(&[(1, ALL)])), &hand(&key, &now)).unwrap_err().code
+    };
+    assert_eq!(again(), Code::LedgerExists);
+    git.text(&["update-ref", "-d", LEDGER_REF]).unwrap();
+    assert_eq!(again(), Code::LedgerAltered);
+    git.text(&["update-ref", "-d", "refs/estoppel/seen"]).unwrap();
+    assert_eq!(again(), Code::LedgerExists);
+    assert_eq!(store.trusted().unwrap(), Some(genesis));
+    assert_eq!(git.target(LEDGER_REF).unwrap(), None);
+}
+
+#[test]
+fn what_a_join_refuses_leaves_nothing() {
+    let (_origin, [one, two]) = two_clones();
+    let (a, b) = (store(&one.git, Some("origin")), store(&two.git, Some("origin")));
+    let genesis = begin(&a);
+    assert_eq!(b.join(Sha256::of(b"mistyped")).unwrap_err().code, Code::LedgerGenesis);
+    assert_eq!(b.trusted().unwrap(), None);
+    assert_eq!(two.git.target("refs/estoppel/remote").unwrap(), None);
+    assert_eq!(b.join(genesis).unwrap().genesis(), Some(genesis));
+    assert_eq!(b.trusted().unwrap(), Some(genesis));
+    assert_eq!(b.join(Sha256::of(b"another")).unwrap_err().code, Code::LedgerExists);
+    assert_eq!(b.trusted().unwrap(), Some(genesis));
+}
