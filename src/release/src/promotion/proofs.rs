@@ -13,6 +13,9 @@ use crate::ledger::{Body, Event, EvolutionFinished, Ledger, Outcome, Role, StepO
 
 const HOUR_US: u64 = 3_600_000_000;
 
+/// How far ahead of this clock a proof may be dated.
+const CLOCK_SKEW_US_MAX: u64 = 300_000_000;
+
 /// Gates that a person may waive. Proofs, signatures, evidence and approvals are none of them.
 const WAIVABLE: [&str; 7] = [
     "freeze_window",
@@ -25,8 +28,8 @@ const WAIVABLE: [&str; 7] = [
 ];
 
 /// The rows of all of them, on the ledger as it is now.
-pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, now: UnixMicros) -> Result<Vec<Row>, Refusal> {
-    let proofs = Proofs { case, ledger, now };
+pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, clock: UnixMicros) -> Result<Vec<Row>, Refusal> {
+    let proofs = Proofs { case, ledger, now: stated(ledger, clock) };
     let gates = &case.generation.gates;
     let mut rows = vec![
         proofs.candidate(),
@@ -38,7 +41,7 @@ pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, now: UnixMicros) -> Result<
         rows.push(proofs.min_evolutions(gate.count));
     }
     if let Some(gate) = &gates.proof_max_age {
-        rows.push(proofs.max_age(gate.hours));
+        rows.push(proofs.max_age(gate.hours, clock));
     }
     if gates.approvals.is_some() {
         rows.push(proofs.approvals());
@@ -52,9 +55,15 @@ pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, now: UnixMicros) -> Result<
     Ok(rows)
 }
 
+/// When an event that is written now will say that it happened: not before one that it follows.
+fn stated(ledger: &Ledger, clock: UnixMicros) -> UnixMicros {
+    clock.max(ledger.last())
+}
+
 struct Proofs<'a> {
     case: &'a Case<'a>,
     ledger: &'a Ledger,
+    /// What the promotion will say.
     now: UnixMicros,
 }
 
@@ -221,13 +230,18 @@ impl<'a> Proofs<'a> {
         if is_enough { Row::pass(GATE, why).by(passed) } else { Row::missing(GATE, why, run).by(passed) }
     }
 
-    fn max_age(&self, hours: u32) -> Row {
+    /// By the clock of whoever promotes: that of a runner does not make proofs younger.
+    fn max_age(&self, hours: u32, clock: UnixMicros) -> Row {
         const GATE: &str = "proof_max_age";
-        let oldest = self.now.0.saturating_sub(u64::from(hours) * HOUR_US);
+        let oldest = clock.0.saturating_sub(u64::from(hours) * HOUR_US);
+        let newest = clock.0.saturating_add(CLOCK_SKEW_US_MAX);
         for change in &self.case.generation.changes {
-            if let Latest::Ended(event, _) = self.latest(change.id.as_str())
-                && event.at.0 < oldest
-            {
+            let Latest::Ended(event, _) = self.latest(change.id.as_str()) else { continue };
+            if event.at.0 > newest {
+                let why = format!("the proof of {} is of {}, which is yet to come", change.id, event.at);
+                return Row::fail(GATE, why);
+            }
+            if event.at.0 < oldest {
                 let why =
                     format!("the proof of {} is of {}, more than {hours} hours ago", change.id, event.at);
                 return Row::missing(GATE, why, self.command(change.id.as_str()));
@@ -363,7 +377,8 @@ pub(super) fn whole_run<'l>(
 }
 
 /// Puts a waiver to each row that does not pass and has one.
-pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, now: UnixMicros) {
+pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, clock: UnixMicros) {
+    let now = stated(ledger, clock);
     let proofs = Proofs { case, ledger, now };
     let (author_keys, author_names) = proofs.authors();
     for row in rows.iter_mut().filter(|row| row.refuses()) {

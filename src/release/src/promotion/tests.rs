@@ -465,3 +465,36 @@ fn twelve_hotfixes_in_a_row_are_patches_1_to_12_and_what_they_skip_is_signed() {
     assert_eq!(states(&judged), [("min_evolutions", "waived"), ("hotfix_base", "fail")]);
     assert_eq!(judged.promoted, None);
 }
+
+#[test]
+fn a_proof_that_is_yet_to_come_is_not_young() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    contract["gates"] = json!({ "proof_max_age": { "hours": 1 } });
+    scene.seal(contract);
+    let head = scene.head();
+    let version: Version = "1.0.0".parse().unwrap();
+    let ahead = || UnixMicros(now().0 + 48 * 3_600_000_000);
+    let (key, wanted) = (key(5), crate::evolution::Wanted::All);
+    let plan =
+        evolution::Plan { version: &version, wanted, commit: head, jobs: 1, random: crate::scene::random() };
+    let hand = Hand { signer: &key, host: "host", now: &ahead };
+    evolution::start(&scene.store(), &hand, &plan, &evolution::Unwatched).unwrap();
+    let judged = refused(&scene, "1.0.0", &[("proof_max_age", "fail")]);
+    assert!(judged.rows.iter().any(|row| row.why.contains("yet to come")), "{:#?}", judged.rows);
+}
+
+#[test]
+fn a_freeze_is_held_against_the_time_that_the_promotion_will_say() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    let window = json!({ "from": "9000-01-01T00:00:00Z", "to": "9998-01-01T00:00:00Z", "reason": "quiet" });
+    contract["gates"] = json!({ "freeze_window": { "windows": [window] } });
+    scene.seal(contract);
+    scene.evolve("1.0.0", &[]);
+    let far = || UnixMicros::parse("9500-01-01T00:00:00.000000Z").unwrap();
+    let key = key(1);
+    let hand = Hand { signer: &key, host: "host", now: &far };
+    scene.store().append(&hand, &mut |_| Ok(Body::RolesSet(crate::scene::roles()).into())).unwrap();
+    refused(&scene, "1.0.0", &[("freeze_window", "fail")]);
+}
