@@ -1,12 +1,13 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use estoppel_evidence::Signer as _;
 use serde_json::json;
 
 use super::*;
 use crate::generation::RegressGate;
 use crate::git::Move;
-use crate::ledger::{Approved, Waived};
+use crate::ledger::Approved;
 use crate::scene::{Scene, document, hand, key, now};
 
 /// Says of a bundle what its bytes say as JSON: who the calls are of, and by which policy.
@@ -497,4 +498,27 @@ fn a_freeze_is_held_against_the_time_that_the_promotion_will_say() {
     let hand = Hand { signer: &key, host: "host", now: &far };
     scene.store().append(&hand, &mut |_| Ok(Body::RolesSet(crate::scene::roles()).into())).unwrap();
     refused(&scene, "1.0.0", &[("freeze_window", "fail")]);
+}
+
+#[test]
+fn only_a_gate_that_is_asked_and_may_be_waived_is_waived_and_for_a_reason() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    contract["gates"] =
+        json!({ "min_evolutions": { "count": 2 }, "commands": [{ "id": "ask", "run": ["true"] }] });
+    scene.seal(contract);
+    scene.evolve("1.0.0", &[]);
+    let (version, ledger) = ("1.0.0".parse().unwrap(), scene.store().read().unwrap());
+    let reader = Reader { asked: RefCell::new(0) };
+    let subject = subject(&scene.store(), &ledger, &wanted(&version), &reader).unwrap();
+    let said = |gate: &str, reason: &str| subject.waive(gate, reason, now()).map_err(|refusal| refusal.code);
+    for gate in ["min_evolutions", "no_failed", "command:ask"] {
+        assert_eq!(said(gate, "once").map(|waived| waived.gate), Ok(gate.to_owned()));
+        assert_eq!(said(gate, " "), Err(Code::ReasonMissing));
+    }
+    for gate in ["approvals", "candidate", "all_changes_proven", "regress", "command:other", "no_such", ""] {
+        assert_eq!(said(gate, "once"), Err(Code::GateUnknown), "{gate}");
+    }
+    assert!(subject.is_authors_own(&ledger, key(2).public().id()));
+    assert!(!subject.is_authors_own(&ledger, key(3).public().id()));
 }
