@@ -93,7 +93,7 @@ pub fn promote(
     witness: &dyn Witness,
 ) -> Result<Judged, Refusal> {
     let ledger = if store.remote().is_some() { store.fetch()? } else { store.read()? };
-    if let Some(done) = already(&ledger, wanted)? {
+    if let Some(done) = already(store, &ledger, wanted)? {
         return Ok(done);
     }
     demand_trust(store)?;
@@ -240,9 +240,10 @@ pub fn subject(
 }
 
 /// What there is to say of a version that was promoted before.
-fn already(ledger: &Ledger, wanted: &Wanted<'_>) -> Result<Option<Judged>, Refusal> {
+fn already(store: &Store, ledger: &Ledger, wanted: &Wanted<'_>) -> Result<Option<Judged>, Refusal> {
     let Some((event, promoted)) = ledger.promoted(wanted.version) else { return Ok(None) };
     if wanted.resume {
+        verify_tag(store.git(), ledger, &promoted.tag)?;
         let promoted_as = Some((promoted.tag.clone(), event.id));
         let commit = promoted.commit.clone();
         return Ok(Some(Judged { rows: Vec::new(), commit, candidate: None, promoted: promoted_as }));

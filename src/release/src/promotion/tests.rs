@@ -522,3 +522,21 @@ fn only_a_gate_that_is_asked_and_may_be_waived_is_waived_and_for_a_reason() {
     assert!(subject.is_authors_own(&ledger, key(2).public().id()));
     assert!(!subject.is_authors_own(&ledger, key(3).public().id()));
 }
+
+#[test]
+fn what_is_resumed_is_promoted_only_where_its_tag_is_there() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &[]);
+    promoted(&scene, "1.0.0");
+    let version = "1.0.0".parse().unwrap();
+    let resume = || {
+        let again = Wanted { resume: true, ..wanted(&version) };
+        promote(&scene.store(), &hand(&key(5)), &again, &Reader { asked: RefCell::new(0) })
+    };
+    assert_eq!(resume().unwrap().promoted.unwrap().0, "v1.0.0");
+    scene.git.text(&["update-ref", "-d", "refs/tags/v1.0.0"]).unwrap();
+    let refusal = resume().unwrap_err();
+    assert_eq!(refusal.code, Code::TagForged);
+    assert!(refusal.detail.contains("is not in this clone"), "{refusal}");
+}
