@@ -173,9 +173,17 @@ pub fn verify_tag(output: Output, name: &str) -> Result<ExitCode, Failure> {
     output.line(&plain(&format!("tag         {tag} on {commit}")));
     output.line(&plain(&format!("by          {who} {}, {standing}", event.actor)));
     output.line(&format!("event       {} {}", event.body.kind(), event.id));
+    let back = match &event.body {
+        Body::PromotionFinished(body) => ledger.rolled_back(&body.version),
+        _ => None,
+    };
+    if let Some((event, back)) = back {
+        output.line(&plain(&format!("taken back  to {} at {}: {}", back.to, event.at, back.reason)));
+    }
     let data = json!({
         "tag": tag, "commit": commit, "actor": event.actor, "event": event.id, "kind": event.body.kind(),
         "body": event.document()["body"], "standing": standing,
+        "taken_back": back.map(|(event, back)| json!({ "event": event.id, "to": back.to, "reason": back.reason })),
     });
     Ok(output.data(&data))
 }

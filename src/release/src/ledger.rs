@@ -112,6 +112,14 @@ impl Ledger {
         })
     }
 
+    /// How a version was taken back.
+    pub fn rolled_back(&self, version: &Version) -> Option<(&Event, &RolledBack)> {
+        self.events.iter().find_map(|event| match &event.body {
+            Body::RolledBack(body) if body.from == *version => Some((event, body)),
+            _ => None,
+        })
+    }
+
     /// Every name of a tag that an event gave away, with the event.
     pub fn tags(&self) -> BTreeMap<&str, &Event> {
         let named = self.events.iter().filter_map(|event| {

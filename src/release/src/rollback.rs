@@ -126,6 +126,8 @@ mod tests {
         assert_eq!(verify_tag(&scene.git, &ledger, "rollback/v1.3.0").unwrap().2, done.commit);
         assert_eq!(verify_tag(&scene.git, &ledger, "v1.3.0").unwrap().2, commits[1]);
         assert_eq!(ledger.state(&"1.3.0".parse().unwrap()), Some(State::RolledBack));
+        assert_eq!(ledger.rolled_back(&"1.3.0".parse().unwrap()).unwrap().1, &done);
+        assert!(ledger.rolled_back(&"1.2.0".parse().unwrap()).is_none());
         assert_eq!(back(&scene, "1.3.0", None).unwrap_err().code, Code::StateInvalid);
     }
 }
