@@ -319,3 +319,20 @@ fn what_a_join_refuses_leaves_nothing() {
     assert_eq!(b.join(Sha256::of(b"another")).unwrap_err().code, Code::LedgerExists);
     assert_eq!(b.trusted().unwrap(), Some(genesis));
 }
+
+#[test]
+fn who_gives_up_what_contradicts_the_remote_gets_its_ledger() {
+    let (_origin, [one, two]) = two_clones();
+    let (a, b) = (store(&one.git, Some("origin")), store(&two.git, Some("origin")));
+    let genesis = begin(&a);
+    b.join(genesis).unwrap();
+    let (key, now) = (key(1), || UnixMicros(30));
+    let other = Body::GenerationSealed(contracted("1.0.0", "b", None));
+    store(&two.git, None).append(&hand(&key, &now), &mut |_| Ok(other.clone().into())).unwrap();
+    seal(&a, "1.0.0").unwrap();
+    assert_eq!(b.fetch().unwrap_err().code, Code::LedgerConflict);
+    for name in [LEDGER_REF, "refs/estoppel/seen"] {
+        two.git.text(&["update-ref", "-d", name]).unwrap();
+    }
+    assert_eq!(b.fetch().unwrap().head(), a.read().unwrap().head());
+}
