@@ -133,9 +133,11 @@ impl<'e> Past<'e> {
     }
 
     fn check_approvals(&self, contract: &Contracted) -> Result<(), String> {
-        let gate = &contract.document["gates"]["approvals"];
-        let Some(count) = gate["count"].as_u64() else { return Ok(()) };
-        let lasts = gate["hours_max"].as_u64().map_or(u64::MAX, |hours| hours.saturating_mul(HOUR_US));
+        let asked = |name: &str| {
+            contract.document.pointer(&format!("/gates/approvals/{name}")).and_then(serde_json::Value::as_u64)
+        };
+        let Some(count) = asked("count") else { return Ok(()) };
+        let lasts = asked("hours_max").map_or(u64::MAX, |hours| hours.saturating_mul(HOUR_US));
         let (keys, names) = self.authors(contract);
         let mut people = BTreeSet::new();
         for event in &self.events {
@@ -166,17 +168,18 @@ impl<'e> Past<'e> {
             }
             _ => None,
         });
-        let author = &contract.document["author"];
-        let keys: BTreeSet<KeyId> = writers.chain(author["key"].as_str().and_then(KeyId::parse)).collect();
+        let author = |name: &str| contract.document.get("author")?.get(name)?.as_str();
+        let keys: BTreeSet<KeyId> = writers.chain(author("key").and_then(KeyId::parse)).collect();
         let names = keys.iter().filter_map(|key| self.roles()?.name(*key));
-        let names = names.chain(author["name"].as_str()).collect();
+        let names = names.chain(author("name")).collect();
         (keys, names)
     }
 }
 
 /// What is to be proven: the changes of the contract, and those that its event states digests of.
 fn changes(contract: &Contracted) -> BTreeSet<&str> {
-    let listed = contract.document["changes"].as_array().into_iter().flatten();
-    let listed = listed.filter_map(|change| change["id"].as_str());
+    let listed =
+        contract.document.get("changes").and_then(|changes| changes.as_array()).into_iter().flatten();
+    let listed = listed.filter_map(|change| change.get("id")?.as_str());
     contract.changes.keys().map(String::as_str).chain(listed).collect()
 }
