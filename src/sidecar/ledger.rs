@@ -113,12 +113,7 @@ fn join(output: Output, join: &LedgerJoin) -> Result<ExitCode, Failure> {
     let store = shared(&join.at)?;
     let genesis = Sha256::parse(&join.genesis)
         .ok_or_else(|| Failure::input("ARGUMENT_INVALID", "expected `sha256:` and 64 hex digits"))?;
-    if let Some(trusted) = store.trusted()?.filter(|trusted| *trusted != genesis) {
-        let said = format!("this clone trusts {trusted} already");
-        return Err(Refusal::new(Code::LedgerExists, said).into());
-    }
-    store.trust(genesis)?;
-    said(output, &store, &store.fetch()?)
+    said(output, &store, &store.join(genesis)?)
 }
 
 fn verify(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
@@ -178,9 +173,17 @@ pub fn verify_tag(output: Output, name: &str) -> Result<ExitCode, Failure> {
     output.line(&plain(&format!("tag         {tag} on {commit}")));
     output.line(&plain(&format!("by          {who} {}, {standing}", event.actor)));
     output.line(&format!("event       {} {}", event.body.kind(), event.id));
+    let back = match &event.body {
+        Body::PromotionFinished(body) => ledger.rolled_back(&body.version),
+        _ => None,
+    };
+    if let Some((event, back)) = back {
+        output.line(&plain(&format!("taken back  to {} at {}: {}", back.to, event.at, back.reason)));
+    }
     let data = json!({
         "tag": tag, "commit": commit, "actor": event.actor, "event": event.id, "kind": event.body.kind(),
         "body": event.document()["body"], "standing": standing,
+        "taken_back": back.map(|(event, back)| json!({ "event": event.id, "to": back.to, "reason": back.reason })),
     });
     Ok(output.data(&data))
 }

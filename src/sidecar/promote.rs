@@ -5,14 +5,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_evidence::time::UnixMicros;
-use estoppel_evidence::{PublicKey, Sha256};
+use estoppel_evidence::{PublicKey, Sha256, Signer as _};
 use estoppel_gateway::packs::Packs;
-use estoppel_release::Code;
 use estoppel_release::generation::RegressGate;
-use estoppel_release::ledger::{Approved, Body, Waived};
+use estoppel_release::ledger::{Approved, Body};
 use estoppel_release::promotion::{self, Bundle, Call, Judged, State, Subject, Wanted, Witness};
 use estoppel_release::rollback::{self, Back};
 use estoppel_release::sync;
+use estoppel_release::{Code, Refusal};
 use estoppel_verify::{Authenticity, Completeness};
 use serde_json::{Value, json};
 
@@ -83,13 +83,13 @@ pub fn approve(output: &Output, asked: &Approve) -> Result<ExitCode, Failure> {
         dry: true,
     };
     sign(*output, &asked.at, &asked.signed, &wanted, &|subject| {
-        Body::Approved(Approved {
+        Ok(Body::Approved(Approved {
             commit: subject.commit.clone(),
             contract: subject.contract,
             expires: until(asked.hours),
             policy: subject.policy,
             version: asked.version.clone(),
-        })
+        }))
     })
 }
 
@@ -102,14 +102,7 @@ pub fn waive(output: &Output, asked: &Waive) -> Result<ExitCode, Failure> {
         dry: true,
     };
     sign(*output, &asked.at, &asked.signed, &wanted, &|subject| {
-        Body::Waived(Waived {
-            commit: subject.commit.clone(),
-            contract: subject.contract,
-            expires: until(asked.hours),
-            gate: asked.gate.clone(),
-            reason: asked.reason.clone(),
-            version: asked.version.clone(),
-        })
+        subject.waive(&asked.gate, &asked.reason, until(asked.hours)).map(Body::Waived)
     })
 }
 
@@ -122,12 +115,13 @@ fn sign(
     at: &InRepository,
     signed: &SignedBy,
     wanted: &Wanted<'_>,
-    body: &dyn Fn(&Subject) -> Body,
+    body: &dyn Fn(&Subject) -> Result<Body, Refusal>,
 ) -> Result<ExitCode, Failure> {
     let (store, signing) = (store(at)?, Signing::of(signed)?);
     let ledger = read(output, &store)?;
     let subject = promotion::subject(&store, &ledger, wanted, &Offline)?;
-    let body = body(&subject);
+    let body = body(&subject)?;
+    let counts = !subject.is_authors_own(&ledger, signing.key.public().id());
     let signed = store.append(&signing.hand(), &mut |_| Ok(body.clone().into()))?;
     output.line(&plain(&format!("candidate   {} on {}", subject.candidate, subject.commit)));
     output.line(&format!("contract    {}", subject.contract));
@@ -135,9 +129,12 @@ fn sign(
         output.line(&format!("policy      {policy}"));
     }
     output.line(&format!("{:<11} {}", body.kind(), signed.event));
+    if !counts {
+        output.line("note        it does not count: it is by an author of the contract, by key or by name");
+    }
     Ok(output.data(&json!({
         "kind": body.kind(), "event": signed.event, "candidate": subject.candidate, "commit": subject.commit,
-        "contract": subject.contract, "policy": subject.policy,
+        "contract": subject.contract, "policy": subject.policy, "counts": counts,
     })))
 }
 

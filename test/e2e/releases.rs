@@ -189,6 +189,8 @@ fn a_change_is_proven_approved_promoted_mended_and_taken_back() {
     let tree = |name: &str| git(&repository.dir, &["rev-parse", &format!("{name}^{{tree}}")]);
     assert_eq!(tree(back["commit"].as_str().unwrap()), tree(&base));
     assert_eq!(verify("rollback/v1.2.1").0, 0);
+    let (exit, told) = verify("v1.2.1");
+    assert_eq!((exit, &told["data"]["taken_back"]["to"]), (0, &json!("1.2.0")), "{told}");
 
     // The object of a candidate under the name of a release: git is content with it.
     let candidate = git(&repository.dir, &["rev-parse", "refs/tags/v1.2.1-rc.1"]);

@@ -1,16 +1,19 @@
 """A reading of spec/ledger.md that shares no code with the product, on the published vectors."""
 
 import base64
+import datetime
 import hashlib
 import json
 import pathlib
+import re
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 SPEC = pathlib.Path(__file__).resolve().parents[2] / "spec"
-VECTORS = json.loads((SPEC / "ledger-vectors.json").read_bytes())["vectors"]
+FILES = ("ledger-vectors.json", "ledger-release-vectors.json")
+VECTORS = [vector for name in FILES for vector in json.loads((SPEC / name).read_bytes())["vectors"]]
 EVENT_TYPE = "application/vnd.estoppel.ledger.event.v0+json"
 ROLES = {
     "roles.set": "owner",
@@ -102,7 +105,7 @@ def check(files, genesis):
     roots = [event for event in events if not event["parents"]]
     if len(roots) != 1 or roots[0]["kind"] != "roles.set" or genesis not in (None, roots[0]["id"]):
         raise Refused("LEDGER_GENESIS")
-    line, at, contracts = [], {}, {}
+    line, at = [], {}
     for event in events:
         before = max((at[parent] for parent in event["parents"]), default=-1)
         judge = line[before] if before >= 0 else event["body"]["keys"]
@@ -113,16 +116,129 @@ def check(files, genesis):
                 raise Refused("LEDGER_CONFLICT")
             line.append(event["body"]["keys"])
             at[event["id"]] = len(line) - 1
+    check_facts(events)
+    check_promotions(events)
+    heads = {event["id"] for event in events} - {parent for event in events for parent in event["parents"]}
+    return digest("".join(f"{head}\n" for head in sorted(heads)).encode())
+
+
+def once(seen, value):
+    if value in seen:
+        raise Refused("LEDGER_CONFLICT")
+    seen.add(value)
+
+
+def check_tag(event, tags):
+    kind, body = event["kind"], event["body"]
+    if "tag" not in body:
+        return
+    if kind == "evolution.finished":
+        joint = "." if "-" in body["version"] else "-"
+        name = re.escape(f"v{body['version']}{joint}rc.") + "(0|[1-9][0-9]*)"
+        own = body["result"] == "PASSED" and re.fullmatch(name, body["tag"])
+    elif kind == "promotion.finished":
+        own = body["tag"] == f"v{body['version']}"
+    else:
+        own = body["tag"] == f"rollback/v{body['from']}"
+    if not own:
+        raise Refused("LEDGER_EVENT_INVALID")
+    once(tags, body["tag"])
+
+
+def check_facts(events):
+    contracts, started = {}, {}
+    ended, promoted, tags = set(), set(), set()
     for event in events:
-        body = event["body"]
-        if event["kind"] in ("generation.sealed", "generation.amended"):
+        kind, body = event["kind"], event["body"]
+        if kind in ("generation.sealed", "generation.amended"):
             if contracts.get(body["version"]) != body.get("from"):
                 raise Refused("LEDGER_CONFLICT")
             contracts[body["version"]] = body["contract"]
             if digest(canonical(body["document"])) != body["contract"]:
                 raise Refused("LEDGER_EVENT_INVALID")
-    heads = {event["id"] for event in events} - {parent for event in events for parent in event["parents"]}
-    return digest("".join(f"{head}\n" for head in sorted(heads)).encode())
+        elif kind == "evolution.started":
+            if body["evolution"] in started:
+                raise Refused("LEDGER_CONFLICT")
+            started[body["evolution"]] = body
+        elif kind == "evolution.finished":
+            start = started.get(body["evolution"], {})
+            if any(start.get(name) != body[name] for name in ("version", "contract", "commit")):
+                raise Refused("LEDGER_CONFLICT")
+            once(ended, body["evolution"])
+        elif kind == "promotion.finished":
+            once(promoted, body["version"])
+        check_tag(event, tags)
+
+
+def instant(text):
+    return datetime.datetime.fromisoformat(text)
+
+
+def past(events, event):
+    """The events that one follows, directly or not, in their order."""
+    ids, waiting = set(), list(event["parents"])
+    by_id = {event["id"]: event for event in events}
+    while waiting:
+        parent = waiting.pop()
+        if parent not in ids:
+            ids.add(parent)
+            waiting += by_id[parent]["parents"]
+    return [event for event in events if event["id"] in ids]
+
+
+def check_promotions(events):
+    for event in events:
+        if event["kind"] == "promotion.finished" and not is_allowed(event, past(events, event)):
+            raise Refused("LEDGER_CONFLICT")
+
+
+def is_allowed(event, before):
+    body = event["body"]
+    version, commit, digest_of = body["version"], body["commit"], body["contract"]
+    own = [(row, row["body"]) for row in before if row["body"].get("version") == version]
+    keys = [row["body"]["keys"] for row in before if row["kind"] == "roles.set"][-1]
+    contract, sealed = None, False
+    for row, said in own:
+        if row["kind"] in ("generation.sealed", "generation.amended"):
+            contract, sealed = said, sealed or row["kind"] == "generation.sealed"
+        sealed = sealed and row["kind"] != "generation.abandoned"
+    if not sealed or contract["contract"] != digest_of:
+        return False
+    if body["promotion"] != digest(f"{version}\n{digest_of}\n{commit}\n".encode()):
+        return False
+
+    def may(row, role):
+        return role in keys.get(row["actor"], {"roles": []})["roles"]
+
+    document = contract["document"]
+    changes = set(contract["changes"]) | {change["id"] for change in document.get("changes", [])}
+    runs = [(row, said) for row, said in own if row["kind"] == "evolution.finished"]
+    good = [said for row, said in runs if said["result"] == "PASSED" and may(row, "runner")]
+    for change in changes:
+        of_change = [said for _, said in runs if change in said["changes"]]
+        if not of_change or of_change[-1] not in good:
+            return False
+        if of_change[-1]["changes"][change] != contract["changes"].get(change):
+            return False
+    if not any(
+        run["commit"] == commit and run["contract"] == digest_of and "tag" in run and changes <= set(run["changes"])
+        for run in good
+    ):
+        return False
+    gate = document.get("gates", {}).get("approvals", {})
+    authors = {row["actor"] for row, _ in own if row["kind"] in ("generation.sealed", "generation.amended")}
+    authors |= {document.get("author", {}).get("key")}
+    names = {keys[key]["name"] for key in authors if key in keys} | {document.get("author", {}).get("name")}
+    people = set()
+    for row, said in own:
+        if row["kind"] != "approval.given" or not may(row, "approver") or row["actor"] in authors:
+            continue
+        hours = datetime.timedelta(hours=gate.get("hours_max", 1_000_000))
+        of_this = said["contract"] == digest_of and said["commit"] == commit
+        in_force = instant(said["expires"]) > instant(event["at"]) and instant(row["at"]) + hours >= instant(event["at"])
+        if of_this and in_force and keys[row["actor"]]["name"] not in names:
+            people.add(keys[row["actor"]]["name"])
+    return len(people) >= gate.get("count", 0)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])

@@ -37,6 +37,7 @@ codes! {
     EvolutionUnknown "EVOLUTION_UNKNOWN" 6 "the ledger has no such evolution";
     FixtureMissing "FIXTURE_MISSING" 3 "a fixture that a change names is not in the commit";
     GateRefused "GATE_REFUSED" 3 "a gate does not let the generation pass";
+    GateUnknown "GATE_UNKNOWN" 6 "the generation asks no such gate, or it cannot be waived";
     GenerationUnknown "GENERATION_UNKNOWN" 6 "the ledger has no sealed generation of this version";
     GitFailed "GIT_FAILED" 1 "git failed";
     GitMissing "GIT_MISSING" 7 "git cannot be started";
@@ -64,6 +65,7 @@ codes! {
     QueryRowsMax "QUERY_ROWS_MAX" 6 "the answer would be larger than it may";
     QueryTime "QUERY_TIME" 1 "the question was not answered in time";
     QueryWrites "QUERY_WRITES" 8 "only questions are answered, and nothing is written";
+    ReasonMissing "REASON_MISSING" 6 "a reason is asked for, and none is given";
     RemoteFailed "REMOTE_FAILED" 1 "the remote did not say whether it took what was pushed";
     RevisionUnknown "REVISION_UNKNOWN" 6 "the repository has no such commit";
     RolesInvalid "ROLES_INVALID" 6 "the roles are not usable";
@@ -96,6 +98,13 @@ impl Refusal {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
     }
+}
+
+/// Says no to a reason that says nothing.
+pub(crate) fn demand_reason(text: &str) -> Result<(), Refusal> {
+    let says_something = text.chars().any(|c| !c.is_whitespace() && !c.is_control());
+    let missing = || Refusal::new(Code::ReasonMissing, "what is signed says why; the reason is empty");
+    says_something.then_some(()).ok_or_else(missing)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 mod body;
 mod check;
 mod event;
+mod facts;
+mod promotions;
 mod roles;
 mod store;
 
@@ -106,6 +108,14 @@ impl Ledger {
     pub fn promoted(&self, version: &Version) -> Option<(&Event, &PromotionFinished)> {
         self.events.iter().find_map(|event| match &event.body {
             Body::PromotionFinished(body) if body.version == *version => Some((event, body.as_ref())),
+            _ => None,
+        })
+    }
+
+    /// How a version was taken back.
+    pub fn rolled_back(&self, version: &Version) -> Option<(&Event, &RolledBack)> {
+        self.events.iter().find_map(|event| match &event.body {
+            Body::RolledBack(body) if body.from == *version => Some((event, body)),
             _ => None,
         })
     }

@@ -10,17 +10,17 @@ use std::path::PathBuf;
 
 use estoppel_evidence::key::KeyError;
 use estoppel_evidence::time::UnixMicros;
-use estoppel_evidence::{PublicKey, Sha256};
+use estoppel_evidence::{KeyId, PublicKey, Sha256};
 use serde_json::{Value, json};
 
-use crate::code::{Code, Refusal};
+use crate::code::{Code, Refusal, demand_reason};
 use crate::evolution::{self, STATEMENT, sealed, sign};
 use crate::generation::{Generation, HookEvent};
 use crate::git::{Git, ObjectId};
 use crate::hook::Hooks;
 use crate::ledger::{
     Body, Draft, Event, Hand, Known, Ledger, PromotionFinished, PromotionRefused, PromotionStarted,
-    State as GenerationState, Store, TagDraft,
+    State as GenerationState, Store, TagDraft, Waived,
 };
 use crate::tag::Tag;
 use crate::version::Version;
@@ -93,7 +93,7 @@ pub fn promote(
     witness: &dyn Witness,
 ) -> Result<Judged, Refusal> {
     let ledger = if store.remote().is_some() { store.fetch()? } else { store.read()? };
-    if let Some(done) = already(&ledger, wanted)? {
+    if let Some(done) = already(store, &ledger, wanted)? {
         return Ok(done);
     }
     demand_trust(store)?;
@@ -181,6 +181,34 @@ pub struct Subject {
     pub candidate: String,
     pub contract: Sha256,
     pub policy: Option<Sha256>,
+    generation: Generation,
+}
+
+impl Subject {
+    /// Whether what this key signs about it is the author's own, which does not count.
+    pub fn is_authors_own(&self, ledger: &Ledger, key: KeyId) -> bool {
+        proofs::is_authors_own(&self.generation, ledger, key)
+    }
+
+    /// Somebody answers for a gate of it.
+    ///
+    /// # Errors
+    /// `GATE_UNKNOWN`, `REASON_MISSING`.
+    pub fn waive(&self, gate: &str, reason: &str, expires: UnixMicros) -> Result<Waived, Refusal> {
+        if !proofs::is_waivable(&self.generation, gate) {
+            let said = format!("{} asks no gate `{gate}` that can be waived", self.generation.version);
+            return Err(Refusal::new(Code::GateUnknown, said));
+        }
+        demand_reason(reason)?;
+        Ok(Waived {
+            commit: self.commit.clone(),
+            contract: self.contract,
+            expires,
+            gate: gate.to_owned(),
+            reason: reason.to_owned(),
+            version: self.generation.version.clone(),
+        })
+    }
 }
 
 /// What would be promoted now.
@@ -202,13 +230,20 @@ pub fn subject(
     };
     let worktree = Worktree::add(store.git(), &format!("subject-{}", std::process::id()), &commit)?;
     let policy = witness::policy_of(&generation.gates, worktree.path(), witness);
-    Ok(Subject { commit, candidate: tag.ok_or_else(missing)?, contract: contracted.contract, policy })
+    Ok(Subject {
+        commit,
+        candidate: tag.ok_or_else(missing)?,
+        contract: contracted.contract,
+        policy,
+        generation,
+    })
 }
 
 /// What there is to say of a version that was promoted before.
-fn already(ledger: &Ledger, wanted: &Wanted<'_>) -> Result<Option<Judged>, Refusal> {
+fn already(store: &Store, ledger: &Ledger, wanted: &Wanted<'_>) -> Result<Option<Judged>, Refusal> {
     let Some((event, promoted)) = ledger.promoted(wanted.version) else { return Ok(None) };
     if wanted.resume {
+        verify_tag(store.git(), ledger, &promoted.tag)?;
         let promoted_as = Some((promoted.tag.clone(), event.id));
         let commit = promoted.commit.clone();
         return Ok(Some(Judged { rows: Vec::new(), commit, candidate: None, promoted: promoted_as }));

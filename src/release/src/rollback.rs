@@ -3,7 +3,7 @@
 //! No tag is moved and nothing is promoted: what goes out next is another version, which may begin from the branch. The
 //! marker is `rollback/vX.Y.Z`, because `vX.Y.Z-rollback` would sort as a pre-release of the very version.
 
-use crate::code::{Code, Refusal};
+use crate::code::{Code, Refusal, demand_reason};
 use crate::ledger::{Body, Draft, Hand, Known, Ledger, RolledBack, State, Store, TagDraft};
 use crate::version::Version;
 
@@ -23,8 +23,9 @@ pub fn branch(from: &Version) -> String {
 /// Records a rollback, with its branch and its marker, or nothing of it.
 ///
 /// # Errors
-/// `STATE_INVALID`: one of the two is not promoted. `TAG_TAKEN`: it was taken back before.
+/// `REASON_MISSING`. `STATE_INVALID`: one of the two is not promoted. `TAG_TAKEN`: it was taken back before.
 pub fn roll_back(store: &Store, hand: &Hand<'_>, back: &Back<'_>) -> Result<RolledBack, Refusal> {
+    demand_reason(back.reason)?;
     let mut done = None;
     store.append(hand, &mut |known| {
         let (body, draft) = draft(store, known, hand, back)?;
@@ -113,6 +114,10 @@ mod tests {
             promote(&scene, version);
         }
         assert_eq!(back(&scene, "1.2.0", None).unwrap_err().code, Code::StateInvalid);
+        let (version, releaser) = ("1.3.0".parse().unwrap(), key(5));
+        let silent = Back { version: &version, to: None, reason: " \n" };
+        let refused = roll_back(&scene.store(), &hand(&releaser), &silent).unwrap_err();
+        assert_eq!(refused.code, Code::ReasonMissing);
         let done = back(&scene, "1.3.0", None).unwrap();
         assert_eq!(done.to, "1.2.0".parse().unwrap());
         assert_eq!(scene.git.tree(&done.commit).unwrap(), scene.git.tree(&commits[0]).unwrap());
@@ -121,6 +126,8 @@ mod tests {
         assert_eq!(verify_tag(&scene.git, &ledger, "rollback/v1.3.0").unwrap().2, done.commit);
         assert_eq!(verify_tag(&scene.git, &ledger, "v1.3.0").unwrap().2, commits[1]);
         assert_eq!(ledger.state(&"1.3.0".parse().unwrap()), Some(State::RolledBack));
+        assert_eq!(ledger.rolled_back(&"1.3.0".parse().unwrap()).unwrap().1, &done);
+        assert!(ledger.rolled_back(&"1.2.0".parse().unwrap()).is_none());
         assert_eq!(back(&scene, "1.3.0", None).unwrap_err().code, Code::StateInvalid);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use estoppel_evidence::Sha256;
 
 use super::{Amendment, Generation, Stage, StageName};
-use crate::code::{Code, Refusal};
+use crate::code::{Code, Refusal, demand_reason};
 use crate::ledger::{Body, Contracted, GenerationAbandoned, Ledger, State};
 use crate::version::Version;
 
@@ -40,8 +40,9 @@ pub fn seal(ledger: &Ledger, generation: &Generation) -> Result<Body, Refusal> {
 /// Puts another contract in the place of the one that is sealed.
 ///
 /// # Errors
-/// `STATE_INVALID`: the version is not sealed, or nothing differs. `STAGES_UNSUPPORTED`.
+/// `REASON_MISSING`. `STATE_INVALID`: the version is not sealed, or nothing differs. `STAGES_UNSUPPORTED`.
 pub fn amend(ledger: &Ledger, generation: &Generation, reason: &str) -> Result<(Body, Amendment), Refusal> {
+    demand_reason(reason)?;
     let version = &generation.version;
     climbs_nothing(generation)?;
     let sealed = ledger.contract(version).filter(|_| ledger.state(version) == Some(State::Sealed));
@@ -63,8 +64,9 @@ pub fn amend(ledger: &Ledger, generation: &Generation, reason: &str) -> Result<(
 /// Says that a version will not be promoted.
 ///
 /// # Errors
-/// `STATE_INVALID`: it is not sealed.
+/// `REASON_MISSING`. `STATE_INVALID`: it is not sealed.
 pub fn abandon(ledger: &Ledger, version: &Version, reason: &str) -> Result<Body, Refusal> {
+    demand_reason(reason)?;
     if ledger.state(version) != Some(State::Sealed) {
         let stand = stand(ledger, version);
         return Err(refused(format!("{version} is {stand}, and only what is sealed is abandoned")));

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use estoppel_evidence::Sha256;
-use estoppel_evidence::canonical;
 
 use super::body::Body;
 use super::event::{Event, path};
+use super::facts::check_facts;
+use super::promotions::check_promotions;
 use super::roles::Roles;
 use super::{EVENTS_MAX, Ledger};
 use crate::code::{Code, Refusal};
@@ -34,6 +35,7 @@ pub fn check(files: &[(String, Vec<u8>)], genesis: Option<Sha256>) -> Result<Led
     check_genesis(&events, genesis)?;
     let roles = check_actors(&events)?;
     check_facts(&events)?;
+    check_promotions(&events)?;
     let followed: BTreeSet<Sha256> = events.iter().flat_map(|event| event.parents.iter().copied()).collect();
     let heads = events.iter().map(|event| event.id).filter(|id| !followed.contains(id)).collect();
     Ok(Ledger { events, heads, roles })
@@ -139,77 +141,4 @@ fn check_actors(events: &[Event]) -> Result<Roles, Refusal> {
     line.last()
         .map(|roles| (*roles).clone())
         .ok_or_else(|| Refusal::new(Code::LedgerGenesis, "it does not say who may do what"))
-}
-
-/// No two events say what cannot both be true, and none speaks of what there is not.
-fn check_facts(events: &[Event]) -> Result<(), Refusal> {
-    let conflict =
-        |id: Sha256, why: String| Err(Refusal::new(Code::LedgerConflict, format!("event {id}: {why}")));
-    let mut contracts = BTreeMap::new();
-    let mut promoted = BTreeSet::new();
-    let mut tags = BTreeSet::new();
-    let mut started = BTreeMap::new();
-    let mut finished = BTreeSet::new();
-    for event in events {
-        let tag = match &event.body {
-            Body::GenerationSealed(body) => {
-                if contracts.insert(&body.version, body.contract).is_some() {
-                    return conflict(event.id, format!("{} was sealed before", body.version));
-                }
-                check_contract(event, body)?;
-                None
-            }
-            Body::GenerationAmended(body) => {
-                if contracts.insert(&body.version, body.contract) != body.from {
-                    let said = format!("{} had another contract than the one that is amended", body.version);
-                    return conflict(event.id, said);
-                }
-                check_contract(event, body)?;
-                None
-            }
-            Body::EvolutionStarted(body) => {
-                if started.insert(&body.evolution, body).is_some() {
-                    return conflict(event.id, format!("evolution {} was started before", body.evolution));
-                }
-                None
-            }
-            Body::EvolutionFinished(body) => {
-                let is_of_start = started.get(&body.evolution).is_some_and(|start| {
-                    (&start.version, &start.contract, &start.commit)
-                        == (&body.version, &body.contract, &body.commit)
-                });
-                if !is_of_start || !finished.insert(&body.evolution) {
-                    let said = format!("evolution {} did not begin so, or ended before", body.evolution);
-                    return conflict(event.id, said);
-                }
-                body.tag.as_ref()
-            }
-            Body::PromotionFinished(body) => {
-                if !promoted.insert(&body.version) {
-                    return conflict(event.id, format!("{} was promoted before", body.version));
-                }
-                Some(&body.tag)
-            }
-            Body::RolledBack(body) => Some(&body.tag),
-            Body::Approved(_)
-            | Body::Waived(_)
-            | Body::GenerationAbandoned(_)
-            | Body::PromotionRefused(_)
-            | Body::PromotionStarted(_)
-            | Body::RolesSet(_) => None,
-        };
-        if let Some(tag) = tag.filter(|tag| !tags.insert(*tag)) {
-            return conflict(event.id, format!("the tag `{tag}` was given away before"));
-        }
-    }
-    Ok(())
-}
-
-fn check_contract(event: &Event, body: &super::Contracted) -> Result<(), Refusal> {
-    let canonical = canonical::foreign(body.document.to_string().as_bytes());
-    if canonical.is_ok_and(|bytes| Sha256::of(&bytes) == body.contract) {
-        return Ok(());
-    }
-    let said = format!("event {}: the contract does not have the digest that is stated", event.id);
-    Err(Refusal::new(Code::LedgerEventInvalid, said))
 }

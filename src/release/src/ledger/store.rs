@@ -78,6 +78,8 @@ pub struct Known<'a> {
 pub struct Store {
     git: Git,
     remote: Option<String>,
+    /// What is trusted for as long as it was not verified: nothing of it is kept yet.
+    asked: Option<Sha256>,
 }
 
 /// A ledger and the commit that holds it.
@@ -88,7 +90,7 @@ struct Held {
 
 impl Store {
     pub fn new(git: Git, remote: Option<String>) -> Self {
-        Self { git, remote }
+        Self { git, remote, asked: None }
     }
 
     pub fn git(&self) -> &Git {
@@ -101,7 +103,7 @@ impl Store {
 
     /// The first event that this clone trusts.
     pub fn trusted(&self) -> Result<Option<Sha256>, Refusal> {
-        let Some(text) = self.git.config(GENESIS_SETTING)? else { return Ok(None) };
+        let Some(text) = self.git.config(GENESIS_SETTING)? else { return Ok(self.asked) };
         let wrong =
             || Refusal::new(Code::LedgerGenesis, format!("`{GENESIS_SETTING}` is no digest: `{text}`"));
         Sha256::parse(&text).map(Some).ok_or_else(wrong)
@@ -110,6 +112,20 @@ impl Store {
     /// From now on a ledger counts only if it begins with this event.
     pub fn trust(&self, genesis: Sha256) -> Result<(), Refusal> {
         self.git.set_config(GENESIS_SETTING, &genesis.to_string())
+    }
+
+    /// Takes over the ledger of the remote that begins with this event, and trusts no other from then on. What is refused
+    /// leaves nothing.
+    ///
+    /// # Errors
+    /// `LEDGER_EXISTS`: this clone trusts another one. Every fault of what is fetched.
+    pub fn join(&self, genesis: Sha256) -> Result<Ledger, Refusal> {
+        if let Some(trusted) = self.trusted()?.filter(|trusted| *trusted != genesis) {
+            return Err(Refusal::new(Code::LedgerExists, format!("this clone trusts {trusted} already")));
+        }
+        let ledger = Self { asked: Some(genesis), ..self.clone() }.fetch()?;
+        self.trust(genesis)?;
+        Ok(ledger)
     }
 
     /// The ledger of this clone, verified from its first event on.
@@ -128,12 +144,22 @@ impl Store {
     /// Begins a ledger, whose first event says who may do what.
     ///
     /// # Errors
-    /// `LEDGER_EXISTS`: here or at the remote.
+    /// `LEDGER_EXISTS`: here or at the remote, or this clone trusts one. `LEDGER_ALTERED`: there was one here.
     pub fn begin(&self, body: Body, hand: &Hand<'_>) -> Result<Appended, Refusal> {
         let _lock = self.lock()?;
         let theirs = self.remote_refs()?;
         if self.git.target(LEDGER_REF)?.is_some() || theirs.contains_key(LEDGER_REF) {
             let said = "there is a ledger already, here or at the remote; `estoppel ledger join` takes that of the remote";
+            return Err(Refusal::new(Code::LedgerExists, said));
+        }
+        if self.git.target(SEEN_REF)?.is_some() {
+            let said = "there was a ledger here, and it is gone; it is brought back, not begun again";
+            return Err(Refusal::new(Code::LedgerAltered, said));
+        }
+        if let Some(trusted) = self.trusted()? {
+            let said = format!(
+                "this clone trusts the ledger that begins with {trusted}; `estoppel ledger join` takes it from the remote"
+            );
             return Err(Refusal::new(Code::LedgerExists, said));
         }
         match self.add(None, &theirs, body.into(), hand)? {
@@ -305,9 +331,6 @@ impl Store {
         let mut wanted = Vec::new();
         let seen = self.git.target(REMOTE_REF)?;
         let their_ledger = theirs.get(LEDGER_REF).filter(|id| seen.as_ref() != Some(*id));
-        if their_ledger.is_some() {
-            wanted.push(format!("+{LEDGER_REF}:{FETCHED_REF}"));
-        }
         let ours: BTreeMap<String, ObjectId> = self.git.refs("refs/tags")?.into_iter().collect();
         for (name, id) in theirs.iter().filter(|(name, _)| name.starts_with("refs/tags/")) {
             match ours.get(name) {
@@ -319,16 +342,27 @@ impl Store {
                 None => wanted.push(format!("{name}:{name}")),
             }
         }
-        if wanted.is_empty() {
-            return Ok(());
+        let fetch = |wanted: &[String]| match wanted {
+            [] => Ok(()),
+            wanted => self.git.fetch(remote, wanted),
+        };
+        let Some(new) = their_ledger else { return fetch(&wanted) };
+        let ledger = format!("+{LEDGER_REF}:{FETCHED_REF}");
+        // The tags of a ledger that was never verified here wait until it is.
+        let is_known = self.git.target(LEDGER_REF)?.is_some();
+        if is_known {
+            wanted.push(ledger);
+            fetch(&std::mem::take(&mut wanted))?;
+        } else {
+            fetch(&[ledger])?;
         }
-        self.git.fetch(remote, &wanted)?;
-        let Some(new) = their_ledger else { return Ok(()) };
         if let Some(seen) = &seen
             && !self.git.is_ancestor(seen, new)?
         {
             return Err(lost(remote));
         }
+        check(&self.files(new)?, self.trusted()?)?;
+        fetch(&wanted)?;
         let moved = Move { name: REMOTE_REF.into(), new: new.clone(), old: seen };
         // Where it moved meanwhile, somebody else has seen more of it.
         self.git.move_refs(&[moved]).map(drop)

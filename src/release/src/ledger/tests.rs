@@ -1,3 +1,4 @@
+mod releases;
 mod vectors;
 
 use std::collections::BTreeSet;
@@ -285,4 +286,53 @@ fn a_clone_that_trusts_another_beginning_takes_nothing() {
     b.trust(Sha256::of(b"another")).unwrap();
     assert_eq!(b.fetch().unwrap_err().code, Code::LedgerGenesis);
     assert_eq!(two.git.target(LEDGER_REF).unwrap(), None);
+}
+
+#[test]
+fn a_ledger_that_is_gone_is_not_begun_again() {
+    let (_dir, git) = repository();
+    let store = store(&git, None);
+    let genesis = begin(&store);
+    let again = || {
+        let (key, now) = (key(1), || UnixMicros(30));
+        store.begin(Body::RolesSet(roles(&[(1, ALL)])), &hand(&key, &now)).unwrap_err().code
+    };
+    assert_eq!(again(), Code::LedgerExists);
+    git.text(&["update-ref", "-d", LEDGER_REF]).unwrap();
+    assert_eq!(again(), Code::LedgerAltered);
+    git.text(&["update-ref", "-d", "refs/estoppel/seen"]).unwrap();
+    assert_eq!(again(), Code::LedgerExists);
+    assert_eq!(store.trusted().unwrap(), Some(genesis));
+    assert_eq!(git.target(LEDGER_REF).unwrap(), None);
+}
+
+#[test]
+fn what_a_join_refuses_leaves_nothing() {
+    let (_origin, [one, two]) = two_clones();
+    let (a, b) = (store(&one.git, Some("origin")), store(&two.git, Some("origin")));
+    let genesis = begin(&a);
+    assert_eq!(b.join(Sha256::of(b"mistyped")).unwrap_err().code, Code::LedgerGenesis);
+    assert_eq!(b.trusted().unwrap(), None);
+    assert_eq!(two.git.target("refs/estoppel/remote").unwrap(), None);
+    assert_eq!(b.join(genesis).unwrap().genesis(), Some(genesis));
+    assert_eq!(b.trusted().unwrap(), Some(genesis));
+    assert_eq!(b.join(Sha256::of(b"another")).unwrap_err().code, Code::LedgerExists);
+    assert_eq!(b.trusted().unwrap(), Some(genesis));
+}
+
+#[test]
+fn who_gives_up_what_contradicts_the_remote_gets_its_ledger() {
+    let (_origin, [one, two]) = two_clones();
+    let (a, b) = (store(&one.git, Some("origin")), store(&two.git, Some("origin")));
+    let genesis = begin(&a);
+    b.join(genesis).unwrap();
+    let (key, now) = (key(1), || UnixMicros(30));
+    let other = Body::GenerationSealed(contracted("1.0.0", "b", None));
+    store(&two.git, None).append(&hand(&key, &now), &mut |_| Ok(other.clone().into())).unwrap();
+    seal(&a, "1.0.0").unwrap();
+    assert_eq!(b.fetch().unwrap_err().code, Code::LedgerConflict);
+    for name in [LEDGER_REF, "refs/estoppel/seen"] {
+        two.git.text(&["update-ref", "-d", name]).unwrap();
+    }
+    assert_eq!(b.fetch().unwrap().head(), a.read().unwrap().head());
 }

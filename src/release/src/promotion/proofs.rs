@@ -8,25 +8,17 @@ use estoppel_evidence::time::UnixMicros;
 use super::row::{Row, State, Waiver};
 use super::{Candidate, Case};
 use crate::code::Refusal;
-use crate::generation::{Scope, Skip, Step, StepId};
+use crate::generation::{Generation, Scope, Skip, Step, StepId};
 use crate::ledger::{Body, Event, EvolutionFinished, Ledger, Outcome, Role, StepOutcome};
 
 const HOUR_US: u64 = 3_600_000_000;
 
-/// Gates that a person may waive. Proofs, signatures, evidence and approvals are none of them.
-const WAIVABLE: [&str; 7] = [
-    "freeze_window",
-    "min_evolutions",
-    "no_failed",
-    "perf_budget",
-    "proof_max_age",
-    "regress",
-    "replay_certificate",
-];
+/// How far ahead of this clock a proof may be dated.
+const CLOCK_SKEW_US_MAX: u64 = 300_000_000;
 
 /// The rows of all of them, on the ledger as it is now.
-pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, now: UnixMicros) -> Result<Vec<Row>, Refusal> {
-    let proofs = Proofs { case, ledger, now };
+pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, clock: UnixMicros) -> Result<Vec<Row>, Refusal> {
+    let proofs = Proofs { case, ledger, now: stated(ledger, clock) };
     let gates = &case.generation.gates;
     let mut rows = vec![
         proofs.candidate(),
@@ -38,7 +30,7 @@ pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, now: UnixMicros) -> Result<
         rows.push(proofs.min_evolutions(gate.count));
     }
     if let Some(gate) = &gates.proof_max_age {
-        rows.push(proofs.max_age(gate.hours));
+        rows.push(proofs.max_age(gate.hours, clock));
     }
     if gates.approvals.is_some() {
         rows.push(proofs.approvals());
@@ -52,9 +44,15 @@ pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, now: UnixMicros) -> Result<
     Ok(rows)
 }
 
+/// When an event that is written now will say that it happened: not before one that it follows.
+fn stated(ledger: &Ledger, clock: UnixMicros) -> UnixMicros {
+    clock.max(ledger.last())
+}
+
 struct Proofs<'a> {
     case: &'a Case<'a>,
     ledger: &'a Ledger,
+    /// What the promotion will say.
     now: UnixMicros,
 }
 
@@ -221,13 +219,18 @@ impl<'a> Proofs<'a> {
         if is_enough { Row::pass(GATE, why).by(passed) } else { Row::missing(GATE, why, run).by(passed) }
     }
 
-    fn max_age(&self, hours: u32) -> Row {
+    /// By the clock of whoever promotes: that of a runner does not make proofs younger.
+    fn max_age(&self, hours: u32, clock: UnixMicros) -> Row {
         const GATE: &str = "proof_max_age";
-        let oldest = self.now.0.saturating_sub(u64::from(hours) * HOUR_US);
+        let oldest = clock.0.saturating_sub(u64::from(hours) * HOUR_US);
+        let newest = clock.0.saturating_add(CLOCK_SKEW_US_MAX);
         for change in &self.case.generation.changes {
-            if let Latest::Ended(event, _) = self.latest(change.id.as_str())
-                && event.at.0 < oldest
-            {
+            let Latest::Ended(event, _) = self.latest(change.id.as_str()) else { continue };
+            if event.at.0 > newest {
+                let why = format!("the proof of {} is of {}, which is yet to come", change.id, event.at);
+                return Row::fail(GATE, why);
+            }
+            if event.at.0 < oldest {
                 let why =
                     format!("the proof of {} is of {}, more than {hours} hours ago", change.id, event.at);
                 return Row::missing(GATE, why, self.command(change.id.as_str()));
@@ -236,14 +239,8 @@ impl<'a> Proofs<'a> {
         Row::pass(GATE, format!("no proof is older than {hours} hours"))
     }
 
-    /// Keys and names of who wrote the contract.
     fn authors(&self) -> (BTreeSet<KeyId>, BTreeSet<String>) {
-        let generation = self.case.generation;
-        let writers = self.ledger.contracts(&generation.version).map(|(event, _)| event.actor);
-        let keys: BTreeSet<KeyId> = writers.chain(generation.author.key).collect();
-        let names = keys.iter().filter_map(|key| self.ledger.roles().name(*key).map(ToOwned::to_owned));
-        let names = names.chain([generation.author.name.clone()]).collect();
-        (keys, names)
+        authors(self.case.generation, self.ledger)
     }
 
     fn approvals(&self) -> Row {
@@ -333,6 +330,38 @@ impl<'a> Proofs<'a> {
     }
 }
 
+/// Keys and names of who wrote the contract.
+fn authors(generation: &Generation, ledger: &Ledger) -> (BTreeSet<KeyId>, BTreeSet<String>) {
+    let writers = ledger.contracts(&generation.version).map(|(event, _)| event.actor);
+    let keys: BTreeSet<KeyId> = writers.chain(generation.author.key).collect();
+    let names = keys.iter().filter_map(|key| ledger.roles().name(*key).map(ToOwned::to_owned));
+    let names = names.chain([generation.author.name.clone()]).collect();
+    (keys, names)
+}
+
+/// Whether what this key approves or waives is the author's own, which does not count.
+pub(super) fn is_authors_own(generation: &Generation, ledger: &Ledger, key: KeyId) -> bool {
+    let (keys, names) = authors(generation, ledger);
+    keys.contains(&key) || ledger.roles().name(key).is_some_and(|name| names.contains(name))
+}
+
+/// Whether the generation asks this gate, and a person may waive it.
+pub(super) fn is_waivable(generation: &Generation, gate: &str) -> bool {
+    let gates = &generation.gates;
+    match gate {
+        "no_failed" => true,
+        "freeze_window" => gates.freeze_window.is_some(),
+        "min_evolutions" => gates.min_evolutions.is_some(),
+        "perf_budget" => gates.perf_budget.is_some(),
+        "proof_max_age" => gates.proof_max_age.is_some(),
+        "regress" => gates.regress.is_some(),
+        "replay_certificate" => gates.replay_certificate.is_some(),
+        other => other
+            .strip_prefix("command:")
+            .is_some_and(|id| gates.commands.iter().any(|command| command.id.as_str() == id)),
+    }
+}
+
 /// A step that a run says nothing of, or not that it passed.
 fn not_run<'s>(run: &EvolutionFinished, steps: impl IntoIterator<Item = &'s Step>) -> Option<&'s StepId> {
     let passed = |step: &Step| {
@@ -363,12 +392,12 @@ pub(super) fn whole_run<'l>(
 }
 
 /// Puts a waiver to each row that does not pass and has one.
-pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, now: UnixMicros) {
+pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, clock: UnixMicros) {
+    let now = stated(ledger, clock);
     let proofs = Proofs { case, ledger, now };
     let (author_keys, author_names) = proofs.authors();
     for row in rows.iter_mut().filter(|row| row.refuses()) {
-        let is_command = row.gate.starts_with("command:");
-        if !is_command && !WAIVABLE.contains(&row.gate.as_str()) {
+        if !is_waivable(case.generation, &row.gate) {
             continue;
         }
         let skipped = case.generation.hotfix.as_ref().filter(|hotfix| {

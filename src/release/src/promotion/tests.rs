@@ -1,12 +1,13 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use estoppel_evidence::Signer as _;
 use serde_json::json;
 
 use super::*;
 use crate::generation::RegressGate;
 use crate::git::Move;
-use crate::ledger::{Approved, Waived};
+use crate::ledger::Approved;
 use crate::scene::{Scene, document, hand, key, now};
 
 /// Says of a bundle what its bytes say as JSON: who the calls are of, and by which policy.
@@ -464,4 +465,78 @@ fn twelve_hotfixes_in_a_row_are_patches_1_to_12_and_what_they_skip_is_signed() {
     let judged = promoted(&scene, "1.3.2");
     assert_eq!(states(&judged), [("min_evolutions", "waived"), ("hotfix_base", "fail")]);
     assert_eq!(judged.promoted, None);
+}
+
+#[test]
+fn a_proof_that_is_yet_to_come_is_not_young() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    contract["gates"] = json!({ "proof_max_age": { "hours": 1 } });
+    scene.seal(contract);
+    let head = scene.head();
+    let version: Version = "1.0.0".parse().unwrap();
+    let ahead = || UnixMicros(now().0 + 48 * 3_600_000_000);
+    let (key, wanted) = (key(5), crate::evolution::Wanted::All);
+    let plan =
+        evolution::Plan { version: &version, wanted, commit: head, jobs: 1, random: crate::scene::random() };
+    let hand = Hand { signer: &key, host: "host", now: &ahead };
+    evolution::start(&scene.store(), &hand, &plan, &evolution::Unwatched).unwrap();
+    let judged = refused(&scene, "1.0.0", &[("proof_max_age", "fail")]);
+    assert!(judged.rows.iter().any(|row| row.why.contains("yet to come")), "{:#?}", judged.rows);
+}
+
+#[test]
+fn a_freeze_is_held_against_the_time_that_the_promotion_will_say() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    let window = json!({ "from": "9000-01-01T00:00:00Z", "to": "9998-01-01T00:00:00Z", "reason": "quiet" });
+    contract["gates"] = json!({ "freeze_window": { "windows": [window] } });
+    scene.seal(contract);
+    scene.evolve("1.0.0", &[]);
+    let far = || UnixMicros::parse("9500-01-01T00:00:00.000000Z").unwrap();
+    let key = key(1);
+    let hand = Hand { signer: &key, host: "host", now: &far };
+    scene.store().append(&hand, &mut |_| Ok(Body::RolesSet(crate::scene::roles()).into())).unwrap();
+    refused(&scene, "1.0.0", &[("freeze_window", "fail")]);
+}
+
+#[test]
+fn only_a_gate_that_is_asked_and_may_be_waived_is_waived_and_for_a_reason() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    contract["gates"] =
+        json!({ "min_evolutions": { "count": 2 }, "commands": [{ "id": "ask", "run": ["true"] }] });
+    scene.seal(contract);
+    scene.evolve("1.0.0", &[]);
+    let (version, ledger) = ("1.0.0".parse().unwrap(), scene.store().read().unwrap());
+    let reader = Reader { asked: RefCell::new(0) };
+    let subject = subject(&scene.store(), &ledger, &wanted(&version), &reader).unwrap();
+    let said = |gate: &str, reason: &str| subject.waive(gate, reason, now()).map_err(|refusal| refusal.code);
+    for gate in ["min_evolutions", "no_failed", "command:ask"] {
+        assert_eq!(said(gate, "once").map(|waived| waived.gate), Ok(gate.to_owned()));
+        assert_eq!(said(gate, " "), Err(Code::ReasonMissing));
+    }
+    for gate in ["approvals", "candidate", "all_changes_proven", "regress", "command:other", "no_such", ""] {
+        assert_eq!(said(gate, "once"), Err(Code::GateUnknown), "{gate}");
+    }
+    assert!(subject.is_authors_own(&ledger, key(2).public().id()));
+    assert!(!subject.is_authors_own(&ledger, key(3).public().id()));
+}
+
+#[test]
+fn what_is_resumed_is_promoted_only_where_its_tag_is_there() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &[]);
+    promoted(&scene, "1.0.0");
+    let version = "1.0.0".parse().unwrap();
+    let resume = || {
+        let again = Wanted { resume: true, ..wanted(&version) };
+        promote(&scene.store(), &hand(&key(5)), &again, &Reader { asked: RefCell::new(0) })
+    };
+    assert_eq!(resume().unwrap().promoted.unwrap().0, "v1.0.0");
+    scene.git.text(&["update-ref", "-d", "refs/tags/v1.0.0"]).unwrap();
+    let refusal = resume().unwrap_err();
+    assert_eq!(refusal.code, Code::TagForged);
+    assert!(refusal.detail.contains("is not in this clone"), "{refusal}");
 }
