@@ -141,12 +141,18 @@ fn verify(output: Output, of: &ArchiveOf) -> Result<ExitCode, Failure> {
         output.line(&output.paint(Colour::Red, &line));
     }
     let Checked { entries, confirmed, expired, local_absent, faults } = &checked;
+    let waiting = estoppel_archive::waiting(&target).map_err(|error| failure(&error))?;
+    for file in &waiting {
+        output.line(&plain(&format!("no entry    {} {}", file.kind, file.name)));
+    }
     output.line(&format!(
-        "{entries} entries, {confirmed} copies confirmed, {expired} expired, {local_absent} local files are not there, {} faults",
+        "{entries} entries, {confirmed} copies confirmed, {expired} expired, {local_absent} local files are not there, {} local files have no entry, {} faults",
+        waiting.len(),
         faults.len()
     ));
     let data = json!({
         "entries": entries, "confirmed": confirmed, "expired": expired, "local_absent": local_absent,
+        "without_entry": waiting.iter().map(|file| plain(&file.name)).collect::<Vec<_>>(),
         "faults": faults.iter().map(|fault| {
             json!({ "seq": fault.seq, "name": fault.name, "code": fault.code, "detail": plain(&fault.detail) })
         }).collect::<Vec<_>>(),

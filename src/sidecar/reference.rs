@@ -279,10 +279,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (&["evolution", "show"], "estoppel evolution show no-such --repo app # exit 6"),
     (&["evolution", "logs"], "estoppel evolution logs no-such --repo app # exit 6"),
     (&["approve"], "estoppel approve 0.1.0 --hours 8 --repo app --key releaser.pem"),
-    (
-        &["waive"],
-        "estoppel waive 0.1.0 min_evolutions --reason 'the first one' --repo app --key releaser.pem",
-    ),
+    (&["waive"], "estoppel waive 0.1.0 no_failed --reason 'the first one' --repo app --key releaser.pem"),
     (
         &["promote"],
         "estoppel promote 0.1.0 --repo app --key releaser.pem --explain\n\

@@ -205,7 +205,16 @@ pub fn brief(receipt: &Value) -> String {
     let Some(source) = snapshot["source"].as_str() else { return String::new() };
     let mut text = format!(", {}", plain(source));
     let digest = |side: &str| snapshot[side]["digest"].as_str();
+    let downgrades = receipt["downgrades"].as_array().into_iter().flatten();
+    let are_unread = downgrades.into_iter().any(|downgrade| downgrade["code"] == "ROWS_MISSING");
+    let writes = || receipt["ext"]["writes"].as_array().into_iter().flatten();
+    let are_written = writes().any(|writes| writes["rows"].as_u64() > Some(0));
     match (digest("pre"), digest("post")) {
+        (Some(pre), Some(post)) if pre == post && are_unread => {
+            text.push_str(" schema as before, rows not known");
+        }
+        // Of tables whose rows have no digest: those that have one would differ.
+        (Some(pre), Some(post)) if pre == post && are_written => text.push_str(" schema as before"),
         (Some(pre), Some(post)) if pre == post => text.push_str(" as before"),
         (Some(_), Some(_)) => text.push_str(" changed"),
         _ => {}
@@ -215,7 +224,7 @@ pub fn brief(receipt: &Value) -> String {
             let _ = write!(text, " {side} {}", plain(code)); // a `String` takes everything
         }
     }
-    for writes in receipt["ext"]["writes"].as_array().into_iter().flatten() {
+    for writes in writes() {
         let (rows, table) = (writes["rows"].as_u64().unwrap_or(0), writes["table"].as_str().unwrap_or("-"));
         let more = if writes["more"] == true { "more than " } else { "" };
         let word = if rows == 1 { "row" } else { "rows" };
@@ -242,7 +251,10 @@ mod tests {
             json!([{ "rows": 1, "table": "a\u{1b}" }, { "more": true, "rows": 10_000, "table": "b" }]);
         let written =
             json!({ "ext": { "writes": writes }, "snapshot": { "source": "s", "pre": a, "post": a } });
-        assert_eq!(brief(&written), r", s as before, 1 row of a\u001b, more than 10000 rows of b");
+        assert_eq!(brief(&written), r", s schema as before, 1 row of a\u001b, more than 10000 rows of b");
+        let mut unread = json!({ "snapshot": { "source": "s", "pre": a, "post": a } });
+        unread["downgrades"] = json!([{ "code": "ROWS_MISSING", "detail": "pre: public.orders rows_max" }]);
+        assert_eq!(brief(&unread), ", s schema as before, rows not known");
         let late = json!({ "source": "s\u{1b}", "pre": a, "post": { "code": "POST_TIMEOUT\u{1b}" } });
         check(late, r", s\u001b post POST_TIMEOUT\u001b");
     }

@@ -60,11 +60,12 @@ pub(super) fn kind(statement: &str) -> Result<Kind, Denial> {
         return Err(Denial::Unreadable);
     }
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, statement).tokenize();
-    let tokens: Vec<Token> = tokens
-        .map_err(|_| Denial::Unreadable)?
-        .into_iter()
-        .filter(|token| !matches!(token, Token::Whitespace(_)))
-        .collect();
+    let tokens = tokens.map_err(|_| Denial::Unreadable)?;
+    if tokens.windows(3).any(is_escaped_name) {
+        return Err(Denial::Unreadable);
+    }
+    let tokens: Vec<Token> =
+        tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
     let end = tokens.iter().rposition(|token| *token != Token::SemiColon).map_or(0, |at| at + 1);
     let tokens = tokens.get(..end).unwrap_or_default();
     if tokens.contains(&Token::SemiColon) {
@@ -77,6 +78,16 @@ pub(super) fn kind(statement: &str) -> Result<Kind, Denial> {
     let mut places = tokens.iter().enumerate();
     let is_volatile = places.any(|(at, token)| is_volatile(token, tokens.get(at + 1)));
     Ok(Kind { is_query, is_ordered: is_ordered(tokens), is_volatile })
+}
+
+/// `U&"…"` (PostgreSQL section 4.1.1): a name that is spelt with escapes.
+fn is_escaped_name(tokens: &[Token]) -> bool {
+    match tokens {
+        [Token::Word(u), Token::Ampersand, Token::Word(name)] => {
+            u.quote_style.is_none() && u.value.eq_ignore_ascii_case("u") && name.quote_style.is_some()
+        }
+        _ => false,
+    }
 }
 
 /// Whether it reads or writes rows.
@@ -342,6 +353,14 @@ mod tests {
             (D::Sleep, &["SELECT pg_sleep(1)", "SELECT pg_sleep_for('1 day')"]),
             (D::Signal, &["SELECT pg_terminate_backend(1)"]),
             (D::Walmsg, &["SELECT pg_logical_emit_message(false, 'a', 'b')"]),
+            (
+                D::Unreadable,
+                &[
+                    r#"SELECT U&"pg\005flogical_emit_message"(false, 'a', 'b')"#,
+                    r#"SELECT u&"pg!005fadvisory_lock" UESCAPE '!' (1)"#,
+                    r#"SELECT 1 AS U&"d\0061t\+000061""#,
+                ],
+            ),
             (
                 D::Admin,
                 &[
