@@ -92,7 +92,7 @@ fn rows_that_name_their_call_are_in_its_receipt_and_no_bypass() {
     assert_eq!(receipts[0]["call"], json!(id(&inserted)));
     let shown = std::process::Command::new(cli_binary()).arg("show").arg(&bundle).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("OK, shop as before, 2 rows of public.orders"), "{shown}");
+    assert!(shown.contains("OK, shop schema as before, 2 rows of public.orders"), "{shown}");
     world.stop();
     world.check_journal();
 }
