@@ -7,11 +7,9 @@ bundles by `estoppel`, and so is what differs. The first thing that is not there
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -20,6 +18,9 @@ import agent
 import database
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from stage import Missing, check, free_port, listens, say, title, wait_for  # noqa: E402
+
 BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release"))
 
 CONFIG = """[instance]
@@ -54,44 +55,6 @@ watch_rows_every_ms = 200
 
 
 FOUND = 'estoppel_bypass_total{source="database"}'
-
-
-class Missing(Exception):
-    """Something that has to be there is not."""
-
-
-def check(what, found):
-    if not found:
-        raise Missing(what)
-    return found
-
-
-def say(name="", text=""):
-    print(f"   {name:<9} {text}".rstrip(), flush=True)
-
-
-def title(text):
-    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
-
-
-def wait_for(what, probe, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := probe():
-            return found
-        time.sleep(0.05)
-    raise Missing(f"{what}: not within {seconds} s")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Demo:

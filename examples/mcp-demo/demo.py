@@ -10,11 +10,9 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 
 from cryptography.hazmat.primitives import serialization
@@ -22,6 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mcp import Client
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from stage import Missing, check, free_port, listens, say, title, wait_for  # noqa: E402
+
 BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release"))
 BY_HAND = os.environ.get("STEP") == "1"
 CALL_SECONDS = 600 if BY_HAND else 30
@@ -51,44 +52,6 @@ name = "siem"
 format = "ocsf"
 to = {{ file = {{ path = "{folder}/ocsf.ndjson" }} }}
 """
-
-
-class Missing(Exception):
-    """Something that has to be there is not."""
-
-
-def check(what, found):
-    if not found:
-        raise Missing(what)
-    return found
-
-
-def say(name="", text=""):
-    print(f"   {name:<9} {text}".rstrip(), flush=True)
-
-
-def title(text):
-    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
-
-
-def wait_for(what, probe, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := probe():
-            return found
-        time.sleep(0.05)
-    raise Missing(f"{what}: not within {seconds} s")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Demo:

@@ -13,12 +13,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from stage import Missing, check, say, title, wait_for  # noqa: E402
+
 BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release"))
 POLICY = (HERE / "policy.yaml").read_text()
 
@@ -52,33 +54,6 @@ GATES = {
     "policy_hash": {"policy": "policy.yaml"},
     "regress": {"policy": "policy.yaml", "fixtures": "fixtures"},
 }
-
-
-class Missing(Exception):
-    """Something that has to be there is not."""
-
-
-def check(what, found):
-    if not found:
-        raise Missing(what)
-    return found
-
-
-def say(name="", text=""):
-    print(f"   {name:<9} {text}".rstrip(), flush=True)
-
-
-def title(text):
-    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
-
-
-def wait_for(what, probe, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := probe():
-            return found
-        time.sleep(0.05)
-    raise Missing(f"{what}: not within {seconds} s")
 
 
 class Demo:

@@ -2,11 +2,11 @@
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 
 from conftest import BIN, ROOT, wait_for
+from demos import altered
 
 DEMO = ROOT / "examples/mcp-demo"
 
@@ -46,9 +46,6 @@ def test_a_person_can_approve_with_the_command_that_it_prints(tmp_path):
 
 
 def test_the_demo_fails_where_the_policy_does_not_do_its_part(tmp_path):
-    folder = tmp_path / "demo"
-    shutil.copytree(DEMO, folder)
-    policy = folder / "policy.yaml"
-    policy.write_text(policy.read_text().replace("tool: run_shell", "tool: other"))
+    folder = altered(DEMO, tmp_path, "policy.yaml", "tool: run_shell", "tool: other")
     code, out, err = ended(tmp_path, start(tmp_path, folder))
     assert (code, out.count("receipt")) == (1, 0) and "missing: the denied tool" in err

@@ -1,13 +1,12 @@
 """`make demo-etl` as its user sees it."""
 
 import os
-import shutil
-import subprocess
 import sys
 
 import pytest
 
-from conftest import BIN, ROOT
+from conftest import ROOT
+from demos import altered, run
 
 DEMO = ROOT / "examples/etl-demo"
 sys.path.insert(0, str(DEMO))
@@ -21,23 +20,8 @@ def has_postgres():
 pytestmark = pytest.mark.skipif(not has_postgres(), reason="needs PostgreSQL of Debian")
 
 
-def run(tmp_path, folder=DEMO):
-    environment = {**os.environ, "ESTOPPEL_BIN_DIR": str(BIN), "TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, folder / "demo.py"], env=environment, capture_output=True, text=True, timeout=180)
-    return done.returncode, done.stdout, done.stderr
-
-
-def altered(tmp_path, file, before, after):
-    folder = tmp_path / "demo"
-    shutil.copytree(DEMO, folder)
-    text = (folder / file).read_text()
-    assert before in text
-    (folder / file).write_text(text.replace(before, after))
-    return folder
-
-
 def test_the_demo_shows_all_that_it_promises(tmp_path):
-    code, out, err = run(tmp_path)
+    code, out, err = run(DEMO, tmp_path)
     assert code == 0, out + err
     for tool in ("extract", "transform", "load"):
         assert f"{tool}, call " in out
@@ -50,12 +34,12 @@ def test_the_demo_shows_all_that_it_promises(tmp_path):
 
 
 def test_the_demo_fails_where_a_tool_does_not_say_its_call(tmp_path):
-    folder = altered(tmp_path, "tools.py", 'asked["call"] = self.headers["estoppel-call"] or ""', 'asked["call"] = "0" * 32')
-    code, out, err = run(tmp_path, folder)
+    folder = altered(DEMO, tmp_path, "tools.py", 'asked["call"] = self.headers["estoppel-call"] or ""', 'asked["call"] = "0" * 32')
+    code, out, err = run(folder, tmp_path)
     assert (code, out.count("status")) == (1, 0) and "missing: " in err, out + err
 
 
 def test_the_demo_fails_where_nobody_looks_at_the_database(tmp_path):
-    folder = altered(tmp_path, "policy.yaml", "snapshot: { source: shop, mode: enforce }", "verdict: allow")
-    code, out, err = run(tmp_path, folder)
+    folder = altered(DEMO, tmp_path, "policy.yaml", "snapshot: { source: shop, mode: enforce }", "verdict: allow")
+    code, out, err = run(folder, tmp_path)
     assert (code, out.count("status")) == (1, 0) and "missing: " in err, out + err

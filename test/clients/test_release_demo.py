@@ -1,32 +1,13 @@
 """`make demo-release` as its user sees it."""
 
-import os
-import shutil
-import subprocess
-import sys
-
-from conftest import BIN, ROOT
+from conftest import ROOT
+from demos import altered, run
 
 DEMO = ROOT / "examples/release-demo"
 
 
-def run(tmp_path, folder=DEMO):
-    environment = {**os.environ, "ESTOPPEL_BIN_DIR": str(BIN), "TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, folder / "demo.py"], env=environment, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout, done.stderr
-
-
-def altered(tmp_path, file, before, after):
-    folder = tmp_path / "demo"
-    shutil.copytree(DEMO, folder)
-    text = (folder / file).read_text()
-    assert before in text
-    (folder / file).write_text(text.replace(before, after))
-    return folder
-
-
 def test_the_demo_shows_all_that_it_promises(tmp_path):
-    code, out, err = run(tmp_path)
+    code, out, err = run(DEMO, tmp_path)
     assert code == 0, out + err
     assert "APPROVALS_MISSING" in out and "GATE_REFUSED" in out
     assert out.count("PASSED, v") == 3 and "v1.1.0-rc.1" in out
@@ -38,13 +19,13 @@ def test_the_demo_shows_all_that_it_promises(tmp_path):
 
 
 def test_a_step_that_fails_promotes_nothing(tmp_path):
-    folder = altered(tmp_path, "prove.sh", "set -e", "exit 1")
-    code, out, err = run(tmp_path, folder)
+    folder = altered(DEMO, tmp_path, "prove.sh", "set -e", "exit 1")
+    code, out, err = run(folder, tmp_path)
     assert (code, out.count("promoted  v")) == (1, 0) and "missing: estoppel evolution start" in err, out + err
 
 
 def test_a_refund_under_another_policy_promotes_nothing(tmp_path):
-    folder = altered(tmp_path, "demo.py", "{folder}/repository/policy.yaml", str(DEMO / "policy.yaml"))
-    code, out, err = run(tmp_path, folder)
+    folder = altered(DEMO, tmp_path, "demo.py", "{folder}/repository/policy.yaml", str(DEMO / "policy.yaml"))
+    code, out, err = run(folder, tmp_path)
     assert (code, out.count("promoted  v")) == (1, 0), out + err
     assert "'gate': 'policy_hash'" in err and "'state': 'fail'" in err, err
