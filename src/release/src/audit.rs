@@ -82,6 +82,8 @@ pub struct Verified {
     pub head: Sha256,
     /// The event that it begins with.
     pub genesis: Sha256,
+    /// The ledger that it was made of.
+    pub ledger: Ledger,
 }
 
 fn altered(detail: impl Into<String>) -> Refusal {
@@ -122,7 +124,8 @@ pub fn verify(bytes: &[u8], ledger: Option<&Ledger>, genesis: Option<Sha256>) ->
         return Err(altered(format!("it is another one than the ledger gives, from byte {same} on")));
     }
     let genesis = then.genesis().ok_or_else(|| altered("it has no events"))?;
-    Ok(Verified { format, span: claimed.span, events: then.events().len(), head: then.head(), genesis })
+    let (events, head) = (then.events().len(), then.head());
+    Ok(Verified { format, span: claimed.span, events, head, genesis, ledger: then })
 }
 
 /// What an export says of itself.
@@ -134,7 +137,10 @@ struct Claimed {
 }
 
 /// The ledger as it was when these were its heads.
-fn as_of(ledger: &Ledger, heads: &BTreeSet<Sha256>, genesis: Option<Sha256>) -> Result<Ledger, Refusal> {
+///
+/// # Errors
+/// `AUDIT_ALTERED` if it has no such event, and every fault that a ledger can have.
+pub fn as_of(ledger: &Ledger, heads: &BTreeSet<Sha256>, genesis: Option<Sha256>) -> Result<Ledger, Refusal> {
     let mut wanted = heads.clone();
     let mut files = Vec::new();
     for event in ledger.events().iter().rev() {
