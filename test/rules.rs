@@ -51,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stub", &[]),
     ("replay", &["evidence", "wire", "policy", "bundle", "snapshot", "gateway", "stub"]),
     ("release", &["evidence", "bundle", "verify", "replay", "policy"]),
-    ("attest", &["evidence", "bundle", "verify"]),
+    ("attest", &["evidence", "bundle", "verify", "release"]),
 ];
 
 /// Which crates may use a crate from outside directly.

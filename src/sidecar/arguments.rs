@@ -14,7 +14,7 @@ use estoppel_replay::database::SqlSource;
 use estoppel_snapshot::TableName;
 
 pub use attest::{
-    Attest, AttestCommand, AttestVerify, Bundles, ComplianceCommand, KitBuild, KitCommand, Report,
+    Attest, AttestCommand, AttestVerify, Beside, Bundles, ComplianceCommand, KitBuild, KitCommand, Report,
 };
 pub use audit::*;
 pub use database::*;

@@ -11,6 +11,7 @@ use estoppel_evidence::{CallId, PublicKey, SoftKey};
 use serde_json::{Value, json};
 
 use crate::arguments::{Attest, AttestCommand, AttestVerify};
+use crate::further::{self, Beginning};
 use crate::output::{Colour, Failure, Output, plain};
 use crate::{bundles, identity, input, replay, verify};
 
@@ -29,12 +30,15 @@ pub fn run(output: &Output, asked: &Attest) -> Result<ExitCode, Failure> {
     let framework = self::framework(framework)?;
     let key = self::key(key)?;
     input::demand_new(out)?;
-    let evidence = bundles::evidence(&asked.of)?;
+    let further = further::read(&asked.beside, Beginning::Named)?;
+    let mut evidence = bundles::evidence(&asked.of)?;
+    evidence.cite(&further).map_err(|error| bundles::failure(&error))?;
     let circumstances = circumstances()?;
     let statement = Statement::sign(&framework, &evidence, &circumstances, &key)
         .map_err(|error| bundles::failure(&error))?;
     input::write_folder(out, &copies(&statement).map_err(|error| bundles::failure(&error))?)?;
     print(*output, statement.predicate());
+    further::print(*output, statement.predicate(), &asked.beside);
     output.line(&format!("written      {}", plain(&out.display().to_string())));
     output.line(&format!("statement    {STATEMENT}  {}", statement.digest()));
     let is_failed = statement.predicate()["counts"]["fail"].is_u64();
@@ -108,14 +112,16 @@ fn judge(output: Output, wanted: &AttestVerify) -> Result<ExitCode, Failure> {
         None => Framework::shipped(&framework_of(&bytes).map_err(|error| bundles::failure(&error))?)
             .map_err(|error| bundles::failure(&error).hint("--framework names its file"))?,
     };
-    let evidence = bundles::evidence(&wanted.of)?;
-    let verified = verify_statement(&bytes, &framework, &evidence, signer.as_ref())
+    let further = further::read(&wanted.beside, Beginning::Any)?;
+    let mut evidence = bundles::evidence(&wanted.of)?;
+    let verified = verify_statement(&bytes, &framework, &mut evidence, &further, signer.as_ref())
         .map_err(|error| bundles::failure(&error))?;
     if wanted.attestation.is_dir() {
         compare(&wanted.attestation, &verified.statement)?;
     }
     let standing = if signer.is_some() { "trusted" } else { "self_asserted" };
     print(output, verified.statement.predicate());
+    further::print(output, verified.statement.predicate(), &wanted.beside);
     output.line(&format!("signer       {standing} {}", verified.kid));
     output.line(&format!("statement    {}", verified.statement.digest()));
     Ok(output.data(&json!({

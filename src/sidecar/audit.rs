@@ -10,7 +10,7 @@ use estoppel_release::git::Git;
 use estoppel_release::ledger::Store;
 use serde_json::{Value, json};
 
-use crate::arguments::{AuditCommand, AuditExport, AuditFormat, AuditVerify, InRepository};
+use crate::arguments::{self, AuditCommand, AuditExport, AuditFormat, AuditVerify, InRepository};
 use crate::ledger::{read, store};
 use crate::output::{Failure, Output, plain};
 use crate::{input, reconcile};
@@ -57,10 +57,7 @@ fn here(at: &InRepository) -> Result<Option<Store>, Failure> {
 
 fn verify(output: Output, verify: &AuditVerify) -> Result<ExitCode, Failure> {
     let bytes = input::limited(&verify.file, EXPORT_BYTES_MAX as u64)?; // widening
-    let named = verify.genesis.as_deref().map(|text| {
-        let wrong = || Failure::input("ARGUMENT_INVALID", "expected `sha256:` and 64 hex digits");
-        Sha256::parse(text).ok_or_else(wrong)
-    });
+    let named = verify.genesis.as_deref().map(arguments::digest);
     let store = here(&verify.at)?;
     let trusted = match (named.transpose()?, &store) {
         (Some(named), _) => Some(named),

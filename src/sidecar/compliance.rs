@@ -6,14 +6,15 @@ use estoppel_attest::{Assessment, ControlRow, Framework, FrameworkKind};
 use estoppel_evidence::time::UnixMicros;
 use serde_json::{Value, json};
 
-use crate::arguments::{Bundles, ComplianceCommand};
+use crate::arguments::{Beside, Bundles, ComplianceCommand};
+use crate::further::{self, Beginning};
 use crate::output::{Colour, Failure, Output, plain};
 use crate::{attest, bundles, identity};
 
 pub fn run(output: &Output, command: &ComplianceCommand) -> Result<ExitCode, Failure> {
     match command {
         ComplianceCommand::List => list(*output),
-        ComplianceCommand::Report { framework, of } => report(*output, framework, of),
+        ComplianceCommand::Report { framework, of, beside } => report(*output, framework, of, beside),
     }
 }
 
@@ -48,12 +49,13 @@ fn list(output: Output) -> Result<ExitCode, Failure> {
     Ok(output.data(&json!({ "frameworks": rows })))
 }
 
-fn report(output: Output, names: &[String], of: &Bundles) -> Result<ExitCode, Failure> {
+fn report(output: Output, names: &[String], of: &Bundles, beside: &Beside) -> Result<ExitCode, Failure> {
     let frameworks = match names {
         [] => all()?,
         names => names.iter().map(|name| attest::framework(name)).collect::<Result<_, _>>()?,
     };
-    let evidence = bundles::evidence(of)?;
+    let mut evidence = bundles::evidence(of)?;
+    evidence.cite(&further::read(beside, Beginning::Named)?).map_err(|error| bundles::failure(&error))?;
     let made = UnixMicros(identity::now_us());
     output.line(&format!("evidence     {} bundles; nothing of this is signed", evidence.runs().len()));
     let rows = frameworks.iter().map(|framework| {
@@ -61,7 +63,9 @@ fn report(output: Output, names: &[String], of: &Bundles) -> Result<ExitCode, Fa
         output.line("");
         output.line(&plain(&format!("{} {}", framework.title, framework.edition)));
         let controls: Vec<Value> = assessment.rows.iter().map(|row| control(output, row)).collect();
-        json!({ "controls": controls, "framework": framework.id, "kind": framework.kind })
+        json!({
+            "controls": controls, "evidence": assessment.index(), "framework": framework.id, "kind": framework.kind,
+        })
     });
     let rows: Vec<Value> = rows.collect();
     Ok(output.data(&json!({ "bundles": evidence.runs().len(), "frameworks": rows })))

@@ -47,13 +47,13 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["attest", "verify"],
         "Verifies the bundles and the signature, then makes the statement again from the bundles, with its own id, time and program, and \
          compares every byte. Of a folder it also compares the copies for people and programs. Exit code 2 names the first place that differs, or \
-         the bundle that does not verify. --signer says whose key it has to be; without it the statement's own word counts.",
+         what does not verify; of a list of custody, an index and a ledger as much is looked at as the statement is about. --signer says whose key it has to be; without it the statement's own word counts.",
     ),
     (
         &["attest"],
         "Verifies the bundles now, looks up which of their entries answer each control of a framework, and writes that as a \
-         signed in-toto statement with copies for people and programs into a new folder. In PCI DSS and HIPAA a control passes or fails by named checks \
-         over the evidence, and by nothing else; in mappings nothing passes. Exit code 2: a bundle does not verify, and nothing was written; 3, with \
+         signed in-toto statement with copies for people and programs into a new folder. A chain of custody, the index of an archive and the ledger of releases are verified and cited where they are given. In PCI DSS and HIPAA a control passes or fails by named checks \
+         over the evidence, and by nothing else; in mappings nothing passes. Exit code 2: a bundle, or what is cited beside it, does not verify, and nothing was written; 3, with \
          --strict: a control fails.",
     ),
     (
@@ -62,7 +62,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["compliance", "report"],
-        "Verifies the bundles and says of each control of each framework what evidence there is, by kind and number. On an empty store every \
+        "Verifies the bundles and says of each control of each framework what evidence there is, by kind and number, also of custody, archive and releases where they are given. On an empty store every \
          row says no evidence. Nothing is signed or written: that is `estoppel attest`.",
     ),
     (
@@ -73,14 +73,14 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["kit", "build"],
-        "Verifies bundles and attestations, and puts them with the frameworks, the trust document, verifiers in Python and JavaScript and a \
+        "Verifies bundles, attestations, and what else is given (custody, archive, releases, replays, results of regress), and puts them with the frameworks, the trust document, verifiers in Python and JavaScript and a \
          guide into one new file. Every file in it is declared by digest in a signed statement with a summary that anybody can count again. The same contents and \
          key give the same bytes.",
     ),
     (
         &["kit", "verify"],
         "Reads a kit and makes it again from its contents: declared files, bundles, attestations with their copies, summary. Exit code 2 names the \
-         file that is missing, altered or not declared, or what does not verify. --trust is the trust document that the kit's has to be, --signer the \
+         file that is missing, altered or not declared, or what does not verify; `KIT_RESULT`: a result of regress is about other calls or counts otherwise. --trust is the trust document that the kit's has to be, --signer the \
          key that has to have signed it. `python3 verify.py`, inside the kit, does nearly as much without this program.",
     ),
     (

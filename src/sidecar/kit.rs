@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use estoppel_attest::{Archived, Contents, Framework, KIT_BYTES_MAX, Kit, assemble, check};
+use estoppel_attest::{Archived, Contents, Framework, KIT_BYTES_MAX, Kit, assemble, check, result_of};
 use estoppel_evidence::{Sha256, Signer as _};
 use serde_json::{Value, json};
 
-use crate::arguments::{KitBuild, KitCommand};
+use crate::arguments::{Beside, KitBuild, KitCommand};
 use crate::output::{Failure, Output, plain};
-use crate::{attest, bundles, input, show, verify};
+use crate::{attest, bundles, further, input, show, verify};
 
 /// Most bytes of an archive beside its contents: headers of the most files that it may have.
 const HEADERS_BYTES_MAX: u64 = 64 << 20;
@@ -55,6 +55,15 @@ fn contents(asked: &KitBuild) -> Result<Contents, Failure> {
     for path in bundles::paths(&asked.of)? {
         let archive = input::limited(&path, KIT_BYTES_MAX)?;
         contents.bundles.push(Archived { archive, beside: beside(&path)? });
+    }
+    let read = |path: &std::path::PathBuf| input::limited(path, KIT_BYTES_MAX);
+    contents.custody = asked.custody.iter().map(read).collect::<Result<_, _>>()?;
+    contents.archive = asked.archive.as_ref().map(read).transpose()?;
+    contents.ledger = asked.audit_export.as_ref().map(read).transpose()?;
+    contents.certificates = asked.certificates.iter().map(read).collect::<Result<_, _>>()?;
+    for path in &asked.results {
+        let result = result_of(&read(path)?).map_err(|error| bundles::failure(&error))?;
+        contents.results.push(result);
     }
     for folder in &asked.attestations {
         let statement = input::limited(&folder.join(attest::STATEMENT), attest::STATEMENT_BYTES_MAX)?;
@@ -133,11 +142,21 @@ fn foreign_frameworks(kit: &Kit) -> Vec<String> {
 fn print(output: Output, summary: &Value) {
     let length = |name: &str| summary[name].as_array().map(Vec::len).unwrap_or_default();
     let counters = &summary["counters"];
+    let text = |value: &Value| plain(value.as_str().unwrap_or("-"));
     output.line(&format!("kit          {} runs, {} attestations", length("runs"), length("attestations")));
     output.line(&format!(
         "calls        {} ({} allow, {} repair, {} hold, {} block)",
         counters["calls"], counters["allow"], counters["repair"], counters["hold"], counters["block"]
     ));
+    for row in summary["certificates"].as_array().into_iter().flatten() {
+        let (run, status, mode) = (text(&row["run"]), text(&row["status"]), text(&row["mode"]));
+        output.line(&format!("replay       {status}, {mode}, run {run}"));
+    }
+    for row in summary["regress"].as_array().into_iter().flatten() {
+        let counts = ["same", "changed", "undecided"].map(|name| format!("{} {name}", row[name]));
+        output.line(&format!("regress      {} by policy {}", counts.join(", "), text(&row["policy_hash"])));
+    }
+    further::print(output, summary, &Beside::default());
     for row in summary["attestations"].as_array().into_iter().flatten() {
         let counts = row["counts"].as_object().into_iter().flatten();
         let counts: Vec<String> =

@@ -18,6 +18,7 @@ mod doctor;
 mod encrypt;
 mod evolution;
 mod explain;
+mod further;
 mod generation;
 mod hold;
 mod identity;

@@ -104,12 +104,12 @@ fn result<'v>(attestation: &'v Value, control: &str) -> &'v Value {
     attestation["controls"].as_array().unwrap().iter().find(|row| row["id"] == control).unwrap()
 }
 
-fn schema() -> jsonschema::Validator {
+pub fn schema() -> jsonschema::Validator {
     let text = include_str!("../../spec/attestation.schema.json");
     jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
 }
 
-fn statement(file: &Path) -> Value {
+pub fn statement(file: &Path) -> Value {
     let envelope: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     serde_json::from_slice(&from_base64(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()
 }

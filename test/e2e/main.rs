@@ -7,6 +7,7 @@
 //! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
 //! - `diffing`: what differs between two runs, journals and schemas.
 //! - `archive`: sealed files in a locked bucket, and chains of custody.
+//! - `cited`: what statements and kits cite beside bundles: custody, copies, releases.
 //! - `incident`: a run and what happened around it in one file, and what is wrong with forged ones.
 //! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
@@ -65,6 +66,7 @@ mod bodies;
 mod broken;
 mod bypass;
 mod calls;
+mod cited;
 mod cli_reference;
 mod client;
 mod command_line;

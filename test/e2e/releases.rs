@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::support::{Setup, World, chat, cli, cli_binary, path};
 
 /// A repository with a ledger. `owner` has every role; `other` approves and releases.
-struct Repository {
-    scratch: Scratch,
-    dir: PathBuf,
+pub struct Repository {
+    pub scratch: Scratch,
+    pub dir: PathBuf,
 }
 
 fn git(dir: &Path, words: &[&str]) -> String {
@@ -27,7 +27,7 @@ fn has(dir: &Path, name: &str) -> bool {
 }
 
 impl Repository {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let dir = scratch.join("repository");
         std::fs::create_dir_all(&dir).unwrap();
@@ -58,7 +58,7 @@ impl Repository {
         self.scratch.join(format!("{name}.pem"))
     }
 
-    fn ask(&self, words: &[&str]) -> (i32, Value) {
+    pub fn ask(&self, words: &[&str]) -> (i32, Value) {
         cli(&[words, &["--repo", path(&self.dir)]].concat())
     }
 
@@ -66,7 +66,7 @@ impl Repository {
         self.ask(&[words, &["--key", path(&self.key(who))]].concat())
     }
 
-    fn done(&self, who: &str, words: &[&str]) -> Value {
+    pub fn done(&self, who: &str, words: &[&str]) -> Value {
         let (exit, answer) = self.sign(who, words);
         assert_eq!(exit, 0, "{words:?}: {answer}");
         answer["data"].clone()
@@ -84,7 +84,7 @@ impl Repository {
     }
 
     /// Writes and seals a generation of one change.
-    fn seal(&self, version: &str, run: &str, gates: &Value, more: &Value) {
+    pub fn seal(&self, version: &str, run: &str, gates: &Value, more: &Value) {
         let mut document = json!({
             "generation": 1, "version": version, "description": "Invoices", "author": { "name": "Ada" },
             "changes": [{ "id": "PAY-001", "type": "fix", "title": "Round as banks do" }],
@@ -102,7 +102,7 @@ impl Repository {
         self.done("owner", &["generation", "seal", version]);
     }
 
-    fn evolve(&self, version: &str) -> (i32, Value) {
+    pub fn evolve(&self, version: &str) -> (i32, Value) {
         self.sign("owner", &["evolution", "start", version, "--all"])
     }
 

@@ -1,8 +1,10 @@
 """Assessment results of `estoppel attest`, read by compliance-trestle: a reader of OSCAL that is not ours."""
 
+import hashlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -39,9 +41,9 @@ def key(tmp_path_factory):
     return path
 
 
-def attest(framework, key, out):
+def attest(framework, key, out, *more):
     words = ["attest", "--framework", framework, "--bundle", VECTOR / "bundle.pef.zip", "--trust", VECTOR / "trust.json"]
-    subprocess.run([BIN / "estoppel", *words, "--key", key, "--out", out], check=True, capture_output=True)
+    subprocess.run([BIN / "estoppel", *words, "--key", key, "--out", out, *more], check=True, capture_output=True)
     return out / "assessment-results.json"
 
 
@@ -53,6 +55,48 @@ def frameworks():
 def test_trestle_takes_the_results_of_every_framework(workspace, key, tmp_path, framework):
     results = attest(framework, key, tmp_path / "out")
     done = trestle_run(workspace, "import", "-f", str(results), "-o", framework.replace(".", "-"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def cited(place, key):
+    """What a statement cites beside the bundle: a list of custody, an index, a ledger."""
+    bundle, repository = place / "b.pef.zip", place / "repository"
+    shutil.copy(VECTOR / "bundle.pef.zip", bundle)
+
+    def run(*words):
+        subprocess.run(words, check=True, capture_output=True)
+
+    act = ["--action", "moved", "--from", "gateway", "--to", "safe", "--key", key, "--actor", "ada"]
+    run(BIN / "estoppel", "custody", "add", bundle, *act)
+    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
+    copy = {
+        "bucket": "evidence",
+        "bytes": bundle.stat().st_size,
+        "endpoint": "https://s3.test",
+        "key": "gw/sha256/" + digest,
+        "kind": "bundle",
+        "legal_hold": False,
+        "mode": "COMPLIANCE",
+        "name": "b.pef.zip",
+        "retain_until": "2033-11-22T05:00:00.000000Z",
+        "seq": 0,
+        "sha256": "sha256:" + digest,
+        "ts": "2026-11-22T05:00:01.000000Z",
+        "v": "archive/v0",
+        "version": "v1",
+    }
+    index = place / "archive.ndjson"
+    index.write_text(json.dumps(copy, sort_keys=True, separators=(",", ":")) + "\n")
+    run("git", "init", "--quiet", repository)
+    run(BIN / "estoppel", "ledger", "init", "--name", "Ada", "--key", key, "--repo", repository)
+    return ["--custody", place / "b.pef.zip.custody.ndjson", "--archive", index, "--ledger", repository]
+
+
+def test_trestle_takes_results_that_cite_custody_archive_and_ledger(workspace, key, tmp_path):
+    results = attest("pci-dss-4.0.1", key, tmp_path / "out", *cited(tmp_path, key))
+    titles = [one["title"] for one in json.loads(results.read_bytes())["assessment-results"]["back-matter"]["resources"]]
+    assert [title.split(" ")[0] for title in titles] == ["The", "Sealed", "Chain", "Index", "Ledger"]
+    done = trestle_run(workspace, "import", "-f", str(results), "-o", "cited")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -24,13 +24,17 @@ import tempfile  # noqa: E402
 
 sys.path += [os.path.join(HERE, "verifiers", "python"), HERE]
 
+import kit_cited  # noqa: E402
+import kit_controls  # noqa: E402
 import pef_verify  # noqa: E402
 
 TYPE = "application/vnd.in-toto+json"
 INDEX, TRUST = "kit.json", "trust.json"
+ARCHIVE, LEDGER, CUSTODY = "archive.ndjson", "ledger.json", ".custody.ndjson"
 STATEMENT, KIT, ATTESTATION = "https://in-toto.io/Statement/v1", "urn:estoppel:kit:v0", "urn:estoppel:attestation:v0"
 FILES = re.compile(
-    r"kit\.json|trust\.json|verify\.(?:md|py)|verifiers/.+|bundles/[^/]+\.pef\.zip(?:\.d/[0-9a-f]{64})?|frameworks/[^/]+\.toml"
+    r"kit\.json|trust\.json|archive\.ndjson|ledger\.json|verify\.(?:md|py)|verifiers/.+|frameworks/[^/]+\.toml"
+    r"|bundles/[^/]+\.pef\.zip(?:\.d/[0-9a-f]{64}|\.custody\.ndjson)?|(?:certificates|regress)/[0-9a-f]{64}\.json"
     r"|attestations/[^/]+/(?:attestation\.json|attestation\.pdf|assessment-results\.json)"
 )
 COUNTERS = ("allow", "block", "calls", "hold", "incomplete", "interrupted", "repair")
@@ -156,7 +160,8 @@ class Counted:
     def __init__(self):
         self.counters, self.rows = dict.fromkeys(COUNTERS, 0), []
         self.inventory = {name: {} for name, _ in INVENTORY}
-        self.digests, self.archives = set(), {}
+        self.digests, self.archives, self.manifests = set(), {}, {}
+        self.calls, self.kinds, self.times, self.entries = {}, {}, [], {}
 
     def bundle(self, path, data, answer):
         bundle = pef_verify.ZipBundle(path)
@@ -164,12 +169,15 @@ class Counted:
         stated = json.loads(manifest)
         run, before = stated["run"], dict(self.counters)
         self.archives["%s.pef.zip" % run] = sha256(data)
+        self.manifests[run] = stated
         self.digests.add("sha256:" + sha256(manifest))
         for name in bundle.names:
             self.digests.add("sha256:" + sha256(bundle.read(name)))
         for line in bundle.read("receipts.ndjson").split(b"\n")[:-1]:
-            self.digests.add("leaf:" + sha256(b"\0" + line))
-            self.entry(json.loads(line))
+            leaf, entry = "leaf:" + sha256(b"\0" + line), json.loads(line)
+            self.digests.add(leaf)
+            self.entries.setdefault(run, []).append((leaf, entry))
+            self.entry(entry)
         row = {name: stated[name] for name in ("iss", "name", "opened", "run", "sealed") if name in stated}
         row.update(
             archive="sha256:" + sha256(data),
@@ -183,10 +191,13 @@ class Counted:
         return run
 
     def entry(self, entry):
+        self.kinds[entry["kind"]] = self.kinds.get(entry["kind"], 0) + 1
+        self.times.append(entry["ts"])
         if entry["kind"] == "interrupted":
             self.counters["interrupted"] += 1
         if entry["kind"] != "call":
             return
+        self.calls[entry["call"]] = entry
         self.counters["calls"] += 1
         self.counters[entry["verdict"]["action"]] += 1
         self.counters["incomplete"] += not entry["outcome"]["complete"]
@@ -197,6 +208,10 @@ class Counted:
             for value in stated if isinstance(stated, list) else [stated]:
                 if isinstance(value, str):
                     self.inventory[name][value] = self.inventory[name].get(value, 0) + 1
+
+    def trace(self):
+        kinds = [{"count": self.kinds[kind], "kind": kind} for kind in sorted(self.kinds)]
+        return {"entries": sum(self.kinds.values()), "first": min(self.times), "kinds": kinds, "last": max(self.times)}
 
     def names(self):
         rows = {}
@@ -221,8 +236,72 @@ def check_bundles(kit, root, counted):
     counted.rows.sort(key=lambda row: (row["iss"], row["opened"], row["run"]))
 
 
-def check_attestation(kit, schemas, folder, counted):
-    """Signature, subjects, framework, pointers, counts and the page. Only `estoppel` makes the statement again."""
+class Cited:
+    """What the kit has beside bundles and attestations."""
+
+    def __init__(self, kit, schemas, counted):
+        self.unmade = False  # whether a framework could not be read
+        self.kit, self.runs = kit, {row["run"]: row for row in counted.rows}
+        self.archive = kit_cited.Archive(kit.read(ARCHIVE), counted.rows) if ARCHIVE in kit.names else None
+        self.ledger = kit_cited.Ledger(kit.read(LEDGER)) if LEDGER in kit.names else None
+        self.custody, self.summary = {}, {"certificates": [], "regress": []}
+        for name in kit.names:
+            data = kit.read(name) if name.endswith(CUSTODY) or name.startswith(("certificates/", "regress/")) else None
+            if name.startswith("bundles/") and name.endswith(CUSTODY):
+                self.chain(schemas, name, data)
+            elif data is not None and name.rpartition("/")[2] != sha256(data) + ".json":
+                raise Refused("KIT_ALTERED", "%s is not the content that it is called" % name)
+            elif name.startswith("certificates/"):
+                row = kit_cited.certificate(schemas, name, data, counted.rows, counted.manifests)
+                self.summary["certificates"].append(row)
+            elif name.startswith("regress/"):
+                self.summary["regress"].append(kit_cited.result(name, data, counted.calls))
+        self.summary.update(self.document(self.custody, self.archive, self.ledger and self.ledger.row))
+        if self.ledger:
+            self.summary["releases"] = self.ledger.kinds()
+
+    def chain(self, schemas, name, data):
+        chain = kit_cited.Custody(schemas, data)
+        run = next((row["run"] for row in self.runs.values() if row["archive"] == chain.archive), None)
+        if run is None:
+            raise Refused("CUSTODY_BUNDLE", "%s is of none of these bundles" % name)
+        if name != "bundles/%s.pef.zip%s" % (run, CUSTODY):
+            raise Refused("KIT_ALTERED", "%s is of another bundle than it is called" % name)
+        chain.hold(self.runs[run], self.runs[run]["manifest"], self.archive.lists.get(run, []) if self.archive else [])
+        self.custody[run] = chain
+
+    def document(self, custody, archive, ledger):
+        rows = {}
+        if custody:
+            rows["custody"] = [custody[run].row(run) for run in self.runs if run in custody]
+        if archive:
+            rows["archive"] = archive.document(custody)
+        if ledger:
+            rows["ledger"] = ledger
+        return rows
+
+    def as_stated(self, schemas, predicate):
+        """What a statement cites, made again of the beginnings that it is about. -> (rows, custody, archive, ids of events)"""
+        custody, archive, events = {}, None, []
+        if "archive" in predicate and self.archive:
+            archive = kit_cited.Archive(self.archive.data[: predicate["archive"]["bytes"]], list(self.runs.values()))
+        for row in predicate.get("custody", []):
+            if row["run"] in self.custody:
+                chain = kit_cited.Custody(schemas, self.custody[row["run"]].data[: row["bytes"]])
+                chain.hold(self.runs[row["run"]], self.runs[row["run"]]["manifest"], archive.lists.get(row["run"], []) if archive else [])
+                custody[row["run"]] = chain
+        kids = [kit_cited.key_of(key, "KIT_FORM", "a custodian").kid for key in predicate.get("custodians", [])]
+        for chain in custody.values() if kids else ():
+            chain.signed_by(kids)
+        ledger = None
+        if "ledger" in predicate and self.ledger:
+            events = self.ledger.as_of(predicate["ledger"]["heads"])
+            ledger = self.ledger.document(predicate["ledger"]["heads"], len(events))
+        return self.document(custody, archive, ledger), custody, archive, events
+
+
+def check_attestation(kit, schemas, folder, counted, cited):
+    """All but the page and the OSCAL copy, which only `estoppel` makes again, and words of why something is not assessed."""
     name = folder + "/attestation.json"
     data = kit.read(name)
     statement, _, key = read_statement(schemas, data, name, ATTESTATION)
@@ -235,9 +314,15 @@ def check_attestation(kit, schemas, folder, counted):
         raise Refused("ATTESTATION_MISMATCH", "%s is about another framework" % name)
     if predicate.get("trust") != "sha256:" + sha256(kit.read(TRUST)):
         raise Refused("ATTESTATION_MISMATCH", "%s was made with another trust document" % name)
+    rows, custody, archive, events = cited.as_stated(schemas, predicate)
+    if any(predicate.get(member) != rows.get(member) for member in ("archive", "custody", "ledger")):
+        raise Refused("ATTESTATION_MISMATCH", "%s says something else of custody, archive or ledger" % name)
+    there = counted.digests | set(events)
+    there.update(leaf for chain in custody.values() for leaf in chain.leaves())
+    there.update(leaf for _, leaf, _ in archive.copies) if archive else None
     for row in predicate["evidence"]:
         for digest in row["listed"]:
-            if digest not in counted.digests:
+            if digest not in there:
                 raise Refused("ATTESTATION_MISMATCH", "%s points at %s, which is nowhere" % (name, digest))
         if row["count"] != len(row["listed"]) + row["more"]:
             raise Refused("ATTESTATION_MISMATCH", "%s: %s are miscounted" % (name, row["kind"]))
@@ -245,6 +330,17 @@ def check_attestation(kit, schemas, folder, counted):
         raise Refused("ATTESTATION_MISMATCH", "%s says pass or fail of a mapping" % name)
     if predicate["bundles"] != counted.rows:
         raise Refused("ATTESTATION_MISMATCH", "%s says something else of these bundles" % name)
+    read = kit_controls.framework(kit.read(framework))
+    if read is None:
+        cited.unmade = True
+    else:
+        copies = rows["archive"]["copies"] if archive else None
+        kinds = [(event, cited.ledger.events[event]["kind"]) for event in events]
+        vouched = bool(predicate.get("custodians"))
+        found = kit_controls.Found(counted.rows, counted.entries, custody, copies, kinds, vouched, predicate["made"])
+        place = kit_controls.differs(read, predicate, found)
+        if place is not None:
+            raise Refused("ATTESTATION_MISMATCH", "%s: %s is not what the bundles give" % (name, place))
     words = {}
     for control in predicate["controls"]:
         word = control.get("result", control["state"])
@@ -271,14 +367,15 @@ def check(kit, root, trust, signer):
         raise Refused("KIT_TRUST", "the trust document of the kit is not the one that you gave")
     counted = Counted()
     check_bundles(kit, root, counted)
-    rows = []
+    cited, rows = Cited(kit, schemas, counted), []
     for name in kit.names:
         if name.startswith("attestations/") and name.endswith("/attestation.json"):
-            row, by = check_attestation(kit, schemas, name.rpartition("/")[0], counted)
+            row, by = check_attestation(kit, schemas, name.rpartition("/")[0], counted, cited)
             if signer is not None and pef_verify.Key(signer).kid != by:
                 raise Refused("ATTESTATION_UNTRUSTED", "%s is signed by key %s" % (name, by))
             rows.append(row)
     summary = {"attestations": rows, "counters": counted.counters, "inventory": counted.names(), "runs": counted.rows}
+    summary.update(cited.summary, trace=counted.trace())
     tool = statement["predicate"].get("tool")
     again = {
         "_type": STATEMENT,
@@ -290,11 +387,11 @@ def check(kit, root, trust, signer):
         stated = statement["predicate"].get("summary")
         differs = [name for name in summary if not isinstance(stated, dict) or stated.get(name) != summary[name]]
         raise Refused("KIT_SUMMARY", "the statement is not what the contents give: %s" % (", ".join(differs) or "its form"))
-    return summary, kid
+    return summary, kid, cited.unmade
 
 
 def verify(path, trust=None, signer=None):
-    """-> (summary, key id); raises Refused."""
+    """-> (summary, key id, whether controls were not made again); raises Refused."""
     if os.path.isdir(path):
         return check(Folder(path), path, trust, signer)
     with tempfile.TemporaryDirectory() as into:
@@ -311,11 +408,11 @@ def main(argv):
     try:
         trust = None if asked.trust is None else open(asked.trust, "rb").read()
         signer = None if asked.signer is None else pef_verify.read_public_key(open(asked.signer, "rb").read()).spki
-        summary, kid = verify(asked.kit, trust, signer)
+        summary, kid, unmade = verify(asked.kit, trust, signer)
     except (KeyError, TypeError, AttributeError, IndexError) as wrong:  # a signed statement without what its kind has
         print("REFUSED KIT_FORM: a statement has not the form of its kind (%s: %s)" % (type(wrong).__name__, wrong))
         return 2
-    except Refused as wrong:
+    except (Refused, kit_cited.Wrong) as wrong:
         print("REFUSED %s: %s" % (wrong.code, wrong.detail))
         return 6 if wrong.code == "TRUST_INVALID" else 2
     except (OSError, pef_verify.Unreadable) as wrong:
@@ -327,9 +424,19 @@ def main(argv):
     for row in summary["attestations"]:
         told = ", ".join("%d %s" % (row["counts"][word], word.replace("_", " ")) for word in sorted(row["counts"]))
         print("attestation  %s: %s" % (row["framework"], told))
+    for row in summary["certificates"]:
+        print("replay       %(status)s, %(mode)s, run %(run)s" % row)
+    for row in summary["regress"]:
+        print("regress      %(same)d same, %(changed)d changed, %(undecided)d undecided by policy %(policy_hash)s" % row)
+    for row in summary.get("custody", []):
+        print("custody      %(head)s of run %(run)s, %(entries)d entries" % row)
+    for row in summary.get("archive", {}).get("copies", []):
+        print("copy         %s %s, %s until %s" % tuple(json.dumps(row[name]) for name in ("bucket", "key", "mode", "retain_until")))
+    if "ledger" in summary:
+        print("ledger       %(head)s of %(events)d events, begins with %(genesis)s" % summary["ledger"])
     print("signed by    %s" % kid)
-    if summary["attestations"]:
-        print("note         pass and fail are the signer's word here; `estoppel kit verify` makes them again from the bundles")
+    if unmade:
+        print("note         controls were not made again, which takes Python 3.11; `estoppel kit verify` makes them again")
     if asked.trust is None:
         print("note         the kit brings its trust document itself; give --trust to bind it to keys that you know")
     return 0

@@ -57,7 +57,7 @@ impl<'a> Assessment<'a> {
     }
 
     /// The evidence that is pointed at, by kind.
-    pub(crate) fn index(&self) -> Value {
+    pub fn index(&self) -> Value {
         let found = self.index.iter().filter(|(_, pointers)| pointers.count > 0);
         let rows = found.map(|(name, pointers)| {
             let mut row = pointers.document();
@@ -86,7 +86,7 @@ fn row<'a>(
 ) -> ControlRow<'a> {
     let mut found = Vec::new();
     for kind in &control.evidence {
-        found.push((kind.name.to_owned(), noted(index, evidence, kind)));
+        found.push((kind.name.to_owned(), noted(index, evidence, kind, made)));
     }
     if !control.threats.is_empty() {
         let name = format!("threats:{}", control.threats.join(","));
@@ -100,7 +100,7 @@ fn row<'a>(
         if let Finding::Against(kind) = finding
             && let Some(kind) = Kind::of_name(kind)
         {
-            noted(index, evidence, kind);
+            noted(index, evidence, kind, made);
         }
     }
     let has_evidence = found.iter().any(|(_, pointers)| pointers.count > 0);
@@ -108,13 +108,18 @@ fn row<'a>(
     ControlRow { control, outcome, has_evidence, evidence: found, checks }
 }
 
-fn noted(index: &mut BTreeMap<String, Pointers>, evidence: &Evidence, kind: &Kind) -> Pointers {
-    index.entry(kind.name.to_owned()).or_insert_with(|| evidence.pointers(kind)).clone()
+fn noted(
+    index: &mut BTreeMap<String, Pointers>,
+    evidence: &Evidence,
+    kind: &Kind,
+    made: UnixMicros,
+) -> Pointers {
+    index.entry(kind.name.to_owned()).or_insert_with(|| evidence.pointers(kind, made)).clone()
 }
 
 fn outcome(checks: &[(&'static Check, Finding)], has_evidence: bool, evidence: &Evidence) -> Outcome {
     let is_failed = |finding: &Finding| matches!(finding, Finding::Lacks(_) | Finding::Against(_));
-    if evidence.runs().is_empty() {
+    if evidence.runs().is_empty() && !has_evidence {
         Outcome::NoEvidence
     } else if checks.iter().any(|(_, finding)| is_failed(finding)) {
         Outcome::Fail

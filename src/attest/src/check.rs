@@ -42,22 +42,22 @@ impl Check {
     }
 }
 
-fn count(evidence: &Evidence, kind: &str) -> u64 {
-    Kind::of_name(kind).map(|kind| evidence.pointers(kind).count).unwrap_or_default()
+fn count(evidence: &Evidence, kind: &str, made: UnixMicros) -> u64 {
+    Kind::of_name(kind).map(|kind| evidence.pointers(kind, made).count).unwrap_or_default()
 }
 
 /// There is something of `needs`, and nothing of `never`.
-fn all(evidence: &Evidence, needs: &'static str, never: &'static str) -> Finding {
-    if count(evidence, needs) == 0 {
+fn all(evidence: &Evidence, made: UnixMicros, needs: &'static str, never: &'static str) -> Finding {
+    if count(evidence, needs, made) == 0 {
         return Finding::Lacks(needs);
     }
-    if count(evidence, never) == 0 { Finding::Holds } else { Finding::Against(never) }
+    if count(evidence, never, made) == 0 { Finding::Holds } else { Finding::Against(never) }
 }
 
 /// The oldest evidence is that old, and no seal since is known to be left out.
 fn reaches_back(evidence: &Evidence, made: UnixMicros, days: u64) -> Finding {
     const DAY_US: u64 = 86_400_000_000;
-    match all(evidence, "bundles", "unlinked_bundles") {
+    match all(evidence, made, "bundles", "unlinked_bundles") {
         Finding::Holds => {}
         other => return other,
     }
@@ -69,12 +69,24 @@ fn reaches_back(evidence: &Evidence, made: UnixMicros, days: u64) -> Finding {
     }
 }
 
+/// The evidence reaches so far back, or nobody can remove a copy of any bundle until it does.
+fn kept(evidence: &Evidence, made: UnixMicros, days: u64) -> Finding {
+    let told = match reaches_back(evidence, made, days) {
+        Finding::Undecided(told) => told,
+        other => return other,
+    };
+    match evidence.runs().iter().find(|run| !evidence.cited.is_kept_for(run, days)) {
+        None => Finding::Holds,
+        Some(run) => Finding::Undecided(format!("{told}, and no copy of run {} is kept so long", run.run)),
+    }
+}
+
 /// Every check, by name.
 pub const CHECKS: &[Check] = &[
     Check {
         name: "blocks_are_explained",
         about: "every refused call names a reason; where none was refused, nothing is said",
-        judge: |evidence, _| match all(evidence, "blocked_calls", "unexplained_blocks") {
+        judge: |evidence, made| match all(evidence, made, "blocked_calls", "unexplained_blocks") {
             Finding::Lacks(_) => Finding::Undecided("no call was refused".into()),
             other => other,
         },
@@ -82,22 +94,30 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "bodies_are_withheld",
         about: "of no call the body is kept as it was",
-        judge: |evidence, _| all(evidence, "calls", "stored_bodies"),
+        judge: |evidence, made| all(evidence, made, "calls", "stored_bodies"),
     },
     Check {
         name: "callers_are_known",
         about: "of every call that passed the caller is proven",
-        judge: |evidence, _| all(evidence, "calls", "anonymous_calls"),
+        judge: |evidence, made| all(evidence, made, "calls", "anonymous_calls"),
     },
     Check {
         name: "calls_have_receipts",
         about: "the runs are sealed, and their journal knows of no call and no time without a receipt",
-        judge: |evidence, _| all(evidence, "calls", "missing_receipts"),
+        judge: |evidence, made| all(evidence, made, "calls", "missing_receipts"),
+    },
+    Check {
+        name: "copies_are_locked",
+        about: "of every bundle a copy is under object lock at that time, and a trusted custodian signed for it",
+        judge: |evidence, made| match evidence.cited.has_archive() {
+            true => all(evidence, made, "archived_copies", "unlocked_bundles"),
+            false => Finding::Undecided("no index of an archive was given".into()),
+        },
     },
     Check {
         name: "evidence_is_intact",
         about: "every bundle is whole and signed by keys of the trust document that was given",
-        judge: |evidence, _| all(evidence, "bundles", "untrusted_bundles"),
+        judge: |evidence, made| all(evidence, made, "bundles", "untrusted_bundles"),
     },
     Check {
         name: "evidence_of_12_months",
@@ -110,24 +130,34 @@ pub const CHECKS: &[Check] = &[
         judge: |evidence, made| reaches_back(evidence, made, 2192),
     },
     Check {
+        name: "kept_for_12_months",
+        about: "as `evidence_of_12_months`, or of every bundle a copy is locked in compliance mode until 365 days after its seal, and a trusted custodian signed for it",
+        judge: |evidence, made| kept(evidence, made, 365),
+    },
+    Check {
+        name: "kept_for_6_years",
+        about: "as `evidence_of_6_years`, or the same with 2192 days",
+        judge: |evidence, made| kept(evidence, made, 2192),
+    },
+    Check {
         name: "policy_is_enforced",
         about: "the verdict of every call was carried out",
-        judge: |evidence, _| all(evidence, "calls", "unenforced_calls"),
+        judge: |evidence, made| all(evidence, made, "calls", "unenforced_calls"),
     },
     Check {
         name: "seals_are_anchored",
         about: "the seal of every bundle has a place in the instance's log",
-        judge: |evidence, _| all(evidence, "bundles", "unanchored_bundles"),
+        judge: |evidence, made| all(evidence, made, "bundles", "unanchored_bundles"),
     },
     Check {
         name: "seals_are_linked",
         about: "every seal that a run names as the one before it was given, but for the earliest",
-        judge: |evidence, _| all(evidence, "bundles", "unlinked_bundles"),
+        judge: |evidence, made| all(evidence, made, "bundles", "unlinked_bundles"),
     },
     Check {
         name: "traffic_is_evaluated",
         about: "of every call that passed both sides were looked at",
-        judge: |evidence, _| all(evidence, "calls", "unevaluated_calls"),
+        judge: |evidence, made| all(evidence, made, "calls", "unevaluated_calls"),
     },
 ];
 
@@ -136,6 +166,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cited::Further;
+    use crate::cited::tests::{further, with_copy};
     use crate::evidence::tests::{followed_by, published, runs_mut, seal_of, with};
 
     /// A call with nothing against it.
@@ -247,6 +279,56 @@ mod tests {
             assert!(matches!(at(days - 1), Finding::Undecided(why) if why.contains(&days.to_string())));
         }
         assert_eq!(judge("evidence_of_6_years", &Evidence::default()), Finding::Lacks("bundles"));
+    }
+
+    #[test]
+    fn a_copy_counts_while_it_is_locked_and_where_a_trusted_custodian_signed_for_it() {
+        let until = "2033-01-01T00:00:00.000000Z";
+        let at = |time: &str, evidence: &Evidence| {
+            Check::of_name("copies_are_locked").unwrap().judge(evidence, UnixMicros::parse(time).unwrap())
+        };
+        let before = "2032-12-31T00:00:00.000000Z";
+        let locked = with_copy("GOVERNANCE", until);
+        assert_eq!(at(before, &locked), Finding::Holds);
+        assert_eq!(at(until, &locked), Finding::Against("unlocked_bundles"), "it is over");
+        let cited = |change: fn(&mut Further)| {
+            let (mut evidence, mut given) = (published(), further("GOVERNANCE", until));
+            change(&mut given);
+            evidence.cite(&given).unwrap();
+            evidence
+        };
+        let unvouched = cited(|given| given.custodians.clear());
+        assert_eq!(at(before, &unvouched), Finding::Against("unlocked_bundles"));
+        let unsigned = cited(|given| given.custody.clear());
+        assert_eq!(at(before, &unsigned), Finding::Against("unlocked_bundles"));
+        let empty = cited(|given| given.archive = Some(Vec::new()));
+        assert_eq!(at(before, &empty), Finding::Lacks("archived_copies"));
+        assert!(matches!(at(before, &published()), Finding::Undecided(_)), "no archive was given");
+    }
+
+    #[test]
+    fn retention_is_shown_by_old_evidence_or_by_copies_that_nobody_can_remove_so_long() {
+        let sealed = UnixMicros::parse(published().runs()[0].sealed()).unwrap().0;
+        for (check, days) in [("kept_for_12_months", 365), ("kept_for_6_years", 2192)] {
+            let check = Check::of_name(check).unwrap();
+            let young = |evidence: &Evidence| check.judge(evidence, UnixMicros(sealed + 1));
+            let second = (sealed / 1_000_000 + 1) * 1_000_000; // retention is of whole seconds
+            let until = |days: u64| UnixMicros(second + days * 86_400_000_000).to_string();
+            assert_eq!(young(&with_copy("COMPLIANCE", &until(days))), Finding::Holds);
+            for short in [
+                with_copy("COMPLIANCE", &until(days - 1)),
+                with_copy("GOVERNANCE", &until(days)),
+                published(),
+            ] {
+                assert!(matches!(young(&short), Finding::Undecided(why) if why.contains(&days.to_string())));
+            }
+            let old = UnixMicros(sealed + days * 86_400_000_000);
+            assert_eq!(check.judge(&published(), old), Finding::Holds);
+            let torn =
+                followed_by(with_copy("COMPLIANCE", &until(days)), &format!("leaf:{}", "0".repeat(64)));
+            assert_eq!(young(&torn), Finding::Against("unlinked_bundles"));
+            assert_eq!(young(&Evidence::default()), Finding::Lacks("bundles"));
+        }
     }
 
     #[test]

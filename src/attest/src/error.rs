@@ -1,6 +1,8 @@
 //! Why there is no attestation, or none to rely on.
 
 use estoppel_evidence::key::KeyError;
+use estoppel_release::Refusal;
+use estoppel_verify::{CustodyFault, IndexFault};
 
 use crate::evidence::{BUNDLES_MAX, ENTRIES_MAX};
 use crate::framework::FRAMEWORK_BYTES_MAX;
@@ -18,6 +20,14 @@ pub enum AttestError {
     Twice(String),
     #[error("there is no bundle to attest")]
     Empty,
+    #[error("a chain of custody does not hold: {}: {_0}", _0.reason.meaning())]
+    Custody(CustodyFault),
+    #[error("the index of the archive does not hold: {0}")]
+    Archive(IndexFault),
+    #[error("what the archive has of run {0} is another file than the bundle")]
+    ArchiveOther(String),
+    #[error("the ledger of releases does not hold: {0}")]
+    Ledger(Refusal),
     #[error("the trust document cannot be used: {0}")]
     Trust(String),
     #[error("key {0} signs evidence of these bundles; an attestation needs a key of its own")]
@@ -42,12 +52,28 @@ pub enum AttestError {
     KitUndeclared(String),
     #[error("the trust document of the kit is not the one that was given")]
     KitTrust,
+    #[error("certificate `{path}` does not hold: {why}")]
+    KitCertificate { path: String, code: &'static str, why: String },
+    #[error("`{path}` is no result of regress over these bundles: {why}")]
+    KitResult { path: String, why: String },
     #[error("the summary is not what the contents give")]
     KitSummary,
     #[error(
         "more than {BUNDLES_MAX} bundles, {ENTRIES_MAX} entries or {FRAMEWORK_BYTES_MAX} bytes of a framework"
     )]
     Limit,
+}
+
+impl From<IndexFault> for AttestError {
+    fn from(fault: IndexFault) -> Self {
+        Self::Archive(fault)
+    }
+}
+
+impl From<Refusal> for AttestError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Ledger(refusal)
+    }
 }
 
 impl AttestError {
@@ -59,6 +85,10 @@ impl AttestError {
             Self::Bundle { .. } => "ATTESTATION_BUNDLE",
             Self::Twice(_) => "ATTESTATION_TWICE",
             Self::Empty => "ATTESTATION_EMPTY",
+            Self::Custody(fault) => fault.reason.code(),
+            Self::Archive(fault) => fault.reason.code(),
+            Self::ArchiveOther(_) => "ARCHIVE_LOCAL_CHANGED",
+            Self::Ledger(refusal) => refusal.code.as_str(),
             Self::Trust(_) => "TRUST_INVALID",
             Self::Shared(_) | Self::Key(_) => "KEY_INVALID",
             Self::Form(_) => "ATTESTATION_FORM",
@@ -70,6 +100,8 @@ impl AttestError {
             Self::KitAltered(_) => "KIT_ALTERED",
             Self::KitUndeclared(_) => "KIT_UNDECLARED",
             Self::KitTrust => "KIT_TRUST",
+            Self::KitCertificate { code, .. } => code,
+            Self::KitResult { .. } => "KIT_RESULT",
             Self::KitSummary => "KIT_SUMMARY",
             Self::Limit => "ATTESTATION_LIMIT",
         }
@@ -78,7 +110,11 @@ impl AttestError {
     /// What a program ends with: 6 for what was given beside the evidence, else 2.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Custody(fault) => fault.reason.exit_code(),
+            Self::Archive(fault) => fault.reason.exit_code(),
+            Self::Ledger(refusal) => refusal.code.exit(),
             Self::Bundle { .. }
+            | Self::ArchiveOther(_)
             | Self::Form(_)
             | Self::Untrusted { .. }
             | Self::Mismatch { .. }
@@ -88,6 +124,8 @@ impl AttestError {
             | Self::KitAltered(_)
             | Self::KitUndeclared(_)
             | Self::KitTrust
+            | Self::KitCertificate { .. }
+            | Self::KitResult { .. }
             | Self::KitSummary => 2,
             Self::Framework(_)
             | Self::FrameworkUnknown(_)

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use estoppel_bundle::{Bundle, OpenError};
+use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::tree::Frontier;
 use estoppel_evidence::{Leaf, Sha256};
 use estoppel_verify::{Anchoring, Authenticity, Externals, Input, Options, Report, verify_bundle};
 use serde_json::{Value, json};
 
+use crate::cited::{Cited, Further};
 use crate::error::AttestError;
 use crate::kind::{KINDS, Kind, Of};
 
@@ -61,6 +63,7 @@ pub struct Run {
     /// Of the archive, and of its manifest.
     pub archive: Sha256,
     pub manifest: Sha256,
+    pub(crate) manifest_bytes: Vec<u8>,
     pub report: Report,
     pub(crate) stated: Value,
     pub(crate) is_linked: bool,
@@ -70,6 +73,8 @@ pub struct Run {
     documents: BTreeMap<usize, BTreeSet<Sha256>>,
     threats: BTreeMap<String, Vec<Leaf>>,
     inventory: Inventory,
+    kinds: BTreeMap<String, u64>,
+    times: Option<(String, String)>,
 }
 
 /// How often what was named, by what it is.
@@ -111,6 +116,10 @@ impl Run {
 
     pub(crate) fn opened(&self) -> &str {
         self.text("opened")
+    }
+
+    pub(crate) fn sealed(&self) -> &str {
+        self.text("sealed")
     }
 
     /// What a statement says of it.
@@ -155,6 +164,7 @@ impl Run {
             }
         }
         self.count_names(&entry);
+        self.count_trace(&entry);
         for id in entry["threat"]["ids"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             self.threats.entry(id.to_owned()).or_default().push(leaf);
         }
@@ -169,6 +179,16 @@ impl Run {
 }
 
 impl Run {
+    fn count_trace(&mut self, entry: &Value) {
+        let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        *self.kinds.entry(text("kind")).or_default() += 1;
+        let ts = text("ts");
+        self.times = Some(match self.times.take() {
+            Some((first, last)) => (first.min(ts.clone()), last.max(ts)),
+            None => (ts.clone(), ts),
+        });
+    }
+
     fn count_names(&mut self, entry: &Value) {
         if entry["kind"] != "call" {
             return;
@@ -194,6 +214,7 @@ pub struct Evidence {
     entries: usize,
     trust: Option<Sha256>,
     keys: BTreeSet<String>,
+    pub(crate) cited: Cited,
 }
 
 impl Evidence {
@@ -228,6 +249,21 @@ impl Evidence {
         Ok(id)
     }
 
+    /// Verifies what was given beside the bundles, in the place of what was before. All bundles have to be here.
+    ///
+    /// # Errors
+    /// The code of whatever does not hold, [`AttestError::Twice`], [`AttestError::Limit`].
+    pub fn cite(&mut self, further: &Further) -> Result<(), AttestError> {
+        self.cited = Cited::new(&self.runs, further, None)?;
+        Ok(())
+    }
+
+    /// The same, as far as the statement with that predicate is about it.
+    pub(crate) fn cite_as(&mut self, further: &Further, stated: &Value) -> Result<(), AttestError> {
+        self.cited = Cited::new(&self.runs, further, Some(stated))?;
+        Ok(())
+    }
+
     fn judged(&mut self, given: Given<'_>, options: &Options<'_>) -> Result<Run, AttestError> {
         let wrong = |reason: String| AttestError::Bundle { name: given.name.clone(), reason };
         let report = verify_bundle(Input::Zip(given.bytes), given.beside, options)
@@ -240,12 +276,14 @@ impl Evidence {
         }
         let unread = |error: OpenError| wrong(error.to_string());
         let bundle = Bundle::from_zip(given.bytes).map_err(unread)?;
-        let stated: Value = serde_json::from_slice(&bundle.manifest().to_bytes()).unwrap_or_default();
+        let manifest_bytes = bundle.manifest().to_bytes();
+        let stated: Value = serde_json::from_slice(&manifest_bytes).unwrap_or_default();
         self.keys.extend(bundle.manifest().keys.iter().map(|row| row.kid.to_string()));
         let mut run = Run {
             run: bundle.manifest().run.to_string(),
             archive: Sha256::of(given.bytes),
             manifest: bundle.manifest_digest(),
+            manifest_bytes,
             report,
             stated,
             is_linked: true,
@@ -255,6 +293,8 @@ impl Evidence {
             documents: BTreeMap::new(),
             threats: BTreeMap::new(),
             inventory: Inventory::new(),
+            kinds: BTreeMap::new(),
+            times: None,
         };
         let mut entries = bundle.entries().map_err(unread)?;
         while let Some(entry) = entries.next().map_err(unread)? {
@@ -276,6 +316,22 @@ impl Evidence {
             run.is_linked = run.previous_seal == *first
                 || run.previous_seal.as_ref().is_some_and(|seal| seals.contains(seal));
         }
+    }
+
+    /// How many entries of each kind there are, and when the first and the last of them were written.
+    pub(crate) fn trace(&self) -> Value {
+        let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+        for (kind, count) in self.runs.iter().flat_map(|run| &run.kinds) {
+            *kinds.entry(kind).or_default() += count;
+        }
+        let rows = kinds.iter().map(|(kind, count)| json!({ "count": count, "kind": kind }));
+        let times = || self.runs.iter().filter_map(|run| run.times.as_ref());
+        json!({
+            "entries": kinds.values().sum::<u64>(),
+            "first": times().map(|(first, _)| first).min(),
+            "kinds": rows.collect::<Vec<_>>(),
+            "last": times().map(|(_, last)| last).max(),
+        })
     }
 
     /// What calls named, and how often, by name.
@@ -308,7 +364,8 @@ impl Evidence {
         self.keys.iter().map(String::as_str)
     }
 
-    pub(crate) fn pointers(&self, kind: &Kind) -> Pointers {
+    /// What there is of a kind at that time.
+    pub(crate) fn pointers(&self, kind: &Kind, made: UnixMicros) -> Pointers {
         let mut pointers = Pointers::default();
         let bit = KINDS.iter().position(|known| known == kind).unwrap_or(usize::MAX);
         match kind.of {
@@ -322,6 +379,27 @@ impl Evidence {
             Of::Bundles(holds) => {
                 for run in self.runs.iter().filter(|run| holds(run)) {
                     pointers.push(|| run.manifest.to_string(), run.manifest.0);
+                }
+            }
+            Of::Acts(action) => {
+                for act in self.cited.acts().filter(|act| action.is_none_or(|action| act.action == action)) {
+                    pointers.push(|| act.leaf.to_string(), act.leaf.0);
+                }
+            }
+            Of::Copies => {
+                for copy in self.cited.copies() {
+                    pointers.push(|| copy.leaf.to_string(), copy.leaf.0);
+                }
+            }
+            Of::Unlocked => {
+                let is_unlocked = |run: &&Run| self.cited.has_archive() && !self.cited.is_locked(run, made);
+                for run in self.runs.iter().filter(is_unlocked) {
+                    pointers.push(|| run.manifest.to_string(), run.manifest.0);
+                }
+            }
+            Of::Events(kinds) => {
+                for id in self.cited.events(kinds) {
+                    pointers.push(|| id.to_string(), id.0);
                 }
             }
             Of::Documents(_) => {
@@ -412,12 +490,12 @@ pub(crate) mod tests {
     fn a_root_covers_what_is_not_listed() {
         let calls: Vec<Value> = (0..40).map(|seq| json!({ "kind": "call", "seq": seq })).collect();
         let kind = Kind::of_name("calls").unwrap();
-        let all = with(&calls).pointers(kind).document();
+        let all = with(&calls).pointers(kind, UnixMicros(0)).document();
         assert_eq!((&all["count"], &all["more"]), (&json!(40), &json!(24)));
         let leaves: Vec<[u8; 32]> =
             calls.iter().map(|call| Leaf::of(call.to_string().as_bytes()).0).collect();
         assert_eq!(all["root"], estoppel_evidence::tree::root(&leaves).to_string());
-        let fewer = with(&calls[..39]).pointers(kind).document();
+        let fewer = with(&calls[..39]).pointers(kind, UnixMicros(0)).document();
         assert_eq!(fewer["listed"], all["listed"]);
         assert_ne!(fewer["root"], all["root"]);
     }

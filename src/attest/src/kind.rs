@@ -13,6 +13,14 @@ pub(crate) enum Of {
     Bundles(fn(&Run) -> bool),
     /// Documents that receipts name, by their digest.
     Documents(&'static [&'static str]),
+    /// Entries of chains of custody, by their hash: those of an action, or all.
+    Acts(Option<&'static str>),
+    /// Copies of the bundles, by the hash of their entry in the index of the archive.
+    Copies,
+    /// Bundles of which the archive that was given keeps no copy.
+    Unlocked,
+    /// Events of the ledger of releases, by their id.
+    Events(&'static [&'static str]),
 }
 
 /// A kind of evidence.
@@ -89,6 +97,10 @@ const fn documents(name: &'static str, about: &'static str, at: &'static [&'stat
     Kind { name, about, of: Of::Documents(at) }
 }
 
+const fn events(name: &'static str, about: &'static str, kinds: &'static [&'static str]) -> Kind {
+    Kind { name, about, of: Of::Events(kinds) }
+}
+
 /// Every kind, by name.
 pub const KINDS: &[Kind] = &[
     bundles("anchored_bundles", "bundles whose seal has a place in the instance's log", Run::is_anchored),
@@ -96,6 +108,11 @@ pub const KINDS: &[Kind] = &[
         is_call(entry, |call| is_anonymous(call) && call["verdict"]["action"] != "block")
     }),
     entries("approvals", "signed decisions of people on calls that waited", |entry| is(entry, "approval")),
+    Kind {
+        name: "archived_copies",
+        about: "copies of these bundles under object lock, as the index of the archive says",
+        of: Of::Copies,
+    },
     entries("authenticated_calls", "calls whose caller is proven", |entry| {
         is_call(entry, |call| !is_anonymous(call))
     }),
@@ -108,15 +125,31 @@ pub const KINDS: &[Kind] = &[
         "contracts that values were held against",
         &["/contract/request/digest", "/contract/response/digest"],
     ),
+    Kind {
+        name: "custody_entries",
+        about: "what was done with these bundles, as custodians signed it",
+        of: Of::Acts(None),
+    },
     entries("destinations", "calls of which it is known where they went", |entry| {
         is_call(entry, |call| call["destination"].is_string())
     }),
+    Kind {
+        name: "disclosures",
+        about: "bundles and keys that custodians gave away",
+        of: Of::Acts(Some("disclosed")),
+    },
     entries("evaluated_calls", "calls of which both sides were looked at", |entry| {
         is_call(entry, |call| !is_unread(call))
     }),
+    events("evolutions", "runs of the steps that prove a version", &["evolution.finished"]),
     entries("found_data", "calls in which detectors found classes of data", |entry| {
         is_call(entry, |call| has_items(&call["data_class"]) || has_items(&call["ext"]["findings"]))
     }),
+    events(
+        "generations",
+        "contracts of versions: what changes, and what has to be shown for it",
+        &["generation.sealed", "generation.amended"],
+    ),
     entries("held_calls", "calls that waited for people, and answers to those", |entry| {
         is_call(entry, |call| {
             call["verdict"]["action"] == "hold" || call["hold"].is_object() || call["approval"].is_object()
@@ -145,12 +178,17 @@ pub const KINDS: &[Kind] = &[
     entries("operator_acts", "what operators did to the gateway", |entry| is(entry, "act")),
     documents("policies", "policies that judged calls", &["/policy/hash"]),
     entries("policy_loads", "policies that were put in force or refused", |entry| is(entry, "policy.load")),
+    events("promotions", "versions that were promoted", &["promotion.finished"]),
     entries("refused_callers", "calls that were refused for who called", |entry| {
         is_call(entry, |call| {
             call["outcome"]["code"].as_str().is_some_and(|code| REFUSED_CALLERS.contains(&code))
         })
     }),
+    events("refused_promotions", "versions that were not promoted, with each gate", &["promotion.refused"]),
+    events("release_approvals", "versions that people approved", &["approval.given"]),
     entries("repaired_calls", "calls in which a value was repaired", |entry| verdict(entry, "repair")),
+    events("role_changes", "who may do what to releases", &["roles.set"]),
+    events("rollbacks", "promoted versions that were taken back", &["rollback.done"]),
     entries("seals", "ends of runs, which commit to all before", |entry| is(entry, "run.seal")),
     entries("shadow_calls", "calls that policies on trial were asked about", |entry| {
         is_call(entry, |call| has_items(&call["shadow"]))
@@ -184,10 +222,16 @@ pub const KINDS: &[Kind] = &[
     bundles("unlinked_bundles", "bundles that name a seal before theirs which was not given", |run| {
         !run.is_linked
     }),
+    Kind {
+        name: "unlocked_bundles",
+        about: "bundles of which the archive keeps no copy at that time that a trusted custodian signed for",
+        of: Of::Unlocked,
+    },
     bundles("untrusted_bundles", "bundles whose keys nobody has vouched for", |run| !run.is_trusted()),
     entries("usage", "calls with counts of tokens", |entry| {
         is_call(entry, |call| call["facts"]["usage"].is_object())
     }),
+    events("waivers", "gates of releases that people waived", &["approval.waiver"]),
     entries("withheld_bodies", "calls of whose bodies only tags are kept, or what redaction left", |entry| {
         is_call(entry, |call| call["body"]["mode"] != "full")
     }),
@@ -218,6 +262,7 @@ mod tests {
     #[test]
     fn each_kind_takes_what_it_says_and_a_plain_call_only_where_it_should() {
         use crate::evidence::tests::with;
+        use estoppel_evidence::time::UnixMicros;
         use serde_json::json;
         let sha256 = format!("sha256:{}", "5".repeat(64));
         let call = |more: Value| {
@@ -234,7 +279,12 @@ mod tests {
         let of_plain = ["authenticated_calls", "calls", "evaluated_calls", "withheld_bodies"];
         let plain = with(&[call(json!({}))]);
         for kind in KINDS.iter().filter(|kind| !matches!(kind.of, Of::Bundles(_))) {
-            assert_eq!(plain.pointers(kind).count > 0, of_plain.contains(&kind.name), "{}", kind.name);
+            assert_eq!(
+                plain.pointers(kind, UnixMicros(0)).count > 0,
+                of_plain.contains(&kind.name),
+                "{}",
+                kind.name
+            );
         }
         let evaluated =
             |state: &str| json!({ "request": { "state": "recognized" }, "response": { "state": state } });
@@ -270,7 +320,11 @@ mod tests {
             ("unexplained_blocks", call(json!({ "verdict": { "action": "block" } }))),
             ("usage", call(json!({ "facts": { "usage": { "input": 3 } } }))),
         ] {
-            assert_eq!(with(&[entry]).pointers(Kind::of_name(name).unwrap()).count, 1, "{name}");
+            assert_eq!(
+                with(&[entry]).pointers(Kind::of_name(name).unwrap(), UnixMicros(0)).count,
+                1,
+                "{name}"
+            );
         }
     }
 }

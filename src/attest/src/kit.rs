@@ -3,20 +3,25 @@
 //! - [`assemble`] makes a [`Kit`] of [`Contents`] that all verify; [`Kit::to_zip`] is the one file.
 //! - [`check`] judges one: it is made again from its contents and compared.
 
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use estoppel_bundle::{Archive, BundlePath, ZipWriter};
 use estoppel_evidence::envelope::{STATEMENT_TYPE, base64, from_base64, sign};
 use estoppel_evidence::{PublicKey, Sha256, Signer};
+use estoppel_release::audit;
 use estoppel_verify::{Externals, Options, read_statement};
 use serde_json::{Value, json};
 
+use crate::cited::{Further, run_of};
 use crate::error::AttestError;
 use crate::evidence::{Evidence, Given};
 use crate::framework::Framework;
 use crate::statement::{Statement, Tool, canonical};
 use crate::verify::verify;
 use crate::{oscal, pdf};
+pub use parts::result_of;
 
 /// Most bytes of a kit.
 pub const KIT_BYTES_MAX: u64 = 1 << 30;
@@ -24,6 +29,10 @@ pub const KIT_BYTES_MAX: u64 = 1 << 30;
 const PREDICATE: &str = "urn:estoppel:kit:v0";
 const INDEX: &str = "kit.json";
 const TRUST: &str = "trust.json";
+const ARCHIVE: &str = "archive.ndjson";
+const LEDGER: &str = "ledger.json";
+/// What the name of a chain of custody ends with, after that of its bundle.
+const CUSTODY: &str = ".custody.ndjson";
 
 /// The files of a kit, by path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +54,16 @@ pub struct Contents {
     /// Statements about all of them, with the file of their framework.
     pub attestations: Vec<(Vec<u8>, Vec<u8>)>,
     pub trust: Vec<u8>,
+    /// Chains of custody of the bundles.
+    pub custody: Vec<Vec<u8>>,
+    /// The index of the archive.
+    pub archive: Option<Vec<u8>>,
+    /// An export of the ledger of releases, as JSON.
+    pub ledger: Option<Vec<u8>>,
+    /// Certificates of replays of the bundles.
+    pub certificates: Vec<Vec<u8>>,
+    /// Results of regress over calls of the bundles, as [`result_of`] gives them.
+    pub results: Vec<Vec<u8>>,
     /// Verifiers and guides, by path.
     pub further: BTreeMap<String, Vec<u8>>,
 }
@@ -83,20 +102,32 @@ pub fn assemble(
     if evidence.runs().is_empty() {
         return Err(AttestError::Empty);
     }
+    for list in &contents.custody {
+        let run = run_of(evidence.runs(), list)?;
+        if files.insert(format!("bundles/{run}.pef.zip{CUSTODY}"), list.clone()).is_some() {
+            return Err(AttestError::Twice(run));
+        }
+    }
+    files.extend(contents.archive.iter().map(|index| (ARCHIVE.to_owned(), index.clone())));
+    files.extend(contents.ledger.iter().map(|ledger| (LEDGER.to_owned(), ledger.clone())));
+    let certificates = contents.certificates.iter();
+    files.extend(certificates.map(|content| (parts::certificate_path(content), content.clone())));
+    files.extend(contents.results.iter().map(|content| (parts::result_path(content), content.clone())));
+    let mut kit = Kit { files };
+    let further = kit.further()?;
     for (statement, framework) in &contents.attestations {
         let framework_read = Framework::parse(framework)?;
-        let statement = verify(statement, &framework_read, &evidence, None)?.statement;
+        let statement = verify(statement, &framework_read, &mut evidence, &further, None)?.statement;
         let folder = format!("attestations/{}", framework_read.id);
-        files.insert(format!("frameworks/{}.toml", framework_read.id), framework.clone());
+        kit.files.insert(format!("frameworks/{}.toml", framework_read.id), framework.clone());
         for (name, copy) in copies(&statement)? {
-            if files.insert(format!("{folder}/{name}"), copy).is_some() {
+            if kit.files.insert(format!("{folder}/{name}"), copy).is_some() {
                 return Err(AttestError::Twice(framework_read.id));
             }
         }
     }
-    let index = document(&files, &evidence, tool, signer.public())?;
-    files.insert(INDEX.to_owned(), sign(STATEMENT_TYPE, &canonical(&index)?, signer)?);
-    let kit = Kit { files };
+    let index = document(&kit, &mut evidence, &options, tool, signer.public())?;
+    kit.files.insert(INDEX.to_owned(), sign(STATEMENT_TYPE, &canonical(&index)?, signer)?);
     kit.is_within()?;
     Ok(kit)
 }
@@ -122,15 +153,17 @@ impl Externals for Beside<'_> {
 }
 
 fn document(
-    files: &BTreeMap<String, Vec<u8>>,
-    evidence: &Evidence,
+    kit: &Kit,
+    evidence: &mut Evidence,
+    options: &Options<'_>,
     tool: &Tool,
     key: &PublicKey,
 ) -> Result<Value, AttestError> {
     if evidence.has_key(&key.id().to_string()) {
         return Err(AttestError::Shared(key.id().to_string()));
     }
-    let subject: Vec<Value> = files
+    let subject: Vec<Value> = kit
+        .files
         .iter()
         .filter(|(path, _)| *path != INDEX)
         .map(|(path, content)| json!({ "digest": { "sha256": Sha256::of(content).hex() }, "name": path }))
@@ -139,7 +172,7 @@ fn document(
         "_type": "https://in-toto.io/Statement/v1",
         "predicate": {
             "key": { "alg": key.alg(), "kid": key.id().to_string(), "spki": base64(key.spki()) },
-            "summary": summary(files, evidence)?,
+            "summary": summary(kit, evidence, options)?,
             "tool": tool,
             "v": "kit/v0",
         },
@@ -148,8 +181,9 @@ fn document(
     }))
 }
 
-/// Numbers over the bundles and attestations, all of which a reader can count again.
-fn summary(files: &BTreeMap<String, Vec<u8>>, evidence: &Evidence) -> Result<Value, AttestError> {
+/// Numbers over what is in the kit, all of which a reader can count again.
+fn summary(kit: &Kit, evidence: &mut Evidence, options: &Options<'_>) -> Result<Value, AttestError> {
+    evidence.cite(&kit.further()?)?;
     let mut counters: BTreeMap<&str, u64> = BTreeMap::new();
     for run in evidence.runs() {
         for (name, count) in run.report.counters.rows() {
@@ -157,7 +191,7 @@ fn summary(files: &BTreeMap<String, Vec<u8>>, evidence: &Evidence) -> Result<Val
         }
     }
     let mut attestations = Vec::new();
-    for (path, content) in files.iter().filter(|(path, _)| path.ends_with("/attestation.json")) {
+    for (path, content) in kit.files.iter().filter(|(path, _)| path.ends_with("/attestation.json")) {
         let signed = read_statement(content).map_err(AttestError::Form)?;
         let stated: Value =
             serde_json::from_slice(&signed.payload).map_err(|error| AttestError::Form(error.to_string()))?;
@@ -169,12 +203,22 @@ fn summary(files: &BTreeMap<String, Vec<u8>>, evidence: &Evidence) -> Result<Val
         }));
     }
     let runs: Vec<Value> = evidence.runs().iter().map(|run| run.document()).collect();
-    Ok(json!({
+    let mut summary = json!({
         "attestations": attestations,
+        "certificates": parts::certificates(kit, evidence, options)?,
         "counters": counters,
         "inventory": evidence.inventory()?,
+        "regress": parts::results(kit)?,
         "runs": runs,
-    }))
+        "trace": evidence.trace(),
+    });
+    let cited = evidence.cited.document().into_iter();
+    for (name, member) in cited.chain([("releases", evidence.cited.releases())]) {
+        if !member.is_null() {
+            summary[name] = member;
+        }
+    }
+    Ok(summary)
 }
 
 /// Judges a kit by the trust document inside, which is also `trust` where the reader has one from elsewhere.
@@ -197,14 +241,14 @@ pub fn check(
     if options.trust.is_some_and(|trust| kit.files.get(TRUST).map(Vec::as_slice) != Some(trust)) {
         return Err(AttestError::KitTrust);
     }
-    let evidence = kit.evidence(options)?;
-    kit.attestations(&evidence)?;
+    let mut evidence = kit.evidence(options)?;
+    kit.attestations(&mut evidence)?;
     let predicate = &stated["predicate"];
     let told = |what: &str| AttestError::KitForm(format!("it does not state its {what}"));
     let tool: Tool = serde_json::from_value(predicate["tool"].clone()).map_err(|_| told("program"))?;
     let key = predicate["key"]["spki"].as_str().and_then(from_base64);
     let key = key.and_then(|spki| PublicKey::from_spki(&spki).ok()).ok_or_else(|| told("key"))?;
-    if canonical(&document(&kit.files, &evidence, &tool, &key)?)? != signed.payload {
+    if canonical(&document(kit, &mut evidence, options, &tool, &key)?)? != signed.payload {
         return Err(AttestError::KitSummary);
     }
     Ok(CheckedKit { summary: predicate["summary"].clone(), kid })
@@ -247,9 +291,10 @@ fn is_file_of_a_kit(path: &str) -> bool {
     let is_hex =
         |text: &str| text.len() == 64 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
     match path.split('/').collect::<Vec<_>>()[..] {
-        [INDEX | TRUST | "verify.md" | "verify.py"] => true,
+        [INDEX | TRUST | ARCHIVE | LEDGER | "verify.md" | "verify.py"] => true,
         ["verifiers", _, ..] => true,
-        ["bundles", bundle] => bundle.ends_with(".pef.zip"),
+        ["bundles", bundle] => bundle.strip_suffix(CUSTODY).unwrap_or(bundle).ends_with(".pef.zip"),
+        ["certificates" | "regress", file] => file.strip_suffix(".json").is_some_and(is_hex),
         ["bundles", folder, content] => folder.ends_with(".pef.zip.d") && is_hex(content),
         ["frameworks", file] => file.ends_with(".toml"),
         ["attestations", _, copy] => COPIES.contains(&copy),
@@ -261,6 +306,31 @@ impl Kit {
     fn content(&self, path: &str) -> Result<&[u8], AttestError> {
         let found = self.files.get(path).map(Vec::as_slice);
         found.ok_or_else(|| AttestError::KitMissing(path.to_owned()))
+    }
+
+    fn below<'k>(&'k self, folder: &'k str) -> impl Iterator<Item = (&'k String, &'k Vec<u8>)> {
+        self.files.iter().filter(move |(path, _)| path.starts_with(folder))
+    }
+
+    /// What lies beside a bundle, by SHA-256 (hex).
+    fn beside(&self, run: &str) -> BTreeMap<String, Vec<u8>> {
+        let place = format!("bundles/{run}.pef.zip.d/");
+        let beside = self.files.iter();
+        beside
+            .filter_map(|(path, content)| Some((path.strip_prefix(&place)?.to_owned(), content.clone())))
+            .collect()
+    }
+
+    /// What is cited beside the bundles.
+    fn further(&self) -> Result<Further, AttestError> {
+        let ledger = self.files.get(LEDGER).map(|export| audit::verify(export, None, None)).transpose()?;
+        let lists = self.below("bundles/").filter(|(path, _)| path.ends_with(CUSTODY));
+        Ok(Further {
+            custody: lists.map(|(_, list)| list.clone()).collect(),
+            custodians: Vec::new(),
+            archive: self.files.get(ARCHIVE).cloned(),
+            ledger: ledger.map(|verified| verified.ledger),
+        })
     }
 
     fn is_within(&self) -> Result<(), AttestError> {
@@ -275,21 +345,24 @@ impl Kit {
             if !path.starts_with("bundles/") || !path.ends_with(".pef.zip") {
                 continue;
             }
-            let place = format!("{path}.d/");
-            let beside = self.files.iter();
-            let beside = beside
-                .filter_map(|(of, content)| Some((of.strip_prefix(&place)?.to_owned(), content.clone())));
-            let beside = beside.collect();
+            let run = path.strip_prefix("bundles/").and_then(|file| file.strip_suffix(".pef.zip"));
+            let beside = self.beside(run.unwrap_or_default());
             let given = Given { name: path.clone(), bytes: archive, beside: &mut Beside(&beside) };
             let run = evidence.add(given, &options)?;
             if *path != format!("bundles/{run}.pef.zip") {
                 return Err(AttestError::KitAltered(path.clone()));
             }
         }
+        for (path, list) in self.below("bundles/").filter(|(path, _)| path.ends_with(CUSTODY)) {
+            if *path != format!("bundles/{}.pef.zip{CUSTODY}", run_of(evidence.runs(), list)?) {
+                return Err(AttestError::KitAltered(path.clone()));
+            }
+        }
         Ok(evidence)
     }
 
-    fn attestations(&self, evidence: &Evidence) -> Result<(), AttestError> {
+    fn attestations(&self, evidence: &mut Evidence) -> Result<(), AttestError> {
+        let further = self.further()?;
         for (path, framework) in self.files.iter().filter(|(path, _)| path.starts_with("frameworks/")) {
             let framework = Framework::parse(framework)?;
             if *path != format!("frameworks/{}.toml", framework.id) {
@@ -297,7 +370,7 @@ impl Kit {
             }
             let folder = format!("attestations/{}", framework.id);
             let statement = self.content(&format!("{folder}/attestation.json"))?;
-            let statement = verify(statement, &framework, evidence, None)?.statement;
+            let statement = verify(statement, &framework, evidence, &further, None)?.statement;
             for (name, copy) in copies(&statement)? {
                 let path = format!("{folder}/{name}");
                 if self.content(&path)? != copy {

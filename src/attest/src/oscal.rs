@@ -153,6 +153,26 @@ fn resources(statement: &Statement, ids: &Ids) -> Vec<Value> {
             "uuid": ids.of(name),
         }));
     }
+    let predicate = statement.predicate();
+    let hex = |value: &Value| {
+        value.as_str().and_then(|digest| digest.strip_prefix("sha256:")).unwrap_or_default().to_owned()
+    };
+    let lists = predicate["custody"].as_array().into_iter().flatten().map(|list| {
+        let name = format!("{}.pef.zip.custody.ndjson", list["run"].as_str().unwrap_or_default());
+        (format!("Chain of custody {name}"), name, hex(&list["digest"]))
+    });
+    let index = predicate["archive"].is_object().then(|| {
+        let digest = hex(&predicate["archive"]["digest"]);
+        ("Index of the archive".to_owned(), "archive.ndjson".to_owned(), digest)
+    });
+    resources.extend(lists.chain(index).map(|(title, name, digest)| {
+        json!({ "rlinks": link(&name, &digest), "title": title, "uuid": ids.of(&name) })
+    }));
+    if let Some(head) = predicate["ledger"]["head"].as_str() {
+        let title = "Ledger of releases, by the digest of its heads";
+        let props = [property("head", head)];
+        resources.push(json!({ "props": props, "title": title, "uuid": ids.of("ledger") }));
+    }
     resources
 }
 

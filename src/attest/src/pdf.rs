@@ -1,5 +1,6 @@
 //! The statement as a page for people: one to three pages that cite the digest of the statement. The same statement gives the same bytes.
 
+mod cited;
 mod font;
 mod sheet;
 
@@ -77,6 +78,7 @@ pub fn pdf(statement: &Statement) -> Vec<u8> {
     head(&mut sheet, predicate, &digest);
     tiles(&mut sheet, predicate);
     bundles(&mut sheet, predicate);
+    cited::cited(&mut sheet, predicate);
     controls(&mut sheet, predicate);
     let foot = [
         (

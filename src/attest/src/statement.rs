@@ -114,6 +114,9 @@ pub(crate) fn document(
         "tool": circumstances.tool,
         "v": "attestation/v0",
     });
+    for (name, member) in evidence.cited.document() {
+        predicate[name] = member;
+    }
     if let Some(trust) = evidence.trust() {
         predicate["trust"] = trust.to_string().into();
     }
@@ -169,6 +172,23 @@ pub(crate) mod tests {
             let faults: Vec<String> =
                 schema.iter_errors(&statement.document).map(|error| error.to_string()).collect();
             assert!(faults.is_empty(), "{name}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_statement_that_cites_custody_and_archive_is_of_the_schema_and_names_whom_its_signer_vouches_for() {
+        let text = include_str!("../../../spec/attestation.schema.json");
+        let schema = jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap();
+        let evidence = crate::cited::tests::with_copy("COMPLIANCE", "2033-01-01T00:00:00.000000Z");
+        for name in ["pci-dss-4.0.1", "soc2-2017"] {
+            let framework = Framework::shipped(name).unwrap();
+            let statement = Statement::sign(&framework, &evidence, &circumstances(), &key()).unwrap();
+            let faults: Vec<String> =
+                schema.iter_errors(&statement.document).map(|error| error.to_string()).collect();
+            assert!(faults.is_empty(), "{name}: {faults:?}");
+            let predicate = statement.predicate();
+            assert_eq!(predicate["custodians"][0]["kid"], predicate["custody"][0]["signers"][0]);
+            assert!(predicate["archive"]["copies"][0]["signed"].is_string(), "{predicate:#}");
         }
     }
 

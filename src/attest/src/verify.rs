@@ -6,6 +6,7 @@ use estoppel_evidence::time::UnixMicros;
 use estoppel_verify::read_statement;
 use serde_json::Value;
 
+use crate::cited::Further;
 use crate::error::AttestError;
 use crate::evidence::Evidence;
 use crate::framework::Framework;
@@ -35,14 +36,16 @@ fn read(bytes: &[u8]) -> Result<(Value, String), AttestError> {
     Ok((stated, signed.key.hex()))
 }
 
-/// Judges an attestation by bundles that were verified now. `signer` is the key that the reader knows its signer by.
+/// Judges an attestation by bundles that were verified now, and by what was given beside them, as far as the attestation is
+/// about it. `signer` is the key that the reader knows its signer by.
 ///
 /// # Errors
 /// [`AttestError`], the first that is wrong.
 pub fn verify(
     bytes: &[u8],
     framework: &Framework,
-    evidence: &Evidence,
+    evidence: &mut Evidence,
+    further: &Further,
     signer: Option<&PublicKey>,
 ) -> Result<Verified, AttestError> {
     let (stated, kid) = read(bytes)?;
@@ -50,6 +53,7 @@ pub fn verify(
         return Err(AttestError::Untrusted { found: kid });
     }
     let predicate = &stated["predicate"];
+    evidence.cite_as(further, predicate)?;
     let circumstances = circumstances(predicate)
         .ok_or_else(|| AttestError::Form("it does not say its id, time and program".into()))?;
     let key = key(predicate).ok_or_else(|| AttestError::Form("it does not state its key".into()))?;
@@ -129,7 +133,13 @@ mod tests {
             let signer = expect["signer"]
                 .as_str()
                 .map(|text| PublicKey::from_spki(&from_base64(text).unwrap()).unwrap());
-            let answer = verify(&read("attestation.json"), &framework, &evidence, signer.as_ref());
+            let answer = verify(
+                &read("attestation.json"),
+                &framework,
+                &mut evidence,
+                &Further::default(),
+                signer.as_ref(),
+            );
             let code = answer.as_ref().err().map(AttestError::code);
             assert_eq!(json!(code), expect["reason"], "{}: {:?}", folder.display(), answer.err());
             seen += 1;

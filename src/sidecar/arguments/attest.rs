@@ -18,6 +18,26 @@ pub struct Bundles {
     pub trust: Option<PathBuf>,
 }
 
+/// What is cited beside them.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Beside {
+    /// Chain of custody of one of the bundles, `<bundle>.custody.ndjson`. May be given again.
+    #[arg(long, value_name = "FILE")]
+    pub custody: Vec<PathBuf>,
+    /// Public key in PEM of a custodian whom you know: every entry has to be by one of them. May be given again.
+    #[arg(long = "custodian", value_name = "FILE", requires = "custody")]
+    pub custodians: Vec<PathBuf>,
+    /// Index of the archive that has copies of the bundles, `archive.ndjson`.
+    #[arg(long, value_name = "FILE")]
+    pub archive: Option<PathBuf>,
+    /// Ledger of releases: its repository, or what `estoppel audit export` wrote as JSON.
+    #[arg(long, value_name = "DIR|FILE")]
+    pub ledger: Option<PathBuf>,
+    /// The first event of the ledger that you trust, `sha256:…`; where nothing is said, the one that the repository trusts.
+    #[arg(long, value_name = "DIGEST", requires = "ledger")]
+    pub genesis: Option<String>,
+}
+
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Attest {
@@ -26,6 +46,8 @@ pub struct Attest {
     pub framework: Option<String>,
     #[command(flatten)]
     pub of: Bundles,
+    #[command(flatten)]
+    pub beside: Beside,
     /// Private key in PEM that signs, readable by you only; none that signs evidence.
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
@@ -51,6 +73,8 @@ pub struct AttestVerify {
     pub attestation: PathBuf,
     #[command(flatten)]
     pub of: Bundles,
+    #[command(flatten)]
+    pub beside: Beside,
     /// The framework, where it is none that comes with this program.
     #[arg(long, value_name = "FILE")]
     pub framework: Option<PathBuf>,
@@ -70,6 +94,8 @@ pub enum ComplianceCommand {
         framework: Vec<String>,
         #[command(flatten)]
         of: Bundles,
+        #[command(flatten)]
+        beside: Beside,
     },
 }
 
@@ -97,6 +123,21 @@ pub struct KitBuild {
     /// A folder that `estoppel attest` wrote about these bundles. May be given again.
     #[arg(long = "attestation", value_name = "DIR")]
     pub attestations: Vec<PathBuf>,
+    /// Chain of custody of one of the bundles, `<bundle>.custody.ndjson`. May be given again.
+    #[arg(long, value_name = "FILE")]
+    pub custody: Vec<PathBuf>,
+    /// Index of the archive that has copies of the bundles, `archive.ndjson`.
+    #[arg(long, value_name = "FILE")]
+    pub archive: Option<PathBuf>,
+    /// What `estoppel audit export` wrote as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub audit_export: Option<PathBuf>,
+    /// A certificate of a replay of one of the bundles. May be given again.
+    #[arg(long = "certificate", value_name = "FILE")]
+    pub certificates: Vec<PathBuf>,
+    /// What `estoppel regress run --json` said of calls of these bundles. May be given again.
+    #[arg(long = "regress", value_name = "FILE")]
+    pub results: Vec<PathBuf>,
     /// A framework's file, where it is none that comes with this program. May be given again.
     #[arg(long = "framework", value_name = "FILE")]
     pub frameworks: Vec<PathBuf>,

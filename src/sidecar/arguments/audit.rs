@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use estoppel_evidence::Sha256;
 
 use super::InRepository;
+use crate::output::Failure;
 
 #[derive(Subcommand, Debug)]
 pub enum AuditCommand {
@@ -51,4 +53,10 @@ pub struct AuditVerify {
     pub genesis: Option<String>,
     #[command(flatten)]
     pub at: InRepository,
+}
+
+/// The digest that an argument is.
+pub fn digest(text: &str) -> Result<Sha256, Failure> {
+    Sha256::parse(text)
+        .ok_or_else(|| Failure::input("ARGUMENT_INVALID", "expected `sha256:` and 64 hex digits"))
 }

@@ -24,7 +24,12 @@ type Files = &'static [(&'static str, &'static [u8])];
 
 const PYTHON: Files = from_spec![
     "verify.py" "verifiers/python/kit_verify.py"
+    "verifiers/python/kit_cited.py" "verifiers/python/kit_cited.py"
+    "verifiers/python/kit_controls.py" "verifiers/python/kit_controls.py"
     "verifiers/python/pef_verify.py" "verifiers/python/pef_verify.py"
+    "verifiers/python/schemas/archive.schema.json" "archive.schema.json"
+    "verifiers/python/schemas/custody.schema.json" "custody.schema.json"
+    "verifiers/python/schemas/replay.schema.json" "replay.schema.json"
 ];
 
 const SCHEMAS: Files = schemas![
