@@ -65,8 +65,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          openssl genpkey -algorithm ed25519 -out auditor.pem && chmod 600 auditor.pem\n\
          estoppel attest --framework pci-dss-4.0.1 --bundle \"$bundle\" --trust demo/journal/trust.json --key auditor.pem -o pci\n\
          estoppel attest --framework hipaa-security-rule --journal demo/journal --key auditor.pem -o hipaa --strict # exit 3\n\
-         estoppel custody add \"$bundle\" --action moved --from gateway --to safe --key auditor.pem --actor Ada\n\
-         estoppel attest --framework soc2-2017 --bundle \"$bundle\" --custody \"$bundle.custody.ndjson\" --key auditor.pem -o soc2",
+         cp \"$bundle\" held.pef.zip && estoppel custody add held.pef.zip --action moved --from gateway --to safe --key auditor.pem --actor Ada\n\
+         estoppel attest --framework soc2-2017 --bundle held.pef.zip --custody held.pef.zip.custody.ndjson --key auditor.pem -o soc2",
     ),
     (
         &["attest", "verify"],

@@ -569,7 +569,29 @@ fn parts_of_a_kit_that_do_not_hold_are_refused_by_both_programs() {
         files.insert(format!("regress/{}.json", Sha256::of(b"x").hex()), content);
     });
     assert_eq!(whole.answers(&renamed), [(2, "KIT_ALTERED".to_owned()), (2, "KIT_ALTERED".to_owned())]);
+    let weaker = whole.resigned(|files, _| {
+        let file = files.get_mut("attestations/soc2-2017/attestation.json").unwrap();
+        let envelope: Value = serde_json::from_slice(file).unwrap();
+        let payload = from_base64(envelope["payload"].as_str().unwrap()).unwrap();
+        let mut statement: Value = serde_json::from_slice(&payload).unwrap();
+        let predicate = &mut statement["predicate"];
+        let controls = predicate["controls"].as_array_mut().unwrap();
+        let control = controls.iter_mut().find(|control| control["id"] == "CC8.1").unwrap();
+        assert_eq!(control["state"], "evidence");
+        (control["state"], control["evidence"]) = (json!("no_evidence"), json!([]));
+        for (word, more) in [("evidence", -1), ("no_evidence", 1)] {
+            let count = predicate["counts"][word].as_i64().unwrap();
+            predicate["counts"][word] = json!(count + more);
+        }
+        let payload = estoppel_evidence::canonical::foreign(statement.to_string().as_bytes()).unwrap();
+        *file = sign(STATEMENT_TYPE, &payload, &SoftKey::ed25519(&[11; 32])).unwrap();
+    });
+    let mismatch = || (2, "ATTESTATION_MISMATCH".to_owned());
+    assert_eq!(
+        whole.answers(&weaker),
+        [mismatch(), mismatch()],
+        "counted right, and not what the evidence gives"
+    );
     let cut = whole.resigned(|files, _| drop(files.remove("ledger.json")));
-    let mismatch = (2, "ATTESTATION_MISMATCH".to_owned());
-    assert_eq!(whole.answers(&cut), [mismatch.clone(), mismatch], "an attestation cites the ledger");
+    assert_eq!(whole.answers(&cut), [mismatch(), mismatch()], "an attestation cites the ledger");
 }
