@@ -145,7 +145,10 @@ def post(url, body, run=None, path="/refunds", **headers):
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=20)
     try:
         connection.request("POST", path, body if isinstance(body, bytes) else json.dumps(body), headers)
-        answer = connection.getresponse()
+        try:
+            answer = connection.getresponse()
+        except (http.client.HTTPException, OSError) as error:
+            raise Missing(f"an answer from {url}: {error}") from None
         came, whole = b"", True
         try:
             while piece := answer.read1(65536):
