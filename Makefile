@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo-mcp demo-etl demo-release test setup lint perf beside bench fuzz docs clean
+.PHONY: help quickstart demo-mcp demo-etl demo-release let-through test setup lint perf beside bench fuzz docs clean
 
 # What `make test` runs, in this order; the first that fails ends it.
 STAGES := setup lint test-rust test-verifiers test-clients test-feeds docs supply-chain hygiene
@@ -26,6 +26,10 @@ demo-etl: ## three calls that write to Postgres, an orphan behind the gateway's 
 demo-release: ## a policy proven, promoted, refused once it is loosened, mended and taken back; then the kit for an auditor
 	cargo build --release --locked --bins
 	@ESTOPPEL_BIN_DIR=$${CARGO_TARGET_DIR:-target}/release python3 examples/release-demo/demo.py
+
+let-through: ## what others let through, and what happens to it here: a script for each row of the table in README.md
+	cargo build --release --locked --bins
+	@ESTOPPEL_BIN_DIR=$${CARGO_TARGET_DIR:-target}/release python3 examples/let-through/table.py
 
 test: ## all that CI checks: setup, lint, Rust, verifiers, clients, feeds, API documentation, supply chain, hygiene
 	@set -e; for stage in $(STAGES); do .ci/$$stage; done

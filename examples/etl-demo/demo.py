@@ -160,7 +160,7 @@ class Demo:
         sides = {side: receipt["snapshot"][side] for side in ("pre", "post")}
         say(f"seq {receipt['seq']}", f"{tool}, call {receipt['call']}")
         for side, seen in sides.items():
-            say("", f"{side:<4} {check('a digest', seen.get('digest'))[:23]}… log {seen['lsn']}")
+            say("", f"{side:<4} {check('a digest', seen.get('digest'))[:23]}… lsn {seen['lsn']}")
         writes = check(f"rows of {tool}", receipt["ext"]["writes"])
         say("", "rows that name it: " + ", ".join(f"{one['rows']} of {one['table']}" for one in writes))
         check(f"{tool} wrote rows in its name", any(one["rows"] for one in writes))
@@ -200,10 +200,10 @@ class Demo:
         command = [BIN / "estoppel", "--json", *words]
         process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True)
         self.processes.append(process)
-        listening = json.loads(process.stdout.readline())["data"]["listening"]
+        listening = said_by(process)["listening"]
         again = agent.run(listening)
         check("the agent gets the same answers, without the tools", again == self.answers)
-        certificate = json.loads(process.stdout.readline())["data"]["certificate"]
+        certificate = said_by(process)["certificate"]
         check(f"success: {certificate}", process.wait(30) == 0 and certificate["status"] == "success")
         say("agent", "ran again against the bundle and got the same three answers; no tool, no database was asked")
         counts = certificate["counts"]
@@ -236,6 +236,12 @@ class Demo:
         check(f"it names the call: {certificate}", at == receipt["seq"])
         say("status", f"failed at seq {at}, transform, call {receipt['call']}: {', '.join(certificate['reasons'])}")
         say("", f"see {self.folder}/altered.json")
+
+
+def said_by(process):
+    """The next answer of a program that goes on."""
+    answer = json.loads(check("an answer of the replay", process.stdout.readline()))
+    return check(f"an answer of the replay, not {answer}", answer.get("data"))
 
 
 def json_of(value):

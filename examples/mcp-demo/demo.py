@@ -234,9 +234,9 @@ def has_reason(reason):
 
 # What, which receipt is of it, the suffix of its finding in the feed, its metric.
 LEFT = (
-    ("1  the denied tool", has_reason("TOOL_DENIED"), "", ("estoppel_outcomes_total", ['code="TOOL_DENIED"'])),
-    ("2  the approved call", lambda receipt: "approval" in receipt, "", ("estoppel_holds_total", ['outcome="released"'])),
-    ("3  the tool that turned", has_reason("TOOL_CHANGED"), "#tool_changed", ("estoppel_tools_changed_total", [])),
+    ("what 1 left: the denied tool", has_reason("TOOL_DENIED"), "", ("estoppel_outcomes_total", ['code="TOOL_DENIED"'])),
+    ("what 2 left: the approved call", lambda receipt: "approval" in receipt, "", ("estoppel_holds_total", ['outcome="released"'])),
+    ("what 3 left: the tool that turned", has_reason("TOOL_CHANGED"), "#tool_changed", ("estoppel_tools_changed_total", [])),
 )
 
 

@@ -207,7 +207,7 @@ class Demo:
 
     def gates(self, judged):
         for row in judged["gates"]:
-            say("", f"{row['state']:<8} {row['gate']:<22} {row['why'][:90]}")
+            say("", f"{row['state']:<8} {row['gate']:<24} {row['why'][:90]}")
 
     def promoted(self, version):
         done = self.estoppel("promote", version, key="bert")
@@ -224,6 +224,7 @@ class Demo:
         code, refused = self.ended("promote", "1.0.0", key="bert")
         check(f"nothing is promoted without an approval: {code} {refused}", code == 4)
         say("refused", refused["reason"])
+        self.gates({"gates": [row for row in refused["gates"] if row["state"] != "pass"]})
         self.estoppel("approve", "1.0.0", key="bert")
         say("approved", "by bert, who is not the author")
         self.promoted("1.0.0")

@@ -414,9 +414,9 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// The program that this is.
+/// The program that this is: the bytes that run, also where its file has been replaced since.
 pub fn tool() -> Result<Tool, Failure> {
-    let read = std::env::current_exe().and_then(std::fs::read);
+    let read = std::fs::read("/proc/self/exe").or_else(|_| std::env::current_exe().and_then(std::fs::read));
     let bytes = read.map_err(|error| Failure::runtime("INTERNAL", format!("the own program: {error}")))?;
     Ok(Tool {
         digest: Sha256::of(&bytes),

@@ -11,7 +11,7 @@ def test_the_demo_shows_all_that_it_promises(tmp_path):
     assert code == 0, out + err
     assert "APPROVALS_MISSING" in out and "GATE_REFUSED" in out
     assert out.count("PASSED, v") == 3 and "v1.1.0-rc.1" in out
-    assert "fail     regress                1 as expected, 1 otherwise" in out
+    assert "fail     regress                  1 as expected, 1 otherwise" in out
     assert "promoted  v1.0.0 on" in out and "promoted  v1.0.1 on" in out and "promoted  v1.1.0" not in out
     assert "waived   min_evolutions" in out and "rollback/v1.0.1" in out
     assert "attestation.pdf" in out and "holds: 1 runs, 1 attestations" in out

@@ -98,8 +98,12 @@ impl Recording {
     }
 
     fn serve(&self, name: &str, more: &[&str]) -> Served {
+        self.serve_by(Path::new(cli_binary()), name, more)
+    }
+
+    fn serve_by(&self, program: &Path, name: &str, more: &[&str]) -> Served {
         let (out, keys) = (self.out(name), self.keys());
-        let mut command = Command::new(cli_binary());
+        let mut command = Command::new(program);
         command.args(["--json", "replay", "serve", path(&self.bundle), "--key", path(&self.key)]);
         command.args(["--out", path(&out), "--keys", path(&keys)]).args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -444,6 +448,23 @@ fn a_client_runs_again_and_gets_what_was_recorded() {
     assert_eq!(recording.world.upstream.hits().total(), upstream_saw, "the real upstream heard nothing");
     let (code, said) = recording.verify(&recording.out("served.json"), &recording.bundle, &[]);
     assert_eq!((code, &said["status"]), (0, &json!("success")), "{said}");
+}
+
+#[test]
+fn a_program_that_is_upgraded_while_it_serves_says_which_one_it_was() {
+    let recording = Recording::usual(&full());
+    let program = recording.scratch.join("estoppel");
+    if std::fs::hard_link(cli_binary(), &program).is_err() {
+        std::fs::copy(cli_binary(), &program).unwrap();
+    }
+    let served = recording.serve_by(&program, "upgraded.json", &["--lenient"]);
+    std::fs::remove_file(&program).unwrap();
+    std::fs::write(&program, "the next version").unwrap();
+    served.stop();
+    let (code, certificate) = served.certificate();
+    assert_eq!((code, &certificate["status"]), (5, &json!("failed")), "{certificate}");
+    let digest = estoppel_evidence::Sha256::of(&std::fs::read(cli_binary()).unwrap());
+    assert_eq!(certificate["tool"]["digest"], digest.to_string());
 }
 
 #[test]

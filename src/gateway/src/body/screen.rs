@@ -401,10 +401,11 @@ enum Stage {
         tail: std::vec::IntoIter<Bytes>,
         trailers: Option<HeaderMap>,
     },
-    /// What came before the cut leaves first: an error makes hyper drop what it has not written yet.
+    /// What came before the cut leaves first: an error makes hyper drop what it has not written yet. It writes when
+    /// it is told to wait, so it is told once in any case; a timer alone may be over before it is first asked.
     Cutting {
         reason: Reason,
-        flushed: Pin<Box<Sleep>>,
+        flushed: Option<Pin<Box<Sleep>>>,
     },
     Done,
 }
@@ -446,8 +447,9 @@ impl Body for ScreenedBody {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                     Step::Cut(reason) => {
-                        let flushed = Box::pin(tokio::time::sleep(FLUSH));
-                        self.stage = Stage::Cutting { reason, flushed };
+                        self.stage = Stage::Cutting { reason, flushed: None };
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
                     Step::Judge => {} // not in streamed mode
                     Step::End { tail, trailers, ack } => {
@@ -486,6 +488,7 @@ impl Body for ScreenedBody {
                     }
                 }
                 Stage::Cutting { reason, flushed } => {
+                    let flushed = flushed.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH)));
                     ready!(flushed.as_mut().poll(cx));
                     let reason = *reason;
                     self.stage = Stage::Done;
