@@ -7,7 +7,7 @@ use estoppel_evidence::time::UnixMicros;
 
 use crate::environment;
 use crate::generation::{Generation, StageName};
-use crate::ledger::{Body, Ledger, Outcome, State};
+use crate::ledger::{Body, Ledger, Outcome, StagePromoted, State};
 use crate::version::Version;
 
 /// A generation that the ledger knows.
@@ -24,7 +24,7 @@ pub struct Standing {
     pub tag: Option<String>,
     /// The highest stage that a commit came to under the contract in force, and its tag; none of what is released.
     pub stage: Option<(StageName, String)>,
-    /// The stage that the contract has after that one, the release at last.
+    /// The stage that the latest candidate comes to next, the release at last.
     pub next_stage: StageName,
     /// The environments that have something of it.
     pub environments: Vec<String>,
@@ -179,12 +179,19 @@ fn climb(ledger: &Ledger, standing: &mut Standing, document: &serde_json::Value)
     if standing.promoted_at.is_some() {
         return;
     }
-    let reached = ledger.stages(&standing.version).filter(|(_, body)| body.contract == standing.contract);
-    let highest = reached.map(|(_, body)| (body.stage, &body.tag)).max_by_key(|(stage, _)| *stage);
-    standing.stage = highest.map(|(stage, tag)| (stage, tag.clone()));
+    let of_contract = |body: &StagePromoted| body.contract == standing.contract;
+    let reached: Vec<&StagePromoted> =
+        ledger.stages(&standing.version).map(|(_, body)| body).filter(|body| of_contract(body)).collect();
+    let highest = reached.iter().max_by_key(|body| body.stage);
+    let candidate = ledger.finished(&standing.version).filter(|(_, run)| run.tag.is_some()).last();
+    let is_of_candidate =
+        |body: &&&StagePromoted| candidate.is_some_and(|(_, run)| run.commit == body.commit);
+    // Another commit climbs from the beginning.
+    let own = reached.iter().filter(is_of_candidate).map(|body| body.stage).max();
+    standing.stage = highest.map(|body| (body.stage, body.tag.clone()));
     let Ok(generation) = Generation::from_document(document.clone()) else { return };
     let mut above = generation.stages.iter().map(|known| known.stage);
-    let above = above.find(|known| standing.stage.as_ref().is_none_or(|(stage, _)| known > stage));
+    let above = above.find(|known| own.is_none_or(|stage| *known > stage));
     standing.next_stage = above.unwrap_or(StageName::Final);
 }
 

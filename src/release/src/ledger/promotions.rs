@@ -204,7 +204,7 @@ impl<'e> Past<'e> {
         if own != StageName::Final && !stages.iter().any(|(stage, _)| *stage == own) {
             return Err("the contract has no such stage".into());
         }
-        let Some((before, soak_us)) = stages.into_iter().filter(|(stage, _)| *stage < own).next_back() else {
+        let Some((before, soak_us)) = stages.into_iter().rfind(|(stage, _)| *stage < own) else {
             return Ok(());
         };
         let reached = self.events.iter().find(|event| match &event.body {

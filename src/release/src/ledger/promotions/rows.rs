@@ -61,8 +61,7 @@ impl Past<'_> {
             list(contract, "/gates/commands").filter(|gate| holds_from(gate, StageName::Alpha, stage));
         let commands = commands.filter_map(|gate| gate.get("id")?.as_str());
         asked.extend(commands.map(|id| format!("command:{id}")));
-        if let Some((_, soak_us)) = ladder(contract).into_iter().filter(|(name, _)| *name < stage).next_back()
-        {
+        if let Some((_, soak_us)) = ladder(contract).into_iter().rfind(|(name, _)| *name < stage) {
             asked.push("stage_before".into());
             asked.extend((soak_us > 0).then(|| "soak".to_owned()));
         }
