@@ -129,6 +129,9 @@ pub enum Command {
     Promote(Promote),
     /// Takes a promoted version back.
     Rollback(Rollback),
+    /// What runs where, as the ledger was told.
+    #[command(subcommand)]
+    Environment(EnvironmentCommand),
     /// Begins a project from a template: a generation, a policy, and something to release.
     New(New),
     /// The contracts of versions: what changes, and what has to be shown before it is promoted.

@@ -179,7 +179,9 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         "Evaluates every gate of a generation anew: proofs in the ledger, the tag of the candidate, bundles and certificates from their \
          bytes, recorded calls judged again, approvals, programs. What passes gets a signed verification summary, the final tag and an \
          event, all together or none; what does not is recorded with every gate. `promote VERSION --explain` only tells the gates. Exit \
-         code 3: a gate refuses; 4: only approvals are missing; 8: it was promoted before.",
+         code 3: a gate refuses; 4: only approvals are missing; 8: it was promoted before. --stage brings the candidate to a stage of its \
+         contract: a tag vVERSION-alpha.N or -beta.N, of rc that of the candidate. Each stage needs the one before it on the same commit; a stage \
+         that the contract does not have is STAGE_UNKNOWN.",
     ),
     (
         &["approve"],
@@ -194,7 +196,23 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["rollback"],
         "Takes a promoted version back: a commit on the branch rollback/VERSION whose tree is that of the version before, a signed tag \
-         rollback/vVERSION and an event, all together or none. No tag is moved or removed; what comes next is another version.",
+         rollback/vVERSION and an event, all together or none. No tag is moved or removed; what comes next is another version. Environments that have it have \
+         the version before from then on, by the same event.",
+    ),
+    (
+        &["environment", "list"],
+        "Lists environments as the ledger has them: the release or stage that each has, its commit, since when and by whom. What was taken back \
+         meanwhile is marked.",
+    ),
+    (
+        &["environment", "set"],
+        "Signs that an environment has a promoted version, or what came to a stage, from now on; deploys nothing. ENVIRONMENT_INVALID: it is no \
+         name. STATE_INVALID: it was not promoted far enough, was taken back, or is there already. Of two clones that move one pointer \
+         at once the later one gets LEDGER_CONFLICT.",
+    ),
+    (
+        &["environment", "bind"],
+        "Signs, as an owner, the lowest stage that an environment takes. One that is not bound takes releases alone.",
     ),
     (
         &["audit", "verify"],

@@ -11,7 +11,7 @@ use estoppel_release::generation::{
     self, Amendment, ChangeId, Folder, FolderError, Generation, GenerationError,
 };
 use estoppel_release::git::Git;
-use estoppel_release::ledger::{Known, Ledger, State, Store};
+use estoppel_release::ledger::{Event, Known, Ledger, StagePromoted, State, Store};
 use estoppel_release::{Code, Version};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub use begin::project;
 
 use crate::arguments::{GenerationCommand, GenerationReason, GenerationSeal, InRepository};
 use crate::input;
-use crate::ledger::{Signing, store};
+use crate::ledger::{Signing, now, store};
 use crate::output::{Colour, Failure, Output, plain};
 
 pub fn run(output: &Output, command: &GenerationCommand) -> Result<ExitCode, Failure> {
@@ -40,7 +40,7 @@ fn folder(at: &InRepository) -> Result<Folder, Failure> {
 
 /// The ledger of this clone, if there is one.
 fn known(at: &InRepository) -> Result<Option<Ledger>, Failure> {
-    let read = Git::open(&at.repo).and_then(|git| Store::new(git, None).read());
+    let read = Git::open(&at.repo).and_then(|git| Store::new(git, None, now).read());
     match read {
         Ok(ledger) => Ok(Some(ledger)),
         Err(refusal) if matches!(refusal.code, Code::NotARepository | Code::LedgerMissing) => Ok(None),
@@ -205,6 +205,18 @@ fn show(output: Output, version: &Version, at: &InRepository) -> Result<ExitCode
     if differs {
         output.line("note        the file is not the contract that is sealed; `estoppel generation amend` puts it in its place");
     }
+    let stages: Vec<Value> =
+        ledger.as_ref().map(|ledger| ledger.stages(version).map(reached).collect()).unwrap_or_default();
+    for row in &stages {
+        let word = |name: &str| row[name].as_str().unwrap_or_default();
+        output.line(&plain(&format!(
+            "{:<11} {} on {} at {}",
+            word("stage"),
+            word("tag"),
+            word("commit"),
+            word("at")
+        )));
+    }
     for (change, row) in read.changes.iter().zip(&changes) {
         let (kind, steps) = (change.kind, row["steps"].as_array().map_or(0, Vec::len));
         output.line(&plain(&format!("  {:<16} {kind:<7} {} ({steps} steps)", change.id, change.title)));
@@ -214,9 +226,17 @@ fn show(output: Output, version: &Version, at: &InRepository) -> Result<ExitCode
         "contract": read.digest(), "sealed": sealed.map(|sealed| sealed.contract), "differs": differs,
         "changes": changes, "steps": read.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(),
         "gates": read.document().get("gates"), "hotfix": read.document().get("hotfix"),
-        "stages": read.document().get("stages"),
+        "stages": read.document().get("stages"), "reached": stages,
     });
     Ok(output.data(&data))
+}
+
+/// A stage that a commit of it came to.
+fn reached((event, body): (&Event, &StagePromoted)) -> Value {
+    json!({
+        "stage": body.stage, "tag": body.tag, "commit": body.commit, "contract": body.contract, "at": event.at.to_string(),
+        "event": event.id,
+    })
 }
 
 fn unknown(version: &Version) -> Failure {

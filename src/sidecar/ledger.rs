@@ -41,7 +41,7 @@ pub fn shared(at: &InRepository) -> Result<Store, Failure> {
 fn store_in(at: &InRepository, modes: &[Mode]) -> Result<Store, Failure> {
     let git = Git::open(&at.repo)?;
     let remote = if at.local || !modes.contains(&Mode::of(&git)?) { None } else { git.remote()? };
-    Ok(Store::new(git, remote))
+    Ok(Store::new(git, remote, now))
 }
 
 /// The ledger as it is, with that of the remote where there is one and it can be asked.
@@ -147,7 +147,7 @@ fn show(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
         let document = event.document();
         let body = &document["body"];
         let version = ["version", "from"].iter().find_map(|name| body[name].as_str()).unwrap_or("-");
-        let facts = ["result", "tag", "commit"].iter().filter_map(|name| body[name].as_str());
+        let facts = ["result", "stage", "tag", "commit"].iter().filter_map(|name| body[name].as_str());
         let facts: Vec<&str> = facts.collect();
         let who = ledger.roles().name(event.actor).map_or_else(|| event.actor.to_string(), ToOwned::to_owned);
         output.line(&plain(&format!(
@@ -165,7 +165,7 @@ fn show(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
 
 /// `estoppel verify tag NAME`.
 pub fn verify_tag(output: Output, name: &str) -> Result<ExitCode, Failure> {
-    let store = Store::new(Git::open(Path::new("."))?, None);
+    let store = Store::new(Git::open(Path::new("."))?, None, now);
     let ledger = store.read()?;
     let (tag, event, commit) = promotion::verify_tag(store.git(), &ledger, name)?;
     let who = ledger.roles().name(event.actor).unwrap_or_default().to_owned();
@@ -173,9 +173,18 @@ pub fn verify_tag(output: Output, name: &str) -> Result<ExitCode, Failure> {
     output.line(&plain(&format!("tag         {tag} on {commit}")));
     output.line(&plain(&format!("by          {who} {}, {standing}", event.actor)));
     output.line(&format!("event       {} {}", event.body.kind(), event.id));
+    // A candidate that came to `rc` keeps its tag.
+    let reached = ledger.events().iter().find_map(|event| match &event.body {
+        Body::StagePromoted(body) if body.tag == tag => Some((body.stage, event, &body.version)),
+        _ => None,
+    });
+    if let Some((stage, event, _)) = reached {
+        output.line(&format!("stage       {stage} since {}", event.at));
+    }
     let back = match &event.body {
         Body::PromotionFinished(body) => ledger.rolled_back(&body.version),
-        _ => None,
+        Body::StagePromoted(body) => ledger.rolled_back(&body.version),
+        _ => reached.and_then(|(_, _, version)| ledger.rolled_back(version)),
     };
     if let Some((event, back)) = back {
         output.line(&plain(&format!("taken back  to {} at {}: {}", back.to, event.at, back.reason)));
@@ -183,6 +192,7 @@ pub fn verify_tag(output: Output, name: &str) -> Result<ExitCode, Failure> {
     let data = json!({
         "tag": tag, "commit": commit, "actor": event.actor, "event": event.id, "kind": event.body.kind(),
         "body": event.document()["body"], "standing": standing,
+        "stage": reached.map(|(stage, event, _)| json!({ "stage": stage, "event": event.id, "at": event.at })),
         "taken_back": back.map(|(event, back)| json!({ "event": event.id, "to": back.to, "reason": back.reason })),
     });
     Ok(output.data(&data))

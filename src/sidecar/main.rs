@@ -16,6 +16,7 @@ mod diff;
 mod disclose;
 mod doctor;
 mod encrypt;
+mod environment;
 mod evolution;
 mod explain;
 mod further;
@@ -108,6 +109,7 @@ fn main() -> ExitCode {
         Command::Approve(wanted) => promote::approve(&output, &wanted),
         Command::Waive(wanted) => promote::waive(&output, &wanted),
         Command::Rollback(wanted) => promote::rollback(&output, &wanted),
+        Command::Environment(command) => environment::run(&output, &command),
         Command::New(new) => generation::project(&output, &new),
         Command::Generation(command) => generation::run(&output, &command),
         Command::Ledger(command) => ledger::run(&output, &command),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{PublicKey, Sha256, Signer as _};
 use estoppel_gateway::packs::Packs;
-use estoppel_release::generation::RegressGate;
+use estoppel_release::generation::{RegressGate, StageName};
 use estoppel_release::ledger::{Approved, Body};
 use estoppel_release::promotion::{self, Bundle, Call, Judged, State, Subject, Wanted, Witness};
 use estoppel_release::rollback::{self, Back};
@@ -27,6 +27,7 @@ pub fn run(output: &Output, wanted: &Promote, explain: bool) -> Result<ExitCode,
     let (store, signing) = (shared(&wanted.at)?, Signing::of(&wanted.signed)?);
     let asked = Wanted {
         version: &wanted.version,
+        stage: wanted.stage.name(),
         candidate: wanted.candidate.as_deref(),
         folders: &wanted.evidence,
         resume: wanted.resume,
@@ -37,10 +38,10 @@ pub fn run(output: &Output, wanted: &Promote, explain: bool) -> Result<ExitCode,
         // Candidates that the remote was not told of before belong to what is promoted.
         sync::push(&store)?;
     }
-    Ok(told(*output, &judged))
+    Ok(told(*output, asked.stage, &judged))
 }
 
-fn told(output: Output, judged: &Judged) -> ExitCode {
+fn told(output: Output, stage: StageName, judged: &Judged) -> ExitCode {
     for row in &judged.rows {
         let colour = match row.state {
             State::Pass => Colour::Green,
@@ -60,14 +61,15 @@ fn told(output: Output, judged: &Judged) -> ExitCode {
     let refusal = judged.refusal();
     match (&judged.promoted, refusal) {
         (Some((tag, _)), _) => {
-            let said = format!("{} {tag} on {}", output.paint(Colour::Green, "promoted"), judged.commit);
+            let to = if stage == StageName::Final { String::new() } else { format!(" to {stage}") };
+            let said = format!("{} {tag}{to} on {}", output.paint(Colour::Green, "promoted"), judged.commit);
             output.line(&said);
         }
         (None, Some(code)) => output.line(&output.paint(Colour::Red, &format!("REFUSED  {}", code.as_str()))),
         (None, None) => output.line("nothing refuses"),
     }
     let data = json!({
-        "gates": judged.rows, "commit": judged.commit, "candidate": judged.candidate,
+        "stage": stage, "gates": judged.rows, "commit": judged.commit, "candidate": judged.candidate,
         "reason": refusal, "tag": judged.promoted.as_ref().map(|(tag, _)| tag),
         "event": judged.promoted.as_ref().map(|(_, event)| event),
     });
@@ -77,6 +79,7 @@ fn told(output: Output, judged: &Judged) -> ExitCode {
 pub fn approve(output: &Output, asked: &Approve) -> Result<ExitCode, Failure> {
     let wanted = Wanted {
         version: &asked.version,
+        stage: StageName::Final,
         candidate: asked.candidate.as_deref(),
         folders: &[],
         resume: false,
@@ -96,6 +99,7 @@ pub fn approve(output: &Output, asked: &Approve) -> Result<ExitCode, Failure> {
 pub fn waive(output: &Output, asked: &Waive) -> Result<ExitCode, Failure> {
     let wanted = Wanted {
         version: &asked.version,
+        stage: StageName::Final,
         candidate: asked.candidate.as_deref(),
         folders: &[],
         resume: false,
@@ -145,8 +149,13 @@ pub fn rollback(output: &Output, asked: &Rollback) -> Result<ExitCode, Failure> 
     output.line(&plain(&format!("rolled back {} to {}", done.from, done.to)));
     output.line(&plain(&format!("branch      {} on {}", rollback::branch(&done.from), done.commit)));
     output.line(&plain(&format!("tag         {}", done.tag)));
+    let moved: Vec<&str> = done.environments.keys().map(String::as_str).collect();
+    if !moved.is_empty() {
+        output.line(&plain(&format!("moved       {} to {}", moved.join(", "), done.to.tag())));
+    }
     Ok(output.data(&json!({
         "from": done.from, "to": done.to, "commit": done.commit, "tag": done.tag, "branch": rollback::branch(&done.from),
+        "environments": moved,
     })))
 }
 
@@ -224,8 +233,8 @@ impl Witness for Offline {
         }
     }
 
-    fn policy(&self, file: &Path) -> Result<Sha256, String> {
-        let policy = policy::compiled(Output::new(true), file, &Packs::at(None)).map_err(said)?;
+    fn policy(&self, file: &Path, packs: Option<&Path>) -> Result<Sha256, String> {
+        let policy = policy::compiled(Output::new(true), file, &Packs::at(packs)).map_err(said)?;
         Sha256::parse(&policy.hash().to_string()).ok_or_else(|| "it has no hash".into())
     }
 }

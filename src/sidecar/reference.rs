@@ -285,11 +285,22 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["promote"],
         "estoppel promote 0.1.0 --repo app --key releaser.pem --explain\n\
+         estoppel promote 0.1.0 --stage beta --repo app --key releaser.pem # exit 6\n\
          estoppel promote 0.1.0 --repo app --key releaser.pem\n\
          (cd app && estoppel verify tag v0.1.0)\n\
          estoppel promote 0.1.0 --repo app --key releaser.pem # exit 8",
     ),
     (&["rollback"], "estoppel rollback 0.1.0 --reason 'too early' --repo app --key releaser.pem # exit 3"),
+    (&["environment", "list"], "estoppel environment list --repo app"),
+    (
+        &["environment", "set"],
+        "estoppel environment set production 0.1.0 --repo app --key releaser.pem\n\
+         estoppel environment set production 9.9.9 --repo app --key releaser.pem # exit 3",
+    ),
+    (
+        &["environment", "bind"],
+        "estoppel environment bind staging --stage beta --repo app --key releaser.pem",
+    ),
     (&["ledger", "init"], "estoppel ledger init --name Ada --repo app --key releaser.pem # exit 8"),
     (&["ledger", "join"], "estoppel ledger join sha256:0 --repo app # exit 6"),
     (&["ledger", "verify"], "estoppel ledger verify --repo app"),

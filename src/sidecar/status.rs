@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use estoppel_release::Code;
-use estoppel_release::generation::Folder;
+use estoppel_release::generation::{Folder, StageName};
 use estoppel_release::index::{Standing, standings};
 use estoppel_release::ledger::{Ledger, Outcome, State};
 use serde_json::{Value, json};
@@ -101,7 +101,10 @@ fn next(standing: &Standing) -> Option<String> {
     let open: Vec<&str> =
         standing.changes.iter().filter(|change| !change.proven).map(|change| change.id.as_str()).collect();
     match (standing.status, open.as_slice()) {
-        (State::Sealed, []) => Some(format!("estoppel promote {version}")),
+        (State::Sealed, []) if standing.next_stage == StageName::Final => {
+            Some(format!("estoppel promote {version}"))
+        }
+        (State::Sealed, []) => Some(format!("estoppel promote {version} --stage {}", standing.next_stage)),
         (State::Sealed, open) if open.len() == standing.changes.len() => {
             Some(format!("estoppel evolution start {version} --all"))
         }
@@ -133,6 +136,12 @@ fn line(output: Output, standing: &Standing) -> String {
     if let Some(tag) = &standing.tag {
         add(tag);
     }
+    if let Some((stage, tag)) = &standing.stage {
+        add(&format!("at {stage} {tag}"));
+    }
+    if !standing.environments.is_empty() {
+        add(&format!("in {}", standing.environments.join(", ")));
+    }
     if let Some(last) = &standing.last {
         add(&format!("last {} {}", last.evolution, last.result.as_str()));
     }
@@ -161,7 +170,9 @@ fn row(standing: &Standing) -> Value {
     let last = standing.last.as_ref();
     json!({
         "version": standing.version, "status": standing.status.as_str(), "contract": standing.contract,
-        "changes": changes, "proven": standing.proven(), "tag": standing.tag, "passed": standing.passed,
+        "changes": changes, "proven": standing.proven(), "tag": standing.tag,
+        "stage": standing.stage.as_ref().map(|(stage, tag)| json!({ "stage": stage, "tag": tag })),
+        "environments": standing.environments, "passed": standing.passed,
         "failed": standing.failed, "running": standing.running, "refused_by": standing.refused_by,
         "last": last.map(|last| json!({ "evolution": last.evolution, "result": last.result.as_str(), "at": last.at })),
         "sealed_at": standing.sealed_at, "promoted_at": standing.promoted_at, "next": next(standing),

@@ -29,7 +29,7 @@ pub fn run(output: &Output, command: &SyncCommand) -> Result<ExitCode, Failure> 
 fn store(at: &InRepository) -> Result<Store, Failure> {
     let git = Git::open(&at.repo)?;
     let remote = if at.local { None } else { git.remote()? };
-    Ok(Store::new(git, remote))
+    Ok(Store::new(git, remote, now))
 }
 
 fn status(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {

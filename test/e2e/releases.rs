@@ -1,5 +1,7 @@
 //! From a sealed generation to its release and back: what is promoted, what never is, and that nothing is half done.
 
+mod ladder;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -12,7 +12,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 SPEC = pathlib.Path(__file__).resolve().parents[2] / "spec"
-FILES = ("ledger-vectors.json", "ledger-release-vectors.json")
+FILES = (
+    "ledger-vectors.json",
+    "ledger-release-vectors.json",
+    "ledger-ladder-vectors.json",
+)
 VECTORS = [vector for name in FILES for vector in json.loads((SPEC / name).read_bytes())["vectors"]]
 EVENT_TYPE = "application/vnd.estoppel.ledger.event.v0+json"
 ROLES = {
@@ -28,7 +32,33 @@ ROLES = {
     "promotion.refused": "releaser",
     "promotion.finished": "releaser",
     "rollback.done": "releaser",
+    "stage.promoted": "releaser",
+    "environment.set": "releaser",
 }
+STAGES = ("alpha", "beta", "rc", "final")
+ALWAYS = {
+    "contract_sealed",
+    "candidate",
+    "all_changes_proven",
+    "integration_at_candidate",
+    "no_failed",
+}
+SHOWN = {"evidence_bundle", "regress", "replay_certificate", "policy_hash"}
+DECIDED = {
+    "min_evolutions",
+    "proof_max_age",
+    "perf_budget",
+    "approvals",
+    "freeze_window",
+}
+WAIVABLE = {
+    "freeze_window",
+    "hotfix_forward_ported",
+    "min_evolutions",
+    "no_failed",
+    "perf_budget",
+}
+WAIVABLE |= {"proof_max_age", "regress", "replay_certificate", "soak"}
 
 
 class Refused(Exception):
@@ -118,6 +148,7 @@ def check(files, genesis):
             at[event["id"]] = len(line) - 1
     check_facts(events)
     check_promotions(events)
+    check_environments(events)
     heads = {event["id"] for event in events} - {parent for event in events for parent in event["parents"]}
     return digest("".join(f"{head}\n" for head in sorted(heads)).encode())
 
@@ -130,12 +161,18 @@ def once(seen, value):
 
 def check_tag(event, tags):
     kind, body = event["kind"], event["body"]
-    if "tag" not in body:
+    if "tag" not in body or kind == "environment.set":
         return
     if kind == "evolution.finished":
         joint = "." if "-" in body["version"] else "-"
         name = re.escape(f"v{body['version']}{joint}rc.") + "(0|[1-9][0-9]*)"
         own = body["result"] == "PASSED" and re.fullmatch(name, body["tag"])
+    elif kind == "stage.promoted":
+        joint = "." if "-" in body["version"] else "-"
+        name = re.escape(f"v{body['version']}{joint}{body['stage']}.") + "(0|[1-9][0-9]*)"
+        own = body["stage"] in STAGES[:3] and re.fullmatch(name, body["tag"])
+        if own and body["stage"] == "rc":
+            return
     elif kind == "promotion.finished":
         own = body["tag"] == f"v{body['version']}"
     else:
@@ -146,8 +183,8 @@ def check_tag(event, tags):
 
 
 def check_facts(events):
-    contracts, started = {}, {}
-    ended, promoted, tags = set(), set(), set()
+    contracts, started, environments = {}, {}, {}
+    ended, promoted, staged, tags = set(), set(), set(), set()
     for event in events:
         kind, body = event["kind"], event["body"]
         if kind in ("generation.sealed", "generation.amended"):
@@ -167,6 +204,19 @@ def check_facts(events):
             once(ended, body["evolution"])
         elif kind == "promotion.finished":
             once(promoted, body["version"])
+        elif kind == "environment.set":
+            if not re.fullmatch("[a-z0-9][a-z0-9._-]{0,63}", body["environment"]):
+                raise Refused("LEDGER_EVENT_INVALID")
+            if environments.get(body["environment"]) != body.get("previous"):
+                raise Refused("LEDGER_CONFLICT")
+            environments[body["environment"]] = event["id"]
+        elif kind == "rollback.done":
+            for name, previous in body.get("environments", {}).items():
+                if environments.get(name) != previous:
+                    raise Refused("LEDGER_CONFLICT")
+                environments[name] = event["id"]
+        elif kind == "stage.promoted":
+            once(staged, body["promotion"])
         check_tag(event, tags)
 
 
@@ -188,8 +238,45 @@ def past(events, event):
 
 def check_promotions(events):
     for event in events:
-        if event["kind"] == "promotion.finished" and not is_allowed(event, past(events, event)):
+        if event["kind"] in ("promotion.finished", "stage.promoted") and not is_allowed(event, past(events, event)):
             raise Refused("LEDGER_CONFLICT")
+
+
+def check_environments(events):
+    if not any(event["kind"] == "environment.set" for event in events):
+        return
+    for event in events:
+        body = event["body"]
+        before = past(events, event)
+        if event["kind"] == "environment.set":
+            keys = [row["body"] for row in before if row["kind"] == "roles.set"][-1]
+            lowest = keys.get("environments", {}).get(body["environment"], "final")
+            stages = [
+                row["body"].get("stage", "final")
+                for row in before
+                if row["id"] == body["promoted"] and row["kind"] in ("promotion.finished", "stage.promoted")
+                if all(row["body"][name] == body[name] for name in ("version", "commit", "tag"))
+            ]
+            gone = any(
+                (row["kind"] == "rollback.done" and row["body"]["from"] == body["version"])
+                or (row["kind"] == "generation.abandoned" and row["body"]["version"] == body["version"])
+                for row in before
+            )
+            if gone or not stages or STAGES.index(stages[0]) < STAGES.index(lowest):
+                raise Refused("LEDGER_CONFLICT")
+        elif event["kind"] == "rollback.done":
+            stand, released = {}, set()
+            for row in before:
+                said = row["body"]
+                if row["kind"] == "promotion.finished":
+                    released.add(said["version"])
+                elif row["kind"] == "environment.set":
+                    stand[said["environment"]] = (said["version"], row["id"])
+                elif row["kind"] == "rollback.done":
+                    stand |= {name: (said["to"], row["id"]) for name in said.get("environments", {})}
+            stand = {name: of for name, (version, of) in stand.items() if version == body["from"]}
+            if stand != body.get("environments", {}) or (stand and body["to"] not in released):
+                raise Refused("LEDGER_CONFLICT")
 
 
 def is_allowed(event, before):
@@ -201,10 +288,15 @@ def is_allowed(event, before):
     for row, said in own:
         if row["kind"] in ("generation.sealed", "generation.amended"):
             contract, sealed = said, sealed or row["kind"] == "generation.sealed"
-        sealed = sealed and row["kind"] != "generation.abandoned"
+        sealed = sealed and row["kind"] not in (
+            "generation.abandoned",
+            "promotion.finished",
+        )
     if not sealed or contract["contract"] != digest_of:
         return False
-    if body["promotion"] != digest(f"{version}\n{digest_of}\n{commit}\n".encode()):
+    stage = body.get("stage", "final")
+    named = f"{stage}\n" if stage != "final" else ""
+    if body["promotion"] != digest(f"{version}\n{digest_of}\n{commit}\n{named}".encode()):
         return False
 
     def may(row, role):
@@ -220,8 +312,15 @@ def is_allowed(event, before):
             return False
         if of_change[-1]["changes"][change] != contract["changes"].get(change):
             return False
+        if not shows(of_change[-1], steps_of(document, change)):
+            return False
     if not any(
-        run["commit"] == commit and run["contract"] == digest_of and "tag" in run and changes <= set(run["changes"])
+        run["commit"] == commit
+        and run["contract"] == digest_of
+        and "tag" in run
+        and (stage != "rc" or run["tag"] == body["tag"])
+        and changes <= set(run["changes"])
+        and shows(run, steps_of(document, None))
         for run in good
     ):
         return False
@@ -235,10 +334,112 @@ def is_allowed(event, before):
             continue
         hours = datetime.timedelta(hours=gate.get("hours_max", 1_000_000))
         of_this = said["contract"] == digest_of and said["commit"] == commit
-        in_force = instant(said["expires"]) > instant(event["at"]) and instant(row["at"]) + hours >= instant(event["at"])
+        in_force = instant(said["expires"]) > instant(event["at"]) and instant(row["at"]) + hours >= instant(
+            event["at"]
+        )
         if of_this and in_force and keys[row["actor"]]["name"] not in names:
             people.add(keys[row["actor"]]["name"])
-    return len(people) >= gate.get("count", 0)
+    if holds(gate, "final", stage) and len(people) < gate.get("count", 0):
+        return False
+
+    def is_waived(name):
+        if name not in WAIVABLE and not name.startswith("command:"):
+            return False
+        if name in document.get("hotfix", {}).get("skips", []):
+            return True
+        return any(
+            row["kind"] == "approval.waiver"
+            and (said["gate"], said["contract"], said["commit"]) == (name, digest_of, commit)
+            and instant(said["expires"]) > instant(event["at"])
+            and may(row, "approver")
+            and row["actor"] not in authors
+            and keys[row["actor"]]["name"] not in names
+            for row, said in own
+        )
+
+    ladder = [row for row in document.get("stages", [])]
+    if stage != "final" and stage not in [row["stage"] for row in ladder]:
+        return False
+    below = [row for row in ladder if STAGES.index(row["stage"]) < STAGES.index(stage)]
+    for rung in below[-1:]:
+        reached = [
+            row
+            for row, said in own
+            if row["kind"] == "stage.promoted" and said["stage"] == rung["stage"] and may(row, "releaser")
+            if (said["contract"], said["commit"]) == (digest_of, commit)
+        ]
+        if not reached:
+            return False
+        until = instant(reached[0]["at"]) + datetime.timedelta(hours=rung.get("soak_hours", 0))
+        if until > instant(event["at"]) and not is_waived("soak"):
+            return False
+    if document.get("generation") != 1:
+        return True
+    rows = {row["gate"] for row in body["gates"]}
+    if any(
+        row["state"] != "pass" and (row["state"] != "waived" or not is_waived(row["gate"])) for row in body["gates"]
+    ):
+        return False
+    return asked(document, stage, below, before, version) <= rows
+
+
+def holds(gate, otherwise, stage):
+    return STAGES.index(gate.get("from", otherwise)) <= STAGES.index(stage)
+
+
+def asked(document, stage, below, before, version):
+    gates = document.get("gates", {})
+    names = {name for name in SHOWN & set(gates) if holds(gates[name], "alpha", stage)}
+    names |= {name for name in DECIDED & set(gates) if holds(gates[name], "final", stage)}
+    names |= {f"command:{gate['id']}" for gate in gates.get("commands", []) if holds(gate, "alpha", stage)}
+    names |= {"stage_before"} if below else set()
+    names |= {"soak"} if below and below[-1].get("soak_hours") else set()
+    names |= {"hotfix_base"} if "hotfix" in document else set()
+    names |= {"hotfix_forward_ported"} if any(core(of) < precedence(version) for of in mended(before)) else set()
+    return names | ALWAYS
+
+
+def mended(before):
+    """The hotfixes that were promoted and not taken back."""
+    documents, found = {}, set()
+    for row in before:
+        body = row["body"]
+        if row["kind"] in ("generation.sealed", "generation.amended"):
+            documents[body["version"]] = body["document"]
+        elif row["kind"] == "promotion.finished":
+            document = documents.get(body["version"], {})
+            found |= {body["version"]} if document.get("generation") == 1 and "hotfix" in document else set()
+        elif row["kind"] == "rollback.done":
+            found.discard(body["from"])
+    return found
+
+
+def core(version):
+    """A hotfix is no pre-release."""
+    return (*map(int, version.split(".")), 1)
+
+
+def precedence(version):
+    """As far as it is needed: a pre-release comes before its release."""
+    number, _, pre = version.partition("-")
+    return (*map(int, number.split(".")), 0 if pre else 1)
+
+
+def steps_of(document, change):
+    """Id and kind of the steps that prove a change, and of those that these need; of all where it is none."""
+    if document.get("generation") != 1:
+        return set()
+    steps = {step["id"]: step for step in document["steps"]}
+    wanted = {
+        key for key, step in steps.items() if change is None or step["proves"] == "all" or change in step["proves"]
+    }
+    while more := {need for key in wanted for need in steps[key].get("needs", [])} - wanted:
+        wanted |= more
+    return {(key, steps[key]["kind"]) for key in wanted}
+
+
+def shows(run, steps):
+    return steps <= {(step["id"], step["kind"]) for step in run["steps"] if step["outcome"] == "passed"}
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])

@@ -33,6 +33,7 @@ codes! {
     AuditAltered "AUDIT_ALTERED" 2 "an export is not what its ledger gives";
     CandidateMissing "CANDIDATE_MISSING" 3 "the generation has no candidate";
     ChangeUnknown "CHANGE_UNKNOWN" 6 "the generation has no such change";
+    EnvironmentInvalid "ENVIRONMENT_INVALID" 6 "it names no environment";
     EvolutionFailed "EVOLUTION_FAILED" 3 "a step of the evolution failed";
     EvolutionUnknown "EVOLUTION_UNKNOWN" 6 "the ledger has no such evolution";
     FixtureMissing "FIXTURE_MISSING" 3 "a fixture that a change names is not in the commit";
@@ -70,9 +71,8 @@ codes! {
     RevisionUnknown "REVISION_UNKNOWN" 6 "the repository has no such commit";
     RolesInvalid "ROLES_INVALID" 6 "the roles are not usable";
     RoleMissing "ROLE_MISSING" 3 "the key does not have the role that this needs";
-    StagesUnsupported "STAGES_UNSUPPORTED" 6 "the generation asks for stages, which nothing evaluates yet";
+    StageUnknown "STAGE_UNKNOWN" 6 "the generation has no such stage";
     StateInvalid "STATE_INVALID" 3 "the generation is not in a state in which this can be done";
-    StepInvalid "STEP_INVALID" 6 "the steps of the generation cannot be run as they are";
     SyncMode "SYNC_MODE" 6 "the mode of telling the remote is none";
     TagForged "TAG_FORGED" 2 "a tag is not what its name, its signature or the ledger says";
     TagTaken "TAG_TAKEN" 8 "the tag is there already, and tags are not moved";

@@ -300,7 +300,7 @@ impl Run {
         if finished.result != Outcome::Passed {
             return Body::EvolutionFinished(Box::new(finished.clone())).into();
         }
-        let number = next_candidate(&finished.version, known);
+        let number = known.next_number(&finished.version, "rc");
         let name = finished.version.candidate_tag(number);
         let tag = TagDraft {
             name: name.clone(),
@@ -310,13 +310,6 @@ impl Run {
         let body = EvolutionFinished { tag: Some(name), ..finished.clone() };
         Draft { tag: Some(tag), ..Body::EvolutionFinished(Box::new(body)).into() }
     }
-}
-
-/// One more than the highest number that this clone, the remote or the ledger knows.
-fn next_candidate(version: &Version, known: &Known<'_>) -> u64 {
-    let given = known.ledger.tags();
-    let names = known.tags.iter().map(String::as_str).chain(given.into_keys());
-    names.filter_map(|name| version.candidate_number(name)).max().unwrap_or(0).saturating_add(1)
 }
 
 fn message(finished: &EvolutionFinished, number: u64) -> String {

@@ -108,6 +108,21 @@ impl Generation {
         &self.canonical
     }
 
+    /// The same contract with the gates alone that hold at a stage.
+    pub fn at_stage(&self, stage: StageName) -> Self {
+        Self { gates: self.gates.at(stage), ..self.clone() }
+    }
+
+    /// Whether it can be promoted to a stage; to `final` it always can.
+    pub fn has_stage(&self, stage: StageName) -> bool {
+        stage == StageName::Final || self.stages.iter().any(|known| known.stage == stage)
+    }
+
+    /// The stage that it has to have been at before this one, if there is one.
+    pub fn stage_before(&self, stage: StageName) -> Option<&Stage> {
+        self.stages.iter().rev().find(|known| known.stage < stage)
+    }
+
     /// The change with this id.
     pub fn change(&self, id: &str) -> Option<&Change> {
         self.changes.iter().find(|change| change.id.as_str() == id)
@@ -424,7 +439,7 @@ pub struct Hook {
 pub struct Stage {
     /// Which.
     pub stage: StageName,
-    /// How long the generation has to have been there before it goes on.
+    /// How long a commit has to have been there before it goes on; of `final` nothing.
     #[serde(default)]
     pub soak_hours: u32,
 }

@@ -5,6 +5,7 @@
 
 mod borrowed;
 mod object;
+mod ported;
 mod refs;
 mod remote;
 
@@ -13,6 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use object::ObjectId;
+pub use ported::Ported;
 pub use refs::{Move, Moved};
 pub use remote::{Pushed, RemoteRefs};
 

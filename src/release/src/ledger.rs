@@ -5,6 +5,7 @@
 
 mod body;
 mod check;
+mod environments;
 mod event;
 mod facts;
 mod promotions;
@@ -17,15 +18,17 @@ use estoppel_evidence::Sha256;
 use estoppel_evidence::time::UnixMicros;
 
 pub use body::{
-    Approved, Body, Content, Contracted, EvolutionFinished, EvolutionStarted, GenerationAbandoned,
-    HookResult, Outcome, PromotionFinished, PromotionRefused, PromotionStarted, RolledBack, StepOutcome,
-    StepResult, Waived,
+    Approved, Body, Content, Contracted, EnvironmentSet, EvolutionFinished, EvolutionStarted,
+    GenerationAbandoned, HookResult, Outcome, PromotionFinished, PromotionRefused, PromotionStarted,
+    RolledBack, StagePromoted, StepOutcome, StepResult, Waived,
 };
 pub use check::check;
 pub use event::{EVENT_BYTES_MAX, EVENT_TYPE, Event};
 pub use roles::{Role, Roles};
 pub use store::{Appended, Draft, Hand, Known, LEDGER_REF, Store, TagDraft};
 
+use crate::generation::StageName;
+use crate::git::ObjectId;
 use crate::version::Version;
 
 /// Most events of a ledger.
@@ -112,6 +115,14 @@ impl Ledger {
         })
     }
 
+    /// How a version came to each stage before its release, in the order in which it did.
+    pub fn stages(&self, version: &Version) -> impl Iterator<Item = (&Event, &StagePromoted)> {
+        self.events.iter().filter_map(move |event| match &event.body {
+            Body::StagePromoted(body) if body.version == *version => Some((event, body.as_ref())),
+            _ => None,
+        })
+    }
+
     /// How a version was taken back.
     pub fn rolled_back(&self, version: &Version) -> Option<(&Event, &RolledBack)> {
         self.events.iter().find_map(|event| match &event.body {
@@ -127,6 +138,7 @@ impl Ledger {
                 Body::EvolutionFinished(body) => body.tag.as_deref(),
                 Body::PromotionFinished(body) => Some(body.tag.as_str()),
                 Body::RolledBack(body) => Some(body.tag.as_str()),
+                Body::StagePromoted(body) => body.own_tag(),
                 _ => None,
             };
             tag.map(|tag| (tag, event))
@@ -168,6 +180,12 @@ impl State {
             Self::RolledBack => "rolled_back",
         }
     }
+}
+
+/// Names one promotion: version, contract and commit, and the stage where it is not the release, each with a LF.
+pub fn promotion_id(version: &Version, contract: Sha256, commit: &ObjectId, stage: StageName) -> Sha256 {
+    let stage = if stage == StageName::Final { String::new() } else { format!("{stage}\n") };
+    Sha256::of(format!("{version}\n{contract}\n{commit}\n{stage}").as_bytes())
 }
 
 #[cfg(test)]

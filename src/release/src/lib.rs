@@ -11,6 +11,7 @@
 
 pub mod audit;
 mod code;
+pub mod environment;
 pub mod evolution;
 pub mod generation;
 pub mod git;

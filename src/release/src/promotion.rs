@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 use crate::code::{Code, Refusal, demand_reason};
 use crate::evolution::{self, STATEMENT, sealed, sign};
-use crate::generation::{Generation, HookEvent};
+use crate::generation::{Generation, HookEvent, StageName};
 use crate::git::{Git, ObjectId};
 use crate::hook::Hooks;
 use crate::ledger::{
     Body, Draft, Event, Hand, Known, Ledger, PromotionFinished, PromotionRefused, PromotionStarted,
-    State as GenerationState, Store, TagDraft, Waived,
+    StagePromoted, State as GenerationState, Store, TagDraft, Waived, promotion_id,
 };
 use crate::tag::Tag;
 use crate::version::Version;
@@ -35,6 +35,8 @@ pub const VSA: &str = "https://slsa.dev/verification_summary/v1";
 /// What is to be promoted.
 pub struct Wanted<'a> {
     pub version: &'a Version,
+    /// What it is promoted to: a stage of its contract, or `final` for the release.
+    pub stage: StageName,
     /// The tag of a candidate; the last one where nothing is said.
     pub candidate: Option<&'a str>,
     /// Where evidence may be, beside where this clone keeps it.
@@ -51,7 +53,7 @@ pub struct Judged {
     pub rows: Vec<Row>,
     pub commit: ObjectId,
     pub candidate: Option<String>,
-    /// The final tag and its event; none where a gate refused, or where nothing was to be written.
+    /// The tag of the release or the stage, and its event; none where a gate refused, or where nothing was to be written.
     pub promoted: Option<(String, Sha256)>,
 }
 
@@ -77,7 +79,9 @@ struct Candidate {
 /// What the gates are asked about.
 struct Case<'a> {
     git: &'a Git,
+    /// With the gates that hold at the stage.
     generation: &'a Generation,
+    stage: StageName,
     candidate: &'a Candidate,
     policy: Option<Sha256>,
 }
@@ -97,14 +101,26 @@ pub fn promote(
         return Ok(done);
     }
     demand_trust(store)?;
-    let (generation, contracted) = sealed(&ledger, wanted.version)?;
+    let (contract, contracted) = sealed(&ledger, wanted.version)?;
     demand_state(&ledger, wanted.version)?;
+    demand_stage(&contract, wanted.stage)?;
     let candidate = candidate(store, &ledger, wanted)?;
-    let promotion = promotion_id(wanted.version, contracted.contract, &candidate.commit);
+    let promotion = promotion_id(wanted.version, contracted.contract, &candidate.commit, wanted.stage);
+    if let Some(done) = staged(store, &ledger, wanted, promotion)? {
+        return Ok(done);
+    }
+    let generation = contract.at_stage(wanted.stage);
     let name = format!("promotion-{}-{}", std::process::id(), promotion.hex().get(..16).unwrap_or_default());
     let worktree = Worktree::add(store.git(), &name, &candidate.commit)?;
-    let policy = witness::policy_of(&generation.gates, worktree.path(), witness);
-    let case = Case { git: store.git(), generation: &generation, candidate: &candidate, policy };
+    // What is approved names the policy, whichever gates hold at the stage.
+    let policy = witness::policy_of(&contract.gates, worktree.path(), witness);
+    let case = Case {
+        git: store.git(),
+        generation: &generation,
+        stage: wanted.stage,
+        candidate: &candidate,
+        policy,
+    };
     let began = begun(&ledger, promotion);
     if wanted.resume && !began {
         let said = format!("no promotion of {} on {} was begun", wanted.version, candidate.commit);
@@ -114,6 +130,7 @@ pub fn promote(
         commit: candidate.commit.clone(),
         contract: contracted.contract,
         promotion,
+        stage: Some(wanted.stage).filter(|stage| *stage != StageName::Final),
         version: wanted.version.clone(),
     };
     if !began && !wanted.dry {
@@ -158,20 +175,27 @@ pub fn promote(
             contract: start.contract,
             gates: documents(&rows),
             promotion,
+            stage: start.stage,
             version: start.version,
         };
         store.append(hand, &mut |_| Ok(Body::PromotionRefused(refused.clone()).into()))?;
         return Ok(judged(rows, None));
     }
-    let mut final_rows = rows;
+    let (mut final_rows, mut tag) = (rows, String::new());
     let appended = store.append(hand, &mut |known| {
         // Others may have written since: what counts is what the event follows.
-        final_rows = judge(&case, known.ledger, &outside, (hand.now)())?;
-        finish(&case, known, hand, &final_rows, &start)
+        final_rows = judge(&case, known.ledger, &outside, known.at)?;
+        let draft = finish(&case, known, hand, &final_rows, &start)?;
+        match &draft.body {
+            Body::PromotionFinished(body) => body.tag.clone_into(&mut tag),
+            Body::StagePromoted(body) => body.tag.clone_into(&mut tag),
+            _ => {}
+        }
+        Ok(draft)
     })?;
-    let said = json!({ "candidate": candidate.tag, "tag": wanted.version.tag() });
+    let said = json!({ "candidate": candidate.tag, "tag": tag, "stage": wanted.stage });
     hooks.tell(HookEvent::PromoteEnd, &said);
-    Ok(judged(final_rows, Some((wanted.version.tag(), appended.event))))
+    Ok(judged(final_rows, Some((tag, appended.event))))
 }
 
 /// What an approval or a waiver is about.
@@ -182,6 +206,8 @@ pub struct Subject {
     pub contract: Sha256,
     pub policy: Option<Sha256>,
     generation: Generation,
+    /// Whether a hotfix of an earlier version was promoted.
+    follows_hotfix: bool,
 }
 
 impl Subject {
@@ -195,7 +221,7 @@ impl Subject {
     /// # Errors
     /// `GATE_UNKNOWN`, `REASON_MISSING`.
     pub fn waive(&self, gate: &str, reason: &str, expires: UnixMicros) -> Result<Waived, Refusal> {
-        if !proofs::is_waivable(&self.generation, gate) {
+        if !proofs::is_waivable(&self.generation, self.follows_hotfix, gate) {
             let said = format!("{} asks no gate `{gate}` that can be waived", self.generation.version);
             return Err(Refusal::new(Code::GateUnknown, said));
         }
@@ -236,13 +262,14 @@ pub fn subject(
         contract: contracted.contract,
         policy,
         generation,
+        follows_hotfix: proofs::follows_hotfix(ledger, wanted.version),
     })
 }
 
 /// What there is to say of a version that was promoted before.
 fn already(store: &Store, ledger: &Ledger, wanted: &Wanted<'_>) -> Result<Option<Judged>, Refusal> {
     let Some((event, promoted)) = ledger.promoted(wanted.version) else { return Ok(None) };
-    if wanted.resume {
+    if wanted.resume && wanted.stage == StageName::Final {
         verify_tag(store.git(), ledger, &promoted.tag)?;
         let promoted_as = Some((promoted.tag.clone(), event.id));
         let commit = promoted.commit.clone();
@@ -252,6 +279,41 @@ fn already(store: &Store, ledger: &Ledger, wanted: &Wanted<'_>) -> Result<Option
     let said =
         format!("{} was promoted already by {by} at {}, on {}", wanted.version, event.at, promoted.commit);
     Err(Refusal::new(Code::PromotedAlready, said))
+}
+
+/// What there is to say of a commit that came to a stage before.
+fn staged(
+    store: &Store,
+    ledger: &Ledger,
+    wanted: &Wanted<'_>,
+    promotion: Sha256,
+) -> Result<Option<Judged>, Refusal> {
+    let mut stages = ledger.stages(wanted.version);
+    let Some((event, body)) = stages.find(|(_, body)| body.promotion == promotion) else { return Ok(None) };
+    if wanted.resume {
+        verify_tag(store.git(), ledger, &body.tag)?;
+        let (commit, promoted) = (body.commit.clone(), Some((body.tag.clone(), event.id)));
+        return Ok(Some(Judged { rows: Vec::new(), commit, candidate: None, promoted }));
+    }
+    Err(again(ledger, wanted.version, event, body))
+}
+
+fn again(ledger: &Ledger, version: &Version, event: &Event, body: &StagePromoted) -> Refusal {
+    let by = ledger.roles().name(event.actor).map_or_else(|| event.actor.to_string(), ToOwned::to_owned);
+    let StagePromoted { stage, commit, tag, .. } = body;
+    let said =
+        format!("{version} was promoted to {stage} already by {by} at {}, as {tag} on {commit}", event.at);
+    Refusal::new(Code::PromotedAlready, said)
+}
+
+fn demand_stage(generation: &Generation, stage: StageName) -> Result<(), Refusal> {
+    if generation.has_stage(stage) {
+        return Ok(());
+    }
+    let known: Vec<&str> = generation.stages.iter().map(|known| known.stage.as_str()).collect();
+    let known = if known.is_empty() { "final".to_owned() } else { known.join(", ") };
+    let said = format!("{} has no stage {stage}; it has {known}", generation.version);
+    Err(Refusal::new(Code::StageUnknown, said))
 }
 
 fn demand_trust(store: &Store) -> Result<(), Refusal> {
@@ -320,6 +382,7 @@ pub fn verify_tag<'l>(
         Body::EvolutionFinished(body) => body.commit.clone(),
         Body::PromotionFinished(body) => body.commit.clone(),
         Body::RolledBack(body) => body.commit.clone(),
+        Body::StagePromoted(body) => body.commit.clone(),
         _ => return Err(forged("was given away by an event that gives none".into())),
     };
     if tag.target != commit {
@@ -330,10 +393,6 @@ pub fn verify_tag<'l>(
         return Err(forged(format!("does not name event {}", event.id)));
     }
     Ok((tag.name, event, commit))
-}
-
-fn promotion_id(version: &Version, contract: Sha256, commit: &ObjectId) -> Sha256 {
-    Sha256::of(format!("{version}\n{contract}\n{commit}\n").as_bytes())
 }
 
 /// Whether the last that is known of this promotion is that it was begun.
@@ -373,7 +432,7 @@ fn finish(
     rows: &[Row],
     start: &PromotionStarted,
 ) -> Result<Draft, Refusal> {
-    let PromotionStarted { commit, contract, promotion, version } = start.clone();
+    let PromotionStarted { commit, contract, promotion, version, .. } = start.clone();
     if let Some(row) = rows.iter().find(|row| row.refuses()) {
         let said = format!("meanwhile {} does not pass any more: {}", row.gate, row.why);
         return Err(Refusal::new(Code::GateRefused, said));
@@ -382,8 +441,20 @@ fn finish(
         let said = format!("{version} was promoted meanwhile, by event {}", event.id);
         return Err(Refusal::new(Code::PromotedAlready, said));
     }
-    let tag = version.tag();
-    if known.tags.contains(&tag) {
+    let reached = known.ledger.stages(&start.version).find(|(_, body)| body.promotion == promotion);
+    if let Some((event, body)) = reached {
+        return Err(again(known.ledger, &version, event, body));
+    }
+    let (tag, heading, is_own) = match case.stage {
+        StageName::Final => (version.tag(), version.to_string(), true),
+        StageName::Rc => (case.candidate.tag.clone().unwrap_or_default(), String::new(), false),
+        stage => {
+            let number = known.next_number(&version, stage.as_str());
+            let heading = format!("{version}, {stage} {number}");
+            (version.numbered_tag(stage.as_str(), number), heading, true)
+        }
+    };
+    if is_own && known.tags.contains(&tag) {
         return Err(Refusal::new(
             Code::TagTaken,
             format!("there is a tag `{tag}` already, and tags are not moved"),
@@ -391,16 +462,26 @@ fn finish(
     }
     let unsigned =
         |error: KeyError| Refusal::new(Code::RoleMissing, format!("the key does not sign: {error}"));
-    let vsa = sign(&summary(case, rows, &tag, (hand.now)()), hand.signer).map_err(unsigned)?;
+    let vsa = sign(&summary(case, rows, &tag, known.at), hand.signer).map_err(unsigned)?;
     let passed = known.ledger.finished(&version).count();
     let message = format!(
-        "{version}\n\n{}\n\nEstoppel-Candidate: {}\nEstoppel-Contract: {contract}\nEstoppel-Evolutions: {passed}\nEstoppel-Promotion: {promotion}",
+        "{heading}\n\n{}\n\nEstoppel-Candidate: {}\nEstoppel-Contract: {contract}\nEstoppel-Evolutions: {passed}\nEstoppel-Promotion: {promotion}",
         case.generation.description,
         case.candidate.tag.as_deref().unwrap_or_default(),
     );
     let tag_draft = TagDraft { name: tag.clone(), target: commit.clone(), message };
-    let body = PromotionFinished { commit, contract, gates: documents(rows), promotion, tag, version, vsa };
-    Ok(Draft { tag: Some(tag_draft), ..Body::PromotionFinished(Box::new(body)).into() })
+    let (gates, stage) = (documents(rows), case.stage);
+    let body = match stage {
+        StageName::Final => {
+            let body = PromotionFinished { commit, contract, gates, promotion, tag, version, vsa };
+            Body::PromotionFinished(Box::new(body))
+        }
+        stage => {
+            let body = StagePromoted { commit, contract, gates, promotion, stage, tag, version, vsa };
+            Body::StagePromoted(Box::new(body))
+        }
+    };
+    Ok(Draft { tag: is_own.then_some(tag_draft), ..body.into() })
 }
 
 /// A verification summary (slsa.dev/spec/v1.0/verification_summary).
@@ -412,6 +493,11 @@ fn summary(case: &Case<'_>, rows: &[Row], tag: &str, now: UnixMicros) -> Value {
         .into_iter()
         .map(|looked| json!({ "digest": { "sha256": looked.digest.hex() }, "uri": looked.name }))
         .collect();
+    // Who looks for the level of a release is not given that of a stage.
+    let level = match case.stage {
+        StageName::Final => "ESTOPPEL_GATES_PASSED".to_owned(),
+        stage => format!("ESTOPPEL_STAGE_{}", stage.as_str().to_uppercase()),
+    };
     json!({
         "_type": STATEMENT,
         "predicate": {
@@ -420,7 +506,7 @@ fn summary(case: &Case<'_>, rows: &[Row], tag: &str, now: UnixMicros) -> Value {
             "resourceUri": format!("git:{}", case.candidate.commit),
             "timeVerified": now,
             "verificationResult": "PASSED",
-            "verifiedLevels": ["ESTOPPEL_GATES_PASSED"],
+            "verifiedLevels": [level],
             "verifier": { "id": "urn:estoppel:promotion:v0", "version": { "estoppel": env!("CARGO_PKG_VERSION") } },
         },
         "predicateType": VSA,

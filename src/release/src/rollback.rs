@@ -4,6 +4,7 @@
 //! marker is `rollback/vX.Y.Z`, because `vX.Y.Z-rollback` would sort as a pre-release of the very version.
 
 use crate::code::{Code, Refusal, demand_reason};
+use crate::environment;
 use crate::ledger::{Body, Draft, Hand, Known, Ledger, RolledBack, State, Store, TagDraft};
 use crate::version::Version;
 
@@ -66,8 +67,11 @@ fn draft(
     );
     let commit = git.write("commit", text.as_bytes())?;
     let tag = branch(back.version);
+    let stand = environment::pointers(ledger).into_iter();
+    let stand = stand.filter(|(_, pointer)| pointer.version == *back.version);
     let body = RolledBack {
         commit: commit.clone(),
+        environments: stand.map(|(name, pointer)| (name, pointer.event)).collect(),
         from: back.version.clone(),
         reason: back.reason.to_owned(),
         tag: tag.clone(),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::code::Refusal;
 use crate::evolution::{self, Plan, Unwatched, Wanted};
-use crate::generation::Generation;
+use crate::generation::{Generation, StageName};
 use crate::git::{Git, ObjectId, tests::repository};
 use crate::ledger::{Appended, Body, Contracted, EvolutionFinished, Hand, Role, Roles, Store};
 use crate::version::Version;
@@ -76,7 +76,7 @@ impl Scene {
     }
 
     pub(crate) fn store(&self) -> Store {
-        Store::new(self.git.clone(), self.remote.clone())
+        Store::new(self.git.clone(), self.remote.clone(), now)
     }
 
     pub(crate) fn head(&self) -> ObjectId {
@@ -173,6 +173,11 @@ pub(crate) fn document(version: &str, a: &str, b: &str) -> Value {
 
 /// Promotes a version whose gates look at the ledger alone.
 pub(crate) fn promote(scene: &Scene, version: &str) {
+    climb(scene, version, StageName::Final);
+}
+
+/// The same to a stage.
+pub(crate) fn climb(scene: &Scene, version: &str, stage: StageName) {
     use crate::promotion::{Bundle, Wanted, Witness};
     struct Nobody;
     impl Witness for Nobody {
@@ -199,12 +204,17 @@ pub(crate) fn promote(scene: &Scene, version: &str) {
             Err("nobody looks".into())
         }
 
-        fn policy(&self, _: &std::path::Path) -> Result<estoppel_evidence::Sha256, String> {
+        fn policy(
+            &self,
+            _: &std::path::Path,
+            _: Option<&std::path::Path>,
+        ) -> Result<estoppel_evidence::Sha256, String> {
             Err("nobody looks".into())
         }
     }
     let version: Version = version.parse().unwrap();
-    let wanted = Wanted { version: &version, candidate: None, folders: &[], resume: false, dry: false };
+    let wanted =
+        Wanted { version: &version, stage, candidate: None, folders: &[], resume: false, dry: false };
     let key = key(5);
     let judged = crate::promotion::promote(&scene.store(), &hand(&key), &wanted, &Nobody).unwrap();
     assert!(judged.promoted.is_some(), "{:#?}", judged.rows);

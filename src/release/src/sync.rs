@@ -200,7 +200,7 @@ fn remote(store: &Store) -> Result<&str, Refusal> {
 }
 
 fn local(store: &Store) -> Store {
-    Store::new(store.git().clone(), None)
+    store.alone()
 }
 
 fn version(event: &Event) -> Option<Version> {

@@ -28,14 +28,24 @@ impl Version {
 
     /// `v1.4.0-rc.2`: the tag of the second candidate. A candidate of a pre-release extends it: `v1.4.0-beta.1.rc.2`.
     pub fn candidate_tag(&self, number: u64) -> String {
-        let joint = if self.0.pre.is_empty() { '-' } else { '.' };
-        format!("v{self}{joint}rc.{number}")
+        self.numbered_tag("rc", number)
     }
 
     /// The number of a candidate of this version, if the tag names one.
     pub fn candidate_number(&self, tag: &str) -> Option<u64> {
+        self.tag_number("rc", tag)
+    }
+
+    /// `v1.4.0-alpha.2`: the second tag of this word. The words of the ladder sort as its stages do.
+    pub fn numbered_tag(&self, word: &str, number: u64) -> String {
+        let joint = if self.0.pre.is_empty() { '-' } else { '.' };
+        format!("v{self}{joint}{word}.{number}")
+    }
+
+    /// The number in a tag of this word, if the tag is one of this version.
+    pub fn tag_number(&self, word: &str, tag: &str) -> Option<u64> {
         let number: u64 = tag.rsplit('.').next()?.parse().ok()?;
-        (self.candidate_tag(number) == tag).then_some(number)
+        (self.numbered_tag(word, number) == tag).then_some(number)
     }
 
     /// The version that a tag of a promotion names.
@@ -126,6 +136,22 @@ mod tests {
         assert!(version("1.2.3-rc.9") < version("1.2.3-rc.10"));
         assert!(version("1.2.3-rc.1") < version("1.2.3"));
         assert_eq!(version("1.2.9").next_patch(), Some(version("1.2.10")));
+    }
+
+    #[test]
+    fn tags_of_a_ladder_sort_as_its_stages_do() {
+        let released = version("1.4.0");
+        let tags = [("alpha", 2), ("alpha", 10), ("beta", 1), ("rc", 1)];
+        let mut climbed: Vec<Version> = Vec::new();
+        for (word, number) in tags {
+            let tag = released.numbered_tag(word, number);
+            assert_eq!(released.tag_number(word, &tag), Some(number));
+            climbed.push(Version::of_tag(&tag).unwrap());
+        }
+        climbed.push(released.clone());
+        assert!(climbed.is_sorted_by(|low, high| low < high), "{climbed:?}");
+        assert_eq!(released.tag_number("alpha", "v1.4.0-beta.1"), None);
+        assert_eq!(released.tag_number("alpha", "v1.4.0-alpha.01"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use estoppel_release::Version;
+use estoppel_release::generation::StageName;
 
 /// The repository, and whether others are asked.
 #[derive(Args, Debug)]
@@ -169,6 +170,25 @@ pub struct EvolutionStart {
     pub signed: SignedBy,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StageChosen {
+    Alpha,
+    Beta,
+    Rc,
+    Final,
+}
+
+impl StageChosen {
+    pub fn name(self) -> StageName {
+        match self {
+            Self::Alpha => StageName::Alpha,
+            Self::Beta => StageName::Beta,
+            Self::Rc => StageName::Rc,
+            Self::Final => StageName::Final,
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub struct Promote {
     /// The version.
@@ -177,6 +197,9 @@ pub struct Promote {
     /// Tag of the candidate; the last one where nothing is said.
     #[arg(long, value_name = "TAG")]
     pub candidate: Option<String>,
+    /// The stage of its contract that the candidate comes to; the release where nothing is said.
+    #[arg(long, default_value = "final")]
+    pub stage: StageChosen,
     /// Folder with evidence of the evolution, beside where this clone keeps it.
     #[arg(long, value_name = "DIR")]
     pub evidence: Vec<PathBuf>,
@@ -239,6 +262,45 @@ pub struct Rollback {
     /// Why.
     #[arg(long)]
     pub reason: String,
+    #[command(flatten)]
+    pub at: InRepository,
+    #[command(flatten)]
+    pub signed: SignedBy,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum EnvironmentCommand {
+    /// Lists environments: what each has, since when and by whom.
+    List {
+        #[command(flatten)]
+        at: InRepository,
+    },
+    /// Says that an environment has a release from now on. It deploys nothing.
+    Set(EnvironmentSet),
+    /// Says from which stage on an environment takes what was promoted; without it only releases.
+    Bind(EnvironmentBind),
+}
+
+#[derive(Args, Debug)]
+pub struct EnvironmentSet {
+    /// The environment, as `production`.
+    pub name: String,
+    /// What it has: a version that was promoted, or that of a tag of a stage, as `1.2.0-beta.1`.
+    #[arg(id = "release", value_name = "VERSION", value_parser = super::generation::version)]
+    pub release: Version,
+    #[command(flatten)]
+    pub at: InRepository,
+    #[command(flatten)]
+    pub signed: SignedBy,
+}
+
+#[derive(Args, Debug)]
+pub struct EnvironmentBind {
+    /// The environment, as `staging`.
+    pub name: String,
+    /// The lowest stage that it takes.
+    #[arg(long)]
+    pub stage: StageChosen,
     #[command(flatten)]
     pub at: InRepository,
     #[command(flatten)]

@@ -8,8 +8,10 @@ use serde_json::Value;
 use crate::ledger::{Event, Ledger};
 
 /// Facts that are worth a word, in the order in which they are told.
-const FACTS: [&str; 11] = [
+const FACTS: [&str; 13] = [
     "result",
+    "environment",
+    "stage",
     "tag",
     "gate",
     "reason",

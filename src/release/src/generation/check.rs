@@ -120,6 +120,16 @@ fn stages(raw: &Raw, errors: &mut Vec<GenerationError>) {
     if order.last().is_some_and(|last| *last != super::StageName::Final) {
         errors.push(contradiction("/stages", "the last stage is `final`"));
     }
+    if raw.stages.iter().any(|stage| stage.stage == super::StageName::Final && stage.soak_hours > 0) {
+        let at = format!("/stages/{}/soak_hours", raw.stages.len().saturating_sub(1));
+        errors.push(contradiction(&at, "nothing comes after `final` that would wait for it"));
+    }
+    for (pointer, from) in raw.gates.from() {
+        if from != super::StageName::Final && !order.contains(&from) {
+            let message = format!("there is no stage `{from}` in `stages`");
+            errors.push(GenerationError::new(Code::UnknownReference, pointer, message));
+        }
+    }
 }
 
 fn windows(raw: &Raw, errors: &mut Vec<GenerationError>) {

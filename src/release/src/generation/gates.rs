@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::{Name, TIMEOUT_S_DEFAULT};
+use super::{Name, StageName, TIMEOUT_S_DEFAULT};
 
 /// Gates with parameters; a gate that is not written is not asked.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -37,6 +37,47 @@ pub struct Gates {
     pub commands: Vec<CommandGate>,
 }
 
+impl Gates {
+    /// The gates that hold at a stage. What was shown of a commit is asked at every stage, who decides and how much there
+    /// has to be of it at the release alone, unless the gate says `from`.
+    pub fn at(&self, stage: StageName) -> Self {
+        let mut gates = self.clone();
+        let shown = |from: Option<StageName>| from.unwrap_or(StageName::Alpha) <= stage;
+        let decided = |from: Option<StageName>| from.unwrap_or(StageName::Final) <= stage;
+        gates.evidence_bundle = gates.evidence_bundle.filter(|gate| shown(gate.from));
+        gates.regress = gates.regress.filter(|gate| shown(gate.from));
+        gates.replay_certificate = gates.replay_certificate.filter(|gate| shown(gate.from));
+        gates.policy_hash = gates.policy_hash.filter(|gate| shown(gate.from));
+        gates.commands.retain(|gate| shown(gate.from));
+        gates.min_evolutions = gates.min_evolutions.filter(|gate| decided(gate.from));
+        gates.proof_max_age = gates.proof_max_age.filter(|gate| decided(gate.from));
+        gates.perf_budget = gates.perf_budget.filter(|gate| decided(gate.from));
+        gates.approvals = gates.approvals.filter(|gate| decided(gate.from));
+        gates.freeze_window = gates.freeze_window.filter(|gate| decided(gate.from));
+        gates
+    }
+
+    /// Each `from`, with the JSON pointer of its gate.
+    pub(super) fn from(&self) -> Vec<(String, StageName)> {
+        let one = [
+            ("evidence_bundle", self.evidence_bundle.as_ref().and_then(|gate| gate.from)),
+            ("regress", self.regress.as_ref().and_then(|gate| gate.from)),
+            ("replay_certificate", self.replay_certificate.as_ref().and_then(|gate| gate.from)),
+            ("policy_hash", self.policy_hash.as_ref().and_then(|gate| gate.from)),
+            ("min_evolutions", self.min_evolutions.as_ref().and_then(|gate| gate.from)),
+            ("proof_max_age", self.proof_max_age.as_ref().and_then(|gate| gate.from)),
+            ("perf_budget", self.perf_budget.as_ref().and_then(|gate| gate.from)),
+            ("approvals", self.approvals.as_ref().and_then(|gate| gate.from)),
+            ("freeze_window", self.freeze_window.as_ref().and_then(|gate| gate.from)),
+        ];
+        let one = one.into_iter().filter_map(|(name, from)| Some((format!("/gates/{name}/from"), from?)));
+        let commands = self.commands.iter().enumerate();
+        let commands =
+            commands.filter_map(|(at, gate)| Some((format!("/gates/commands/{at}/from"), gate.from?)));
+        one.chain(commands).collect()
+    }
+}
+
 /// Which failed evolutions count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -62,6 +103,8 @@ pub struct NoFailedGate {
 pub struct CountGate {
     /// At least so many.
     pub count: u32,
+    /// The first stage that it holds at; without it `final`.
+    pub from: Option<StageName>,
 }
 
 /// `proof_max_age`.
@@ -70,6 +113,8 @@ pub struct CountGate {
 pub struct HoursGate {
     /// At most so old.
     pub hours: u32,
+    /// The first stage that it holds at; without it `final`.
+    pub from: Option<StageName>,
 }
 
 /// `evidence_bundle`.
@@ -89,6 +134,8 @@ pub struct BundleGate {
     /// Reason codes that no call may have.
     #[serde(default)]
     pub codes_refused: Vec<String>,
+    /// The first stage that it holds at; without it every one.
+    pub from: Option<StageName>,
 }
 
 fn one<T: From<u8>>() -> T {
@@ -105,6 +152,8 @@ pub struct RegressGate {
     pub fixtures: String,
     /// Folder of the packs that the policy takes contracts from.
     pub packs: Option<String>,
+    /// The first stage that it holds at; without it every one.
+    pub from: Option<StageName>,
 }
 
 /// `replay_certificate`.
@@ -113,6 +162,8 @@ pub struct RegressGate {
 pub struct ReplayGate {
     /// Trust document, as a path in the repository.
     pub trust: String,
+    /// The first stage that it holds at; without it every one.
+    pub from: Option<StageName>,
 }
 
 /// `policy_hash`.
@@ -121,6 +172,10 @@ pub struct ReplayGate {
 pub struct PolicyGate {
     /// The policy that is deployed, as a path in the repository.
     pub policy: String,
+    /// Folder of the packs that the policy takes contracts from.
+    pub packs: Option<String>,
+    /// The first stage that it holds at; without it every one.
+    pub from: Option<StageName>,
 }
 
 /// `perf_budget`: of a hundred calls, how many take at most how long.
@@ -133,6 +188,8 @@ pub struct PerformanceGate {
     pub p95_ms: Option<u32>,
     /// Ninety-nine.
     pub p99_ms: Option<u32>,
+    /// The first stage that it holds at; without it `final`.
+    pub from: Option<StageName>,
 }
 
 /// `approvals`: distinct keys with the role `approver`, none of them the author's.
@@ -143,6 +200,8 @@ pub struct ApprovalsGate {
     pub count: u32,
     /// How long an approval counts at most.
     pub hours_max: Option<u32>,
+    /// The first stage that it holds at; without it `final`.
+    pub from: Option<StageName>,
 }
 
 /// `freeze_window`.
@@ -151,6 +210,8 @@ pub struct ApprovalsGate {
 pub struct FreezeGate {
     /// Nothing is promoted inside of one.
     pub windows: Vec<FreezeWindow>,
+    /// The first stage that it holds at; without it `final`.
+    pub from: Option<StageName>,
 }
 
 /// A time in which nothing is promoted.
@@ -179,6 +240,8 @@ pub struct CommandGate {
     /// Environment variables that it is given beside those that every program gets, by name.
     #[serde(default)]
     pub env: Vec<String>,
+    /// The first stage that it holds at; without it every one.
+    pub from: Option<StageName>,
 }
 
 fn timeout_s() -> u32 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use estoppel_evidence::Sha256;
 
-use super::{Amendment, Generation, Stage, StageName};
+use super::{Amendment, Generation};
 use crate::code::{Code, Refusal, demand_reason};
 use crate::ledger::{Body, Contracted, GenerationAbandoned, Ledger, State};
 use crate::version::Version;
@@ -20,10 +20,9 @@ fn stand(ledger: &Ledger, version: &Version) -> &'static str {
 /// Fixes the contract of a draft.
 ///
 /// # Errors
-/// `STATE_INVALID`: it is none any more, or a hotfix of what was not promoted. `STAGES_UNSUPPORTED`.
+/// `STATE_INVALID`: it is none any more, or a hotfix of what was not promoted.
 pub fn seal(ledger: &Ledger, generation: &Generation) -> Result<Body, Refusal> {
     let version = &generation.version;
-    climbs_nothing(generation)?;
     if ledger.state(version).is_some() {
         let stand = stand(ledger, version);
         return Err(refused(format!("{version} is {stand}; what is sealed is amended, with a reason")));
@@ -40,11 +39,10 @@ pub fn seal(ledger: &Ledger, generation: &Generation) -> Result<Body, Refusal> {
 /// Puts another contract in the place of the one that is sealed.
 ///
 /// # Errors
-/// `REASON_MISSING`. `STATE_INVALID`: the version is not sealed, or nothing differs. `STAGES_UNSUPPORTED`.
+/// `REASON_MISSING`. `STATE_INVALID`: the version is not sealed, or nothing differs.
 pub fn amend(ledger: &Ledger, generation: &Generation, reason: &str) -> Result<(Body, Amendment), Refusal> {
     demand_reason(reason)?;
     let version = &generation.version;
-    climbs_nothing(generation)?;
     let sealed = ledger.contract(version).filter(|_| ledger.state(version) == Some(State::Sealed));
     let Some((_, sealed)) = sealed else {
         let stand = stand(ledger, version);
@@ -74,19 +72,6 @@ pub fn abandon(ledger: &Ledger, version: &Version, reason: &str) -> Result<Body,
     Ok(Body::GenerationAbandoned(GenerationAbandoned { reason: reason.to_owned(), version: version.clone() }))
 }
 
-/// No gate evaluates stages yet, and a contract promises nothing that nobody holds it to.
-fn climbs_nothing(generation: &Generation) -> Result<(), Refusal> {
-    let asks = |stage: &Stage| stage.stage != StageName::Final || stage.soak_hours > 0;
-    if generation.stages.iter().any(asks) {
-        let said = format!(
-            "{} has stages before the release or hours to wait in them, and no gate looks at those yet; leave `stages` out",
-            generation.version
-        );
-        return Err(Refusal::new(Code::StagesUnsupported, said));
-    }
-    Ok(())
-}
-
 fn contracted(generation: &Generation, before: Option<(Sha256, String)>) -> Contracted {
     let changes = generation.changes.iter();
     let changes: BTreeMap<String, Sha256> =
@@ -99,36 +84,5 @@ fn contracted(generation: &Generation, before: Option<(Sha256, String)>) -> Cont
         from,
         reason,
         version: generation.version.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::scene::{Scene, document};
-
-    fn with_stages(version: &str, stages: Value) -> Generation {
-        let mut wanted = document(version, "true", "true");
-        wanted["stages"] = stages;
-        Generation::from_document(wanted).unwrap()
-    }
-
-    #[test]
-    fn a_ladder_that_nothing_would_hold_a_promotion_to_is_not_sealed() {
-        let scene = Scene::new();
-        scene.seal(document("1.0.0", "true", "true"));
-        let ledger = scene.store().read().unwrap();
-        for stages in [
-            json!([{ "stage": "final", "soak_hours": 24 }]),
-            json!([{ "stage": "rc" }, { "stage": "final" }]),
-        ] {
-            let refused = seal(&ledger, &with_stages("2.0.0", stages.clone())).unwrap_err();
-            assert_eq!(refused.code, Code::StagesUnsupported, "{stages}");
-            let refused = amend(&ledger, &with_stages("1.0.0", stages.clone()), "because").unwrap_err();
-            assert_eq!(refused.code, Code::StagesUnsupported, "{stages}");
-        }
-        assert!(seal(&ledger, &with_stages("2.0.0", json!([{ "stage": "final" }]))).is_ok());
     }
 }

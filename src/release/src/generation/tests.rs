@@ -121,6 +121,8 @@ fn what_the_schema_cannot_say_is_held_against_every_document() {
         "/stages/1",
     );
     check("/stages", json!([{ "stage": "alpha" }]), Code::Contradiction, "/stages");
+    let waits = json!([{ "stage": "beta" }, { "stage": "final", "soak_hours": 1 }]);
+    check("/stages", waits, Code::Contradiction, "/stages/1/soak_hours");
     let window =
         json!({ "from": "2026-12-27T00:00:00Z", "to": "2026-12-24T00:00:00Z", "reason": "holidays" });
     check(

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::standing::standings;
 use crate::audit::Row;
+use crate::generation::StageName;
 use crate::ledger::{Body, Event, EvolutionFinished, Ledger};
 
 pub(super) fn all(db: &mut Connection, ledger: &Ledger) -> rusqlite::Result<()> {
@@ -69,12 +70,18 @@ fn event(tx: &Transaction<'_>, ledger: &Ledger, event: &Event) -> rusqlite::Resu
         "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![id, at, kind, actor, name, host, some(version), some(commit), previous, body],
     )?;
-    let promotion = |result: &str, version: String, promotion: String, commit: String, tag: Option<&str>| {
+    let promotion = |result: &str,
+                     version: String,
+                     promotion: String,
+                     commit: String,
+                     stage: StageName,
+                     tag: Option<&str>| {
         tx.execute(
-            "INSERT INTO promotions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![id, version, at, result, promotion, commit, tag],
+            "INSERT INTO promotions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![id, version, at, result, promotion, commit, tag, stage.as_str()],
         )
     };
+    let stage_of = |stage: Option<StageName>| stage.unwrap_or(StageName::Final);
     match &event.body {
         Body::EvolutionStarted(run) => {
             let (version, commit) = (run.version.to_string(), run.commit.to_string());
@@ -86,16 +93,29 @@ fn event(tx: &Transaction<'_>, ledger: &Ledger, event: &Event) -> rusqlite::Resu
         Body::EvolutionFinished(run) => finished(tx, run, &at)?,
         Body::PromotionStarted(body) => {
             let (version, commit) = (body.version.to_string(), body.commit.to_string());
-            promotion("STARTED", version, body.promotion.to_string(), commit, None)?;
+            promotion("STARTED", version, body.promotion.to_string(), commit, stage_of(body.stage), None)?;
         }
         Body::PromotionRefused(body) => {
             let (version, commit) = (body.version.to_string(), body.commit.to_string());
-            promotion("REFUSED", version, body.promotion.to_string(), commit, None)?;
+            promotion("REFUSED", version, body.promotion.to_string(), commit, stage_of(body.stage), None)?;
             gates(tx, &id, &body.gates)?;
         }
         Body::PromotionFinished(body) => {
             let (version, commit) = (body.version.to_string(), body.commit.to_string());
-            promotion("FINISHED", version, body.promotion.to_string(), commit, Some(&body.tag))?;
+            promotion(
+                "FINISHED",
+                version,
+                body.promotion.to_string(),
+                commit,
+                StageName::Final,
+                Some(&body.tag),
+            )?;
+            gates(tx, &id, &body.gates)?;
+        }
+        Body::StagePromoted(body) => {
+            let (version, commit) = (body.version.to_string(), body.commit.to_string());
+            let (own, tag) = (body.promotion.to_string(), Some(&*body.tag));
+            promotion("FINISHED", version, own, commit, body.stage, tag)?;
             gates(tx, &id, &body.gates)?;
         }
         Body::Approved(body) => {
@@ -114,11 +134,27 @@ fn event(tx: &Transaction<'_>, ledger: &Ledger, event: &Event) -> rusqlite::Resu
                 params![id, version, at, actor, contract, commit, expires, body.gate],
             )?;
         }
+        Body::EnvironmentSet(body) => {
+            let (version, commit) = (body.version.to_string(), body.commit.to_string());
+            tx.execute(
+                "INSERT INTO environments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![id, body.environment, at, actor, version, commit, body.tag],
+            )?;
+        }
+        Body::RolledBack(body) => {
+            let released = ledger.promoted(&body.to).map(|(_, released)| released.commit.to_string());
+            for environment in body.environments.keys() {
+                let (version, tag) = (body.to.to_string(), body.to.tag());
+                tx.execute(
+                    "INSERT INTO environments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    params![id, environment, at, actor, version, released, tag],
+                )?;
+            }
+        }
         Body::GenerationAbandoned(_)
         | Body::GenerationAmended(_)
         | Body::GenerationSealed(_)
-        | Body::RolesSet(_)
-        | Body::RolledBack(_) => {}
+        | Body::RolesSet(_) => {}
     }
     Ok(())
 }

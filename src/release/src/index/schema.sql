@@ -29,7 +29,7 @@ CREATE TABLE steps (
 ) STRICT;
 CREATE TABLE promotions (
   event TEXT NOT NULL PRIMARY KEY, version TEXT NOT NULL, at TEXT NOT NULL, result TEXT NOT NULL, promotion TEXT NOT NULL,
-  "commit" TEXT NOT NULL, tag TEXT
+  "commit" TEXT NOT NULL, tag TEXT, stage TEXT NOT NULL
 ) STRICT;
 CREATE TABLE gates (
   event TEXT NOT NULL REFERENCES promotions (event), gate TEXT NOT NULL, state TEXT NOT NULL, why TEXT NOT NULL
@@ -37,4 +37,8 @@ CREATE TABLE gates (
 CREATE TABLE approvals (
   event TEXT NOT NULL PRIMARY KEY, version TEXT NOT NULL, at TEXT NOT NULL, actor TEXT NOT NULL, contract TEXT NOT NULL,
   "commit" TEXT NOT NULL, expires TEXT NOT NULL, gate TEXT
+) STRICT;
+CREATE TABLE environments (
+  event TEXT NOT NULL REFERENCES events (id), environment TEXT NOT NULL, at TEXT NOT NULL, actor TEXT NOT NULL, version TEXT NOT NULL,
+  "commit" TEXT, tag TEXT NOT NULL, PRIMARY KEY (event, environment)
 ) STRICT;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use estoppel_evidence::Sha256;
 use estoppel_evidence::time::UnixMicros;
 
-use crate::generation::Generation;
-use crate::ledger::{Body, Ledger, Outcome, State};
+use crate::environment;
+use crate::generation::{Generation, StageName};
+use crate::ledger::{Body, Ledger, Outcome, StagePromoted, State};
 use crate::version::Version;
 
 /// A generation that the ledger knows.
@@ -21,6 +22,12 @@ pub struct Standing {
     pub promoted_at: Option<UnixMicros>,
     /// Of the promotion; before that of the latest candidate.
     pub tag: Option<String>,
+    /// The highest stage that a commit came to under the contract in force, and its tag; none of what is released.
+    pub stage: Option<(StageName, String)>,
+    /// The stage that the latest candidate comes to next, the release at last.
+    pub next_stage: StageName,
+    /// The environments that have something of it.
+    pub environments: Vec<String>,
     /// The evolution that ended last.
     pub last: Option<Last>,
     /// Evolutions that were begun and have not ended.
@@ -88,6 +95,9 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
                     sealed_at: event.at,
                     promoted_at: None,
                     tag: None,
+                    stage: None,
+                    next_stage: StageName::Final,
+                    environments: Vec::new(),
                     last: None,
                     running: Vec::new(),
                     passed: 0,
@@ -133,8 +143,15 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
                     standing.tag = Some(body.tag.clone());
                 }
             }
+            Body::StagePromoted(body) => {
+                if let Some(standing) = found.get_mut(&body.version) {
+                    standing.refused_by.clear();
+                    standing.took = took(&body.gates);
+                }
+            }
             Body::Approved(_)
             | Body::Waived(_)
+            | Body::EnvironmentSet(_)
             | Body::GenerationAbandoned(_)
             | Body::GenerationAmended(_)
             | Body::PromotionStarted(_)
@@ -146,10 +163,36 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
         if let Some((_, contracted)) = ledger.contract(&standing.version) {
             standing.contract = contracted.contract;
             standing.changes = changes(ledger, &standing.version, &contracted.document);
+            climb(ledger, standing, &contracted.document);
         }
         standing.status = ledger.state(&standing.version).unwrap_or(State::Sealed);
     }
+    for (name, pointer) in environment::pointers(ledger) {
+        if let Some(standing) = found.get_mut(&pointer.version) {
+            standing.environments.push(name);
+        }
+    }
     found.into_values().collect()
+}
+
+fn climb(ledger: &Ledger, standing: &mut Standing, document: &serde_json::Value) {
+    if standing.promoted_at.is_some() {
+        return;
+    }
+    let of_contract = |body: &StagePromoted| body.contract == standing.contract;
+    let reached: Vec<&StagePromoted> =
+        ledger.stages(&standing.version).map(|(_, body)| body).filter(|body| of_contract(body)).collect();
+    let highest = reached.iter().max_by_key(|body| body.stage);
+    let candidate = ledger.finished(&standing.version).filter(|(_, run)| run.tag.is_some()).last();
+    let is_of_candidate =
+        |body: &&&StagePromoted| candidate.is_some_and(|(_, run)| run.commit == body.commit);
+    // Another commit climbs from the beginning.
+    let own = reached.iter().filter(is_of_candidate).map(|body| body.stage).max();
+    standing.stage = highest.map(|body| (body.stage, body.tag.clone()));
+    let Ok(generation) = Generation::from_document(document.clone()) else { return };
+    let mut above = generation.stages.iter().map(|known| known.stage);
+    let above = above.find(|known| own.is_none_or(|stage| *known > stage));
+    standing.next_stage = above.unwrap_or(StageName::Final);
 }
 
 fn took(gates: &[serde_json::Value]) -> Vec<Took> {

@@ -1,9 +1,12 @@
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::*;
 use crate::code::Code;
+use crate::generation::StageName;
 use crate::ledger::Outcome;
-use crate::scene::{Scene, document};
+use crate::scene::{Scene, climb, document};
 
 /// One red run, then one of each change that passed, and a second generation that nobody has run.
 fn ledger() -> Ledger {
@@ -143,4 +146,23 @@ fn a_standing_says_what_is_proven_now() {
     scene.evolve("1.0.0", &["A-1"]);
     assert_eq!(proven(&scene), [true, false]);
     assert_eq!(now(&scene).tag.as_deref(), Some("v1.0.0-rc.2"));
+}
+
+#[test]
+fn the_next_stage_is_that_of_the_latest_candidate() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    contract["stages"] = json!([{ "stage": "alpha" }, { "stage": "beta" }, { "stage": "final" }]);
+    scene.seal(contract);
+    let next = || {
+        let standing = standings(&scene.store().read().unwrap()).remove(0);
+        (standing.next_stage, standing.stage.map(|(_, tag)| tag))
+    };
+    assert_eq!(next(), (StageName::Alpha, None));
+    scene.evolve("1.0.0", &[]);
+    climb(&scene, "1.0.0", StageName::Alpha);
+    assert_eq!(next(), (StageName::Beta, Some("v1.0.0-alpha.1".into())));
+    scene.commit("f", "mended");
+    scene.evolve("1.0.0", &[]);
+    assert_eq!(next(), (StageName::Alpha, Some("v1.0.0-alpha.1".into())));
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::roles::{Role, Roles};
+use crate::generation::StageName;
 use crate::git::ObjectId;
 use crate::version::Version;
 
@@ -44,6 +45,7 @@ macro_rules! bodies {
 bodies! {
     Approved(Approved) "approval.given" Approver;
     Waived(Waived) "approval.waiver" Approver;
+    EnvironmentSet(EnvironmentSet) "environment.set" Releaser;
     EvolutionFinished(Box<EvolutionFinished>) "evolution.finished" Runner;
     EvolutionStarted(EvolutionStarted) "evolution.started" Runner;
     GenerationAbandoned(GenerationAbandoned) "generation.abandoned" Author;
@@ -54,6 +56,7 @@ bodies! {
     PromotionStarted(PromotionStarted) "promotion.started" Releaser;
     RolesSet(Roles) "roles.set" Owner;
     RolledBack(RolledBack) "rollback.done" Releaser;
+    StagePromoted(Box<StagePromoted>) "stage.promoted" Releaser;
 }
 
 fn read<T: DeserializeOwned>(body: Value) -> Option<T> {
@@ -216,8 +219,11 @@ pub struct Waived {
 pub struct PromotionStarted {
     pub commit: ObjectId,
     pub contract: Sha256,
-    /// Hash of version, contract and commit: trying again is the same promotion.
+    /// Hash of version, contract, commit and stage: trying again is the same promotion.
     pub promotion: Sha256,
+    /// None for the release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<StageName>,
     pub version: Version,
 }
 
@@ -229,6 +235,9 @@ pub struct PromotionRefused {
     /// One row per gate, as `estoppel promote --explain --json` prints it.
     pub gates: Vec<Value>,
     pub promotion: Sha256,
+    /// None for the release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<StageName>,
     pub version: Version,
 }
 
@@ -245,11 +254,52 @@ pub struct PromotionFinished {
     pub vsa: Value,
 }
 
+/// An environment has what was promoted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentSet {
+    pub commit: ObjectId,
+    pub environment: String,
+    /// The event that gave it what it had until now; none of its first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Sha256>,
+    /// The event that promoted it.
+    pub promoted: Sha256,
+    pub tag: String,
+    pub version: Version,
+}
+
+/// A commit reached a stage before the release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StagePromoted {
+    pub commit: ObjectId,
+    pub contract: Sha256,
+    pub gates: Vec<Value>,
+    pub promotion: Sha256,
+    pub stage: StageName,
+    /// Its own; of `rc` that of the candidate, which an evolution gave away.
+    pub tag: String,
+    pub version: Version,
+    /// A DSSE envelope with an in-toto statement `https://slsa.dev/verification_summary/v1`.
+    pub vsa: Value,
+}
+
+impl StagePromoted {
+    /// The tag that it gives away.
+    pub fn own_tag(&self) -> Option<&str> {
+        (self.stage != StageName::Rc).then_some(&*self.tag)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RolledBack {
     /// The commit whose tree is that of `to`, on a branch that is offered.
     pub commit: ObjectId,
+    /// Environments that had `from` and have `to` from here on, each with the event that gave it what it had.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environments: BTreeMap<String, Sha256>,
     pub from: Version,
     pub reason: String,
     pub tag: String,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use estoppel_evidence::Sha256;
 
 use super::body::Body;
+use super::environments::check_environments;
 use super::event::{Event, path};
 use super::facts::check_facts;
 use super::promotions::check_promotions;
@@ -36,6 +37,7 @@ pub fn check(files: &[(String, Vec<u8>)], genesis: Option<Sha256>) -> Result<Led
     let roles = check_actors(&events)?;
     check_facts(&events)?;
     check_promotions(&events)?;
+    check_environments(&events)?;
     let followed: BTreeSet<Sha256> = events.iter().flat_map(|event| event.parents.iter().copied()).collect();
     let heads = events.iter().map(|event| event.id).filter(|id| !followed.contains(id)).collect();
     Ok(Ledger { events, heads, roles })

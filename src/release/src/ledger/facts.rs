@@ -7,6 +7,8 @@ use estoppel_evidence::{Sha256, canonical};
 use super::body::{Body, Contracted, Outcome};
 use super::event::Event;
 use crate::code::{Code, Refusal};
+use crate::environment;
+use crate::generation::StageName;
 use crate::rollback;
 
 /// No two events say what cannot both be true, and none speaks of what there is not.
@@ -15,6 +17,8 @@ pub(super) fn check_facts(events: &[Event]) -> Result<(), Refusal> {
         |id: Sha256, why: String| Err(Refusal::new(Code::LedgerConflict, format!("event {id}: {why}")));
     let mut contracts = BTreeMap::new();
     let mut promoted = BTreeSet::new();
+    let mut staged = BTreeSet::new();
+    let mut environments = BTreeMap::new();
     let mut tags = BTreeSet::new();
     let mut started = BTreeMap::new();
     let mut finished = BTreeSet::new();
@@ -60,8 +64,36 @@ pub(super) fn check_facts(events: &[Event]) -> Result<(), Refusal> {
                 }
                 check_tag(event, Some(&body.tag), |tag| tag == body.version.tag())?
             }
+            Body::EnvironmentSet(body) => {
+                if !environment::is_name(&body.environment) {
+                    let said = format!("event {} names no environment", event.id);
+                    return Err(Refusal::new(Code::LedgerEventInvalid, said));
+                }
+                if environments.insert(&body.environment, event.id) != body.previous {
+                    let said = format!("`{}` had something else than is replaced", body.environment);
+                    return conflict(event.id, said);
+                }
+                None
+            }
             Body::RolledBack(body) => {
+                for (name, previous) in &body.environments {
+                    if environments.insert(name, event.id) != Some(*previous) {
+                        return conflict(event.id, format!("`{name}` had something else than is taken back"));
+                    }
+                }
                 check_tag(event, Some(&body.tag), |tag| tag == rollback::branch(&body.from))?
+            }
+            Body::StagePromoted(body) => {
+                if !staged.insert(body.promotion) {
+                    let said =
+                        format!("{} was promoted to {} on {} before", body.version, body.stage, body.commit);
+                    return conflict(event.id, said);
+                }
+                let is_own = |tag: &str| match body.stage {
+                    StageName::Final => false,
+                    stage => body.version.tag_number(stage.as_str(), tag).is_some(),
+                };
+                check_tag(event, Some(&body.tag), is_own)?.filter(|_| body.own_tag().is_some())
             }
             Body::Approved(_)
             | Body::Waived(_)

@@ -7,9 +7,13 @@ use estoppel_evidence::{Alg, KeyId, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::code::{Code, Refusal};
+use crate::environment;
+use crate::generation::StageName;
 
 /// Most keys that roles may name.
 const KEYS_MAX: usize = 256;
+/// Most environments that roles may bind to stages.
+const ENVIRONMENTS_MAX: usize = 256;
 /// Longest name of a person, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
@@ -55,6 +59,9 @@ impl Role {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roles {
+    /// From which stage on an environment takes what was promoted; one that is not here takes releases.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    environments: BTreeMap<String, StageName>,
     keys: BTreeMap<KeyId, Person>,
 }
 
@@ -88,6 +95,25 @@ impl Roles {
         }
     }
 
+    /// Says from which stage on an environment takes what was promoted.
+    ///
+    /// # Errors
+    /// `ROLES_INVALID`: too many environments, or one that is none.
+    pub fn bind(&mut self, environment: &str, stage: StageName) -> Result<(), Refusal> {
+        self.environments.insert(environment.to_owned(), stage);
+        self.check()
+    }
+
+    /// The stage that an environment asks for.
+    pub fn stage_of(&self, environment: &str) -> StageName {
+        self.environments.get(environment).copied().unwrap_or(StageName::Final)
+    }
+
+    /// The environments that are bound to a stage.
+    pub fn environments(&self) -> &BTreeMap<String, StageName> {
+        &self.environments
+    }
+
     /// The public key, if it has any role.
     pub fn key(&self, id: KeyId) -> Option<PublicKey> {
         PublicKey::from_spki(&from_base64(&self.keys.get(&id)?.spki)?).ok()
@@ -118,6 +144,12 @@ impl Roles {
         let wrong = |why: String| Err(Refusal::new(Code::RolesInvalid, why));
         if self.keys.len() > KEYS_MAX {
             return wrong(format!("roles are for at most {KEYS_MAX} keys"));
+        }
+        if self.environments.len() > ENVIRONMENTS_MAX {
+            return wrong(format!("roles bind at most {ENVIRONMENTS_MAX} environments"));
+        }
+        if !self.environments.keys().all(|name| environment::is_name(name)) {
+            return wrong("they bind something that names no environment".into());
         }
         for (id, person) in &self.keys {
             let is_key = self.key(*id).is_some_and(|key| key.id() == *id && key.alg() == Alg::Ed25519);

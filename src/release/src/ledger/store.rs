@@ -13,6 +13,7 @@ use super::{EVENTS_MAX, Ledger, check};
 use crate::code::{Code, Refusal};
 use crate::git::{Git, Move, Moved, ObjectId, Pushed, RemoteRefs};
 use crate::tag::Tag;
+use crate::version::Version;
 
 /// Where the ledger is, here and at the remote.
 pub const LEDGER_REF: &str = "refs/estoppel/ledger";
@@ -26,6 +27,8 @@ const FETCHED_REF: &str = "refs/estoppel/fetched";
 const GENESIS_SETTING: &str = "estoppel.genesis";
 /// How often it is begun again where others wrote at the same time. Then `LEDGER_BUSY`.
 const ATTEMPTS_MAX: u32 = 64;
+/// How far ahead of this clock an event of the remote may be dated.
+const CLOCK_SKEW_US_MAX: u64 = 300_000_000;
 /// Names of tags that are a version's.
 const TAGS: &str = "refs/tags/v*";
 const ROLLBACK_TAGS: &str = "refs/tags/rollback/*";
@@ -71,6 +74,17 @@ pub struct Appended {
 pub struct Known<'a> {
     pub ledger: &'a Ledger,
     pub tags: &'a BTreeSet<String>,
+    /// What the event will say of when it happened: never before one that it follows.
+    pub at: UnixMicros,
+}
+
+impl Known<'_> {
+    /// One more than the highest number in a tag of this word that this clone, the remote or the ledger knows.
+    pub fn next_number(&self, version: &Version, word: &str) -> u64 {
+        let given = self.ledger.tags();
+        let names = self.tags.iter().map(String::as_str).chain(given.into_keys());
+        names.filter_map(|name| version.tag_number(word, name)).max().unwrap_or(0).saturating_add(1)
+    }
 }
 
 /// The ledger of a repository.
@@ -80,6 +94,8 @@ pub struct Store {
     remote: Option<String>,
     /// What is trusted for as long as it was not verified: nothing of it is kept yet.
     asked: Option<Sha256>,
+    /// By which what the remote has is held to be of the past.
+    clock: fn() -> UnixMicros,
 }
 
 /// A ledger and the commit that holds it.
@@ -89,8 +105,13 @@ struct Held {
 }
 
 impl Store {
-    pub fn new(git: Git, remote: Option<String>) -> Self {
-        Self { git, remote, asked: None }
+    pub fn new(git: Git, remote: Option<String>, clock: fn() -> UnixMicros) -> Self {
+        Self { git, remote, asked: None, clock }
+    }
+
+    /// The same without its remote.
+    pub(crate) fn alone(&self) -> Self {
+        Self { remote: None, ..self.clone() }
     }
 
     pub fn git(&self) -> &Git {
@@ -162,7 +183,7 @@ impl Store {
             );
             return Err(Refusal::new(Code::LedgerExists, said));
         }
-        match self.add(None, &theirs, body.into(), hand)? {
+        match self.add(None, &theirs, body.into(), (hand.now)(), hand)? {
             Some(appended) => {
                 self.trust(appended.event)?;
                 Ok(appended)
@@ -201,8 +222,9 @@ impl Store {
             let names = ours.chain(theirs.keys().cloned());
             let tags =
                 names.filter_map(|name| name.strip_prefix("refs/tags/").map(ToOwned::to_owned)).collect();
-            let draft = make(&Known { ledger: &held.ledger, tags: &tags })?;
-            if let Some(appended) = self.add(Some(&held), &theirs, draft, hand)? {
+            let at = (hand.now)().max(held.ledger.last());
+            let draft = make(&Known { ledger: &held.ledger, tags: &tags, at })?;
+            if let Some(appended) = self.add(Some(&held), &theirs, draft, at, hand)? {
                 return Ok(appended);
             }
         }
@@ -215,13 +237,13 @@ impl Store {
         held: Option<&Held>,
         theirs: &RemoteRefs,
         draft: Draft,
+        at: UnixMicros,
         hand: &Hand<'_>,
     ) -> Result<Option<Appended>, Refusal> {
         let unsigned = |error: estoppel_evidence::key::KeyError| {
             Refusal::new(Code::RoleMissing, format!("the key does not sign: {error}"))
         };
         let heads = held.map(|held| held.ledger.heads().clone()).unwrap_or_default();
-        let at = (hand.now)().max(held.map(|held| held.ledger.last()).unwrap_or_default());
         let bytes = Event::sign(&draft.body, &heads, at, hand.host, hand.signer).map_err(unsigned)?;
         let event = Event::read(&bytes)?;
         let mut files = held.map(|held| files(&held.ledger)).unwrap_or_default();
@@ -361,11 +383,39 @@ impl Store {
         {
             return Err(lost(remote));
         }
-        check(&self.files(new)?, self.trusted()?)?;
+        self.demand_past(&check(&self.files(new)?, self.trusted()?)?)?;
         fetch(&wanted)?;
         let moved = Move { name: REMOTE_REF.into(), new: new.clone(), old: seen };
         // Where it moved meanwhile, somebody else has seen more of it.
         self.git.move_refs(&[moved]).map(drop)
+    }
+
+    /// An event that is yet to come would make everything that follows it as late: it is not taken over before.
+    fn demand_past(&self, theirs: &Ledger) -> Result<(), Refusal> {
+        let latest = (self.clock)().0.saturating_add(CLOCK_SKEW_US_MAX);
+        let mut ahead = theirs.events().iter().filter(|event| event.at.0 > latest).peekable();
+        if ahead.peek().is_none() {
+            return Ok(());
+        }
+        let ours = self.git.target(LEDGER_REF)?.map(|commit| self.names(&commit)).transpose()?;
+        let ours = ours.unwrap_or_default();
+        match ahead.find(|event| !ours.contains(&event.path())) {
+            None => Ok(()),
+            Some(event) => {
+                let said = format!(
+                    "event {} of the remote is dated {}, more than {} minutes ahead of this clock",
+                    event.id,
+                    event.at,
+                    CLOCK_SKEW_US_MAX / 60_000_000
+                );
+                Err(Refusal::new(Code::LedgerTime, said))
+            }
+        }
+    }
+
+    fn names(&self, commit: &ObjectId) -> Result<BTreeSet<String>, Refusal> {
+        let args = ["ls-tree", "-r", "--name-only", "--full-tree", "--end-of-options", commit.as_str()];
+        Ok(self.git.text(&args)?.lines().map(ToOwned::to_owned).collect())
     }
 
     /// Both ledgers in one, if both can be true.

@@ -1,3 +1,4 @@
+mod ladder;
 mod releases;
 mod vectors;
 
@@ -165,7 +166,7 @@ struct Cloned {
 }
 
 fn store(git: &Git, remote: Option<&str>) -> Store {
-    Store::new(git.clone(), remote.map(Into::into))
+    Store::new(git.clone(), remote.map(Into::into), crate::scene::now)
 }
 
 fn hand<'a>(key: &'a SoftKey, now: &'a dyn Fn() -> UnixMicros) -> Hand<'a> {
@@ -235,6 +236,27 @@ fn two_clones() -> (tempfile::TempDir, [Cloned; 2]) {
     };
     let clones = [clone(), clone()];
     (dir, clones)
+}
+
+#[test]
+fn what_is_dated_ahead_of_this_clock_is_not_taken_over() {
+    let (_origin, [one, two]) = two_clones();
+    let (a, b) = (store(&one.git, Some("origin")), store(&two.git, Some("origin")));
+    let genesis = begin(&a);
+    b.join(genesis).unwrap();
+    let dated = |version: &str, ahead_s: u64| {
+        let (key, at) = (key(1), UnixMicros(crate::scene::now().0 + ahead_s * 1_000_000));
+        let body = Body::GenerationSealed(contracted(version, "a", None));
+        a.append(&hand(&key, &|| at), &mut |_| Ok(body.clone().into())).unwrap();
+    };
+    dated("1.0.0", 60);
+    assert_eq!(b.fetch().unwrap().events().len(), 2);
+    dated("2.0.0", 3600);
+    let refused = b.fetch().unwrap_err();
+    assert_eq!(refused.code, Code::LedgerTime, "{refused}");
+    assert_eq!(store(&two.git, None).read().unwrap().events().len(), 2);
+    // What is here already is no reason to lock out whoever wrote it.
+    assert_eq!(a.fetch().unwrap().events().len(), 3);
 }
 
 #[test]

@@ -2,14 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use estoppel_evidence::KeyId;
 use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{KeyId, Sha256};
+use serde_json::Value;
 
 use super::row::{Row, State, Waiver};
 use super::{Candidate, Case};
 use crate::code::Refusal;
-use crate::generation::{Generation, Scope, Skip, Step, StepId};
-use crate::ledger::{Body, Event, EvolutionFinished, Ledger, Outcome, Role, StepOutcome};
+use crate::generation::{Generation, Scope, Skip, Stage, StageName, Step, StepId};
+use crate::git::{ObjectId, Ported};
+use crate::ledger::{
+    self, Body, Event, EvolutionFinished, Ledger, Outcome, PromotionFinished, Role, StagePromoted,
+    StepOutcome,
+};
+use crate::version::Version;
 
 const HOUR_US: u64 = 3_600_000_000;
 
@@ -38,9 +44,16 @@ pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, clock: UnixMicros) -> Resul
     if gates.freeze_window.is_some() {
         rows.push(proofs.freeze());
     }
+    if let Some(before) = case.generation.stage_before(case.stage) {
+        rows.push(proofs.stage_before(before));
+        if before.soak_hours > 0 {
+            rows.push(proofs.soak(before, clock));
+        }
+    }
     if case.generation.hotfix.is_some() {
         rows.push(proofs.hotfix_base()?);
     }
+    rows.extend(proofs.hotfix_forward_ported()?);
     Ok(rows)
 }
 
@@ -308,6 +321,101 @@ impl<'a> Proofs<'a> {
         Row::pass(GATE, "nothing is frozen now")
     }
 
+    /// The first time that this commit came to the stage, under the contract in force.
+    fn reached(&self, stage: StageName) -> Option<(&'a Event, &'a StagePromoted)> {
+        let mut stages = self.ledger.stages(&self.case.generation.version);
+        stages.find(|(event, body)| {
+            body.stage == stage
+                && body.contract == self.case.generation.digest()
+                && body.commit == self.case.candidate.commit
+                && self.ledger.roles().has(event.actor, Role::Releaser)
+        })
+    }
+
+    fn stage_before(&self, before: &Stage) -> Row {
+        const GATE: &str = "stage_before";
+        let (version, commit) = (&self.case.generation.version, &self.case.candidate.commit);
+        match self.reached(before.stage) {
+            Some((event, body)) => {
+                Row::pass(GATE, format!("{} on {commit}", body.tag)).by([(body.tag.clone(), event.id)])
+            }
+            None => {
+                let why = format!("{commit} was not at {} under the contract in force", before.stage);
+                Row::missing(GATE, why, format!("estoppel promote {version} --stage {}", before.stage))
+            }
+        }
+    }
+
+    /// By the clock of whoever promotes, as ages are.
+    fn soak(&self, before: &Stage, clock: UnixMicros) -> Row {
+        const GATE: &str = "soak";
+        let (hours, stage) = (before.soak_hours, before.stage);
+        let Some((event, body)) = self.reached(stage) else {
+            return Row::fail(GATE, format!("{hours} hours at {stage} are asked for, and it was not there"));
+        };
+        let until = UnixMicros(event.at.0.saturating_add(u64::from(hours) * HOUR_US));
+        let looked = [(body.tag.clone(), event.id)];
+        if until <= clock {
+            return Row::pass(GATE, format!("at {stage} since {}", event.at)).by(looked);
+        }
+        Row::fail(GATE, format!("at {stage} since {}, and to stay there until {until}", event.at)).by(looked)
+    }
+
+    /// What a hotfix mended stays mended in what comes after it.
+    fn hotfix_forward_ported(&self) -> Result<Option<Row>, Refusal> {
+        const GATE: &str = "hotfix_forward_ported";
+        let hotfixes = hotfixes_below(self.ledger, &self.case.generation.version);
+        if hotfixes.is_empty() {
+            return Ok(None);
+        }
+        let (mut looked, mut lacking) = (Vec::new(), None);
+        let candidate = &self.case.candidate.commit;
+        for Mended { event, promoted, base } in &hotfixes {
+            let PromotionFinished { tag, commit, .. } = promoted;
+            looked.push((tag.clone(), event.id));
+            if lacking.is_some() || self.is_settled(event.id)? {
+                continue;
+            }
+            let cherry = format!("git cherry-pick -x {base}..{commit}");
+            lacking = match self.case.git.ported(base, commit, candidate)? {
+                Ported::All => None,
+                Ported::Lacks(one) => {
+                    let why = format!("{tag} is a hotfix, and its commit {one} is not in the candidate");
+                    Some(Row::missing(GATE, why, cherry))
+                }
+                Ported::Merge(one) => {
+                    let why = format!(
+                        "{tag} is a hotfix with the merge {one}, and the candidate does not contain it"
+                    );
+                    Some(Row::missing(GATE, why, format!("git merge {tag}")))
+                }
+            };
+        }
+        let pass = || Row::pass(GATE, format!("what {} hotfixes mended is there", hotfixes.len()));
+        Ok(Some(lacking.unwrap_or_else(pass).by(looked)))
+    }
+
+    /// Whether a release that the candidate contains was held to this hotfix.
+    fn is_settled(&self, hotfix: Sha256) -> Result<bool, Refusal> {
+        let hotfix = hotfix.to_string();
+        let names = |row: &Value| {
+            row["gate"] == "hotfix_forward_ported"
+                && row["evidence"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(|one| one["digest"] == *hotfix))
+        };
+        for event in self.ledger.events() {
+            let Body::PromotionFinished(body) = &event.body else { continue };
+            if body.gates.iter().any(names)
+                && self.ledger.state(&body.version) == Some(ledger::State::Promoted)
+                && self.case.git.is_ancestor(&body.commit, &self.case.candidate.commit)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn hotfix_base(&self) -> Result<Row, Refusal> {
         const GATE: &str = "hotfix_base";
         let Some(hotfix) = &self.case.generation.hotfix else {
@@ -330,6 +438,34 @@ impl<'a> Proofs<'a> {
     }
 }
 
+/// A hotfix that was promoted and not taken back, and the commit that it mends.
+struct Mended<'l> {
+    event: &'l Event,
+    promoted: &'l PromotionFinished,
+    base: ObjectId,
+}
+
+/// Those of versions below this one.
+fn hotfixes_below<'l>(ledger: &'l Ledger, version: &Version) -> Vec<Mended<'l>> {
+    let promoted = ledger.events().iter().filter_map(|event| match &event.body {
+        Body::PromotionFinished(body) if body.version < *version => Some((event, body.as_ref())),
+        _ => None,
+    });
+    let mended = promoted.filter_map(|(event, promoted)| {
+        let (_, contract) = ledger.contract(&promoted.version)?;
+        let base: Version = contract.document.get("hotfix")?.get("base")?.as_str()?.parse().ok()?;
+        let is_kept = ledger.state(&promoted.version) == Some(ledger::State::Promoted);
+        let base = is_kept.then(|| ledger.promoted(&base))??.1.commit.clone();
+        Some(Mended { event, promoted, base })
+    });
+    mended.collect()
+}
+
+/// Whether what mended an earlier version is asked of this one.
+pub(super) fn follows_hotfix(ledger: &Ledger, version: &Version) -> bool {
+    !hotfixes_below(ledger, version).is_empty()
+}
+
 /// Keys and names of who wrote the contract.
 fn authors(generation: &Generation, ledger: &Ledger) -> (BTreeSet<KeyId>, BTreeSet<String>) {
     let writers = ledger.contracts(&generation.version).map(|(event, _)| event.actor);
@@ -346,10 +482,12 @@ pub(super) fn is_authors_own(generation: &Generation, ledger: &Ledger, key: KeyI
 }
 
 /// Whether the generation asks this gate, and a person may waive it.
-pub(super) fn is_waivable(generation: &Generation, gate: &str) -> bool {
+pub(super) fn is_waivable(generation: &Generation, follows_hotfix: bool, gate: &str) -> bool {
     let gates = &generation.gates;
     match gate {
         "no_failed" => true,
+        "hotfix_forward_ported" => follows_hotfix,
+        "soak" => generation.stages.iter().any(|stage| stage.soak_hours > 0),
         "freeze_window" => gates.freeze_window.is_some(),
         "min_evolutions" => gates.min_evolutions.is_some(),
         "perf_budget" => gates.perf_budget.is_some(),
@@ -397,7 +535,7 @@ pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, clock: U
     let proofs = Proofs { case, ledger, now };
     let (author_keys, author_names) = proofs.authors();
     for row in rows.iter_mut().filter(|row| row.refuses()) {
-        if !is_waivable(case.generation, &row.gate) {
+        if !is_waivable(case.generation, true, &row.gate) {
             continue;
         }
         let skipped = case.generation.hotfix.as_ref().filter(|hotfix| {

@@ -1,3 +1,5 @@
+mod ladder;
+
 use std::cell::RefCell;
 use std::path::Path;
 
@@ -39,13 +41,13 @@ impl Witness for Reader {
         if text.contains("same") { Ok(text) } else { Err(text) }
     }
 
-    fn policy(&self, file: &Path) -> Result<Sha256, String> {
+    fn policy(&self, file: &Path, _: Option<&Path>) -> Result<Sha256, String> {
         std::fs::read(file).map(|bytes| Sha256::of(&bytes)).map_err(|error| error.to_string())
     }
 }
 
 fn wanted(version: &Version) -> Wanted<'_> {
-    Wanted { version, candidate: None, folders: &[], resume: false, dry: false }
+    Wanted { version, stage: StageName::Final, candidate: None, folders: &[], resume: false, dry: false }
 }
 
 fn promote_as(scene: &Scene, seed: u8, version: &str) -> Result<Judged, Refusal> {
@@ -539,4 +541,43 @@ fn what_is_resumed_is_promoted_only_where_its_tag_is_there() {
     let refusal = resume().unwrap_err();
     assert_eq!(refusal.code, Code::TagForged);
     assert!(refusal.detail.contains("is not in this clone"), "{refusal}");
+}
+
+#[test]
+fn an_approval_that_expires_meanwhile_is_missing_and_no_conflict() {
+    const HOUR: u64 = 3_600_000_000;
+    let mut codes = Vec::new();
+    for hours in 1..7 {
+        let scene = Scene::new();
+        let mut contract = document("1.0.0", "true", "true");
+        contract["gates"] = json!({ "approvals": { "count": 1 } });
+        scene.seal(contract);
+        scene.evolve("1.0.0", &[]);
+        let ledger = scene.store().read().unwrap();
+        let version: Version = "1.0.0".parse().unwrap();
+        let begun = now().0;
+        let approved = Approved {
+            commit: scene.head(),
+            contract: ledger.contract(&version).unwrap().1.contract,
+            expires: UnixMicros(begun + hours * HOUR),
+            policy: None,
+            version: version.clone(),
+        };
+        scene.write(3, Body::Approved(approved)).unwrap();
+        // Each look at the clock is an hour later.
+        let looked = std::cell::Cell::new(0);
+        let later = || {
+            looked.set(looked.get() + 1);
+            UnixMicros(begun + HOUR / 2 + (looked.get() - 1) * HOUR)
+        };
+        let releaser = key(5);
+        let slow = Hand { now: &later, ..hand(&releaser) };
+        let reader = Reader { asked: RefCell::new(0) };
+        codes.push(match promote(&scene.store(), &slow, &wanted(&version), &reader) {
+            Ok(judged) => judged.refusal().map(Code::as_str),
+            Err(refusal) => Some(refusal.code.as_str()),
+        });
+    }
+    assert_eq!(codes.last(), Some(&None), "{codes:?}");
+    assert!(codes.contains(&Some("GATE_REFUSED")) && !codes.contains(&Some("LEDGER_CONFLICT")), "{codes:?}");
 }

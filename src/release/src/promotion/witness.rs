@@ -70,11 +70,11 @@ pub trait Witness {
     /// What came otherwise.
     fn regress(&self, tree: &Path, gate: &RegressGate, trust: Option<&Path>) -> Result<String, String>;
 
-    /// The hash of a policy.
+    /// The hash of a policy, with what it takes from the packs in a folder where there is one.
     ///
     /// # Errors
     /// Why it has none.
-    fn policy(&self, file: &Path) -> Result<Sha256, String>;
+    fn policy(&self, file: &Path, packs: Option<&Path>) -> Result<Sha256, String>;
 }
 
 /// What is looked at.
@@ -382,5 +382,6 @@ fn command(case: &Case<'_>, gate: &CommandGate, sources: &Sources<'_>) -> Row {
 /// The hash of the policy that the contract names, at the candidate.
 pub(super) fn policy_of(gates: &Gates, tree: &Path, witness: &dyn Witness) -> Option<Sha256> {
     let gate = gates.policy_hash.as_ref()?;
-    witness.policy(&tree.join(&gate.policy)).ok()
+    let packs = gate.packs.as_ref().map(|packs| tree.join(packs));
+    witness.policy(&tree.join(&gate.policy), packs.as_deref()).ok()
 }

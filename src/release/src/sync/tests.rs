@@ -22,7 +22,7 @@ fn told(scene: &Scene) -> Store {
 
 /// Seals without telling the remote.
 fn seal(scene: &Scene, version: &str, script: &str) {
-    let quiet = Store::new(scene.git.clone(), None);
+    let quiet = Store::new(scene.git.clone(), None, crate::scene::now);
     let (_, body) = contracted(document(version, script, "true"), None);
     let key = crate::scene::key(2);
     quiet
@@ -50,10 +50,11 @@ fn what_each_lacks_is_told_and_both_become_one() {
     assert_eq!(push(&told(&b)).unwrap(), (1, 0));
     assert_eq!(push(&told(&b)).unwrap(), (0, 0), "nothing is told twice");
     pull(&told(&a)).unwrap();
-    let heads = [&origin, &a, &b].map(|scene| Store::new(scene.git.clone(), None).read().unwrap().head());
+    let heads = [&origin, &a, &b]
+        .map(|scene| Store::new(scene.git.clone(), None, crate::scene::now).read().unwrap().head());
     assert_eq!(heads[0], heads[1]);
     assert_eq!(heads[1], heads[2]);
-    assert_eq!(Store::new(origin.git.clone(), None).read().unwrap().events().len(), 3);
+    assert_eq!(Store::new(origin.git.clone(), None, crate::scene::now).read().unwrap().events().len(), 3);
 }
 
 #[test]
@@ -80,7 +81,11 @@ fn what_cannot_both_be_true_is_refused_and_not_overwritten() {
     assert_eq!(push(&told(&b)).unwrap_err().code, Code::LedgerConflict);
     assert_eq!(pull(&told(&b)).unwrap_err().code, Code::LedgerConflict);
     assert_eq!(origin.git.target(LEDGER_REF).unwrap(), there);
-    assert_eq!(Store::new(b.git.clone(), None).read().unwrap().events().len(), 2, "what is here stays");
+    assert_eq!(
+        Store::new(b.git.clone(), None, crate::scene::now).read().unwrap().events().len(),
+        2,
+        "what is here stays"
+    );
 }
 
 #[test]
@@ -109,7 +114,7 @@ fn a_remote_that_is_gone_loses_nothing() {
     std::fs::rename(&away, &dir).unwrap();
     assert_eq!(push(&told(&a)).unwrap(), (1, 0));
     assert_eq!(pending(&told(&a)).unwrap(), 0);
-    assert_eq!(Store::new(origin.git.clone(), None).read().unwrap().events().len(), 2);
+    assert_eq!(Store::new(origin.git.clone(), None, crate::scene::now).read().unwrap().events().len(), 2);
 }
 
 #[test]

@@ -21,11 +21,11 @@ struct Story {
     fails_later: bool,
 }
 
-fn commit(digit: &str) -> ObjectId {
+pub(super) fn commit(digit: &str) -> ObjectId {
     ObjectId::parse(&digit.repeat(40)).unwrap()
 }
 
-fn envelope() -> serde_json::Value {
+pub(super) fn envelope() -> serde_json::Value {
     let signature = json!({ "keyid": key(5).public().id(), "sig": "AA==" });
     json!({ "payload": "e30=", "payloadType": "application/vnd.in-toto+json", "signatures": [signature] })
 }
@@ -50,7 +50,7 @@ impl Default for Story {
     }
 }
 
-fn begun() -> (Files, Sha256) {
+pub(super) fn begun() -> (Files, Sha256) {
     let mut files = Files::default();
     let roles = roles(&[
         (1, &[Role::Owner]),
@@ -163,6 +163,7 @@ fn back(tag: &str) -> (Files, Sha256) {
     let (mut files, genesis) = begun();
     let back = RolledBack {
         commit: commit("a"),
+        environments: BTreeMap::new(),
         from: "1.0.0".parse().unwrap(),
         reason: "slow".into(),
         tag: tag.into(),

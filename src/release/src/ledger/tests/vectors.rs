@@ -6,6 +6,7 @@ use super::*;
 
 const VECTORS: &str = include_str!("../../../../../spec/ledger-vectors.json");
 const RELEASES: &str = include_str!("../../../../../spec/ledger-release-vectors.json");
+const LADDER: &str = include_str!("../../../../../spec/ledger-ladder-vectors.json");
 
 /// Name, files, the event that is trusted; what is to be said follows from the files.
 fn ledgers() -> Vec<(String, Files, Option<Sha256>)> {
@@ -52,8 +53,10 @@ fn ledgers() -> Vec<(String, Files, Option<Sha256>)> {
     rows.into_iter().map(|(name, files, genesis)| (name.to_owned(), files, genesis)).collect()
 }
 
-fn releases() -> Vec<(String, Files, Option<Sha256>)> {
-    let rows = super::releases::stories().into_iter();
+type Story = (String, (Files, Sha256), Option<Code>);
+
+fn told(stories: Vec<Story>) -> Vec<(String, Files, Option<Sha256>)> {
+    let rows = stories.into_iter();
     rows.map(|(name, (files, genesis), _)| (name, files, Some(genesis))).collect()
 }
 
@@ -119,7 +122,12 @@ fn the_published_vectors_hold_and_follow_their_schema() {
 
 #[test]
 fn the_published_vectors_of_releases_hold_and_follow_their_schema() {
-    hold("ledger-release-vectors", RELEASES, &document(releases()));
+    hold("ledger-release-vectors", RELEASES, &document(told(super::releases::stories())));
+}
+
+#[test]
+fn the_published_vectors_of_stages_hold_and_follow_their_schema() {
+    hold("ledger-ladder-vectors", LADDER, &document(told(super::ladder::stories())));
 }
 
 #[test]
