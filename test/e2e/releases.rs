@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::support::{Setup, World, chat, cli, cli_binary, path};
 
 /// A repository with a ledger. `owner` has every role; `other` approves and releases.
-struct Repository {
-    scratch: Scratch,
-    dir: PathBuf,
+pub(crate) struct Repository {
+    pub scratch: Scratch,
+    pub dir: PathBuf,
 }
 
 fn git(dir: &Path, words: &[&str]) -> String {
@@ -27,7 +27,7 @@ fn has(dir: &Path, name: &str) -> bool {
 }
 
 impl Repository {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let dir = scratch.join("repository");
         std::fs::create_dir_all(&dir).unwrap();
@@ -54,25 +54,25 @@ impl Repository {
         repository
     }
 
-    fn key(&self, name: &str) -> PathBuf {
+    pub fn key(&self, name: &str) -> PathBuf {
         self.scratch.join(format!("{name}.pem"))
     }
 
-    fn ask(&self, words: &[&str]) -> (i32, Value) {
+    pub fn ask(&self, words: &[&str]) -> (i32, Value) {
         cli(&[words, &["--repo", path(&self.dir)]].concat())
     }
 
-    fn sign(&self, who: &str, words: &[&str]) -> (i32, Value) {
+    pub fn sign(&self, who: &str, words: &[&str]) -> (i32, Value) {
         self.ask(&[words, &["--key", path(&self.key(who))]].concat())
     }
 
-    fn done(&self, who: &str, words: &[&str]) -> Value {
+    pub fn done(&self, who: &str, words: &[&str]) -> Value {
         let (exit, answer) = self.sign(who, words);
         assert_eq!(exit, 0, "{words:?}: {answer}");
         answer["data"].clone()
     }
 
-    fn commit(&self, files: &[(&str, &str)]) -> String {
+    pub fn commit(&self, files: &[(&str, &str)]) -> String {
         for (name, text) in files {
             let at = self.dir.join(name);
             std::fs::create_dir_all(at.parent().unwrap()).unwrap();
@@ -84,7 +84,7 @@ impl Repository {
     }
 
     /// Writes and seals a generation of one change.
-    fn seal(&self, version: &str, run: &str, gates: &Value, more: &Value) {
+    pub fn seal(&self, version: &str, run: &str, gates: &Value, more: &Value) {
         let mut document = json!({
             "generation": 1, "version": version, "description": "Invoices", "author": { "name": "Ada" },
             "changes": [{ "id": "PAY-001", "type": "fix", "title": "Round as banks do" }],
@@ -102,14 +102,18 @@ impl Repository {
         self.done("owner", &["generation", "seal", version]);
     }
 
-    fn evolve(&self, version: &str) -> (i32, Value) {
+    pub fn evolve(&self, version: &str) -> (i32, Value) {
         self.sign("owner", &["evolution", "start", version, "--all"])
     }
 
-    fn events(&self, kind: &str) -> usize {
+    pub fn events(&self, kind: &str) -> usize {
         let shown = self.ask(&["ledger", "show", "--local"]).1;
         let events = shown["data"]["events"].as_array().unwrap().clone();
         events.iter().filter(|event| event["kind"] == kind).count()
+    }
+
+    pub fn commit_now(&self) -> String {
+        git(&self.dir, &["rev-parse", "HEAD"])
     }
 }
 
