@@ -193,7 +193,7 @@ impl Metrics {
 /// Counts are whole, and no gateway counts to 2^53.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is saturated")]
 fn whole(value: f64) -> u64 {
-    value.max(0.0).min(9e15) as u64
+    value.clamp(0.0, 9e15) as u64
 }
 
 fn sample(line: &str) -> Option<(String, BTreeMap<String, String>, f64)> {

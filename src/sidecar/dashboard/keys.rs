@@ -160,15 +160,16 @@ impl Desk {
             KeyCode::Char('l') => return self.logs(model, hands, now),
             KeyCode::Char('s') if self.view != View::Gateway => {
                 let head = model.releases.value.as_ref().and_then(|releases| releases.commit.as_deref());
-                let deed = view::generation(model, &self.chosen).map(|found| hands.start(found, head));
+                let deed =
+                    view::subject(self.view, model, &self.chosen).map(|found| hands.start(found, head));
                 self.ask(deed, "no generation is chosen");
             }
             KeyCode::Char('p') if self.view != View::Gateway => {
-                let deed = view::generation(model, &self.chosen).map(|found| hands.promote(found));
+                let deed = view::subject(self.view, model, &self.chosen).map(|found| hands.promote(found));
                 self.ask(deed, "no generation is chosen");
             }
             KeyCode::Char('a') if self.view != View::Gateway => {
-                let deed = view::generation(model, &self.chosen).map(|found| hands.approve(found));
+                let deed = view::subject(self.view, model, &self.chosen).map(|found| hands.approve(found));
                 self.ask(deed, "no generation is chosen");
             }
             KeyCode::Char(key @ ('a' | 'd')) if self.view == View::Gateway => {

@@ -327,6 +327,11 @@ fn a_promotion_is_asked_about_and_is_of_the_candidate_that_is_shown() {
     assert_eq!(deed.words, words);
     desk.begun(&deed);
     assert_eq!(press(&mut desk, &model, "py"), Wish::Nothing, "not twice at the same time");
+    let about = self::desk(&model, "3p");
+    assert!(
+        matches!(&about.over, Some(Over::Asked(deed)) if deed.words[1] == "1.3.0"),
+        "of what is shown there"
+    );
     for no in ["n", "⎋", "q"] {
         assert_eq!(press(&mut desk, &model, &format!("p{no}")), Wish::Nothing);
         assert!(desk.over.is_none());

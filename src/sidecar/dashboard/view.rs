@@ -79,6 +79,13 @@ pub fn generation<'m>(model: &'m Model, chosen: &Chosen) -> Option<&'m Generatio
     named.or(all.first())
 }
 
+/// The generation that keys are about: in the view of evolutions that run, that of the one which is chosen.
+pub fn subject<'m>(view: View, model: &'m Model, chosen: &Chosen) -> Option<&'m Generation> {
+    let run = running(model, chosen).filter(|_| view == View::Run);
+    let generation = run.map(|run| run.version.to_string()).or_else(|| chosen.generation.clone());
+    self::generation(model, &Chosen { generation, ..Chosen::default() })
+}
+
 /// The evolution that runs and is chosen; the first where none is.
 pub fn running<'m>(model: &'m Model, chosen: &Chosen) -> Option<&'m Running> {
     let all: Vec<&Running> = run::all(model).collect();
