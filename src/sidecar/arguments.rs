@@ -2,6 +2,7 @@
 
 mod attest;
 mod audit;
+mod dashboard;
 mod database;
 mod generation;
 mod release;
@@ -17,6 +18,7 @@ pub use attest::{
     Attest, AttestCommand, AttestVerify, Beside, Bundles, ComplianceCommand, KitBuild, KitCommand, Report,
 };
 pub use audit::*;
+pub use dashboard::*;
 pub use database::*;
 pub use generation::*;
 pub use release::*;
@@ -145,6 +147,10 @@ pub enum Command {
     Roles(RolesCommand),
     /// Says where each generation stands.
     Status(Status),
+    /// Releases, running evolutions and gateways on one screen, and what can be done about them.
+    ///
+    /// Without a terminal, with `NO_COLOR` or `TERM=dumb` the same as lines.
+    Dashboard(Dashboard),
     /// This clone's ledger of releases and that of the remote.
     #[command(subcommand)]
     Sync(SyncCommand),

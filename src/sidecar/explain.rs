@@ -233,6 +233,14 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          --textfile writes figures for Prometheus.",
     ),
     (
+        &["dashboard"],
+        "Shows generations and what is proven of each, what happened to them, evolutions as they run in this clone, and with --admin the \
+         verdicts of gateways and the calls that wait there for people, on one screen that keeps itself up to date. Keys start, promote, approve \
+         and deny: each says which command of this program it will run, asks, and shows what came of it. Without a terminal, with \
+         NO_COLOR or TERM=dumb it prints the same as lines, once; so does --plain. Exit code 6 or 7: something that is \
+         asked for could not be read, and is told in its place.",
+    ),
+    (
         &["sync", "status"],
         "Asks the remote and says what this clone and it lack of each other, by versions, which tags are to be sent, and whether both can \
          be true; it changes nothing. Where the remote cannot be asked, it says how many events the remote is not known to have. Exit \

@@ -10,6 +10,7 @@ mod bundles;
 mod compliance;
 mod contract;
 mod custody;
+mod dashboard;
 mod database;
 mod detect;
 mod diff;
@@ -114,6 +115,7 @@ fn main() -> ExitCode {
         Command::Generation(command) => generation::run(&output, &command),
         Command::Ledger(command) => ledger::run(&output, &command),
         Command::Status(status) => status::run(&output, &status),
+        Command::Dashboard(asked) => dashboard::run(&output, &asked),
         Command::Sync(command) => sync::run(&output, &command),
         Command::Db(command) => database::run(&output, &command),
         Command::Audit(command) => audit::run(&output, &command),

@@ -338,6 +338,13 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel --json status v0.2.0 --repo lib",
     ),
     (
+        &["dashboard"],
+        "estoppel dashboard --repo lib --plain\n\
+         estoppel dashboard --repo lib --view gateway --snapshot 80x24\n\
+         estoppel --json dashboard --repo lib --generation v0.2.0\n\
+         estoppel dashboard --repo lib --admin 127.0.0.1:1 --plain # exit 7",
+    ),
+    (
         &["sync", "status"],
         "estoppel ledger verify --repo lib\n\
          git init --quiet --bare remote.git && git -C lib remote add origin ../remote.git\n\

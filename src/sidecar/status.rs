@@ -96,7 +96,7 @@ fn drafts(status: &Status, ledger: Option<&Ledger>) -> Result<Vec<estoppel_relea
 }
 
 /// What to do next; none where nothing is to be done.
-fn next(standing: &Standing) -> Option<String> {
+pub fn next(standing: &Standing) -> Option<String> {
     let version = &standing.version;
     let open: Vec<&str> =
         standing.changes.iter().filter(|change| !change.proven).map(|change| change.id.as_str()).collect();

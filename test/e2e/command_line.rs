@@ -162,7 +162,7 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["replay", "verify-certificate"] => &[path(&new), "--bundle", path(&bundle)],
             ["replay", _] => &[path(&bundle), "--key", path(&keys), "--out", path(&new)],
             ["completions"] => &["bash"],
-            ["new" | "status" | "approve" | "waive" | "promote" | "rollback"] => &[],
+            ["new" | "status" | "dashboard" | "approve" | "waive" | "promote" | "rollback"] => &[],
             [
                 "generation" | "evolution" | "environment" | "ledger" | "roles" | "sync" | "db" | "audit",
                 _,

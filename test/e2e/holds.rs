@@ -80,7 +80,7 @@ impl People {
         Self { admin: world.admin.to_string(), scratch }
     }
 
-    fn key(&self, name: &str) -> PathBuf {
+    pub fn key(&self, name: &str) -> PathBuf {
         self.scratch.join(format!("{name}.pem"))
     }
 
@@ -107,7 +107,7 @@ pub fn check(found: (i32, String), exit: i32, word: &str) {
 }
 
 /// Sends a call that is held, and gives the hold's id.
-fn held(world: &World, body: &str) -> String {
+pub fn held(world: &World, body: &str) -> String {
     held_with(world, transfer(body))
 }
 

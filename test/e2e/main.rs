@@ -73,6 +73,7 @@ mod command_line;
 mod contracts;
 mod controls;
 mod credentials;
+mod dashboard;
 mod detecting;
 mod determinism;
 mod diffing;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{Setup, World, chat, cli, cli_binary, path};
 
 /// A repository with a ledger. `owner` has every role; `other` approves and releases.
-pub struct Repository {
+pub(crate) struct Repository {
     pub scratch: Scratch,
     pub dir: PathBuf,
 }
@@ -56,7 +56,7 @@ impl Repository {
         repository
     }
 
-    fn key(&self, name: &str) -> PathBuf {
+    pub fn key(&self, name: &str) -> PathBuf {
         self.scratch.join(format!("{name}.pem"))
     }
 
@@ -64,7 +64,7 @@ impl Repository {
         cli(&[words, &["--repo", path(&self.dir)]].concat())
     }
 
-    fn sign(&self, who: &str, words: &[&str]) -> (i32, Value) {
+    pub fn sign(&self, who: &str, words: &[&str]) -> (i32, Value) {
         self.ask(&[words, &["--key", path(&self.key(who))]].concat())
     }
 
@@ -74,7 +74,7 @@ impl Repository {
         answer["data"].clone()
     }
 
-    fn commit(&self, files: &[(&str, &str)]) -> String {
+    pub fn commit(&self, files: &[(&str, &str)]) -> String {
         for (name, text) in files {
             let at = self.dir.join(name);
             std::fs::create_dir_all(at.parent().unwrap()).unwrap();
@@ -108,10 +108,14 @@ impl Repository {
         self.sign("owner", &["evolution", "start", version, "--all"])
     }
 
-    fn events(&self, kind: &str) -> usize {
+    pub fn events(&self, kind: &str) -> usize {
         let shown = self.ask(&["ledger", "show", "--local"]).1;
         let events = shown["data"]["events"].as_array().unwrap().clone();
         events.iter().filter(|event| event["kind"] == kind).count()
+    }
+
+    pub fn commit_now(&self) -> String {
+        git(&self.dir, &["rev-parse", "HEAD"])
     }
 }
 

@@ -5,6 +5,7 @@
 //! run by its nonce, and what the steps leave in `ESTOPPEL_EVIDENCE` is bound to the run by its digest.
 
 mod anchor;
+pub mod progress;
 mod statement;
 mod steps;
 
@@ -26,6 +27,7 @@ use crate::ledger::{
 use crate::version::Version;
 use crate::worktree::Worktree;
 use anchor::Anchor;
+use progress::Telling;
 
 pub(crate) use statement::sign;
 pub use statement::{STATEMENT, TEST_RESULT};
@@ -83,7 +85,8 @@ pub fn start(
     let anchor = Anchor::set(store, run.begun)?;
     let place = Folders::make(git.private(), &run.start.evolution)?;
     let worktree = Worktree::add(git, &run.start.evolution, &plan.commit)?;
-    let done = run.steps(&worktree, &place, plan.jobs, watch)?;
+    let telling = Telling::begin(&place.logs, &run.wanted(), watch);
+    let done = run.steps(&worktree, &place, plan.jobs, &telling)?;
     let evidence = place.evidence()?;
     run.record(store, hand, &anchor, &tree, done, evidence, changes)
 }

@@ -3,6 +3,7 @@
 //! - [`every_split`]: the same bytes cut in every way that matters, for push parsers.
 //! - [`Scratch`]: a folder that goes away, unless the test failed.
 //! - [`Process`]: a real program, its output in files, its end under control.
+//! - [`Terminal`]: a real program on a terminal of its own.
 //! - [`PostgresServer`], [`PgBouncer`], [`RedisServer`], [`SeaweedServer`]: real ones that can be killed.
 //! - [`http`]: a blocking HTTP/1.1 peer that shows exact bytes; it shares no code with what it tests.
 //! - [`Collector`]: a collector of logs that answers as a test wants.
@@ -27,6 +28,7 @@ mod scratch;
 mod seaweed;
 mod seeded;
 mod split;
+mod terminal;
 
 pub use collector::{Collector, Delivered, Reaction};
 pub use pgbouncer::PgBouncer;
@@ -40,3 +42,4 @@ pub use scratch::Scratch;
 pub use seaweed::SeaweedServer;
 pub use seeded::{Seeded, seed};
 pub use split::every_split;
+pub use terminal::Terminal;

@@ -158,6 +158,27 @@ pub enum StepOutcome {
     LogBytesMax,
 }
 
+impl StepOutcome {
+    const ALL: [Self; 6] =
+        [Self::Passed, Self::Failed, Self::TimedOut, Self::NotStarted, Self::Skipped, Self::LogBytesMax];
+
+    /// The word that events have for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::NotStarted => "not_started",
+            Self::Skipped => "skipped",
+            Self::LogBytesMax => "log_bytes_max",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepResult {
