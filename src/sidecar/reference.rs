@@ -320,6 +320,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel audit verify other.html --repo lib # exit 2",
     ),
     (
+        &["ledger", "restore"],
+        "estoppel ledger restore audit.json --repo lib\n\
+         estoppel ledger restore other.html --repo lib # exit 2",
+    ),
+    (
         &["status"],
         "estoppel status --repo lib --textfile estoppel.prom\n\
          estoppel --json status v0.2.0 --repo lib",
@@ -336,6 +341,18 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel sync push --repo lib\n\
          estoppel sync push --wait --tries 3 --repo lib\n\
          git -C lib remote remove origin",
+    ),
+    (
+        &["notify", "status"],
+        "printf 'repository = \"lib\"\\ndestinations = []\\n' > notify.toml\n\
+         git -C lib config estoppel.notify ../notify.toml\n\
+         estoppel notify status --repo lib",
+    ),
+    (
+        &["notify", "send"],
+        "estoppel notify send --repo lib\n\
+         estoppel notify send --wait --tries 3 --repo lib\n\
+         git -C lib config --unset estoppel.notify",
     ),
     (
         &["db", "query"],

@@ -163,7 +163,7 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["replay", _] => &[path(&bundle), "--key", path(&keys), "--out", path(&new)],
             ["completions"] => &["bash"],
             ["new" | "status" | "approve" | "waive" | "promote" | "rollback"] => &[],
-            ["generation" | "evolution" | "ledger" | "roles" | "sync" | "db" | "audit", _] => &[],
+            ["generation" | "evolution" | "ledger" | "roles" | "sync" | "notify" | "db" | "audit", _] => &[],
             ["sbom" | "man"] => &[],
             _ => panic!("say how {verb:?} is called"),
         };
