@@ -321,8 +321,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     ),
     (
         &["ledger", "restore"],
-        "estoppel ledger restore audit.json --repo lib\n\
-         estoppel ledger restore other.html --repo lib # exit 2",
+        "estoppel audit export --repo app --out ledger.json\n\
+         estoppel ledger restore ledger.json --repo app\n\
+         printf '{}' > other.json && estoppel ledger restore other.json --repo app # exit 2",
     ),
     (
         &["status"],
@@ -344,7 +345,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     ),
     (
         &["notify", "status"],
-        "printf 'repository = \"lib\"\\ndestinations = []\\n' > notify.toml\n\
+        "estoppel notify status --repo lib # exit 6\n\
+         printf 'repository = \"lib\"\\ndestinations = []\\n' > notify.toml\n\
          git -C lib config estoppel.notify ../notify.toml\n\
          estoppel notify status --repo lib",
     ),

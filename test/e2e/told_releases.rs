@@ -323,6 +323,22 @@ fn every_event_is_kept_in_a_bucket_under_its_digest_by_signed_requests() {
 }
 
 #[test]
+fn the_settings_on_the_page_are_settings() {
+    let repository = Repository::new("page");
+    let page = include_str!("../../docs/releases.md");
+    let (_, telling) = page.split_once("## Telling others").unwrap();
+    let text = telling.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    repository.commit(&[(".estoppel/notify.toml", text)]);
+    git(&repository.dir, &["config", "estoppel.notify", ".estoppel/notify.toml"]);
+    let (exit, rows) = notify(&repository, &["status"]);
+    assert_eq!(exit, 0, "{rows:?}");
+    let names: Vec<&Value> = rows.iter().map(|row| &row["destination"]).collect();
+    assert_eq!(json!(names), json!(["deploy", "chat", "kept"]));
+    let waiting: Vec<&Value> = rows.iter().map(|row| &row["waiting"]).collect();
+    assert_eq!(json!(waiting), json!([0, 0, 2]), "a bucket begins with the first event");
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_refused_whole_and_nobody_is_told() {
     let repository = Repository::new("settings");
     assert_eq!(repository.ask(&["notify", "status"]).0, 6, "nobody is told where nothing is said");
