@@ -5,6 +5,7 @@ mod audit;
 mod dashboard;
 mod database;
 mod generation;
+mod notify;
 mod release;
 mod sync;
 
@@ -21,6 +22,7 @@ pub use audit::*;
 pub use dashboard::*;
 pub use database::*;
 pub use generation::*;
+pub use notify::*;
 pub use release::*;
 pub use sync::*;
 
@@ -154,6 +156,9 @@ pub enum Command {
     /// This clone's ledger of releases and that of the remote.
     #[command(subcommand)]
     Sync(SyncCommand),
+    /// Tells others of releases: webhooks, channels, buckets.
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// The ledger of releases as a database, made anew for each question.
     #[command(subcommand)]
     Db(DbCommand),
@@ -290,6 +295,9 @@ pub struct Show {
     /// Writes that call's receipt as a signed envelope (DSSE) to this file.
     #[arg(long, requires = "call", value_name = "FILE")]
     pub export: Option<PathBuf>,
+    /// Folder in the repository whose ledger of releases says of which generation the run was.
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
 }
 
 #[derive(Subcommand, Debug)]

@@ -37,6 +37,7 @@ fn add(output: Output, asked: &CustodyAdd) -> Result<ExitCode, Failure> {
     let by = Custodian::load(&by).map_err(|error| failure(&error))?;
     let said = |text: &'_ Option<String>| text.clone().unwrap_or_default();
     let (from, to) = (said(&asked.from), said(&asked.to));
+    let mut refused = None;
     let (report, given);
     let action = match asked.action {
         CustodyAction::Moved => Action::Moved { from: &from, to: &to },
@@ -46,6 +47,7 @@ fn add(output: Output, asked: &CustodyAdd) -> Result<ExitCode, Failure> {
         }
         CustodyAction::Verified => {
             report = verify::judged(&asked.bundle, asked.trust.as_deref())?;
+            refused = report.finding.as_ref();
             let verdicts = &report.verdicts;
             Action::Verified(Verdicts {
                 anchoring: verdicts.anchoring.name(),
@@ -62,7 +64,15 @@ fn add(output: Output, asked: &CustodyAdd) -> Result<ExitCode, Failure> {
     let list = list_path(&asked.bundle).display().to_string();
     output.line(&plain(&format!("added to    {list}")));
     output.line(&format!("head        {head}"));
-    Ok(output.data(&json!({ "list": list, "head": head })))
+    let data = json!({ "list": list, "head": head });
+    match refused {
+        None => Ok(output.data(&data)),
+        Some(finding) => {
+            let message = format!("what was added says that the bundle does not verify: {}", finding.detail);
+            let failure = Failure::runtime(finding.reason.code(), plain(&message));
+            Err(Failure { exit: finding.reason.exit_code(), data: Some(data), ..failure })
+        }
+    }
 }
 
 fn disclosed(what: Disclosure) -> Disclosed {

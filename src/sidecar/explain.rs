@@ -19,7 +19,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["show"],
         "Shows the manifest and the calls of a bundle, or one call. It does not judge: run verify first. With --export it \
-         writes one receipt as a signed envelope that stands alone.",
+         writes one receipt as a signed envelope that stands alone. Calls of an evolution name it; with --repo the ledger of releases says whose it \
+         is, and a run whose calls name none is unscoped.",
     ),
     (
         &["diff"],
@@ -215,6 +216,12 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         "Signs, as an owner, the lowest stage that an environment takes. One that is not bound takes releases alone.",
     ),
     (
+        &["ledger", "restore"],
+        "Judges an export of the ledger as JSON and brings its events back, beside those that are here: nothing that is here is lost, and \
+         what cannot be true beside it is refused with exit code 3. The export has to begin with the event that the repository trusts, or \
+         that --genesis names where it trusts none (exit code 2). Tags are not in an export; they come from the remote.",
+    ),
+    (
         &["audit", "verify"],
         "Judges what `estoppel audit export` wrote. A document has the signed events in it and is judged by them alone; a table and a \
          page are held against the ledger of the repository, as it was when they were made. In both cases the export is made again and every \
@@ -257,6 +264,18 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          tells it: cloud (every event), hybrid (promotions and rollbacks) or local (nothing). What the remote lacks is what is sent, so \
          that a restart loses nothing and nothing is sent twice; after a failure it is asked again with longer and longer waits, up to \
          five minutes.",
+    ),
+    (
+        &["notify", "status"],
+        "Says of each destination that estoppel.notify of git's configuration names how many events of the ledger it was not told yet, how \
+         often it failed and why, when it is tried again, and what it did not want. It asks nobody and changes nothing. Exit code 5: a \
+         destination failed or did not want something; 6: the settings cannot be used.",
+    ),
+    (
+        &["notify", "send"],
+        "Tells each destination what it was not told yet, in the order of the ledger: a webhook by signed requests, a channel in lines, a \
+         bucket by the events themselves. The id of a message is made of its event, so that it is the same over retries, restarts and \
+         clones. Commands that add to the ledger do the same once, after their answer. Exit code 1: something is left.",
     ),
     (
         &["db", "query"],
@@ -320,8 +339,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["custody", "add"],
         "Adds a signed entry to the list beside a bundle: that it was moved, disclosed to somebody, or verified; `verified` runs the verification and \
-         records what came out, whatever it is. Each entry names the hash of the one before. A list that does not hold is not added to (exit code 2). \
-         Entry 0 says what the manifest says of the sealing. `archive push` adds its own.",
+         records what came out, whatever it is, and ends with 2 where the bundle does not verify. Each entry names the hash of the one before. A list that \
+         does not hold is not added to (exit code 2). Entry 0 says what the manifest says of the sealing. `archive push` adds its own.",
     ),
     (
         &["custody", "show"],

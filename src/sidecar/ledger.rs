@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{KeyId, PublicKey, Sha256, Signer as _, SoftKey};
+use estoppel_release::audit::{self, EXPORT_BYTES_MAX};
 use estoppel_release::git::Git;
 use estoppel_release::ledger::{Body, Hand, Known, Ledger, Role, Roles, Store};
 use estoppel_release::sync::Mode;
@@ -13,8 +14,8 @@ use estoppel_release::{Code, Refusal, promotion, tag};
 use serde_json::{Value, json};
 
 use crate::arguments::{
-    InRepository, LedgerCommand, LedgerInit, LedgerJoin, RoleName, RolesCommand, RolesGrant, RolesRevoke,
-    SignedBy,
+    InRepository, LedgerCommand, LedgerInit, LedgerJoin, LedgerRestore, RoleName, RolesCommand, RolesGrant,
+    RolesRevoke, SignedBy,
 };
 use crate::output::{Failure, Output, plain};
 use crate::{identity, input};
@@ -94,6 +95,7 @@ pub fn run(output: &Output, command: &LedgerCommand) -> Result<ExitCode, Failure
         LedgerCommand::Init(init) => self::init(*output, init),
         LedgerCommand::Join(join) => self::join(*output, join),
         LedgerCommand::Verify { at } => verify(*output, at),
+        LedgerCommand::Restore(restore) => self::restore(*output, restore),
         LedgerCommand::Show { at } => show(*output, at),
     }
 }
@@ -114,6 +116,23 @@ fn join(output: Output, join: &LedgerJoin) -> Result<ExitCode, Failure> {
     let genesis = Sha256::parse(&join.genesis)
         .ok_or_else(|| Failure::input("ARGUMENT_INVALID", "expected `sha256:` and 64 hex digits"))?;
     said(output, &store, &store.join(genesis)?)
+}
+
+/// From an export, which is judged first. The remote is neither asked nor told.
+fn restore(output: Output, restore: &LedgerRestore) -> Result<ExitCode, Failure> {
+    let store = Store::new(Git::open(&restore.at.repo)?, None);
+    let bytes = input::limited(&restore.file, EXPORT_BYTES_MAX as u64)?; // widening
+    let named = restore.genesis.as_deref().map(|text| {
+        let wrong = || Failure::input("ARGUMENT_INVALID", "expected `sha256:` and 64 hex digits");
+        Sha256::parse(text).ok_or_else(wrong)
+    });
+    let named = named.transpose()?;
+    let events = audit::events(&bytes)?;
+    let trusted = store.trusted()?.or(named);
+    let found = audit::verify(&bytes, None, trusted)?;
+    let ledger = store.restore(&events, named)?;
+    output.line(&format!("restored    {} events of the export", found.events));
+    said(output, &store, &ledger)
 }
 
 fn verify(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {

@@ -33,6 +33,7 @@ mod kit;
 mod ledger;
 mod man;
 mod mcp;
+mod notify;
 mod output;
 mod pack;
 mod policy;
@@ -48,6 +49,7 @@ mod report;
 mod retention;
 mod run;
 mod sbom;
+mod scope;
 mod show;
 mod snapshot;
 mod status;
@@ -78,6 +80,8 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error, words.iter().any(|word| word == "--json")),
     };
     let output = Output::new(arguments.json);
+    let written = arguments.command.adds_to().filter(|_| !arguments.explain).cloned();
+    written.iter().for_each(notify::before);
     let done = match arguments.command {
         Command::Verify(verify) => verify::run(&output, &verify, arguments.explain),
         Command::Show(show) => show::run(&output, &show),
@@ -117,6 +121,7 @@ fn main() -> ExitCode {
         Command::Status(status) => status::run(&output, &status),
         Command::Dashboard(asked) => dashboard::run(&output, &asked),
         Command::Sync(command) => sync::run(&output, &command),
+        Command::Notify(command) => notify::run(&output, &command),
         Command::Db(command) => database::run(&output, &command),
         Command::Audit(command) => audit::run(&output, &command),
         Command::Roles(command) => ledger::roles(&output, &command),
@@ -133,10 +138,12 @@ fn main() -> ExitCode {
         Command::Completions { shell } => completions(&output, shell),
         Command::Man(man) => man::run(&output, &man, Arguments::command()),
     };
-    match done {
+    let code = match done {
         Ok(code) => code,
         Err(failure) => output.failure(&failure),
-    }
+    };
+    written.iter().for_each(|at| notify::after(output, at));
+    code
 }
 
 /// Help and version are answers; anything else is input that cannot be used.

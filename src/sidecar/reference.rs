@@ -333,6 +333,12 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel audit verify other.html --repo lib # exit 2",
     ),
     (
+        &["ledger", "restore"],
+        "estoppel audit export --repo app --out ledger.json\n\
+         estoppel ledger restore ledger.json --repo app\n\
+         printf '{}' > other.json && estoppel ledger restore other.json --repo app # exit 2",
+    ),
+    (
         &["status"],
         "estoppel status --repo lib --textfile estoppel.prom\n\
          estoppel --json status v0.2.0 --repo lib",
@@ -356,6 +362,19 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel sync push --repo lib\n\
          estoppel sync push --wait --tries 3 --repo lib\n\
          git -C lib remote remove origin",
+    ),
+    (
+        &["notify", "status"],
+        "estoppel notify status --repo lib # exit 6\n\
+         printf 'repository = \"lib\"\\ndestinations = []\\n' > notify.toml\n\
+         git -C lib config estoppel.notify ../notify.toml\n\
+         estoppel notify status --repo lib",
+    ),
+    (
+        &["notify", "send"],
+        "estoppel notify send --repo lib\n\
+         estoppel notify send --wait --tries 3 --repo lib\n\
+         git -C lib config --unset estoppel.notify",
     ),
     (
         &["db", "query"],

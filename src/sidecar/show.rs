@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Show;
 use crate::output::{Failure, Output, plain};
+use crate::scope::{self, Scope};
 
 /// One entry of a bundle: its line as stored, read, and its signature.
 pub struct Line {
@@ -28,8 +29,12 @@ impl Line {
 
 pub fn run(output: &Output, show: &Show) -> Result<ExitCode, Failure> {
     let (manifest, lines) = read(&show.bundle)?;
+    let ledger = show.repo.as_deref().map(scope::ledger).transpose()?;
     match &show.call {
-        None => overview(*output, &manifest, &lines),
+        None => {
+            let scope = Scope::of(lines.iter().map(|line| &line.value), ledger.as_ref());
+            overview(*output, &manifest, &lines, &scope)
+        }
         Some(which) => call(*output, show, which, &manifest, &lines),
     }
 }
@@ -91,7 +96,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode, Failure> {
+fn overview(output: Output, manifest: &Value, lines: &[Line], scope: &Scope) -> Result<ExitCode, Failure> {
     output.line(&format!("run      {} {}", shown(&manifest["run"]), shown(&manifest["name"])));
     output.line(&format!(
         "by       {} ({} {})",
@@ -110,6 +115,7 @@ fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode
         shown(&manifest["tree"]["root"]),
         shown(&manifest["tree"]["size"])
     ));
+    output.line(&format!("of       {}", scope.line()));
     output.line("");
     output.line(&format!(
         "{:>5}  {:<15}  {:<7} {:<26} {:<20} outcome",
@@ -139,7 +145,7 @@ fn overview(output: Output, manifest: &Value, lines: &[Line]) -> Result<ExitCode
     output.line("");
     output.line("nothing was judged here; `estoppel verify` does that");
     let entries: Vec<&Value> = lines.iter().map(|line| &line.value).collect();
-    Ok(output.data(&json!({ "manifest": manifest, "entries": entries })))
+    Ok(output.data(&json!({ "manifest": manifest, "entries": entries, "release": scope.data() })))
 }
 
 fn clock(entry: &Value) -> String {

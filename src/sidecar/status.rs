@@ -12,9 +12,9 @@ use estoppel_release::ledger::{Ledger, Outcome, State};
 use serde_json::{Value, json};
 
 use crate::arguments::Status;
-use crate::input;
 use crate::ledger::store;
 use crate::output::{Colour, Failure, Output, plain};
+use crate::{input, notify};
 
 pub fn run(output: &Output, status: &Status) -> Result<ExitCode, Failure> {
     let mut before = None;
@@ -34,14 +34,16 @@ pub fn run(output: &Output, status: &Status) -> Result<ExitCode, Failure> {
 }
 
 fn said(output: Output, status: &Status) -> Result<(Vec<String>, Value), Failure> {
-    let ledger = match store(&status.at)?.read() {
+    let store = store(&status.at)?;
+    let ledger = match store.read() {
         Ok(ledger) => Some(ledger),
         Err(refusal) if refusal.code == Code::LedgerMissing => None,
         Err(refusal) => return Err(refusal.into()),
     };
+    let destinations = notify::standings(store.git(), ledger.as_ref())?;
     let mut found = ledger.as_ref().map(standings).unwrap_or_default();
     if let Some(file) = &status.textfile {
-        write(file, &exposition(&found, ledger.as_ref()))?;
+        write(file, &exposition(&found, ledger.as_ref(), &destinations))?;
     }
     found.retain(|standing| status.version.as_ref().is_none_or(|wanted| standing.version == *wanted));
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
@@ -61,12 +63,21 @@ fn said(output: Output, status: &Status) -> Result<(Vec<String>, Value), Failure
         lines.push("no generations; `estoppel generation new VERSION` begins one".into());
     }
     let head = ledger.as_ref().map(Ledger::head);
-    let alerts: Vec<Value> = status.pass_rate_min.map_or_else(Vec::new, |min| alerts(&found, min));
+    let mut alerts: Vec<Value> = status.pass_rate_min.map_or_else(Vec::new, |min| alerts(&found, min));
     for alert in &alerts {
         let said = format!("ALERT       {}: {}", alert["version"], alert["message"]);
         lines.push(output.paint(Colour::Red, &plain(&said.replace('"', ""))));
     }
-    Ok((lines, json!({ "generations": rows, "head": head, "alerts": alerts })))
+    let troubled = || destinations.iter().filter(|destination| destination.is_in_trouble());
+    troubled().for_each(|destination| lines.extend(destination.lines(output)));
+    alerts.extend(troubled().map(|destination| {
+        let mut alert = destination.row();
+        alert["alert"] = json!("untold");
+        alert
+    }));
+    let destinations: Vec<Value> = destinations.iter().map(notify::Standing::row).collect();
+    let data = json!({ "generations": rows, "head": head, "alerts": alerts, "destinations": destinations });
+    Ok((lines, data))
 }
 
 /// One for each version of whose evolutions fewer than `min` of a hundred passed.
@@ -180,7 +191,7 @@ fn row(standing: &Standing) -> Value {
 }
 
 /// Figures in the text format of Prometheus.
-fn exposition(standings: &[Standing], ledger: Option<&Ledger>) -> String {
+fn exposition(standings: &[Standing], ledger: Option<&Ledger>, destinations: &[notify::Standing]) -> String {
     let mut out = String::new();
     let mut family = |name: &str, about: &str, kind: &str, samples: &[(String, f64)]| {
         // A String takes every write.
@@ -233,6 +244,12 @@ fn exposition(standings: &[Standing], ledger: Option<&Ledger>) -> String {
     );
     let events = [(String::new(), count(ledger.map_or(0, |ledger| ledger.events().len())))];
     family("estoppel_ledger_events", "Events of the release ledger.", "gauge", &events);
+    let figures = destinations.iter().map(notify::Standing::figures);
+    let (waiting, refused): (Vec<_>, Vec<_>) = figures
+        .map(|(labels, waiting, refused)| ((labels.clone(), count(waiting)), (labels, count(refused))))
+        .unzip();
+    family("estoppel_notify_waiting", "Events that a destination was not told yet.", "gauge", &waiting);
+    family("estoppel_notify_refused", "Events that a destination did not want.", "gauge", &refused);
     out
 }
 

@@ -128,7 +128,7 @@ fn is_outage(refusal: &Refusal) -> bool {
 }
 
 /// For the wait alone, so that one that can be guessed does no harm.
-fn chance() -> u64 {
+pub fn chance() -> u64 {
     let mut bytes = [0; 8];
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     u64::from_le_bytes(bytes)

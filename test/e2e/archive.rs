@@ -470,6 +470,26 @@ fn a_chain_of_custody_says_who_did_what_and_no_entry_can_be_altered_cut_or_moved
     assert_eq!(code(&add(&ada, &["--action", "verified", "--note", "a\nb"]).1), "CUSTODY_WORDS");
     assert_eq!(std::fs::read_to_string(&list).unwrap(), text, "nothing was added");
 
+    // What does not verify is recorded, and said.
+    let tampered = scratch.join("tampered.pef.zip");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    let mark = b"\"kind\":\"call\"";
+    let place = bytes.windows(mark.len()).position(|window| window == mark).unwrap();
+    bytes[place + mark.len() - 2] ^= 1;
+    std::fs::write(&tampered, &bytes).unwrap();
+    let words =
+        ["custody", "add", path(&tampered), "--key", path(&ada), "--actor", "ada", "--action", "verified"];
+    let (exit, answer) = cli(&words);
+    assert_eq!(exit, 2, "{answer}");
+    let said = std::fs::read_to_string(list_of(&tampered)).unwrap();
+    assert_eq!(said.lines().count(), 2, "{said}");
+    let (exit, shown) = cli(&["custody", "show", path(&tampered)]);
+    assert_eq!(exit, 0, "{shown}");
+    let recorded = &shown["data"]["entries"][1]["entry"]["verified"];
+    assert_eq!(recorded["integrity"], "failed");
+    assert_eq!((&recorded["reason"], code(&answer)), (&answer["error"]["code"], code(&answer)));
+    assert_eq!(answer["error"]["data"]["list"], path(&list_of(&tampered)));
+
     // The list of one bundle says nothing of another.
     let another = Scratch::new("other");
     std::fs::copy(sealed(&another).1, &bundle).unwrap();

@@ -164,7 +164,7 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["completions"] => &["bash"],
             ["new" | "status" | "dashboard" | "approve" | "waive" | "promote" | "rollback"] => &[],
             [
-                "generation" | "evolution" | "environment" | "ledger" | "roles" | "sync" | "db" | "audit",
+                "generation" | "evolution" | "environment" | "ledger" | "roles" | "sync" | "notify" | "db" | "audit",
                 _,
             ] => &[],
             ["sbom" | "man"] => &[],

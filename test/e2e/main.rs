@@ -49,6 +49,7 @@
 //! - `events`: streams as clients got them, held against the bundle.
 //! - `feeds`: what collectors get of the journal, and that calls do not wait for it.
 //! - `notify`: who is told of held calls and the like, by webhook and in a chat.
+//! - `told_releases`: who is told of releases, by webhook, in a chat and in a bucket, and that no promotion waits for them.
 //! - `offline`: `estoppel judge` and `estoppel contract`, and that they say what the daemon does.
 //! - `unread`: bodies that cannot be read, under a policy that blocks them.
 //! - `starting`: bad configuration, keys, ports, folders; reload; shutdown.
@@ -128,5 +129,6 @@ mod streams;
 mod support;
 mod tenants;
 mod tls;
+mod told_releases;
 mod unread;
 mod verify_bundle;

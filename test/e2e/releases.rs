@@ -18,7 +18,7 @@ pub(crate) struct Repository {
     pub dir: PathBuf,
 }
 
-fn git(dir: &Path, words: &[&str]) -> String {
+pub fn git(dir: &Path, words: &[&str]) -> String {
     let done = Command::new("git").arg("-C").arg(dir).args(words).output().unwrap();
     assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap().trim().to_owned()
@@ -217,6 +217,112 @@ sealed=$(\"$ESTOPPEL_PROGRAM\" --json seal \"$ESTOPPEL_EVOLUTION\" --admin \"$AD
 cp \"$sealed\" \"$ESTOPPEL_EVIDENCE/calls.pef.zip\"";
 
 #[test]
+fn each_row_of_an_audit_says_who_where_at_which_commit_and_what_was_before() {
+    let repository = Repository::new("audited");
+    repository.seal("1.0.0", "true", &json!({}), &json!({}));
+    let sealed_at = git(&repository.dir, &["rev-parse", "HEAD"]);
+    assert_eq!(repository.evolve("1.0.0").0, 0);
+    repository.done("owner", &["promote", "1.0.0"]);
+    let file = repository.scratch.join("audit.csv");
+    let export = ["audit", "export", "--format", "csv", "--out", path(&file)];
+    assert_eq!(repository.ask(&export).0, 0);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('"').split("\",\"").map(ToOwned::to_owned).collect()
+    };
+    let rows: Vec<Vec<String>> = text.lines().map(cells).collect();
+    let (head, rows) = rows.split_first().unwrap();
+    let (_, rows) = rows.split_last().unwrap();
+    let column = |name: &str| head.iter().position(|column| column == name).unwrap();
+    assert!(rows.len() >= 7, "{text}");
+    for (at, row) in rows.iter().enumerate() {
+        let cell = |name: &str| row[column(name)].as_str();
+        assert!(cell("actor").len() == 64 && !cell("name").is_empty() && !cell("host").is_empty(), "{row:?}");
+        assert!(cell("commit").len() == 40, "{row:?}");
+        git(&repository.dir, &["cat-file", "-e", &format!("{}^{{commit}}", cell("commit"))]);
+        assert_eq!(cell("previous").is_empty(), at == 0, "only the first event follows none: {row:?}");
+        assert!(at == 0 || cell("previous") == rows[at - 1][column("event")], "{row:?}");
+    }
+    let sealed = rows.iter().find(|row| row[column("kind")] == "generation.sealed").unwrap();
+    assert_eq!(sealed[column("commit")], sealed_at);
+    assert_eq!(repository.ask(&["audit", "verify", path(&file)]).0, 0);
+    let forged = text.replacen(&sealed_at, &sealed_at.replace(|c: char| c.is_ascii_digit(), "f"), 1);
+    std::fs::write(&file, forged).unwrap();
+    assert_eq!(repository.ask(&["audit", "verify", path(&file)]).0, 2);
+}
+
+#[test]
+fn a_backup_that_was_taken_while_others_wrote_is_whole_and_brings_the_ledger_back() {
+    let repository = Repository::new("backup");
+    repository.seal("1.0.0", "true", &json!({}), &json!({}));
+    let genesis = repository.ask(&["ledger", "verify"]).1["data"]["genesis"].as_str().unwrap().to_owned();
+    let backup = |number: usize| repository.scratch.join(format!("backup-{number}.json"));
+    let public = repository.scratch.join("other.pub");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 0..8 {
+                let name = format!("Bert {number}");
+                let grant = ["roles", "grant", path(&public), "--name", &name, "--role", "approver"];
+                repository.done("owner", &grant);
+            }
+        });
+        let mut number = 0;
+        while !writer.is_finished() || number == 0 {
+            assert_eq!(repository.ask(&["audit", "export", "--out", path(&backup(number))]).0, 0);
+            number += 1;
+        }
+        for number in 0..number {
+            assert_eq!(repository.ask(&["audit", "verify", path(&backup(number))]).0, 0, "{number}");
+        }
+    });
+    let last = repository.scratch.join("last.json");
+    assert_eq!(repository.ask(&["audit", "export", "--out", path(&last)]).0, 0);
+    let events = repository.events("roles.set");
+    assert_eq!(events, 10);
+
+    // An old one takes nothing back.
+    let restored = repository.ask(&["ledger", "restore", path(&backup(0))]);
+    assert_eq!((restored.0, repository.events("roles.set")), (0, events), "{}", restored.1);
+    // The ledger is gone, with and without the memory of it.
+    for names in [&["refs/estoppel/ledger"][..], &["refs/estoppel/ledger", "refs/estoppel/seen"]] {
+        names.iter().for_each(|name| {
+            git(&repository.dir, &["update-ref", "-d", name]);
+        });
+        assert_ne!(repository.ask(&["ledger", "verify"]).0, 0);
+        let first = repository.ask(&["ledger", "restore", path(&backup(0))]);
+        assert_eq!(first.0, 0, "{}", first.1);
+        assert_eq!(repository.ask(&["ledger", "restore", path(&last)]).0, 0);
+        assert_eq!(repository.events("roles.set"), events);
+        assert_eq!(repository.ask(&["audit", "verify", path(&last)]).0, 0);
+        let again = repository.ask(&["audit", "export"]).1["data"]["text"].clone();
+        assert_eq!(again.as_str().unwrap(), std::fs::read_to_string(&last).unwrap());
+    }
+    let other = Repository::new("other");
+    let (exit, answer) = other.ask(&["ledger", "restore", path(&last)]);
+    assert_eq!((exit, &answer["error"]["code"]), (2, &json!("LEDGER_GENESIS")), "{answer}");
+
+    let clone = repository.scratch.join("clone");
+    git(repository.scratch.path(), &["clone", "--quiet", path(&repository.dir), path(&clone)]);
+    let restore =
+        |words: &[&str]| cli(&[&["ledger", "restore", path(&last), "--repo", path(&clone)], words].concat());
+    let (exit, answer) = restore(&[]);
+    assert_eq!((exit, &answer["error"]["code"]), (2, &json!("LEDGER_GENESIS")), "nobody trusts it: {answer}");
+    assert_eq!(restore(&["--genesis", &genesis]).0, 0);
+    let verified = cli(&["ledger", "verify", "--local", "--repo", path(&clone)]).1;
+    assert_eq!(verified["data"]["standing"], "trusted", "{verified}");
+    // Cut, forged, or no export.
+    let text = std::fs::read_to_string(&last).unwrap();
+    let at = text.find("\"sig\":\"").unwrap() + 7;
+    let other = if text[at..].starts_with('A') { "B" } else { "A" };
+    let altered = format!("{}{other}{}", &text[..at], &text[at + 1..]);
+    for forged in [altered, text[..text.len() / 2].to_owned(), "{}".into()] {
+        let file = repository.scratch.write("forged.json", forged);
+        assert_eq!(repository.ask(&["ledger", "restore", path(&file)]).0, 2);
+    }
+    assert_eq!(repository.events("roles.set"), events);
+}
+
+#[test]
 fn what_went_through_the_gateway_joins_the_proof_and_a_loosened_rule_is_refused() {
     let answer = json!({
         "id": "c", "object": "chat.completion", "created": 1, "model": "m",
@@ -279,6 +385,19 @@ fn what_went_through_the_gateway_joins_the_proof_and_a_loosened_rule_is_refused(
     let message = git(&repository.dir, &["cat-file", "tag", "v1.0.0-rc.1"]);
     let digest = first["evidence"]["calls.pef.zip"]["sha256"].as_str().unwrap();
     assert!(message.contains(digest) && message.contains(evolution), "{message}");
+
+    let of = |words: &[&str]| cli(&[&["show"], words].concat()).1["data"]["release"].clone();
+    let alone = of(&[path(&kept), "--repo", path(&repository.dir)]);
+    assert_eq!((&alone["scope"], &alone["generation"]), (&json!("unscoped"), &Value::Null));
+    let known = of(&[path(&bundle), "--repo", path(&repository.dir)]);
+    assert_eq!(
+        (&known["scope"], &known["generation"], &known["evolution"]),
+        (&json!("known"), &json!("1.0.0"), &json!(evolution))
+    );
+    let claimed = of(&[path(&bundle)]);
+    assert_eq!((&claimed["scope"], &claimed["generation"]), (&json!("claimed"), &Value::Null));
+    let plain = Command::new(cli_binary()).args(["show", path(&kept)]).output().unwrap();
+    assert!(String::from_utf8_lossy(&plain.stdout).contains("unscoped"));
 
     let bytes = std::fs::read(&bundle).unwrap();
     std::fs::write(&bundle, [bytes.as_slice(), b"x"].concat()).unwrap();

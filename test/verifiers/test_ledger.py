@@ -16,6 +16,7 @@ FILES = (
     "ledger-vectors.json",
     "ledger-release-vectors.json",
     "ledger-ladder-vectors.json",
+    "ledger-commit-vectors.json",
 )
 VECTORS = [vector for name in FILES for vector in json.loads((SPEC / name).read_bytes())["vectors"]]
 EVENT_TYPE = "application/vnd.estoppel.ledger.event.v0+json"
@@ -86,6 +87,7 @@ def read(data):
         whole &= outer["payloadType"] == EVENT_TYPE and len(outer["signatures"]) == 1 and event["v"] == 0
         whole &= outer["signatures"][0]["keyid"] == event["actor"] and event["kind"] in ROLES
         whole &= event["parents"] == sorted(set(event["parents"]))
+        whole &= re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", event.get("stood_at", "0" * 40)) is not None
     except (ValueError, KeyError, TypeError):
         whole = False
     if not whole:

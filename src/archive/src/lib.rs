@@ -4,6 +4,7 @@
 //! - [`push`] copies what is not archived yet, [`check`] holds index, files and copies against one another.
 //! - [`Archiver`] does the first continuously, on a thread of its own.
 //! - [`custody::append`] adds to a chain of custody.
+//! - [`Keeper`] keeps content that is no file and in no index, as events of the release ledger.
 //!
 //! Promises: an entry of the index is written when the copy was read back whole, with its digest and its retention; a file is
 //! uploaded where a kill left off; nothing local is removed, and no copy is ever asked to be.
@@ -21,6 +22,7 @@ pub mod custody;
 mod error;
 mod find;
 mod index;
+mod keep;
 mod list;
 mod lock;
 mod object;
@@ -35,6 +37,7 @@ pub use custody::{Action, Custodian, CustodyError, Disclosed, Verdicts};
 pub use error::ArchiveError;
 pub use find::{Kind, Target, Waiting, waiting};
 pub use index::{INDEX_NAME, read_entries};
+pub use keep::Keeper;
 pub use lock::Mode;
 pub use push::{Copied, Pushed, push};
 pub use settings::{ArchiveSettings, CommandSettings, CredentialsFrom, CustodySettings, Style};

@@ -106,7 +106,8 @@ impl Uploader<'_> {
         })
     }
 
-    fn asked(&self) -> Lock {
+    /// The retention that the settings ask for, from now on.
+    pub fn asked(&self) -> Lock {
         let days = u64::from(self.settings.retain_days);
         let until = self.client.now_us().saturating_add(days.saturating_mul(DAY_US));
         let (mode, legal_hold) = (self.settings.mode, self.settings.legal_hold);
@@ -114,7 +115,7 @@ impl Uploader<'_> {
     }
 
     /// Reads the version whole, and sees that it is kept.
-    async fn confirm(
+    pub async fn confirm(
         &mut self,
         key: &str,
         version: &str,

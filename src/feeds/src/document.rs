@@ -141,8 +141,12 @@ pub(crate) fn told(format: Format, entry: &Entry, line: &Line, finding: &Finding
 }
 
 fn document(uid: String, line: &Line, severity: u8, value: Value) -> Document {
-    let json = plain(&bounded(value).to_string()).into_bytes();
-    Document { uid, instance: line.iss.clone(), time_us: line.ts_us(), severity, json }
+    Document { uid, instance: line.iss.clone(), time_us: line.ts_us(), severity, json: written(value) }
+}
+
+/// The bytes of a document.
+pub(crate) fn written(value: Value) -> Vec<u8> {
+    plain(&bounded(value).to_string()).into_bytes()
 }
 
 /// JSON in which characters that end a line, or turn its direction, are escaped: what a caller wrote looks like one line

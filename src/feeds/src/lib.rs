@@ -9,6 +9,8 @@
 //! or `event.id` (ECS) is the key by which copies are known. What a feed could not tell is counted, and told as a
 //! finding of its own. Documents hold what receipts say and never content of bodies.
 //!
+//! [`Messenger`] takes messages that do not come from the journal, for the same receivers.
+//!
 //! Left to others: what is recorded (gateway, journal); what a collector does with a document it took.
 
 mod alert;
@@ -19,6 +21,7 @@ mod ecs;
 mod event;
 mod feed;
 mod finding;
+mod messenger;
 mod notice;
 mod ocsf;
 mod otlp;
@@ -33,5 +36,7 @@ pub use alert::{ALERTS_MAX, AlertSettings, Severity, Share, check_alerts};
 pub use document::{DOCUMENT_BYTES_MAX, Document, Format, TEXT_CHARS_MAX, documents};
 pub use event::Event;
 pub use feed::{FeedError, Feeds};
-pub use settings::{Begin, FEEDS_MAX, FeedSettings, SettingsError, check};
+pub use messenger::Messenger;
+pub use settings::{Begin, FEEDS_MAX, FeedSettings, HookTo, SettingsError, check, is_name};
+pub use sink::SinkError;
 pub use stats::FeedMetrics;

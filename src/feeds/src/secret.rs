@@ -1,4 +1,4 @@
-//! Secrets of sinks: from files that nobody else can read, never printed.
+//! Secrets of sinks: from files that nobody else can read or from the environment, never printed.
 
 use std::fmt;
 use std::fs;
@@ -37,5 +37,15 @@ pub(crate) fn read(path: &Path) -> Result<String, SinkError> {
     match text.trim() {
         "" => Err(wrong("it is empty".into())),
         text => Ok(text.to_owned()),
+    }
+}
+
+/// The text of an environment variable.
+pub(crate) fn variable(name: &str) -> Result<String, SinkError> {
+    let wrong = |problem: &str| SinkError::Token { path: name.into(), problem: problem.into() };
+    match std::env::var(name) {
+        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+        Err(std::env::VarError::NotUnicode(_)) => Err(wrong("the environment variable is no text")),
+        _ => Err(wrong("the environment variable is not set")),
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::document::Format;
 use crate::event::Event;
-use crate::secret::SecretUrl;
+use crate::secret::{self, SecretUrl};
 use crate::sink::SinkError;
 use crate::sink::connect::Endpoint;
 use crate::sink::post::Post;
@@ -123,16 +123,20 @@ pub struct HttpTo {
 }
 
 /// A receiver of messages: of single events by signed POST (`webhook`), or of lines of text as Slack takes them (`slack`).
-/// Exactly one of `url` and `url_file` says where; whoever knows the URL can write there, and it is in no log.
+/// Exactly one of `url`, `url_file` and `url_env` says where; whoever knows the URL can write there, and it is in no log.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HookTo {
     pub url: Option<SecretUrl>,
     /// File with the URL, mode 0600; read again when the receiver refuses it.
     pub url_file: Option<PathBuf>,
+    /// Name of the environment variable with the URL.
+    pub url_env: Option<String>,
     /// Of a `webhook`: file with `whsec_` and 24 to 64 bytes in base64, mode 0600. Whoever reads it can make events that look
-    /// like ours.
+    /// like ours. Several, one a line, at most 4: each signs, so that a receiver can be given another one beforehand.
     pub secret_file: Option<PathBuf>,
+    /// The same from an environment variable of this name.
+    pub secret_env: Option<String>,
     /// PEM certificates that are trusted instead of the built-in web roots.
     pub ca: Option<PathBuf>,
     /// Longest one message may take. Default 30,000 ms.
@@ -342,33 +346,39 @@ impl To {
 impl HookTo {
     /// Opens nothing but the files that are named.
     pub(crate) fn post(&self) -> Result<Post, SinkError> {
-        let (url, file) = match (&self.url, &self.url_file) {
-            (Some(url), _) => (url.0.clone(), None),
-            (None, Some(path)) => (crate::secret::read(path)?, Some(path)),
-            (None, None) => return Err(SinkError::Tls("there is no URL".into())),
+        let (url, from) = match (&self.url, &self.url_file, &self.url_env) {
+            (Some(url), _, _) => (url.0.clone(), None),
+            (None, Some(path), _) => (secret::read(path)?, Some(path.clone())),
+            (None, None, Some(name)) => (secret::variable(name)?, Some(PathBuf::from(name))),
+            (None, None, None) => return Err(SinkError::Tls("there is no URL".into())),
         };
-        if let (Some(path), Err(problem)) = (file, Endpoint::parse(&url)) {
-            return Err(SinkError::Token { path: path.clone(), problem });
+        if let (Some(path), Err(problem)) = (from, Endpoint::parse(&url)) {
+            return Err(SinkError::Token { path, problem });
         }
         Post::new(&url, self.ca.as_deref(), self.timeout_ms)
     }
 
-    fn problem(&self, is_signed: bool) -> Option<String> {
-        let problem = match (&self.url, &self.url_file) {
-            (Some(url), None) => Endpoint::parse(&url.0).err().map(|problem| format!("`url` {problem}")),
-            (None, Some(_)) => None,
-            _ => Some("must have exactly one of `url` and `url_file`".into()),
+    /// What is wrong with it, if something is; `is_signed` is it of a `webhook`. Files that are named are not opened here.
+    pub fn problem(&self, is_signed: bool) -> Option<String> {
+        let problem = match (&self.url, &self.url_file, &self.url_env) {
+            (Some(url), None, None) => {
+                Endpoint::parse(&url.0).err().map(|problem| format!("`url` {problem}"))
+            }
+            (None, Some(_), None) | (None, None, Some(_)) => None,
+            _ => Some("must have exactly one of `url`, `url_file` and `url_env`".into()),
         };
-        let secret = match (is_signed, &self.secret_file) {
-            (true, None) => Some("must have a `secret_file` to sign with".into()),
-            (false, Some(_)) => Some("has nothing to sign, so no `secret_file`".into()),
-            _ => None,
+        let secret = match (is_signed, &self.secret_file, &self.secret_env) {
+            (true, None, None) => Some("must have a `secret_file` or `secret_env` to sign with".into()),
+            (true, Some(_), Some(_)) => Some("must have one of `secret_file` and `secret_env`".into()),
+            (false, None, None) | (true, _, _) => None,
+            (false, _, _) => Some("has nothing to sign, so no `secret_file` or `secret_env`".into()),
         };
         problem.or(secret)
     }
 }
 
-pub(crate) fn is_name(text: &str) -> bool {
+/// Whether a text can be the name of a feed or destination: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`.
+pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }

@@ -51,7 +51,7 @@ pub enum SinkError {
 
 impl SinkError {
     /// How long the collector asked to be left alone.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } | Self::Compressed { retry_after, .. } => *retry_after,
             _ => None,
@@ -59,7 +59,7 @@ impl SinkError {
     }
 
     /// Whether it is the documents that the collector does not want, so that others may pass.
-    pub(crate) fn is_about_documents(&self) -> bool {
+    pub fn is_about_documents(&self) -> bool {
         matches!(self, Self::Status { status: 400 | 413 | 422, .. })
     }
 }

@@ -95,6 +95,16 @@ pub fn needs_ledger(bytes: &[u8]) -> bool {
     !bytes.starts_with(b"{")
 }
 
+/// The events that a document has in it, each with its path in the ledger.
+///
+/// # Errors
+/// `AUDIT_ALTERED`: it is none, or a table or a page, which do not have them.
+pub fn events(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Refusal> {
+    let text = std::str::from_utf8(bytes).map_err(|_| altered("it is not UTF-8"))?;
+    let files = document::read(text)?.and_then(|claimed| claimed.files);
+    files.ok_or_else(|| altered("it has no events in it; only an export as JSON does"))
+}
+
 /// Judges an export: by the events in it, or by `ledger`. `genesis` is the first event that the reader trusts.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ pub mod git;
 mod hook;
 pub mod index;
 pub mod ledger;
+pub mod notify;
 pub mod process;
 pub mod promotion;
 pub mod rollback;

@@ -7,7 +7,7 @@ use estoppel_release::Version;
 use estoppel_release::generation::StageName;
 
 /// The repository, and whether others are asked.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 pub struct InRepository {
     /// Folder in the repository.
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -36,6 +36,8 @@ pub enum LedgerCommand {
         #[command(flatten)]
         at: InRepository,
     },
+    /// Brings events back from an export.
+    Restore(LedgerRestore),
     /// Lists the events of the ledger.
     Show {
         #[command(flatten)]
@@ -52,6 +54,17 @@ pub struct LedgerInit {
     /// Whose key it is.
     #[arg(long)]
     pub name: String,
+}
+
+#[derive(Args, Debug)]
+pub struct LedgerRestore {
+    /// What `estoppel audit export` wrote as JSON.
+    pub file: PathBuf,
+    /// The first event of the ledger, `sha256:…`, where the repository trusts none yet.
+    #[arg(long, value_name = "DIGEST")]
+    pub genesis: Option<String>,
+    #[command(flatten)]
+    pub at: InRepository,
 }
 
 #[derive(Args, Debug)]

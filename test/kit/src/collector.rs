@@ -33,6 +33,10 @@ pub enum Reaction {
     Hang,
     /// Answers, and then closes without saying so.
     AnswerAndClose(u16),
+    /// Begins an answer whose end never comes, and closes.
+    Cut(u16),
+    /// Takes the request, and keeps the connection open without an answer.
+    Silent,
 }
 
 impl Reaction {
@@ -119,6 +123,15 @@ fn serve(
         *number += 1;
         let (status, headers, body, close) = match reaction {
             Reaction::Hang => return Ok(()),
+            Reaction::Silent => {
+                drop(state);
+                io::copy(&mut reader, &mut io::sink())?;
+                return Ok(());
+            }
+            Reaction::Cut(status) => {
+                let head = format!("HTTP/1.1 {status} Told\r\ncontent-length: 100\r\n\r\nhalf");
+                return (&mut &*stream).write_all(head.as_bytes());
+            }
             Reaction::AnswerAndClose(status) => (status, Vec::new(), String::new(), true),
             Reaction::Answer(status, headers, body) => (status, headers, body, false),
         };

@@ -68,7 +68,7 @@ fn line(document: &Document) -> String {
         4 => "HIGH ",
         _ => "",
     };
-    escaped(&format!("{mark}{} · {}", member("/data/message"), member("/data/instance")))
+    escaped(&format!("{mark}{} · {}", member("/data/message"), document.instance))
 }
 
 /// What a caller wrote is text: no mention, no link, no markup, no further line.

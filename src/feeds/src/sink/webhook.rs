@@ -1,7 +1,8 @@
 //! One signed request for each document, as Standard Webhooks has it: `webhook-id`, `webhook-timestamp`, and
-//! `webhook-signature` over both and the body. The id is the document's own, so that copies of it are known by it.
+//! `webhook-signature` over both and the body, one of each secret. The id is the document's own, so that copies of it are
+//! known by it.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use base64::Engine as _;
@@ -19,20 +20,23 @@ use crate::settings::HookTo;
 
 /// Bytes that a secret may have.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+/// Most secrets that sign at a time.
+const SECRETS_MAX: usize = 4;
 
 /// A receiver of events.
 pub(crate) struct WebhookSink {
     to: HookTo,
     post: Post,
-    secret: Secret,
+    secrets: Secrets,
 }
 
-struct Secret(Vec<u8>);
+/// Keys that sign, in the order of the file.
+struct Secrets(Vec<Vec<u8>>);
 
 impl WebhookSink {
     pub fn new(to: &HookTo) -> Result<Self, SinkError> {
-        let (post, secret) = open(to)?;
-        Ok(Self { to: to.clone(), post, secret })
+        let (post, secrets) = open(to)?;
+        Ok(Self { to: to.clone(), post, secrets })
     }
 
     /// In order; what follows one that fails is left.
@@ -51,7 +55,7 @@ impl WebhookSink {
 
     async fn send(&mut self, document: &Document) -> Result<(), SinkError> {
         let body = Bytes::from(document.json.clone());
-        let answer = self.post.send(self.secret.headers(&document.uid, &body, now()), body).await?;
+        let answer = self.post.send(self.secrets.headers(&document.uid, &body, now()), body).await?;
         if answer.status.is_success() {
             return Ok(());
         }
@@ -64,28 +68,37 @@ impl WebhookSink {
     /// What was replaced on disk takes effect without a restart.
     fn read_again(&mut self) {
         match open(&self.to) {
-            Ok((post, secret)) => (self.post, self.secret) = (post, secret),
+            Ok((post, secrets)) => (self.post, self.secrets) = (post, secrets),
             Err(error) => tracing::warn!(%error, "the secret of a webhook was not read again"),
         }
     }
 }
 
-fn open(to: &HookTo) -> Result<(Post, Secret), SinkError> {
+fn open(to: &HookTo) -> Result<(Post, Secrets), SinkError> {
     let post = to.post()?;
-    let path = to.secret_file.as_deref().unwrap_or(Path::new(""));
-    let text = secret::read(path)?;
-    let bytes = text.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
-    let secret = bytes.filter(|bytes| SECRET_BYTES.contains(&bytes.len()));
-    let problem = "it is not `whsec_` and 24 to 64 bytes in base64; `echo whsec_$(openssl rand -base64 32)`";
-    let wrong = || SinkError::Token { path: path.into(), problem: problem.into() };
-    Ok((post, Secret(secret.ok_or_else(wrong)?)))
+    let (text, from) = match (&to.secret_file, &to.secret_env) {
+        (None, Some(name)) => (secret::variable(name)?, PathBuf::from(name)),
+        (path, _) => {
+            let path = path.clone().unwrap_or_default();
+            (secret::read(&path)?, path)
+        }
+    };
+    let bytes = |word: &str| {
+        let bytes = STANDARD.decode(word.strip_prefix("whsec_")?).ok()?;
+        SECRET_BYTES.contains(&bytes.len()).then_some(bytes)
+    };
+    let secrets: Option<Vec<Vec<u8>>> = text.split_whitespace().map(bytes).collect();
+    let problem = "it is not `whsec_` and 24 to 64 bytes in base64, at most 4 times; `echo whsec_$(openssl rand -base64 32)`";
+    let wrong = || SinkError::Token { path: from, problem: problem.into() };
+    let secrets = secrets.filter(|secrets| (1..=SECRETS_MAX).contains(&secrets.len()));
+    Ok((post, Secrets(secrets.ok_or_else(wrong)?)))
 }
 
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-impl Secret {
+impl Secrets {
     fn headers(&self, uid: &str, body: &[u8], now: u64) -> HeaderMap {
         let id = id(uid);
         let signature = self.signature(&id, now, body);
@@ -96,11 +109,15 @@ impl Secret {
         values.into_iter().filter_map(header).chain([content_type("application/json")]).collect()
     }
 
+    /// One for each key, with a space between.
     fn signature(&self, id: &str, now: u64, body: &[u8]) -> String {
-        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
-        mac.update(format!("{id}.{now}.").as_bytes());
-        mac.update(body);
-        format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        let signed = |key: &Vec<u8>| {
+            let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+            mac.update(format!("{id}.{now}.").as_bytes());
+            mac.update(body);
+            format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        };
+        self.0.iter().map(signed).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -117,15 +134,22 @@ mod tests {
     #[test]
     fn the_signature_is_the_one_that_others_make() {
         // The example of the documentation of Svix, who wrote the standard.
-        let secret = Secret(STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap());
+        let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let secret = Secrets(vec![key.clone()]);
         let signature =
             secret.signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let both = Secrets(vec![vec![7; 24], key]).signature(
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
+        assert_eq!(both.split(' ').nth(1), Some(signature.as_str()), "each key signs");
     }
 
     #[test]
     fn a_document_has_one_id_over_all_tries() {
-        let secret = Secret(vec![7; 24]);
+        let secret = Secrets(vec![vec![7; 24]]);
         let header =
             |uid, now, name: &str| secret.headers(uid, b"{}", now)[name].to_str().unwrap().to_owned();
         assert_eq!(header("leaf:aa", 1, "webhook-id"), header("leaf:aa", 2, "webhook-id"));

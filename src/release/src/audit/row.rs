@@ -31,7 +31,7 @@ pub struct Row<'l> {
     pub actor: KeyId,
     /// When.
     pub at: UnixMicros,
-    /// The commit that it is about; empty where it is about none.
+    /// The commit that it is about; where it is about none, the one that the working tree stood at.
     pub commit: String,
     /// Its digest.
     pub event: Sha256,
@@ -55,11 +55,15 @@ impl<'l> Row<'l> {
         let body = document.get("body").cloned().unwrap_or_default();
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let facts = FACTS.iter().filter_map(|name| Some(format!("{name} {}", body.get(name)?.as_str()?)));
+        let stood_at = event.stood_at.as_ref().map(ToString::to_string);
+        let facts = facts.chain(stood_at.iter().map(|commit| format!("stood_at {commit}")));
+        let commit =
+            if body.get("commit").is_some() { text("commit") } else { stood_at.clone().unwrap_or_default() };
         let version = if body.get("version").is_some() { text("version") } else { text("from") };
         Self {
             actor: event.actor,
             at: event.at,
-            commit: text("commit"),
+            commit,
             event: event.id,
             host: &event.host,
             kind: event.body.kind(),

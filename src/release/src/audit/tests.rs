@@ -125,6 +125,10 @@ fn each_row_says_who_did_it_where_and_what_came_before() {
         let row = Row::of(&ledger, event);
         assert!(!row.name.is_empty() && !row.host.is_empty(), "{row:?}");
         assert_eq!(row.previous.is_empty(), index == 0);
-        assert_eq!(row.commit.is_empty(), !row.kind.starts_with("evolution."), "{row:?}");
+        let about = event.document()["body"]["commit"].as_str().map(ToOwned::to_owned);
+        let stood_at = event.stood_at.as_ref().map(ToString::to_string);
+        assert_eq!(about.is_some(), row.kind.starts_with("evolution."), "{row:?}");
+        assert_eq!(Some(&row.commit), about.as_ref().or(stood_at.as_ref()), "{row:?}");
+        assert!(row.said.contains(&format!("stood_at {}", stood_at.unwrap())), "{row:?}");
     }
 }

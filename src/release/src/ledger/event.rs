@@ -6,11 +6,12 @@ use estoppel_evidence::envelope::{self, from_base64, pae};
 use estoppel_evidence::key::KeyError;
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{KeyId, PublicKey, Sha256, Signer, canonical};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::body::Body;
 use crate::code::{Code, Refusal};
+use crate::git::ObjectId;
 
 /// PAE type of an event.
 pub const EVENT_TYPE: &str = "application/vnd.estoppel.ledger.event.v0+json";
@@ -28,6 +29,8 @@ pub struct Event {
     pub actor: KeyId,
     pub at: UnixMicros,
     pub body: Body,
+    /// The commit that the working tree stood at, as whoever wrote it states.
+    pub stood_at: Option<ObjectId>,
     pub host: String,
     pub parents: BTreeSet<Sha256>,
     /// The file.
@@ -36,7 +39,7 @@ pub struct Event {
     signature: [u8; 64],
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
     actor: KeyId,
@@ -45,7 +48,14 @@ struct Document {
     host: String,
     kind: String,
     parents: Vec<Sha256>,
+    #[serde(default, deserialize_with = "present")]
+    stood_at: Option<ObjectId>,
     v: u8,
+}
+
+/// A member that is there has a value.
+fn present<'d, D: Deserializer<'d>>(from: D) -> Result<Option<ObjectId>, D::Error> {
+    ObjectId::deserialize(from).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -65,7 +75,7 @@ struct Signature {
 }
 
 impl Event {
-    /// Makes and signs an event.
+    /// Makes and signs an event. `stood_at` is the commit that the working tree stands at, if it has one.
     ///
     /// # Errors
     /// What the signer answers.
@@ -74,13 +84,17 @@ impl Event {
         parents: &BTreeSet<Sha256>,
         at: UnixMicros,
         host: &str,
+        stood_at: Option<&ObjectId>,
         signer: &dyn Signer,
     ) -> Result<Vec<u8>, KeyError> {
         let failed = |error: serde_json::Error| KeyError::Signer { what: error.to_string() };
-        let document = json!({
+        let mut document = json!({
             "actor": signer.public().id(), "at": at, "body": body.write().map_err(failed)?, "host": host,
             "kind": body.kind(), "parents": parents, "v": 0,
         });
+        if let (Some(commit), Some(members)) = (stood_at, document.as_object_mut()) {
+            members.insert("stood_at".into(), json!(commit));
+        }
         let payload = serde_json_canonicalizer::to_vec(&document).map_err(failed)?;
         envelope::sign(EVENT_TYPE, &payload, signer)
     }
@@ -108,7 +122,7 @@ impl Event {
         if !is_canonical(&payload) {
             return Err(wrong("has a payload that is not canonical JSON"));
         }
-        let Document { actor, at, body, host, kind, parents, v } =
+        let Document { actor, at, body, host, kind, parents, stood_at, v } =
             serde_json::from_slice(&payload).map_err(|error| wrong(&error.to_string()))?;
         let [Signature { keyid, sig }] = outer.signatures;
         let signature = from_base64(&sig).and_then(|sig| sig.try_into().ok());
@@ -129,7 +143,7 @@ impl Event {
         let body = Body::read(&kind, body)
             .ok_or_else(|| wrong(&format!("of kind `{kind}` does not say what that kind says")))?;
         let parents = parents.into_iter().collect();
-        Ok(Self { id, actor, at, body, host, parents, bytes: bytes.to_vec(), payload, signature })
+        Ok(Self { id, actor, at, body, stood_at, host, parents, bytes: bytes.to_vec(), payload, signature })
     }
 
     pub(super) fn is_signed_by(&self, key: &PublicKey) -> bool {

@@ -192,6 +192,47 @@ impl Store {
         }
     }
 
+    /// Brings back events from a copy, each with its path, beside those that are here; nothing of what is here is lost. `genesis` is
+    /// trusted from then on, where nothing was.
+    ///
+    /// # Errors
+    /// `LEDGER_GENESIS`: nothing is trusted, or another beginning. `LEDGER_CONFLICT` where both cannot be true. Every fault of the
+    /// copy.
+    pub fn restore(&self, copy: &[(String, Vec<u8>)], genesis: Option<Sha256>) -> Result<Ledger, Refusal> {
+        let _lock = self.lock()?;
+        let trusted = self.trusted()?;
+        let untrusted =
+            || Refusal::new(Code::LedgerGenesis, "nobody has said with which event the ledger begins");
+        let genesis = match (trusted, genesis) {
+            (Some(trusted), Some(named)) if trusted != named => {
+                return Err(Refusal::new(Code::LedgerExists, format!("this clone trusts {trusted} already")));
+            }
+            (trusted, named) => trusted.or(named).ok_or_else(untrusted)?,
+        };
+        check(copy, Some(genesis))?;
+        // Where the ledger is gone, what this clone has seen of it counts.
+        let ours = self.git.target(LEDGER_REF)?;
+        let seen = self.git.target(SEEN_REF)?;
+        let base = ours.clone().or(seen.clone());
+        let known = base.as_ref().map(|base| self.files(base)).transpose()?.unwrap_or_default();
+        let mut all: BTreeMap<String, Vec<u8>> = known.into_iter().collect();
+        let new: Vec<(String, Vec<u8>)> =
+            copy.iter().filter(|(name, _)| !all.contains_key(name)).cloned().collect();
+        all.extend(new.clone());
+        let all: Vec<(String, Vec<u8>)> = all.into_iter().collect();
+        let ledger = check(&all, Some(genesis))?;
+        if !new.is_empty() || ours.is_none() {
+            let parents: Vec<ObjectId> = base.into_iter().collect();
+            let commit = self.commit(&parents, &new, ledger.last(), "restored")?;
+            self.take(&commit, ours)?;
+        }
+        if trusted.is_none() {
+            self.trust(genesis)?;
+        }
+        // What was there before is held to its own rules as well: no file was changed or removed.
+        self.read().map(|_| ledger)
+    }
+
     /// Takes over what the remote has, and gives the ledger of both.
     ///
     /// # Errors
@@ -244,7 +285,9 @@ impl Store {
             Refusal::new(Code::RoleMissing, format!("the key does not sign: {error}"))
         };
         let heads = held.map(|held| held.ledger.heads().clone()).unwrap_or_default();
-        let bytes = Event::sign(&draft.body, &heads, at, hand.host, hand.signer).map_err(unsigned)?;
+        let stood_at = self.git.commit("HEAD")?;
+        let bytes = Event::sign(&draft.body, &heads, at, hand.host, stood_at.as_ref(), hand.signer)
+            .map_err(unsigned)?;
         let event = Event::read(&bytes)?;
         let mut files = held.map(|held| files(&held.ledger)).unwrap_or_default();
         files.push((path(event.id), bytes));

@@ -49,10 +49,24 @@ struct Files(Vec<(String, Vec<u8>)>);
 impl Files {
     fn add(&mut self, body: Body, parents: &[Sha256], at: u64, seed: u8) -> Sha256 {
         let parents: BTreeSet<Sha256> = parents.iter().copied().collect();
-        let bytes = Event::sign(&body, &parents, UnixMicros(at), "host", &key(seed)).unwrap();
+        let bytes = Event::sign(&body, &parents, UnixMicros(at), "host", None, &key(seed)).unwrap();
         let event = Event::read(&bytes).unwrap();
         self.0.push((event.path(), bytes));
         event.id
+    }
+
+    /// An event whose payload has another `stood_at`.
+    fn add_at(&mut self, stood_at: serde_json::Value, parents: &[Sha256], at: u64) {
+        let version = "1.0.0".parse().unwrap();
+        let body = Body::GenerationAbandoned(GenerationAbandoned { reason: "x".into(), version });
+        let parents: BTreeSet<Sha256> = parents.iter().copied().collect();
+        let bytes = Event::sign(&body, &parents, UnixMicros(at), "host", None, &key(1)).unwrap();
+        let mut document = Event::read(&bytes).unwrap().document();
+        document["stood_at"] = stood_at;
+        let payload = serde_json_canonicalizer::to_vec(&document).unwrap();
+        let bytes = estoppel_evidence::envelope::sign(EVENT_TYPE, &payload, &key(1)).unwrap();
+        let name = Sha256::of(&bytes).hex();
+        self.0.push((format!("events/{}/{}.json", &name[..2], &name[2..]), bytes));
     }
 
     fn code(&self) -> Option<Code> {
@@ -79,6 +93,32 @@ fn events_that_follow_one_another_are_a_ledger() {
     files.0.reverse();
     assert_eq!(check(&files.0, Some(genesis)).unwrap().head(), ledger.head());
     assert_eq!(check(&files.0, Some(a)).unwrap_err().code, Code::LedgerGenesis);
+}
+
+#[test]
+fn an_event_says_where_the_working_tree_stood_or_nothing_of_it() {
+    let (git_dir, git) = repository();
+    let store = Store::new(git.clone(), None);
+    let (key, now) = (key(1), || UnixMicros(20));
+    let hand = Hand { signer: &key, host: "host", now: &now };
+    store.begin(Body::RolesSet(roles(&[(1, ALL)])), &hand).unwrap();
+    let ledger = store.read().unwrap();
+    assert_eq!(ledger.events()[0].stood_at, git.commit("HEAD").unwrap());
+    assert!(ledger.events()[0].stood_at.is_some());
+    drop(git_dir);
+    let (files, genesis) = begun();
+    for (stood_at, code) in [
+        (json!("a".repeat(40)), None),
+        (json!("a".repeat(64)), None),
+        (json!("a".repeat(39)), Some(Code::LedgerEventInvalid)),
+        (json!("HEAD"), Some(Code::LedgerEventInvalid)),
+        (json!(null), Some(Code::LedgerEventInvalid)),
+        (json!(""), Some(Code::LedgerEventInvalid)),
+    ] {
+        let mut files = files.clone();
+        files.add_at(stood_at.clone(), &[genesis], 11);
+        assert_eq!(files.code(), code, "{stood_at}");
+    }
 }
 
 #[test]

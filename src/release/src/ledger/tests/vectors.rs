@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::*;
 
 const VECTORS: &str = include_str!("../../../../../spec/ledger-vectors.json");
+const COMMITS: &str = include_str!("../../../../../spec/ledger-commit-vectors.json");
 const RELEASES: &str = include_str!("../../../../../spec/ledger-release-vectors.json");
 const LADDER: &str = include_str!("../../../../../spec/ledger-ladder-vectors.json");
 
@@ -51,6 +52,24 @@ fn ledgers() -> Vec<(String, Files, Option<Sha256>)> {
     digest.add(Body::GenerationSealed(body), &[genesis], 11, 2);
     rows.push(("a contract with another digest", digest, None));
     rows.into_iter().map(|(name, files, genesis)| (name.to_owned(), files, genesis)).collect()
+}
+
+/// Where the working tree stood.
+fn commits() -> Vec<(String, Files, Option<Sha256>)> {
+    let (begun, genesis) = begun();
+    let stood = [
+        ("where the working tree stood", json!("0123456789".repeat(4))),
+        ("the same in a repository of SHA-256", json!("01234567".repeat(8))),
+        ("half a commit", json!("0123456789".repeat(2))),
+        ("the name of a commit", json!("HEAD")),
+        ("a member without a value", json!(null)),
+    ];
+    let row = |(name, stood_at): (&str, Value)| {
+        let mut files = begun.clone();
+        files.add_at(stood_at, &[genesis], 11);
+        (name.to_owned(), files, Some(genesis))
+    };
+    stood.into_iter().map(row).collect()
 }
 
 type Story = (String, (Files, Sha256), Option<Code>);
@@ -128,6 +147,11 @@ fn the_published_vectors_of_releases_hold_and_follow_their_schema() {
 #[test]
 fn the_published_vectors_of_stages_hold_and_follow_their_schema() {
     hold("ledger-ladder-vectors", LADDER, &document(told(super::ladder::stories())));
+}
+
+#[test]
+fn the_published_vectors_of_commits_hold_and_follow_their_schema() {
+    hold("ledger-commit-vectors", COMMITS, &document(commits()));
 }
 
 #[test]

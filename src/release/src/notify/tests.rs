@@ -1,0 +1,191 @@
+use std::collections::BTreeSet;
+
+use estoppel_evidence::time::UnixMicros;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::code::Code;
+use crate::git::Git;
+use crate::ledger::{Body, Ledger, Waived};
+use crate::scene::{Scene, document, promote, roles};
+use crate::sync::Outbox;
+
+fn told(ledger: &Ledger, min: Option<u32>) -> Vec<Message> {
+    ledger.events().iter().flat_map(|event| messages(ledger, event, "payments", min)).collect()
+}
+
+fn of<'m>(messages: &'m [Message], name: &str) -> Vec<&'m Value> {
+    let these = messages.iter().filter(|message| message.name == name);
+    these.map(|message| &message.document["data"]).collect()
+}
+
+#[test]
+fn each_event_is_one_message_and_says_who_did_what_to_what() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &["A-1"]);
+    scene.evolve("1.0.0", &[]);
+    promote(&scene, "1.0.0");
+    let ledger = scene.store().read().unwrap();
+    let all = told(&ledger, None);
+    let uids: BTreeSet<&str> = all.iter().map(|message| message.uid.as_str()).collect();
+    assert_eq!((all.len(), uids.len()), (ledger.events().len(), all.len()));
+    let known: BTreeSet<&str> = names().collect();
+    assert!(all.iter().all(|message| known.contains(message.name)), "{known:?}");
+
+    let promoted = of(&all, "generation.promoted");
+    let [promoted] = promoted.as_slice() else { panic!("{promoted:?}") };
+    assert_eq!((&promoted["version"], &promoted["tag"]), (&json!("1.0.0"), &json!("v1.0.0")));
+    let changes =
+        json!([{ "id": "A-1", "type": "fix", "title": "a" }, { "id": "B-2", "type": "add", "title": "b" }]);
+    assert_eq!(promoted["changes"], changes);
+    assert_eq!(promoted["commit"], json!(scene.head()));
+    assert_eq!((&promoted["name"], &promoted["host"]), (&json!("person 5"), &json!("host")));
+    assert_eq!(promoted["message"], "1.0.0 promoted as v1.0.0 by person 5");
+    assert_eq!(promoted["ledger"], json!(ledger.genesis()));
+    assert_eq!(of(&all, "evolution.passed")[0]["changes"].as_array().unwrap().len(), 1);
+    assert_eq!(all[0].document["type"], "roles.set");
+}
+
+#[test]
+fn what_is_said_of_an_event_does_not_change_with_what_comes_later() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "false"));
+    scene.evolve("1.0.0", &[]);
+    let ledger = scene.store().read().unwrap();
+    let before: Vec<Value> = told(&ledger, Some(80)).into_iter().map(|message| message.document).collect();
+    let mut fewer = roles();
+    fewer.revoke(estoppel_evidence::Signer::public(&crate::scene::key(5)).id()).unwrap();
+    scene.write(1, Body::RolesSet(fewer)).unwrap();
+    scene.amend(document("1.0.0", "true", "echo"));
+    let ledger = scene.store().read().unwrap();
+    let after: Vec<Value> = told(&ledger, Some(80)).into_iter().map(|message| message.document).collect();
+    assert_eq!(after[..before.len()], before);
+}
+
+#[test]
+fn a_share_of_evolutions_is_told_when_it_falls_and_not_again_until_it_has_risen() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "test -e no"));
+    scene.seal(document("1.1.0", "true", "true"));
+    for change in ["A-1", "B-2", "B-2", "A-1"] {
+        scene.evolve("1.0.0", &[change]);
+    }
+    scene.evolve("1.1.0", &[]);
+    let ledger = scene.store().read().unwrap();
+    let all = told(&ledger, Some(60));
+    let alerts = of(&all, ALERT);
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert_eq!((&alerts[0]["passed"], &alerts[0]["failed"]), (&json!(1), &json!(1)));
+    assert_eq!(alerts[0]["message"], "1 of 2 evolutions of 1.0.0 passed, fewer than 60 of a hundred");
+    assert!(alerts[0]["uid"].as_str().unwrap().ends_with("#alert-pass_rate"));
+    assert!(of(&told(&ledger, None), ALERT).is_empty());
+    assert!(of(&told(&ledger, Some(50)), ALERT).len() == 1, "1 of 3 is less than a half");
+}
+
+#[test]
+fn refusals_name_their_gates_and_waivers_their_reason() {
+    let scene = Scene::new();
+    let generation = scene.seal(document("1.0.0", "true", "true"));
+    let waived = Waived {
+        commit: scene.head(),
+        contract: generation.digest(),
+        expires: UnixMicros(u64::MAX / 1_000),
+        gate: "no_failed".into(),
+        reason: "it\u{1b}[2Jcannot wait".into(),
+        version: generation.version.clone(),
+    };
+    scene.write(3, Body::Waived(waived)).unwrap();
+    let refused = crate::ledger::PromotionRefused {
+        commit: scene.head(),
+        contract: generation.digest(),
+        gates: vec![
+            json!({ "gate": "candidate", "state": "missing", "why": "there is none" }),
+            json!({ "gate": "no_failed", "state": "pass", "why": "" }),
+        ],
+        promotion: generation.digest(),
+        version: generation.version.clone(),
+    };
+    scene.write(5, Body::PromotionRefused(refused)).unwrap();
+    let all = told(&scene.store().read().unwrap(), None);
+    let waiver = of(&all, "approval.waiver")[0];
+    assert_eq!(
+        waiver["message"],
+        "approval of 1.0.0 waiver of gate no_failed by person 3: it\u{1b}[2Jcannot wait"
+    );
+    let refused = of(&all, "promotion.refused")[0];
+    let gates = json!([{ "gate": "candidate", "state": "missing", "why": "there is none" }]);
+    assert_eq!(refused["gates"], gates);
+    assert_eq!(refused["message"], "promotion of 1.0.0 refused by person 5: candidate");
+}
+
+/// Another test of this process may be starting a program, which has our files open until it has begun.
+fn taken(git: &Git) -> Told {
+    let mut tries = (0..10_000).map(|_| {
+        std::thread::yield_now();
+        Told::take(git, "pager").unwrap()
+    });
+    tries.find_map(|told| told).expect("nobody else has it")
+}
+
+#[test]
+fn what_was_told_outlives_a_kill_at_any_byte_and_one_process_tells_at_a_time() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &[]);
+    let ledger = scene.store().read().unwrap();
+    let git = &scene.git;
+    let ids = |told: &Told| told.waiting(&ledger).iter().map(|event| event.id).collect::<Vec<_>>();
+    let all: Vec<_> = ledger.events().iter().map(|event| event.id).collect();
+    assert!(Told::look(git, "pager").unwrap().is_new());
+    let mut pager = Told::take(git, "pager").unwrap().unwrap();
+    assert!(Told::take(git, "pager").unwrap().is_none(), "it is taken");
+    assert!(Told::take(git, "chat").unwrap().is_some(), "another one is not");
+    pager.begin(None).unwrap();
+    assert_eq!(ids(&pager), all);
+    pager.add(all[0]).unwrap();
+    pager.add(all[1]).unwrap();
+    drop(pager);
+
+    let path = git.private().join("notify/pager.told");
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 0..=whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let told = cut / 72;
+        assert_eq!(ids(&Told::look(git, "pager").unwrap()), all[told..], "{cut}");
+        let mut pager = taken(git);
+        pager.add(all[told]).unwrap();
+        assert_eq!(ids(&Told::look(git, "pager").unwrap()), all[told + 1..], "{cut}");
+    }
+    for broken in ["sha256:00\n", "told\n", "\n", "\u{fffd}\n"] {
+        std::fs::write(&path, broken).unwrap();
+        assert_eq!(Told::look(git, "pager").unwrap_err().code, Code::NotifyState, "{broken:?}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(git.private().join("notify/pager.json"), "{\"failed\":1}").unwrap();
+    assert_eq!(Told::look(git, "pager").unwrap_err().code, Code::NotifyState);
+}
+
+#[test]
+fn what_is_refused_does_not_keep_the_rest_from_being_told_and_can_be_told_again() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    let ledger = scene.store().read().unwrap();
+    let ids: Vec<_> = ledger.events().iter().map(|event| event.id).collect();
+    let mut told = Told::take(&scene.git, "pager").unwrap().unwrap();
+    told.begin(None).unwrap();
+    told.refuse(ids[0], &"no".repeat(10_000)).unwrap();
+    let outbox = Outbox::failed(None, UnixMicros(1), "gone", 0);
+    told.fail(Some(outbox.clone())).unwrap();
+    let seen = Told::look(&scene.git, "pager").unwrap();
+    assert_eq!(seen.state.failed, Some(outbox));
+    assert_eq!((seen.state.refused.len(), seen.state.refused[0].event), (1, ids[0]));
+    assert!(seen.state.refused[0].why.len() < 1_000);
+    assert_eq!(seen.waiting(&ledger).len(), 1);
+    told.again().unwrap();
+    told.fail(None).unwrap();
+    let seen = Told::look(&scene.git, "pager").unwrap();
+    assert_eq!((seen.waiting(&ledger).len(), &seen.state), (2, &State::default()));
+    told.begin(Some(&ledger)).unwrap();
+    assert!(Told::look(&scene.git, "pager").unwrap().waiting(&ledger).is_empty());
+}

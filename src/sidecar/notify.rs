@@ -1,0 +1,224 @@
+//! `estoppel notify …`: who is told of releases, and what they were not told yet.
+
+mod deliver;
+mod settings;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use estoppel_release::git::Git;
+use estoppel_release::ledger::{Ledger, Store};
+use estoppel_release::notify::Told;
+use estoppel_release::{Code, Refusal};
+use serde_json::{Value, json};
+
+use crate::arguments::{InRepository, NotifyCommand, NotifySend};
+use crate::ledger::now;
+use crate::output::{Colour, Failure, Output, plain};
+use deliver::Delivery;
+use settings::Settings;
+
+/// Longest that a command goes on after its answer to tell destinations.
+const AFTERWARDS: Duration = Duration::from_secs(5);
+
+pub fn run(output: &Output, command: &NotifyCommand) -> Result<ExitCode, Failure> {
+    match command {
+        NotifyCommand::Status { at } => status(*output, at),
+        NotifyCommand::Send(send) => self::send(*output, send),
+    }
+}
+
+/// What one destination was not told yet.
+pub struct Standing {
+    name: String,
+    /// Nobody has begun with it in this clone.
+    is_new: bool,
+    waiting: usize,
+    told: Told,
+}
+
+impl Standing {
+    /// Whether somebody has to look at it: it failed, or refused something.
+    pub fn is_in_trouble(&self) -> bool {
+        let state = &self.told.state;
+        (state.failed.is_some() && self.waiting > 0) || !state.refused.is_empty()
+    }
+
+    pub fn row(&self) -> Value {
+        let state = &self.told.state;
+        let failed = state.failed.as_ref().filter(|_| self.waiting > 0);
+        let failed = failed.map(
+            |failed| json!({ "tries": failed.tries, "not_before": failed.not_before, "why": failed.why }),
+        );
+        json!({
+            "destination": self.name, "new": self.is_new, "waiting": self.waiting, "failed": failed,
+            "refused": state.refused,
+        })
+    }
+
+    pub fn lines(&self, output: Output) -> Vec<String> {
+        let begun = if self.is_new { ", nothing was told yet" } else { "" };
+        let mut lines = vec![format!("{:<12} {} wait{begun}", self.name, self.waiting)];
+        if let Some(failed) = self.told.state.failed.as_ref().filter(|_| self.waiting > 0) {
+            let said = format!(
+                "             failed {} times, again after {}: {}",
+                failed.tries, failed.not_before, failed.why
+            );
+            lines.push(output.paint(Colour::Red, &plain(&said)));
+        }
+        for fault in &self.told.state.refused {
+            let said = format!("             did not want {}: {}", fault.event, fault.why);
+            lines.push(output.paint(Colour::Red, &plain(&said)));
+        }
+        lines
+    }
+
+    /// The figures of a text file for Prometheus.
+    pub fn figures(&self) -> (String, usize, usize) {
+        (format!("{{destination=\"{}\"}}", self.name), self.waiting, self.told.state.refused.len())
+    }
+}
+
+/// Where each destination stands; none where nobody is told.
+pub fn standings(git: &Git, ledger: Option<&Ledger>) -> Result<Vec<Standing>, Failure> {
+    let Some(settings) = settings::read(git)? else { return Ok(Vec::new()) };
+    let of = |destination: &settings::Destination| {
+        let told = Told::look(git, &destination.name)?;
+        let is_new = told.is_new();
+        let begins_now = is_new && destination.begins() == estoppel_feeds::Begin::Now;
+        let waiting = ledger.filter(|_| !begins_now).map_or(0, |ledger| told.waiting(ledger).len());
+        Ok(Standing { name: destination.name.clone(), is_new, waiting, told })
+    };
+    settings.destinations.iter().map(of).collect()
+}
+
+fn local(at: &InRepository) -> Result<Store, Failure> {
+    Ok(Store::new(Git::open(&at.repo)?, None))
+}
+
+fn settings(git: &Git) -> Result<Settings, Failure> {
+    let none = || {
+        let said = format!("nobody is told: `{}` is not set in git's configuration", settings::SETTING);
+        Failure::input("CONFIG_INVALID", said)
+            .hint(format!("git config {} .estoppel/notify.toml", settings::SETTING))
+    };
+    settings::read(git)?.ok_or_else(none)
+}
+
+fn status(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
+    let store = local(at)?;
+    settings(store.git())?;
+    let standings = standings(store.git(), Some(&store.read()?))?;
+    let lines = standings.iter().flat_map(|standing| standing.lines(output));
+    lines.for_each(|line| output.line(&line));
+    let rows: Vec<Value> = standings.iter().map(Standing::row).collect();
+    let exit = if standings.iter().any(Standing::is_in_trouble) { 5 } else { 0 };
+    Ok(output.answer(&json!({ "destinations": rows }), exit))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::runtime("INTERNAL", error.to_string()))
+}
+
+fn send(output: Output, send: &NotifySend) -> Result<ExitCode, Failure> {
+    let store = local(&send.at)?;
+    let (settings, ledger, runtime) = (settings(store.git())?, store.read()?, runtime()?);
+    let mut left = if send.wait { send.tries } else { 1 };
+    let mut again = send.refused;
+    loop {
+        left -= 1;
+        let delivery = Delivery {
+            git: store.git(),
+            ledger: &ledger,
+            settings: &settings,
+            at_once: send.now,
+            again,
+            patience: None,
+        };
+        let mut wait = None;
+        for destination in &settings.destinations {
+            let delivered = runtime.block_on(delivery.to(destination))?;
+            let state = if delivered.is_taken { ", another process tells it" } else { "" };
+            output.line(&format!("{:<12} told of {} events{state}", destination.name, delivered.told));
+            wait = wait.max(delivered.wait).max(delivered.is_taken.then_some(1_000_000));
+        }
+        again = false;
+        let Some(wait) = wait.filter(|_| left > 0) else { break };
+        std::thread::sleep(Duration::from_micros(wait));
+    }
+    let standings = standings(store.git(), Some(&ledger))?;
+    let troubled = standings.iter().filter(|standing| standing.is_in_trouble());
+    troubled.flat_map(|standing| standing.lines(output)).for_each(|line| output.line(&line));
+    let rows: Vec<Value> = standings.iter().map(Standing::row).collect();
+    let is_left = standings.iter().any(|standing| standing.waiting > 0 || standing.is_in_trouble());
+    Ok(output.answer(&json!({ "destinations": rows }), u8::from(is_left)))
+}
+
+/// Before a command that may write to the ledger: destinations that are new in this clone begin here, so that they are told what
+/// it writes. What goes wrong is said by `after`.
+pub fn before(at: &InRepository) {
+    let begin = || {
+        let store = local(at).ok()?;
+        let settings = settings::read(store.git()).ok()??;
+        let is_new = |destination: &&settings::Destination| {
+            Told::look(store.git(), &destination.name).is_ok_and(|told| told.is_new())
+        };
+        let new: Vec<&settings::Destination> = settings.destinations.iter().filter(is_new).collect();
+        let ledger = if new.is_empty() { None } else { store.read().ok() };
+        for destination in new {
+            let ledger = ledger.as_ref()?;
+            let mut told = Told::take(store.git(), &destination.name).ok()??;
+            deliver::begin(destination, &mut told, Some(ledger)).ok()?;
+        }
+        Some(())
+    };
+    begin();
+}
+
+/// After such a command has answered: destinations are told once, and not for long. Nothing of it changes what the command
+/// ends with.
+pub fn after(output: Output, at: &InRepository) {
+    if let Err(failure) = told_afterwards(output, at) {
+        output.note(&format!("nobody was told: {}: {}", failure.code, failure.message));
+    }
+}
+
+fn told_afterwards(output: Output, at: &InRepository) -> Result<(), Failure> {
+    let store = match local(at) {
+        Ok(store) => store,
+        Err(_) => return Ok(()), // the command has said so
+    };
+    let Some(settings) = settings::read(store.git())? else { return Ok(()) };
+    let ledger = match store.read() {
+        Ok(ledger) => ledger,
+        Err(Refusal { code: Code::LedgerMissing, .. }) => return Ok(()),
+        Err(refusal) => return Err(refusal.into()),
+    };
+    let by = now().0.saturating_add(u64::try_from(AFTERWARDS.as_micros()).unwrap_or(u64::MAX));
+    let runtime = runtime()?;
+    for destination in &settings.destinations {
+        let left = Duration::from_micros(by.saturating_sub(now().0)).min(AFTERWARDS);
+        let delivery = Delivery {
+            git: store.git(),
+            ledger: &ledger,
+            settings: &settings,
+            at_once: false,
+            again: false,
+            patience: Some(left),
+        };
+        if left > Duration::ZERO {
+            runtime.block_on(delivery.to(destination))?;
+        }
+    }
+    // A name that is being looked up would be waited for.
+    runtime.shutdown_background();
+    let troubled = standings(store.git(), Some(&ledger))?;
+    for standing in troubled.iter().filter(|standing| standing.waiting > 0 && standing.is_in_trouble()) {
+        output.note(&format!(
+            "{} was not told yet; `estoppel notify status` says why, `estoppel notify send` tells it",
+            standing.name
+        ));
+    }
+    Ok(())
+}
