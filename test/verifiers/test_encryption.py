@@ -120,7 +120,9 @@ def test_the_program_and_other_code_read_each_other(tmp_path, length):
     run("encrypt", plain, sealed)
     assert decrypted(key(), sealed.read_bytes()) == plain.read_bytes()
     for salt in (None, bytes(range(32))):
-        sealed.write_bytes(encrypted(key(), hashlib.sha256(b"other").digest(), bytes(12), plain.read_bytes(), salt))
+        sealed.write_bytes(
+            encrypted(key(), hashlib.sha256(b"other").digest(), bytes(12), plain.read_bytes(), salt)
+        )
         back.unlink(missing_ok=True)
         run("decrypt", sealed, back)
         assert back.read_bytes() == plain.read_bytes()
