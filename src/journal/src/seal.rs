@@ -146,9 +146,10 @@ impl SealError {
 
 /// The error of a stored body that came in the place of its content.
 fn decrypting<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e EncryptionError> {
-    let of = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let found = of.and_then(|inner| inner.downcast_ref::<EncryptionError>());
-    found.or_else(|| decrypting(error.source()?))
+    // An error of reading does not have the one that it wraps as its source, but in it.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let found = wrapped.and_then(|inner| inner.downcast_ref::<EncryptionError>());
+    found.or_else(|| error.downcast_ref()).or_else(|| decrypting(error.source()?))
 }
 
 type SealAnswer = Answer<Result<SealedRun, SealError>>;
@@ -822,9 +823,7 @@ impl Staging for JournalStaging<'_> {
         match self.sources.get(path) {
             Some(Origin::Blob(place)) => Ok(Box::new(io::Cursor::new(self.bundler.entries().blob(place)?))),
             Some(Origin::File(file)) => Ok(Box::new(FileReader::new(storage.open(&file)?))),
-            Some(Origin::Body(hash)) => {
-                Ok(self.bundler.body(hash).map_err(|error| io::Error::other(error))?.content)
-            }
+            Some(Origin::Body(hash)) => Ok(self.bundler.body(hash).map_err(io::Error::other)?.content),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }

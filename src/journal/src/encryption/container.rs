@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use estoppel_evidence::envelope::{base64, from_base64};
 
+use super::hook::is_id;
 use super::{EncryptionError, KeyHook, Wrapped};
 
 /// Bytes of content in a chunk; the last has what is left.
@@ -333,6 +334,9 @@ fn read_header(from: &mut dyn Read) -> Result<(Vec<u8>, Header), EncryptionError
     head.extend_from_slice(&json);
     if written(&header)? != head {
         return Err(refuse("its header is not canonical"));
+    }
+    if !is_id(&header.key.id) {
+        return Err(refuse("its key is called what no key is called"));
     }
     let version = if header.salt.is_some() { SHARED_KEY } else { OWN_KEY };
     if header.v != version || header.aead != "aes-256-gcm" || header.chunk_bytes != CHUNK_BYTES as u64 {

@@ -103,6 +103,16 @@ fn every_byte_matters_where_the_key_is_shared() {
 }
 
 #[test]
+fn a_header_whose_key_is_called_what_no_key_is_called_is_refused() {
+    for id in ["", "\u{1b}[2J", "a b", &"a".repeat(129)] {
+        let wrapped = Wrapped { id: id.into(), bytes: vec![1] };
+        let head = written(&Header::of(&wrapped, None)).unwrap();
+        let refused = opened(&hook(1), &[&head[..], &[0; 16]].concat());
+        assert!(matches!(refused, Err(EncryptionError::Header { .. })), "{id:?}: {refused:?}");
+    }
+}
+
+#[test]
 fn every_byte_matters() {
     let sealed = sealed(300);
     for at in 0..sealed.len() {
