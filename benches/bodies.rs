@@ -1,5 +1,6 @@
 //! What storing a body costs, in clear and encrypted: made, written and durable, as the gateway's threads do it.
 
+#[expect(dead_code, reason = "bodies are stored without receipts")]
 mod fixture;
 
 use std::path::Path;
