@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use estoppel_archive::ArchiveSettings;
@@ -15,6 +16,8 @@ use estoppel_feeds::{AlertSettings, FeedSettings};
 use estoppel_gateway::Settings;
 use estoppel_gateway::packs::Packs;
 use estoppel_gateway::settings::{Admin, COUNT_MAX, Database, Identity, Listener, Route, Server, Upstream};
+use estoppel_journal::encryption::{BodyKeys, CommandHook, FileHook, KeyHook, OnKeyFailure};
+use estoppel_journal::{KeyFileError, SystemClock};
 use estoppel_policy::PolicyDocument;
 use serde::Deserialize;
 
@@ -29,6 +32,8 @@ pub struct Config {
     pub journal: JournalConfig,
     #[serde(default)]
     pub keys: KeysConfig,
+    /// What stored bodies are encrypted with. They are stored in clear by default.
+    pub encryption: Option<EncryptionConfig>,
     pub policy: PolicyConfig,
     /// Policies that are asked about every call, too, and change nothing. At most 8, none by default.
     #[serde(default)]
@@ -130,6 +135,92 @@ pub struct KeysConfig {
     pub dir: Option<PathBuf>,
     /// Makes the keys at the first start if there are none. Default false: in production keys are made on purpose.
     pub init: bool,
+}
+
+/// What stored bodies are encrypted with (spec/encryption.md): exactly one of `key_file` and `command`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncryptionConfig {
+    /// 64 hex digits, mode 0600. Whoever reads it can read all bodies that were stored with it.
+    pub key_file: Option<PathBuf>,
+    /// A program that wraps and unwraps keys. Whoever changes it can read what is stored from then on.
+    pub command: Option<KeyCommand>,
+    /// Earlier key files, by which bodies are still read. None by default.
+    #[serde(default)]
+    pub retired_key_files: Vec<PathBuf>,
+    /// What becomes of calls whose bodies are to be stored while there is no key. Default `refuse`.
+    #[serde(default)]
+    pub on_failure: OnKeyFailure,
+    /// How long one data key serves; the hook is asked for the next one at half of it. 60 to 86,400, default 3,600 s.
+    #[serde(default = "data_key_seconds")]
+    pub data_key_seconds: u64,
+}
+
+/// A program that holds a key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCommand {
+    /// The program and its arguments, started without a shell.
+    pub argv: Vec<String>,
+    /// Then it is killed. 1 to 60,000, default 5,000 ms.
+    #[serde(default = "key_command_ms")]
+    pub timeout_ms: u64,
+}
+
+/// Most earlier key files.
+const RETIRED_MAX: usize = 16;
+
+fn data_key_seconds() -> u64 {
+    3_600
+}
+
+fn key_command_ms() -> u64 {
+    5_000
+}
+
+impl EncryptionConfig {
+    /// What is wrong with it.
+    fn check(&self) -> Vec<&'static str> {
+        let mut wrong = Vec::new();
+        if self.key_file.is_some() == self.command.is_some() {
+            wrong.push("encryption: needs one of `key_file` and `command`");
+        }
+        if let Some(command) = &self.command {
+            if command.argv.first().is_none_or(String::is_empty) {
+                wrong.push("encryption.command.argv: names no program");
+            }
+            if !(1..=60_000).contains(&command.timeout_ms) {
+                wrong.push("encryption.command.timeout_ms: must be between 1 and 60,000");
+            }
+        }
+        if !(60..=86_400).contains(&self.data_key_seconds) {
+            wrong.push("encryption.data_key_seconds: must be between 60 and 86,400");
+        }
+        if self.retired_key_files.len() > RETIRED_MAX {
+            wrong.push("encryption.retired_key_files: at most 16");
+        }
+        wrong
+    }
+
+    /// Reads the key files. Asks no program.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or holds no key.
+    pub fn keys(&self) -> Result<BodyKeys, Refusal> {
+        let unusable = |error: KeyFileError| Refusal::new(error.reason(), format!("encryption: {error}"));
+        let mut hooks: Vec<Box<dyn KeyHook>> = Vec::new();
+        if let Some(command) = &self.command {
+            let timeout = Duration::from_millis(command.timeout_ms);
+            let hook = CommandHook::new(command.argv.clone(), timeout);
+            hooks.extend(hook.map(|hook| Box::new(hook) as Box<dyn KeyHook>));
+        }
+        for file in self.key_file.iter().chain(&self.retired_key_files) {
+            let key = estoppel_journal::keys::load_secret(file).map_err(unusable)?;
+            hooks.push(Box::new(FileHook::new(key)));
+        }
+        let period = Duration::from_secs(self.data_key_seconds);
+        Ok(BodyKeys::new(hooks, self.on_failure, period, Arc::new(SystemClock::new())))
+    }
 }
 
 /// Where the policy is.
@@ -381,6 +472,8 @@ pub fn load(file: &Path, set: &[(String, String)]) -> Result<Loaded, Refusal> {
     if !config.journal.enabled && config.archive.is_some() {
         lines.push(format!("{}: archive: nothing is sealed, as journal.enabled is false", file.display()));
     }
+    let encryption = config.encryption.iter().flat_map(EncryptionConfig::check);
+    lines.extend(encryption.map(|e| format!("{}: {e}", file.display())));
     lines.extend(config.state.check().iter().map(|e| format!("{}: {e}", file.display())));
     match (lines.is_empty(), instance) {
         (true, Ok(instance)) => {

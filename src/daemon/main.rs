@@ -18,6 +18,7 @@ use estoppel_archive::{ArchiveMetrics, Archiver};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_feeds::{FeedMetrics, Feeds};
 use estoppel_gateway::{Gateway, Metrics, Snapshot, admin};
+use estoppel_journal::encryption::BodyKeys;
 use estoppel_journal::{Journal, KeyFileError, Keys, SystemClock};
 use keys::SigningKeys;
 
@@ -219,6 +220,7 @@ fn check(loaded: &Loaded) -> Result<Option<Keys>, Refusal> {
             format!("there is no folder to put the journal `{}` in; make it, or name another", dir.display());
         return Err(Refusal::new(Reason::DirectoryMissing, line));
     }
+    body_keys(loaded)?;
     let keys_dir = loaded.keys_dir();
     if loaded.config.keys.init && !estoppel_journal::keys::exist(&keys_dir) {
         return Ok(None);
@@ -235,7 +237,13 @@ fn open_journal(loaded: &Loaded, keys: Option<Keys>) -> Result<(Journal, Option<
     let keys_dir = loaded.keys_dir();
     let keys = keys.map_or_else(|| make_keys(&keys_dir), Ok)?;
     let signing = SigningKeys::new(keys_dir, &keys);
-    let journal = Journal::open(loaded.journal(), keys, Arc::new(SystemClock::new()))
+    let body_keys = body_keys(loaded)?.map(Arc::new);
+    if let Some(keys) = &body_keys {
+        keys.start()
+            .map_err(|error| Refusal::new(Reason::Internal, format!("cannot start a thread: {error}")))?;
+    }
+    let settings = estoppel_journal::Settings { body_keys, ..loaded.journal() };
+    let journal = Journal::open(settings, keys, Arc::new(SystemClock::new()))
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     let hash = Sha256(*loaded.policy.hash().as_bytes());
     journal
@@ -243,6 +251,11 @@ fn open_journal(loaded: &Loaded, keys: Option<Keys>) -> Result<(Journal, Option<
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     journal.policy_loaded(Some(hash), None);
     Ok((journal, Some(signing)))
+}
+
+/// What stored bodies are encrypted with, if they are.
+fn body_keys(loaded: &Loaded) -> Result<Option<BodyKeys>, Refusal> {
+    loaded.config.encryption.as_ref().map(config::EncryptionConfig::keys).transpose()
 }
 
 fn make_keys(dir: &Path) -> Result<Keys, Refusal> {

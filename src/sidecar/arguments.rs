@@ -369,6 +369,8 @@ pub struct Diff {
     /// Writes a page that shows both sides to a new file.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub body_keys: BodyKeyFiles,
 }
 
 #[derive(Args, Debug)]
@@ -618,6 +620,22 @@ pub struct Source {
     /// Key folder for `--journal`. Default: `keys` in the journal folder.
     #[arg(long, requires = "journal")]
     pub keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub body_keys: BodyKeyFiles,
+}
+
+/// What stored bodies of a journal are read with, where they are encrypted.
+#[derive(Args, Debug)]
+pub struct BodyKeyFiles {
+    /// A key that stored bodies are encrypted for, as `encryption.key_file` of the gateway. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub body_key: Vec<PathBuf>,
+    /// A program that unwraps such keys, as `encryption.command.argv`: a JSON list in a file that only you can read.
+    #[arg(long, value_name = "FILE")]
+    pub body_key_command: Option<PathBuf>,
+    /// How long that program may take.
+    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    pub body_key_timeout_ms: u64,
 }
 
 #[derive(Args, Debug)]
@@ -650,6 +668,8 @@ pub struct Kept {
     /// Admin address of the daemon, asked to record what is done where it has the journal open.
     #[arg(long, env = "ESTOPPEL_ADMIN", default_value = "127.0.0.1:9464")]
     pub admin: String,
+    #[command(flatten)]
+    pub body_keys: BodyKeyFiles,
 }
 
 #[derive(Subcommand, Debug)]

@@ -35,6 +35,7 @@ pub fn run(output: &Output, asked: &arguments::Diff) -> Result<ExitCode, Failure
     if asked.run.is_some() && !verify::is_journal(&asked.from) && !verify::is_journal(&asked.to) {
         return Err(Failure::input("ARGUMENT_INVALID", "--run goes with a journal; a bundle is one run"));
     }
+    let body_keys = crate::encrypt::body_keys(&asked.body_keys)?;
     let read = |path| {
         side::read(
             path,
@@ -43,6 +44,7 @@ pub fn run(output: &Output, asked: &arguments::Diff) -> Result<ExitCode, Failure
                 trust,
                 unverified: asked.unverified,
                 normalizers: &normalizers,
+                body_keys: body_keys.as_ref(),
             },
         )
     };
@@ -50,6 +52,11 @@ pub fn run(output: &Output, asked: &arguments::Diff) -> Result<ExitCode, Failure
     let found = diff(&from.side, &to.side, &normalizers, (&*from.bodies, &*to.bodies)).map_err(|error| {
         Failure::input("ARGUMENT_INVALID", error.to_string()).hint("--run takes one run out of a journal")
     })?;
+    for side in [&from, &to] {
+        if let Some(error) = side.unread.borrow_mut().take() {
+            return Err(crate::encrypt::body_unread(&error));
+        }
+    }
     drop((from, to));
     let (document, digest) = found.document();
     if let Some(path) = &asked.out {

@@ -45,6 +45,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel diff \"$bundle\" \"$bundle\" --trust demo/journal/trust.json\n\
          estoppel diff \"$bundle\" demo/journal --run quickstart\n\
          estoppel diff demo/journal demo/journal --out same.json\n\
+         estoppel keys wrapping --out body.key\n\
+         estoppel diff demo/journal demo/journal --body-key body.key\n\
          estoppel diff \"$bundle\" demo/journal # exit 6",
     ),
     (

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::SealReason;
 use estoppel_evidence::time::UnixMicros;
-use estoppel_journal::{Journal, KeyFileError, SystemClock};
+use estoppel_journal::{Journal, KeyFileError, SealError, SystemClock};
 use serde_json::{Value, json};
 
 use crate::admin::{ask, encoded};
-use crate::arguments::{RunCommand, Seal, Source};
+use crate::arguments::{BodyKeyFiles, RunCommand, Seal, Source};
 use crate::output::{Failure, Output, plain};
 
 pub fn run(output: &Output, command: &RunCommand) -> Result<ExitCode, Failure> {
@@ -85,10 +85,11 @@ fn shown<'n>(name: &'n str, value: &Value) -> (&'n str, String) {
 pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
     let sealed = match &seal.source.journal {
         None => ask(&seal.source.admin, "POST", &format!("/runs/{}/seal", encoded(&seal.run)))?,
-        Some(_) => {
+        Some(dir) => {
+            needs_no_key(dir, &seal.source.body_keys)?;
             let journal = offline(&seal.source)?;
             let sealed = journal.seal_blocking(&seal.run, SealReason::Clean);
-            let sealed = sealed.map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
+            let sealed = sealed.map_err(|error| not_sealed(&error))?;
             journal
                 .close(std::time::Duration::from_secs(30))
                 .map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
@@ -101,6 +102,25 @@ pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
     Ok(output.data(&sealed))
 }
 
+/// Refuses before anything is written what could not be finished: a bundle holds bodies as they passed.
+fn needs_no_key(journal: &std::path::Path, given: &BodyKeyFiles) -> Result<(), Failure> {
+    let is_given = !given.body_key.is_empty() || given.body_key_command.is_some();
+    if is_given || !estoppel_journal::stores_encrypted(journal) {
+        return Ok(());
+    }
+    let message = "stored bodies of the journal are encrypted, and no key was given";
+    Err(Failure::reason(Reason::EncryptionKey, message).hint(crate::encrypt::BODY_KEY_HINT))
+}
+
+fn not_sealed(error: &SealError) -> Failure {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let failure = Failure::reason(error.reason(), plain(&format!("{error}{cause}")));
+    match error.reason() {
+        Reason::EncryptionKey => failure.hint(crate::encrypt::BODY_KEY_HINT),
+        _ => failure,
+    }
+}
+
 /// Opens the journal itself, which takes its lock: refused while a daemon runs.
 fn offline(source: &Source) -> Result<Journal, Failure> {
     let dir = source.journal.clone().unwrap_or_default();
@@ -110,7 +130,8 @@ fn offline(source: &Source) -> Result<Journal, Failure> {
         let failure = Failure::reason(error.reason(), error.to_string());
         if missing { failure.hint("name the folder of this journal's keys with --keys DIR") } else { failure }
     })?;
-    Journal::open_offline(&dir, keys, Arc::new(SystemClock::new()))
+    let body_keys = crate::encrypt::body_keys(&source.body_keys)?.map(Arc::new);
+    Journal::open_offline(&dir, keys, body_keys, Arc::new(SystemClock::new()))
         .map_err(|error| Failure::reason(error.reason(), error.to_string()))
 }
 

@@ -79,6 +79,7 @@ mod detecting;
 mod determinism;
 mod diffing;
 mod doctor;
+mod encrypted_bodies;
 mod encryption;
 mod events;
 mod feeds;

@@ -331,6 +331,24 @@ fn a_call_whose_bodies_were_not_stored_needs_its_expectation_said() {
 }
 
 #[test]
+fn a_fixture_of_a_verdict_lacks_no_body_that_was_stored() {
+    let (world, bundle) = incident(FULL);
+    let kept = Kept::new(&world);
+    for (name, expect) in [("verdict", "verdict"), ("author", "allow")] {
+        assert_eq!(kept.add(&bundle, "4", &["--name", name, "--expect", expect]).0, 0);
+        for file in ["request.body", "answer.body"] {
+            let file = kept.scratch.join(&format!("fixtures/{name}/{file}"));
+            let bytes = std::fs::read(&file).unwrap();
+            std::fs::remove_file(&file).unwrap();
+            let (code, said) = kept.run(&strict(FULL), &[]);
+            assert_eq!((code, &said["error"]["code"]), (2, &json!("FIXTURE_MISMATCH")), "{said}");
+            std::fs::write(&file, bytes).unwrap();
+        }
+        std::fs::remove_dir_all(kept.scratch.join(&format!("fixtures/{name}"))).unwrap();
+    }
+}
+
+#[test]
 fn a_fixture_that_is_not_what_was_recorded_is_refused() {
     let (world, bundle) = incident(FULL);
     let kept = Kept::new(&world);

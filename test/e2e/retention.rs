@@ -343,3 +343,87 @@ fn rules_that_say_nothing_clear_are_refused() {
         );
     }
 }
+
+#[test]
+fn a_bundle_that_is_not_written_again_names_the_report_that_let_its_bodies_go() {
+    let mut world = world();
+    call(&world, "gone", "gone");
+    let bundle = world.seal("gone");
+    age(&world);
+    let bodies = "version = 1\n[[rule]]\nid = \"bodies-now\"\nclass = \"bodies\"\nkeep_days = 0\n";
+    let rules = rules(&world, bodies);
+    let applied = good(retention(&world, &["apply", "--rules", path(&rules), "--by", "J"]));
+    let report = PathBuf::from(applied["report"].as_str().unwrap());
+    world.stop();
+    std::fs::remove_file(bundle).unwrap();
+    std::fs::remove_file(world.journal().join("bundled")).unwrap();
+    let told = |world: &mut World, code: &str| {
+        world.restart();
+        estoppel_kit::until(code, PATIENCE, || {
+            let text = world.daemon.stderr();
+            text.lines().find(|line| line.contains("no bundle was written")).map(ToOwned::to_owned)
+        })
+    };
+    let line = told(&mut world, "BODY_DELETED");
+    assert!(
+        line.contains("BODY_DELETED") && line.contains(path(Path::new(report.file_name().unwrap()))),
+        "{line}"
+    );
+    // A report that the log does not name vouches for nothing.
+    world.stop();
+    let mut forged = std::fs::read(&report).unwrap();
+    forged.push(b'\n');
+    std::fs::write(&report, forged).unwrap();
+    let line = told(&mut world, "JOURNAL_CORRUPT");
+    assert!(line.contains("JOURNAL_CORRUPT"), "{line}");
+}
+
+#[test]
+fn what_a_killed_gateway_was_writing_is_gone_after_its_next_start() {
+    let mut world = world();
+    call(&world, "kept", "kept");
+    world.stop();
+    let before = files(&world, "bodies");
+    for name in ["bodies/17.tmp", "bundles/x.pef.zip.tmp", "bundles/x.receipts.ndjson.part"] {
+        std::fs::write(world.journal().join(name), "left over").unwrap();
+    }
+    world.restart();
+    assert_eq!(files(&world, "bodies"), before);
+    assert!(
+        files(&world, "bundles").iter().all(|name| name.ends_with(".pef.zip")),
+        "{:?}",
+        files(&world, "bundles")
+    );
+}
+
+#[test]
+fn encrypted_bodies_are_let_go_as_others_are() {
+    let keys = estoppel_kit::Scratch::new("keys");
+    let key = keys.join("key");
+    assert_eq!(cli(&["keys", "wrapping", "--out", path(&key)]).0, 0);
+    let policy =
+        crate::support::OPEN.replace("body_storage: hmac", "body_storage: { full: { reason: test } }");
+    let config = format!("[encryption]\nkey_file = {key:?}\n");
+    let mut world = World::with(Script::model(), &Setup { policy, config, ..Setup::default() });
+    call(&world, "gone", "gone");
+    call(&world, "held", "held");
+    for run in ["gone", "held"] {
+        world.seal(run);
+    }
+    age(&world);
+    let bodies = files(&world, "bodies");
+    assert!(bodies.iter().all(|name| name.ends_with(".enc")), "{bodies:?}");
+    good(retention(&world, &["hold", "add", "held", "--by", "counsel", "--reason", "case"]));
+    let rules = rules(&world, ALL);
+    let out = world.scratch.join("plan.json");
+    let planned = good(retention(&world, &["plan", "--rules", path(&rules), "--out", path(&out)]));
+    let applied = good(retention(&world, &["apply", "--plan", path(&out), "--by", "J"]));
+    let planned = paths(&planned["document"]["objects"]);
+    let report = std::fs::read(applied["report"].as_str().unwrap()).unwrap();
+    assert_eq!(objects(&report), objects(&std::fs::read(&out).unwrap()));
+    let due: BTreeSet<String> = bodies.intersection(&planned).cloned().collect();
+    assert!(!due.is_empty() && due.len() < bodies.len(), "{due:?} of {bodies:?}");
+    assert_eq!(files(&world, "bodies"), bodies.difference(&due).cloned().collect());
+    world.stop();
+    world.check_journal();
+}

@@ -9,7 +9,9 @@ import struct
 import subprocess
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 VECTOR = ROOT / "spec/encryption-vector"
@@ -22,7 +24,10 @@ def key_id(key):
     return hashlib.sha256(VERSION + b"/key-id\0" + key).hexdigest()[:16]
 
 
-def head(key, data_key, nonce):
+SHARED = b"estoppel-encryption/v1"
+
+
+def head(key, data_key, nonce, salt=None):
     name = key_id(key)
     wrapped = nonce + AESGCM(key).encrypt(nonce, data_key, VERSION + b"/wrap\0" + name.encode())
     header = {
@@ -31,20 +36,29 @@ def head(key, data_key, nonce):
         "key": {"id": name, "wrapped": base64.b64encode(wrapped).decode()},
         "v": VERSION.decode(),
     }
+    if salt:
+        header |= {"salt": base64.b64encode(salt).decode(), "v": SHARED.decode()}
     text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
     return b"PEFENC0\n" + struct.pack("<I", len(text)) + text
 
 
-def associated(start, index, last):
-    return VERSION + b"\0" + hashlib.sha256(start).digest() + struct.pack("<Q", index) + bytes([last])
+def file_key(data_key, salt):
+    return HKDF(hashes.SHA256(), 32, salt, SHARED + b"/file").derive(data_key) if salt else data_key
 
 
-def encrypted(key, data_key, nonce, content):
-    start = head(key, data_key, nonce)
+def associated(start, index, last, version=VERSION):
+    return version + b"\0" + hashlib.sha256(start).digest() + struct.pack("<Q", index) + bytes([last])
+
+
+def encrypted(key, data_key, nonce, content, salt=None):
+    start = head(key, data_key, nonce, salt)
+    version = SHARED if salt else VERSION
     parts = [content[at : at + CHUNK] for at in range(0, len(content), CHUNK)] or [b""]
-    aead = AESGCM(data_key)
+    aead = AESGCM(file_key(data_key, salt))
     return start + b"".join(
-        aead.encrypt(struct.pack("<QI", index, 0), part, associated(start, index, index == len(parts) - 1))
+        aead.encrypt(
+            struct.pack("<QI", index, 0), part, associated(start, index, index == len(parts) - 1, version)
+        )
         for index, part in enumerate(parts)
     )
 
@@ -56,10 +70,15 @@ def decrypted(key, sealed):
     wrapped = base64.b64decode(header["key"]["wrapped"])
     name = header["key"]["id"]
     assert (sealed[:8], name) == (b"PEFENC0\n", key_id(key))
-    aead = AESGCM(AESGCM(key).decrypt(wrapped[:12], wrapped[12:], VERSION + b"/wrap\0" + name.encode()))
+    data_key = AESGCM(key).decrypt(wrapped[:12], wrapped[12:], VERSION + b"/wrap\0" + name.encode())
+    salt = base64.b64decode(header.get("salt", ""))
+    version = SHARED if salt else VERSION
+    aead = AESGCM(file_key(data_key, salt))
     parts = [rest[at : at + CHUNK + 16] for at in range(0, len(rest), CHUNK + 16)]
     return b"".join(
-        aead.decrypt(struct.pack("<QI", index, 0), part, associated(start, index, index == len(parts) - 1))
+        aead.decrypt(
+            struct.pack("<QI", index, 0), part, associated(start, index, index == len(parts) - 1, version)
+        )
         for index, part in enumerate(parts)
     )
 
@@ -79,6 +98,13 @@ def test_the_vector_is_what_the_specification_makes_of_its_key_and_content():
     assert (VECTOR / "content.enc").read_bytes() == made
 
 
+def test_so_is_the_vector_of_a_shared_data_key():
+    salt = hashlib.sha256(b"vector salt").digest()
+    made = encrypted(key(), hashlib.sha256(b"vector data key").digest(), bytes(range(12)), content(), salt)
+    assert (VECTOR / "shared.enc").read_bytes() == made
+    assert decrypted(key(), made) == content()
+
+
 @pytest.mark.parametrize("length", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
 def test_the_program_and_other_code_read_each_other(tmp_path, length):
     plain, sealed, back = (tmp_path / name for name in ("plain", "sealed", "back"))
@@ -93,6 +119,10 @@ def test_the_program_and_other_code_read_each_other(tmp_path, length):
 
     run("encrypt", plain, sealed)
     assert decrypted(key(), sealed.read_bytes()) == plain.read_bytes()
-    sealed.write_bytes(encrypted(key(), hashlib.sha256(b"other").digest(), bytes(12), plain.read_bytes()))
-    run("decrypt", sealed, back)
-    assert back.read_bytes() == plain.read_bytes()
+    for salt in (None, bytes(range(32))):
+        sealed.write_bytes(
+            encrypted(key(), hashlib.sha256(b"other").digest(), bytes(12), plain.read_bytes(), salt)
+        )
+        back.unlink(missing_ok=True)
+        run("decrypt", sealed, back)
+        assert back.read_bytes() == plain.read_bytes()

@@ -29,6 +29,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::SealReason;
+use estoppel_policy::BodyStorage;
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -239,9 +240,19 @@ fn ready(shared: &Shared) -> Page {
     match stats.failed {
         Some(reason) => problem(reason, None),
         None if stats.stalled => problem(Reason::DiskFull, None),
+        None if stores_without_a_key(shared, &stats) => problem(Reason::KeyHookFailed, None),
         None if is_stopped_by_the_store(shared) => problem(Reason::StoreDown, None),
         None => text(StatusCode::OK, "ok\n"),
     }
+}
+
+/// Whether calls are refused because there is no key for the bodies that the policy asks to store.
+fn stores_without_a_key(shared: &Shared, stats: &estoppel_journal::Stats) -> bool {
+    let snapshot = shared.snapshot.load();
+    let full = |storage: &BodyStorage| matches!(storage, BodyStorage::Full { .. });
+    stats.body_keys.is_some_and(|keys| keys.refusal().is_some())
+        && (snapshot.policy.stores_by_rule()
+            || snapshot.routes.iter().any(|route| full(&route.settings.body_storage)))
 }
 
 /// Whether the store that is down has every call answered 503.

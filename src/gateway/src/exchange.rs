@@ -23,6 +23,7 @@ use estoppel_evidence::entry::{
     BodyMode, CallRecord, Captured, Downgrade, Evaluated, Intent, Looked, Storage, Threat, VerdictAction,
 };
 use estoppel_evidence::{CallId, Reason, text};
+use estoppel_journal::encryption::{DataKey, OnKeyFailure};
 use estoppel_journal::{Ack, RunHandle, Slot};
 use estoppel_policy::{BodyStorage, Control, Decision, Evaluation, Severity, ThreatId, Verdict};
 use estoppel_wire::dialect::{self, Dialect, Framing, ResponseScan};
@@ -114,6 +115,10 @@ pub(crate) struct Exchange {
     /// Set when the client has left and the answer is read on; there where the policy says so.
     left: Option<Arc<AtomicBool>>,
     redaction: Option<Redaction>,
+    /// What bodies are encrypted with, where they are: the same for all of a call.
+    body_key: Option<Arc<DataKey>>,
+    /// The policy asks to store bodies, and there is no key to encrypt them with.
+    unkeyed: bool,
     detecting: Option<Box<Detecting>>,
     /// The answer of an MCP server, where rules ask what tools gave earlier.
     heard: Option<Box<Heard>>,
@@ -272,6 +277,8 @@ impl Exchange {
             given: false,
             left: None,
             redaction: None,
+            body_key: None,
+            unkeyed: false,
             detecting: None,
             heard: None,
             shadowing: None,
@@ -294,8 +301,11 @@ impl Exchange {
 
     /// Sets how bodies are captured, as the policy decided.
     pub(crate) fn store_bodies(&mut self, storage: &BodyStorage) {
+        let stored = self.stores();
         self.redaction = None;
+        self.unkeyed = matches!(storage, BodyStorage::Full { .. }) && !self.takes_body_key();
         self.record.storage = match storage {
+            _ if self.unkeyed => Storage::default(),
             _ if self.shared.journal.is_off() => Storage { mode: BodyMode::None, ..Storage::default() },
             BodyStorage::None => Storage { mode: BodyMode::None, ..Storage::default() },
             BodyStorage::Hmac => Storage::default(),
@@ -311,12 +321,27 @@ impl Exchange {
                 }
             }
         };
+        if stored && !self.stores() {
+            self.shared.stores.forget(self.call);
+        }
+    }
+
+    /// Takes the key of today, where bodies are encrypted. False if there is none.
+    fn takes_body_key(&mut self) -> bool {
+        let Some(keys) = self.shared.journal.bodies().keys() else { return true };
+        self.body_key = keys.current();
+        self.body_key.is_some()
+    }
+
+    /// Whether the call may not go on because its bodies could not be stored.
+    pub(crate) fn is_refused_without_key(&self) -> bool {
+        let keys = self.shared.journal.bodies().keys();
+        self.unkeyed && keys.is_some_and(|keys| keys.on_failure() == OnKeyFailure::Refuse)
     }
 
     /// A rule that decides at the answer may take back that bodies are stored; it cannot bring back what is gone.
     pub(crate) fn restrict_storage(&mut self, storage: &BodyStorage) {
         if self.stores() && !matches!(storage, BodyStorage::Full { .. }) {
-            self.shared.stores.forget(self.call);
             self.store_bodies(storage);
         }
     }
@@ -328,7 +353,7 @@ impl Exchange {
 
     fn feed(&self, side: Side, form: Form) -> Option<Feed> {
         let redaction = || self.redaction.clone().map(|redaction| (redaction, form));
-        self.stores().then(|| self.shared.stores.body(self.call, side, redaction()))
+        self.stores().then(|| self.shared.stores.body(self.call, side, self.body_key.clone(), redaction()))
     }
 
     /// Records that this call is about to be sent upstream.

@@ -89,6 +89,8 @@ struct JournalMetrics {
     synced: Counter,
     failed: IntGauge,
     enabled: IntGauge,
+    body_key_usable: IntGauge,
+    body_key_failures: IntCounter,
     checkpoint: IntCounter,
 }
 
@@ -336,6 +338,14 @@ impl Metrics {
                     "1 when evidence cannot be written and calls are refused.",
                 ),
                 enabled: gauge("estoppel_journal_enabled", "0 when the configuration turns evidence off."),
+                body_key_usable: gauge(
+                    "estoppel_body_key_usable",
+                    "0 when stored bodies are to be encrypted and there is no key to do it with.",
+                ),
+                body_key_failures: counter(
+                    "estoppel_body_key_failures_total",
+                    "How often the key hook did not give a key for stored bodies.",
+                ),
                 checkpoint: counter(
                     "estoppel_checkpoint_entries_total",
                     "Entries under the newest published checkpoint.",
@@ -576,6 +586,8 @@ impl Metrics {
         journal.synced.inc_by((seconds(stats.sync_us) - journal.synced.get()).max(0.0));
         set(&journal.failed, u64::from(stats.failed.is_some()));
         set(&journal.enabled, u64::from(!stats.off));
+        set(&journal.body_key_usable, u64::from(stats.body_keys.is_none_or(|keys| keys.usable)));
+        raise(&journal.body_key_failures, stats.body_keys.map_or(0, |keys| keys.failures));
         raise(&journal.checkpoint, stats.checkpoint_size);
         drop(journal);
         let mut out = Vec::new();

@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use estoppel_evidence::entry::{CallRecord, Captured, Downgrade};
 use estoppel_evidence::{CallId, Reason, Sha256};
+use estoppel_journal::encryption::DataKey;
 use estoppel_journal::{BodyError, BodyStore, BodyWriter, DocumentStore, Promise};
 use estoppel_policy::ValuePath;
 use estoppel_snapshot::Schema;
@@ -78,6 +79,7 @@ pub(crate) struct Stores {
 enum Job {
     Open {
         body: (CallId, Side),
+        key: Option<Arc<DataKey>>,
         redaction: Option<(Redaction, Form)>,
     },
     Data {
@@ -141,11 +143,17 @@ impl Stores {
         &self.threads[usize::try_from(low % THREADS as u64).unwrap_or(0)]
     }
 
-    /// Begins a body.
-    pub(crate) fn body(&self, call: CallId, side: Side, redaction: Option<(Redaction, Form)>) -> Feed {
+    /// Begins a body. `key` is needed where bodies are encrypted.
+    pub(crate) fn body(
+        &self,
+        call: CallId,
+        side: Side,
+        key: Option<Arc<DataKey>>,
+        redaction: Option<(Redaction, Form)>,
+    ) -> Feed {
         let thread = self.thread(call).clone();
         let body = (call, side);
-        let _ = thread.send(Job::Open { body, redaction }); // a thread that is gone is noticed at the commit
+        let _ = thread.send(Job::Open { body, key, redaction }); // a thread that is gone is noticed at the commit
         Feed { body, thread, room: Arc::default() }
     }
 
@@ -211,11 +219,14 @@ struct Keeper {
 }
 
 enum Part {
-    Empty,
+    Empty {
+        key: Option<Arc<DataKey>>,
+    },
     Writing(BodyWriter),
     /// Read whole first, because values of it are redacted.
     Held {
         bytes: Vec<u8>,
+        key: Option<Arc<DataKey>>,
         redaction: Redaction,
         form: Form,
     },
@@ -226,10 +237,10 @@ impl Keeper {
     fn serve(mut self, jobs: &Receiver<Job>) {
         for job in jobs {
             match job {
-                Job::Open { body, redaction } => {
+                Job::Open { body, key, redaction } => {
                     let part = match redaction {
-                        None => Part::Empty,
-                        Some((redaction, form)) => Part::Held { bytes: Vec::new(), redaction, form },
+                        None => Part::Empty { key },
+                        Some((redaction, form)) => Part::Held { bytes: Vec::new(), key, redaction, form },
                     };
                     self.parts.insert(body, part);
                 }
@@ -311,8 +322,8 @@ struct Stored {
 
 impl Part {
     fn add(&mut self, store: &BodyStore, data: &[u8]) {
-        if let Self::Empty = self {
-            *self = store.create().map_or_else(|error| Self::failed(&error), Self::Writing);
+        if let Self::Empty { key } = self {
+            *self = store.create(key.as_deref()).map_or_else(|error| Self::failed(&error), Self::Writing);
         }
         match self {
             Self::Writing(writer) => {
@@ -327,7 +338,7 @@ impl Part {
                 *self = Self::Failed(format!("larger than {limit} bytes, so that it cannot be redacted"));
             }
             Self::Held { bytes, .. } => bytes.extend_from_slice(data),
-            Self::Empty | Self::Failed(_) => {}
+            Self::Empty { .. } | Self::Failed(_) => {}
         }
     }
 
@@ -338,18 +349,18 @@ impl Part {
     fn finish(self, store: &BodyStore, promise: &Promise) -> Result<Option<Stored>, String> {
         let failed = |error: BodyError| error.reason().code().to_string();
         match self {
-            Self::Empty => Ok(None),
+            Self::Empty { .. } => Ok(None),
             Self::Held { bytes, .. } if bytes.is_empty() => Ok(None),
             Self::Failed(cause) => Err(cause),
             Self::Writing(writer) => {
                 let (digest, _) = writer.finish().map_err(failed)?;
                 Ok(Some(Stored { digest: digest.0, met: 0 }))
             }
-            Self::Held { bytes, redaction, form } => {
+            Self::Held { bytes, key, redaction, form } => {
                 let Redacted { bytes, met } =
                     redact::redact(form, &bytes, &redaction.paths, promise.run().capture())
                         .ok_or("not JSON, so that it cannot be redacted")?;
-                let mut writer = store.create().map_err(failed)?;
+                let mut writer = store.create(key.as_deref()).map_err(failed)?;
                 writer.write(&bytes).map_err(failed)?;
                 let (digest, _) = writer.finish().map_err(failed)?;
                 Ok(Some(Stored { digest: digest.0, met }))
@@ -372,6 +383,6 @@ fn unname_snapshots(record: &mut CallRecord) {
     }
 }
 
-fn not_stored(cause: String) -> Downgrade {
+pub(crate) fn not_stored(cause: String) -> Downgrade {
     Downgrade { code: Reason::BodyNotStored, detail: Some(cause.into()) }
 }

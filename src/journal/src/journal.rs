@@ -16,6 +16,7 @@ use crate::bodies::BodyStore;
 use crate::clock::Clock;
 use crate::control::{Control, Pending, Rotated};
 use crate::documents::DocumentStore;
+use crate::encryption::BodyKeys;
 use crate::error::{CloseError, JournalError, StorePolicyError};
 use crate::follow::{Follower, Position};
 use crate::held::{Found, HeldCall};
@@ -94,14 +95,20 @@ impl Journal {
         Self::begin(storage, settings, keys, clock, true)
     }
 
-    /// Opens a journal that no daemon has open, to seal or export its runs. Nothing is written until asked for.
+    /// Opens a journal that no daemon has open, to seal or export its runs. Nothing is written until asked for. `body_keys` are
+    /// needed where stored bodies are encrypted.
     ///
     /// # Errors
     /// As [`Journal::open`], and when the folder holds no journal.
-    pub fn open_offline(dir: &Path, keys: Keys, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
+    pub fn open_offline(
+        dir: &Path,
+        keys: Keys,
+        body_keys: Option<Arc<BodyKeys>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, JournalError> {
         let storage = Arc::new(FileSystem);
         let instance = instance_of(&*storage, dir)?;
-        let settings = Settings::new(dir.into(), instance);
+        let settings = Settings { body_keys, ..Settings::new(dir.into(), instance) };
         Self::begin(storage, settings, keys, clock, false)
     }
 
@@ -109,7 +116,7 @@ impl Journal {
     pub fn off(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let storage: Arc<dyn Storage> = Arc::new(FileSystem);
         let layout = Arc::new(Layout::new(&settings.dir, None));
-        let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), 0);
+        let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), 0, None);
         let contracts = DocumentStore::new(storage.clone(), layout.contracts_dir());
         let snapshots = DocumentStore::new(storage.clone(), layout.snapshots_dir());
         let mut shared = Shared::new(settings, clock, CaptureKey::new([0; 32]), None);
@@ -148,7 +155,12 @@ impl Journal {
             return Err(JournalError::Settings { what });
         }
         let layout = Arc::new(Layout::new(&settings.dir, settings.keys_dir.as_deref()));
-        let bodies = BodyStore::new(storage.clone(), layout.bodies_dir(), settings.body_bytes_max);
+        let bodies = BodyStore::new(
+            storage.clone(),
+            layout.bodies_dir(),
+            settings.body_bytes_max,
+            settings.body_keys.clone(),
+        );
         let contracts = DocumentStore::new(storage.clone(), layout.contracts_dir());
         let snapshots = DocumentStore::new(storage.clone(), layout.snapshots_dir());
         let Started { shared, writer, sealer, spill, lock, held, before } =
@@ -248,6 +260,7 @@ impl Journal {
             checkpoints_failed: get(&gauges.checkpoints_failed),
             stalled: gauges.stalled.load(Ordering::Relaxed) > 0,
             failed: shared.failure().map(|failure| failure.reason),
+            body_keys: shared.settings.body_keys.as_ref().map(|keys| keys.stats()),
         }
     }
 

@@ -72,6 +72,10 @@ impl Layout {
         self.dir.join("snapshots")
     }
 
+    pub fn retention_dir(&self) -> PathBuf {
+        self.dir.join("retention")
+    }
+
     pub fn bodies_dir(&self) -> PathBuf {
         self.dir.join("bodies")
     }

@@ -46,7 +46,7 @@ mod stats;
 mod writer;
 
 pub use admit::{Ack, AckError, CONTROLS_MAX, Promise, Recorded, Refused, Slot};
-pub use bodies::{BodyError, BodyStore, BodyWriter};
+pub use bodies::{BodyError, BodyStore, BodyWriter, read_body, stores_encrypted};
 pub use clock::{Clock, SystemClock};
 pub use control::{Pending, Rotated};
 pub use documents::DocumentStore;

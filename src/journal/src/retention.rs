@@ -11,6 +11,7 @@
 //!
 //! Left to others: verifying the journal and the signature of a plan, signing, recording what was done, printing.
 
+mod completed;
 mod files;
 mod plan;
 mod survey;
@@ -26,6 +27,7 @@ use crate::error::{JournalError, io_reason};
 use crate::journal::instance_of;
 use crate::storage::FileSystem;
 
+pub(crate) use completed::Completed;
 pub use files::{Busy, Kept, delete, keep, kept, lock, unfinished};
 pub use plan::{OBJECTS_MAX, Object, Plan, Reckoned, Rule, SETTLE};
 pub use survey::{LegalHold, Survey, SurveyedRun};

@@ -26,17 +26,19 @@ use estoppel_evidence::tree::includes;
 use estoppel_evidence::{CallId, Instance, Leaf, PublicKey, Reason, Root, RunId, Sha256, Use, envelope};
 
 use crate::admit::{AckError, Shared, locked};
-use crate::bodies::body_path;
+use crate::bodies::{self, BodyError, FileReader, Stored};
 use crate::chain::{Chain, Place};
 use crate::control::Answer;
 use crate::documents::document_path;
+use crate::encryption::EncryptionError;
 use crate::entries::{Entries, ReadEntry, ReadError, leaf_root, run_of};
 use crate::error::{chain, io_reason};
 use crate::index;
 use crate::layout::Layout;
+use crate::retention::Completed;
 use crate::settings::Keys;
 use crate::stats::add;
-use crate::storage::{Storage, StorageFile, read_full, temporary, write_whole};
+use crate::storage::{Storage, StorageFile, temporary, write_whole};
 use crate::trust::TrustRow;
 
 /// Most bundles that wait to be written.
@@ -96,6 +98,10 @@ pub enum SealError {
     PolicyMissing { hash: Sha256 },
     #[error("the run is sealed, but the stored body {hash} is missing")]
     BodyMissing { hash: Sha256 },
+    #[error("the run is sealed, but the stored body {hash} was deleted: `{}` says by which rule", .report.display())]
+    BodyDeleted { hash: Sha256, report: PathBuf },
+    #[error("the run is sealed, but the stored body {hash} could not be read; export it again")]
+    Body { hash: Sha256, source: BodyError },
     #[error("the run is sealed, but the contract {hash} is missing")]
     ContractMissing { hash: Sha256 },
     #[error("the run is sealed, but the snapshot {hash} is missing")]
@@ -122,7 +128,9 @@ impl SealError {
             Self::Facts(error) => error.reason(),
             // What is stored is named by its digest.
             Self::Write(WriteError::Name { .. } | WriteError::Length { .. }) => Reason::JournalCorrupt,
-            Self::Write(error) => error.reason(),
+            Self::Write(error) => decrypting(error).map_or_else(|| error.reason(), EncryptionError::reason),
+            Self::Body { source, .. } => source.reason(),
+            Self::BodyDeleted { .. } => Reason::BodyDeleted,
             Self::Read(error) => error.reason(),
             Self::Changed { .. }
             | Self::Replaced { .. }
@@ -134,6 +142,14 @@ impl SealError {
             Self::Io { source, .. } => io_reason(source),
         }
     }
+}
+
+/// The error of a stored body that came in the place of its content.
+fn decrypting<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e EncryptionError> {
+    // An error of reading does not have the one that it wraps as its source, but in it.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let found = wrapped.and_then(|inner| inner.downcast_ref::<EncryptionError>());
+    found.or_else(|| error.downcast_ref()).or_else(|| decrypting(error.source()?))
 }
 
 type SealAnswer = Answer<Result<SealedRun, SealError>>;
@@ -495,17 +511,44 @@ impl Bundler {
             parts.adopt(BundlePath::snapshot(*hash))?;
         }
         for hash in &facts.references().bodies {
-            let path = body_path(&self.layout.bodies_dir(), *hash);
-            let bytes = self.storage.open(&path).and_then(|file| file.len());
-            let bytes = bytes.map_err(|_| SealError::BodyMissing { hash: *hash })?;
+            let bytes = self.body(*hash)?.bytes;
             if bytes >= EXTERNAL_BYTES_MIN {
                 parts.external(*hash, bytes)?;
             } else {
-                sources.add(BundlePath::body(*hash), Origin::File(path));
+                sources.add(BundlePath::body(*hash), Origin::Body(*hash));
                 parts.adopt(BundlePath::body(*hash))?;
             }
         }
         Ok(())
+    }
+
+    /// A stored body, from its start.
+    fn body(&self, hash: Sha256) -> Result<Stored, SealError> {
+        let keys = self.shared.settings.body_keys.as_deref();
+        let opened = bodies::open(&*self.storage, &self.layout.bodies_dir(), keys, hash);
+        let opened = opened.map_err(|source| SealError::Body { hash, source })?;
+        match opened {
+            Some(stored) => Ok(stored),
+            None => match self.report_of(hash)? {
+                Some(report) => Err(SealError::BodyDeleted { hash, report }),
+                None => Err(SealError::BodyMissing { hash }),
+            },
+        }
+    }
+
+    /// The report that says that a body was deleted, if the log names one: a file that nobody vouches for says nothing.
+    fn report_of(&self, hash: Sha256) -> Result<Option<PathBuf>, SealError> {
+        let mut found = None;
+        self.entries().walk(None, |entry| {
+            if entry.note.is_none()
+                && let Some(completed) = Completed::of(entry.line)
+                && let Some(report) = completed.report(&self.layout.retention_dir(), hash)
+            {
+                found = Some(report);
+            }
+            Ok::<_, SealError>(found.is_none())
+        })?;
+        Ok(found)
     }
 
     /// The tlog-proof that the seal is in the tree that the anchor's note signs.
@@ -539,19 +582,20 @@ impl Bundler {
         let mut folder = bundle.as_os_str().to_os_string();
         folder.push(".d");
         let folder = PathBuf::from(folder);
-        let (from, to) = (body_path(&self.layout.bodies_dir(), hash), folder.join(hash.hex()));
+        let to = folder.join(hash.hex());
         let io = |what: &'static str, path: &Path| {
             let path = path.to_path_buf();
             move |source| SealError::Io { what, path, source }
         };
         self.storage.create_dir(&folder).map_err(io("make", &folder))?;
-        let source = self.storage.open(&from).map_err(io("open", &from))?;
+        let mut source = self.body(hash)?.content;
         let temporary = temporary(&to);
         remove_if_there(&*self.storage, &temporary).map_err(io("remove", &temporary))?;
         let target = self.storage.create(&temporary).map_err(io("make", &temporary))?;
         let (mut digest, mut chunk, mut at) = (sha2::Sha256::new(), vec![0; CHUNK_BYTES], 0u64);
         loop {
-            let n = read_full(&*source, &mut chunk, at).map_err(io("read", &from))?;
+            let n = source.read(&mut chunk);
+            let n = n.map_err(|error| SealError::Body { hash, source: bodies::read_failed(error) })?;
             let part = chunk.get(..n).unwrap_or_default();
             if part.is_empty() {
                 break;
@@ -685,6 +729,7 @@ enum Origin {
     /// The blob before the entry at that place.
     Blob(Place),
     File(PathBuf),
+    Body(Sha256),
 }
 
 impl Sources {
@@ -778,6 +823,7 @@ impl Staging for JournalStaging<'_> {
         match self.sources.get(path) {
             Some(Origin::Blob(place)) => Ok(Box::new(io::Cursor::new(self.bundler.entries().blob(place)?))),
             Some(Origin::File(file)) => Ok(Box::new(FileReader::new(storage.open(&file)?))),
+            Some(Origin::Body(hash)) => Ok(self.bundler.body(hash).map_err(io::Error::other)?.content),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -810,25 +856,5 @@ impl Write for FileWriter {
         self.offset += self.buffer.len() as u64; // a length fits
         self.buffer.clear();
         Ok(())
-    }
-}
-
-/// Reads a file from its start.
-struct FileReader {
-    file: Box<dyn StorageFile>,
-    offset: u64,
-}
-
-impl FileReader {
-    fn new(file: Box<dyn StorageFile>) -> Self {
-        Self { file, offset: 0 }
-    }
-}
-
-impl Read for FileReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read_at(buffer, self.offset)?;
-        self.offset += n as u64; // a length fits
-        Ok(n)
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use estoppel_evidence::entry::{Build, Durability, Sign};
 use estoppel_evidence::{CaptureKey, Instance, Sha256, Signer, Use};
 
+use crate::encryption::BodyKeys;
+
 /// How a journal is kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -52,6 +54,8 @@ pub struct Settings {
     pub stall_retry: Duration,
     /// Most bytes of one stored body. Default 1 GiB. When reached, the body is not stored.
     pub body_bytes_max: u64,
+    /// What stored bodies are encrypted with. Default none: they are stored in clear.
+    pub body_keys: Option<Arc<BodyKeys>>,
     /// The key folder, where a replaced key waits until its rotation is recorded. Default `<dir>/keys`.
     pub keys_dir: Option<PathBuf>,
     /// The policy that judges at the start; named in `run.open`.
@@ -98,6 +102,7 @@ impl Settings {
             seal_wait: Duration::from_secs(5),
             stall_retry: Duration::from_secs(1),
             body_bytes_max: 1 << 30,
+            body_keys: None,
             keys_dir: None,
             policy: Sha256([0; 32]),
             config: Sha256([0; 32]),

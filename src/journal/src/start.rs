@@ -57,6 +57,7 @@ pub(crate) fn start(
     distinct(&keys)?;
     make_folders(&*storage, &layout)?;
     let lock = lock(&*storage, &layout.lock())?;
+    remove_unfinished(&*storage, &layout);
     let trust = trust_document(&*storage, &layout, &settings, &keys)?;
     let origin = settings.instance.as_str().to_owned();
     let own = read(&*storage, &layout.checkpoint(), &origin)?.map(|(_, checkpoint)| checkpoint);
@@ -124,6 +125,22 @@ fn make_folders(storage: &dyn Storage, layout: &Layout) -> Result<(), JournalErr
         storage.create_dir(&dir).map_err(|source| JournalError::io("make", &dir, source))?;
     }
     Ok(())
+}
+
+/// Removes what a process that was killed has left of bodies and bundles: nothing names it, so no rule would ever let it go.
+fn remove_unfinished(storage: &dyn Storage, layout: &Layout) {
+    for dir in [layout.bodies_dir(), layout.bundles_dir()] {
+        let names = storage.list(&dir).unwrap_or_default();
+        let left = names.iter().filter(|name| name.ends_with(".tmp") || name.ends_with(".part"));
+        for path in left.map(|name| dir.join(name)) {
+            match storage.remove(&path) {
+                Ok(()) => tracing::info!(path = %path.display(), "removed what was not finished"),
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "what was not finished could not be removed");
+                }
+            }
+        }
+    }
 }
 
 fn lock(storage: &dyn Storage, path: &Path) -> Result<Box<dyn Lock>, JournalError> {

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use estoppel_evidence::Reason;
 
+use crate::encryption::BodyKeyStats;
+
 /// One reading of the journal's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -49,6 +51,8 @@ pub struct Stats {
     pub stalled: bool,
     /// Why nothing can be recorded any more, if that is so.
     pub failed: Option<Reason>,
+    /// How the keys of stored bodies are; none where these are not encrypted.
+    pub body_keys: Option<BodyKeyStats>,
 }
 
 /// The counters behind [`Stats`]. Each is written by one thread or is a plain sum.

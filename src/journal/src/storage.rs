@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 /// Permission bits of what the journal makes.
 const FILE_MODE: u32 = 0o600;
@@ -18,7 +18,7 @@ const DIR_MODE: u32 = 0o700;
 pub trait Storage: Send + Sync {
     /// Makes a file that must not exist.
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
-    /// Opens a file for reading.
+    /// Opens a plain file for reading, without waiting for anybody: where a pipe or a device has the name, that is an error.
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
     /// Opens a file for reading and writing, making it if it is not there.
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
@@ -78,7 +78,12 @@ impl Storage for FileSystem {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        Ok(Box::new(RealFile(File::open(path)?)))
+        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "this is no plain file"));
+        }
+        Ok(Box::new(RealFile(file)))
     }
 
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
@@ -240,6 +245,23 @@ mod tests {
         assert_eq!(FileSystem.lock(&path).err().unwrap().kind(), io::ErrorKind::WouldBlock);
         drop(held);
         assert!(FileSystem.lock(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_not_opened_and_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        for path in [&pipe, dir.path(), Path::new("/dev/zero")] {
+            assert_eq!(FileSystem.open(path).err().unwrap().kind(), io::ErrorKind::InvalidData, "{path:?}");
+        }
     }
 
     #[test]

@@ -300,6 +300,12 @@ impl Policy {
         rules.next().map(|rule| &rule.rule.id)
     }
 
+    /// Whether a rule has bodies stored, whatever its route does.
+    pub fn stores_by_rule(&self) -> bool {
+        let mut rules = self.rules.iter().chain(self.controls.rules());
+        rules.any(|rule| matches!(rule.rule.body_storage, Some(BodyStorage::Full { .. })))
+    }
+
     /// The host that a rule holds because of, where it asks where this content leads.
     pub fn leads_to(&self, rule: &RuleId, content: &Content) -> Option<String> {
         let rule = self.rules.iter().find(|one| one.rule.id == *rule)?;

@@ -1,10 +1,14 @@
 //! One side of a diff, read from a bundle, a journal or a schema document.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use estoppel_bundle::{BundlePath, OpenError};
 use estoppel_diff::{Bodies, Kind, NoBodies, Normalizers, Reader, Side, SideError, Stored};
 use estoppel_evidence::Sha256;
+use estoppel_journal::encryption::BodyKeys;
+use estoppel_journal::{BodyError, read_body};
 use estoppel_snapshot::{Rows, Schema};
 use estoppel_verify::Report;
 use serde_json::{Map, Value, json};
@@ -21,16 +25,20 @@ pub struct Asked<'a> {
     pub trust: Option<&'a Path>,
     pub unverified: bool,
     pub normalizers: &'a Normalizers,
+    /// Of journals whose stored bodies are encrypted.
+    pub body_keys: Option<&'a BodyKeys>,
 }
 
 /// A side, and where its stored bodies are.
-pub struct Read {
+pub struct Read<'a> {
     pub side: Side,
-    pub bodies: Box<dyn Bodies>,
+    pub bodies: Box<dyn Bodies + 'a>,
+    /// Why a stored body could not be read that is there.
+    pub unread: Unread,
 }
 
 /// By what is there: a folder is a journal, a file that begins an object a schema document, any other a bundle.
-pub fn read(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
+pub fn read<'a>(path: &Path, asked: &Asked<'a>) -> Result<Read<'a>, Failure> {
     if verify::is_journal(path) {
         return journal(path, asked);
     }
@@ -65,7 +73,7 @@ fn failed(path: &Path) -> impl Fn(SideError) -> Failure {
     move |error| invalid(&path, &error.to_string())
 }
 
-fn bundle(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
+fn bundle(path: &Path, asked: &Asked<'_>) -> Result<Read<'static>, Failure> {
     let report = if asked.unverified { None } else { Some(verify::judged(path, asked.trust)?) };
     let verified = standing(path, report.as_ref())?;
     let opened = show::open(path)?;
@@ -84,10 +92,11 @@ fn bundle(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
         ("run", &manifest["run"]),
         ("verified", &json!(verified)),
     ]);
-    Ok(Read { side, bodies: Box::new(InBundle { opened, beside: input::Beside::of(path) }) })
+    let bodies = Box::new(InBundle { opened, beside: input::Beside::of(path) });
+    Ok(Read { side, bodies, unread: Unread::default() })
 }
 
-fn journal(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
+fn journal<'a>(path: &Path, asked: &Asked<'a>) -> Result<Read<'a>, Failure> {
     let report = if asked.unverified { None } else { Some(verify::journal_report(path, asked.trust)?) };
     let verified = standing(path, report.as_ref())?;
     let entries_max = report.as_ref().map_or(u64::MAX, |report| report.entries);
@@ -124,7 +133,9 @@ fn journal(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
         ("run", &of(run)),
         ("verified", &json!(verified)),
     ]);
-    Ok(Read { side, bodies: Box::new(InJournal(path.join("bodies"))) })
+    let unread = Unread::default();
+    let bodies = InJournal { journal: path.to_owned(), keys: asked.body_keys, unread: unread.clone() };
+    Ok(Read { side, bodies: Box::new(bodies), unread })
 }
 
 /// The members that are there.
@@ -165,10 +176,10 @@ fn one_of(path: &Path, wanted: &str, mut runs: Vec<String>) -> Result<String, Fa
     }
 }
 
-fn schema(path: &Path, asked: &Asked<'_>) -> Result<Read, Failure> {
+fn schema(path: &Path, asked: &Asked<'_>) -> Result<Read<'static>, Failure> {
     let bytes = input::limited(path, SCHEMA_BYTES_MAX)?;
     let side = schema_side(&bytes, asked.normalizers).map_err(|why| invalid(path, &why))?;
-    Ok(Read { side, bodies: Box::new(NoBodies) })
+    Ok(Read { side, bodies: Box::new(NoBodies), unread: Unread::default() })
 }
 
 /// A schema document as a side.
@@ -210,19 +221,45 @@ impl Bodies for InBundle {
 }
 
 /// The bodies of a journal.
-struct InJournal(PathBuf);
+struct InJournal<'a> {
+    journal: PathBuf,
+    keys: Option<&'a BodyKeys>,
+    unread: Unread,
+}
 
-impl Bodies for InJournal {
+/// The first error of a body.
+pub type Unread = Rc<RefCell<Option<BodyError>>>;
+
+impl Bodies for InJournal<'_> {
     fn stored(&self, sha256: &str, bytes_max: u64) -> Stored {
         let hex = sha256.strip_prefix("sha256:").unwrap_or_default();
         if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Stored::Missing;
         }
-        let path = self.0.join(hex.get(..2).unwrap_or_default()).join(hex);
+        let folder = self.journal.join("bodies").join(hex.get(..2).unwrap_or_default());
+        let path = folder.join(hex);
         match input::regular(&path) {
+            Err(_) if input::regular(&folder.join(format!("{hex}.enc"))).is_ok() => {
+                self.decrypted(sha256, bytes_max)
+            }
             Err(_) => Stored::Missing,
             Ok(size) if size > bytes_max => Stored::TooLarge,
             Ok(_) => input::file(&path).map_or(Stored::Missing, |bytes| checked(bytes, sha256)),
+        }
+    }
+}
+
+impl InJournal<'_> {
+    fn decrypted(&self, sha256: &str, bytes_max: u64) -> Stored {
+        let Some(digest) = Sha256::parse(sha256) else { return Stored::Missing };
+        match read_body(&self.journal, self.keys, digest, bytes_max) {
+            Ok(Some(bytes)) => Stored::Bytes(bytes),
+            Ok(None) => Stored::Missing,
+            Err(BodyError::BytesMax { .. }) => Stored::TooLarge,
+            Err(error) => {
+                self.unread.borrow_mut().get_or_insert(error);
+                Stored::Missing
+            }
         }
     }
 }
@@ -243,10 +280,10 @@ mod tests {
     fn only_bytes_of_the_digest_are_a_body_and_no_name_leads_elsewhere() {
         let folder = tempfile::tempdir().unwrap();
         let body = Sha256::of(b"{}");
-        let dir = folder.path().join(&body.hex()[..2]);
-        std::fs::create_dir(&dir).unwrap();
+        let dir = folder.path().join("bodies").join(&body.hex()[..2]);
+        std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join(body.hex()), "{}").unwrap();
-        let bodies = InJournal(folder.path().to_owned());
+        let bodies = InJournal { journal: folder.path().to_owned(), keys: None, unread: Unread::default() };
         let is_there = |name: &str, most: u64| matches!(bodies.stored(name, most), Stored::Bytes(_));
         assert!(is_there(&body.to_string(), 2));
         assert!(matches!(bodies.stored(&body.to_string(), 1), Stored::TooLarge));

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use estoppel_bundle::EXTERNAL_BYTES_MIN;
 use estoppel_evidence::note::Checkpoint;
 use estoppel_evidence::{Leaf, Sha256, canonical, hash, tree};
 use estoppel_verify::{Given, verify_checkpoint};
@@ -94,11 +95,19 @@ impl Checked {
         let sides = [(REQUEST, &receipt["request"]), (ANSWER, &receipt["response"]["upstream"])];
         let mut bodies = BTreeMap::new();
         for (file, side) in sides {
-            let wanted = document.expect.by == By::Receipt;
+            let wanted = document.expect.by == By::Receipt || is_in_bundles(&receipt, side);
             bodies.extend(at.body(file, side, wanted)?);
         }
         Ok(Self { name: name.to_owned(), document, receipt, policy, bodies })
     }
+}
+
+/// Whether every bundle of the call holds this body, so that every fixture of it does.
+fn is_in_bundles(receipt: &Value, side: &Value) -> bool {
+    let bytes = side["bytes"].as_u64().unwrap_or_default();
+    receipt["body"]["mode"] == "full"
+        && side["sha256"].is_string()
+        && bytes < EXTERNAL_BYTES_MIN.min(BODY_BYTES_MAX)
 }
 
 /// Where a fixture is.

@@ -46,7 +46,8 @@ impl Recorder {
         let keys = kept.keys.clone().unwrap_or_else(|| kept.journal.join("keys"));
         let keys = estoppel_journal::keys::load(&keys)
             .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
-        match Journal::open_offline(&kept.journal, keys, Arc::new(SystemClock::new())) {
+        let body_keys = crate::encrypt::body_keys(&kept.body_keys)?.map(Arc::new);
+        match Journal::open_offline(&kept.journal, keys, body_keys, Arc::new(SystemClock::new())) {
             Ok(journal) => Ok(Self::Own(Box::new(journal))),
             Err(JournalError::Locked { .. }) => Ok(Self::Daemon { admin: kept.admin.clone() }),
             Err(error) => Err(failed(&error)),

@@ -153,6 +153,9 @@ impl Exchange {
         self.finish_request();
         let (upstream_code, contracts) = self.finish_response(ours);
         self.settle();
+        if self.unkeyed {
+            self.record.downgrades.push(crate::store::not_stored(Reason::KeyHookFailed.code().into()));
+        }
         let record = &mut self.record;
         record.time.total_us = total_us;
         let code = if code == Reason::Ok { upstream_code.unwrap_or(code) } else { code };

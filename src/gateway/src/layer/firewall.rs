@@ -240,6 +240,10 @@ fn decide(exchange: &mut Exchange) -> Ruled {
     let decision = exchange.judge_request(|facts| policy.request(facts));
     exchange.decide(&decision);
     exchange.store_bodies(decision.body_storage);
+    if (decision.verdict.lets_go() || decision.hold.is_some()) && exchange.is_refused_without_key() {
+        exchange.block_by(None, Reason::KeyHookFailed.code());
+        return Ruled::Refuse(Refusal::new(Reason::KeyHookFailed));
+    }
     match (decision.hold, refusal_of(&decision)) {
         (Some(terms), _) => {
             let rule = decision.rule.map(|rule| rule.as_str());

@@ -102,6 +102,12 @@ pub struct CommandHook {
 const ANSWER_BYTES_MAX: u64 = 4_096;
 const ID_CHARS_MAX: usize = 128;
 
+/// Whether a key may be called so. What is read from a file is told on terminals and in logs.
+pub(super) fn is_id(id: &str) -> bool {
+    let is_in = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/-".contains(&byte);
+    (1..=ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(is_in)
+}
+
 #[derive(Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 enum Asked<'a> {
@@ -143,12 +149,9 @@ impl KeyHook for CommandHook {
     fn wrap(&self, key: &[u8; 32]) -> Result<Wrapped, EncryptionError> {
         let key = Zeroizing::new(base64(key));
         let WrapAnswer { id, wrapped } = self.ask(&Asked::Wrap { key: &key })?;
-        let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/-".contains(&byte);
         let bytes = from_base64(&wrapped).filter(|bytes| !bytes.is_empty());
         match bytes {
-            Some(bytes) if (1..=ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(is_id) => {
-                Ok(Wrapped { id, bytes })
-            }
+            Some(bytes) if is_id(&id) => Ok(Wrapped { id, bytes }),
             _ => Err(EncryptionError::Hook {
                 what: "its `id` or `wrapped` is not of the form that is asked for".into(),
             }),

@@ -11,7 +11,8 @@ use rustix::fs::{self as at, AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::Digest as _;
 
-use super::{Class, Object, Plan, RetentionError, Survey};
+use super::{Class, Object, Plan, RetentionError, SETTLE, Survey};
+use crate::bodies::ENCRYPTED;
 use crate::storage::{FileSystem, write_whole};
 
 /// Bytes that pass through memory at a time.
@@ -27,7 +28,7 @@ const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 pub(super) enum Place {
     Bundle { run: RunId },
     Beside { run: RunId, digest: Sha256 },
-    Body { digest: Sha256 },
+    Body { digest: Sha256, is_encrypted: bool },
 }
 
 impl Place {
@@ -41,7 +42,10 @@ impl Place {
             ("bundles", folder, Some(file)) => {
                 Self::Beside { run: run(folder, ".pef.zip.d")?, digest: digest(file)? }
             }
-            ("bodies", _, Some(file)) => Self::Body { digest: digest(file)? },
+            ("bodies", _, Some(file)) => match file.strip_suffix(ENCRYPTED) {
+                None => Self::Body { digest: digest(file)?, is_encrypted: false },
+                Some(hex) => Self::Body { digest: digest(hex)?, is_encrypted: true },
+            },
             _ => return None,
         };
         (place.path() == path).then_some(place)
@@ -51,9 +55,10 @@ impl Place {
         match self {
             Self::Bundle { run } => format!("bundles/{run}.pef.zip"),
             Self::Beside { run, digest } => format!("bundles/{run}.pef.zip.d/{}", digest.hex()),
-            Self::Body { digest } => {
+            Self::Body { digest, is_encrypted } => {
                 let hex = digest.hex();
-                format!("bodies/{}/{hex}", hex.get(..2).unwrap_or_default())
+                let end = if *is_encrypted { ENCRYPTED } else { "" };
+                format!("bodies/{}/{hex}{end}", hex.get(..2).unwrap_or_default())
             }
         }
     }
@@ -225,6 +230,12 @@ impl Folder {
     }
 }
 
+/// Whether a body that was written then has been left alone long enough.
+pub(super) fn is_settled(modified: UnixMicros, as_of: UnixMicros) -> bool {
+    let settle = u64::try_from(SETTLE.as_micros()).unwrap_or(u64::MAX);
+    modified.0.saturating_add(settle) <= as_of.0
+}
+
 fn modified(file: &File) -> io::Result<UnixMicros> {
     let since = file.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Ok(UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX)))
@@ -300,7 +311,8 @@ fn remove(
     }
     let Some(file) = trash.file(number)? else { return Ok(None) };
     let failed = |what| RetentionError::io(what, top.top.join(&object.path));
-    let is_newer = modified(&file).map_err(failed("look at"))? > as_of;
+    // As when it was planned: the receipt of a call that has just stored it may be still to come.
+    let is_newer = !is_settled(modified(&file).map_err(failed("look at"))?, as_of);
     let (sha256, _) = digest(file).map_err(failed("read"))?;
     let why = match () {
         () if sha256 != object.sha256 => Some("changed"),

@@ -10,7 +10,7 @@ use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{Leaf, RunId, Sha256};
 use serde::{Deserialize, Serialize};
 
-use super::files::{Folder, Found, Kept, Place, each_file};
+use super::files::{Folder, Found, Kept, Place, each_file, is_settled};
 use super::{Class, RetentionError, Survey, SurveyedRun};
 
 /// Most files that one plan lists; what is left over comes with the next. Default and fixed: 65,536.
@@ -221,8 +221,7 @@ type Judged<'a> = Result<(&'a Rule, UnixMicros), &'static str>;
 
 impl<'a> Judge<'a> {
     fn judge(&self, found: &Found) -> Judged<'a> {
-        let settled = u64::try_from(SETTLE.as_micros()).unwrap_or(u64::MAX);
-        if found.modified.0.saturating_add(settled) > self.as_of.0 && found.place.class() == Class::Bodies {
+        if found.place.class() == Class::Bodies && !is_settled(found.modified, self.as_of) {
             return Err("recent");
         }
         self.place(&found.place)
@@ -235,7 +234,7 @@ impl<'a> Judge<'a> {
                 let sealed = seen.sealed.ok_or("open")?;
                 self.of_run(Class::Bundles, *run, seen, sealed)
             }
-            Place::Body { digest } => {
+            Place::Body { digest, .. } => {
                 let named = self.survey.bodies.get(digest).ok_or("unknown")?;
                 let mut newest: Option<(&Rule, UnixMicros)> = None;
                 for (run, ts) in named {

@@ -181,7 +181,7 @@ fn bodies_are_in_the_bundle_or_beside_it() {
     let journal = journal(dir.path());
     let run = journal.run(Some("job")).unwrap();
     for bytes in [10, (25 << 20) + 1] {
-        let mut writer = journal.bodies().create().unwrap();
+        let mut writer = journal.bodies().create(None).unwrap();
         writer.write(&vec![7; bytes]).unwrap();
         let (digest, bytes) = writer.finish().unwrap();
         put(&journal, &run, stored_record(digest, bytes));
@@ -197,7 +197,7 @@ fn what_is_stored_and_is_not_what_its_name_says_is_not_sealed() {
         let dir = tempfile::tempdir().unwrap();
         let journal = journal(dir.path());
         let run = journal.run(Some("job")).unwrap();
-        let mut writer = journal.bodies().create().unwrap();
+        let mut writer = journal.bodies().create(None).unwrap();
         writer.write(&[7; 10]).unwrap();
         let (digest, bytes) = writer.finish().unwrap();
         put(&journal, &run, stored_record(digest, bytes));
@@ -275,7 +275,7 @@ fn the_instances_own_run_is_sealed_by_closing_only_and_its_bundle_stays() {
     check_journal(dir.path());
     check_bundle(&dir.path().join(format!("bundles/{own}.pef.zip")));
     let clock = std::sync::Arc::new(estoppel_journal::SystemClock::new());
-    let offline = estoppel_journal::Journal::open_offline(killed.path(), keys(), clock).unwrap();
+    let offline = estoppel_journal::Journal::open_offline(killed.path(), keys(), None, clock).unwrap();
     assert!(matches!(offline.seal_blocking(&own.to_string(), SealReason::Clean), Err(SealError::Own)));
     offline.close(LONG).unwrap();
 }

@@ -52,6 +52,66 @@ fn the_frozen_vector_opens_and_another_key_does_not() {
     assert!(matches!(opened(&hook(1), vector), Err(EncryptionError::Key { .. })));
 }
 
+fn shared_key() -> DataKey {
+    DataKey::new(&hook(1)).unwrap()
+}
+
+fn shared(key: &DataKey, parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut encryptor = Encryptor::shared(key, &mut out).unwrap();
+    parts.iter().for_each(|part| encryptor.push(part, &mut out).unwrap());
+    encryptor.finish(&mut out).unwrap();
+    out
+}
+
+#[test]
+fn files_of_one_data_key_open_however_they_were_pushed_and_share_no_key() {
+    let key = shared_key();
+    for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 1] {
+        let content = content(length);
+        for piece in [1_000, CHUNK_BYTES, 3 * CHUNK_BYTES] {
+            let sealed = shared(&key, &content.chunks(piece).collect::<Vec<_>>());
+            assert_eq!(opened(&hook(1), &sealed).unwrap(), content, "{length} by {piece}");
+            let decryptor = Decryptor::new(&hook(1), &sealed[..]).unwrap();
+            assert_eq!(decryptor.content_bytes(sealed.len() as u64), length as u64);
+        }
+    }
+    let [first, second] = [shared(&key, &[b"same"]), shared(&key, &[b"same"])];
+    assert_ne!(first[start(&first)..], second[start(&second)..]);
+    let mixed = [&first[..start(&first)], &second[start(&second)..]].concat();
+    assert!(matches!(opened(&hook(1), &mixed), Err(EncryptionError::Chunk { index: 0 })));
+}
+
+#[test]
+fn the_frozen_vector_of_a_shared_key_opens() {
+    let vector = include_bytes!("../../../../../spec/encryption-vector/shared.enc");
+    let key = include_str!("../../../../../spec/encryption-vector/key");
+    let key = estoppel_evidence::hash::from_hex::<32>(key.trim_end()).unwrap();
+    let found = opened(&FileHook::new(Zeroizing::new(key)), vector).unwrap();
+    let own = include_bytes!("../../../../../spec/encryption-vector/content.enc");
+    assert_eq!(found, opened(&FileHook::new(Zeroizing::new(key)), own).unwrap());
+}
+
+#[test]
+fn every_byte_matters_where_the_key_is_shared() {
+    let sealed = shared(&shared_key(), &[&content(300)]);
+    for at in 0..sealed.len() {
+        let mut changed = sealed.clone();
+        changed[at] ^= 1;
+        assert!(opened(&hook(1), &changed).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn a_header_whose_key_is_called_what_no_key_is_called_is_refused() {
+    for id in ["", "\u{1b}[2J", "a b", &"a".repeat(129)] {
+        let wrapped = Wrapped { id: id.into(), bytes: vec![1] };
+        let head = written(&Header::of(&wrapped, None)).unwrap();
+        let refused = opened(&hook(1), &[&head[..], &[0; 16]].concat());
+        assert!(matches!(refused, Err(EncryptionError::Header { .. })), "{id:?}: {refused:?}");
+    }
+}
+
 #[test]
 fn every_byte_matters() {
     let sealed = sealed(300);

@@ -24,7 +24,7 @@ fn run() -> RunId {
 fn planned() -> Planned {
     let dir = tempfile::tempdir().unwrap();
     let digest = Sha256::of(BODY);
-    let file = dir.path().join(Place::Body { digest }.path());
+    let file = dir.path().join(Place::Body { digest, is_encrypted: false }.path());
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::create_dir(dir.path().join("bundles")).unwrap();
     write(&file, BODY, 10);
@@ -117,11 +117,22 @@ fn other_bytes_and_a_body_that_was_stored_again_are_put_back() {
 }
 
 #[test]
+fn a_body_that_a_call_in_flight_has_stored_again_is_put_back() {
+    let mut planned = planned();
+    // Of a plan that was made for a moment to come: written before it, and no receipt names it yet.
+    write(&planned.file, BODY, 0);
+    planned.plan.as_of = UnixMicros(planned.plan.as_of.0 + DAY / 2);
+    planned.check(Some("written_again"));
+    assert_eq!(std::fs::read(&planned.file).unwrap(), BODY);
+}
+
+#[test]
 fn only_places_of_bodies_and_bundles_are_paths() {
     let hex = Sha256::of(BODY).hex();
     let run = run();
     for path in [
         format!("bodies/{}/{hex}", &hex[..2]),
+        format!("bodies/{}/{hex}.enc", &hex[..2]),
         format!("bundles/{run}.pef.zip"),
         format!("bundles/{run}.pef.zip.d/{hex}"),
     ] {
@@ -135,6 +146,8 @@ fn only_places_of_bodies_and_bundles_are_paths() {
         format!("bodies/{}/{}", &hex[..2], hex.to_uppercase()),
         format!("/bodies/{}/{hex}", &hex[..2]),
         format!("bodies/{}/{hex}/", &hex[..2]),
+        format!("bodies/{}/{hex}.enc.enc", &hex[..2]),
+        format!("bodies/{}/{hex}.tmp", &hex[..2]),
         format!("bundles/{}.pef.zip", run.to_string().to_uppercase()),
         format!("bundles/../bundles/{run}.pef.zip"),
         "keys/receipt.pem".into(),
