@@ -1550,8 +1550,9 @@ pub struct Doctor {
     /// Certificates that the database's may be signed by (PEM). Default: the web's roots.
     #[arg(long, value_name = "FILE", requires = "pg")]
     pub pg_ca: Option<PathBuf>,
-    /// A table whose rows name the call that wrote them, and its column: `public.orders=call_id`. May be given again.
-    #[arg(long, value_name = "TABLE=COLUMN", requires = "pg", value_parser = crate::doctor::written)]
+    /// A table whose rows name the call that wrote them, and its column: `public.orders=call_id`; where the database writes the column itself,
+    /// with the hint `:setting`, `:application_name` or `:comment`, and `:trigger` where a trigger does. May be given again.
+    #[arg(long, value_name = "TABLE=COLUMN[:HINT[:trigger]]", requires = "pg", value_parser = crate::doctor::written)]
     pub written: Vec<estoppel_snapshot::Written>,
     /// Prints the SQL that an administrator of the database would run to turn each warning green.
     #[arg(long, requires = "pg")]

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use estoppel_evidence::Reason;
-use estoppel_snapshot::{Dsn, Settings, Tls, Written};
+use estoppel_snapshot::{Dsn, Hint, Settings, Stamp, Tls, Written};
 use serde_json::{Value, json};
 
 use crate::arguments::Doctor;
@@ -31,10 +31,22 @@ struct Finding {
     fix: Option<String>,
 }
 
-/// `schema.table=column`.
+/// `schema.table=column`, and perhaps the hint that the database writes there: `:setting`, `:comment:trigger`.
 pub fn written(text: &str) -> Result<Written, String> {
     let (table, key) = text.rsplit_once('=').ok_or("say it as `public.orders=call_id`")?;
-    Written::new(table, key).map_err(|error| error.to_string())
+    let hinted = |key: &str, stamp| {
+        let (key, hint) = key.rsplit_once(':')?;
+        Some((key.to_owned(), hint.parse::<Hint>().ok()?, stamp))
+    };
+    let found = match key.strip_suffix(":trigger") {
+        Some(key) => hinted(key, Stamp::Trigger),
+        None => hinted(key, Stamp::Default),
+    };
+    let written = |key: &str| Written::new(table, key).map_err(|error| error.to_string());
+    match found {
+        Some((key, hint, stamp)) => written(&key).map(|table| table.hinted(hint, stamp)),
+        None => written(key),
+    }
 }
 
 pub fn run(output: &Output, doctor: &Doctor) -> Result<ExitCode, Failure> {

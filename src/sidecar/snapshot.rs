@@ -208,7 +208,8 @@ pub fn brief(receipt: &Value) -> String {
     let downgrades = receipt["downgrades"].as_array().into_iter().flatten();
     let are_unread = downgrades.into_iter().any(|downgrade| downgrade["code"] == "ROWS_MISSING");
     let writes = || receipt["ext"]["writes"].as_array().into_iter().flatten();
-    let are_written = writes().any(|writes| writes["rows"].as_u64() > Some(0));
+    // Those that could not be counted may have been written.
+    let are_written = writes().any(|writes| writes["rows"].as_u64() != Some(0));
     match (digest("pre"), digest("post")) {
         (Some(pre), Some(post)) if pre == post && are_unread => {
             text.push_str(" schema as before, rows not known");
@@ -225,7 +226,11 @@ pub fn brief(receipt: &Value) -> String {
         }
     }
     for writes in writes() {
-        let (rows, table) = (writes["rows"].as_u64().unwrap_or(0), writes["table"].as_str().unwrap_or("-"));
+        let table = writes["table"].as_str().unwrap_or("-");
+        let Some(rows) = writes["rows"].as_u64() else {
+            let _ = write!(text, ", rows of {} not known", plain(table));
+            continue;
+        };
         let more = if writes["more"] == true { "more than " } else { "" };
         let word = if rows == 1 { "row" } else { "rows" };
         let _ = write!(text, ", {more}{rows} {word} of {}", plain(table));
@@ -252,6 +257,10 @@ mod tests {
         let written =
             json!({ "ext": { "writes": writes }, "snapshot": { "source": "s", "pre": a, "post": a } });
         assert_eq!(brief(&written), r", s schema as before, 1 row of a\u001b, more than 10000 rows of b");
+        let mut missed = written;
+        missed["ext"]["writes"] =
+            json!([{ "rows": 0, "table": "a" }, { "cause": "permission", "table": "b" }]);
+        assert_eq!(brief(&missed), ", s schema as before, 0 rows of a, rows of b not known");
         let mut unread = json!({ "snapshot": { "source": "s", "pre": a, "post": a } });
         unread["downgrades"] = json!([{ "code": "ROWS_MISSING", "detail": "pre: public.orders rows_max" }]);
         assert_eq!(brief(&unread), ", s schema as before, rows not known");

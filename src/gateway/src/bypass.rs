@@ -125,8 +125,6 @@ pub(crate) struct Orphans {
     pub(crate) nothing: u64,
     pub(crate) unknown: u64,
     pub(crate) ended: u64,
-    /// There are no more of them.
-    pub(crate) is_all: bool,
 }
 
 impl Orphans {
@@ -142,8 +140,7 @@ impl Orphans {
         ];
         let said =
             kinds.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
-        let more = if self.is_all { "" } else { ", and there may be more" };
-        format!("rows written beside calls: {}{more}", said.collect::<Vec<_>>().join(", "))
+        format!("rows written beside calls: {}", said.collect::<Vec<_>>().join(", "))
     }
 }
 

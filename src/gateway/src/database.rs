@@ -159,7 +159,7 @@ impl Database {
             let patience = Duration::from_millis(settings.watch_rows_ms());
             let looks =
                 estoppel_snapshot::Settings { deadline: patience, statement: patience, ..looks.clone() };
-            RowWatch::new(dsn.clone(), looks, tables.clone(), settings.watch_rows_bytes_max())
+            RowWatch::new(dsn.clone(), looks, &tables, settings.watch())
         });
         let (source, task) = Source::new(dsn, looks);
         // Calls go on over a reload, and so may what they write.
@@ -238,24 +238,32 @@ impl Database {
     }
 
     /// How many rows of each declared table name the call now.
-    async fn count(&self, call: CallId) -> Result<Vec<TableWrites>, Missed> {
-        let Some(counter) = &self.counter else { return Ok(Vec::new()) };
+    async fn count(&self, call: CallId) -> Counted {
+        let Some(counter) = &self.counter else { return Counted::default() };
         let deadline = Duration::from_millis(self.settings.wait_ms());
         let counted = match tokio::time::timeout(deadline, counter.count(call)).await {
-            Ok(counted) => counted.map_err(|error| Missed::lineage(error.cause())),
-            Err(_) => Err(Missed::lineage(Cause::Budget)),
+            Ok(counted) => counted.map_err(|error| error.cause()),
+            Err(_) => Err(Cause::Budget),
         };
-        let (code, cause) = match &counted {
-            Ok(_) => (Reason::Ok, "none"),
-            Err(missed) => (missed.code, missed.cause.as_str()),
+        let counts = match counted {
+            Ok(counts) => counts,
+            Err(cause) => {
+                self.tell_counted(Reason::LineageMissing, cause.as_str());
+                return Counted { writes: Vec::new(), missed: Some(Missed::lineage(cause).downgrade()) };
+            }
         };
+        let writes = self.tables.iter().zip(counts).map(|(table, count)| writes(table, count)).collect();
+        let counted = Counted::of(writes);
+        if counted.missed.is_none() {
+            self.tell_counted(Reason::Ok, "none");
+        }
+        let causes = counted.writes.iter().filter_map(|writes| writes.cause.as_deref());
+        causes.for_each(|cause| self.tell_counted(Reason::LineageMissing, cause));
+        counted
+    }
+
+    fn tell_counted(&self, code: Reason, cause: &str) {
         self.metrics.snapshot(&self.name, "rows", code, cause);
-        let of = |(table, count): (&Written, &estoppel_snapshot::RowCount)| TableWrites {
-            more: count.is_more,
-            rows: count.rows,
-            table: table.to_string().into(),
-        };
-        Ok(self.tables.iter().zip(&counted?).map(of).collect())
     }
 
     /// None is taken after a call, because too many wait.
@@ -268,6 +276,41 @@ impl Database {
     fn tell_up(&self, is_up: bool) {
         self.is_up.store(is_up, Ordering::Relaxed);
         self.metrics.database_up(&self.name, is_up);
+    }
+}
+
+/// How many rows name a call.
+#[derive(Default)]
+struct Counted {
+    writes: Vec<TableWrites>,
+    /// What could not be counted, for the receipt's list of what was not done.
+    missed: Option<Downgrade>,
+}
+
+impl Counted {
+    fn of(writes: Vec<TableWrites>) -> Self {
+        let mut gaps = writes.iter().filter_map(|writes| Some((&writes.table, writes.cause.as_ref()?)));
+        let missed = gaps.next().map(|(table, cause)| {
+            let more = match gaps.count() {
+                0 => String::new(),
+                count => format!(", and {count} more"),
+            };
+            let detail = text::text(&format!("{table} {cause}{more}")).into();
+            Downgrade { code: Reason::LineageMissing, detail: Some(detail) }
+        });
+        Self { writes, missed }
+    }
+}
+
+fn writes(table: &Written, count: Result<estoppel_snapshot::RowCount, Cause>) -> TableWrites {
+    let name = TableWrites {
+        hint: table.hint().map(|(hint, _)| hint.as_str().into()),
+        table: table.to_string().into(),
+        ..TableWrites::default()
+    };
+    match count {
+        Ok(count) => TableWrites { more: count.is_more, rows: Some(count.rows), ..name },
+        Err(cause) => TableWrites { cause: Some(cause.as_str().into()), ..name },
     }
 }
 

@@ -44,6 +44,7 @@ pub struct Metrics {
     controls_blocked: IntCounterVec,
     keyed: IntCounterVec,
     database_up: IntGaugeVec,
+    rows_seen: IntGaugeVec,
     snapshots: IntCounterVec,
     snapshots_slow: IntCounterVec,
     snapshot_wait: HistogramVec,
@@ -283,6 +284,11 @@ impl Metrics {
                 "estoppel_database_up",
                 "1 when the last snapshot of it that was tried came about.",
                 &["database"],
+            ),
+            rows_seen: gauges(
+                "estoppel_rows_seen",
+                "1 when the last look for rows of the table that belong to no call came about.",
+                &["database", "table"],
             ),
             snapshots: counters(
                 "estoppel_snapshots_total",
@@ -539,6 +545,16 @@ impl Metrics {
     /// Whether a database could be looked at the last time.
     pub(crate) fn database_up(&self, database: &str, is_up: bool) {
         self.database_up.with_label_values(&[database]).set(i64::from(is_up));
+    }
+
+    /// Whether a table's rows could be looked at the last time.
+    pub(crate) fn rows_seen(&self, database: &str, table: &str, is_seen: bool) {
+        self.rows_seen.with_label_values(&[database, table]).set(i64::from(is_seen));
+    }
+
+    /// The rows of a table are not looked at any more.
+    pub(crate) fn rows_unwatched(&self, database: &str, table: &str) {
+        let _ = self.rows_seen.remove_label_values(&[database, table]); // one that never was is gone as well
     }
 
     /// A database is not in the configuration any more.

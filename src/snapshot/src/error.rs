@@ -33,6 +33,10 @@ pub enum SnapshotError {
     Busy(usize),
     #[error("table {table} has {bytes} bytes, limit {bytes_max}")]
     TooLarge { table: Box<str>, bytes: u64, bytes_max: u64 },
+    #[error("the database does not write the call into the rows of {table} by the hint that is declared")]
+    HintMissing { table: Box<str> },
+    #[error("more transactions than are remembered wrote while one was open")]
+    TooMany,
     #[error("the server sent what cannot be read: {0}")]
     Unreadable(&'static str),
 }
@@ -60,6 +64,8 @@ pub enum Cause {
     KeyMissing,
     KeyType,
     TooLarge,
+    HintMissing,
+    TooMany,
 }
 
 impl Cause {
@@ -86,6 +92,8 @@ impl Cause {
             Self::KeyMissing => "key_missing",
             Self::KeyType => "key_type",
             Self::TooLarge => "too_large",
+            Self::HintMissing => "hint_missing",
+            Self::TooMany => "too_many",
         }
     }
 }
@@ -106,6 +114,8 @@ impl SnapshotError {
             Self::Late(_) => Cause::Budget,
             Self::Busy(_) => Cause::Busy,
             Self::TooLarge { .. } => Cause::TooLarge,
+            Self::HintMissing { .. } => Cause::HintMissing,
+            Self::TooMany => Cause::TooMany,
             Self::Unreadable(_) => Cause::Unreadable,
         }
     }
@@ -115,7 +125,7 @@ impl SnapshotError {
         match self {
             Self::Replica | Self::ReplicaLag { .. } | Self::ReplayPaused { .. } => Reason::ReplicaLag,
             Self::Relations { .. } => Reason::PolicySkip,
-            Self::TooLarge { .. } => Reason::LineageMissing,
+            Self::TooLarge { .. } | Self::HintMissing { .. } | Self::TooMany => Reason::LineageMissing,
             Self::Connect(_)
             | Self::Version { .. }
             | Self::Identity { .. }

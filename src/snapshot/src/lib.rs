@@ -9,6 +9,7 @@
 //! | [`Rows`] | a digest of each row of the tables that were named |
 //! | [`diff`], [`row_changes`] | what is in one schema, or of rows, and not in another |
 //! | [`Written`] | a table whose rows name the call that wrote them |
+//! | [`Hint`] | what a session says of the call that it writes for, which the database writes into the rows itself |
 //! | [`RowCounter`] | how many of their rows name a call |
 //! | [`RowWatch`] | which of their rows were written since it last looked, and what they name |
 //! | [`examine`] | whether a database can be recorded, and what would mend it |
@@ -33,6 +34,7 @@ mod diff;
 mod dsn;
 mod error;
 mod examine;
+mod hint;
 mod lineage;
 mod lsn;
 mod rows;
@@ -47,7 +49,8 @@ pub use diff::{Change, diff};
 pub use dsn::{Dsn, DsnError};
 pub use error::{Cause, SnapshotError};
 pub use examine::{Check, State, examine};
-pub use lineage::{Changed, Looked, RowCount, RowCounter, RowCounterTask, RowWatch};
+pub use hint::{Hint, HintError, Stamp};
+pub use lineage::{Changed, Looked, RowCount, RowCounter, RowCounterTask, RowWatch, WatchSettings};
 pub use lsn::Lsn;
 pub use rows::{RowChange, Rows, RowsCause, TableName, TableNameError, row_changes};
 pub use schema::{Schema, SchemaDigest, SchemaError};

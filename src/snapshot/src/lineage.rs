@@ -2,8 +2,9 @@
 
 mod changed;
 mod count;
+mod transactions;
 
-pub use changed::{Changed, Looked, RowWatch};
+pub use changed::{Changed, Looked, RowWatch, WatchSettings};
 pub use count::{RowCount, RowCounter, RowCounterTask};
 
 use std::time::Duration;
@@ -71,6 +72,16 @@ impl Warm {
         let connection =
             self.connection.clone().ok_or(SnapshotError::Unreadable("the connection is gone"))?;
         connection.ask_rows(statements).await
+    }
+
+    /// The same transaction goes on, with messages of which each has its own outcome.
+    async fn go_on_all(
+        &mut self,
+        messages: &[&str],
+    ) -> Result<Vec<Result<Answers, SnapshotError>>, SnapshotError> {
+        let connection =
+            self.connection.clone().ok_or(SnapshotError::Unreadable("the connection is gone"))?;
+        Ok(connection.ask_all_rows(messages).await)
     }
 
     /// After an error: what was asked may still be under way, so that the connection is not used again.

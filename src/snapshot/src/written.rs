@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use crate::hint::{Hint, Stamp};
+
 /// A table, and its column that holds a call's id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Written {
     schema: Box<str>,
     table: Box<str>,
     key: Box<str>,
+    hint: Option<(Hint, Stamp)>,
 }
 
 /// Why text names no table or column.
@@ -35,7 +38,27 @@ impl Written {
         if !is_name(key) {
             return Err(WrittenError::Key(key.into()));
         }
-        Ok(Self { schema: schema.into(), table: name.into(), key: key.into() })
+        Ok(Self { schema: schema.into(), table: name.into(), key: key.into(), hint: None })
+    }
+
+    /// The database writes the column itself, from what the session says. Where it does not, nothing is claimed of the rows.
+    #[must_use]
+    pub fn hinted(self, hint: Hint, stamp: Stamp) -> Self {
+        Self { hint: Some((hint, stamp)), ..self }
+    }
+
+    /// From what the database writes the column, if it does, and when.
+    pub fn hint(&self) -> Option<(Hint, Stamp)> {
+        self.hint
+    }
+
+    /// What a trigger on it is called, and its function.
+    pub(crate) fn trigger_name(&self) -> String {
+        let mut name = format!("estoppel_call_{}", self.table);
+        while name.len() > NAME_BYTES_MAX {
+            name.pop();
+        }
+        name
     }
 
     /// The table in SQL.
@@ -93,7 +116,7 @@ pub(crate) fn identifier(name: &str) -> String {
 }
 
 /// As a text in SQL, whatever `standard_conforming_strings` says.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 

@@ -17,18 +17,26 @@ pub struct SnapshotRecord {
     pub pre: Option<SnapshotSide>,
     /// The database's name in the configuration.
     pub source: Arc<str>,
-    /// How many rows of declared tables named the call after it. Empty where none are declared, or they could not be counted.
+    /// How many rows of declared tables named the call after it. Empty where none are declared, or none could be counted.
     #[serde(default)]
     pub writes: Vec<TableWrites>,
 }
 
 /// How many rows of a table name a call (`ext.writes`). Members in the order of their names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableWrites {
+    /// Why they could not be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Box<str>>,
+    /// From what of the session the database writes down the call, where writers do not do so themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<Box<str>>,
     /// There are more than `rows`, which were not counted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
-    pub rows: u64,
+    /// None where there is a `cause`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
     /// `schema.table`.
     pub table: Box<str>,
 }

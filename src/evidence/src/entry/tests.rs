@@ -159,7 +159,12 @@ pub(crate) fn full_record() -> CallRecord {
                 lsn: Some("16/B374D848".into()),
             }),
             source: "shop".into(),
-            writes: vec![TableWrites { more: true, rows: 10_000, table: "public.orders".into() }],
+            writes: vec![TableWrites {
+                more: true,
+                rows: Some(10_000),
+                table: "public.orders".into(),
+                ..TableWrites::default()
+            }],
         })),
         stream: Some(Box::new(StreamRecord {
             comments: 0,
@@ -408,7 +413,16 @@ fn the_longest_record_fits_once_it_is_shortened() {
         post: Some(side.clone()),
         pre: Some(side),
         source: "s".repeat(64).into(),
-        writes: vec![TableWrites { more: true, rows: 10_000, table: "t".repeat(127).into() }; 8],
+        writes: vec![
+            TableWrites {
+                cause: Some("c".repeat(17).into()),
+                hint: Some("h".repeat(16).into()),
+                more: true,
+                rows: Some(10_000),
+                table: "t".repeat(127).into(),
+            };
+            8
+        ],
     }));
     let held = record.held.as_mut().unwrap();
     held.approval.as_mut().unwrap().approved = vec![KeyId([9; 32]); 16];

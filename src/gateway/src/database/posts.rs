@@ -5,7 +5,7 @@ mod late;
 
 use std::sync::Arc;
 
-use estoppel_evidence::entry::{CallRecord, SnapshotSide, TableWrites};
+use estoppel_evidence::entry::{CallRecord, SnapshotSide};
 use estoppel_journal::{Journal, Promise};
 use estoppel_snapshot::{Schema, Snapshot};
 use futures_util::StreamExt as _;
@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::late::{Awaited, Late};
 use super::watch::Alone;
-use super::{Database, Inside, Missed, Named, When, side, without_rows};
+use super::{Counted, Database, Inside, Missed, Named, When, side, without_rows};
 use crate::store::{Contract, Stores};
 
 /// Most calls whose database is to be looked at after them. Beyond it, it is not, and the receipt says so.
@@ -40,7 +40,7 @@ struct Seen {
     taken: Result<Arc<Snapshot>, Missed>,
     /// Since when the call was alone, if it was.
     alone: Option<Alone>,
-    writes: Result<Vec<TableWrites>, Missed>,
+    counted: Counted,
 }
 
 struct Waiting {
@@ -76,7 +76,7 @@ impl Posts {
             },
         };
         let missed = due.database.is_busy();
-        let seen = Seen { taken: Err(missed), alone: None, writes: Ok(Vec::new()) };
+        let seen = Seen { taken: Err(missed), alone: None, counted: Counted::default() };
         drop(due.end(seen, &self.stores));
     }
 
@@ -106,9 +106,9 @@ impl PostQueue {
                         looking.push(async move {
                             let alone = due.inside.as_ref().map(Inside::alone);
                             let database = &due.database;
-                            let (taken, writes) =
+                            let (taken, counted) =
                                 join(database.look(When::After), database.count(due.record.call)).await;
-                            let awaited = due.end(Seen { taken, alone, writes }, &stores);
+                            let awaited = due.end(Seen { taken, alone, counted }, &stores);
                             drop(_place);
                             awaited
                         });
@@ -128,7 +128,7 @@ impl Due {
     /// The record goes on its way. Gives what it went without.
     fn end(self, seen: Seen, stores: &Stores) -> Option<Awaited> {
         let Self { promise, mut record, contracts, before, inside, named, database } = self;
-        let Seen { taken, alone, writes } = seen;
+        let Seen { taken, alone, counted } = seen;
         drop(named);
         let run = promise.run().clone();
         let awaited =
@@ -150,12 +150,9 @@ impl Due {
                 SnapshotSide::none(missed.code)
             }
         };
-        let writes = writes.unwrap_or_else(|missed| {
-            record.downgrades.push(missed.downgrade());
-            Vec::new()
-        });
+        record.downgrades.extend(counted.missed);
         if let Some(snapshot) = &mut record.snapshot {
-            snapshot.writes = writes;
+            snapshot.writes = counted.writes;
             snapshot.post = Some(after);
             snapshot.add_lag(lag_bytes);
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use estoppel_snapshot::{RowSettings, TableName};
+use estoppel_snapshot::{RowSettings, TableName, WatchSettings};
 use serde::Deserialize;
 
 use super::{COUNT_MAX, NAME_RULE, SettingsError, is_name};
@@ -74,7 +74,7 @@ pub struct Database {
     pub watch_rows: bool,
     /// How often they are looked at. Default 5,000 ms.
     pub watch_rows_every_ms: Option<u64>,
-    /// How long one look may take. Default 2,000 ms.
+    /// How long one look at one table may take. Default 2,000 ms.
     pub watch_rows_ms: Option<u64>,
     /// A larger table is not looked at. Default 256 MiB.
     pub watch_rows_mib_max: Option<u64>,
@@ -102,6 +102,50 @@ pub struct Written {
     /// `schema.table`, as the catalog has the names.
     pub table: String,
     pub key: String,
+    /// From what of the session the database writes the column itself. Where it does not, nothing is claimed of the table's rows
+    /// (`LINEAGE_MISSING`, `hint_missing`). Default: writers name the column.
+    pub hint: Option<Hint>,
+    /// When it does. Default `default`.
+    pub stamp: Option<Stamp>,
+}
+
+/// What a session says of the call that it writes for. Whoever may run SQL in it can say any call there, and needs its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hint {
+    /// The setting `estoppel.call`.
+    Setting,
+    /// `estoppel-call=<id>` in the program's name.
+    ApplicationName,
+    /// `/*estoppel-call='<id>'*/` at the end of the statement.
+    Comment,
+}
+
+/// When the database writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stamp {
+    /// The column's default: into rows that are inserted without it.
+    Default,
+    /// A trigger: into all rows that are inserted or changed, whatever the statement says.
+    Trigger,
+}
+
+impl Written {
+    fn read(&self) -> Result<estoppel_snapshot::Written, estoppel_snapshot::WrittenError> {
+        let table = estoppel_snapshot::Written::new(&self.table, &self.key)?;
+        let Some(hint) = self.hint else { return Ok(table) };
+        let hint = match hint {
+            Hint::Setting => estoppel_snapshot::Hint::Setting,
+            Hint::ApplicationName => estoppel_snapshot::Hint::ApplicationName,
+            Hint::Comment => estoppel_snapshot::Hint::Comment,
+        };
+        let stamp = match self.stamp {
+            None | Some(Stamp::Default) => estoppel_snapshot::Stamp::Default,
+            Some(Stamp::Trigger) => estoppel_snapshot::Stamp::Trigger,
+        };
+        Ok(table.hinted(hint, stamp))
+    }
 }
 
 impl Database {
@@ -114,8 +158,7 @@ impl Database {
 
     /// The declared tables; what is wrong with the others [`check`] says.
     pub(crate) fn written(&self) -> Vec<estoppel_snapshot::Written> {
-        let read = |one: &Written| estoppel_snapshot::Written::new(&one.table, &one.key).ok();
-        self.written.iter().filter_map(read).collect()
+        self.written.iter().filter_map(|one| one.read().ok()).collect()
     }
 
     pub(crate) fn watch_rows_every_ms(&self) -> u64 {
@@ -126,8 +169,9 @@ impl Database {
         self.watch_rows_ms.unwrap_or(Self::WATCH_ROWS_MS)
     }
 
-    pub(crate) fn watch_rows_bytes_max(&self) -> u64 {
-        self.watch_rows_mib_max.unwrap_or(Self::WATCH_ROWS_MIB) << 20
+    pub(crate) fn watch(&self) -> WatchSettings {
+        let bytes_max = self.watch_rows_mib_max.unwrap_or(Self::WATCH_ROWS_MIB) << 20;
+        WatchSettings { bytes_max, ..WatchSettings::default() }
     }
 
     /// How long a call waits for a snapshot.
@@ -197,8 +241,11 @@ pub(super) fn check(databases: &[Database], evidence_ms: u64) -> Vec<SettingsErr
             wrong(i, "written", format!("has at most {WRITTEN_MAX} tables"));
         }
         for (at, written) in database.written.iter().enumerate() {
-            if let Err(error) = estoppel_snapshot::Written::new(&written.table, &written.key) {
+            if let Err(error) = written.read() {
                 wrong(i, &format!("written[{at}]"), error.to_string());
+            }
+            if written.stamp.is_some() && written.hint.is_none() {
+                wrong(i, &format!("written[{at}].stamp"), "has no effect without `hint`".into());
             }
             if database.written.iter().take(at).any(|before| before.table == written.table) {
                 wrong(i, &format!("written[{at}]"), format!("`{}` is there already", written.table));

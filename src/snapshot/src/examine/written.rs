@@ -3,6 +3,7 @@
 use tokio_postgres::SimpleQueryRow;
 
 use super::{Check, State};
+use crate::hint::{self, Stamp};
 use crate::source::{Answers, Connection};
 use crate::written::Written;
 
@@ -24,13 +25,16 @@ pub(super) async fn examine(connection: &Connection, table: &Written, user: &str
         return vec![Check::new(State::Bad, format!("{table} is no table whose rows are its own"))];
     }
     let Some(of_type) = said(2) else {
-        return vec![Check::new(State::Bad, format!("{table} has no column {}", table.quoted_key()))];
+        let missing = Check::new(State::Bad, format!("{table} has no column {}", table.quoted_key()));
+        let Some((hint, stamp)) = table.hint() else { return vec![missing] };
+        let column = format!("ALTER TABLE {} ADD COLUMN {} text;", table.quoted(), table.quoted_key());
+        return vec![missing.fix(format!("{column} {}", hint::sql(table, hint, stamp, false)))];
     };
     if !KEY_TYPES.contains(&of_type) {
         let what = format!("column {} of {table} is {of_type}", table.quoted_key());
         return vec![Check::new(State::Bad, what).advice("a call's id needs a column of type uuid or text")];
     }
-    let mut checks = Vec::new();
+    let mut checks: Vec<Check> = stamped(connection, table, of_type == "uuid").await.into_iter().collect();
     if may_use != "t" {
         checks.push(
             Check::new(State::Bad, format!("the role may not use the schema of {table}"))
@@ -51,16 +55,46 @@ pub(super) async fn examine(connection: &Connection, table: &Written, user: &str
         );
     }
     if said(5) != Some("t") {
-        checks.push(
-            Check::new(State::Warn, format!("no index of {table} begins with {}", table.quoted_key()))
+        let missing =
+            Check::new(State::Warn, format!("no index of {table} begins with {}", table.quoted_key()));
+        let (quoted, key) = (table.quoted(), table.quoted_key());
+        // A partitioned table has none made while others write.
+        checks.push(if kind == "p" {
+            missing
+                .advice("each call has the whole table read; this statement makes writers wait, unless each partition has such an index already, which CREATE INDEX CONCURRENTLY makes")
+                .fix(format!("CREATE INDEX ON {quoted} ({key});"))
+        } else {
+            missing
                 .advice("each call has the whole table read")
-                .fix(format!("CREATE INDEX CONCURRENTLY ON {} ({});", table.quoted(), table.quoted_key())),
-        );
+                .fix(format!("CREATE INDEX CONCURRENTLY ON {quoted} ({key});"))
+        });
     }
     if checks.is_empty() {
         checks.push(Check::new(State::Good, format!("rows of {table} can be asked which call wrote them")));
     }
     checks
+}
+
+/// Whether the hint is written into rows that is declared.
+async fn stamped(connection: &Connection, table: &Written, is_uuid: bool) -> Option<Check> {
+    let (hint, stamp) = table.hint()?;
+    let ask = format!(
+        "BEGIN READ ONLY; SET LOCAL search_path = pg_catalog; {}; COMMIT",
+        hint::is_there(table, hint, stamp)
+    );
+    let answers = connection.ask_all(&[&ask]).await.into_iter().next()?;
+    let is_there = match &answers {
+        Ok(answers) => answers.iter().find_map(|rows| rows.first()?.try_get(0).ok().flatten()) == Some("t"),
+        Err(_) => false,
+    };
+    let by = match stamp {
+        Stamp::Default => "the default of its column",
+        Stamp::Trigger => "a trigger",
+    };
+    let what = format!("{table} has no call of {} written into its rows by {by}", hint.as_str());
+    let check =
+        || Check::new(State::Bad, what).advice("until then nothing is claimed of its rows (hint_missing)");
+    (!is_there).then(|| check().fix(hint::sql(table, hint, stamp, is_uuid)))
 }
 
 fn first(answers: &Answers) -> Option<&SimpleQueryRow> {

@@ -1,59 +1,102 @@
 //! Which rows were written since the last look, and what they name.
 //!
 //! A row's `xmin` is the transaction that wrote it, or a part of one (a savepoint): Postgres does not say of a part whether an earlier
-//! snapshot saw it. So each look keeps which transactions it saw from the oldest that was running on. What a later one sees
-//! beside them was committed in between; all rows of a transaction come into sight at once.
+//! snapshot saw it. So of each table it is kept which transactions were seen from the oldest that was running on. What is there
+//! beside them was committed since; all rows of a transaction come into sight at once.
+//!
+//! Rows are read in the order of their transactions and of what they name, in pages. A *sweep* goes through all of them once, and may need
+//! several looks: the next goes on where the one before ended, also after an error. What comes into sight behind it, the next sweep finds.
 
-use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::transactions::Transactions;
 use super::{Warm, number, text};
 use crate::dsn::Dsn;
 use crate::error::SnapshotError;
 use crate::source::{Answers, Settings};
-use crate::written::Written;
+use crate::written::{Written, literal};
+use crate::{catalog, hint};
 
-/// Most pairs of a transaction and a key that one look reads of a table.
-const PAIRS_MAX: usize = 100_000;
 /// Longer keys are cut; no call's id is so long.
 const KEY_CHARS_MAX: usize = 64;
 
-/// Rows that were written since the look before, or changed, by what they name.
+/// Rows that were written, or changed, by what they name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Changed {
-    /// Place of the table in the list.
-    pub table: usize,
     /// What the declared column holds.
     pub key: Option<Box<str>>,
     pub rows: u64,
+    /// They were written after the look with this number began.
+    pub since: u64,
 }
 
-/// What a look saw.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What a look came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Looked {
-    pub changed: Vec<Changed>,
-    /// It goes on from the look before. Otherwise nothing is known of what came in between, and `changed` is empty.
+    /// It goes on from looks before. Otherwise it is not known which rows are new, and none are told.
     pub is_continued: bool,
-    /// All that was changed is in `changed`. Otherwise the next look does not go on from this one.
+    /// All rows were looked at. Otherwise the next look goes on where this one ended.
     pub is_whole: bool,
 }
 
-/// Looks at the rows of tables again and again.
-#[derive(Debug)]
-pub struct RowWatch {
-    tables: Arc<[Written]>,
-    bytes_max: u64,
-    warm: Warm,
-    last: Option<Seen>,
+/// How much a look reads.
+#[derive(Clone, Debug)]
+pub struct WatchSettings {
+    /// A larger table is not looked at.
+    pub bytes_max: u64,
+    /// Pairs of a transaction and a key that are held in memory at a time.
+    pub page: u32,
+    /// Most such pages of one look.
+    pub pages_max: u32,
 }
 
-/// A look that another can go on from.
+impl Default for WatchSettings {
+    fn default() -> Self {
+        Self { bytes_max: 256 << 20, page: 10_000, pages_max: 64 }
+    }
+}
+
+/// Looks at the rows of tables again and again, each for itself.
+#[derive(Debug)]
+pub struct RowWatch {
+    tables: Box<[Watched]>,
+    settings: WatchSettings,
+    warm: Warm,
+}
+
+/// What is known of one table.
+#[derive(Debug)]
+struct Watched {
+    table: Written,
+    seen: Option<Seen>,
+    sweep: Option<Sweep>,
+    /// When all was seen that there is.
+    whole: Option<Moment>,
+}
+
+/// What earlier sweeps saw.
 #[derive(Debug)]
 struct Seen {
     moment: Moment,
-    /// Transactions from `moment.oldest` on whose rows were there.
-    transactions: HashSet<u64>,
+    /// All transactions below are over, and seen.
+    floor: u64,
+    /// Those from there on that were seen.
+    transactions: Transactions,
+    /// The number of the look that the last sweep began with.
+    since: u64,
+}
+
+/// A way through all rows.
+#[derive(Debug)]
+struct Sweep {
+    /// The oldest transaction that was running as it began.
+    oldest: u64,
+    /// The number of the look that it began with.
+    number: u64,
+    /// The first finds out which rows there are.
+    tells: bool,
+    /// Up to here all was read: a transaction and a key.
+    at: Option<(u64, Option<Box<str>>)>,
 }
 
 /// When a look was, in the counting of one server.
@@ -80,90 +123,163 @@ impl Moment {
 }
 
 impl RowWatch {
-    /// `settings.deadline` is for a whole look. Larger tables than `bytes_max` are not looked at.
-    pub fn new(dsn: Dsn, settings: Settings, tables: Arc<[Written]>, bytes_max: u64) -> Self {
-        Self { tables, bytes_max, warm: Warm::new(dsn, settings), last: None }
+    /// `settings.deadline` is for a whole look.
+    pub fn new(dsn: Dsn, settings: Settings, tables: &[Written], watch: WatchSettings) -> Self {
+        let watched =
+            |table: &Written| Watched { table: table.clone(), seen: None, sweep: None, whole: None };
+        let tables = tables.iter().map(watched).collect();
+        Self { tables, settings: watch, warm: Warm::new(dsn, settings) }
     }
 
-    /// Looks now.
+    /// Looks at the table at this place now. `number` rises from look to look. What was `found` is not found again, also if the look
+    /// fails after it.
     ///
     /// # Errors
-    /// What [`SnapshotError`] says; the next look goes on from the one before this.
-    pub async fn look(&mut self) -> Result<Looked, SnapshotError> {
+    /// What [`SnapshotError`] says; the next look goes on where this one ended.
+    pub async fn look(
+        &mut self,
+        table: usize,
+        number: u64,
+        found: &mut (dyn FnMut(Changed) + Send),
+    ) -> Result<Looked, SnapshotError> {
         let deadline: Duration = self.warm.settings.deadline;
-        let looked = match tokio::time::timeout(deadline, self.look_whole()).await {
+        let Some(watched) = self.tables.get_mut(table) else {
+            return Err(SnapshotError::Unreadable("there is no such table in the list"));
+        };
+        let look = Look { warm: &mut self.warm, settings: &self.settings, number };
+        let looked = match tokio::time::timeout(deadline, look.at(watched, found)).await {
             Ok(looked) => looked,
             Err(_) => Err(SnapshotError::Late(deadline)),
         };
-        looked.inspect_err(|_| self.warm.give_up())
-    }
-
-    async fn look_whole(&mut self) -> Result<Looked, SnapshotError> {
-        let begun = self.warm.begin_with(&self.preflight()).await?;
-        let moment = self.moment(&begun)?;
-        if self.last.as_ref().is_some_and(|last| last.moment.is_same(&moment)) {
-            self.warm.go_on("COMMIT").await?;
-            return Ok(Looked { changed: Vec::new(), is_continued: true, is_whole: true });
-        }
-        let last = self.last.as_ref().filter(|last| moment.is_later_than(&last.moment));
-        let since = last.map_or(moment.oldest, |last| last.moment.oldest);
-        let mut scans: Vec<String> = self.tables.iter().map(|table| scan(table, since)).collect();
-        scans.push("COMMIT".into());
-        let scanned = self.warm.go_on(&scans.join("; ")).await?;
-        if scanned.len() != scans.len() {
-            return Err(SnapshotError::Unreadable("rows of a table are missing"));
-        }
-        let mut looked = Looked { changed: Vec::new(), is_continued: last.is_some(), is_whole: true };
-        let mut transactions = HashSet::new();
-        for (table, rows) in scanned.iter().take(self.tables.len()).enumerate() {
-            looked.is_whole &= rows.len() <= PAIRS_MAX;
-            for row in rows {
-                let transaction = number(row, 0)?;
-                if transaction >= moment.oldest {
-                    transactions.insert(transaction);
-                }
-                if last.is_some_and(|last| !last.transactions.contains(&transaction)) {
-                    looked.changed.push(Changed {
-                        table,
-                        key: text(row, 1).map(Into::into),
-                        rows: number(row, 2)?,
-                    });
-                }
+        if let Err(error) = &looked {
+            self.warm.give_up();
+            if matches!(error, SnapshotError::TooMany) {
+                watched.forget();
             }
         }
-        self.last = looked.is_whole.then_some(Seen { moment, transactions });
-        Ok(looked)
+        looked
+    }
+}
+
+impl Watched {
+    fn forget(&mut self) {
+        (self.seen, self.sweep, self.whole) = (None, None, None);
     }
 
-    /// Which server, which moment, and how large each table is with its partitions.
-    fn preflight(&self) -> String {
-        let mut statements = vec![
-            crate::catalog::SYSTEM.to_owned(),
-            "SELECT d.oid, pg_current_snapshot(), pg_snapshot_xmin(pg_current_snapshot()), pg_is_in_recovery() \
-             FROM pg_database d WHERE d.datname = current_database()"
-                .to_owned(),
-        ];
-        statements.extend(self.tables.iter().map(|table| {
-            let name = table.literal();
-            format!(
-                "SELECT coalesce((SELECT sum(pg_relation_size(p.relid))::bigint FROM pg_partition_tree({name}::regclass) p), \
-                 pg_relation_size({name}::regclass))"
-            )
-        }));
-        statements.join("; ")
+    /// Where the next page begins.
+    fn from(&self, moment: &Moment) -> u64 {
+        let floor = self.seen.as_ref().map_or(moment.oldest, |seen| seen.floor);
+        let at = self.sweep.as_ref().and_then(|sweep| sweep.at.as_ref());
+        at.map_or(floor, |(transaction, _)| floor.max(*transaction))
     }
 
-    fn moment(&self, begun: &Answers) -> Result<Moment, SnapshotError> {
+    /// Takes a page in. The sweep has come so far then.
+    fn read(
+        &mut self,
+        page: &[tokio_postgres::SimpleQueryRow],
+        found: &mut (dyn FnMut(Changed) + Send),
+    ) -> Result<(), SnapshotError> {
+        let (Some(seen), Some(sweep)) = (&mut self.seen, &mut self.sweep) else { return Ok(()) };
+        for row in page {
+            let (transaction, rows) = (number(row, 0)?, number(row, 2)?);
+            let key: Option<Box<str>> = text(row, 1).map(Into::into);
+            if let Some((last, _)) = sweep.at.as_ref().filter(|(last, _)| *last < transaction) {
+                seen.end(*last, sweep.oldest)?;
+            }
+            if sweep.tells && !seen.transactions.contains(transaction) {
+                found(Changed { key: key.clone(), rows, since: seen.since });
+            }
+            sweep.at = Some((transaction, key));
+        }
+        Ok(())
+    }
+
+    /// There are no more rows.
+    fn end(&mut self, moment: Moment, number: u64) -> Result<(), SnapshotError> {
+        let (Some(seen), Some(sweep)) = (&mut self.seen, self.sweep.take()) else { return Ok(()) };
+        if let Some((last, _)) = sweep.at {
+            seen.end(last, sweep.oldest)?;
+        }
+        seen.floor = sweep.oldest;
+        seen.transactions.forget_below(sweep.oldest);
+        seen.since = sweep.number;
+        self.whole = (sweep.number == number).then_some(moment);
+        Ok(())
+    }
+}
+
+impl Seen {
+    /// All of a transaction was read. Those that were over as the sweep began are below its floor afterwards.
+    fn end(&mut self, transaction: u64, oldest: u64) -> Result<(), SnapshotError> {
+        if transaction >= oldest { self.transactions.insert(transaction) } else { Ok(()) }
+    }
+}
+
+/// One look at one table.
+struct Look<'a> {
+    warm: &'a mut Warm,
+    settings: &'a WatchSettings,
+    number: u64,
+}
+
+impl Look<'_> {
+    async fn at(
+        self,
+        watched: &mut Watched,
+        found: &mut (dyn FnMut(Changed) + Send),
+    ) -> Result<Looked, SnapshotError> {
+        let begun = self.warm.begin_with(&preflight(&watched.table)).await?;
+        let moment = self.moment(&begun, &watched.table)?;
+        if watched.seen.as_ref().is_some_and(|seen| !moment.is_later_than(&seen.moment)) {
+            watched.forget();
+        }
+        if watched.sweep.is_none() && watched.whole.as_ref().is_some_and(|whole| whole.is_same(&moment)) {
+            self.warm.go_on("COMMIT").await?;
+            return Ok(Looked { is_continued: true, is_whole: true });
+        }
+        let tells = watched.seen.is_some();
+        let (oldest, number) = (moment.oldest, self.number);
+        watched.sweep.get_or_insert(Sweep { oldest, number, tells, at: None });
+        let is_continued = watched.sweep.as_ref().is_some_and(|sweep| sweep.tells);
+        let (transactions, since) = (Transactions::default(), self.number);
+        let seen = watched.seen.get_or_insert_with(|| Seen {
+            moment: moment.clone(),
+            floor: oldest,
+            transactions,
+            since,
+        });
+        seen.moment = moment.clone();
+        let after = watched.sweep.as_ref().and_then(|sweep| sweep.at.as_ref());
+        let scan = scan(&watched.table, watched.from(&moment), after);
+        let fetch = format!("FETCH {} FROM pages", self.settings.page);
+        let mut ask = format!("DECLARE pages NO SCROLL CURSOR FOR {scan}; {fetch}");
+        for _ in 0..self.settings.pages_max.max(1) {
+            let answers = self.warm.go_on(&ask).await?;
+            let page = answers.last().ok_or(SnapshotError::Unreadable("a page of rows is missing"))?;
+            watched.read(page, found)?;
+            if (page.len() as u64) < u64::from(self.settings.page) {
+                self.warm.go_on("COMMIT").await?;
+                watched.end(moment, self.number)?;
+                return Ok(Looked { is_continued, is_whole: true });
+            }
+            ask.clone_from(&fetch);
+        }
+        self.warm.go_on("COMMIT").await?;
+        Ok(Looked { is_continued, is_whole: false })
+    }
+
+    fn moment(&self, begun: &Answers, table: &Written) -> Result<Moment, SnapshotError> {
         let unreadable = SnapshotError::Unreadable("no moment of a look");
         let row = |at: usize| begun.get(at).and_then(|rows| rows.first());
-        let (Some(system), Some(session)) = (row(0), row(1)) else { return Err(unreadable) };
-        for (at, table) in self.tables.iter().enumerate() {
-            let size = row(2 + at).ok_or(SnapshotError::Unreadable("no size of a table"))?;
-            let bytes = number(size, 0)?;
-            if bytes > self.bytes_max {
-                let table = table.to_string().into();
-                return Err(SnapshotError::TooLarge { table, bytes, bytes_max: self.bytes_max });
-            }
+        let (Some(system), Some(session), Some(size)) = (row(0), row(1), row(2)) else {
+            return Err(unreadable);
+        };
+        let (bytes, bytes_max) = (number(size, 0)?, self.settings.bytes_max);
+        if bytes > bytes_max {
+            return Err(SnapshotError::TooLarge { table: table.to_string().into(), bytes, bytes_max });
+        }
+        if table.hint().is_some() && row(3).and_then(|row| text(row, 0)) != Some("t") {
+            return Err(SnapshotError::HintMissing { table: table.to_string().into() });
         }
         let text = |row, at| text(row, at).map(Box::<str>::from);
         let (Some(system), Some(database), Some(snapshot)) =
@@ -176,18 +292,44 @@ impl RowWatch {
     }
 }
 
-/// Rows of transactions from `since` on: transaction, key, count. `xmin` has 32 bits of its number; the others follow from it being less
-/// than the next one, unless the row is four billion transactions old. `age` leaves out most rows before anything of them is computed.
-fn scan(table: &Written, since: u64) -> String {
-    let low = since & u64::from(u32::MAX);
-    let (table, key) = (table.quoted(), table.quoted_key());
+/// Which server, which moment, how large the table is with its partitions, and whether the hint is written into it that is declared.
+fn preflight(table: &Written) -> String {
+    let name = table.literal();
+    let mut statements = vec![
+        catalog::SYSTEM.to_owned(),
+        "SELECT d.oid, pg_current_snapshot(), pg_snapshot_xmin(pg_current_snapshot()), pg_is_in_recovery() \
+         FROM pg_database d WHERE d.datname = current_database()"
+            .to_owned(),
+        format!(
+            "SELECT coalesce((SELECT sum(pg_relation_size(p.relid))::bigint FROM pg_partition_tree({name}::regclass) p), \
+             pg_relation_size({name}::regclass))"
+        ),
+    ];
+    statements.extend(table.hint().map(|(hint, stamp)| hint::is_there(table, hint, stamp)));
+    statements.join("; ")
+}
+
+/// Rows of transactions from `from` on, and behind `after`: transaction, key, count. `xmin` has 32 bits of its number; the others follow from
+/// it being less than the next one, unless the row is four billion transactions old. `age` leaves out most rows before anything of
+/// them is computed.
+fn scan(table: &Written, from: u64, after: Option<&(u64, Option<Box<str>>)>) -> String {
+    let low = from & u64::from(u32::MAX);
+    let (table, column) = (table.quoted(), table.quoted_key());
+    let behind = match after {
+        None => String::new(),
+        Some((transaction, None)) => {
+            format!(" AND (x.transaction > {transaction} OR x.key IS NOT NULL)")
+        }
+        Some((transaction, Some(key))) => {
+            format!(" AND (x.transaction > {transaction} OR x.key > {})", literal(key))
+        }
+    };
     format!(
         "SELECT x.transaction, x.key, count(*) FROM (\
            SELECT n.next - ((n.next - t.xmin::text::bigint) & 4294967295) AS transaction, \
-             left(t.{key}::text, {KEY_CHARS_MAX}) AS key \
+             left(t.{column}::text, {KEY_CHARS_MAX}) COLLATE \"C\" AS key \
            FROM {table} t, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) n \
            WHERE age(t.xmin) <= age('{low}'::xid)) x \
-         WHERE x.transaction >= {since} GROUP BY x.transaction, x.key ORDER BY x.key IS NOT NULL LIMIT {}",
-        PAIRS_MAX + 1
+         WHERE x.transaction >= {from}{behind} GROUP BY x.transaction, x.key ORDER BY x.transaction, x.key NULLS FIRST"
     )
 }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use estoppel_evidence::id::CallId;
 use tokio::sync::{mpsc, oneshot};
-use tokio_postgres::SimpleQueryRow;
 
-use super::{Warm, number};
+use super::{Warm, number, text};
 use crate::dsn::Dsn;
-use crate::error::SnapshotError;
-use crate::source::Settings;
+use crate::error::{Cause, SnapshotError};
+use crate::source::{Answers, Settings};
 use crate::written::Written;
 
 /// Rows of one table are counted up to this.
@@ -25,7 +24,9 @@ pub struct RowCount {
     pub is_more: bool,
 }
 
-type Answer = Result<Box<[RowCount]>, Arc<SnapshotError>>;
+/// Of each table in their order.
+type Counts = Box<[Result<RowCount, Cause>]>;
+type Answer = Result<Counts, Arc<SnapshotError>>;
 type Request = (CallId, oneshot::Sender<Answer>);
 
 /// Asks how many rows name a call. Cheap to clone.
@@ -40,6 +41,8 @@ pub struct RowCounter {
 pub struct RowCounterTask {
     requests: mpsc::Receiver<Request>,
     tables: Arc<[Written]>,
+    /// In which order tables are asked: those that could not be counted the last time come last.
+    order: Vec<usize>,
     warm: Warm,
 }
 
@@ -48,13 +51,18 @@ impl RowCounter {
     pub fn new(dsn: Dsn, settings: Settings, tables: Arc<[Written]>) -> (Self, RowCounterTask) {
         let (sender, requests) = mpsc::channel(settings.waiting_max.max(1));
         let counter = Self { requests: sender, settings: settings.clone() };
-        (counter, RowCounterTask { requests, tables, warm: Warm::new(dsn, settings) })
+        let order = (0..tables.len()).collect();
+        // A slow table leaves time for the others.
+        let share = settings.deadline / 2;
+        let statement = if tables.len() > 1 { settings.statement.min(share) } else { settings.statement };
+        let settings = Settings { statement, ..settings };
+        (counter, RowCounterTask { requests, tables, order, warm: Warm::new(dsn, settings) })
     }
 
-    /// The rows of each table, in their order, that name `call` now.
+    /// The rows of each table, in their order, that name `call` now, or why they could not be counted.
     ///
     /// # Errors
-    /// What [`SnapshotError`] says.
+    /// None could be: what [`SnapshotError`] says.
     pub async fn count(&self, call: CallId) -> Answer {
         let (sender, answer) = oneshot::channel();
         if self.requests.try_send((call, sender)).is_err() {
@@ -101,37 +109,77 @@ impl RowCounterTask {
         }
     }
 
-    async fn count(&mut self, calls: &[CallId]) -> Result<Vec<Box<[RowCount]>>, SnapshotError> {
+    /// Of each call. One table that cannot be counted hinders no other.
+    async fn count(&mut self, calls: &[CallId]) -> Result<Vec<Counts>, SnapshotError> {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
-        let mut statements: Vec<String> = calls.iter().map(|call| self.query(*call)).collect();
-        statements.push("COMMIT".into());
-        let answers = self.warm.begin_with(&statements.join("; ")).await?;
-        let unreadable = SnapshotError::Unreadable("no count of rows");
-        let row = |rows: &Vec<SimpleQueryRow>| rows.first().map(|row| self.read(row));
-        let counts = answers.iter().take(calls.len()).map(row).collect::<Option<Result<Vec<_>, _>>>();
-        counts.ok_or(unreadable)?
+        self.warm.begin_with("SAVEPOINT a_table").await?;
+        let ask = |table: &Written| {
+            let hint = table.hint().map_or_else(
+                || "SELECT true".to_owned(),
+                |(hint, stamp)| crate::hint::is_there(table, hint, stamp),
+            );
+            let counts: Vec<String> = calls.iter().map(|call| query(table, *call)).collect();
+            format!("{hint}; {}; ROLLBACK TO SAVEPOINT a_table", counts.join("; "))
+        };
+        let asked = self.order.iter().filter_map(|at| self.tables.get(*at)).map(ask).collect::<Vec<_>>();
+        // After an error nothing is taken but this.
+        let mut messages = Vec::with_capacity(asked.len() * 2 + 1);
+        for ask in &asked {
+            messages.extend([ask.as_str(), "ROLLBACK TO SAVEPOINT a_table"]);
+        }
+        messages.push("COMMIT");
+        let mut answers = self.warm.go_on_all(&messages).await?;
+        answers.pop().ok_or(SnapshotError::Unreadable("no end of a count"))??;
+        let mut counted = vec![vec![Err(Cause::Unreadable); self.tables.len()]; calls.len()];
+        let mut later = Vec::new();
+        for (at, answer) in self.order.iter().zip(answers.into_iter().step_by(2)) {
+            let counts = match answer {
+                Err(error) if !error.spares_connection() => return Err(error),
+                answer => answer.and_then(|answers| self.read(*at, &answers, calls.len())),
+            };
+            if let Err(error) = &counts {
+                let table = self.tables.get(*at).map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(database = %self.warm.dsn, table, cause = error.cause().as_str(), %error, "rows of calls are not counted");
+                later.push(*at);
+            }
+            for (call, of_call) in counted.iter_mut().enumerate() {
+                let count = match &counts {
+                    Ok(counts) => counts.get(call).copied().ok_or(Cause::Unreadable),
+                    Err(error) => Err(error.cause()),
+                };
+                if let Some(place) = of_call.get_mut(*at) {
+                    *place = count;
+                }
+            }
+        }
+        self.order.retain(|at| !later.contains(at));
+        self.order.append(&mut later);
+        Ok(counted.into_iter().map(Vec::into_boxed_slice).collect())
     }
 
-    fn read(&self, row: &SimpleQueryRow) -> Result<Box<[RowCount]>, SnapshotError> {
-        let count = |at| {
-            let rows = number(row, at)?;
+    /// What was said of one table, for each call.
+    fn read(&self, at: usize, answers: &Answers, calls: usize) -> Result<Vec<RowCount>, SnapshotError> {
+        let said = answers.first().and_then(|rows| rows.first()).and_then(|row| text(row, 0));
+        if said != Some("t") {
+            let table = self.tables.get(at).map(ToString::to_string).unwrap_or_default();
+            return Err(SnapshotError::HintMissing { table: table.into() });
+        }
+        let counts = answers.iter().skip(1).take(calls).map(|rows| {
+            let rows = number(rows.first().ok_or(SnapshotError::Unreadable("no count of rows"))?, 0)?;
             Ok(RowCount { rows: rows.min(ROWS_MAX), is_more: rows > ROWS_MAX })
-        };
-        (0..self.tables.len()).map(count).collect()
+        });
+        counts.collect()
     }
+}
 
-    /// One row with a number for each table.
-    fn query(&self, call: CallId) -> String {
-        let one = |table: &Written| {
-            format!(
-                "(SELECT count(*) FROM (SELECT FROM {} WHERE {} = '{call}' LIMIT {}) x)",
-                table.quoted(),
-                table.quoted_key(),
-                ROWS_MAX + 1
-            )
-        };
-        format!("SELECT {}", self.tables.iter().map(one).collect::<Vec<_>>().join(", "))
-    }
+/// One row with a number.
+fn query(table: &Written, call: CallId) -> String {
+    format!(
+        "SELECT count(*) FROM (SELECT FROM {} WHERE {} = '{call}' LIMIT {}) x",
+        table.quoted(),
+        table.quoted_key(),
+        ROWS_MAX + 1
+    )
 }

@@ -73,11 +73,22 @@ impl Connection {
 
     /// Sends all messages before it waits for the first answer: one round trip. Each has its own outcome.
     pub async fn ask_all(&self, messages: &[&str]) -> Vec<Result<Answers, SnapshotError>> {
+        self.ask_each(messages, SnapshotError::from).await
+    }
+
+    /// The same, of messages about rows of tables.
+    pub async fn ask_all_rows(&self, messages: &[&str]) -> Vec<Result<Answers, SnapshotError>> {
+        self.ask_each(messages, SnapshotError::of_rows).await
+    }
+
+    async fn ask_each(
+        &self,
+        messages: &[&str],
+        failed: fn(tokio_postgres::Error) -> SnapshotError,
+    ) -> Vec<Result<Answers, SnapshotError>> {
         let asked = messages.iter().map(|message| async move {
-            Ok::<_, std::convert::Infallible>(match self.client.simple_query(message).await {
-                Ok(answer) => Ok(by_statement(answer)),
-                Err(error) => Err(SnapshotError::from(error)),
-            })
+            let answered = self.client.simple_query(message).await;
+            Ok::<_, std::convert::Infallible>(answered.map(by_statement).map_err(failed))
         });
         match try_join_all(asked).await {
             Ok(answers) => answers,

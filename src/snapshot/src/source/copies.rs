@@ -217,7 +217,9 @@ fn cause_of(error: &SnapshotError) -> RowsCause {
         | Cause::TableMissing
         | Cause::KeyMissing
         | Cause::KeyType
-        | Cause::TooLarge => RowsCause::Server,
+        | Cause::TooLarge
+        | Cause::HintMissing
+        | Cause::TooMany => RowsCause::Server,
     }
 }
 
