@@ -977,6 +977,10 @@ pub enum ReplayCommand {
     Run(ReplayRun),
     /// Serves the recorded answers on loopback, for the client to run again.
     Serve(ReplayServe),
+    /// Says in which call two runs of one scenario part first, and why: another model, prompt, tool's answer, policy.
+    ///
+    /// Exit code 0 when they are equal, 5 when they part or nobody can say, 2 when one of them does not verify.
+    Compare(ReplayCompare),
     /// Judges a certificate and the bundle that it is about.
     VerifyCertificate(VerifyCertificate),
 }
@@ -1016,6 +1020,9 @@ pub struct ReplayRun {
     /// Which values may differ, by JSON pointer: with --db of rows (`/*/COLUMN`), with --live of messages (`/result/…`).
     #[arg(long, value_name = "FILE")]
     pub normalizers: Option<PathBuf>,
+    /// Policy whose `determinism` says what is tolerated, with --db and --live; otherwise each call's own in the bundle.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -1075,6 +1082,9 @@ pub struct ReplayServe {
     /// Which values of requests may differ, by JSON pointer.
     #[arg(long, value_name = "FILE")]
     pub normalizers: Option<PathBuf>,
+    /// Policy whose `determinism` says what is tolerated; otherwise each call's own in the bundle.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
     /// Path that is put before that of each request, as a gateway in between takes it off (`strip_path` of its route).
     #[arg(long, value_name = "PATH", default_value = "")]
     pub prefix: String,
@@ -1092,6 +1102,23 @@ pub enum ReplaySide {
     Client,
     /// What came from the upstream: for a gateway that runs again.
     Upstream,
+}
+
+#[derive(Args, Debug)]
+pub struct ReplayCompare {
+    /// The `.pef.zip` of the one run.
+    pub from: PathBuf,
+    /// That of the other.
+    pub to: PathBuf,
+    /// Trust document that both are verified by.
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// Further paths at which values are not compared (spec/diff.md).
+    #[arg(long, value_name = "FILE")]
+    pub normalizers: Option<PathBuf>,
+    /// Writes the document (canonical JSON) to a new file.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -1,7 +1,8 @@
 //! `estoppel diff`: what differs between two runs, journals or schemas.
 
-mod side;
+pub mod side;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_diff::{Change, Diff, Differing, NoBodies, Normalizers, Operation, diff, page};
@@ -27,10 +28,7 @@ pub fn schemas(before: &[u8], after: &[u8]) -> Result<Vec<u8>, String> {
 
 /// Exit code 5 when something differs.
 pub fn run(output: &Output, asked: &arguments::Diff) -> Result<ExitCode, Failure> {
-    let further =
-        asked.normalizers.as_deref().map(|path| input::limited(path, NORMALIZERS_BYTES_MAX)).transpose()?;
-    let normalizers = Normalizers::new(further.as_deref())
-        .map_err(|error| Failure::input("ARGUMENT_INVALID", plain(&format!("normalizers: {error}"))))?;
+    let normalizers = normalizers(asked.normalizers.as_deref())?;
     let trust = asked.trust.as_deref();
     if asked.run.is_some() && !verify::is_journal(&asked.from) && !verify::is_journal(&asked.to) {
         return Err(Failure::input("ARGUMENT_INVALID", "--run goes with a journal; a bundle is one run"));
@@ -67,6 +65,13 @@ pub fn run(output: &Output, asked: &arguments::Diff) -> Result<ExitCode, Failure
     }
     print(*output, &found, &digest.to_string());
     Ok(output.answer(&document, if found.is_empty() { 0 } else { 5 }))
+}
+
+/// The default ones, and those of a file.
+pub fn normalizers(path: Option<&Path>) -> Result<Normalizers, Failure> {
+    let further = path.map(|path| input::limited(path, NORMALIZERS_BYTES_MAX)).transpose()?;
+    Normalizers::new(further.as_deref())
+        .map_err(|error| Failure::input("ARGUMENT_INVALID", plain(&format!("normalizers: {error}"))))
 }
 
 fn print(output: Output, found: &Diff, digest: &str) {

@@ -382,7 +382,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          --disclosure). Detectors, controls and people are not asked again. Writes a signed certificate: success, partial or failed, with the first \
          sequence number that differs. With --db it runs the recorded SQL that --sql names instead, in a scratch schema of that database, which is \
          made of the recorded snapshot: in one transaction that is rolled back, by a role that may do nothing else. With --live it makes the recorded calls of the MCP tools that --allow-tool names again for real; \
-         without one, or without ESTOPPEL_REPLAY_LIVE=<id of the run>, that is exit code 8. Exit code 0 for success, 5 for anything less, 2 for a bundle that does not verify.",
+         without one, or without ESTOPPEL_REPLAY_LIVE=<id of the run>, that is exit code 8. What a policy declares to be E1 may differ within its tolerance, with a note (TOLERATED). Exit code 0 for success, 5 for anything less, 2 for a bundle that does not verify.",
     ),
     (
         &["replay", "serve"],
@@ -392,8 +392,15 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          certificate of what matched, what was missed and what differed, with exit codes as `replay run`.",
     ),
     (
+        &["replay", "compare"],
+        "Verifies two bundles of runs in which the same was done, with another model, prompt or policy, and holds the k-th call of a kind against the k-th \
+         of that kind. Says in which call they part first and of what class the cause is: MODEL, PROMPT, TOOL_ANSWER, POLICY, UPSTREAM_STATUS, ORDER and others \
+         (spec/diff.md section 9). Bodies that were not stored cannot be compared between two runs: such calls are undecided, never equal. Exit code 0 when all calls are equal, \
+         5 when one parts or is undecided, 2 for a bundle that does not verify.",
+    ),
+    (
         &["replay", "verify-certificate"],
-        "Checks the signature of a certificate, that its status follows from what it counts, that the bundle verifies, and that the certificate is about \
+        "Checks the signature of a certificate, that its status follows from what it counts and nothing in it contradicts that, that the bundle verifies, and that the certificate is about \
          this bundle. Exit code 0 says that the certificate holds, also when the replay failed: the status says that. With --signer the \
          key has to be that one; otherwise the certificate only vouches for itself.",
     ),

@@ -82,7 +82,7 @@ pub fn row(error: &PolicyError) -> Value {
     json!({ "code": error.code.as_str(), "line": error.line, "column": error.column, "path": error.path, "message": error.message })
 }
 
-fn read(output: Output, file: &Path) -> Result<PolicyDocument, Failure> {
+pub fn read(output: Output, file: &Path) -> Result<PolicyDocument, Failure> {
     PolicyDocument::parse(&input::text(file)?).map_err(|errors| refused(output, file, &errors))
 }
 

@@ -152,6 +152,10 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "estoppel replay serve run.pef.zip --keys demo/journal/keys --key certifier.pem --out served.json &",
     ),
     (
+        &["replay", "compare"],
+        "estoppel replay compare \"$bundle\" \"$bundle\" --trust demo/journal/trust.json",
+    ),
+    (
         &["replay", "verify-certificate"],
         "estoppel replay verify-certificate replay.json --bundle \"$bundle\" --trust demo/journal/trust.json\n\
          openssl pkey -in certifier.pem -pubout -out certifier.pub.pem\n\

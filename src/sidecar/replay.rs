@@ -1,5 +1,6 @@
 //! `estoppel replay …`.
 
+mod compare;
 mod database;
 mod live;
 
@@ -18,7 +19,7 @@ use estoppel_replay::database::DatabaseReplay;
 use estoppel_replay::live::LiveReplay;
 use estoppel_replay::serve::{Options, ServeError, Server, Side};
 use estoppel_replay::{
-    Certificate, Code, Connections, Matching, Normalizers, ReplayError, Status, Tally, judge,
+    Certificate, Classes, Code, Connections, Matching, Normalizers, ReplayError, Status, Tally, judge,
 };
 use estoppel_verify::PublicKey;
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ use serde_json::{Value, json};
 use crate::arguments::{ReplayCommand, ReplayOf, ReplayRun, ReplayServe, ReplaySide, VerifyCertificate};
 use crate::output::{Colour, Failure, Output, plain};
 use crate::show::Opened;
-use crate::{identity, input, show, verify};
+use crate::{identity, input, policy, show, verify};
 
 /// How often it is looked whether a signal came.
 const SIGNAL_PAUSE: Duration = Duration::from_millis(50);
@@ -35,6 +36,7 @@ pub fn run(output: &Output, command: &ReplayCommand) -> Result<ExitCode, Failure
     match command {
         ReplayCommand::Run(run) => judge_again(*output, run),
         ReplayCommand::Serve(serve) => self::serve(*output, serve),
+        ReplayCommand::Compare(wanted) => compare::run(*output, wanted),
         ReplayCommand::VerifyCertificate(wanted) => verify_certificate(*output, wanted),
     }
 }
@@ -57,6 +59,9 @@ impl Prepared {
         }
         let key = estoppel_journal::keys::load_certifier(&of.key)
             .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
+        if of.bundle.is_dir() {
+            return Err(Failure::input("ARGUMENT_INVALID", "expected the `.pef.zip`, not a bundle folder"));
+        }
         let report = verify::judged(&of.bundle, of.trust.as_deref())?;
         if report.exit_code() == 6 {
             let finding = report.finding.as_ref();
@@ -65,7 +70,8 @@ impl Prepared {
             return Err(Failure::input(code, plain(&detail)));
         }
         let invalid = report.finding.map(|finding| (finding.reason.code().to_owned(), finding.seq));
-        let bundle = show::open(&of.bundle)?;
+        let bundle =
+            show::open(&of.bundle).map_err(|failure| refused(&of.bundle, invalid.as_ref(), failure))?;
         let judged = report.root.map(|root| format!("root:{}", root.hex()));
         if invalid.is_none() && judged != Some(bundle.manifest().tree.root.to_string()) {
             let message = format!("`{}` changed while it was read", of.bundle.display());
@@ -73,9 +79,18 @@ impl Prepared {
         }
         check_key(&bundle, estoppel_evidence::Signer::public(&key))
             .map_err(|error| Failure::input("KEY_INVALID", error.to_string()))?;
-        let capture = capture(of, &bundle)?;
+        // What a bundle that does not verify says of its key is not asked for.
+        let capture = if invalid.is_none() { capture(of, &bundle)? } else { None };
         Ok(Self { bundle, key, capture, invalid, started })
     }
+}
+
+/// A bundle that does not verify, and of which not even a certificate can be made.
+fn refused(path: &Path, invalid: Option<&(String, Option<u64>)>, failure: Failure) -> Failure {
+    let Some((reason, _)) = invalid else { return failure };
+    let message = format!("`{}` does not verify ({reason}), and cannot be read", path.display());
+    Failure { exit: 2, ..Failure::runtime("BUNDLE_INVALID", plain(&message)) }
+        .hint("`estoppel verify` says what is wrong with it")
 }
 
 /// The run's key, held against what the run committed to when it was opened.
@@ -111,11 +126,9 @@ fn judge_again(output: Output, run: &ReplayRun) -> Result<ExitCode, Failure> {
     match (&run.database.url, run.live.live, &prepared.invalid) {
         (Some(url), _, None) => return database::run(output, run, url, &prepared),
         (None, true, None) => return live::run(output, run, &prepared),
-        (None, false, None) if run.normalizers.is_some() => {
-            return Err(Failure::input(
-                "ARGUMENT_INVALID",
-                "--normalizers: of --db and --live; here all is compared",
-            ));
+        (None, false, None) if run.normalizers.is_some() || run.policy.is_some() => {
+            let message = "--normalizers and --policy: of --db and --live; here all is compared";
+            return Err(Failure::input("ARGUMENT_INVALID", message));
         }
         _ => {}
     }
@@ -168,7 +181,9 @@ fn serve(output: Output, serve: &ReplayServe) -> Result<ExitCode, Failure> {
     let matching = if serve.lenient { Matching::Lenient } else { Matching::Strict };
     let stopped = stop_at_signals()?;
     let prefix = serve.prefix.clone();
-    let options = Options { side, matching, normalizers, capture, is_timed: serve.timed, prefix };
+    let classes = classes(output, serve.policy.as_deref())?;
+    let policy = classes.policy();
+    let options = Options { side, matching, normalizers, capture, classes, is_timed: serve.timed, prefix };
     let server = Server::start(bundle, options, serve.listen).map_err(|error| match &error {
         ServeError::Replay(error) => unread(error),
         ServeError::Start(_) => Failure::runtime("LISTEN_FAILED", plain(&causes(&error))),
@@ -184,7 +199,8 @@ fn serve(output: Output, serve: &ReplayServe) -> Result<ExitCode, Failure> {
     let finished = server.finish().map_err(|error| unread(&error))?;
     let connections = finished.upstream_connections;
     let (mode, bodies_by) = (Mode::Stub, BodiesBy::Tag);
-    let said = Said { side: Some(side), normalizers: digest, connections, ..Said::of(mode, bodies_by) };
+    let said =
+        Said { side: Some(side), normalizers: digest, connections, policy, ..Said::of(mode, bodies_by) };
     conclude(output, &serve.of, finished.bundle(), &key, started, &finished.tally, said)
 }
 
@@ -192,6 +208,12 @@ fn normalizers(path: &Path) -> Result<Normalizers, Failure> {
     Normalizers::parse(&input::file(path)?).map_err(|error| {
         Failure::input("ARGUMENT_INVALID", plain(&format!("`{}`: {}", path.display(), causes(&error))))
     })
+}
+
+/// By what calls may differ: the policies of the bundle, or the one that is given.
+fn classes(output: Output, path: Option<&Path>) -> Result<Classes, Failure> {
+    let Some(path) = path else { return Ok(Classes::default()) };
+    Ok(Classes::of_policy(policy::read(output, path)?))
 }
 
 /// From here on signals end the replay, and not the program.
@@ -224,11 +246,21 @@ struct Said {
     connections: u64,
     database: Option<DatabaseReplay>,
     live: Option<LiveReplay>,
+    policy: Option<Sha256>,
 }
 
 impl Said {
     fn of(mode: Mode, bodies_by: BodiesBy) -> Self {
-        Self { mode, bodies_by, side: None, normalizers: None, connections: 0, database: None, live: None }
+        Self {
+            mode,
+            bodies_by,
+            side: None,
+            normalizers: None,
+            connections: 0,
+            database: None,
+            live: None,
+            policy: None,
+        }
     }
 }
 
@@ -254,6 +286,7 @@ fn conclude(
         upstream_connections: said.connections,
         database: said.database,
         live: said.live,
+        policy: said.policy,
     };
     let certificate = Certificate::sign(bundle, tally, &circumstances, key)
         .map_err(|error| Failure::input("KEY_INVALID", causes(&error)))?;
@@ -303,7 +336,7 @@ fn print(output: Output, predicate: &Value) {
             output.line(&format!("{name:<11}{rest}"));
         }
     }
-    for name in ["miss", "missing", "reordered", "truncated"] {
+    for name in ["miss", "missing", "reordered", "tolerated", "truncated"] {
         if number(name) > 0 {
             output.line(&format!("{name:<11} {}", number(name)));
         }
@@ -315,8 +348,32 @@ fn print(output: Output, predicate: &Value) {
         let text = Code::ALL.iter().find(|known| known.as_str() == code).map_or("", |code| code.text());
         let at = if at.is_empty() { String::new() } else { format!(": {}", at.join(", ")) };
         output.line(&plain(&format!("diverged    {code}{seq}: {text}{at}")));
+        for row in row["beyond"].as_array().into_iter().flatten() {
+            let word = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
+            let (at, by, of, within) = (word("at"), word("by"), word("of"), word("within"));
+            output.line(&plain(&format!("            {at} by {by}; {of} tolerance {within}")));
+        }
     }
+    print_tolerated(output, &predicate["determinism"]);
     output.line(&format!("upstream    {} connections", predicate["upstream_connections"]));
+}
+
+fn print_tolerated(output: Output, determinism: &Value) {
+    let listed = determinism["tolerated"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for row in listed {
+        let word = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
+        let (at, by, part) = (word("at"), word("by"), word("part"));
+        let text = format!("tolerated   {part} at seq {}: {at} ({by})", row["seq"]);
+        output.line(&output.paint(Colour::Yellow, &plain(&text)));
+    }
+    let count = determinism["differences"].as_u64().unwrap_or_default();
+    let beyond = count.saturating_sub(listed.len() as u64); // widening
+    if beyond > 0 {
+        output.line(&format!("            and {beyond} differences more that are tolerated"));
+    }
+    if let Some(policy) = determinism["policy"].as_str() {
+        output.line(&plain(&format!("tolerance   by policy {policy}, which is not of the bundle")));
+    }
 }
 
 fn print_database(output: Output, database: &Value) {

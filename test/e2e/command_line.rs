@@ -160,11 +160,13 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ],
             ["stub"] => &["--listen", "127.0.0.1:0"],
             ["replay", "verify-certificate"] => &[path(&new), "--bundle", path(&bundle)],
+            ["replay", "compare"] => &[path(&bundle), path(&bundle), "--out", path(&new)],
             ["replay", _] => &[path(&bundle), "--key", path(&keys), "--out", path(&new)],
             ["completions"] => &["bash"],
             ["new" | "status" | "dashboard" | "approve" | "waive" | "promote" | "rollback"] => &[],
             [
-                "generation" | "evolution" | "environment" | "ledger" | "roles" | "sync" | "notify" | "db" | "audit",
+                "generation" | "evolution" | "environment" | "ledger" | "roles" | "sync" | "notify" | "db"
+                | "audit",
                 _,
             ] => &[],
             ["sbom" | "man"] => &[],

@@ -20,8 +20,10 @@
 //! - `tls`, `http2`: both sides of both.
 //! - `judging`, `judging_gemini`: structured values of answers, held against what requests asked for.
 //! - `reduce`: runs cut down to the calls that matter.
+//! - `replay_compare`: two runs of one scenario, and in which call they part first.
 //! - `replay_database`: recorded SQL, run again in a scratch schema of a real Postgres.
 //! - `replay_live`: recorded calls of tools, made again for real.
+//! - `replay_tolerance`: what a policy declares of operations that run again, and certificates that contradict themselves.
 //! - `regress`: recorded calls as fixtures, and judged again.
 //! - `releases`: from a sealed generation to its release and back, and that nothing is half done.
 //! - `reask`: models that are asked again where their answer is refused.
@@ -119,8 +121,10 @@ mod reduce;
 mod regress;
 mod releases;
 mod replay;
+mod replay_compare;
 mod replay_database;
 mod replay_live;
+mod replay_tolerance;
 mod retention;
 mod rules;
 mod shadow;

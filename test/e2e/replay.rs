@@ -97,7 +97,7 @@ impl Recording {
         self.world.journal().join("trust.json")
     }
 
-    fn serve(&self, name: &str, more: &[&str]) -> Served {
+    pub fn serve(&self, name: &str, more: &[&str]) -> Served {
         self.serve_by(Path::new(cli_binary()), name, more)
     }
 
@@ -118,7 +118,7 @@ impl Recording {
 }
 
 /// A running `replay serve`.
-struct Served {
+pub(crate) struct Served {
     child: Option<Child>,
     lines: BufReader<std::process::ChildStdout>,
     address: SocketAddr,
@@ -131,7 +131,7 @@ impl Served {
     }
 
     /// Waits for the end: exit code and certificate.
-    fn certificate(mut self) -> (i32, Value) {
+    pub fn certificate(mut self) -> (i32, Value) {
         let mut last = String::new();
         self.lines.read_line(&mut last).unwrap();
         let status = self.child.take().unwrap().wait().unwrap();
@@ -140,7 +140,11 @@ impl Served {
     }
 
     fn ask(&self, body: &str) -> estoppel_kit::http::Answer {
-        send(self.address, &chat("again", body)).unwrap()
+        self.send(&chat("again", body))
+    }
+
+    pub fn send(&self, request: &Request) -> estoppel_kit::http::Answer {
+        send(self.address, request).unwrap()
     }
 }
 
@@ -161,6 +165,11 @@ fn private(scratch: &Scratch, name: &str, seed: u8) -> PathBuf {
 
 /// The bundle with the first stored body that contains `text` altered, and every CRC right.
 fn altered(recording: &Recording, text: &str) -> PathBuf {
+    altered_in(recording, "bodies/", text)
+}
+
+/// As [`altered`], in a file whose path begins so.
+fn altered_in(recording: &Recording, path: &str, text: &str) -> PathBuf {
     let archive = estoppel_bundle::Archive::open(std::fs::read(&recording.bundle).unwrap()).unwrap();
     let mut writer = estoppel_bundle::ZipWriter::new(Vec::new());
     let mut is_done = false;
@@ -168,14 +177,14 @@ fn altered(recording: &Recording, text: &str) -> PathBuf {
         let mut content = Vec::new();
         archive.content(entry).read_to_end(&mut content).unwrap();
         let at = content.windows(text.len()).position(|part| part == text.as_bytes());
-        if let Some(at) = at.filter(|_| !is_done && entry.path.as_str().starts_with("bodies/")) {
+        if let Some(at) = at.filter(|_| !is_done && entry.path.as_str().starts_with(path)) {
             content[at] ^= 1;
             is_done = true;
         }
         let crc = crc32(&content);
         writer.entry(&entry.path, content.len() as u64, crc, &mut &*content).unwrap();
     }
-    assert!(is_done, "a stored body has `{text}`");
+    assert!(is_done, "a file `{path}…` has `{text}`");
     let file = recording.scratch.join("altered.pef.zip");
     std::fs::write(&file, writer.finish().unwrap()).unwrap();
     file
@@ -225,11 +234,48 @@ fn a_recorded_answer_that_was_altered_fails_at_its_call() {
 }
 
 #[test]
+fn whatever_of_a_bundle_was_altered_ends_the_replay_before_anything_is_judged() {
+    let recording = Recording::usual(&full());
+    for (file, text) in
+        [("receipts.ndjson", "allow"), ("policy/", "on_not"), ("manifest.json", "receipts.ndjson")]
+    {
+        let bundle = altered_in(&recording, file, text);
+        let out = format!("{}.json", file.trim_end_matches('/'));
+        let (code, certificate) = recording.run(&bundle, &out, &[]);
+        assert_eq!(code, 2, "{file}");
+        if recording.out(&out).exists() {
+            assert_eq!(
+                (&certificate["status"], &certificate["counts"]["matched"]),
+                (&json!("failed"), &json!(0)),
+                "{file}"
+            );
+        }
+    }
+    let (folder, out) = (recording.scratch.path(), recording.out("folder.json"));
+    let words = ["replay", "run", path(folder), "--key", path(&recording.key), "--out", path(&out)];
+    let (code, answer) = cli(&words);
+    assert_eq!((code, &answer["error"]["code"]), (6, &json!("ARGUMENT_INVALID")), "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("expected the `.pef.zip`"), "{answer}");
+}
+
+#[test]
+fn tags_alone_are_no_success_also_where_every_call_was_blocked() {
+    let world = World::with(Script::model(), &setup("hmac"));
+    let blocked = TOOL.replace("get_weather", "shell");
+    assert_eq!(world.send(&chat("blocked", &blocked)).status(), 403);
+    let recording = Recording::of(world, "blocked");
+    let (code, certificate) = recording.run(&recording.bundle, "c.json", &[]);
+    assert_eq!((code, &certificate["status"]), (5, &json!("partial")), "{certificate}");
+    assert_eq!((&certificate["mode"], &certificate["reasons"]), (&json!("tag"), &json!(["TAGS_ONLY"])));
+    assert_eq!(recording.verify(&recording.out("c.json"), &recording.bundle, &[]).0, 0);
+}
+
+#[test]
 fn without_bodies_a_replay_is_partial_and_says_so() {
     let recording = Recording::usual(&setup("hmac"));
     let (code, certificate) = recording.run(&recording.bundle, "tag.json", &[]);
     assert_eq!((code, &certificate["status"], &certificate["mode"]), (5, &json!("partial"), &json!("tag")));
-    assert_eq!(certificate["reasons"], json!(["BODY_ABSENT"]));
+    assert_eq!(certificate["reasons"], json!(["BODY_ABSENT", "TAGS_ONLY"]));
     let (code, _) = recording.run(&recording.bundle, "allowed.json", &["--allow-partial"]);
     assert_eq!(code, 0);
     let (code, said) = recording.verify(&recording.out("tag.json"), &recording.bundle, &[]);

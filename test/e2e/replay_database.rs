@@ -238,6 +238,47 @@ fn a_replay_that_is_killed_leaves_nothing() {
 }
 
 #[test]
+fn rows_within_what_a_policy_tolerates_match_and_others_fail_with_how_far() {
+    let Some(server) = server() else { return };
+    let recording = recording(
+        &server,
+        true,
+        &[
+            ("INSERT INTO customers (name) VALUES ('Ada')", Some(json!([]))),
+            ("INSERT INTO orders (customer, price) VALUES (1, 12.5), (1, 3)", Some(json!([]))),
+            (
+                "SELECT customer, price FROM orders",
+                Some(json!([{"customer": 1, "price": 3.0}, [1, "12.51"]])),
+            ),
+        ],
+    );
+    let by = |amount: &str| {
+        let policy = format!(
+            "version: 1\nname: t\nroutes:\n  stub:\n    determinism:\n      class: E0\n      tools: {{ query: {{ class: E1, tolerance: {{ rows: [{{ at: /*/price, absolute: \"{amount}\" }}] }} }} }}\n"
+        );
+        let file = recording.scratch.write(&format!("{amount}.yaml"), policy);
+        let out = format!("{amount}.json");
+        let answer = run(&server, &recording, &out, &["--policy", path(&file)]);
+        let (code, said) = recording.verify(&recording.out(&out), &recording.bundle, &[]);
+        assert_eq!((code, &said["status"]), (0, &answer.1["status"]), "{said}");
+        answer
+    };
+    assert_eq!(run(&server, &recording, "exact.json", &[]).1["reasons"], json!(["DB_DRIFT"]));
+    let (code, certificate) = by("0.01");
+    assert_eq!((code, &certificate["reasons"]), (0, &json!(["TOLERATED"])), "{certificate}");
+    let noted = &certificate["determinism"]["tolerated"];
+    assert_eq!(
+        (&noted[0]["part"], &noted[0]["at"], noted[1].is_null()),
+        (&json!("rows"), &json!("/1/price"), true)
+    );
+    let (code, certificate) = by("0.009");
+    assert_eq!((code, &certificate["reasons"]), (5, &json!(["DB_DRIFT"])), "{certificate}");
+    let beyond = json!([{"at": "/1/price", "by": "0.01", "of": "absolute", "within": "0.009"}]);
+    assert_eq!(certificate["divergences"][0]["beyond"], beyond);
+    check_nothing_stays(&server);
+}
+
+#[test]
 fn a_role_that_may_do_more_is_refused_before_anything_runs() {
     let Some(server) = server() else { return };
     let recording = recording(&server, false, &[("SELECT 1 AS a", Some(json!([{"a": 1}])))]);

@@ -43,7 +43,13 @@ fn steady() -> Script {
 }
 
 /// `replay run --live`, with what the environment says: exit code and the answer.
-fn run(recording: &Recording, out: &str, url: &str, said: Option<&str>, more: &[&str]) -> (i32, Value) {
+pub(crate) fn run(
+    recording: &Recording,
+    out: &str,
+    url: &str,
+    said: Option<&str>,
+    more: &[&str],
+) -> (i32, Value) {
     let mut command = Command::new(cli_binary());
     command.args(["--json", "replay", "run", path(&recording.bundle), "--key", path(&recording.key)]);
     command.args(["--out", path(&recording.out(out)), "--live", "--upstream", url]).args(more);
@@ -59,11 +65,11 @@ fn run(recording: &Recording, out: &str, url: &str, said: Option<&str>, more: &[
     )
 }
 
-fn upstream(recording: &Recording) -> String {
+pub(crate) fn upstream(recording: &Recording) -> String {
     format!("http://{}/mcp", recording.world.upstream.addr())
 }
 
-fn run_id(recording: &Recording) -> String {
+pub(crate) fn run_id(recording: &Recording) -> String {
     let receipts = recording.world.receipts_in(&recording.bundle);
     receipts[0]["run"].as_str().unwrap().to_owned()
 }
@@ -85,6 +91,15 @@ fn without_a_tool_and_the_run_said_nothing_is_connected_to() {
     }
     let elsewhere = run(&recording, "c.json", "http://192.0.2.1:9/mcp", Some(&id), allowed);
     assert_eq!((elsewhere.0, &elsewhere.1["error"]["code"]), (8, &json!("LIVE_REFUSED")));
+    let told = Command::new(cli_binary())
+        .args(["replay", "run", path(&recording.bundle), "--key", path(&recording.key)])
+        .args(["--out", path(&recording.out("c.json")), "--live", "--upstream", "http://192.0.2.1:9/mcp"])
+        .args(allowed)
+        .env("ESTOPPEL_REPLAY_LIVE", &id)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("is not on this machine") && !told.contains("for real"), "{told}");
     let tls = run(&recording, "c.json", "https://127.0.0.1:9/mcp", Some(&id), allowed);
     assert_eq!((tls.0, &tls.1["error"]["code"]), (6, &json!("ARGUMENT_INVALID")));
     let waiting = listener.accept().map(|_| ()).unwrap_err();

@@ -177,6 +177,82 @@ impl<'n> Reader<'n> {
     }
 }
 
+/// How many names stand before the value of a call.
+pub(crate) const CALL_NAMES: usize = 6;
+
+/// A call of a scenario, as a side of its own.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub side: Side,
+    /// Route, dialect, operation, and the tools of MCP: what a call keeps when another model is asked.
+    pub kind: Vec<String>,
+    pub began_us: u64,
+    pub seq: u64,
+    pub policy: String,
+    pub verdict: Value,
+    pub has_upstream: bool,
+    pub is_of_model: bool,
+    target: Option<String>,
+}
+
+impl Call {
+    /// None for an entry of another kind.
+    pub fn read(line: &[u8], normalizers: &Normalizers) -> Result<Option<Self>, ()> {
+        let mut value: Value = serde_json::from_slice(line).map_err(|_| ())?;
+        if value["kind"].as_str().ok_or(())? != "call" {
+            return Ok(None);
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let number = |value: &Value| value.as_u64().unwrap_or_default();
+        let [route, dialect, operation, mut subject] = names_of(&value);
+        let is_of_model = !matches!(dialect.as_str(), "mcp" | "json" | "bytes" | "");
+        if dialect != "mcp" {
+            subject.clear();
+        }
+        let place = PLACE.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
+        let place = place.collect();
+        let began_us = number(&value["mono_us"]).saturating_sub(number(&value["time"]["total_us"]));
+        let (policy, verdict, seq) =
+            (text(&value["policy"]["hash"]), value["verdict"].clone(), number(&value["seq"]));
+        let has_upstream = value["response"]["upstream"].is_object();
+        let target = value["request"]["target_tag"].as_str().map(ToOwned::to_owned);
+        let bodies = Captured::take(&mut value);
+        let path = Path::default().below(&["calls", &route, &dialect, &operation, &subject, "000001"]);
+        let mut reader = Reader::new(Kind::Run, normalizers);
+        reader.push(path, value, bodies, place).map_err(|_| ())?;
+        let side = reader.finish().map_err(|_| ())?;
+        let kind = vec![route, dialect, operation, subject];
+        Ok(Some(Self { side, kind, began_us, seq, policy, verdict, has_upstream, is_of_model, target }))
+    }
+
+    /// Its id and sequence number.
+    pub fn place(&self) -> Value {
+        let place = self.side.entries.first().map(|entry| &entry.place);
+        let member = |name: &str| place.and_then(|place| place.get(name)).cloned().unwrap_or_default();
+        serde_json::json!({ "call": member("call"), "seq": member("seq") })
+    }
+
+    /// The digest of its stored request.
+    pub fn request(&self) -> Option<&str> {
+        self.side.entries.first()?.bodies.first()?.sha256.as_deref()
+    }
+
+    /// Whether both are known to ask at the same path: what models and tools are asked has one, and tags of one run can be compared.
+    pub fn has_known_target(&self, other: &Self) -> bool {
+        let is_plain = matches!(self.kind.get(1).map(String::as_str), Some("json" | "bytes" | ""));
+        !is_plain || self.target.is_some() && self.target == other.target
+    }
+
+    pub fn answer_cause(&self) -> crate::scenario::Cause {
+        use crate::scenario::Cause;
+        match self.kind.get(1).map(String::as_str) {
+            Some("mcp") => Cause::ToolAnswer,
+            _ if self.is_of_model => Cause::ModelAnswer,
+            _ => Cause::UpstreamAnswer,
+        }
+    }
+}
+
 /// Route, dialect, operation and subject of a call.
 fn names_of(call: &Value) -> [String; 4] {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

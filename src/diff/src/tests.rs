@@ -1,5 +1,6 @@
 //! Two sides, as their lines and objects say.
 
+mod runs;
 mod vectors;
 
 use std::collections::BTreeMap;

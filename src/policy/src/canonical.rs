@@ -10,6 +10,7 @@ use estoppel_evidence::envelope::base64;
 
 use crate::control::{Control, ControlKind, Of, OnStoreDown, Price, Window};
 use crate::detecting::{Confidence, DetectorMode, DetectorWritten};
+use crate::determinism::{Determinism, RouteDeterminism, Tolerance, Within};
 use crate::document::{BodyStorage, Disconnect, PolicyDocument, Route, Rule, Settings, When};
 use crate::hold::{Approver, Hold};
 use crate::judging::{
@@ -154,6 +155,7 @@ fn route(route: &Route) -> Object {
     let mut object = Object::default();
     set_settings(&mut object, &route.settings);
     object.set_filled("detectors", detectors(&route.detectors));
+    object.set_some("determinism", route.determinism.as_ref().map(route_determinism));
     object.set_filled("limits", limits(&route.limits));
     object.set_filled("operations", route.operations.iter().map(operation).collect::<Value>());
     object.set_some("other_operations", route.operations.others.map(|verdict| verdict.as_str()));
@@ -175,6 +177,42 @@ fn operation(operation: &Operation) -> Object {
     object.set("path", operation.path.as_str());
     object.set_some("judge", operation.judge.as_ref().map(judge));
     object.set_some("snapshot", operation.snapshot.as_ref().map(snapshot));
+    object.set_some("determinism", operation.determinism.as_ref().map(determinism));
+    object
+}
+
+fn route_determinism(said: &RouteDeterminism) -> Object {
+    let mut object = determinism(&said.all);
+    let mut tools = Object::default();
+    for (name, said) in &said.tools {
+        tools.set(name, determinism(said));
+    }
+    object.set_filled("tools", tools);
+    object
+}
+
+fn determinism(said: &Determinism) -> Object {
+    let mut object = Object::default();
+    object.set("class", said.class());
+    if let Determinism::E1(tolerances) = said {
+        let mut parts = Object::default();
+        for (name, list) in tolerances.parts() {
+            parts.set_filled(name, list.iter().map(tolerance).collect::<Value>());
+        }
+        object.set("tolerance", parts);
+    }
+    object
+}
+
+fn tolerance(said: &Tolerance) -> Object {
+    let mut object = Object::default();
+    object.set("at", &**said.at.text());
+    match &said.within {
+        Within::Absolute(amount) | Within::Relative(amount) => {
+            object.set(said.within.as_str(), amount.as_str());
+        }
+        Within::AnyOrder | Within::Ignored => object.set("as", said.within.as_str()),
+    }
     object
 }
 

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::control::{Control, Price};
 use crate::detecting::DetectorWritten;
+use crate::determinism::{Determinism, RouteDeterminism};
 use crate::error::PolicyError;
 use crate::facts::Condition;
 use crate::hold::{Approver, Hold};
@@ -63,6 +64,17 @@ impl PolicyDocument {
     /// The contracts that are written in it, by name.
     pub fn contracts(&self) -> &BTreeMap<String, ContractText> {
         &self.contracts
+    }
+
+    /// What it says of a call that is run again: of the MCP tool, of the operation, or else of the route. None: nothing.
+    pub fn determinism(&self, route: &str, operation: &str, tool: Option<&str>) -> Option<&Determinism> {
+        let route = self.routes.get(route)?;
+        let said = route.determinism.as_ref();
+        match tool {
+            Some(tool) => said.and_then(|said| said.tools.get(tool)),
+            None => route.operations.get(operation).and_then(|operation| operation.determinism.as_ref()),
+        }
+        .or(said.map(|said| &said.all))
     }
 
     /// What is allowed and probably a mistake.
@@ -131,6 +143,7 @@ pub(crate) struct Route {
     pub settings: Settings,
     pub limits: LimitValues,
     pub detectors: BTreeMap<String, DetectorWritten>,
+    pub determinism: Option<RouteDeterminism>,
     pub operations: Operations,
 }
 

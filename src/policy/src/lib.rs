@@ -49,6 +49,7 @@ mod cases;
 mod content;
 mod control;
 mod detecting;
+mod determinism;
 mod document;
 mod error;
 mod explain;
@@ -81,6 +82,7 @@ pub use cases::{Case, CaseFailure, Cases, Expectation};
 pub use content::{Content, DESTINATIONS_MAX, VALUES_MAX, Wanted, read_json};
 pub use control::{Applied, By, Control, ControlKind, OnStoreDown, Per, Price, TARGETS_MAX, Targets, Unit};
 pub use detecting::{BuiltIn, Confidence, DetectorMode, DetectorTerms, External, Surface};
+pub use determinism::{Amount, Determinism, Tolerance, Tolerances, Within};
 pub use document::{
     BodyStorage, Disconnect, PolicyDocument, PolicyHash, ReasonCode, RuleId, Severity, ThreatId, ToolLists,
     Verdict,

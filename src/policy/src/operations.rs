@@ -10,6 +10,7 @@ mod reading;
 use std::collections::BTreeSet;
 
 use self::reading::{Reading, Wanted, folded};
+use crate::determinism::Determinism;
 use crate::document::Verdict;
 use crate::judging::Judging;
 use crate::snapshot::{SnapshotSource, Snapshotting};
@@ -33,6 +34,8 @@ pub struct Operation {
     /// What is held against contracts. Of a document, as written; of a policy, laid over what its route says.
     pub judge: Option<Judging>,
     pub(crate) snapshot: Option<Snapshotting>,
+    /// Whether it gives the same when it is run again. Nothing said: exactly the same.
+    pub determinism: Option<Determinism>,
     /// The database that is looked at around it. Of a policy; of a document, nothing.
     pub look: Option<SnapshotSource>,
 }
@@ -255,6 +258,7 @@ mod tests {
             path: PathTemplate::parse(template).unwrap_or_else(|| panic!("{template}")),
             judge: None,
             snapshot: None,
+            determinism: None,
             look: None,
         };
         Operations { list: templates.iter().map(operation).collect(), others: None }

@@ -1,10 +1,11 @@
 //! A tree of nodes to a checked document. Goes on after an error, so that all of them are reported.
 //!
 //! What is said of values and contracts is read in `read/judging.rs`, of operations in `read/operations.rs`, of people in
-//! `read/hold.rs`, of databases in `read/snapshot.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
+//! `read/hold.rs`, of databases in `read/snapshot.rs`, of what runs again in `read/determinism.rs`. Every reader gives `None` only after it has added an error; the document is built when there is none.
 
 pub(crate) mod control;
 mod detecting;
+mod determinism;
 mod hold;
 mod judging;
 mod operations;
@@ -61,7 +62,7 @@ const DOCUMENT_KEYS: [&str; 12] = [
 ];
 const SETTING_KEYS: [&str; 7] =
     ["verdict", "body_storage", "on_not_evaluated", "disconnect", "tool_lists", "judge", "snapshot"];
-const ROUTE_KEYS: [&str; 11] = [
+const ROUTE_KEYS: [&str; 12] = [
     "verdict",
     "body_storage",
     "on_not_evaluated",
@@ -71,6 +72,7 @@ const ROUTE_KEYS: [&str; 11] = [
     "snapshot",
     "limits",
     "detectors",
+    "determinism",
     "operations",
     "other_operations",
 ];
@@ -223,8 +225,9 @@ impl Reader {
                 let settings = reader.settings(&map);
                 let limits = reader.optional(&map, "limits", Self::limits).unwrap_or_default();
                 let detectors = reader.optional(&map, "detectors", Self::route_detectors).unwrap_or_default();
+                let determinism = reader.optional(&map, "determinism", Self::route_determinism);
                 let operations = reader.operations(&map);
-                Some(Route { settings, limits, detectors, operations })
+                Some(Route { settings, limits, detectors, determinism, operations })
             });
             routes.insert(key.text.clone(), route.unwrap_or_default());
         }

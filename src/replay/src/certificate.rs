@@ -11,7 +11,7 @@ use crate::code::Code;
 use crate::database::DatabaseReplay;
 use crate::live::LiveReplay;
 use crate::serve::Side;
-use crate::tally::{Counts, Divergence, Matching, Status, Tally};
+use crate::tally::{Counts, Divergence, Matching, Status, Tally, Within};
 
 /// Predicate type of the statement.
 pub const PREDICATE: &str = "urn:estoppel:replay:v0";
@@ -34,6 +34,16 @@ pub enum Mode {
     Live,
     Stub,
     Tag,
+}
+
+impl Mode {
+    /// Whether something new is held against what was recorded, and may differ.
+    fn has_classes(self) -> bool {
+        match self {
+            Self::Database | Self::Live | Self::Stub => true,
+            Self::Judge | Self::Tag => false,
+        }
+    }
 }
 
 /// What stored bodies were held against.
@@ -73,6 +83,25 @@ pub struct Circumstances {
     pub database: Option<DatabaseReplay>,
     /// In mode `live`.
     pub live: Option<LiveReplay>,
+    /// In modes `stub`, `database` and `live`: the policy that classes are from, where those of the bundle were not gone by.
+    pub policy: Option<Sha256>,
+}
+
+/// Where classes of determinism are from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum ClassesFrom {
+    Bundle,
+    File,
+}
+
+#[derive(Serialize)]
+struct Determinism<'a> {
+    differences: u64,
+    from: ClassesFrom,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Sha256>,
+    tolerated: &'a [Within],
 }
 
 #[derive(Serialize)]
@@ -100,6 +129,8 @@ struct Predicate<'a> {
     counts: Counts,
     #[serde(skip_serializing_if = "Option::is_none")]
     database: Option<&'a DatabaseReplay>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    determinism: Option<Determinism<'a>>,
     divergences: &'a [Divergence],
     divergences_more: u64,
     finished: UnixMicros,
@@ -160,6 +191,10 @@ impl Certificate {
         let connections = circumstances.upstream_connections;
         let (divergences, divergences_more) = tally.divergences();
         let status = tally.status(connections);
+        let (tolerated, differences) = tally.within();
+        let policy = circumstances.policy;
+        let from = if policy.is_some() { ClassesFrom::File } else { ClassesFrom::Bundle };
+        let determinism = Determinism { differences, from, policy, tolerated };
         let predicate = Predicate {
             bodies_by: circumstances.bodies_by,
             bundle: About {
@@ -172,6 +207,7 @@ impl Certificate {
             clock: "system",
             counts: tally.counts(),
             database: circumstances.database.as_ref(),
+            determinism: circumstances.mode.has_classes().then_some(determinism),
             divergences,
             divergences_more,
             finished: circumstances.finished,

@@ -42,6 +42,8 @@ codes! {
     StatementBound "STATEMENT_BOUND" "the statement of the step reached a bound of the replay";
     StatementDenied "STATEMENT_DENIED" "the statement of the step is none that may run in a scratch schema";
     StatusDrift "STATUS_DRIFT" "judged again, the step has another verdict, rule or reason";
+    TagsOnly "TAGS_ONLY" "no body of the run was there: receipts and tags alone were compared";
+    Tolerated "TOLERATED" "differences were found that the policy tolerates";
     ToolNotAllowed "TOOL_NOT_ALLOWED" "the tool of the step was not allowed to be called";
     TransactionEscape "TRANSACTION_ESCAPE" "a statement left the transaction of the replay";
     Truncated "TRUNCATED" "the answer of the step was not complete when it was recorded";

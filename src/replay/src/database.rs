@@ -15,12 +15,14 @@ use std::collections::BTreeMap;
 use estoppel_bundle::{Bundle, RecordedCall, Source};
 use estoppel_evidence::entry::BodyMode;
 use estoppel_evidence::{RunCapture, Sha256};
+use estoppel_policy::Determinism;
 use estoppel_snapshot::{Ran, Schema, Scratch, ScratchError, Server};
 use serde::Serialize;
 
 use crate::code::Code;
 use crate::stored::{Stored, Verdict, absent, as_begun};
-use crate::{Connections, Normalizers, ReplayError, Tally};
+use crate::tolerance::Part;
+use crate::{Classes, Connections, Normalizers, ReplayError, Tally};
 use denied::{Denial, Kind};
 
 pub use recorded::{SqlSource, SqlSourceError};
@@ -45,6 +47,7 @@ pub struct Plan<'a> {
     /// Values of rows that may differ.
     pub normalizers: Option<&'a Normalizers>,
     pub capture: Option<&'a RunCapture>,
+    pub classes: &'a mut Classes,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -120,7 +123,7 @@ pub fn read_schema<S: Source>(bundle: &Bundle<S>, digest: Sha256) -> Result<Sche
 pub async fn replay<S: Source>(
     bundle: &Bundle<S>,
     steps: &[RecordedCall],
-    plan: &Plan<'_>,
+    plan: Plan<'_>,
     opened: Opened,
     tally: &mut Tally,
     connections: &mut Connections,
@@ -128,6 +131,7 @@ pub async fn replay<S: Source>(
     let Opened { scratch, schema, schema_from, namespace, server } = opened;
     let not_recreated: Vec<PartCount> =
         scratch.not_recreated().iter().map(|(part, count)| PartCount { count: *count, part }).collect();
+    let sources = plan.sources.to_vec();
     let mut again =
         Again { bundle, plan, scratch, denied: BTreeMap::new(), statements: 0, has_escaped: false };
     for call in steps {
@@ -156,14 +160,14 @@ pub async fn replay<S: Source>(
         schema,
         schema_from,
         server,
-        sources: plan.sources.to_vec(),
+        sources,
         statements: again.statements,
     })
 }
 
 struct Again<'a, S> {
     bundle: &'a Bundle<S>,
-    plan: &'a Plan<'a>,
+    plan: Plan<'a>,
     scratch: Scratch,
     denied: BTreeMap<Denial, u64>,
     statements: u64,
@@ -186,7 +190,8 @@ impl<S: Source> Again<'_, S> {
         };
         self.statements += 1;
         let now = self.scratch.run(&statement, kind.is_query).await?;
-        Ok(Ok(self.compare(&kind, then, &now)))
+        let class = self.plan.classes.of(self.bundle, &call.receipt);
+        Ok(Ok(self.compare(&kind, then, &now, class.as_deref())))
     }
 
     fn deny(&mut self, denial: Denial) -> Verdict {
@@ -209,7 +214,13 @@ impl<S: Source> Again<'_, S> {
         read.ok_or(Verdict::Skipped(Code::Undecided))
     }
 
-    fn compare(&mut self, kind: &Kind, then: recorded::Outcome, now: &Ran) -> Verdict {
+    fn compare(
+        &mut self,
+        kind: &Kind,
+        then: recorded::Outcome,
+        now: &Ran,
+        class: Option<&Determinism>,
+    ) -> Verdict {
         use recorded::Outcome;
         match (then, now) {
             (_, Ran::Escaped) => {
@@ -236,13 +247,23 @@ impl<S: Source> Again<'_, S> {
                 false => Verdict::drifted(Code::DbDrift),
             },
             (Outcome::Rows(Some(then)), Ran::Rows { columns, rows }) => {
-                let found = rows::compare(&then, columns, rows, kind.is_ordered, self.plan.normalizers);
-                match found {
+                let verdict = match class {
+                    None => rows::compare(&then, columns, rows, kind.is_ordered, self.plan.normalizers).map(
+                        |at| match at.is_empty() {
+                            true => Verdict::Matched,
+                            false => Verdict::Drifted(Code::DbDrift, at),
+                        },
+                    ),
+                    Some(class) => rows::compare_by(class, &then, columns, rows, kind.is_ordered)
+                        .map(|found| Verdict::of(Part::Rows, Code::DbDrift, found)),
+                };
+                match verdict {
                     None => Verdict::Skipped(Code::Undecided),
-                    Some(at) if at.is_empty() => Verdict::Matched,
                     // It gives something else each time.
-                    Some(_) if kind.is_volatile => Verdict::Skipped(Code::Undecided),
-                    Some(at) => Verdict::Drifted(Code::DbDrift, at),
+                    Some(Verdict::Drifted(..) | Verdict::Beyond(..)) if kind.is_volatile => {
+                        Verdict::Skipped(Code::Undecided)
+                    }
+                    Some(verdict) => verdict,
                 }
             }
         }

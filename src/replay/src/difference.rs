@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::tally::POINTERS_MAX;
+use crate::tolerance::Found;
 
 /// What differs between a recorded value and another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +12,12 @@ pub struct Difference {
     pub at: Vec<String>,
     /// Members, types or lengths of lists differ, not values alone.
     pub is_shape: bool,
+}
+
+impl From<Difference> for Found {
+    fn from(Difference { at, is_shape }: Difference) -> Self {
+        Self { at, is_shape, ..Self::default() }
+    }
 }
 
 impl Difference {

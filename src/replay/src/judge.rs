@@ -18,12 +18,10 @@ use estoppel_wire::dialect::{Dialect, Framing};
 use serde_json::Value;
 
 use crate::certificate::Mode;
+use crate::classes::POLICY_BYTES_MAX;
 use crate::code::Code;
 use crate::stored::{Stored, Verdict};
 use crate::{Connections, ReplayError, Tally};
-
-/// Most bytes of one policy that are read.
-const POLICY_BYTES_MAX: u64 = 64 << 20;
 
 /// Judges every call of a bundle that verified. `capture` is the run's key, with which stored bodies are held against the tags of what
 /// passed; `key` is drawn at random.
@@ -53,7 +51,11 @@ pub fn judge<S: Source>(
         again.step(&call).unwrap_or_else(|verdict| verdict).count(&call, tally);
     }
     connections.look().map_err(ReplayError::Connections)?;
-    Ok(if has_bodies { Mode::Judge } else { Mode::Tag })
+    if has_bodies {
+        return Ok(Mode::Judge);
+    }
+    tally.whole(Code::TagsOnly);
+    Ok(Mode::Tag)
 }
 
 /// The steps of a bundle that does not verify: nothing in it is judged, but it is told whose stored bodies are not what was recorded.

@@ -4,6 +4,7 @@
 //! - [`judge::judge`] puts the recorded bytes through the judge again, without a client and without a network.
 //! - [`database::replay`] runs recorded SQL in a scratch schema of a database, of which nothing stays.
 //! - [`live::replay`] makes recorded calls of allowed tools again, by a client that the caller brings.
+//! - [`Classes`] says of a call by which tolerances it is compared, if by any.
 //! - All count in a [`Tally`], from which [`certificate::Certificate`] takes its status.
 //!
 //! Promised: nothing here can connect to an upstream, and [`Connections`] counts whether the process did all the same (a database is
@@ -20,22 +21,27 @@ pub mod judge;
 pub mod live;
 pub mod serve;
 
+mod classes;
 mod code;
 mod connections;
 mod difference;
+mod exact;
 mod messages;
 mod normalize;
 mod step;
 mod stored;
 mod tally;
+mod tolerance;
 
 use estoppel_snapshot::ScratchError;
 
 pub use certificate::{Certificate, CertifyError};
+pub use classes::Classes;
 pub use code::Code;
 pub use connections::Connections;
 pub use normalize::{Normalizers, NormalizersError};
 pub use tally::{Counts, Divergence, Matching, Status, Tally};
+pub use tolerance::{Beyond, Part};
 
 /// Why a replay did not come to an end.
 #[derive(Debug, thiserror::Error)]

@@ -6,12 +6,17 @@ use std::collections::BTreeSet;
 
 use estoppel_bundle::{Bundle, RecordedCall, Source};
 use estoppel_evidence::RunCapture;
+use estoppel_policy::Determinism;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::classes::{Classes, rules};
 use crate::code::Code;
 use crate::difference::Difference;
+use crate::exact::Exact;
+use crate::messages::message_to;
 use crate::stored::{Stored, Verdict, absent, as_begun};
+use crate::tolerance::{Found, Part};
 use crate::{Connections, Normalizers, ReplayError, Tally};
 
 pub use crate::messages::answer_to;
@@ -37,6 +42,7 @@ pub struct Plan<'a> {
     /// Values of messages that may differ.
     pub normalizers: Option<&'a Normalizers>,
     pub capture: Option<&'a RunCapture>,
+    pub classes: &'a mut Classes,
 }
 
 /// Makes the calls again by `ask`, which gives the body of the answer if there was one. After the first that comes to something
@@ -61,10 +67,11 @@ pub fn replay<S: Source>(
             Ok(_) if has_diverged => Verdict::Skipped(Code::Undecided),
             Ok((request, then)) => {
                 sent += 1;
-                compare(&request, then, ask(&request), plan.normalizers)
+                let class = plan.classes.of(bundle, &call.receipt);
+                compare(&request, then, ask(&request), (class.as_deref(), plan.normalizers))
             }
         };
-        has_diverged |= matches!(verdict, Verdict::Drifted(..));
+        has_diverged |= matches!(verdict, Verdict::Drifted(..) | Verdict::Beyond(..));
         verdict.count(call, tally);
     }
     connections.look().map_err(ReplayError::Connections)?;
@@ -78,12 +85,15 @@ fn tool_of(call: &RecordedCall) -> Option<&str> {
     receipt["facts"]["tools_called"][0].as_str().filter(|_| is_mcp)
 }
 
+/// A message and its bytes.
+type Message = (Value, Vec<u8>);
+
 /// What is sent, and what it came to.
 fn request<S: Source>(
     bundle: &Bundle<S>,
     plan: &Plan<'_>,
     call: &RecordedCall,
-) -> Result<(Vec<u8>, Value), Verdict> {
+) -> Result<(Vec<u8>, Message), Verdict> {
     let tool = tool_of(call).filter(|tool| plan.tools.contains(*tool));
     let tool = tool.ok_or(Verdict::Skipped(Code::ToolNotAllowed))?;
     if call.receipt["outcome"]["complete"] != true {
@@ -96,27 +106,36 @@ fn request<S: Source>(
     let message: Value = serde_json::from_slice(&request).map_err(|_| Verdict::Skipped(Code::Undecided))?;
     // The name that was allowed has to be the one that the tool's server will read.
     let is_it = message["method"] == "tools/call" && message["params"]["name"] == tool;
-    let then = answer_to(&message["id"], &answer).filter(|_| is_it);
+    let then = message_to(&message["id"], &answer).filter(|_| is_it);
     then.map(|then| (request, then)).ok_or(Verdict::Skipped(Code::Undecided))
 }
 
 fn compare(
     request: &[u8],
-    then: Value,
+    (mut then, then_bytes): Message,
     answer: Option<Vec<u8>>,
-    normalizers: Option<&Normalizers>,
+    (class, normalizers): (Option<&Determinism>, Option<&Normalizers>),
 ) -> Verdict {
     let id = serde_json::from_slice::<Value>(request).map(|message| message["id"].clone());
     let now = match (answer, id) {
-        (Some(answer), Ok(id)) => answer_to(&id, &answer),
+        (Some(answer), Ok(id)) => message_to(&id, &answer),
         _ => None,
     };
-    let Some(now) = now else { return Verdict::drifted(Code::StatusDrift) };
+    let Some((mut now, now_bytes)) = now else { return Verdict::drifted(Code::StatusDrift) };
     let failed = |message: &Value| message.get("error").is_some() || message["result"]["isError"] == true;
     if failed(&then) != failed(&now) {
         return Verdict::drifted(Code::StatusDrift);
     }
-    let (mut then, mut now) = (then, now);
+    if let Some(class) = class {
+        return match (Exact::read(&then_bytes), Exact::read(&now_bytes)) {
+            (Some(then), Some(now)) => {
+                let found = Found::of(&then, &now, rules(class, Part::Answer));
+                Verdict::of(Part::Answer, Code::AnswerDrift, found)
+            }
+            _ if then_bytes == now_bytes => Verdict::Matched,
+            _ => Verdict::drifted(Code::AnswerDrift),
+        };
+    }
     if let Some(normalizers) = normalizers {
         normalizers.apply(&mut then);
         normalizers.apply(&mut now);

@@ -19,10 +19,12 @@ use serde_json::{Value, json};
 
 use crate::code::Code;
 use crate::difference::Difference;
+use crate::exact::Exact;
 use crate::normalize::Normalizers;
 use crate::step::{Request, Step, Steps};
 use crate::tally::{Matching, Tally};
-use crate::{Connections, ReplayError};
+use crate::tolerance::{Found, Part};
+use crate::{Classes, Connections, ReplayError};
 
 /// Status of an answer that was not recorded: no registered one, so that no client takes it for the upstream's.
 const NOT_RECORDED: u16 = 599;
@@ -39,13 +41,15 @@ pub enum Side {
 }
 
 /// How a bundle is served.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     pub side: Side,
     pub matching: Matching,
     pub normalizers: Option<Normalizers>,
     /// The run's key: requests are known by their tags.
     pub capture: RunCapture,
+    /// What is declared of calls that come again.
+    pub classes: Classes,
     /// Answers take the time that they took.
     pub is_timed: bool,
     /// What stands before the target of each request: what a gateway in between takes off.
@@ -74,8 +78,8 @@ impl<S: Source + Send + Sync + 'static> Server<S> {
     /// # Errors
     /// The bundle cannot be read, or the address not be used.
     pub fn start(bundle: Bundle<S>, options: Options, address: SocketAddr) -> Result<Self, ServeError> {
-        let Options { side, matching, normalizers, capture, is_timed, prefix } = options;
-        let steps = Steps::read(&bundle, side, capture.clone(), normalizers)?;
+        let Options { side, matching, normalizers, capture, mut classes, is_timed, prefix } = options;
+        let steps = Steps::read(&bundle, side, capture.clone(), normalizers, &mut classes)?;
         let state = State {
             steps,
             tally: Tally::new(matching),
@@ -148,6 +152,15 @@ impl<S: Source> Finished<S> {
     }
 }
 
+/// How a request is the one of its step.
+enum Match {
+    Exact,
+    /// But for what its policy tolerates.
+    Within(Found),
+    /// It is not, and was counted.
+    Not,
+}
+
 /// Why no more steps are given.
 #[derive(Debug)]
 enum End {
@@ -205,8 +218,14 @@ impl<S: Source + Send + Sync> Respond for Replayer<S> {
             return refusal("INTERNAL", &text, &Value::Null);
         }
         match state.steps.take(&request) {
-            Some(at) => self.answer(&mut state, at, true),
-            None => self.unmatched(&mut state, &request),
+            Some(at) => self.answer(&mut state, at, Match::Exact),
+            None => match state.steps.within(&self.bundle, &request) {
+                Some((at, found)) => {
+                    state.steps.give(at);
+                    self.answer(&mut state, at, Match::Within(found))
+                }
+                None => self.unmatched(&mut state, &request),
+            },
         }
     }
 }
@@ -219,7 +238,7 @@ impl<S: Source> Replayer<S> {
     /// A request that has no step of its own.
     fn unmatched(&self, state: &mut State, request: &Request<'_>) -> Reply {
         let is_strict = state.tally.matching() == Matching::Strict;
-        let Some((at, step)) =
+        let Some((nearest, step)) =
             state.steps.nearest(request).and_then(|at| Some((at, state.steps.list.get(at)?.clone())))
         else {
             state.tally.missed();
@@ -229,15 +248,16 @@ impl<S: Source> Replayer<S> {
             let text = "no recorded call is left for this request; its method or target, or the number of such requests, differs";
             return refusal(Code::Miss.as_str(), text, &self.elsewhere(state, request));
         };
-        let difference = self.difference(&step, request);
-        let code = if difference.is_shape { Code::SchemaDrift } else { Code::ArgDrift };
-        state.tally.drifted(code, (step.seq, step.call), difference.at.clone());
-        state.steps.give(at);
+        let found = self.difference(&step, request);
+        let code = if found.is_shape { Code::SchemaDrift } else { Code::ArgDrift };
+        let at = found.at.clone();
+        state.tally.drifted_beyond(code, (step.seq, step.call), found);
+        state.steps.give(nearest);
         if !is_strict {
-            return self.answer(state, at, false);
+            return self.answer(state, nearest, Match::Not);
         }
         state.end = Some(End::Stopped);
-        let nearest = json!({ "seq": step.seq, "call": step.call, "differs": "body", "at": difference.at });
+        let nearest = json!({ "seq": step.seq, "call": step.call, "differs": "body", "at": at });
         refusal(code.as_str(), code.text(), &nearest)
     }
 
@@ -251,19 +271,23 @@ impl<S: Source> Replayer<S> {
         )
     }
 
-    fn difference(&self, step: &Step, request: &Request<'_>) -> Difference {
+    fn difference(&self, step: &Step, request: &Request<'_>) -> Found {
+        if let Some(found) = Exact::read(request.body).and_then(|found| step.differs(&self.bundle, &found)) {
+            return found;
+        }
         let recorded = match step.mode {
             BodyMode::Full => self.bundle.body(&step.request).ok().flatten(),
             _ => None,
         };
         let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
         match (recorded.and_then(|body| read(&body)), read(request.body)) {
-            (Some(recorded), Some(found)) => Difference::of(&recorded, &found),
-            _ => Difference::default(),
+            (Some(recorded), Some(found)) => Difference::of(&recorded, &found).into(),
+            _ => Found::default(),
         }
     }
 
-    fn answer(&self, state: &mut State, at: usize, is_match: bool) -> Reply {
+    fn answer(&self, state: &mut State, at: usize, of: Match) -> Reply {
+        let is_match = !matches!(of, Match::Not);
         let Some(step) = state.steps.list.get(at).cloned() else {
             return refusal("INTERNAL", "there is no such step", &Value::Null);
         };
@@ -301,6 +325,11 @@ impl<S: Source> Replayer<S> {
                     }
                 }
             }
+        }
+        if let Match::Within(found) = of
+            && found.tolerated_count > 0
+        {
+            state.tally.tolerated(place, Part::Request, found);
         }
         reply(&step, body, self.is_timed)
     }
@@ -378,6 +407,7 @@ mod tests {
             first_byte_us: 20_000,
             last_us: 80_000,
             is_left: true,
+            class: None,
         }
     }
 

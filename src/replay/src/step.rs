@@ -1,15 +1,23 @@
 //! Requests and steps in mode `stub`: what makes them equal, and which step is next.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use estoppel_bundle::{Bundle, RecordedCall, RecordedEntry, Side as Body, Source};
 use estoppel_evidence::capture::Label;
 use estoppel_evidence::entry::BodyMode;
 use estoppel_evidence::{CallId, RunCapture, Sha256};
+use estoppel_policy::Determinism;
 
+use crate::classes::rules;
+use crate::exact::Exact;
 use crate::normalize::Normalizers;
 use crate::serve::Side;
-use crate::{ReplayError, STEPS_MAX};
+use crate::tolerance::{Found, Part};
+use crate::{Classes, ReplayError, STEPS_MAX};
+
+/// Most steps that a request is held against by their tolerances.
+const TRIES_MAX: usize = 64;
 
 /// What makes a request and a step the same: method, target and body.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -48,6 +56,23 @@ pub(crate) struct Step {
     pub first_byte_us: u64,
     pub last_us: u64,
     pub is_left: bool,
+    /// What is declared of it.
+    pub class: Option<Arc<Determinism>>,
+}
+
+impl Step {
+    fn may_differ(&self) -> bool {
+        self.is_left
+            && self.mode == BodyMode::Full
+            && self.class.as_deref().is_some_and(|class| !rules(class, Part::Request).is_empty())
+    }
+
+    /// What of a request is not as recorded, by what is declared. None where nothing is, or a body is not to be read.
+    pub fn differs<S: Source>(&self, bundle: &Bundle<S>, found: &Exact) -> Option<Found> {
+        let class = self.class.as_deref().filter(|_| self.mode == BodyMode::Full)?;
+        let recorded = Exact::read(&bundle.body(&self.request).ok()??)?;
+        Some(Found::of(&recorded, found, rules(class, Part::Request)))
+    }
 }
 
 /// What of a request the recording is keyed by.
@@ -77,12 +102,14 @@ impl Steps {
         side: Side,
         capture: RunCapture,
         normalizers: Option<Normalizers>,
+        classes: &mut Classes,
     ) -> Result<Self, ReplayError> {
         let mut found = Vec::new();
         let mut entries = bundle.recorded()?;
         while let Some(entry) = entries.next()? {
             let RecordedEntry::Call(call) = entry else { continue };
-            let Some((place, step)) = step(&call, side) else { continue };
+            let Some((place, mut step)) = step(&call, side) else { continue };
+            step.class = classes.of(bundle, &call.receipt);
             if found.len() == STEPS_MAX {
                 return Err(ReplayError::Steps);
             }
@@ -109,7 +136,9 @@ impl Steps {
 
     fn body_key<S: Source>(&self, bundle: &Bundle<S>, step: &Step) -> Result<Option<BodyKey>, ReplayError> {
         let tag = step.request.tag.map(|tag| BodyKey::Tag(tag.to_string()));
-        let Some(normalizers) = self.normalizers.as_ref().filter(|_| step.mode == BodyMode::Full) else {
+        // What a policy declares, no file takes back.
+        let is_open = step.mode == BodyMode::Full && step.class.is_none();
+        let Some(normalizers) = self.normalizers.as_ref().filter(|_| is_open) else {
             return Ok(tag);
         };
         Ok(bundle.body(&step.request)?.map(|body| BodyKey::Normalized(normalizers.key(&body))).or(tag))
@@ -128,6 +157,25 @@ impl Steps {
                     self.give(at);
                     return Some(at);
                 }
+            }
+        }
+        None
+    }
+
+    /// The first step that is left, and that the request is of within what its policy tolerates.
+    pub fn within<S: Source>(&self, bundle: &Bundle<S>, request: &Request<'_>) -> Option<(usize, Found)> {
+        let waiting = self.by_place.get(&self.place(request))?;
+        let mut found = None;
+        let tried = waiting.iter().filter_map(|at| Some((*at, self.list.get(*at)?)));
+        for (at, step) in tried.filter(|(_, step)| step.may_differ()).take(TRIES_MAX) {
+            let now = match &found {
+                Some(now) => now,
+                None => found.insert(Exact::read(request.body)?),
+            };
+            if let Some(differs) = step.differs(bundle, now)
+                && differs.is_within()
+            {
+                return Some((at, differs));
             }
         }
         None
@@ -192,6 +240,7 @@ fn step(call: &RecordedCall, side: Side) -> Option<(Place, Step)> {
         first_byte_us: number(&time["first_byte_us"]),
         last_us: sse["last_us"].as_u64().unwrap_or(total_us),
         is_left: true,
+        class: None,
     };
     Some((place, step))
 }

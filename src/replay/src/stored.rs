@@ -8,15 +8,20 @@ use serde_json::Value;
 
 use crate::code::Code;
 use crate::tally::Tally;
+use crate::tolerance::{Found, Part};
 
 /// What became of a step.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     Matched,
+    /// But for what is tolerated.
+    Within(Part, Found),
     Truncated,
     Skipped(Code),
     /// And where.
     Drifted(Code, Vec<String>),
+    /// And where, and how far, where a tolerance is declared.
+    Beyond(Code, Found),
 }
 
 impl Verdict {
@@ -24,9 +29,23 @@ impl Verdict {
         Self::Drifted(code, Vec::new())
     }
 
+    /// What differs of a part of which a class is declared: nothing, what is tolerated, or more.
+    pub fn of(part: Part, drift: Code, found: Found) -> Self {
+        match (found.is_within(), found.tolerated_count) {
+            (true, 0) => Self::Matched,
+            (true, _) => Self::Within(part, found),
+            (false, _) => Self::Beyond(drift, found),
+        }
+    }
+
     pub fn count(self, call: &RecordedCall, tally: &mut Tally) {
         match self {
             Self::Matched => tally.matched(),
+            Self::Within(part, found) => {
+                tally.matched();
+                tally.tolerated((call.seq, call.call), part, found);
+            }
+            Self::Beyond(code, found) => tally.drifted_beyond(code, (call.seq, call.call), found),
             Self::Truncated => tally.truncated(),
             Self::Skipped(code) => tally.skipped(code),
             Self::Drifted(code, at) => tally.drifted(code, (call.seq, call.call), at),

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use estoppel_evidence::CallId;
+use estoppel_evidence::{CallId, Sha256};
 use serde::Serialize;
 
 use crate::code::Code;
+use crate::tolerance::{Beyond, Found, Part};
 
 /// Most divergences that a certificate lists.
 pub const DIVERGENCES_MAX: usize = 64;
 /// Most pointers of one divergence, and most characters of one.
 pub const POINTERS_MAX: usize = 16;
 pub const POINTER_CHARS_MAX: usize = 128;
+/// Most tolerated differences that a certificate lists.
+pub const TOLERATED_MAX: usize = 64;
 
 /// What happens at a request that no step answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -47,11 +50,37 @@ impl Status {
 pub struct Divergence {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub at: Vec<String>,
+    /// How far numbers are out of a tolerance that is declared for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beyond: Vec<Beyond>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<CallId>,
     pub code: Code,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
+}
+
+impl Divergence {
+    fn of(code: Code, step: Option<At>) -> Self {
+        let (seq, call) = step.map_or((None, None), |(seq, call)| (Some(seq), Some(call)));
+        Self { at: Vec::new(), beyond: Vec::new(), call, code, seq }
+    }
+}
+
+/// A difference that a policy tolerates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Within {
+    pub at: String,
+    /// The kind of the tolerance.
+    pub by: &'static str,
+    pub call: CallId,
+    /// Digest of the value; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<Sha256>,
+    pub part: Part,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Sha256>,
+    pub seq: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -70,6 +99,8 @@ pub struct Counts {
     pub recorded: u64,
     pub reordered: u64,
     pub skipped: Vec<CodeCount>,
+    /// Steps of `matched` and `truncated` with differences that are tolerated.
+    pub tolerated: u64,
     pub truncated: u64,
 }
 
@@ -86,6 +117,10 @@ pub struct Tally {
     skipped: BTreeMap<Code, u64>,
     divergences: Vec<Divergence>,
     divergences_more: u64,
+    /// Steps with tolerated differences, the first of these, and how many there are.
+    tolerated: u64,
+    within: Vec<Within>,
+    within_count: u64,
     first: Option<u64>,
     /// Why the bundle did not verify.
     bundle: Option<String>,
@@ -118,32 +153,59 @@ impl Tally {
         *self.skipped.entry(code).or_default() += 1;
     }
 
-    pub fn drifted(&mut self, code: Code, (seq, call): At, at: Vec<String>) {
+    pub fn drifted(&mut self, code: Code, step: At, at: Vec<String>) {
         *self.drift.entry(code).or_default() += 1;
-        self.diverged(Divergence { at, call: Some(call), code, seq: Some(seq) });
+        self.diverged(Divergence { at, ..Divergence::of(code, Some(step)) });
     }
 
-    pub fn missing(&mut self, (seq, call): At) {
+    /// As [`Self::drifted`], where a tolerance is declared.
+    pub(crate) fn drifted_beyond(&mut self, code: Code, step: At, found: Found) {
+        *self.drift.entry(code).or_default() += 1;
+        self.diverged(Divergence { at: found.at, beyond: found.beyond, ..Divergence::of(code, Some(step)) });
+    }
+
+    /// The step is counted as matched or truncated, and differs in what is tolerated.
+    pub(crate) fn tolerated(&mut self, (seq, call): At, part: Part, found: Found) {
+        self.tolerated += 1;
+        self.within_count += found.tolerated_count;
+        let room = TOLERATED_MAX - self.within.len();
+        self.within.extend(found.tolerated.into_iter().take(room).map(|one| Within {
+            at: one.at,
+            by: one.by,
+            call,
+            found: one.found,
+            part,
+            recorded: one.recorded,
+            seq,
+        }));
+    }
+
+    /// The first differences that are tolerated, and how many there are.
+    pub fn within(&self) -> (&[Within], u64) {
+        (&self.within, self.within_count)
+    }
+
+    pub fn missing(&mut self, step: At) {
         self.missing += 1;
-        self.diverged(Divergence { at: Vec::new(), call: Some(call), code: Code::Missing, seq: Some(seq) });
+        self.diverged(Divergence::of(Code::Missing, Some(step)));
     }
 
     /// A request without a step.
     pub fn missed(&mut self) {
         self.miss += 1;
-        self.diverged(Divergence { at: Vec::new(), call: None, code: Code::Miss, seq: None });
+        self.diverged(Divergence::of(Code::Miss, None));
     }
 
     /// A step that matched came too early.
-    pub fn reordered(&mut self, (seq, call): At) {
+    pub fn reordered(&mut self, step: At) {
         self.reordered += 1;
-        self.diverged(Divergence { at: Vec::new(), call: Some(call), code: Code::Reordered, seq: Some(seq) });
+        self.diverged(Divergence::of(Code::Reordered, Some(step)));
     }
 
     /// The bundle does not verify: the code of the verifier, and where it is.
     pub fn bundle_invalid(&mut self, reason: &str, seq: Option<u64>) {
         self.bundle = Some(reason.to_owned());
-        self.diverged(Divergence { at: Vec::new(), call: None, code: Code::BundleInvalid, seq });
+        self.diverged(Divergence { seq, ..Divergence::of(Code::BundleInvalid, None) });
     }
 
     /// Something that is so of the replay, and of no step.
@@ -192,6 +254,7 @@ impl Tally {
             recorded: self.recorded(),
             reordered: self.reordered,
             skipped: rows(&self.skipped),
+            tolerated: self.tolerated,
             truncated: self.truncated,
         }
     }
@@ -209,6 +272,7 @@ impl Tally {
             (Code::Missing, self.missing > 0),
             (Code::Reordered, self.reordered > 0),
             (Code::Truncated, self.truncated > 0),
+            (Code::Tolerated, self.tolerated > 0),
             (Code::BundleInvalid, self.bundle.is_some()),
             (Code::NoSteps, self.recorded() == 0),
             (Code::UpstreamConnection, upstream_connections > 0),
@@ -226,11 +290,14 @@ impl Tally {
             Code::SchemaPartial | Code::StatementBound | Code::StatementDenied | Code::ToolNotAllowed => {
                 false
             }
+            Code::TagsOnly | Code::Tolerated => false,
             _ => true,
         };
+        // A tolerated difference is a note.
+        let is_note = |code: &Code| *code == Code::Tolerated;
         match reasons.iter().any(fails) {
             true => Status::Failed,
-            false if reasons.is_empty() => Status::Success,
+            false if reasons.iter().all(is_note) => Status::Success,
             false => Status::Partial,
         }
     }
@@ -269,6 +336,11 @@ mod tests {
             check(Strict, skip(code), Partial, &[code]);
         }
         check(Strict, Tally::truncated, Partial, &[Code::Truncated]);
+        let within = |tally: &mut Tally| {
+            tally.matched();
+            tally.tolerated(at(1), Part::Answer, Found::default());
+        };
+        check(Strict, within, Success, &[Code::Tolerated]);
         let early = |tally: &mut Tally| (tally.matched(), tally.reordered(at(2))).0;
         check(Strict, early, Failed, &[Code::Reordered]);
         check(Lenient, early, Partial, &[Code::Reordered]);
@@ -286,6 +358,7 @@ mod tests {
         }
         let whole = |code| move |tally: &mut Tally| (tally.matched(), tally.whole(code)).0;
         check(Strict, whole(Code::SchemaPartial), Partial, &[Code::SchemaPartial]);
+        check(Strict, whole(Code::TagsOnly), Partial, &[Code::TagsOnly]);
         for code in [Code::ScratchLeft, Code::TransactionEscape] {
             check(Strict, whole(code), Failed, &[code]);
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use estoppel_bundle::{BundlePath, OpenError};
-use estoppel_diff::{Bodies, Kind, NoBodies, Normalizers, Reader, Side, SideError, Stored};
+use estoppel_diff::{Bodies, Kind, NoBodies, Normalizers, Reader, Scenario, Side, SideError, Stored};
 use estoppel_evidence::Sha256;
 use estoppel_journal::encryption::BodyKeys;
 use estoppel_journal::{BodyError, read_body};
@@ -77,23 +77,49 @@ fn bundle(path: &Path, asked: &Asked<'_>) -> Result<Read<'static>, Failure> {
     let report = if asked.unverified { None } else { Some(verify::judged(path, asked.trust)?) };
     let verified = standing(path, report.as_ref())?;
     let opened = show::open(path)?;
-    let unreadable = |error: OpenError| invalid(path, &error.to_string());
     let mut reader = Reader::new(Kind::Run, asked.normalizers);
+    for line in lines(path, &opened)? {
+        reader.line(&line).map_err(failed(path))?;
+    }
+    let mut side = reader.finish().map_err(failed(path))?;
+    side.about = about_bundle(&opened, verified);
+    let bodies = Box::new(InBundle { opened, beside: input::Beside::of(path) });
+    Ok(Read { side, bodies, unread: Unread::default() })
+}
+
+/// The calls of a bundle that verified, and where its stored bodies are.
+pub fn scenario(
+    path: &Path,
+    trust: Option<&Path>,
+    normalizers: &Normalizers,
+) -> Result<(Scenario, Box<dyn Bodies>), Failure> {
+    let verified = standing(path, Some(&verify::judged(path, trust)?))?;
+    let opened = show::open(path)?;
+    let lines = lines(path, &opened)?;
+    let read = Scenario::read(lines.iter().map(Vec::as_slice), normalizers);
+    let mut scenario = read.map_err(failed(path))?;
+    scenario.about = about_bundle(&opened, verified);
+    Ok((scenario, Box::new(InBundle { opened, beside: input::Beside::of(path) })))
+}
+
+fn lines(path: &Path, opened: &show::Opened) -> Result<Vec<Vec<u8>>, Failure> {
+    let unreadable = |error: OpenError| invalid(path, &error.to_string());
+    let mut lines = Vec::new();
     let mut entries = opened.entries().map_err(unreadable)?;
     while let Some(entry) = entries.next().map_err(unreadable)? {
-        reader.line(entry.line).map_err(failed(path))?;
+        lines.push(entry.line.to_vec());
     }
-    drop(entries);
-    let mut side = reader.finish().map_err(failed(path))?;
+    Ok(lines)
+}
+
+fn about_bundle(opened: &show::Opened, verified: &str) -> Map<String, Value> {
     let manifest: Value = serde_json::from_slice(&opened.manifest().to_bytes()).unwrap_or_default();
-    side.about = about(&[
+    about(&[
         ("name", &manifest["name"]),
         ("root", &manifest["tree"]["root"]),
         ("run", &manifest["run"]),
         ("verified", &json!(verified)),
-    ]);
-    let bodies = Box::new(InBundle { opened, beside: input::Beside::of(path) });
-    Ok(Read { side, bodies, unread: Unread::default() })
+    ])
 }
 
 fn journal<'a>(path: &Path, asked: &Asked<'a>) -> Result<Read<'a>, Failure> {

@@ -12,7 +12,7 @@ use estoppel_snapshot::{
     Dsn, Schema, Scratch, ScratchError, ScratchSettings, Settings, Snapshot, Source, Tls, role_sql,
 };
 
-use super::{Prepared, Said, causes, conclude, key, normalizers, unread};
+use super::{Prepared, Said, causes, classes, conclude, key, normalizers, unread};
 use crate::arguments::{ReplayDatabase, ReplayRun};
 use crate::output::{Failure, Output, plain};
 
@@ -34,6 +34,7 @@ pub(super) fn run(
         return Err(invalid(&format!("--sql: at most {SOURCES_MAX}")));
     }
     let normalizers = run.normalizers.as_deref().map(normalizers).transpose()?;
+    let mut classes = classes(output, run.policy.as_deref())?;
     let tls = Tls::trusting(wanted.db_ca.as_deref())
         .map_err(|error| Failure::reason(Reason::FileUnreadable, plain(&causes(&error))))?;
     let bundle = &prepared.bundle;
@@ -61,8 +62,9 @@ pub(super) fn run(
         let namespace = wanted.namespace.clone();
         let opened = Opened { scratch, schema: digest, schema_from, namespace, server };
         let capture = prepared.capture.as_ref();
-        let plan = Plan { sources: &wanted.sql, normalizers: normalizers.as_ref(), capture };
-        let replayed = replay(bundle, &steps, &plan, opened, &mut tally, &mut connections).await;
+        let plan =
+            Plan { sources: &wanted.sql, normalizers: normalizers.as_ref(), capture, classes: &mut classes };
+        let replayed = replay(bundle, &steps, plan, opened, &mut tally, &mut connections).await;
         replayed.map_err(|error| unread(&error))
     })?;
     let bodies_by = if prepared.capture.is_some() { BodiesBy::Tag } else { BodiesBy::Digest };
@@ -71,6 +73,7 @@ pub(super) fn run(
         connections: connections.count(),
         normalizers: digest,
         database: Some(replayed),
+        policy: classes.policy(),
         ..Said::of(Mode::Database, bodies_by)
     };
     conclude(output, &run.of, bundle, &prepared.key, prepared.started, &tally, said)

@@ -14,7 +14,7 @@ use estoppel_replay::{Connections, Matching, Normalizers, Tally};
 use serde_json::{Value, json};
 use ureq::http::Uri;
 
-use super::{Prepared, Said, conclude, normalizers, unread};
+use super::{Prepared, Said, classes, conclude, normalizers, unread};
 use crate::arguments::ReplayRun;
 use crate::output::{Failure, Output, plain};
 
@@ -33,15 +33,14 @@ pub(super) fn run(output: Output, run: &ReplayRun, prepared: &Prepared) -> Resul
     if wanted.allow_tool.is_empty() {
         return Err(refused("no tool is allowed to be called").hint("--allow-tool NAME, for each"));
     }
-    if std::env::var(INTERLOCK).is_ok_and(|said| said == id) {
-        output.note(&format!("calls of {} are made for real", wanted.allow_tool.join(", ")));
-    } else {
+    if !std::env::var(INTERLOCK).is_ok_and(|said| said == id) {
         return Err(refused(&format!("`{INTERLOCK}` does not name this run"))
             .hint(format!("what is called is real: if that is meant, say {INTERLOCK}={id}")));
     }
     let url = wanted.upstream.as_deref().unwrap_or_default();
     let place = Place::of(url, &wanted.allow_host)?;
     let normalizers = run.normalizers.as_deref().map(normalizers).transpose()?;
+    let mut classes = classes(output, run.policy.as_deref())?;
     let mut connections = Connections::default();
     connections.allow([place.address]);
     let mut tally = Tally::new(Matching::Strict);
@@ -50,7 +49,9 @@ pub(super) fn run(output: Output, run: &ReplayRun, prepared: &Prepared) -> Resul
         upstream: place.origin.clone(),
         normalizers: normalizers.as_ref(),
         capture: prepared.capture.as_ref(),
+        classes: &mut classes,
     };
+    output.note(&plain(&format!("calls of {} are made for real", wanted.allow_tool.join(", "))));
     let mut server = Server::new(place);
     let mut ask = |request: &[u8]| server.ask(request);
     let replayed = replay(&prepared.bundle, plan, &mut ask, &mut tally, &mut connections);
@@ -61,6 +62,7 @@ pub(super) fn run(output: Output, run: &ReplayRun, prepared: &Prepared) -> Resul
         connections: connections.count(),
         normalizers: digest,
         live: Some(replayed),
+        policy: classes.policy(),
         ..Said::of(Mode::Live, bodies_by)
     };
     conclude(output, &run.of, &prepared.bundle, &prepared.key, prepared.started, &tally, said)

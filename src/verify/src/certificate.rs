@@ -1,5 +1,8 @@
 //! Judges a Replay Certificate: steps R1 to R7 of `spec/replay.md`, around the steps of the bundle that it is about.
 
+mod counted;
+mod tolerated;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -191,7 +194,8 @@ fn check_status(predicate: View<'_>) -> Check {
     if steps != recorded || number(counts, "reordered") > number(counts, "matched") {
         return refuse(format!("expected {recorded} steps, found {steps}"));
     }
-    let is_stub = predicate.text_of("mode") == "stub";
+    let mode = predicate.text_of("mode");
+    let is_stub = mode == "stub";
     let is_strict = predicate.text_of("matching") == "strict";
     let by_tag = predicate.text_of("bodies_by") == "tag";
     if predicate.member("side").is_some() != is_stub || !(is_stub || is_strict) || is_stub && !by_tag {
@@ -204,6 +208,10 @@ fn check_status(predicate: View<'_>) -> Check {
     if predicate.member("live").is_some() != (predicate.text_of("mode") == "live") {
         return refuse("`live` does not fit `mode`".to_owned());
     }
+    let codes: Vec<&str> = drift.iter().chain(&skipped).map(|(code, _)| code.as_str()).collect();
+    counted::check_codes(&mode, counts, &codes)?;
+    counted::check_sent(predicate, counts, &drift)?;
+    tolerated::check(predicate, counts)?;
     let denied = skipped.iter().find(|(code, _)| code == "STATEMENT_DENIED").map_or(0, |(_, count)| *count);
     let (kept, gone, is_whole) = match database {
         None => (true, true, true),
@@ -225,6 +233,8 @@ fn check_status(predicate: View<'_>) -> Check {
         ("SCHEMA_PARTIAL", !is_whole),
         ("SCRATCH_LEFT", !gone),
         ("TRANSACTION_ESCAPE", !kept),
+        ("TAGS_ONLY", mode == "tag"),
+        ("TOLERATED", number(counts, "tolerated") > 0),
     ];
     let is = |code: &str| facts.iter().any(|(name, holds)| *name == code && *holds);
     let mut expected: BTreeSet<&str> =
@@ -250,7 +260,8 @@ fn check_status(predicate: View<'_>) -> Check {
         "TRANSACTION_ESCAPE",
     ];
     let failed = failing.into_iter().any(is) || !drift.is_empty() || is_strict && is("REORDERED");
-    let partial = is("TRUNCATED") || is("REORDERED") || is("SCHEMA_PARTIAL") || !skipped.is_empty();
+    let lesser = ["REORDERED", "SCHEMA_PARTIAL", "TAGS_ONLY", "TRUNCATED"];
+    let partial = lesser.into_iter().any(is) || !skipped.is_empty();
     let status = if failed {
         "failed"
     } else if partial {
@@ -262,6 +273,7 @@ fn check_status(predicate: View<'_>) -> Check {
     if stated != status {
         return refuse(format!("expected the status `{status}`, found `{stated}`"));
     }
+    counted::check_divergences(predicate, counts, &drift, is_invalid)?;
     check_first(predicate)
 }
 
@@ -397,7 +409,7 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
             return Err(fault(CertificateReason::Mismatch, detail));
         }
     }
-    Ok(())
+    tolerated::check_steps(predicate, files)
 }
 
 /// The tool that a call of MCP calls.

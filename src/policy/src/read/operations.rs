@@ -54,7 +54,7 @@ impl Reader {
 
     fn operation(&mut self, node: &Node) -> Option<Operation> {
         let map = self.map(node)?;
-        self.known_keys(&map, &["id", "method", "path", "judge", "snapshot"]);
+        self.known_keys(&map, &["id", "method", "path", "judge", "snapshot", "determinism"]);
         let id = self.required(&map, "id", Self::slug);
         let method = self.required(&map, "method", |reader, node| {
             let parse = |text: &str| is_method(text).then(|| text.to_owned());
@@ -65,6 +65,7 @@ impl Reader {
         });
         let judge = self.optional(&map, "judge", Self::judge);
         let snapshot = self.optional(&map, "snapshot", Self::snapshot);
-        Some(Operation { id: id?, method: method?, path: path?, judge, snapshot, look: None })
+        let determinism = self.optional(&map, "determinism", Self::determinism);
+        Some(Operation { id: id?, method: method?, path: path?, judge, snapshot, determinism, look: None })
     }
 }

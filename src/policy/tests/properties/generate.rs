@@ -75,9 +75,12 @@ fn detectors() -> impl Strategy<Value = Value> {
 fn operations() -> impl Strategy<Value = Value> {
     let paths = ["/", "/v1/orders", "/v1/orders/{id}"];
     let operations = paths.map(|path| {
-        let said =
-            (proptest::option::of(judge()), proptest::option::of(snapshot()), select(vec!["GET", "POST"]));
-        said.prop_map(move |(judge, snapshot, method)| {
+        let optional = (
+            proptest::option::of(judge()),
+            proptest::option::of(snapshot()),
+            proptest::option::of(determinism()),
+        );
+        (optional, select(vec!["GET", "POST"])).prop_map(move |((judge, snapshot, determinism), method)| {
             let mut operation = json!({ "id": format!("{}{}", method.to_lowercase(), path.len()) });
             operation["method"] = method.into();
             operation["path"] = path.into();
@@ -87,10 +90,24 @@ fn operations() -> impl Strategy<Value = Value> {
             if let Some(snapshot) = snapshot {
                 operation["snapshot"] = snapshot;
             }
+            if let Some(determinism) = determinism {
+                operation["determinism"] = determinism;
+            }
             operation
         })
     });
     Vec::from(operations).prop_map(Value::from)
+}
+
+fn determinism() -> impl Strategy<Value = Value> {
+    let tolerance = select(vec![
+        json!({ "answer": [{ "at": "/price", "absolute": "0.01" }, { "at": "/tags", "as": "any_order" }] }),
+        json!({ "request": [{ "at": "/**/trace", "as": "ignored" }], "rows": [{ "at": "/*/eta", "relative": "0.1" }] }),
+    ]);
+    proptest::option::of(tolerance).prop_map(|tolerance| match tolerance {
+        None => json!({ "class": "E0" }),
+        Some(tolerance) => json!({ "class": "E1", "tolerance": tolerance }),
+    })
 }
 
 fn snapshot() -> impl Strategy<Value = Value> {
@@ -133,6 +150,7 @@ fn settings(with_limits: bool) -> impl Strategy<Value = Value> {
         of.push(("limits", limits().boxed()));
         of.push(("detectors", route_detectors().boxed()));
         of.push(("operations", operations().boxed()));
+        of.push(("determinism", determinism().boxed()));
     }
     members(of)
 }

@@ -49,9 +49,10 @@ fn every_scalar_counts(policy: &Value) {
             PolicyDocument::parse(&changed.to_string()).ok()
         });
         let hashes: Vec<_> = accepted.map(|document| document.hash()).collect();
-        // Other kinds than these have other keys, and the word beside a database is `none` alone.
+        // Other kinds than these have other keys, as have other classes, and the word beside a database is `none` alone.
         let only = pointer == "/version"
             || pointer.ends_with("/snapshot")
+            || pointer.ends_with("/class")
             || ["cap", "distinct", "freeze", "hold", "idempotency"]
                 .map(Value::from)
                 .contains(policy.pointer(&pointer).unwrap());
@@ -139,6 +140,9 @@ fn others(value: &Value) -> Vec<Value> {
         Value::Null => vec![json!("other")],
         Value::String(text) => {
             let words = [
+                "0",
+                "any_order",
+                "ignored",
                 "enforce",
                 "allow",
                 "block",

@@ -1,13 +1,17 @@
 //! Rows of then and now, in one form: each value by what its column is.
 
 use estoppel_evidence::Sha256;
+use estoppel_policy::Determinism;
 use estoppel_snapshot::{Column, Form};
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 use crate::Normalizers;
+use crate::classes::rules;
 use crate::difference::Difference;
+use crate::exact::{Decimal, Exact, Number};
+use crate::tolerance::{Found, Part, align};
 
 /// Whether a place where rows would be says that there were none.
 pub(super) fn has_none(then: &Value) -> bool {
@@ -47,6 +51,82 @@ pub(super) fn compare(
     }
     let at = Difference::of(&then, &now).at;
     Some(if at.is_empty() { vec![String::new()] } else { at })
+}
+
+/// As [`compare`], by a class that is declared; no normalizers take part in it.
+pub(super) fn compare_by(
+    class: &Determinism,
+    then: &Value,
+    columns: &[Column],
+    now: &[Vec<Option<String>>],
+    is_ordered: bool,
+) -> Option<Found> {
+    let then = match then {
+        Value::Array(rows) => rows.as_slice(),
+        Value::Object(_) => std::slice::from_ref(then),
+        _ => return None,
+    };
+    let names: std::collections::BTreeSet<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    if names.len() != columns.len() {
+        return None;
+    }
+    let mut now = now.iter().map(|row| exact_found(columns, row)).collect::<Option<Vec<_>>>()?;
+    let mut then = then.iter().map(|row| exact_recorded(columns, row)).collect::<Option<Vec<_>>>()?;
+    let rules = rules(class, Part::Rows);
+    if !is_ordered {
+        align(&mut then, rules);
+        align(&mut now, rules);
+    }
+    Some(Found::of(&Exact::List(then), &Exact::List(now), rules))
+}
+
+fn exact_found(columns: &[Column], row: &[Option<String>]) -> Option<Exact> {
+    let cell = |(column, cell): (&Column, &Option<String>)| {
+        let value = match (cell, column.form) {
+            (None, _) => Exact::Null,
+            (Some(_), Form::Nested) => return None,
+            (Some(text), Form::Bool) => Exact::Bool(text == "t"),
+            (Some(text), Form::Json) => Exact::read(text.as_bytes())?,
+            (Some(text), form) => exact_text(form, text),
+        };
+        Some((column.name.clone(), value))
+    };
+    columns.iter().zip(row).map(cell).collect::<Option<_>>().map(Exact::Object)
+}
+
+fn exact_recorded(columns: &[Column], row: &Value) -> Option<Exact> {
+    let cell = |form: Option<Form>, value: &Value| match (form, value) {
+        (Some(form @ (Form::Number | Form::Time)), Value::String(text)) => Some(exact_text(form, text)),
+        (Some(Form::Json), Value::String(text)) => {
+            Some(Exact::read(text.as_bytes()).unwrap_or_else(|| Exact::Text(text.clone())))
+        }
+        _ => Exact::read(value.to_string().as_bytes()),
+    };
+    let form = |name: &str| columns.iter().find(|column| column.name == name).map(|column| column.form);
+    let members = match row {
+        Value::Object(members) => {
+            let cells = members.iter().map(|(name, value)| Some((name.clone(), cell(form(name), value)?)));
+            cells.collect::<Option<_>>()?
+        }
+        Value::Array(cells) if cells.len() == columns.len() => {
+            let cells = columns.iter().zip(cells);
+            let cells =
+                cells.map(|(column, value)| Some((column.name.clone(), cell(Some(column.form), value)?)));
+            cells.collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    Some(Exact::Object(members))
+}
+
+fn exact_text(form: Form, text: &str) -> Exact {
+    let number = || Some(Exact::Number(Number::Decimal(Decimal::parse(text)?)));
+    let known = match form {
+        Form::Number => number(),
+        Form::Time => instant(text).map(Exact::Text),
+        _ => None,
+    };
+    known.unwrap_or_else(|| Exact::Text(text.to_owned()))
 }
 
 fn sort(rows: &mut Value) {
@@ -208,6 +288,32 @@ mod tests {
         assert_eq!(fewer.unwrap(), ["/1"]);
         assert_eq!(compare(&json!("2 rows"), &columns, &now, false, None), None);
         assert_eq!(compare(&json!([{"id": 1}]), &columns, &now[..1], false, None).unwrap(), ["/0/name"]);
+    }
+
+    #[test]
+    fn rows_are_compared_by_a_declared_class() {
+        use estoppel_policy::{Amount, Tolerance, Tolerances, ValuePath, Within};
+        let price = ValuePath::parse("/*/price").unwrap();
+        let rule = Tolerance { at: price, within: Within::Absolute(Amount::parse("0.01").unwrap()) };
+        let cent = Determinism::E1(Tolerances { rows: vec![rule], ..Tolerances::default() });
+        let columns = columns(&[("id", Form::Number), ("price", Form::Number)]);
+        let row = |id: &str, price: &str| vec![Some(id.to_owned()), Some(price.to_owned())];
+        let then = json!([{"id": 1, "price": "12.50"}, [2, 0.1]]);
+        let check = |class: &Determinism, now: &[Vec<Option<String>>], at: &[&str], tolerated: u64| {
+            let found = compare_by(class, &then, &columns, now, false).unwrap();
+            assert_eq!(
+                (found.at.as_slice(), found.tolerated_count),
+                (&*at.iter().map(ToString::to_string).collect::<Vec<_>>(), tolerated)
+            );
+        };
+        let same = [row("2", "0.10"), row("1", "12.5")];
+        check(&Determinism::E0, &same, &[], 0);
+        check(&cent, &same, &[], 0);
+        let near = [row("2", "0.11"), row("1", "12.49")];
+        check(&cent, &near, &[], 2);
+        check(&Determinism::E0, &near, &["/0/price", "/1/price"], 0);
+        check(&cent, &[row("2", "0.11"), row("1", "NaN")], &["/0/price"], 1);
+        assert_eq!(compare_by(&cent, &json!("2 rows"), &columns, &same, false), None);
     }
 
     #[test]

@@ -1,0 +1,63 @@
+"""What certificate_check.py says of certificates, without bundles: test/e2e/replay_tolerance.rs holds it against real ones."""
+
+import copy
+import unittest
+
+import certificate_check
+
+CALL = "01980000-0000-7000-8000-000000000000"
+SAID = {
+    "bodies_by": "tag",
+    "bundle": {},
+    "counts": {
+        "drift": [], "matched": 2, "miss": 0, "missing": 0, "recorded": 2,
+        "reordered": 0, "skipped": [], "tolerated": 1, "truncated": 0,
+    },
+    "determinism": {
+        "differences": 1, "from": "bundle",
+        "tolerated": [{"at": "/a", "by": "absolute", "call": CALL, "found": "1", "part": "request", "recorded": "2", "seq": 1}],
+    },
+    "divergences": [], "divergences_more": 0, "matching": "strict", "mode": "stub", "reasons": ["TOLERATED"],
+    "side": "client", "status": "success", "upstream_connections": 0,
+}  # fmt: skip
+
+
+class Certificates(unittest.TestCase):
+    def check(self, *changes):
+        said = copy.deepcopy(SAID)
+        for names, value in changes:
+            at = said
+            for name in names[:-1]:
+                at = at[name]
+            at[names[-1]] = value
+        certificate_check.check_status(said)
+
+    def test_what_follows_holds_and_what_contradicts_does_not(self):
+        self.check()
+        divergence = [{"call": CALL, "code": "ARG_DRIFT", "seq": 1}]
+        for changes in (
+            [(("status",), "failed")],
+            [(("counts", "matched"), 1)],
+            [(("counts", "tolerated"), 0), (("reasons",), [])],
+            [(("determinism", "tolerated"), [])],
+            [(("upstream_connections",), 1)],
+            [(("divergences",), divergence), (("first_divergent_seq",), 1)],
+            [(("divergences_more",), 1)],
+            [(("counts", "matched"), 0), (("counts", "recorded"), 0)],
+            [(("mode",), "tag")],
+        ):
+            with self.assertRaises(certificate_check.Refused, msg=changes) as refused:
+                self.check(*changes)
+            self.assertEqual(refused.exception.code, "CERTIFICATE_STATUS")
+
+    def test_paths_lead_as_policies_have_it(self):
+        for path, pointer, expected in (
+            ("/a", "/a", True), ("/a", "/a/b", False), ("/*/b", "/0/b", True), ("/**/b", "/b", True),
+            ("/**/b", "/a/0/b", True), ("/a/**", "/a", True), ("/**/a/*", "/a/a/a/x", True), ("/a~1b", "/a/b", False),
+        ):  # fmt: skip
+            names = certificate_check.names
+            self.assertEqual(certificate_check.leads(names(path), names(pointer)), expected, (path, pointer))
+
+
+if __name__ == "__main__":
+    unittest.main()

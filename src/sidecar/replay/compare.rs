@@ -1,0 +1,81 @@
+//! `estoppel replay compare`: two runs of one scenario, with another model, prompt or policy.
+
+use std::process::ExitCode;
+
+use estoppel_diff::{Cause, Parting, compare_runs};
+use serde_json::Value;
+
+use crate::arguments::ReplayCompare;
+use crate::diff::{normalizers, side};
+use crate::input;
+use crate::output::{Colour, Failure, Output, plain};
+
+/// Exit code 5 unless every call was found the same.
+pub(super) fn run(output: Output, wanted: &ReplayCompare) -> Result<ExitCode, Failure> {
+    let normalizers = normalizers(wanted.normalizers.as_deref())?;
+    for path in [&wanted.from, &wanted.to] {
+        if path.is_dir() {
+            return Err(Failure::input("ARGUMENT_INVALID", "expected the `.pef.zip`, not a folder"));
+        }
+    }
+    let read = |path| side::scenario(path, wanted.trust.as_deref(), &normalizers);
+    let ((from, ones), (to, others)) = (read(&wanted.from)?, read(&wanted.to)?);
+    let compared = compare_runs(&from, &to, &normalizers, (&*ones, &*others))
+        .map_err(|error| Failure::input("ARGUMENT_INVALID", plain(&error.to_string())))?;
+    let document = compared.document();
+    if let Some(path) = &wanted.out {
+        input::write_new(path, document.to_string().as_bytes())?;
+    }
+    let result = compared.result();
+    let colour = match result {
+        "equal" => Colour::Green,
+        "parted" => Colour::Red,
+        _ => Colour::Yellow,
+    };
+    output.line(&format!("runs        {}", output.paint(colour, result)));
+    let calls = &document["calls"];
+    output.line(&format!(
+        "calls       {} equal, {} parted, {} undecided",
+        calls["equal"], calls["parted"], calls["undecided"]
+    ));
+    if !compared.same_policies {
+        output.line("policies    other ones");
+    }
+    if let Some(first) = &compared.first {
+        print_first(output, first);
+    }
+    if let Some(place) = &compared.first_undecided {
+        output.line(&format!(
+            "undecided   first at {}: nobody can say whether it is the same",
+            place_of(place)
+        ));
+    }
+    let causes: Vec<String> =
+        compared.causes.iter().map(|(cause, count)| format!("{} {count}", cause.as_str())).collect();
+    if !causes.is_empty() {
+        output.line(&format!("causes      {}", causes.join(", ")));
+    }
+    Ok(output.answer(&document, if result == "equal" { 0 } else { 5 }))
+}
+
+fn print_first(output: Output, first: &Parting) {
+    let cause = first.cause();
+    let place = [("from", &first.from), ("to", &first.to)]
+        .into_iter()
+        .filter_map(|(name, side)| Some(format!("{name} {}", place_of(side.as_ref()?))))
+        .collect::<Vec<_>>()
+        .join(", ");
+    output.line(&plain(&format!("first       {}: {}", cause.as_str(), cause.text())));
+    output.line(&plain(&format!("            {place}")));
+    let others: Vec<&str> = first.causes.iter().skip(1).copied().map(Cause::as_str).collect();
+    if !others.is_empty() {
+        output.line(&format!("            then {}", others.join(", ")));
+    }
+    for at in &first.at {
+        output.line(&plain(&format!("            {at}")));
+    }
+}
+
+fn place_of((place, of): &(usize, Value)) -> String {
+    format!("call {} at seq {}", place + 1, of["seq"])
+}

@@ -1,0 +1,130 @@
+//! Two runs of one scenario: in which call they part first, and why.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use estoppel_kit::Scratch;
+use estoppel_stub::Script;
+use serde_json::{Value, json};
+
+use crate::support::{Setup, World, chat, cli, cli_binary, path};
+
+fn setup(storage: &str, rules: &str) -> Setup {
+    let policy = format!(
+        "version: 1\nname: t\ndefaults: {{ verdict: allow, on_not_evaluated: allow, body_storage: {storage} }}\n{rules}"
+    );
+    Setup { policy, ..Setup::default() }
+}
+
+const FULL: &str = "{ full: { reason: replay } }";
+
+fn ask(model: &str, text: &str) -> String {
+    format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{text}"}}]}}"#)
+}
+
+/// One run, in which these were asked in turn.
+fn run(world: &World, name: &str, bodies: &[String]) -> PathBuf {
+    for body in bodies {
+        assert!(matches!(world.send(&chat(name, body)).status(), 200 | 403), "{body}");
+    }
+    world.seal(name)
+}
+
+fn compare(one: &Path, two: &Path) -> (i32, Value) {
+    let (code, answer) = cli(&["replay", "compare", path(one), path(two)]);
+    (code, answer["data"].clone())
+}
+
+#[test]
+fn the_first_call_in_which_two_runs_part_is_said_with_its_cause() {
+    let world = World::with(Script::model(), &setup(FULL, ""));
+    let asked =
+        |model: &str, second: &str| [ask("scripted-1", "a"), ask("scripted-1", "a"), ask(model, second)];
+    let before = run(&world, "before", &asked("scripted-1", "b"));
+    let same = run(&world, "same", &asked("scripted-1", "b"));
+    let prompt = run(&world, "prompt", &asked("scripted-1", "c"));
+    let model = run(&world, "model", &asked("scripted-2", "b"));
+    let shorter = run(&world, "shorter", &asked("scripted-1", "b")[..2]);
+    let (code, found) = compare(&before, &same);
+    assert_eq!(
+        (code, &found["result"], &found["calls"]["equal"]),
+        (0, &json!("equal"), &json!(3)),
+        "{found:#}"
+    );
+    for (other, cause) in [(&prompt, "PROMPT"), (&model, "MODEL"), (&shorter, "CALL_MISSING")] {
+        let (code, found) = compare(&before, other);
+        assert_eq!(
+            (code, &found["result"], &found["first"]["cause"]),
+            (5, &json!("parted"), &json!(cause)),
+            "{found:#}"
+        );
+        assert_eq!(
+            (&found["first"]["from"]["place"], &found["first"]["from"]["seq"]),
+            (&json!(2), &json!(3))
+        );
+        assert_eq!(&found["calls"]["equal"], 2);
+    }
+    let (_, mirrored) = compare(&shorter, &before);
+    assert_eq!(mirrored["first"]["cause"], "CALL_ADDED");
+    let told = Command::new(cli_binary())
+        .args(["replay", "compare", path(&before), path(&prompt)])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("first       PROMPT: the model was told something else"), "{told}");
+    assert!(told.contains("/request/body/messages/0/content"), "{told}");
+    let scratch = Scratch::new("compare");
+    let written = |name: &str| {
+        let out = scratch.join(name);
+        assert_eq!(cli(&["replay", "compare", path(&before), path(&model), "--out", path(&out)]).0, 5);
+        std::fs::read(out).unwrap()
+    };
+    assert!(written("one.json") == written("two.json"));
+}
+
+#[test]
+fn a_call_that_another_policy_refuses_parts_because_of_the_policy() {
+    let asked = [ask("scripted-1", "a"), ask("scripted-2", "a")];
+    let before = World::with(Script::model(), &setup(FULL, ""));
+    let rule =
+        "rules:\n- { id: no-two, when: { model: scripted-2 }, verdict: block, reason: MODEL_DENIED }\n";
+    let after = World::with(Script::model(), &setup(FULL, rule));
+    let (one, two) = (run(&before, "r", &asked), run(&after, "r", &asked));
+    let (code, found) = compare(&one, &two);
+    assert_eq!((code, &found["first"]["cause"]), (5, &json!("POLICY")), "{found:#}");
+    assert_eq!((&found["first"]["from"]["place"], &found["policies"]), (&json!(1), &json!("other")));
+    assert_eq!(found["calls"]["equal"], 1, "another hash alone is no difference");
+}
+
+#[test]
+fn without_stored_bodies_calls_are_undecided_and_never_equal() {
+    let world = World::with(Script::model(), &setup("hmac", ""));
+    let asked = [ask("scripted-1", "a")];
+    let (one, two) = (run(&world, "one", &asked), run(&world, "two", &asked));
+    let (code, found) = compare(&one, &two);
+    assert_eq!(
+        (code, &found["result"], &found["calls"]["undecided"]),
+        (5, &json!("undecided"), &json!(1)),
+        "{found:#}"
+    );
+    assert_eq!(found["first_undecided"]["seq"], 1);
+    let (code, found) = compare(&one, &one);
+    assert_eq!((code, &found["result"]), (0, &json!("equal")), "tags of one run can be compared: {found:#}");
+}
+
+#[test]
+fn nothing_is_compared_that_does_not_verify() {
+    let world = World::with(Script::model(), &setup(FULL, ""));
+    let one = run(&world, "one", &[ask("scripted-1", "a")]);
+    let scratch = Scratch::new("compare");
+    let mut bytes = std::fs::read(&one).unwrap();
+    let at = bytes.windows(6).position(|part| part == b"\"call\"").unwrap();
+    bytes[at + 1] ^= 1;
+    let altered = scratch.write("altered.pef.zip", bytes);
+    for (from, to) in [(&one, &altered), (&altered, &one)] {
+        let (code, answer) = cli(&["replay", "compare", path(from), path(to)]);
+        assert_eq!((code, &answer["error"]["code"]), (2, &json!("EVIDENCE_INVALID")), "{answer}");
+    }
+    let (code, answer) = cli(&["replay", "compare", path(&one), path(scratch.path())]);
+    assert_eq!((code, &answer["error"]["code"]), (6, &json!("ARGUMENT_INVALID")), "{answer}");
+}
