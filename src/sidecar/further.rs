@@ -5,8 +5,7 @@ use std::path::Path;
 use estoppel_attest::Further;
 use estoppel_evidence::Sha256;
 use estoppel_release::audit::{self, EXPORT_BYTES_MAX};
-use estoppel_release::git::Git;
-use estoppel_release::ledger::{Ledger, Store};
+use estoppel_release::ledger::Ledger;
 use estoppel_verify::{CUSTODY_BYTES_MAX, INDEX_BYTES_MAX, PublicKey};
 use serde_json::Value;
 
@@ -45,7 +44,7 @@ fn custodian(path: &Path) -> Result<PublicKey, Failure> {
 fn ledger(path: &Path, asked: &Beside, beginning: Beginning) -> Result<Ledger, Failure> {
     let named = asked.genesis.as_deref().map(arguments::digest).transpose()?;
     if path.is_dir() {
-        let store = Store::new(Git::open(path)?, None);
+        let store = crate::ledger::alone(path)?;
         let ledger = store.read()?;
         demand(named.or(store.trusted()?), &ledger, beginning)?;
         return Ok(ledger);

@@ -45,6 +45,11 @@ fn store_in(at: &InRepository, modes: &[Mode]) -> Result<Store, Failure> {
     Ok(Store::new(git, remote, now))
 }
 
+/// The ledger of a repository, without its remote.
+pub fn alone(repository: &Path) -> Result<Store, Failure> {
+    Ok(Store::new(Git::open(repository)?, None, now))
+}
+
 /// The ledger as it is, with that of the remote where there is one and it can be asked.
 pub fn read(output: Output, store: &Store) -> Result<Ledger, Failure> {
     if store.remote().is_none() {
@@ -120,7 +125,7 @@ fn join(output: Output, join: &LedgerJoin) -> Result<ExitCode, Failure> {
 
 /// From an export, which is judged first. The remote is neither asked nor told.
 fn restore(output: Output, restore: &LedgerRestore) -> Result<ExitCode, Failure> {
-    let store = Store::new(Git::open(&restore.at.repo)?, None);
+    let store = alone(&restore.at.repo)?;
     let bytes = input::limited(&restore.file, EXPORT_BYTES_MAX as u64)?; // widening
     let named = restore.genesis.as_deref().map(|text| {
         let wrong = || Failure::input("ARGUMENT_INVALID", "expected `sha256:` and 64 hex digits");
@@ -184,7 +189,7 @@ fn show(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
 
 /// `estoppel verify tag NAME`.
 pub fn verify_tag(output: Output, name: &str) -> Result<ExitCode, Failure> {
-    let store = Store::new(Git::open(Path::new("."))?, None, now);
+    let store = alone(Path::new("."))?;
     let ledger = store.read()?;
     let (tag, event, commit) = promotion::verify_tag(store.git(), &ledger, name)?;
     let who = ledger.roles().name(event.actor).unwrap_or_default().to_owned();

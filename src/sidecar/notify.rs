@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use estoppel_release::git::Git;
-use estoppel_release::ledger::{Ledger, Store};
+use estoppel_release::ledger::Ledger;
 use estoppel_release::notify::Told;
 use estoppel_release::{Code, Refusal};
 use serde_json::{Value, json};
 
 use crate::arguments::{InRepository, NotifyCommand, NotifySend};
-use crate::ledger::now;
+use crate::ledger::{alone, now};
 use crate::output::{Colour, Failure, Output, plain};
 use deliver::Delivery;
 use settings::Settings;
@@ -92,10 +92,6 @@ pub fn standings(git: &Git, ledger: Option<&Ledger>) -> Result<Vec<Standing>, Fa
     settings.destinations.iter().map(of).collect()
 }
 
-fn local(at: &InRepository) -> Result<Store, Failure> {
-    Ok(Store::new(Git::open(&at.repo)?, None))
-}
-
 fn settings(git: &Git) -> Result<Settings, Failure> {
     let none = || {
         let said = format!("nobody is told: `{}` is not set in git's configuration", settings::SETTING);
@@ -106,7 +102,7 @@ fn settings(git: &Git) -> Result<Settings, Failure> {
 }
 
 fn status(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
-    let store = local(at)?;
+    let store = alone(&at.repo)?;
     settings(store.git())?;
     let standings = standings(store.git(), Some(&store.read()?))?;
     let lines = standings.iter().flat_map(|standing| standing.lines(output));
@@ -122,7 +118,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 fn send(output: Output, send: &NotifySend) -> Result<ExitCode, Failure> {
-    let store = local(&send.at)?;
+    let store = alone(&send.at.repo)?;
     let (settings, ledger, runtime) = (settings(store.git())?, store.read()?, runtime()?);
     let mut left = if send.wait { send.tries } else { 1 };
     let mut again = send.refused;
@@ -159,7 +155,7 @@ fn send(output: Output, send: &NotifySend) -> Result<ExitCode, Failure> {
 /// it writes. What goes wrong is said by `after`.
 pub fn before(at: &InRepository) {
     let begin = || {
-        let store = local(at).ok()?;
+        let store = alone(&at.repo).ok()?;
         let settings = settings::read(store.git()).ok()??;
         let is_new = |destination: &&settings::Destination| {
             Told::look(store.git(), &destination.name).is_ok_and(|told| told.is_new())
@@ -185,7 +181,7 @@ pub fn after(output: Output, at: &InRepository) {
 }
 
 fn told_afterwards(output: Output, at: &InRepository) -> Result<(), Failure> {
-    let store = match local(at) {
+    let store = match alone(&at.repo) {
         Ok(store) => store,
         Err(_) => return Ok(()), // the command has said so
     };

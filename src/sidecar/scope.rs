@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use estoppel_release::Version;
-use estoppel_release::git::Git;
-use estoppel_release::ledger::{Body, Ledger, Store};
+use estoppel_release::ledger::{Body, Ledger};
 use serde_json::{Value, json};
 
 use crate::output::{Failure, plain};
@@ -75,7 +74,7 @@ impl Scope {
 
 /// The verified ledger of a repository.
 pub fn ledger(repository: &Path) -> Result<Ledger, Failure> {
-    Ok(Store::new(Git::open(repository)?, None).read()?)
+    Ok(crate::ledger::alone(repository)?.read()?)
 }
 
 #[cfg(test)]

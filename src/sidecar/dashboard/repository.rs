@@ -209,6 +209,14 @@ fn happened(ledger: &Ledger, event: &Event) -> Option<(Version, Happened)> {
             let says = format!("rolled back to {}: {}", body.to, body.reason);
             (body.from.clone(), row(says, Some(&body.commit)))
         }
+        Body::StagePromoted(body) => {
+            let says = format!("{} reached as {}", body.stage.as_str(), body.tag);
+            (body.version.clone(), Happened { gates: gates(&body.gates), ..row(says, Some(&body.commit)) })
+        }
+        Body::EnvironmentSet(body) => {
+            let says = format!("{} has {}", body.environment, body.tag);
+            (body.version.clone(), row(says, Some(&body.commit)))
+        }
         Body::RolesSet(_) => return None,
     })
 }
