@@ -23,7 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::{Usage, VerdictAction};
-use estoppel_policy::{Needs, Policy, Verdict};
+use estoppel_policy::{Needs, Operation, Policy, Verdict};
 use estoppel_wire::dialect::Dialect;
 
 use crate::contracts::{Contracts, Schemas};
@@ -41,6 +41,8 @@ pub struct RecordedCall {
     pub operation: String,
     /// The policy of then listed the route's operations.
     pub operations_listed: bool,
+    /// The one of these that it was.
+    pub listed: Option<Operation>,
     /// None: none was recorded, or one that this program does not know.
     pub dialect: Option<Dialect>,
     pub method: String,
@@ -113,6 +115,16 @@ pub struct Rejudged {
     pub not_asked: Vec<&'static str>,
     /// Rules of detectors that held, sorted.
     pub findings: Vec<Box<str>>,
+}
+
+/// What a policy takes a recorded call for.
+enum Listing {
+    /// The operation that it was.
+    Same,
+    /// None of the list, or there is none: what calls are called then.
+    Other(&'static str),
+    /// None of the list, which refuses such.
+    Denied,
 }
 
 /// What [`Rejudged::not_asked`] calls them.
@@ -225,8 +237,14 @@ impl Retrial {
     /// As [`Self::rules`].
     pub fn judge(&self, call: &RecordedCall) -> Result<Rejudged, Undecided<Rejudged>> {
         let route = self.route(&call.route);
-        self.check_operation(call)?;
-        in_either_case(call, |evaluated| self.judge_as(&route, call, evaluated))
+        match self.operation(call)? {
+            Listing::Same => in_either_case(call, |evaluated| self.judge_as(&route, call, evaluated)),
+            Listing::Other(operation) => {
+                let call = RecordedCall { operation: operation.into(), ..call.clone() };
+                in_either_case(&call, |evaluated| self.judge_as(&route, &call, evaluated))
+            }
+            Listing::Denied => Ok(Rejudged::unlisted()),
+        }
     }
 
     fn judge_as(&self, route: &Rc<Route>, call: &RecordedCall, evaluated: bool) -> Result<Rejudged, Cause> {
@@ -273,17 +291,29 @@ impl Retrial {
         Ok(Rejudged { not_asked, ..judged })
     }
 
-    /// What an operation is goes by its path, which is in no receipt.
-    fn check_operation(&self, call: &RecordedCall) -> Result<(), Cause> {
+    /// What the call's operation is by this policy. It goes by the path, which is in no receipt: of that is known what the operation of then says.
+    fn operation(&self, call: &RecordedCall) -> Result<Listing, Cause> {
         let operations = &self.policy.route(&call.route).operations;
-        let lists = operations.iter().next().is_some();
-        let same = match (lists, call.operations_listed) {
-            (false, false) => true,
-            (true, true) => operations.get(&call.operation).is_some(),
-            (true, false) | (false, true) => false,
+        // Other dialects name it themselves.
+        let unlisted = match call.dialect {
+            None | Some(Dialect::Bytes) => Some("http"),
+            Some(Dialect::Json) => Some("json"),
+            Some(_) => None,
         };
-        same.then_some(())
-            .ok_or_else(|| "what its operation is goes by its path, which is not recorded".into())
+        let as_unlisted = || unlisted.map_or(Listing::Same, Listing::Other);
+        let unknown = || "what its operation is goes by its path, which is not recorded".to_owned();
+        match (operations.iter().next().is_some(), call.operations_listed) {
+            (false, false) => Ok(Listing::Same),
+            (false, true) => Ok(as_unlisted()),
+            (true, true) if operations.get(&call.operation).is_some() => Ok(Listing::Same),
+            (true, _) => match &call.listed {
+                Some(listed) if operations.leave_out(listed) => match operations.others() {
+                    Verdict::Allow => Ok(as_unlisted()),
+                    Verdict::Block | Verdict::Hold => Ok(Listing::Denied),
+                },
+                _ => Err(unknown()),
+            },
+        }
     }
 
     fn route(&self, name: &str) -> Rc<Route> {
@@ -301,6 +331,16 @@ impl Retrial {
 impl Rejudged {
     fn ruled(action: VerdictAction, ruling: Ruling) -> Self {
         Self { action, rule: ruling.rule, reason: ruling.reason, not_asked: Vec::new(), findings: Vec::new() }
+    }
+
+    fn unlisted() -> Self {
+        Self {
+            action: VerdictAction::Block,
+            rule: None,
+            reason: Some(Reason::OperationDenied.code().to_owned()),
+            not_asked: Vec::new(),
+            findings: Vec::new(),
+        }
     }
 
     fn refused(objection: Objection) -> Self {
@@ -440,6 +480,40 @@ mod tests {
         assert!(cause(secrets, &RecordedCall { request_body: None, ..call.clone() }).contains("request"));
         let unread = RecordedAnswer { is_unread: true, has_body: true, ..call.answer.clone().unwrap() };
         assert!(cause(secrets, &RecordedCall { answer: Some(unread), ..call }).contains("not read"));
+    }
+
+    #[test]
+    fn an_operation_that_a_policy_lists_no_more_is_judged_as_it_would_be_met() {
+        let list = |operations: &str| {
+            format!(
+                "routes: {{ llm: {{ operations: [{operations}] }} }}\nrules: [{{ id: a, when: {{ operation: orders.drop }}, verdict: allow }}, \
+                 {{ id: b, when: {{ operation: json }}, verdict: block, reason: PLAIN }}]"
+            )
+        };
+        let kept = "{ id: orders.list, method: GET, path: /orders }";
+        let dropped = "{ id: orders.drop, method: DELETE, path: '/orders/{id}' }";
+        let then = retrial(&list(&format!("{kept}, {dropped}")));
+        let receipt = serde_json::json!({
+            "dialect": "json", "operation": "orders.drop", "request": { "route": "llm", "method": "DELETE", "bytes": 2 },
+            "evaluated": { "request": { "state": "streamed" } }, "verdict": { "action": "allow" }, "policy": { "rule": "a" },
+        });
+        let call = RecordedCall::of_receipt(&receipt, Bodies::default(), None, &then);
+        let call = RecordedCall { request_evaluated: Some(true), ..call };
+        let said = |more: &str| {
+            let judged = retrial(more).judge(&call).map_err(|undecided| undecided.cause)?;
+            Ok::<_, Cause>((judged.action, judged.reason))
+        };
+        let (allow, block) = (VerdictAction::Allow, VerdictAction::Block);
+        let code = |code: &str| Some(code.to_owned());
+        assert_eq!(said(&list(&format!("{kept}, {dropped}"))), Ok((allow, None)));
+        assert_eq!(said(&list(kept)), Ok((block, code("OPERATION_DENIED"))));
+        let others = list(kept).replace("] }", "], other_operations: allow }");
+        assert_eq!(said(&others), Ok((block, code("PLAIN"))), "it is called as any other is");
+        let nothing = "rules: [{ id: b, when: { operation: json }, verdict: block, reason: PLAIN }]";
+        assert_eq!(said(nothing), Ok((block, code("PLAIN"))), "no list at all");
+        assert_eq!(said(""), Ok((allow, None)));
+        let renamed = list("{ id: orders.remove, method: DELETE, path: '/orders/{number}' }");
+        assert!(said(&renamed).unwrap_err().contains("path"), "it may be another one");
     }
 
     #[test]

@@ -76,6 +76,14 @@ impl Operations {
         self.others.unwrap_or(Verdict::Block)
     }
 
+    /// Whether a request that is an operation of another list is none of these, nor may be taken for one, whatever its path is.
+    pub fn leave_out(&self, other: &Operation) -> bool {
+        let may_be = |operation: &Operation| {
+            operation.method.eq_ignore_ascii_case(&other.method) && operation.path.meet(&other.path).is_some()
+        };
+        !self.list.iter().any(may_be)
+    }
+
     /// `path` is a request's, without its query.
     pub fn find(&self, method: &str, path: &str) -> Listed<'_> {
         if self.list.is_empty() {
@@ -250,6 +258,26 @@ fn next(bytes: &[u8]) -> Option<(u8, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_leaves_out_what_none_of_its_paths_can_be() {
+        let list = operations(&["/orders/{id}", "/Reports/daily"]);
+        let other = |path: &str| operations(&[path]).list.remove(0);
+        for (path, is_left_out) in [
+            ("/orders/{name}", false),
+            ("/orders/open", false),
+            ("/{kind}/daily", false),
+            ("/reports/DAILY/", false),
+            ("/orders", true),
+            ("/orders/{id}/lines", true),
+            ("/reports/weekly", true),
+        ] {
+            assert_eq!(list.leave_out(&other(path)), is_left_out, "{path}");
+        }
+        let deletes = Operation { method: "DELETE".into(), ..other("/orders/{id}") };
+        assert!(list.leave_out(&deletes));
+        assert!(Operations::default().leave_out(&deletes));
+    }
 
     fn operations(templates: &[&str]) -> Operations {
         let operation = |template: &&str| Operation {

@@ -77,6 +77,9 @@ impl RecordedCall {
             route: route.to_owned(),
             operation: text(&entry["operation"]).unwrap_or_default(),
             operations_listed: own.policy().route(route).operations.iter().next().is_some(),
+            listed: entry["operation"]
+                .as_str()
+                .and_then(|id| own.policy().route(route).operations.get(id).cloned()),
             dialect,
             method: text(&entry["request"]["method"]).unwrap_or_default(),
             identity: text(&entry["identity"]["subject"]),
