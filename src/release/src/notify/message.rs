@@ -192,7 +192,7 @@ fn gates(body: &Value) -> Option<Value> {
         Some(json!({ "gate": gate.get("gate"), "state": state, "why": gate.get("why") }))
     };
     let gates: Vec<Value> = body.get("gates")?.as_array()?.iter().filter_map(of).collect();
-    (!gates.is_empty()).then(|| Value::Array(gates))
+    (!gates.is_empty()).then_some(Value::Array(gates))
 }
 
 /// An event and what it follows, directly or not, in the order of the ledger: what it says does not depend on what was
