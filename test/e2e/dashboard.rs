@@ -179,6 +179,10 @@ fn the_terminal_is_given_back_whatever_ends_or_stops_it() {
         given_back(&terminal);
     }
     let mut terminal = begin();
+    terminal.hang_up();
+    terminal.wait_exit(PATIENCE);
+
+    let mut terminal = begin();
     terminal.press("\u{3}");
     assert!(terminal.wait_exit(PATIENCE).success());
     given_back(&terminal);

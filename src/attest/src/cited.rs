@@ -109,7 +109,7 @@ impl Cited {
         for copy in index.iter_mut().flat_map(|index| &mut index.copies) {
             let acts = chains.iter().filter(|chain| chain.run == copy.run).flat_map(|chain| &chain.acts);
             copy.signed =
-                acts.filter(|act| act.archived.as_ref() == Some(&copy.at)).map(|act| act.leaf).last();
+                acts.filter(|act| act.archived.as_ref() == Some(&copy.at)).map(|act| act.leaf).next_back();
         }
         let custodians = if chains.is_empty() { Vec::new() } else { custodians };
         let custodians = custodians.iter().map(|key| (key.id().hex(), key_document(key))).collect();

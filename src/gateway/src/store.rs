@@ -222,7 +222,7 @@ enum Part {
     Empty {
         key: Option<Arc<DataKey>>,
     },
-    Writing(BodyWriter),
+    Writing(Box<BodyWriter>),
     /// Read whole first, because values of it are redacted.
     Held {
         bytes: Vec<u8>,
@@ -323,7 +323,9 @@ struct Stored {
 impl Part {
     fn add(&mut self, store: &BodyStore, data: &[u8]) {
         if let Self::Empty { key } = self {
-            *self = store.create(key.as_deref()).map_or_else(|error| Self::failed(&error), Self::Writing);
+            *self = store
+                .create(key.as_deref())
+                .map_or_else(|error| Self::failed(&error), |writer| Self::Writing(Box::new(writer)));
         }
         match self {
             Self::Writing(writer) => {

@@ -21,8 +21,11 @@ pub struct Classes {
     /// Those of the bundle that were read; none for one that cannot be.
     sealed: BTreeMap<Sha256, Option<PolicyDocument>>,
     /// Each declaration once.
-    known: BTreeMap<(Option<Sha256>, String, String, Option<String>), Option<Arc<Determinism>>>,
+    known: BTreeMap<Named, Option<Arc<Determinism>>>,
 }
+
+/// A policy by its digest, and of a call the route, the operation and the tool.
+type Named = (Option<Sha256>, String, String, Option<String>);
 
 impl Classes {
     /// What this policy says, whichever judged.

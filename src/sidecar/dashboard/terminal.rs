@@ -13,6 +13,8 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::deeds::Hands;
@@ -97,6 +99,7 @@ fn tell_panics_plainly() {
 pub fn show(asked: &Dashboard) -> Result<ExitCode, Failure> {
     let watch = Watch::begin(asked)?;
     heed_signals(watch.teller())?;
+    end_with_the_terminal()?;
     tell_panics_plainly();
     let failed = |error: io::Error| Failure::runtime("INTERNAL", format!("the terminal: {error}"));
     let mut taken = Taken::take().map_err(failed)?;
@@ -144,6 +147,17 @@ fn turns(asked: &Dashboard, watch: &Watch, taken: &mut Taken) -> io::Result<Exit
             }
         }
     }
+}
+
+/// Of a terminal that is gone crossterm reads nothing without end, and nobody is left to be told anything.
+fn end_with_the_terminal() -> Result<(), Failure> {
+    thread("hangup", || {
+        let input = std::io::stdin();
+        // No events are asked for: it wakes for a hangup or an error alone.
+        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&input, PollFlags::empty())], None) {}
+        give_back();
+        std::process::exit(0);
+    })
 }
 
 /// What would end or stop the program elsewhere gives the terminal back first.

@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
@@ -20,6 +23,8 @@ pub struct Terminal {
     /// Kept open, so that the terminal outlives the program and can be looked at.
     theirs: File,
     seen: Arc<Mutex<vt100::Parser>>,
+    is_gone: Arc<AtomicBool>,
+    reading: Option<JoinHandle<()>>,
 }
 
 fn size(width: u16, height: u16) -> Winsize {
@@ -46,14 +51,19 @@ impl Terminal {
         let child = command.spawn().unwrap_or_else(|error| panic!("could not start {command:?}: {error}"));
         let seen = Arc::new(Mutex::new(vt100::Parser::new(height, width, 0)));
         let ours = File::from(ours);
-        let (mut from, to) = (ours.try_clone().expect("a descriptor"), seen.clone());
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = from.read(&mut bytes) {
-                to.lock().expect("nobody panics with it").process(&bytes[..count]);
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let (mut from, to, gone) = (ours.try_clone().expect("a descriptor"), seen.clone(), is_gone.clone());
+        let reading = std::thread::spawn(move || {
+            let (mut bytes, now_and_then) = ([0; 4096], Timespec { tv_sec: 0, tv_nsec: 20_000_000 });
+            while !gone.load(Ordering::Relaxed) {
+                let ready = event::poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&now_and_then));
+                if ready != Ok(0) {
+                    let Ok(count @ 1..) = from.read(&mut bytes) else { break };
+                    to.lock().expect("nobody panics with it").process(&bytes[..count]);
+                }
             }
         });
-        Self { child, ours, theirs, seen }
+        Self { child, ours, theirs, seen, is_gone, reading: Some(reading) }
     }
 
     /// What the screen shows.
@@ -113,6 +123,18 @@ impl Terminal {
     /// When it is gone.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("it runs");
+    }
+
+    /// Takes the terminal away, as when its window is closed.
+    ///
+    /// # Panics
+    /// When the reading thread did.
+    pub fn hang_up(&mut self) {
+        self.is_gone.store(true, Ordering::Relaxed);
+        if let Some(reading) = self.reading.take() {
+            reading.join().expect("it only reads");
+        }
+        self.ours = File::open("/dev/null").expect("something in its place");
     }
 
     fn pid(&self) -> Pid {

@@ -137,7 +137,7 @@ impl Encryptor {
         let salt = random()?;
         let head = written(&Header::of(&key.wrapped, Some(&salt)))?;
         put(out, &head)?;
-        Self::new(&*file_key(&key.key, &*salt)?, SHARED_KEY, &head)
+        Self::new(&*file_key(&key.key, &salt)?, SHARED_KEY, &head)
     }
 
     fn new(key: &[u8; 32], version: &'static str, head: &[u8]) -> Result<Self, EncryptionError> {
