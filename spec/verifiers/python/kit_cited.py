@@ -19,6 +19,7 @@ POINTER = ("bucket", "bytes", "endpoint", "key", "legal_hold", "mode", "retain_u
 ROLES = {
     "approval.given": "approver",
     "approval.waiver": "approver",
+    "environment.set": "releaser",
     "evolution.finished": "runner",
     "evolution.started": "runner",
     "generation.abandoned": "author",
@@ -29,6 +30,7 @@ ROLES = {
     "promotion.started": "releaser",
     "roles.set": "owner",
     "rollback.done": "releaser",
+    "stage.promoted": "releaser",
 }
 
 
@@ -275,8 +277,11 @@ class Ledger:
         if payload is None or signature is None or len(signature) != 64:
             raise Wrong("LEDGER_EVENT_INVALID", "an event holds base64 that is not strict")
         event = foreign(payload, "LEDGER_EVENT_INVALID", "an event")
-        members = ["actor", "at", "body", "host", "kind", "parents", "v"]
-        if not isinstance(event, dict) or sorted(event) != members or event["kind"] not in ROLES or event["actor"] != kid:
+        members = {"actor", "at", "body", "host", "kind", "parents", "v"}
+        if not isinstance(event, dict) or set(event) - {"stood_at"} != members or event["kind"] not in ROLES or event["actor"] != kid:
+            raise Wrong("LEDGER_EVENT_INVALID", "an event has not the form of one")
+        stood_at = event.get("stood_at", "0" * 40)
+        if not isinstance(stood_at, str) or len(stood_at) not in (40, 64) or set(stood_at) - set("0123456789abcdef"):
             raise Wrong("LEDGER_EVENT_INVALID", "an event has not the form of one")
         return dict(event, id=sha256(data), payload=payload, signature=signature)
 
