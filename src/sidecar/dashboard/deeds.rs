@@ -72,20 +72,25 @@ impl Hands {
         })
     }
 
-    /// Promotes the candidate that is shown, and no other.
+    /// Promotes the candidate that is shown, and no other: to the stage that is next, the release at last.
     ///
     /// # Errors
     /// Why that cannot be asked for.
     pub fn promote(&self, generation: &Generation) -> Result<Deed, String> {
         let version = demand_sealed(generation, "is promoted")?;
         let candidate = demand_candidate(generation)?;
-        let words = ["promote", &version, "--candidate", candidate];
+        let mut words = vec!["promote", &version, "--candidate", candidate];
+        let becomes = match &generation.next_stage {
+            None => format!("becomes v{version}"),
+            Some(stage) => {
+                words.extend(["--stage", stage]);
+                format!("comes to {stage}")
+            }
+        };
         Ok(Deed {
             name: format!("promotion of {version}"),
             says: vec![
-                format!(
-                    "Promote {version}: its candidate {candidate} becomes v{version} if every gate passes."
-                ),
+                format!("Promote {version}: its candidate {candidate} {becomes} if every gate passes."),
                 "The tag is not moved or removed any more; a promotion can only be rolled back.".into(),
             ],
             words: self.signed(&words, self.key.as_deref())?,

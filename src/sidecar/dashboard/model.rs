@@ -102,6 +102,12 @@ pub struct Generation {
     pub running: Vec<Running>,
     /// What to do next.
     pub next: Option<String>,
+    /// The stage that it came to last, and its tag.
+    pub stage: Option<String>,
+    /// The stage before the release that its candidate comes to next.
+    pub next_stage: Option<String>,
+    /// The environments that have something of it.
+    pub environments: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use estoppel_evidence::KeyId;
 use estoppel_release::evolution::{self, progress};
-use estoppel_release::generation::Folder;
+use estoppel_release::generation::{Folder, StageName};
 use estoppel_release::git::ObjectId;
 use estoppel_release::index::{Standing, standings};
 use estoppel_release::ledger::{Body, Event, EvolutionFinished, EvolutionStarted, LEDGER_REF, Ledger, Store};
@@ -126,6 +126,9 @@ fn generation(ledger: &Ledger, standing: &Standing, timeline: Vec<Happened>) -> 
             .unwrap_or_default(),
         running: running.collect(),
         next: status::next(standing),
+        stage: standing.stage.as_ref().map(|(stage, tag)| format!("{stage} as {tag}")),
+        next_stage: (standing.next_stage != StageName::Final).then(|| standing.next_stage.to_string()),
+        environments: standing.environments.clone(),
         timeline,
     }
 }
@@ -305,6 +308,9 @@ fn add_drafts(repo: &Path, releases: &mut Releases) -> Result<(), Failure> {
             gates: Vec::new(),
             timeline: Vec::new(),
             running: Vec::new(),
+            stage: None,
+            next_stage: None,
+            environments: Vec::new(),
         });
     }
     releases.generations.sort_by(|a, b| b.version.cmp(&a.version));

@@ -53,6 +53,9 @@ fn generation(version: &str, status: &'static str) -> Generation {
         gates: Vec::new(),
         timeline: vec![happened(3_000, "promotion.finished", "Bert", &format!("promoted as v{version}"))],
         running: Vec::new(),
+        stage: None,
+        next_stage: None,
+        environments: Vec::new(),
         next: None,
     }
 }
@@ -336,6 +339,23 @@ fn a_promotion_is_asked_about_and_is_of_the_candidate_that_is_shown() {
         assert_eq!(press(&mut desk, &model, &format!("p{no}")), Wish::Nothing);
         assert!(desk.over.is_none());
     }
+}
+
+#[test]
+fn a_promotion_goes_to_the_stage_that_is_next() {
+    let staged = Generation {
+        stage: Some("alpha as v1.4.0-alpha.1".into()),
+        next_stage: Some("beta".into()),
+        environments: vec!["qa".into()],
+        ..sealed()
+    };
+    let lines: Vec<String> = view::releases::details(&staged).iter().map(ToString::to_string).collect();
+    for told in ["alpha as v1.4.0-alpha.1", "qa"] {
+        assert!(lines.iter().any(|line| line.trim_end().ends_with(told)), "{lines:#?}");
+    }
+    let deed = hands().promote(&staged).unwrap();
+    assert!(deed.words.windows(2).any(|words| words == ["--stage", "beta"]), "{:?}", deed.words);
+    assert!(deed.says[0].contains("comes to beta"), "{:?}", deed.says);
 }
 
 #[test]

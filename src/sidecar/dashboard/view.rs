@@ -2,7 +2,7 @@
 
 mod evolutions;
 mod gateway;
-mod releases;
+pub(super) mod releases;
 mod run;
 
 use estoppel_evidence::time::UnixMicros;

@@ -82,6 +82,10 @@ pub fn details(generation: &Generation) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     lines.extend(generation.next.as_ref().map(|next| fact("next", next)));
     lines.extend(generation.tag.as_ref().map(|tag| fact("tag", tag)));
+    lines.extend(generation.stage.as_ref().map(|stage| fact("at stage", stage)));
+    if !generation.environments.is_empty() {
+        lines.push(fact("in", &generation.environments.join(", ")));
+    }
     if generation.passed + generation.failed > 0 {
         let said = format!("{} passed, {} failed", generation.passed, generation.failed);
         lines.push(fact("evolutions", &said));
