@@ -275,8 +275,10 @@ class Cited:
             if all(row.get("policy") != name for row in self.summary["regress"]):
                 raise Refused("KIT_FORM", "%s is the policy of no result" % name)
             policy = kit_cited.foreign(data, "KIT_FORM", name)
-            packed = policy.get("contracts", {}) if isinstance(policy, dict) else {}
-            wanted |= {"contracts/%s" % contract.get("sha256") for contract in packed.values() if "pack" in contract}
+            contracts_of = policy.get("contracts") if isinstance(policy, dict) else None
+            rows = contracts_of.values() if isinstance(contracts_of, dict) else []
+            packed = [row["sha256"] for row in rows if isinstance(row, dict) and "pack" in row and isinstance(row.get("sha256"), str)]
+            wanted |= {"contracts/" + name for name in packed}
         for name in sorted(wanted):
             if name not in self.kit.names:
                 raise Refused("KIT_MISSING", "%s is not there" % name)
