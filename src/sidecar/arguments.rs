@@ -16,7 +16,8 @@ use estoppel_replay::database::SqlSource;
 use estoppel_snapshot::TableName;
 
 pub use attest::{
-    Attest, AttestCommand, AttestVerify, Beside, Bundles, ComplianceCommand, KitBuild, KitCommand, Report,
+    Attest, AttestCommand, AttestVerify, Beside, Bundles, ComplianceCommand, KitBuild, KitCommand, KitVerify,
+    Report,
 };
 pub use audit::*;
 pub use dashboard::*;

@@ -76,12 +76,14 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["kit", "build"],
         "Verifies bundles, attestations, and what else is given (custody, archive, releases, replays, results of regress), and puts them with the frameworks, the trust document, verifiers in Python and JavaScript and a \
          guide into one new file. Every file in it is declared by digest in a signed statement with a summary that anybody can count again. The same contents and \
-         key give the same bytes.",
+         key give the same bytes. --policy puts the policy of a result of regress in, with its contracts of packs (--packs), and the calls are judged again; exit \
+         code 6 with `KIT_POLICY`: none of the results is by this policy.",
     ),
     (
         &["kit", "verify"],
         "Reads a kit and makes it again from its contents: declared files, bundles, attestations with their copies, summary. Exit code 2 names the \
-         file that is missing, altered or not declared, or what does not verify; `KIT_RESULT`: a result of regress is about other calls or counts otherwise. --trust is the trust document that the kit's has to be, --signer the \
+         file that is missing, altered or not declared, or what does not verify; `KIT_RESULT`: a result of regress is about other calls or counts otherwise. --deep also judges the calls of these results again, each by the policy \
+         that the kit has for it: `KIT_JUDGED_OTHERWISE` names the call that comes out otherwise, and exit code 6 with `KIT_NOT_JUDGED` a result without a policy. --trust is the trust document that the kit's has to be, --signer the \
          key that has to have signed it. `python3 verify.py`, inside the kit, does nearly as much without this program.",
     ),
     (

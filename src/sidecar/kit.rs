@@ -1,5 +1,6 @@
 //! `estoppel kit`: everything an auditor needs, as one file.
 
+mod deep;
 mod verifiers;
 
 use std::collections::BTreeMap;
@@ -8,11 +9,12 @@ use std::process::ExitCode;
 
 use estoppel_attest::{Archived, Contents, Framework, KIT_BYTES_MAX, Kit, assemble, check, result_of};
 use estoppel_evidence::{Sha256, Signer as _};
+use estoppel_gateway::packs::Packs;
 use serde_json::{Value, json};
 
-use crate::arguments::{Beside, KitBuild, KitCommand};
+use crate::arguments::{Beside, KitBuild, KitCommand, KitVerify};
 use crate::output::{Failure, Output, plain};
-use crate::{attest, bundles, further, input, show, verify};
+use crate::{attest, bundles, further, input, policy, show, verify};
 
 /// Most bytes of an archive beside its contents: headers of the most files that it may have.
 const HEADERS_BYTES_MAX: u64 = 64 << 20;
@@ -20,14 +22,14 @@ const HEADERS_BYTES_MAX: u64 = 64 << 20;
 pub fn run(output: &Output, command: &KitCommand) -> Result<ExitCode, Failure> {
     match command {
         KitCommand::Build(asked) => build(*output, asked),
-        KitCommand::Verify { kit, trust, signer } => judge(*output, kit, trust.as_deref(), signer.as_deref()),
+        KitCommand::Verify(asked) => judge(*output, asked),
     }
 }
 
 fn build(output: Output, asked: &KitBuild) -> Result<ExitCode, Failure> {
     input::demand_new(&asked.out)?;
     let key = attest::key(&asked.key)?;
-    let contents = contents(asked)?;
+    let contents = contents(output, asked)?;
     let tool = attest::tool()?;
     let told = |error| bundles::failure(&error);
     let kit =
@@ -37,16 +39,22 @@ fn build(output: Output, asked: &KitBuild) -> Result<ExitCode, Failure> {
     let again = Kit::from_zip(&zip).map_err(told)?;
     let checked =
         verify::with_options(None, |options| check(&again, options, public.as_ref()))?.map_err(told)?;
+    let judged = deep::judge_again(&again, &checked.summary)?;
     input::write_new(&asked.out, &zip)?;
     print(output, &checked.summary);
+    print_judged(output, &judged);
     let digest = Sha256::of(&zip).to_string();
     output.line(&format!("written      {}  {digest}", plain(&asked.out.display().to_string())));
-    Ok(output.data(
-        &json!({ "digest": digest, "kid": checked.kid, "path": asked.out, "summary": checked.summary }),
-    ))
+    Ok(output.data(&json!({
+        "digest": digest,
+        "judged_again": judged,
+        "kid": checked.kid,
+        "path": asked.out,
+        "summary": checked.summary,
+    })))
 }
 
-fn contents(asked: &KitBuild) -> Result<Contents, Failure> {
+fn contents(output: Output, asked: &KitBuild) -> Result<Contents, Failure> {
     let Some(trust) = &asked.of.trust else {
         return Err(Failure::input("ARGUMENT_INVALID", "a kit has a trust document; --trust names it"));
     };
@@ -65,12 +73,39 @@ fn contents(asked: &KitBuild) -> Result<Contents, Failure> {
         let result = result_of(&read(path)?).map_err(|error| bundles::failure(&error))?;
         contents.results.push(result);
     }
+    for path in &asked.policies {
+        add_policy(output, &mut contents, path, asked.packs.as_deref())?;
+    }
     for folder in &asked.attestations {
         let statement = input::limited(&folder.join(attest::STATEMENT), attest::STATEMENT_BYTES_MAX)?;
         let framework = attest::framework_file(&statement, &asked.frameworks)?;
         contents.attestations.push((statement, framework));
     }
     Ok(contents)
+}
+
+/// The policy that a result was judged by, and its contracts of packs.
+fn add_policy(
+    output: Output,
+    contents: &mut Contents,
+    path: &Path,
+    packs: Option<&Path>,
+) -> Result<(), Failure> {
+    let document = policy::parsed(output, path, &input::text(path)?, &Packs::at(packs))?;
+    let hash = document.hash().to_string();
+    let of = |result: &Vec<u8>| {
+        let result: Value = serde_json::from_slice(result).unwrap_or_default();
+        result["policy_hash"] == hash
+    };
+    if !contents.results.iter().any(of) {
+        let message = format!("none of the results is by `{}`, which has the hash {hash}", path.display());
+        return Err(Failure::input("KIT_POLICY", plain(&message)));
+    }
+    let compiled = document.compile();
+    let texts = document.packed().keys().filter_map(|name| compiled.contracts().get(name));
+    contents.contracts.extend(texts.map(|contract| contract.text.clone().into_bytes()));
+    contents.policies.push(document.canonical());
+    Ok(())
 }
 
 /// What the manifest of a bundle says is beside it.
@@ -84,25 +119,26 @@ fn beside(path: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     rows.collect()
 }
 
-fn judge(
-    output: Output,
-    path: &Path,
-    trust: Option<&Path>,
-    signer: Option<&Path>,
-) -> Result<ExitCode, Failure> {
-    let signer = signer.map(attest::signer).transpose()?;
-    let bytes = input::limited(path, KIT_BYTES_MAX + HEADERS_BYTES_MAX)?;
+fn judge(output: Output, asked: &KitVerify) -> Result<ExitCode, Failure> {
+    let trust = asked.trust.as_deref();
+    let signer = asked.signer.as_deref().map(attest::signer).transpose()?;
+    let bytes = input::limited(&asked.kit, KIT_BYTES_MAX + HEADERS_BYTES_MAX)?;
     let told = |error| bundles::failure(&error);
     let kit = Kit::from_zip(&bytes).map_err(told)?;
     let digest = Sha256::of(&bytes).to_string();
     drop(bytes);
     let checked =
         verify::with_options(trust, |options| check(&kit, options, signer.as_ref()))?.map_err(told)?;
+    let judged = asked.deep.then(|| deep::judge_again(&kit, &checked.summary)).transpose()?;
+    if asked.deep {
+        deep::demand_policies(&checked.summary)?;
+    }
     let ours = verifiers::files();
     let programs = kit.files.iter().filter(|(path, _)| path.starts_with("verif"));
     let is_ours = programs.eq(ours.iter());
     let foreign = foreign_frameworks(&kit);
     print(output, &checked.summary);
+    print_judged(output, judged.as_deref().unwrap_or_default());
     for id in &foreign {
         output.line(&plain(&format!(
             "framework    {id} is none that comes with this version: read it before its words"
@@ -120,14 +156,18 @@ fn judge(
             "note         the kit brings its trust document itself; give --trust to bind it to keys you know",
         );
     }
-    Ok(output.data(&json!({
+    let mut data = json!({
         "digest": digest,
         "foreign_frameworks": foreign,
         "kid": checked.kid,
         "signer": standing,
         "summary": checked.summary,
         "verifiers": if is_ours { "of this version" } else { "others" },
-    })))
+    });
+    if let Some(judged) = judged {
+        data["judged_again"] = judged.into();
+    }
+    Ok(output.data(&data))
 }
 
 /// Frameworks that say something else than those of this version, whatever they are called.
@@ -137,6 +177,13 @@ fn foreign_frameworks(kit: &Kit) -> Vec<String> {
     });
     let foreign = named.filter(|(id, content)| Framework::shipped_file(id) != Some(content.as_slice()));
     foreign.map(|(id, _)| id.to_owned()).collect()
+}
+
+fn print_judged(output: Output, judged: &[Value]) {
+    for row in judged {
+        let path = plain(row["path"].as_str().unwrap_or("-"));
+        output.line(&format!("judged       {} calls of {path} again: all as it says", row["rows"]));
+    }
 }
 
 fn print(output: Output, summary: &Value) {

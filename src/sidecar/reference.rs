@@ -89,11 +89,14 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["kit", "build"],
         "estoppel kit build --bundle \"$bundle\" --trust demo/journal/trust.json --attestation pci --key auditor.pem -o audit.kit.zip\n\
+         estoppel regress run --bundle \"$bundle\" --policy demo/policy.yaml --json > judged.json\n\
+         estoppel kit build --bundle \"$bundle\" --trust demo/journal/trust.json --regress judged.json --policy demo/policy.yaml --key auditor.pem -o judged.kit.zip\n\
          estoppel kit build --bundle \"$bundle\" --key auditor.pem -o none.kit.zip # exit 6",
     ),
     (
         &["kit", "verify"],
         "estoppel kit verify audit.kit.zip --trust demo/journal/trust.json\n\
+         estoppel kit verify judged.kit.zip --trust demo/journal/trust.json --deep\n\
          estoppel kit verify \"$bundle\" # exit 2",
     ),
     (&["snapshot", "diff"], "estoppel snapshot diff \"$bundle\" --call 1 # exit 6"),

@@ -4,6 +4,7 @@ mod add;
 mod bootstrap;
 mod checked;
 mod fixture;
+mod remade;
 mod run;
 
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use crate::arguments::RegressCommand;
 use crate::output::{Failure, Output};
 
+pub use remade::Recordings;
 pub use run::{again, counted};
 
 pub fn run(output: &Output, command: &RegressCommand) -> Result<ExitCode, Failure> {

@@ -8,6 +8,7 @@
 //! - `diffing`: what differs between two runs, journals and schemas.
 //! - `archive`: sealed files in a locked bucket, and chains of custody.
 //! - `cited`: what statements and kits cite beside bundles: custody, copies, releases.
+//! - `kit_deep`: results of regress in kits, judged again by the policy that came with them.
 //! - `incident`: a run and what happened around it in one file, and what is wrong with forged ones.
 //! - `verify_bundle`, `negative_vectors`: the sidecar's answer to every published vector, and to forgeries of our own.
 //! - `broken`: upstreams and clients that misbehave.
@@ -96,6 +97,7 @@ mod incident;
 mod judging;
 mod judging_gemini;
 mod kit;
+mod kit_deep;
 mod large;
 mod leaving;
 mod lineage;

@@ -34,7 +34,7 @@ ARCHIVE, LEDGER, CUSTODY = "archive.ndjson", "ledger.json", ".custody.ndjson"
 STATEMENT, KIT, ATTESTATION = "https://in-toto.io/Statement/v1", "urn:estoppel:kit:v0", "urn:estoppel:attestation:v0"
 FILES = re.compile(
     r"kit\.json|trust\.json|archive\.ndjson|ledger\.json|verify\.(?:md|py)|verifiers/.+|frameworks/[^/]+\.toml"
-    r"|bundles/[^/]+\.pef\.zip(?:\.d/[0-9a-f]{64}|\.custody\.ndjson)?|(?:certificates|regress)/[0-9a-f]{64}\.json"
+    r"|bundles/[^/]+\.pef\.zip(?:\.d/[0-9a-f]{64}|\.custody\.ndjson)?|(?:certificates|policies|regress)/[0-9a-f]{64}\.json|contracts/[0-9a-f]{64}"
     r"|attestations/[^/]+/(?:attestation\.json|attestation\.pdf|assessment-results\.json)"
 )
 COUNTERS = ("allow", "block", "calls", "hold", "incomplete", "interrupted", "repair")
@@ -256,9 +256,37 @@ class Cited:
                 self.summary["certificates"].append(row)
             elif name.startswith("regress/"):
                 self.summary["regress"].append(kit_cited.result(name, data, counted.calls))
+        self.policies()
         self.summary.update(self.document(self.custody, self.archive, self.ledger and self.ledger.row))
         if self.ledger:
             self.summary["releases"] = self.ledger.kinds()
+
+    def policies(self):
+        """Policies of results, and the contracts that these take from packs. Nothing is judged by them."""
+        folder = lambda place: [(name, self.kit.read(name)) for name in self.kit.names if name.startswith(place)]
+        policies, contracts, wanted = folder("policies/"), folder("contracts/"), set()
+        for row in self.summary["regress"]:
+            path = "policies/%s.json" % row["policy_hash"][7:]
+            if path in self.kit.names:
+                row["policy"] = path
+        for name, data in policies:
+            if name != "policies/%s.json" % sha256(data):
+                raise Refused("KIT_ALTERED", "%s is not the content that it is called" % name)
+            if all(row.get("policy") != name for row in self.summary["regress"]):
+                raise Refused("KIT_FORM", "%s is the policy of no result" % name)
+            policy = kit_cited.foreign(data, "KIT_FORM", name)
+            contracts_of = policy.get("contracts") if isinstance(policy, dict) else None
+            rows = contracts_of.values() if isinstance(contracts_of, dict) else []
+            packed = [row["sha256"] for row in rows if isinstance(row, dict) and "pack" in row and isinstance(row.get("sha256"), str)]
+            wanted |= {"contracts/" + name for name in packed}
+        for name in sorted(wanted):
+            if name not in self.kit.names:
+                raise Refused("KIT_MISSING", "%s is not there" % name)
+        for name, data in contracts:
+            if name != "contracts/" + sha256(data):
+                raise Refused("KIT_ALTERED", "%s is not the content that it is called" % name)
+            if name not in wanted:
+                raise Refused("KIT_FORM", "%s is a contract of no policy" % name)
 
     def chain(self, schemas, name, data):
         chain = kit_cited.Custody(schemas, data)
@@ -435,6 +463,8 @@ def main(argv):
     if "ledger" in summary:
         print("ledger       %(head)s of %(events)d events, begins with %(genesis)s" % summary["ledger"])
     print("signed by    %s" % kid)
+    if summary["regress"]:
+        print("note         calls of regress were not judged again; `estoppel kit verify --deep` does that, by the policies in the kit")
     if unmade:
         print("note         controls were not made again, which takes Python 3.11; `estoppel kit verify` makes them again")
     if asked.trust is None:

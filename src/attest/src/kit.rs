@@ -64,6 +64,10 @@ pub struct Contents {
     pub certificates: Vec<Vec<u8>>,
     /// Results of regress over calls of the bundles, as [`result_of`] gives them.
     pub results: Vec<Vec<u8>>,
+    /// Policies in canonical form, each the one of a result.
+    pub policies: Vec<Vec<u8>>,
+    /// Files of the contracts that these policies take from packs.
+    pub contracts: Vec<Vec<u8>>,
     /// Verifiers and guides, by path.
     pub further: BTreeMap<String, Vec<u8>>,
 }
@@ -113,6 +117,8 @@ pub fn assemble(
     let certificates = contents.certificates.iter();
     files.extend(certificates.map(|content| (parts::certificate_path(content), content.clone())));
     files.extend(contents.results.iter().map(|content| (parts::result_path(content), content.clone())));
+    files.extend(contents.policies.iter().map(|content| (parts::policy_path(content), content.clone())));
+    files.extend(contents.contracts.iter().map(|content| (parts::contract_path(content), content.clone())));
     let mut kit = Kit { files };
     let further = kit.further()?;
     for (statement, framework) in &contents.attestations {
@@ -294,7 +300,8 @@ fn is_file_of_a_kit(path: &str) -> bool {
         [INDEX | TRUST | ARCHIVE | LEDGER | "verify.md" | "verify.py"] => true,
         ["verifiers", _, ..] => true,
         ["bundles", bundle] => bundle.strip_suffix(CUSTODY).unwrap_or(bundle).ends_with(".pef.zip"),
-        ["certificates" | "regress", file] => file.strip_suffix(".json").is_some_and(is_hex),
+        ["certificates" | "policies" | "regress", file] => file.strip_suffix(".json").is_some_and(is_hex),
+        ["contracts", file] => is_hex(file),
         ["bundles", folder, content] => folder.ends_with(".pef.zip.d") && is_hex(content),
         ["frameworks", file] => file.ends_with(".toml"),
         ["attestations", _, copy] => COPIES.contains(&copy),

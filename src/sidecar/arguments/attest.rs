@@ -104,16 +104,22 @@ pub enum KitCommand {
     /// Puts bundles, attestations, trust document and verifiers into one signed file.
     Build(KitBuild),
     /// Makes a kit again from its contents, and compares every byte.
-    Verify {
-        /// The file that `estoppel kit build` wrote.
-        kit: PathBuf,
-        /// Trust document from elsewhere, which the kit's has to be.
-        #[arg(long, value_name = "FILE")]
-        trust: Option<PathBuf>,
-        /// Public key in PEM that the kit has to be signed by.
-        #[arg(long, value_name = "FILE")]
-        signer: Option<PathBuf>,
-    },
+    Verify(KitVerify),
+}
+
+#[derive(Args, Debug)]
+pub struct KitVerify {
+    /// The file that `estoppel kit build` wrote.
+    pub kit: PathBuf,
+    /// Trust document from elsewhere, which the kit's has to be.
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// Public key in PEM that the kit has to be signed by.
+    #[arg(long, value_name = "FILE")]
+    pub signer: Option<PathBuf>,
+    /// Judges the calls of results of regress again, each by the policy of its result, which the kit has to have.
+    #[arg(long)]
+    pub deep: bool,
 }
 
 #[derive(Args, Debug)]
@@ -138,6 +144,12 @@ pub struct KitBuild {
     /// What `estoppel regress run --json` said of calls of these bundles. May be given again.
     #[arg(long = "regress", value_name = "FILE")]
     pub results: Vec<PathBuf>,
+    /// The policy that one of these results is about, so that its calls can be judged again. May be given again.
+    #[arg(long = "policy", value_name = "FILE", requires = "results")]
+    pub policies: Vec<PathBuf>,
+    /// Folder of the packs that these policies take contracts from.
+    #[arg(long, value_name = "DIR", requires = "policies")]
+    pub packs: Option<PathBuf>,
     /// A framework's file, where it is none that comes with this program. May be given again.
     #[arg(long = "framework", value_name = "FILE")]
     pub frameworks: Vec<PathBuf>,

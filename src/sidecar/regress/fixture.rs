@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::arguments::Expect;
 use crate::output::{Failure, plain};
-use crate::recorded::{self, StoredBodies as _};
+use crate::recorded::{self, StoredBodies};
 use crate::show::{self, Line};
 
 pub const FORMAT: &str = "estoppel-regress/1";
@@ -182,12 +182,16 @@ impl Expected {
 const CHECKPOINT_BYTES_MAX: u64 = 64 << 10;
 
 /// The recorded bytes. Whoever expects what the receipt says has to have all of them.
-pub fn bodies(bundle: &show::Opened, entry: &Value, expect: Expect) -> Result<[Option<Vec<u8>>; 2], Failure> {
+pub fn bodies(
+    stored: &dyn StoredBodies,
+    entry: &Value,
+    expect: Expect,
+) -> Result<[Option<Vec<u8>>; 2], Failure> {
     let is_full = entry["body"]["mode"] == "full";
     let body = |side: &Value, what: &str| {
-        let stored = side["sha256"].as_str().filter(|_| is_full).and_then(|sha256| bundle.under(sha256));
+        let body = side["sha256"].as_str().filter(|_| is_full).and_then(|sha256| stored.under(sha256));
         let has_body = side["bytes"].as_u64().unwrap_or_default() > 0;
-        if has_body && stored.is_none() && expect == Expect::Receipt {
+        if has_body && body.is_none() && expect == Expect::Receipt {
             let message = format!(
                 "the {what} of this call was not stored as it passed, so it cannot be judged again whole"
             );
@@ -195,7 +199,7 @@ pub fn bodies(bundle: &show::Opened, entry: &Value, expect: Expect) -> Result<[O
                 "--expect verdict judges it by what its receipt says; `body_storage: { full: … }` stores bodies",
             ));
         }
-        Ok(stored.filter(|_| has_body))
+        Ok(body.filter(|_| has_body))
     };
     Ok([body(&entry["request"], "request")?, body(&entry["response"]["upstream"], "answer")?])
 }

@@ -28,7 +28,7 @@ pub struct Judging<'a> {
 }
 
 /// What came of one fixture.
-struct Row {
+pub(super) struct Row {
     name: String,
     call: String,
     seq: u64,
@@ -89,14 +89,47 @@ pub fn counted(
 ) -> Result<Counts, Failure> {
     let judging = Judging { policy, packs, fixtures, trust, junit: None, strict: true };
     let (_, rows) = judging.rows(Output::new(true), &checked::names(fixtures)?)?;
-    let count = |is: fn(&Came) -> bool| rows.iter().filter(|row| is(&row.came)).count();
+    let [same, changed, undecided] = numbers(&rows);
     let other = rows.iter().find(|row| !matches!(row.came, Came::Same(_)));
-    Ok(Counts {
-        same: count(|came| matches!(came, Came::Same(_))),
-        changed: count(|came| matches!(came, Came::Changed(..))),
-        undecided: count(|came| matches!(came, Came::Undecided(_))),
-        first: other.map(|row| row.name.clone()),
+    Ok(Counts { same, changed, undecided, first: other.map(|row| row.name.clone()) })
+}
+
+/// How many came out the same, otherwise and undecided.
+fn numbers(rows: &[Row]) -> [usize; 3] {
+    let count = |is: fn(&Came) -> bool| rows.iter().filter(|row| is(&row.came)).count();
+    [
+        count(|came| matches!(came, Came::Same(_))),
+        count(|came| matches!(came, Came::Changed(..))),
+        count(|came| matches!(came, Came::Undecided(_))),
+    ]
+}
+
+/// Where a bundle first came out otherwise.
+fn first<'r>((of, rows): (&str, &'r [Row])) -> Option<(&'r Row, Because)> {
+    rows.iter().filter(|_| of == "calls").find_map(|row| match &row.came {
+        Came::Changed(_, because) => Some((row, *because)),
+        _ => None,
     })
+}
+
+/// What is answered. `of` is what the rows are of: `calls` of a bundle, or `fixtures`.
+pub(super) fn data(
+    policy: &Retrial,
+    checkpoints: &str,
+    (of, rows): (&str, &[Row]),
+    left_out: &[Value],
+) -> Value {
+    let [same, changed, undecided] = numbers(rows);
+    let mut data = json!({
+        "policy_hash": policy.policy().hash().to_string(),
+        "checkpoints": checkpoints,
+        "same": same, "changed": changed, "undecided": undecided, "left_out": left_out,
+    });
+    data[of] = rows.iter().map(Row::data).collect();
+    if let Some((row, because)) = first((of, rows)) {
+        data["first"] = json!({ "call": row.call, "seq": row.seq, "because": because.word() });
+    }
+    data
 }
 
 impl Judging<'_> {
@@ -124,7 +157,11 @@ impl Judging<'_> {
             if !policies.contains_key(&hash) {
                 policies.insert(hash.clone(), recorded::retrial(Some(fixture.policy.clone()), &hash)?);
             }
-            rows.extend(policies.get(&hash).map(|own| Row::of(&fixture, &current, own)));
+            let (document, own) = (&fixture.document, policies.get(&hash));
+            rows.extend(own.and_then(|own| {
+                let called = (fixture.name.clone(), document.expect.clone());
+                Row::of(called, &fixture.receipt, &fixture, (&current, own))
+            }));
         }
         Ok((current, rows))
     }
@@ -144,7 +181,7 @@ impl Judging<'_> {
                 policies.insert(hash.clone(), own);
             }
             rows.extend(
-                policies.get(&hash).and_then(|own| Row::of_line(&bundle, &line.value, &current, own)),
+                policies.get(&hash).and_then(|own| Row::of_call(&line.value, &bundle, (&current, own))),
             );
         }
         if rows.is_empty() {
@@ -171,16 +208,9 @@ impl Judging<'_> {
         left_out: &[Value],
     ) -> Result<ExitCode, Failure> {
         rows.iter().for_each(|row| row.print(output));
-        let count = |is: fn(&Came) -> bool| rows.iter().filter(|row| is(&row.came)).count();
-        let same = count(|came| matches!(came, Came::Same(_)));
-        let changed = count(|came| matches!(came, Came::Changed(..)));
-        let undecided = count(|came| matches!(came, Came::Undecided(_)));
+        let [same, changed, undecided] = numbers(rows);
         output.line(&format!("{same} as expected, {changed} otherwise, {undecided} undecided"));
-        let first = rows.iter().filter(|_| of == "calls").find_map(|row| match &row.came {
-            Came::Changed(_, because) => Some((row, because)),
-            _ => None,
-        });
-        if let Some((row, because)) = first {
+        if let Some((row, because)) = first((of, rows)) {
             output.line(&plain(&format!("first at seq {}, call {}: {}", row.seq, row.call, because.text())));
         }
         if self.trust.is_none() {
@@ -194,47 +224,41 @@ impl Judging<'_> {
         }
         // Where nothing was decided nothing was shown.
         let differs = changed > 0 || same == 0 || self.strict && undecided + left_out.len() > 0;
-        let mut data = json!({
-            "policy_hash": current.policy().hash().to_string(),
-            "checkpoints": if self.trust.is_some() { "trusted" } else { "unchecked" },
-            "same": same, "changed": changed, "undecided": undecided, "left_out": left_out,
-        });
-        data[of] = rows.iter().map(Row::data).collect();
-        if let Some((row, because)) = first {
-            data["first"] = json!({ "call": row.call, "seq": row.seq, "because": because.word() });
-        }
+        let checkpoints = if self.trust.is_some() { "trusted" } else { "unchecked" };
+        let data = data(current, checkpoints, (of, rows), left_out);
         Ok(output.answer(&data, if differs { 5 } else { 0 }))
     }
 }
 
 impl Row {
-    fn of(fixture: &Checked, current: &Retrial, own: &Retrial) -> Self {
-        let document = &fixture.document;
-        Self {
-            name: fixture.name.clone(),
-            call: document.call.clone(),
-            seq: document.seq,
-            expected: document.expect.clone(),
-            rule: fixture.receipt["policy"]["rule"].as_str().map(ToOwned::to_owned),
-            came: Came::of(&fixture.receipt, fixture, &document.expect, (current, own)),
-        }
-    }
-
-    /// None: the entry has no verdict.
-    fn of_line(bundle: &show::Opened, entry: &Value, current: &Retrial, own: &Retrial) -> Option<Self> {
-        let (call, seq) = (entry["call"].as_str()?.to_owned(), entry["seq"].as_u64()?);
-        // Without all of its bytes the reason may be another for want of them.
-        let is_whole = fixture::bodies(bundle, entry, Expect::Receipt).is_ok();
-        let expected = Expected::of(entry, if is_whole { Expect::Receipt } else { Expect::Verdict })?;
-        let came = Came::of(entry, bundle, &expected, (current, own));
+    /// A call with what is expected of it. None: the receipt has no place.
+    pub(super) fn of(
+        (name, expected): (String, Expected),
+        receipt: &Value,
+        bodies: &dyn StoredBodies,
+        policies: (&Retrial, &Retrial),
+    ) -> Option<Self> {
+        let came = Came::of(receipt, bodies, &expected, policies);
         Some(Self {
-            name: format!("seq {seq}"),
-            call,
-            seq,
+            name,
+            call: receipt["call"].as_str()?.to_owned(),
+            seq: receipt["seq"].as_u64()?,
             expected,
-            rule: entry["policy"]["rule"].as_str().map(ToOwned::to_owned),
+            rule: receipt["policy"]["rule"].as_str().map(ToOwned::to_owned),
             came,
         })
+    }
+
+    /// A call of a bundle. None: the entry has no verdict.
+    pub(super) fn of_call(
+        entry: &Value,
+        bodies: &dyn StoredBodies,
+        policies: (&Retrial, &Retrial),
+    ) -> Option<Self> {
+        // Without all of its bytes the reason may be another for want of them.
+        let is_whole = fixture::bodies(bodies, entry, Expect::Receipt).is_ok();
+        let expected = Expected::of(entry, if is_whole { Expect::Receipt } else { Expect::Verdict })?;
+        Self::of((format!("seq {}", entry["seq"]), expected), entry, bodies, policies)
     }
 
     fn before(&self) -> String {

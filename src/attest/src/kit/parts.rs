@@ -1,7 +1,7 @@
 //! What a kit has beside bundles and attestations: certificates of replays and results of regress. All of their numbers are
-//! held against the bundles, or counted again.
+//! held against the bundles, or counted again. Results may have their policies beside them, so that whoever can judge judges again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use estoppel_bundle::Bundle;
 use estoppel_evidence::{Sha256, canonical};
@@ -21,6 +21,14 @@ pub(super) fn certificate_path(content: &[u8]) -> String {
 
 pub(super) fn result_path(content: &[u8]) -> String {
     format!("regress/{}.json", Sha256::of(content).hex())
+}
+
+pub(super) fn policy_path(content: &[u8]) -> String {
+    format!("policies/{}.json", Sha256::of(content).hex())
+}
+
+pub(super) fn contract_path(content: &[u8]) -> String {
+    format!("contracts/{}", Sha256::of(content).hex())
 }
 
 /// The part of an answer of `estoppel regress run --json` that a kit keeps, canonical.
@@ -111,12 +119,53 @@ pub(super) fn results(kit: &Kit) -> Result<Vec<Value>, AttestError> {
             none => none.insert(recorded(kit)?),
         };
         let row = result(content, calls).map_err(|why| AttestError::KitResult { path: path.clone(), why })?;
-        rows.push(json!({
+        let policy = row[4].as_str().and_then(Sha256::parse);
+        let policy = policy.map(|digest| format!("policies/{}.json", digest.hex()));
+        let mut row = json!({
             "changed": row[1], "checkpoints": row[3], "digest": Sha256::of(content), "path": path,
             "policy_hash": row[4], "same": row[0], "undecided": row[2],
-        }));
+        });
+        if let Some(policy) = policy.filter(|path| kit.files.contains_key(path)) {
+            row["policy"] = policy.into();
+        }
+        rows.push(row);
     }
+    policies(kit, &rows)?;
     Ok(rows)
+}
+
+/// Policies and contracts are called as their digests, each is there for something, and no contract is missing.
+fn policies(kit: &Kit, results: &[Value]) -> Result<(), AttestError> {
+    let idle = |path: &str, what: &str| Err(AttestError::KitForm(format!("`{path}` is {what}")));
+    let mut wanted = BTreeSet::new();
+    for (path, content) in kit.below("policies/") {
+        if *path != policy_path(content) {
+            return Err(AttestError::KitAltered(path.clone()));
+        }
+        if !results.iter().any(|row| row["policy"] == path.as_str()) {
+            return idle(path, "the policy of no result");
+        }
+        if content.len() > PART_BYTES_MAX || canonical::foreign(content).ok().as_deref() != Some(content) {
+            return idle(path, "not canonical JSON, or too large");
+        }
+        let policy: Value = serde_json::from_slice(content).unwrap_or_default();
+        let contracts = policy["contracts"].as_object().into_iter().flatten();
+        let packed =
+            contracts.filter_map(|(_, contract)| contract.get("pack").and(contract["sha256"].as_str()));
+        wanted.extend(packed.map(|sha256| format!("contracts/{sha256}")));
+    }
+    for path in &wanted {
+        kit.content(path)?;
+    }
+    for (path, content) in kit.below("contracts/") {
+        if *path != contract_path(content) {
+            return Err(AttestError::KitAltered(path.clone()));
+        }
+        if !wanted.contains(path) {
+            return idle(path, "a contract of no policy");
+        }
+    }
+    Ok(())
 }
 
 fn recorded(kit: &Kit) -> Result<HashMap<String, Recorded>, AttestError> {
