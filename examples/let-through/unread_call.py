@@ -7,7 +7,7 @@ from scene import calls, check, post, shown
 WHAT = "the audit trail says `success` of what was never scanned"
 OTHERS = "BerriAI/litellm issue 35257 (2026-07-30, fixed by 35260): guardrail_status `success` of a stream that no guardrail read"
 
-BLOCKING = "version: 1\nname: refunds\ndefaults: { verdict: allow, on_not_evaluated: block }\n"
+BLOCKING = "version: 1\nname: refunds\ndefaults: { verdict: allow }\n"
 ALLOWING = "version: 1\nname: refunds\ndefaults: { verdict: allow, on_not_evaluated: allow }\n"
 
 

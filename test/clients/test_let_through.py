@@ -30,7 +30,7 @@ SAYS_YES = 'answer = {"ok": True, "data": {"ok": True}}'
 ALTERED = {
     "other_proof": ('GATES = {"evidence_bundle": ', 'GATES = {}\nASKED = {"evidence_bundle": ', "exit 3 of"),
     "split_tool_call": ("greater_than: 50000 ", "greater_than: 50000000 ", "no byte of the arguments reaches the client"),
-    "unread_call": ("on_not_evaluated: block", "on_not_evaluated: allow", "what nobody can read is refused"),
+    "unread_call": ("defaults: { verdict: allow }", "defaults: { verdict: allow, on_not_evaluated: allow }", "what nobody can read is refused"),
     "used_up_replay": ("status, _, body, _ = post(url,", "status, _, body, _ = post(gateway.url,", "a second one was not recorded"),
 }
 
