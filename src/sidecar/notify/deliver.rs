@@ -136,40 +136,47 @@ impl Delivery<'_> {
         };
         for event in waiting {
             match self.tell(&mut receiver, destination, event).await {
-                Ok(()) => told.add(event.id)?,
+                Ok(is_told) => {
+                    told.add(event.id)?;
+                    *count += usize::from(is_told);
+                }
                 Err(problem) if problem.is_of_event() && told.state.refused.len() < REFUSED_MAX => {
                     told.refuse(event.id, &problem.words())?;
                     continue;
                 }
                 Err(problem) => return failed(problem),
             }
-            *count += 1;
             // It works: the next failure is a first one.
             told.fail(None)?;
         }
         Ok(Ok(()))
     }
 
+    /// Whether anything of it was to be told.
     async fn tell(
         &self,
         receiver: &mut Receiver<'_>,
         destination: &Destination,
         event: &Event,
-    ) -> Result<(), Problem> {
+    ) -> Result<bool, Problem> {
         let messenger = match receiver {
-            Receiver::Bucket(keeper) => return keeper.keep(&event.bytes).await.map_err(Problem::Archive),
+            Receiver::Bucket(keeper) => {
+                return keeper.keep(&event.bytes).await.map(|()| true).map_err(Problem::Archive);
+            }
             Receiver::Messenger(messenger) => messenger,
         };
         let Settings { repository, pass_rate_min, .. } = self.settings;
+        let mut is_told = false;
         for message in messages(self.ledger, event, repository, *pass_rate_min) {
             if destination.wants(message.name) {
                 let (at, severity) = (message.at.0, message.severity);
                 let document =
                     Document::message(message.uid, repository.clone(), at, severity, message.document);
                 messenger.send(&document).await.map_err(Problem::Hook)?;
+                is_told = true;
             }
         }
-        Ok(())
+        Ok(is_told)
     }
 }
 

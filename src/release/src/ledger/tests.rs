@@ -98,7 +98,7 @@ fn events_that_follow_one_another_are_a_ledger() {
 #[test]
 fn an_event_says_where_the_working_tree_stood_or_nothing_of_it() {
     let (git_dir, git) = repository();
-    let store = Store::new(git.clone(), None);
+    let store = Store::new(git.clone(), None, crate::scene::now);
     let (key, now) = (key(1), || UnixMicros(20));
     let hand = Hand { signer: &key, host: "host", now: &now };
     store.begin(Body::RolesSet(roles(&[(1, ALL)])), &hand).unwrap();
