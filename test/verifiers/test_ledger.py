@@ -150,6 +150,7 @@ def check(files, genesis):
             at[event["id"]] = len(line) - 1
     check_facts(events)
     check_promotions(events)
+    check_settled(events)
     check_environments(events)
     heads = {event["id"] for event in events} - {parent for event in events for parent in event["parents"]}
     return digest("".join(f"{head}\n" for head in sorted(heads)).encode())
@@ -244,8 +245,17 @@ def check_promotions(events):
             raise Refused("LEDGER_CONFLICT")
 
 
+def check_settled(events):
+    for event in events:
+        if event["kind"] in ("generation.amended", "generation.abandoned") and any(
+            row["kind"] == "promotion.finished" and row["body"]["version"] == event["body"]["version"]
+            for row in past(events, event)
+        ):
+            raise Refused("LEDGER_CONFLICT")
+
+
 def check_environments(events):
-    if not any(event["kind"] == "environment.set" for event in events):
+    if not any(event["kind"] in ("environment.set", "promotion.finished") for event in events):
         return
     for event in events:
         body = event["body"]
@@ -275,9 +285,11 @@ def check_environments(events):
                 elif row["kind"] == "environment.set":
                     stand[said["environment"]] = (said["version"], row["id"])
                 elif row["kind"] == "rollback.done":
+                    released.discard(said["from"])
                     stand |= {name: (said["to"], row["id"]) for name in said.get("environments", {})}
             stand = {name: of for name, (version, of) in stand.items() if version == body["from"]}
-            if stand != body.get("environments", {}) or (stand and body["to"] not in released):
+            both = {body["from"], body["to"]}
+            if stand != body.get("environments", {}) or len(both) < 2 or not both <= released:
                 raise Refused("LEDGER_CONFLICT")
 
 

@@ -10,6 +10,7 @@ mod event;
 mod facts;
 mod promotions;
 mod roles;
+mod settled;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,7 +153,13 @@ impl Ledger {
         for event in &self.events {
             state = match &event.body {
                 Body::GenerationSealed(body) if body.version == *version => Some(State::Sealed),
-                Body::GenerationAbandoned(body) if body.version == *version => Some(State::Abandoned),
+                // Of what was released only one that does not know it can say so; it stays released.
+                Body::GenerationAbandoned(body)
+                    if body.version == *version
+                        && !matches!(state, Some(State::Promoted | State::RolledBack)) =>
+                {
+                    Some(State::Abandoned)
+                }
                 Body::PromotionFinished(body) if body.version == *version => Some(State::Promoted),
                 Body::RolledBack(body) if body.from == *version => Some(State::RolledBack),
                 _ => state,

@@ -392,6 +392,14 @@ pub fn verify_tag<'l>(
     if !tag.message.lines().any(|found| found == line) {
         return Err(forged(format!("does not name event {}", event.id)));
     }
+    if let Body::RolledBack(back) = &event.body {
+        let (_, to) = ledger
+            .promoted(&back.to)
+            .ok_or_else(|| forged(format!("goes back to {}, which was not released", back.to)))?;
+        if git.tree(&commit)? != git.tree(&to.commit)? {
+            return Err(forged(format!("does not have the sources of {}", back.to)));
+        }
+    }
     Ok((tag.name, event, commit))
 }
 

@@ -51,7 +51,7 @@ fn draft(
     }
     let below = promoted(ledger).into_iter().filter(|version| version < back.version).max();
     let to = back.to.cloned().or(below);
-    let to = to.filter(&is_promoted).ok_or_else(|| {
+    let to = to.filter(|to| is_promoted(to) && to != back.version).ok_or_else(|| {
         invalid(format!("there is no promoted version to go back to from {}", back.version))
     })?;
     let commit_of = |version: &Version| ledger.promoted(version).map(|(_, promoted)| promoted.commit.clone());
@@ -118,6 +118,7 @@ mod tests {
             promote(&scene, version);
         }
         assert_eq!(back(&scene, "1.2.0", None).unwrap_err().code, Code::StateInvalid);
+        assert_eq!(back(&scene, "1.3.0", Some("1.3.0")).unwrap_err().code, Code::StateInvalid);
         let (version, releaser) = ("1.3.0".parse().unwrap(), key(5));
         let silent = Back { version: &version, to: None, reason: " \n" };
         let refused = roll_back(&scene.store(), &hand(&releaser), &silent).unwrap_err();
@@ -133,5 +134,44 @@ mod tests {
         assert_eq!(ledger.rolled_back(&"1.3.0".parse().unwrap()).unwrap().1, &done);
         assert!(ledger.rolled_back(&"1.2.0".parse().unwrap()).is_none());
         assert_eq!(back(&scene, "1.3.0", None).unwrap_err().code, Code::StateInvalid);
+    }
+
+    #[test]
+    fn a_rollback_that_offers_other_sources_is_forged() {
+        let scene = Scene::new();
+        for version in ["1.2.0", "1.3.0"] {
+            scene.commit("file", version);
+            scene.seal(document(version, "true", "true"));
+            scene.evolve(version, &[]);
+            promote(&scene, version);
+        }
+        let other = scene.commit("file", "what nobody proved");
+        let tag = "rollback/v1.3.0";
+        let body = RolledBack {
+            commit: other.clone(),
+            environments: std::collections::BTreeMap::new(),
+            from: "1.3.0".parse().unwrap(),
+            reason: "slow".into(),
+            tag: tag.into(),
+            to: "1.2.0".parse().unwrap(),
+        };
+        let releaser = key(5);
+        let forge = |body: &RolledBack| {
+            let given = TagDraft { name: tag.into(), target: body.commit.clone(), message: "x".into() };
+            let draft = Draft { tag: Some(given), ..Body::RolledBack(body.clone()).into() };
+            scene.store().append(&hand(&releaser), &mut |_| Ok(draft.clone()))
+        };
+        for (from, to) in [("1.4.0", "1.2.0"), ("1.3.0", "1.1.0"), ("1.3.0", "1.3.0")] {
+            let (from, to) = (from.parse::<Version>().unwrap(), to.parse().unwrap());
+            let tag = branch(&from);
+            let body = Body::RolledBack(RolledBack { from, tag, to, ..body.clone() });
+            let refused = scene.store().append(&hand(&releaser), &mut |_| Ok(body.clone().into()));
+            assert_eq!(refused.unwrap_err().code, Code::LedgerConflict);
+        }
+        forge(&body).unwrap();
+        let ledger = scene.store().read().unwrap();
+        let refused = verify_tag(&scene.git, &ledger, tag).unwrap_err();
+        assert_eq!(refused.code, Code::TagForged, "{refused}");
+        assert!(refused.detail.contains("1.2.0"), "{refused}");
     }
 }

@@ -10,6 +10,7 @@ use super::event::{Event, path};
 use super::facts::check_facts;
 use super::promotions::check_promotions;
 use super::roles::Roles;
+use super::settled::check_settled;
 use super::{EVENTS_MAX, Ledger};
 use crate::code::{Code, Refusal};
 
@@ -37,6 +38,7 @@ pub fn check(files: &[(String, Vec<u8>)], genesis: Option<Sha256>) -> Result<Led
     let roles = check_actors(&events)?;
     check_facts(&events)?;
     check_promotions(&events)?;
+    check_settled(&events)?;
     check_environments(&events)?;
     let followed: BTreeSet<Sha256> = events.iter().flat_map(|event| event.parents.iter().copied()).collect();
     let heads = events.iter().map(|event| event.id).filter(|id| !followed.contains(id)).collect();

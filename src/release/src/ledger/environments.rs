@@ -1,6 +1,6 @@
 //! What environments are told to have is held against the events that it follows, as promotions are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use estoppel_evidence::Sha256;
 
@@ -13,7 +13,8 @@ use crate::generation::StageName;
 
 /// Checks every move of a pointer. `events` are in an order in which each follows its parents.
 pub(super) fn check_environments(events: &[Event]) -> Result<(), Refusal> {
-    if !events.iter().any(|event| matches!(event.body, Body::EnvironmentSet(_))) {
+    let is_asked = |event: &Event| matches!(event.body, Body::EnvironmentSet(_) | Body::PromotionFinished(_));
+    if !events.iter().any(is_asked) {
         return Ok(());
     }
     let places: BTreeMap<Sha256, usize> =
@@ -55,7 +56,7 @@ fn check_set(body: &EnvironmentSet, past: &[&Event]) -> Result<(), String> {
     if is_gone { Err(format!("{version} was taken back or abandoned")) } else { Ok(()) }
 }
 
-/// It moves every pointer that stands on what it takes back, to what was released.
+/// It takes back what was released to what was, neither of them taken back before, and moves every pointer that stands on it.
 fn check_rollback(body: &RolledBack, past: &[&Event]) -> Result<(), String> {
     let pointers = standing(past.iter().copied());
     let stand = pointers.iter().filter(|(_, pointer)| pointer.version == body.from);
@@ -64,10 +65,17 @@ fn check_rollback(body: &RolledBack, past: &[&Event]) -> Result<(), String> {
     if stand != body.environments {
         return Err(format!("it does not move the environments that have {}", body.from));
     }
-    let is_released =
-        |event: &&Event| matches!(&event.body, Body::PromotionFinished(of) if of.version == body.to);
-    if !stand.is_empty() && !past.iter().any(is_released) {
-        return Err(format!("{} was not released", body.to));
+    let mut released = BTreeSet::new();
+    for event in past {
+        match &event.body {
+            Body::PromotionFinished(of) => released.insert(&of.version),
+            Body::RolledBack(of) => released.remove(&of.from),
+            _ => continue,
+        };
     }
-    Ok(())
+    match [&body.from, &body.to].into_iter().find(|version| !released.contains(version)) {
+        Some(version) => Err(format!("{version} was not released, or was taken back before")),
+        None if body.from == body.to => Err(format!("{} is taken back to itself", body.from)),
+        None => Ok(()),
+    }
 }

@@ -196,8 +196,8 @@ impl Store {
     /// trusted from then on, where nothing was.
     ///
     /// # Errors
-    /// `LEDGER_GENESIS`: nothing is trusted, or another beginning. `LEDGER_CONFLICT` where both cannot be true. Every fault of the
-    /// copy.
+    /// `LEDGER_GENESIS`: nothing is trusted, or another beginning. `LEDGER_CONFLICT` where both cannot be true. `LEDGER_TIME`: an
+    /// event that is not here is dated ahead of this clock. Every fault of the copy.
     pub fn restore(&self, copy: &[(String, Vec<u8>)], genesis: Option<Sha256>) -> Result<Ledger, Refusal> {
         let _lock = self.lock()?;
         let trusted = self.trusted()?;
@@ -209,11 +209,12 @@ impl Store {
             }
             (trusted, named) => trusted.or(named).ok_or_else(untrusted)?,
         };
-        check(copy, Some(genesis))?;
+        let copied = check(copy, Some(genesis))?;
         // Where the ledger is gone, what this clone has seen of it counts.
         let ours = self.git.target(LEDGER_REF)?;
         let seen = self.git.target(SEEN_REF)?;
         let base = ours.clone().or(seen.clone());
+        self.demand_past(&copied, base.as_ref(), "the copy")?;
         let known = base.as_ref().map(|base| self.files(base)).transpose()?.unwrap_or_default();
         let mut all: BTreeMap<String, Vec<u8>> = known.into_iter().collect();
         let new: Vec<(String, Vec<u8>)> =
@@ -236,7 +237,7 @@ impl Store {
     /// Takes over what the remote has, and gives the ledger of both.
     ///
     /// # Errors
-    /// `LEDGER_CONFLICT` where both cannot be true, `LEDGER_ALTERED` where the remote has lost something.
+    /// `LEDGER_CONFLICT` where both cannot be true, `LEDGER_ALTERED` where the remote has lost or changed something.
     pub fn fetch(&self) -> Result<Ledger, Refusal> {
         let _lock = self.lock()?;
         let theirs = self.remote_refs()?;
@@ -412,41 +413,36 @@ impl Store {
             wanted => self.git.fetch(remote, wanted),
         };
         let Some(new) = their_ledger else { return fetch(&wanted) };
-        let ledger = format!("+{LEDGER_REF}:{FETCHED_REF}");
-        // The tags of a ledger that was never verified here wait until it is.
-        let is_known = self.git.target(LEDGER_REF)?.is_some();
-        if is_known {
-            wanted.push(ledger);
-            fetch(&std::mem::take(&mut wanted))?;
-        } else {
-            fetch(&[ledger])?;
-        }
+        // Its tags wait until it is verified.
+        fetch(&[format!("+{LEDGER_REF}:{FETCHED_REF}")])?;
         if let Some(seen) = &seen
             && !self.git.is_ancestor(seen, new)?
         {
             return Err(lost(remote));
         }
-        self.demand_past(&check(&self.files(new)?, self.trusted()?)?)?;
+        self.demand_grown(new, &format!(" at `{remote}`"))?;
+        let known = self.git.target(LEDGER_REF)?;
+        self.demand_past(&check(&self.files(new)?, self.trusted()?)?, known.as_ref(), "the remote")?;
         fetch(&wanted)?;
         let moved = Move { name: REMOTE_REF.into(), new: new.clone(), old: seen };
         // Where it moved meanwhile, somebody else has seen more of it.
         self.git.move_refs(&[moved]).map(drop)
     }
 
-    /// An event that is yet to come would make everything that follows it as late: it is not taken over before.
-    fn demand_past(&self, theirs: &Ledger) -> Result<(), Refusal> {
+    /// An event that is yet to come would make everything that follows it as late: it is not taken over before, unless `known`
+    /// has it.
+    fn demand_past(&self, theirs: &Ledger, known: Option<&ObjectId>, whose: &str) -> Result<(), Refusal> {
         let latest = (self.clock)().0.saturating_add(CLOCK_SKEW_US_MAX);
         let mut ahead = theirs.events().iter().filter(|event| event.at.0 > latest).peekable();
         if ahead.peek().is_none() {
             return Ok(());
         }
-        let ours = self.git.target(LEDGER_REF)?.map(|commit| self.names(&commit)).transpose()?;
-        let ours = ours.unwrap_or_default();
+        let ours = known.map(|commit| self.names(commit)).transpose()?.unwrap_or_default();
         match ahead.find(|event| !ours.contains(&event.path())) {
             None => Ok(()),
             Some(event) => {
                 let said = format!(
-                    "event {} of the remote is dated {}, more than {} minutes ahead of this clock",
+                    "event {} of {whose} is dated {}, more than {} minutes ahead of this clock",
                     event.id,
                     event.at,
                     CLOCK_SKEW_US_MAX / 60_000_000
@@ -502,7 +498,13 @@ impl Store {
         {
             return Err(altered("it lacks what was in it when it was last looked at"));
         }
-        // Each commit adds files and does nothing else.
+        self.demand_grown(&commit, "")?;
+        let ledger = check(&self.files(&commit)?, self.trusted()?)?;
+        Ok(Some(Held { commit, ledger }))
+    }
+
+    /// Each commit adds files and does nothing else.
+    fn demand_grown(&self, commit: &ObjectId, place: &str) -> Result<(), Refusal> {
         let changed = self.git.text(&[
             "log",
             "-m",
@@ -513,11 +515,11 @@ impl Store {
             "--end-of-options",
             commit.as_str(),
         ])?;
-        if let Some(name) = changed.lines().next() {
-            return Err(altered(&format!("`{name}` was changed or removed after it was written")));
-        }
-        let ledger = check(&self.files(&commit)?, self.trusted()?)?;
-        Ok(Some(Held { commit, ledger }))
+        let altered = |name: &str| {
+            let said = format!("`{name}` was changed or removed{place} after it was written");
+            Refusal::new(Code::LedgerAltered, said)
+        };
+        changed.lines().next().map_or(Ok(()), |name| Err(altered(name)))
     }
 
     fn files(&self, commit: &ObjectId) -> Result<Vec<(String, Vec<u8>)>, Refusal> {

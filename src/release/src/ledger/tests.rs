@@ -98,7 +98,7 @@ fn events_that_follow_one_another_are_a_ledger() {
 #[test]
 fn an_event_says_where_the_working_tree_stood_or_nothing_of_it() {
     let (git_dir, git) = repository();
-    let store = Store::new(git.clone(), None, crate::scene::now);
+    let store = store(&git, None);
     let (key, now) = (key(1), || UnixMicros(20));
     let hand = Hand { signer: &key, host: "host", now: &now };
     store.begin(Body::RolesSet(roles(&[(1, ALL)])), &hand).unwrap();
@@ -338,6 +338,80 @@ fn a_remote_that_lost_what_it_had_is_refused() {
     assert_eq!(a.fetch().unwrap_err().code, Code::LedgerAltered);
     git(&["update-ref", "-d", LEDGER_REF]);
     assert_eq!(a.fetch().unwrap_err().code, Code::LedgerAltered);
+}
+
+/// A commit of somebody's own with `tree`, on top of the ledger of the remote.
+fn push_on_top(git: &Git, tree: &ObjectId) {
+    git.text(&["fetch", "-q", "origin", LEDGER_REF]).unwrap();
+    let top = git.commit("FETCH_HEAD").unwrap().unwrap();
+    let text = format!("tree {tree}\nparent {top}\nauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\nx\n");
+    let commit = git.write("commit", text.as_bytes()).unwrap();
+    git.text(&["push", "-q", "origin", &format!("{commit}:{LEDGER_REF}")]).unwrap();
+}
+
+#[test]
+fn what_a_remote_took_out_or_altered_is_not_taken_over() {
+    let (origin, [one, two]) = two_clones();
+    let (a, b) = (store(&one.git, Some("origin")), store(&two.git, Some("origin")));
+    let genesis = begin(&a);
+    let first = one.git.target(LEDGER_REF).unwrap().unwrap();
+    b.join(genesis).unwrap();
+    seal(&a, "1.0.0").unwrap();
+    b.fetch().unwrap();
+    let refs = |git: &Git| git.refs("refs").unwrap();
+    let before = refs(&two.git);
+    // Its tree is a ledger that verifies, and lacks what this clone has.
+    push_on_top(&one.git, &one.git.tree(&first).unwrap());
+    one.git.text(&["push", "-q", "origin", "HEAD:refs/tags/v9.9.9"]).unwrap();
+    let refused = b.fetch().unwrap_err();
+    assert_eq!(refused.code, Code::LedgerAltered, "{refused}");
+    let fetched = |(name, _): &(String, ObjectId)| name != "refs/estoppel/fetched";
+    let kept = |refs: Vec<(String, ObjectId)>| refs.into_iter().filter(fetched).collect::<Vec<_>>();
+    assert_eq!(kept(refs(&two.git)), kept(before.clone()));
+    assert_eq!(store(&two.git, None).read().unwrap().events().len(), 2);
+    // Put back, it is still one that was taken out.
+    push_on_top(&one.git, &one.git.tree(&one.git.target(LEDGER_REF).unwrap().unwrap()).unwrap());
+    assert_eq!(b.fetch().unwrap_err().code, Code::LedgerAltered);
+    assert_eq!(seal(&b, "2.0.0").unwrap_err().code, Code::LedgerAltered);
+    assert_eq!(kept(refs(&two.git)), kept(before));
+    // Nor does a clone take it that has nothing yet.
+    let third = tempfile::tempdir().unwrap();
+    let to = third.path().join("clone");
+    let mut command = std::process::Command::new("git");
+    command.arg("clone").arg("-q").arg(origin.path().join(".git")).arg(&to);
+    assert!(command.output().unwrap().status.success());
+    let git = Git::open(&to).unwrap();
+    assert_eq!(store(&git, Some("origin")).join(genesis).unwrap_err().code, Code::LedgerAltered);
+    assert_eq!(git.target(LEDGER_REF).unwrap(), None);
+}
+
+#[test]
+fn a_copy_that_is_dated_ahead_of_this_clock_is_not_brought_back() {
+    let copy = |ledger: &Ledger| -> Vec<(String, Vec<u8>)> {
+        ledger.events().iter().map(|event| (event.path(), event.bytes.clone())).collect()
+    };
+    let (_dir, git) = repository();
+    let writer = store(&git, None);
+    let genesis = begin(&writer);
+    let dated = |version: &str, ahead_s: u64| {
+        let (key, at) = (key(1), UnixMicros(crate::scene::now().0 + ahead_s * 1_000_000));
+        let body = Body::GenerationSealed(contracted(version, "a", None));
+        writer.append(&hand(&key, &|| at), &mut |_| Ok(body.clone().into())).unwrap();
+    };
+    dated("1.0.0", 60);
+    let near = copy(&writer.read().unwrap());
+    dated("2.0.0", 3600);
+    let far = copy(&writer.read().unwrap());
+    let (_other_dir, other) = repository();
+    let restored = store(&other, None);
+    assert_eq!(restored.restore(&far, Some(genesis)).unwrap_err().code, Code::LedgerTime);
+    assert_eq!((other.target(LEDGER_REF).unwrap(), restored.trusted().unwrap()), (None, None));
+    assert_eq!(restored.restore(&near, Some(genesis)).unwrap().events().len(), 2);
+    assert_eq!(restored.restore(&far, None).unwrap_err().code, Code::LedgerTime);
+    assert_eq!(restored.read().unwrap().events().len(), 2);
+    // What is here already is brought back to where it was.
+    git.text(&["update-ref", "-d", LEDGER_REF]).unwrap();
+    assert_eq!(writer.restore(&far, None).unwrap().events().len(), 3);
 }
 
 #[test]

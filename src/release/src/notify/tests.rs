@@ -97,6 +97,7 @@ fn refusals_name_their_gates_and_waivers_their_reason() {
     };
     scene.write(3, Body::Waived(waived)).unwrap();
     let refused = crate::ledger::PromotionRefused {
+        stage: None,
         commit: scene.head(),
         contract: generation.digest(),
         gates: vec![

@@ -452,7 +452,9 @@ fn hotfixes_below<'l>(ledger: &'l Ledger, version: &Version) -> Vec<Mended<'l>> 
         _ => None,
     });
     let mended = promoted.filter_map(|(event, promoted)| {
-        let (_, contract) = ledger.contract(&promoted.version)?;
+        // The one that it was promoted under, whatever was written beside that.
+        let mut contracts = ledger.contracts(&promoted.version);
+        let (_, contract) = contracts.find(|(_, contract)| contract.contract == promoted.contract)?;
         let base: Version = contract.document.get("hotfix")?.get("base")?.as_str()?.parse().ok()?;
         let is_kept = ledger.state(&promoted.version) == Some(ledger::State::Promoted);
         let base = is_kept.then(|| ledger.promoted(&base))??.1.commit.clone();

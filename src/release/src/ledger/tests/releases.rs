@@ -223,3 +223,41 @@ fn no_role_alone_makes_a_release_of_what_the_ledger_contradicts() {
         assert_eq!(said, expected, "{name}");
     }
 }
+
+#[test]
+fn what_was_released_is_neither_amended_nor_abandoned() {
+    let story = Story::default();
+    let (files, genesis) = story.files();
+    let version: Version = "1.0.0".parse().unwrap();
+    let promotion = check(&files.0, Some(genesis)).unwrap().promoted(&version).unwrap().0.id;
+    let amended = Body::GenerationAmended(story.contract("b", Some(story.contract("a", None).contract)));
+    let abandoned =
+        Body::GenerationAbandoned(GenerationAbandoned { reason: "x".into(), version: version.clone() });
+    for body in [amended, abandoned] {
+        let (mut after, mut beside) = (files.clone(), files.clone());
+        after.add(body.clone(), &[promotion], 17, 2);
+        assert_eq!(after.code(), Some(Code::LedgerConflict), "{}", body.kind());
+        // Beside it nobody knew of the release, and it stays one.
+        beside.add(body, &[genesis], 17, 2);
+        assert_eq!(check(&beside.0, Some(genesis)).unwrap().state(&version), Some(State::Promoted));
+    }
+}
+
+#[test]
+fn only_what_was_released_is_taken_back_and_once() {
+    let (files, genesis) = Story::default().files();
+    let promotion = check(&files.0, Some(genesis)).unwrap().promoted(&"1.0.0".parse().unwrap()).unwrap().0.id;
+    for (from, to) in [("2.0.0", "1.0.0"), ("1.0.0", "0.9.0"), ("1.0.0", "1.0.0")] {
+        let mut files = files.clone();
+        let back = RolledBack {
+            commit: commit("a"),
+            environments: BTreeMap::new(),
+            from: from.parse().unwrap(),
+            reason: "slow".into(),
+            tag: format!("rollback/v{from}"),
+            to: to.parse().unwrap(),
+        };
+        files.add(Body::RolledBack(back), &[promotion], 17, 6);
+        assert_eq!(files.code(), Some(Code::LedgerConflict), "{from} to {to}");
+    }
+}
