@@ -14,8 +14,14 @@ use std::str::FromStr;
 
 use crate::written::{Written, identifier, literal};
 
+/// Characters of a call's id.
+pub(crate) const ID_CHARS: i64 = 36;
+
 /// A call's id, as the server matches it.
 const ID: &str = "([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})";
+
+/// A part of a comment that neither ends it nor begins another in it, as Postgres nests them.
+const COMMENTED: &str = "(?:[^*/]|[*]+[^*/]|/+[^*/])*";
 
 /// What a session says of the call that it writes for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,9 +64,10 @@ impl Hint {
             Self::ApplicationName => {
                 ("current_setting('application_name'::text)", format!("estoppel-call={ID}"))
             }
-            Self::Comment => {
-                ("current_query()", format!("/[*][^*]*estoppel-call=''{ID}''[^*]*[*]/[[:space:];]*$"))
-            }
+            Self::Comment => (
+                "current_query()",
+                format!("/[*]{COMMENTED}(?:[*]+|/+)?estoppel-call=''{ID}''{COMMENTED}[*]+/[[:space:];]*$"),
+            ),
         };
         format!("(regexp_match({source}, '{pattern}'::text))[1]")
     }
@@ -80,13 +87,28 @@ impl FromStr for Hint {
     }
 }
 
+/// The table, its partitions and what inherits from it, at all depths, as `parts`: rows are written into each by its own name too.
+fn with_parts(table: &Written) -> String {
+    format!(
+        "WITH RECURSIVE parts(part) AS (SELECT {}::regclass::oid \
+         UNION SELECT i.inhrelid FROM pg_inherits i JOIN parts ON i.inhparent = parts.part)",
+        table.literal()
+    )
+}
+
+/// Rows of one column: each table, as SQL, that inherits from this one. A partition has its table's triggers, these have not.
+pub(crate) fn heirs(table: &Written) -> String {
+    format!(
+        "{} SELECT format('%I.%I', n.nspname, c.relname) FROM parts JOIN pg_class c ON c.oid = parts.part \
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT c.relispartition AND c.oid <> {}::regclass ORDER BY 1",
+        with_parts(table),
+        table.literal()
+    )
+}
+
 /// One row with one column: whether the hint is written into the rows of the table and of all its parts.
 pub(crate) fn is_there(table: &Written, hint: Hint, stamp: Stamp) -> String {
-    let (name, key) = (table.literal(), table.key_literal());
-    let parts = format!(
-        "(SELECT p.relid::oid AS part FROM pg_partition_tree({name}::regclass) p WHERE p.isleaf \
-          UNION SELECT {name}::regclass::oid) parts"
-    );
+    let key = table.key_literal();
     let stamps = match stamp {
         Stamp::Default => format!(
             "FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
@@ -104,25 +126,37 @@ pub(crate) fn is_there(table: &Written, hint: Hint, stamp: Stamp) -> String {
             literal(&body(table, hint, true)),
         ),
     };
-    format!("SELECT bool_and(EXISTS (SELECT {stamps})) FROM {parts}")
+    // 4 more than the characters that the column takes.
+    let is_wide = format!(
+        "NOT EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = parts.part AND k.attname = {key} AND k.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) \
+         AND k.atttypmod BETWEEN 0 AND {})",
+        ID_CHARS + 3
+    );
+    format!("{} SELECT bool_and({is_wide} AND EXISTS (SELECT {stamps})) FROM parts", with_parts(table))
 }
 
-/// What makes it so.
-pub(crate) fn sql(table: &Written, hint: Hint, stamp: Stamp, is_uuid: bool) -> String {
+/// What makes it so, whatever was there before. `heirs` are the tables that inherit from it, as SQL.
+pub(crate) fn sql(table: &Written, hint: Hint, stamp: Stamp, is_uuid: bool, heirs: &[String]) -> String {
     let (quoted, key) = (table.quoted(), table.quoted_key());
     match stamp {
         Stamp::Default => {
             format!("ALTER TABLE {quoted} ALTER COLUMN {key} SET DEFAULT {};", hint.of_type(is_uuid))
         }
         Stamp::Trigger => {
-            let function = format!("{}.{}", table.quoted_schema(), identifier(&table.trigger_name()));
-            format!(
-                "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog \
-                 AS {}; \
-                 CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {quoted} FOR EACH ROW EXECUTE FUNCTION {function}();",
+            let trigger = identifier(&table.trigger_name());
+            let function = format!("{}.{trigger}", table.quoted_schema());
+            let mut sql = format!(
+                "BEGIN; CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS {};",
                 literal(&body(table, hint, is_uuid)),
-                identifier(&table.trigger_name()),
-            )
+            );
+            // One that is switched off or calls another function goes. `CREATE OR REPLACE TRIGGER` is of Postgres 14.
+            for table in std::iter::once(&quoted).chain(heirs) {
+                sql.push_str(&format!(
+                    " DROP TRIGGER IF EXISTS {trigger} ON {table}; \
+                     CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {function}();"
+                ));
+            }
+            sql + " COMMIT;"
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use estoppel_evidence::hash::Sha256;
+
 use crate::hint::{Hint, Stamp};
 
 /// A table, and its column that holds a call's id.
@@ -24,6 +26,8 @@ pub enum WrittenError {
 
 /// Longest name that Postgres keeps whole.
 const NAME_BYTES_MAX: usize = 63;
+/// Hexadecimal figures that tell names that are cut alike apart.
+const TRIGGER_FIGURES: usize = 16;
 
 impl Written {
     /// Names as the catalog has them: nothing is folded to lower case.
@@ -52,13 +56,19 @@ impl Written {
         self.hint
     }
 
-    /// What a trigger on it is called, and its function.
+    /// What a trigger on it is called, and its function. Of each table of a schema another: where the table's name has to be cut, figures of
+    /// the digest of the whole follow.
     pub(crate) fn trigger_name(&self) -> String {
         let mut name = format!("estoppel_call_{}", self.table);
-        while name.len() > NAME_BYTES_MAX {
+        if name.len() <= NAME_BYTES_MAX {
+            return name;
+        }
+        let digest = Sha256::of(self.quoted().as_bytes()).hex();
+        let figures: String = digest.chars().take(TRIGGER_FIGURES).collect();
+        while name.len() + 1 + figures.len() > NAME_BYTES_MAX {
             name.pop();
         }
-        name
+        name + "_" + &figures
     }
 
     /// The table in SQL.
@@ -131,6 +141,18 @@ mod tests {
         assert_eq!(odd.literal(), r#"E'"my""shop"."Or\'ders\\"'"#);
         assert_eq!((odd.quoted_key(), odd.key_literal()), ("\"call id\"".into(), "E'call id'".into()));
         assert_eq!(odd.to_string(), "my\"shop.Or'ders\\");
+    }
+
+    #[test]
+    fn triggers_of_tables_whose_long_names_begin_alike_have_other_names() {
+        let name = |table: &str| Written::new(table, "call_id").unwrap().trigger_name();
+        assert_eq!(name("public.orders"), "estoppel_call_orders");
+        let whole = "o".repeat(49);
+        assert_eq!(name(&format!("public.{whole}")), format!("estoppel_call_{whole}"));
+        let names = ["a", "b", "ä"].map(|end| name(&format!("public.{}{end}", "o".repeat(60))));
+        assert!(names.iter().all(|name| name.len() == 63), "{names:?}");
+        assert!(names[0] != names[1] && names[1] != names[2], "{names:?}");
+        assert!(name(&format!("public.{}", "ä".repeat(31))).len() <= 63);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use tokio_postgres::SimpleQueryRow;
 
 use super::{Check, State};
-use crate::hint::{self, Stamp};
+use crate::hint::{self, ID_CHARS, Stamp};
 use crate::source::{Answers, Connection};
 use crate::written::Written;
 
@@ -28,8 +28,22 @@ pub(super) async fn examine(connection: &Connection, table: &Written, user: &str
         let missing = Check::new(State::Bad, format!("{table} has no column {}", table.quoted_key()));
         let Some((hint, stamp)) = table.hint() else { return vec![missing] };
         let column = format!("ALTER TABLE {} ADD COLUMN {} text;", table.quoted(), table.quoted_key());
-        return vec![missing.fix(format!("{column} {}", hint::sql(table, hint, stamp, false)))];
+        let heirs = heirs(connection, table).await;
+        return vec![missing.fix(format!("{column} {}", hint::sql(table, hint, stamp, false, &heirs)))];
     };
+    let chars_max = said(6).and_then(|chars| chars.parse::<i64>().ok());
+    if chars_max.is_some_and(|chars_max| chars_max < ID_CHARS) {
+        let (quoted, key) = (table.quoted(), table.quoted_key());
+        let most = chars_max.unwrap_or_default();
+        return vec![
+            Check::new(
+                State::Bad,
+                format!("column {key} of {table} is too short: {most} characters at most"),
+            )
+            .advice("a call's id has 36; a statement that writes one fails")
+            .fix(format!("ALTER TABLE {quoted} ALTER COLUMN {key} TYPE text;")),
+        ];
+    }
     if !KEY_TYPES.contains(&of_type) {
         let what = format!("column {} of {table} is {of_type}", table.quoted_key());
         return vec![Check::new(State::Bad, what).advice("a call's id needs a column of type uuid or text")];
@@ -94,7 +108,20 @@ async fn stamped(connection: &Connection, table: &Written, is_uuid: bool) -> Opt
     let what = format!("{table} has no call of {} written into its rows by {by}", hint.as_str());
     let check =
         || Check::new(State::Bad, what).advice("until then nothing is claimed of its rows (hint_missing)");
-    (!is_there).then(|| check().fix(hint::sql(table, hint, stamp, is_uuid)))
+    if is_there {
+        return None;
+    }
+    let heirs = heirs(connection, table).await;
+    Some(check().fix(hint::sql(table, hint, stamp, is_uuid, &heirs)))
+}
+
+/// The tables that inherit from it, as SQL. None where they cannot be read: what is printed then does not do for them, which the next
+/// examination says.
+async fn heirs(connection: &Connection, table: &Written) -> Vec<String> {
+    let ask = format!("BEGIN READ ONLY; SET LOCAL search_path = pg_catalog; {}; COMMIT", hint::heirs(table));
+    let Some(Ok(answers)) = connection.ask_all(&[&ask]).await.into_iter().next() else { return Vec::new() };
+    let rows = answers.iter().flatten();
+    rows.filter_map(|row| row.try_get(0).ok().flatten().map(str::to_owned)).collect()
 }
 
 fn first(answers: &Answers) -> Option<&SimpleQueryRow> {
@@ -102,7 +129,7 @@ fn first(answers: &Answers) -> Option<&SimpleQueryRow> {
 }
 
 /// One row: kind, whether the schema may be used, type of the column, whether it and `xmin` may be read, whether policies hide rows,
-/// whether an index serves it.
+/// whether an index serves it, and how many characters the column takes at most, if text of a limited length.
 fn exists(table: &Written) -> String {
     let (schema, name, key) = (table.schema_literal(), table.table_literal(), table.key_literal());
     format!(
@@ -110,7 +137,9 @@ fn exists(table: &Written) -> String {
          pg_catalog.format_type(a.atttypid, NULL), \
          pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AND pg_catalog.has_column_privilege(c.oid, 'xmin', 'SELECT'), \
          pg_catalog.row_security_active(c.oid), \
-         EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum AND i.indisvalid AND i.indpred IS NULL) \
+         EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum AND i.indisvalid AND i.indpred IS NULL), \
+         CASE WHEN a.atttypid IN ('pg_catalog.varchar'::pg_catalog.regtype, 'pg_catalog.bpchar'::pg_catalog.regtype) AND a.atttypmod >= 4 \
+         THEN a.atttypmod - 4 END \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = {key} AND a.attnum > 0 AND NOT a.attisdropped \
          WHERE n.nspname = {schema} AND c.relname = {name}"
