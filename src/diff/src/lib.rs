@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic))]
 
 mod bodies;
+mod calls;
 mod compare;
 mod diff;
 mod normalizers;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value, json};
 
 use crate::bodies::{Bodies, Stored};
-use crate::diff::{Change, Diff, Operation, diff};
+use crate::diff::{Change, Diff, Operation, differences};
 use crate::normalizers::Normalizers;
 use crate::side::{CALL_NAMES, Call, ENTRIES_MAX, SideError};
 
@@ -104,6 +104,8 @@ pub struct Comparison {
     pub equal: u64,
     pub undecided: u64,
     pub parted: u64,
+    /// Pairs of which no receipt says whether both asked at the same path.
+    pub targets_not_compared: u64,
     pub first: Option<Parting>,
     /// The first call of which nobody can say.
     pub first_undecided: Option<(usize, Value)>,
@@ -118,7 +120,7 @@ pub struct Comparison {
 /// Holds the calls of two runs against each other: the k-th of a kind against the k-th of that kind.
 ///
 /// # Errors
-/// Those of [`diff`].
+/// Those of [`crate::diff()`].
 pub fn compare(
     from: &Scenario,
     to: &Scenario,
@@ -132,6 +134,7 @@ pub fn compare(
     let mut comparison = Comparison {
         equal: 0,
         undecided: 0,
+        targets_not_compared: 0,
         parted: 0,
         first: None,
         first_undecided: None,
@@ -167,7 +170,8 @@ pub fn compare(
             continue;
         }
         passed = partner;
-        let found = diff(&call.side, &other.side, normalizers, bodies)?;
+        let found = differences(&call.side, &other.side, normalizers, bodies, true)?;
+        comparison.targets_not_compared += u64::from(!call.has_same_target(other));
         let (causes, at) = causes(&found, (call, other), bodies);
         match (causes.is_empty(), found.unknown > 0 || !call.has_known_target(other)) {
             (false, _) => comparison.part(Parting { causes, from: Some(here), to: Some(there), at }),
@@ -259,6 +263,7 @@ impl Comparison {
             "normalizers": self.normalizers,
             "policies": if self.same_policies { "same" } else { "other" },
             "result": self.result(),
+            "targets": { "not_compared": self.targets_not_compared },
             "to": self.about.1,
         });
         if let Some(first) = &self.first {

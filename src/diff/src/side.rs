@@ -237,10 +237,15 @@ impl Call {
         self.side.entries.first()?.bodies.first()?.sha256.as_deref()
     }
 
-    /// Whether both are known to ask at the same path: what models and tools are asked has one, and tags of one run can be compared.
+    /// Whether both asked at the same path with the same query, as tags under one key say.
+    pub fn has_same_target(&self, other: &Self) -> bool {
+        self.target.is_some() && self.target == other.target
+    }
+
+    /// Whether that decides what was asked: for models and tools the operation does.
     pub fn has_known_target(&self, other: &Self) -> bool {
         let is_plain = matches!(self.kind.get(1).map(String::as_str), Some("json" | "bytes" | ""));
-        !is_plain || self.target.is_some() && self.target == other.target
+        !is_plain || self.has_same_target(other)
     }
 
     pub fn answer_cause(&self) -> crate::scenario::Cause {

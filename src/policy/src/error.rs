@@ -38,11 +38,13 @@ pub enum PolicyErrorCode {
     UnreachableRule,
     /// A threat id that no known list has. A warning, which `estoppel policy lint` does not let pass.
     UnknownThreat,
+    /// A tolerance under which any two values are the same. A warning.
+    IgnoredWhole,
 }
 
 impl PolicyErrorCode {
     /// Every code.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Syntax,
         Self::YamlFeature,
         Self::Limit,
@@ -58,6 +60,7 @@ impl PolicyErrorCode {
         Self::Pack,
         Self::UnreachableRule,
         Self::UnknownThreat,
+        Self::IgnoredWhole,
     ];
 
     /// The stable code.
@@ -78,12 +81,13 @@ impl PolicyErrorCode {
             Self::Pack => "POLICY_PACK",
             Self::UnreachableRule => "POLICY_UNREACHABLE_RULE",
             Self::UnknownThreat => "POLICY_UNKNOWN_THREAT",
+            Self::IgnoredWhole => "POLICY_IGNORED_WHOLE",
         }
     }
 
     /// Whether the document is accepted all the same.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::UnreachableRule | Self::UnknownThreat)
+        matches!(self, Self::UnreachableRule | Self::UnknownThreat | Self::IgnoredWhole)
     }
 }
 

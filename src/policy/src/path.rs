@@ -88,6 +88,13 @@ impl ValuePath {
         self.tokens.iter().any(|token| !matches!(token, Token::Name(_)))
     }
 
+    /// Whether it means the whole document, or each member or element of it.
+    pub(crate) fn takes_all(&self) -> bool {
+        let nameless = |token: &Token| !matches!(token, Token::Name(_));
+        let root = self.root();
+        self.tokens.iter().all(nameless) && (self.is_met(root) || self.is_met(self.step(root, "*")))
+    }
+
     /// Whether the value that the walk has come to is one that is meant.
     pub fn is_met(&self, reach: Reach) -> bool {
         reach.0 & 1 << self.tokens.len() != 0

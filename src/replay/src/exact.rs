@@ -197,8 +197,20 @@ impl Decimal {
         Some(Self::normal(false, &distance.magnitude().to_string(), unit))
     }
 
-    /// This part of a number, without its sign.
+    /// Its first 64 digits.
+    fn cut(&self) -> Self {
+        let Some(digits) = self.digits.get(..DIGITS_MAX) else { return self.clone() };
+        let left_out = (self.digits.len() - DIGITS_MAX) as i64; // of a text in memory
+        Self::normal(self.is_negative, digits, self.exponent.saturating_add(left_out))
+    }
+
+    /// This part of a number, without its sign. Of each, 64 digits count: others are within nothing.
     pub fn part_of(&self, other: &Self) -> Option<Self> {
+        let (one, two) = (self.cut(), other.cut());
+        one.times(&two)
+    }
+
+    fn times(&self, other: &Self) -> Option<Self> {
         let (one, two) = (self.units(self.exponent)?, other.units(other.exponent)?);
         let product = (one * two).magnitude().to_string();
         Some(Self::normal(false, &product, self.exponent.checked_add(other.exponent)?))
@@ -339,6 +351,11 @@ mod tests {
             assert_eq!(decimal(one).distance(&decimal(other)), None, "{one} {other}");
         }
         assert_eq!(decimal("0.001").part_of(&decimal("-250")), Some(decimal("0.25")));
+        let begun = format!("{}0", "1".repeat(DIGITS_MAX));
+        assert_eq!(
+            decimal("0.1").part_of(&decimal(&long)),
+            Some(decimal(&begun).part_of(&decimal("0.1")).unwrap())
+        );
     }
 
     #[test]

@@ -309,6 +309,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_computes_with_numbers_of_more_digits_than_may_differ() {
+        let (long, other) = ("1".repeat(8_000_000), "2".repeat(8_000_000));
+        let rules = [absolute("/n", "0.1"), relative("/n", "0.2")];
+        let beyond = found(&format!(r#"{{"n":{long}}}"#), &format!(r#"{{"n":{other}}}"#), &rules).beyond;
+        let expected = Beyond { at: "/n".into(), by: None, of: "relative", within: "0.2".into() };
+        assert_eq!(beyond, [expected]);
+    }
+
+    #[test]
     fn a_pointer_too_long_to_be_named_is_not_tolerated() {
         let name = "x".repeat(TOLERATED_POINTER_CHARS_MAX);
         let value = |n: u8| format!(r#"{{"{name}":{n}}}"#);

@@ -235,7 +235,65 @@ fn without_bodies_or_a_path_nothing_is_found_equal() {
     let mut other = plain.clone();
     check(&[plain.clone()], &[plain.clone()], &kept, "equal", &[], &[]);
     other["request"]["target_tag"] = json!("hmac-sha256:b");
-    check(&[plain], &[other], &kept, "undecided", &[], &[]);
+    check(&[plain.clone()], &[other.clone()], &kept, "undecided", &[], &[]);
+    assert_eq!(compared(&[plain.clone()], &[plain.clone()], &kept).document()["targets"]["not_compared"], 0);
+    assert_eq!(compared(&[plain], &[other], &kept).document()["targets"]["not_compared"], 1);
+    let model = [asked(&mut kept, 1, &prompt("a"), &said("x"))];
+    let found = compared(&model, &model, &kept);
+    assert_eq!((found.result(), &found.document()["targets"]["not_compared"]), ("equal", &json!(1)));
+}
+
+#[test]
+fn answers_of_tools_that_are_swapped_part_and_other_ids_do_not() {
+    let ways: [(&str, fn([&str; 4]) -> Value, &str); 3] = [
+        (
+            "openai_chat",
+            |[one, two, first, second]| {
+                json!({ "messages": [
+                    { "role": "assistant", "tool_calls": [{ "id": one, "function": { "name": "a" } }, { "id": two, "function": { "name": "b" } }] },
+                    { "role": "tool", "tool_call_id": first, "content": "1" },
+                    { "role": "tool", "tool_call_id": second, "content": "2" },
+                ] })
+            },
+            "/request/body/messages/1/tool_call_id",
+        ),
+        (
+            "anthropic_messages",
+            |[one, two, first, second]| {
+                json!({ "messages": [
+                    { "role": "assistant", "content": [{ "type": "tool_use", "id": one, "name": "a" }, { "type": "tool_use", "id": two, "name": "b" }] },
+                    { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": first, "content": "1" }, { "type": "tool_result", "tool_use_id": second, "content": "2" }] },
+                ] })
+            },
+            "/request/body/messages/1/content/0/tool_use_id",
+        ),
+        (
+            "openai_responses",
+            |[one, two, first, second]| {
+                json!({ "input": [
+                    { "type": "function_call", "call_id": one, "name": "a" }, { "type": "function_call", "call_id": two, "name": "b" },
+                    { "type": "function_call_output", "call_id": first, "output": "1" }, { "type": "function_call_output", "call_id": second, "output": "2" },
+                ] })
+            },
+            "/request/body/input/2/call_id",
+        ),
+    ];
+    for (dialect, request, at) in ways {
+        let mut kept = Kept::default();
+        let mut of = |ids| {
+            let mut request = request(ids);
+            request["model"] = json!("m");
+            let mut call = asked(&mut kept, 1, &request, &said("x"));
+            call["dialect"] = json!(dialect);
+            [call]
+        };
+        let (before, other_ids) = (of(["b", "a", "b", "a"]), of(["x", "y", "x", "y"]));
+        let swapped = of(["x", "y", "y", "x"]);
+        check(&before, &other_ids, &kept, "equal", &[], &[]);
+        let found = compared(&before, &swapped, &kept);
+        let first = found.first.as_ref().unwrap();
+        assert_eq!((first.cause(), first.at.first().map(String::as_str)), (Cause::ToolAnswer, Some(at)));
+    }
 }
 
 #[test]

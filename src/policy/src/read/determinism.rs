@@ -108,7 +108,13 @@ impl Reader {
             self.add(PolicyErrorCode::Value, node.place, message);
             return None;
         }
-        Some(Tolerance { at: at?, within: absolute.or(relative).or(said)? })
+        let (at, within) = (at?, absolute.or(relative).or(said)?);
+        if within == Within::Ignored && at.takes_all() {
+            let message = format!("`{}` leads to all there is: whatever differs is tolerated", at.text());
+            let path = self.path.clone();
+            self.warnings.add(PolicyErrorCode::IgnoredWhole, node.place, path, message);
+        }
+        Some(Tolerance { at, within })
     }
 
     fn amount(&mut self, node: &Node) -> Option<Amount> {
@@ -119,5 +125,29 @@ impl Reader {
         self.parsed(node, "a part of 1 in quotes, as `\"0.001\"`", |text| {
             Amount::parse(text).filter(Amount::is_part)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::PolicyDocument;
+
+    #[test]
+    fn warns_of_a_tolerance_under_which_nothing_differs() {
+        let check = |entry: &str, is_warned: bool| {
+            let text = format!(
+                "version: 1\nname: nn\nroutes:\n  shop:\n    determinism: {{ class: E1, tolerance: {{ answer: [{entry}] }} }}\n"
+            );
+            let document = PolicyDocument::parse(&text).unwrap();
+            let codes: Vec<&str> = document.warnings().iter().map(|warning| warning.code.as_str()).collect();
+            assert_eq!(codes, if is_warned { vec!["POLICY_IGNORED_WHOLE"] } else { vec![] }, "{entry}");
+        };
+        for at in ["/**", "/*", "/**/*", "/*/**"] {
+            check(&format!("{{ at: {at}, as: ignored }}"), true);
+            check(&format!("{{ at: {at}, as: any_order }}"), false);
+        }
+        for at in ["/a", "/a/**", "/**/a", "/*/*"] {
+            check(&format!("{{ at: {at}, as: ignored }}"), false);
+        }
     }
 }
