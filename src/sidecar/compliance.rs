@@ -14,7 +14,7 @@ use crate::{attest, bundles, identity};
 pub fn run(output: &Output, command: &ComplianceCommand) -> Result<ExitCode, Failure> {
     match command {
         ComplianceCommand::List => list(*output),
-        ComplianceCommand::Report { framework, of, beside } => report(*output, framework, of, beside),
+        ComplianceCommand::Report(asked) => report(*output, &asked.framework, &asked.of, &asked.beside),
     }
 }
 

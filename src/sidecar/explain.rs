@@ -189,7 +189,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["approve"],
         "Signs that exactly this may be promoted: the contract, the commit of the candidate and the hash of its policy, until a time. \
-         Anything that changes voids it. Approvals of the author of the contract do not count.",
+         Anything that changes voids it. Approvals of the author of the contract do not count. --contract names the contract that was looked \
+         at; where another one is in force, nothing is signed (STATE_INVALID).",
     ),
     (
         &["waive"],

@@ -218,11 +218,13 @@ fn apply(
     if !is_begun {
         plan.check(&opened.survey).map_err(|error| failed(&error))?;
     }
+    retention::check(dir, &plan, &opened.survey, is_begun).map_err(|error| failed(&error))?;
     let recorder = Recorder::open(kept)?;
     retention::keep(dir, &planned(&digest.hex()), &signed).map_err(|error| failed(&error))?;
     let comment = format!("{} files, {} bytes, as of {}", plan.objects.len(), plan.bytes, plan.as_of);
     recorder.record("retention_planned", by, &digest.to_string(), &comment)?;
-    let kept_back = retention::delete(dir, &plan, &opened.survey).map_err(|error| failed(&error))?;
+    let kept_back =
+        retention::delete(dir, &plan, &opened.survey, is_begun).map_err(|error| failed(&error))?;
     let report = plan.completed(digest, now(), by, &kept_back);
     let report = opened.sign(&report)?;
     let deleted = plan.objects.len() - kept_back.len();

@@ -1,17 +1,21 @@
 //! `estoppel run …` and `estoppel seal`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use estoppel_evidence::Reason;
-use estoppel_evidence::entry::SealReason;
+use estoppel_evidence::entry::{RunClass, SealReason};
 use estoppel_evidence::time::UnixMicros;
-use estoppel_journal::{Journal, KeyFileError, SealError, SystemClock};
+use estoppel_journal::{Journal, KeyFileError, RunState, SealError, SealedRun, SystemClock};
 use serde_json::{Value, json};
 
 use crate::admin::{ask, encoded};
 use crate::arguments::{BodyKeyFiles, RunCommand, Seal, Source};
 use crate::output::{Failure, Output, plain};
+
+const CLOSE: Duration = Duration::from_secs(30);
 
 pub fn run(output: &Output, command: &RunCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -87,13 +91,7 @@ pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
         None => ask(&seal.source.admin, "POST", &format!("/runs/{}/seal", encoded(&seal.run)))?,
         Some(dir) => {
             needs_no_key(dir, &seal.source.body_keys)?;
-            let journal = offline(&seal.source)?;
-            let sealed = journal.seal_blocking(&seal.run, SealReason::Clean);
-            let sealed = sealed.map_err(|error| not_sealed(&error))?;
-            journal
-                .close(std::time::Duration::from_secs(30))
-                .map_err(|error| Failure::reason(error.reason(), error.to_string()))?;
-            json!(sealed)
+            json!(seal_offline(dir, seal)?)
         }
     };
     output.line(&plain(&format!("sealed {} ({} entries)", text(&sealed["run"]), sealed["entries"])));
@@ -102,8 +100,39 @@ pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
     Ok(output.data(&sealed))
 }
 
+fn seal_offline(dir: &Path, seal: &Seal) -> Result<SealedRun, Failure> {
+    let before = crate::bundles::of_journal(dir, usize::MAX)?;
+    let journal = offline(&seal.source)?;
+    let found = journal.runs().into_iter().find(|run| {
+        run.id.to_string() == seal.run
+            || run.name.as_deref() == Some(&*seal.run)
+            || run.class == RunClass::Ambient && run.state == RunState::Open && seal.run == "ambient"
+    });
+    if let Some(run) = &found {
+        journal.check_body_keys(run.id).map_err(|error| not_sealed(&error))?;
+    }
+    let sealed = journal.seal_blocking(&seal.run, SealReason::Clean);
+    close(&journal)?;
+    match (sealed, found) {
+        // A bundle that is missing is written when a journal is opened, but for one that retention has deleted.
+        (Err(SealError::Done { bundle: Some(path) }), Some(run))
+            if path.is_file() && !before.contains(&path) =>
+        {
+            let journal = offline(&seal.source)?;
+            let written = journal.export(run.id).wait().map_err(|error| not_sealed(&error))?;
+            close(&journal)?;
+            Ok(written)
+        }
+        (sealed, _) => sealed.map_err(|error| not_sealed(&error)),
+    }
+}
+
+fn close(journal: &Journal) -> Result<(), Failure> {
+    journal.close(CLOSE).map_err(|error| Failure::reason(error.reason(), error.to_string()))
+}
+
 /// Refuses before anything is written what could not be finished: a bundle holds bodies as they passed.
-fn needs_no_key(journal: &std::path::Path, given: &BodyKeyFiles) -> Result<(), Failure> {
+fn needs_no_key(journal: &Path, given: &BodyKeyFiles) -> Result<(), Failure> {
     let is_given = !given.body_key.is_empty() || given.body_key_command.is_some();
     if is_given || !estoppel_journal::stores_encrypted(journal) {
         return Ok(());

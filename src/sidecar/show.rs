@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::arguments::Show;
 use crate::output::{Failure, Output, plain};
 use crate::scope::{self, Scope};
+use crate::snapshot::{Documents, brief};
 
 /// One entry of a bundle: its line as stored, read, and its signature.
 pub struct Line {
@@ -33,7 +34,7 @@ pub fn run(output: &Output, show: &Show) -> Result<ExitCode, Failure> {
     match &show.call {
         None => {
             let scope = Scope::of(lines.iter().map(|line| &line.value), ledger.as_ref());
-            overview(*output, &manifest, &lines, &scope)
+            overview(*output, &show.bundle, &manifest, &lines, &scope)
         }
         Some(which) => call(*output, show, which, &manifest, &lines),
     }
@@ -96,7 +97,14 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn overview(output: Output, manifest: &Value, lines: &[Line], scope: &Scope) -> Result<ExitCode, Failure> {
+fn overview(
+    output: Output,
+    bundle: &Path,
+    manifest: &Value,
+    lines: &[Line],
+    scope: &Scope,
+) -> Result<ExitCode, Failure> {
+    let mut documents = Documents::of(bundle);
     output.line(&format!("run      {} {}", shown(&manifest["run"]), shown(&manifest["name"])));
     output.line(&format!(
         "by       {} ({} {})",
@@ -139,7 +147,10 @@ fn overview(output: Output, manifest: &Value, lines: &[Line], scope: &Scope) -> 
             shown(&entry["verdict"]["action"]),
             shown(&entry["operation"]),
             shown(&entry["facts"]["model"]),
-            outcome(entry) + &link(entry, lines) + &crate::snapshot::brief(entry) + &shadows(entry),
+            outcome(entry)
+                + &link(entry, lines)
+                + &brief(entry, &mut |digest| documents.tables(digest))
+                + &shadows(entry),
         ));
     }
     output.line("");

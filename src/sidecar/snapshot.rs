@@ -1,5 +1,6 @@
 //! `estoppel snapshot`: what databases looked like around calls.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -199,8 +200,33 @@ fn line(change: &Change) -> String {
     }
 }
 
-/// What a receipt says of its snapshots, for a list of calls.
-pub fn brief(receipt: &Value) -> String {
+/// Of how many tables the snapshots of a bundle have digests of rows. Each document is read once.
+pub struct Documents<'b> {
+    bundle: &'b Path,
+    tables: BTreeMap<Sha256, usize>,
+}
+
+impl<'b> Documents<'b> {
+    pub fn of(bundle: &'b Path) -> Self {
+        Self { bundle, tables: BTreeMap::new() }
+    }
+
+    /// None are known of a document that is not there, or is another.
+    pub fn tables(&mut self, digest: &str) -> usize {
+        let Some(digest) = Sha256::parse(digest) else { return 0 };
+        *self.tables.entry(digest).or_insert_with(|| {
+            let bytes = show::open(self.bundle)
+                .ok()
+                .and_then(|bundle| bundle.read(&BundlePath::snapshot(digest), DOCUMENT_BYTES_MAX).ok());
+            let schema = bytes.and_then(|bytes| Schema::parse(&bytes).ok());
+            let rows = schema.as_ref().filter(|schema| schema.digest().0 == digest).and_then(Schema::rows);
+            rows.map_or(0, |rows| rows.tables().count().saturating_sub(rows.gaps().count()))
+        })
+    }
+}
+
+/// What a receipt says of its snapshots, for a list of calls. `tables` says of how many tables a document has digests of rows.
+pub fn brief(receipt: &Value, tables: &mut dyn FnMut(&str) -> usize) -> String {
     let snapshot = &receipt["snapshot"];
     let Some(source) = snapshot["source"].as_str() else { return String::new() };
     let mut text = format!(", {}", plain(source));
@@ -210,13 +236,19 @@ pub fn brief(receipt: &Value) -> String {
     let writes = || receipt["ext"]["writes"].as_array().into_iter().flatten();
     // Those that could not be counted may have been written.
     let are_written = writes().any(|writes| writes["rows"].as_u64() != Some(0));
+    // Nobody wrote anything on that server in between.
+    let is_quiet = snapshot["pre"]["lsn"].is_string() && snapshot["pre"]["lsn"] == snapshot["post"]["lsn"];
     match (digest("pre"), digest("post")) {
         (Some(pre), Some(post)) if pre == post && are_unread => {
             text.push_str(" schema as before, rows not known");
         }
-        // Of tables whose rows have no digest: those that have one would differ.
-        (Some(pre), Some(post)) if pre == post && are_written => text.push_str(" schema as before"),
-        (Some(pre), Some(post)) if pre == post => text.push_str(" as before"),
+        (Some(pre), Some(post)) if pre == post && is_quiet && !are_written => text.push_str(" as before"),
+        // Of rows that have no digest nothing is known.
+        (Some(pre), Some(post)) if pre == post => text.push_str(&match tables(pre) {
+            0 => " schema as before".to_owned(),
+            1 => " schema and rows of 1 table as before".to_owned(),
+            count => format!(" schema and rows of {count} tables as before"),
+        }),
         (Some(_), Some(_)) => text.push_str(" changed"),
         _ => {}
     }
@@ -245,25 +277,36 @@ mod tests {
     #[test]
     fn a_list_says_whether_a_database_changed_and_what_is_missing() {
         let check = |snapshot: Value, expected: &str| {
-            assert_eq!(brief(&json!({ "snapshot": snapshot })), expected);
+            assert_eq!(brief(&json!({ "snapshot": snapshot }), &mut |_| 0), expected);
         };
         let (a, b) = (json!({ "digest": "sha256:a" }), json!({ "digest": "sha256:b" }));
         check(Value::Null, "");
-        check(json!({ "source": "shop", "pre": a, "post": a }), ", shop as before");
+        check(json!({ "source": "shop", "pre": a, "post": a }), ", shop schema as before");
+        let at = |lsn: &str| json!({ "digest": "sha256:a", "lsn": lsn });
+        check(json!({ "source": "shop", "pre": at("0/1"), "post": at("0/1") }), ", shop as before");
+        let moved = json!({ "source": "shop", "pre": at("0/1"), "post": at("0/2") });
+        check(moved.clone(), ", shop schema as before");
+        for (count, words) in [(1, "1 table"), (2, "2 tables")] {
+            let said = brief(&json!({ "snapshot": moved }), &mut |_| count);
+            assert_eq!(said, format!(", shop schema and rows of {words} as before"));
+        }
         check(json!({ "source": "shop", "pre": a, "post": b }), ", shop changed");
         check(json!({ "source": "shop", "pre": { "code": "PRE_FAIL" } }), ", shop pre PRE_FAIL");
         let writes =
             json!([{ "rows": 1, "table": "a\u{1b}" }, { "more": true, "rows": 10_000, "table": "b" }]);
         let written =
             json!({ "ext": { "writes": writes }, "snapshot": { "source": "s", "pre": a, "post": a } });
-        assert_eq!(brief(&written), r", s schema as before, 1 row of a\u001b, more than 10000 rows of b");
+        assert_eq!(
+            brief(&written, &mut |_| 0),
+            r", s schema as before, 1 row of a\u001b, more than 10000 rows of b"
+        );
         let mut missed = written;
         missed["ext"]["writes"] =
             json!([{ "rows": 0, "table": "a" }, { "cause": "permission", "table": "b" }]);
-        assert_eq!(brief(&missed), ", s schema as before, 0 rows of a, rows of b not known");
+        assert_eq!(brief(&missed, &mut |_| 0), ", s schema as before, 0 rows of a, rows of b not known");
         let mut unread = json!({ "snapshot": { "source": "s", "pre": a, "post": a } });
         unread["downgrades"] = json!([{ "code": "ROWS_MISSING", "detail": "pre: public.orders rows_max" }]);
-        assert_eq!(brief(&unread), ", s schema as before, rows not known");
+        assert_eq!(brief(&unread, &mut |_| 0), ", s schema as before, rows not known");
         let late = json!({ "source": "s\u{1b}", "pre": a, "post": { "code": "POST_TIMEOUT\u{1b}" } });
         check(late, r", s\u001b post POST_TIMEOUT\u001b");
     }

@@ -216,8 +216,20 @@ fn a_journal_is_sealed_and_compared_by_whoever_has_the_key() {
     let (exit, answer) = diff(&["--body-key", path(&other), "--body-key", path(&own)]);
     assert_eq!((exit, &answer["data"]["diff"]["bodies"]["unknown"]), (5, &json!(0)), "{answer}");
     assert!(answer["data"]["diff"]["changes"].to_string().contains("changed-1177"), "{answer}");
-    let (exit, answer) = cli(&["seal", "one", "--journal", path(&journal), "--body-key", path(&own)]);
+    let seal = |key: &Path| cli(&["seal", "one", "--journal", path(&journal), "--body-key", path(key)]);
+    let (exit, answer) = seal(&other);
+    assert_eq!((exit, code(&answer)), (2, "ENCRYPTION_KEY"), "{answer}");
+    let (exit, answer) = cli(&["run", "show", "one", "--journal", path(&journal)]);
+    assert_eq!((exit, &answer["data"]["state"]), (0, &json!("open")), "{answer}");
+    let (exit, answer) = seal(&own);
     assert_eq!(exit, 0, "{answer}");
+    let first = answer["data"].clone();
+    assert_eq!(code(&seal(&own).1), "RUN_SEALED");
+    // As it is after a bundle could not be written.
+    std::fs::remove_file(first["path"].as_str().unwrap()).unwrap();
+    drop(std::fs::remove_file(journal.join("bundled")));
+    let (exit, again) = seal(&own);
+    assert_eq!((exit, &again["data"]), (0, &first), "the bundle is written: {again}");
     let bundle = PathBuf::from(answer["data"]["path"].as_str().unwrap());
     assert!(is_bundled(&bundle, asked("one", false).as_bytes()));
 }
@@ -226,7 +238,8 @@ fn a_journal_is_sealed_and_compared_by_whoever_has_the_key() {
 fn what_was_put_in_the_place_of_a_stored_body_is_not_sealed() {
     let keys = Scratch::new("keys");
     let world = World::with(echo(), &setup(&format!("key_file = {:?}", key(&keys, "key"))));
-    let cases: [(&str, fn(&mut Vec<u8>, &[u8]), &str); 3] = [
+    type Alter = fn(&mut Vec<u8>, &[u8]);
+    let cases: [(&str, Alter, &str); 3] = [
         ("cut", |bytes, _| bytes.truncate(bytes.len() - 1), "ENCRYPTION_DAMAGED"),
         ("swapped", |bytes, other| *bytes = other.to_vec(), "JOURNAL_CORRUPT"),
         ("clear", |bytes, _| *bytes = b"{}".to_vec(), "ENCRYPTION_DAMAGED"),

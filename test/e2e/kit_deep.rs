@@ -288,10 +288,10 @@ fn a_kit_has_the_policy_that_a_result_names_or_says_that_nothing_was_decided() {
     assert_eq!((exit, code.as_str()), (6, "KIT_NOT_JUDGED"), "{answer:#}");
 
     let kit = judged.kit("a.kit.zip", &judged.result);
-    let find = |files: &BTreeMap<String, Vec<u8>>, folder: &str| {
-        files.keys().find(|path| path.starts_with(folder)).unwrap().clone()
-    };
-    let refused = |expected: &str, change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    type Files = BTreeMap<String, Vec<u8>>;
+    let find =
+        |files: &Files, folder: &str| files.keys().find(|path| path.starts_with(folder)).unwrap().clone();
+    let refused = |expected: &str, change: &dyn Fn(&mut Files)| {
         let forged = judged.resigned(&kit, |files, _| change(files));
         let (exit, code, answer) = verify(&forged, &[]);
         assert_eq!((exit, code.as_str()), (2, expected), "{answer:#}");

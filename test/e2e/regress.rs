@@ -337,14 +337,14 @@ fn a_fixture_of_a_verdict_lacks_no_body_that_was_stored() {
     for (name, expect) in [("verdict", "verdict"), ("author", "allow")] {
         assert_eq!(kept.add(&bundle, "4", &["--name", name, "--expect", expect]).0, 0);
         for file in ["request.body", "answer.body"] {
-            let file = kept.scratch.join(&format!("fixtures/{name}/{file}"));
+            let file = kept.scratch.join(format!("fixtures/{name}/{file}"));
             let bytes = std::fs::read(&file).unwrap();
             std::fs::remove_file(&file).unwrap();
             let (code, said) = kept.run(&strict(FULL), &[]);
             assert_eq!((code, &said["error"]["code"]), (2, &json!("FIXTURE_MISMATCH")), "{said}");
             std::fs::write(&file, bytes).unwrap();
         }
-        std::fs::remove_dir_all(kept.scratch.join(&format!("fixtures/{name}"))).unwrap();
+        std::fs::remove_dir_all(kept.scratch.join(format!("fixtures/{name}"))).unwrap();
     }
 }
 

@@ -525,3 +525,23 @@ fn a_promotion_that_is_killed_at_any_step_is_whole_or_nothing_and_goes_on() {
     }
     assert!(steps > 10, "only {steps} steps were tried");
 }
+
+#[test]
+fn what_was_looked_at_under_another_contract_is_neither_approved_nor_promoted() {
+    let repository = Repository::new("contract-meant");
+    repository.seal("1.2.0", "true", &json!({ "approvals": { "count": 1 } }), &json!({}));
+    assert_eq!(repository.evolve("1.2.0").0, 0);
+    let other = format!("sha256:{}", "5a".repeat(32));
+    for words in [["approve", "1.2.0", "--contract", &other], ["promote", "1.2.0", "--contract", &other]] {
+        let (exit, refused) = repository.sign("other", &words);
+        assert_eq!((exit, &refused["error"]["code"]), (3, &json!("STATE_INVALID")), "{refused}");
+        assert!(refused["error"]["message"].as_str().unwrap().contains(&other), "{refused}");
+    }
+    assert_eq!(repository.sign("other", &["approve", "1.2.0", "--contract", "5a"]).0, 6);
+    let kinds = repository.ask(&["ledger", "show"]).1["data"]["events"].to_string();
+    assert!(!kinds.contains("approval.given") && !kinds.contains("promotion."), "{kinds}");
+    let status = repository.ask(&["status"]).1.to_string();
+    let own = status.split("\"contract\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    repository.done("other", &["approve", "1.2.0", "--contract", &own]);
+    repository.done("other", &["promote", "1.2.0", "--contract", &own]);
+}

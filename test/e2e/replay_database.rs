@@ -256,7 +256,7 @@ fn rows_within_what_a_policy_tolerates_match_and_others_fail_with_how_far() {
         let policy = format!(
             "version: 1\nname: t\nroutes:\n  stub:\n    determinism:\n      class: E0\n      tools: {{ query: {{ class: E1, tolerance: {{ rows: [{{ at: /*/price, absolute: \"{amount}\" }}] }} }} }}\n"
         );
-        let file = recording.scratch.write(&format!("{amount}.yaml"), policy);
+        let file = recording.scratch.write(format!("{amount}.yaml"), policy);
         let out = format!("{amount}.json");
         let answer = run(&server, &recording, &out, &["--policy", path(&file)]);
         let (code, said) = recording.verify(&recording.out(&out), &recording.bundle, &[]);

@@ -224,15 +224,18 @@ fn nothing_is_deleted_through_links_or_by_a_plan_of_somebody_else() {
     std::os::unix::fs::symlink(&outside, &bundle).unwrap();
     let words = ["apply", "--plan", path(&out), "--by", "operator"];
     assert_eq!(code(&retention(&world, &["plan", "--rules", path(&rules)])), (8, "RETENTION_PATH"));
+    let bodies = files(&world, "bodies");
     assert_eq!(code(&retention(&world, &words)), (8, "RETENTION_PATH"));
     assert_eq!(std::fs::read(&outside).unwrap(), b"precious");
+    assert_eq!((files(&world, "bodies"), acts(&world)), (bodies, Vec::new()), "nothing is begun");
     std::fs::remove_file(&bundle).unwrap();
+    assert_eq!(code(&retention(&world, &words)).1, "RETENTION_STALE", "what is gone was not deleted");
 
     std::os::unix::fs::symlink(world.scratch.join("."), &linked).unwrap();
     assert_eq!(code(&retention(&world, &["plan", "--rules", path(&rules)])), (8, "RETENTION_PATH"));
     std::fs::remove_file(&linked).unwrap();
     std::fs::rename(world.scratch.join("moved"), &bundle).unwrap();
-    good(retention(&world, &["apply", "--by", "operator"]));
+    good(retention(&world, &words));
     assert!(!bundle.exists());
     world.check_journal();
 }

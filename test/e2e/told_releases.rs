@@ -392,3 +392,76 @@ fn settings_that_cannot_be_used_are_refused_whole_and_nobody_is_told() {
     let (exit, answer) = repository.ask(&["notify", "status"]);
     assert_eq!((exit, &answer["error"]["code"]), (1, &json!("NOTIFY_STATE")), "{answer}");
 }
+
+#[test]
+fn who_is_told_learns_what_environments_have() {
+    let repository = proven("told-environments");
+    repository.done("owner", &["promote", "1.2.0"]);
+    let (seen, collector) = Seen::receiver(|_| Reaction::status(204));
+    let key = private(&repository, "secret", secret(&[SECRET]));
+    let events = "events = [\"environment.set\", \"roles.set\"]";
+    configure(&repository, &destination("pager", events, &webhook(&collector, &key)));
+    repository.done("owner", &["environment", "bind", "staging", "--stage", "beta"]);
+    repository.done("owner", &["environment", "set", "production", "1.2.0"]);
+    let told: Vec<Value> = seen.all().iter().map(body).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!((&told[0]["type"], &told[1]["type"]), (&json!("roles.set"), &json!("environment.set")));
+    let data = &told[1]["data"];
+    assert_eq!((&data["environment"], &data["tag"]), (&json!("production"), &json!("v1.2.0")), "{data}");
+    assert!(data["message"].as_str().unwrap().contains("in production"), "{data}");
+}
+
+#[test]
+fn settings_that_are_no_plain_file_of_their_own_are_not_read_and_hold_up_nothing() {
+    let repository = Repository::new("settings-files");
+    let dir = &repository.dir;
+    let text = "repository = \"payments\"\ndestinations = []\n";
+    let elsewhere = repository.scratch.write("elsewhere.toml", text);
+    let pipe = |name: &str| {
+        let pipe = repository.scratch.join(name);
+        let made = Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).output().unwrap();
+        assert!(made.status.success());
+        pipe
+    };
+    let large = repository.scratch.write("large.toml", text.to_owned() + &"#".repeat(1 << 20));
+    std::fs::create_dir_all(dir.join(".estoppel")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, dir.join(".estoppel/notify.toml")).unwrap();
+    std::os::unix::fs::symlink(repository.scratch.path(), dir.join("linked")).unwrap();
+    let settings = pipe("settings");
+    for (named, code) in [
+        (path(&settings), "FILE_UNREADABLE"),
+        ("/dev/zero", "FILE_UNREADABLE"),
+        (path(&large), "FILE_UNREADABLE"),
+        (".estoppel/notify.toml", "CONFIG_INVALID"),
+        ("linked/elsewhere.toml", "CONFIG_INVALID"),
+    ] {
+        git(dir, &["config", "estoppel.notify", named]);
+        let (exit, answer) = repository.ask(&["notify", "status"]);
+        assert_eq!((exit, &answer["error"]["code"]), (6, &json!(code)), "{named} {answer}");
+        // It holds up no command.
+        repository.done("owner", &["environment", "bind", "staging", "--stage", "beta"]);
+    }
+    git(dir, &["config", "estoppel.notify", path(&elsewhere)]);
+    assert_eq!(repository.ask(&["notify", "status"]).0, 0);
+    // What the settings name.
+    let named = pipe("named");
+    std::os::unix::fs::symlink(&elsewhere, dir.join("secret")).unwrap();
+    let s3 = format!(
+        "s3 = {{ endpoint = \"http://127.0.0.1:1\", bucket = \"b\", mode = \"compliance\", retain_days = 1, \
+         credentials = {{ file = {named:?} }} }}"
+    );
+    for to in [
+        format!("slack = {{ url_file = {named:?} }}"),
+        format!("slack = {{ url = \"https://127.0.0.1:1/x\", ca = {named:?} }}"),
+        s3,
+    ] {
+        configure(&repository, &destination("chat", "from = \"start\"", &to));
+        let (exit, rows) = notify(&repository, &["send", "--now"]);
+        assert_eq!(exit, 1, "{rows:?}");
+        assert!(rows[0]["failed"]["why"].as_str().unwrap().contains("no plain file"), "{rows:?}");
+    }
+    let linked = format!("slack = {{ url_file = {:?} }}", dir.join("secret"));
+    configure(&repository, &destination("chat", "", &linked));
+    let (exit, answer) = repository.ask(&["notify", "status"]);
+    assert_eq!((exit, &answer["error"]["code"]), (6, &json!("CONFIG_INVALID")), "{answer}");
+}

@@ -49,14 +49,18 @@ impl Host {
     }
 }
 
+/// Largest file with certificates.
+const CA_BYTES_MAX: u64 = 1 << 20;
+
 fn connector(ca: Option<&Path>) -> Result<TlsConnector, ArchiveError> {
     let mut roots = RootCertStore::empty();
     match ca {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
             let wrong = |problem: String| ArchiveError::Endpoint(format!("`{}`: {problem}", path.display()));
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))?;
-            for certificate in certificates {
+            let pem = estoppel_journal::storage::read_plain(path, CA_BYTES_MAX);
+            let pem = pem.map_err(|e| wrong(e.to_string()))?;
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
                 let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
                 roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
             }

@@ -15,6 +15,8 @@ use crate::settings::{CommandSettings, CredentialsFrom};
 
 /// Most bytes that a program may print: less than a pipe holds, so that it never waits for us.
 const ANSWER_BYTES_MAX: u64 = 16 << 10;
+/// Most bytes of a file.
+const FILE_BYTES_MAX: u64 = 16 << 10;
 /// How often a program is looked at while it runs.
 const POLL: Duration = Duration::from_millis(5);
 /// What it gets of our environment.
@@ -47,6 +49,9 @@ impl Credentials {
     pub fn load(from: &CredentialsFrom) -> Result<Self, ArchiveError> {
         let wrong = ArchiveError::Credentials;
         if let Some(file) = &from.file {
+            // A pipe would be waited for.
+            let plain = estoppel_journal::storage::read_plain(file, FILE_BYTES_MAX);
+            plain.map_err(|error| wrong(format!("`{}`: {error}", file.display())))?;
             let text = estoppel_journal::keys::read_secret(file).map_err(|error| wrong(error.to_string()))?;
             return read(text.as_bytes()).ok_or_else(|| wrong(format!("`{}` holds none", file.display())));
         }

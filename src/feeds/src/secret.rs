@@ -30,10 +30,9 @@ pub(crate) fn read(path: &Path) -> Result<String, SinkError> {
     if meta.permissions().mode() & 0o077 != 0 {
         return Err(wrong("others can read or write the file; `chmod 600` it".into()));
     }
-    if meta.len() > SECRET_BYTES_MAX {
-        return Err(wrong(format!("it is larger than {SECRET_BYTES_MAX} bytes")));
-    }
-    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let bytes = estoppel_journal::storage::read_plain(path, SECRET_BYTES_MAX);
+    let bytes = bytes.map_err(|error| wrong(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is no text".into()))?;
     match text.trim() {
         "" => Err(wrong("it is empty".into())),
         text => Ok(text.to_owned()),

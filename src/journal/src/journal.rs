@@ -24,7 +24,7 @@ use crate::keys::RotateError;
 use crate::killed::KilledTarget;
 use crate::layout::Layout;
 use crate::run::{RunHandle, RunState, RunSummary};
-use crate::seal::{SealError, SealedRun};
+use crate::seal::{SealError, SealedRun, check_keys};
 use crate::segment::{HEADER_BYTES, Header, first_of};
 use crate::settings::{Keys, Settings};
 use crate::start::{Started, start};
@@ -307,6 +307,16 @@ impl Journal {
             (None, Some(bundle)) => Pending::ready(Err(SealError::Done { bundle })),
             (None, None) => Pending::ready(Err(SealError::Unknown)),
         }
+    }
+
+    /// Whether the keys that were given open the stored bodies of a run. Asked before it is sealed, since a bundle holds bodies as
+    /// they passed. Blocks on what holds the keys.
+    ///
+    /// # Errors
+    /// [`SealError::Unread`]: a key is another one, or is not given.
+    pub fn check_body_keys(&self, run: RunId) -> Result<(), SealError> {
+        let Inner { storage, layout, shared, .. } = &*self.inner;
+        check_keys(&**storage, layout, shared.settings.body_keys.as_deref(), run)
     }
 
     /// As [`Journal::seal`], on this thread. Not for use inside a runtime.

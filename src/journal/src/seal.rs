@@ -30,7 +30,7 @@ use crate::bodies::{self, BodyError, FileReader, Stored};
 use crate::chain::{Chain, Place};
 use crate::control::Answer;
 use crate::documents::document_path;
-use crate::encryption::EncryptionError;
+use crate::encryption::{BodyKeys, EncryptionError};
 use crate::entries::{Entries, ReadEntry, ReadError, leaf_root, run_of};
 use crate::error::{chain, io_reason};
 use crate::index;
@@ -86,6 +86,8 @@ pub enum SealError {
     Queue,
     #[error("the seal was not recorded")]
     Journal(#[source] AckError),
+    #[error("stored body {hash} of the run cannot be read; nothing was sealed")]
+    Unread { hash: Sha256, source: BodyError },
     #[error("the run is sealed, but its bundle could not be written; export it again")]
     Facts(#[from] FactsError),
     #[error("the run is sealed, but its bundle could not be written; export it again")]
@@ -129,7 +131,7 @@ impl SealError {
             // What is stored is named by its digest.
             Self::Write(WriteError::Name { .. } | WriteError::Length { .. }) => Reason::JournalCorrupt,
             Self::Write(error) => decrypting(error).map_or_else(|| error.reason(), EncryptionError::reason),
-            Self::Body { source, .. } => source.reason(),
+            Self::Unread { source, .. } | Self::Body { source, .. } => source.reason(),
             Self::BodyDeleted { .. } => Reason::BodyDeleted,
             Self::Read(error) => error.reason(),
             Self::Changed { .. }
@@ -687,6 +689,32 @@ impl Anchor {
         }
         Ok(rows)
     }
+}
+
+/// Whether `keys` open the stored bodies of a run. What else may be wrong with it is said when its bundle is written.
+pub(crate) fn check_keys(
+    storage: &dyn Storage,
+    layout: &Layout,
+    keys: Option<&BodyKeys>,
+    run: RunId,
+) -> Result<(), SealError> {
+    let mut facts = RunFacts::new();
+    let read = Entries { storage, layout }.walk(None, |entry| {
+        let is_of_run = entry.note.is_none() && run_of(entry.line) == Some(run);
+        Ok::<_, ReadError>(!is_of_run || facts.push(entry.line).is_ok())
+    });
+    if let Err(error) = read {
+        tracing::warn!(code = %error.reason(), %error, "bodies were not looked for");
+    }
+    for hash in &facts.references().bodies {
+        match bodies::open(storage, &layout.bodies_dir(), keys, *hash) {
+            Err(source) if matches!(source.reason(), Reason::EncryptionKey | Reason::KeyHookFailed) => {
+                return Err(SealError::Unread { hash: *hash, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether a note's signature line names that key.

@@ -4,7 +4,7 @@
 //! names after [`Directory::sync`]. Nothing here retries; an error that a caller sees may or may not have taken effect.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -67,6 +67,31 @@ pub trait Directory: Send + Sync {
 /// A held lock; dropping it gives it back.
 pub trait Lock: Send + Sync {}
 
+/// The bytes of a plain file that has at most `bytes_max`; a pipe or a device is neither waited for nor read.
+///
+/// # Errors
+/// It cannot be opened or read, is no plain file, or has more bytes.
+pub fn read_plain(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= bytes_max => Ok(bytes),
+        _ => {
+            let said = format!("it has more than {bytes_max} bytes");
+            Err(io::Error::new(io::ErrorKind::InvalidData, said))
+        }
+    }
+}
+
+fn open_plain(path: &Path) -> io::Result<File> {
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "this is no plain file"));
+    }
+    Ok(file)
+}
+
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FileSystem;
@@ -78,12 +103,7 @@ impl Storage for FileSystem {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
-        let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "this is no plain file"));
-        }
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile(open_plain(path)?)))
     }
 
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {

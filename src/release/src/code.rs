@@ -60,8 +60,8 @@ codes! {
     LogAltered "LOG_ALTERED" 2 "the log of a step is not the one whose digest is signed";
     LogMissing "LOG_MISSING" 6 "the log of a step is not on this machine";
     MetricUnknown "METRIC_UNKNOWN" 6 "there is no such figure";
-    NotARepository "NOT_A_REPOSITORY" 6 "there is no git repository";
     NotifyState "NOTIFY_STATE" 1 "what a destination was told is not known, or cannot be kept";
+    NotARepository "NOT_A_REPOSITORY" 6 "there is no git repository";
     PromotedAlready "PROMOTED_ALREADY" 8 "the generation was promoted before";
     QueryInvalid "QUERY_INVALID" 6 "it is no question that the index understands";
     QueryRowsMax "QUERY_ROWS_MAX" 6 "the answer would be larger than it may";

@@ -39,6 +39,8 @@ pub struct Wanted<'a> {
     pub stage: StageName,
     /// The tag of a candidate; the last one where nothing is said.
     pub candidate: Option<&'a str>,
+    /// The contract that is meant: under another one nothing is done.
+    pub contract: Option<Sha256>,
     /// Where evidence may be, beside where this clone keeps it.
     pub folders: &'a [PathBuf],
     /// Only what was begun and has not ended.
@@ -103,6 +105,7 @@ pub fn promote(
     demand_trust(store)?;
     let (contract, contracted) = sealed(&ledger, wanted.version)?;
     demand_state(&ledger, wanted.version)?;
+    demand_contract(contracted.contract, wanted)?;
     demand_stage(&contract, wanted.stage)?;
     let candidate = candidate(store, &ledger, wanted)?;
     let promotion = promotion_id(wanted.version, contracted.contract, &candidate.commit, wanted.stage);
@@ -237,10 +240,22 @@ impl Subject {
     }
 }
 
+/// Whoever looked at another contract has not agreed to this one.
+fn demand_contract(contract: Sha256, wanted: &Wanted<'_>) -> Result<(), Refusal> {
+    match wanted.contract {
+        Some(meant) if meant != contract => {
+            let said =
+                format!("the contract of {} that is in force is {contract}, not {meant}", wanted.version);
+            Err(Refusal::new(Code::StateInvalid, said))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What would be promoted now.
 ///
 /// # Errors
-/// `CANDIDATE_MISSING`, and that the version cannot be promoted any more.
+/// `CANDIDATE_MISSING`, `STATE_INVALID`: another contract is in force than is meant; and that the version cannot be promoted any more.
 pub fn subject(
     store: &Store,
     ledger: &Ledger,
@@ -249,6 +264,7 @@ pub fn subject(
 ) -> Result<Subject, Refusal> {
     let (generation, contracted) = sealed(ledger, wanted.version)?;
     demand_state(ledger, wanted.version)?;
+    demand_contract(contracted.contract, wanted)?;
     let Candidate { commit, tag, .. } = candidate(store, ledger, wanted)?;
     let missing = || {
         let said = format!("{} has no candidate", wanted.version);

@@ -213,8 +213,15 @@ pub(crate) fn climb(scene: &Scene, version: &str, stage: StageName) {
         }
     }
     let version: Version = version.parse().unwrap();
-    let wanted =
-        Wanted { version: &version, stage, candidate: None, folders: &[], resume: false, dry: false };
+    let wanted = Wanted {
+        version: &version,
+        stage,
+        candidate: None,
+        contract: None,
+        folders: &[],
+        resume: false,
+        dry: false,
+    };
     let key = key(5);
     let judged = crate::promotion::promote(&scene.store(), &hand(&key), &wanted, &Nobody).unwrap();
     assert!(judged.promoted.is_some(), "{:#?}", judged.rows);

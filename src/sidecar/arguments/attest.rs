@@ -88,21 +88,24 @@ pub enum ComplianceCommand {
     /// Lists the frameworks that come with this program.
     List,
     /// Says of each control what evidence there is. Nothing is signed.
-    Report {
-        /// Only this framework: its name or file. May be given again.
-        #[arg(long, value_name = "NAME|FILE")]
-        framework: Vec<String>,
-        #[command(flatten)]
-        of: Bundles,
-        #[command(flatten)]
-        beside: Beside,
-    },
+    Report(Box<ComplianceReport>),
+}
+
+#[derive(Args, Debug)]
+pub struct ComplianceReport {
+    /// Only this framework: its name or file. May be given again.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub framework: Vec<String>,
+    #[command(flatten)]
+    pub of: Bundles,
+    #[command(flatten)]
+    pub beside: Beside,
 }
 
 #[derive(Subcommand, Debug)]
 pub enum KitCommand {
     /// Puts bundles, attestations, trust document and verifiers into one signed file.
-    Build(KitBuild),
+    Build(Box<KitBuild>),
     /// Makes a kit again from its contents, and compares every byte.
     Verify(KitVerify),
 }

@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Command, EvolutionCommand, GenerationCommand, InRepository, LedgerCommand, RolesCommand, SyncCommand,
+    Command, EnvironmentCommand, EvolutionCommand, GenerationCommand, InRepository, LedgerCommand,
+    RolesCommand, SyncCommand,
 };
 
 #[derive(Subcommand, Debug)]
@@ -53,6 +54,8 @@ impl Command {
             Self::Ledger(LedgerCommand::Restore(asked)) => Some(&asked.at),
             Self::Roles(RolesCommand::Grant(asked)) => Some(&asked.at),
             Self::Roles(RolesCommand::Revoke(asked)) => Some(&asked.at),
+            Self::Environment(EnvironmentCommand::Set(asked)) => Some(&asked.at),
+            Self::Environment(EnvironmentCommand::Bind(asked)) => Some(&asked.at),
             Self::Sync(SyncCommand::Pull { at }) => Some(at),
             Self::Sync(SyncCommand::Push(asked)) => Some(&asked.at),
             _ => None,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use estoppel_evidence::Sha256;
 use estoppel_release::Version;
 use estoppel_release::generation::StageName;
 
@@ -210,6 +211,9 @@ pub struct Promote {
     /// Tag of the candidate; the last one where nothing is said.
     #[arg(long, value_name = "TAG")]
     pub candidate: Option<String>,
+    /// The contract that is meant, `sha256:…`; refused where another one is in force.
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    pub contract: Option<Sha256>,
     /// The stage of its contract that the candidate comes to; the release where nothing is said.
     #[arg(long, default_value = "final")]
     pub stage: StageChosen,
@@ -233,6 +237,9 @@ pub struct Approve {
     /// Tag of the candidate; the last one where nothing is said.
     #[arg(long, value_name = "TAG")]
     pub candidate: Option<String>,
+    /// The contract that is meant, `sha256:…`; refused where another one is in force.
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    pub contract: Option<Sha256>,
     /// For how long it counts.
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=8784))]
     pub hours: u16,
@@ -318,4 +325,8 @@ pub struct EnvironmentBind {
     pub at: InRepository,
     #[command(flatten)]
     pub signed: SignedBy,
+}
+
+fn digest(text: &str) -> Result<Sha256, String> {
+    Sha256::parse(text).ok_or_else(|| "expected `sha256:` and 64 hex digits".to_owned())
 }

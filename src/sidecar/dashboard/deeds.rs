@@ -72,14 +72,16 @@ impl Hands {
         })
     }
 
-    /// Promotes the candidate that is shown, and no other: to the stage that is next, the release at last.
+    /// Promotes the candidate that is shown under the contract that is shown, and no other: to the stage that is next, the
+    /// release at last.
     ///
     /// # Errors
     /// Why that cannot be asked for.
     pub fn promote(&self, generation: &Generation) -> Result<Deed, String> {
         let version = demand_sealed(generation, "is promoted")?;
         let candidate = demand_candidate(generation)?;
-        let mut words = vec!["promote", &version, "--candidate", candidate];
+        let contract = demand_contract(generation)?;
+        let mut words = vec!["promote", &version, "--candidate", candidate, "--contract", contract];
         let becomes = match &generation.next_stage {
             None => format!("becomes v{version}"),
             Some(stage) => {
@@ -97,17 +99,21 @@ impl Hands {
         })
     }
 
-    /// Approves the candidate that is shown.
+    /// Approves the candidate that is shown under the contract that is shown, and no other.
     ///
     /// # Errors
     /// Why that cannot be asked for.
     pub fn approve(&self, generation: &Generation) -> Result<Deed, String> {
         let version = demand_sealed(generation, "is approved")?;
         let candidate = demand_candidate(generation)?;
-        let words = ["approve", &version, "--candidate", candidate, "--hours", "24"];
+        let contract = demand_contract(generation)?;
+        let words = ["approve", &version, "--candidate", candidate, "--contract", contract, "--hours", "24"];
         Ok(Deed {
             name: format!("approval of {version}"),
-            says: vec![format!("Sign that {candidate} may be promoted as {version}, for 24 hours.")],
+            says: vec![
+                format!("Sign that {candidate} may be promoted as {version}, for 24 hours."),
+                format!("Its contract is {contract}."),
+            ],
             words: self.signed(&words, self.key.as_deref())?,
         })
     }
@@ -173,6 +179,11 @@ fn demand_sealed(generation: &Generation, what: &str) -> Result<String, String> 
 fn demand_candidate(generation: &Generation) -> Result<&str, String> {
     let none = || format!("{} has no candidate yet: s runs its steps", generation.version);
     generation.tag.as_deref().ok_or_else(none)
+}
+
+fn demand_contract(generation: &Generation) -> Result<&str, String> {
+    let none = || format!("{} has no contract", generation.version);
+    generation.contract.as_deref().ok_or_else(none)
 }
 
 /// As one would type it.

@@ -87,6 +87,8 @@ pub struct Generation {
     pub version: Version,
     /// `draft`, or as the ledger says.
     pub status: &'static str,
+    /// Digest of the contract in force; none of a draft.
+    pub contract: Option<String>,
     pub changes: Vec<Change>,
     /// How many of them are proven.
     pub proven: usize,

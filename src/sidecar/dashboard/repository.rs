@@ -114,6 +114,7 @@ fn generation(ledger: &Ledger, standing: &Standing, timeline: Vec<Happened>) -> 
     Generation {
         version: standing.version.clone(),
         status: standing.status.as_str(),
+        contract: Some(standing.contract.to_string()),
         changes: changes.collect(),
         proven: standing.proven(),
         tag: standing.tag.clone(),
@@ -300,6 +301,7 @@ fn add_drafts(repo: &Path, releases: &mut Releases) -> Result<(), Failure> {
             next: Some(format!("estoppel generation seal {version}")),
             version,
             status: "draft",
+            contract: None,
             changes: Vec::new(),
             proven: 0,
             tag: None,

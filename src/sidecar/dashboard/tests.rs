@@ -14,6 +14,7 @@ use crate::output::plain;
 
 /// 2026-11-22 06:30:00 UTC.
 const NOW: UnixMicros = UnixMicros(1_795_329_000_000_000);
+const CONTRACT: &str = "sha256:5a0c000000000000000000000000000000000000000000000000000000000000";
 const COMMIT: &str = "3f1c0de4b8a7965142d0e8c7b6a5948372615040";
 
 fn before(minutes: u64) -> UnixMicros {
@@ -45,6 +46,7 @@ fn generation(version: &str, status: &'static str) -> Generation {
     Generation {
         version: version.parse().unwrap(),
         status,
+        contract: (status != "draft").then(|| CONTRACT.into()),
         changes: vec![change("PAY-001", "fix", "Round as banks do", true)],
         proven: 1,
         tag: Some(format!("v{version}")),
@@ -325,9 +327,12 @@ fn a_promotion_is_asked_about_and_is_of_the_candidate_that_is_shown() {
         assert!(matches!(desk.over, Some(Over::Asked(_))), "{key} is no no");
     }
     let Wish::Do(deed) = press(&mut desk, &model, "y") else { panic!("it is wished for") };
-    let words =
-        ["promote", "1.3.0", "--candidate", "v1.3.0-rc.2", "--repo", "/home/ada/pay", "--key", "ada.pem"];
-    assert_eq!(deed.words, words);
+    let about = ["1.3.0", "--candidate", "v1.3.0-rc.2", "--contract", CONTRACT];
+    let by = ["--repo", "/home/ada/pay", "--key", "ada.pem"];
+    assert_eq!(deed.words, [&["promote"], &about[..], &by[..]].concat());
+    let approved = hands().approve(&sealed()).unwrap();
+    assert_eq!(approved.words, [&["approve"], &about[..], &["--hours", "24"], &by[..]].concat());
+    assert!(approved.says.iter().any(|line| line.contains(CONTRACT)), "{:?}", approved.says);
     desk.begun(&deed);
     assert_eq!(press(&mut desk, &model, "py"), Wish::Nothing, "not twice at the same time");
     let about = self::desk(&model, "3p");

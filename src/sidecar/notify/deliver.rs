@@ -191,7 +191,7 @@ pub fn begin(destination: &Destination, told: &mut Told, ledger: Option<&Ledger>
 
 enum Receiver<'a> {
     Messenger(Messenger),
-    Bucket(Keeper<'a>),
+    Bucket(Box<Keeper<'a>>),
 }
 
 impl<'a> Receiver<'a> {
@@ -199,7 +199,7 @@ impl<'a> Receiver<'a> {
         let to = &destination.to;
         if let Some(s3) = &to.s3 {
             let keeper = Keeper::open(s3, Arc::new(SystemClock::new())).await;
-            return keeper.map(Self::Bucket).map_err(Problem::Archive);
+            return keeper.map(Box::new).map(Self::Bucket).map_err(Problem::Archive);
         }
         let messenger = match (&to.webhook, &to.slack) {
             (Some(webhook), _) => Messenger::webhook(webhook),

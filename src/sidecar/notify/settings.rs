@@ -1,10 +1,11 @@
 //! Who is told: the file that `estoppel.notify` of git's configuration names.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use estoppel_archive::ArchiveSettings;
 use estoppel_feeds::{Begin, HookTo, is_name};
+use estoppel_journal::storage::read_plain;
 use estoppel_release::git::Git;
 use estoppel_release::notify::{DESTINATIONS_MAX, is_beginning, names};
 use serde::Deserialize;
@@ -16,6 +17,8 @@ use crate::output::{Failure, plain};
 pub const SETTING: &str = "estoppel.notify";
 /// Longest name of a repository, in characters.
 const REPOSITORY_CHARS_MAX: usize = 128;
+/// Largest file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The file. Whoever edits it decides who is told what the ledger says, and where secrets are read from.
 #[derive(Debug, Deserialize)]
@@ -68,15 +71,37 @@ pub fn read(git: &Git) -> Result<Option<Settings>, Failure> {
         let failure = Failure::input("CONFIG_INVALID", plain(&format!("{}: {why}", file.display())));
         failure.hint(format!("`git config --unset {SETTING}` tells nobody"))
     };
-    let mut settings: Settings =
-        toml::from_str(&input::text(&file)?).map_err(|error| wrong(error.message()))?;
-    match settings.problems().as_slice() {
-        [] => {
-            settings.resolve(file.parent().unwrap_or(Path::new("")));
-            Ok(Some(settings))
-        }
-        problems => Err(wrong(&problems.join("; "))),
+    demand_own(git.top(), &file).map_err(|why| wrong(&why))?;
+    let bytes = read_plain(&file, FILE_BYTES_MAX).map_err(|error| input::unreadable(&file, &error))?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is no text"))?;
+    let mut settings: Settings = toml::from_str(&text).map_err(|error| wrong(error.message()))?;
+    let problems = settings.problems();
+    if !problems.is_empty() {
+        return Err(wrong(&problems.join("; ")));
     }
+    settings.resolve(file.parent().unwrap_or(Path::new("")));
+    settings.files().try_for_each(|named| demand_own(git.top(), named)).map_err(|why| wrong(&why))?;
+    Ok(Some(settings))
+}
+
+/// Whoever writes to the repository does not choose which file outside of it is read: nothing in it is a link.
+fn demand_own(top: &Path, file: &Path) -> Result<(), String> {
+    let mut here = PathBuf::new();
+    for part in file.components() {
+        match part {
+            Component::ParentDir => {
+                here.pop();
+            }
+            part => here.push(part),
+        }
+        if here.starts_with(top) && here != top && here.is_symlink() {
+            return Err(format!(
+                "`{}` is a link, and links in the repository are not followed",
+                here.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl Settings {
@@ -107,6 +132,16 @@ impl Settings {
             destination.problems(&mut say);
         }
         wrong
+    }
+
+    /// The files that it names.
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.destinations.iter().flat_map(|Destination { to: To { webhook, slack, s3 }, .. }| {
+            let hooks = [webhook, slack].into_iter().flatten();
+            let hooks = hooks.flat_map(|hook| [&hook.url_file, &hook.secret_file, &hook.ca]);
+            let s3 = s3.iter().flat_map(|s3| [&s3.credentials.file, &s3.ca]);
+            hooks.chain(s3).flatten()
+        })
     }
 
     /// Paths are relative to the folder of the file.

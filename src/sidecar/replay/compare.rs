@@ -38,6 +38,12 @@ pub(super) fn run(output: Output, wanted: &ReplayCompare) -> Result<ExitCode, Fa
         "calls       {} equal, {} parted, {} undecided",
         calls["equal"], calls["parted"], calls["undecided"]
     ));
+    if compared.targets_not_compared > 0 {
+        output.line(&format!(
+            "targets     not compared in {} of them: no receipt says at which path and query was asked",
+            compared.targets_not_compared
+        ));
+    }
     if !compared.same_policies {
         output.line("policies    other ones");
     }

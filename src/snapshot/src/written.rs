@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn triggers_of_tables_whose_long_names_begin_alike_have_other_names() {
         let name = |table: &str| Written::new(table, "call_id").unwrap().trigger_name();
-        assert_eq!(name("public.orders"), "estoppel_call_orders");
+        assert_eq!(name("public.orders_2026"), "estoppel_call_orders_2026");
         let whole = "o".repeat(49);
         assert_eq!(name(&format!("public.{whole}")), format!("estoppel_call_{whole}"));
         let names = ["a", "b", "ä"].map(|end| name(&format!("public.{}{end}", "o".repeat(60))));

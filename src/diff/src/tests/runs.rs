@@ -245,7 +245,8 @@ fn without_bodies_or_a_path_nothing_is_found_equal() {
 
 #[test]
 fn answers_of_tools_that_are_swapped_part_and_other_ids_do_not() {
-    let ways: [(&str, fn([&str; 4]) -> Value, &str); 3] = [
+    type Way = fn([&str; 4]) -> Value;
+    let ways: [(&str, Way, &str); 3] = [
         (
             "openai_chat",
             |[one, two, first, second]| {

@@ -52,6 +52,9 @@ impl Endpoint {
 }
 
 /// How TLS is spoken to one host.
+/// Largest file with certificates.
+const CA_BYTES_MAX: u64 = 1 << 20;
+
 #[derive(Clone)]
 pub(crate) struct Tls {
     config: Arc<ClientConfig>,
@@ -66,8 +69,9 @@ impl Tls {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
             Some(path) => {
                 let wrong = |problem: String| SinkError::Tls(format!("`{}`: {problem}", path.display()));
-                let certificates = CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))?;
-                for certificate in certificates {
+                let pem = estoppel_journal::storage::read_plain(path, CA_BYTES_MAX);
+                let pem = pem.map_err(|e| wrong(e.to_string()))?;
+                for certificate in CertificateDer::pem_slice_iter(&pem) {
                     let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
                     roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
                 }

@@ -255,19 +255,41 @@ fn digest(mut file: File) -> io::Result<(Sha256, u64)> {
     }
 }
 
-/// Something that a plan lists and that was put back.
+/// Something that a plan lists and that was not deleted.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Kept {
     pub path: String,
-    /// `changed`: other bytes were there. `written_again`: a call has stored the same body since. Else why a plan of now would keep it.
+    /// `changed`: other bytes were there. `absent`: nothing was there. `written_again`: a call has stored the same body since. Else why a plan of now would keep it.
     pub why: &'static str,
 }
 
-/// Deletes what a plan lists, or what is left of it, but for what the log forbids by now. Says what was kept nevertheless.
+/// Looks at everything that a plan lists, so that nothing is deleted of a plan that cannot be carried out. A deletion that
+/// `is_begun` may have removed some of it already.
+///
+/// # Errors
+/// [`RetentionError::Path`] where something is no plain file or folder, and [`RetentionError::Stale`] where it is not there.
+pub fn check(dir: &Path, plan: &Plan, survey: &Survey, is_begun: bool) -> Result<(), RetentionError> {
+    let top = Folder::open(dir)?;
+    for object in &plan.objects {
+        let (place, _) = plan.place_of(object, survey)?;
+        let file = match top.parent(&place)? {
+            Some((folder, name)) => folder.file(&name)?,
+            None => None,
+        };
+        if file.is_none() && !is_begun {
+            return Err(RetentionError::Stale { path: object.path.clone(), why: "absent" });
+        }
+    }
+    Ok(())
+}
+
+/// Deletes what a plan lists, or what is left of it, but for what the log forbids by now. Says what was kept nevertheless, and
+/// what somebody else took away: what is not there is counted as deleted only where the deletion `is_begun`.
 ///
 /// # Errors
 /// [`RetentionError`]: what was removed until then stays removed, and the same plan can be given again.
-pub fn delete(dir: &Path, plan: &Plan, survey: &Survey) -> Result<Vec<Kept>, RetentionError> {
+pub fn delete(dir: &Path, plan: &Plan, survey: &Survey, is_begun: bool) -> Result<Vec<Kept>, RetentionError> {
+    check(dir, plan, survey, true)?;
     let top = Folder::open(dir)?;
     let trash = top.made(OWN)?.made(TRASH)?;
     let mut kept = Vec::new();
@@ -280,7 +302,11 @@ pub fn delete(dir: &Path, plan: &Plan, survey: &Survey) -> Result<Vec<Kept>, Ret
                 put_back(&top, &trash, &place, &number)?;
                 Some(why)
             }
-            None => remove(&top, &trash, &place, object, plan.as_of, &number)?,
+            None => match remove(&top, &trash, &place, object, plan.as_of, &number)? {
+                Removed::Absent if !is_begun => Some("absent"),
+                Removed::Absent | Removed::Gone => None,
+                Removed::PutBack(why) => Some(why),
+            },
         };
         kept.extend(why.map(|why| Kept { path: object.path.clone(), why }));
     }
@@ -292,6 +318,14 @@ pub fn delete(dir: &Path, plan: &Plan, survey: &Survey) -> Result<Vec<Kept>, Ret
     Ok(kept)
 }
 
+/// What became of a file.
+enum Removed {
+    Gone,
+    /// It was not there.
+    Absent,
+    PutBack(&'static str),
+}
+
 /// Takes the file away from its name first, so that what is looked at is what is removed.
 fn remove(
     top: &Folder,
@@ -300,16 +334,16 @@ fn remove(
     object: &Object,
     as_of: UnixMicros,
     number: &str,
-) -> Result<Option<&'static str>, RetentionError> {
-    let Some((folder, name)) = top.parent(place)? else { return Ok(None) };
+) -> Result<Removed, RetentionError> {
+    let Some((folder, name)) = top.parent(place)? else { return Ok(Removed::Absent) };
     // A crash left it here before it was looked at or removed.
     if trash.kind(number)?.is_none() {
         if folder.file(&name)?.is_none() {
-            return Ok(None);
+            return Ok(Removed::Absent);
         }
         at::renameat(&folder.fd, &*name, &trash.fd, number).map_err(folder.failed("take away", &name))?;
     }
-    let Some(file) = trash.file(number)? else { return Ok(None) };
+    let Some(file) = trash.file(number)? else { return Ok(Removed::Absent) };
     let failed = |what| RetentionError::io(what, top.top.join(&object.path));
     // As when it was planned: the receipt of a call that has just stored it may be still to come.
     let is_newer = !is_settled(modified(&file).map_err(failed("look at"))?, as_of);
@@ -319,13 +353,13 @@ fn remove(
         () if is_newer && place.class() == Class::Bodies => Some("written_again"),
         () => None,
     };
-    if why.is_some() {
+    if let Some(why) = why {
         put_back(top, trash, place, number)?;
-        return Ok(why);
+        return Ok(Removed::PutBack(why));
     }
     at::fsync(&folder.fd).map_err(folder.failed("sync the folder of", &name))?;
     clear(trash, number)?;
-    Ok(None)
+    Ok(Removed::Gone)
 }
 
 /// Gives a file that was taken away its name again, unless there is a newer one by now.

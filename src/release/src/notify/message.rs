@@ -15,9 +15,10 @@ pub const ALERT: &str = "alert";
 pub const NAMES_OF_RUNS: [&str; 2] = ["evolution.failed", "evolution.passed"];
 
 /// Members of a body that are told as they are.
-const FACTS: [&str; 12] = [
+const FACTS: [&str; 13] = [
     "commit",
     "contract",
+    "environment",
     "evolution",
     "expires",
     "from",
@@ -153,7 +154,7 @@ fn line(name: &str, by: &str, version: Option<&str>, data: &Map<String, Value>) 
         None => format!("{subject} {what}"),
     };
     let word = |name: &str| data.get(name).and_then(Value::as_str);
-    for (fact, before) in [("tag", "as"), ("gate", "of gate"), ("to", "to")] {
+    for (fact, before) in [("tag", "as"), ("environment", "in"), ("gate", "of gate"), ("to", "to")] {
         said.extend(word(fact).map(|fact| format!(" {before} {fact}")));
     }
     if !by.is_empty() {

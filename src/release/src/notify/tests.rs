@@ -105,7 +105,6 @@ fn refusals_name_their_gates_and_waivers_their_reason() {
             json!({ "gate": "no_failed", "state": "pass", "why": "" }),
         ],
         promotion: generation.digest(),
-        stage: None,
         version: generation.version.clone(),
     };
     scene.write(5, Body::PromotionRefused(refused)).unwrap();

@@ -47,7 +47,15 @@ impl Witness for Reader {
 }
 
 fn wanted(version: &Version) -> Wanted<'_> {
-    Wanted { version, stage: StageName::Final, candidate: None, folders: &[], resume: false, dry: false }
+    Wanted {
+        version,
+        stage: StageName::Final,
+        candidate: None,
+        contract: None,
+        folders: &[],
+        resume: false,
+        dry: false,
+    }
 }
 
 fn promote_as(scene: &Scene, seed: u8, version: &str) -> Result<Judged, Refusal> {

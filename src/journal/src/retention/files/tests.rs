@@ -64,7 +64,7 @@ impl Planned {
 
     /// Deletes; whether the file is there then, and why.
     fn check(&self, expected: Option<&str>) {
-        let kept = delete(self.dir.path(), &self.plan, &self.survey).unwrap();
+        let kept = delete(self.dir.path(), &self.plan, &self.survey, true).unwrap();
         assert_eq!(kept.first().map(|kept| kept.why), expected);
         assert_eq!(self.file.exists(), expected.is_some());
         assert!(!self.trash().exists());
@@ -76,6 +76,45 @@ fn what_is_planned_is_deleted_once_or_again() {
     let planned = planned();
     planned.check(None);
     planned.check(None);
+}
+
+#[test]
+fn what_somebody_else_took_away_is_not_counted_as_deleted() {
+    let planned = planned();
+    let check = |is_begun| check(planned.dir.path(), &planned.plan, &planned.survey, is_begun);
+    check(false).unwrap();
+    std::fs::remove_file(&planned.file).unwrap();
+    let path = planned.plan.objects[0].path.clone();
+    assert!(
+        matches!(check(false), Err(RetentionError::Stale { path: named, why: "absent" }) if named == path)
+    );
+    check(true).unwrap();
+    let kept = delete(planned.dir.path(), &planned.plan, &planned.survey, false).unwrap();
+    assert_eq!(kept, [Kept { path, why: "absent" }]);
+    planned.check(None);
+}
+
+#[test]
+fn nothing_of_a_plan_is_deleted_where_something_of_it_is_no_plain_file() {
+    let mut planned = planned();
+    let digest = Sha256::of(b"another");
+    let place = Place::Body { digest, is_encrypted: false };
+    let linked = planned.dir.path().join(place.path());
+    std::fs::create_dir_all(linked.parent().unwrap()).unwrap();
+    write(&linked, b"another", 10);
+    planned.survey.bodies.insert(digest, BTreeMap::from([(run(), UnixMicros(DAY))]));
+    planned.plan =
+        Plan::new(planned.dir.path(), &planned.survey, "host/name/1", &planned.plan.rules, now()).unwrap();
+    assert_eq!(planned.plan.objects.len(), 2);
+    let files = planned.plan.objects.iter().map(|object| planned.dir.path().join(&object.path));
+    let files: Vec<PathBuf> = files.collect();
+    std::fs::remove_file(&files[1]).unwrap();
+    std::os::unix::fs::symlink(&files[0], &files[1]).unwrap();
+    for is_begun in [false, true] {
+        let refused = delete(planned.dir.path(), &planned.plan, &planned.survey, is_begun);
+        assert!(matches!(refused, Err(RetentionError::Path { path }) if path == files[1]));
+        assert!(files[0].exists());
+    }
 }
 
 #[test]
@@ -100,7 +139,7 @@ fn a_newer_file_of_the_same_name_stays() {
     let planned = planned();
     planned.take_away();
     write(&planned.file, BODY, 0);
-    assert_eq!(delete(planned.dir.path(), &planned.plan, &planned.survey).unwrap(), []);
+    assert_eq!(delete(planned.dir.path(), &planned.plan, &planned.survey, true).unwrap(), []);
     assert!(planned.file.exists() && !planned.trash().exists());
 }
 
@@ -156,6 +195,6 @@ fn only_places_of_bodies_and_bundles_are_paths() {
     }
     let mut planned = planned();
     planned.plan.objects[0].path = "keys/receipt.pem".into();
-    let refused = delete(planned.dir.path(), &planned.plan, &planned.survey);
+    let refused = delete(planned.dir.path(), &planned.plan, &planned.survey, false);
     assert!(matches!(refused, Err(RetentionError::Path { .. })));
 }
