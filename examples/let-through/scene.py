@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from stage import Missing, check, say, title, wait_for  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release"))
+BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release")).resolve()
 SPEC = pathlib.Path(os.environ.get("ESTOPPEL_SPEC_DIR", HERE.parents[1] / "spec"))
 
 CONFIG = """[instance]

@@ -23,7 +23,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from stage import Missing, check, free_port, listens, say, title, wait_for  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release"))
+BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release")).resolve()
 BY_HAND = os.environ.get("STEP") == "1"
 CALL_SECONDS = 600 if BY_HAND else 30
 SHOWN = ("class_uid", "class_name", "disposition", "severity", "status_code", "message")

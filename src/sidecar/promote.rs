@@ -16,7 +16,7 @@ use estoppel_release::{Code, Refusal};
 use estoppel_verify::{Authenticity, Completeness};
 use serde_json::{Value, json};
 
-use crate::arguments::{Approve, InRepository, Promote, Rollback, SignedBy, Waive};
+use crate::arguments::{Approve, InRepository, Promote, Rollback, SignedBy, Today, Waive};
 use crate::ledger::{Signing, now, read, shared, store};
 use crate::output::{Colour, Failure, Output, plain};
 use crate::{input, policy, regress, show, verify};
@@ -224,8 +224,8 @@ impl Witness for Offline {
 
     fn regress(&self, tree: &Path, gate: &RegressGate, trust: Option<&Path>) -> Result<String, String> {
         let packs = gate.packs.as_ref().map(|packs| tree.join(packs));
-        let (policy, fixtures) = (tree.join(&gate.policy), tree.join(&gate.fixtures));
-        let counts = regress::counted(&policy, packs.as_deref(), &fixtures, trust).map_err(said)?;
+        let today = Today { policy: tree.join(&gate.policy), packs, junit: None, strict: true };
+        let counts = regress::counted(&today, &tree.join(&gate.fixtures), trust).map_err(said)?;
         let text = format!(
             "{} as expected, {} otherwise, {} undecided",
             counts.same, counts.changed, counts.undecided

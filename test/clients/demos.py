@@ -10,7 +10,8 @@ from conftest import BIN, ROOT
 
 def run(folder, tmp_path):
     """-> exit code, what was printed, what was complained of"""
-    environment = {**os.environ, "ESTOPPEL_BIN_DIR": str(BIN), "TMPDIR": str(tmp_path)}
+    # Relative, as the Makefile gives it.
+    environment = {**os.environ, "ESTOPPEL_BIN_DIR": os.path.relpath(BIN), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, folder / "demo.py"], env=environment, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout, done.stderr
 

@@ -12,7 +12,7 @@ DEMO = ROOT / "examples/mcp-demo"
 
 
 def start(tmp_path, folder=DEMO, **more):
-    environment = {**os.environ, "ESTOPPEL_BIN_DIR": str(BIN), "TMPDIR": str(tmp_path), **more}
+    environment = {**os.environ, "ESTOPPEL_BIN_DIR": os.path.relpath(BIN), "TMPDIR": str(tmp_path), **more}
     out, err = open(tmp_path / "out", "w"), open(tmp_path / "err", "w")
     return subprocess.Popen([sys.executable, folder / "demo.py"], env=environment, stdout=out, stderr=err)
 

@@ -60,7 +60,7 @@ HOLLOW = {
 
 def run(script, tmp_path, programs=BIN):
     """-> exit code, what was printed, what was complained of"""
-    environment = {**os.environ, "ESTOPPEL_BIN_DIR": str(programs), "ESTOPPEL_SPEC_DIR": str(ROOT / "spec"), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "ESTOPPEL_BIN_DIR": os.path.relpath(programs), "ESTOPPEL_SPEC_DIR": str(ROOT / "spec"), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=600)
     return done.returncode, done.stdout, done.stderr
 

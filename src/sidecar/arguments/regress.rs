@@ -66,12 +66,8 @@ pub enum Expect {
 
 #[derive(Args, Debug)]
 pub struct RegressRun {
-    /// The policy of today.
-    #[arg(long, default_value = "policy.yaml")]
-    pub policy: PathBuf,
-    /// Folder of the packs that it takes contracts from.
-    #[arg(long, value_name = "DIR")]
-    pub packs: Option<PathBuf>,
+    #[command(flatten)]
+    pub today: Today,
     /// Folder of the fixtures.
     #[arg(long, value_name = "DIR", default_value = "regress")]
     pub fixtures: PathBuf,
@@ -81,6 +77,17 @@ pub struct RegressRun {
     /// Trust document: the checkpoint of each fixture has to be signed by a key of it, or the bundle's.
     #[arg(long)]
     pub trust: Option<PathBuf>,
+}
+
+/// What judges today, and what becomes of the results.
+#[derive(Args, Debug)]
+pub struct Today {
+    /// The policy of today.
+    #[arg(long, default_value = "policy.yaml")]
+    pub policy: PathBuf,
+    /// Folder of the packs that it takes contracts from.
+    #[arg(long, value_name = "DIR")]
+    pub packs: Option<PathBuf>,
     /// Writes the results as JUnit XML to this new file.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
@@ -104,18 +111,8 @@ pub struct RegressBootstrap {
     pub into: PathBuf,
     #[command(flatten)]
     pub vouched: Vouched,
-    /// The policy of today.
-    #[arg(long, default_value = "policy.yaml")]
-    pub policy: PathBuf,
-    /// Folder of the packs that it takes contracts from.
-    #[arg(long, value_name = "DIR")]
-    pub packs: Option<PathBuf>,
-    /// Writes the results as JUnit XML to this new file.
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// A fixture that cannot be decided counts as a difference.
-    #[arg(long)]
-    pub strict: bool,
+    #[command(flatten)]
+    pub today: Today,
 }
 
 #[derive(Args, Debug)]

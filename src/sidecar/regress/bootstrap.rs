@@ -35,14 +35,7 @@ pub fn run(output: Output, wanted: &RegressBootstrap) -> Result<ExitCode, Failur
     if names.is_empty() {
         return Err(none_made(&left_out));
     }
-    let judging = Judging {
-        policy: &wanted.policy,
-        packs: wanted.packs.as_deref(),
-        fixtures: &wanted.into,
-        trust,
-        junit: wanted.junit.as_deref(),
-        strict: wanted.strict,
-    };
+    let judging = Judging { today: &wanted.today, fixtures: &wanted.into, trust };
     judging.judge(output, &names, &left_out)
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::checked::{self, Checked};
 use super::fixture::{self, By, Expected};
-use crate::arguments::{Expect, RegressRun};
+use crate::arguments::{Expect, RegressRun, Today};
 use crate::junit::{self, Case, Outcome};
 use crate::output::{Colour, Failure, Output, plain};
 use crate::recorded::{self, StoredBodies, call_of};
@@ -19,12 +19,9 @@ use crate::{input, policy, show, trial, verify};
 
 /// What fixtures are judged by, and how that is told.
 pub struct Judging<'a> {
-    pub policy: &'a Path,
-    pub packs: Option<&'a Path>,
+    pub today: &'a Today,
     pub fixtures: &'a Path,
     pub trust: Option<&'a Path>,
-    pub junit: Option<&'a Path>,
-    pub strict: bool,
 }
 
 /// What came of one fixture.
@@ -57,14 +54,7 @@ enum Because {
 }
 
 pub fn run(output: Output, run: &RegressRun) -> Result<ExitCode, Failure> {
-    let judging = Judging {
-        policy: &run.policy,
-        packs: run.packs.as_deref(),
-        fixtures: &run.fixtures,
-        trust: run.trust.as_deref(),
-        junit: run.junit.as_deref(),
-        strict: run.strict,
-    };
+    let judging = Judging { today: &run.today, fixtures: &run.fixtures, trust: run.trust.as_deref() };
     match &run.bundle {
         Some(bundle) => judging.judge_bundle(output, bundle),
         None => judging.judge(output, &checked::names(&run.fixtures)?, &[]),
@@ -81,13 +71,8 @@ pub struct Counts {
 }
 
 /// Judges every fixture of a folder, and prints nothing.
-pub fn counted(
-    policy: &Path,
-    packs: Option<&Path>,
-    fixtures: &Path,
-    trust: Option<&Path>,
-) -> Result<Counts, Failure> {
-    let judging = Judging { policy, packs, fixtures, trust, junit: None, strict: true };
+pub fn counted(today: &Today, fixtures: &Path, trust: Option<&Path>) -> Result<Counts, Failure> {
+    let judging = Judging { today, fixtures, trust };
     let (_, rows) = judging.rows(Output::new(true), &checked::names(fixtures)?)?;
     let [same, changed, undecided] = numbers(&rows);
     let other = rows.iter().find(|row| !matches!(row.came, Came::Same(_)));
@@ -192,10 +177,10 @@ impl Judging<'_> {
     }
 
     fn current(&self, output: Output) -> Result<Retrial, Failure> {
-        let current = policy::compiled(output, self.policy, &Packs::at(self.packs))?;
+        let current = policy::compiled(output, &self.today.policy, &Packs::at(self.today.packs.as_deref()))?;
         let errors = contract_errors(&current);
         if !errors.is_empty() {
-            return Err(trial::contract_failure(self.policy, &errors));
+            return Err(trial::contract_failure(&self.today.policy, &errors));
         }
         recorded::again(current)
     }
@@ -218,12 +203,12 @@ impl Judging<'_> {
                 "note: nobody has vouched for what was recorded; --trust holds it against keys that you know",
             );
         }
-        if let Some(file) = self.junit {
-            let cases: Vec<Case> = rows.iter().map(|row| row.case(self.strict)).collect();
+        if let Some(file) = &self.today.junit {
+            let cases: Vec<Case> = rows.iter().map(|row| row.case(self.today.strict)).collect();
             junit::write(file, "estoppel regress", &cases)?;
         }
         // Where nothing was decided nothing was shown.
-        let differs = changed > 0 || same == 0 || self.strict && undecided + left_out.len() > 0;
+        let differs = changed > 0 || same == 0 || self.today.strict && undecided + left_out.len() > 0;
         let checkpoints = if self.trust.is_some() { "trusted" } else { "unchecked" };
         let data = data(current, checkpoints, (of, rows), left_out);
         Ok(output.answer(&data, if differs { 5 } else { 0 }))
