@@ -103,6 +103,8 @@ fn survey(journal: &Path) -> Result<Survey, Failure> {
 struct Opened {
     survey: Survey,
     signer: std::sync::Arc<dyn Signer>,
+    /// The keys that whoever verifies a plan or a report of this journal is given.
+    trust: Vec<u8>,
     _busy: Busy,
 }
 
@@ -111,15 +113,24 @@ fn open(kept: &Kept) -> Result<Opened, Failure> {
         .map_err(|error| failed(&error))?
         .ok_or_else(|| Failure::reason(Reason::RetentionBusy, Reason::RetentionBusy.text()))?;
     let keys = kept.keys.clone().unwrap_or_else(|| kept.journal.join("keys"));
-    let keys = estoppel_journal::keys::load(&keys)
-        .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
-    Ok(Opened { survey: survey(&kept.journal)?, signer: keys.manifest.clone(), _busy: busy })
+    let keys = estoppel_journal::keys::load(&keys).map_err(|error| {
+        Failure::reason(error.reason(), plain(&error.to_string()))
+            .hint("--keys names the folder of the gateway's keys")
+    })?;
+    let trust = input::file(&kept.journal.join("trust.json"))?;
+    Ok(Opened { survey: survey(&kept.journal)?, signer: keys.manifest.clone(), trust, _busy: busy })
 }
 
 impl Opened {
     fn sign(&self, document: &[u8]) -> Result<Vec<u8>, Failure> {
         sign(STATEMENT_TYPE, document, &*self.signer)
             .map_err(|error| Failure::reason(Reason::KeyInvalid, plain(&error.to_string())))
+    }
+
+    /// # Errors
+    /// What it would sign of the plan nobody could verify: the keys are not those of this journal.
+    fn check_key(&self, plan: &Plan) -> Result<(), Failure> {
+        self.read(&self.sign(&plan.statement())?).map(drop)
     }
 
     fn plan(&self, kept: &Kept, rules: &Path, as_of: UnixMicros) -> Result<Plan, Failure> {
@@ -130,9 +141,16 @@ impl Opened {
 
     /// A plan that this instance has signed.
     fn read(&self, signed: &[u8]) -> Result<(Plan, Sha256), Failure> {
-        let public = self.signer.public();
-        let RetentionProof { plan, .. } = verify_retention(signed, None, Given::Spki(public.spki()))
-            .map_err(|finding| refused(&finding))?;
+        let RetentionProof { plan, .. } =
+            verify_retention(signed, None, Given::Trust(&self.trust)).map_err(|finding| {
+                let refused = refused(&finding);
+                match finding.reason {
+                    estoppel_verify::Reason::KeyUnknown => {
+                        refused.hint("--keys names the folder of the gateway's keys")
+                    }
+                    _ => refused,
+                }
+            })?;
         Ok((Plan::parse(&plan).map_err(|error| failed(&error))?, Sha256::of(&plan)))
     }
 }
@@ -163,6 +181,7 @@ fn plan(
     let plan = opened.plan(kept, rules, as_of)?;
     let statement = plan.statement();
     if let Some(out) = out.filter(|_| !plan.objects.is_empty()) {
+        opened.check_key(&plan)?;
         input::write_new(out, &opened.sign(&statement)?)?;
     }
     show(output, &plan);
@@ -194,7 +213,14 @@ fn apply(
     let dir = &kept.journal;
     let begun = retention::unfinished(dir).map_err(|error| failed(&error))?;
     let (signed, is_begun) = match (begun.first(), rules, given) {
-        (Some(name), _, _) => (retention::kept(dir, &planned(name)).map_err(|error| failed(&error))?, true),
+        (Some(name), rules, given) => {
+            let signed = retention::kept(dir, &planned(name)).map_err(|error| failed(&error))?;
+            let given = given.map(|file| input::limited(file, PLAN_BYTES_MAX)).transpose()?;
+            if rules.is_some() || given.is_some_and(|given| given != signed) {
+                return Err(begun_before(dir, name));
+            }
+            (signed, true)
+        }
         (None, Some(rules), _) => {
             let plan = opened.plan(kept, rules, now())?;
             if plan.objects.is_empty() {
@@ -219,10 +245,17 @@ fn apply(
         plan.check(&opened.survey).map_err(|error| failed(&error))?;
     }
     retention::check(dir, &plan, &opened.survey, is_begun).map_err(|error| failed(&error))?;
+    opened.check_key(&plan)?;
     let recorder = Recorder::open(kept)?;
-    retention::keep(dir, &planned(&digest.hex()), &signed).map_err(|error| failed(&error))?;
+    let name = planned(&digest.hex());
+    retention::keep(dir, &name, &signed).map_err(|error| failed(&error))?;
     let comment = format!("{} files, {} bytes, as of {}", plan.objects.len(), plan.bytes, plan.as_of);
-    recorder.record("retention_planned", by, &digest.to_string(), &comment)?;
+    if let Err(failure) = recorder.record("retention_planned", by, &digest.to_string(), &comment) {
+        if !is_begun {
+            retention::forget(dir, &name).map_err(|error| failed(&error))?;
+        }
+        return Err(failure);
+    }
     let kept_back =
         retention::delete(dir, &plan, &opened.survey, is_begun).map_err(|error| failed(&error))?;
     let report = plan.completed(digest, now(), by, &kept_back);
@@ -244,6 +277,14 @@ fn apply(
     output.line(&plain(&format!("{deleted} files deleted; report {}", report.display())));
     let data = json!({ "plan": digest, "deleted": deleted, "resumed": is_begun, "kept_back": kept_back, "report": report });
     Ok(output.data(&data))
+}
+
+/// Another plan than the one that is given was begun.
+fn begun_before(dir: &Path, name: &str) -> Failure {
+    let file = dir.join("retention").join(planned(name));
+    let message = format!("a deletion was begun and not ended, by the plan `{}`", file.display());
+    Failure { exit: 8, ..Failure::input("RETENTION_BEGUN", plain(&message)) }
+        .hint("estoppel retention apply without --rules and --plan ends it")
 }
 
 /// Largest plan that is read.
@@ -286,18 +327,41 @@ fn set_hold(output: Output, act: &'static str, hold: &LegalHold) -> Result<ExitC
         .hint("estoppel run list"));
     }
     let is_add = act == "legal_hold";
-    let changed: Vec<RunId> =
-        runs.into_iter().filter(|run| opened.survey.holds.contains_key(run) != is_add).collect();
-    if !changed.is_empty() {
-        let recorder = Recorder::open(&hold.kept)?;
-        for run in &changed {
-            recorder.record(act, &hold.by, &format!("run:{run}"), &hold.reason)?;
-        }
-        recorder.close()?;
+    let is_held = |run: &RunId| opened.survey.holds.contains_key(&(*run, hold.by.clone()));
+    let changed: Vec<RunId> = runs.iter().copied().filter(|run| is_held(run) != is_add).collect();
+    if changed.is_empty() {
+        return Err(not_set(&opened.survey, &runs, is_add));
     }
-    let word = if is_add { "under legal hold" } else { "no longer under legal hold" };
-    changed.iter().for_each(|run| output.line(&format!("{run} is {word}")));
+    let recorder = Recorder::open(&hold.kept)?;
+    for run in &changed {
+        recorder.record(act, &hold.by, &format!("run:{run}"), &hold.reason)?;
+    }
+    recorder.close()?;
+    for run in &changed {
+        let held: Vec<&str> = opened.survey.holders(run).filter(|by| *by != hold.by).collect();
+        let word = match (is_add, held.is_empty()) {
+            (true, _) => "is under legal hold".to_owned(),
+            (false, true) => "is no longer under legal hold".to_owned(),
+            (false, false) => format!("is still under legal hold by {}", held.join(", ")),
+        };
+        output.line(&plain(&format!("{run} {word}")));
+    }
     Ok(output.data(&json!({ "runs": changed, "act": act })))
+}
+
+/// There is such a hold already, or there is none to remove.
+fn not_set(survey: &Survey, runs: &[RunId], is_add: bool) -> Failure {
+    let held = runs.iter().flat_map(|run| survey.holders(run).map(move |by| format!("{run} by {by}")));
+    let held = held.collect::<Vec<_>>().join(", ");
+    match (is_add, held.is_empty()) {
+        (true, _) => Failure::input("HOLD_EXISTS", plain(&format!("under legal hold already: {held}")))
+            .hint("another matter is held under another --by"),
+        (false, true) => Failure::input("HOLD_MISSING", "not under legal hold"),
+        (false, false) => {
+            Failure::input("HOLD_MISSING", plain(&format!("under legal hold by others only: {held}")))
+                .hint("--by names whose hold is removed")
+        }
+    }
 }
 
 fn list_holds(output: Output, journal: &Path) -> Result<ExitCode, Failure> {
@@ -305,11 +369,11 @@ fn list_holds(output: Output, journal: &Path) -> Result<ExitCode, Failure> {
     let rows: Vec<Value> = survey
         .holds
         .iter()
-        .map(|(run, hold)| json!({ "run": run, "by": hold.by, "reason": hold.comment, "since": hold.since }))
+        .map(|((run, by), hold)| json!({ "run": run, "by": by, "reason": hold.comment, "since": hold.since }))
         .collect();
-    for (run, hold) in &survey.holds {
+    for ((run, by), hold) in &survey.holds {
         let why = hold.comment.as_deref().unwrap_or("-");
-        output.line(&plain(&format!("{run}  since {} by {}: {why}", hold.since, hold.by)));
+        output.line(&plain(&format!("{run}  since {} by {by}: {why}", hold.since)));
     }
     Ok(output.data(&json!({ "holds": rows })))
 }

@@ -290,6 +290,81 @@ fn what_was_planned_when_it_was_killed_is_gone_on_with_but_for_what_was_held_sin
 }
 
 #[test]
+fn who_holds_a_run_lets_go_for_itself_alone() {
+    let world = world();
+    call(&world, "kept", "kept");
+    let hold =
+        |what: &str, by: &str| retention(&world, &["hold", what, "kept", "--by", by, "--reason", "case 12"]);
+    assert_eq!(code(&hold("remove", "counsel")), (6, "HOLD_MISSING"));
+    good(hold("add", "counsel"));
+    assert_eq!(code(&hold("add", "counsel")), (6, "HOLD_EXISTS"));
+    good(hold("add", "regulator"));
+    good(hold("remove", "counsel"));
+    assert_eq!(code(&hold("remove", "counsel")), (6, "HOLD_MISSING"));
+    world.seal("kept");
+    age(&world);
+    let rules = rules(&world, ALL);
+    let planned = good(retention(&world, &["plan", "--rules", path(&rules)]));
+    assert_eq!(planned["document"]["objects"], serde_json::json!([]), "{planned}");
+    good(hold("remove", "regulator"));
+    let planned = good(retention(&world, &["plan", "--rules", path(&rules)]));
+    assert_ne!(planned["document"]["objects"], serde_json::json!([]), "{planned}");
+}
+
+#[test]
+fn a_refused_deletion_is_not_made_up_for_by_the_next_one() {
+    let world = world();
+    call(&world, "run", "run");
+    let bundle = world.seal("run");
+    age(&world);
+    let rules_of = |name: &str, text: &str| world.scratch.write(name, text);
+    let (all, none) = (rules_of("all.toml", ALL), rules_of("none.toml", NOTHING));
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let journal = world.journal();
+    let apply = |admin: &str, words: &[&str]| {
+        let first = ["retention", "apply", "--by", "operator", "--journal", path(&journal), "--admin", admin];
+        cli(&[&first[..], words].concat())
+    };
+    assert_eq!(code(&apply(&closed, &["--rules", path(&all)])), (7, "ADMIN_UNREACHABLE"));
+    assert_eq!(begun(&world, ".planned.json"), Vec::<PathBuf>::new());
+
+    // What takes the question and is killed with it leaves a plan: only who asks for it ends it.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut child = applying(&world, &silent.local_addr().unwrap().to_string(), &["--rules", path(&all)]);
+    let asked = silent.accept().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(asked);
+    assert_eq!(begun(&world, ".planned.json").len(), 1);
+    let admin = world.admin.to_string();
+    assert_eq!(code(&apply(&admin, &["--rules", path(&none)])), (8, "RETENTION_BEGUN"));
+    assert_eq!(code(&apply(&admin, &["--plan", path(&none)])), (8, "RETENTION_BEGUN"));
+    assert!(bundle.is_file());
+    assert_eq!(good(apply(&admin, &[]))["resumed"], true);
+    assert!(!bundle.exists());
+    world.check_journal();
+}
+
+#[test]
+fn what_nobody_could_verify_is_neither_signed_nor_deleted() {
+    let world = world();
+    call(&world, "run", "run");
+    let bundle = world.seal("run");
+    age(&world);
+    let (rules, keys, out) =
+        (rules(&world, ALL), world.scratch.join("others"), world.scratch.join("plan.json"));
+    good(cli(&["keys", "init", "--dir", path(&keys)]));
+    let others = ["--rules", path(&rules), "--keys", path(&keys)];
+    let planned = retention(&world, &[&["plan", "--out", path(&out)], &others[..]].concat());
+    assert_eq!(code(&planned), (2, "KEY_UNKNOWN"));
+    assert!(!out.exists());
+    let applied = retention(&world, &[&["apply", "--by", "operator"], &others[..]].concat());
+    assert_eq!(code(&applied), (2, "KEY_UNKNOWN"));
+    assert!(bundle.is_file());
+    assert_eq!(begun(&world, ".planned.json"), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn a_deletion_that_is_killed_anywhere_ends_as_it_was_planned() {
     let mut world = world();
     for number in 0..8 {

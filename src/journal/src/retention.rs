@@ -28,7 +28,7 @@ use crate::journal::instance_of;
 use crate::storage::FileSystem;
 
 pub(crate) use completed::Completed;
-pub use files::{Busy, Kept, check, delete, keep, kept, lock, unfinished};
+pub use files::{Busy, Kept, check, delete, forget, keep, kept, lock, unfinished};
 pub use plan::{OBJECTS_MAX, Object, Plan, Reckoned, Rule, SETTLE};
 pub use survey::{LegalHold, Survey, SurveyedRun};
 

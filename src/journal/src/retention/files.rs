@@ -424,6 +424,15 @@ pub fn keep(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), RetentionError> 
     }
 }
 
+/// Takes back what was kept.
+///
+/// # Errors
+/// [`RetentionError`].
+pub fn forget(dir: &Path, name: &str) -> Result<(), RetentionError> {
+    let own = Folder::open(dir)?.made(OWN)?;
+    clear(&own, name)
+}
+
 /// A plan or a report that was kept.
 ///
 /// # Errors

@@ -256,7 +256,7 @@ impl<'a> Judge<'a> {
         if !seen.is_settled {
             return Err("not_bundled");
         }
-        if self.survey.holds.contains_key(&run) {
+        if self.survey.holders(&run).next().is_some() {
             return Err("held");
         }
         let fits = |rule: &&Rule| rule.class == class && rule.run_class.is_none_or(|of| of == seen.class);

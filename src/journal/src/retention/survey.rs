@@ -26,10 +26,9 @@ pub struct SurveyedRun {
     pub(super) is_settled: bool,
 }
 
-/// Who put a run under legal hold, and why.
+/// Why a run was put under legal hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegalHold {
-    pub by: String,
     pub comment: Option<String>,
     pub since: UnixMicros,
 }
@@ -38,7 +37,8 @@ pub struct LegalHold {
 #[derive(Default)]
 pub struct Survey {
     pub runs: BTreeMap<RunId, SurveyedRun>,
-    pub holds: BTreeMap<RunId, LegalHold>,
+    /// By run and by who holds it: each holder lets go for itself.
+    pub holds: BTreeMap<(RunId, String), LegalHold>,
     /// Entries of the log, and the hash of the last.
     pub size: u64,
     pub head: Option<Leaf>,
@@ -83,6 +83,12 @@ impl Survey {
         self.runs.iter().filter(fits).map(|(run, _)| *run)
     }
 
+    /// Who has the run under legal hold.
+    pub fn holders(&self, run: &RunId) -> impl Iterator<Item = &str> {
+        let held = self.holds.range((*run, String::new())..).take_while(move |((held, _), _)| held == run);
+        held.map(|((_, by), _)| by.as_str())
+    }
+
     fn take(&mut self, line: &[u8], is_settled: bool) -> Result<(), serde_json::Error> {
         let Head { kind, run, ts } = serde_json::from_slice(line)?;
         match kind.as_str() {
@@ -114,9 +120,9 @@ impl Survey {
         let on = act.on.as_deref().and_then(|on| on.strip_prefix("run:")?.parse::<RunId>().ok());
         match (act.act.as_str(), on) {
             ("legal_hold", Some(run)) => {
-                self.holds.insert(run, LegalHold { by: act.by, comment: act.comment, since: ts });
+                self.holds.insert((run, act.by), LegalHold { comment: act.comment, since: ts });
             }
-            ("legal_release", Some(run)) => drop(self.holds.remove(&run)),
+            ("legal_release", Some(run)) => drop(self.holds.remove(&(run, act.by))),
             _ => {}
         }
     }

@@ -128,8 +128,8 @@ fn what_was_taken_away_when_it_was_killed_is_deleted() {
 fn what_was_taken_away_and_is_held_since_gets_its_name_back() {
     let mut planned = planned();
     planned.take_away();
-    let hold = LegalHold { by: "counsel".into(), comment: None, since: UnixMicros(0) };
-    planned.survey.holds.insert(run(), hold);
+    let hold = LegalHold { comment: None, since: UnixMicros(0) };
+    planned.survey.holds.insert((run(), "counsel".into()), hold);
     planned.check(Some("held"));
     assert_eq!(std::fs::read(&planned.file).unwrap(), BODY);
 }
