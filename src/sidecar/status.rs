@@ -153,6 +153,9 @@ fn line(output: Output, standing: &Standing) -> String {
     if !standing.environments.is_empty() {
         add(&format!("in {}", standing.environments.join(", ")));
     }
+    for event in &standing.abandoned_beside {
+        add(&format!("abandoned beside its release by {event}, which does not count"));
+    }
     if let Some(last) = &standing.last {
         add(&format!("last {} {}", last.evolution, last.result.as_str()));
     }
@@ -183,7 +186,7 @@ fn row(standing: &Standing) -> Value {
         "version": standing.version, "status": standing.status.as_str(), "contract": standing.contract,
         "changes": changes, "proven": standing.proven(), "tag": standing.tag,
         "stage": standing.stage.as_ref().map(|(stage, tag)| json!({ "stage": stage, "tag": tag })),
-        "environments": standing.environments, "passed": standing.passed,
+        "environments": standing.environments, "abandoned_beside": standing.abandoned_beside, "passed": standing.passed,
         "failed": standing.failed, "running": standing.running, "refused_by": standing.refused_by,
         "last": last.map(|last| json!({ "evolution": last.evolution, "result": last.result.as_str(), "at": last.at })),
         "sealed_at": standing.sealed_at, "promoted_at": standing.promoted_at, "next": next(standing),

@@ -28,6 +28,8 @@ pub struct Standing {
     pub next_stage: StageName,
     /// The environments that have something of it.
     pub environments: Vec<String>,
+    /// Events that say that it is given up, written beside its release: they do not count.
+    pub abandoned_beside: Vec<Sha256>,
     /// The evolution that ended last.
     pub last: Option<Last>,
     /// Evolutions that were begun and have not ended.
@@ -98,6 +100,7 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
                     stage: None,
                     next_stage: StageName::Final,
                     environments: Vec::new(),
+                    abandoned_beside: Vec::new(),
                     last: None,
                     running: Vec::new(),
                     passed: 0,
@@ -166,6 +169,8 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
             climb(ledger, standing, &contracted.document);
         }
         standing.status = ledger.state(&standing.version).unwrap_or(State::Sealed);
+        let beside = ledger.abandoned_beside(&standing.version);
+        standing.abandoned_beside = beside.map(|(event, _)| event.id).collect();
     }
     for (name, pointer) in environment::pointers(ledger) {
         if let Some(standing) = found.get_mut(&pointer.version) {

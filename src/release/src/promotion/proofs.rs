@@ -1,6 +1,7 @@
 //! Gates that look at the ledger alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{KeyId, Sha256};
@@ -308,14 +309,11 @@ impl<'a> Proofs<'a> {
     fn freeze(&self) -> Row {
         const GATE: &str = "freeze_window";
         let windows = self.case.generation.gates.freeze_window.iter().flat_map(|gate| &gate.windows);
-        let moment = |text: &str| UnixMicros::parse(&text.replace('Z', ".000000Z"));
         for window in windows {
-            match (moment(&window.from), moment(&window.to)) {
-                (Some(from), Some(to)) if !(from..to).contains(&self.now) => {}
-                (Some(_), Some(_)) => {
-                    return Row::fail(GATE, format!("until {}: {}", window.to, window.reason));
-                }
-                _ => return Row::fail(GATE, format!("`{}` to `{}` is no time", window.from, window.to)),
+            match window.times() {
+                Some(times) if !times.contains(&self.now) => {}
+                Some(_) => return Row::fail(GATE, format!("until {}: {}", window.to, window.reason)),
+                None => return Row::fail(GATE, format!("`{}` to `{}` is no time", window.from, window.to)),
             }
         }
         Row::pass(GATE, "nothing is frozen now")
@@ -353,12 +351,18 @@ impl<'a> Proofs<'a> {
         let Some((event, body)) = self.reached(stage) else {
             return Row::fail(GATE, format!("{hours} hours at {stage} are asked for, and it was not there"));
         };
-        let until = UnixMicros(event.at.0.saturating_add(u64::from(hours) * HOUR_US));
+        let since = self.ledger.known_since(event);
+        let until = UnixMicros(since.0.saturating_add(u64::from(hours) * HOUR_US));
+        let mut why = format!("at {stage} since {}", event.at);
+        if since > event.at {
+            let _ =
+                write!(why, ", known since {since}: what was written until then beside it did not know it");
+        }
         let looked = [(body.tag.clone(), event.id)];
         if until <= clock {
-            return Row::pass(GATE, format!("at {stage} since {}", event.at)).by(looked);
+            return Row::pass(GATE, why).by(looked);
         }
-        Row::fail(GATE, format!("at {stage} since {}, and to stay there until {until}", event.at)).by(looked)
+        Row::fail(GATE, format!("{why}; to stay there until {until}")).by(looked)
     }
 
     /// What a hotfix mended stays mended in what comes after it.
@@ -423,9 +427,7 @@ impl<'a> Proofs<'a> {
         };
         let version = &self.case.generation.version;
         let base = &hotfix.base;
-        let ((major, minor, patch), (base_major, base_minor, base_patch)) = (version.core(), base.core());
-        let is_patch = (major, minor) == (base_major, base_minor) && patch > base_patch;
-        if !is_patch || !version.prerelease().is_empty() {
+        if !version.is_later_patch_of(base) {
             return Ok(Row::fail(GATE, format!("{version} is no later patch of {base}")));
         }
         let Some((event, promoted)) = self.ledger.promoted(base) else {

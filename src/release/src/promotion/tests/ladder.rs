@@ -126,6 +126,36 @@ fn what_has_to_stay_at_a_stage_stays_there_unless_somebody_answers_for_it() {
 }
 
 #[test]
+fn a_wait_begins_when_nobody_wrote_any_more_who_did_not_know_the_stage() {
+    let origin = Scene::new();
+    let soaks = json!([{ "stage": "beta", "soak_hours": 1 }, { "stage": "final" }]);
+    origin.seal(laddered("1.0.0", soaks));
+    origin.evolve("1.0.0", &[]);
+    let (a, mut b) = (origin.cloned(), origin.cloned());
+    b.remote = None;
+    climb(&a, "1.0.0", StageName::Beta);
+    let minutes = |count: u64| now().0 + count * 60_000_000;
+    // Written apart, and dated later: the stage may as well have been dated back.
+    let author = key(2);
+    let seal = || Body::GenerationSealed(crate::scene::contracted(document("2.0.0", "true", "true"), None).1);
+    let ahead = || UnixMicros(minutes(4));
+    b.store().append(&Hand { now: &ahead, ..hand(&author) }, &mut |_| Ok(seal().into())).unwrap();
+    b.remote = Some("origin".into());
+    crate::sync::push(&b.store()).unwrap();
+    let (version, releaser) = ("1.0.0".parse().unwrap(), key(5));
+    let asked = Wanted { dry: true, ..wanted(&version) };
+    let told = |late: &dyn Fn() -> UnixMicros| {
+        let late = Hand { now: late, ..hand(&releaser) };
+        promote(&a.store(), &late, &asked, &Reader { asked: RefCell::new(0) }).unwrap()
+    };
+    let early = told(&|| UnixMicros(minutes(62)));
+    assert_eq!(states(&early), [("soak", "fail")]);
+    let row = early.rows.iter().find(|row| row.gate == "soak").unwrap();
+    assert!(row.why.contains("known since"), "{}", row.why);
+    assert_eq!(told(&|| UnixMicros(minutes(65))).refusal(), None);
+}
+
+#[test]
 fn a_stage_that_the_contract_does_not_have_is_none() {
     let scene = Scene::new();
     scene.seal(laddered("1.0.0", json!([{ "stage": "beta" }, { "stage": "final" }])));
