@@ -38,6 +38,8 @@ pub struct Standing {
     pub failed: usize,
     /// Gates that refused the attempt that was made last, if it was refused.
     pub refused_by: Vec<String>,
+    /// Whether nothing has happened to the version since, so that they refuse still.
+    pub refuse_still: bool,
     /// How long the attempt that was made last looked at what its gates look at outside of the ledger.
     pub took: Vec<Took>,
 }
@@ -87,6 +89,9 @@ impl Standing {
 pub fn standings(ledger: &Ledger) -> Vec<Standing> {
     let mut found: BTreeMap<Version, Standing> = BTreeMap::new();
     for event in ledger.events() {
+        if let Some(standing) = of(&event.body).and_then(|version| found.get_mut(version)) {
+            standing.refuse_still = matches!(event.body, Body::PromotionRefused(_));
+        }
         match &event.body {
             Body::GenerationSealed(body) => {
                 let standing = Standing {
@@ -106,6 +111,7 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
                     passed: 0,
                     failed: 0,
                     refused_by: Vec::new(),
+                    refuse_still: false,
                     took: Vec::new(),
                 };
                 found.insert(body.version.clone(), standing);
@@ -178,6 +184,24 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
         }
     }
     found.into_values().collect()
+}
+
+/// The version that something happens to.
+fn of(body: &Body) -> Option<&Version> {
+    match body {
+        Body::GenerationSealed(body) | Body::GenerationAmended(body) => Some(&body.version),
+        Body::GenerationAbandoned(body) => Some(&body.version),
+        Body::EvolutionStarted(body) => Some(&body.version),
+        Body::EvolutionFinished(body) => Some(&body.version),
+        Body::Approved(body) => Some(&body.version),
+        Body::Waived(body) => Some(&body.version),
+        Body::PromotionStarted(body) => Some(&body.version),
+        Body::PromotionRefused(body) => Some(&body.version),
+        Body::PromotionFinished(body) => Some(&body.version),
+        Body::StagePromoted(body) => Some(&body.version),
+        Body::RolledBack(body) => Some(&body.from),
+        Body::EnvironmentSet(_) | Body::RolesSet(_) => None,
+    }
 }
 
 fn climb(ledger: &Ledger, standing: &mut Standing, document: &serde_json::Value) {

@@ -7,7 +7,7 @@ use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{KeyId, Sha256};
 use serde_json::Value;
 
-use super::row::{Row, State, Waiver};
+use super::row::{Row, Waiver};
 use super::{Candidate, Case};
 use crate::code::Refusal;
 use crate::generation::{Generation, Scope, Skip, Stage, StageName, Step, StepId};
@@ -380,23 +380,38 @@ impl<'a> Proofs<'a> {
             if lacking.is_some() || self.is_settled(event.id)? {
                 continue;
             }
-            let cherry = format!("git cherry-pick -x {base}..{commit}");
             lacking = match self.case.git.ported(base, commit, candidate)? {
                 Ported::All => None,
-                Ported::Lacks(one) => {
-                    let why = format!("{tag} is a hotfix, and its commit {one} is not in the candidate");
-                    Some(Row::missing(GATE, why, cherry))
+                Ported::Lacks(file) => {
+                    let why =
+                        format!("{tag} is a hotfix, and what it changes in `{file}` is not in the candidate");
+                    Some(Row::missing(GATE, why, self.ports(base, promoted)?))
                 }
-                Ported::Merge(one) => {
+                Ported::Unclear(file) => {
                     let why = format!(
-                        "{tag} is a hotfix with the merge {one}, and the candidate does not contain it"
+                        "{tag} is a hotfix, and `{file}` of the candidate is otherwise where it changes it: whether that is mended, a person says \
+                         (`git diff {base} {commit}`)"
                     );
-                    Some(Row::missing(GATE, why, format!("git merge {tag}")))
+                    let version = &self.case.generation.version;
+                    let run = format!("estoppel waive {version} {GATE} --reason TEXT --key FILE");
+                    Some(Row::missing(GATE, why, run))
                 }
             };
         }
         let pass = || Row::pass(GATE, format!("what {} hotfixes mended is there", hotfixes.len()));
         Ok(Some(lacking.unwrap_or_else(pass).by(looked)))
+    }
+
+    /// What brings a hotfix into the candidate.
+    fn ports(&self, base: &ObjectId, promoted: &PromotionFinished) -> Result<String, Refusal> {
+        let PromotionFinished { commit, tag, .. } = promoted;
+        if !self.case.git.has_merges(base, commit)? {
+            return Ok(format!("git cherry-pick -x {base}..{commit}"));
+        }
+        let is_merged = self.case.git.is_ancestor(commit, &self.case.candidate.commit)?;
+        // What was merged once is not merged again.
+        let diff = || format!("git diff --binary {base} {commit} | git apply --3way");
+        Ok(if is_merged { diff() } else { format!("git merge {tag}") })
     }
 
     /// Whether a release that the candidate contains was held to this hotfix.
@@ -548,8 +563,7 @@ pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, clock: U
         });
         if let Some(hotfix) = skipped {
             let by = case.generation.author.name.clone();
-            row.state = State::Waived;
-            row.waiver = Some(Waiver { by, expires: None, reason: hotfix.reason.clone() });
+            row.waive(Waiver { by, expires: None, reason: hotfix.reason.clone() });
             continue;
         }
         let waivers = ledger.events().iter().filter_map(|event| match &event.body {
@@ -566,8 +580,7 @@ pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, clock: U
             let is_own = author_keys.contains(&event.actor) || author_names.contains(name);
             if is_of_this && !is_own && ledger.roles().has(event.actor, Role::Approver) {
                 let (expires, reason) = (Some(waived.expires), waived.reason.clone());
-                row.state = State::Waived;
-                row.waiver = Some(Waiver { by: name.to_owned(), expires, reason });
+                row.waive(Waiver { by: name.to_owned(), expires, reason });
                 row.evidence.push(super::row::Looked { digest: event.id, name: "waiver".into() });
             }
         }
