@@ -197,10 +197,21 @@ impl Git {
         Ok(changes.map(|change| (change.old, change.new)).collect())
     }
 
-    /// What changes from one commit to another, file by file.
+    /// What changes from one commit to another, file by file. Where more than a thousand come and go, those that are moved with other
+    /// changes are not known to be.
     fn changes(&self, from: &ObjectId, to: &ObjectId) -> Result<Vec<Change>, Refusal> {
-        let words =
-            ["diff-tree", "-r", "-z", "--raw", "-M", "--no-ext-diff", from.as_str(), to.as_str(), "--"];
+        let words = [
+            "diff-tree",
+            "-r",
+            "-z",
+            "--raw",
+            "-M",
+            "-l1000",
+            "--no-ext-diff",
+            from.as_str(),
+            to.as_str(),
+            "--",
+        ];
         let said = self.bytes(&words, &[])?;
         let mut words = said.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
         let mut changes = Vec::new();
