@@ -1,5 +1,6 @@
 //! `estoppel environment …`: what runs where, as the ledger was told.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use estoppel_release::environment;
@@ -21,7 +22,19 @@ pub fn run(output: &Output, command: &EnvironmentCommand) -> Result<ExitCode, Fa
 fn list(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
     let ledger = read(output, &store(at)?)?;
     let mut rows: Vec<Value> = Vec::new();
-    for (name, pointer) in environment::pointers(&ledger) {
+    let bound = ledger.roles().environments();
+    let mut pointers = environment::pointers(&ledger);
+    let names: BTreeSet<String> = pointers.keys().chain(bound.keys()).cloned().collect();
+    for name in names {
+        let stage = ledger.roles().stage_of(&name);
+        let Some(pointer) = pointers.remove(&name) else {
+            output.line(&plain(&format!("{name:<16} {:<20} takes what came to {stage}", "nothing yet")));
+            rows.push(json!({
+                "environment": name, "version": null, "tag": null, "commit": null, "since": null, "actor": null,
+                "name": null, "event": null, "status": null, "takes": stage,
+            }));
+            continue;
+        };
         let who = ledger.roles().name(pointer.actor);
         let who = who.map_or_else(|| pointer.actor.to_string(), ToOwned::to_owned);
         let state = ledger.state(&pointer.version);
@@ -29,7 +42,6 @@ fn list(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
             Some(state @ (State::RolledBack | State::Abandoned)) => format!("  {}", state.as_str()),
             _ => String::new(),
         };
-        let stage = ledger.roles().stage_of(&name);
         output.line(&plain(&format!(
             "{name:<16} {:<20} since {} by {who}, on {}{gone}",
             pointer.tag, pointer.since, pointer.commit
@@ -43,7 +55,6 @@ fn list(output: Output, at: &InRepository) -> Result<ExitCode, Failure> {
     if rows.is_empty() {
         output.line("no environments; `estoppel environment set NAME VERSION` names the first one");
     }
-    let bound = ledger.roles().environments();
     Ok(output.data(&json!({ "environments": rows, "bound": bound })))
 }
 

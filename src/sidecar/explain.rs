@@ -205,8 +205,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["environment", "list"],
-        "Lists environments as the ledger has them: the release or stage that each has, its commit, since when and by whom. What was taken back \
-         meanwhile is marked.",
+        "Lists environments as the ledger has them: the release or stage that each has, its commit, since when and by whom; of those that are bound \
+         and have nothing yet, what they take. What was taken back meanwhile is marked.",
     ),
     (
         &["environment", "set"],
@@ -239,7 +239,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["status"],
         "Says of every generation what the ledger says of it: its status, how many changes are proven by the latest evolution of each, \
-         the candidate, what came of the last evolution and attempt to promote, and what to do next. --watch says it again when it has changed. \
+         the candidate, what came of the last evolution and attempt to promote, and what to do next: what the gates want that refused, as long as nothing \
+         has changed since. An evolution of this clone whose program is gone is cut off. --watch says it again when it has changed. \
          --textfile writes figures for Prometheus.",
     ),
     (

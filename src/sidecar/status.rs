@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use estoppel_release::Code;
+use estoppel_release::evolution::{self, progress};
 use estoppel_release::generation::{Folder, StageName};
+use estoppel_release::git::Git;
 use estoppel_release::index::{Standing, standings};
 use estoppel_release::ledger::{Ledger, Outcome, State};
 use serde_json::{Value, json};
@@ -48,8 +50,10 @@ fn said(output: Output, status: &Status) -> Result<(Vec<String>, Value), Failure
     found.retain(|standing| status.version.as_ref().is_none_or(|wanted| standing.version == *wanted));
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for standing in &found {
-        lines.push(line(output, standing));
-        rows.push(row(standing));
+        let (cut_off, running): (Vec<&str>, Vec<&str>) =
+            standing.running.iter().map(String::as_str).partition(|run| is_cut_off(store.git(), run));
+        lines.push(line(output, standing, &running, &cut_off));
+        rows.push(row(standing, &running, &cut_off));
     }
     for version in drafts(status, ledger.as_ref())? {
         let next = format!("estoppel generation seal {version}");
@@ -112,10 +116,7 @@ pub fn next(standing: &Standing) -> Option<String> {
     let open: Vec<&str> =
         standing.changes.iter().filter(|change| !change.proven).map(|change| change.id.as_str()).collect();
     match (standing.status, open.as_slice()) {
-        (State::Sealed, []) if standing.next_stage == StageName::Final => {
-            Some(format!("estoppel promote {version}"))
-        }
-        (State::Sealed, []) => Some(format!("estoppel promote {version} --stage {}", standing.next_stage)),
+        (State::Sealed, []) => Some(wanted(standing).unwrap_or_else(|| promote(standing))),
         (State::Sealed, open) if open.len() == standing.changes.len() => {
             Some(format!("estoppel evolution start {version} --all"))
         }
@@ -126,7 +127,39 @@ pub fn next(standing: &Standing) -> Option<String> {
     }
 }
 
-fn line(output: Output, standing: &Standing) -> String {
+fn promote(standing: &Standing) -> String {
+    let Standing { version, next_stage, .. } = standing;
+    let stage =
+        if *next_stage == StageName::Final { String::new() } else { format!(" --stage {next_stage}") };
+    format!("estoppel promote {version}{stage}")
+}
+
+/// What the gates want that refused the attempt that was made last, as long as nothing has changed since.
+fn wanted(standing: &Standing) -> Option<String> {
+    let version = &standing.version;
+    let refusing = standing.refused_by.iter().filter(|_| standing.refuse_still).map(String::as_str);
+    let each = refusing.map(|gate| match gate {
+        "candidate" | "integration_at_candidate" | "min_evolutions" | "proof_max_age" => {
+            format!("estoppel evolution start {version} --all")
+        }
+        "approvals" => format!("estoppel approve {version} --key FILE"),
+        // A lower stage than was tried comes next.
+        "stage_before" => promote(standing),
+        // What to run depends on the sources: it is told beside the gate.
+        _ => format!("{} --explain", promote(standing)),
+    });
+    // Who approves does it last: what is proven again is another candidate.
+    let (last, first): (Vec<String>, Vec<String>) =
+        each.partition(|command| command.starts_with("estoppel approve"));
+    first.into_iter().chain(last).next()
+}
+
+/// Whether this clone began it, and the program that ran it is gone. Of what others run nothing is known.
+fn is_cut_off(git: &Git, evolution: &str) -> bool {
+    progress::seen(&evolution::logs(git.private(), evolution)).is_some_and(|seen| !seen.is_alive)
+}
+
+fn line(output: Output, standing: &Standing, running: &[&str], cut_off: &[&str]) -> String {
     let (status, total) = (standing.status.as_str(), standing.changes.len());
     let colour = match standing.status {
         State::Promoted => Colour::Green,
@@ -153,11 +186,17 @@ fn line(output: Output, standing: &Standing) -> String {
     if !standing.environments.is_empty() {
         add(&format!("in {}", standing.environments.join(", ")));
     }
+    for event in &standing.abandoned_beside {
+        add(&format!("abandoned beside its release by {event}, which does not count"));
+    }
     if let Some(last) = &standing.last {
         add(&format!("last {} {}", last.evolution, last.result.as_str()));
     }
-    if !standing.running.is_empty() {
-        add(&format!("running {}", standing.running.join(", ")));
+    if !running.is_empty() {
+        add(&format!("running {}", running.join(", ")));
+    }
+    if !cut_off.is_empty() {
+        add(&format!("cut off {}", cut_off.join(", ")));
     }
     if !standing.refused_by.is_empty() {
         add(&format!("refused by {}", standing.refused_by.join(", ")));
@@ -168,7 +207,7 @@ fn line(output: Output, standing: &Standing) -> String {
     text
 }
 
-fn row(standing: &Standing) -> Value {
+fn row(standing: &Standing, running: &[&str], cut_off: &[&str]) -> Value {
     let changes = standing.changes.iter();
     let changes: Vec<Value> = changes
         .map(|change| {
@@ -183,8 +222,8 @@ fn row(standing: &Standing) -> Value {
         "version": standing.version, "status": standing.status.as_str(), "contract": standing.contract,
         "changes": changes, "proven": standing.proven(), "tag": standing.tag,
         "stage": standing.stage.as_ref().map(|(stage, tag)| json!({ "stage": stage, "tag": tag })),
-        "environments": standing.environments, "passed": standing.passed,
-        "failed": standing.failed, "running": standing.running, "refused_by": standing.refused_by,
+        "environments": standing.environments, "abandoned_beside": standing.abandoned_beside, "passed": standing.passed,
+        "failed": standing.failed, "running": running, "cut_off": cut_off, "refused_by": standing.refused_by,
         "last": last.map(|last| json!({ "evolution": last.evolution, "result": last.result.as_str(), "at": last.at })),
         "sealed_at": standing.sealed_at, "promoted_at": standing.promoted_at, "next": next(standing),
     })

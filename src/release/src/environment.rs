@@ -94,21 +94,31 @@ pub fn set(
     let appended = store.append(hand, &mut |known| {
         let ledger = known.ledger;
         let tag = release.tag();
-        let (event, version, stage) = promoted_as(ledger, &tag)
-            .ok_or_else(|| invalid(format!("`{tag}` was promoted neither to a stage nor as a release")))?;
+        let (event, version, stage) =
+            promoted_as(ledger, &tag).ok_or_else(|| invalid(unpromoted(ledger, &tag)))?;
         let state = ledger.state(version);
         if let Some(state @ (State::RolledBack | State::Abandoned)) = state {
-            return Err(invalid(format!("{version} is {}", state.as_str())));
+            let to = ledger.rolled_back(version).map(|(_, back)| format!(" to {}", back.to));
+            let said = format!(
+                "{version} is {}{}, and does not go out any more; give `{environment}` another version",
+                state.as_str(),
+                to.unwrap_or_default()
+            );
+            return Err(invalid(said));
         }
         let asked = ledger.roles().stage_of(environment);
         if stage < asked {
-            let said = format!("`{environment}` takes what came to {asked}, and `{tag}` is at {stage}");
+            let stage_named = if asked == StageName::Final { String::new() } else { format!(" --stage {asked}") };
+            let said = format!(
+                "`{environment}` takes what came to {asked}, and `{tag}` is at {stage}; promote it further (`estoppel promote \
+                 {version}{stage_named}`), or let an owner bind the environment lower (`estoppel environment bind {environment} --stage {stage}`)"
+            );
             return Err(invalid(said));
         }
         let (_, _, commit) = verify_tag(store.git(), ledger, &tag)?;
         let previous = pointers(ledger).remove(environment);
         if previous.as_ref().is_some_and(|pointer| pointer.tag == tag && pointer.commit == commit) {
-            return Err(invalid(format!("`{environment}` has `{tag}` already")));
+            return Err(invalid(format!("`{environment}` has `{tag}` already; there is nothing to do")));
         }
         let body = EnvironmentSet {
             commit,
@@ -142,6 +152,24 @@ fn demand_name(environment: &str) -> Result<(), Refusal> {
         Refusal::new(Code::EnvironmentInvalid, said)
     };
     is_name(environment).then_some(()).ok_or_else(wrong)
+}
+
+/// Why nothing has this tag that an environment could have, and what to do.
+fn unpromoted(ledger: &Ledger, tag: &str) -> String {
+    let listed = "`estoppel status` lists what there is";
+    match ledger.tags().get(tag).map(|event| &event.body) {
+        Some(Body::EvolutionFinished(run)) => format!(
+            "`{tag}` is a candidate of {version}, which no promotion has brought to a stage yet; `estoppel promote {version} --explain` says what \
+             it lacks",
+            version = run.version
+        ),
+        Some(Body::PromotionFinished(_) | Body::StagePromoted(_)) => {
+            format!(
+                "`{tag}` was promoted by a key that is no `releaser` any more; promote another version or commit"
+            )
+        }
+        _ => format!("`{tag}` was promoted neither to a stage nor as a release; {listed}"),
+    }
 }
 
 /// The event that promoted what has this tag, to the highest stage.

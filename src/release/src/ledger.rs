@@ -116,12 +116,29 @@ impl Ledger {
         })
     }
 
+    /// What says that a version is given up although it was released: it was written beside the release, and does not count.
+    pub fn abandoned_beside(
+        &self,
+        version: &Version,
+    ) -> impl Iterator<Item = (&Event, &GenerationAbandoned)> {
+        let is_released = self.promoted(version).is_some();
+        self.events.iter().filter(move |_| is_released).filter_map(move |event| match &event.body {
+            Body::GenerationAbandoned(body) if body.version == *version => Some((event, body)),
+            _ => None,
+        })
+    }
+
     /// How a version came to each stage before its release, in the order in which it did.
     pub fn stages(&self, version: &Version) -> impl Iterator<Item = (&Event, &StagePromoted)> {
         self.events.iter().filter_map(move |event| match &event.body {
             Body::StagePromoted(body) if body.version == *version => Some((event, body.as_ref())),
             _ => None,
         })
+    }
+
+    /// Since when an event was known to all who wrote later: the latest of its own time, and of those of events beside it.
+    pub fn known_since(&self, event: &Event) -> UnixMicros {
+        promotions::known_since(&self.events.iter().collect::<Vec<_>>(), event)
     }
 
     /// How a version was taken back.

@@ -8,6 +8,9 @@ use crate::environment;
 use crate::ledger::{Body, Draft, Hand, Known, Ledger, RolledBack, State, Store, TagDraft};
 use crate::version::Version;
 
+/// Most versions that a refusal names.
+const NAMED_MAX: usize = 8;
+
 /// What is asked.
 pub struct Back<'a> {
     pub version: &'a Version,
@@ -46,14 +49,17 @@ fn draft(
     let invalid = |why: String| Refusal::new(Code::StateInvalid, why);
     let is_promoted = |version: &Version| ledger.state(version) == Some(State::Promoted);
     if !is_promoted(back.version) {
-        let state = ledger.state(back.version).map_or("unknown", State::as_str);
-        return Err(invalid(format!("{} is {state}", back.version)));
+        return Err(invalid(format!(
+            "{} is {}, and only what is promoted is taken back",
+            back.version,
+            state(ledger, back.version)
+        )));
     }
-    let below = promoted(ledger).into_iter().filter(|version| version < back.version).max();
-    let to = back.to.cloned().or(below);
-    let to = to.filter(|to| is_promoted(to) && to != back.version).ok_or_else(|| {
-        invalid(format!("there is no promoted version to go back to from {}", back.version))
-    })?;
+    let mut others = promoted(ledger);
+    others.retain(|version| version != back.version);
+    let below = || others.iter().filter(|version| *version < back.version).max();
+    let to = back.to.or_else(below).filter(|to| others.contains(to)).cloned();
+    let to = to.ok_or_else(|| invalid(nowhere(ledger, back, &others)))?;
     let commit_of = |version: &Version| ledger.promoted(version).map(|(_, promoted)| promoted.commit.clone());
     let (Some(from_commit), Some(to_commit)) = (commit_of(back.version), commit_of(&to)) else {
         return Err(invalid(format!("{} or {to} has no commit", back.version)));
@@ -84,6 +90,24 @@ fn draft(
         ..Body::RolledBack(body.clone()).into()
     };
     Ok((body, draft))
+}
+
+/// Why there is nothing to go back to, and what to name instead.
+fn nowhere(ledger: &Ledger, back: &Back<'_>, others: &[Version]) -> String {
+    let why = match back.to {
+        None => format!("no version below {} is promoted", back.version),
+        Some(to) if to == back.version => format!("{to} cannot be taken back to itself"),
+        Some(to) => format!("{to} is {}, and only what is promoted is gone back to", state(ledger, to)),
+    };
+    let named: Vec<String> = others.iter().rev().take(NAMED_MAX).map(ToString::to_string).collect();
+    match named.as_slice() {
+        [] => format!("{why}; nothing else is promoted: promote a version that mends it"),
+        named => format!("{why}; `--to` takes one of {}", named.join(", ")),
+    }
+}
+
+fn state(ledger: &Ledger, version: &Version) -> &'static str {
+    ledger.state(version).map_or("unknown to the ledger", State::as_str)
 }
 
 fn promoted(ledger: &Ledger) -> Vec<Version> {
@@ -118,7 +142,13 @@ mod tests {
             promote(&scene, version);
         }
         assert_eq!(back(&scene, "1.2.0", None).unwrap_err().code, Code::StateInvalid);
-        assert_eq!(back(&scene, "1.3.0", Some("1.3.0")).unwrap_err().code, Code::StateInvalid);
+        for (to, why) in [("1.3.0", "itself"), ("1.1.0", "1.1.0 is unknown to the ledger")] {
+            let refused = back(&scene, "1.3.0", Some(to)).unwrap_err();
+            assert_eq!(refused.code, Code::StateInvalid);
+            assert!(refused.detail.contains(why) && refused.detail.ends_with("one of 1.2.0"), "{refused}");
+        }
+        let refused = back(&scene, "1.2.0", None).unwrap_err();
+        assert!(refused.detail.contains("no version below 1.2.0 is promoted"), "{refused}");
         let (version, releaser) = ("1.3.0".parse().unwrap(), key(5));
         let silent = Back { version: &version, to: None, reason: " \n" };
         let refused = roll_back(&scene.store(), &hand(&releaser), &silent).unwrap_err();

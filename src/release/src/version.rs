@@ -64,6 +64,13 @@ impl Version {
         (self.0.major, self.0.minor, self.0.patch)
     }
 
+    /// Whether it is what a hotfix of that version is called: of the same minor version, later, and none a pre-release.
+    pub fn is_later_patch_of(&self, base: &Self) -> bool {
+        let (own, of) = (&self.0, &base.0);
+        let is_of_line = (own.major, own.minor) == (of.major, of.minor);
+        is_of_line && own.patch > of.patch && own.pre.is_empty() && of.pre.is_empty()
+    }
+
     /// What follows the hyphen; empty for a final version.
     pub fn prerelease(&self) -> &str {
         self.0.pre.as_str()

@@ -24,25 +24,43 @@ const LOCK: &str = "lock";
 /// A detached working tree that is removed when this is dropped, or by the next one where the program was killed.
 #[derive(Debug)]
 pub struct Worktree {
-    _folder: TempDir,
-    _held: File,
+    _scratch: Scratch,
     path: PathBuf,
     picture: Picture,
+}
+
+/// A folder among what belongs to this clone alone, removed as a working tree is.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    folder: TempDir,
+    _held: File,
+}
+
+impl Scratch {
+    /// Makes one whose name begins with `name`.
+    pub(crate) fn make(git: &Git, name: &str) -> Result<Self, Refusal> {
+        let all = git.private().join("worktrees");
+        let (folder, held) = make(&all, name).map_err(|error| failed(&all, &error))?;
+        Ok(Self { folder, _held: held })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
 }
 
 impl Worktree {
     /// Checks `commit` out in a folder whose name begins with `name`, among what belongs to this clone alone.
     pub fn add(git: &Git, name: &str, commit: &ObjectId) -> Result<Self, Refusal> {
-        let all = git.private().join("worktrees");
-        let (folder, held) = make(&all, name).map_err(|error| failed(&all, &error))?;
-        let path = folder.path().join("tree");
+        let scratch = Scratch::make(git, name)?;
+        let path = scratch.path().join("tree");
         fs::create_dir(&path).map_err(|error| failed(&path, &error))?;
         let own = git.borrowed(&path, commit)?;
         own.text(&["checkout", "--quiet", "--force", "--detach", commit.as_str()])?;
         let names =
             own.bytes(&["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit.as_str()], &[])?;
         let picture = Picture::take(&path, &names).map_err(|error| failed(&path, &error))?;
-        Ok(Self { _folder: folder, _held: held, path, picture })
+        Ok(Self { _scratch: scratch, path, picture })
     }
 
     pub fn path(&self) -> &Path {

@@ -175,7 +175,9 @@ fn happened(ledger: &Ledger, event: &Event) -> Option<(Version, Happened)> {
             (body.version.clone(), row(format!("amended: {why}"), None))
         }
         Body::GenerationAbandoned(body) => {
-            (body.version.clone(), row(format!("abandoned: {}", body.reason), None))
+            let is_beside = ledger.promoted(&body.version).is_some();
+            let note = if is_beside { " (beside the release, does not count)" } else { "" };
+            (body.version.clone(), row(format!("abandoned{note}: {}", body.reason), None))
         }
         Body::EvolutionStarted(run) => {
             let evolution = Some(begun(run));

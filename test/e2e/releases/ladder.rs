@@ -1,6 +1,9 @@
 //! Stages and environments by the command line, and a policy that takes contracts from packs.
 
+use estoppel_kit::until;
+
 use super::*;
+use crate::support::PATIENCE;
 
 const SHOP: &str = include_str!("../../../policies/packs/contracts/policies/shop.yaml");
 
@@ -77,6 +80,103 @@ fn a_release_climbs_its_ladder_and_environments_follow_it() {
     let rows = repository.ask(&["db", "query", asked]);
     assert_eq!(rows.0, 0, "{}", rows.1);
     assert!(rows.1["data"].to_string().contains("v1.2.0-beta.1"), "{}", rows.1);
+}
+
+#[test]
+fn who_is_refused_is_told_what_is_wrong_and_what_to_do() {
+    let repository = Repository::new("told");
+    let said = |who: &str, words: &[&str], code: &str, parts: &[&str]| {
+        let (exit, answer) = repository.sign(who, words);
+        let message = answer["error"]["message"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((exit, answer["error"]["code"].as_str()), (3, Some(code)), "{words:?}: {answer}");
+        assert!(parts.iter().all(|part| message.contains(part)), "{words:?}: {message}");
+    };
+    let set = |release: &str, parts: &[&str]| {
+        said("other", &["environment", "set", "staging", release], "STATE_INVALID", parts);
+    };
+    let bind = ["environment", "bind", "staging", "--stage", "beta"];
+    let needs = "Bert (key ";
+    said(
+        "other",
+        &bind,
+        "ROLE_MISSING",
+        &["needs the role `owner`", needs, "has approver, releaser", "--role releaser --role owner"],
+    );
+    repository.done("owner", &bind);
+    let listed = repository.ask(&["environment", "list"]).1["data"]["environments"].clone();
+    assert_eq!(
+        (&listed[0]["environment"], &listed[0]["takes"], &listed[0]["tag"]),
+        (&json!("staging"), &json!("beta"), &Value::Null),
+        "{listed}"
+    );
+
+    let stages = json!({ "stages": [{ "stage": "alpha" }, { "stage": "beta" }, { "stage": "final" }] });
+    repository.seal("1.0.0", "true", &json!({ "approvals": { "count": 1 } }), &stages);
+    assert_eq!(repository.evolve("1.0.0").0, 0);
+    set("2.0.0", &["`v2.0.0` was promoted neither", "estoppel status"]);
+    set("1.0.0-rc.1", &["is a candidate of 1.0.0", "estoppel promote 1.0.0 --explain"]);
+    repository.done("other", &["promote", "1.0.0", "--stage", "alpha"]);
+    set(
+        "1.0.0-alpha.1",
+        &["at alpha", "estoppel promote 1.0.0 --stage beta", "environment bind staging --stage alpha"],
+    );
+    repository.done("other", &["promote", "1.0.0", "--stage", "beta"]);
+    repository.done("other", &["environment", "set", "staging", "1.0.0-beta.1"]);
+    set("1.0.0-beta.1", &["already", "nothing to do"]);
+
+    // What is next is what the gate wants, as long as nobody has done it.
+    let next = || repository.ask(&["status", "1.0.0"]).1["data"]["generations"][0]["next"].clone();
+    assert_eq!(next(), "estoppel promote 1.0.0");
+    assert_eq!(repository.sign("other", &["promote", "1.0.0"]).0, 4);
+    assert_eq!(next(), "estoppel approve 1.0.0 --key FILE");
+    repository.done("other", &["approve", "1.0.0"]);
+    assert_eq!(next(), "estoppel promote 1.0.0");
+    repository.done("other", &["promote", "1.0.0"]);
+
+    let back = |words: &[&str], parts: &[&str]| {
+        let words = [&["rollback", "1.0.0", "--reason", "slow"], words].concat();
+        said("other", &words, "STATE_INVALID", parts);
+    };
+    back(&[], &["no version below 1.0.0 is promoted", "nothing else is promoted"]);
+    back(&["--to", "0.9.0"], &["0.9.0 is unknown to the ledger", "nothing else is promoted"]);
+    repository.seal("1.1.0", "true", &json!({}), &json!({}));
+    assert_eq!(repository.evolve("1.1.0").0, 0);
+    repository.done("other", &["promote", "1.1.0"]);
+    back(&["--to", "0.9.0"], &["0.9.0 is unknown to the ledger", "`--to` takes one of 1.1.0"]);
+    repository.done("other", &["rollback", "1.1.0", "--reason", "slow"]);
+    set("1.1.0", &["rolled_back to 1.0.0", "another version"]);
+}
+
+#[test]
+fn an_evolution_whose_program_was_killed_is_cut_off_in_the_status() {
+    let repository = Repository::new("status-cut");
+    repository.seal("1.0.0", "exec sleep 600", &json!({}), &json!({}));
+    let mut command = Command::new(cli_binary());
+    command.args(["evolution", "start", "1.0.0", "--all", "--repo", path(&repository.dir)]);
+    let mut runner = command.arg("--key").arg(repository.key("owner")).spawn().unwrap();
+    let row = || repository.ask(&["status", "1.0.0"]).1["data"]["generations"][0].clone();
+    let count = |row: &Value, name: &str| row[name].as_array().map_or(0, Vec::len);
+    until("it runs", PATIENCE, || (count(&row(), "running") == 1).then_some(()));
+    let logs = repository.dir.join(".git/estoppel");
+    until("its step has begun", PATIENCE, || found(&logs, "unit.log").then_some(()));
+    assert_eq!(count(&row(), "cut_off"), 0);
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    let row = row();
+    assert_eq!((count(&row, "running"), count(&row, "cut_off")), (0, 1), "{row}");
+    assert_eq!(row["next"], "estoppel evolution start 1.0.0 --all");
+    let mut command = Command::new(cli_binary());
+    let told = command.args(["status", "--repo", path(&repository.dir)]).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("  cut off ") && !told.contains("  running "), "{told}");
+}
+
+/// Whether there is a file of this name in a folder or below it.
+fn found(folder: &Path, name: &str) -> bool {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
+        let path = entry.path();
+        entry.file_name() == name || (path.is_dir() && found(&path, name))
+    })
 }
 
 /// The files of a folder, to be committed under another one.

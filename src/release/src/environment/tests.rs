@@ -95,6 +95,41 @@ fn a_rollback_moves_the_pointers_that_stand_on_what_it_takes_back() {
 }
 
 #[test]
+fn what_is_given_up_in_one_clone_and_released_in_another_stays_released() {
+    for gives_up_first in [true, false] {
+        let origin = Scene::new();
+        origin.commit("file", "1.0.0");
+        origin.seal(document("1.0.0", "true", "true"));
+        origin.evolve("1.0.0", &[]);
+        let (mut a, mut b) = (origin.cloned(), origin.cloned());
+        (a.remote, b.remote) = (None, None);
+        let version: Version = "1.0.0".parse().unwrap();
+        let give_up = crate::generation::abandon(&a.store().read().unwrap(), &version, "too slow").unwrap();
+        let given_up = a.write(2, give_up).unwrap().event;
+        promote(&b, "1.0.0");
+        (a.remote, b.remote) = (Some("origin".into()), Some("origin".into()));
+        let (first, second) = if gives_up_first { (&a, &b) } else { (&b, &a) };
+        crate::sync::push(&first.store()).unwrap();
+        crate::sync::push(&second.store()).unwrap();
+        for clone in [&a, &b] {
+            let ledger = crate::sync::pull(&clone.store()).unwrap();
+            assert_eq!(ledger.state(&version), Some(State::Promoted));
+            verify_tag(&clone.git, &ledger, "v1.0.0").unwrap();
+            let standing = crate::index::standings(&ledger).remove(0);
+            assert_eq!((standing.status, standing.abandoned_beside), (State::Promoted, vec![given_up]));
+        }
+        set_as(&a, 5, "production", "1.0.0").unwrap();
+        assert_eq!(there(&b, "production"), None);
+        crate::sync::pull(&b.store()).unwrap();
+        assert_eq!(there(&b, "production").unwrap(), "v1.0.0");
+        // It is not given up once more, and can be taken back as any release.
+        let ledger = b.store().read().unwrap();
+        let refused = crate::generation::abandon(&ledger, &version, "too slow").unwrap_err();
+        assert_eq!(refused.code, Code::StateInvalid);
+    }
+}
+
+#[test]
 fn of_two_clones_that_move_a_pointer_at_once_one_does() {
     let origin = Scene::new();
     for version in ["1.0.0", "1.1.0"] {

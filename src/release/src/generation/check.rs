@@ -152,9 +152,7 @@ fn percentiles(budget: &PerformanceGate, errors: &mut Vec<GenerationError>) {
 }
 
 fn mended(raw: &Raw, hotfix: &Hotfix, errors: &mut Vec<GenerationError>) {
-    let (base, own) = (hotfix.base.core(), raw.version.core());
-    let is_next = (base.0, base.1) == (own.0, own.1) && base.2 < own.2;
-    if !is_next || !hotfix.base.prerelease().is_empty() || !raw.version.prerelease().is_empty() {
+    if !raw.version.is_later_patch_of(&hotfix.base) {
         let message =
             format!("{} is no later patch of {}, which a hotfix has to be", raw.version, hotfix.base);
         errors.push(contradiction("/hotfix/base", message));

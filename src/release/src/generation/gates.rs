@@ -3,6 +3,9 @@
 //! Not here, because no file can turn them off: the contract is sealed, each change is proven by the latest evolution of it,
 //! one evolution ran every step on the candidate itself, and the final tag is free.
 
+use std::ops::Range;
+
+use estoppel_evidence::time::UnixMicros;
 use serde::Deserialize;
 
 use super::{Name, StageName, TIMEOUT_S_DEFAULT};
@@ -224,6 +227,14 @@ pub struct FreezeWindow {
     pub to: String,
     /// Why.
     pub reason: String,
+}
+
+impl FreezeWindow {
+    /// The times in it; none where one of the two is no time.
+    pub fn times(&self) -> Option<Range<UnixMicros>> {
+        let moment = |text: &str| UnixMicros::parse(&text.replace('Z', ".000000Z"));
+        Some(moment(&self.from)?..moment(&self.to)?)
+    }
 }
 
 /// A program that gets the facts as JSON and answers with a decision.

@@ -1,126 +1,235 @@
-//! Whether the changes of some commits are in the history of another one, as the same commits or as the same patches.
+//! Whether what some commits change is in the files of another one, whatever its history says: a merge can take nothing of what
+//! it merges, and what was picked can be taken back.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use estoppel_evidence::Sha256;
+use std::fs;
+use std::io;
 
 use super::{Git, ObjectId, failed};
-use crate::code::Refusal;
-
-/// How a patch is written down, whatever the clone and its user have set.
-const PATCH: &[&str] = &[
-    "diff-tree",
-    "--stdin",
-    "-r",
-    "--root",
-    "-p",
-    "-U3",
-    "--full-index",
-    "--no-renames",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--diff-algorithm=myers",
-    "--src-prefix=a/",
-    "--dst-prefix=b/",
-];
+use crate::code::{Code, Refusal};
+use crate::worktree::Scratch;
 
 /// Most paths that are given to one call of git.
 const PATHS_MAX: usize = 256;
+/// Most files of which texts are merged. What became of those above is not told.
+const TEXTS_MAX: usize = 1_000;
+/// Most merges that are looked at between two commits. Above, what became of a file is not told.
+const MERGES_MAX: usize = 256;
 
-/// What became of commits in another history.
+/// What became of a change in the files of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ported {
-    /// All of them are in it, or a commit with the same patch of each.
+    /// All of it is there: merging it would change nothing.
     All,
-    /// The patch of this one is in no commit.
-    Lacks(ObjectId),
-    /// This one joins others, and has no patch of its own that could be compared.
-    Merge(ObjectId),
+    /// What it does to this file is not there: merging it would do it.
+    Lacks(String),
+    /// What became of this file cannot be told: the same place is otherwise now, or the file is gone.
+    Unclear(String),
+}
+
+/// A file of a tree.
+#[derive(Clone, PartialEq, Eq)]
+struct Entry {
+    mode: String,
+    id: ObjectId,
+}
+
+impl Entry {
+    fn is_text(&self) -> bool {
+        self.mode.starts_with("100")
+    }
+}
+
+/// What happens to one file; the names differ where it is moved.
+struct Change {
+    before: Option<Entry>,
+    after: Option<Entry>,
+    old: String,
+    new: String,
+}
+
+/// The same of one file, before its history is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    There,
+    Lacking,
+    Unclear,
 }
 
 impl Git {
-    /// Looks for the commits after `base` up to `tip` in the history of `into` after `base`. Two patches are the same where
-    /// they take out and put in the same lines between the same three lines before and after, in the same files, wherever in
-    /// these; of files that are no text, where the result is the same.
+    /// Looks for what changes from `base` to `tip` in the files of `into`. A file that was moved there is known by its content, as
+    /// git does it. Where somebody wrote over it in commits that follow `tip` it counts as there, unless a merge after `tip` took
+    /// the file otherwise than its side of `tip` has it.
     pub fn ported(&self, base: &ObjectId, tip: &ObjectId, into: &ObjectId) -> Result<Ported, Refusal> {
-        if self.is_ancestor(tip, into)? {
-            return Ok(Ported::All);
+        let changes = self.changes(base, tip)?;
+        let names: BTreeSet<&str> = changes.iter().flat_map(|change| [&*change.old, &*change.new]).collect();
+        let here = self.entries(into, &names)?;
+        let is_gone = |change: &Change| change.after.is_some() && !here.contains_key(&change.new);
+        let moved = if changes.iter().any(is_gone) { self.moves(tip, into)? } else { BTreeMap::new() };
+        let targets: BTreeSet<&str> = moved.values().map(String::as_str).collect();
+        let there = self.entries(into, &targets)?;
+        let (mut unclear, mut asked) = (Vec::new(), 0);
+        for change in &changes {
+            let to = moved.get(&change.new).filter(|_| is_gone(change));
+            let (name, entry) = match to {
+                Some(to) => (to, there.get(to)),
+                None if is_gone(change) && here.contains_key(&change.old) => {
+                    (&change.old, here.get(&change.old))
+                }
+                None => (&change.new, here.get(&change.new)),
+            };
+            match self.fate(change, entry, &mut asked)? {
+                Fate::There => {}
+                Fate::Lacking => return Ok(Ported::Lacks(name.clone())),
+                Fate::Unclear => unclear.push((name, change)),
+            }
         }
-        if let Some(merge) = self.listed(base, tip, &["--merges"], &[])?.into_iter().next() {
-            return Ok(Ported::Merge(merge));
-        }
-        let wanted = self.listed(base, tip, &["--reverse"], &[])?;
-        let paths = self.paths(&wanted)?;
-        let there = self.listed(base, into, &["--no-merges"], &paths)?;
-        let there: BTreeSet<Sha256> = self.patches(&there)?.into_values().collect();
-        let patches = self.patches(&wanted)?;
-        let is_lacking = |id: &ObjectId| patches.get(id).is_some_and(|patch| !there.contains(patch));
-        Ok(wanted.into_iter().find(is_lacking).map_or(Ported::All, Ported::Lacks))
+        let Some((first, _)) = unclear.first() else { return Ok(Ported::All) };
+        let names = unclear.iter().flat_map(|(name, change)| [name.as_str(), &*change.old, &*change.new]);
+        let is_carried = self.is_ancestor(tip, into)? && self.is_carried(tip, into, &names.collect())?;
+        Ok(if is_carried { Ported::All } else { Ported::Unclear((*first).clone()) })
     }
 
-    fn listed(
-        &self,
-        base: &ObjectId,
-        tip: &ObjectId,
-        options: &[&str],
-        paths: &[String],
-    ) -> Result<Vec<ObjectId>, Refusal> {
+    /// Whether there is a merge among the commits after `base` up to `tip`.
+    pub fn has_merges(&self, base: &ObjectId, tip: &ObjectId) -> Result<bool, Refusal> {
         let not = format!("^{base}");
-        let mut words = vec!["rev-list"];
-        words.extend(options);
-        words.extend(["--end-of-options", tip.as_str(), &not, "--"]);
-        words.extend(paths.iter().map(String::as_str));
-        Ok(self.text(&words)?.lines().filter_map(ObjectId::parse).collect())
+        let words = ["rev-list", "--merges", "--max-count=1", "--end-of-options", tip.as_str(), &not, "--"];
+        Ok(!self.text(&words)?.is_empty())
     }
 
-    /// The files that commits change; none where they are too many, or not all can be named, to look among their commits alone.
-    fn paths(&self, commits: &[ObjectId]) -> Result<Vec<String>, Refusal> {
+    fn fate(&self, change: &Change, here: Option<&Entry>, asked: &mut usize) -> Result<Fate, Refusal> {
+        let Change { before, after, .. } = change;
+        Ok(match (before, after, here) {
+            (_, after, here) if after.as_ref() == here => Fate::There,
+            (None, Some(_), None) => Fate::Lacking,
+            (Some(before), _, Some(here)) if before == here => Fate::Lacking,
+            (Some(before), Some(after), Some(here))
+                if [before, after, here].into_iter().all(Entry::is_text) =>
+            {
+                if after.mode != before.mode && here.mode != after.mode {
+                    return Ok(Fate::Lacking);
+                }
+                *asked += 1;
+                if *asked > TEXTS_MAX { Fate::Unclear } else { self.merged(&before.id, &after.id, &here.id)? }
+            }
+            _ => Fate::Unclear,
+        })
+    }
+
+    /// Merges what changes from one text to another into a third one, and says whether that changes it.
+    fn merged(&self, before: &ObjectId, after: &ObjectId, here: &ObjectId) -> Result<Fate, Refusal> {
+        let texts = self.blobs(&[here.clone(), before.clone(), after.clone()])?;
+        let scratch = Scratch::make(self, "merge")?;
+        let mut files = Vec::new();
+        for (name, text) in ["here", "before", "after"].into_iter().zip(&texts) {
+            let path = scratch.path().join(name);
+            let unwritten = |error: io::Error| {
+                Refusal::new(Code::GitFailed, format!("could not write `{}`: {error}", path.display()))
+            };
+            fs::write(&path, text).map_err(unwritten)?;
+            files.push(path.to_string_lossy().into_owned());
+        }
+        let words = ["-c", "merge.conflictStyle=merge", "merge-file", "-p", "-q", "--"].into_iter();
+        let words: Vec<&str> = words.chain(files.iter().map(String::as_str)).collect();
+        let done = self.run(&words, &[])?;
+        match done.exit {
+            Some(0) if texts.first() == Some(&done.stdout) => Ok(Fate::There),
+            Some(0) => Ok(Fate::Lacking),
+            // So many places are otherwise, or it is no text.
+            Some(1..=127 | 255) => Ok(Fate::Unclear),
+            _ => Err(failed("merge-file", &done)),
+        }
+    }
+
+    /// Whether each merge after `tip` up to `into` has these files as one of its parents after `tip` has them.
+    fn is_carried(&self, tip: &ObjectId, into: &ObjectId, names: &BTreeSet<&str>) -> Result<bool, Refusal> {
+        let not = format!("^{tip}");
         let words =
-            ["diff-tree", "--stdin", "-r", "--root", "--no-renames", "--name-only", "--no-commit-id", "-z"];
-        let said = self.bytes(&words, lines(commits).as_bytes())?;
-        let names = said.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        let names: Option<BTreeSet<String>> =
-            names.map(|name| String::from_utf8(name.to_vec()).ok()).collect();
-        let names = names.filter(|names| names.len() <= PATHS_MAX).unwrap_or_default();
-        Ok(names.into_iter().collect())
-    }
-
-    /// The digest of the patch of each commit; of one that changes nothing there is none.
-    fn patches(&self, commits: &[ObjectId]) -> Result<BTreeMap<ObjectId, Sha256>, Refusal> {
-        let done = self.run(PATCH, lines(commits).as_bytes())?;
-        if done.exit != Some(0) {
-            return Err(failed("diff-tree", &done));
+            ["rev-list", "--ancestry-path", "--parents", "--end-of-options", into.as_str(), &not, "--"];
+        let said = self.text(&words)?;
+        let rows: Vec<Vec<ObjectId>> =
+            said.lines().map(|line| line.split(' ').filter_map(ObjectId::parse).collect()).collect();
+        let after: BTreeSet<&ObjectId> = rows.iter().filter_map(|row| row.first()).chain([tip]).collect();
+        let merges: Vec<&[ObjectId]> = rows.iter().map(Vec::as_slice).filter(|row| row.len() > 2).collect();
+        if merges.len() > MERGES_MAX {
+            return Ok(false);
         }
-        let mut texts: BTreeMap<ObjectId, Vec<u8>> = BTreeMap::new();
-        let (mut own, mut index) = (None, Vec::new());
-        for line in done.stdout.split_inclusive(|byte| *byte == b'\n') {
-            let commit = std::str::from_utf8(line).ok().and_then(|line| ObjectId::parse(line.trim_end()));
-            if let Some(commit) = commit {
-                own = Some(commit);
-                continue;
+        for merge in merges {
+            let Some((commit, parents)) = merge.split_first() else { continue };
+            let own = self.entries(commit, names)?;
+            let mut is_kept = false;
+            for parent in parents.iter().filter(|parent| after.contains(parent)) {
+                is_kept |= self.entries(parent, names)? == own;
             }
-            let Some(own) = &own else { continue };
-            if let Some(ids) = line.strip_prefix(b"index ") {
-                index = ids.to_vec();
-                continue;
-            }
-            let text = texts.entry(own.clone()).or_default();
-            // Where in the file it stands is another matter.
-            if !line.starts_with(b"@@ ") {
-                text.extend_from_slice(line);
-            }
-            if line.starts_with(b"Binary files ") {
-                let result =
-                    index.windows(2).position(|pair| pair == b"..").and_then(|at| index.get(at + 2..));
-                text.extend_from_slice(result.unwrap_or(&index));
+            if !is_kept {
+                return Ok(false);
             }
         }
-        Ok(texts.into_iter().map(|(id, text)| (id, Sha256::of(&text))).collect())
+        Ok(true)
     }
-}
 
-fn lines(commits: &[ObjectId]) -> String {
-    commits.iter().map(|commit| format!("{commit}\n")).collect()
+    /// The files of these names that a commit has.
+    fn entries(&self, commit: &ObjectId, names: &BTreeSet<&str>) -> Result<BTreeMap<String, Entry>, Refusal> {
+        let mut found = BTreeMap::new();
+        let names: Vec<&str> = names.iter().copied().collect();
+        for names in names.chunks(PATHS_MAX) {
+            let mut words = vec!["ls-tree", "-z", "--full-tree", commit.as_str()];
+            words.extend(names);
+            let said = self.bytes(&words, &[])?;
+            for row in said.split(|byte| *byte == 0).filter(|row| !row.is_empty()) {
+                let row = String::from_utf8_lossy(row);
+                let Some((facts, name)) = row.split_once('\t') else { continue };
+                let mut facts = facts.split(' ');
+                let (mode, kind, id) = (facts.next(), facts.next(), facts.next().and_then(ObjectId::parse));
+                if let (Some(mode), Some(id)) = (mode, id)
+                    && kind != Some("tree")
+                {
+                    found.insert(name.to_owned(), Entry { mode: mode.to_owned(), id });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where files of one commit are in another one that does not have their names.
+    fn moves(&self, from: &ObjectId, to: &ObjectId) -> Result<BTreeMap<String, String>, Refusal> {
+        let changes = self.changes(from, to)?.into_iter().filter(|change| change.old != change.new);
+        Ok(changes.map(|change| (change.old, change.new)).collect())
+    }
+
+    /// What changes from one commit to another, file by file. Where more than a thousand come and go, those that are moved with other
+    /// changes are not known to be.
+    fn changes(&self, from: &ObjectId, to: &ObjectId) -> Result<Vec<Change>, Refusal> {
+        let words = [
+            "diff-tree",
+            "-r",
+            "-z",
+            "--raw",
+            "-M",
+            "-l1000",
+            "--no-ext-diff",
+            from.as_str(),
+            to.as_str(),
+            "--",
+        ];
+        let said = self.bytes(&words, &[])?;
+        let mut words = said.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        let mut changes = Vec::new();
+        while let Some(facts) = words.next().filter(|facts| !facts.is_empty()) {
+            let wrong = || Refusal::new(Code::GitFailed, "`git diff-tree` answered otherwise than it says");
+            let fields: Vec<&str> = facts.trim_start_matches(':').split(' ').collect();
+            let [old_mode, new_mode, old_id, new_id, what] = fields.as_slice() else { return Err(wrong()) };
+            let entry = |mode: &str, id: &str| {
+                let id = ObjectId::parse(id).filter(|_| mode != "000000")?;
+                Some(Entry { mode: mode.to_owned(), id })
+            };
+            let old = words.next().ok_or_else(wrong)?;
+            let new = if what.starts_with('R') { words.next().ok_or_else(wrong)? } else { old.clone() };
+            let (before, after) = (entry(old_mode, old_id), entry(new_mode, new_id));
+            changes.push(Change { before, after, old, new });
+        }
+        Ok(changes)
+    }
 }
 
 #[cfg(test)]
@@ -128,31 +237,194 @@ mod tests {
     use super::*;
     use crate::scene::Scene;
 
+    const TEXT: &str = "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n";
+
+    fn with(line: &str, now: &str) -> String {
+        TEXT.replace(&format!("\n{line}\n"), &format!("\n{now}\n"))
+    }
+
+    /// A file, and a branch `fix` that mends line 8 of it; `main` stays at the base.
+    struct Line {
+        scene: Scene,
+        base: ObjectId,
+        tip: ObjectId,
+    }
+
+    impl Line {
+        fn new() -> Self {
+            let scene = Scene::new();
+            let base = scene.commit("f", TEXT);
+            let mut line = Self { scene, tip: base.clone(), base };
+            line.run(&["checkout", "-q", "-b", "fix"]);
+            line.tip = line.scene.commit("f", &with("8", "mended"));
+            line.run(&["checkout", "-q", "main"]);
+            line
+        }
+
+        fn run(&self, words: &[&str]) {
+            let who = ["-c", "user.name=a", "-c", "user.email=a@b"];
+            self.scene.git.text(&[who.as_slice(), words].concat()).unwrap();
+        }
+
+        fn commit(&self, text: &str) -> &Self {
+            self.scene.commit("f", text);
+            self
+        }
+
+        fn said(&self) -> Ported {
+            self.scene.git.ported(&self.base, &self.tip, &self.scene.head()).unwrap()
+        }
+    }
+
+    fn lacks() -> Ported {
+        Ported::Lacks("f".into())
+    }
+
+    fn unclear() -> Ported {
+        Ported::Unclear("f".into())
+    }
+
     #[test]
-    fn a_patch_is_found_wherever_it_was_put_and_no_other_is_taken_for_it() {
-        let scene = Scene::new();
-        let text = |first: &str, last: &str| format!("{first}\n1\n2\n3\n4\n5\n6\n7\n{last}\n");
-        let base = scene.commit("f", &text("a", "z"));
-        scene.git.text(&["branch", "-q", "fix"]).unwrap();
-        scene.commit("f", &text("b\nc", "z"));
-        let elsewhere = scene.commit("g", "unlike");
-        scene.git.text(&["checkout", "-q", "fix"]).unwrap();
-        let first = scene.commit("f", &text("a", "mended"));
-        let tip = scene.commit("raw", "\0one");
-        assert_eq!(scene.git.ported(&base, &tip, &tip).unwrap(), Ported::All);
-        assert_eq!(scene.git.ported(&base, &tip, &elsewhere).unwrap(), Ported::Lacks(first));
-        scene.git.text(&["checkout", "-q", "main"]).unwrap();
-        let half = scene.commit("f", &text("b\nc", "mended"));
-        assert_eq!(scene.git.ported(&base, &tip, &half).unwrap(), Ported::Lacks(tip.clone()));
-        let other = scene.commit("raw", "\0two");
-        assert_eq!(scene.git.ported(&base, &tip, &other).unwrap(), Ported::Lacks(tip.clone()));
-        scene.git.text(&["reset", "-q", "--hard", half.as_str()]).unwrap();
-        let whole = scene.commit("raw", "\0one");
-        assert_eq!(scene.git.ported(&base, &tip, &whole).unwrap(), Ported::All);
-        scene.git.text(&["checkout", "-q", "fix"]).unwrap();
-        let merge = ["-c", "user.name=a", "-c", "user.email=a@b", "merge", "-q", "-s", "ours", "-m", "m"];
-        scene.git.text(&[merge.as_slice(), &[elsewhere.as_str()]].concat()).unwrap();
-        let joined = scene.head();
-        assert_eq!(scene.git.ported(&base, &joined, &whole).unwrap(), Ported::Merge(joined.clone()));
+    fn what_a_hotfix_changed_is_looked_for_in_the_files_and_not_in_the_history() {
+        let line = Line::new();
+        assert_eq!(line.scene.git.ported(&line.base, &line.tip, &line.tip).unwrap(), Ported::All);
+        assert_eq!(line.said(), lacks());
+        line.commit(&with("2", "two"));
+        assert_eq!(line.said(), lacks());
+        line.run(&["cherry-pick", line.tip.as_str()]);
+        assert_eq!(line.said(), Ported::All);
+        line.run(&["revert", "--no-edit", "HEAD"]);
+        assert_eq!(line.said(), lacks(), "picked, and taken back");
+        line.commit(&format!("0\n{}", with("8", "mended")));
+        assert_eq!(line.said(), Ported::All, "put there by hand, elsewhere in the file");
+
+        let line = Line::new();
+        line.commit(&with("2", "two"));
+        line.run(&["merge", "-q", "-s", "ours", "-m", "m", "fix"]);
+        assert_eq!(line.said(), lacks(), "merged, and nothing of it taken");
+
+        let line = Line::new();
+        line.commit(&with("2", "two"));
+        line.run(&["merge", "-q", "-m", "m", "fix"]);
+        assert_eq!(line.said(), Ported::All);
+        line.commit(&with("2", "two"));
+        assert_eq!(line.said(), lacks(), "merged, and taken back");
+    }
+
+    #[test]
+    fn what_was_written_on_top_of_a_hotfix_keeps_it_and_what_was_written_beside_it_cannot_be_told() {
+        let line = Line::new();
+        line.commit(&with("2", "two"));
+        line.run(&["merge", "-q", "-m", "m", "fix"]);
+        line.scene.commit("f", &with("8", "mended, and better"));
+        // The merge changed the file, so that nobody can tell what is of whom.
+        assert_eq!(line.said(), unclear());
+
+        let line = Line::new();
+        line.scene.commit("g", "more");
+        line.run(&["merge", "-q", "-m", "m", "fix"]);
+        line.commit(&with("8", "mended, and better"));
+        assert_eq!(line.said(), Ported::All, "the merge took the file as the hotfix has it");
+
+        let line = Line::new();
+        line.run(&["checkout", "-q", "fix"]);
+        line.commit(&with("8", "mended, and better"));
+        assert_eq!(line.said(), Ported::All);
+
+        let line = Line::new();
+        line.commit(&with("8", "other"));
+        assert_eq!(line.said(), unclear());
+        line.run(&["merge", "-q", "-s", "ours", "-m", "m", "fix"]);
+        assert_eq!(line.said(), unclear(), "merged, and nothing of it taken");
+        line.run(&["rm", "-q", "f"]);
+        line.run(&["commit", "-q", "-m", "gone"]);
+        assert_eq!(line.said(), unclear());
+    }
+
+    #[test]
+    fn a_file_is_found_under_the_name_that_it_has_now() {
+        let line = Line::new();
+        line.run(&["mv", "f", "dir"]);
+        line.run(&["commit", "-q", "-m", "moved"]);
+        assert_eq!(line.said(), Ported::Lacks("dir".into()));
+        line.scene.commit("dir", &with("8", "mended"));
+        assert_eq!(line.said(), Ported::All);
+        line.scene.commit("dir", &with("8", "other"));
+        assert_eq!(line.said(), Ported::Unclear("dir".into()));
+
+        // The hotfix itself moves it.
+        let mut line = Line::new();
+        line.run(&["checkout", "-q", "fix"]);
+        line.run(&["mv", "f", "new"]);
+        line.run(&["commit", "-q", "-m", "moved"]);
+        line.tip = line.scene.head();
+        assert_eq!(line.said(), Ported::All);
+        line.run(&["checkout", "-q", "main"]);
+        assert_eq!(line.said(), lacks());
+        line.run(&["cherry-pick", &format!("{}..fix", line.base)]);
+        assert_eq!(line.said(), Ported::All);
+    }
+
+    #[test]
+    fn files_that_come_go_or_are_no_text_are_held_against_what_they_became() {
+        let mut line = Line::new();
+        line.run(&["checkout", "-q", "fix"]);
+        line.scene.commit("raw", "\0one");
+        line.run(&["update-index", "--chmod=+x", "raw"]);
+        line.run(&["commit", "-q", "-m", "may be run"]);
+        line.tip = line.scene.head();
+        line.run(&["reset", "-q", "--hard"]);
+        line.run(&["checkout", "-q", "main"]);
+        line.scene.commit("g", "more");
+        line.run(&["cherry-pick", &format!("{}..fix~1", line.base)]);
+        // The mode is not there yet.
+        assert_eq!(line.said(), Ported::Unclear("raw".into()));
+        line.run(&["cherry-pick", "fix"]);
+        assert_eq!(line.said(), Ported::All);
+        line.scene.commit("raw", "\0two");
+        assert_eq!(line.said(), Ported::Unclear("raw".into()));
+        line.run(&["rm", "-q", "raw"]);
+        line.run(&["commit", "-q", "-m", "gone"]);
+        assert_eq!(line.said(), Ported::Lacks("raw".into()));
+
+        let mut line = Line::new();
+        line.run(&["checkout", "-q", "fix"]);
+        line.run(&["rm", "-q", "f"]);
+        line.run(&["commit", "-q", "-m", "gone"]);
+        line.tip = line.scene.head();
+        line.run(&["checkout", "-q", "main"]);
+        assert_eq!(line.said(), lacks());
+        line.commit("another");
+        assert_eq!(line.said(), unclear());
+        line.run(&["rm", "-q", "f"]);
+        line.run(&["commit", "-q", "-m", "gone"]);
+        assert_eq!(line.said(), Ported::All);
+    }
+
+    #[test]
+    fn a_hotfix_with_merges_is_looked_for_as_any_other() {
+        let mut line = Line::new();
+        line.scene.commit("g", "more");
+        line.run(&["checkout", "-q", "fix"]);
+        line.run(&["merge", "-q", "-m", "m", "main"]);
+        line.tip = line.scene.head();
+        line.run(&["checkout", "-q", "main"]);
+        assert_eq!(line.said(), lacks());
+        assert!(line.scene.git.has_merges(&line.base, &line.tip).unwrap());
+        line.commit(&with("8", "mended"));
+        assert_eq!(line.said(), Ported::All);
+    }
+
+    #[test]
+    fn what_a_person_has_set_for_merges_changes_nothing() {
+        for style in ["diff3", "zdiff3", "merge"] {
+            let line = Line::new();
+            line.run(&["config", "merge.conflictStyle", style]);
+            line.commit(&with("8", "mended").replace("\n2\n", "\ntwo\n"));
+            assert_eq!(line.said(), Ported::All, "{style}");
+        }
+        let line = Line::new();
+        line.scene.commit(".gitattributes", "f merge=ours -text -diff\n");
+        assert_eq!(line.said(), lacks());
     }
 }

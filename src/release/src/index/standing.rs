@@ -28,6 +28,8 @@ pub struct Standing {
     pub next_stage: StageName,
     /// The environments that have something of it.
     pub environments: Vec<String>,
+    /// Events that say that it is given up, written beside its release: they do not count.
+    pub abandoned_beside: Vec<Sha256>,
     /// The evolution that ended last.
     pub last: Option<Last>,
     /// Evolutions that were begun and have not ended.
@@ -36,6 +38,8 @@ pub struct Standing {
     pub failed: usize,
     /// Gates that refused the attempt that was made last, if it was refused.
     pub refused_by: Vec<String>,
+    /// Whether nothing has happened to the version since, so that they refuse still.
+    pub refuse_still: bool,
     /// How long the attempt that was made last looked at what its gates look at outside of the ledger.
     pub took: Vec<Took>,
 }
@@ -85,6 +89,9 @@ impl Standing {
 pub fn standings(ledger: &Ledger) -> Vec<Standing> {
     let mut found: BTreeMap<Version, Standing> = BTreeMap::new();
     for event in ledger.events() {
+        if let Some(standing) = of(&event.body).and_then(|version| found.get_mut(version)) {
+            standing.refuse_still = matches!(event.body, Body::PromotionRefused(_));
+        }
         match &event.body {
             Body::GenerationSealed(body) => {
                 let standing = Standing {
@@ -98,11 +105,13 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
                     stage: None,
                     next_stage: StageName::Final,
                     environments: Vec::new(),
+                    abandoned_beside: Vec::new(),
                     last: None,
                     running: Vec::new(),
                     passed: 0,
                     failed: 0,
                     refused_by: Vec::new(),
+                    refuse_still: false,
                     took: Vec::new(),
                 };
                 found.insert(body.version.clone(), standing);
@@ -166,6 +175,8 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
             climb(ledger, standing, &contracted.document);
         }
         standing.status = ledger.state(&standing.version).unwrap_or(State::Sealed);
+        let beside = ledger.abandoned_beside(&standing.version);
+        standing.abandoned_beside = beside.map(|(event, _)| event.id).collect();
     }
     for (name, pointer) in environment::pointers(ledger) {
         if let Some(standing) = found.get_mut(&pointer.version) {
@@ -173,6 +184,24 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing> {
         }
     }
     found.into_values().collect()
+}
+
+/// The version that something happens to.
+fn of(body: &Body) -> Option<&Version> {
+    match body {
+        Body::GenerationSealed(body) | Body::GenerationAmended(body) => Some(&body.version),
+        Body::GenerationAbandoned(body) => Some(&body.version),
+        Body::EvolutionStarted(body) => Some(&body.version),
+        Body::EvolutionFinished(body) => Some(&body.version),
+        Body::Approved(body) => Some(&body.version),
+        Body::Waived(body) => Some(&body.version),
+        Body::PromotionStarted(body) => Some(&body.version),
+        Body::PromotionRefused(body) => Some(&body.version),
+        Body::PromotionFinished(body) => Some(&body.version),
+        Body::StagePromoted(body) => Some(&body.version),
+        Body::RolledBack(body) => Some(&body.from),
+        Body::EnvironmentSet(_) | Body::RolesSet(_) => None,
+    }
 }
 
 fn climb(ledger: &Ledger, standing: &mut Standing, document: &serde_json::Value) {

@@ -48,12 +48,20 @@ fn check_set(body: &EnvironmentSet, past: &[&Event]) -> Result<(), String> {
     if stage < asked {
         return Err(format!("`{environment}` takes what came to {asked}, and `{tag}` is at {stage}"));
     }
-    let is_gone = past.iter().any(|event| match &event.body {
-        Body::RolledBack(back) => back.from == *version,
-        Body::GenerationAbandoned(abandoned) => abandoned.version == *version,
-        _ => false,
-    });
-    if is_gone { Err(format!("{version} was taken back or abandoned")) } else { Ok(()) }
+    let (mut is_released, mut is_abandoned, mut is_back) = (false, false, false);
+    for event in past {
+        match &event.body {
+            Body::PromotionFinished(of) if of.version == *version => is_released = true,
+            // Beside a release only one that did not know it can say so.
+            Body::GenerationAbandoned(of) if of.version == *version => is_abandoned = true,
+            Body::RolledBack(of) if of.from == *version => is_back = true,
+            _ => {}
+        }
+    }
+    match is_back || (is_abandoned && !is_released) {
+        true => Err(format!("{version} was taken back or abandoned")),
+        false => Ok(()),
+    }
 }
 
 /// It takes back what was released to what was, neither of them taken back before, and moves every pointer that stands on it.

@@ -1,5 +1,6 @@
 //! A promotion is held against the events that it follows: a releaser alone makes no release of what they contradict.
 
+mod counts;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,8 @@ use crate::code::{Code, Refusal};
 use crate::generation::StageName;
 use crate::git::ObjectId;
 use crate::version::Version;
+
+pub(super) use counts::known_since;
 
 const HOUR_US: u64 = 3_600_000_000;
 
@@ -200,12 +203,21 @@ impl<'e> Past<'e> {
     /// The stage is one of the contract, and the one before it was reached on this commit under this contract.
     fn check_ladder(&self, contract: &Contracted) -> Result<(), String> {
         let own = self.promotion.stage;
-        let stages = ladder(contract);
-        if own != StageName::Final && !stages.iter().any(|(stage, _)| *stage == own) {
+        if own != StageName::Final && !ladder(contract).iter().any(|(stage, _)| *stage == own) {
             return Err("the contract has no such stage".into());
         }
-        let Some((before, soak_us)) = stages.into_iter().rfind(|(stage, _)| *stage < own) else {
-            return Ok(());
+        if self.is_waived(contract, "soak") {
+            return self.reached(contract).map(|_| ());
+        }
+        self.check_soak(contract)
+    }
+
+    /// What promoted it to the stage before, with the time that it has to stay there, microseconds; none where there is no
+    /// such stage.
+    fn reached(&self, contract: &Contracted) -> Result<Option<(&'e Event, u64)>, String> {
+        let own = self.promotion.stage;
+        let Some((before, soak_us)) = ladder(contract).into_iter().rfind(|(stage, _)| *stage < own) else {
+            return Ok(None);
         };
         let reached = self.events.iter().find(|event| match &event.body {
             Body::StagePromoted(body) => {
@@ -215,14 +227,19 @@ impl<'e> Past<'e> {
             }
             _ => false,
         });
-        match reached {
-            None => Err(format!("it was not at {before} on {}", self.promotion.commit)),
-            Some(event) if event.at.0.saturating_add(soak_us) > self.promotion.at.0 => self
-                .is_waived(contract, "soak")
-                .then_some(())
-                .ok_or_else(|| format!("it was too short at {before}")),
-            Some(_) => Ok(()),
+        let missing = || format!("it was not at {before} on {}", self.promotion.commit);
+        reached.map(|event| Some((*event, soak_us))).ok_or_else(missing)
+    }
+
+    fn check_soak(&self, contract: &Contracted) -> Result<(), String> {
+        let Some((event, soak_us)) = self.reached(contract)? else { return Ok(()) };
+        let since = known_since(&self.events, event);
+        if since.0.saturating_add(soak_us) > self.promotion.at.0 {
+            return Err(format!(
+                "it was too short at the stage before, where it is known to be since {since}"
+            ));
         }
+        Ok(())
     }
 
     fn check_approvals(&self, contract: &Contracted) -> Result<(), String> {

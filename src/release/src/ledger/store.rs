@@ -9,6 +9,7 @@ use estoppel_evidence::{Sha256, Signer};
 
 use super::body::Body;
 use super::event::{Event, path};
+use super::roles::Roles;
 use super::{EVENTS_MAX, Ledger, check};
 use crate::code::{Code, Refusal};
 use crate::git::{Git, Move, Moved, ObjectId, Pushed, RemoteRefs};
@@ -290,6 +291,9 @@ impl Store {
         let bytes = Event::sign(&draft.body, &heads, at, hand.host, stood_at.as_ref(), hand.signer)
             .map_err(unsigned)?;
         let event = Event::read(&bytes)?;
+        if let Some(held) = held {
+            demand_role(held.ledger.roles(), &event)?;
+        }
         let mut files = held.map(|held| files(&held.ledger)).unwrap_or_default();
         files.push((path(event.id), bytes));
         let genesis = held.and_then(|held| held.ledger.genesis());
@@ -601,6 +605,30 @@ impl Store {
         file.lock().map_err(failed)?;
         Ok(file)
     }
+}
+
+/// A key without the role is told what it needs and what it has.
+fn demand_role(roles: &Roles, event: &Event) -> Result<(), Refusal> {
+    let role = event.body.role();
+    if roles.has(event.actor, role) {
+        return Ok(());
+    }
+    let row = roles.rows().find(|(key, _, _)| *key == event.actor);
+    let (who, has) = match &row {
+        None => (format!("key {} has none", event.actor), BTreeSet::new()),
+        Some((_, name, has)) => {
+            let names: Vec<&str> = has.iter().map(|role| role.as_str()).collect();
+            (format!("{name} (key {}) has {}", event.actor, names.join(", ")), (*has).clone())
+        }
+    };
+    let name = row.map(|(_, name, _)| name).filter(|name| !name.contains('\'')).unwrap_or("NAME");
+    let words: String = has.iter().chain([&role]).map(|role| format!(" --role {}", role.as_str())).collect();
+    let said = format!(
+        "{} needs the role `{}`, and {who}; sign with another key, or let an owner grant it (`estoppel roles grant FILE --name '{name}'{words}`)",
+        event.body.kind(),
+        role.as_str()
+    );
+    Err(Refusal::new(Code::RoleMissing, said))
 }
 
 fn lost(remote: &str) -> Refusal {

@@ -1,3 +1,4 @@
+mod counts;
 mod ladder;
 mod releases;
 mod vectors;

@@ -1,12 +1,13 @@
 //! Gates that look at the ledger alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{KeyId, Sha256};
 use serde_json::Value;
 
-use super::row::{Row, State, Waiver};
+use super::row::{Row, Waiver};
 use super::{Candidate, Case};
 use crate::code::Refusal;
 use crate::generation::{Generation, Scope, Skip, Stage, StageName, Step, StepId};
@@ -308,14 +309,11 @@ impl<'a> Proofs<'a> {
     fn freeze(&self) -> Row {
         const GATE: &str = "freeze_window";
         let windows = self.case.generation.gates.freeze_window.iter().flat_map(|gate| &gate.windows);
-        let moment = |text: &str| UnixMicros::parse(&text.replace('Z', ".000000Z"));
         for window in windows {
-            match (moment(&window.from), moment(&window.to)) {
-                (Some(from), Some(to)) if !(from..to).contains(&self.now) => {}
-                (Some(_), Some(_)) => {
-                    return Row::fail(GATE, format!("until {}: {}", window.to, window.reason));
-                }
-                _ => return Row::fail(GATE, format!("`{}` to `{}` is no time", window.from, window.to)),
+            match window.times() {
+                Some(times) if !times.contains(&self.now) => {}
+                Some(_) => return Row::fail(GATE, format!("until {}: {}", window.to, window.reason)),
+                None => return Row::fail(GATE, format!("`{}` to `{}` is no time", window.from, window.to)),
             }
         }
         Row::pass(GATE, "nothing is frozen now")
@@ -353,12 +351,18 @@ impl<'a> Proofs<'a> {
         let Some((event, body)) = self.reached(stage) else {
             return Row::fail(GATE, format!("{hours} hours at {stage} are asked for, and it was not there"));
         };
-        let until = UnixMicros(event.at.0.saturating_add(u64::from(hours) * HOUR_US));
+        let since = self.ledger.known_since(event);
+        let until = UnixMicros(since.0.saturating_add(u64::from(hours) * HOUR_US));
+        let mut why = format!("at {stage} since {}", event.at);
+        if since > event.at {
+            let _ =
+                write!(why, ", known since {since}: what was written until then beside it did not know it");
+        }
         let looked = [(body.tag.clone(), event.id)];
         if until <= clock {
-            return Row::pass(GATE, format!("at {stage} since {}", event.at)).by(looked);
+            return Row::pass(GATE, why).by(looked);
         }
-        Row::fail(GATE, format!("at {stage} since {}, and to stay there until {until}", event.at)).by(looked)
+        Row::fail(GATE, format!("{why}; to stay there until {until}")).by(looked)
     }
 
     /// What a hotfix mended stays mended in what comes after it.
@@ -376,23 +380,38 @@ impl<'a> Proofs<'a> {
             if lacking.is_some() || self.is_settled(event.id)? {
                 continue;
             }
-            let cherry = format!("git cherry-pick -x {base}..{commit}");
             lacking = match self.case.git.ported(base, commit, candidate)? {
                 Ported::All => None,
-                Ported::Lacks(one) => {
-                    let why = format!("{tag} is a hotfix, and its commit {one} is not in the candidate");
-                    Some(Row::missing(GATE, why, cherry))
+                Ported::Lacks(file) => {
+                    let why =
+                        format!("{tag} is a hotfix, and what it changes in `{file}` is not in the candidate");
+                    Some(Row::missing(GATE, why, self.ports(base, promoted)?))
                 }
-                Ported::Merge(one) => {
+                Ported::Unclear(file) => {
                     let why = format!(
-                        "{tag} is a hotfix with the merge {one}, and the candidate does not contain it"
+                        "{tag} is a hotfix, and `{file}` of the candidate is otherwise where it changes it: whether that is mended, a person says \
+                         (`git diff {base} {commit}`)"
                     );
-                    Some(Row::missing(GATE, why, format!("git merge {tag}")))
+                    let version = &self.case.generation.version;
+                    let run = format!("estoppel waive {version} {GATE} --reason TEXT --key FILE");
+                    Some(Row::missing(GATE, why, run))
                 }
             };
         }
         let pass = || Row::pass(GATE, format!("what {} hotfixes mended is there", hotfixes.len()));
         Ok(Some(lacking.unwrap_or_else(pass).by(looked)))
+    }
+
+    /// What brings a hotfix into the candidate.
+    fn ports(&self, base: &ObjectId, promoted: &PromotionFinished) -> Result<String, Refusal> {
+        let PromotionFinished { commit, tag, .. } = promoted;
+        if !self.case.git.has_merges(base, commit)? {
+            return Ok(format!("git cherry-pick -x {base}..{commit}"));
+        }
+        let is_merged = self.case.git.is_ancestor(commit, &self.case.candidate.commit)?;
+        // What was merged once is not merged again.
+        let diff = || format!("git diff --binary {base} {commit} | git apply --3way");
+        Ok(if is_merged { diff() } else { format!("git merge {tag}") })
     }
 
     /// Whether a release that the candidate contains was held to this hotfix.
@@ -423,9 +442,7 @@ impl<'a> Proofs<'a> {
         };
         let version = &self.case.generation.version;
         let base = &hotfix.base;
-        let ((major, minor, patch), (base_major, base_minor, base_patch)) = (version.core(), base.core());
-        let is_patch = (major, minor) == (base_major, base_minor) && patch > base_patch;
-        if !is_patch || !version.prerelease().is_empty() {
+        if !version.is_later_patch_of(base) {
             return Ok(Row::fail(GATE, format!("{version} is no later patch of {base}")));
         }
         let Some((event, promoted)) = self.ledger.promoted(base) else {
@@ -546,8 +563,7 @@ pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, clock: U
         });
         if let Some(hotfix) = skipped {
             let by = case.generation.author.name.clone();
-            row.state = State::Waived;
-            row.waiver = Some(Waiver { by, expires: None, reason: hotfix.reason.clone() });
+            row.waive(Waiver { by, expires: None, reason: hotfix.reason.clone() });
             continue;
         }
         let waivers = ledger.events().iter().filter_map(|event| match &event.body {
@@ -564,8 +580,7 @@ pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, clock: U
             let is_own = author_keys.contains(&event.actor) || author_names.contains(name);
             if is_of_this && !is_own && ledger.roles().has(event.actor, Role::Approver) {
                 let (expires, reason) = (Some(waived.expires), waived.reason.clone());
-                row.state = State::Waived;
-                row.waiver = Some(Waiver { by: name.to_owned(), expires, reason });
+                row.waive(Waiver { by: name.to_owned(), expires, reason });
                 row.evidence.push(super::row::Looked { digest: event.id, name: "waiver".into() });
             }
         }

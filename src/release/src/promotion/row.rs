@@ -91,6 +91,13 @@ impl Row {
         Self { us: Some(us), ..self }
     }
 
+    /// Somebody answers for it: nothing is to be run any more.
+    pub(super) fn waive(&mut self, waiver: Waiver) {
+        self.state = State::Waived;
+        self.run = None;
+        self.waiver = Some(waiver);
+    }
+
     /// Whether it keeps the generation from being promoted.
     pub fn refuses(&self) -> bool {
         matches!(self.state, State::Fail | State::Missing)

@@ -37,13 +37,15 @@ impl Past<'_> {
         for row in self.promotion.gates {
             let word = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
             let gate = word("gate");
-            let is_enough = match word("state") {
-                "pass" => true,
-                "waived" => self.is_waived(contract, gate),
-                _ => false,
-            };
-            if !is_enough {
-                return Err(format!("its gate {gate} did not pass, and nobody who may answers for it"));
+            match word("state") {
+                "pass" => {
+                    let otherwise = |why| format!("says that {gate} passed, but {why}");
+                    self.check_count(contract, gate).map_err(otherwise)?;
+                }
+                "waived" if self.is_waived(contract, gate) => {}
+                _ => {
+                    return Err(format!("its gate {gate} did not pass, and nobody who may answers for it"));
+                }
             }
             said.insert(gate);
         }

@@ -350,7 +350,7 @@ pub(super) fn stories() -> Vec<(String, (Files, Sha256), Option<Code>)> {
     say(
         "a hotfix that leaves out the wait",
         Climb { skips: Some("soak"), rows: rows_of_hotfix, ..short() },
-        None,
+        conflict,
     );
     let invalid = Some(Code::LedgerEventInvalid);
     for tag in ["v1.0.0", "v1.0.0-alpha.1", "v1.0.0-beta.01", "v1.0.0-rc.1", "v2.0.0-beta.1"] {

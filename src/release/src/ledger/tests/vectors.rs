@@ -8,6 +8,9 @@ const VECTORS: &str = include_str!("../../../../../spec/ledger-vectors.json");
 const COMMITS: &str = include_str!("../../../../../spec/ledger-commit-vectors.json");
 const RELEASES: &str = include_str!("../../../../../spec/ledger-release-vectors.json");
 const LADDER: &str = include_str!("../../../../../spec/ledger-ladder-vectors.json");
+const COUNTS: &str = include_str!("../../../../../spec/ledger-count-vectors.json");
+/// Vectors that turned out to be wrong: those of the same name in the last file count in their place.
+const REPLACED: &[&str] = &["a hotfix that leaves out the wait"];
 
 /// Name, files, the event that is trusted; what is to be said follows from the files.
 fn ledgers() -> Vec<(String, Files, Option<Sha256>)> {
@@ -79,7 +82,7 @@ fn told(stories: Vec<Story>) -> Vec<(String, Files, Option<Sha256>)> {
     rows.map(|(name, (files, genesis), _)| (name, files, Some(genesis))).collect()
 }
 
-fn document(ledgers: Vec<(String, Files, Option<Sha256>)>) -> String {
+fn document(ledgers: Vec<(String, Files, Option<Sha256>)>) -> Value {
     let vectors = ledgers.into_iter().map(|(name, files, genesis)| {
         let said = match check(&files.0, genesis) {
             Ok(ledger) => json!({ "events": ledger.events().len(), "head": ledger.head() }),
@@ -93,16 +96,16 @@ fn document(ledgers: Vec<(String, Files, Option<Sha256>)>) -> String {
         json!({ "name": name, "genesis": genesis, "files": rows, "expect": said })
     });
     let vectors: Vec<Value> = vectors.collect();
-    let document = json!({ "format": "estoppel-ledger-vectors/1", "vectors": vectors });
-    serde_json::to_string_pretty(&document).unwrap() + "\n"
+    json!({ "format": "estoppel-ledger-vectors/1", "vectors": vectors })
 }
 
 /// What is written now is what was published, and follows the schema. It is made where it was never published.
-fn hold(name: &str, vectors: &str, made: &str) {
+fn hold(name: &str, vectors: &str, mut made: Value, replaced: &[&str]) {
     let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/");
     let lock = format!("{spec}{name}.lock");
     if std::env::var_os("UPDATE_GOLDEN").is_some() && !std::path::Path::new(&lock).exists() {
-        std::fs::write(format!("{spec}{name}.json"), made).unwrap();
+        let made = serde_json::to_string_pretty(&made).unwrap() + "\n";
+        std::fs::write(format!("{spec}{name}.json"), &made).unwrap();
         std::fs::write(&lock, format!("{}  {name}.json\n", Sha256::of(made.as_bytes()).hex())).unwrap();
     }
     let digest = Sha256::of(vectors.as_bytes()).hex();
@@ -111,11 +114,19 @@ fn hold(name: &str, vectors: &str, made: &str) {
         format!("{digest}  {name}.json\n"),
         "published vectors never change"
     );
-    assert_eq!(made, vectors, "what is written now is what was published");
+    let file: Value = serde_json::from_str(vectors).unwrap();
+    let is_replaced = |vector: &Value| vector["name"].as_str().is_some_and(|name| replaced.contains(&name));
+    let published = file["vectors"].as_array().unwrap();
+    for (vector, published) in made["vectors"].as_array_mut().unwrap().iter_mut().zip(published) {
+        if is_replaced(vector) {
+            assert_ne!(vector["expect"], published["expect"], "{}", vector["name"]);
+            vector["expect"] = published["expect"].clone();
+        }
+    }
+    assert!(made == file, "what is written now is what was published");
     let schema = serde_json::from_str(include_str!("../../../../../spec/ledger.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
-    let file: Value = serde_json::from_str(vectors).unwrap();
-    for vector in file["vectors"].as_array().unwrap() {
+    for vector in published.iter().filter(|vector| !is_replaced(vector)) {
         let row = |row: &Value| {
             (row["path"].as_str().unwrap().to_owned(), row["text"].as_str().unwrap().as_bytes().to_vec())
         };
@@ -136,22 +147,29 @@ fn hold(name: &str, vectors: &str, made: &str) {
 
 #[test]
 fn the_published_vectors_hold_and_follow_their_schema() {
-    hold("ledger-vectors", VECTORS, &document(ledgers()));
+    hold("ledger-vectors", VECTORS, document(ledgers()), &[]);
 }
 
 #[test]
 fn the_published_vectors_of_releases_hold_and_follow_their_schema() {
-    hold("ledger-release-vectors", RELEASES, &document(told(super::releases::stories())));
+    hold("ledger-release-vectors", RELEASES, document(told(super::releases::stories())), &[]);
 }
 
 #[test]
 fn the_published_vectors_of_stages_hold_and_follow_their_schema() {
-    hold("ledger-ladder-vectors", LADDER, &document(told(super::ladder::stories())));
+    hold("ledger-ladder-vectors", LADDER, document(told(super::ladder::stories())), REPLACED);
+}
+
+#[test]
+fn the_published_vectors_of_counts_hold_and_follow_their_schema() {
+    hold("ledger-count-vectors", COUNTS, document(told(super::counts::stories())), &[]);
+    let names: Vec<String> = super::counts::stories().into_iter().map(|(name, _, _)| name).collect();
+    assert!(REPLACED.iter().all(|name| names.iter().any(|known| known == name)));
 }
 
 #[test]
 fn the_published_vectors_of_commits_hold_and_follow_their_schema() {
-    hold("ledger-commit-vectors", COMMITS, &document(commits()));
+    hold("ledger-commit-vectors", COMMITS, document(commits()), &[]);
 }
 
 #[test]

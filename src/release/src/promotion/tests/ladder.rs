@@ -126,6 +126,36 @@ fn what_has_to_stay_at_a_stage_stays_there_unless_somebody_answers_for_it() {
 }
 
 #[test]
+fn a_wait_begins_when_nobody_wrote_any_more_who_did_not_know_the_stage() {
+    let origin = Scene::new();
+    let soaks = json!([{ "stage": "beta", "soak_hours": 1 }, { "stage": "final" }]);
+    origin.seal(laddered("1.0.0", soaks));
+    origin.evolve("1.0.0", &[]);
+    let (a, mut b) = (origin.cloned(), origin.cloned());
+    b.remote = None;
+    climb(&a, "1.0.0", StageName::Beta);
+    let minutes = |count: u64| now().0 + count * 60_000_000;
+    // Written apart, and dated later: the stage may as well have been dated back.
+    let author = key(2);
+    let seal = || Body::GenerationSealed(crate::scene::contracted(document("2.0.0", "true", "true"), None).1);
+    let ahead = || UnixMicros(minutes(4));
+    b.store().append(&Hand { now: &ahead, ..hand(&author) }, &mut |_| Ok(seal().into())).unwrap();
+    b.remote = Some("origin".into());
+    crate::sync::push(&b.store()).unwrap();
+    let (version, releaser) = ("1.0.0".parse().unwrap(), key(5));
+    let asked = Wanted { dry: true, ..wanted(&version) };
+    let told = |late: &dyn Fn() -> UnixMicros| {
+        let late = Hand { now: late, ..hand(&releaser) };
+        promote(&a.store(), &late, &asked, &Reader { asked: RefCell::new(0) }).unwrap()
+    };
+    let early = told(&|| UnixMicros(minutes(62)));
+    assert_eq!(states(&early), [("soak", "fail")]);
+    let row = early.rows.iter().find(|row| row.gate == "soak").unwrap();
+    assert!(row.why.contains("known since"), "{}", row.why);
+    assert_eq!(told(&|| UnixMicros(minutes(65))).refusal(), None);
+}
+
+#[test]
 fn a_stage_that_the_contract_does_not_have_is_none() {
     let scene = Scene::new();
     scene.seal(laddered("1.0.0", json!([{ "stage": "beta" }, { "stage": "final" }])));
@@ -212,6 +242,39 @@ fn what_a_hotfix_mended_comes_into_the_next_version() {
 }
 
 #[test]
+fn a_merge_that_takes_nothing_of_a_hotfix_ports_nothing() {
+    let scene = mended();
+    let git = |words: &[&str]| {
+        scene.git.text(&[["-c", "user.name=a", "-c", "user.email=a@b"].as_slice(), words].concat()).unwrap()
+    };
+    let asked = |judged: &Judged| {
+        let row = judged.rows.iter().find(|row| row.gate == "hotfix_forward_ported").unwrap();
+        row.run.clone().unwrap_or_else(|| panic!("{row:?}"))
+    };
+    scene.seal(document("1.2.0", "true", "true"));
+    git(&["merge", "-q", "-s", "ours", "-m", "m", "fix"]);
+    scene.evolve("1.2.0", &[]);
+    let run = asked(&refused(&scene, "1.2.0", &[("hotfix_forward_ported", "missing")]));
+    let pick: Vec<&str> = run.split(' ').skip(1).collect();
+    git(&pick);
+    scene.evolve("1.2.0", &[]);
+    let told = |version: &Version| {
+        let asked = Wanted { dry: true, ..wanted(version) };
+        promote(&scene.store(), &hand(&key(5)), &asked, &Reader { asked: RefCell::new(0) }).unwrap()
+    };
+    assert_eq!(told(&"1.2.0".parse().unwrap()).refusal(), None);
+    git(&["revert", "--no-edit", "HEAD"]);
+    scene.evolve("1.2.0", &[]);
+    let run = asked(&refused(&scene, "1.2.0", &[("hotfix_forward_ported", "missing")]));
+    assert!(run.starts_with("git cherry-pick"), "{run}");
+    // Otherwise than before and after the hotfix: a person says what it is.
+    scene.commit("f", "1\n2\n3\n4\n5\n6\n7\nother\n");
+    scene.evolve("1.2.0", &[]);
+    let run = asked(&refused(&scene, "1.2.0", &[("hotfix_forward_ported", "missing")]));
+    assert!(run.starts_with("estoppel waive 1.2.0 hotfix_forward_ported"), "{run}");
+}
+
+#[test]
 fn who_answers_for_a_hotfix_that_is_not_ported_answers_once() {
     let scene = mended();
     scene.seal(document("1.2.0", "true", "true"));
@@ -223,7 +286,9 @@ fn who_answers_for_a_hotfix_that_is_not_ported_answers_once() {
     let until = UnixMicros(now().0 + 3_600_000_000);
     let waived = subject.waive("hotfix_forward_ported", "the code is gone", until).unwrap();
     scene.write(3, Body::Waived(waived)).unwrap();
-    assert_eq!(states(&promoted(&scene, "1.2.0")), [("hotfix_forward_ported", "waived")]);
+    let done = promoted(&scene, "1.2.0");
+    assert_eq!(states(&done), [("hotfix_forward_ported", "waived")]);
+    assert!(done.rows.iter().all(|row| row.run.is_none()), "{:#?}", done.rows);
     // What contains that release was held to it, and an earlier line never is.
     scene.commit("h", "more");
     scene.seal(document("1.3.0", "true", "true"));
