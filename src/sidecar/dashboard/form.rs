@@ -65,6 +65,11 @@ impl Waiver {
         format!("waiver for {}", self.generation.version)
     }
 
+    /// Whether letters go into one of its fields.
+    pub fn is_written(&self) -> bool {
+        self.field != Field::Gate
+    }
+
     pub fn press(&mut self, key: KeyCode, hands: &Hands) -> Filled {
         let (last, count) = (self.gates.len() - 1, self.gates.len());
         match (self.field, key) {

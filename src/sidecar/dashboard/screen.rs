@@ -282,6 +282,8 @@ fn over(desk: &mut Desk, area: Rect, buffer: &mut Buffer) {
     block.render(frame, buffer);
     match over {
         Over::Text { top, .. } | Over::Asked { top, .. } => *top = scrolled(&lines, *top, inner, buffer),
+        // Where there is no room for both, what is written is seen, and not what was chosen.
+        Over::Waiving(form) if form.is_written() => drop(scrolled(&lines, usize::MAX, inner, buffer)),
         Over::Leaving | Over::Waiving(_) => drop(scrolled(&lines, 0, inner, buffer)),
     }
 }

@@ -619,6 +619,9 @@ fn a_small_screen_scrolls_what_it_asks_and_says_what_keys_do() {
     assert!(shown(&mut asked).contains("--key ada.pem"), "{}", shown(&mut asked));
     let mut help = desk(&model, "?G");
     assert!(shown(&mut help).contains("ask first"), "{}", shown(&mut help));
+    let mut waiving = desk(&model, "↓w⇥");
+    waiving.paste(&"because ".repeat(40));
+    assert!(shown(&mut waiving).contains("hours   24"), "{}", shown(&mut waiving));
     // What cannot be done is said whole.
     let nobody = Hands { key: None, ..hands() };
     let mut refused = desk(&model, "↓");
