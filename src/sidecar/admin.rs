@@ -88,7 +88,7 @@ fn exchange(address: &str, method: &str, path: &str, body: &[u8]) -> Result<(u16
 fn talk(target: SocketAddr, request: &[u8], patience: Patience) -> io::Result<Vec<u8>> {
     let until = Instant::now() + patience.total;
     let left = || match until.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long to answer")),
+        Duration::ZERO => Err(late()),
         left => Ok(left.min(patience.silence)),
     };
     let mut stream = TcpStream::connect_timeout(&target, patience.connect)?;
@@ -99,6 +99,7 @@ fn talk(target: SocketAddr, request: &[u8], patience: Patience) -> io::Result<Ve
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(taken) => rest = &rest[taken..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
             Err(error) => return Err(error),
         }
     }
@@ -109,10 +110,16 @@ fn talk(target: SocketAddr, request: &[u8], patience: Patience) -> io::Result<Ve
             Ok(0) => break,
             Ok(taken) => answer.extend_from_slice(&piece[..taken]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
             Err(error) => return Err(error),
         }
     }
     Ok(answer)
+}
+
+/// What the system calls by another name when the time of a socket is over.
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it takes too long to answer")
 }
 
 fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
