@@ -603,7 +603,8 @@ mod tests {
     use super::*;
 
     fn refused(listen: &str, anywhere: bool) -> bool {
-        admin_refused(&Admin { listen: listen.parse().unwrap(), anywhere }).is_some()
+        let admin = Admin { listen: listen.parse().unwrap(), anywhere, request_ms: 5_000, answer_ms: 60_000 };
+        admin_refused(&admin).is_some()
     }
 
     #[test]

@@ -171,7 +171,7 @@ async fn serve(
     let admin = match &loaded.settings.admin {
         None => None,
         Some(settings) => Some(
-            admin::start(settings.listen, gateway)
+            admin::start(settings, gateway)
                 .await
                 .map_err(|error| Refusal::new(error.reason(), error.to_string()))?,
         ),

@@ -1,8 +1,8 @@
 //! Asking the daemon's admin listener: one HTTP/1.1 request over one connection.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
-use std::time::Duration;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::time::{Duration, Instant};
 
 use estoppel_evidence::Reason;
 use serde_json::Value;
@@ -10,7 +10,24 @@ use serde_json::Value;
 use crate::output::Failure;
 
 /// Longest answer that is read.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// How long a daemon is waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Until it takes the connection.
+    connect: Duration,
+    /// Without a byte: what it is asked for takes its time.
+    silence: Duration,
+    /// In all, however its bytes trickle in.
+    total: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(3),
+    silence: Duration::from_secs(60),
+    total: Duration::from_secs(120),
+};
 
 /// Sends a request without a body and gives the JSON answer.
 pub fn ask(address: &str, method: &str, path: &str) -> Result<Value, Failure> {
@@ -58,21 +75,51 @@ fn exchange(address: &str, method: &str, path: &str, body: &[u8]) -> Result<(u16
         .map_err(|error| unreachable(error.to_string()))?
         .next()
         .ok_or_else(|| unreachable("the name has no address".into()))?;
-    let exchange = || -> std::io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(3))?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        )?;
-        stream.write_all(body)?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = exchange().map_err(|error| unreachable(error.to_string()))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let answer = talk(target, &[head.as_bytes(), body].concat(), PATIENCE);
+    let answer = answer.map_err(|error| unreachable(error.to_string()))?;
     parse(&answer).ok_or_else(|| unreachable("what answers there is not the admin listener".into()))
+}
+
+/// Sends `request` and reads to the end, or not for longer than there is patience for.
+fn talk(target: SocketAddr, request: &[u8], patience: Patience) -> io::Result<Vec<u8>> {
+    let until = Instant::now() + patience.total;
+    let left = || match until.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(late()),
+        left => Ok(left.min(patience.silence)),
+    };
+    let mut stream = TcpStream::connect_timeout(&target, patience.connect)?;
+    let mut rest = request;
+    while !rest.is_empty() {
+        stream.set_write_timeout(Some(left()?))?;
+        match stream.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => rest = &rest[taken..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
+            Err(error) => return Err(error),
+        }
+    }
+    let (mut answer, mut piece) = (Vec::new(), vec![0; 64 << 10]);
+    while answer.len() < ANSWER_BYTES_MAX {
+        stream.set_read_timeout(Some(left()?))?;
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(taken) => answer.extend_from_slice(&piece[..taken]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(answer)
+}
+
+/// What the system calls by another name when the time of a socket is over.
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it takes too long to answer")
 }
 
 fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
@@ -118,6 +165,23 @@ mod tests {
         let chunked = b"HTTP/1.1 404 X\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
         assert_eq!(parse(chunked), Some((404, b"ok".to_vec())));
         assert_eq!(parse(b"nonsense"), None);
+    }
+
+    #[test]
+    fn whoever_answers_byte_by_byte_is_not_waited_for_without_end() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // It goes on for as long as somebody listens.
+        let dripping = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            while stream.write_all(b"H").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let patience = Patience { total: Duration::from_millis(100), ..PATIENCE };
+        let error = talk(address, b"GET / HTTP/1.1\r\n\r\n", patience).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        dripping.join().unwrap();
     }
 
     #[test]

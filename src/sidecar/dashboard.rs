@@ -5,6 +5,7 @@
 //! The same views are printed as lines, and the same model as JSON.
 
 mod deeds;
+mod form;
 mod gateway;
 mod keys;
 mod model;

@@ -130,7 +130,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["generation", "seal"],
         "Puts the contract of a draft into the ledger, signed by a key with the role author. From then on it counts, whatever becomes of \
-         the file. A hotfix is sealed only where its base is promoted.",
+         the file. A hotfix is sealed only where its base is promoted. --contract names the contract that was looked at; where the file has another \
+         one, nothing is sealed (STATE_INVALID).",
     ),
     (
         &["generation", "amend"],
@@ -195,7 +196,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["waive"],
         "Signs that a gate need not pass for this contract on this commit, why, and until when. Proofs, evidence, approvals and the \
-         candidate cannot be waived; the waiver is shown with the gate.",
+         candidate cannot be waived; the waiver is shown with the gate. --contract names the contract that was looked at; where another one is in \
+         force, nothing is signed (STATE_INVALID).",
     ),
     (
         &["rollback"],
@@ -246,8 +248,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["dashboard"],
         "Shows generations and what is proven of each, what happened to them, evolutions as they run in this clone, and with --admin the \
-         verdicts of gateways and the calls that wait there for people, on one screen that keeps itself up to date. Keys start, promote, approve \
-         and deny: each says which command of this program it will run, asks, and shows what came of it. Without a terminal, with \
+         verdicts of gateways, the calls that wait there for people and the latest that were not plainly allowed, on one screen that keeps \
+         itself up to date. Keys seal, start, waive, promote, approve and deny: each says which command of this program it will run, asks, and shows what came of it. Without a terminal, with \
          NO_COLOR or TERM=dumb it prints the same as lines, once; so does --plain. Exit code 6 or 7: something that is \
          asked for could not be read, and is told in its place.",
     ),

@@ -12,7 +12,7 @@ use estoppel_release::generation::{
 };
 use estoppel_release::git::Git;
 use estoppel_release::ledger::{Event, Known, Ledger, StagePromoted, State, Store};
-use estoppel_release::{Code, Version};
+use estoppel_release::{Code, Refusal, Version};
 use serde_json::{Value, json};
 
 pub use begin::project;
@@ -253,6 +253,10 @@ fn shown(read: &Generation, change: &generation::Change) -> Value {
 
 fn seal(output: Output, seal: &GenerationSeal) -> Result<ExitCode, Failure> {
     let read = open(output, &folder(&seal.at)?, &seal.version)?;
+    if let Some(meant) = seal.contract.filter(|meant| *meant != read.digest()) {
+        let said = format!("the file of {} has the contract {}, not {meant}", read.version, read.digest());
+        return Err(Refusal::new(Code::StateInvalid, said).into());
+    }
     let (store, signing) = (store(&seal.at)?, Signing::of(&seal.signed)?);
     let appended = store
         .append(&signing.hand(), &mut |Known { ledger, .. }| Ok(generation::seal(ledger, &read)?.into()))?;

@@ -103,7 +103,7 @@ pub fn waive(output: &Output, asked: &Waive) -> Result<ExitCode, Failure> {
         version: &asked.version,
         stage: StageName::Final,
         candidate: asked.candidate.as_deref(),
-        contract: None,
+        contract: asked.contract,
         folders: &[],
         resume: false,
         dry: true,

@@ -122,8 +122,130 @@ fn an_evolution_whose_program_was_killed_is_not_shown_as_running() {
     runner.kill().unwrap();
     runner.wait().unwrap();
     assert_eq!(at().as_deref(), Some("cut_off"));
-    let (_, lines) = printed(&repository.dir, &["--view", "run"]);
-    assert!(lines.contains("cut off"), "{lines}");
+    for view in ["releases", "evolutions", "run"] {
+        let (_, lines) = printed(&repository.dir, &["--view", view]);
+        assert!(lines.contains("cut off") && !lines.contains("running"), "{view}: {lines}");
+    }
+}
+
+#[test]
+fn e_seals_a_draft_as_it_was_shown_and_w_waives_a_gate_with_its_reason() {
+    let repository = Repository::new("dashboard-seal");
+    let file = ".estoppel/generations/v1.0.0.yaml";
+    let draft = |title: &str| {
+        json!({
+            "generation": 1, "version": "1.0.0", "description": "Invoices", "author": { "name": "Cem" },
+            "changes": [
+                { "id": "PAY-001", "type": "fix", "title": title },
+                { "id": "PAY-002", "type": "add", "title": "Pay by card" },
+            ],
+            "steps": [
+                { "id": "unit", "kind": "unit", "run": ["true"], "proves": "all" },
+            ],
+            "gates": { "min_evolutions": { "count": 3 } },
+        })
+        .to_string()
+    };
+    repository.commit(&[(file, &draft("Round as banks do"))]);
+    let key = repository.key("owner");
+    let mut terminal = on_a_terminal(&repository.dir, &["--key", path(&key)]);
+    terminal.wait_for("draft", PATIENCE);
+    terminal.press("e");
+    terminal.wait_for("fix PAY-001 Round as banks do", PATIENCE);
+    // Somebody else is quicker: what is sealed is what was shown, or nothing.
+    repository.commit(&[(file, &draft("Round up"))]);
+    terminal.press("y");
+    terminal.wait_for("STATE_INVALID", PATIENCE);
+    assert_eq!(repository.events("generation.sealed"), 0);
+    terminal.press("q");
+    terminal.wait_for("Round up", PATIENCE);
+    terminal.press("e");
+    terminal.wait_for("fix PAY-001 Round up", PATIENCE);
+    terminal.press("y");
+    terminal.wait_for("seal of 1.0.0: done, exit code 0", PATIENCE);
+    assert_eq!(repository.events("generation.sealed"), 1);
+
+    assert_eq!(repository.evolve("1.0.0").0, 0);
+    assert_eq!(repository.sign("owner", &["promote", "1.0.0"]).0, 3);
+    terminal.press("qq");
+    assert!(terminal.wait_exit(PATIENCE).success());
+    // Not by whoever sealed it.
+    let mut terminal = on_a_terminal(&repository.dir, &["--key", path(&repository.key("other"))]);
+    terminal.wait_for("min_evolutions", PATIENCE);
+    terminal.press("w");
+    terminal.wait_for("waiver for 1.0.0", PATIENCE);
+    terminal.press("\t");
+    terminal.press("the first one");
+    terminal.press("\t");
+    terminal.press("\u{7f}\u{7f}12\r");
+    let asked = terminal.wait_for("Why it is waived: the first one", PATIENCE);
+    assert!(asked.contains("For 12 hours") && asked.contains("min_evolutions"), "{asked}");
+    assert_eq!(repository.events("approval.waiver"), 0);
+    terminal.press("y");
+    terminal.wait_for("waiver of min_evolutions for 1.0.0: done, exit code 0", PATIENCE);
+    let shown = repository.ask(&["ledger", "show", "--local"]).1;
+    let events = shown["data"]["events"].as_array().unwrap().clone();
+    let waived = events.last().unwrap().to_string();
+    assert!(waived.contains("min_evolutions") && waived.contains("the first one"), "{waived}");
+    assert_eq!(repository.sign("other", &["promote", "1.0.0"]).0, 0);
+}
+
+#[test]
+fn a_blocked_call_is_shown_with_its_code_and_its_run_is_sealed() {
+    let rule = "- { id: no-shell, when: { tool: shell }, verdict: block, reason: TOOL_DENIED }\n";
+    let policy = format!("{}rules:\n{rule}", crate::support::OPEN);
+    let world = World::with(Script::model(), &Setup { policy, ..Setup::default() });
+    let body = json!({
+        "model": "m", "messages": [{ "role": "user", "content": "hi" }],
+        "tools": [{ "type": "function", "function": { "name": "shell" } }],
+    });
+    let answer = world.send(&crate::support::chat("nightly", &body.to_string()));
+    let call = answer.header("estoppel-call").unwrap().to_owned();
+    world.wait_until_idle();
+    let repository = Repository::new("dashboard-blocked");
+    let admin = world.admin.to_string();
+    let seen: Value = serde_json::from_str(
+        &printed(&repository.dir, &["--view", "gateway", "--admin", &admin, "--json"]).1,
+    )
+    .unwrap();
+    let row = &seen["data"]["gateways"][0]["value"]["recent"]["calls"][0];
+    assert_eq!(
+        (&row["call"], &row["reason"], &row["rule"]),
+        (&json!(call), &json!("TOOL_DENIED"), &json!("no-shell"))
+    );
+    let (_, lines) = printed(&repository.dir, &["--view", "gateway", "--admin", &admin, "--plain"]);
+    assert!(lines.contains("TOOL_DENIED: a policy rule blocks this tool"), "{lines}");
+    let mut terminal = on_a_terminal(&repository.dir, &["--view", "gateway", "--admin", &admin]);
+    terminal.wait_for("TOOL_DENIED", PATIENCE);
+    terminal.press("j");
+    terminal.wait_for(&call, PATIENCE);
+    terminal.press("e");
+    terminal.wait_for("it takes no more calls", PATIENCE);
+    terminal.press("y");
+    terminal.wait_for("exit code 0", PATIENCE);
+    let runs = cli(&["run", "list", "--admin", &admin]).1;
+    let runs = runs["data"]["runs"].as_array().unwrap().clone();
+    let sealed = runs.iter().find(|run| run["name"] == "nightly").unwrap();
+    assert_eq!(sealed["state"], "sealed", "{sealed}");
+    let bundle = world.journal().join("bundles").join(format!("{}.pef.zip", row["run"].as_str().unwrap()));
+    let (exit, shown) = cli(&["show", path(&bundle), "--call", &call]);
+    assert_eq!(exit, 0, "{shown}");
+}
+
+#[test]
+fn forty_columns_and_ten_rows_are_enough_to_see_what_is_the_matter() {
+    let repository = Repository::new("dashboard-small");
+    repository.seal("1.0.0", "true", &json!({}), &json!({}));
+    let mut terminal = Terminal::start(dashboard(&repository.dir, &[]), 40, 10);
+    let screen = terminal.wait_for("estoppel evolution start", PATIENCE);
+    assert!(screen.contains("> 1.0.0") && screen.contains("sealed") && screen.contains("0/1"), "{screen}");
+    terminal.press("s");
+    let screen = terminal.wait_for("ESTOPPEL_RELEASE_KEY", PATIENCE);
+    assert!(screen.contains("no key signs here"), "{screen}");
+    terminal.press("?");
+    terminal.wait_for("another view", PATIENCE);
+    terminal.press("G");
+    terminal.wait_for("ask first", PATIENCE);
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn transfer(body: &str) -> Request {
         .body(body)
 }
 
-fn again(hold: &str, body: &str) -> Request {
+pub fn again(hold: &str, body: &str) -> Request {
     transfer(body).header("estoppel-hold", hold)
 }
 

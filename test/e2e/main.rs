@@ -3,6 +3,7 @@
 //! - `support`: a daemon with its journal in a scratch folder, and a scripted upstream.
 //! - `authority`, `client`: certificates, and a client for what the kit's does not speak.
 //! - `calls`: what goes through, byte for byte, and what its receipt says.
+//! - `admin`: what operators are told of the latest calls, and that nobody keeps their listener busy.
 //! - `adapters`: each dialect captured and blocked, from recorded wire bytes.
 //! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
 //! - `diffing`: what differs between two runs, journals and schemas.
@@ -62,6 +63,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod adapters;
+mod admin;
 mod archive;
 mod attest;
 mod authority;

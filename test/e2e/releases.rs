@@ -537,9 +537,12 @@ fn what_was_looked_at_under_another_contract_is_neither_approved_nor_promoted() 
         assert_eq!((exit, &refused["error"]["code"]), (3, &json!("STATE_INVALID")), "{refused}");
         assert!(refused["error"]["message"].as_str().unwrap().contains(&other), "{refused}");
     }
+    let waive = ["waive", "1.2.0", "no_failed", "--reason", "first", "--contract", &other];
+    let (exit, refused) = repository.sign("other", &waive);
+    assert_eq!((exit, &refused["error"]["code"]), (3, &json!("STATE_INVALID")), "{refused}");
     assert_eq!(repository.sign("other", &["approve", "1.2.0", "--contract", "5a"]).0, 6);
     let kinds = repository.ask(&["ledger", "show"]).1["data"]["events"].to_string();
-    assert!(!kinds.contains("approval.given") && !kinds.contains("promotion."), "{kinds}");
+    assert!(!kinds.contains("approval.") && !kinds.contains("promotion."), "{kinds}");
     let status = repository.ask(&["status"]).1.to_string();
     let own = status.split("\"contract\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     repository.done("other", &["approve", "1.2.0", "--contract", &own]);

@@ -32,6 +32,8 @@ pub struct Setup {
     pub routes: String,
     /// Keys inside `[journal]`.
     pub journal: String,
+    /// Keys inside `[admin]`.
+    pub admin: String,
     /// Keys inside `[[listener]]`.
     pub listener: String,
     /// Keys inside `[upstream.stub]`.
@@ -47,6 +49,7 @@ impl Default for Setup {
             config: String::new(),
             routes: String::new(),
             journal: String::new(),
+            admin: String::new(),
             listener: String::new(),
             upstream: String::new(),
             upstream_tls: false,
@@ -165,9 +168,9 @@ pub fn write_config(scratch: &Scratch, upstream: SocketAddr, setup: &Setup) -> P
     let scheme = if setup.upstream_tls { "https" } else { "http" };
     let text = format!(
         "[instance]\nhost = \"localhost\"\nname = \"e2e\"\n\n[journal]\ndir = {journal:?}\n{}\n\n[keys]\ninit = true\n\n[policy]\nfile = {policy:?}\n\n\
-         [admin]\nlisten = \"127.0.0.1:0\"\n\n[[listener]]\nlisten = \"127.0.0.1:0\"\n{}\n\n[upstream.stub]\nurl = \"{scheme}://{upstream}\"\n{}\n\n{}\n\
+         [admin]\nlisten = \"127.0.0.1:0\"\n{}\n\n[[listener]]\nlisten = \"127.0.0.1:0\"\n{}\n\n[upstream.stub]\nurl = \"{scheme}://{upstream}\"\n{}\n\n{}\n\
          [[route]]\nname = \"stub\"\nupstream = \"stub\"\n\n{}",
-        setup.journal, setup.listener, setup.upstream, setup.routes, setup.config
+        setup.journal, setup.admin, setup.listener, setup.upstream, setup.routes, setup.config
     );
     scratch.write("estoppeld.toml", text)
 }

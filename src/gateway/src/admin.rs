@@ -7,6 +7,7 @@
 //! | `GET /startupz` | 200 once listeners are bound |
 //! | `GET /metrics` | Prometheus text format 0.0.4 |
 //! | `GET /runs` | open and recently sealed runs, JSON |
+//! | `GET /calls/recent?verdict&limit` | the latest calls that were not plainly allowed, JSON |
 //! | `GET /holds`, `GET /holds/{id}` | calls that wait for people, and those that did last, JSON |
 //! | `POST /holds/{id}/decisions` | takes an approver's signed decision, JSON |
 //! | `POST /runs/{id or name}/seal` | seals a run and says where its bundle is |
@@ -25,6 +26,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use estoppel_evidence::Reason;
@@ -38,13 +40,17 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::bypass::{self, Reported};
 use crate::holds::{self, Signed};
 use crate::mcp::operators::{self, Which, Word};
+use crate::recent;
 use crate::retained::{self, Told};
 use crate::serve::{Gateway, GatewayError, Shared};
+use crate::settings::Admin;
 use crate::switches::{Kill, SWITCHES_MAX, Target};
 
 type Page = Response<Full<Bytes>>;
@@ -53,50 +59,82 @@ type Page = Response<Full<Bytes>>;
 ///
 /// # Errors
 /// [`GatewayError::Listen`].
-pub async fn start(address: SocketAddr, gateway: &Gateway) -> Result<SocketAddr, GatewayError> {
+pub async fn start(settings: &Admin, gateway: &Gateway) -> Result<SocketAddr, GatewayError> {
+    let address = settings.listen;
     let listen = |source| GatewayError::Listen { address, source };
     let socket = TcpListener::bind(address).await.map_err(listen)?;
+    // Accepted sockets inherit it: an answer that is not taken waits here, and not in the kernel's megabytes.
+    rustix::net::sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES)
+        .map_err(|error| listen(error.into()))?;
     let bound = socket.local_addr().map_err(listen)?;
-    tokio::spawn(accept(socket, gateway.shared.clone()));
+    let times = Times {
+        request: Duration::from_millis(settings.request_ms),
+        answer: Duration::from_millis(settings.answer_ms),
+    };
+    tokio::spawn(accept(socket, gateway.shared.clone(), times));
     Ok(bound)
 }
 
 /// Most connections of operators at a time.
 const CONNECTIONS_MAX: usize = 64;
+/// Bytes of an answer that the kernel takes on before the other side does.
+const SEND_BUFFER_BYTES: usize = 16 << 10;
 /// Most routes that are named to somebody who names one that is not there.
 const ROUTES_TOLD_MAX: usize = 32;
-/// How long a connection may take to send its one request.
-const HEAD_READ_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long the head of its one request may take, at most.
+const HEAD_READ_MAX: Duration = Duration::from_secs(1);
 
-async fn accept(socket: TcpListener, shared: Arc<Shared>) {
+/// How long a connection may take for its one request and the answer. What is done between them has its own time.
+#[derive(Clone, Copy)]
+struct Times {
+    /// From its first moment until the request is whole.
+    request: Duration,
+    /// From when the answer is there until it is taken.
+    answer: Duration,
+}
+
+async fn accept(socket: TcpListener, shared: Arc<Shared>, times: Times) {
     let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
         let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
         let Ok((tcp, _)) = socket.accept().await else {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
         let shared = shared.clone();
         tokio::spawn(async move {
-            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                let shared = shared.clone();
-                async move { Ok::<_, Infallible>(answer(&shared, request).await) }
-            });
-            let served = hyper::server::conn::http1::Builder::new()
-                .keep_alive(false)
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_READ_MAX)
-                .serve_connection(TokioIo::new(tcp), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "admin connection ended");
-            }
+            serve(tcp, &shared, times).await;
             drop(permit);
         });
     }
 }
 
-async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Page {
+async fn serve(tcp: TcpStream, shared: &Arc<Shared>, times: Times) {
+    let until = Instant::now() + times.request;
+    let answered = Arc::new(Notify::new());
+    let service = hyper::service::service_fn(|request: Request<Incoming>| {
+        let (shared, answered) = (shared.clone(), answered.clone());
+        async move {
+            let page = answer(&shared, request, until).await;
+            answered.notify_one();
+            Ok::<_, Infallible>(page)
+        }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(times.request.min(HEAD_READ_MAX));
+    let late = async {
+        answered.notified().await;
+        tokio::time::sleep(times.answer).await;
+    };
+    tokio::select! {
+        served = builder.serve_connection(TokioIo::new(tcp), service) => if let Err(error) = served {
+            tracing::debug!(%error, "admin connection ended");
+        },
+        () = late => tracing::debug!("admin answer was not taken in time"),
+    }
+}
+
+async fn answer(shared: &Arc<Shared>, request: Request<Incoming>, until: Instant) -> Page {
     if let Some(why) = from_elsewhere(&request) {
         return forbidden(why);
     }
@@ -106,6 +144,10 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Page {
         (&Method::GET, "/readyz") => ready(shared),
         (&Method::GET, "/metrics") => metrics(shared),
         (&Method::GET, "/runs") => json_page(StatusCode::OK, &json!({ "runs": shared.journal.runs() })),
+        (&Method::GET, "/calls/recent") => match recent::Which::read(request.uri().query()) {
+            Ok(which) => json_page(StatusCode::OK, &shared.recent.list(which)),
+            Err(why) => invalid(why),
+        },
         (&Method::GET, "/holds") => {
             let now_us = shared.clock.unix_us();
             json_page(StatusCode::OK, &shared.holds.list(shared.journal.instance(), now_us))
@@ -113,7 +155,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Page {
         (&Method::GET, _) if path.starts_with("/holds/") => hold(shared, &path["/holds/".len()..]),
         (&Method::POST, _) if path.starts_with("/holds/") => {
             match path["/holds/".len()..].strip_suffix("/decisions") {
-                Some(id) => decide(shared, id, request.into_body()).await,
+                Some(id) => decide(shared, id, request.into_body(), until).await,
                 None => problem(Reason::RouteUnknown, None),
             }
         }
@@ -125,8 +167,8 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Page {
                 None => problem(Reason::RouteUnknown, None),
             }
         }
-        (&Method::POST, "/bypasses") => bypass(shared, request.into_body()).await,
-        (&Method::POST, "/retention") => retention(shared, request.into_body()).await,
+        (&Method::POST, "/bypasses") => bypass(shared, request.into_body(), until).await,
+        (&Method::POST, "/retention") => retention(shared, request.into_body(), until).await,
         (&Method::GET, "/switches") => switches(shared),
         (&Method::POST, _) if path.starts_with("/switches/") => {
             switch(shared, &path["/switches/".len()..]).await
@@ -280,12 +322,10 @@ fn hold(shared: &Shared, id: &str) -> Page {
 
 /// Longest document that is read.
 const DOCUMENT_BYTES_MAX: usize = 16 << 10;
-/// How long one may take to come.
-const DOCUMENT_READ_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
-async fn decide(shared: &Arc<Shared>, id: &str, body: Incoming) -> Page {
+async fn decide(shared: &Arc<Shared>, id: &str, body: Incoming, until: Instant) -> Page {
     let Ok(id) = id.parse() else { return problem(Reason::HoldUnknown, None) };
-    let signed: Signed = match document(body).await {
+    let signed: Signed = match document(body, until).await {
         Ok(signed) => signed,
         Err(page) => return *page,
     };
@@ -295,10 +335,10 @@ async fn decide(shared: &Arc<Shared>, id: &str, body: Incoming) -> Page {
     }
 }
 
-async fn document<T: DeserializeOwned>(body: Incoming) -> Result<T, Box<Page>> {
+async fn document<T: DeserializeOwned>(body: Incoming, until: Instant) -> Result<T, Box<Page>> {
     let read = Limited::new(body, DOCUMENT_BYTES_MAX).collect();
     let refuse = |reason, detail: Option<String>| Box::new(problem(reason, detail.as_deref()));
-    match tokio::time::timeout(DOCUMENT_READ_MAX, read).await {
+    match tokio::time::timeout_at(until, read).await {
         Ok(Ok(body)) => serde_json::from_slice(&body.to_bytes())
             .map_err(|error| refuse(Reason::RequestInvalid, Some(error.to_string()))),
         Ok(Err(_)) => Err(refuse(Reason::RequestBytesMax, None)),
@@ -306,8 +346,8 @@ async fn document<T: DeserializeOwned>(body: Incoming) -> Result<T, Box<Page>> {
     }
 }
 
-async fn bypass(shared: &Arc<Shared>, body: Incoming) -> Page {
-    let reported: Reported = match document(body).await {
+async fn bypass(shared: &Arc<Shared>, body: Incoming, until: Instant) -> Page {
+    let reported: Reported = match document(body, until).await {
         Ok(reported) => reported,
         Err(page) => return *page,
     };
@@ -321,8 +361,8 @@ async fn bypass(shared: &Arc<Shared>, body: Incoming) -> Page {
     }
 }
 
-async fn retention(shared: &Arc<Shared>, body: Incoming) -> Page {
-    let told: Told = match document(body).await {
+async fn retention(shared: &Arc<Shared>, body: Incoming, until: Instant) -> Page {
+    let told: Told = match document(body, until).await {
         Ok(told) => told,
         Err(page) => return *page,
     };

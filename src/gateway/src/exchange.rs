@@ -32,7 +32,7 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::again::Second;
 use self::held::HeldBack;
-pub(crate) use self::held::{OBSERVED_ANSWER, OBSERVED_REQUEST};
+pub(crate) use self::held::observed_in;
 use self::pictured::Pictured;
 pub(crate) use self::posted::Aside;
 use crate::body::Upload;

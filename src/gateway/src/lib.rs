@@ -34,6 +34,7 @@ mod pins;
 mod protected_resource;
 mod provenance;
 mod reask;
+mod recent;
 pub mod recorded;
 mod respond;
 mod retained;

@@ -13,7 +13,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::exchange::{OBSERVED_ANSWER, OBSERVED_REQUEST};
+use crate::exchange::observed_in;
 use crate::provenance::Missed;
 use crate::shadow::Shadow;
 use crate::snapshot::RouteEntry;
@@ -97,11 +97,8 @@ struct JournalMetrics {
 
 /// What judging found in a call: on which side, its code, and whether it was enforced.
 fn violations(record: &CallRecord) -> impl Iterator<Item = (&'static str, Reason, &'static str)> {
-    let observed = record.downgrades.iter().filter_map(|downgrade| match downgrade.detail.as_deref()? {
-        OBSERVED_REQUEST => Some(("request", downgrade.code, "no")),
-        OBSERVED_ANSWER => Some(("answer", downgrade.code, "no")),
-        _ => None,
-    });
+    let downgrades = record.downgrades.iter();
+    let observed = downgrades.filter_map(|downgrade| Some((observed_in(downgrade)?, downgrade.code, "no")));
     let is_blocked = record.verdict.action == VerdictAction::Block && is_of_judging(record.outcome.code);
     let side = if record.response.upstream.is_some() { "answer" } else { "request" };
     observed.chain(is_blocked.then_some((side, record.outcome.code, "yes")))

@@ -41,6 +41,7 @@ use crate::controls::Controls;
 use crate::database::Posts;
 use crate::holds::Holds;
 use crate::provenance;
+use crate::recent::Recent;
 use crate::settings::{Listener, Server, Settings};
 use crate::snapshot::Snapshot;
 use crate::stack::stack;
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) switches: Switches,
     /// What tools gave earlier.
     pub(crate) earlier: Arc<provenance::Runs>,
+    /// For whoever looks on.
+    pub(crate) recent: Recent,
     calls: CallIds,
 }
 
@@ -84,47 +87,52 @@ impl Shared {
 
     /// A record with nothing in it yet.
     pub(crate) fn blank_record(&self) -> Box<CallRecord> {
-        Box::new(CallRecord {
-            call: CallId::new(0, [0; 10]),
-            attempt: 1,
-            storage: Default::default(),
-            claims: None,
-            destination: None,
-            detection: None,
-            dialect: None,
-            downgrades: Vec::new(),
-            evaluated_request: Default::default(),
-            evaluated_response: Default::default(),
-            facts: Default::default(),
-            identity: Identity::default(),
-            identity_details: None,
-            held: None,
-            idempotency: None,
-            judged: None,
-            limits: Vec::new(),
-            operation: "http".into(),
-            outcome: Outcome { client: ClientEnd::Gone, code: Reason::Internal, complete: false },
-            policy: PolicyRef { hash: Sha256([0; 32]), rule: None },
-            reask: None,
-            request: RequestSide {
-                body: Captured::default(),
-                method: "GET".into(),
-                route: None,
-                target: [0; 32],
-                version: "1.1",
-            },
-            response: Default::default(),
-            shadow: Vec::new(),
-            snapshot: None,
-            stream: None,
-            tenant: None,
-            threat: None,
-            time: Times::default(),
-            trace: None,
-            upstream: None,
-            upstream_request: None,
-            verdict: VerdictRecord { action: VerdictAction::Block, mode: VerdictMode::Enforce, reason: None },
-        })
+        Box::new(blank())
+    }
+}
+
+/// A record of nothing.
+pub(crate) fn blank() -> CallRecord {
+    CallRecord {
+        call: CallId::new(0, [0; 10]),
+        attempt: 1,
+        storage: Default::default(),
+        claims: None,
+        destination: None,
+        detection: None,
+        dialect: None,
+        downgrades: Vec::new(),
+        evaluated_request: Default::default(),
+        evaluated_response: Default::default(),
+        facts: Default::default(),
+        identity: Identity::default(),
+        identity_details: None,
+        held: None,
+        idempotency: None,
+        judged: None,
+        limits: Vec::new(),
+        operation: "http".into(),
+        outcome: Outcome { client: ClientEnd::Gone, code: Reason::Internal, complete: false },
+        policy: PolicyRef { hash: Sha256([0; 32]), rule: None },
+        reask: None,
+        request: RequestSide {
+            body: Captured::default(),
+            method: "GET".into(),
+            route: None,
+            target: [0; 32],
+            version: "1.1",
+        },
+        response: Default::default(),
+        shadow: Vec::new(),
+        snapshot: None,
+        stream: None,
+        tenant: None,
+        threat: None,
+        time: Times::default(),
+        trace: None,
+        upstream: None,
+        upstream_request: None,
+        verdict: VerdictRecord { action: VerdictAction::Block, mode: VerdictMode::Enforce, reason: None },
     }
 }
 
@@ -240,6 +248,7 @@ impl Gateway {
         let before = journal.before().clone();
         let earlier = provenance::Runs::new(self::random()?, metrics.clone());
         earlier.set(snapshot.policy.listens(), clock.mono_us());
+        let recent = Recent::new(clock.unix_us());
         let shared = Arc::new(Shared {
             holds: Holds::new(settings.server.holds_max, metrics.clone()),
             journal,
@@ -260,6 +269,7 @@ impl Gateway {
             controls: Controls::new(store),
             switches: Switches::new(before),
             earlier: Arc::new(earlier),
+            recent,
             calls: CallIds::new(random),
         });
         shared.holds.restore(shared.journal.held(), &shared.snapshot.load(), shared.clock.unix_us());

@@ -94,6 +94,20 @@ pub struct Admin {
     /// Allows `0.0.0.0` and `[::]`, which are reachable from wherever the machine is. Default false.
     #[serde(default)]
     pub anywhere: bool,
+    /// A request that has not come whole within this is refused, however its bytes trickle in. 10 to 60,000, default 5,000 ms.
+    #[serde(default = "admin_request_ms")]
+    pub request_ms: u64,
+    /// An answer that was not taken within this is cut, however slowly it is read. 10 to 600,000, default 60,000 ms.
+    #[serde(default = "admin_answer_ms")]
+    pub answer_ms: u64,
+}
+
+fn admin_request_ms() -> u64 {
+    5_000
+}
+
+fn admin_answer_ms() -> u64 {
+    60_000
 }
 
 /// One origin that calls are sent to.
@@ -423,6 +437,14 @@ impl Settings {
             }
             if !(1..=COUNT_MAX).contains(&upstream.connections_max) {
                 wrong(format!("upstream.{name}.connections_max"), "must be between 1 and 16,777,216".into());
+            }
+        }
+        if let Some(admin) = &self.admin {
+            if !(10..=60_000).contains(&admin.request_ms) {
+                wrong("admin.request_ms".into(), "must be between 10 and 60,000".into());
+            }
+            if !(10..=600_000).contains(&admin.answer_ms) {
+                wrong("admin.answer_ms".into(), "must be between 10 and 600,000".into());
             }
         }
         self.identity.check().into_iter().for_each(|error| wrong(error.key, error.problem));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use estoppel_evidence::Sha256;
 use estoppel_release::Version;
 use estoppel_release::generation::{ChangeType, NewChange};
 
@@ -104,6 +105,9 @@ pub struct GenerationSeal {
     /// The version.
     #[arg(id = "of", value_name = "VERSION", value_parser = version)]
     pub version: Version,
+    /// The contract that is meant, `sha256:…`; refused where the file has another one.
+    #[arg(long, value_name = "DIGEST", value_parser = super::release::contract_digest)]
+    pub contract: Option<Sha256>,
     #[command(flatten)]
     pub at: InRepository,
     #[command(flatten)]

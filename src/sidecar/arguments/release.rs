@@ -212,7 +212,7 @@ pub struct Promote {
     #[arg(long, value_name = "TAG")]
     pub candidate: Option<String>,
     /// The contract that is meant, `sha256:…`; refused where another one is in force.
-    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    #[arg(long, value_name = "DIGEST", value_parser = contract_digest)]
     pub contract: Option<Sha256>,
     /// The stage of its contract that the candidate comes to; the release where nothing is said.
     #[arg(long, default_value = "final")]
@@ -238,7 +238,7 @@ pub struct Approve {
     #[arg(long, value_name = "TAG")]
     pub candidate: Option<String>,
     /// The contract that is meant, `sha256:…`; refused where another one is in force.
-    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    #[arg(long, value_name = "DIGEST", value_parser = contract_digest)]
     pub contract: Option<Sha256>,
     /// For how long it counts.
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=8784))]
@@ -262,6 +262,9 @@ pub struct Waive {
     /// Tag of the candidate; the last one where nothing is said.
     #[arg(long, value_name = "TAG")]
     pub candidate: Option<String>,
+    /// The contract that is meant, `sha256:…`; refused where another one is in force.
+    #[arg(long, value_name = "DIGEST", value_parser = contract_digest)]
+    pub contract: Option<Sha256>,
     /// For how long it counts.
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=8784))]
     pub hours: u16,
@@ -327,6 +330,6 @@ pub struct EnvironmentBind {
     pub signed: SignedBy,
 }
 
-fn digest(text: &str) -> Result<Sha256, String> {
+pub(super) fn contract_digest(text: &str) -> Result<Sha256, String> {
     Sha256::parse(text).ok_or_else(|| "expected `sha256:` and 64 hex digits".to_owned())
 }

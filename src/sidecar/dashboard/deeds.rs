@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::model::{Generation, Hold};
+use super::model::{Gate, Generation, Hold};
 use super::words::Tone;
 use crate::arguments::{Dashboard, InRepository};
 
 /// Longest answer of a command that is kept, in bytes: its end is.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Most changes that are named before a generation is sealed.
+const CHANGES_MAX: usize = 8;
 
 /// A command, and what it does in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +120,109 @@ impl Hands {
         })
     }
 
+    /// Puts the contract of the draft that is shown into the ledger, and no other.
+    ///
+    /// # Errors
+    /// Why that cannot be asked for.
+    pub fn seal(&self, generation: &Generation) -> Result<Deed, String> {
+        let version = generation.version.to_string();
+        if generation.status != "draft" {
+            return Err(format!("{version} is {}", generation.status.replace('_', " ")));
+        }
+        if let Some(why) = &generation.broken {
+            return Err(format!("{version} cannot be sealed: {why}"));
+        }
+        let unread = || format!("the file of {version} is not read here, because there are many drafts");
+        let contract = generation.contract.as_deref().ok_or_else(unread)?;
+        let mut says =
+            vec![format!("Seal {version}: its contract comes into the ledger, with these changes:")];
+        let told = generation.changes.iter().take(CHANGES_MAX);
+        says.extend(told.map(|change| format!("  {} {} {}", change.kind, change.id, change.title)));
+        let more = generation.changes.len().saturating_sub(CHANGES_MAX);
+        says.extend((more > 0).then(|| format!("  and {more} more")));
+        says.push("From then on it counts, whatever becomes of the file; it can be amended or abandoned, not unsealed.".into());
+        Ok(Deed {
+            name: format!("seal of {version}"),
+            says,
+            words: self
+                .signed(&["generation", "seal", &version, "--contract", contract], self.key.as_deref())?,
+        })
+    }
+
+    /// What a waiver needs before anybody is asked for its reason.
+    ///
+    /// # Errors
+    /// Why nothing can be waived.
+    pub fn demand_waivable(&self, generation: &Generation) -> Result<(), String> {
+        let version = demand_sealed(generation, "has gates waived")?;
+        let (candidate, contract) = (demand_candidate(generation)?, demand_contract(generation)?);
+        self.signed(&["waive", &version, candidate, contract], self.key.as_deref()).map(drop)
+    }
+
+    /// Waives a gate for the candidate that is shown under the contract that is shown, and no other.
+    ///
+    /// # Errors
+    /// Why that cannot be asked for.
+    pub fn waive(
+        &self,
+        generation: &Generation,
+        gate: &Gate,
+        reason: &str,
+        hours: u32,
+    ) -> Result<Deed, String> {
+        let version = demand_sealed(generation, "has gates waived")?;
+        let candidate = demand_candidate(generation)?;
+        let contract = demand_contract(generation)?;
+        if gate.gate.starts_with('-') {
+            return Err("the name of the gate looks like an option".into());
+        }
+        // One word, so that no reason is an option.
+        let (why, hours) = (format!("--reason={reason}"), hours.to_string());
+        let words = [
+            "waive",
+            &version,
+            &gate.gate,
+            &why,
+            "--hours",
+            &hours,
+            "--candidate",
+            candidate,
+            "--contract",
+            contract,
+        ];
+        Ok(Deed {
+            name: format!("waiver of {} for {version}", gate.gate),
+            says: vec![
+                format!(
+                    "Sign that {candidate} may be promoted as {version} though {} does not pass.",
+                    gate.gate
+                ),
+                format!("It said: {} {}", gate.state, gate.why),
+                format!("Why it is waived: {reason}"),
+                format!("For {hours} hours from now on. Its contract is {contract}."),
+            ],
+            words: self.signed(&words, self.key.as_deref())?,
+        })
+    }
+
+    /// Seals the run of a call at a gateway.
+    ///
+    /// # Errors
+    /// Why that cannot be asked for.
+    pub fn seal_run(&self, run: &str, admin: &str) -> Result<Deed, String> {
+        if run.is_empty() || run.starts_with('-') {
+            return Err("the gateway does not say which run the call is of".into());
+        }
+        Ok(Deed {
+            name: format!("seal of run {run}"),
+            says: vec![
+                format!("Seal run {run} of the gateway at {admin}: its bundle is written, and it takes no more calls."),
+                "Calls that come later under its name open a new run. A run in which a call waits for people is not sealed.".into(),
+            ],
+            words: ["seal", run, "--admin", admin].map(ToOwned::to_owned).into(),
+        })
+    }
+
     /// Decides on the call that is shown: one of another payload is refused.
     ///
     /// # Errors
@@ -169,9 +274,7 @@ fn demand_sealed(generation: &Generation, what: &str) -> Result<String, String> 
     let version = generation.version.to_string();
     match generation.status {
         "sealed" => Ok(version),
-        "draft" => {
-            Err(format!("{version} is a draft: `estoppel generation seal {version}` before it {what}"))
-        }
+        "draft" => Err(format!("{version} is a draft: e seals it, before it {what}")),
         status => Err(format!("{version} is {}", status.replace('_', " "))),
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::model::{Fault, Hold, Lately, Traffic};
+use super::model::{Call, Fault, Hold, Lately, Recent, Traffic, Would};
 use crate::admin;
 
 /// How far back what came lately reaches.
@@ -14,6 +14,9 @@ const WINDOW: Duration = Duration::from_secs(60);
 const CALLS_MAX: usize = 32;
 /// Most calls that wait, of which one gateway is believed.
 const HOLDS_MAX: usize = 1_000;
+
+/// Most calls that were not plainly allowed, of which one gateway is asked and believed.
+const RECENT_MAX: usize = 50;
 
 /// Asks one gateway again and again.
 pub struct Asked {
@@ -51,6 +54,8 @@ impl Asked {
         let holds = admin::ask(&self.address, "GET", "/holds")?;
         // Where the store of switches is down, readiness says so.
         let switches = admin::ask(&self.address, "GET", "/switches").unwrap_or_default();
+        // Gateways of before do not tell them.
+        let recent = admin::ask(&self.address, "GET", &format!("/calls/recent?limit={RECENT_MAX}"));
         let (ready, said) = admin::send(&self.address, "GET", "/readyz")?;
         let said: Value = serde_json::from_slice(&said).unwrap_or_default();
         let code = said["code"].as_str().unwrap_or("not ready").to_owned();
@@ -65,6 +70,7 @@ impl Asked {
             refused: now.refused,
             holds: self.known(waiting(&holds)),
             switches: stopped(&switches),
+            recent: recent.ok().as_ref().map(latest),
         })
     }
 
@@ -123,8 +129,52 @@ fn waiting(answer: &Value) -> Vec<Hold> {
     holds
 }
 
+fn latest(answer: &Value) -> Recent {
+    let counted = answer["counted"].as_object().into_iter().flatten();
+    let counted = counted.filter_map(|(verdict, count)| Some((verdict.clone(), count.as_u64()?)));
+    let rows = answer["calls"].as_array().into_iter().flatten();
+    Recent {
+        since: some(answer, "since").unwrap_or_default(),
+        counted: counted.collect(),
+        calls: rows.take(RECENT_MAX).map(call).collect(),
+    }
+}
+
+fn call(row: &Value) -> Call {
+    let some = |name: &str| some(row, name);
+    let text = |name: &str| some(name).unwrap_or_default();
+    let would = |would: &Value| Would {
+        policy: self::some(would, "policy").unwrap_or_default(),
+        verdict: self::some(would, "verdict").unwrap_or_default(),
+        reason: self::some(would, "reason"),
+        rule: self::some(would, "rule"),
+    };
+    Call {
+        call: text("call"),
+        run: text("run"),
+        ended: text("ended"),
+        route: some("route"),
+        method: text("method"),
+        operation: text("operation"),
+        tool: some("tool"),
+        verdict: text("verdict"),
+        code: text("code"),
+        reason: some("reason"),
+        rule: some("rule"),
+        identity: some("identity"),
+        tenant: some("tenant"),
+        hold: some("hold"),
+        would: row["would"].is_object().then(|| would(&row["would"])),
+        observed: some("observed"),
+    }
+}
+
+fn some(row: &Value, name: &str) -> Option<String> {
+    row[name].as_str().map(ToOwned::to_owned)
+}
+
 fn hold(row: &Value) -> Hold {
-    let some = |name: &str| row[name].as_str().map(ToOwned::to_owned);
+    let some = |name: &str| some(row, name);
     let text = |name: &str| some(name).unwrap_or_default();
     let number = |name: &str| row[name].as_u64().unwrap_or_default();
     let approver = |approver: &Value| {
@@ -137,6 +187,7 @@ fn hold(row: &Value) -> Hold {
     };
     Hold {
         id: text("id"),
+        run: text("run"),
         state: text("state"),
         method: text("method"),
         target: some("target"),
@@ -253,6 +304,18 @@ mod tests {
         assert_eq!(risen(&of(3), &of(5)), of(2));
         assert_eq!(risen(&of(5), &of(2)), of(2));
         assert_eq!(risen(&of(5), &of(5)), BTreeMap::new());
+    }
+
+    #[test]
+    fn the_latest_calls_are_read_and_no_more_of_them_than_were_asked_for() {
+        let row = |n: usize| json!({ "call": n.to_string(), "verdict": "block", "would": null, "tool": 7 });
+        let rows: Vec<Value> = (0..60).map(row).collect();
+        let said = json!({ "since": "then", "counted": { "block": 60, "hold": "x" }, "calls": rows });
+        let recent = latest(&said);
+        assert_eq!((recent.calls.len(), recent.calls[49].call.as_str()), (RECENT_MAX, "49"));
+        assert_eq!(recent.counted, BTreeMap::from([("block".into(), 60)]));
+        assert_eq!((&recent.calls[0].would, &recent.calls[0].tool), (&None, &None));
+        assert_eq!(latest(&Value::Null), Recent::default());
     }
 
     #[test]

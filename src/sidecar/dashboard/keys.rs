@@ -5,8 +5,9 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::text::Line;
 
 use super::deeds::{Deed, Hands, Outcome, typed};
+use super::form::{Filled, Waiver};
 use super::model::Model;
-use super::view::{self, Chosen, VIEWS};
+use super::view::{self, Chosen, Row, VIEWS};
 use super::words::{Tone, Words, line};
 use crate::arguments::View;
 
@@ -32,9 +33,13 @@ pub struct Desk {
 /// Something in front of the views.
 #[derive(Clone, Debug)]
 pub enum Over {
-    Help,
-    /// Shall this be done?
-    Asked(Deed),
+    /// Shall this be done? From its line `top` on.
+    Asked {
+        deed: Deed,
+        top: usize,
+    },
+    /// Which gate, why, and for how long?
+    Waiving(Box<Waiver>),
     /// Shall the dashboard end, though commands run?
     Leaving,
     Text {
@@ -80,7 +85,7 @@ impl Desk {
         }
         self.said = None;
         match self.over.take() {
-            Some(over) => self.press_over(over, key.code),
+            Some(over) => self.press_over(over, key.code, hands),
             None => self.press_view(key.code, model, hands, now),
         }
     }
@@ -93,44 +98,58 @@ impl Desk {
         Wish::Nothing
     }
 
-    fn press_over(&mut self, over: Over, key: KeyCode) -> Wish {
+    /// Text that is pasted is no keys.
+    pub fn paste(&mut self, text: &str) {
+        if let Some(Over::Waiving(form)) = &mut self.over {
+            form.paste(text);
+        }
+    }
+
+    fn press_over(&mut self, over: Over, key: KeyCode, hands: &Hands) -> Wish {
         let wish = match (over, key) {
-            (Over::Asked(deed), KeyCode::Char('y')) if self.running.contains(&deed.name) => {
+            (Over::Waiving(_), KeyCode::Esc) => {
+                self.say(Tone::Plain, "nothing is waived");
+                Wish::Nothing
+            }
+            (Over::Waiving(mut form), key) => {
+                self.over = Some(match form.press(key, hands) {
+                    Filled::Done(deed) => Over::Asked { deed, top: 0 },
+                    Filled::More => Over::Waiving(form),
+                    Filled::Wrong(why) => {
+                        self.say(Tone::Care, &why);
+                        Over::Waiving(form)
+                    }
+                });
+                Wish::Nothing
+            }
+            (Over::Asked { deed, .. }, KeyCode::Char('y')) if self.running.contains(&deed.name) => {
                 self.say(Tone::Care, &format!("{} runs already", deed.name));
                 Wish::Nothing
             }
-            (Over::Asked(deed), KeyCode::Char('y')) => {
+            (Over::Asked { deed, .. }, KeyCode::Char('y')) => {
                 self.say(Tone::Care, &format!("{} has begun", deed.name));
                 return Wish::Do(deed);
             }
-            (Over::Asked(deed), KeyCode::Char('n' | 'q') | KeyCode::Esc) => {
+            (Over::Asked { deed, .. }, KeyCode::Char('n' | 'q') | KeyCode::Esc) => {
                 self.say(Tone::Plain, &format!("{}: nothing was done", deed.name));
                 Wish::Nothing
             }
             (Over::Leaving, KeyCode::Char('y' | 'q')) => return Wish::Quit,
             (Over::Leaving, KeyCode::Char('n') | KeyCode::Esc) => Wish::Nothing,
             // Neither yes nor no: it is asked again.
-            (over @ (Over::Asked(_) | Over::Leaving), _) => {
-                self.over = Some(over);
+            (Over::Asked { deed, top }, key) => {
+                let top = scrolled(top, key).unwrap_or(top);
+                self.over = Some(Over::Asked { deed, top });
+                Wish::Nothing
+            }
+            (Over::Leaving, _) => {
+                self.over = Some(Over::Leaving);
                 Wish::Nothing
             }
             (Over::Text { title, tone, lines, top }, key) => {
-                let top = match key {
-                    KeyCode::Down | KeyCode::Char('j') => top.saturating_add(1),
-                    KeyCode::Up | KeyCode::Char('k') => top.saturating_sub(1),
-                    KeyCode::PageDown | KeyCode::Char(' ') => top.saturating_add(FAR),
-                    KeyCode::PageUp => top.saturating_sub(FAR),
-                    KeyCode::Home | KeyCode::Char('g') => 0,
-                    KeyCode::End | KeyCode::Char('G') => usize::MAX,
-                    _ => {
-                        self.show_unseen();
-                        return Wish::Nothing;
-                    }
-                };
-                self.over = Some(Over::Text { title, tone, lines, top });
+                self.over = scrolled(top, key).map(|top| Over::Text { title, tone, lines, top });
                 Wish::Nothing
             }
-            (Over::Help, _) => Wish::Nothing,
         };
         if self.over.is_none() {
             self.show_unseen();
@@ -141,7 +160,10 @@ impl Desk {
     fn press_view(&mut self, key: KeyCode, model: &Model, hands: &Hands, now: UnixMicros) -> Wish {
         match key {
             KeyCode::Char('q') | KeyCode::Esc => return self.leave(),
-            KeyCode::Char('?' | 'h') => self.over = Some(Over::Help),
+            KeyCode::Char('?' | 'h') => {
+                let (title, lines) = ("keys".to_owned(), super::screen::help());
+                self.over = Some(Over::Text { title, tone: Tone::Plain, lines, top: 0 });
+            }
             KeyCode::Char(number @ '1'..='4') => {
                 let at = number.to_digit(10).unwrap_or(1) as usize - 1; // one of four
                 self.turn_to(VIEWS[at]);
@@ -172,10 +194,33 @@ impl Desk {
                 let deed = view::subject(self.view, model, &self.chosen).map(|found| hands.approve(found));
                 self.ask(deed, "no generation is chosen");
             }
+            KeyCode::Char('e') if self.view != View::Gateway => {
+                let deed = view::subject(self.view, model, &self.chosen).map(|found| hands.seal(found));
+                self.ask(deed, "no generation is chosen");
+            }
+            KeyCode::Char('w') if self.view != View::Gateway => {
+                let form =
+                    view::subject(self.view, model, &self.chosen).map(|found| Waiver::of(found, hands));
+                match form {
+                    Some(Ok(form)) => self.over = Some(Over::Waiving(Box::new(form))),
+                    Some(Err(why)) => self.say(Tone::Care, &why),
+                    None => self.say(Tone::Care, "no generation is chosen"),
+                }
+            }
             KeyCode::Char(key @ ('a' | 'd')) if self.view == View::Gateway => {
-                let held = view::at_gateway(model, &self.chosen);
-                let deed = held.and_then(|(admin, hold)| Some(hands.decide(hold?, admin, key == 'a')));
+                let deed = match view::at_gateway(model, &self.chosen) {
+                    Some((admin, Row::Hold(hold))) => Some(hands.decide(hold, admin, key == 'a')),
+                    _ => None,
+                };
                 self.ask(deed, "choose a call that waits");
+            }
+            KeyCode::Char('e') => {
+                let deed = match view::at_gateway(model, &self.chosen) {
+                    Some((admin, Row::Hold(hold))) => Some(hands.seal_run(&hold.run, admin)),
+                    Some((admin, Row::Call(call))) => Some(hands.seal_run(&call.run, admin)),
+                    _ => None,
+                };
+                self.ask(deed, "choose a call, whose run is sealed");
             }
             _ => {}
         }
@@ -189,7 +234,7 @@ impl Desk {
     /// Asks whether it shall be done, or says why it cannot.
     fn ask(&mut self, deed: Option<Result<Deed, String>>, without: &str) {
         match deed {
-            Some(Ok(deed)) => self.over = Some(Over::Asked(deed)),
+            Some(Ok(deed)) => self.over = Some(Over::Asked { deed, top: 0 }),
             Some(Err(why)) => self.say(Tone::Care, &why),
             None => self.say(Tone::Care, without),
         }
@@ -273,6 +318,9 @@ impl Desk {
             Some(open) if open.result == "OPEN" => {
                 self.say(Tone::Care, "it has not ended; 3 shows the end of its log, if it runs here");
             }
+            Some(cut) if cut.result == "CUT_OFF" => {
+                self.say(Tone::Care, "it was cut off; 3 shows the end of its log");
+            }
             Some(ended) => match hands.logs(&ended.id) {
                 Ok(deed) => return Wish::Do(deed),
                 Err(why) => self.say(Tone::Care, &why),
@@ -312,6 +360,19 @@ impl Desk {
         self.over =
             Some(Over::Text { title: format!("{}: {word}{exit}", outcome.name), tone, lines, top: 0 });
     }
+}
+
+/// Where a key leads that scrolls; None of others.
+fn scrolled(top: usize, key: KeyCode) -> Option<usize> {
+    Some(match key {
+        KeyCode::Down | KeyCode::Char('j') => top.saturating_add(1),
+        KeyCode::Up | KeyCode::Char('k') => top.saturating_sub(1),
+        KeyCode::PageDown | KeyCode::Char(' ') => top.saturating_add(FAR),
+        KeyCode::PageUp => top.saturating_sub(FAR),
+        KeyCode::Home | KeyCode::Char('g') => 0,
+        KeyCode::End | KeyCode::Char('G') => usize::MAX,
+        _ => return None,
+    })
 }
 
 /// What is asked before a command runs.

@@ -87,8 +87,11 @@ pub struct Generation {
     pub version: Version,
     /// `draft`, or as the ledger says.
     pub status: &'static str,
-    /// Digest of the contract in force; none of a draft.
+    /// Digest of the contract in force; of a draft that of its file, none where that is not read.
     pub contract: Option<String>,
+    /// Why the file of a draft cannot be sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
     pub changes: Vec<Change>,
     /// How many of them are proven.
     pub proven: usize,
@@ -149,7 +152,7 @@ pub struct Happened {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evolution {
     pub id: String,
-    /// `PASSED`, `FAILED` or `OPEN`.
+    /// `PASSED`, `FAILED`, `OPEN`, or `CUT_OFF` where the program that ran it in this clone is gone.
     pub result: &'static str,
     pub changes: Vec<String>,
     pub steps: Vec<Step>,
@@ -159,7 +162,7 @@ pub struct Evolution {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Step {
     pub id: String,
-    /// `wanted`, `running`, or how it ended.
+    /// `wanted`, `running`, `cut_off`, or how it ended.
     pub state: &'static str,
     pub duration_ms: Option<u64>,
     pub exit: Option<i32>,
@@ -226,6 +229,53 @@ pub struct Traffic {
     pub holds: Vec<Hold>,
     /// What is stopped, and why.
     pub switches: Vec<String>,
+    /// None of a gateway that does not tell single calls.
+    pub recent: Option<Recent>,
+}
+
+/// The latest calls that were not plainly allowed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Recent {
+    /// Since when the gateway counts.
+    pub since: String,
+    /// How many there were since then, by verdict.
+    pub counted: BTreeMap<String, u64>,
+    /// The newest first.
+    pub calls: Vec<Call>,
+}
+
+/// A call, by the names that its receipt has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Call {
+    pub call: String,
+    pub run: String,
+    pub ended: String,
+    pub route: Option<String>,
+    pub method: String,
+    pub operation: String,
+    pub tool: Option<String>,
+    pub verdict: String,
+    /// How the call ended.
+    pub code: String,
+    /// Of the verdict; it may be a policy's own.
+    pub reason: Option<String>,
+    pub rule: Option<String>,
+    pub identity: Option<String>,
+    pub tenant: Option<String>,
+    /// Where people have decided about it.
+    pub hold: Option<String>,
+    pub would: Option<Would>,
+    /// What judging found and did not enforce.
+    pub observed: Option<String>,
+}
+
+/// What a policy that changes nothing would have done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Would {
+    pub policy: String,
+    pub verdict: String,
+    pub reason: Option<String>,
+    pub rule: Option<String>,
 }
 
 /// What came between two looks.
@@ -242,6 +292,7 @@ pub struct Lately {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Hold {
     pub id: String,
+    pub run: String,
     pub state: String,
     pub method: String,
     /// None where it is too long or not known any more.

@@ -1,11 +1,11 @@
 //! What the ledger of a repository says, and how far evolutions are that run in this clone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use estoppel_evidence::KeyId;
 use estoppel_release::evolution::{self, progress};
-use estoppel_release::generation::{Folder, StageName};
+use estoppel_release::generation::{self as contract, Folder, FolderError, StageName};
 use estoppel_release::git::ObjectId;
 use estoppel_release::index::{Standing, standings};
 use estoppel_release::ledger::{Body, Event, EvolutionFinished, EvolutionStarted, LEDGER_REF, Ledger, Store};
@@ -22,6 +22,8 @@ use crate::{input, status};
 
 /// How much of the end of a log is shown.
 const LOG_BYTES: u64 = 16 << 10;
+/// Most drafts whose files are read, the newest versions first.
+const DRAFTS_READ_MAX: usize = 16;
 /// Most open evolutions of which it is looked how far they are: those that were cut off stay open.
 const LOOKED_AT_MAX: usize = 16;
 
@@ -115,6 +117,7 @@ fn generation(ledger: &Ledger, standing: &Standing, timeline: Vec<Happened>) -> 
         version: standing.version.clone(),
         status: standing.status.as_str(),
         contract: Some(standing.contract.to_string()),
+        broken: None,
         changes: changes.collect(),
         proven: standing.proven(),
         tag: standing.tag.clone(),
@@ -270,10 +273,29 @@ fn look_on(store: &Store, releases: &mut Releases) {
         let logs = evolution::logs(store.git().private(), &run.evolution);
         let Some(seen) = progress::seen(&logs) else { continue };
         run.at = if seen.is_alive { Whereabouts::Here } else { Whereabouts::CutOff };
-        run.steps = seen.steps.iter().map(step).collect();
+        run.steps = seen.steps.iter().map(|far| step(far, seen.is_alive)).collect();
         let begun = seen.steps.iter().rev().filter(|far| far.standing != progress::Standing::Wanted);
         let latest = begun.clone().find(|far| far.standing == progress::Standing::Running);
         run.log = latest.or(begun.clone().next()).and_then(|far| log(&logs, &far.step));
+    }
+    for Generation { running, timeline, .. } in &mut releases.generations {
+        running.iter().for_each(|run| tell(run, timeline));
+    }
+}
+
+/// Of an evolution that has not ended the ledger knows that it began. What is seen of it is told in its row.
+fn tell(run: &Running, timeline: &mut [Happened]) {
+    let word = match run.at {
+        Whereabouts::Here => "running",
+        Whereabouts::CutOff => "cut off",
+        Whereabouts::Elsewhere => return,
+    };
+    for row in timeline {
+        let Some(evolution) = row.evolution.as_mut().filter(|it| it.id == run.evolution) else { continue };
+        row.says = format!("evolution {word}: {}", run.changes.join(", "));
+        if run.at == Whereabouts::CutOff {
+            evolution.result = "CUT_OFF";
+        }
     }
 }
 
@@ -282,41 +304,69 @@ fn log(logs: &Path, step: &str) -> Option<Log> {
     Some(Log { step: step.to_owned(), lines: text.lines().map(ToOwned::to_owned).collect() })
 }
 
-fn step(far: &progress::Far) -> Step {
+fn step(far: &progress::Far, is_alive: bool) -> Step {
     let (state, duration_ms) = match far.standing {
         progress::Standing::Wanted => ("wanted", None),
-        progress::Standing::Running => ("running", None),
+        progress::Standing::Running if is_alive => ("running", None),
+        progress::Standing::Running => ("cut_off", None),
         progress::Standing::Ended { outcome, duration_ms } => (outcome.as_str(), Some(duration_ms)),
     };
     Step { id: far.step.clone(), state, duration_ms, exit: None }
 }
 
-/// Generations that are files and not sealed.
+/// Generations that are files and not sealed, with what sealing them would put into the ledger.
 fn add_drafts(repo: &Path, releases: &mut Releases) -> Result<(), Failure> {
     let folder = Folder::near(repo).map_err(|error| input::unreadable(repo, &error))?;
     let files = folder.files().map_err(|error| Failure::input("GENERATION_LIMIT", error.to_string()))?;
-    for (version, _) in files.named {
-        if releases.generations.iter().any(|known| known.version == version) {
+    let sealed: BTreeSet<Version> = releases.generations.iter().map(|known| known.version.clone()).collect();
+    let mut drafts: Vec<Generation> = Vec::new();
+    for (version, path) in files.named.into_iter().rev().filter(|(version, _)| !sealed.contains(version)) {
+        // A version may have a file in either format, which is told when it is read.
+        if drafts.last().is_some_and(|known| known.version == version) {
             continue;
         }
-        releases.generations.push(Generation {
-            next: Some(format!("estoppel generation seal {version}")),
-            version,
-            status: "draft",
-            contract: None,
-            changes: Vec::new(),
-            proven: 0,
-            tag: None,
-            passed: 0,
-            failed: 0,
-            gates: Vec::new(),
-            timeline: Vec::new(),
-            running: Vec::new(),
-            stage: None,
-            next_stage: None,
-            environments: Vec::new(),
-        });
+        let is_read = drafts.len() < DRAFTS_READ_MAX;
+        let read = is_read.then(|| folder.file(&version).and_then(|_| contract::Generation::open(&path)));
+        drafts.push(draft(version, read));
     }
+    releases.generations.extend(drafts);
     releases.generations.sort_by(|a, b| b.version.cmp(&a.version));
     Ok(())
+}
+
+fn draft(version: Version, read: Option<Result<contract::Generation, FolderError>>) -> Generation {
+    let (read, broken) = match read.transpose() {
+        Ok(read) => (read, None),
+        Err(FolderError::Invalid { errors, .. }) => {
+            (None, Some(errors.first().map_or_else(String::new, ToString::to_string)))
+        }
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let change = |change: &contract::Change| Change {
+        id: change.id.to_string(),
+        kind: change.kind.as_str().to_owned(),
+        title: change.title.clone(),
+        proven: false,
+    };
+    Generation {
+        next: Some(match broken {
+            None => format!("estoppel generation seal {version}"),
+            Some(_) => "estoppel generation lint".into(),
+        }),
+        version,
+        status: "draft",
+        contract: read.as_ref().map(|read| read.digest().to_string()),
+        broken,
+        changes: read.iter().flat_map(|read| &read.changes).map(change).collect(),
+        proven: 0,
+        tag: None,
+        passed: 0,
+        failed: 0,
+        gates: Vec::new(),
+        timeline: Vec::new(),
+        running: Vec::new(),
+        stage: None,
+        next_stage: None,
+        environments: Vec::new(),
+    }
 }

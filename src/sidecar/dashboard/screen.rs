@@ -10,11 +10,17 @@ use ratatui::widgets::{Block, Clear, Widget as _};
 use super::keys::{Desk, Over, question};
 use super::model::Model;
 use super::view::{self, VIEWS};
-use super::words::{Tone, Words, line, moment, wrapped};
+use super::words::{Tone, Words, clipped, line, moment, width as columns_of, wrapped};
 use crate::arguments::View;
 
-/// Below this height details are not beside the list; Enter shows them.
-const LOW: u16 = 14;
+/// Below this height of both together details are not beside the list; Enter shows them.
+const LOW: u16 = 6;
+/// Below this width keys are named without words, and columns need not stand below each other.
+const NARROW: u16 = 60;
+/// Below this height no row is kept free.
+const FEW_ROWS: u16 = 14;
+/// Most lines that are said at the bottom.
+const SAID_MAX: usize = 3;
 
 /// Lines of a log beside a list; Enter shows all that is read of it.
 const LOG_LINES: usize = 8;
@@ -27,19 +33,24 @@ pub fn draw(model: &Model, desk: &mut Desk, now: UnixMicros, area: Rect, buffer:
     }
     put(buffer, area, 0, &tabs(desk.view, now, width));
     buffer.set_style(Rect { height: 1, ..area }, Style::new().add_modifier(Modifier::REVERSED));
-    let body = Rect { y: area.y + 1, height: height.saturating_sub(3), ..area };
+    let said = said(desk, area);
+    let spoken = u16::try_from(said.len()).unwrap_or(1);
+    let body = Rect { y: area.y + 1, height: height.saturating_sub(2 + spoken), ..area };
     views(model, desk, now, body, buffer);
-    if height > 2 {
-        put(buffer, area, height - 2, &said(desk));
+    if height > 1 + spoken {
+        for (row, line) in (height - 1 - spoken..).zip(&said) {
+            put(buffer, area, row, line);
+        }
         put(buffer, area, height - 1, &keys(desk, width));
     }
     over(desk, area, buffer);
 }
 
 /// One line of an area.
-fn put(buffer: &mut Buffer, area: Rect, row: u16, line: &Line<'_>) {
+fn put(buffer: &mut Buffer, area: Rect, row: u16, line: &Line<'static>) {
     if row < area.height {
-        buffer.set_line(area.x, area.y + row, line, area.width);
+        let line = clipped(line, usize::from(area.width));
+        buffer.set_line(area.x, area.y + row, &line, area.width);
     }
 }
 
@@ -73,7 +84,13 @@ fn tabs(shown: View, now: UnixMicros, width: u16) -> Line<'static> {
 }
 
 fn views(model: &Model, desk: &mut Desk, now: UnixMicros, area: Rect, buffer: &mut Buffer) {
-    let page = view::page(desk.view, model, &desk.chosen, now, usize::from(area.width).saturating_sub(2));
+    let mut page = view::page(desk.view, model, &desk.chosen, now, usize::from(area.width).saturating_sub(2));
+    if desk.view == View::Run && page.rows.is_empty() {
+        let beginning = desk.running.iter().find(|name| name.starts_with("evolution of "));
+        let note =
+            beginning.map(|name| line(Tone::Care, &format!("{name} begins; its steps will stand here")));
+        page.notes = note.map_or(page.notes, |note| vec![note]);
+    }
     let mut at = 0;
     for note in &page.notes {
         for text in wrapped(&super::words::printed(note), usize::from(area.width).saturating_sub(2)) {
@@ -86,7 +103,7 @@ fn views(model: &Model, desk: &mut Desk, now: UnixMicros, area: Rect, buffer: &m
     let list = Rect { y: area.y + at, height: rest, ..area };
     let count = u16::try_from(page.rows.len() + 1).unwrap_or(u16::MAX);
     // Short lists leave their room to the details, long ones get half.
-    let listed = if area.height + 3 < LOW { rest } else { count.min((rest / 2).max(4)).min(rest) };
+    let listed = if rest < LOW { rest } else { count.min((rest / 2).max(4)).min(rest) };
     let (_, chosen) = desk.rows(model, now);
     rows(&page, chosen, Rect { height: listed, ..list }, buffer);
     let below = Rect { y: list.y + listed, height: rest - listed, ..list };
@@ -125,7 +142,7 @@ fn rows(page: &view::Page, chosen: usize, area: Rect, buffer: &mut Buffer) {
 }
 
 /// Lines from `top` on, and the first one that was shown.
-fn scrolled(lines: &[Line<'_>], top: usize, area: Rect, buffer: &mut Buffer) -> usize {
+fn scrolled(lines: &[Line<'static>], top: usize, area: Rect, buffer: &mut Buffer) -> usize {
     let room = usize::from(area.height);
     let top = top.min(lines.len().saturating_sub(room));
     for (row, line) in lines.iter().skip(top).take(room).enumerate() {
@@ -144,27 +161,42 @@ fn more(first: usize, all: usize, room: usize, area: Rect, buffer: &mut Buffer) 
     let text = format!(" {}-{} of {all} ", first + 1, (first + room).min(all));
     let wide = u16::try_from(text.len()).unwrap_or(u16::MAX);
     if wide < area.width {
-        let x = area.x + area.width - wide;
-        buffer.set_line(x, area.y + area.height - 1, &line(Tone::Strong, &text), wide);
+        let (x, y) = (area.x + area.width - wide, area.y + area.height - 1);
+        // What it stands before is marked as cut there.
+        let is_cut = (x..area.x + area.width).any(|x| !matches!(buffer[(x, y)].symbol(), " " | "…"));
+        buffer.set_line(x, y, &line(Tone::Strong, &text), wide);
+        if is_cut && x > area.x {
+            buffer[(x, y)].set_symbol("…");
+        }
     }
 }
 
-fn said(desk: &Desk) -> Line<'static> {
+/// What was said last, or what runs, in as many lines as it needs. Where rows are few, nothing needs none.
+fn said(desk: &Desk, area: Rect) -> Vec<Line<'static>> {
     let (tone, text) = match (&desk.said, desk.running.as_slice()) {
         (Some((tone, text)), _) => (*tone, text.clone()),
         (None, []) => (Tone::Plain, String::new()),
         (None, running) => (Tone::Care, format!("running: {}", running.join(", "))),
     };
-    Words::new().add(Tone::Plain, " ").add(tone, &text).line()
+    if text.is_empty() && area.height < FEW_ROWS {
+        return Vec::new();
+    }
+    let mut pieces = wrapped(&text, usize::from(area.width).saturating_sub(2));
+    if pieces.len() > SAID_MAX {
+        pieces.truncate(SAID_MAX);
+        pieces[SAID_MAX - 1].push_str(" …");
+    }
+    pieces.iter().map(|piece| Words::new().add(Tone::Plain, " ").add(tone, piece).line()).collect()
 }
 
 fn keys(desk: &Desk, width: u16) -> Line<'static> {
     let all: &[(&str, &str)] = match (&desk.over, desk.view) {
-        (Some(Over::Asked(_) | Over::Leaving), _) => &[("y", "yes"), ("n", "no")],
+        (Some(Over::Asked { .. }), _) => &[("y", "yes"), ("n", "no"), ("↑↓", "scroll")],
+        (Some(Over::Leaving), _) => &[("y", "yes"), ("n", "no")],
+        (Some(Over::Waiving(_)), _) => &[("Esc", "no"), ("Tab", "field"), ("↵", "on")],
         (Some(Over::Text { .. }), _) => &[("q", "close"), ("↑↓", "scroll")],
-        (Some(Over::Help), _) => &[("q", "close")],
         (None, View::Gateway) => {
-            &[("?", "help"), ("q", "quit"), ("a", "approve"), ("d", "deny"), ("↵", "details")]
+            &[("?", "help"), ("q", "quit"), ("a", "approve"), ("d", "deny"), ("e", "seal run"), ("↵", "more")]
         }
         (None, _) => &[
             ("?", "help"),
@@ -172,18 +204,20 @@ fn keys(desk: &Desk, width: u16) -> Line<'static> {
             ("s", "start"),
             ("p", "promote"),
             ("a", "approve"),
+            ("w", "waive"),
+            ("e", "seal"),
             ("l", "logs"),
-            ("↵", "details"),
+            ("↵", "more"),
         ],
     };
+    let long: usize = all.iter().map(|(key, does)| columns_of(key) + does.len() + 3).sum();
+    let has_words = long <= usize::from(width);
     let mut words = Words::new();
-    let mut used = 0;
     for (key, does) in all {
-        used += key.chars().count() + does.len() + 4;
-        if used > usize::from(width) {
-            break;
-        }
-        words = words.add(Tone::Plain, " ").add(Tone::Strong, key).add(Tone::Dim, &format!(" {does}  "));
+        words = words.add(Tone::Plain, " ").add(Tone::Strong, key);
+        // Where there is no room, that of the key that explains the others stays.
+        let does = if has_words || *key == "?" { format!(" {does} ") } else { " ".into() };
+        words = words.add(Tone::Dim, &does);
     }
     words.line()
 }
@@ -198,17 +232,20 @@ const HELP: &[(&str, &str)] = &[
     ("p", "ask the gates, and promote its candidate if all pass"),
     ("a", "approve the candidate; in the view of gateways, the call"),
     ("d", "deny the call that waits"),
+    ("w", "waive a gate that refuses the candidate, with a reason and for a time"),
+    ("e", "seal the draft; in the view of gateways, the run of the call"),
     ("l", "logs of the evolution"),
     ("Ctrl-L, Ctrl-Z", "draw again, suspend"),
     ("q, Ctrl-C", "quit; what runs goes on"),
 ];
 
-fn help() -> Vec<Line<'static>> {
+/// What each key does.
+pub fn help() -> Vec<Line<'static>> {
     let row =
         |(keys, does): &(&str, &str)| Words::new().cell(Tone::Strong, keys, 16).add(Tone::Plain, does).line();
     let mut lines: Vec<Line<'static>> = HELP.iter().map(row).collect();
     lines.push(Line::default());
-    lines.push(line(Tone::Dim, "s, p, a and d show what they will run, and ask first."));
+    lines.push(line(Tone::Dim, "s, p, a, d, w and e show what they will run, and ask first."));
     lines
 }
 
@@ -217,8 +254,8 @@ fn over(desk: &mut Desk, area: Rect, buffer: &mut Buffer) {
     let Some(over) = &mut desk.over else { return };
     let body = Rect { height: area.height.saturating_sub(1), ..area };
     let (title, tone, lines) = match over {
-        Over::Help => ("keys".to_owned(), Tone::Plain, help()),
-        Over::Asked(deed) => (deed.name.clone(), Tone::Care, question(deed)),
+        Over::Asked { deed, .. } => (deed.name.clone(), Tone::Care, question(deed)),
+        Over::Waiving(form) => (form.title(), Tone::Care, form.lines()),
         Over::Leaving => {
             let says = "Commands still run. They go on without the dashboard, and the ledger has what comes of them. Quit?";
             ("quit".to_owned(), Tone::Care, vec![line(Tone::Plain, says)])
@@ -239,23 +276,23 @@ fn over(desk: &mut Desk, area: Rect, buffer: &mut Buffer) {
     };
     Clear.render(frame, buffer);
     let title = Words::new().add(tone, &format!(" {title} ")).line();
+    let title = clipped(&title, usize::from(frame.width).saturating_sub(2));
     let block = Block::bordered().title(title).border_style(tone.style());
     let inner = block.inner(frame);
     block.render(frame, buffer);
-    // What is asked is seen whole, or its end is: what will run, and the keys.
-    let top = match over {
-        Over::Text { top, .. } => *top,
-        Over::Asked(_) => usize::MAX,
-        Over::Help | Over::Leaving => 0,
-    };
-    let shown = scrolled(&lines, top, inner, buffer);
-    if let Over::Text { top, .. } = over {
-        *top = shown;
+    match over {
+        Over::Text { top, .. } | Over::Asked { top, .. } => *top = scrolled(&lines, *top, inner, buffer),
+        // Where there is no room for both, what is written is seen, and not what was chosen.
+        Over::Waiving(form) if form.is_written() => drop(scrolled(&lines, usize::MAX, inner, buffer)),
+        Over::Leaving | Over::Waiving(_) => drop(scrolled(&lines, 0, inner, buffer)),
     }
 }
 
 /// A line in as many as it needs. What follows stands below the last column, where that leaves it enough room.
 fn folded(line: &Line<'static>, columns: usize) -> Vec<Line<'static>> {
+    let is_narrow = columns < usize::from(NARROW);
+    let squeezed = if is_narrow && line.width() > columns { squeezed(line) } else { line.clone() };
+    let line = if squeezed.width() <= columns { &squeezed } else { line };
     let Some((last, before)) = line.spans.split_last().filter(|_| line.width() > columns) else {
         return vec![line.clone()];
     };
@@ -271,4 +308,20 @@ fn folded(line: &Line<'static>, columns: usize) -> Vec<Line<'static>> {
         Line::from(spans)
     };
     pieces.map(row).collect()
+}
+
+/// The same without what fills columns up.
+fn squeezed(line: &Line<'static>) -> Line<'static> {
+    let spans = line.spans.iter().map(|span| {
+        let text = span.content.trim_end();
+        let gap = if text.is_empty() {
+            &*span.content
+        } else if text.len() < span.content.len() {
+            "  "
+        } else {
+            ""
+        };
+        Span::styled(format!("{text}{gap}"), span.style)
+    });
+    Line::from(spans.collect::<Vec<_>>())
 }

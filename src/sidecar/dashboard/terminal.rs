@@ -134,6 +134,10 @@ fn turns(asked: &Dashboard, watch: &Watch, taken: &mut Taken) -> io::Result<Exit
         is_new = true;
         let wish = match event::read()? {
             Event::Key(key) if key.kind != KeyEventKind::Release => desk.press(key, &model, &hands, now()),
+            Event::Paste(text) => {
+                desk.paste(&text);
+                Wish::Nothing
+            }
             _ => Wish::Nothing,
         };
         match wish {

@@ -46,7 +46,8 @@ fn generation(version: &str, status: &'static str) -> Generation {
     Generation {
         version: version.parse().unwrap(),
         status,
-        contract: (status != "draft").then(|| CONTRACT.into()),
+        contract: Some(CONTRACT.into()),
+        broken: None,
         changes: vec![change("PAY-001", "fix", "Round as banks do", true)],
         proven: 1,
         tag: Some(format!("v{version}")),
@@ -140,6 +141,7 @@ fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
 fn hold() -> Hold {
     Hold {
         id: "01980000-0000-7000-8000-000000000000".into(),
+        run: "01980000-0000-7000-8000-00000000a001".into(),
         state: "open".into(),
         method: "POST".into(),
         target: Some("/transfers?to=\u{1b}[8mACME".into()),
@@ -160,6 +162,43 @@ fn hold() -> Hold {
     }
 }
 
+fn call(number: u8, verdict: &str, code: &str) -> Call {
+    Call {
+        call: format!("01980000-0000-7000-8000-0000000000{number:02}"),
+        run: "01980000-0000-7000-8000-00000000a001".into(),
+        ended: format!("2026-11-22T06:29:{number:02}.000000Z"),
+        route: Some("model".into()),
+        method: "POST".into(),
+        operation: "chat.completions".into(),
+        verdict: verdict.into(),
+        code: code.into(),
+        reason: Some(code.into()),
+        rule: Some("no-shell".into()),
+        identity: Some("agent.test".into()),
+        ..Call::default()
+    }
+}
+
+fn recent() -> Recent {
+    let would = Would {
+        policy: CONTRACT.into(),
+        verdict: "block".into(),
+        reason: Some("MODEL_DENIED".into()),
+        rule: Some("no-large".into()),
+    };
+    let tool = Some("shell\u{1b}[2J".into());
+    Recent {
+        since: "2026-11-21T04:00:00.000000Z".into(),
+        counted: counts(&[("allow", 40), ("repair", 31), ("hold", 2), ("block", 17)]),
+        calls: vec![
+            Call { tool, ..call(41, "block", "TOOL_DENIED") },
+            Call { code: "POLICY_BLOCK".into(), reason: Some("NO_TRADES".into()), ..call(33, "block", "") },
+            Call { would: Some(would), reason: None, rule: None, ..call(20, "allow", "OK") },
+            Call { reason: None, rule: None, ..call(12, "repair", "OK") },
+        ],
+    }
+}
+
 fn model() -> Model {
     let traffic = Traffic {
         ready: "ok".into(),
@@ -177,6 +216,7 @@ fn model() -> Model {
         }),
         holds: vec![hold()],
         switches: vec!["tool:transfer by ada: drill".into()],
+        recent: Some(recent()),
     };
     let at = |seconds: u64| Some(UnixMicros(NOW.0 - seconds * 1_000_000));
     let silent = Fault {
@@ -186,7 +226,7 @@ fn model() -> Model {
     };
     let draft = Generation {
         tag: None,
-        changes: Vec::new(),
+        changes: vec![change("PAY-004", "add", "Pay in \u{1b}[2Jparts", false)],
         proven: 0,
         passed: 0,
         timeline: Vec::new(),
@@ -215,7 +255,7 @@ fn model() -> Model {
             Gateway {
                 admin: "10.0.0.9:9464".into(),
                 seen: Seen {
-                    value: Some(Traffic { holds: Vec::new(), ..traffic }),
+                    value: Some(Traffic { holds: Vec::new(), recent: None, ..traffic }),
                     at: at(43),
                     fault: Some(silent),
                 },
@@ -241,6 +281,9 @@ fn press(desk: &mut Desk, model: &Model, keys: &str) -> Wish {
             '↑' => KeyCode::Up,
             '↵' => KeyCode::Enter,
             '⎋' => KeyCode::Esc,
+            '→' => KeyCode::Right,
+            '⇥' => KeyCode::Tab,
+            '⌫' => KeyCode::Backspace,
             other => KeyCode::Char(other),
         };
         wish = desk.press(KeyEvent::new(code, KeyModifiers::NONE), model, &hands(), NOW);
@@ -276,11 +319,14 @@ fn frames_are_as_somebody_has_looked_at_them() {
         ("run", "3"),
         ("gateway", "4"),
         ("hold", "4↓"),
+        ("call", "4↓↓"),
         ("help", "?"),
         ("promote", "↓p"),
+        ("seal", "e"),
+        ("waive", "↓w→⇥the race is lost"),
     ];
     for (name, keys) in shown {
-        for (width, height) in [(80, 24), (120, 40)] {
+        for (width, height) in [(40, 10), (80, 24), (120, 40)] {
             let lines = frame(&model, &mut desk(&model, keys), NOW, Size { width, height });
             check_golden(&format!("{name}-{width}x{height}.txt"), &(lines.join("\n") + "\n"));
         }
@@ -296,7 +342,8 @@ fn nothing_that_a_repository_or_a_gateway_says_reaches_the_terminal_as_a_command
         let lines = view::lines(view, &model, None, NOW);
         assert!(lines.iter().all(|line| is_quiet(line)), "{lines:?}");
     }
-    for keys in ["↓", "↓↵", "2", "3", "3↵", "4", "4↓", "4↓↵", "4↓a", "4↓d"] {
+    for keys in ["↓", "↓↵", "2", "3", "3↵", "4", "4↓", "4↓↵", "4↓a", "4↓d", "4↓↓", "4↓↓↵", "4↓↓e", "e", "↓w"]
+    {
         let lines = frame(&model, &mut desk(&model, keys), NOW, Size { width: 120, height: 40 });
         assert!(lines.iter().all(|line| is_quiet(line)), "{lines:?}");
     }
@@ -305,7 +352,8 @@ fn nothing_that_a_repository_or_a_gateway_says_reaches_the_terminal_as_a_command
 #[test]
 fn every_size_is_drawn_with_and_without_anything_known() {
     for model in [model(), Model::default()] {
-        for keys in ["", "↓", "2", "3", "4", "4↓", "?", "↓p", "↓↵", "4↓a"] {
+        for keys in ["", "↓", "2", "3", "4", "4↓", "4↓↓", "?", "↓p", "↓↵", "4↓a", "↓w", "e"]
+        {
             for width in [1, 2, 7, 20, 40, 60, 200] {
                 for height in [1, 2, 3, 5, 10, 14, 60] {
                     let lines = frame(&model, &mut desk(&model, keys), NOW, Size { width, height });
@@ -324,7 +372,7 @@ fn a_promotion_is_asked_about_and_is_of_the_candidate_that_is_shown() {
     assert!(lines.contains("candidate v1.3.0-rc.2 becomes v1.3.0"), "{lines}");
     for key in ["p", "↵", "Y", " "] {
         assert_eq!(press(&mut desk, &model, key), Wish::Nothing, "{key} is no yes");
-        assert!(matches!(desk.over, Some(Over::Asked(_))), "{key} is no no");
+        assert!(matches!(desk.over, Some(Over::Asked { .. })), "{key} is no no");
     }
     let Wish::Do(deed) = press(&mut desk, &model, "y") else { panic!("it is wished for") };
     let about = ["1.3.0", "--candidate", "v1.3.0-rc.2", "--contract", CONTRACT];
@@ -337,7 +385,7 @@ fn a_promotion_is_asked_about_and_is_of_the_candidate_that_is_shown() {
     assert_eq!(press(&mut desk, &model, "py"), Wish::Nothing, "not twice at the same time");
     let about = self::desk(&model, "3p");
     assert!(
-        matches!(&about.over, Some(Over::Asked(deed)) if deed.words[1] == "1.3.0"),
+        matches!(&about.over, Some(Over::Asked { deed, .. }) if deed.words[1] == "1.3.0"),
         "of what is shown there"
     );
     for no in ["n", "⎋", "q"] {
@@ -380,6 +428,16 @@ fn what_cannot_be_done_is_said_before_anything_is_asked() {
     }
     assert!(said("4↓", 'a', &nobody).contains("no key decides here"));
     assert_eq!(said("4", 'd', &hands()), "choose a call that waits");
+    assert_eq!(said("4↓↓", 'a', &hands()), "choose a call that waits");
+    assert_eq!(said("4", 'e', &hands()), "choose a call, whose run is sealed");
+    assert!(
+        said("", 'e', &nobody).contains("no key signs here")
+            && said("↓", 'w', &nobody).contains("no key signs here")
+    );
+    assert_eq!(
+        (said("↓", 'e', &hands()), said("↓↓", 'w', &hands())),
+        ("1.3.0 is sealed".into(), "1.2.0 is promoted".into())
+    );
     assert!(said("↓2", 'l', &hands()).contains("has not ended"));
 }
 
@@ -412,11 +470,173 @@ fn an_evolution_is_started_on_the_commit_that_is_named_and_a_hold_decided_by_its
 }
 
 #[test]
+fn a_draft_is_sealed_as_it_was_shown_or_not_at_all() {
+    let mut model = model();
+    let mut asked = desk(&model, "e");
+    let lines = frame(&model, &mut asked, NOW, Size { width: 80, height: 24 }).join("\n");
+    assert!(lines.contains("add PAY-004 Pay in \\u001b[2Jparts"), "{lines}");
+    let Wish::Do(deed) = press(&mut asked, &model, "y") else { panic!("it is wished for") };
+    let words = [
+        "generation",
+        "seal",
+        "1.4.0",
+        "--contract",
+        CONTRACT,
+        "--repo",
+        "/home/ada/pay",
+        "--key",
+        "ada.pem",
+    ];
+    assert_eq!(deed.words, words);
+    let draft = &mut model.releases.value.as_mut().unwrap().generations[0];
+    (draft.contract, draft.broken) = (None, Some("line 3: STEP_MISSING".into()));
+    let refused = desk(&model, "e");
+    assert!(refused.over.is_none());
+    assert_eq!(refused.said.unwrap().1, "1.4.0 cannot be sealed: line 3: STEP_MISSING");
+}
+
+#[test]
+fn a_gate_is_waived_for_a_reason_and_a_time_and_asked_about_before() {
+    let mut model = model();
+    // The second of those that refuse; passing ones are not offered.
+    let mut waiving = desk(&model, "↓w→⇥");
+    press(&mut waiving, &model, "y↵");
+    let Some(Over::Waiving(_)) = &waiving.over else {
+        panic!("y is a letter of the reason: {:?}", waiving.over)
+    };
+    press(&mut waiving, &model, "⇥⇥⌫");
+    waiving.paste("a race\n\u{1b}is lost");
+    press(&mut waiving, &model, "⇥⌫⌫⌫0↵");
+    assert!(matches!(waiving.over, Some(Over::Waiving(_))) && waiving.said.is_some(), "0 hours are none");
+    assert_eq!(press(&mut waiving, &model, "⌫36↵"), Wish::Nothing);
+    let lines = frame(&model, &mut waiving, NOW, Size { width: 120, height: 40 }).join("\n");
+    for told in [
+        "approvals does not pass",
+        "0 of 1, none of them an author",
+        "Why it is waived: a race is lost",
+        "For 36 hours",
+        CONTRACT,
+    ] {
+        assert!(lines.contains(told), "{told}: {lines}");
+    }
+    let Wish::Do(deed) = press(&mut waiving, &model, "y") else { panic!("it is wished for") };
+    let words = [
+        "waive",
+        "1.3.0",
+        "approvals",
+        "--reason=a race is lost",
+        "--hours",
+        "36",
+        "--candidate",
+        "v1.3.0-rc.2",
+        "--contract",
+        CONTRACT,
+        "--repo",
+        "/home/ada/pay",
+        "--key",
+        "ada.pem",
+    ];
+    assert_eq!(deed.words, words);
+
+    let silent = desk(&model, "↓w↵↵↵");
+    assert!(matches!(silent.over, Some(Over::Waiving(_))));
+    assert_eq!(silent.said.unwrap().1, "what is signed says why");
+    assert!(desk(&model, "↓w⎋").over.is_none());
+    model.releases.value.as_mut().unwrap().generations[1].gates.clear();
+    let unknown = desk(&model, "↓w");
+    assert_eq!(
+        (unknown.over.is_none(), unknown.said.unwrap().1),
+        (true, "no gate is known to refuse 1.3.0: p asks them".into())
+    );
+}
+
+#[test]
+fn the_run_of_a_call_is_sealed_and_the_call_says_its_code_and_how_it_is_shown() {
+    let model = model();
+    let run = "01980000-0000-7000-8000-00000000a001";
+    for keys in ["4↓e", "4↓↓e"] {
+        let Wish::Do(deed) = press(&mut desk(&model, keys), &model, "y") else { panic!("it is wished for") };
+        assert_eq!(deed.words, ["seal", run, "--admin", "127.0.0.1:9464"]);
+    }
+    let said = |keys: &str| {
+        let lines = frame(&model, &mut desk(&model, keys), NOW, Size { width: 160, height: 50 });
+        lines.join("\n")
+    };
+    let denied = said("4↓↓");
+    let show = format!("estoppel show {run}.pef.zip --call 01980000-0000-7000-8000-000000000041");
+    for told in ["TOOL_DENIED: a policy rule blocks this tool", "no-shell", "shell\\u001b[2J", &show] {
+        assert!(denied.contains(told), "{told}: {denied}");
+    }
+    let own = said("4↓↓↓");
+    assert!(
+        own.contains("NO_TRADES: a code of the policy's own")
+            && own.contains("POLICY_BLOCK: the policy blocks"),
+        "{own}"
+    );
+    let shadowed = said("4↓↓↓↓");
+    assert!(
+        shadowed.contains("would block") && shadowed.contains("block by rule no-large of sha256:5a0c"),
+        "{shadowed}"
+    );
+}
+
+#[test]
+fn what_was_cut_off_is_shown_nowhere_as_running() {
+    let mut model = model();
+    let sealed = &mut model.releases.value.as_mut().unwrap().generations[1];
+    sealed.running[0].at = Whereabouts::CutOff;
+    sealed.running[0].steps[1].state = "cut_off";
+    sealed.timeline[0].says = "evolution cut off: PAY-002".into();
+    sealed.timeline[0].evolution.as_mut().unwrap().result = "CUT_OFF";
+    for keys in ["↓", "↓2", "3"] {
+        let lines = frame(&model, &mut desk(&model, keys), NOW, Size { width: 120, height: 40 }).join("\n");
+        assert!(lines.contains("cut off") && !lines.contains("running"), "{keys}: {lines}");
+    }
+    assert_eq!(desk(&model, "↓2l").said.unwrap().1, "it was cut off; 3 shows the end of its log");
+}
+
+#[test]
+fn an_evolution_that_begins_is_not_told_to_be_missing() {
+    let mut model = model();
+    model.releases.value.as_mut().unwrap().generations[1].running.clear();
+    let mut begun = desk(&model, "3");
+    let shown = |desk: &mut Desk| frame(&model, desk, NOW, Size { width: 80, height: 24 }).join("\n");
+    assert!(shown(&mut begun).contains("no evolution runs"));
+    begun.running.push("evolution of 1.3.0".into());
+    let lines = shown(&mut begun);
+    assert!(lines.contains("evolution of 1.3.0 begins") && !lines.contains("no evolution runs"), "{lines}");
+}
+
+#[test]
+fn a_small_screen_scrolls_what_it_asks_and_says_what_keys_do() {
+    let model = model();
+    let small = Size { width: 40, height: 10 };
+    let shown = |desk: &mut Desk| frame(&model, desk, NOW, small).join("\n");
+    let mut asked = desk(&model, "↓p");
+    let top = shown(&mut asked);
+    assert!(top.contains("Promote 1.3.0") && top.contains(" 1-") && top.contains("yes"), "{top}");
+    press(&mut asked, &model, "G");
+    assert!(shown(&mut asked).contains("--key ada.pem"), "{}", shown(&mut asked));
+    let mut help = desk(&model, "?G");
+    assert!(shown(&mut help).contains("ask first"), "{}", shown(&mut help));
+    let mut waiving = desk(&model, "↓w⇥");
+    waiving.paste(&"because ".repeat(40));
+    assert!(shown(&mut waiving).contains("hours   24"), "{}", shown(&mut waiving));
+    // What cannot be done is said whole.
+    let nobody = Hands { key: None, ..hands() };
+    let mut refused = desk(&model, "↓");
+    refused.press(KeyEvent::new(KeyCode::Char('p'), KeyModifiers::NONE), &model, &nobody, NOW);
+    assert!(shown(&mut refused).contains("ESTOPPEL_RELEASE_KEY"), "{}", shown(&mut refused));
+}
+
+#[test]
 fn what_came_of_a_command_does_not_take_the_place_of_a_question() {
     let model = model();
     let mut desk = desk(&model, "↓p");
     desk.ended(Outcome { name: "other".into(), exit: Some(3), lines: vec!["REFUSED  GATE_REFUSED".into()] });
-    assert!(matches!(&desk.over, Some(Over::Asked(Deed { name, .. })) if name == "promotion of 1.3.0"));
+    assert!(
+        matches!(&desk.over, Some(Over::Asked { deed: Deed { name, .. }, .. }) if name == "promotion of 1.3.0")
+    );
     press(&mut desk, &model, "n");
     let lines = frame(&model, &mut desk, NOW, Size { width: 80, height: 24 }).join("\n");
     assert!(lines.contains("other: refused, exit code 3") && lines.contains("GATE_REFUSED"), "{lines}");

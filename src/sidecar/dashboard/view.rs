@@ -8,9 +8,11 @@ mod run;
 use estoppel_evidence::time::UnixMicros;
 use ratatui::text::Line;
 
-use super::model::{Fault, Gate, Generation, Hold, Model, Running, Step};
+use super::model::{Fault, Gate, Generation, Model, Running, Step};
 use super::words::{Tone, Words, ago, line, printed, took};
 use crate::arguments::View;
+
+pub use gateway::Row;
 
 pub const VIEWS: [View; 4] = [View::Releases, View::Evolutions, View::Run, View::Gateway];
 
@@ -93,9 +95,9 @@ pub fn running<'m>(model: &'m Model, chosen: &Chosen) -> Option<&'m Running> {
     named.or(all.first()).copied()
 }
 
-/// The gateway that is chosen, and the call that waits there where one is.
-pub fn at_gateway<'m>(model: &'m Model, chosen: &Chosen) -> Option<(&'m str, Option<&'m Hold>)> {
-    gateway::chosen(model, chosen).map(|(gateway, hold)| (gateway.admin.as_str(), hold))
+/// The gateway that is chosen, and the call there where one is.
+pub fn at_gateway<'m>(model: &'m Model, chosen: &Chosen) -> Option<(&'m str, Row<'m>)> {
+    gateway::chosen(model, chosen).map(|(gateway, row)| (gateway.admin.as_str(), row))
 }
 
 /// The event that is chosen.
@@ -169,7 +171,9 @@ fn gates(gates: &[Gate]) -> Vec<Line<'static>> {
         let words = Words::new().add(Tone::Plain, "  ").cell(Tone::of(&gate.state), &gate.state, 9);
         words.cell(Tone::Plain, &gate.gate, 27).add(Tone::Plain, &gate.why).line()
     };
-    gates.iter().map(row).collect()
+    // What stands in the way first.
+    let (passing, others): (Vec<&Gate>, Vec<&Gate>) = gates.iter().partition(|gate| gate.state == "pass");
+    others.into_iter().chain(passing).map(row).collect()
 }
 
 fn fact(name: &str, text: &str) -> Line<'static> {

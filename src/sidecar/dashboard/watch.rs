@@ -27,7 +27,7 @@ const ONCE: Duration = Duration::from_secs(5);
 /// Something that came.
 pub enum Told {
     Releases(Result<Releases, Fault>),
-    Gateway(usize, Result<Traffic, Fault>),
+    Gateway(usize, Box<Result<Traffic, Fault>>),
     Ended(Outcome),
     Signal(Signal),
 }
@@ -128,7 +128,7 @@ pub fn take(model: &mut Model, told: Told) {
         Told::Releases(came) => model.releases.take(came, now()),
         Told::Gateway(number, came) => {
             if let Some(gateway) = model.gateways.get_mut(number) {
-                gateway.seen.take(came, now());
+                gateway.seen.take(*came, now());
             }
         }
         Told::Ended(_) | Told::Signal(_) => {}
@@ -162,7 +162,7 @@ fn look(at: InRepository, to: &SyncSender<Told>, nudged: &Receiver<()>) {
 
 fn ask(address: &str, number: usize, to: &SyncSender<Told>) {
     let mut asked = Asked::new(address);
-    while to.send(Told::Gateway(number, asked.ask())).is_ok() {
+    while to.send(Told::Gateway(number, Box::new(asked.ask()))).is_ok() {
         std::thread::sleep(ASK);
     }
 }

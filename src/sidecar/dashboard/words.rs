@@ -81,6 +81,40 @@ pub fn printed(line: &Line<'_>) -> String {
     text.trim_end().to_owned()
 }
 
+/// A line in so many columns: where there is no room for all of it, `…` stands for the rest.
+pub fn clipped(line: &Line<'static>, columns: usize) -> Line<'static> {
+    if width(&printed(line)) <= columns {
+        return line.clone();
+    }
+    let (mut spans, mut room) = (Vec::new(), columns.saturating_sub(1));
+    for span in &line.spans {
+        let text = beginning(&span.content, room);
+        let is_whole = text.len() == span.content.len();
+        room -= width(text);
+        spans.push(Span::styled(text.to_owned(), span.style));
+        if !is_whole {
+            break;
+        }
+    }
+    if columns > 0 {
+        let style = spans.last().map(|span| span.style).unwrap_or_default();
+        spans.push(Span::styled("…", style));
+    }
+    Line::from(spans)
+}
+
+/// As many characters of it as there are columns for.
+fn beginning(text: &str, columns: usize) -> &str {
+    let mut used = 0;
+    for (at, c) in text.char_indices() {
+        used += width(c.encode_utf8(&mut [0; 4]));
+        if used > columns {
+            return &text[..at];
+        }
+    }
+    text
+}
+
 pub fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
@@ -91,16 +125,7 @@ fn fitted(text: &str, columns: usize) -> String {
     let room = columns.saturating_sub(1);
     let mut out = text.clone();
     if width(&text) > room {
-        out = String::new();
-        let mut used = 0;
-        for c in text.chars() {
-            let wide = width(c.encode_utf8(&mut [0; 4]));
-            if used + wide + 1 > room {
-                break;
-            }
-            used += wide;
-            out.push(c);
-        }
+        out = beginning(&text, room.saturating_sub(1)).to_owned();
         if room > 0 {
             out.push('…');
         }
@@ -183,6 +208,28 @@ mod tests {
             assert!(fitted.ends_with(' '), "{fitted:?}");
         }
         assert_eq!(fitted("abcdefghijk", 6), "abcd… ");
+    }
+
+    #[test]
+    fn what_of_a_line_has_no_room_is_marked() {
+        let line = Words::new().cell(Tone::Strong, "one", 5).add(Tone::Plain, "two 日本語").line();
+        let clipped = |columns| printed(&clipped(&line, columns));
+        for (columns, shown) in [
+            (15, "one  two 日本語"),
+            (14, "one  two 日本…"),
+            (13, "one  two 日…"),
+            (6, "one  …"),
+            (3, "on…"),
+            (1, "…"),
+            (0, ""),
+        ] {
+            assert_eq!(clipped(columns), shown, "{columns}");
+        }
+        assert_eq!(
+            printed(&self::clipped(&Words::new().cell(Tone::Plain, "one", 9).line(), 3)),
+            "one",
+            "blanks are not missed"
+        );
     }
 
     #[test]

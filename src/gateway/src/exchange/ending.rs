@@ -163,6 +163,7 @@ impl Exchange {
         self.shared.metrics.finished(self.route.as_deref(), record);
         self.shared.metrics.shadowed(&shadows, record.verdict.action);
         record.shadow = shadows.into_iter().map(|(_, said)| said).collect();
+        self.shared.recent.take(self.run.id(), record, || self.shared.clock.unix_us());
         let record = std::mem::replace(&mut self.record, self.shared.blank_record());
         let (pictured, inside) = (self.pictured.take(), self.inside.take());
         let named = self.named.take();

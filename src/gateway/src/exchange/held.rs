@@ -567,9 +567,17 @@ pub(crate) fn observed(code: Reason, in_answer: bool) -> Downgrade {
     Downgrade { code, detail: Some(detail.into()) }
 }
 
-/// The details of such downgrades.
-pub(crate) const OBSERVED_ANSWER: &str = "observed in the answer";
-pub(crate) const OBSERVED_REQUEST: &str = "observed in the request";
+/// On which side such a finding was, `request` or `answer`; none of other downgrades.
+pub(crate) fn observed_in(downgrade: &Downgrade) -> Option<&'static str> {
+    match downgrade.detail.as_deref()? {
+        OBSERVED_REQUEST => Some("request"),
+        OBSERVED_ANSWER => Some("answer"),
+        _ => None,
+    }
+}
+
+const OBSERVED_ANSWER: &str = "observed in the answer";
+const OBSERVED_REQUEST: &str = "observed in the request";
 
 /// Where the unit that a block ends, ends in it (SPEC section 7): an LF after a CR belongs to the next one.
 fn unit_end(block: &[u8]) -> Option<usize> {

@@ -9,6 +9,8 @@ use super::{Chosen, Page, fact, gates, generation, note, releases, steps};
 
 /// Below this width there is no room for whose key signed.
 const NARROW: usize = 70;
+/// Below this width the year and the seconds are left to the details.
+const NARROWER: usize = 50;
 
 pub fn page(model: &Model, chosen: &Chosen, now: UnixMicros, width: usize) -> Page {
     let Some(generation) = generation(model, chosen) else { return releases::page(model, now, width) };
@@ -18,7 +20,7 @@ pub fn page(model: &Model, chosen: &Chosen, now: UnixMicros, width: usize) -> Pa
         page.notes.push(note(&said));
         return page;
     }
-    let head = Words::new().cell(Tone::Dim, "UTC", 21);
+    let head = Words::new().cell(Tone::Dim, "UTC", if width < NARROWER { 12 } else { 21 });
     let head = if width < NARROW { head } else { head.cell(Tone::Dim, "by", 14) };
     page.head = Some(head.add(Tone::Dim, &format!("{}, the newest first", generation.version)).line());
     page.rows = generation.timeline.iter().map(|happened| (row(happened), line(happened, width))).collect();
@@ -40,7 +42,11 @@ pub fn happened<'m>(model: &'m Model, chosen: &Chosen) -> Option<&'m Happened> {
 }
 
 fn line(happened: &Happened, width: usize) -> Line<'static> {
-    let words = Words::new().cell(Tone::Dim, &moment(happened.at), 21);
+    let at = moment(happened.at);
+    let words = match width < NARROWER {
+        true => Words::new().cell(Tone::Dim, at.get(5..16).unwrap_or_default(), 12),
+        false => Words::new().cell(Tone::Dim, &at, 21),
+    };
     let words = if width < NARROW { words } else { words.cell(Tone::Plain, &happened.by, 14) };
     let tone = match (happened.kind, &happened.evolution) {
         (_, Some(evolution)) => Tone::of(evolution.result),
@@ -53,7 +59,9 @@ fn line(happened: &Happened, width: usize) -> Line<'static> {
 
 pub fn details(model: &Model, chosen: &Chosen) -> Vec<Line<'static>> {
     let Some(happened) = happened(model, chosen) else { return Vec::new() };
-    let mut lines = vec![fact("event", happened.kind), fact("by", &happened.by)];
+    let mut lines = vec![fact("what", &happened.says), fact("by", &happened.by)];
+    lines.push(fact("at", &format!("{} UTC", moment(happened.at))));
+    lines.push(fact("event", happened.kind));
     lines.extend(happened.commit.as_ref().map(|commit| fact("commit", commit)));
     if let Some(evolution) = &happened.evolution {
         lines.push(fact("evolution", &evolution.id));

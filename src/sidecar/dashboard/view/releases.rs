@@ -3,7 +3,7 @@
 use estoppel_evidence::time::UnixMicros;
 use ratatui::text::Line;
 
-use super::super::model::{Generation, Model, Whereabouts};
+use super::super::model::{Evolution, Generation, Model, Whereabouts};
 use super::super::words::{Tone, Words, bar, heading};
 use super::{Page, fact, fault, gates, note};
 
@@ -32,7 +32,11 @@ pub fn page(model: &Model, now: UnixMicros, width: usize) -> Page {
     }
     let head = Words::new().cell(Tone::Dim, "version", 15).cell(Tone::Dim, "status", 12);
     page.head = Some(if width < NARROW {
-        head.cell(Tone::Dim, "proven", 8).line()
+        Words::new()
+            .cell(Tone::Dim, "version", 10)
+            .cell(Tone::Dim, "status", 12)
+            .add(Tone::Dim, "proven")
+            .line()
     } else {
         head.cell(Tone::Dim, "proven", 18).add(Tone::Dim, "latest").line()
     });
@@ -49,13 +53,18 @@ pub fn versions(model: &Model) -> Vec<String> {
 
 fn row(generation: &Generation, width: usize) -> Line<'static> {
     let status = generation.status.replace('_', " ");
-    let words = Words::new().cell(Tone::Strong, &generation.version.to_string(), 15);
+    let version = if width < NARROW { 10 } else { 15 };
+    let words = Words::new().cell(Tone::Strong, &generation.version.to_string(), version);
     let words = words.cell(Tone::of(generation.status), &status, 12);
     let (done, all) = (generation.proven, generation.changes.len());
     let count = if generation.status == "draft" { "-".to_owned() } else { format!("{done}/{all}") };
     let tone = if done == all { Tone::Good } else { Tone::Care };
     if width < NARROW {
-        return words.cell(tone, &count, 8).line();
+        // A word is all that there is room for.
+        let (tone_of_latest, latest) = latest(generation);
+        let latest =
+            latest.strip_prefix("evolution ").or(latest.strip_prefix("promotion ")).unwrap_or(&latest);
+        return words.cell(tone, &count, 5).add(tone_of_latest, latest).line();
     }
     let words = match generation.status {
         "draft" => words.cell(Tone::Dim, "-", 18),
@@ -71,7 +80,11 @@ fn latest(generation: &Generation) -> (Tone, String) {
         let ended = run.steps.iter().filter(|step| step.duration_ms.is_some()).count();
         return (Tone::Care, format!("running, {ended} of {} steps", run.steps.len()));
     }
+    let is_cut = |evolution: &Evolution| evolution.result == "CUT_OFF";
     match (refused, generation.timeline.first()) {
+        (None, Some(first)) if first.evolution.as_ref().is_some_and(is_cut) => {
+            (Tone::Bad, first.says.clone())
+        }
         (Some(refused), _) => (Tone::Bad, refused.says.clone()),
         (None, Some(first)) if generation.status != "promoted" => (Tone::Plain, first.says.clone()),
         _ => (Tone::Plain, generation.tag.clone().unwrap_or_default()),
@@ -81,20 +94,34 @@ fn latest(generation: &Generation) -> (Tone, String) {
 pub fn details(generation: &Generation) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     lines.extend(generation.next.as_ref().map(|next| fact("next", next)));
+    lines.extend(generation.broken.as_ref().map(|why| fact("broken", why)));
+    if let Some(contract) = generation.contract.as_ref().filter(|_| generation.status == "draft") {
+        lines.push(fact("contract", &format!("{contract}, as its file is now")));
+    }
     lines.extend(generation.tag.as_ref().map(|tag| fact("tag", tag)));
     lines.extend(generation.stage.as_ref().map(|stage| fact("at stage", stage)));
     if !generation.environments.is_empty() {
         lines.push(fact("in", &generation.environments.join(", ")));
     }
-    if generation.passed + generation.failed > 0 {
-        let said = format!("{} passed, {} failed", generation.passed, generation.failed);
+    if generation.passed + generation.failed + generation.running.len() > 0 {
+        let mut said = format!("{} passed, {} failed", generation.passed, generation.failed);
+        let of = |at: Whereabouts| generation.running.iter().filter(|run| run.at == at).count();
+        for (count, word) in [(of(Whereabouts::Here), "running"), (of(Whereabouts::CutOff), "cut off")] {
+            if count > 0 {
+                said.push_str(&format!(", {count} {word}"));
+            }
+        }
         lines.push(fact("evolutions", &said));
     }
     if !generation.changes.is_empty() {
         lines.push(heading("changes"));
     }
     for change in &generation.changes {
-        let state = if change.proven { "proven" } else { "unproven" };
+        let state = match (generation.status, change.proven) {
+            ("draft", _) => "planned",
+            (_, true) => "proven",
+            (_, false) => "unproven",
+        };
         let tone = if change.proven { Tone::Good } else { Tone::Care };
         let words =
             Words::new().add(Tone::Plain, "  ").cell(tone, state, 9).cell(Tone::Strong, &change.id, 16);

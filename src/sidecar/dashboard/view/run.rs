@@ -7,6 +7,9 @@ use super::super::model::{Model, Running, Whereabouts};
 use super::super::words::{Tone, Words, ago, bar, heading, moment};
 use super::{Page, fact, note, releases, steps};
 
+/// Below this width there is no room for when it began, which the details say.
+const NARROW: usize = 60;
+
 pub fn all(model: &Model) -> impl Iterator<Item = &Running> {
     let releases = model.releases.value.iter();
     let mut all: Vec<&Running> =
@@ -20,10 +23,15 @@ pub fn page(model: &Model, now: UnixMicros, width: usize) -> Page {
     if model.releases.value.is_none() || model.releases.fault.is_some() {
         page.notes = releases::page(model, now, width).notes;
     }
-    let rows = all(model).map(|run| (run.evolution.clone(), row(run, now)));
+    let rows = all(model).map(|run| (run.evolution.clone(), row(run, now, width)));
     page.rows = rows.collect();
     if page.rows.is_empty() {
         page.notes.push(note("no evolution runs; s in the view of releases starts one"));
+        return page;
+    }
+    if width < NARROW {
+        let head = Words::new().cell(Tone::Dim, "version", 10).cell(Tone::Dim, "steps", 6);
+        page.head = Some(head.add(Tone::Dim, "state").line());
         return page;
     }
     let head = Words::new().cell(Tone::Dim, "version", 15).cell(Tone::Dim, "begun", 11);
@@ -31,18 +39,22 @@ pub fn page(model: &Model, now: UnixMicros, width: usize) -> Page {
     page
 }
 
-fn row(run: &Running, now: UnixMicros) -> Line<'static> {
+fn row(run: &Running, now: UnixMicros, width: usize) -> Line<'static> {
+    let (ended, all) = (run.steps.iter().filter(|step| step.duration_ms.is_some()).count(), run.steps.len());
+    let (tone, state) = state(run);
+    if width < NARROW {
+        let words = Words::new().cell(Tone::Strong, &run.version.to_string(), 10);
+        return words.cell(Tone::Care, &format!("{ended}/{all}"), 6).add(tone, &state).line();
+    }
     let words = Words::new().cell(Tone::Strong, &run.version.to_string(), 15).cell(
         Tone::Dim,
         &ago(now, run.since),
         11,
     );
-    let (ended, all) = (run.steps.iter().filter(|step| step.duration_ms.is_some()).count(), run.steps.len());
     let words = match all {
         0 => words.cell(Tone::Dim, "-", 18),
         _ => words.add(Tone::Care, &bar(ended, all, 10)).cell(Tone::Plain, &format!(" {ended}/{all}"), 8),
     };
-    let (tone, state) = state(run);
     words.add(tone, &state).line()
 }
 
@@ -59,6 +71,7 @@ fn state(run: &Running) -> (Tone, String) {
 
 pub fn details(run: &Running, log_max: usize) -> Vec<Line<'static>> {
     let mut lines = vec![
+        fact("state", &state(run).1),
         fact("evolution", &run.evolution),
         fact("commit", &run.commit),
         fact("begun", &format!("{} UTC by {}", moment(run.since), run.by)),
