@@ -336,7 +336,12 @@ fn every_event_is_kept_in_a_bucket_under_its_digest_by_signed_requests() {
             .output()
             .unwrap();
         assert!(object.status() == 200 && object.body == event.stdout, "{name}");
-        demand_valid("kept", &serde_json::from_slice(&object.body).unwrap());
+        let envelope: Value = serde_json::from_slice(&object.body).unwrap();
+        demand_valid("kept", &envelope);
+        let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+        let schema = serde_json::from_str(include_str!("../../spec/ledger.schema.json")).unwrap();
+        let payload: Value = serde_json::from_slice(&payload).unwrap();
+        assert!(jsonschema::is_valid(&schema, &payload), "{payload}");
         assert_eq!(object.header("x-amz-object-lock-mode"), Some("GOVERNANCE"));
     }
     // Another clone, which does not know what was told, finds all of it there.
