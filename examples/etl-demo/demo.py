@@ -5,11 +5,9 @@ bundles by `estoppel`, and so is what differs. The first thing that is not there
 """
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -19,25 +17,9 @@ import database
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from stage import Missing, check, free_port, listens, say, title, wait_for  # noqa: E402
+from stage import BIN, Missing, Stage, check, free_port, listens, perform, say, settings, title, wait_for  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release")).resolve()
-
-CONFIG = """[instance]
-host = "localhost"
-name = "etl-demo"
-[journal]
-dir = "{folder}/journal"
-[keys]
-init = true
-dir = "{folder}/keys"
-[policy]
-file = "{here}/policy.yaml"
-[admin]
-listen = "127.0.0.1:0"
-[[listener]]
-listen = "127.0.0.1:0"
-[upstream.tools]
+MORE = """[upstream.tools]
 url = "{tools}"
 [[route]]
 name = "tools"
@@ -57,9 +39,8 @@ watch_rows_every_ms = 200
 FOUND = 'estoppel_bypass_total{source="database"}'
 
 
-class Demo:
-    def __init__(self, folder):
-        self.folder, self.processes, self.database = folder, [], None
+class Demo(Stage):
+    database = None
 
     def begin(self):
         check(f"{BIN}/estoppeld, which `make demo-etl` builds", (BIN / "estoppeld").exists())
@@ -74,28 +55,16 @@ class Demo:
         self.start_gateway(f"http://127.0.0.1:{port}")
         say("gateway", f"{self.gateway}/tools   admin {self.admin}")
 
-    def start(self, name, *command):
-        with open(self.folder / f"{name}.log", "wb") as log:
-            process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log)
-        self.processes.append(process)
-        return process
-
     def start_gateway(self, tools):
         url = self.folder / "shop.url"
         url.touch(0o600)
         url.write_text(self.database.url("estoppel_snapshot"))
-        config, ready = self.folder / "estoppeld.toml", self.folder / "ready.json"
-        config.write_text(CONFIG.format(folder=self.folder, here=HERE, tools=tools))
-        self.daemon = self.start("estoppeld", BIN / "estoppeld", "--config", config, "--ready-file", ready)
-        wait_for(f"the gateway, see {self.folder}/estoppeld.log", lambda: ready.exists() and ready.read_text())
-        where = json.loads(ready.read_text())
-        self.gateway, self.admin = "http://" + where["listeners"]["main"], where["admin"]
+        self.process, main, self.admin = self.daemon(settings("etl-demo", self.folder, str(HERE / "policy.yaml"), MORE, tools=tools))
+        self.gateway = f"http://{main}"
         wait_for("a first look at the rows", lambda: self.metric('code="OK",database="shop",side="watch"'))
 
     def stop(self):
-        for process in reversed(self.processes):
-            process.terminate()
-            process.wait()
+        super().stop()
         if self.database:
             self.database.stop()
 
@@ -141,8 +110,7 @@ class Demo:
     def evidence(self):
         title("3  the evidence")
         self.bundle = self.estoppel("seal", "etl", "--admin", self.admin)["path"]
-        self.daemon.terminate()
-        check("the gateway ended as it should", self.daemon.wait(30) == 0)
+        self.end(self.process)
         trust = self.folder / "journal/trust.json"
         self.trust = ["--trust", trust]
         verified = self.estoppel("verify", self.bundle, *self.trust)
@@ -191,10 +159,8 @@ class Demo:
 
     def replays(self):
         title("5  a replay")
-        self.key = self.folder / "certifier.pem"
-        self.key.touch(0o600)
-        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", self.key], check=True, capture_output=True)
-        self.signed = ["--keys", self.folder / "keys", "--key", self.key]
+        key, _ = self.key("certifier")
+        self.signed = ["--keys", self.folder / "keys", "--key", key]
         out = self.folder / "served.json"
         words = ["replay", "serve", self.bundle, *self.trust, *self.signed, "--out", out, "--until-done"]
         command = [BIN / "estoppel", "--json", *words]
@@ -248,22 +214,15 @@ def json_of(value):
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def main():
-    demo = Demo(pathlib.Path(tempfile.mkdtemp(prefix="etl-demo-")))
-    try:
-        demo.begin()
-        demo.three_calls()
-        demo.behind_its_back()
-        demo.evidence()
-        demo.orphan()
-        demo.replays()
-        demo.altered()
-    except Missing as missing:
-        print(f"\nmissing: {missing}; logs are in {demo.folder}", file=sys.stderr)
-        sys.exit(1)
-    finally:
-        demo.stop()
+def acts(demo):
+    demo.begin()
+    demo.three_calls()
+    demo.behind_its_back()
+    demo.evidence()
+    demo.orphan()
+    demo.replays()
+    demo.altered()
 
 
 if __name__ == "__main__":
-    main()
+    perform("etl-demo", Demo, acts)

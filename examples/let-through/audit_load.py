@@ -5,8 +5,8 @@ import http.server
 import json
 import threading
 
-from scene import calls, check, post, shown, wait_for
-from stage import free_port
+from scene import calls, check, post, shown
+from stage import free_port, wait_for
 
 WHAT = "an audit queue that is full drops events"
 OTHERS = "docker/mcp-gateway at 2bd20fe (2026-07-23), pkg/gateway/policy_audit.go: 100 places, then `audit event dropped due to backpressure`"

@@ -3,17 +3,12 @@
 import json
 import zipfile
 
-from scene import BIN, check, post, shown
+from scene import BIN, check, limited, post, shown
 
 WHAT = "a replay that replays nothing certifies"
 OTHERS = "Clyra-AI/axym at 69b4591, core/replay/replay.go: Run writes pass=true and status certified, whatever it is given"
 
-POLICY = """version: 1
-name: refunds
-defaults: { verdict: allow, on_not_evaluated: block, body_storage: { full: { reason: replay } } }
-rules:
-- { id: limit, when: { body: [{ at: /cents, greater_than: 50000 }] }, verdict: block, reason: REFUND_LIMIT }
-"""
+POLICY = limited("replay")
 
 
 def alter(bundle, receipt, to):

@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import urllib.parse
@@ -17,26 +16,11 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from stage import Missing, check, say, title, wait_for  # noqa: E402
+from stage import BIN, Missing, Stage, check, say, settings, title  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release")).resolve()
 SPEC = pathlib.Path(os.environ.get("ESTOPPEL_SPEC_DIR", HERE.parents[1] / "spec"))
 
-CONFIG = """[instance]
-host = "localhost"
-name = "let-through"
-[journal]
-dir = "{folder}/journal"
-[keys]
-init = true
-dir = "{folder}/keys"
-[policy]
-file = "{folder}/policy.yaml"
-[admin]
-listen = "127.0.0.1:0"
-[[listener]]
-listen = "127.0.0.1:0"
-[upstream.up]
+MORE = """[upstream.up]
 url = "{upstream}"
 [[route]]
 name = "up"
@@ -50,55 +34,22 @@ dialect = "{dialect}"
 PAID = {"headers": [["content-type", "application/json"]], "body": {"text": '{"state":"paid"}'}}
 
 
-class Scene:
-    def __init__(self, folder):
-        self.folder, self.processes = folder, []
+def limited(reason):
+    """A policy that refuses refunds of more than 500 EUR, and stores bodies for a reason."""
+    return f"""version: 1
+name: refunds
+defaults: {{ verdict: allow, on_not_evaluated: block, body_storage: {{ full: {{ reason: {reason} }} }} }}
+rules:
+- {{ id: limit, when: {{ body: [{{ at: /cents, greater_than: 50000 }}] }}, verdict: block, reason: REFUND_LIMIT }}
+"""
 
-    def start(self, name, *command):
-        with open(self.folder / f"{name}.log", "wb") as log:
-            process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log)
-        self.processes.append(process)
-        return process
 
-    def end(self, process):
-        process.terminate()
-        check("a program that ends when it is told to", process.wait(30) == 0)
-
-    def stop(self):
-        for process in reversed(self.processes):
-            if process.poll() is None:
-                process.terminate()
-            process.wait()
-
-    def command(self, *words, exit=0, **more):
-        """Runs it, and misses another exit code than `exit` (`None`: any will do)."""
-        done = subprocess.run([*map(str, words)], capture_output=True, text=True, **more)
-        said = f"{' '.join(map(str, words))}: exit {done.returncode}, {done.stdout}{done.stderr}"
-        check(said if exit is None else f"exit {exit} of {said}", exit is None or done.returncode == exit)
-        return done
-
+class Scene(Stage):
     def estoppel(self, *words, exit=0, **more):
         """The `data` of the answer, or its `error`."""
         done = self.command(BIN / "estoppel", "--json", *words, exit=exit, **more)
         answer = json.loads(done.stdout.splitlines()[-1])
         return answer.get("data") or answer["error"]
-
-    def key(self, name):
-        """-> a new Ed25519 key and its public key, as files"""
-        pem, public = self.folder / f"{name}.pem", self.folder / f"{name}.pub"
-        pem.touch(0o600)
-        self.command("openssl", "genpkey", "-algorithm", "ed25519", "-out", pem)
-        self.command("openssl", "pkey", "-in", pem, "-pubout", "-out", public)
-        return pem, public
-
-    def stub(self, script):
-        """The address of a scripted upstream."""
-        file, log = self.folder / "stub.json", self.folder / "stub.log"
-        file.write_text(json.dumps(script))
-        stub = self.start("stub", BIN / "estoppel", "stub", "--json", "--listen", "127.0.0.1:0", "--script", file)
-        said = wait_for("the stub", lambda: stub.poll() is not None or log.read_text().strip())
-        where = json.loads(check(f"the stub, see {log}", isinstance(said, str) and said).splitlines()[0])["data"]["listening"]
-        return where if "://" in where else f"http://{where}"
 
     def bank(self):
         """The address of an upstream that pays whatever it is asked to."""
@@ -108,24 +59,18 @@ class Scene:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         (folder / "policy.yaml").write_text(policy)
-        return Gateway(self, folder, CONFIG.format(folder=folder, upstream=upstream, dialect=dialect, more=more))
+        return Gateway(self, folder, settings("let-through", folder, "{folder}/policy.yaml", MORE, upstream=upstream, dialect=dialect, more=more))
 
 
 class Gateway:
     """estoppeld in a folder of its own. One that is made again goes on with the journal that is there."""
 
-    def __init__(self, scene, folder, config):
+    def __init__(self, scene, folder, settings):
         self.scene, self.journal, self.keys = scene, folder / "journal", folder / "keys"
         self.trust = self.journal / "trust.json"
-        file, ready = folder / "estoppeld.toml", folder / "ready.json"
-        file.write_text(config)
-        ready.unlink(missing_ok=True)
         check(f"{BIN}/estoppeld, which `make let-through` builds", (BIN / "estoppeld").exists())
-        self.process = scene.start(folder.name, BIN / "estoppeld", "--config", file, "--ready-file", ready)
-        log = scene.folder / f"{folder.name}.log"
-        there = wait_for(f"the gateway, see {log}", lambda: self.process.poll() is not None or ready.exists() and ready.read_text())
-        where = json.loads(check(f"the gateway, see {log}", isinstance(there, str) and there))
-        self.url, self.admin = "http://" + where["listeners"]["main"], where["admin"]
+        self.process, main, self.admin = scene.daemon(settings, folder, folder.name)
+        self.url = f"http://{main}"
 
     def end(self):
         self.scene.end(self.process)

@@ -1,16 +1,11 @@
 """A recorded refusal is judged again by the policy of today, and a rule that was loosened is a difference."""
 
-from scene import check, post, shown
+from scene import check, limited, post, shown
 
 WHAT = "a regression test compares a run with itself"
 OTHERS = "Clyra-AI/gait at 1c480c5 (2026-08-19), core/regress/run.go: resolveCandidatePath falls back to the fixture's own run"
 
-POLICY = """version: 1
-name: refunds
-defaults: { verdict: allow, on_not_evaluated: block, body_storage: { full: { reason: fixtures } } }
-rules:
-- { id: limit, when: { body: [{ at: /cents, greater_than: 50000 }] }, verdict: block, reason: REFUND_LIMIT }
-"""
+POLICY = limited("fixtures")
 LOOSENED = POLICY.replace("50000", "5000000")
 
 

@@ -4,7 +4,8 @@ import http.server
 import json
 import threading
 
-from scene import BIN, check, post, shown, wait_for
+from scene import BIN, check, post, shown
+from stage import JsonHandler, wait_for
 
 WHAT = "a replay whose recording is used up goes to the real upstream"
 OTHERS = "mitmproxy/mitmproxy issue 8363 (2026-08-10, open as of 2026-09)"
@@ -25,18 +26,10 @@ class Bank(http.server.ThreadingHTTPServer):
         super().process_request(request, address)
 
 
-class Answer(http.server.BaseHTTPRequestHandler):
+class Answer(JsonHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
-        body = b'{"state":"paid"}'
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.answer(b'{"state":"paid"}')
 
 
 def show(scene):

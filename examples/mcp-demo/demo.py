@@ -12,7 +12,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import urllib.request
 
 from cryptography.hazmat.primitives import serialization
@@ -21,27 +20,13 @@ from mcp import Client
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from stage import Missing, check, free_port, listens, say, title, wait_for  # noqa: E402
+from stage import BIN, Missing, Stage, check, free_port, listens, perform, say, settings, title, wait_for  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release")).resolve()
 BY_HAND = os.environ.get("STEP") == "1"
 CALL_SECONDS = 600 if BY_HAND else 30
 SHOWN = ("class_uid", "class_name", "disposition", "severity", "status_code", "message")
 
-CONFIG = """[instance]
-host = "localhost"
-name = "mcp-demo"
-[journal]
-dir = "{folder}/journal"
-[keys]
-init = true
-[policy]
-file = "{folder}/policy.yaml"
-[admin]
-listen = "127.0.0.1:0"
-[[listener]]
-listen = "127.0.0.1:0"
-[upstream.shop]
+MORE = """[upstream.shop]
 url = "{server}"
 [[route]]
 name = "shop"
@@ -54,9 +39,9 @@ to = {{ file = {{ path = "{folder}/ocsf.ndjson" }} }}
 """
 
 
-class Demo:
+class Demo(Stage):
     def __init__(self, folder):
-        self.folder, self.processes = folder, []
+        super().__init__(folder)
         self.seen_by_server = folder / "calls.ndjson"
 
     def begin(self):
@@ -74,19 +59,13 @@ class Demo:
         key = Ed25519PrivateKey.generate()
         forms = serialization.Encoding, serialization.PrivateFormat, serialization.PublicFormat
         pem = key.private_bytes(forms[0].PEM, forms[1].PKCS8, serialization.NoEncryption())
-        self.key = self.folder / "ada.pem"
-        self.key.touch(0o600)
-        self.key.write_bytes(pem)
+        self.pem = self.folder / "ada.pem"
+        self.pem.touch(0o600)
+        self.pem.write_bytes(pem)
         public = pem_body(key.public_key().public_bytes(forms[0].PEM, forms[2].SubjectPublicKeyInfo))
         lines = (HERE / "policy.yaml").read_text().splitlines()
         lines = [f"  ada: {public}" if line.startswith("  ada: ") else line for line in lines]
         (self.folder / "policy.yaml").write_text("\n".join(lines) + "\n")
-
-    def start(self, name, *command):
-        with open(self.folder / f"{name}.log", "wb") as log:
-            process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log)
-        self.processes.append(process)
-        return process
 
     def start_server(self):
         port = free_port()
@@ -95,17 +74,8 @@ class Demo:
         wait_for(f"the server, see {self.folder}/server.log", lambda: listens(port))
 
     def start_gateway(self):
-        config, ready = self.folder / "estoppeld.toml", self.folder / "ready.json"
-        config.write_text(CONFIG.format(folder=self.folder, server=self.server))
-        self.start("estoppeld", BIN / "estoppeld", "--config", config, "--ready-file", ready)
-        wait_for(f"the gateway, see {self.folder}/estoppeld.log", lambda: ready.exists() and ready.read_text())
-        where = json.loads(ready.read_text())
-        self.gateway, self.admin = "http://" + where["listeners"]["main"], where["admin"]
-
-    def stop(self):
-        for process in reversed(self.processes):
-            process.terminate()
-            process.wait()
+        _, main, self.admin = self.daemon(settings("mcp-demo", self.folder, "{folder}/policy.yaml", MORE, server=self.server))
+        self.gateway = f"http://{main}"
 
     def estoppel(self, *words):
         done = subprocess.run([BIN / "estoppel", "--json", *map(str, words)], capture_output=True, text=True)
@@ -137,7 +107,7 @@ class Demo:
         check("the server saw nothing of a call that waits", not call.done() and not self.server_calls("refund"))
         say("gateway", f"holds it: {hold}")
         say("server", "has seen nothing of it yet")
-        words = [BIN / "estoppel", "hold", "approve", hold, "--key", self.key, "--admin", self.admin]
+        words = [BIN / "estoppel", "hold", "approve", hold, "--key", self.pem, "--admin", self.admin]
         words += ["--comment", "checked by phone"]
         shown = " ".join(f"'{word}'" if " " in str(word) else str(word) for word in words)
         if BY_HAND:
@@ -263,11 +233,6 @@ async def error_of(call):
     raise Missing("a JSON-RPC error")
 
 
-def leaves(error):
-    """What is in a group of groups, as the client's tasks make them."""
-    return sum((leaves(one) for one in error.exceptions), []) if isinstance(error, BaseExceptionGroup) else [error]
-
-
 async def acts(demo):
     async with Client(f"{demo.gateway}/mcp", read_timeout_seconds=CALL_SECONDS) as client:
         await demo.denied(client)
@@ -275,20 +240,12 @@ async def acts(demo):
         await demo.poisoned(client)
 
 
-def main():
-    demo = Demo(pathlib.Path(tempfile.mkdtemp(prefix="mcp-demo-")))
-    try:
-        demo.begin()
-        asyncio.run(acts(demo))
-        demo.evidence()
-        demo.verify()
-    except* Missing as missing:
-        for what in leaves(missing):
-            print(f"\nmissing: {what}; logs are in {demo.folder}", file=sys.stderr)
-        sys.exit(1)
-    finally:
-        demo.stop()
+def play(demo):
+    demo.begin()
+    asyncio.run(acts(demo))
+    demo.evidence()
+    demo.verify()
 
 
 if __name__ == "__main__":
-    main()
+    perform("mcp-demo", Demo, play)

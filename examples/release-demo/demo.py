@@ -10,35 +10,19 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from stage import Missing, check, say, title, wait_for  # noqa: E402
+from stage import BIN, Stage, check, perform, say, settings, title, wait_for  # noqa: E402
 
-BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", HERE.parents[1] / "target/release")).resolve()
 POLICY = (HERE / "policy.yaml").read_text()
 
-CONFIG = """[instance]
-host = "localhost"
-name = "release-demo"
-[journal]
-dir = "{folder}/journal"
-[keys]
-init = true
-dir = "{folder}/keys"
-[policy]
-file = "{folder}/repository/policy.yaml"
-[admin]
-listen = "127.0.0.1:0"
-[[listener]]
-listen = "127.0.0.1:0"
-[upstream.bank]
+POLICY_FILE = "{folder}/repository/policy.yaml"
+MORE = """[upstream.bank]
 url = "{bank}"
 [[route]]
 name = "refunds"
@@ -56,27 +40,12 @@ GATES = {
 }
 
 
-class Demo:
+class Demo(Stage):
     def __init__(self, folder):
-        self.folder, self.repository, self.processes = folder, folder / "repository", []
+        super().__init__(folder)
+        self.repository = folder / "repository"
 
     # Parts.
-
-    def start(self, name, *command):
-        with open(self.folder / f"{name}.log", "wb") as log:
-            process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log)
-        self.processes.append(process)
-        return process
-
-    def stop(self):
-        for process in reversed(self.processes):
-            process.terminate()
-            process.wait()
-
-    def command(self, *words, fails=False, **more):
-        done = subprocess.run([*map(str, words)], capture_output=True, text=True, **more)
-        check(f"{' '.join(map(str, words))}: exit {done.returncode}, {done.stderr}", fails or done.returncode == 0)
-        return done
 
     def git(self, *words):
         return self.command("git", "-C", self.repository, *words).stdout.strip()
@@ -85,7 +54,7 @@ class Demo:
         environment = {**os.environ, "ESTOPPEL_PROGRAM": str(BIN / "estoppel"), "GATEWAY": self.gateway, "ADMIN": self.admin}
         if key:
             environment["ESTOPPEL_RELEASE_KEY"] = str(self.folder / f"{key}.pem")
-        done = self.command(BIN / "estoppel", "--json", *words, fails=True, cwd=self.repository, env=environment)
+        done = self.command(BIN / "estoppel", "--json", *words, exit=None, cwd=self.repository, env=environment)
         answer = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {"error": done.stderr}
         return done.returncode, answer.get("data", answer.get("error"))
 
@@ -93,13 +62,6 @@ class Demo:
         code, said = self.ended(*words, key=key)
         check(f"estoppel {' '.join(map(str, words))}: exit {code}, {said}", code == exit)
         return said
-
-    def key(self, name):
-        pem, public = self.folder / f"{name}.pem", self.folder / f"{name}.pub"
-        pem.touch(0o600)
-        self.command("openssl", "genpkey", "-algorithm", "ed25519", "-out", pem)
-        self.command("openssl", "pkey", "-in", pem, "-pubout", "-out", public)
-        return public
 
     def commit(self, message, **files):
         for name, text in files.items():
@@ -127,18 +89,8 @@ class Demo:
         self.git("config", "user.email", "ada@example.invalid")
         shutil.copy(HERE / "prove.sh", self.repository)
         self.commit("a limit for refunds", policy__yaml=POLICY)
-        script = self.folder / "bank.json"
-        script.write_text(json.dumps(BANK))
-        bank = self.start("bank", BIN / "estoppel", "stub", "--json", "--listen", "127.0.0.1:0", "--script", script)
-        log = self.folder / "bank.log"
-        said = wait_for("the bank", lambda: bank.poll() is not None or log.read_text().strip())
-        where = json.loads(check(f"the bank, see {log}", isinstance(said, str) and said).splitlines()[0])["data"]["listening"]
-        config, ready = self.folder / "estoppeld.toml", self.folder / "ready.json"
-        config.write_text(CONFIG.format(folder=self.folder, bank=where if "://" in where else f"http://{where}"))
-        self.daemon = self.start("estoppeld", BIN / "estoppeld", "--config", config, "--ready-file", ready)
-        wait_for(f"the gateway, see {self.folder}/estoppeld.log", lambda: ready.exists() and ready.read_text())
-        where = json.loads(ready.read_text())
-        self.gateway, self.admin = where["listeners"]["main"], where["admin"]
+        bank = self.stub(BANK, "bank")
+        self.process, self.gateway, self.admin = self.daemon(settings("release-demo", self.folder, POLICY_FILE, MORE, bank=bank))
         say("gateway", f"http://{self.gateway}/refunds   admin {self.admin}")
         say("policy", "refunds of more than 500 EUR are refused")
 
@@ -158,7 +110,7 @@ class Demo:
     def roles(self):
         title("2  who may do what")
         for name in ("ada", "bert"):
-            public = self.key(name)
+            _, public = self.key(name)
             if name == "ada":
                 self.estoppel("ledger", "init", "--name", "Ada", key="ada")
             else:
@@ -187,7 +139,7 @@ class Demo:
         wanted = self.estoppel("policy", "hash", "policy.yaml")
         if wanted == before:
             return
-        self.daemon.send_signal(signal.SIGHUP)
+        self.process.send_signal(signal.SIGHUP)
         of = lambda: self.metric("estoppel_reloads_total")
         wait_for("the gateway goes by the new policy", lambda: of() > self.reloads)
         self.reloads = of()
@@ -280,27 +232,20 @@ class Demo:
             say("verify.py", line)
         declared = next(path for path in sorted(unpacked.rglob("*.pef.zip")))
         declared.write_bytes(declared.read_bytes() + b"x")
-        altered = self.command(sys.executable, "verify.py", cwd=unpacked, fails=True)
+        altered = self.command(sys.executable, "verify.py", cwd=unpacked, exit=None)
         check("an altered kit is refused", altered.returncode == 2)
         say("altered", f"exit {altered.returncode}: {(altered.stdout + altered.stderr).strip().splitlines()[-1]}")
 
 
-def main():
-    demo = Demo(pathlib.Path(tempfile.mkdtemp(prefix="release-demo-")))
-    try:
-        demo.begin()
-        demo.recorded()
-        demo.roles()
-        demo.tightened()
-        demo.loosened()
-        demo.hotfix()
-        demo.ledger()
-    except Missing as missing:
-        print(f"\nmissing: {missing}; logs are in {demo.folder}", file=sys.stderr)
-        sys.exit(1)
-    finally:
-        demo.stop()
+def acts(demo):
+    demo.begin()
+    demo.recorded()
+    demo.roles()
+    demo.tightened()
+    demo.loosened()
+    demo.hotfix()
+    demo.ledger()
 
 
 if __name__ == "__main__":
-    main()
+    perform("release-demo", Demo, acts)

@@ -274,14 +274,29 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["notify", "status"],
         "Says of each destination that estoppel.notify of git's configuration names how many events of the ledger it was not told yet, how \
-         often it failed and why, when it is tried again, and what it did not want. It asks nobody and changes nothing. Exit code 5: a \
-         destination failed or did not want something; 6: the settings cannot be used.",
+         often it failed and why, when it is tried again, how many it did not want and why the last one, and whether it is told nothing because its \
+         address or from was changed. It asks nobody and changes nothing. Exit code 5: a destination failed, did not want something or was \
+         changed; 6: the settings cannot be used.",
     ),
     (
         &["notify", "send"],
         "Tells each destination what it was not told yet, in the order of the ledger: a webhook by signed requests, a channel in lines, a \
          bucket by the events themselves. The id of a message is made of its event, so that it is the same over retries, restarts and \
          clones. Commands that add to the ledger do the same once, after their answer. Exit code 1: something is left.",
+    ),
+    (
+        &["notify", "test"],
+        "Sends one message of type estoppel.test to a destination, or to each, signed as all are, and says which status answered and how \
+         long it took. A bucket is asked whether it keeps what is put there, and gets nothing. What was told, and what is tried again and \
+         when, stays as it is. Exit code 1: one said no, or cannot be used; 7: one could not be reached; 6: DESTINATION_UNKNOWN, the \
+         settings name no such destination.",
+    ),
+    (
+        &["notify", "begin"],
+        "Begins anew with a destination, where its settings say: with what comes next, or with the first event. With --go-on it goes on \
+         where it stands. A destination is bound to the address and to the from that it began with; where the settings say something \
+         else it is told nothing until one of both was asked for. Nothing is sent. Exit code 1: NOTIFY_STATE, another process tells it \
+         now; 6: DESTINATION_UNKNOWN, the settings name no such destination.",
     ),
     (
         &["db", "query"],

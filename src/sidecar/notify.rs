@@ -2,21 +2,23 @@
 
 mod deliver;
 mod settings;
+mod standing;
+mod tried;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use estoppel_release::git::Git;
-use estoppel_release::ledger::Ledger;
 use estoppel_release::notify::Told;
 use estoppel_release::{Code, Refusal};
 use serde_json::{Value, json};
 
-use crate::arguments::{InRepository, NotifyCommand, NotifySend};
+use crate::arguments::{InRepository, NotifyBegin, NotifyCommand, NotifySend, NotifyTest};
 use crate::ledger::{alone, now};
-use crate::output::{Colour, Failure, Output, plain};
+use crate::output::{Failure, Output};
 use deliver::Delivery;
 use settings::Settings;
+pub use standing::{Standing, standings};
 
 /// Longest that a command goes on after its answer to tell destinations.
 const AFTERWARDS: Duration = Duration::from_secs(5);
@@ -25,71 +27,9 @@ pub fn run(output: &Output, command: &NotifyCommand) -> Result<ExitCode, Failure
     match command {
         NotifyCommand::Status { at } => status(*output, at),
         NotifyCommand::Send(send) => self::send(*output, send),
+        NotifyCommand::Test(test) => self::test(*output, test),
+        NotifyCommand::Begin(begin) => self::begin(*output, begin),
     }
-}
-
-/// What one destination was not told yet.
-pub struct Standing {
-    name: String,
-    /// Nobody has begun with it in this clone.
-    is_new: bool,
-    waiting: usize,
-    told: Told,
-}
-
-impl Standing {
-    /// Whether somebody has to look at it: it failed, or refused something.
-    pub fn is_in_trouble(&self) -> bool {
-        let state = &self.told.state;
-        (state.failed.is_some() && self.waiting > 0) || !state.refused.is_empty()
-    }
-
-    pub fn row(&self) -> Value {
-        let state = &self.told.state;
-        let failed = state.failed.as_ref().filter(|_| self.waiting > 0);
-        let failed = failed.map(
-            |failed| json!({ "tries": failed.tries, "not_before": failed.not_before, "why": failed.why }),
-        );
-        json!({
-            "destination": self.name, "new": self.is_new, "waiting": self.waiting, "failed": failed,
-            "refused": state.refused,
-        })
-    }
-
-    pub fn lines(&self, output: Output) -> Vec<String> {
-        let begun = if self.is_new { ", nothing was told yet" } else { "" };
-        let mut lines = vec![format!("{:<12} {} wait{begun}", self.name, self.waiting)];
-        if let Some(failed) = self.told.state.failed.as_ref().filter(|_| self.waiting > 0) {
-            let said = format!(
-                "             failed {} times, again after {}: {}",
-                failed.tries, failed.not_before, failed.why
-            );
-            lines.push(output.paint(Colour::Red, &plain(&said)));
-        }
-        for fault in &self.told.state.refused {
-            let said = format!("             did not want {}: {}", fault.event, fault.why);
-            lines.push(output.paint(Colour::Red, &plain(&said)));
-        }
-        lines
-    }
-
-    /// The figures of a text file for Prometheus.
-    pub fn figures(&self) -> (String, usize, usize) {
-        (format!("{{destination=\"{}\"}}", self.name), self.waiting, self.told.state.refused.len())
-    }
-}
-
-/// Where each destination stands; none where nobody is told.
-pub fn standings(git: &Git, ledger: Option<&Ledger>) -> Result<Vec<Standing>, Failure> {
-    let Some(settings) = settings::read(git)? else { return Ok(Vec::new()) };
-    let of = |destination: &settings::Destination| {
-        let told = Told::look(git, &destination.name)?;
-        let is_new = told.is_new();
-        let begins_now = is_new && destination.begins() == estoppel_feeds::Begin::Now;
-        let waiting = ledger.filter(|_| !begins_now).map_or(0, |ledger| told.waiting(ledger).len());
-        Ok(Standing { name: destination.name.clone(), is_new, waiting, told })
-    };
-    settings.destinations.iter().map(of).collect()
 }
 
 fn settings(git: &Git) -> Result<Settings, Failure> {
@@ -149,6 +89,45 @@ fn send(output: Output, send: &NotifySend) -> Result<ExitCode, Failure> {
     let rows: Vec<Value> = standings.iter().map(Standing::row).collect();
     let is_left = standings.iter().any(|standing| standing.waiting > 0 || standing.is_in_trouble());
     Ok(output.answer(&json!({ "destinations": rows }), u8::from(is_left)))
+}
+
+fn test(output: Output, test: &NotifyTest) -> Result<ExitCode, Failure> {
+    let store = alone(&test.at.repo)?;
+    let settings = settings(store.git())?;
+    let chosen = match &test.destination {
+        None => settings.destinations.iter().collect(),
+        Some(name) => vec![settings.named(name)?],
+    };
+    let runtime = runtime()?;
+    let mut tried = Vec::new();
+    for destination in chosen {
+        let answered = runtime.block_on(tried::ask(&settings, destination));
+        output.line(&answered.line(output));
+        tried.push(answered);
+    }
+    let rows: Vec<Value> = tried.iter().map(tried::Tried::row).collect();
+    Ok(output.answer(&json!({ "destinations": rows }), tried::exit(&tried)))
+}
+
+fn begin(output: Output, begin: &NotifyBegin) -> Result<ExitCode, Failure> {
+    let store = alone(&begin.at.repo)?;
+    let settings = settings(store.git())?;
+    let destination = settings.named(&begin.destination)?;
+    let ledger = store.read()?;
+    let Some(mut told) = Told::take(store.git(), &destination.name)? else {
+        let said = format!("another process of this clone tells `{}` now", destination.name);
+        return Err(Failure::runtime("NOTIFY_STATE", said).hint("try again when it has ended"));
+    };
+    match begin.go_on {
+        true => deliver::begin(destination, &mut told, Some(&ledger))?,
+        false => deliver::begin_anew(destination, &mut told, Some(&ledger))?,
+    }
+    drop(told);
+    let standings = standings(store.git(), Some(&ledger))?;
+    let standings: Vec<_> = standings.iter().filter(|standing| standing.name == destination.name).collect();
+    standings.iter().flat_map(|standing| standing.lines(output)).for_each(|line| output.line(&line));
+    let rows: Vec<Value> = standings.iter().map(|standing| standing.row()).collect();
+    Ok(output.data(&json!({ "destinations": rows })))
 }
 
 /// Before a command that may write to the ledger: destinations that are new in this clone begin here, so that they are told what

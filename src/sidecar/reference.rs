@@ -382,7 +382,20 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["notify", "send"],
         "estoppel notify send --repo lib\n\
-         estoppel notify send --wait --tries 3 --repo lib\n\
+         estoppel notify send --wait --tries 3 --repo lib",
+    ),
+    (
+        &["notify", "test"],
+        "estoppel notify test --repo lib\n\
+         estoppel notify test pager --repo lib # exit 6",
+    ),
+    (
+        &["notify", "begin"],
+        "estoppel notify begin chat --repo lib # exit 6\n\
+         printf '[[destinations]]\\nname = \"chat\"\\nto = { slack = { url = \"http://127.0.0.1:9/x\" } }\\n' > chat.toml\n\
+         (echo 'repository = \"lib\"'; cat chat.toml) > notify.toml\n\
+         estoppel notify begin chat --repo lib\n\
+         estoppel notify begin chat --go-on --repo lib\n\
          git -C lib config --unset estoppel.notify",
     ),
     (

@@ -6,32 +6,16 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "examples"))
+from stage import JsonHandler, free_port, wait_for  # noqa: E402, F401 - the tests here take them from this file
+
 BIN = pathlib.Path(os.environ.get("ESTOPPEL_BIN_DIR", ROOT / "target/debug"))
 TARGET_POLICY = ROOT / "policies/baseline.yaml"
-
-
-def wait_for(what, probe, seconds=20):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = probe()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"{what}: nothing within {seconds} s")
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Daemon:

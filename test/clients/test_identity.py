@@ -15,7 +15,7 @@ import urllib.request
 import anthropic
 import openai
 import pytest
-from conftest import ROOT, Daemon, wait_for
+from conftest import ROOT, Daemon, JsonHandler, wait_for
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric import utils as asymmetric
@@ -40,21 +40,14 @@ class Upstream(http.server.ThreadingHTTPServer):
     def __init__(self):
         seen = self.seen = []
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(JsonHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self):
                 self.rfile.read(int(self.headers["content-length"]))
                 seen.append({name.lower(): value for name, value in self.headers.items()})
                 body = json.dumps(MESSAGE if self.path.endswith("/messages") else CHAT).encode()
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
+                self.answer(body)
 
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()

@@ -163,6 +163,7 @@ fn explaining_does_nothing_whatever_else_is_asked() {
             ["replay", "compare"] => &[path(&bundle), path(&bundle), "--out", path(&new)],
             ["replay", _] => &[path(&bundle), "--key", path(&keys), "--out", path(&new)],
             ["completions"] => &["bash"],
+            ["notify", "begin"] => &["pager"],
             ["new" | "status" | "dashboard" | "approve" | "waive" | "promote" | "rollback"] => &[],
             [
                 "generation" | "evolution" | "environment" | "ledger" | "roles" | "sync" | "notify" | "db"

@@ -73,6 +73,7 @@ fn notices(collector: &Collector) -> Vec<Value> {
 fn check_signature(request: &Delivered) {
     let scratch = Scratch::new("signed");
     let head = |name: &str| request.header(name).unwrap();
+    assert_eq!(head("user-agent"), concat!("estoppeld/", env!("CARGO_PKG_VERSION")));
     let mut message = format!("{}.{}.", head("webhook-id"), head("webhook-timestamp")).into_bytes();
     message.extend_from_slice(&request.body);
     let file = scratch.write("message", &message);

@@ -31,8 +31,17 @@ impl Seen {
         (seen, collector.unwrap())
     }
 
+    /// All of them keep the published schema.
     fn all(&self) -> Vec<Delivered> {
-        self.0.lock().unwrap().clone()
+        let all = self.0.lock().unwrap().clone();
+        for request in &all {
+            let of = if request.header("webhook-id").is_some() { "message" } else { "channel" };
+            demand_valid(of, &body(request));
+            let agent = concat!("estoppel/", env!("CARGO_PKG_VERSION"));
+            assert_eq!(request.header("user-agent"), Some(agent));
+            assert_eq!(request.header("content-type"), Some("application/json"));
+        }
+        all
     }
 
     fn ids(&self) -> Vec<String> {
@@ -94,6 +103,18 @@ fn signature(request: &Delivered, key: [u8; 32]) -> String {
         .output()
         .unwrap();
     format!("v1,{}", STANDARD.encode(done.stdout))
+}
+
+/// What is sent is what spec/notification.md says: a `message`, what a `channel` gets, or what is `kept` in a bucket.
+fn demand_valid(of: &str, value: &Value) {
+    let mut schema: Value =
+        serde_json::from_str(include_str!("../../spec/notification.schema.json")).unwrap();
+    if of != "message" {
+        schema = json!({ "$ref": format!("#/$defs/{of}"), "$defs": schema["$defs"] });
+    }
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let faults: Vec<String> = validator.iter_errors(value).map(|fault| fault.to_string()).collect();
+    assert!(faults.is_empty(), "{value} {faults:?}");
 }
 
 fn body(request: &Delivered) -> Value {
@@ -236,7 +257,7 @@ fn two_clones_say_the_same_of_an_event_under_the_same_id() {
 #[test]
 fn a_channel_is_told_in_lines_and_what_a_receiver_does_not_want_does_not_stop_the_rest() {
     let repository = Repository::new("channel");
-    let (_, chat) = Seen::receiver(|_| Reaction::Answer(200, Vec::new(), "ok".into()));
+    let (said, chat) = Seen::receiver(|_| Reaction::Answer(200, Vec::new(), "ok".into()));
     let (seen, picky) = Seen::receiver(|number| Reaction::status(if number == 0 { 400 } else { 204 }));
     let key = private(&repository, "secret", secret(&[SECRET]));
     let hush = format!("http://{}/services/T0/B0/hush-hush", chat.addr);
@@ -255,7 +276,7 @@ fn a_channel_is_told_in_lines_and_what_a_receiver_does_not_want_does_not_stop_th
     assert_eq!(repository.evolve("1.0.0").0, 3);
     assert_eq!(repository.sign("owner", &["promote", "1.0.0"]).0, 3);
     let lines: Vec<String> =
-        chat.taken().iter().map(|request| body(request)["text"].as_str().unwrap().to_owned()).collect();
+        said.all().iter().map(|request| body(request)["text"].as_str().unwrap().to_owned()).collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert_eq!(lines[0], "evolution of 1.0.0 failed by Ada · payments");
     assert!(lines[1].starts_with("HIGH 0 of 1 evolutions of 1.0.0 passed, fewer than 80"), "{lines:?}");
@@ -315,6 +336,12 @@ fn every_event_is_kept_in_a_bucket_under_its_digest_by_signed_requests() {
             .output()
             .unwrap();
         assert!(object.status() == 200 && object.body == event.stdout, "{name}");
+        let envelope: Value = serde_json::from_slice(&object.body).unwrap();
+        demand_valid("kept", &envelope);
+        let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+        let schema = serde_json::from_str(include_str!("../../spec/ledger.schema.json")).unwrap();
+        let payload: Value = serde_json::from_slice(&payload).unwrap();
+        assert!(jsonschema::is_valid(&schema, &payload), "{payload}");
         assert_eq!(object.header("x-amz-object-lock-mode"), Some("GOVERNANCE"));
     }
     // Another clone, which does not know what was told, finds all of it there.
@@ -322,13 +349,17 @@ fn every_event_is_kept_in_a_bucket_under_its_digest_by_signed_requests() {
     assert_eq!(notify(&repository, &["send"]).0, 0);
 }
 
+/// An example of the page about notifications.
+fn on_the_page(language: &str, number: usize) -> &'static str {
+    let page = include_str!("../../docs/notifications.md");
+    let example = page.split(&format!("```{language}\n")).nth(number + 1);
+    example.and_then(|rest| rest.split("```").next()).unwrap()
+}
+
 #[test]
 fn the_settings_on_the_page_are_settings() {
     let repository = Repository::new("page");
-    let page = include_str!("../../docs/releases.md");
-    let (_, telling) = page.split_once("## Telling others").unwrap();
-    let text = telling.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    repository.commit(&[(".estoppel/notify.toml", text)]);
+    repository.commit(&[(".estoppel/notify.toml", on_the_page("toml", 0))]);
     git(&repository.dir, &["config", "estoppel.notify", ".estoppel/notify.toml"]);
     let (exit, rows) = notify(&repository, &["status"]);
     assert_eq!(exit, 0, "{rows:?}");
@@ -464,4 +495,274 @@ fn settings_that_are_no_plain_file_of_their_own_are_not_read_and_hold_up_nothing
     configure(&repository, &destination("chat", "", &linked));
     let (exit, answer) = repository.ask(&["notify", "status"]);
     assert_eq!((exit, &answer["error"]["code"]), (6, &json!("CONFIG_INVALID")), "{answer}");
+}
+
+#[test]
+fn a_destination_is_tried_without_a_cursor_that_moves() {
+    let repository = proven("tried");
+    let (seen, collector) = Seen::receiver(|number| Reaction::status(if number < 2 { 202 } else { 401 }));
+    let (said, chat) = Seen::receiver(|_| Reaction::Answer(200, Vec::new(), "ok".into()));
+    let key = private(&repository, "secret", secret(&[SECRET, OTHER]));
+    let slack = format!("slack = {{ url = \"http://{}/x\" }}", chat.addr);
+    let events = "events = [\"generation.promoted\"]";
+    configure(
+        &repository,
+        &format!(
+            "{}{}",
+            destination("pager", events, &webhook(&collector, &key)),
+            destination("chat", "", &slack)
+        ),
+    );
+    repository.done("owner", &["approve", "1.2.0"]);
+    let files = || {
+        let folder = std::fs::read_dir(repository.dir.join(".git/estoppel/notify")).unwrap();
+        let files = folder.map(|file| file.unwrap().path());
+        files
+            .map(|file| (file.clone(), std::fs::read(file).unwrap()))
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (before, count) = (files(), said.all().len());
+    let (exit, rows) = notify(&repository, &["test"]);
+    assert_eq!(exit, 0, "{rows:?}");
+    assert_eq!(
+        (&rows[0]["ok"], &rows[0]["status"], &rows[0]["to"]),
+        (&json!(true), &json!(202), &json!("webhook"))
+    );
+    assert_eq!(
+        (&rows[1]["ok"], &rows[1]["status"], &rows[1]["id"]),
+        (&json!(true), &json!(200), &Value::Null)
+    );
+    assert_eq!(notify(&repository, &["test", "pager"]).0, 0);
+    assert!(files() == before, "no cursor was touched");
+
+    let all = seen.all();
+    let [first, second] = all.as_slice() else { panic!("{all:?}") };
+    let data = &body(first)["data"];
+    assert_eq!((&body(first)["type"], &data["repository"]), (&json!("estoppel.test"), &json!("payments")));
+    assert_eq!(data["message"], "a test of pager: nothing happened");
+    let signed = format!("{} {}", signature(first, SECRET), signature(first, OTHER));
+    assert_eq!(first.header("webhook-signature"), Some(signed.as_str()));
+    assert_eq!(rows[0]["id"], first.header("webhook-id").unwrap());
+    assert_ne!(first.header("webhook-id"), second.header("webhook-id"), "each is one of its own");
+    assert_eq!(body(&said.all()[count])["text"], "a test of chat: nothing happened · payments");
+
+    // It says no; then nobody is there; then it cannot be used.
+    let (exit, rows) = notify(&repository, &["test", "pager"]);
+    assert_eq!((exit, &rows[0]["ok"], &rows[0]["status"]), (1, &json!(false), &Value::Null));
+    assert!(rows[0]["why"].as_str().unwrap().contains("401"), "{rows:?}");
+    let gone = "webhook = { url = \"http://127.0.0.1:9/x\", secret_file = \"secret\", timeout_ms = 1500 }";
+    configure(&repository, &destination("pager", "", gone));
+    let (exit, rows) = notify(&repository, &["test"]);
+    assert_eq!((exit, &rows[0]["ok"]), (7, &json!(false)), "{rows:?}");
+    assert!(rows[0]["why"].as_str().unwrap().contains("could not reach"), "{rows:?}");
+    private(&repository, "secret", "no secret");
+    assert_eq!(notify(&repository, &["test"]).0, 1);
+    let (exit, answer) = repository.ask(&["notify", "test", "nobody"]);
+    assert_eq!((exit, &answer["error"]["code"]), (6, &json!("DESTINATION_UNKNOWN")), "{answer}");
+}
+
+#[test]
+fn a_bucket_is_asked_and_gets_nothing() {
+    let Some(server) = SeaweedServer::start() else { return };
+    server.make_bucket("locked", true);
+    server.make_bucket("open", false);
+    let repository = proven("asked");
+    let credentials =
+        json!({ "Version": 1, "AccessKeyId": SeaweedServer::KEY, "SecretAccessKey": SeaweedServer::SECRET });
+    let key = private(&repository, "s3.json", credentials.to_string());
+    let s3 = |bucket: &str| {
+        format!(
+            "s3 = {{ endpoint = \"http://{}\", bucket = \"{bucket}\", mode = \"compliance\", retain_days = 2, \
+             credentials = {{ file = {key:?} }} }}",
+            server.address()
+        )
+    };
+    configure(&repository, &destination("kept", "", &s3("locked")));
+    let (exit, rows) = notify(&repository, &["test"]);
+    assert_eq!((exit, &rows[0]["ok"], &rows[0]["to"]), (0, &json!(true), &json!("s3")), "{rows:?}");
+    let listed = server.ask(Method::Get, "locked", "", &[], b"");
+    let listed = String::from_utf8(listed.body).unwrap();
+    assert!(listed.contains("<Name>locked</Name>") && !listed.contains("<Key>"), "{listed}");
+    configure(&repository, &destination("kept", "", &s3("open")));
+    let (exit, rows) = notify(&repository, &["test"]);
+    assert_eq!((exit, &rows[0]["ok"]), (1, &json!(false)), "{rows:?}");
+}
+
+#[test]
+fn a_destination_that_is_changed_is_told_nothing_until_somebody_says_what_it_is() {
+    let repository = proven("moved");
+    let (old_seen, old) = Seen::receiver(|number| Reaction::status(if number == 0 { 204 } else { 503 }));
+    let (new_seen, new) = Seen::receiver(|_| Reaction::status(204));
+    let key = private(&repository, "secret", secret(&[SECRET]));
+    let events = "events = [\"approval.given\"]";
+    configure(&repository, &destination("pager", events, &webhook(&old, &key)));
+    repository.done("owner", &["approve", "1.2.0"]);
+    repository.done("owner", &["approve", "1.2.0"]);
+    let waited = old_seen.ids()[1].clone();
+
+    // Another address: nothing is sent there, and nothing else is held up.
+    let (other_seen, other) = Seen::receiver(|_| Reaction::status(204));
+    configure(
+        &repository,
+        &format!(
+            "{}{}",
+            destination("pager", events, &webhook(&new, &key)),
+            destination("other", events, &webhook(&other, &key))
+        ),
+    );
+    repository.done("owner", &["approve", "1.2.0"]);
+    let (exit, rows) = notify(&repository, &["send", "--now"]);
+    assert_eq!((exit, &rows[0]["moved"], &rows[0]["waiting"]), (1, &json!(true), &json!(2)), "{rows:?}");
+    assert_eq!((&rows[1]["moved"], &rows[1]["waiting"]), (&json!(false), &json!(0)), "{rows:?}");
+    assert_eq!((new_seen.all().len(), other_seen.all().len()), (0, 1));
+    let (exit, rows) = notify(&repository, &["status"]);
+    assert_eq!((exit, &rows[0]["moved"]), (5, &json!(true)));
+    let said = text(&repository, &["notify", "status"]);
+    assert!(
+        said.contains("`estoppel notify begin pager` begins anew, with --go-on where it stands"),
+        "{said}"
+    );
+    assert_eq!(repository.ask(&["status"]).0, 5);
+
+    // The same receiver elsewhere is told what the old address did not take.
+    assert_eq!(notify(&repository, &["begin", "pager", "--go-on"]).0, 0);
+    assert_eq!(notify(&repository, &["send"]).0, 0);
+    assert_eq!((new_seen.all().len(), new_seen.ids()[0] == waited), (2, true));
+
+    // Another beginning is a change as well; begun anew, the whole ledger is told.
+    let from = format!("{events}\nfrom = \"start\"");
+    configure(&repository, &destination("pager", &from, &webhook(&new, &key)));
+    let (exit, rows) = notify(&repository, &["send"]);
+    assert_eq!((exit, &rows[0]["moved"], new_seen.all().len()), (1, &json!(true), 2), "{rows:?}");
+    assert_eq!(notify(&repository, &["begin", "pager"]).0, 0);
+    assert_eq!((notify(&repository, &["send"]).0, new_seen.all().len()), (0, 5));
+    assert!(new_seen.ids()[3..] == new_seen.ids()[..2], "{:?}", new_seen.ids());
+
+    // Another receiver begins with what comes next.
+    configure(&repository, &destination("pager", events, &webhook(&other, &key)));
+    assert_eq!(notify(&repository, &["begin", "pager"]).0, 0);
+    assert_eq!((notify(&repository, &["send"]).0, other_seen.all().len()), (0, 1));
+    let (exit, answer) = repository.ask(&["notify", "begin", "nobody"]);
+    assert_eq!((exit, &answer["error"]["code"]), (6, &json!("DESTINATION_UNKNOWN")), "{answer}");
+
+    // A file with another secret URL in it, and settings that lie elsewhere, are no change.
+    let url = |to: &Collector| format!("http://{}/told", to.addr);
+    let file = "webhook = { url_file = \"to.url\", secret_file = \"secret\", timeout_ms = 1500 }";
+    private(&repository, "to.url", url(&new));
+    configure(&repository, &destination("pager", events, file));
+    assert_eq!(notify(&repository, &["begin", "pager"]).0, 0);
+    private(&repository, "to.url", url(&other));
+    std::fs::create_dir(repository.scratch.join("elsewhere")).unwrap();
+    for name in ["notify.toml", "to.url", "secret"] {
+        let to = repository.scratch.join("elsewhere").join(name);
+        std::fs::copy(repository.scratch.join(name), to).unwrap();
+    }
+    let elsewhere = repository.scratch.join("elsewhere/notify.toml");
+    git(&repository.dir, &["config", "estoppel.notify", path(&elsewhere)]);
+    let (exit, rows) = notify(&repository, &["status"]);
+    assert_eq!((exit, &rows[0]["moved"]), (0, &json!(false)), "{rows:?}");
+}
+
+/// What a person sees.
+fn text(repository: &Repository, words: &[&str]) -> String {
+    let done =
+        Command::new(cli_binary()).args(words).args(["--repo", path(&repository.dir)]).output().unwrap();
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn a_destination_that_refuses_everything_takes_one_line() {
+    let repository = proven("flood");
+    let (_, picky) = Seen::receiver(|_| Reaction::Answer(422, Vec::new(), "no\u{1b}[2Jthanks".into()));
+    let key = private(&repository, "secret", secret(&[SECRET]));
+    configure(&repository, &destination("picky", "from = \"start\"", &webhook(&picky, &key)));
+    for _ in 0..4 {
+        repository.done("owner", &["approve", "1.2.0"]);
+    }
+    let (exit, rows) = notify(&repository, &["status"]);
+    let refused = rows[0]["refused"].as_array().unwrap();
+    assert!(exit == 5 && refused.len() >= 8, "{rows:?}");
+    let last = refused.last().unwrap()["event"].as_str().unwrap();
+    let said = text(&repository, &["notify", "status"]);
+    assert_eq!(said.lines().count(), 2, "{said}");
+    let line = said.lines().nth(1).unwrap();
+    assert!(
+        line.contains(&format!("did not want {} events, the last one {last}: ", refused.len())),
+        "{said}"
+    );
+    assert!(line.contains("answered 422") && !line.contains('\u{1b}'), "{said}");
+    let said = text(&repository, &["status"]);
+    assert_eq!(said.lines().filter(|line| line.contains("did not want")).count(), 1, "{said}");
+}
+
+#[test]
+fn the_receiver_on_the_page_takes_what_is_signed_once_and_nothing_else() {
+    let repository = Repository::new("page-receiver");
+    let script = repository.scratch.write("receiver.py", on_the_page("python", 0));
+    let mut command = Command::new("python3");
+    command.arg(&script).env("SECRET", secret(&[SECRET]).trim()).env("PORT", "0");
+    let mut receiver = Process::start("receiver", command, &repository.scratch);
+    let port: u16 = receiver.wait_ready(PATIENCE, |receiver| receiver.stdout().lines().next()?.parse().ok());
+    let lines = || -> Vec<String> { receiver.stdout().lines().map(str::to_owned).collect() };
+    let key = private(&repository, "secret", secret(&[OTHER, SECRET]));
+    let to = format!("webhook = {{ url = \"http://127.0.0.1:{port}/\", secret_file = {key:?} }}");
+    let settings = format!("repository = \"payments\"\n{}", destination("pager", "", &to));
+    repository.commit(&[(".estoppel/notify.toml", &settings)]);
+    repository.seal("1.2.0", "true", &json!({}), &json!({}));
+    assert_eq!(repository.evolve("1.2.0").0, 0);
+
+    let programs = Path::new(cli_binary()).parent().unwrap();
+    let search = format!("{}:{}", path(programs), std::env::var("PATH").unwrap());
+    let ran = Command::new("bash")
+        .args(["-euc", on_the_page("sh", 0)])
+        .current_dir(&repository.dir)
+        .env("PATH", search)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    repository.done("owner", &["promote", "1.2.0"]);
+    let told = "1.2.0 promoted as v1.2.0 by";
+    let said = lines();
+    assert_eq!(said[1], "estoppel.test a test of pager: nothing happened", "{said:?}");
+    assert_eq!(said.iter().filter(|line| line.contains(told)).count(), 1, "{said:?}");
+    // Told again, it knows the copies.
+    configure(&repository, &destination("pager", "from = \"start\"", &to));
+    assert_eq!(notify(&repository, &["begin", "pager"]).0, 0);
+    assert_eq!(notify(&repository, &["send"]).0, 0);
+    assert_eq!(lines().iter().filter(|line| line.contains(told)).count(), 1);
+
+    private(&repository, "secret", secret(&[OTHER]));
+    let count = lines().len();
+    let (exit, rows) = notify(&repository, &["test"]);
+    assert!(exit == 1 && rows[0]["why"].as_str().unwrap().contains("401"), "{rows:?}");
+    assert_eq!(lines().len(), count);
+}
+
+#[test]
+fn openssl_says_by_the_line_on_the_page_that_a_message_is_ours() {
+    let repository = proven("page-openssl");
+    let (seen, collector) = Seen::receiver(|_| Reaction::status(204));
+    let key = private(&repository, "secret", secret(&[OTHER, SECRET]));
+    configure(&repository, &destination("pager", "", &webhook(&collector, &key)));
+    repository.done("owner", &["promote", "1.2.0"]);
+    let request = seen.all().pop().unwrap();
+    repository.scratch.write("body", &request.body);
+    let ask = |key: &[[u8; 32]], id: &str| {
+        Command::new("bash")
+            .args(["-euc", on_the_page("sh", 1)])
+            .current_dir(repository.scratch.path())
+            .env("SECRET", secret(key).trim())
+            .env("ID", id)
+            .env("TIMESTAMP", request.header("webhook-timestamp").unwrap())
+            .env("SIGNATURE", request.header("webhook-signature").unwrap())
+            .output()
+            .unwrap()
+    };
+    let id = request.header("webhook-id").unwrap();
+    for key in [SECRET, OTHER] {
+        let said = ask(&[key], id);
+        assert_eq!((said.status.success(), said.stdout.as_slice()), (true, b"ours\n".as_slice()), "{said:?}");
+    }
+    assert!(!ask(&[[1; 32]], id).status.success());
+    assert!(!ask(&[SECRET], "msg_0").status.success());
 }

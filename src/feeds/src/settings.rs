@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use estoppel_evidence::Sha256;
 use serde::Deserialize;
 
 use crate::document::Format;
@@ -10,7 +11,7 @@ use crate::event::Event;
 use crate::secret::{self, SecretUrl};
 use crate::sink::SinkError;
 use crate::sink::connect::Endpoint;
-use crate::sink::post::Post;
+use crate::sink::post::{Post, Sender};
 
 /// Most feeds of one daemon: each has a thread.
 pub const FEEDS_MAX: usize = 16;
@@ -345,7 +346,7 @@ impl To {
 
 impl HookTo {
     /// Opens nothing but the files that are named.
-    pub(crate) fn post(&self) -> Result<Post, SinkError> {
+    pub(crate) fn post(&self, sender: Sender) -> Result<Post, SinkError> {
         let (url, from) = match (&self.url, &self.url_file, &self.url_env) {
             (Some(url), _, _) => (url.0.clone(), None),
             (None, Some(path), _) => (secret::read(path)?, Some(path.clone())),
@@ -355,7 +356,18 @@ impl HookTo {
         if let (Some(path), Err(problem)) = (from, Endpoint::parse(&url)) {
             return Err(SinkError::Token { path, problem });
         }
-        Post::new(&url, self.ca.as_deref(), self.timeout_ms)
+        Post::new(sender, &url, self.ca.as_deref(), self.timeout_ms)
+    }
+
+    /// Digest of what names the receiver in the settings: another one names another receiver. What a file or variable has in it
+    /// does not count, as it is replaced where a secret is.
+    pub fn address(&self) -> Sha256 {
+        let said = match (&self.url, &self.url_file, &self.url_env) {
+            (Some(url), _, _) => format!("url {}", url.0),
+            (None, Some(path), _) => format!("url_file {}", path.display()),
+            (None, None, name) => format!("url_env {}", name.as_deref().unwrap_or_default()),
+        };
+        Sha256::of(said.as_bytes())
     }
 
     /// What is wrong with it, if something is; `is_signed` is it of a `webhook`. Files that are named are not opened here.

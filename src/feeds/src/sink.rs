@@ -15,6 +15,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use self::post::Sender;
 use crate::document::Document;
 use crate::settings::FeedSettings;
 
@@ -107,10 +108,10 @@ impl Sink {
     pub fn new(settings: &FeedSettings) -> Result<Self, SinkError> {
         let to = &settings.to;
         if let Some(webhook) = &to.webhook {
-            return Ok(Self::Webhook(Box::new(webhook::WebhookSink::new(webhook)?)));
+            return Ok(Self::Webhook(Box::new(webhook::WebhookSink::new(webhook, Sender::Gateway)?)));
         }
         if let Some(slack) = &to.slack {
-            return Ok(Self::Slack(Box::new(slack::SlackSink::new(slack)?)));
+            return Ok(Self::Slack(Box::new(slack::SlackSink::new(slack, Sender::Gateway)?)));
         }
         Ok(match (&to.file, &to.syslog, &to.http) {
             (Some(file), _, _) => Self::File(file::FileSink::new(file)),

@@ -33,6 +33,7 @@ codes! {
     AuditAltered "AUDIT_ALTERED" 2 "an export is not what its ledger gives";
     CandidateMissing "CANDIDATE_MISSING" 3 "the generation has no candidate";
     ChangeUnknown "CHANGE_UNKNOWN" 6 "the generation has no such change";
+    DestinationUnknown "DESTINATION_UNKNOWN" 6 "the settings name no such destination";
     EnvironmentInvalid "ENVIRONMENT_INVALID" 6 "it names no environment";
     EvolutionFailed "EVOLUTION_FAILED" 3 "a step of the evolution failed";
     EvolutionUnknown "EVOLUTION_UNKNOWN" 6 "the ledger has no such evolution";

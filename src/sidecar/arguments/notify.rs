@@ -16,6 +16,31 @@ pub enum NotifyCommand {
     },
     /// Tells each destination what it was not told yet.
     Send(NotifySend),
+    /// Sends one message that says nothing, and says what answered; no cursor moves.
+    Test(NotifyTest),
+    /// Begins anew with a destination, or goes on as what the settings say of it now.
+    Begin(NotifyBegin),
+}
+
+#[derive(Args, Debug)]
+pub struct NotifyTest {
+    /// Name of a destination; all without one.
+    #[arg(value_name = "DESTINATION")]
+    pub destination: Option<String>,
+    #[command(flatten)]
+    pub at: InRepository,
+}
+
+#[derive(Args, Debug)]
+pub struct NotifyBegin {
+    /// Name of a destination.
+    #[arg(value_name = "DESTINATION")]
+    pub destination: String,
+    /// Goes on where it stands: it is the same receiver at another address, and is told what it was not told yet.
+    #[arg(long)]
+    pub go_on: bool,
+    #[command(flatten)]
+    pub at: InRepository,
 }
 
 #[derive(Args, Debug)]

@@ -10,7 +10,7 @@ use estoppel_journal::SystemClock;
 use estoppel_release::Refusal;
 use estoppel_release::git::Git;
 use estoppel_release::ledger::{Event, Ledger};
-use estoppel_release::notify::{REFUSED_MAX, Told, messages};
+use estoppel_release::notify::{Message, REFUSED_MAX, Told, messages};
 use estoppel_release::sync::Outbox;
 
 use super::settings::{Destination, Settings};
@@ -32,7 +32,7 @@ pub struct Delivered {
 }
 
 /// Why a destination did not take an event.
-enum Problem {
+pub enum Problem {
     Hook(SinkError),
     Archive(ArchiveError),
 }
@@ -50,7 +50,19 @@ impl Problem {
         }
     }
 
-    fn words(&self) -> String {
+    /// Nothing answered there.
+    pub fn is_of_connection(&self) -> bool {
+        match self {
+            Self::Hook(error) => {
+                matches!(error, SinkError::Connect { .. } | SinkError::Broken { .. } | SinkError::Late { .. })
+            }
+            Self::Archive(error) => {
+                matches!(error, ArchiveError::Unreachable { .. } | ArchiveError::Late { .. })
+            }
+        }
+    }
+
+    pub fn words(&self) -> String {
         let error: &dyn std::error::Error = match self {
             Self::Hook(error) => error,
             Self::Archive(error) => error,
@@ -91,6 +103,9 @@ impl Delivery<'_> {
         let Some(mut told) = Told::take(self.git, &destination.name)? else {
             return Ok(Delivered { told: 0, is_taken: true, wait: None });
         };
+        if !told.is_of(&destination.bound()) {
+            return Ok(Delivered { told: 0, is_taken: false, wait: None });
+        }
         begin(destination, &mut told, Some(self.ledger))?;
         if self.again {
             told.again()?;
@@ -169,10 +184,7 @@ impl Delivery<'_> {
         let mut is_told = false;
         for message in messages(self.ledger, event, repository, *pass_rate_min) {
             if destination.wants(message.name) {
-                let (at, severity) = (message.at.0, message.severity);
-                let document =
-                    Document::message(message.uid, repository.clone(), at, severity, message.document);
-                messenger.send(&document).await.map_err(Problem::Hook)?;
+                messenger.send(&document(message, repository)).await.map_err(Problem::Hook)?;
                 is_told = true;
             }
         }
@@ -180,22 +192,39 @@ impl Delivery<'_> {
     }
 }
 
-/// A destination that is new in this clone begins where its settings say.
+/// A message as it is sent.
+pub fn document(message: Message, repository: &str) -> Document {
+    let Message { uid, at, severity, document, .. } = message;
+    Document::message(uid, repository.to_owned(), at.0, severity, document)
+}
+
+/// A destination that is new in this clone begins where its settings say; one that is not goes on.
 pub fn begin(destination: &Destination, told: &mut Told, ledger: Option<&Ledger>) -> Result<(), Refusal> {
-    match (told.is_new(), destination.begins()) {
-        (false, _) => Ok(()),
-        (true, Begin::Start) => told.begin(None),
-        (true, Begin::Now) => told.begin(ledger),
+    match told.is_new() {
+        true => begin_anew(destination, told, ledger),
+        false => told.bind(destination.bound()),
     }
 }
 
-enum Receiver<'a> {
+/// A destination begins where its settings say, whatever it was told.
+pub fn begin_anew(
+    destination: &Destination,
+    told: &mut Told,
+    ledger: Option<&Ledger>,
+) -> Result<(), Refusal> {
+    let ledger = ledger.filter(|_| destination.begins() == Begin::Now);
+    told.begin(destination.bound(), ledger)
+}
+
+/// What takes messages or events.
+pub enum Receiver<'a> {
     Messenger(Messenger),
     Bucket(Box<Keeper<'a>>),
 }
 
 impl<'a> Receiver<'a> {
-    async fn open(destination: &'a Destination) -> Result<Self, Problem> {
+    /// Reads what the settings name. A bucket is asked whether it keeps what is put there.
+    pub async fn open(destination: &'a Destination) -> Result<Self, Problem> {
         let to = &destination.to;
         if let Some(s3) = &to.s3 {
             let keeper = Keeper::open(s3, Arc::new(SystemClock::new())).await;

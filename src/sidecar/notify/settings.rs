@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use estoppel_archive::ArchiveSettings;
+use estoppel_evidence::Sha256;
 use estoppel_feeds::{Begin, HookTo, is_name};
 use estoppel_journal::storage::read_plain;
 use estoppel_release::git::Git;
-use estoppel_release::notify::{DESTINATIONS_MAX, is_beginning, names};
+use estoppel_release::notify::{Bound, DESTINATIONS_MAX, is_beginning, names};
+use estoppel_release::{Code, Refusal};
 use serde::Deserialize;
 
 use crate::input;
@@ -41,6 +43,9 @@ pub struct Destination {
     /// Where a destination begins that was told nothing in this clone. Default: `now`, and `start` of `s3`.
     from: Option<Begin>,
     pub to: To,
+    /// What names the receiver, before paths are resolved: a clone can be moved.
+    #[serde(skip)]
+    address: String,
 }
 
 /// Exactly one of them.
@@ -61,6 +66,28 @@ impl Destination {
         let usual = if self.to.s3.is_some() { Begin::Start } else { Begin::Now };
         self.from.unwrap_or(usual)
     }
+
+    /// What is kept of it when it begins.
+    pub fn bound(&self) -> Bound {
+        Bound { address: Sha256::of(self.address.as_bytes()), start: self.begins() == Begin::Start }
+    }
+}
+
+impl To {
+    /// What kind of receiver it is.
+    pub fn kind(&self) -> &'static str {
+        match (&self.webhook, &self.slack) {
+            (Some(_), _) => "webhook",
+            (None, Some(_)) => "slack",
+            (None, None) => "s3",
+        }
+    }
+
+    fn address(&self) -> String {
+        let hook = self.webhook.as_ref().or(self.slack.as_ref()).map(|hook| hook.address().to_string());
+        let s3 = self.s3.as_ref().map(|s3| format!("{}\n{}\n{}", s3.endpoint, s3.bucket, s3.prefix));
+        format!("{}\n{}", self.kind(), hook.or(s3).unwrap_or_default())
+    }
 }
 
 /// What the clone says; none where it says nothing.
@@ -78,6 +105,9 @@ pub fn read(git: &Git) -> Result<Option<Settings>, Failure> {
     let problems = settings.problems();
     if !problems.is_empty() {
         return Err(wrong(&problems.join("; ")));
+    }
+    for destination in &mut settings.destinations {
+        destination.address = destination.to.address();
     }
     settings.resolve(file.parent().unwrap_or(Path::new("")));
     settings.files().try_for_each(|named| demand_own(git.top(), named)).map_err(|why| wrong(&why))?;
@@ -105,6 +135,19 @@ fn demand_own(top: &Path, file: &Path) -> Result<(), String> {
 }
 
 impl Settings {
+    /// The destination of a name.
+    ///
+    /// # Errors
+    /// `DESTINATION_UNKNOWN`.
+    pub fn named(&self, name: &str) -> Result<&Destination, Refusal> {
+        let is_named = |destination: &&Destination| destination.name == name;
+        self.destinations.iter().find(is_named).ok_or_else(|| {
+            let known: Vec<&str> = self.destinations.iter().map(|known| known.name.as_str()).collect();
+            let said = format!("`{}` is none of the destinations: {}", plain(name), known.join(", "));
+            Refusal::new(Code::DestinationUnknown, said)
+        })
+    }
+
     /// Every error, each with its key.
     fn problems(&self) -> Vec<String> {
         let mut wrong = Vec::new();

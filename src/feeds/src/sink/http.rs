@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::post::{Answer, Post, content_type};
+use super::post::{Answer, Post, Sender, content_type};
 use super::{Delivery, SinkError};
 use crate::document::{Document, Format};
 use crate::secret;
@@ -33,7 +33,7 @@ struct Token {
 
 impl HttpSink {
     pub fn new(to: &HttpTo, format: Format) -> Result<Self, SinkError> {
-        let post = Post::new(&to.url, to.ca.as_deref(), to.timeout_ms)?;
+        let post = Post::new(Sender::Gateway, &to.url, to.ca.as_deref(), to.timeout_ms)?;
         let token = to.token_file.as_deref().map(|path| token(path, to.shape)).transpose()?;
         let (shape, encoding) = (to.shape, to.encoding.unwrap_or_default());
         let compression = to.compression;

@@ -17,8 +17,27 @@ use super::shape::quote;
 /// Most bytes of a collector's answer that are read.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
+/// Which program sends, as `user-agent` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// The gateway, whose feeds go on for as long as it runs.
+    Gateway,
+    /// The command line, which sends and ends.
+    Cli,
+}
+
+impl Sender {
+    fn agent(self) -> &'static str {
+        match self {
+            Self::Gateway => concat!("estoppeld/", env!("CARGO_PKG_VERSION")),
+            Self::Cli => concat!("estoppel/", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
 /// Where requests go.
 pub(crate) struct Post {
+    sender: Sender,
     endpoint: Endpoint,
     tls: Option<Tls>,
     timeout: Duration,
@@ -41,10 +60,10 @@ impl Answer {
 }
 
 impl Post {
-    pub fn new(url: &str, ca: Option<&Path>, timeout_ms: u64) -> Result<Self, SinkError> {
+    pub fn new(sender: Sender, url: &str, ca: Option<&Path>, timeout_ms: u64) -> Result<Self, SinkError> {
         let endpoint = Endpoint::parse(url).map_err(SinkError::Tls)?;
         let tls = endpoint.tls.then(|| Tls::new(&endpoint.host, ca)).transpose()?;
-        Ok(Self { endpoint, tls, timeout: Duration::from_millis(timeout_ms), connection: None })
+        Ok(Self { sender, endpoint, tls, timeout: Duration::from_millis(timeout_ms), connection: None })
     }
 
     /// Sends one request. After an error the next has a connection of its own.
@@ -84,7 +103,7 @@ impl Post {
     fn request(&self, headers: HeaderMap, body: Bytes) -> http::Result<Request<Full<Bytes>>> {
         let mut request = Request::post(&self.endpoint.target)
             .header(header::HOST, &self.endpoint.authority)
-            .header(header::USER_AGENT, concat!("estoppeld/", env!("CARGO_PKG_VERSION")))
+            .header(header::USER_AGENT, self.sender.agent())
             .header(header::CONTENT_LENGTH, body.len())
             .body(Full::new(body))?;
         request.headers_mut().extend(headers);

@@ -1,9 +1,10 @@
 //! Messages to an incoming webhook of Slack, or of what takes the same (Mattermost, Rocket.Chat). Its URL is a secret.
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::post::{Post, content_type};
+use super::post::{Post, Sender, content_type};
 use super::{Delivery, SinkError};
 use crate::document::Document;
 use crate::settings::HookTo;
@@ -13,13 +14,14 @@ const LINES_MAX: usize = 20;
 
 /// A channel.
 pub(crate) struct SlackSink {
+    sender: Sender,
     to: HookTo,
     post: Post,
 }
 
 impl SlackSink {
-    pub fn new(to: &HookTo) -> Result<Self, SinkError> {
-        Ok(Self { to: to.clone(), post: to.post()? })
+    pub fn new(to: &HookTo, sender: Sender) -> Result<Self, SinkError> {
+        Ok(Self { sender, to: to.clone(), post: to.post(sender)? })
     }
 
     /// In order; what follows a message that fails is left.
@@ -38,14 +40,15 @@ impl SlackSink {
         Delivery::default()
     }
 
-    async fn send(&mut self, documents: &[Document]) -> Result<(), SinkError> {
+    /// Gives documents to the channel as one message, and says how it took it.
+    pub async fn send(&mut self, documents: &[Document]) -> Result<StatusCode, SinkError> {
         let body = Bytes::from(message(documents));
         let answer = self.post.send([content_type("application/json")].into_iter().collect(), body).await?;
         if answer.status.is_success() {
-            return Ok(());
+            return Ok(answer.status);
         }
         if matches!(answer.status.as_u16(), 401 | 403 | 404 | 410) {
-            match self.to.post() {
+            match self.to.post(self.sender) {
                 Ok(post) => self.post = post,
                 Err(error) => tracing::warn!(%error, "the URL of a channel was not read again"),
             }
@@ -55,7 +58,7 @@ impl SlackSink {
 }
 
 /// One line for each notice.
-fn message(documents: &[Document]) -> Vec<u8> {
+pub(crate) fn message(documents: &[Document]) -> Vec<u8> {
     let lines: Vec<String> = documents.iter().map(line).collect();
     json!({ "text": lines.join("\n"), "mrkdwn": false }).to_string().into_bytes()
 }

@@ -10,9 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use estoppel_evidence::Sha256;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::post::{Post, content_type};
+use super::post::{Post, Sender, content_type};
 use super::{Delivery, SinkError};
 use crate::document::Document;
 use crate::secret;
@@ -25,18 +25,19 @@ const SECRETS_MAX: usize = 4;
 
 /// A receiver of events.
 pub(crate) struct WebhookSink {
+    sender: Sender,
     to: HookTo,
     post: Post,
     secrets: Secrets,
 }
 
 /// Keys that sign, in the order of the file.
-struct Secrets(Vec<Vec<u8>>);
+pub(crate) struct Secrets(Vec<Vec<u8>>);
 
 impl WebhookSink {
-    pub fn new(to: &HookTo) -> Result<Self, SinkError> {
-        let (post, secrets) = open(to)?;
-        Ok(Self { to: to.clone(), post, secrets })
+    pub fn new(to: &HookTo, sender: Sender) -> Result<Self, SinkError> {
+        let (post, secrets) = open(to, sender)?;
+        Ok(Self { sender, to: to.clone(), post, secrets })
     }
 
     /// In order; what follows one that fails is left.
@@ -53,11 +54,12 @@ impl WebhookSink {
         Delivery::default()
     }
 
-    async fn send(&mut self, document: &Document) -> Result<(), SinkError> {
+    /// Gives one document to the receiver, and says how it took it.
+    pub async fn send(&mut self, document: &Document) -> Result<StatusCode, SinkError> {
         let body = Bytes::from(document.json.clone());
         let answer = self.post.send(self.secrets.headers(&document.uid, &body, now()), body).await?;
         if answer.status.is_success() {
-            return Ok(());
+            return Ok(answer.status);
         }
         if matches!(answer.status.as_u16(), 401 | 403 | 404 | 410) {
             self.read_again();
@@ -67,15 +69,15 @@ impl WebhookSink {
 
     /// What was replaced on disk takes effect without a restart.
     fn read_again(&mut self) {
-        match open(&self.to) {
+        match open(&self.to, self.sender) {
             Ok((post, secrets)) => (self.post, self.secrets) = (post, secrets),
             Err(error) => tracing::warn!(%error, "the secret of a webhook was not read again"),
         }
     }
 }
 
-fn open(to: &HookTo) -> Result<(Post, Secrets), SinkError> {
-    let post = to.post()?;
+fn open(to: &HookTo, sender: Sender) -> Result<(Post, Secrets), SinkError> {
+    let post = to.post(sender)?;
     let (text, from) = match (&to.secret_file, &to.secret_env) {
         (None, Some(name)) => (secret::variable(name)?, PathBuf::from(name)),
         (path, _) => {
@@ -83,15 +85,9 @@ fn open(to: &HookTo) -> Result<(Post, Secrets), SinkError> {
             (secret::read(&path)?, path)
         }
     };
-    let bytes = |word: &str| {
-        let bytes = STANDARD.decode(word.strip_prefix("whsec_")?).ok()?;
-        SECRET_BYTES.contains(&bytes.len()).then_some(bytes)
-    };
-    let secrets: Option<Vec<Vec<u8>>> = text.split_whitespace().map(bytes).collect();
     let problem = "it is not `whsec_` and 24 to 64 bytes in base64, at most 4 times; `echo whsec_$(openssl rand -base64 32)`";
     let wrong = || SinkError::Token { path: from, problem: problem.into() };
-    let secrets = secrets.filter(|secrets| (1..=SECRETS_MAX).contains(&secrets.len()));
-    Ok((post, Secrets(secrets.ok_or_else(wrong)?)))
+    Ok((post, Secrets::parse(&text).ok_or_else(wrong)?))
 }
 
 fn now() -> u64 {
@@ -99,7 +95,16 @@ fn now() -> u64 {
 }
 
 impl Secrets {
-    fn headers(&self, uid: &str, body: &[u8], now: u64) -> HeaderMap {
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = |word: &str| {
+            let bytes = STANDARD.decode(word.strip_prefix("whsec_")?).ok()?;
+            SECRET_BYTES.contains(&bytes.len()).then_some(bytes)
+        };
+        let secrets: Option<Vec<Vec<u8>>> = text.split_whitespace().map(bytes).collect();
+        secrets.filter(|secrets| (1..=SECRETS_MAX).contains(&secrets.len())).map(Self)
+    }
+
+    pub fn headers(&self, uid: &str, body: &[u8], now: u64) -> HeaderMap {
         let id = id(uid);
         let signature = self.signature(&id, now, body);
         let values =
@@ -122,7 +127,7 @@ impl Secrets {
 }
 
 /// A document's id without what ids of messages may not have in them.
-fn id(uid: &str) -> String {
+pub(crate) fn id(uid: &str) -> String {
     let digits: String = Sha256::of(uid.as_bytes()).hex().chars().take(32).collect();
     format!("msg_{digits}")
 }

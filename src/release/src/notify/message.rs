@@ -11,11 +11,13 @@ use crate::version::Version;
 
 /// Type of what is told of a figure that passed its bound.
 pub const ALERT: &str = "alert";
+/// Type of what is sent to try a destination, and is of no event.
+pub const TEST: &str = "estoppel.test";
 /// Types of an evolution that ended.
 pub const NAMES_OF_RUNS: [&str; 2] = ["evolution.failed", "evolution.passed"];
 
 /// Members of a body that are told as they are.
-const FACTS: [&str; 13] = [
+const FACTS: [&str; 14] = [
     "commit",
     "contract",
     "environment",
@@ -26,6 +28,7 @@ const FACTS: [&str; 13] = [
     "policy",
     "reason",
     "result",
+    "stage",
     "tag",
     "to",
     "why",
@@ -78,6 +81,7 @@ fn severity(name: &str) -> u8 {
     match name {
         "generation.rolled_back" | ALERT => 4,
         "promotion.refused" | "evolution.failed" | "approval.waiver" | "roles.set" => 3,
+        TEST => 1,
         _ => 2,
     }
 }
@@ -128,6 +132,14 @@ pub fn messages(
         messages.push(message(uid, ALERT, event.at, said, data));
     }
     messages
+}
+
+/// What is sent to try `destination`. `random` makes the key by which copies of it are known.
+pub fn test(destination: &str, repository: &str, at: UnixMicros, random: u128) -> Message {
+    let uid = format!("test:{random:032x}");
+    let said = format!("a test of {destination}: nothing happened");
+    let data = json!({ "uid": uid, "repository": repository, "destination": destination });
+    message(uid, TEST, at, said, data.as_object().cloned().unwrap_or_default())
 }
 
 fn message(

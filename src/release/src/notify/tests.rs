@@ -10,8 +10,23 @@ use crate::ledger::{Body, Ledger, Waived};
 use crate::scene::{Scene, document, promote, roles};
 use crate::sync::Outbox;
 
+/// All of them keep the schema.
 fn told(ledger: &Ledger, min: Option<u32>) -> Vec<Message> {
-    ledger.events().iter().flat_map(|event| messages(ledger, event, "payments", min)).collect()
+    let told = ledger.events().iter().flat_map(|event| messages(ledger, event, "payments", min));
+    let told: Vec<Message> = told.collect();
+    told.iter().for_each(|message| demand_valid(&message.document));
+    told
+}
+
+fn demand_valid(document: &Value) {
+    let schema = serde_json::from_str(include_str!("../../../../spec/notification.schema.json")).unwrap();
+    let faults = jsonschema::validator_for(&schema).unwrap();
+    let faults: Vec<String> = faults.iter_errors(document).map(|fault| fault.to_string()).collect();
+    assert!(faults.is_empty(), "{document} {faults:?}");
+}
+
+fn bound(name: &str) -> Bound {
+    Bound { address: estoppel_evidence::Sha256::of(name.as_bytes()), start: true }
 }
 
 fn of<'m>(messages: &'m [Message], name: &str) -> Vec<&'m Value> {
@@ -142,7 +157,7 @@ fn what_was_told_outlives_a_kill_at_any_byte_and_one_process_tells_at_a_time() {
     let mut pager = Told::take(git, "pager").unwrap().unwrap();
     assert!(Told::take(git, "pager").unwrap().is_none(), "it is taken");
     assert!(Told::take(git, "chat").unwrap().is_some(), "another one is not");
-    pager.begin(None).unwrap();
+    pager.begin(bound("a"), None).unwrap();
     assert_eq!(ids(&pager), all);
     pager.add(all[0]).unwrap();
     pager.add(all[1]).unwrap();
@@ -174,7 +189,7 @@ fn what_is_refused_does_not_keep_the_rest_from_being_told_and_can_be_told_again(
     let ledger = scene.store().read().unwrap();
     let ids: Vec<_> = ledger.events().iter().map(|event| event.id).collect();
     let mut told = Told::take(&scene.git, "pager").unwrap().unwrap();
-    told.begin(None).unwrap();
+    told.begin(bound("a"), None).unwrap();
     told.refuse(ids[0], &"no".repeat(10_000)).unwrap();
     let outbox = Outbox::failed(None, UnixMicros(1), "gone", 0);
     told.fail(Some(outbox.clone())).unwrap();
@@ -186,7 +201,101 @@ fn what_is_refused_does_not_keep_the_rest_from_being_told_and_can_be_told_again(
     told.again().unwrap();
     told.fail(None).unwrap();
     let seen = Told::look(&scene.git, "pager").unwrap();
-    assert_eq!((seen.waiting(&ledger).len(), &seen.state), (2, &State::default()));
-    told.begin(Some(&ledger)).unwrap();
+    let state = State { bound: Some(bound("a")), ..State::default() };
+    assert_eq!((seen.waiting(&ledger).len(), &seen.state), (2, &state));
+    told.begin(bound("a"), Some(&ledger)).unwrap();
     assert!(Told::look(&scene.git, "pager").unwrap().waiting(&ledger).is_empty());
+}
+
+#[test]
+fn messages_are_those_of_the_published_vectors() {
+    let vectors: Value =
+        serde_json::from_str(include_str!("../../../../spec/notification-vectors.json")).unwrap();
+    let ledger = |file: &Value, name: &Value| {
+        let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/");
+        let text = std::fs::read_to_string(format!("{spec}{}", file.as_str().unwrap())).unwrap();
+        let vectors: Value = serde_json::from_str(&text).unwrap();
+        let mut vectors = vectors["vectors"].as_array().unwrap().iter();
+        let vector = vectors.find(|vector| vector["name"] == *name).unwrap();
+        let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+        let files = vector["files"].as_array().unwrap().iter();
+        let files: Vec<_> = files.map(|row| (text(row, "path"), text(row, "text").into_bytes())).collect();
+        crate::ledger::check(&files, None).unwrap()
+    };
+    let rows = vectors["rows"].as_array().unwrap();
+    let mut count = 0;
+    for row in rows.iter().filter(|row| row["event"].is_string()) {
+        let ledger = ledger(&row["ledger"]["file"], &row["ledger"]["name"]);
+        let event = ledger.events().iter().find(|event| event.id.to_string() == row["event"]).unwrap();
+        let min = row["pass_rate_min"].as_u64().map(|min| u32::try_from(min).unwrap());
+        let made = messages(&ledger, event, row["repository"].as_str().unwrap(), min);
+        let made: Vec<Value> =
+            made.into_iter().map(|made| json!({ "uid": made.uid, "document": made.document })).collect();
+        let told = row["messages"].as_array().unwrap().iter().map(|told| {
+            let document: Value = serde_json::from_str(told["body"].as_str().unwrap()).unwrap();
+            json!({ "uid": told["uid"], "document": document })
+        });
+        assert_eq!(made, told.collect::<Vec<_>>());
+        assert_eq!(row["object"], format!("sha256/{}", event.id.hex()));
+        count += made.len();
+    }
+    assert!(count >= 30, "{count}");
+}
+
+#[test]
+fn a_message_that_tries_a_destination_is_of_no_event_and_of_its_own_type() {
+    let tried = test("pager", "payments", UnixMicros(10), 255);
+    demand_valid(&tried.document);
+    assert_eq!((tried.name, tried.severity), (TEST, 1));
+    assert_eq!(tried.uid, format!("test:{}ff", "0".repeat(30)));
+    assert!(names().all(|name| name != TEST), "nobody asks for it");
+}
+
+#[test]
+fn every_type_of_message_is_in_the_schema() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../../spec/notification.schema.json")).unwrap();
+    let listed: BTreeSet<&str> =
+        schema["properties"]["type"]["enum"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(listed, names().chain([TEST]).collect());
+    let ruled: BTreeSet<&str> = schema["allOf"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|rule| rule["if"]["properties"]["type"]["const"].as_str())
+        .collect();
+    assert_eq!(ruled, listed, "each has its rule");
+}
+
+#[test]
+fn a_destination_is_bound_to_what_it_began_with_until_somebody_says_otherwise() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    let ledger = scene.store().read().unwrap();
+    let ids: Vec<_> = ledger.events().iter().map(|event| event.id).collect();
+    let mut told = Told::take(&scene.git, "pager").unwrap().unwrap();
+    assert!(told.is_of(&bound("a")) && told.is_of(&bound("b")), "it has not begun");
+    told.begin(bound("a"), None).unwrap();
+    told.refuse(ids[0], "no").unwrap();
+    told.fail(Some(Outbox::failed(None, UnixMicros(1), "gone", 0))).unwrap();
+    let later = Bound { start: false, ..bound("a") };
+    for (other, is_same) in [(bound("a"), true), (bound("b"), false), (later, false)] {
+        assert_eq!(Told::look(&scene.git, "pager").unwrap().is_of(&other), is_same);
+    }
+    told.bind(bound("b")).unwrap();
+    let seen = Told::look(&scene.git, "pager").unwrap();
+    assert_eq!(seen.state, State { bound: Some(bound("b")), ..State::default() });
+    assert_eq!(seen.waiting(&ledger).len(), 2, "what the other one refused waits");
+    told.add(ids[0]).unwrap();
+    told.begin(bound("c"), None).unwrap();
+    let seen = Told::look(&scene.git, "pager").unwrap();
+    assert!(seen.is_of(&bound("c")) && !seen.is_of(&bound("b")));
+    assert_eq!(seen.waiting(&ledger).len(), 2, "it begins anew");
+    // What began under an earlier version is what the settings say.
+    std::fs::write(scene.git.private().join("notify/pager.json"), "{}").unwrap();
+    drop(told);
+    let mut told = taken(&scene.git);
+    assert!(told.is_of(&bound("d")));
+    told.bind(bound("d")).unwrap();
+    assert!(!Told::look(&scene.git, "pager").unwrap().is_of(&bound("e")));
 }

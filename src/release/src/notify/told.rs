@@ -28,10 +28,23 @@ const STATE_BYTES_MAX: u64 = 1 << 20;
 /// Longest text of a failure that is kept.
 const WHY_CHARS_MAX: usize = 512;
 
-/// What went wrong with a destination.
+/// What a destination began with. Where the settings say something else, it is not known whether it is still the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// Digest of what names the receiver.
+    pub address: Sha256,
+    /// Whether it begins with the first event of the ledger, and not with what comes next.
+    pub start: bool,
+}
+
+/// What a destination is, and what went wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
+    /// What it began with. None where it began under a version that did not note it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Bound>,
     /// How often it failed in a row, and when it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<Outbox>,
@@ -104,17 +117,40 @@ impl Told {
         self.is_new
     }
 
-    /// Begins: of what is in `ledger` it is told nothing, or, without one, all.
+    /// Whether the settings say of it what it began with.
+    pub fn is_of(&self, bound: &Bound) -> bool {
+        self.is_new || self.state.bound.as_ref().is_none_or(|began| began == bound)
+    }
+
+    /// Begins, anew where it had begun: of what is in `ledger` it is told nothing, or, without one, all. A kill in between leaves
+    /// it as what it was bound to before.
     ///
     /// # Errors
     /// `NOTIFY_STATE`.
-    pub fn begin(&mut self, ledger: Option<&Ledger>) -> Result<(), Refusal> {
+    pub fn begin(&mut self, bound: Bound, ledger: Option<&Ledger>) -> Result<(), Refusal> {
         self.ids = ledger
             .map_or_else(BTreeSet::new, |ledger| ledger.events().iter().map(|event| event.id).collect());
         let lines: String = self.ids.iter().map(|id| format!("{id}\n")).collect();
         self.replace("told", lines.as_bytes())?;
         self.is_new = false;
-        Ok(())
+        self.state = State { bound: Some(bound), ..State::default() };
+        self.keep()
+    }
+
+    /// Goes on where it stands, as what the settings say now: it is told also what another address refused, and at once.
+    ///
+    /// # Errors
+    /// `NOTIFY_STATE`.
+    pub fn bind(&mut self, bound: Bound) -> Result<(), Refusal> {
+        if self.state.bound.as_ref() == Some(&bound) {
+            return Ok(());
+        }
+        if self.state.bound.is_some() {
+            self.again()?;
+            self.state.failed = None;
+        }
+        self.state.bound = Some(bound);
+        self.keep()
     }
 
     /// It has this event.
