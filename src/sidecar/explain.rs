@@ -384,7 +384,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          What the client was given must come out again byte for byte, and every stored body must be the one that its tag is of (--keys or \
          --disclosure). Detectors, controls and people are not asked again. Writes a signed certificate: success, partial or failed, with the first \
          sequence number that differs. With --db it runs the recorded SQL that --sql names instead, in a scratch schema of that database, which is \
-         made of the recorded snapshot: in one transaction that is rolled back, by a role that may do nothing else. With --live it makes the recorded calls of the MCP tools that --allow-tool names again for real; \
+         made of the recorded snapshot: in one transaction that is rolled back, by a role that may do nothing else. Parameters are bound. Rows and their number are compared where --sql says where they stand; \
+         what could not be compared is NOT_COMPARED. With --live it makes the recorded calls of the MCP tools that --allow-tool names again for real; \
          without one, or without ESTOPPEL_REPLAY_LIVE=<id of the run>, that is exit code 8. What a policy declares to be E1 may differ within its tolerance, with a note (TOLERATED). Exit code 0 for success, 5 for anything less, 2 for a bundle that does not verify.",
     ),
     (

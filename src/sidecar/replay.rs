@@ -389,11 +389,20 @@ fn print_database(output: Output, database: &Value) {
         "database    {name} as {user}: {} statements, {after}",
         database["statements"]
     )));
+    // Certificates of before do not have it.
+    if let (Some(rows), Some(counts)) =
+        (database["compared"]["rows"].as_u64(), database["compared"]["counts"].as_u64())
+    {
+        output.line(&format!("compared    rows of {rows} statements, their number of {counts}"));
+    }
     for (member, word, label) in [("denied", "code", "denied"), ("not_recreated", "part", "not there")] {
         for row in database[member].as_array().into_iter().flatten() {
             let what = row[word].as_str().unwrap_or("-");
             output.line(&plain(&format!("{label:<11} {what} {}", row["count"])));
         }
+    let compared = &database["compared"];
+    output
+        .line(&plain(&format!("compared    rows of {}, counts of {}", compared["rows"], compared["counts"])));
     }
 }
 

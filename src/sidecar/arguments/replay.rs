@@ -86,7 +86,7 @@ pub struct ReplayDatabase {
         requires = "sql"
     )]
     pub url: Option<String>,
-    /// Which calls brought SQL, and where: `tool=NAME,argument=/POINTER[,result=/POINTER]`, or `operation=ID` for `tool`.
+    /// Which calls brought SQL, and where: `tool=NAME,argument=/POINTER[,parameters=/POINTER][,result=/POINTER][,count=/POINTER]`, or `operation=ID` for `tool`.
     #[arg(long, value_name = "SOURCE", requires = "url")]
     pub sql: Vec<SqlSource>,
     /// The schema of the recorded database that the scratch schema is made of.
