@@ -398,8 +398,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["replay", "compare"],
         "Verifies two bundles of runs in which the same was done, with another model, prompt or policy, and holds the k-th call of a kind against the k-th \
-         of that kind. Says in which call they part first and of what class the cause is: MODEL, PROMPT, TOOL_ANSWER, POLICY, UPSTREAM_STATUS, ORDER and others \
-         (spec/diff.md section 9). Bodies that were not stored cannot be compared between two runs: such calls are undecided, never equal. Exit code 0 when all calls are equal, \
+         of that kind. Says in which call they part first and of what class the cause is: MODEL, PROMPT, TOOL_ANSWER, POLICY, UPSTREAM_STATUS, TARGET, ORDER and others \
+         (spec/diff.md section 9). Paths are compared where --target names them and --keys or --disclosure brings the capture keys of both runs. Bodies that were not stored cannot be compared between two runs: such calls are undecided, never equal. Exit code 0 when all calls are equal, \
          5 when one parts or is undecided, 2 for a bundle that does not verify.",
     ),
     (

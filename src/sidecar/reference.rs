@@ -156,7 +156,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     ),
     (
         &["replay", "compare"],
-        "estoppel replay compare \"$bundle\" \"$bundle\" --trust demo/journal/trust.json",
+        "estoppel replay compare \"$bundle\" \"$bundle\" --trust demo/journal/trust.json\n\
+         estoppel replay compare \"$bundle\" \"$bundle\" --target /v1/chat/completions --keys demo/journal/keys",
     ),
     (
         &["replay", "verify-certificate"],
