@@ -89,7 +89,7 @@ fn another_path_parts_for_whoever_has_the_keys_and_names_it() {
     let ask_at = |name: &str, query: &str| {
         let target = format!("/v1/chat/completions{query}");
         let request = Request::new("POST", &target).header("content-type", "application/json");
-        let request = request.header("estoppel-run", name).body(&ask("scripted-1", "a"));
+        let request = request.header("estoppel-run", name).body(ask("scripted-1", "a"));
         assert_eq!(world.send(&request).status(), 200, "{target}");
         world.seal(name)
     };

@@ -38,7 +38,7 @@ pub(super) struct Table<'a> {
     pub is_ordered: bool,
 }
 
-/// Whether all of them was compared.
+/// Whether all of each row was compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Compared {
     Whole,
