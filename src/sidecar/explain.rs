@@ -402,7 +402,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          What the client was given must come out again byte for byte, and every stored body must be the one that its tag is of (--keys or \
          --disclosure). Detectors, controls and people are not asked again. Writes a signed certificate: success, partial or failed, with the first \
          sequence number that differs. With --db it runs the recorded SQL that --sql names instead, in a scratch schema of that database, which is \
-         made of the recorded snapshot: in one transaction that is rolled back, by a role that may do nothing else. With --live it makes the recorded calls of the MCP tools that --allow-tool names again for real; \
+         made of the recorded snapshot: in one transaction that is rolled back, by a role that may do nothing else. Parameters are bound. Rows and their number are compared where --sql says where they stand; \
+         what could not be compared is NOT_COMPARED. With --live it makes the recorded calls of the MCP tools that --allow-tool names again for real; \
          without one, or without ESTOPPEL_REPLAY_LIVE=<id of the run>, that is exit code 8. What a policy declares to be E1 may differ within its tolerance, with a note (TOLERATED). Exit code 0 for success, 5 for anything less, 2 for a bundle that does not verify.",
     ),
     (
@@ -415,8 +416,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["replay", "compare"],
         "Verifies two bundles of runs in which the same was done, with another model, prompt or policy, and holds the k-th call of a kind against the k-th \
-         of that kind. Says in which call they part first and of what class the cause is: MODEL, PROMPT, TOOL_ANSWER, POLICY, UPSTREAM_STATUS, ORDER and others \
-         (spec/diff.md section 9). Bodies that were not stored cannot be compared between two runs: such calls are undecided, never equal. Exit code 0 when all calls are equal, \
+         of that kind. Says in which call they part first and of what class the cause is: MODEL, PROMPT, TOOL_ANSWER, POLICY, UPSTREAM_STATUS, TARGET, ORDER and others \
+         (spec/diff.md section 9). Paths are compared where --target names them and --keys or --disclosure brings the capture keys of both runs. Bodies that were not stored cannot be compared between two runs: such calls are undecided, never equal. Exit code 0 when all calls are equal, \
          5 when one parts or is undecided, 2 for a bundle that does not verify.",
     ),
     (

@@ -80,7 +80,8 @@ impl Prepared {
         check_key(&bundle, estoppel_evidence::Signer::public(&key))
             .map_err(|error| Failure::input("KEY_INVALID", error.to_string()))?;
         // What a bundle that does not verify says of its key is not asked for.
-        let capture = if invalid.is_none() { capture(of, &bundle)? } else { None };
+        let (keys, disclosure) = (of.keys.as_deref(), of.disclosure.as_deref());
+        let capture = if invalid.is_none() { capture(keys, disclosure, &bundle)? } else { None };
         Ok(Self { bundle, key, capture, invalid, started })
     }
 }
@@ -94,9 +95,13 @@ fn refused(path: &Path, invalid: Option<&(String, Option<u64>)>, failure: Failur
 }
 
 /// The run's key, held against what the run committed to when it was opened.
-fn capture(of: &ReplayOf, bundle: &Opened) -> Result<Option<RunCapture>, Failure> {
+fn capture(
+    keys: Option<&Path>,
+    disclosure: Option<&Path>,
+    bundle: &Opened,
+) -> Result<Option<RunCapture>, Failure> {
     let run = bundle.manifest().run;
-    let (key, path) = match (&of.keys, &of.disclosure) {
+    let (key, path) = match (keys, disclosure) {
         (Some(dir), _) => {
             let key = estoppel_journal::keys::load_capture(dir)
                 .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
@@ -389,6 +394,12 @@ fn print_database(output: Output, database: &Value) {
         "database    {name} as {user}: {} statements, {after}",
         database["statements"]
     )));
+    // Certificates of before do not have it.
+    if let (Some(rows), Some(counts)) =
+        (database["compared"]["rows"].as_u64(), database["compared"]["counts"].as_u64())
+    {
+        output.line(&format!("compared    rows of {rows} statements, their number of {counts}"));
+    }
     for (member, word, label) in [("denied", "code", "denied"), ("not_recreated", "part", "not there")] {
         for row in database[member].as_array().into_iter().flatten() {
             let what = row[word].as_str().unwrap_or("-");

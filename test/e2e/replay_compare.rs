@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use estoppel_kit::Scratch;
+use estoppel_kit::http::Request;
 use estoppel_stub::Script;
 use serde_json::{Value, json};
 
@@ -80,6 +81,56 @@ fn the_first_call_in_which_two_runs_part_is_said_with_its_cause() {
         std::fs::read(out).unwrap()
     };
     assert!(written("one.json") == written("two.json"));
+}
+
+#[test]
+fn another_path_parts_for_whoever_has_the_keys_and_names_it() {
+    let world = World::with(Script::model(), &setup(FULL, ""));
+    let ask_at = |name: &str, query: &str| {
+        let target = format!("/v1/chat/completions{query}");
+        let request = Request::new("POST", &target).header("content-type", "application/json");
+        let request = request.header("estoppel-run", name).body(ask("scripted-1", "a"));
+        assert_eq!(world.send(&request).status(), 200, "{target}");
+        world.seal(name)
+    };
+    let (before, same, other) = (ask_at("before", ""), ask_at("same", ""), ask_at("other", "?beta=1"));
+    let keys = world.journal().join("keys");
+    let plain = ["--target", "/v1/chat/completions"];
+    let with = |to: &Path, more: &[&str]| {
+        let (code, answer) = cli(&[&["replay", "compare", path(&before), path(to)], more].concat());
+        (code, if answer["error"].is_null() { answer["data"].clone() } else { answer["error"].clone() })
+    };
+    let not_compared = |found: &Value| found["targets"]["not_compared"].clone();
+    let (code, found) = with(&other, &[]);
+    assert_eq!((code, not_compared(&found)), (0, json!(1)), "by receipts alone nobody can say: {found:#}");
+    let by_keys = [&plain[..], &["--keys", path(&keys)]].concat();
+    let (code, found) = with(&same, &by_keys);
+    assert_eq!((code, not_compared(&found)), (0, json!(0)), "{found:#}");
+    let (code, found) = with(&other, &by_keys);
+    assert_eq!((code, &found["first"]["cause"]), (5, &json!("TARGET")), "{found:#}");
+    assert_eq!(found["first"]["at"], json!(["/request/target_tag"]));
+    let scratch = Scratch::new("targets");
+    let disclosed = |bundle: &Path, name: &str| {
+        let file = scratch.join(name);
+        let words =
+            ["keys", "disclose", path(bundle), "--dir", path(&keys), "--scope", "run", "--out", path(&file)];
+        let (code, said) = cli(&words);
+        assert_eq!(code, 0, "{said}");
+        file
+    };
+    let (one, two) = (disclosed(&before, "one.key"), disclosed(&other, "two.key"));
+    let by_disclosures = [&plain[..], &["--disclosure", path(&one), "--disclosure", path(&two)]].concat();
+    assert_eq!(with(&other, &by_disclosures).1["first"]["cause"], "TARGET");
+    let swapped = [&plain[..], &["--disclosure", path(&two), "--disclosure", path(&one)]].concat();
+    for (more, code) in [
+        (&swapped, "KEY_INVALID"),
+        (&plain.to_vec(), "ARGUMENT_INVALID"),
+        (&[&plain[..], &["--disclosure", path(&one)]].concat(), "ARGUMENT_INVALID"),
+        (&vec!["--target", "v1", "--keys", path(&keys)], "ARGUMENT_INVALID"),
+    ] {
+        let (exit, error) = with(&other, more);
+        assert_eq!((exit, &error["code"]), (6, &json!(code)), "{more:?} {error}");
+    }
 }
 
 #[test]

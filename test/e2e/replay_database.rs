@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::mcp_values::post;
 use crate::replay::Recording;
+use crate::replay_tolerance::verified_twice;
 use crate::support::{PATIENCE, Setup, World, cli, cli_binary, path};
 
 const SHOP: &str = "
@@ -37,10 +38,18 @@ fn server() -> Option<PostgresServer> {
 
 /// Calls of a tool that runs SQL, behind a gateway that looks at the database if `looks`.
 fn recording(server: &PostgresServer, looks: bool, steps: &[Step]) -> Recording {
+    let step =
+        |(sql, rows): &Step| (json!({ "sql": sql }), rows.as_ref().map(|rows| json!({ "rows": rows })));
+    let steps: Vec<_> = steps.iter().map(step).collect();
+    recording_of(server, looks, &steps)
+}
+
+/// The same, of whole arguments and of all that the tool's answer held.
+fn recording_of(server: &PostgresServer, looks: bool, steps: &[(Value, Option<Value>)]) -> Recording {
     let mut script = Script::always(Reply::default().status(404));
-    for (at, (_, rows)) in steps.iter().enumerate() {
-        let result = match rows {
-            Some(rows) => json!({"content": [], "structuredContent": {"rows": rows}}),
+    for (at, (_, answer)) in steps.iter().enumerate() {
+        let result = match answer {
+            Some(answer) => json!({"content": [], "structuredContent": answer}),
             None => json!({"content": [{"type": "text", "text": "refused"}], "isError": true}),
         };
         let answer = json!({"jsonrpc": "2.0", "id": at, "result": result}).to_string();
@@ -63,17 +72,27 @@ fn recording(server: &PostgresServer, looks: bool, steps: &[Step]) -> Recording 
         ..Setup::default()
     };
     let world = World::with(script, &setup);
-    for (at, (sql, _)) in steps.iter().enumerate() {
-        let params = json!({"name": "query", "arguments": {"sql": sql}});
+    for (at, (arguments, _)) in steps.iter().enumerate() {
+        let params = json!({"name": "query", "arguments": arguments});
         let call = format!(r#"{{"jsonrpc":"2.0","id":{at},"method":"tools/call","params":{params}}}"#);
-        assert_eq!(world.send(&post(&call)).status(), 200, "{sql}");
+        assert_eq!(world.send(&post(&call)).status(), 200, "{arguments}");
     }
     Recording::of(world, "mcp")
 }
 
 fn run(server: &PostgresServer, recording: &Recording, name: &str, more: &[&str]) -> (i32, Value) {
+    run_by(SQL, server, recording, name, more)
+}
+
+fn run_by(
+    sql: &str,
+    server: &PostgresServer,
+    recording: &Recording,
+    name: &str,
+    more: &[&str],
+) -> (i32, Value) {
     let url = server.url("estoppel_replay", "postgres");
-    let words = ["--db", &url, "--sql", SQL, "--statement-ms", "60000"];
+    let words = ["--db", &url, "--sql", sql, "--statement-ms", "60000"];
     recording.run(&recording.bundle, name, &[&words, more].concat())
 }
 
@@ -113,6 +132,7 @@ fn statements_run_again_in_the_recorded_schema_and_nothing_of_them_stays() {
     assert_eq!((&database["kept"], &database["gone"]), (&json!(true), &json!(true)));
     assert_eq!((&database["statements"], &database["schema_from"]), (&json!(6), &json!("bundle")));
     assert_eq!(database["server"]["user"], "estoppel_replay");
+    assert_eq!(database["compared"], json!({"counts": 0, "rows": 5}), "one failed as it had");
     check_nothing_stays(&server);
     let (code, said) = recording.verify(&recording.out("c.json"), &recording.bundle, &[]);
     assert_eq!((code, &said["status"]), (0, &json!("success")), "{said}");
@@ -130,14 +150,15 @@ fn check_forgeries(recording: &Recording, certificate: &Path) {
         ("/denied", json!([{"count": 1, "code": "LOCK"}]), "CERTIFICATE_STATUS"),
         ("/sources", json!([{"argument": "/sql", "tool": "other"}]), "CERTIFICATE_MISMATCH"),
         ("/statements", json!(-1), "CERTIFICATE_SCHEMA"),
+        ("/compared", json!({"counts": 0, "rows": 7}), "CERTIFICATE_STATUS"),
+        ("/compared/rows", json!("6"), "CERTIFICATE_SCHEMA"),
         ("", Value::Null, "CERTIFICATE_SCHEMA"),
     ] {
         let mut statement: Value = serde_json::from_slice(&payload).unwrap();
         *statement.pointer_mut(&format!("{database}{pointer}")).unwrap() = value;
         let signed = sign(STATEMENT_TYPE, statement.to_string().as_bytes(), &SoftKey::ed25519(&[9; 32]));
         let file = recording.scratch.write("forged.json", String::from_utf8(signed.unwrap()).unwrap());
-        let (exit, said) = recording.verify(&file, &recording.bundle, &[]);
-        assert_eq!((exit, &said["reason"]), (2, &json!(code)), "{pointer}");
+        assert_eq!(verified_twice(recording, &file), (2, Some(code.to_owned())), "{pointer}");
     }
 }
 
@@ -170,6 +191,141 @@ fn rows_that_differ_fail_at_their_call_and_place() {
     let file = recording.scratch.write("normalizers.json", rules.to_string());
     let (_, certificate) = run(&server, &recording, "n.json", &["--normalizers", path(&file)]);
     assert_eq!(certificate["counts"]["matched"], 3, "{certificate}");
+}
+
+#[test]
+fn statements_run_again_with_their_parameters_and_nothing_in_these_is_code() {
+    let Some(server) = server() else { return };
+    let hostile = "'); DROP TABLE public.orders; COMMIT; --";
+    let with = |sql: &str, params: Value| json!({ "sql": sql, "params": params });
+    let rows = |rows: Value| Some(json!({ "rows": rows }));
+    let recording = recording_of(
+        &server,
+        false,
+        &[
+            (
+                with("INSERT INTO customers (name) VALUES ($1) RETURNING id", json!([hostile])),
+                rows(json!([{"id": 1}])),
+            ),
+            (with("SELECT name FROM customers WHERE id = $1", json!([1])), rows(json!([{"name": hostile}]))),
+            (
+                with("INSERT INTO orders (customer, price) VALUES ($1, $2)", json!([1, "12.50"])),
+                rows(json!([])),
+            ),
+            (
+                with(
+                    "SELECT price FROM orders WHERE price > $1 AND customer = ANY ($2)",
+                    json!([12, [1, 2]]),
+                ),
+                rows(json!([{"price": "12.50"}])),
+            ),
+            (with("SELECT price FROM orders WHERE customer = $1", json!(["1 OR true"])), None),
+            (with("SELECT price FROM orders WHERE customer = $1", json!(["nobody"])), rows(json!([]))),
+            (
+                with("SELECT count(*) FROM customers WHERE name = $1", json!([null])),
+                rows(json!([{"count": 1}])),
+            ),
+            (with("SELECT count(*) FROM customers WHERE name = $1", json!(["a\u{0}b"])), None),
+            (with("SELECT name FROM customers WHERE id = $1", json!([])), rows(json!([]))),
+            (with("SELECT name FROM customers WHERE id = $1", json!([1, 2])), None),
+            (with("SELECT name FROM customers WHERE id = $1", json!({"1": 1})), rows(json!([]))),
+            (
+                with("SELECT $1::timestamptz > now() AS late", json!(["2020-01-01"])),
+                rows(json!([{"late": true}])),
+            ),
+            (with("SELECT nextval($1)", json!(["public.orders_id_seq"])), rows(json!([{"nextval": 1}]))),
+            (with("SELECT $1; COMMIT", json!([1])), rows(json!([]))),
+            (with("COPY orders TO STDOUT", json!([])), rows(json!([]))),
+            (with("DO $$ BEGIN END $$", json!([])), rows(json!([]))),
+            (with("SELECT 'a\u{0}b'", json!([])), rows(json!([]))),
+            (with("SELECT * FROM public.orders WHERE id = $1", json!([1])), rows(json!([]))),
+            (json!({ "sql": "SELECT count(*) FROM customers" }), rows(json!([{"count": "1"}]))),
+        ],
+    );
+    let by = "tool=query,argument=/sql,parameters=/params,result=/structuredContent/rows";
+    let (code, certificate) = run_by(by, &server, &recording, "c.json", &[]);
+    assert_eq!((code, &certificate["status"]), (5, &json!("failed")), "{certificate}");
+    let counts = &certificate["counts"];
+    assert_eq!((&counts["recorded"], &counts["matched"]), (&json!(19), &json!(7)), "{certificate}");
+    assert_eq!(counts["drift"], json!([{"code": "DB_DRIFT", "count": 2}]), "{certificate}");
+    let skipped = json!([{"code": "STATEMENT_DENIED", "count": 6}, {"code": "UNDECIDED", "count": 4}]);
+    assert_eq!(counts["skipped"], skipped, "{certificate}");
+    let at =
+        |place: usize| (&certificate["divergences"][place]["seq"], &certificate["divergences"][place]["at"]);
+    assert_eq!(at(0), (&json!(6), &Value::Null), "a text is no number, and had been none");
+    assert_eq!(at(1), (&json!(7), &json!(["/0/count"])), "NULL is equal to nothing");
+    let one = |code: &str| json!({"code": code, "count": 1});
+    let denied = ["CODE", "EGRESS", "ROLE", "SEQ", "SEVERAL", "UNREADABLE"].map(one);
+    let database = &certificate["database"];
+    assert_eq!(database["denied"], json!(denied));
+    assert_eq!(database["sources"][0]["parameters"], "/params");
+    assert_eq!((&database["kept"], &database["gone"]), (&json!(true), &json!(true)));
+    check_nothing_stays(&server);
+    assert_eq!(recording.verify(&recording.out("c.json"), &recording.bundle, &[]).1["status"], "failed");
+    let (_, certificate) = run(&server, &recording, "without.json", &[]);
+    assert_eq!(certificate["counts"]["matched"], 0, "without them nobody knows: {certificate}");
+}
+
+#[test]
+fn what_is_compared_is_said_and_what_is_not_never_counts_as_equal() {
+    let Some(server) = server() else { return };
+    let sql = |sql: &str| json!({ "sql": sql });
+    let names = "SELECT name FROM customers ORDER BY id";
+    let recording = recording_of(
+        &server,
+        true,
+        &[
+            (sql("INSERT INTO customers (name) VALUES ('Ada'), ('Bob')"), Some(json!({"tag": "INSERT 0 2"}))),
+            (sql(names), Some(json!({"rows": [["Ada"], ["Bob"]], "tag": "SELECT 2"}))),
+            (
+                sql("SELECT ARRAY[name] AS names FROM customers"),
+                Some(json!({"rows": [[["Ada"]], [["Bob"]]]})),
+            ),
+            (sql(names), Some(json!({"text": "Ada, Bob"}))),
+            (sql(names), Some(json!({"rows": [["Ada"], ["Bob"]], "tag": "many"}))),
+        ],
+    );
+    let both = "tool=query,argument=/sql,result=/structuredContent/rows,count=/structuredContent/tag";
+    let (code, certificate) = run_by(both, &server, &recording, "both.json", &[]);
+    assert_eq!((code, &certificate["status"]), (5, &json!("partial")), "{certificate}");
+    let not_compared = |count: u64| json!([{"code": "NOT_COMPARED", "count": count}]);
+    assert_eq!(certificate["counts"]["skipped"], not_compared(3));
+    assert_eq!(certificate["reasons"], json!(["NOT_COMPARED"]));
+    assert_eq!(certificate["database"]["compared"], json!({"counts": 2, "rows": 1}));
+    let verify =
+        |name: &str| recording.verify(&recording.out(name), &recording.bundle, &[]).1["status"].clone();
+    assert_eq!(verify("both.json"), "partial");
+    assert_eq!(verified_twice(&recording, &recording.out("both.json")), (0, None));
+    let (code, certificate) = run_by("tool=query,argument=/sql", &server, &recording, "none.json", &[]);
+    assert_eq!((code, &certificate["status"]), (5, &json!("partial")), "no `result` is no equality");
+    assert_eq!(certificate["counts"]["skipped"], not_compared(4));
+    assert_eq!(certificate["database"]["compared"], json!({"counts": 0, "rows": 0}));
+    let other = recording_of(
+        &server,
+        true,
+        &[
+            (sql("INSERT INTO customers (name) VALUES ('Ada'), ('Bob')"), Some(json!({"tag": "INSERT 0 3"}))),
+            (sql(names), Some(json!({"rows": [["Bob"], ["Ada"]]}))),
+            (sql("SELECT name FROM customers"), Some(json!({"rows": [["Bob"], ["Ada"]]}))),
+            (sql("SELECT name FROM customers"), Some(json!({"rows": [["Bob"], ["Eve"]]}))),
+            (sql("SELECT name FROM customers"), Some(json!({"rows": [["Bob"]]}))),
+            (sql("DELETE FROM customers WHERE name = 'Eve'"), Some(json!({"tag": 1}))),
+        ],
+    );
+    let (code, certificate) = run_by(both, &server, &other, "other.json", &[]);
+    assert_eq!((code, &certificate["status"]), (5, &json!("failed")), "{certificate}");
+    let found: Vec<(&Value, &Value)> =
+        certificate["divergences"].as_array().unwrap().iter().map(|row| (&row["seq"], &row["at"])).collect();
+    let expected = [
+        (json!(1), json!(["/count"])),
+        (json!(2), json!(["/0/name", "/1/name"])),
+        (json!(4), json!(["/1/name"])),
+        (json!(5), json!(["/1"])),
+        (json!(6), json!(["/count"])),
+    ];
+    assert_eq!(found, expected.iter().map(|(seq, at)| (seq, at)).collect::<Vec<_>>());
+    assert_eq!(certificate["counts"]["matched"], 1);
+    check_nothing_stays(&server);
 }
 
 #[test]
@@ -228,7 +384,7 @@ fn a_replay_that_is_killed_leaves_nothing() {
         )
     };
     until("it works", PATIENCE, || {
-        (sessions("AND state = 'active' AND query LIKE 'EXECUTE%'") == "1").then_some(())
+        (sessions("AND state = 'active' AND query LIKE 'FETCH%'") == "1").then_some(())
     });
     child.kill().unwrap();
     child.wait().unwrap();

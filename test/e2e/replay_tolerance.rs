@@ -169,7 +169,7 @@ fn a_policy_that_is_given_stands_in_for_the_sealed_one_and_is_named() {
 }
 
 /// By our verifier and by the one in Python, which was written from the specification alone: exit code and reason.
-fn verified_twice(recording: &Recording, file: &Path) -> (i32, Option<String>) {
+pub fn verified_twice(recording: &Recording, file: &Path) -> (i32, Option<String>) {
     let (exit, said) = recording.verify(file, &recording.bundle, &[]);
     let reason = said["reason"].as_str().map(ToOwned::to_owned);
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/verifiers/python/certificate_check.py");

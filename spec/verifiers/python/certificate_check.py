@@ -20,6 +20,7 @@ LISTED = 64
 OF_MODE = {
     "ARG_DRIFT": "stub",
     "DB_DRIFT": "database",
+    "NOT_COMPARED": "database",
     "SCHEMA_DRIFT": "stub",
     "STATEMENT_BOUND": "database",
     "STATEMENT_DENIED": "database",
@@ -98,6 +99,8 @@ def check_status(said):
         ordered(database["not_recreated"], "part")
         came = counts["matched"] + drift.get("DB_DRIFT", 0)
         demand(database["statements"] >= came, "STATUS", "more statements came to something than were sent")
+        most = max(database.get("compared", {}).values(), default=0)
+        demand(most <= database["statements"], "STATUS", "more statements were compared than were sent")
     check_tolerated(said)
     facts = {
         "MISS": counts["miss"],

@@ -29,7 +29,8 @@ class Certificates(unittest.TestCase):
             at = said
             for name in names[:-1]:
                 at = at[name]
-            at[names[-1]] = value
+            at[names[-1]] = copy.deepcopy(value)
+        said = {name: value for name, value in said.items() if value is not None}
         certificate_check.check_status(said)
 
     def test_what_follows_holds_and_what_contradicts_does_not(self):
@@ -45,6 +46,32 @@ class Certificates(unittest.TestCase):
             [(("divergences_more",), 1)],
             [(("counts", "matched"), 0), (("counts", "recorded"), 0)],
             [(("mode",), "tag")],
+        ):
+            with self.assertRaises(certificate_check.Refused, msg=changes) as refused:
+                self.check(*changes)
+            self.assertEqual(refused.exception.code, "CERTIFICATE_STATUS")
+
+    def test_no_more_statements_were_compared_than_were_sent(self):
+        database = {
+            "compared": {"counts": 0, "rows": 2}, "denied": [], "gone": True, "kept": True, "not_recreated": [],
+            "statements": 2,
+        }  # fmt: skip
+        to_database = [
+            (("mode",), "database"), (("side",), None), (("database",), database), (("reasons",), []),
+            (("counts", "tolerated"), 0), (("determinism",), {"differences": 0, "from": "bundle", "tolerated": []}),
+        ]  # fmt: skip
+        not_compared = [{"code": "NOT_COMPARED", "count": 1}]
+        partial = [
+            (("counts", "skipped"), not_compared), (("counts", "matched"), 1), (("reasons",), ["NOT_COMPARED"]),
+            (("status",), "partial"),
+        ]  # fmt: skip
+        self.check(*to_database)
+        self.check(*to_database, *partial)
+        for changes in (
+            [*to_database, (("database", "compared", "rows"), 3)],
+            [*to_database, (("database", "compared", "counts"), 3)],
+            [*to_database, *partial, (("status",), "success")],
+            [(("counts", "skipped"), not_compared), (("counts", "matched"), 1), (("reasons",), ["NOT_COMPARED", "TOLERATED"])],
         ):
             with self.assertRaises(certificate_check.Refused, msg=changes) as refused:
                 self.check(*changes)

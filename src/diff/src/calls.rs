@@ -4,8 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use crate::bodies::{BODIES_BYTES_MAX, BODY_BYTES_MAX, Bodies, Stored};
 use crate::diff::{Change, Operation};
 use crate::path::Path;
+use crate::side::Call;
+
+/// The dialect in which a request speaks of what earlier answers gave.
+const REFERRING: &str = "openai_responses";
 
 /// Where the ids of calls are, by dialect and body. `*` stands for any element of a list.
 static PLACES: [(&str, &str, &[&[&str]]); 6] = [
@@ -25,19 +30,102 @@ static PLACES: [(&str, &str, &[&[&str]]); 6] = [
     ("openai_responses", "response", &[&["output", "*", "call_id"]]),
 ];
 
-/// The ids of calls in a body, each as `call-` and a number, from 1, in the order in which they come first.
+/// What the answers of a run gave, by its id: which call of which kind, and where in its answer.
 #[derive(Default)]
-pub(crate) struct Named(BTreeMap<Path, String>);
+pub(crate) struct Given(HashMap<String, String>);
+
+impl Given {
+    /// `calls` in their order. Answers that are not stored, and those beyond what is read of bodies, give nothing.
+    pub fn of(calls: &[Call], bodies: &dyn Bodies) -> Self {
+        let mut given = Self::default();
+        let mut counts: HashMap<&[String], usize> = HashMap::new();
+        let mut room = BODIES_BYTES_MAX;
+        for call in calls.iter().filter(|call| call.is_of(REFERRING)) {
+            let count = counts.entry(&call.kind).or_default();
+            *count += 1;
+            let Some(sha256) = call.answer().filter(|_| room > 0) else { continue };
+            let Stored::Bytes(bytes) = bodies.stored(sha256, BODY_BYTES_MAX) else { continue };
+            room = room.saturating_sub(bytes.len() as u64); // widening
+            if let Some(answer) = answered(&bytes) {
+                given.take(&format!("{} {count}", call.kind.join("/")), &answer);
+            }
+        }
+        given
+    }
+
+    fn take(&mut self, call: &str, answer: &Value) {
+        let items = answer["output"].as_array().into_iter().flatten();
+        let items = items.enumerate().map(|(place, item)| (format!("/output/{place}/id"), &item["id"]));
+        for (at, id) in std::iter::once(("/id".to_owned(), &answer["id"])).chain(items) {
+            if let Some(id) = id.as_str() {
+                self.0.entry(id.to_owned()).or_insert_with(|| format!("{call}{at}"));
+            }
+        }
+    }
+}
+
+/// An answer, or the last that the events of one have.
+fn answered(bytes: &[u8]) -> Option<Value> {
+    if let Ok(answer) = serde_json::from_slice(bytes) {
+        return Some(answer);
+    }
+    let lines = bytes.split(|byte| *byte == b'\n').rev().filter_map(|line| line.strip_prefix(b"data:"));
+    let mut events = lines.filter_map(|data| serde_json::from_slice::<Value>(data).ok());
+    events.find_map(|mut event| Some(event.get_mut("response")?.take()).filter(Value::is_object))
+}
+
+/// What an id refers to.
+struct Referent {
+    /// As `call-` or `item-` and a number, from 1, in the order in which they come first in the body.
+    name: String,
+    /// What an earlier answer gave, where it is known.
+    given: Option<String>,
+}
+
+impl Referent {
+    fn is(&self, other: &Self) -> bool {
+        match (&self.given, &other.given) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.name == other.name,
+        }
+    }
+}
+
+/// The ids in a body that refer to calls and to what earlier answers gave.
+#[derive(Default)]
+pub(crate) struct Named(BTreeMap<Path, Referent>);
 
 impl Named {
     /// `names` lead to the entry's body.
-    pub fn of(names: &Path, body: &Value) -> Self {
+    pub fn of(names: &Path, body: &Value, given: &Given) -> Self {
         let (dialect, place) = (names.0.get(2).map(String::as_str), names.0.get(6).map(String::as_str));
         let places = PLACES.iter().find(|row| Some(row.0) == dialect && Some(row.1) == place);
         let Some((_, _, places)) = places else { return Self::default() };
         let mut walk = Walk { numbers: HashMap::new(), named: BTreeMap::new() };
         walk.value(&Path::default(), body, places);
-        Self(walk.named)
+        let calls = walk.named.into_iter().map(|(path, name)| (path, Referent { name, given: None }));
+        let mut named = Self(calls.collect());
+        if (dialect, place) == (Some(REFERRING), Some("request")) {
+            named.references(body, given);
+        }
+        named
+    }
+
+    /// To the answer before, and to items of earlier ones.
+    fn references(&mut self, body: &Value, given: &Given) {
+        let items = body["input"].as_array().into_iter().flatten().enumerate();
+        let items = items
+            .filter(|(_, item)| item["type"] == "item_reference")
+            .map(|(place, item)| (Path::default().below(&["input", &place.to_string(), "id"]), &item["id"]));
+        let before = (Path::default().below(&["previous_response_id"]), &body["previous_response_id"]);
+        let mut numbers = HashMap::new();
+        for (path, id) in items.chain([before]) {
+            let Some(id) = id.as_str() else { continue };
+            let next = numbers.len() + 1;
+            let number = *numbers.entry(id).or_insert(next);
+            let given = given.0.get(id).cloned();
+            self.0.insert(path, Referent { name: format!("item-{number}"), given });
+        }
     }
 
     /// Adds where two bodies speak of other calls. What stands in a part that one of them lacks, or of which nothing is compared, is
@@ -58,9 +146,9 @@ impl Named {
             if !is_there(from) || !is_there(to) {
                 continue;
             }
-            let text = |name: &String| Value::String(name.clone());
+            let text = |of: &Referent| Value::String(of.given.as_ref().unwrap_or(&of.name).clone());
             let operation = match (self.0.get(place), other.0.get(place)) {
-                (Some(one), Some(other)) if one != other => Operation::Change(text(one), text(other)),
+                (Some(one), Some(other)) if !one.is(other) => Operation::Change(text(one), text(other)),
                 (Some(one), None) => Operation::Remove(text(one)),
                 (None, Some(other)) => Operation::Add(text(other)),
                 _ => continue,

@@ -6,7 +6,7 @@ use estoppel_evidence::Sha256;
 use serde_json::{Map, Value, json};
 
 use crate::bodies::{BODIES_BYTES_MAX, Bodies, Captured, PLACES, open, without_foreign_tags};
-use crate::calls::Named;
+use crate::calls::{Given, Named};
 use crate::compare::{canonical, compare};
 use crate::normalizers::{Normalizers, Taken, take};
 use crate::path::Path;
@@ -88,23 +88,22 @@ pub fn diff(
     normalizers: &Normalizers,
     bodies: (&dyn Bodies, &dyn Bodies),
 ) -> Result<Diff, SideError> {
-    differences(from, to, normalizers, bodies, false)
+    differences(from, to, normalizers, bodies, None)
 }
 
-/// As [`diff`], but that what ids of calls refer to is compared where `follows_calls`.
+/// As [`diff`], but that what ids of calls refer to is compared too, where it is known what the answers of both runs gave.
 pub(crate) fn differences(
     from: &Side,
     to: &Side,
     normalizers: &Normalizers,
     bodies: (&dyn Bodies, &dyn Bodies),
-    follows_calls: bool,
+    given: Option<(&Given, &Given)>,
 ) -> Result<Diff, SideError> {
     if from.kind != to.kind {
         return Err(SideError::Kinds(from.kind, to.kind));
     }
     let found = Found { ignored: vec![0; normalizers.len()], ..Found::default() };
-    let mut walk =
-        Walk { kind: from.kind, normalizers, bodies, follows_calls, room: BODIES_BYTES_MAX, found };
+    let mut walk = Walk { kind: from.kind, normalizers, bodies, given, room: BODIES_BYTES_MAX, found };
     let (mut ones, mut others) = (from.entries.iter().peekable(), to.entries.iter().peekable());
     loop {
         let order = match (ones.peek(), others.peek()) {
@@ -153,7 +152,7 @@ struct Walk<'a> {
     kind: Kind,
     normalizers: &'a Normalizers,
     bodies: (&'a dyn Bodies, &'a dyn Bodies),
-    follows_calls: bool,
+    given: Option<(&'a Given, &'a Given)>,
     /// Bytes of bodies that may still be read.
     room: u64,
     found: Found,
@@ -267,7 +266,8 @@ impl Walk<'_> {
         changes.retain(|change| change.path != bytes);
         let mut path = path.below(&["body"]);
         let known = Path(path.0.get(self.kind.names_before()..).unwrap_or_default().to_vec());
-        let named = self.follows_calls.then(|| (Named::of(&known, &from), Named::of(&known, &to)));
+        let named =
+            self.given.map(|(ones, others)| (Named::of(&known, &from, ones), Named::of(&known, &to, others)));
         let rules = self.normalizers.within(&known.0);
         differing(&take(&mut from, &rules), &take(&mut to, &rules), ignored);
         let are_foreign = without_foreign_tags(&mut from, &mut to);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value, json};
 
 use crate::bodies::{Bodies, Stored};
+use crate::calls::Given;
 use crate::diff::{Change, Diff, Operation, differences};
 use crate::normalizers::Normalizers;
 use crate::side::{CALL_NAMES, Call, ENTRIES_MAX, SideError};
@@ -46,6 +47,7 @@ causes! {
     Prompt "PROMPT" "the model was told something else";
     Tools "TOOLS" "the model was offered other tools";
     Parameters "PARAMETERS" "the model was asked with other parameters";
+    Target "TARGET" "another path or query was asked for";
     Request "REQUEST" "the request was another one";
     Policy "POLICY" "another policy came to another verdict";
     Judgement "JUDGEMENT" "the same policy came to another verdict";
@@ -62,6 +64,8 @@ pub struct Scenario {
     calls: Vec<Call>,
     /// What this is: set by whoever read it.
     pub about: Map<String, Value>,
+    /// Paths with their queries that may have been asked for, by their tags in this run: set by whoever has its key.
+    pub targets: HashMap<String, String>,
 }
 
 impl Scenario {
@@ -82,7 +86,7 @@ impl Scenario {
             }
         }
         calls.sort_by_key(|call| (call.began_us, call.seq));
-        Ok(Self { calls, about: Map::new() })
+        Ok(Self { calls, about: Map::new(), targets: HashMap::new() })
     }
 }
 
@@ -104,7 +108,7 @@ pub struct Comparison {
     pub equal: u64,
     pub undecided: u64,
     pub parted: u64,
-    /// Pairs of which no receipt says whether both asked at the same path.
+    /// Pairs of which nobody can say whether both asked at the same path.
     pub targets_not_compared: u64,
     pub first: Option<Parting>,
     /// The first call of which nobody can say.
@@ -128,6 +132,7 @@ pub fn compare(
     bodies: (&dyn Bodies, &dyn Bodies),
 ) -> Result<Comparison, SideError> {
     let partners = partners(&from.calls, &to.calls);
+    let given = (Given::of(&from.calls, bodies.0), Given::of(&to.calls, bodies.1));
     let policies = |side: &Scenario| -> std::collections::BTreeSet<String> {
         side.calls.iter().map(|call| call.policy.clone()).collect()
     };
@@ -170,10 +175,12 @@ pub fn compare(
             continue;
         }
         passed = partner;
-        let found = differences(&call.side, &other.side, normalizers, bodies, true)?;
-        comparison.targets_not_compared += u64::from(!call.has_same_target(other));
-        let (causes, at) = causes(&found, (call, other), bodies);
-        match (causes.is_empty(), found.unknown > 0 || !call.has_known_target(other)) {
+        let found = differences(&call.side, &other.side, normalizers, bodies, Some((&given.0, &given.1)))?;
+        let has_same_target = call.has_same_target(other, (&from.targets, &to.targets));
+        comparison.targets_not_compared += u64::from(has_same_target.is_none());
+        let (causes, at) = causes(&found, (call, other), bodies, has_same_target == Some(false));
+        let is_known = has_same_target.is_some() || !call.is_plain();
+        match (causes.is_empty(), found.unknown > 0 || !is_known) {
             (false, _) => comparison.part(Parting { causes, from: Some(here), to: Some(there), at }),
             (true, false) => comparison.equal += 1,
             (true, true) => {
@@ -292,6 +299,7 @@ fn causes(
     found: &Diff,
     (from, to): (&Call, &Call),
     bodies: (&dyn Bodies, &dyn Bodies),
+    has_other_target: bool,
 ) -> (Vec<Cause>, Vec<String>) {
     let requests = Requests::of(found, (from, to), bodies);
     let by_policy = if from.policy == to.policy { Cause::Judgement } else { Cause::Policy };
@@ -304,6 +312,9 @@ fn causes(
     };
     let has_other_answer = !is_refused && paths().any(is_answer);
     let mut all: Vec<(Stage, Cause, String)> = Vec::new();
+    if has_other_target {
+        all.push((Stage::Asked, Cause::Target, pointer(&["request", "target_tag"])));
+    }
     for change in &found.changes {
         let names = change.path.0.get(CALL_NAMES..).unwrap_or_default();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -369,8 +380,15 @@ impl Requests {
         match names.first() {
             Some(&"model") => Cause::Model,
             Some(
-                &("messages" | "input" | "instructions" | "system" | "contents" | "systemInstruction"
-                | "system_instruction" | "prompt"),
+                &("messages"
+                | "input"
+                | "instructions"
+                | "system"
+                | "contents"
+                | "systemInstruction"
+                | "system_instruction"
+                | "prompt"
+                | "previous_response_id"),
             ) => match self.is_of_tool(change, names) {
                 true => Cause::ToolAnswer,
                 false => Cause::Prompt,

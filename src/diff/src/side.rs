@@ -1,6 +1,6 @@
 //! One of the two that are compared, as entries by names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use estoppel_evidence::Sha256;
 use serde_json::{Map, Value};
@@ -237,15 +237,40 @@ impl Call {
         self.side.entries.first()?.bodies.first()?.sha256.as_deref()
     }
 
-    /// Whether both asked at the same path with the same query, as tags under one key say.
-    pub fn has_same_target(&self, other: &Self) -> bool {
-        self.target.is_some() && self.target == other.target
+    /// The digest of the stored answer that the client was given.
+    pub fn answer(&self) -> Option<&str> {
+        self.side.entries.first()?.bodies.get(1)?.sha256.as_deref()
     }
 
-    /// Whether that decides what was asked: for models and tools the operation does.
-    pub fn has_known_target(&self, other: &Self) -> bool {
-        let is_plain = matches!(self.kind.get(1).map(String::as_str), Some("json" | "bytes" | ""));
-        !is_plain || self.has_same_target(other)
+    pub fn is_of(&self, dialect: &str) -> bool {
+        self.kind.get(1).is_some_and(|of| of == dialect)
+    }
+
+    /// Whether both asked at the same path with the same query, if that can be told: by their tags under one key, or where one of them is of
+    /// the `targets` of both runs, by the tags of these.
+    pub fn has_same_target(
+        &self,
+        other: &Self,
+        (ours, theirs): (&HashMap<String, String>, &HashMap<String, String>),
+    ) -> Option<bool> {
+        let (one, other) = (self.target.as_ref()?, other.target.as_ref()?);
+        if one == other {
+            return Some(true);
+        }
+        // A target that both were asked about has one tag in each run.
+        let is_tried =
+            |targets: &HashMap<String, String>, target| targets.values().any(|known| known == target);
+        match (ours.get(one), theirs.get(other)) {
+            (Some(one), Some(other)) => Some(one == other),
+            (Some(one), None) => is_tried(theirs, one).then_some(false),
+            (None, Some(other)) => is_tried(ours, other).then_some(false),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether the target decides what was asked: for models and tools the operation does.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.kind.get(1).map(String::as_str), Some("json" | "bytes" | ""))
     }
 
     pub fn answer_cause(&self) -> crate::scenario::Cause {

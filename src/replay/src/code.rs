@@ -34,6 +34,7 @@ codes! {
     DbDrift "DB_DRIFT" "run again, the statement of the step came to something else";
     Miss "MISS" "no recorded call is left for the request";
     Missing "MISSING" "nobody asked for the step";
+    NotCompared "NOT_COMPARED" "the statement of the step gave what nothing recorded could be held against";
     NoSteps "NO_STEPS" "there was nothing to replay";
     Reordered "REORDERED" "the step was asked for before one that was over when it began";
     SchemaDrift "SCHEMA_DRIFT" "the request for the step came in another shape";

@@ -24,6 +24,8 @@ use crate::stored::{Stored, Verdict, absent, as_begun};
 use crate::tolerance::Part;
 use crate::{Classes, Connections, Normalizers, ReplayError, Tally};
 use denied::{Denial, Kind};
+use recorded::{Outcome, Recorded, Said};
+use rows::{Compared, Table};
 
 pub use recorded::{SqlSource, SqlSourceError};
 
@@ -62,9 +64,18 @@ struct PartCount {
     part: &'static str,
 }
 
+/// Of how many statements that were sent something was held against what was recorded.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct ComparedCount {
+    /// Numbers of rows.
+    counts: u64,
+    rows: u64,
+}
+
 /// The member `database` of a certificate.
 #[derive(Clone, Debug, Serialize)]
 pub struct DatabaseReplay {
+    compared: ComparedCount,
     denied: Vec<DenialCount>,
     /// The scratch schema was not there any more after the rollback.
     gone: bool,
@@ -132,8 +143,15 @@ pub async fn replay<S: Source>(
     let not_recreated: Vec<PartCount> =
         scratch.not_recreated().iter().map(|(part, count)| PartCount { count: *count, part }).collect();
     let sources = plan.sources.to_vec();
-    let mut again =
-        Again { bundle, plan, scratch, denied: BTreeMap::new(), statements: 0, has_escaped: false };
+    let mut again = Again {
+        bundle,
+        plan,
+        scratch,
+        denied: BTreeMap::new(),
+        statements: 0,
+        compared: ComparedCount::default(),
+        has_escaped: false,
+    };
     for call in steps {
         connections.look().map_err(ReplayError::Connections)?;
         again.step(call).await?.unwrap_or_else(|verdict| verdict).count(call, tally);
@@ -152,6 +170,7 @@ pub async fn replay<S: Source>(
     }
     let denied = again.denied.into_iter().map(|(code, count)| DenialCount { code, count });
     Ok(DatabaseReplay {
+        compared: again.compared,
         denied: denied.collect(),
         gone: closed.gone,
         kept,
@@ -171,13 +190,14 @@ struct Again<'a, S> {
     scratch: Scratch,
     denied: BTreeMap<Denial, u64>,
     statements: u64,
+    compared: ComparedCount,
     has_escaped: bool,
 }
 
 impl<S: Source> Again<'_, S> {
     /// The inner `Err` ends the step early.
     async fn step(&mut self, call: &RecordedCall) -> Result<Result<Verdict, Verdict>, ScratchError> {
-        let (statement, then) = match self.recorded(call) {
+        let Recorded { statement, parameters, outcome } = match self.recorded(call) {
             Ok(recorded) => recorded,
             Err(verdict) => return Ok(Err(verdict)),
         };
@@ -188,10 +208,10 @@ impl<S: Source> Again<'_, S> {
             Ok(kind) => kind,
             Err(denial) => return Ok(Err(self.deny(denial))),
         };
-        self.statements += 1;
-        let now = self.scratch.run(&statement, kind.is_query).await?;
+        let now = self.scratch.run(&statement, &parameters, kind.is_query).await?;
+        self.statements += u64::from(now != Ran::Unbound);
         let class = self.plan.classes.of(self.bundle, &call.receipt);
-        Ok(Ok(self.compare(&kind, then, &now, class.as_deref())))
+        Ok(Ok(self.compare(kind, &outcome, &now, class.as_deref())))
     }
 
     fn deny(&mut self, denial: Denial) -> Verdict {
@@ -199,7 +219,7 @@ impl<S: Source> Again<'_, S> {
         Verdict::Skipped(Code::StatementDenied)
     }
 
-    fn recorded(&self, call: &RecordedCall) -> Result<(String, recorded::Outcome), Verdict> {
+    fn recorded(&self, call: &RecordedCall) -> Result<Recorded, Verdict> {
         let source = self.plan.sources.iter().find(|source| source.is_of(&call.receipt));
         let source = source.ok_or(Verdict::Skipped(Code::Undecided))?;
         if call.receipt["outcome"]["complete"] != true {
@@ -214,57 +234,101 @@ impl<S: Source> Again<'_, S> {
         read.ok_or(Verdict::Skipped(Code::Undecided))
     }
 
-    fn compare(
-        &mut self,
-        kind: &Kind,
-        then: recorded::Outcome,
-        now: &Ran,
-        class: Option<&Determinism>,
-    ) -> Verdict {
-        use recorded::Outcome;
-        match (then, now) {
+    fn compare(&mut self, kind: Kind, then: &Outcome, now: &Ran, class: Option<&Determinism>) -> Verdict {
+        let (rows, count) = match (then, now) {
             (_, Ran::Escaped) => {
                 self.has_escaped = true;
+                return Verdict::Skipped(Code::Undecided);
+            }
+            (_, Ran::Unbound) => return Verdict::Skipped(Code::Undecided),
+            (_, Ran::TooMany) => return Verdict::Skipped(Code::StatementBound),
+            (then, Ran::Refused { state, .. }) => {
+                return match self.refused(state) {
+                    None if *then == Outcome::Failed => Verdict::Matched,
+                    None => Verdict::drifted(Code::DbDrift),
+                    Some(verdict) => verdict,
+                };
+            }
+            (Outcome::Failed, Ran::Done { .. } | Ran::Rows { .. }) => {
+                return Verdict::drifted(Code::DbDrift);
+            }
+            (Outcome::Came { rows, count }, Ran::Done { .. } | Ran::Rows { .. }) => (rows, count),
+        };
+        let verdict = match self.compare_count(count, now) {
+            Verdict::Matched => self.compare_rows(kind, rows, now, class),
+            other => other,
+        };
+        match verdict {
+            // It comes to something else each time.
+            Verdict::Drifted(..) | Verdict::Beyond(..) if kind.is_volatile => {
                 Verdict::Skipped(Code::Undecided)
             }
-            (Outcome::Failed, Ran::Refused { .. }) => Verdict::Matched,
-            (_, Ran::TooMany) => Verdict::Skipped(Code::StatementBound),
-            (_, Ran::Refused { state, .. }) => match state.as_str() {
-                "57014" | "55P03" => Verdict::Skipped(Code::StatementBound),
-                "42501" => self.deny(Denial::Role),
-                // Something that is not there, and may only be missing here.
-                "3F000" | "42704" | "42883" | "42P01" if !self.scratch.not_recreated().is_empty() => {
-                    Verdict::Skipped(Code::Undecided)
-                }
-                _ => Verdict::drifted(Code::DbDrift),
-            },
-            (Outcome::Failed, Ran::Done | Ran::Rows { .. }) => Verdict::drifted(Code::DbDrift),
-            (Outcome::Done, Ran::Done | Ran::Rows { .. }) => Verdict::Matched,
-            (Outcome::Rows(None), Ran::Done) => Verdict::Matched,
-            (Outcome::Rows(None), Ran::Rows { .. }) => Verdict::Skipped(Code::Undecided),
-            (Outcome::Rows(Some(then)), Ran::Done) => match rows::has_none(&then) {
-                true => Verdict::Matched,
-                false => Verdict::drifted(Code::DbDrift),
-            },
-            (Outcome::Rows(Some(then)), Ran::Rows { columns, rows }) => {
-                let verdict = match class {
-                    None => rows::compare(&then, columns, rows, kind.is_ordered, self.plan.normalizers).map(
-                        |at| match at.is_empty() {
-                            true => Verdict::Matched,
-                            false => Verdict::Drifted(Code::DbDrift, at),
-                        },
-                    ),
-                    Some(class) => rows::compare_by(class, &then, columns, rows, kind.is_ordered)
-                        .map(|found| Verdict::of(Part::Rows, Code::DbDrift, found)),
-                };
-                match verdict {
-                    None => Verdict::Skipped(Code::Undecided),
-                    // It gives something else each time.
-                    Some(Verdict::Drifted(..) | Verdict::Beyond(..)) if kind.is_volatile => {
-                        Verdict::Skipped(Code::Undecided)
+            verdict => verdict,
+        }
+    }
+
+    /// Of what failed for what is so of the replay alone.
+    fn refused(&mut self, state: &str) -> Option<Verdict> {
+        match state {
+            "57014" | "55P03" => Some(Verdict::Skipped(Code::StatementBound)),
+            "42501" => Some(self.deny(Denial::Role)),
+            // Something that is not there, and may only be missing here.
+            "3F000" | "42704" | "42883" | "42P01" if !self.scratch.not_recreated().is_empty() => {
+                Some(Verdict::Skipped(Code::Undecided))
+            }
+            _ => None,
+        }
+    }
+
+    fn compare_count(&mut self, then: &Said, now: &Ran) -> Verdict {
+        let now = match now {
+            Ran::Done { count } => *count,
+            Ran::Rows { rows, .. } => u64::try_from(rows.len()).ok(),
+            _ => None,
+        };
+        match (then, now) {
+            (Said::Unasked | Said::Nothing, _) | (_, None) => Verdict::Matched,
+            (Said::This(then), Some(now)) => match rows::count(then) {
+                None => Verdict::Skipped(Code::NotCompared),
+                Some(then) => {
+                    self.compared.counts += 1;
+                    match then == now {
+                        true => Verdict::Matched,
+                        false => Verdict::Drifted(Code::DbDrift, vec!["/count".to_owned()]),
                     }
-                    Some(verdict) => verdict,
                 }
+            },
+        }
+    }
+
+    fn compare_rows(&mut self, kind: Kind, then: &Said, now: &Ran, class: Option<&Determinism>) -> Verdict {
+        let (then, columns, now) = match (then, now) {
+            (Said::This(then), Ran::Rows { columns, rows }) => (then, columns, rows),
+            (_, Ran::Rows { .. }) => return Verdict::Skipped(Code::NotCompared),
+            (Said::This(then), _) => {
+                self.compared.rows += 1;
+                return match rows::has_none(then) {
+                    true => Verdict::Matched,
+                    false => Verdict::Drifted(Code::DbDrift, vec![String::new()]),
+                };
+            }
+            (Said::Unasked | Said::Nothing, _) => return Verdict::Matched,
+        };
+        let table = Table { then, columns, now, is_ordered: kind.is_ordered };
+        let compared = match class {
+            Some(class) => rows::compare_by(class, &table)
+                .map(|(found, compared)| (Verdict::of(Part::Rows, Code::DbDrift, found), compared)),
+            None => rows::compare(&table, self.plan.normalizers).map(|(at, compared)| match at.is_empty() {
+                true => (Verdict::Matched, compared),
+                false => (Verdict::Drifted(Code::DbDrift, at), compared),
+            }),
+        };
+        let Some((verdict, compared)) = compared else { return Verdict::Skipped(Code::NotCompared) };
+        match (verdict, compared) {
+            (Verdict::Matched | Verdict::Within(..), Compared::InPart) => Verdict::Skipped(Code::NotCompared),
+            (verdict, _) => {
+                self.compared.rows += 1;
+                verdict
             }
         }
     }

@@ -290,7 +290,7 @@ impl Tally {
             Code::SchemaPartial | Code::StatementBound | Code::StatementDenied | Code::ToolNotAllowed => {
                 false
             }
-            Code::TagsOnly | Code::Tolerated => false,
+            Code::NotCompared | Code::TagsOnly | Code::Tolerated => false,
             _ => true,
         };
         // A tolerated difference is a note.
@@ -328,6 +328,7 @@ mod tests {
         for code in [
             Code::BodyAbsent,
             Code::BodyRedacted,
+            Code::NotCompared,
             Code::Undecided,
             Code::StatementBound,
             Code::StatementDenied,

@@ -86,7 +86,7 @@ pub struct ReplayDatabase {
         requires = "sql"
     )]
     pub url: Option<String>,
-    /// Which calls brought SQL, and where: `tool=NAME,argument=/POINTER[,result=/POINTER]`, or `operation=ID` for `tool`.
+    /// Which calls brought SQL, and where: `tool=NAME,argument=/POINTER[,parameters=/POINTER][,result=/POINTER][,count=/POINTER]`, or `operation=ID` for `tool`.
     #[arg(long, value_name = "SOURCE", requires = "url")]
     pub sql: Vec<SqlSource>,
     /// The schema of the recorded database that the scratch schema is made of.
@@ -150,6 +150,15 @@ pub struct ReplayCompare {
     /// Further paths at which values are not compared (spec/diff.md).
     #[arg(long, value_name = "FILE")]
     pub normalizers: Option<PathBuf>,
+    /// A path with its query, as the gateway got it, that calls may have asked for: evidence has keyed tags of them only. May be given again.
+    #[arg(long, value_name = "PATH")]
+    pub target: Vec<String>,
+    /// Folder of the gateway's keys, by which the tags of `--target` are told; given twice, the second is the second run's.
+    #[arg(long, value_name = "DIR", requires = "target", conflicts_with = "disclosure")]
+    pub keys: Vec<PathBuf>,
+    /// The capture key of the first run, and then that of the second, as `estoppel keys disclose --scope run` wrote them.
+    #[arg(long, value_name = "FILE", requires = "target")]
+    pub disclosure: Vec<PathBuf>,
     /// Writes the document (canonical JSON) to a new file.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

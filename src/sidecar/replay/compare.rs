@@ -1,14 +1,23 @@
 //! `estoppel replay compare`: two runs of one scenario, with another model, prompt or policy.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_diff::{Cause, Parting, compare_runs};
+use estoppel_evidence::capture::Label;
+use estoppel_evidence::{Reason, Sha256};
 use serde_json::Value;
 
+use super::capture;
 use crate::arguments::ReplayCompare;
 use crate::diff::{normalizers, side};
-use crate::input;
 use crate::output::{Colour, Failure, Output, plain};
+use crate::{input, show};
+
+/// Most of `--target`, and most bytes of one.
+const TARGETS_MAX: usize = 256;
+const TARGET_BYTES_MAX: usize = 65_536;
 
 /// Exit code 5 unless every call was found the same.
 pub(super) fn run(output: Output, wanted: &ReplayCompare) -> Result<ExitCode, Failure> {
@@ -19,7 +28,11 @@ pub(super) fn run(output: Output, wanted: &ReplayCompare) -> Result<ExitCode, Fa
         }
     }
     let read = |path| side::scenario(path, wanted.trust.as_deref(), &normalizers);
-    let ((from, ones), (to, others)) = (read(&wanted.from)?, read(&wanted.to)?);
+    let ((mut from, ones), (mut to, others)) = (read(&wanted.from)?, read(&wanted.to)?);
+    if !wanted.target.is_empty() {
+        from.targets = targets(wanted, &wanted.from, 0)?;
+        to.targets = targets(wanted, &wanted.to, 1)?;
+    }
     let compared = compare_runs(&from, &to, &normalizers, (&*ones, &*others))
         .map_err(|error| Failure::input("ARGUMENT_INVALID", plain(&error.to_string())))?;
     let document = compared.document();
@@ -40,7 +53,7 @@ pub(super) fn run(output: Output, wanted: &ReplayCompare) -> Result<ExitCode, Fa
     ));
     if compared.targets_not_compared > 0 {
         output.line(&format!(
-            "targets     not compared in {} of them: no receipt says at which path and query was asked",
+            "targets     not compared in {} of them: nobody can say which path and query were asked for",
             compared.targets_not_compared
         ));
     }
@@ -62,6 +75,28 @@ pub(super) fn run(output: Output, wanted: &ReplayCompare) -> Result<ExitCode, Fa
         output.line(&format!("causes      {}", causes.join(", ")));
     }
     Ok(output.answer(&document, if result == "equal" { 0 } else { 5 }))
+}
+
+/// The tags of the targets that are asked about, in the first run or the second.
+fn targets(wanted: &ReplayCompare, path: &Path, place: usize) -> Result<HashMap<String, String>, Failure> {
+    let invalid = |message: &str| Err(Failure::reason(Reason::ArgumentInvalid, plain(message)));
+    let is_target = |target: &String| target.starts_with('/') && target.len() <= TARGET_BYTES_MAX;
+    if wanted.target.len() > TARGETS_MAX || !wanted.target.iter().all(is_target) {
+        return invalid(&format!("--target: at most {TARGETS_MAX}, and each begins with `/`"));
+    }
+    let (keys, disclosure) = match (wanted.keys.as_slice(), wanted.disclosure.as_slice()) {
+        ([one], []) => (Some(one), None),
+        ([_, _], []) => (wanted.keys.get(place), None),
+        ([], [_, _]) => (None, wanted.disclosure.get(place)),
+        _ => return invalid("--target needs --keys once or twice, or --disclosure twice"),
+    };
+    let bundle = show::open(path)?;
+    let capture = capture(keys.map(AsRef::as_ref), disclosure.map(AsRef::as_ref), &bundle)?;
+    let tagged = |target: &String| {
+        let digest = Sha256::of(target.as_bytes());
+        Some((capture.as_ref()?.tag(Label::RequestTarget, &digest.0).to_string(), target.clone()))
+    };
+    Ok(wanted.target.iter().filter_map(tagged).collect())
 }
 
 fn print_first(output: Output, first: &Parting) {

@@ -88,7 +88,7 @@ impl FromStr for Hint {
 }
 
 /// The table, its partitions and what inherits from it, at all depths, as `parts`: rows are written into each by its own name too.
-fn with_parts(table: &Written) -> String {
+pub(crate) fn with_parts(table: &Written) -> String {
     format!(
         "WITH RECURSIVE parts(part) AS (SELECT {}::regclass::oid \
          UNION SELECT i.inhrelid FROM pg_inherits i JOIN parts ON i.inhparent = parts.part)",

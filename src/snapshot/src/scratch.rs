@@ -1,11 +1,12 @@
 //! A schema of its own in a real database, in which recorded statements are run and of which nothing stays.
 //!
 //! What keeps them inside, in this order: a role that may do nothing else ([`role`]), one transaction that is never committed, and a form in
-//! which they are sent that takes one statement and can end no transaction. Reads and writes are sent as `PREPARE … AS`, whose grammar
-//! has no other; everything else is parsed alone and then run by `EXECUTE` of PL/pgSQL, which refuses to end the transaction around it.
-//! That nothing did is looked up after each statement. If this program dies, the server rolls back.
+//! which they are sent that takes one statement and can end no transaction. Reads and writes are tried as `PREPARE … AS`, whose grammar
+//! has no other, and then sent by the extended protocol, with their parameters bound ([`parameter`]); everything else is parsed alone and then
+//! run by `EXECUTE` of PL/pgSQL, which refuses to end the transaction around it. That nothing did is looked up after each statement. If this program dies, the server rolls back.
 
 mod definition;
+mod parameter;
 mod rewrite;
 mod role;
 
@@ -13,8 +14,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::{TryStreamExt as _, pin_mut};
-use tokio_postgres::SimpleQueryMessage;
+use serde_json::Value;
 use tokio_postgres::types::Kind;
+use tokio_postgres::{SimpleQueryMessage, Statement, Transaction};
 
 use crate::dsn::Dsn;
 use crate::error::SnapshotError;
@@ -23,6 +25,7 @@ use crate::source::{Connection, Settings, connect};
 use crate::tls::Tls;
 
 use definition::Definition;
+use parameter::Bound;
 
 /// How statements are run.
 #[derive(Clone, Debug)]
@@ -79,24 +82,30 @@ pub struct Column {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     Bool,
+    /// `\x` and hexadecimal digits.
+    Bytes,
     Json,
     Number,
     Text,
     /// With or without a zone; the session's is UTC.
     Time,
-    /// Lists and records: the server's own notation.
+    /// Lists, records and ranges: the server's own notation.
     Nested,
 }
 
 /// What a statement gave.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ran {
-    /// It gives no rows.
-    Done,
+    /// It gives no rows, and has written so many, if it writes any.
+    Done {
+        count: Option<u64>,
+    },
     Rows {
         columns: Vec<Column>,
         rows: Vec<Vec<Option<String>>>,
     },
+    /// It was not run: the values are not as many as its parameters, one is no value of its type, or its rows could not be told from a cursor's.
+    Unbound,
     /// More than [`ScratchSettings::rows_max`] or [`ScratchSettings::bytes_max`].
     TooMany,
     /// By the server, with its state; what it had done is undone.
@@ -174,20 +183,23 @@ impl Scratch {
         &self.name
     }
 
-    /// Runs one statement. A refused one leaves everything as it was.
+    /// Runs one statement with the values of its parameters. A refused one leaves everything as it was.
     ///
     /// # Errors
     /// The connection is lost.
-    pub async fn run(&mut self, statement: &str, is_query: bool) -> Result<Ran, ScratchError> {
+    pub async fn run(
+        &mut self,
+        statement: &str,
+        parameters: &[Value],
+        is_query: bool,
+    ) -> Result<Ran, ScratchError> {
         self.steps += 1;
-        self.tell(&format!("SAVEPOINT step; {}", self.begin)).await?;
-        let ran = match is_query {
-            true => self.query(statement).await,
-            false => self.command(statement).await,
-        };
-        let ran = match ran {
-            Ok(ran) => ran,
-            Err(error) => refused(error)?,
+        // A function may have left cursors open.
+        self.tell(&format!("CLOSE ALL; SAVEPOINT step; {}", self.begin)).await?;
+        let ran = match (is_query, parameters) {
+            (true, _) => self.query(statement, parameters).await?,
+            (false, []) => self.command(statement).await.or_else(refused)?,
+            (false, _) => Ran::Unbound,
         };
         let end = match ran {
             Ran::Refused { .. } => "ROLLBACK TO SAVEPOINT step; RELEASE SAVEPOINT step",
@@ -215,37 +227,30 @@ impl Scratch {
         Ok(Closed { kept, gone })
     }
 
-    /// `PREPARE` takes one statement that reads or writes rows and nothing else, which the server sees to.
-    async fn query(&self, statement: &str) -> Result<Ran, tokio_postgres::Error> {
+    async fn query(&mut self, statement: &str, parameters: &[Value]) -> Result<Ran, ScratchError> {
+        let prepared = match self.prepare(statement).await {
+            Ok(prepared) => prepared,
+            Err(error) => return refused(error),
+        };
+        let Some(bound) = Bound::all(parameters, prepared.params()) else { return Ok(Ran::Unbound) };
+        let client = self.connection.client_alone();
+        let client = client.ok_or_else(|| ScratchError::Refused("a connection of its own".into()))?;
+        // The `BEGIN` of it changes nothing in a transaction. If this is dropped on the way, all is rolled back.
+        let within = client.transaction().await.map_err(lost)?;
+        let ran = run_bound(&within, &prepared, &bound, &self.settings).await;
+        // Its end would be that of the transaction.
+        std::mem::forget(within);
+        ran.or_else(refused)
+    }
+
+    /// `PREPARE` takes one statement that reads or writes rows and nothing else, which the server sees to: what it has taken is such a one by
+    /// itself, too.
+    async fn prepare(&self, statement: &str) -> Result<Statement, tokio_postgres::Error> {
         let client = self.connection.client();
         let step = format!("step_{}", self.steps);
         client.execute(&format!("PREPARE {step} AS {statement}"), &[]).await?;
-        let execute = format!("EXECUTE {step}");
-        let described = client.prepare(&execute).await?;
-        let columns: Vec<Column> = described
-            .columns()
-            .iter()
-            .map(|column| Column { name: column.name().to_owned(), form: form_of(column.type_()) })
-            .collect();
-        let rows = client.simple_query_raw(&execute).await?;
-        pin_mut!(rows);
-        let (mut kept, mut bytes, mut is_more) = (Vec::new(), 0, false);
-        while let Some(message) = rows.try_next().await? {
-            let SimpleQueryMessage::Row(row) = message else { continue };
-            let row: Vec<Option<String>> =
-                (0..row.len()).map(|at| row.try_get(at).ok().flatten().map(ToOwned::to_owned)).collect();
-            bytes += row.iter().flatten().map(String::len).sum::<usize>();
-            is_more |= kept.len() == self.settings.rows_max || bytes > self.settings.bytes_max;
-            match is_more {
-                true => kept = Vec::new(),
-                false => kept.push(row),
-            }
-        }
-        Ok(match (is_more, columns.is_empty()) {
-            (true, _) => Ran::TooMany,
-            (false, true) => Ran::Done,
-            (false, false) => Ran::Rows { columns, rows: kept },
-        })
+        client.batch_execute(&format!("DEALLOCATE {step}")).await?;
+        client.prepare(statement).await
     }
 
     /// Parsed by itself, so that it is one statement, and then run where no transaction can be ended.
@@ -255,7 +260,7 @@ impl Scratch {
         let hex: String = statement.bytes().map(|byte| format!("{byte:02x}")).collect();
         let text = format!("pg_catalog.convert_from(pg_catalog.decode('{hex}', 'hex'), 'UTF8')");
         client.batch_execute(&format!("DO $step$ BEGIN EXECUTE {text}; END $step$")).await?;
-        Ok(Ran::Done)
+        Ok(Ran::Done { count: None })
     }
 
     async fn recreate(&mut self, definitions: definition::Definitions) -> Result<(), ScratchError> {
@@ -320,6 +325,66 @@ impl Scratch {
     }
 }
 
+async fn run_bound(
+    within: &Transaction<'_>,
+    prepared: &Statement,
+    bound: &[Bound],
+    settings: &ScratchSettings,
+) -> Result<Ran, tokio_postgres::Error> {
+    let portal = within.bind_raw(prepared, bound).await?;
+    if prepared.columns().is_empty() {
+        let rows = within.query_portal_raw(&portal, 0).await?;
+        pin_mut!(rows);
+        while rows.try_next().await?.is_some() {}
+        return Ok(Ran::Done { count: rows.rows_affected() });
+    }
+    let columns = prepared
+        .columns()
+        .iter()
+        .map(|column| Column { name: column.name().to_owned(), form: form_of(column.type_()) })
+        .collect();
+    let Some(name) = portal_name(within).await? else { return Ok(Ran::Unbound) };
+    let rows = fetch(within, &name, settings).await?;
+    Ok(rows.map_or(Ran::TooMany, |rows| Ran::Rows { columns, rows }))
+}
+
+/// As SQL, of the one portal that is open.
+async fn portal_name(within: &Transaction<'_>) -> Result<Option<String>, tokio_postgres::Error> {
+    const ASK: &str = "SELECT pg_catalog.quote_ident(name) FROM pg_catalog.pg_cursors";
+    let answer = within.simple_query(ASK).await?;
+    let mut rows = answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten(),
+        _ => None,
+    });
+    let name = rows.next().map(ToOwned::to_owned);
+    Ok(name.filter(|_| rows.next().is_none()))
+}
+
+/// The rows of a portal as texts, which only a `FETCH` gives. None where they are too many; the server is not asked for more than one
+/// beyond.
+async fn fetch(
+    within: &Transaction<'_>,
+    name: &str,
+    settings: &ScratchSettings,
+) -> Result<Option<Vec<Vec<Option<String>>>>, tokio_postgres::Error> {
+    let most = settings.rows_max.saturating_add(1);
+    let rows = format!("FETCH FORWARD {most} FROM {name}");
+    let rows = within.client().simple_query_raw(&rows).await?;
+    pin_mut!(rows);
+    let (mut kept, mut bytes, mut is_more) = (Vec::new(), 0, false);
+    while let Some(message) = rows.try_next().await? {
+        let SimpleQueryMessage::Row(row) = message else { continue };
+        let cells = || (0..row.len()).map(|at| row.try_get(at).ok().flatten());
+        bytes += cells().flatten().map(str::len).sum::<usize>();
+        is_more |= kept.len() == settings.rows_max || bytes > settings.bytes_max;
+        match is_more {
+            true => kept = Vec::new(),
+            false => kept.push(cells().map(|cell| cell.map(ToOwned::to_owned)).collect()),
+        }
+    }
+    Ok((!is_more).then_some(kept))
+}
+
 /// SQL by which an administrator makes the role for replays in this database.
 pub fn role_sql(dsn: &Dsn) -> String {
     role::sql(dsn)
@@ -354,6 +419,7 @@ fn form_of(of: &tokio_postgres::types::Type) -> Form {
         (Kind::Domain(base), _) => form_of(base),
         (Kind::Enum(_), _) => Form::Text,
         (Kind::Simple, "bool") => Form::Bool,
+        (Kind::Simple, "bytea") => Form::Bytes,
         (Kind::Simple, "int2" | "int4" | "int8" | "float4" | "float8" | "numeric" | "oid") => Form::Number,
         (Kind::Simple, "json" | "jsonb") => Form::Json,
         (Kind::Simple, "timestamp" | "timestamptz") => Form::Time,

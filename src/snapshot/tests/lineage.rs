@@ -218,6 +218,27 @@ async fn rows_of_partitions_are_rows_of_their_table() {
 }
 
 #[tokio::test]
+async fn tables_that_inherit_count_for_the_size_of_their_table_at_all_depths() {
+    let Some(server) = started() else { return };
+    server.sql(
+        "postgres",
+        "CREATE TABLE heir () INHERITS (orders); CREATE TABLE grandson () INHERITS (heir);
+         CREATE TABLE nephew () INHERITS (orders, heir)",
+    );
+    let mut whole = watch(&server, patient(), 8_192);
+    whole.begin().await;
+    server.sql("postgres", "INSERT INTO grandson VALUES (1, 'x', NULL)");
+    assert_eq!(changed(&mut whole).await, [(0, None, 1)], "its rows are read");
+    server.sql("postgres", "INSERT INTO nephew VALUES (1, 'x', NULL)");
+    match whole.look().await {
+        Err(SnapshotError::TooLarge { bytes, .. }) => assert_eq!(bytes, 16_384, "each counts once"),
+        other => panic!("{other:?}"),
+    }
+    server.sql("postgres", "DROP TABLE nephew");
+    assert!(whole.look().await.unwrap().is_whole);
+}
+
+#[tokio::test]
 async fn why_rows_cannot_be_looked_at_is_said_and_the_next_look_goes_on_from_the_last() {
     let Some(mut server) = started() else { return };
     let mut whole = watch(&server, patient(), MIB);

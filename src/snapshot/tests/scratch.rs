@@ -8,6 +8,7 @@ use estoppel_kit::{PostgresServer, until};
 use estoppel_snapshot::{
     Closed, Dsn, Form, Ran, Schema, Scratch, ScratchError, ScratchSettings, Settings, Source, diff, role_sql,
 };
+use serde_json::json;
 
 const SHOP: &str = "
     CREATE TYPE mood AS ENUM ('sad', 'it''s fine');
@@ -102,17 +103,17 @@ async fn a_schema_is_recreated_without_its_rows_and_nothing_of_it_stays() {
     let mut scratch = open(&server).await;
     assert!(scratch.not_recreated().is_empty(), "{:?}", scratch.not_recreated());
     let insert = "INSERT INTO customers (name, feels) VALUES ('Ada', 'it''s fine'), ('Bob', NULL) RETURNING id, name, feels;";
-    let ran = scratch.run(insert, true).await.unwrap();
+    let ran = scratch.run(insert, &[], true).await.unwrap();
     assert_eq!(text(&ran), [["100", "Ada", "it's fine"], ["101", "Bob", "NULL"]]);
     let order = "-- first\nINSERT INTO orders (customer, price) VALUES (100, 2000) RETURNING id, twice, placed -- last";
-    let ran = scratch.run(order, true).await.unwrap();
+    let ran = scratch.run(order, &[], true).await.unwrap();
     assert_eq!(text(&ran), [["1", "2", "2026-01-02 02:04:05+00"]]);
     let Ran::Rows { columns, .. } = &ran else { unreachable!() };
     assert_eq!(
         columns.iter().map(|column| column.form).collect::<Vec<_>>(),
         [Form::Number, Form::Number, Form::Time]
     );
-    assert_eq!(text(&scratch.run("TABLE a_dear", true).await.unwrap()), [["1", "Ada"]]);
+    assert_eq!(text(&scratch.run("TABLE a_dear", &[], true).await.unwrap()), [["1", "Ada"]]);
     for (statement, expected) in [
         ("INSERT INTO orders (customer) VALUES (999)", "23503"),
         ("INSERT INTO orders (customer, price) VALUES (100, -1)", "23514"),
@@ -121,11 +122,15 @@ async fn a_schema_is_recreated_without_its_rows_and_nothing_of_it_stays() {
         ("INSERT INTO parted (n) VALUES (10)", "23514"),
         ("SELECT nope", "42703"),
     ] {
-        assert_eq!(state(&scratch.run(statement, true).await.unwrap()), expected, "{statement}");
+        assert_eq!(state(&scratch.run(statement, &[], true).await.unwrap()), expected, "{statement}");
     }
-    assert_eq!(scratch.run("INSERT INTO parted (n) VALUES (1)", true).await.unwrap(), Ran::Done);
-    assert_eq!(scratch.run("ALTER TABLE orders ADD COLUMN note text", false).await.unwrap(), Ran::Done);
-    assert_eq!(text(&scratch.run("SELECT note FROM orders", true).await.unwrap()), [["NULL"]]);
+    let insert = "INSERT INTO parted (n) VALUES (1), (2)";
+    assert_eq!(scratch.run(insert, &[], true).await.unwrap(), Ran::Done { count: Some(2) });
+    assert_eq!(
+        scratch.run("ALTER TABLE orders ADD COLUMN note text", &[], false).await.unwrap(),
+        Ran::Done { count: None }
+    );
+    assert_eq!(text(&scratch.run("SELECT note FROM orders", &[], true).await.unwrap()), [["NULL"]]);
     assert_eq!(scratch.close().await.unwrap(), Closed { kept: true, gone: true });
     check_nothing_stays(&server);
     assert_eq!(diff(&before, &*look(&server).await), []);
@@ -138,7 +143,10 @@ async fn every_version_recreates_the_schema_and_keeps_statements_inside() {
         let mut scratch = open(&server).await;
         assert!(scratch.not_recreated().is_empty(), "{major}: {:?}", scratch.not_recreated());
         let insert = "INSERT INTO customers (name) VALUES ('Ada') RETURNING id";
-        assert_eq!(text(&scratch.run(insert, true).await.unwrap()), [["100"]], "{major}");
+        assert_eq!(text(&scratch.run(insert, &[], true).await.unwrap()), [["100"]], "{major}");
+        let bound = "INSERT INTO orders (customer, price) SELECT id, $1 FROM customers WHERE name = $2 RETURNING price";
+        let ran = scratch.run(bound, &[json!(12), json!("Ada")], true).await.unwrap();
+        assert_eq!(text(&ran), [["12"]], "{major}");
         for (statement, is_query, expected) in [
             ("COMMIT", true, "42601"),
             ("COMMIT", false, "0A000"),
@@ -147,7 +155,7 @@ async fn every_version_recreates_the_schema_and_keeps_statements_inside() {
             ("SELECT nextval('public.orders_id_seq')", true, "42501"),
             ("SELECT pg_read_file('/etc/passwd')", true, "42501"),
         ] {
-            let ran = scratch.run(statement, is_query).await.unwrap();
+            let ran = scratch.run(statement, &[], is_query).await.unwrap();
             assert_eq!(state(&ran), expected, "{major}, {statement}: {ran:?}");
         }
         assert_eq!(scratch.close().await.unwrap(), Closed { kept: true, gone: true }, "{major}");
@@ -188,7 +196,7 @@ async fn no_statement_gets_out() {
         ("VACUUM", false, "25001"),
         ("LOAD '/tmp/x.so'", false, "42501"),
     ] {
-        let ran = scratch.run(statement, is_query).await.unwrap();
+        let ran = scratch.run(statement, &[], is_query).await.unwrap();
         assert_eq!(state(&ran), expected, "{statement}: {ran:?}");
     }
     for statement in [
@@ -197,10 +205,10 @@ async fn no_statement_gets_out() {
         "SELECT set_config('statement_timeout', '0', false)",
         "SELECT pg_notify('heard', 'x')",
     ] {
-        text(&scratch.run(statement, true).await.unwrap());
+        text(&scratch.run(statement, &[], true).await.unwrap());
     }
     let paths =
-        scratch.run("SELECT current_setting('search_path'), current_setting('statement_timeout')", true);
+        scratch.run("SELECT current_setting('search_path'), current_setting('statement_timeout')", &[], true);
     assert_eq!(text(&paths.await.unwrap()), [["estoppel_replay_0000000000000007, pg_temp", "20s"]]);
     assert_eq!(scratch.close().await.unwrap(), Closed { kept: true, gone: true });
     check_nothing_stays(&server);
@@ -275,13 +283,136 @@ async fn a_role_that_may_do_more_is_refused_and_told_why() {
 }
 
 #[tokio::test]
+async fn parameters_are_bound_and_nothing_in_them_is_code() {
+    let Some(server) = server() else { return };
+    server.sql(
+        "postgres",
+        "CREATE TABLE kinds (n numeric, at timestamptz, tags text[], grid int[], doc jsonb, ok bool, id uuid, feels mood, costs cents)",
+    );
+    let mut scratch = open(&server).await;
+    let id = "0198c0de-0000-7000-8000-000000000001";
+    let values = [
+        json!(12.5),
+        json!("2026-01-02T03:04:05Z"),
+        json!(["a,b", "\"q\"", null]),
+        json!([[1, 2], [3, 4]]),
+        json!([{"a": 1}]),
+        json!(true),
+        json!(id),
+        json!("it's fine"),
+        json!(7),
+    ];
+    let insert = "INSERT INTO kinds VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                  RETURNING n, at, tags[1], tags[2], tags[3] IS NULL, grid[2][1], doc->0->>'a', ok, id, feels, costs";
+    let ran = scratch.run(insert, &values, true).await.unwrap();
+    let expected =
+        ["12.5", "2026-01-02 03:04:05+00", "a,b", "\"q\"", "t", "3", "1", "t", id, "it's fine", "7"];
+    assert_eq!(text(&ran), [expected]);
+    let select = "SELECT n FROM kinds WHERE id = $2 AND n < $1 AND ($3::text IS NULL)";
+    let ran = scratch.run(select, &[json!("13"), json!(id), json!(null)], true).await.unwrap();
+    assert_eq!(text(&ran), [["12.5"]]);
+    let update = "UPDATE kinds SET ok = $1 WHERE n = ANY ($2)";
+    let ran = scratch.run(update, &[json!(false), json!([12.5, 13])], true).await.unwrap();
+    assert_eq!(ran, Ran::Done { count: Some(1) });
+    let hostile = [
+        "'); COMMIT; --",
+        "\\'; COMMIT; --",
+        "$1",
+        "$$; COMMIT; $$",
+        "E'\\047",
+        "/* */",
+        "set_config('search_path', 'public', false)",
+    ];
+    for hostile in hostile {
+        let ran = scratch.run("SELECT $1::text, length($1)", &[json!(hostile)], true).await.unwrap();
+        assert_eq!(text(&ran), [[hostile, hostile.len().to_string().as_str()]]);
+    }
+    for (statement, parameters, expected) in [
+        ("SELECT nextval($1)", json!(["public.orders_id_seq"]), "42501"),
+        ("SELECT setval($1::regclass, 9)", json!(["public.orders_id_seq"]), "42501"),
+        ("SELECT pg_read_file($1)", json!(["/etc/passwd"]), "42501"),
+        ("SELECT * FROM orders WHERE id = $1", json!(["1 OR true"]), "22P02"),
+        ("SELECT $1::text", json!(["a\u{0}b"]), "22021"),
+        ("SELECT * FROM kinds WHERE tags = $1", json!(["no list"]), "22P02"),
+        ("COMMIT", json!([1]), "42601"),
+        ("SELECT $1; COMMIT", json!([1]), "42601"),
+        ("COPY customers TO STDOUT", json!([]), "42601"),
+        ("DO $$ BEGIN COMMIT; END $$", json!([]), "42601"),
+    ] {
+        let ran = scratch.run(statement, parameters.as_array().unwrap(), true).await.unwrap();
+        assert_eq!(state(&ran), expected, "{statement}: {ran:?}");
+    }
+    for (statement, parameters, is_query) in [
+        ("SELECT * FROM orders WHERE id = $1", json!([]), true),
+        ("SELECT * FROM orders WHERE id = $1", json!([1, 2]), true),
+        ("SELECT 1", json!([1]), true),
+        ("SELECT $1::bytea", json!([{"type": "Buffer", "data": [1]}]), true),
+        ("SELECT $1::text", json!([[1]]), true),
+        ("CREATE TABLE a AS SELECT $1", json!([1]), false),
+    ] {
+        let ran = scratch.run(statement, parameters.as_array().unwrap(), is_query).await.unwrap();
+        assert_eq!(ran, Ran::Unbound, "{statement}");
+    }
+    let ran = scratch.run("SELECT $1::int AS n INTO made", &[json!(1)], true).await.unwrap();
+    assert_eq!(ran, Ran::Done { count: Some(1) });
+    assert_eq!(text(&scratch.run("SELECT count(*) FROM kinds, made", &[], true).await.unwrap()), [["1"]]);
+    assert_eq!(scratch.close().await.unwrap(), Closed { kept: true, gone: true });
+    check_nothing_stays(&server);
+}
+
+#[tokio::test]
+async fn cursors_that_a_function_leaves_open_are_no_rows_of_a_statement() {
+    let Some(server) = server() else { return };
+    server.sql(
+        "postgres",
+        "CREATE FUNCTION leaves(name text) RETURNS refcursor LANGUAGE plpgsql AS $$ \
+           DECLARE c refcursor := name; BEGIN OPEN c FOR SELECT 666 AS one; RETURN c; END $$;
+         CREATE FUNCTION folded() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ \
+           DECLARE c refcursor := 'q'; BEGIN OPEN c FOR SELECT 666; RETURN 1; END $$",
+    );
+    let mut scratch = open(&server).await;
+    for name in ["c", "p0", "z"] {
+        let ran = scratch.run("SELECT public.leaves($1)", &[json!(name)], true).await.unwrap();
+        assert_eq!(text(&ran), [[name]]);
+        assert_eq!(text(&scratch.run("SELECT 1 AS one", &[], true).await.unwrap()), [["1"]]);
+    }
+    let ran = scratch.run("SELECT public.folded()", &[], true).await.unwrap();
+    assert!(ran == Ran::Unbound || text(&ran) == [["1"]], "{ran:?}");
+    let ran = scratch.run("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'step%'", &[], true);
+    assert_eq!(text(&ran.await.unwrap()), [["0"]], "nothing heaps up on the server");
+    assert!(scratch.close().await.unwrap().kept);
+}
+
+#[tokio::test]
+async fn no_more_rows_and_bytes_are_kept_than_are_allowed() {
+    let Some(server) = server() else { return };
+    let settings = ScratchSettings { rows_max: 10, bytes_max: 1000, ..patient() };
+    let mut scratch = open_with(&server, settings).await;
+    for (statement, is_within) in [
+        ("SELECT n FROM generate_series(1, 10) n", true),
+        ("SELECT n FROM generate_series(1, 11) n", false),
+        ("SELECT generate_series(1, 1000000000000)", false),
+        ("SELECT repeat('x', 100) FROM generate_series(1, 10)", true),
+        ("SELECT repeat('x', 101) FROM generate_series(1, 10)", false),
+        ("INSERT INTO customers (name) SELECT 'x' FROM generate_series(1, 11) RETURNING id", false),
+    ] {
+        let ran = scratch.run(statement, &[], true).await.unwrap();
+        assert_eq!(ran != Ran::TooMany, is_within, "{statement}");
+    }
+    let ran = scratch.run("INSERT INTO customers (name) SELECT 'x' FROM generate_series(1, 5000)", &[], true);
+    assert_eq!(ran.await.unwrap(), Ran::Done { count: Some(5000) });
+    assert_eq!(text(&scratch.run("SELECT count(*) FROM customers", &[], true).await.unwrap()), [["5011"]]);
+    assert!(scratch.close().await.unwrap().kept);
+}
+
+#[tokio::test]
 async fn bounds_end_a_statement_and_not_the_replay() {
     let Some(server) = server() else { return };
     let settings = ScratchSettings { statement: Duration::from_millis(300), rows_max: 10, ..patient() };
     let mut scratch = open_with(&server, settings).await;
-    assert_eq!(state(&scratch.run("SELECT pg_sleep(60)", true).await.unwrap()), "57014");
-    assert_eq!(scratch.run("SELECT generate_series(1, 11)", true).await.unwrap(), Ran::TooMany);
-    assert_eq!(text(&scratch.run("SELECT count(*) FROM orders", true).await.unwrap()), [["0"]]);
+    assert_eq!(state(&scratch.run("SELECT pg_sleep(60)", &[], true).await.unwrap()), "57014");
+    assert_eq!(scratch.run("SELECT generate_series(1, 11)", &[], true).await.unwrap(), Ran::TooMany);
+    assert_eq!(text(&scratch.run("SELECT count(*) FROM orders", &[], true).await.unwrap()), [["0"]]);
     assert!(scratch.close().await.unwrap().gone);
 }
 
@@ -289,7 +420,7 @@ async fn bounds_end_a_statement_and_not_the_replay() {
 async fn what_is_left_open_is_rolled_back_by_the_server() {
     let Some(server) = server() else { return };
     let mut scratch = open(&server).await;
-    scratch.run("INSERT INTO customers (name) VALUES ('Ada')", true).await.unwrap();
+    scratch.run("INSERT INTO customers (name) VALUES ('Ada')", &[], true).await.unwrap();
     drop(scratch);
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'estoppel_replay'";
     let ended = move || {

@@ -45,12 +45,22 @@ fn said(text: &str) -> Value {
 }
 
 fn compared(from: &[Value], to: &[Value], kept: &Kept) -> Comparison {
+    compared_by([&[], &[]], from, to, kept)
+}
+
+/// With targets that are known in each run, by their tags.
+fn compared_by(targets: [&[(&str, &str)]; 2], from: &[Value], to: &[Value], kept: &Kept) -> Comparison {
     let normalizers = Normalizers::new(None).unwrap();
     let read = |lines: &[Value]| {
         let lines: Vec<Vec<u8>> = lines.iter().map(|line| line.to_string().into_bytes()).collect();
         Scenario::read(lines.iter().map(Vec::as_slice), &normalizers).unwrap()
     };
-    let comparison = compare_runs(&read(from), &read(to), &normalizers, (kept, kept)).unwrap();
+    let (mut from, mut to) = (read(from), read(to));
+    for (scenario, targets) in [&mut from, &mut to].into_iter().zip(targets) {
+        let targets = targets.iter().map(|(tag, target)| ((*tag).to_owned(), (*target).to_owned()));
+        scenario.targets = targets.collect();
+    }
+    let comparison = compare_runs(&from, &to, &normalizers, (kept, kept)).unwrap();
     let schema: Value = serde_json::from_str(include_str!("../../../../spec/compare.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     assert!(schema.is_valid(&comparison.document()), "{:#}", comparison.document());
@@ -244,6 +254,45 @@ fn without_bodies_or_a_path_nothing_is_found_equal() {
 }
 
 #[test]
+fn paths_are_compared_where_they_are_known_in_both_runs() {
+    let mut kept = Kept::default();
+    let known: [&[(&str, &str)]; 2] = [&[("a1", "/a"), ("b1", "/b")], &[("a2", "/a"), ("b2", "/b")]];
+    for (dialect, unknown) in [("openai_chat", "equal"), ("json", "undecided")] {
+        let mut with = |tag: Option<&str>, text: &str| {
+            let mut call = asked(&mut kept, 1, &prompt(text), &said("x"));
+            call["dialect"] = json!(dialect);
+            if let Some(tag) = tag {
+                call["request"]["target_tag"] = json!(tag);
+            }
+            [call]
+        };
+        let tags = [Some("a1"), Some("a2"), Some("b2"), Some("x1"), Some("x2"), None];
+        let [a1, a2, b2, x1, x2, none] = tags.map(|tag| with(tag, "a"));
+        let other_prompt = with(Some("b2"), "b");
+        let target: &[Cause] = &[Cause::Target];
+        for (from, to, targets, result, causes, not_compared) in [
+            (&a1, &a2, known, "equal", &[][..], 0),
+            (&a1, &b2, known, "parted", target, 0),
+            (&a1, &x2, known, "parted", target, 0),
+            (&x1, &a2, known, "parted", target, 0),
+            (&x1, &x2, known, unknown, &[], 1),
+            (&a1, &none, known, unknown, &[], 1),
+            (&a1, &a2, [known[0], &[]], unknown, &[], 1),
+            (&a1, &a1, [&[], &[]], "equal", &[], 0),
+        ] {
+            let found = compared_by(targets, from, to, &kept);
+            let first = found.first.as_ref().map(|first| first.causes.as_slice());
+            let case = (found.result(), first.unwrap_or_default(), found.targets_not_compared);
+            assert_eq!(case, (result, causes, not_compared), "{dialect}: {:#}", found.document());
+        }
+        let found = compared_by(known, &a1, &other_prompt, &kept).first.unwrap();
+        assert!(
+            found.causes.contains(&Cause::Target) && found.at.contains(&"/request/target_tag".to_owned())
+        );
+    }
+}
+
+#[test]
 fn answers_of_tools_that_are_swapped_part_and_other_ids_do_not() {
     type Way = fn([&str; 4]) -> Value;
     let ways: [(&str, Way, &str); 3] = [
@@ -295,6 +344,61 @@ fn answers_of_tools_that_are_swapped_part_and_other_ids_do_not() {
         let first = found.first.as_ref().unwrap();
         assert_eq!((first.cause(), first.at.first().map(String::as_str)), (Cause::ToolAnswer, Some(at)));
     }
+}
+
+/// A run that asks twice: what the first answer gave is what the second request speaks of.
+fn referring(kept: &mut Kept, ids: [&str; 3], request: &Value, is_stream: bool) -> Vec<Value> {
+    let [response, one, two] = ids;
+    let answer = json!({ "id": response, "output": [{ "type": "reasoning", "id": one }, { "type": "message", "id": two, "content": "x" }] });
+    let mut first = asked(kept, 1, &json!({ "model": "m", "input": "a" }), &answer);
+    if is_stream {
+        let events = format!(
+            "event: response.created\ndata: {{\"type\":\"response.created\",\"response\":{{\"id\":\"{response}\",\"output\":[]}}}}\n\n\
+             event: response.completed\ndata: {{\"type\":\"response.completed\",\"response\":{answer}}}\n\ndata: [DONE]\n\n"
+        );
+        for at in ["/response/upstream", "/response/client"] {
+            first.pointer_mut(at).unwrap()["sha256"] = kept.keep(&events).into();
+        }
+    }
+    let mut second = asked(kept, 2, request, &said("y"));
+    for call in [&mut first, &mut second] {
+        call["dialect"] = json!("openai_responses");
+    }
+    vec![first, second]
+}
+
+#[test]
+fn an_item_that_is_referred_to_is_the_one_that_an_earlier_answer_gave() {
+    let mut kept = Kept::default();
+    let item = |id: &str| json!({ "model": "m", "input": [{ "type": "item_reference", "id": id }] });
+    let after = |id: &str| json!({ "model": "m", "input": "b", "previous_response_id": id });
+    let (ids, others) = (["resp_1", "rs_1", "msg_1"], ["resp_2", "rs_2", "msg_2"]);
+    let mut run = |ids, request: &Value| referring(&mut kept, ids, request, false);
+    let (first, last) = (run(ids, &item("rs_1")), run(ids, &item("msg_1")));
+    let (other_first, other_last) = (run(others, &item("rs_2")), run(others, &item("msg_2")));
+    let (unknown, also_unknown) = (run(ids, &item("rs_x")), run(others, &item("rs_y")));
+    let (before, other_before) = (run(ids, &after("resp_1")), run(others, &after("resp_2")));
+    let (of_other, alone) =
+        (run(others, &after("msg_2")), run(others, &json!({ "model": "m", "input": "b" })));
+    let at = "/request/body/input/0/id";
+    check(&first, &other_first, &kept, "equal", &[], &[]);
+    check(&last, &other_last, &kept, "equal", &[], &[]);
+    check(&first, &other_last, &kept, "parted", &[Cause::Prompt], &[at]);
+    check(&last, &other_first, &kept, "parted", &[Cause::Prompt], &[at]);
+    check(&unknown, &also_unknown, &kept, "equal", &[], &[]);
+    check(&before, &other_before, &kept, "equal", &[], &[]);
+    for other in [of_other, alone] {
+        check(&before, &other, &kept, "parted", &[Cause::Prompt], &["/request/body/previous_response_id"]);
+    }
+    let mut stream = |ids, request: &Value| referring(&mut kept, ids, request, true);
+    let streams = [stream(ids, &item("rs_1")), stream(others, &item("rs_2")), stream(others, &item("msg_2"))];
+    let found = |one: &[Value], other: &[Value]| {
+        let document = compared(one, other, &kept).document();
+        (document["calls"]["equal"].clone(), document["calls"]["parted"].clone())
+    };
+    assert_eq!(found(&streams[0], &streams[1]), (json!(1), json!(1)), "events are compared as a whole");
+    assert_eq!(found(&streams[0], &streams[2]), (json!(0), json!(2)));
+    assert_eq!(found(&streams[0], &other_first), (json!(1), json!(1)), "and say what they gave");
 }
 
 #[test]

@@ -1,19 +1,17 @@
 //! JSON objects of which every reader makes the same: no member comes twice, at any depth (RFC 8259 section 4, RFC 7519
 //! section 4).
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use estoppel_policy::read_json;
 use serde_json::{Map, Value};
 
 /// The members of an object.
 pub(super) type Object = Map<String, Value>;
 
-/// Reads an object. None if it is none, or a member comes twice.
+/// Reads an object. None if it is none, or [`read_json`] does not read it.
 pub(super) fn object(bytes: &[u8]) -> Option<Object> {
-    match serde_json::from_slice(bytes).ok()? {
-        Single(Value::Object(members)) => Some(members),
-        Single(_) => None,
+    match read_json(bytes)? {
+        Value::Object(members) => Some(members),
+        _ => None,
     }
 }
 
@@ -34,67 +32,6 @@ pub(super) fn says(claim: Option<&Value>, text: &str) -> bool {
         Some(Value::Array(list)) => list.iter().any(|item| item.as_str() == Some(text)),
         Some(Value::Bool(claim)) => text == if *claim { "true" } else { "false" },
         _ => false,
-    }
-}
-
-/// A value in which no member comes twice.
-struct Single(Value);
-
-impl<'de> Deserialize<'de> for Single {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader).map(Self)
-    }
-}
-
-struct Reader;
-
-impl<'de> Visitor<'de> for Reader {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(Single(item)) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(list.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((name, Single(value))) = members.next_entry::<String, _>()? {
-            if object.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member comes twice"));
-            }
-        }
-        Ok(object.into())
     }
 }
 

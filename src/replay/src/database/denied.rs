@@ -56,7 +56,8 @@ pub(super) struct Kind {
 }
 
 pub(super) fn kind(statement: &str) -> Result<Kind, Denial> {
-    if statement.len() > STATEMENT_BYTES_MAX {
+    // The protocol has no statement with a zero byte in it.
+    if statement.len() > STATEMENT_BYTES_MAX || statement.contains('\0') {
         return Err(Denial::Unreadable);
     }
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, statement).tokenize();
@@ -380,6 +381,25 @@ mod tests {
             check(Err(denial), statements);
         }
         assert_eq!(kind(&"x".repeat(STATEMENT_BYTES_MAX + 1)), Err(D::Unreadable));
+        assert_eq!(kind("SELECT 'a\0b'"), Err(D::Unreadable));
+    }
+
+    #[test]
+    fn what_is_denied_is_denied_with_parameters_too() {
+        for (denial, statement) in [
+            (Denial::Seq, "SELECT nextval($1)"),
+            (Denial::Seq, "SELECT pg_catalog.setval($1::regclass, $2)"),
+            (Denial::Session, "SELECT set_config($1, $2, false)"),
+            (Denial::Notify, "SELECT pg_notify($1, $2)"),
+            (Denial::Code, "SELECT query_to_xml($1, true, true, '')"),
+            (Denial::Egress, "SELECT * FROM dblink($1, $2) AS t (a int)"),
+            (Denial::Egress, "SELECT lo_import($1)"),
+            (Denial::Lock, "SELECT pg_advisory_lock($1)"),
+            (Denial::Session, "EXECUTE a($1)"),
+            (Denial::Several, "SELECT $1; COMMIT"),
+        ] {
+            assert_eq!(kind(statement), Err(denial), "{statement}");
+        }
     }
 
     #[test]

@@ -6,18 +6,23 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::exact::Exact;
 use crate::messages;
 
 /// Most characters of one value of a source.
 const VALUE_CHARS_MAX: usize = 128;
 
 /// Calls that bring SQL: `tool=NAME` of MCP or `operation=ID`, `argument=POINTER` to the statement, and perhaps
-/// `result=POINTER` to the rows.
+/// `parameters=POINTER` to the list of its parameters, `result=POINTER` to the rows and `count=POINTER` to their number.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct SqlSource {
     argument: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +31,7 @@ pub struct SqlSource {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "expected `tool=NAME,argument=/POINTER[,result=/POINTER]`, or `operation=ID` for `tool`, each once and of {VALUE_CHARS_MAX} characters at most"
+    "expected `tool=NAME,argument=/POINTER[,parameters=/POINTER][,result=/POINTER][,count=/POINTER]`, or `operation=ID` for `tool`, each once and of {VALUE_CHARS_MAX} characters at most"
 )]
 pub struct SqlSourceError;
 
@@ -34,17 +39,20 @@ impl FromStr for SqlSource {
     type Err = SqlSourceError;
 
     fn from_str(text: &str) -> Result<Self, SqlSourceError> {
-        let (mut tool, mut operation, mut argument, mut result) = (None, None, None, None);
+        let (mut tool, mut operation, mut argument) = (None, None, None);
+        let (mut parameters, mut result, mut count) = (None, None, None);
         for part in text.split(',') {
             let (name, value) = part.split_once('=').ok_or(SqlSourceError)?;
             let place = match name {
                 "tool" => &mut tool,
                 "operation" => &mut operation,
                 "argument" => &mut argument,
+                "parameters" => &mut parameters,
                 "result" => &mut result,
+                "count" => &mut count,
                 _ => return Err(SqlSourceError),
             };
-            let is_pointer = matches!(name, "argument" | "result");
+            let is_pointer = !matches!(name, "tool" | "operation");
             let fits = match is_pointer {
                 true => value.is_empty() || value.starts_with('/'),
                 false => !value.is_empty(),
@@ -54,20 +62,34 @@ impl FromStr for SqlSource {
             }
         }
         match (tool.is_some() != operation.is_some(), argument) {
-            (true, Some(argument)) => Ok(Self { argument, operation, result, tool }),
+            (true, Some(argument)) => Ok(Self { argument, count, operation, parameters, result, tool }),
             _ => Err(SqlSourceError),
         }
     }
+}
+
+/// A statement as it was recorded.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Recorded {
+    pub statement: String,
+    pub parameters: Vec<Value>,
+    pub outcome: Outcome,
 }
 
 /// What a statement came to when it was recorded.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Outcome {
     Failed,
-    /// No rows were asked about.
-    Done,
-    /// What stands where the rows would be, if anything does.
-    Rows(Option<Value>),
+    Came { rows: Said, count: Said },
+}
+
+/// What an answer says of something.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Said {
+    /// Nobody told where it would stand.
+    Unasked,
+    Nothing,
+    This(Value),
 }
 
 impl SqlSource {
@@ -85,8 +107,11 @@ impl SqlSource {
     }
 
     /// The statement and what it came to. None where the bodies do not say so.
-    pub(super) fn read(&self, receipt: &Value, request: &[u8], answer: &[u8]) -> Option<(String, Outcome)> {
-        let request: Value = serde_json::from_slice(request).ok()?;
+    pub(super) fn read(&self, receipt: &Value, request: &[u8], answer: &[u8]) -> Option<Recorded> {
+        let request = match self.parameters {
+            Some(_) => kept(request)?,
+            None => serde_json::from_slice(request).ok()?,
+        };
         let (arguments, result) = match &self.tool {
             Some(tool) => {
                 let params = &request["params"];
@@ -102,13 +127,24 @@ impl SqlSource {
                 (&request, body)
             }
         };
-        let statement = find(arguments, &self.argument)?.as_str()?.to_owned();
-        let outcome = match (result, &self.result) {
-            (None, _) => Outcome::Failed,
-            (Some(_), None) => Outcome::Done,
-            (Some(result), Some(pointer)) => Outcome::Rows(find(&result, pointer)),
+        let statement = find(arguments, &self.argument, read)?.as_str()?.to_owned();
+        let parameters = match self.parameters.as_ref().map(|at| find(arguments, at, kept)) {
+            None | Some(None | Some(Value::Null)) => Vec::new(),
+            Some(Some(Value::Array(values))) => values,
+            Some(Some(_)) => return None,
         };
-        Some((statement, outcome))
+        let outcome = match result {
+            None => Outcome::Failed,
+            Some(result) => {
+                let said = |at: &Option<String>| match at.as_ref().map(|at| find(&result, at, read)) {
+                    None => Said::Unasked,
+                    Some(None | Some(Value::Null)) => Said::Nothing,
+                    Some(Some(value)) => Said::This(value),
+                };
+                Outcome::Came { rows: said(&self.result), count: said(&self.count) }
+            }
+        };
+        Some(Recorded { statement, parameters, outcome })
     }
 }
 
@@ -119,7 +155,8 @@ impl fmt::Display for SqlSource {
             ("operation", &self.operation),
             ("argument", &Some(self.argument.clone())),
         ];
-        let parts = parts.into_iter().chain([("result", &self.result)]);
+        let more = [("parameters", &self.parameters), ("result", &self.result), ("count", &self.count)];
+        let parts = parts.into_iter().chain(more);
         let parts = parts.filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
         f.write_str(&parts.collect::<Vec<_>>().join(","))
     }
@@ -132,26 +169,40 @@ fn answer_to(id: &Value, answer: &[u8]) -> Option<Option<Value>> {
     Some(result.cloned())
 }
 
+/// How a text of JSON becomes a value.
+type Reader = fn(&[u8]) -> Option<Value>;
+
+fn read(text: &[u8]) -> Option<Value> {
+    serde_json::from_slice(text).ok()
+}
+
+/// The same, of a text that says one thing, of which nothing is rounded.
+fn kept(text: &[u8]) -> Option<Value> {
+    let value = read(text)?;
+    let exact = Exact::read(text)?;
+    (Exact::read(value.to_string().as_bytes())? == exact).then_some(value)
+}
+
 /// A JSON pointer; a text on the way that holds JSON is looked into.
-fn find(value: &Value, pointer: &str) -> Option<Value> {
+fn find(value: &Value, pointer: &str, read: Reader) -> Option<Value> {
     if let Some(found) = value.pointer(pointer) {
-        return Some(opened(found));
+        return Some(opened(found, read));
     }
     // The longest part of the pointer that leads to a text.
     let cuts = pointer.match_indices('/').map(|(at, _)| at).rev();
     for at in cuts.chain([0]) {
         if let Some(Value::String(text)) = value.pointer(pointer.get(..at)?)
-            && let Ok(inner) = serde_json::from_str::<Value>(text)
+            && let Some(inner) = read(text.as_bytes())
         {
-            return inner.pointer(pointer.get(at..)?).map(opened);
+            return inner.pointer(pointer.get(at..)?).map(|found| opened(found, read));
         }
     }
     None
 }
 
 /// A text that holds a list or an object is that.
-fn opened(value: &Value) -> Value {
-    let inner = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+fn opened(value: &Value, read: Reader) -> Value {
+    let inner = value.as_str().and_then(|text| read(text.as_bytes()));
     inner.filter(|inner| inner.is_array() || inner.is_object()).unwrap_or_else(|| value.clone())
 }
 
@@ -168,12 +219,18 @@ mod tests {
 
     #[test]
     fn sources_are_written_as_they_are_read_and_others_are_refused() {
-        for text in ["tool=query,argument=/sql", "operation=run,argument=/a/b,result=/rows"] {
+        for text in [
+            "tool=query,argument=/sql",
+            "operation=run,argument=/a/b,result=/rows",
+            "tool=query,argument=/sql,parameters=/values,result=/rows,count=/n",
+        ] {
             assert_eq!(source(text).to_string(), text);
         }
         for text in [
             "",
             "tool=q",
+            "tool=q,argument=/a,parameters=p",
+            "tool=q,argument=/a,count=n",
             "argument=/a",
             "tool=a,operation=b,argument=/c",
             "tool=a,argument=c",
@@ -188,9 +245,9 @@ mod tests {
         #[test]
         fn any_pointer_into_any_texts_ends(pointer in "(/[a-c0-1~é]?){0,6}", depth in 0_usize..4) {
             let value = (0..depth).fold(json!({"a": [1, "b"]}), |inner, _| json!({"a": inner.to_string(), "b": [inner]}));
-            let found = find(&value, &pointer);
+            let found = find(&value, &pointer, read);
             if let Some(plain) = value.pointer(&pointer) {
-                prop_assert_eq!(found, Some(opened(plain)), "what is there without looking into texts comes first");
+                prop_assert_eq!(found, Some(opened(plain, read)), "what is there without looking into texts comes first");
             }
         }
     }
@@ -203,17 +260,44 @@ mod tests {
         let answer =
             json!({"id": 7, "jsonrpc": "2.0", "result": {"content": [{"type": "text", "text": text}]}})
                 .to_string();
-        let rows = Some(("SELECT 1".to_owned(), Outcome::Rows(Some(json!([{"a": 1}])))));
+        let recorded =
+            |outcome| Some(Recorded { statement: "SELECT 1".to_owned(), parameters: vec![], outcome });
+        let came = |rows| recorded(Outcome::Came { rows, count: Said::Unasked });
+        let rows = came(Said::This(json!([{"a": 1}])));
         let read = |answer: &str| source.read(&json!({}), request.to_string().as_bytes(), answer.as_bytes());
         assert_eq!(read(&answer), rows);
         let stream =
             format!("event: message\ndata: {{\"method\":\"notifications/progress\"}}\n\ndata: {answer}\n\n");
         assert_eq!(read(&stream), rows);
-        let failed = Some(("SELECT 1".to_owned(), Outcome::Failed));
+        let failed = recorded(Outcome::Failed);
         assert_eq!(read(r#"{"id":7,"result":{"isError":true,"content":[]}}"#), failed);
         assert_eq!(read(r#"{"id":7,"error":{"code":1,"message":"no"}}"#), failed);
-        assert_eq!(read(r#"{"id":7,"result":{}}"#), Some(("SELECT 1".to_owned(), Outcome::Rows(None))));
+        assert_eq!(read(r#"{"id":7,"result":{}}"#), came(Said::Nothing));
         assert_eq!(read(r#"{"id":8,"result":{}}"#), None, "the answer to another request");
         assert_eq!(read("data: {"), None);
+    }
+
+    #[test]
+    fn parameters_are_a_list_of_which_nothing_is_lost_or_nobody_knows_them() {
+        let source = source("operation=run,argument=/sql,parameters=/values");
+        let receipt = json!({ "response": { "upstream": { "status": 200 } } });
+        let read = |values: &str| {
+            let request = format!(r#"{{"sql":"SELECT $1","values":{values}}}"#);
+            source.read(&receipt, request.as_bytes(), b"").map(|recorded| recorded.parameters)
+        };
+        assert_eq!(read(r#"[1, null, "a", 0.1, 18446744073709551615]"#).unwrap().len(), 5);
+        assert_eq!(read("\"[1]\""), Some(vec![json!(1)]), "a text that holds a list is one");
+        assert_eq!(read("null"), Some(vec![]));
+        for other in [
+            "{\"a\":1}",
+            "\"a\"",
+            "1",
+            "[12345678901234567890123]",
+            "[0.12345678901234567890]",
+            "[{\"a\":1,\"a\":2}]",
+            "\"[1e400]\"",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 }

@@ -292,17 +292,16 @@ impl Look<'_> {
     }
 }
 
-/// Which server, which moment, how large the table is with its partitions, and whether the hint is written into it that is declared.
+/// Which server, which moment, how large the table is with its parts, all of which are read, and whether the hint is written into it that is declared.
 fn preflight(table: &Written) -> String {
-    let name = table.literal();
     let mut statements = vec![
         catalog::SYSTEM.to_owned(),
         "SELECT d.oid, pg_current_snapshot(), pg_snapshot_xmin(pg_current_snapshot()), pg_is_in_recovery() \
          FROM pg_database d WHERE d.datname = current_database()"
             .to_owned(),
         format!(
-            "SELECT coalesce((SELECT sum(pg_relation_size(p.relid))::bigint FROM pg_partition_tree({name}::regclass) p), \
-             pg_relation_size({name}::regclass))"
+            "{} SELECT coalesce(sum(pg_relation_size(part)), 0)::bigint FROM parts",
+            hint::with_parts(table)
         ),
     ];
     statements.extend(table.hint().map(|(hint, stamp)| hint::is_there(table, hint, stamp)));

@@ -67,6 +67,11 @@ impl Connection {
         &self.client
     }
 
+    /// None while the connection is shared.
+    pub fn client_alone(&mut self) -> Option<&mut Client> {
+        Arc::get_mut(&mut self.client)
+    }
+
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
     }

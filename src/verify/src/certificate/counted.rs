@@ -6,9 +6,10 @@ use super::{CertificateReason, Check, fault, number};
 use crate::view::View;
 
 /// Codes that only one mode has.
-const OF_MODES: [(&str, &str); 6] = [
+const OF_MODES: [(&str, &str); 7] = [
     ("ARG_DRIFT", "stub"),
     ("DB_DRIFT", "database"),
+    ("NOT_COMPARED", "database"),
     ("SCHEMA_DRIFT", "stub"),
     ("STATEMENT_BOUND", "database"),
     ("STATEMENT_DENIED", "database"),
@@ -50,6 +51,11 @@ pub(super) fn check_sent(predicate: View<'_>, counts: View<'_>, drift: &[(String
         let (sent, came) = (number(database, "statements"), of(&["DB_DRIFT"]));
         if sent < came {
             return refuse(format!("`statements`: expected {came} or more, found {sent}"));
+        }
+        let compared = database.member("compared");
+        let more = ["counts", "rows"].map(|name| compared.map_or(0, |compared| number(compared, name)));
+        if more.into_iter().any(|count| count > sent) {
+            return refuse(format!("`compared`: more than the {sent} that were sent"));
         }
     }
     Ok(())
