@@ -8,13 +8,13 @@ use estoppel_archive::{ArchiveError, ArchiveSettings, Checked, Copied, Pushed, T
 use estoppel_journal::SystemClock;
 use serde_json::{Value, json};
 
-use crate::arguments::{ArchiveCommand, ArchiveOf};
-use crate::input;
+use crate::arguments::{ArchiveCommand, ArchiveOf, ArchivePush};
 use crate::output::{Colour, Failure, Output, plain};
+use crate::{custody, input};
 
 pub fn run(output: &Output, command: &ArchiveCommand) -> Result<ExitCode, Failure> {
     match command {
-        ArchiveCommand::Push(of) => push(*output, of),
+        ArchiveCommand::Push(asked) => push(*output, asked),
         ArchiveCommand::Status { path } => status(*output, path),
         ArchiveCommand::Verify(of) => verify(*output, of),
     }
@@ -66,9 +66,14 @@ fn block_on<T>(work: impl Future<Output = Result<T, ArchiveError>>) -> Result<T,
     runtime.block_on(work).map_err(|error| failure(&error))
 }
 
-fn push(output: Output, of: &ArchiveOf) -> Result<ExitCode, Failure> {
+fn push(output: Output, asked: &ArchivePush) -> Result<ExitCode, Failure> {
+    let of = &asked.of;
     let target = Target::of(&of.path).map_err(|error| failure(&error))?;
-    let settings = settings(&of.config)?;
+    let mut settings = settings(&of.config)?;
+    if let Some(by) = custody::settings(&asked.custody) {
+        custody::custodian(&asked.custody)?;
+        settings.custody = Some(by);
+    }
     let told = |copied: &Copied| {
         let Copied { kind, name, version, retain_until, .. } = copied;
         output.line(&plain(&format!("archived    {kind} {name}, version {version}, until {retain_until}")));

@@ -300,6 +300,8 @@ pub struct Seal {
     pub run: String,
     #[command(flatten)]
     pub source: Source,
+    #[command(flatten)]
+    pub custody: CustodyBy,
 }
 
 #[derive(Args, Debug)]
@@ -402,6 +404,8 @@ pub struct Disclose {
     /// Folder of the keys.
     #[arg(long, default_value = "keys")]
     pub dir: PathBuf,
+    #[command(flatten)]
+    pub given: CustodyTo,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

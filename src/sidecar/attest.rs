@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use estoppel_attest::{
-    Circumstances, Framework, Statement, Tool, copies, framework_of, verify as verify_statement,
+    AttestError, Circumstances, Framework, Statement, Tool, copies, framework_of, verify as verify_statement,
 };
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{CallId, PublicKey, SoftKey};
@@ -32,6 +32,9 @@ pub fn run(output: &Output, asked: &Attest) -> Result<ExitCode, Failure> {
     input::demand_new(out)?;
     let further = further::read(&asked.beside, Beginning::Named)?;
     let mut evidence = bundles::evidence(&asked.of)?;
+    if evidence.runs().is_empty() {
+        return Err(bundles::failure(&AttestError::Empty));
+    }
     evidence.cite(&further).map_err(|error| bundles::failure(&error))?;
     let circumstances = circumstances()?;
     let statement = Statement::sign(&framework, &evidence, &circumstances, &key)
@@ -115,7 +118,7 @@ fn judge(output: Output, wanted: &AttestVerify) -> Result<ExitCode, Failure> {
     let further = further::read(&wanted.beside, Beginning::Any)?;
     let mut evidence = bundles::evidence(&wanted.of)?;
     let verified = verify_statement(&bytes, &framework, &mut evidence, &further, signer.as_ref())
-        .map_err(|error| bundles::failure(&error))?;
+        .map_err(|error| further::failure(&error, "--ledger"))?;
     if wanted.attestation.is_dir() {
         compare(&wanted.attestation, &verified.statement)?;
     }

@@ -65,5 +65,11 @@ pub fn failure(error: &AttestError) -> Failure {
         message.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    Failure { exit: error.exit_code(), ..Failure::runtime(error.code(), plain(&message)) }
+    let failure = Failure { exit: error.exit_code(), ..Failure::runtime(error.code(), plain(&message)) };
+    match error {
+        AttestError::Empty => {
+            failure.hint("--bundle names a sealed bundle, --journal the folder of a journal that has some")
+        }
+        _ => failure,
+    }
 }

@@ -1,12 +1,13 @@
 //! `estoppel custody …`: who had a bundle in hand.
 
+mod record;
+
 use std::path::Path;
 use std::process::ExitCode;
 
-use estoppel_archive::custody::{Described, append, list_path};
-use estoppel_archive::{Action, Custodian, CustodyError, CustodySettings, Disclosed, Verdicts};
+use estoppel_archive::custody::{Described, list_path};
+use estoppel_archive::{Action, Custodian, CustodyError, CustodySettings, Disclosed, Done};
 use estoppel_evidence::Sha256;
-use estoppel_evidence::time::UnixMicros;
 use estoppel_verify::{
     CUSTODY_BYTES_MAX, CustodyEntry, CustodyFault, CustodyOf, Hash, PublicKey, verify_custody,
 };
@@ -14,7 +15,11 @@ use serde_json::{Value, json};
 
 use crate::arguments::{CustodyAction, CustodyAdd, CustodyCommand, CustodyVerify, Disclosure};
 use crate::output::{Colour, Failure, Output, plain};
-use crate::{identity, input, verify};
+use crate::{input, verify};
+
+pub use record::{
+    add as record, another, custodian, demand, done, giver, settings, told, unrecorded, verdicts,
+};
 
 pub fn run(output: &Output, command: &CustodyCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -37,8 +42,8 @@ fn add(output: Output, asked: &CustodyAdd) -> Result<ExitCode, Failure> {
     let by = Custodian::load(&by).map_err(|error| failure(&error))?;
     let said = |text: &'_ Option<String>| text.clone().unwrap_or_default();
     let (from, to) = (said(&asked.from), said(&asked.to));
-    let mut refused = None;
     let (report, given);
+    let (mut refused, mut sha256) = (None, None);
     let action = match asked.action {
         CustodyAction::Moved => Action::Moved { from: &from, to: &to },
         CustodyAction::Disclosed => {
@@ -46,28 +51,26 @@ fn add(output: Output, asked: &CustodyAdd) -> Result<ExitCode, Failure> {
             Action::Disclosed { to: &to, what: disclosed(asked.what), sha256: given }
         }
         CustodyAction::Verified => {
-            report = verify::judged(&asked.bundle, asked.trust.as_deref())?;
+            let bytes = input::evidence(&asked.bundle)?;
+            sha256 = Some(Sha256::of(&bytes));
+            report = verify::judged_bytes(&asked.bundle, &bytes, asked.trust.as_deref())?;
             refused = report.finding.as_ref();
-            let verdicts = &report.verdicts;
-            Action::Verified(Verdicts {
-                anchoring: verdicts.anchoring.name(),
-                authenticity: verdicts.authenticity.name(),
-                completeness: verdicts.completeness.name(),
-                integrity: verdicts.integrity.name(),
-                reason: report.finding.as_ref().map(|finding| finding.reason.code()),
-            })
+            if let Some(finding) = refused.filter(|_| report.exit_code() == 6) {
+                return Err(Failure::input(finding.reason.code(), plain(&finding.detail)));
+            }
+            Action::Verified(verdicts(&report))
         }
     };
-    let now = UnixMicros(identity::now_us());
-    let head =
-        append(&asked.bundle, &by, action, asked.note.as_deref(), now).map_err(|error| failure(&error))?;
+    let done = Done { note: asked.note.as_deref(), sha256, ..done(action) };
+    let added = record(&asked.bundle, &by, &done).map_err(|error| failure(&error))?;
     let list = list_path(&asked.bundle).display().to_string();
     output.line(&plain(&format!("added to    {list}")));
-    output.line(&format!("head        {head}"));
-    let data = json!({ "list": list, "head": head });
-    match refused {
-        None => Ok(output.data(&data)),
-        Some(finding) => {
+    output.line(&format!("head        {}", added.head));
+    let data = json!({ "list": list, "head": added.head });
+    match (refused, added.found) {
+        (None, None) => Ok(output.data(&data)),
+        (None, Some(found)) => Err(another(found, data)),
+        (Some(finding), _) => {
             let message = format!("what was added says that the bundle does not verify: {}", finding.detail);
             let failure = Failure::runtime(finding.reason.code(), plain(&message));
             Err(Failure { exit: finding.reason.exit_code(), data: Some(data), ..failure })

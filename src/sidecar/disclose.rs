@@ -1,12 +1,16 @@
 //! `estoppel keys disclose`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use estoppel_archive::{Action, Disclosed};
 use estoppel_evidence::disclosure::{self, Scope};
-use estoppel_evidence::{CallId, Reason, RunId};
+use estoppel_evidence::{CallId, CaptureKey, Reason, RunId, Sha256};
+use estoppel_journal::KeyFileError;
 use serde_json::json;
 
 use crate::arguments::{self, Disclose};
+use crate::custody;
 use crate::output::{Failure, Output, plain};
 use crate::show::{self, Line};
 
@@ -17,14 +21,27 @@ pub fn run(output: &Output, wanted: &Disclose) -> Result<ExitCode, Failure> {
         .and_then(|run| run.parse().ok())
         .ok_or_else(|| invalid("the bundle names no run"))?;
     let scope = scope(wanted, &lines)?;
-    let key = estoppel_journal::keys::load_capture(&wanted.dir)
-        .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
+    let key = capture_key(&wanted.dir, "--dir names the folder")?;
     let committed = lines.first().and_then(|open| open.value["capture"]["commitment"].as_str());
     if committed != Some(&key.run(run).commitment().to_string()) {
         let message = format!("`{}` does not hold the capture key of this run", wanted.dir.display());
         return Err(Failure::reason(Reason::KeyInvalid, plain(&message)));
     }
-    crate::input::write_new(&wanted.out, disclosure::disclose(&key, run, scope).as_bytes())?;
+    let disclosed = disclosure::disclose(&key, run, scope);
+    let sha256 = Some(Sha256::of(disclosed.as_bytes()));
+    let given = custody::giver(&wanted.given)?;
+    let given = given.as_ref().map(|(by, to)| {
+        let what = match scope {
+            Scope::Events(_) => Disclosed::Events,
+            Scope::Call(_) => Disclosed::Call,
+            Scope::Run => Disclosed::Run,
+        };
+        (by, custody::done(Action::Disclosed { to, what, sha256 }))
+    });
+    if let Some((by, done)) = &given {
+        custody::demand(&wanted.bundle, by, done)?;
+    }
+    crate::input::write_new(&wanted.out, disclosed.as_bytes())?;
     let (what, call) = match scope {
         Scope::Events(call) => ("the events of one call", Some(call)),
         Scope::Call(call) => ("the events and bodies of one call", Some(call)),
@@ -32,7 +49,27 @@ pub fn run(output: &Output, wanted: &Disclose) -> Result<ExitCode, Failure> {
     };
     output.line(&format!("key written to {}", plain(&wanted.out.display().to_string())));
     output.line(&format!("whoever holds it can test guesses at {what}; give it as you would give the bytes"));
-    Ok(output.data(&json!({ "path": wanted.out, "run": run, "call": call, "opens": what })))
+    let mut data = json!({ "path": wanted.out, "run": run, "call": call, "opens": what });
+    if let Some((by, done)) = &given {
+        let added = custody::record(&wanted.bundle, by, done).map_err(|error| {
+            let what = format!("the key was written to `{}`", wanted.out.display());
+            custody::unrecorded(&what, &data, &wanted.bundle, &error)
+        })?;
+        data["custody"] = custody::told(*output, &wanted.bundle, added.head);
+    }
+    Ok(output.data(&data))
+}
+
+/// The capture key in a gateway's folder of keys. A new one would not be that of any run.
+pub fn capture_key(dir: &Path, options: &str) -> Result<CaptureKey, Failure> {
+    estoppel_journal::keys::load_capture(dir).map_err(|error| match error {
+        KeyFileError::Missing { .. } => {
+            let message = format!("`{}` has no capture key", dir.display());
+            let hint = format!("{options} of the keys of the gateway that recorded the run");
+            Failure::reason(error.reason(), plain(&message)).hint(hint)
+        }
+        error => Failure::reason(error.reason(), plain(&error.to_string())),
+    })
 }
 
 fn invalid(message: &str) -> Failure {

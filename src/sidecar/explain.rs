@@ -14,7 +14,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          counters, files. It never writes and never trusts a stored conclusion. The answer has four verdicts: integrity, \
          authenticity, completeness, anchoring. Exit code 2 names the first step that failed and the sequence number. With \
          --stream, --events and a disclosed key it also says whether these bytes are what a client was streamed: the whole \
-         stream, or with --place the units at a place of it; with --body, --part and --content whether they are that body of a call.",
+         stream, or with --place the units at a place of it; with --body, --part and --content whether they are that body of a call. \
+         With --custody-key and --custody-by the verdicts are added to the chain of custody beside the bundle; `CUSTODY_UNRECORDED`: it was verified, and that could not be added.",
     ),
     (
         &["show"],
@@ -48,7 +49,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["attest", "verify"],
         "Verifies the bundles and the signature, then makes the statement again from the bundles, with its own id, time and program, and \
          compares every byte. Of a folder it also compares the copies for people and programs. Exit code 2 names the first place that differs, or \
-         what does not verify; of a list of custody, an index and a ledger as much is looked at as the statement is about. --signer says whose key it has to be; without it the statement's own word counts.",
+         what does not verify; of a list of custody, an index and a ledger as much is looked at as the statement is about. Exit code 6 with `ATTESTATION_MISSING` names what it cites \
+         and was not given. --signer says whose key it has to be; without it the statement's own word counts.",
     ),
     (
         &["attest"],
@@ -77,7 +79,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         "Verifies bundles, attestations, and what else is given (custody, archive, releases, replays, results of regress), and puts them with the frameworks, the trust document, verifiers in Python and JavaScript and a \
          guide into one new file. Every file in it is declared by digest in a signed statement with a summary that anybody can count again. The same contents and \
          key give the same bytes. --policy puts the policy of a result of regress in, with its contracts of packs (--packs), and the calls are judged again; exit \
-         code 6 with `KIT_POLICY`: none of the results is by this policy.",
+         code 6 with `KIT_POLICY`: none of the results is by this policy; with `ATTESTATION_MISSING`: an attestation cites what was not given. With --custody-key, --custody-by and --custody-to \
+         the chain of custody of each bundle says to whom the kit was given; where that could not be added nothing is written, or `CUSTODY_UNRECORDED` says what was.",
     ),
     (
         &["kit", "verify"],
@@ -337,14 +340,16 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["seal"],
         "Ends a run: its last entry commits to everything before it, and the bundle is written. A daemon does it when one is \
-         running; otherwise --journal names the folder. Calls that come later under the same name open a new run.",
+         running; otherwise --journal names the folder. Calls that come later under the same name open a new run. With --custody-key and --custody-by the chain of custody of the bundle \
+         begins; `CUSTODY_UNRECORDED`: the run was sealed, and that could not be added.",
     ),
     (
         &["archive", "push"],
         "Copies bundles, what is beside them, their lists of custody, and the segments of a journal that are not written any more to a \
          bucket with object lock: under a key that is their digest, only where nothing is yet, with a retention that the service enforces. A copy counts \
          when it was read back whole and is kept as was asked; then an entry goes into `archive.ndjson` beside the bundles. A bucket without object lock is \
-         refused before anything is sent (exit code 8). What a kill interrupts is taken up where it was. Nothing local is removed, and no copy is ever asked to be.",
+         refused before anything is sent (exit code 8). What a kill interrupts is taken up where it was. Nothing local is removed, and no copy is ever asked to be. \
+         --custody-key and --custody-by sign for each copy in the chain of custody of its bundle, in the place of whom the settings name.",
     ),
     (
         &["archive", "status"],
@@ -361,7 +366,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["custody", "add"],
         "Adds a signed entry to the list beside a bundle: that it was moved, disclosed to somebody, or verified; `verified` runs the verification and \
          records what came out, whatever it is, and ends with 2 where the bundle does not verify. Each entry names the hash of the one before. A list that \
-         does not hold is not added to (exit code 2). Entry 0 says what the manifest says of the sealing. `archive push` adds its own.",
+         does not hold is not added to (exit code 2). Entry 0 says what the manifest says of the sealing. `seal`, `verify`, `keys disclose`, `kit build` and `archive push` add their own with --custody-key.",
     ),
     (
         &["custody", "show"],
@@ -483,7 +488,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["keys", "disclose"],
         "Writes the capture key of one call or run into a file that only you can read. With it somebody who has the bytes can \
          prove them by the bundle (`estoppel verify --stream` or `--body`), and who has none can test guesses at what it opens: by default \
-         the events of one call, the least that proves one. It signs nothing, and no key above it follows from it.",
+         the events of one call, the least that proves one. It signs nothing, and no key above it follows from it. With --custody-key, --custody-by and --custody-to the chain of custody beside the \
+         bundle says to whom it was given; where that could not be added nothing is written, or `CUSTODY_UNRECORDED` says what was.",
     ),
     (
         &["encrypt"],

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use estoppel_attest::Further;
+use estoppel_attest::{AttestError, Cites, Further};
 use estoppel_evidence::Sha256;
 use estoppel_release::audit::{self, EXPORT_BYTES_MAX};
 use estoppel_release::ledger::Ledger;
@@ -11,7 +11,19 @@ use serde_json::Value;
 
 use crate::arguments::{self, Beside};
 use crate::output::{Failure, Output, plain};
-use crate::{input, verify};
+use crate::{bundles, input, verify};
+
+/// Why a statement does not hold; `ledger` is the option that a ledger is given by.
+pub fn failure(error: &AttestError, ledger: &str) -> Failure {
+    let failure = bundles::failure(error);
+    let option = match error {
+        AttestError::Missing(Cites::Custody(_)) => "--custody",
+        AttestError::Missing(Cites::Archive) => "--archive",
+        AttestError::Missing(Cites::Ledger) => ledger,
+        _ => return failure,
+    };
+    failure.hint(format!("give it with {option}"))
+}
 
 /// Whether whoever asks has to name what they trust.
 #[derive(Clone, Copy, PartialEq, Eq)]

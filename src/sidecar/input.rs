@@ -1,12 +1,13 @@
 //! Reading what was named on the command line.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use estoppel_evidence::Reason;
 
+use crate::identity;
 use crate::output::{Failure, plain};
 
 /// A file's bytes.
@@ -75,12 +76,49 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
 
 /// Writes a file that was not there.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let written = made.and_then(|mut file| {
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        written.inspect_err(|_| drop(std::fs::remove_file(path)))
-    });
-    written.map_err(|error| unwritable(path, &error))
+    write_new_by(path, |out| out.write_all(bytes).map_err(|error| unwritable(path, &error)))
+}
+
+/// Writes a file that was not there, readable by its owner only. It gets its name when it is whole and durable; until then it
+/// lies beside it. What has the name already stays.
+pub fn write_new_by<T>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    demand_new(path)?;
+    let failed = |error: io::Error| unwritable(path, &error);
+    let name = format!(".estoppel-{:032x}.tmp", u128::from_le_bytes(identity::random()?));
+    let unfinished = Unfinished(path.with_file_name(name));
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&unfinished.0).map_err(failed)?;
+    let mut out = BufWriter::new(file);
+    let done = write(&mut out)?;
+    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.sync_all().map_err(failed)?;
+    name_new(&unfinished.0, path).map_err(failed)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    Ok(done)
+}
+
+/// A plain rename would replace what was made in between. Where there are no hard links there may be a rename that does not.
+fn name_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match std::fs::hard_link(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|_| error)
+        }
+        linked => linked,
+    }
+}
+
+/// Removed in any case: whole content has its own name by then.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
 }
 
 /// Writes a folder that was not there, all of it or nothing: beside its place first, then under its name.

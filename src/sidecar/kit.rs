@@ -4,9 +4,10 @@ mod deep;
 mod verifiers;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use estoppel_archive::{Action, Disclosed, Done};
 use estoppel_attest::{Archived, Contents, Framework, KIT_BYTES_MAX, Kit, assemble, check, result_of};
 use estoppel_evidence::{Sha256, Signer as _};
 use estoppel_gateway::packs::Packs;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{Beside, KitBuild, KitCommand, KitVerify};
 use crate::output::{Failure, Output, plain};
-use crate::{attest, bundles, further, input, policy, show, verify};
+use crate::{attest, bundles, custody, further, input, policy, show, verify};
 
 /// Most bytes of an archive beside its contents: headers of the most files that it may have.
 const HEADERS_BYTES_MAX: u64 = 64 << 20;
@@ -29,29 +30,58 @@ pub fn run(output: &Output, command: &KitCommand) -> Result<ExitCode, Failure> {
 fn build(output: Output, asked: &KitBuild) -> Result<ExitCode, Failure> {
     input::demand_new(&asked.out)?;
     let key = attest::key(&asked.key)?;
+    let given = custody::giver(&asked.given)?;
     let contents = contents(output, asked)?;
     let tool = attest::tool()?;
     let told = |error| bundles::failure(&error);
-    let kit =
-        verify::with_options(None, |options| assemble(&contents, &tool, &key, options))?.map_err(told)?;
+    let kit = verify::with_options(None, |options| assemble(&contents, &tool, &key, options))?
+        .map_err(|error| further::failure(&error, "--audit-export"))?;
     let zip = kit.to_zip().map_err(told)?;
     let public = estoppel_evidence::PublicKey::from_spki(key.public().spki()).ok();
     let again = Kit::from_zip(&zip).map_err(told)?;
     let checked =
         verify::with_options(None, |options| check(&again, options, public.as_ref()))?.map_err(told)?;
     let judged = deep::judge_again(&again, &checked.summary)?;
+    let digest = Sha256::of(&zip);
+    let bundles = bundles::paths(&asked.of)?;
+    let archives = contents.bundles.iter().map(|bundle| Sha256::of(&bundle.archive));
+    let bundles: Vec<(PathBuf, Sha256)> = bundles.into_iter().zip(archives).collect();
+    if let Some((by, to)) = &given {
+        for (bundle, sha256) in &bundles {
+            custody::demand(bundle, by, &handed_over(to, digest, *sha256))?;
+        }
+    }
     input::write_new(&asked.out, &zip)?;
     print(output, &checked.summary);
     print_judged(output, &judged);
-    let digest = Sha256::of(&zip).to_string();
     output.line(&format!("written      {}  {digest}", plain(&asked.out.display().to_string())));
-    Ok(output.data(&json!({
+    let mut data = json!({
         "digest": digest,
         "judged_again": judged,
         "kid": checked.kid,
         "path": asked.out,
         "summary": checked.summary,
-    })))
+    });
+    if let Some((by, to)) = &given {
+        let mut told = Vec::new();
+        for (bundle, sha256) in &bundles {
+            let added = custody::record(bundle, by, &handed_over(to, digest, *sha256));
+            let added = added.map_err(|error| {
+                let (path, of, all) = (asked.out.display(), told.len(), bundles.len());
+                let what = format!("the kit was written to `{path}`, which {of} of {all} lists have");
+                custody::unrecorded(&what, &data, bundle, &error)
+            })?;
+            told.push(custody::told(output, bundle, added.head));
+        }
+        data["custody"] = told.into();
+    }
+    Ok(output.data(&data))
+}
+
+/// A bundle is given in the kit.
+fn handed_over(to: &str, kit: Sha256, bundle: Sha256) -> Done<'_> {
+    let given = Action::Disclosed { to, what: Disclosed::Bundle, sha256: Some(kit) };
+    Done { sha256: Some(bundle), ..custody::done(given) }
 }
 
 fn contents(output: Output, asked: &KitBuild) -> Result<Contents, Failure> {

@@ -118,7 +118,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          openssl genpkey -algorithm ed25519 -out custody.pem && chmod 600 custody.pem && openssl pkey -in custody.pem -pubout -out custody.pub.pem\n\
          estoppel custody add \"$bundle\" --action moved --from gateway --to safe --key custody.pem --actor ada\n\
          estoppel custody add \"$bundle\" --action verified --trust demo/journal/trust.json --key custody.pem --actor ada\n\
-         estoppel custody add \"$bundle\" --action disclosed --to auditor --key custody.pem --actor ada",
+         estoppel custody add \"$bundle\" --action disclosed --to auditor --key custody.pem --actor ada\n\
+         estoppel verify \"$bundle\" --custody-key custody.pem --custody-by ada\n\
+         estoppel keys disclose \"$bundle\" --scope run --dir demo/journal/keys --out given.key --custody-key custody.pem --custody-by ada --custody-to auditor",
     ),
     (&["custody", "show"], "estoppel custody show \"$bundle\""),
     (

@@ -4,8 +4,6 @@ mod compare;
 mod database;
 mod live;
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,7 +25,7 @@ use serde_json::{Value, json};
 use crate::arguments::{ReplayCommand, ReplayOf, ReplayRun, ReplayServe, ReplaySide, VerifyCertificate};
 use crate::output::{Colour, Failure, Output, plain};
 use crate::show::Opened;
-use crate::{identity, input, policy, show, verify};
+use crate::{disclose, identity, input, policy, show, verify};
 
 /// How often it is looked whether a signal came.
 const SIGNAL_PAUSE: Duration = Duration::from_millis(50);
@@ -103,9 +101,9 @@ fn capture(
     let run = bundle.manifest().run;
     let (key, path) = match (keys, disclosure) {
         (Some(dir), _) => {
-            let key = estoppel_journal::keys::load_capture(dir)
-                .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
-            (Some(key.run(run)), dir)
+            let options =
+                "--disclosure takes what `estoppel keys disclose --scope run` wrote; --keys names the folder";
+            (Some(disclose::capture_key(dir, options)?.run(run)), dir)
         }
         (None, Some(path)) => {
             let read = disclosure::run_capture(&input::file(path)?);
@@ -278,7 +276,8 @@ fn conclude(
     tally: &Tally,
     said: Said,
 ) -> Result<ExitCode, Failure> {
-    let finished = now();
+    // A clock that was set back in between makes no replay end before it began.
+    let finished = now().max(started);
     let circumstances = Circumstances {
         id: CallId::new(finished.0 / 1000, identity::random()?),
         bodies_by: said.bodies_by,
@@ -295,7 +294,7 @@ fn conclude(
     };
     let certificate = Certificate::sign(bundle, tally, &circumstances, key)
         .map_err(|error| Failure::input("KEY_INVALID", causes(&error)))?;
-    write(&of.out, &certificate.bytes)?;
+    input::write_new(&of.out, &certificate.bytes)?;
     let statement: Value = serde_json::from_slice(&certificate.statement).unwrap_or_default();
     let predicate = &statement["predicate"];
     print(output, predicate);
@@ -465,21 +464,6 @@ fn causes(error: &dyn std::error::Error) -> String {
 fn exists(path: &Path) -> Failure {
     let message = format!("`{}` exists and is not overwritten", path.display());
     Failure::reason(Reason::OutputExists, plain(&message))
-}
-
-/// On disk as a whole, or not at all under that name.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::runtime("DISK_FAILED", plain(&format!("cannot write `{}`: {error}", path.display())))
-    };
-    let mut file = match OpenOptions::new().write(true).create_new(true).open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(exists(path)),
-        file => file.map_err(failed)?,
-    };
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
-        let _ = std::fs::remove_file(path);
-        failed(error)
-    })
 }
 
 /// The program that this is: the bytes that run, also where its file has been replaced since.

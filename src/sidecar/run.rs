@@ -1,10 +1,11 @@
 //! `estoppel run …` and `estoppel seal`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use estoppel_archive::Action;
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::{RunClass, SealReason};
 use estoppel_evidence::time::UnixMicros;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{ask, encoded};
 use crate::arguments::{BodyKeyFiles, RunCommand, Seal, Source};
+use crate::custody;
 use crate::output::{Failure, Output, plain};
 
 const CLOSE: Duration = Duration::from_secs(30);
@@ -87,7 +89,8 @@ fn shown<'n>(name: &'n str, value: &Value) -> (&'n str, String) {
 }
 
 pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
-    let sealed = match &seal.source.journal {
+    let by = custody::custodian(&seal.custody)?;
+    let mut sealed = match &seal.source.journal {
         None => ask(&seal.source.admin, "POST", &format!("/runs/{}/seal", encoded(&seal.run)))?,
         Some(dir) => {
             needs_no_key(dir, &seal.source.body_keys)?;
@@ -97,6 +100,14 @@ pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
     output.line(&plain(&format!("sealed {} ({} entries)", text(&sealed["run"]), sealed["entries"])));
     output.line(&plain(&format!("bundle {}", text(&sealed["path"]))));
     output.line(&plain(&format!("root   {}", text(&sealed["root"]))));
+    if let Some(by) = by {
+        let bundle = PathBuf::from(text(&sealed["path"]));
+        let added = custody::record(&bundle, &by, &custody::done(Action::Sealed)).map_err(|error| {
+            let what = format!("run {} was sealed", text(&sealed["run"]));
+            custody::unrecorded(&what, &sealed, &bundle, &error)
+        })?;
+        sealed["custody"] = custody::told(*output, &bundle, added.head);
+    }
     Ok(output.data(&sealed))
 }
 

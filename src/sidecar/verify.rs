@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
+use estoppel_archive::{Action, Custodian, Done};
+use estoppel_evidence::Sha256;
 use estoppel_verify::{
     BodyProof, BodyQuestion, CertificateReport, Check, DirectoryFile, Executor, Given, Input, JournalFiles,
     Options, Part, Proof, PublicKey, Question, Report, Signatures, StreamProof, explain, verify_body,
@@ -13,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::arguments::{self, Verify};
+use crate::custody;
 use crate::input::{self, Beside, SegmentFiles};
 use crate::output::{Colour, Failure, Output, plain};
 
@@ -20,10 +23,14 @@ use crate::output::{Colour, Failure, Output, plain};
 pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<ExitCode, Failure> {
     let path = &verify.path;
     match &verify.tag {
+        Some(_) if path == Path::new("tag") && verify.custody.custody_key.is_some() => {
+            return Err(no_custody());
+        }
         Some(tag) if path == Path::new("tag") => return crate::ledger::verify_tag(*output, tag),
-        Some(_) => return Err(Failure::input("ARGUMENT_INVALID", "a second word goes with `tag` alone")),
+        Some(other) => return Err(second_word(path, other)),
         None => {}
     }
+    let by = custody::custodian(&verify.custody)?;
     let trust = verify.trust.as_deref().map(input::file).transpose()?;
     let bar = progress(*output);
     let told = |entries: u64| bar.set_position(entries);
@@ -60,15 +67,18 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
     if asked.is_some() && (!is_bundle || verify.key.is_some()) {
         return Err(Failure::input("ARGUMENT_INVALID", "--stream and --body go with a bundle"));
     }
+    if by.is_some() && (!is_bundle || path.is_dir() || verify.key.is_some()) {
+        return Err(no_custody());
+    }
     let report = if is_journal {
         journal(path, verify.against.as_deref(), &options)?
-    } else if let Some(bytes) = file {
+    } else if let Some(bytes) = &file {
         if is_checkpoint {
-            checkpoint(&bytes, verify, trust.as_deref())?
+            checkpoint(bytes, verify, trust.as_deref())?
         } else if bytes.starts_with(b"{") || verify.key.is_some() {
-            verify_receipt(&bytes, given(verify, trust.as_deref())?.given())
+            verify_receipt(bytes, given(verify, trust.as_deref())?.given())
         } else {
-            bundle(Input::Zip(&bytes), path, &options, asked.as_mut())?
+            bundle(Input::Zip(bytes), path, &options, asked.as_mut())?
         }
     } else {
         let files = input::folder(path)?;
@@ -78,7 +88,52 @@ pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<Exi
     };
     bar.finish_and_clear();
     print(*output, path, &report, in_plain_words);
-    Ok(output.answer(&data(&report), report.exit_code()))
+    match (by, file) {
+        (Some(by), Some(bytes)) => recorded(*output, path, &by, &report, Sha256::of(&bytes)),
+        _ => Ok(output.answer(&data(&report), report.exit_code())),
+    }
+}
+
+/// Adds what came out to the list of the bundle, unless nothing was decided.
+fn recorded(
+    output: Output,
+    path: &Path,
+    by: &Custodian,
+    report: &Report,
+    sha256: Sha256,
+) -> Result<ExitCode, Failure> {
+    let (mut data, exit) = (data(report), report.exit_code());
+    if exit != 0 && exit != 2 {
+        return Ok(output.answer(&data, exit));
+    }
+    let verdicts = custody::verdicts(report);
+    let done = Done { sha256: Some(sha256), ..custody::done(Action::Verified(verdicts)) };
+    match custody::record(path, by, &done) {
+        Ok(added) => {
+            data["custody"] = custody::told(output, path, added.head);
+            match added.found.filter(|_| exit == 0) {
+                Some(found) => Err(custody::another(found, data)),
+                None => Ok(output.answer(&data, exit)),
+            }
+        }
+        Err(error) => {
+            let came = verdicts.reason.unwrap_or("every step holds");
+            let what = format!("`{}` was verified ({came})", path.display());
+            let failure = custody::unrecorded(&what, &data, path, &error);
+            Err(Failure { exit: if exit == 0 { failure.exit } else { exit }, ..failure })
+        }
+    }
+}
+
+fn no_custody() -> Failure {
+    Failure::input("ARGUMENT_INVALID", "--custody-key goes with a bundle, `.pef.zip`")
+}
+
+fn second_word(path: &Path, other: &str) -> Failure {
+    let message = format!("expected one path, found `{}` and `{other}`", path.display());
+    Failure::input("ARGUMENT_INVALID", plain(&message)).hint(
+        "verify them one by one; `estoppel diff` compares two; `estoppel verify tag NAME` is of a tag of a repository",
+    )
 }
 
 /// What `estoppel verify` says of a bundle, as its exit code.
@@ -88,8 +143,12 @@ pub fn exit_code(path: &Path, trust: Option<&Path>) -> Result<u8, Failure> {
 
 /// What `estoppel verify` says of a bundle.
 pub fn judged(path: &Path, trust: Option<&Path>) -> Result<Report, Failure> {
-    let bytes = input::evidence(path)?;
-    with_options(trust, |options| bundle(Input::Zip(&bytes), path, options, None))?
+    judged_bytes(path, &input::evidence(path)?, trust)
+}
+
+/// The same of the bytes that were read from it.
+pub fn judged_bytes(path: &Path, bytes: &[u8], trust: Option<&Path>) -> Result<Report, Failure> {
+    with_options(trust, |options| bundle(Input::Zip(bytes), path, options, None))?
 }
 
 /// What is to be said of a certificate of a replay, and of the bundle that it is about.

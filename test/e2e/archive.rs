@@ -4,14 +4,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use estoppel_evidence::Sha256;
 use estoppel_evidence::time::UnixMicros;
-use estoppel_evidence::{Sha256, Signer as _, SoftKey};
 use estoppel_kit::http::{Request, get};
 use estoppel_kit::{Exit, Method, Process, Scratch, SeaweedServer, until};
 use estoppel_stub::{Reply, Script};
 use serde_json::{Value, json};
 
 use crate::authority::Authority;
+use crate::custody::{custodian, list_of};
 use crate::support::{PATIENCE, Setup, World, cli, cli_binary, path};
 
 const BUCKET: &str = "evidence";
@@ -331,12 +332,6 @@ fn a_service_that_dies_in_mid_upload_is_named_and_found_again() {
     assert_eq!(verify(&file, &config), (0, Vec::new()));
 }
 
-fn custodian(scratch: &Scratch, name: &str, seed: u8) -> (PathBuf, PathBuf) {
-    let key = SoftKey::ed25519(&[seed; 32]);
-    let public = scratch.write(format!("{name}.pub.pem"), key.public().pem());
-    (secret(scratch, &format!("{name}.pem"), key.to_pem().unwrap().as_bytes()), public)
-}
-
 #[test]
 fn the_daemon_archives_what_it_seals_and_signs_for_it() {
     let Some(mut server) = SeaweedServer::start() else { return };
@@ -398,8 +393,30 @@ fn the_daemon_archives_what_it_seals_and_signs_for_it() {
     assert_eq!(verify(&world.journal(), &file), (2, vec!["ARCHIVE_LOCAL_CHANGED".to_owned()]));
 }
 
-fn list_of(bundle: &Path) -> PathBuf {
-    PathBuf::from(format!("{}.custody.ndjson", bundle.display()))
+#[test]
+fn whoever_pushes_may_sign_for_the_copy_and_stands_in_for_whom_the_settings_name() {
+    let Some(server) = SeaweedServer::start() else { return };
+    server.make_bucket(BUCKET, true);
+    let scratch = Scratch::new("archive");
+    let (_, bundle) = sealed(&scratch);
+    let ((ada, public), (gateway, _)) = (custodian(&scratch, "ada", 1), custodian(&scratch, "gateway", 2));
+    let named = format!("custody = {{ key = {gateway:?}, actor = \"gateway\" }}");
+    let config = scratch.write("a.toml", table(&scratch, &server, BUCKET, "governance", &named));
+    let words = ["archive", "push", path(&bundle), "--config", path(&config)];
+    let missing = scratch.join("none.pem");
+    let (exit, answer) =
+        cli(&[&words[..], &["--custody-key", path(&missing), "--custody-by", "Ada"]].concat());
+    assert_eq!((exit, code(&answer)), (6, "KEY_INVALID"), "{answer:#}");
+    assert_eq!(status(&bundle)["entries"], json!([]), "nothing is sent that could not be signed for");
+    let (exit, answer) = cli(&[&words[..], &["--custody-key", path(&ada), "--custody-by", "Ada"]].concat());
+    assert_eq!((exit, answer["data"]["archived"].as_array().unwrap().len()), (0, 2), "{answer:#}");
+    let (exit, answer) = cli(&["custody", "verify", path(&bundle), "--signer", path(&public)]);
+    assert_eq!(exit, 0, "{answer:#}");
+    let entries = answer["data"]["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 2);
+    let copied = &entries[1]["entry"];
+    assert_eq!((&copied["action"], &copied["actor"]), (&json!("archived"), &json!("Ada")));
+    assert_eq!(copied["archived"]["version"], json!(version(&status(&bundle), "bundle").1));
 }
 
 #[test]

@@ -7,11 +7,12 @@ use std::process::Command;
 
 use estoppel_attest::Kit;
 use estoppel_evidence::envelope::{STATEMENT_TYPE, from_base64, sign};
-use estoppel_evidence::{Sha256, Signer as _, SoftKey};
+use estoppel_evidence::{Sha256, SoftKey};
 use estoppel_kit::{Scratch, SeaweedServer, require_real};
 use serde_json::{Value, json};
 
 use crate::attest::Recording;
+use crate::custody::custodian;
 use crate::releases::Repository;
 use crate::support::{cli, path};
 
@@ -19,16 +20,12 @@ fn code(answer: &Value) -> &str {
     answer["error"]["code"].as_str().unwrap_or_default()
 }
 
-fn text(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap()
+fn hint(answer: &Value) -> &str {
+    answer["error"]["hint"].as_str().unwrap_or_default()
 }
 
-/// A private key that only its owner can read, and the public one.
-fn custodian(scratch: &Scratch, name: &str, seed: u8) -> (PathBuf, PathBuf) {
-    let key = SoftKey::ed25519(&[seed; 32]);
-    let private = scratch.write(format!("{name}.pem"), key.to_pem().unwrap().as_bytes());
-    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();
-    (private, scratch.write(format!("{name}.pub.pem"), key.public().pem()))
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
 }
 
 /// A run whose bundle a custodian had in hand.
@@ -72,6 +69,16 @@ impl Held {
     }
 }
 
+impl Held {
+    /// A kit with an attestation.
+    fn kit(&self, attestation: &Path, more: &[&str]) -> (i32, Value) {
+        let Recording { bundle, key, scratch, .. } = &self.recording;
+        let (trust, out) = (self.recording.trust(), scratch.join("held.kit.zip"));
+        let words = ["kit", "build", "--bundle", path(bundle), "--trust", path(&trust), "--key", path(key)];
+        cli(&[&words[..], &["--attestation", path(attestation), "--out", path(&out)], more].concat())
+    }
+}
+
 /// A control of what `estoppel attest` printed.
 fn control<'v>(answer: &'v Value, id: &str) -> &'v Value {
     let rows = answer["data"]["attestation"]["controls"].as_array().unwrap();
@@ -107,7 +114,13 @@ fn a_chain_of_custody_is_cited_entry_by_entry_and_a_forged_one_is_refused() {
     assert_eq!(held.verify(&out, &cited).0, 0);
     held.act(&["--action", "verified"]);
     assert_eq!(held.verify(&out, &cited).0, 0, "the list has grown since");
-    assert_eq!(code(&held.verify(&out, &[]).1), "ATTESTATION_MISMATCH", "what is cited has to be given");
+    let (exit, answer) = held.verify(&out, &[]);
+    assert_eq!((exit, code(&answer)), (6, "ATTESTATION_MISSING"), "what is cited has to be given");
+    assert!(hint(&answer).contains("--custody"), "{answer}");
+    let kit = held.kit(&out, &[]);
+    assert_eq!((kit.0, code(&kit.1)), (6, "ATTESTATION_MISSING"), "{}", kit.1);
+    assert!(hint(&kit.1).contains("--custody"), "{}", kit.1);
+    assert_eq!(held.kit(&out, &["--custody", &list]).0, 0);
     let (_, stranger) = custodian(&held.recording.scratch, "bo", 32);
     let (exit, answer) = held.verify(&out, &["--custody", &list, "--custodian", path(&stranger)]);
     assert_eq!((exit, code(&answer)), (2, "CUSTODY_UNTRUSTED"));
@@ -343,7 +356,18 @@ fn releases_are_cited_in_a_statement_that_holds_when_the_ledger_has_grown() {
     assert_eq!(verify(&["--ledger", path(&export)]).0, 0);
     repository.seal("1.0.1", "true", &json!({}), &json!({}));
     assert_eq!(verify(&["--ledger", path(&repository.dir)]).0, 0);
-    assert_eq!(code(&verify(&[]).1), "ATTESTATION_MISMATCH");
+    let (exit, answer) = verify(&[]);
+    assert_eq!((exit, code(&answer)), (6, "ATTESTATION_MISSING"), "{answer}");
+    assert!(hint(&answer).contains("--ledger"), "{answer}");
+    let (key, kit) = (path(&recording.key), recording.scratch.join("soc2.kit.zip"));
+    let words = ["kit", "build", "--bundle", path(&recording.bundle), "--trust", path(&trust), "--key", key];
+    let (exit, answer) = cli(&[&words[..], &["--attestation", path(&out), "--out", path(&kit)]].concat());
+    assert_eq!((exit, code(&answer)), (6, "ATTESTATION_MISSING"), "{answer}");
+    assert!(hint(&answer).contains("--audit-export"), "{answer}");
+    let words = ["attest", "--framework", "soc2-2017", "--ledger", path(&repository.dir), "--key", key];
+    let (exit, answer) = cli(&[&words[..], &["--out", path(&recording.scratch.join("none"))]].concat());
+    assert_eq!((exit, code(&answer)), (6, "ATTESTATION_EMPTY"), "{answer}");
+    assert!(hint(&answer).contains("--bundle") && hint(&answer).contains("--journal"), "{answer}");
     let other = promoted();
     let (exit, answer) = verify(&["--ledger", path(&other.1)]);
     assert_eq!((exit, code(&answer)), (2, "AUDIT_ALTERED"), "{answer}");

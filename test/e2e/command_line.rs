@@ -191,6 +191,15 @@ fn explaining_does_nothing_whatever_else_is_asked() {
 }
 
 #[test]
+fn two_paths_to_verify_are_told_what_a_second_word_is_for() {
+    let (code, answer) = cli(&["verify", "a.pef.zip", "b.pef.zip"]);
+    assert_eq!((code, answer["error"]["code"].as_str()), (6, Some("ARGUMENT_INVALID")));
+    let (message, hint) = (answer["error"]["message"].to_string(), answer["error"]["hint"].to_string());
+    assert!(message.contains("one path") && message.contains("b.pef.zip"), "{message}");
+    assert!(hint.contains("verify tag") && hint.contains("estoppel diff"), "{hint}");
+}
+
+#[test]
 fn failures_have_one_envelope_with_code_category_and_hint() {
     let (code, answer) = cli(&["verify", "/no/such/bundle"]);
     assert_eq!(code, 6);

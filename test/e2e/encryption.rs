@@ -94,6 +94,37 @@ fn header_order_and_end_are_authenticated_and_nothing_half_written_is_left() {
 }
 
 #[test]
+fn a_key_that_is_not_there_is_told_with_what_makes_one_of_its_kind() {
+    let sealed = encrypted(b"x");
+    let none = sealed.scratch.join("none.pem");
+    let told = |words: &[&str]| {
+        let (exit, answer) = cli(words);
+        assert_eq!((exit, &answer["error"]["code"]), (6, &"KEY_INVALID".into()), "{answer}");
+        format!("{} {}", answer["error"]["message"], answer["error"]["hint"])
+    };
+    let (from, out) = (path(&sealed.sealed), sealed.scratch.join("out"));
+    let wrapping = told(&["decrypt", from, "--key", path(&none), "--out", path(&out)]);
+    assert!(wrapping.contains("estoppel keys wrapping") && !wrapping.contains("keys init"), "{wrapping}");
+    let program = told(&["decrypt", from, "--key-command", path(&none), "--out", path(&out)]);
+    assert!(!program.contains("keys init"), "{program}");
+    let world = World::new(Script::model());
+    let ask = r#"{"model":"scripted-1","messages":[{"role":"user","content":"hello"}]}"#;
+    assert_eq!(world.send(&chat("r", ask)).status(), 200);
+    let bundle = world.seal("r");
+    let (certifier, _) = crate::custody::custodian(&sealed.scratch, "certifier", 3);
+    let replay = ["replay", "run", path(&bundle), "--out", path(&out)];
+    let signs = told(&[&replay[..], &["--key", path(&none)]].concat());
+    assert!(signs.contains("openssl genpkey") && !signs.contains("keys init"), "{signs}");
+    let empty = path(sealed.scratch.path());
+    let capture = told(&[&replay[..], &["--key", path(&certifier), "--keys", empty]].concat());
+    assert!(capture.contains("gateway") && capture.contains("--disclosure"), "{capture}");
+    assert!(!capture.contains("keys init"), "another key is none of this run: {capture}");
+    let disclosed =
+        told(&["keys", "disclose", path(&bundle), "--scope", "run", "--dir", empty, "--out", path(&out)]);
+    assert!(disclosed.contains("--dir") && !disclosed.contains("keys init"), "{disclosed}");
+}
+
+#[test]
 fn nothing_is_written_over() {
     let sealed = encrypted(b"content");
     let there = sealed.scratch.write("there", b"precious");

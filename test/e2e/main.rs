@@ -8,6 +8,7 @@
 //! - `determinism`: cutting the same bytes anywhere changes nothing; a run has one bundle.
 //! - `diffing`: what differs between two runs, journals and schemas.
 //! - `archive`: sealed files in a locked bucket, and chains of custody.
+//! - `custody`: what commands add to a chain of custody when they are asked to.
 //! - `cited`: what statements and kits cite beside bundles: custody, copies, releases.
 //! - `kit_deep`: results of regress in kits, judged again by the policy that came with them.
 //! - `incident`: a run and what happened around it in one file, and what is wrong with forged ones.
@@ -79,6 +80,7 @@ mod command_line;
 mod contracts;
 mod controls;
 mod credentials;
+mod custody;
 mod dashboard;
 mod detecting;
 mod determinism;

@@ -175,6 +175,15 @@ fn nothing_is_compared_that_does_not_verify() {
     for (from, to) in [(&one, &altered), (&altered, &one)] {
         let (code, answer) = cli(&["replay", "compare", path(from), path(to)]);
         assert_eq!((code, &answer["error"]["code"]), (2, &json!("EVIDENCE_INVALID")), "{answer}");
+        let hint = answer["error"]["hint"].as_str().unwrap();
+        assert!(hint.contains("estoppel verify") && !hint.contains("--unverified"), "{hint}");
+    }
+    let trust = world.journal().join("trust.json");
+    for (more, is_told) in [(&[][..], true), (&["--trust", path(&trust)], false)] {
+        let words = [&["replay", "compare", path(&one), path(&one)], more].concat();
+        let told = Command::new(cli_binary()).args(words).output().unwrap();
+        let told = String::from_utf8(told.stdout).unwrap();
+        assert_eq!(told.contains("nobody has vouched for the keys"), is_told, "{told}");
     }
     let (code, answer) = cli(&["replay", "compare", path(&one), path(scratch.path())]);
     assert_eq!((code, &answer["error"]["code"]), (6, &json!("ARGUMENT_INVALID")), "{answer}");

@@ -114,6 +114,13 @@ def custody_cases():
     both = {"signers": [pef.b64(ADA.spki), pef.b64(BO.spki)]}
     yield "every-action", good, both | {"heads": [head], "archived": archived}, None
     yield "without-keys", good, {}, None
+    looked = act("verified")[1]["verified"] | {"found": pef.content(other)}
+    yield "another-file-was-found", custody(act("sealed"), act("verified", verified=looked)), both, None
+    failed = looked | {"authenticity": "unchecked", "integrity": "failed", "reason": "ENTRY_CHAIN"}
+    yield "an-altered-file-was-found", custody(act("sealed"), act("verified", verified=failed)), both, None
+    itself = looked | {"found": pef.content(BUNDLE)}
+    yield "what-was-found-is-the-bundle", custody(act("sealed"), act("verified", verified=itself)), {}, ("CUSTODY_BUNDLE", 1)
+    yield "what-was-found-is-no-digest", custody(act("sealed"), act("verified", verified=looked | {"found": "sha256:0"})), {}, ("CUSTODY_SCHEMA", 1)
     yield "grown-since-it-was-archived", good, {"archived": [{"bytes": len(good[0]) + 1, "sha256": pef.content(good[0] + b"\n")}]}, None
     yield "empty", [], {}, ("CUSTODY_FORM", None)
     yield "empty-line", [good[0], b""], {}, ("CUSTODY_FORM", None)

@@ -8,8 +8,11 @@ nothing was decided. Python 3.9 or later and pef_verify.py beside it; nothing is
 """
 
 import argparse
+import datetime
+import decimal
 import json
 import os
+import re
 import sys
 
 import pef_verify
@@ -27,6 +30,12 @@ OF_MODE = {
     "TOOL_NOT_ALLOWED": "live",
 }
 PART = {"stub": "request", "live": "answer", "database": "rows"}
+POINTER = re.compile("(/([^~/]|~[01])*)*", re.DOTALL)
+DISTANCE = re.compile("[0-9]+([.][0-9]+)?(e-?[0-9]{1,15})?")
+AMOUNT = re.compile("(0|[1-9][0-9]{0,17})([.][0-9]{0,17}[1-9])?")
+
+
+EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
 
 
 class Refused(Exception):
@@ -79,6 +88,7 @@ def check_status(said):
     steps = counts["matched"] + counts["missing"] + counts["truncated"] + sum(drift.values()) + sum(skipped.values())
     demand(steps == counts["recorded"], "STATUS", "expected %d steps, found %d" % (counts["recorded"], steps))
     demand(counts["reordered"] <= counts["matched"], "STATUS", "more steps came early than matched")
+    demand(moment(said["started"]) <= moment(said["finished"]), "STATUS", "it ended before it began")
     is_stub = mode == "stub"
     demand(("side" in said) == is_stub, "STATUS", "`side` does not fit `mode`")
     demand(is_stub or said["matching"] == "strict", "STATUS", "`matching` does not fit `mode`")
@@ -91,6 +101,7 @@ def check_status(said):
     demand(is_stub or asked == 0, "STATUS", "only a client that runs again asks for steps")
     database, live = said.get("database"), said.get("live")
     if live is not None:
+        demand(live["tools"] == sorted(set(live["tools"])), "STATUS", "`tools` is not in order")
         came = counts["matched"] + drift.get("ANSWER_DRIFT", 0) + drift.get("STATUS_DRIFT", 0)
         demand(live["sent"] == came, "STATUS", "not every call that was sent came to something")
     if database is not None:
@@ -142,10 +153,51 @@ def check_tolerated(said):
     named = len({row["seq"] for row in rows})
     fits = named == steps if are_all else named <= steps <= count
     demand(fits and steps <= counts["matched"] + counts["truncated"], "STATUS", "other steps were tolerated")
+    check_places(said, rows)
     for row in rows:
         old, new = row.get("recorded"), row.get("found")
         is_difference = old != new and (row["by"] == "ignored" or None not in (old, new))
         demand(is_difference and row["part"] == PART[said["mode"]], "STATUS", "nothing differs so at %s" % row["at"])
+
+
+def check_places(said, rows):
+    """Steps of tolerated differences, and where they are."""
+    diverged = {row["seq"] for row in said["divergences"] if "seq" in row and row["code"] != "REORDERED"}
+    steps, last = {}, None
+    for row in rows:
+        seq, at = row["seq"], row["at"]
+        demand(POINTER.fullmatch(at), "STATUS", "a tolerated difference is at no JSON pointer")
+        demand(seq == last or seq not in steps, "STATUS", "the tolerated differences of seq %d are apart" % seq)
+        demand(seq not in diverged, "STATUS", "seq %d diverges, and is tolerated" % seq)
+        call, places = steps.setdefault(seq, (row["call"], []))
+        demand(call == row["call"], "STATUS", "seq %d is two calls" % seq)
+        apart = all(at != one and not at.startswith(one + "/") and not one.startswith(at + "/") for one in places)
+        demand(apart, "STATUS", "a difference of seq %d is tolerated twice" % seq)
+        places.append(at)
+        last = seq
+
+
+def moment(text):
+    try:
+        return datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
+    except ValueError:
+        raise Refused("STATUS", "%s is no time" % text) from None
+
+
+def check_beyond(said, row):
+    at, beyond = row.get("at", []), row.get("beyond", [])
+    demand(all(POINTER.fullmatch(one) for one in at), "STATUS", "a divergence is at no JSON pointer")
+    demand(len(set(at)) == len(at), "STATUS", "a divergence is twice at one place")
+    places = [one["at"] for one in beyond]
+    demand(set(places) <= set(at) and len(set(places)) == len(places), "STATUS", "`beyond` is where nothing differs, or twice")
+    demand(not beyond or "determinism" in said, "STATUS", "nothing was held against a tolerance")
+    for one in beyond:
+        demand(AMOUNT.fullmatch(one["within"]), "STATUS", "`within` is no amount")
+        if "by" in one:
+            demand(DISTANCE.fullmatch(one["by"]), "STATUS", "`by` is no distance")
+            least = one["within"] if one["of"] == "absolute" else "0"
+            is_more = decimal.Decimal(one["by"]).compare(decimal.Decimal(least), EXACT) > 0
+            demand(is_more, "STATUS", "a distance of %s is not beyond %s" % (one["by"], least))
 
 
 def check_divergences(said, drift):
@@ -162,8 +214,9 @@ def check_divergences(said, drift):
         has = ("seq" in row, "call" in row)
         fits = has == (False, False) if code == "MISS" else not has[1] if code == "BUNDLE_INVALID" else has == (True, True)
         demand(fits, "STATUS", "%s is not at a step, or is at none" % code)
-        at = row.get("at", [])
-        demand(all(one["at"] in at for one in row.get("beyond", [])), "STATUS", "`beyond` is where nothing differs")
+        check_beyond(said, row)
+    steps = [row["seq"] for row in rows if "call" in row]
+    demand(len(set(steps)) == len(steps), "STATUS", "a step diverges twice")
     listed = [row["seq"] for row in rows if "seq" in row]
     first = said.get("first_divergent_seq")
     if first is None:

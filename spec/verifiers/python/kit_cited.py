@@ -170,7 +170,9 @@ class Custody:
             sealed = entry.get("sealed")
             said = {"iss": run["iss"], "manifest": manifest, "sealed": run["sealed"]}
             fits = entry["bundle"] == {"run": run["run"], "sha256": run["archive"]} and sealed in (None, said)
-            if not fits or entry.get("archived", {}).get("sha256", run["archive"]) != run["archive"]:
+            archived_is_it = entry.get("archived", {}).get("sha256", run["archive"]) == run["archive"]
+            found_is_it = entry.get("verified", {}).get("found") == run["archive"]
+            if not fits or not archived_is_it or found_is_it:
                 raise Wrong("CUSTODY_BUNDLE", "a list of custody does not say what its bundle says")
         for size, digest in archived:
             if size > len(self.data) or sha256(self.data[:size]) != digest:

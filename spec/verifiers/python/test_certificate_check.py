@@ -1,10 +1,14 @@
 """What certificate_check.py says of certificates, without bundles: test/e2e/replay_tolerance.rs holds it against real ones."""
 
 import copy
+import json
+import os
+import tempfile
 import unittest
 
 import certificate_check
 
+SPEC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 CALL = "01980000-0000-7000-8000-000000000000"
 SAID = {
     "bodies_by": "tag",
@@ -17,8 +21,8 @@ SAID = {
         "differences": 1, "from": "bundle",
         "tolerated": [{"at": "/a", "by": "absolute", "call": CALL, "found": "1", "part": "request", "recorded": "2", "seq": 1}],
     },
-    "divergences": [], "divergences_more": 0, "matching": "strict", "mode": "stub", "reasons": ["TOLERATED"],
-    "side": "client", "status": "success", "upstream_connections": 0,
+    "divergences": [], "divergences_more": 0, "finished": "2026-11-22T06:00:00.000000Z", "matching": "strict", "mode": "stub",
+    "reasons": ["TOLERATED"], "side": "client", "started": "2026-11-22T06:00:00.000000Z", "status": "success", "upstream_connections": 0,
 }  # fmt: skip
 
 
@@ -76,6 +80,20 @@ class Certificates(unittest.TestCase):
             with self.assertRaises(certificate_check.Refused, msg=changes) as refused:
                 self.check(*changes)
             self.assertEqual(refused.exception.code, "CERTIFICATE_STATUS")
+
+    def test_every_vector_is_answered_as_it_says(self):
+        with open(os.path.join(SPEC, "replay-vectors.json"), encoding="utf-8") as file:
+            vectors = json.load(file)
+        bundle = os.path.join(SPEC, *vectors["bundle"].split("/"))
+        self.assertGreater(len(vectors["cases"]), 80)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "certificate.json")
+            for case in vectors["cases"]:
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(case["certificate"])
+                answer = certificate_check.judge(path, bundle)
+                with self.subTest(case["name"]):
+                    self.assertEqual(answer["reason"], case["result"].get("code"), answer["detail"])
 
     def test_paths_lead_as_policies_have_it(self):
         for path, pointer, expected in (

@@ -8,8 +8,11 @@ use estoppel_evidence::key::KeyError;
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{Alg, KeyId, Leaf, RunId, Sha256, Signer, SoftKey};
 use estoppel_journal::KeyFileError;
-use estoppel_verify::{CUSTODY_BYTES_MAX, CustodyEntry, CustodyFault, CustodyOf, Hash, verify_custody};
-use serde::Serialize;
+use estoppel_verify::{
+    CUSTODY_BYTES_MAX, CUSTODY_ENTRIES_MAX, CustodyEntry, CustodyFault, CustodyOf, CustodyReason, Hash,
+    verify_custody,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::find::custody_name;
 use crate::index::At;
@@ -31,15 +34,17 @@ pub enum CustodyError {
     Busy { path: PathBuf },
     #[error("`{path}` is not a bundle: {why}", path = path.display())]
     Bundle { path: PathBuf, why: String },
+    #[error("`{path}` is not the file any more that it was done with", path = path.display())]
+    Changed { path: PathBuf },
     #[error("the list does not hold: {0}")]
     Fault(CustodyFault),
     #[error("{what}: must be 1 to {limit} characters, none of them a control")]
     Words { what: &'static str, limit: usize },
-    #[error("the list is full: {limit} bytes")]
-    Limit { limit: u64 },
+    #[error("the list is full: {CUSTODY_BYTES_MAX} bytes or {CUSTODY_ENTRIES_MAX} entries")]
+    Limit,
     #[error("key {0} signs evidence of this bundle; a chain of custody needs keys of its own")]
     Shared(KeyId),
-    #[error("the key cannot be read: {0}")]
+    #[error("the key of custody cannot be used")]
     KeyFile(#[from] KeyFileError),
     #[error("the key did not sign")]
     Key(#[from] KeyError),
@@ -51,10 +56,10 @@ impl CustodyError {
         match self {
             Self::Disk { .. } => "CUSTODY_DISK",
             Self::Busy { .. } => "CUSTODY_BUSY",
-            Self::Bundle { .. } => "CUSTODY_BUNDLE",
+            Self::Bundle { .. } | Self::Changed { .. } => "CUSTODY_BUNDLE",
             Self::Fault(fault) => fault.reason.code(),
             Self::Words { .. } => "CUSTODY_WORDS",
-            Self::Limit { .. } => "CUSTODY_LIMIT",
+            Self::Limit => "CUSTODY_LIMIT",
             Self::Shared(_) => "CUSTODY_KEY_SHARED",
             Self::KeyFile(error) => error.reason().code(),
             Self::Key(_) => "CUSTODY_KEY",
@@ -66,7 +71,8 @@ impl CustodyError {
         match self {
             Self::Disk { .. } | Self::Busy { .. } | Self::Key(_) => 1,
             Self::Fault(fault) => fault.reason.exit_code(),
-            Self::Bundle { .. } | Self::Words { .. } | Self::Limit { .. } | Self::KeyFile(_) => 6,
+            Self::Changed { .. } => 2,
+            Self::Bundle { .. } | Self::Words { .. } | Self::Limit | Self::KeyFile(_) => 6,
             Self::Shared(_) => 8,
         }
     }
@@ -89,15 +95,29 @@ impl Custodian {
     }
 }
 
+impl Custodian {
+    /// The key signs nothing of the evidence in a bundle.
+    fn demand_own(&self, described: &Described) -> Result<(), CustodyError> {
+        let kid = self.key.public().id();
+        if described.keys.contains(&kid) { Err(CustodyError::Shared(kid)) } else { Ok(()) }
+    }
+}
+
 /// What a verifier came to.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Verdicts<'a> {
     pub anchoring: &'a str,
     pub authenticity: &'a str,
     pub completeness: &'a str,
     pub integrity: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
+}
+
+impl<'a> Verdicts<'a> {
+    fn told(self, found: Option<Sha256>) -> Verified<'a> {
+        let Self { anchoring, authenticity, completeness, integrity, reason } = self;
+        Verified { anchoring, authenticity, completeness, found, integrity, reason }
+    }
 }
 
 /// What was given away: the bundle, or a key that opens a part of it.
@@ -113,10 +133,44 @@ pub enum Disclosed {
 /// What was done with a bundle.
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {
-    Moved { from: &'a str, to: &'a str },
+    /// Nothing since it was sealed, which entry 0 says of every list.
+    Sealed,
+    Moved {
+        from: &'a str,
+        to: &'a str,
+    },
     Verified(Verdicts<'a>),
-    Disclosed { to: &'a str, what: Disclosed, sha256: Option<Sha256> },
+    Disclosed {
+        to: &'a str,
+        what: Disclosed,
+        sha256: Option<Sha256>,
+    },
     Archived(Copy<'a>),
+}
+
+/// What is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Done<'a> {
+    pub action: Action<'a>,
+    pub note: Option<&'a str>,
+    pub ts: UnixMicros,
+    /// Of the file's bytes that it was done with, where they were read.
+    pub sha256: Option<Sha256>,
+}
+
+impl Done<'_> {
+    fn is_verified(&self) -> bool {
+        matches!(self.action, Action::Verified(_))
+    }
+}
+
+/// What a list has now.
+#[derive(Clone, Copy, Debug)]
+pub struct Added {
+    /// Entry hash of what was told, which was its last entry then.
+    pub head: Leaf,
+    /// Of the file that was verified, where it is not the bundle that the list is of.
+    pub found: Option<Sha256>,
 }
 
 /// A copy, as the index has it.
@@ -138,13 +192,25 @@ struct DisclosedTo<'a> {
 }
 
 #[derive(Serialize)]
+struct Verified<'a> {
+    anchoring: &'a str,
+    authenticity: &'a str,
+    completeness: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<Sha256>,
+    integrity: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
 struct Sealed<'a> {
     iss: &'a str,
     manifest: Sha256,
     sealed: UnixMicros,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 struct BundleRef {
     run: RunId,
     sha256: Sha256,
@@ -179,7 +245,7 @@ struct Predicate<'a> {
     ts: UnixMicros,
     v: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    verified: Option<Verdicts<'a>>,
+    verified: Option<Verified<'a>>,
 }
 
 /// The path of a bundle's list.
@@ -234,48 +300,38 @@ impl estoppel_bundle::ReadAt for OnDisk {
 
 /// Adds to the list of a bundle, which is begun if there is none, and makes it durable. What was archived is not told twice.
 ///
-/// Gives the list's last entry hash.
-///
 /// # Errors
 /// [`CustodyError`]; the list is then as it was, or has one entry more that is whole.
-pub fn append(
-    bundle: &Path,
-    by: &Custodian,
-    action: Action<'_>,
-    note: Option<&str>,
-    ts: UnixMicros,
-) -> Result<String, CustodyError> {
-    check_words(&action, note)?;
-    let described = Described::of(bundle)?;
-    let public = by.key.public();
-    if described.keys.contains(&public.id()) {
-        return Err(CustodyError::Shared(public.id()));
-    }
+pub fn append(bundle: &Path, by: &Custodian, done: &Done<'_>) -> Result<Added, CustodyError> {
+    check_words(done)?;
     let path = list_path(bundle);
-    let (mut list, text) = List::open(&path, CUSTODY_BYTES_MAX).map_err(|error| match error {
-        ListError::Busy => CustodyError::Busy { path: path.clone() },
-        ListError::Limit(limit) => CustodyError::Limit { limit },
-        ListError::Io(source) => CustodyError::Disk { what: "open", path: path.clone(), source },
-    })?;
-    let entries = match text.is_empty() {
-        true => Vec::new(),
-        false => {
-            let bundle = Some((Hash(described.sha256.0), described.manifest.as_slice()));
-            verify_custody(&text, &CustodyOf { bundle, ..CustodyOf::default() })
-                .map_err(CustodyError::Fault)?
+    let described = describe(bundle, by, done)?;
+    let (mut list, text) = open(&path)?;
+    let entries = entries(&text, &described, by, done)?;
+    let looked_at = done.sha256.or(described.as_ref().ok().map(|described| described.sha256));
+    let (of, before) = match (entries.first(), entries.last()) {
+        (Some(first), Some(last)) => (stated(first)?, Ok((entries.len() as u64, Leaf(last.leaf.0)))), // fits
+        _ => {
+            let described = described?;
+            by.demand_own(&described)?;
+            (BundleRef { run: described.run, sha256: described.sha256 }, Err(described))
         }
     };
-    if let Action::Archived(Copy(at)) = action
+    let found = looked_at.filter(|sha256| *sha256 != of.sha256);
+    if found.is_some() && (before.is_err() || !done.is_verified()) {
+        return Err(CustodyError::Changed { path: bundle.to_path_buf() });
+    }
+    if let Action::Archived(Copy(at)) = done.action
         && let Some(known) = entries.iter().find(|entry| is_copy(entry, at))
     {
-        return Ok(format!("leaf:{}", known.leaf.hex()));
+        return Ok(Added { head: Leaf(known.leaf.0), found: None });
     }
+    let public = by.key.public();
     let spki = base64(public.spki());
     let key = Key { alg: public.alg(), kid: public.id(), spki: &spki };
-    let of = BundleRef { run: described.run, sha256: described.sha256 };
     let name = bundle.file_name().unwrap_or_default().to_string_lossy();
     let name = estoppel_evidence::text::name(&name).into_owned();
-    let subjects = [Subject { name, digest: described.sha256 }];
+    let subjects = [Subject { name, digest: of.sha256 }];
     let payload = |action| Predicate {
         action,
         actor: &by.actor,
@@ -288,36 +344,134 @@ pub fn append(
         prev: None,
         sealed: None,
         seq: 0,
-        ts,
+        ts: done.ts,
         v: "custody/v0",
         verified: None,
     };
     let mut write = |payload: &Predicate<'_>| -> Result<Leaf, CustodyError> {
         let io = |source| CustodyError::Disk { what: "write", path: path.clone(), source };
         let line = sign(STATEMENT_TYPE, &statement(PREDICATE, payload, &subjects), &by.key)?;
-        if line.len() > LINE_BYTES_MAX || list.bytes() + line.len() as u64 >= CUSTODY_BYTES_MAX {
-            return Err(CustodyError::Limit { limit: CUSTODY_BYTES_MAX });
+        if entries.len() >= CUSTODY_ENTRIES_MAX
+            || line.len() > LINE_BYTES_MAX
+            || list.bytes() + line.len() as u64 >= CUSTODY_BYTES_MAX
+        {
+            return Err(CustodyError::Limit);
         }
         list.add(&line).map_err(io)
     };
-    let (seq, prev) = match entries.last() {
-        Some(last) => (entries.len() as u64, Leaf(last.leaf.0)),
-        None => {
+    let (seq, prev) = match before {
+        Ok(before) => before,
+        Err(described) => {
             let manifest = Sha256::of(&described.manifest);
             let sealed = Sealed { iss: &described.iss, manifest, sealed: described.sealed };
             (1, write(&Predicate { sealed: Some(sealed), ..payload("sealed") })?)
         }
     };
-    let next = |action| Predicate { seq, prev: Some(prev), note, ..payload(action) };
-    let done = match action {
+    let next = |action| Predicate { seq, prev: Some(prev), note: done.note, ..payload(action) };
+    let told = match done.action {
+        Action::Sealed => return Ok(Added { head: prev, found: None }),
         Action::Moved { from, to } => Predicate { moved: Some(Moved { from, to }), ..next("moved") },
-        Action::Verified(verdicts) => Predicate { verified: Some(verdicts), ..next("verified") },
+        Action::Verified(verdicts) => Predicate { verified: Some(verdicts.told(found)), ..next("verified") },
         Action::Disclosed { to, what, sha256 } => {
             Predicate { disclosed: Some(DisclosedTo { sha256, to, what }), ..next("disclosed") }
         }
         Action::Archived(Copy(at)) => Predicate { archived: Some(at), ..next("archived") },
     };
-    write(&done).map(|leaf| leaf.to_string())
+    Ok(Added { head: write(&told)?, found })
+}
+
+/// Whether an entry could be added to the list of a bundle now. Asked before what cannot be taken back.
+///
+/// # Errors
+/// Those of [`append`].
+pub fn check(bundle: &Path, by: &Custodian, done: &Done<'_>) -> Result<(), CustodyError> {
+    check_words(done)?;
+    let path = list_path(bundle);
+    let described = describe(bundle, by, done)?;
+    if !path.exists() {
+        return Ok(());
+    }
+    let (_held, text) = open(&path)?;
+    match entries(&text, &described, by, done)?.len() {
+        CUSTODY_ENTRIES_MAX.. => Err(CustodyError::Limit),
+        _ => Ok(()),
+    }
+}
+
+fn open(path: &Path) -> Result<(List, Vec<u8>), CustodyError> {
+    List::open(path, CUSTODY_BYTES_MAX).map_err(|error| match error {
+        ListError::Busy => CustodyError::Busy { path: path.to_path_buf() },
+        ListError::Limit(_) => CustodyError::Limit,
+        ListError::Io(source) => CustodyError::Disk { what: "open", path: path.to_path_buf(), source },
+    })
+}
+
+/// The bundle, whose evidence the key signs nothing of. What was verified may be anything where a list says what it ought to be.
+fn describe(
+    bundle: &Path,
+    by: &Custodian,
+    done: &Done<'_>,
+) -> Result<Result<Described, CustodyError>, CustodyError> {
+    let may_be_another = done.is_verified() && list_path(bundle).exists();
+    match Described::of(bundle) {
+        Ok(described) if may_be_another => Ok(Ok(described)),
+        Ok(described) => by.demand_own(&described).map(|()| Ok(described)),
+        Err(error @ CustodyError::Bundle { .. }) if may_be_another => Ok(Err(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Entries of a list that holds, and is of the bundle.
+fn entries(
+    text: &[u8],
+    described: &Result<Described, CustodyError>,
+    by: &Custodian,
+    done: &Done<'_>,
+) -> Result<Vec<CustodyEntry>, CustodyError> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let judge = |bundle| {
+        verify_custody(text, &CustodyOf { bundle, ..CustodyOf::default() }).map_err(CustodyError::Fault)
+    };
+    let file = described.as_ref().ok();
+    let bundle = file.map(|described| (Hash(described.sha256.0), described.manifest.as_slice()));
+    if !done.is_verified() {
+        return judge(bundle);
+    }
+    // What was verified may be another file.
+    let entries = judge(None)?;
+    let of = entries.first().map(stated).transpose()?;
+    match file.filter(|file| of.is_some_and(|of| of.sha256 == file.sha256)) {
+        Some(file) => by.demand_own(file).and_then(|()| judge(bundle)),
+        None => Ok(entries),
+    }
+}
+
+/// The bundle that an entry says it is of.
+fn stated(entry: &CustodyEntry) -> Result<BundleRef, CustodyError> {
+    #[derive(Deserialize)]
+    struct Said {
+        predicate: Of,
+    }
+    #[derive(Deserialize)]
+    struct Of {
+        bundle: Ref,
+    }
+    #[derive(Deserialize)]
+    struct Ref {
+        run: String,
+        sha256: String,
+    }
+    let said: Option<Said> = serde_json::from_slice(&entry.statement).ok();
+    let of = said.and_then(|said| {
+        let Ref { run, sha256 } = said.predicate.bundle;
+        Some(BundleRef { run: run.parse().ok()?, sha256: Sha256::parse(&sha256)? })
+    });
+    of.ok_or_else(|| {
+        let detail = "it names no bundle".to_owned();
+        CustodyError::Fault(CustodyFault { reason: CustodyReason::Schema, entry: Some(0), detail })
+    })
 }
 
 fn is_copy(entry: &CustodyEntry, at: &At) -> bool {
@@ -326,14 +480,14 @@ fn is_copy(entry: &CustodyEntry, at: &At) -> bool {
     })
 }
 
-fn check_words(action: &Action<'_>, note: Option<&str>) -> Result<(), CustodyError> {
-    let said = match action {
-        Action::Moved { from, to } => vec![("from", *from), ("to", *to)],
-        Action::Disclosed { to, .. } => vec![("to", *to)],
-        Action::Verified(_) | Action::Archived(_) => Vec::new(),
+fn check_words(done: &Done<'_>) -> Result<(), CustodyError> {
+    let said = match done.action {
+        Action::Moved { from, to } => vec![("from", from), ("to", to)],
+        Action::Disclosed { to, .. } => vec![("to", to)],
+        Action::Sealed | Action::Verified(_) | Action::Archived(_) => Vec::new(),
     };
     said.into_iter().try_for_each(|(what, text)| words(what, text, WORDS_CHARS_MAX).map(drop))?;
-    note.map_or(Ok(()), |note| words("note", note, NOTE_CHARS_MAX).map(drop))
+    done.note.map_or(Ok(()), |note| words("note", note, NOTE_CHARS_MAX).map(drop))
 }
 
 /// Text that an entry can hold as it is.

@@ -33,7 +33,7 @@ mod upload;
 
 pub use archiver::Archiver;
 pub use check::{Checked, Fault, check};
-pub use custody::{Action, Custodian, CustodyError, Disclosed, Verdicts};
+pub use custody::{Action, Added, Custodian, CustodyError, Disclosed, Done, Verdicts};
 pub use error::ArchiveError;
 pub use find::{Kind, Target, Waiting, waiting};
 pub use index::{INDEX_NAME, read_entries};

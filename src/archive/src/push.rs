@@ -6,7 +6,7 @@ use estoppel_evidence::time::UnixMicros;
 use estoppel_journal::Clock;
 
 use crate::client::Client;
-use crate::custody::{Action, Copy, Custodian, append};
+use crate::custody::{Action, Copy, Custodian, Done, append};
 use crate::error::ArchiveError;
 use crate::find::{Found, Kind, Target};
 use crate::index::Index;
@@ -103,8 +103,11 @@ impl Pass<'_> {
         let now = UnixMicros(self.clock.unix_us());
         if let Some(by) = self.by.as_ref().filter(|_| found.kind == Kind::Bundle) {
             // Before the index: a kill in between leaves the entry to be found here, and the file to be looked at again.
-            append(&found.path, by, Action::Archived(Copy(&at)), None, now).map_err(|source| {
-                ArchiveError::Custody { name: found.name.clone(), source: Box::new(source) }
+            let sha256 = Some(at.sha256);
+            let done = Done { action: Action::Archived(Copy(&at)), note: None, ts: now, sha256 };
+            append(&found.path, by, &done).map_err(|source| ArchiveError::Custody {
+                name: found.name.clone(),
+                source: Box::new(source),
             })?;
         }
         let seq = index.add(found.kind, &found.name, &at, now)?;

@@ -13,7 +13,7 @@ use estoppel_verify::{CustodyFault, CustodyOf, CustodyReason, Hash, Pointer, ver
 use estoppel_verify::{PublicKey, read_index};
 use serde_json::{Value, json};
 
-use crate::error::AttestError;
+use crate::error::{AttestError, Cites};
 use crate::evidence::Run;
 
 /// Most copies of bundles that an index may have of them.
@@ -114,6 +114,22 @@ impl Cited {
         let custodians = if chains.is_empty() { Vec::new() } else { custodians };
         let custodians = custodians.iter().map(|key| (key.id().hex(), key_document(key))).collect();
         Ok(Self { chains, custodians, index, ledger: ledger(further, stated)? })
+    }
+
+    /// Whether everything was given that a statement cites.
+    ///
+    /// # Errors
+    /// [`AttestError::Missing`]
+    pub fn check_whole(&self, stated: &Value) -> Result<(), AttestError> {
+        let lists = stated["custody"].as_array().into_iter().flatten();
+        let mut runs = lists.filter_map(|list| list["run"].as_str());
+        let missing = match runs.find(|run| self.chains.iter().all(|chain| chain.run != *run)) {
+            Some(run) => Cites::Custody(run.to_owned()),
+            None if stated["archive"].is_object() && self.index.is_none() => Cites::Archive,
+            None if stated["ledger"].is_object() && self.ledger.is_none() => Cites::Ledger,
+            None => return Ok(()),
+        };
+        Err(AttestError::Missing(missing))
     }
 
     /// Members of a statement.

@@ -1,11 +1,43 @@
 //! Why there is no attestation, or none to rely on.
 
+use std::fmt;
+
 use estoppel_evidence::key::KeyError;
 use estoppel_release::Refusal;
 use estoppel_verify::{CustodyFault, IndexFault};
 
 use crate::evidence::{BUNDLES_MAX, ENTRIES_MAX};
 use crate::framework::FRAMEWORK_BYTES_MAX;
+
+/// What a statement cites beside bundles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cites {
+    /// The chain of custody of a run.
+    Custody(String),
+    Archive,
+    Ledger,
+}
+
+impl Cites {
+    /// The member of the statement.
+    pub fn member(&self) -> &'static str {
+        match self {
+            Self::Custody(_) => "custody",
+            Self::Archive => "archive",
+            Self::Ledger => "ledger",
+        }
+    }
+}
+
+impl fmt::Display for Cites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Custody(run) => write!(f, "the chain of custody of run {run}"),
+            Self::Archive => f.write_str("the index of an archive"),
+            Self::Ledger => f.write_str("a ledger of releases"),
+        }
+    }
+}
 
 /// Each has a stable code.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +70,8 @@ pub enum AttestError {
     Form(String),
     #[error("the attestation is signed by key {found}, not by the one that was given")]
     Untrusted { found: String },
+    #[error("the attestation cites {0}, which was not given")]
+    Missing(Cites),
     #[error("`{at}` is not what the bundles give")]
     Mismatch { at: String },
     #[error("`{0}` is not what the attestation gives")]
@@ -93,6 +127,7 @@ impl AttestError {
             Self::Shared(_) | Self::Key(_) => "KEY_INVALID",
             Self::Form(_) => "ATTESTATION_FORM",
             Self::Untrusted { .. } => "ATTESTATION_UNTRUSTED",
+            Self::Missing(_) => "ATTESTATION_MISSING",
             Self::Mismatch { .. } => "ATTESTATION_MISMATCH",
             Self::Copy(_) => "ATTESTATION_COPY",
             Self::KitForm(_) => "KIT_FORM",
@@ -131,6 +166,7 @@ impl AttestError {
             | Self::FrameworkUnknown(_)
             | Self::Twice(_)
             | Self::Empty
+            | Self::Missing(_)
             | Self::Trust(_)
             | Self::Shared(_)
             | Self::Key(_)

@@ -32,7 +32,7 @@ pub use assess::{Assessment, ControlRow, Outcome};
 pub use check::{CHECKS, Check};
 pub use cited::Further;
 pub use digest::{Replayed, RunDigest};
-pub use error::AttestError;
+pub use error::{AttestError, Cites};
 pub use evidence::{BUNDLES_MAX, Evidence, Given, Run};
 pub use framework::{Framework, FrameworkKind};
 pub use kind::{KINDS, Kind};

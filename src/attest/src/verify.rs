@@ -54,6 +54,7 @@ pub fn verify(
     }
     let predicate = &stated["predicate"];
     evidence.cite_as(further, predicate)?;
+    evidence.cited.check_whole(predicate)?;
     let circumstances = circumstances(predicate)
         .ok_or_else(|| AttestError::Form("it does not say its id, time and program".into()))?;
     let key = key(predicate).ok_or_else(|| AttestError::Form("it does not state its key".into()))?;

@@ -31,6 +31,8 @@ const CAPTURE_FILE: &str = "capture.key";
 const KEY_BYTES_MAX: u64 = 16_384;
 /// How long a program may take for one signature.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// What makes the keys of a gateway.
+const BY_INIT: &str = "`estoppel keys init`";
 /// Hex digits of a key id in the name of a kept file.
 const KEPT_DIGITS: usize = 16;
 
@@ -51,8 +53,10 @@ pub enum KeyFileError {
     Capture { path: PathBuf },
     #[error("`{path}` is there already and is not overwritten")]
     Exists { path: PathBuf },
-    #[error("there is no key `{path}`; `estoppel keys init` makes one")]
-    Missing { path: PathBuf },
+    #[error("there is no key `{path}`; {made_by} makes one")]
+    Missing { path: PathBuf, made_by: &'static str },
+    #[error("there is no file `{path}`")]
+    Absent { path: PathBuf },
     #[error("key {id} has two uses; each use needs a key of its own")]
     Shared { id: KeyId },
     #[error("a checkpoint key is Ed25519 and nothing else")]
@@ -75,6 +79,7 @@ impl KeyFileError {
             | Self::Command { .. }
             | Self::Capture { .. }
             | Self::Missing { .. }
+            | Self::Absent { .. }
             | Self::Shared { .. }
             | Self::Random(_) => Reason::KeyInvalid,
         }
@@ -206,12 +211,16 @@ pub(crate) fn distinct(keys: &Keys) -> Result<(), KeyFileError> {
 
 /// Reads the capture secret alone, for keys that are held elsewhere.
 pub fn load_capture(dir: &Path) -> Result<CaptureKey, KeyFileError> {
-    Ok(CaptureKey::new(*load_secret(&dir.join(CAPTURE_FILE))?))
+    Ok(CaptureKey::new(*secret(&dir.join(CAPTURE_FILE), BY_INIT)?))
 }
 
 /// Reads 32 secret bytes, written as 64 hex digits, from a file that only its owner can read.
 pub fn load_secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
-    let text = read_secret(path)?;
+    secret(path, "`estoppel keys wrapping`")
+}
+
+fn secret(path: &Path, made_by: &'static str) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+    let text = read_made(path, made_by)?;
     let bytes = from_hex(text.strip_suffix('\n').unwrap_or(&text));
     bytes.map(Zeroizing::new).ok_or_else(|| KeyFileError::Capture { path: path.into() })
 }
@@ -221,7 +230,8 @@ pub fn load_secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
 /// # Errors
 /// As [`load`].
 pub fn load_approver(path: &Path) -> Result<SoftKey, KeyFileError> {
-    SoftKey::from_pem(&read_secret(path)?).map_err(|source| KeyFileError::Key { path: path.into(), source })
+    let text = read_made(path, "`openssl genpkey -algorithm ed25519`")?;
+    SoftKey::from_pem(&text).map_err(|source| KeyFileError::Key { path: path.into(), source })
 }
 
 /// The key that somebody signs certificates of replays with, from a file that only its owner can read.
@@ -432,7 +442,7 @@ fn random() -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
 }
 
 fn read_key(path: &Path, use_: Use) -> Result<SoftKey, KeyFileError> {
-    let key = SoftKey::from_pem(&read_secret(path)?)
+    let key = SoftKey::from_pem(&read_made(path, BY_INIT)?)
         .map_err(|source| KeyFileError::Key { path: path.into(), source })?;
     allowed(path, use_, key.public().alg())?;
     Ok(key)
@@ -449,14 +459,21 @@ fn allowed(path: &Path, use_: Use, found: Alg) -> Result<(), KeyFileError> {
     }
 }
 
-/// Reads a file that only its owner may read.
+/// Reads a key; where there is none it is said what makes one of its kind.
+fn read_made(path: &Path, made_by: &'static str) -> Result<Zeroizing<String>, KeyFileError> {
+    read_secret(path).map_err(|error| match error {
+        KeyFileError::Absent { path } => KeyFileError::Missing { path, made_by },
+        error => error,
+    })
+}
+
 /// Reads a short text from a file that only its owner can read.
 ///
 /// # Errors
 /// There is no such file, it is open to others, or it cannot be read.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let file = File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => KeyFileError::Missing { path: path.into() },
+        io::ErrorKind::NotFound => KeyFileError::Absent { path: path.into() },
         _ => io_error("open", path, source),
     })?;
     let mode = file.metadata().map_err(|source| io_error("look at", path, source))?.mode() & 0o7777;

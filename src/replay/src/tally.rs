@@ -221,12 +221,9 @@ impl Tally {
             self.divergences_more += 1;
             return;
         }
-        divergence.at.truncate(POINTERS_MAX);
-        for pointer in &mut divergence.at {
-            if let Some((cut, _)) = pointer.char_indices().nth(POINTER_CHARS_MAX) {
-                pointer.truncate(cut);
-            }
-        }
+        divergence.at = shortened(divergence.at);
+        let Divergence { at, beyond, .. } = &mut divergence;
+        beyond.retain(|one| at.contains(&one.at));
         self.divergences.push(divergence);
     }
 
@@ -303,9 +300,52 @@ impl Tally {
     }
 }
 
+/// As many pointers as are listed. One that is too long is cut to one above it, and not listed again.
+fn shortened(pointers: Vec<String>) -> Vec<String> {
+    let mut listed: Vec<String> = Vec::new();
+    for mut pointer in pointers.into_iter().take(POINTERS_MAX) {
+        if let Some((cut, _)) = pointer.char_indices().nth(POINTER_CHARS_MAX + 1) {
+            pointer.truncate(cut);
+        }
+        if pointer.chars().count() > POINTER_CHARS_MAX {
+            pointer.truncate(pointer.rfind('/').unwrap_or_default());
+        }
+        if !listed.contains(&pointer) {
+            listed.push(pointer);
+        }
+    }
+    listed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pointers_that_are_too_long_are_cut_between_names_and_told_once() {
+        let long = |end: &str| format!("/{}{end}", "a".repeat(POINTER_CHARS_MAX - 2));
+        let cases = [(long("b"), long("b")), (long("~0"), String::new()), (long("b/c"), long("b"))];
+        for (pointer, expected) in cases {
+            assert_eq!(shortened(vec![pointer.clone(), pointer]), [expected]);
+        }
+        let beside = shortened(vec![long("b/c"), long("b/d"), "/e".to_owned()]);
+        assert_eq!(beside, [long("b"), "/e".to_owned()]);
+        let mut tally = Tally::new(Matching::Strict);
+        let beyond = ["/n", &long("b/c")].map(|at| Beyond {
+            at: at.to_owned(),
+            by: None,
+            of: "absolute",
+            within: "0".into(),
+        });
+        let found = Found { at: vec!["/n".into(), long("b/c")], beyond: beyond.to_vec(), ..Found::default() };
+        tally.drifted_beyond(Code::ArgDrift, at(1), found);
+        let listed = &tally.divergences().0[0];
+        assert_eq!(
+            (listed.at.len(), listed.beyond.len()),
+            (2, 1),
+            "no place of `beyond` was cut: {listed:?}"
+        );
+    }
 
     fn at(seq: u64) -> At {
         (seq, CallId::new(seq, [1; 10]))
@@ -380,7 +420,8 @@ mod tests {
         tally.matched();
         tally.truncated();
         tally.skipped(Code::Undecided);
-        tally.drifted(Code::ArgDrift, at(9), vec!["/a".repeat(200); 40]);
+        let places = (0..40).map(|place| format!("/{place}{}", "/a".repeat(200)));
+        tally.drifted(Code::ArgDrift, at(9), places.collect());
         tally.missing(at(4));
         tally.missed();
         assert_eq!((tally.recorded(), tally.first_divergent_seq()), (5, Some(4)));

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::CustodyBy;
+
 #[derive(Subcommand, Debug)]
 pub enum ArchiveCommand {
     /// Copies what is sealed and not archived yet, and confirms each copy.
-    Push(ArchiveOf),
+    Push(ArchivePush),
     /// Says what is archived and what is not, by the index alone.
     Status {
         /// A journal folder, a folder of bundles, or a `.pef.zip`.
@@ -15,6 +17,14 @@ pub enum ArchiveCommand {
     },
     /// Holds index, local files and copies against one another.
     Verify(ArchiveOf),
+}
+
+#[derive(Args, Debug)]
+pub struct ArchivePush {
+    #[command(flatten)]
+    pub of: ArchiveOf,
+    #[command(flatten)]
+    pub custody: CustodyBy,
 }
 
 #[derive(Args, Debug)]

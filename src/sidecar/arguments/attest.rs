@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::CustodyTo;
+
 /// Which bundles.
 #[derive(Args, Debug, Clone, Default)]
 pub struct Bundles {
@@ -162,6 +164,8 @@ pub struct KitBuild {
     /// New file for the kit.
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub given: CustodyTo,
 }
 
 #[derive(Args, Debug)]

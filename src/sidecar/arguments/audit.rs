@@ -27,8 +27,8 @@ pub struct AuditExport {
     /// The first moment that has none any more (RFC 3339).
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
-    /// A new file for it. Default: standard output.
-    #[arg(long, value_name = "FILE")]
+    /// A new file for it, which is there when it is whole. Default: standard output.
+    #[arg(short, long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub at: InRepository,

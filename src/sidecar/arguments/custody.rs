@@ -17,6 +17,27 @@ pub enum CustodyCommand {
     Verify(CustodyVerify),
 }
 
+/// Who signs in the list beside a bundle that a command did what it does.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CustodyBy {
+    /// Private key (PEM) that signs an entry of what is done, in the chain of custody beside the bundle. It signs no evidence of the bundle.
+    #[arg(long, value_name = "FILE", requires = "custody_by")]
+    pub custody_key: Option<PathBuf>,
+    /// Who does it, in words.
+    #[arg(long, value_name = "WHO", requires = "custody_key")]
+    pub custody_by: Option<String>,
+}
+
+/// The same, of what is given away.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CustodyTo {
+    #[command(flatten)]
+    pub by: CustodyBy,
+    /// To whom it is given, in words.
+    #[arg(long, value_name = "WHOM", requires = "custody_key")]
+    pub custody_to: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CustodyAction {
     /// The bundle went from one place or person to another.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::CustodyBy;
+
 #[derive(Args, Debug)]
 pub struct Verify {
     /// A `.pef.zip`, a bundle folder, a journal folder, an exported receipt, or a checkpoint note; or the word `tag`.
@@ -49,6 +51,8 @@ pub struct Verify {
     /// The body as it passed, byte for byte.
     #[arg(long, value_name = "FILE", requires = "body")]
     pub content: Option<PathBuf>,
+    #[command(flatten)]
+    pub custody: CustodyBy,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

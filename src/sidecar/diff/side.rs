@@ -93,7 +93,9 @@ pub fn scenario(
     trust: Option<&Path>,
     normalizers: &Normalizers,
 ) -> Result<(Scenario, Box<dyn Bodies>), Failure> {
-    let verified = standing(path, Some(&verify::judged(path, trust)?))?;
+    let report = verify::judged(path, trust)?;
+    let verified = standing(path, Some(&report))
+        .map_err(|failure| failure.hint("`estoppel verify` says what is wrong with it"))?;
     let opened = show::open(path)?;
     let lines = lines(path, &opened)?;
     let read = Scenario::read(lines.iter().map(Vec::as_slice), normalizers);

@@ -69,6 +69,11 @@ pub(super) fn run(output: Output, wanted: &ReplayCompare) -> Result<ExitCode, Fa
             place_of(place)
         ));
     }
+    if wanted.trust.is_none() {
+        output.line(
+            "note        nobody has vouched for the keys; give --trust to bind both runs to keys you know",
+        );
+    }
     let causes: Vec<String> =
         compared.causes.iter().map(|(cause, count)| format!("{} {count}", cause.as_str())).collect();
     if !causes.is_empty() {

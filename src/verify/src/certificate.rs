@@ -1,6 +1,7 @@
 //! Judges a Replay Certificate: steps R1 to R7 of `spec/replay.md`, around the steps of the bundle that it is about.
 
 mod counted;
+mod places;
 mod tolerated;
 
 use std::collections::BTreeSet;
@@ -194,6 +195,7 @@ fn check_status(predicate: View<'_>) -> Check {
     if steps != recorded || number(counts, "reordered") > number(counts, "matched") {
         return refuse(format!("expected {recorded} steps, found {steps}"));
     }
+    places::check_times(predicate)?;
     let mode = predicate.text_of("mode");
     let is_stub = mode == "stub";
     let is_strict = predicate.text_of("matching") == "strict";

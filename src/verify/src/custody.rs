@@ -12,7 +12,7 @@ use crate::view::View;
 
 /// Most bytes and entries of a list.
 pub const CUSTODY_BYTES_MAX: u64 = 16 << 20;
-const ENTRIES_MAX: usize = 10_000;
+pub const CUSTODY_ENTRIES_MAX: usize = 10_000;
 const ACTIONS: [&str; 5] = ["archived", "disclosed", "moved", "sealed", "verified"];
 
 macro_rules! faults {
@@ -125,7 +125,7 @@ pub fn verify_custody(list: &[u8], of: &CustodyOf<'_>) -> Result<Vec<CustodyEntr
             format!("a line is empty or has more than {LINE_BYTES_MAX} bytes, or the last has no end");
         whole(CustodyReason::Form, &detail)
     })?;
-    if lines.len() > ENTRIES_MAX {
+    if lines.len() > CUSTODY_ENTRIES_MAX {
         return Err(whole(CustodyReason::Limit, "the list has more than 10,000 entries"));
     }
     let mut entries: Vec<CustodyEntry> = Vec::with_capacity(lines.len());
@@ -208,6 +208,10 @@ fn held(found: CustodyEntry, of: &CustodyOf<'_>) -> Check<CustodyEntry> {
     let stated = stated.unwrap_or_default();
     if found.archived.as_ref().is_some_and(|at| at.sha256 != stated) {
         return Err((CustodyReason::Bundle, "what was archived is not the bundle".into()));
+    }
+    let looked_at = entry.member("verified").and_then(|verified| verified.member("found"));
+    if looked_at.and_then(View::text).is_some_and(|digest| *digest == *stated) {
+        return Err((CustodyReason::Bundle, "what was found instead of the bundle is the bundle".into()));
     }
     let Some((sha256, manifest)) = of.bundle else { return Ok(found) };
     let sha256 = format!("sha256:{}", sha256.hex());

@@ -65,7 +65,10 @@ pub use bundle::{Externals, NoExternals, Options, Signatures, verify_bundle};
 pub use certificate::{CertificateFault, CertificateReason, CertificateReport, verify_certificate};
 pub use check::{Check, Executor, Sequential};
 pub use container::{DirectoryFile, Input};
-pub use custody::{CUSTODY_BYTES_MAX, CustodyEntry, CustodyFault, CustodyOf, CustodyReason, verify_custody};
+pub use custody::{
+    CUSTODY_BYTES_MAX, CUSTODY_ENTRIES_MAX, CustodyEntry, CustodyFault, CustodyOf, CustodyReason,
+    verify_custody,
+};
 pub use events::{Question, verify_events};
 pub use explain::explain;
 #[doc(hidden)]

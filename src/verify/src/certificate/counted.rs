@@ -1,7 +1,8 @@
 //! What a certificate counts does not contradict what it lists, and fits its mode (step R6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::places::{check_beyond, check_tools};
 use super::{CertificateReason, Check, fault, number};
 use crate::view::View;
 
@@ -46,6 +47,7 @@ pub(super) fn check_sent(predicate: View<'_>, counts: View<'_>, drift: &[(String
         if sent != came {
             return refuse(format!("`sent`: expected {came}, found {sent}"));
         }
+        check_tools(live)?;
     }
     if let Some(database) = predicate.member("database") {
         let (sent, came) = (number(database, "statements"), of(&["DB_DRIFT"]));
@@ -81,6 +83,7 @@ pub(super) fn check_divergences(
     if listed.saturating_add(more) != expected || more > 0 && listed < LISTED_MAX {
         return refuse(format!("expected {expected} divergences, found {listed}, and {more} left out"));
     }
+    let mut steps = BTreeSet::new();
     for row in rows {
         let code = row.text_of("code");
         let left = counted.get_mut(&*code).filter(|left| **left > 0);
@@ -97,17 +100,10 @@ pub(super) fn check_divergences(
         if !fits {
             return refuse(format!("`{code}` is not at a step, or is at none"));
         }
-        check_beyond(row)?;
+        if has_call && !steps.insert(number(row, "seq")) {
+            return refuse(format!("seq {} diverges twice", number(row, "seq")));
+        }
+        check_beyond(row, predicate.member("determinism").is_some())?;
     }
     Ok(())
-}
-
-fn check_beyond(row: View<'_>) -> Check {
-    let texts = |view: View<'_>| view.text().map(std::borrow::Cow::into_owned);
-    let at: Vec<String> = row.member("at").into_iter().flat_map(View::items).filter_map(texts).collect();
-    let mut beyond = row.member("beyond").into_iter().flat_map(View::items);
-    match beyond.find(|one| !at.contains(&one.text_of("at").into_owned())) {
-        Some(one) => refuse(format!("`beyond` is at `{}`, where nothing differs", one.text_of("at"))),
-        None => Ok(()),
-    }
 }

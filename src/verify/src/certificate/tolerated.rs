@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::places::{is_above, is_pointer};
 use super::{CertificateReason, Check, fault, number};
 use crate::bundle::ENTRIES;
 use crate::container::Files;
@@ -41,6 +42,7 @@ pub(super) fn check(predicate: View<'_>, counts: View<'_>) -> Check {
     if !fits || steps > matched.saturating_add(truncated) {
         return refuse(format!("expected {steps} steps with tolerated differences, found {named}"));
     }
+    check_places(predicate, &rows)?;
     let of_mode = |part: &str| match &*predicate.text_of("mode") {
         "database" => part == "rows",
         "live" => part == "answer",
@@ -50,6 +52,40 @@ pub(super) fn check(predicate: View<'_>, counts: View<'_>) -> Check {
         Some(row) => refuse(format!("nothing that is compared differs so at `{}`", row.text_of("at"))),
         None => Ok(()),
     }
+}
+
+/// Each step is there once, did not diverge, and has each place once.
+fn check_places(predicate: View<'_>, rows: &[View<'_>]) -> Check {
+    let refuse = |detail: String| Err(fault(CertificateReason::Status, detail));
+    let divergences = predicate.member("divergences").into_iter().flat_map(View::items);
+    let diverged: BTreeSet<u64> = divergences
+        .filter(|row| row.member("seq").is_some() && row.text_of("code") != "REORDERED")
+        .map(|row| number(row, "seq"))
+        .collect();
+    let mut seen = BTreeSet::new();
+    for step in rows.chunk_by(|one, other| number(*one, "seq") == number(*other, "seq")) {
+        let places: Vec<String> = step.iter().map(|row| row.text_of("at").into_owned()).collect();
+        let calls: BTreeSet<String> = step.iter().map(|row| row.text_of("call").into_owned()).collect();
+        let seq = step.first().map_or(0, |row| number(*row, "seq"));
+        if !seen.insert(seq) || calls.len() > 1 {
+            return refuse(format!("the tolerated differences of seq {seq} are apart, or of several calls"));
+        }
+        if diverged.contains(&seq) {
+            return refuse(format!("seq {seq} diverges, and is tolerated"));
+        }
+        if let Some(other) = places.iter().find(|place| !is_pointer(place)) {
+            return refuse(format!("a tolerated difference is at `{other}`, which is no JSON pointer"));
+        }
+        let others = |at: usize| places.iter().enumerate().filter(move |(other, _)| *other != at);
+        let twice = places
+            .iter()
+            .enumerate()
+            .find(|(at, place)| others(*at).any(|(_, other)| is_above(place, other)));
+        if let Some((_, place)) = twice {
+            return refuse(format!("what is at `{place}` of seq {seq} is tolerated twice"));
+        }
+    }
+    Ok(())
 }
 
 /// The two values have two digests; only what is ignored may be missing on one side.
