@@ -508,15 +508,16 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     ),
     (
         &["retention", "plan"],
-        "Verifies the journal, reads it through, and lists the stored bodies and bundles that the rules let go: by digest, with \
-         the rule and the signed time from which each age counts. Nothing is deleted. The plan is signed; the same journal, \
+        "Verifies the journal, reads it through, and lists the stored bodies, bundles and oldest segments that the rules let go: by \
+         digest, with the rule and the signed time from which each age counts. A segment is listed when the index of the archive has a copy \
+         that is kept. Nothing is deleted. The plan is signed; the same journal, \
          rules and --as-of give the same list.",
     ),
     (
         &["retention", "apply"],
         "Deletes exactly what a plan lists, and writes a signed report with the same list. The plan is durable and in the chain \
          before the first file goes; after a crash the next apply goes on with it. What is open, under legal hold or named by no \
-         receipt is never deleted, and no link is followed.",
+         receipt is never deleted, and no link is followed. Before segments go, a signed `beginning.json` says where the journal begins then.",
     ),
     (
         &["retention", "verify"],

@@ -173,6 +173,20 @@ pub fn optional(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
     }
 }
 
+/// The first bytes of a file that may not be there.
+pub fn at_most(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, Failure> {
+    let read = || {
+        regular(path)?;
+        let mut bytes = Vec::new();
+        File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
+        Ok::<_, io::Error>(bytes)
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(|error| unreadable(path, &error)),
+    }
+}
+
 /// A file's text.
 pub fn text(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))

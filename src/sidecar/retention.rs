@@ -2,6 +2,7 @@
 
 mod record;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,8 +10,8 @@ use estoppel_evidence::entry::Act;
 use estoppel_evidence::envelope::{STATEMENT_TYPE, sign};
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{Reason, RunId, Sha256, Signer};
-use estoppel_journal::retention::{self, Busy, Plan, RetentionError, Rule, Survey};
-use estoppel_verify::{Given, RetentionProof, verify_retention};
+use estoppel_journal::retention::{self, Busy, Class, Copy, Plan, RetentionError, Rule, Survey};
+use estoppel_verify::{Given, Pointer, RetentionProof, verify_retention};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -78,6 +79,11 @@ fn read_rules(path: &Path) -> Result<Vec<Rule>, Failure> {
         () if !rules.iter().all(|rule| is_word(&rule.id)) => {
             Err(invalid("an id is a lower-case letter, then at most 63 of a-z, 0-9, `_` and `-`".into()))
         }
+        () if rules.iter().any(|rule| rule.class == Class::Segments && rule.run_class.is_some()) => {
+            Err(invalid(
+                "a segment has entries of many runs: a rule of class `segments` has no `run_class`".into(),
+            ))
+        }
         () if ids.windows(2).any(|pair| pair[0] == pair[1]) => {
             Err(invalid("two rules have the same id".into()))
         }
@@ -97,6 +103,24 @@ fn survey(journal: &Path) -> Result<Survey, Failure> {
         return Err(Failure { exit: 2, ..Failure::reason(Reason::JournalCorrupt, plain(&message)) });
     }
     Survey::of(journal).map_err(|error| failed(&error))
+}
+
+/// Where content was archived that is kept there for some time yet, by what the index of the archive says.
+fn copies(journal: &Path) -> Result<BTreeMap<Sha256, Copy>, Failure> {
+    let entries = estoppel_archive::read_entries(&journal.join("bundles"));
+    let mut copies: BTreeMap<Sha256, Copy> = BTreeMap::new();
+    for entry in entries.map_err(|error| crate::archive::failure(&error))? {
+        let Pointer { endpoint, bucket, key, version, sha256, retain_until, .. } = entry.at;
+        let (Some(sha256), Some(retain_until)) = (Sha256::parse(&sha256), UnixMicros::parse(&retain_until))
+        else {
+            continue;
+        };
+        let is_longest = copies.get(&sha256).is_none_or(|copy| copy.retain_until < retain_until);
+        if is_longest && retain_until > now() {
+            copies.insert(sha256, Copy { bucket, endpoint, key, retain_until, version });
+        }
+    }
+    Ok(copies)
 }
 
 /// As `survey` read it, by whom it is signed, and what no other process may do meanwhile.
@@ -133,8 +157,11 @@ impl Opened {
         self.read(&self.sign(&plan.statement())?).map(drop)
     }
 
-    fn plan(&self, kept: &Kept, rules: &Path, as_of: UnixMicros) -> Result<Plan, Failure> {
+    fn plan(&mut self, kept: &Kept, rules: &Path, as_of: UnixMicros) -> Result<Plan, Failure> {
         let rules = read_rules(rules)?;
+        if rules.iter().any(|rule| rule.class == Class::Segments) {
+            self.survey.copies = copies(&kept.journal)?;
+        }
         let iss = Recorder::instance(&kept.journal)?;
         Plan::new(&kept.journal, &self.survey, &iss, &rules, as_of).map_err(|error| failed(&error))
     }
@@ -177,7 +204,7 @@ fn plan(
             Failure::input("ARGUMENT_INVALID", "--as-of is a time as `2026-11-21T04:00:00.000000Z`")
         })?,
     };
-    let opened = open(kept)?;
+    let mut opened = open(kept)?;
     let plan = opened.plan(kept, rules, as_of)?;
     let statement = plan.statement();
     if let Some(out) = out.filter(|_| !plan.objects.is_empty()) {
@@ -209,7 +236,7 @@ fn apply(
     by: &str,
 ) -> Result<ExitCode, Failure> {
     record::check(by)?;
-    let opened = open(kept)?;
+    let mut opened = open(kept)?;
     let dir = &kept.journal;
     let begun = retention::unfinished(dir).map_err(|error| failed(&error))?;
     let (signed, is_begun) = match (begun.first(), rules, given) {
@@ -235,6 +262,9 @@ fn apply(
         }
     };
     let (plan, digest) = opened.read(&signed)?;
+    if plan.objects.iter().any(|object| object.class == Class::Segments) {
+        opened.survey.copies = copies(dir)?;
+    }
     if plan.iss != Recorder::instance(dir)? {
         return Err(Failure::reason(Reason::RetentionStale, "the plan is of another instance"));
     }
@@ -244,7 +274,7 @@ fn apply(
     if !is_begun {
         plan.check(&opened.survey).map_err(|error| failed(&error))?;
     }
-    retention::check(dir, &plan, &opened.survey, is_begun).map_err(|error| failed(&error))?;
+    retention::check(dir, &plan, is_begun).map_err(|error| failed(&error))?;
     opened.check_key(&plan)?;
     let recorder = Recorder::open(kept)?;
     let name = planned(&digest.hex());
@@ -255,6 +285,10 @@ fn apply(
             retention::forget(dir, &name).map_err(|error| failed(&error))?;
         }
         return Err(failure);
+    }
+    let begins = retention::beginning(dir, &plan, digest, &opened.survey).map_err(|error| failed(&error))?;
+    if let Some(document) = begins {
+        retention::begin(dir, &opened.sign(&document)?).map_err(|error| failed(&error))?;
     }
     let kept_back =
         retention::delete(dir, &plan, &opened.survey, is_begun).map_err(|error| failed(&error))?;

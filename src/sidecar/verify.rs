@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use estoppel_archive::{Action, Custodian, Done};
 use estoppel_evidence::Sha256;
 use estoppel_verify::{
-    BodyProof, BodyQuestion, CertificateReport, Check, DirectoryFile, Executor, Given, Input, JournalFiles,
-    Options, Part, Proof, PublicKey, Question, Report, Signatures, StreamProof, explain, verify_body,
-    verify_bundle, verify_certificate, verify_checkpoint, verify_events, verify_journal, verify_receipt,
+    Begins, BodyProof, BodyQuestion, CertificateReport, Check, DirectoryFile, Executor, Given, Input,
+    JournalFiles, Options, Part, Proof, PublicKey, Question, Report, Signatures, StreamProof, explain,
+    verify_body, verify_bundle, verify_certificate, verify_checkpoint, verify_events, verify_journal,
+    verify_receipt,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -277,13 +278,18 @@ fn settled(path: &Path, options: &Options<'_>) -> Result<Report, Failure> {
     Ok(report)
 }
 
+/// A byte more of `beginning.json` than is allowed shows that it is too large.
+const BEGINNING_BYTES: u64 = (64 << 20) + 1;
+
 fn journal(path: &Path, against: Option<&Path>, options: &Options<'_>) -> Result<Report, Failure> {
     let optional = |name: &str| input::optional(&path.join(name));
     let (checkpoint, trust) = (optional("checkpoint")?, optional("trust.json")?);
+    let beginning = input::at_most(&path.join("beginning.json"), BEGINNING_BYTES)?;
     let against = against.map(input::file).transpose()?;
     let files = JournalFiles {
         checkpoint: checkpoint.as_deref(),
         trust: trust.as_deref(),
+        beginning: beginning.as_deref(),
         against: against.as_deref(),
     };
     verify_journal(&mut SegmentFiles::of(path)?, files, options)
@@ -386,6 +392,9 @@ fn print(output: Output, path: &Path, report: &Report, in_plain_words: bool) {
     if let Some(body) = &report.body {
         print_body(output, body);
     }
+    if let Some(begins) = &report.begins {
+        print_begins(output, begins);
+    }
     if let Some(finding) = &report.finding {
         let place = match (finding.seq, finding.index) {
             (Some(seq), _) if finding.unit.is_some() => {
@@ -411,6 +420,25 @@ fn print(output: Output, path: &Path, report: &Report, in_plain_words: bool) {
         explain(report).iter().for_each(|line| output.line(&plain(line)));
     } else if report.passed() && verdicts.authenticity.name() == "self_asserted" {
         output.line("note          nobody has vouched for the keys; give --trust to bind the evidence to keys you know");
+    }
+}
+
+fn print_begins(output: Output, begins: &Begins) {
+    let earlier = format!(
+        "at entry {}; {} earlier segments were deleted by plan {}",
+        begins.size, begins.segments, begins.plan
+    );
+    output.line(&format!("{:<13} {}", "begins", plain(&earlier)));
+    for copy in &begins.copies {
+        let at = format!(
+            "of {} segments in bucket {} at {} until {}",
+            copy.segments, copy.bucket, copy.endpoint, copy.retain_until
+        );
+        output.line(&format!("{:<13} {}", "copies", plain(&at)));
+    }
+    if begins.passed_over > 0 {
+        let left = format!("{} segments from before are still here, and were not read", begins.passed_over);
+        output.line(&format!("{:<13} {left}", "left"));
     }
 }
 
@@ -450,6 +478,22 @@ fn colour(value: &str) -> Colour {
     }
 }
 
+fn begins(begins: &Begins) -> Value {
+    let copies: Vec<Value> = begins
+        .copies
+        .iter()
+        .map(|copy| {
+            json!({
+                "endpoint": copy.endpoint, "bucket": copy.bucket, "segments": copy.segments, "retain_until": copy.retain_until,
+            })
+        })
+        .collect();
+    json!({
+        "size": begins.size, "segments": begins.segments, "runs": begins.runs, "plan": begins.plan, "copies": copies,
+        "passed_over": begins.passed_over,
+    })
+}
+
 pub fn data(report: &Report) -> Value {
     let verdicts = &report.verdicts;
     let keys: Vec<Value> = report
@@ -475,6 +519,7 @@ pub fn data(report: &Report) -> Value {
             "completeness": verdicts.completeness.name(),
             "anchoring": verdicts.anchoring.name(),
         },
+        "begins": report.begins.as_ref().map(begins),
         "run": report.run,
         "iss": report.iss,
         "entries": report.entries,

@@ -28,6 +28,7 @@
 //! - `replay_live`: recorded calls of tools, made again for real.
 //! - `replay_tolerance`: what a policy declares of operations that run again, and certificates that contradict themselves.
 //! - `regress`: recorded calls as fixtures, and judged again.
+//! - `segments`: the oldest segments, deleted once a bucket keeps them, and journals that begin after them.
 //! - `releases`: from a sealed generation to its release and back, and that nothing is half done.
 //! - `reask`: models that are asked again where their answer is refused.
 //! - `streams`: the hard cases of streams, one test for each.
@@ -133,6 +134,7 @@ mod replay_live;
 mod replay_tolerance;
 mod retention;
 mod rules;
+mod segments;
 mod shadow;
 mod snapshots;
 mod starting;

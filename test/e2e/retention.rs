@@ -413,7 +413,8 @@ fn rules_that_say_nothing_clear_are_refused() {
         format!("version = 2\n{id}"),
         format!("version = 1\n{id}{id}"),
         format!("version = 1\n{id}colour = 1\n"),
-        format!("version = 1\n{}", id.replace("bodies", "segments")),
+        format!("version = 1\n{}", id.replace("bodies", "segments") + "run_class = \"caller\"\n"),
+        format!("version = 1\n{}", id.replace("bodies", "policies")),
         format!("version = 1\n{}", id.replace("\"a\"", "\"../a\"")),
     ] {
         let rules = rules(&world, &text);

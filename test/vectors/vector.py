@@ -5,7 +5,7 @@ import re
 
 from run import Bundle
 
-AUTHENTICITY = {"M6", "M7", "L8", "L10", "L11", "L13", "L14", "T3", "K1", "K2"}
+AUTHENTICITY = {"G2", "G3", "M6", "M7", "L8", "L10", "L11", "L13", "L14", "T3", "K1", "K2"}
 #: Steps after which a verdict is settled, in the order of SPEC section 11.
 AFTER_X = {"A1", "A2", "A3", "K1", "K2", "Z1"}
 AFTER_A = {"K1", "K2", "Z1"}
@@ -39,7 +39,7 @@ def failed(step, reason, seq=None, index=None, *, trusted=False, anchored=False)
         verdicts["authenticity"] = "failed"
     elif step == "S1":
         verdicts["completeness"] = "open"
-    elif step in ("X1", "X2", "J8"):
+    elif step in ("X1", "X2", "J8", "G6"):
         verdicts["completeness"] = "failed"
     elif step[0] == "A":
         verdicts["anchoring"] = "failed"

@@ -172,7 +172,7 @@ function journalAt(root, names) {
     return { name, head, read: async () => readWhole(file) };
   });
   const optional = (name) => (names.includes(name) ? readWhole(join(root, name)) : null);
-  return { segments, checkpoint: optional('checkpoint'), trust: optional('trust.json') };
+  return { segments, checkpoint: optional('checkpoint'), beginning: optional('beginning.json'), trust: optional('trust.json') };
 }
 
 /** The bytes of a file, in pieces: Node reads at most 2 GiB at once. */
@@ -213,9 +213,17 @@ function inWords(result) {
   for (const [name, value] of Object.entries(verdicts)) {
     if (result.exit === 0 || result.exit === 2) lines.push(`  ${name.padEnd(13)} ${value.padEnd(14)} ${VERDICTS[name][value]}`);
   }
+  if (result.facts?.begins !== undefined) lines.push(...beginsInWords(result.facts.begins));
   if (result.stream !== undefined) lines.push(`  ${'stream'.padEnd(13)} ${result.stream.padEnd(14)} ${STREAM[result.stream]}`);
   if (result.body !== undefined) lines.push(`  ${'body'.padEnd(13)} ${result.body.padEnd(14)} ${BODY[result.body]}`);
   return lines.join('\n');
+}
+
+function beginsInWords({ size, segments, plan, copies }) {
+  return [
+    `  ${'begins'.padEnd(13)} at entry ${size}; ${segments} earlier segments were deleted by plan ${plan}`,
+    `  ${'copies'.padEnd(13)} in bucket ${copies.join(', ').replace(/[^\x20-\x7e]/g, '?')}`,
+  ];
 }
 
 function place({ seq, index, unit = null }) {

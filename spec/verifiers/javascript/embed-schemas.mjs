@@ -1,7 +1,7 @@
 // Writes schemas.mjs from spec/pef/schemas; with --check, tells whether it is still what it would write.
 import { readFileSync, writeFileSync } from 'node:fs';
 
-const NAMES = ['receipt', 'journal_event', 'manifest', 'signature', 'trust', 'disclosure'];
+const NAMES = ['receipt', 'journal_event', 'manifest', 'signature', 'trust', 'disclosure', 'beginning'];
 const target = new URL('schemas.mjs', import.meta.url);
 
 const text = [

@@ -1,5 +1,6 @@
 // Verifying a journal: SPEC section 13. The first frame, in the order of the bytes, that fails decides.
 
+import { readBeginning } from './beginning.mjs';
 import { equal, hex, isZero } from './bytes.mjs';
 import { noteSigner, parseCheckpoint } from './note.mjs';
 import { Refusal } from './refusal.mjs';
@@ -18,6 +19,9 @@ export class Journal {
   decided = {};
   facts = { entries: 0, instance: null, runs: 0, sealed: 0, covered: 0 };
   #segments;
+  /** What was before the first segment, where that was deleted. */
+  #beginning = null;
+  #beginningBytes;
   /** The file `checkpoint` and the reader's, as far as they are there: bytes, note, and root at the note's size. */
   #newest;
   #against;
@@ -32,19 +36,19 @@ export class Journal {
   /** Number of entries up to the last one that has no signature of its own. */
   #unsigned = 0;
 
-  constructor({ segments, checkpoint }, { against, trust, watch }) {
+  constructor({ segments, checkpoint, beginning = null }, { against, trust, watch }) {
     const started = segments.filter(({ name }) => !UNFINISHED.test(name));
     this.#segments = started.sort((a, b) => (a.name < b.name ? -1 : 1));
     this.#newest = [checkpoint, against].filter((note) => note !== null).map((bytes) => ({ note: parseCheckpoint(bytes), root: null }));
     this.#against = against;
+    this.#beginningBytes = beginning;
     this.#keys = trust;
     this.#watch = watch;
   }
 
   /** `trusted`: the keys came from the reader. */
   async verify(trusted) {
-    const headers = await this.#readHeaders();
-    this.facts.instance = headers[0].instance;
+    const headers = await this.#begin(await this.#readHeaders());
     this.#markRoots();
     await this.#waiting.ahead(async () => {
       for (const [i, segment] of this.#segments.entries()) {
@@ -55,6 +59,7 @@ export class Journal {
     });
     this.facts.entries = this.#tree.size;
     for (const newest of this.#newest) await this.#verifyNewest(newest);
+    this.#beginning?.checkRecorded(this.#tree.size);
     this.decided.integrity = 'ok';
     // The file `checkpoint` can be set back together with the segments; only one from elsewhere says more.
     this.decided.anchoring = this.#against === null ? 'absent' : 'anchored';
@@ -71,6 +76,24 @@ export class Journal {
     const one = first !== undefined && headers.every(({ instance }) => instance === first.instance);
     if (!one) throw new Refusal('J1', 'SEGMENT_HEADER');
     return headers;
+  }
+
+  /** G1 to G5. Gives the headers of the segments that are read. */
+  async #begin(headers) {
+    this.facts.instance = headers[0].instance;
+    if (this.#beginningBytes === null) return headers;
+    this.#beginning = await readBeginning(this.#beginningBytes, this.facts.instance, (kid, use) => this.#keyOf(kid, use));
+    const { size, head, tree, runs, facts } = this.#beginning;
+    this.facts.begins = facts;
+    const stays = headers.map(({ first }) => first >= BigInt(size));
+    this.#segments = this.#segments.filter((_, i) => stays[i]);
+    if (this.#segments.length === 0) throw new Refusal('J3', 'INDEX_MISMATCH', { index: size });
+    [this.#tree, this.#head] = [tree, head];
+    for (const run of runs) {
+      this.#runs.set(run.run, new Run((kid, use) => this.#keyOf(kid, use)).begin(run));
+      this.#recounts.set(run.run, Object.assign(new Recount(), { counters: run.counters }));
+    }
+    return headers.filter((_, i) => stays[i]);
   }
 
   async #readSegment(segment, header, last) {
@@ -119,6 +142,7 @@ export class Journal {
     this.#runs.set(entry.run, run);
     this.#nameBlobs(entry, where);
     this.#recount(run, entry, where);
+    this.#beginning?.see(entry, index);
     this.#tree.push(this.#head);
     this.#markRoots();
     await this.#watch?.(entry, index);
@@ -187,6 +211,7 @@ export class Journal {
     if (note?.origin !== this.facts.instance) throw new Refusal('T1', 'CHECKPOINT_MALFORMED', where);
     await this.#verifyNote(note, where);
     if (note.size > this.#tree.size) throw new Refusal('J8', 'JOURNAL_TRUNCATED', where);
+    if (note.size < (this.#beginning?.size ?? 0)) throw new Refusal('J8', 'JOURNAL_BEGINS_LATER', where);
     if (!equal(note.root, root)) throw new Refusal('J9', 'CHECKPOINT_MISMATCH', where);
     this.facts.covered = Math.max(this.facts.covered, Number(note.size));
   }

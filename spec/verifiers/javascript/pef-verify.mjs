@@ -81,7 +81,7 @@ export async function verifyBody({ zip, folder }, { call, part, disclosure, cont
 }
 
 /**
- * Verifies a journal, given as `{ segments: [{ name, head(), read() }], checkpoint, trust }` (bytes or null).
+ * Verifies a journal, given as `{ segments: [{ name, head(), read() }], checkpoint, beginning, trust }` (bytes or null).
  *
  * Options: `trust` and `watch` as for a bundle; `against`, an instance checkpoint from elsewhere than the journal.
  */

@@ -8,8 +8,8 @@ export class Refusal extends Error {
   }
 }
 
-const INTEGRITY = /^(C\d|F\d|M[1-5]|L[1-7]|L9|L12|L15|S[2-4]|T[12]|N1|B1|Z1|J[123579])$/;
-const AUTHENTICITY = /^(M[67]|L8|L10|L11|L13|L14|T3|K\d)$/;
+const INTEGRITY = /^(C\d|G[145]|F\d|M[1-5]|L[1-7]|L9|L12|L15|S[2-4]|T[12]|N1|B1|Z1|J[123579])$/;
+const AUTHENTICITY = /^(G[23]|M[67]|L8|L10|L11|L13|L14|T3|K\d)$/;
 
 /** The four verdicts of an answer: `decided` ones, and the one that `refusal` (or null) settles. */
 export function verdictsOf(decided, refusal) {
@@ -20,7 +20,7 @@ export function verdictsOf(decided, refusal) {
   if (INTEGRITY.test(refusal.step)) verdicts.integrity = 'failed';
   else if (AUTHENTICITY.test(refusal.step)) verdicts.authenticity = 'failed';
   else if (refusal.step === 'S1') verdicts.completeness = 'open';
-  else if (/^(X\d|J8)$/.test(refusal.step)) verdicts.completeness = 'failed';
+  else if (/^(X\d|J8|G6)$/.test(refusal.step)) verdicts.completeness = 'failed';
   else if (/^A\d$/.test(refusal.step)) verdicts.anchoring = 'failed';
   return verdicts;
 }

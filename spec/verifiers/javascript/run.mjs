@@ -36,6 +36,8 @@ export class Run {
   tree = new Tree();
   /** Entry hash of the last line. */
   head = null;
+  /** Its first entries are not there any more. */
+  carried = false;
   /** Key ids that a verified key.rotate brought in. */
   rotatedIn = new Set();
   #current = {};
@@ -67,8 +69,11 @@ export class Run {
     if (entry.kind === 'key.rotate') await this.#rotate(entry, where);
     if (this.seal !== null) throw new Refusal('L12', 'SEAL_NOT_LAST', where);
     const leaf = leafHash(line);
-    await this.#holds.take(entry, leaf, where);
-    this.#await(entry, where);
+    // What an entry names may have been before; the bundle of the run shows it.
+    if (!this.carried) {
+      await this.#holds.take(entry, leaf, where);
+      this.#await(entry, where);
+    }
     if (entry.kind === 'run.open') this.open = entry;
     if (entry.kind === 'run.seal') this.seal = { entry, size: this.size, head: this.head, root: this.tree.root() };
     this.head = leaf;
@@ -76,6 +81,14 @@ export class Run {
     this.size += 1;
     this.#monotonic = entry.mono_us;
     return this.head;
+  }
+
+  /** Starts with what entries that are not there any more add up to (section 12). */
+  begin({ size, peaks, head, sign, kid, mono_us }) {
+    Object.assign(this, { size, head, open: { sign }, tree: Tree.resumed(size, peaks), carried: true });
+    this.#current.receipt = kid;
+    this.#monotonic = mono_us;
+    return this;
   }
 
   /** Step L15. */

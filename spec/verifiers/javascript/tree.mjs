@@ -24,6 +24,14 @@ export class Tree {
   size = 0;
   #peaks = [];
 
+  /** A tree of which only the roots of the full subtrees are known. */
+  static resumed(size, peaks) {
+    const tree = new Tree();
+    tree.size = size;
+    tree.#peaks = peaks;
+    return tree;
+  }
+
   push(leaf) {
     let node = leaf;
     for (let n = this.size; n % 2 === 1; n = (n - 1) / 2) node = nodeHash(this.#peaks.pop(), node);

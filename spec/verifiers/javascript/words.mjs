@@ -60,6 +60,8 @@ export const REASONS = {
   FRAME_INVALID: 'A frame of the journal is damaged, and frames follow after it.',
   INDEX_MISMATCH: 'A frame of the journal is not at its place: frames or segments are missing, added or reordered.',
   BLOB_MISMATCH: 'A stored blob of the journal does not belong to the entry after it.',
+  JOURNAL_BEGINS_LATER: 'The checkpoint is of entries that were deleted from the journal.',
+  BEGINNING_UNRECORDED: 'No entry says that the oldest segments were deleted.',
   JOURNAL_TRUNCATED: 'The journal is shorter than its own newest checkpoint says.',
   DISCLOSURE_INVALID: 'The disclosed key is not in a usable document.',
   CALL_UNKNOWN: 'The run has no such call.',

@@ -431,7 +431,7 @@ def _shown(text, most=60):
 
 
 class Schemas:
-    NAMES = ("receipt", "journal_event", "manifest", "trust", "signature", "disclosure")
+    NAMES = ("receipt", "journal_event", "manifest", "trust", "signature", "disclosure", "beginning")
 
     def __init__(self, folder):
         for name in self.NAMES:
@@ -840,6 +840,11 @@ class Tree:
         self.size = 0
         self._full = []  # (level, hash), levels strictly falling
 
+    def begin(self, size, peaks):
+        """A tree of which only the full subtrees are known, from the largest on."""
+        levels = [level for level in range(size.bit_length()) if size >> level & 1]
+        self.size, self._full = size, list(zip(reversed(levels), peaks))
+
     def push(self, leaf):
         level = 0
         while self._full and self._full[-1][0] == level:
@@ -1230,6 +1235,7 @@ class Run:
         self.brought = []  # (use, key id) of rotations
         self.first_key = None  # id of the receipt key that signs run.open
         self.counters = dict.fromkeys(("calls", "allow", "repair", "hold", "block", "interrupted", "incomplete"), 0)
+        self.carried = False  # its first entries are not there any more
         self.holds = Holds()
         self.awaited = {}  # the sources of snapshots that came too late for their calls' receipts, by call id
         self.claims = {}
@@ -1239,6 +1245,16 @@ class Run:
         self.streams = []
         self.calls = {}  # of each call id, the first entry's seq, `sse` and commitments  # (seq, call, sse)
         self.bodies = []  # (seq, sha256:..)
+
+    def begin(self, before):
+        """Section 12: what the entries add up to that are not there any more."""
+        self.carried = True
+        self.opening = before
+        self.tree.begin(before["size"], [bytes.fromhex(peak[5:]) for peak in before["peaks"]])
+        self.head = before["head"]
+        self.current["receipt"] = self.first_key = before["kid"]
+        self.mono = before["mono_us"]
+        self.counters = dict(before["counters"])
 
     @property
     def sign_each(self):
@@ -1290,9 +1306,13 @@ class Run:
         if self.seal is not None:
             refuse("SEAL_NOT_LAST", "an entry follows the seal")
         leaf = leaf_hash(line)
-        if kind in ("hold", "approval", "call"):
+        if self.carried:
+            pass  # what an entry names may have been before; the bundle of the run shows it
+        elif kind in ("hold", "approval", "call"):
             self.holds.take(entry, leaf, lambda text: refuse("APPROVAL_INVALID", text))
-        if kind == "call":
+        if self.carried:
+            pass
+        elif kind == "call":
             looked = entry.get("snapshot", {})
             self.awaited.pop(entry["call"], None)
             if looked.get("post", {}).get("code") == "POST_TIMEOUT":
@@ -1902,6 +1922,7 @@ _INSTANCE = re.compile(r"[a-z0-9.-]{1,64}/[a-z0-9._-]{1,64}/[0-9]{1,9}")
 _HEADER_SIZE = 256
 _FRAME = struct.Struct("<IBQI")
 _PAYLOAD_MAX = 32 + 32 * STREAM_NODES_MAX  # a blob of as many nodes as a stream has at most
+_BEGINNING_MAX = 2**26  # bytes of beginning.json
 _SEARCH_MAX = 2**30  # payload bytes that the search for a later frame may look at
 _UNFINISHED = re.compile(r"[0-9]{20}\.seg\.tmp")  # what a crash leaves; the next start removes it
 _NONZERO = re.compile(rb"[^\0]")
@@ -1972,6 +1993,74 @@ class Segment:
         return False
 
 
+class Beginning:
+    """beginning.json: what is said of segments that were deleted (G1-G6)."""
+
+    def __init__(self, schemas, data, keys, iss):
+        def malformed(detail):
+            raise Refusal("ENVELOPE_MALFORMED", "beginning.json: %s" % detail)
+
+        def refuse(detail):
+            raise Refusal("STATEMENT_MISMATCH", "beginning.json: %s" % detail)
+
+        if len(data) > _BEGINNING_MAX:
+            malformed("it has more than 64 MiB")
+        payload, kid, signature = read_envelope(schemas, data, TYPE_STATEMENT)
+        self.key = keys.get(kid)
+        if self.key is None or self.key.use != "manifest" or self.key.iss not in (None, iss):
+            raise Refusal("KEY_UNKNOWN", "beginning.json is signed by no known manifest key of this instance")
+        if not self.key.verify_dsse(signature, TYPE_STATEMENT, payload):
+            raise Refusal("ENVELOPE_SIGNATURE", "the signature of beginning.json does not verify")
+        try:
+            document = admit(payload)
+        except Malformed as wrong:
+            malformed("its payload cannot be read: %s" % wrong)
+        if canonical(document) != payload:
+            malformed("its payload is not in canonical form")
+        wrong = schemas.beginning.error(document)
+        if wrong:
+            malformed("its payload does not fit its schema: %s" % wrong)
+        said = document["predicate"]
+        if said["iss"] != iss:
+            refuse("it is of another instance")
+        due, subjects = 0, []
+        for segment in said["segments"]:
+            if segment["first"] != due:
+                refuse("its segments do not follow each other")
+            due += segment["entries"]
+            name = "segments/%020d.seg" % segment["first"]
+            subjects.append({"digest": {"sha256": segment["sha256"][len("sha256:") :]}, "name": name})
+        if due != said["size"] or said["head"] != said["segments"][-1]["head"]:
+            refuse("its segments do not add up to its size and head")
+        if document["subject"] != subjects:
+            refuse("it is not about the segments that it lists")
+        ids = [run["run"] for run in said["runs"]]
+        if ids != sorted(set(ids)):
+            refuse("its runs are not in order")
+        if any(bin(each["size"]).count("1") != len(each["peaks"]) for each in (said, *said["runs"])):
+            refuse("its peaks are not as many as its sizes ask for")
+        self.size, self.plan, self.said = said["size"], said["plan"], said
+        self.recorded = None  # index of the first entry that says that the deletion was begun
+
+    def facts(self):
+        """-> (entries before, segments before, plan, [(endpoint, bucket) of copies])"""
+        copies = sorted({(each["copy"]["endpoint"], each["copy"]["bucket"]) for each in self.said["segments"]})
+        return (self.size, len(self.said["segments"]), self.plan, copies)
+
+    def see(self, entry, index):
+        named = entry["kind"] == "act" and (entry["act"], entry.get("on")) == ("retention_planned", self.plan)
+        if named and self.recorded is None:
+            self.recorded = index
+
+    def check_recorded(self, entries):
+        if self.recorded is None:
+            detail = "no entry says that the segments before the first one were to be deleted"
+            raise Refusal("BEGINNING_UNRECORDED", detail, None, entries)
+        if self.key.revoked_from is not None and self.recorded >= self.key.revoked_from:
+            detail = "the key of beginning.json is revoked from index %d" % self.key.revoked_from
+            raise Refusal("KEY_REVOKED", detail, None, self.recorded)
+
+
 class Journal:
     kind = "journal"
     run_id = None
@@ -1984,6 +2073,7 @@ class Journal:
         self.blobs = []  # digests of blobs that the next entry must name
         self.unsigned = 0  # size of the log when its newest entry without a signature was in
         self.covered = 0  # largest size that a verified checkpoint has
+        self.beginning = None  # what was before the first segment, where that was deleted
         self.decided = {}
 
     @property
@@ -2000,6 +2090,7 @@ class Journal:
         self.read_newest()
         segments = self.open_segments()
         self.iss = segments[0].instance
+        segments = self.begin(segments)
         for segment in segments:
             segment.open()
             self.check_segment(segment, segment is segments[-1])
@@ -2013,6 +2104,26 @@ class Journal:
         # The file `checkpoint` can be set back together with the segments; only one from elsewhere says more.
         self.decided["completeness"] = "unchecked" if self.against is None else "complete"
         self.decided["anchoring"] = "absent" if self.against is None else "anchored"
+
+    def begin(self, segments):
+        """G1-G5. -> the segments that are read."""
+        data = self.read_file("beginning.json")
+        if data is None:
+            return segments
+        self.beginning = Beginning(self.schemas, data, self.keys, self.iss)
+        said = self.beginning.said
+        segments = [segment for segment in segments if segment.first >= said["size"]]
+        if not segments:
+            detail = "there is no segment after those that were deleted"
+            raise Refusal("INDEX_MISMATCH", detail, None, said["size"])
+        self.tree.begin(said["size"], [bytes.fromhex(peak[5:]) for peak in said["peaks"]])
+        self.last = bytes.fromhex(said["head"][5:])
+        for before in said["runs"]:
+            run = Run(before["run"], self.iss, collect=False)
+            run.begin(before)
+            self.runs[before["run"]] = run
+        self.mark()
+        return segments
 
     def read_newest(self):
         """The file `checkpoint` and the reader's are judged last; their sizes are needed while the tree grows."""
@@ -2110,6 +2221,8 @@ class Journal:
         self.blobs = []
         if entry["kind"] == "run.seal":
             run.check_seal(index)
+        if self.beginning:
+            self.beginning.see(entry, index)
         self.tree.push(leaf)
         self.last = leaf
         if not stored:
@@ -2152,10 +2265,15 @@ class Journal:
             if note.size > self.entries:
                 detail = "the checkpoint counts %d entries, and only %d are there" % (note.size, self.entries)
                 raise Refusal("JOURNAL_TRUNCATED", detail, None, self.entries)
+            if self.beginning and note.size < self.beginning.size:
+                detail = "the checkpoint counts %d entries, and those were deleted" % note.size
+                raise Refusal("JOURNAL_BEGINS_LATER", detail, None, self.entries)
             if note.root != root:
                 detail = "the log is not the one that the checkpoint is about"
                 raise Refusal("CHECKPOINT_MISMATCH", detail, None, self.entries)
             self.covered = max(self.covered, note.size)
+        if self.beginning:
+            self.beginning.check_recorded(self.entries)
 
 
 # --- verifying one receipt (section 14) -------------------------------------------------------
@@ -2213,7 +2331,9 @@ _AUTHENTICITY = frozenset(
     "KEY_UNKNOWN ENVELOPE_SIGNATURE KEY_MISMATCH SIGNATURE_MISSING SIGNATURE_INVALID ROTATION_INVALID APPROVAL_INVALID "
     "CHECKPOINT_SIGNATURE KEY_UNTRUSTED KEY_REVOKED".split()
 )
-_COMPLETENESS = frozenset("SEAL_MISSING MISSING_EXTERNAL EXTERNAL_DIGEST JOURNAL_TRUNCATED".split())
+_COMPLETENESS = frozenset(
+    "SEAL_MISSING MISSING_EXTERNAL EXTERNAL_DIGEST JOURNAL_TRUNCATED JOURNAL_BEGINS_LATER BEGINNING_UNRECORDED".split()
+)
 _ANCHORING = frozenset("ANCHOR_MALFORMED ANCHOR_MISMATCH ANCHOR_SIGNATURE".split())
 
 
@@ -2342,6 +2462,8 @@ def verify_path(
     if subject is not None:
         entries = None if answer["exit"] == 6 else subject.entries
         answer.update(kind=subject.kind, run=subject.run_id, entries=entries)
+        if isinstance(subject, Journal) and subject.beginning:
+            answer["begins"] = subject.beginning.facts()
         if isinstance(subject, Given):
             answer[subject.about] = subject.proof
     return answer
@@ -2407,6 +2529,10 @@ def explain(answer, path):
         lines.append("run %s" % answer["run"])
     if answer["ok"] and answer["kind"] != "receipt":
         lines.append("%d entries" % answer["entries"])
+    begins = answer.get("begins")
+    if begins:
+        lines.append("begins at entry %d: %d earlier segments were deleted by plan %s" % begins[:3])
+        lines.extend("copies in bucket %s at %s" % (_shown(bucket), _shown(at)) for at, bucket in begins[3])
     lines.append("")
     for name in _VERDICTS:
         value = answer["verdicts"][name]

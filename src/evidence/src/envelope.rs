@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::hash::Sha256;
-use crate::key::{KeyError, KeyId, Signer, dsse_form};
+use crate::key::{KeyError, KeyId, PublicKey, Signer, dsse_form};
 
 /// PAE type of every entry line.
 pub const ENTRY_TYPE: &str = "application/vnd.estoppel.pef.entry.v0+json";
@@ -20,6 +20,9 @@ pub const MANIFEST_PREDICATE: &str = "urn:estoppel:pef:manifest:v0";
 
 /// Predicate type of what is planned to be deleted, and of the report that it was (spec/retention.md).
 pub const RETENTION_PREDICATE: &str = "urn:estoppel:retention:v0";
+
+/// Predicate type of what a journal says of its deleted segments (SPEC section 12).
+pub const BEGINNING_PREDICATE: &str = "urn:estoppel:pef:beginning:v0";
 
 /// Base64 as PEF writes it: RFC 4648 section 4 with padding.
 pub fn base64(bytes: &[u8]) -> String {
@@ -80,6 +83,36 @@ pub fn wrap(kind: &str, payload: &[u8], keyid: KeyId, signature: &[u8]) -> Vec<u
     serde_json::to_vec(&envelope).expect("strings and ids always serialize")
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Opened {
+    payload: String,
+    #[serde(rename = "payloadType")]
+    payload_type: String,
+    signatures: [OpenedSignature; 1],
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenedSignature {
+    keyid: KeyId,
+    sig: String,
+}
+
+/// What an envelope holds, whoever signed it; `None` when it is none.
+pub fn payload(bytes: &[u8]) -> Option<Vec<u8>> {
+    from_base64(&serde_json::from_slice::<Opened>(bytes).ok()?.payload)
+}
+
+/// What an envelope of that type holds, if its one signature verifies with the key which it names and `key` gives.
+pub fn open(kind: &str, bytes: &[u8], key: impl FnOnce(KeyId) -> Option<PublicKey>) -> Option<Vec<u8>> {
+    let Opened { payload, payload_type, signatures: [OpenedSignature { keyid, sig }] } =
+        serde_json::from_slice(bytes).ok()?;
+    let payload = from_base64(&payload)?;
+    let key = key(keyid).filter(|key| key.id() == keyid && payload_type == kind)?;
+    key.verifies_dsse(&pae(kind, &payload), &from_base64(&sig)?).then_some(payload)
+}
+
 /// What a statement is about: one named thing by digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
@@ -138,6 +171,25 @@ mod tests {
     fn envelopes_are_canonical() {
         let bytes = sign(ENTRY_TYPE, b"{}", &SoftKey::ed25519(&[1; 32])).unwrap();
         assert_eq!(crate::canonical::foreign(&bytes).unwrap(), bytes);
+    }
+
+    #[test]
+    fn what_is_opened_was_signed_by_the_key_that_is_given() {
+        let keys = [SoftKey::ed25519(&[1; 32]), SoftKey::p256(&[1; 32]).unwrap()];
+        for key in &keys {
+            let bytes = sign(STATEMENT_TYPE, b"{}", key).unwrap();
+            let opened = |kind: &str, bytes: &[u8], with: &SoftKey| {
+                let public = with.public().clone();
+                open(kind, bytes, |_| Some(public))
+            };
+            assert_eq!(opened(STATEMENT_TYPE, &bytes, key).as_deref(), Some(&b"{}"[..]));
+            assert_eq!(payload(&bytes).as_deref(), Some(&b"{}"[..]));
+            assert_eq!(opened(ENTRY_TYPE, &bytes, key), None);
+            assert_eq!(opened(STATEMENT_TYPE, &bytes, &SoftKey::ed25519(&[2; 32])), None);
+            assert_eq!(open(STATEMENT_TYPE, &bytes, |_| None), None);
+            let text = String::from_utf8(bytes).unwrap();
+            assert_eq!(opened(STATEMENT_TYPE, text.replace("e30=", "W10=").as_bytes(), key), None);
+        }
     }
 
     #[test]

@@ -159,6 +159,17 @@ impl PublicKey {
         }
     }
 
+    /// As [`PublicKey::verifies`], of a signature in the form that DSSE carries.
+    pub fn verifies_dsse(&self, message: &[u8], signature: &[u8]) -> bool {
+        let raw = match self.alg {
+            Alg::Ed25519 => signature.try_into().ok(),
+            Alg::P256 => {
+                p256::ecdsa::Signature::from_der(signature).ok().map(|found| found.to_bytes().into())
+            }
+        };
+        raw.is_some_and(|raw: [u8; 64]| self.verifies(message, &raw))
+    }
+
     /// The 32 bytes of an Ed25519 key.
     pub fn ed25519_bytes(&self) -> Option<[u8; 32]> {
         match self.alg {

@@ -24,6 +24,37 @@ pub struct Frontier {
 }
 
 impl Frontier {
+    /// The frontier of a tree of `size` leaves whose full subtrees have these roots, from the largest to the smallest; none unless
+    /// there is one for each bit that is set in `size`.
+    pub fn resumed(size: u64, peaks: &[Root]) -> Option<Self> {
+        let fits = u32::try_from(peaks.len()) == Ok(size.count_ones());
+        fits.then(|| Self { size, peaks: peaks.iter().map(|peak| peak.0).collect() })
+    }
+
+    /// The leaves `from..to`, or as many of them as there are, where they are made of full subtrees; none otherwise.
+    pub fn part(&self, from: u64, to: u64) -> Option<Self> {
+        let (mut at, mut taken) = (0_u64, Self::default());
+        for peak in &self.peaks {
+            let leaves = 1 << (self.size - at).checked_ilog2()?;
+            let is_within = at >= from && at + leaves <= to;
+            match is_within {
+                true => {
+                    taken.peaks.push(*peak);
+                    taken.size += leaves;
+                }
+                false if at < to && at + leaves > from => return None,
+                false => {}
+            }
+            at += leaves;
+        }
+        (taken.size > 0).then_some(taken)
+    }
+
+    /// Roots of the full subtrees, from the largest to the smallest: one for each bit that is set in the size.
+    pub fn peaks(&self) -> impl Iterator<Item = Root> {
+        self.peaks.iter().map(|peak| Root(*peak))
+    }
+
     /// The number of leaves so far.
     pub fn size(&self) -> u64 {
         self.size

@@ -144,8 +144,11 @@ impl Recent {
         };
         rows.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
         let rows: Vec<&Row> = rows.iter().take(which.limit).map(|(_, row)| &**row).collect();
-        let counts: serde_json::Map<String, Value> =
-            VERDICTS.into_iter().zip(counts).map(|(verdict, n)| (verdict.as_str().into(), n.into())).collect();
+        let counts: serde_json::Map<String, Value> = VERDICTS
+            .into_iter()
+            .zip(counts)
+            .map(|(verdict, n)| (verdict.as_str().into(), n.into()))
+            .collect();
         json!({ "since": self.since, "kept_max": KEPT_MAX, "counted": counts, "calls": rows })
     }
 }
@@ -280,7 +283,8 @@ mod tests {
         let mut shadowed = plain.clone();
         shadowed.shadow.extend([said(Some(VerdictAction::Hold)), said(Some(VerdictAction::Block))]);
         let mut seen = call(2, VerdictAction::Allow);
-        seen.downgrades = vec![Downgrade { code: Reason::ContractViolated, detail: Some("observed in the answer".into()) }];
+        seen.downgrades =
+            vec![Downgrade { code: Reason::ContractViolated, detail: Some("observed in the answer".into()) }];
         let mut approved = call(3, VerdictAction::Allow);
         let hold = HoldRecord {
             expires: UnixMicros(9),
@@ -293,7 +297,10 @@ mod tests {
             recent.take(run(), record, || 1);
         }
         let calls = listed(&recent, "verdict=allow").0["calls"].clone();
-        assert_eq!((calls[2]["would"]["verdict"].as_str(), calls[2]["would"]["rule"].as_str()), (Some("block"), Some("no-shell")));
+        assert_eq!(
+            (calls[2]["would"]["verdict"].as_str(), calls[2]["would"]["rule"].as_str()),
+            (Some("block"), Some("no-shell"))
+        );
         assert_eq!(calls[1]["observed"], "CONTRACT_VIOLATED");
         assert_eq!(calls[0]["hold"], json!(hold.id));
         assert_eq!(calls.as_array().unwrap().len(), 3);

@@ -9,6 +9,7 @@ use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::tree::Frontier;
 use estoppel_evidence::{CallId, Instance, KeyId, RunId, Sha256};
 
+use crate::beginning::CarriedRun;
 use crate::settings::Settings;
 
 /// Most entries of one run whose places are kept in memory (8 bytes each); beyond, its bundle is gathered by reading
@@ -108,6 +109,22 @@ impl Chain {
             policies: HashSet::new(),
             intents: HashMap::new(),
         }
+    }
+
+    /// A run whose first entries are not there any more; none if what is said of them does not add up. Nothing is added to it: its
+    /// seal is among the entries that are there.
+    pub fn carried(before: &CarriedRun) -> Option<Self> {
+        let name = before.name.as_deref().map(Into::into);
+        Some(Self {
+            sign: before.sign,
+            opened: before.opened,
+            frontier: before.frontier()?,
+            head: Some(before.head),
+            counters: before.counters,
+            mono_last: before.mono_us,
+            places: None,
+            ..Self::new(before.run, before.class, name, before.kid)
+        })
     }
 
     /// Entries so far, which is the next entry's `seq`.

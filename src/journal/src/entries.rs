@@ -9,6 +9,7 @@ use estoppel_evidence::hash::Leaf;
 use estoppel_evidence::tree::Frontier;
 use estoppel_evidence::{Reason, RunId, Sha256};
 
+use crate::beginning::{Beginning, size_of};
 use crate::chain::Place;
 use crate::error::io_reason;
 use crate::layout::Layout;
@@ -72,6 +73,16 @@ impl Entries<'_> {
         Ok((file, path))
     }
 
+    /// Whether a segment is not there because the journal begins after it by now.
+    fn was_deleted(&self, ordinal: usize, error: &ReadError) -> Result<bool, ReadError> {
+        match (error, self.layout.first(ordinal)) {
+            (ReadError::Io { source, .. }, Some(first)) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(first < size_of(self.storage, self.layout)?)
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Gives the entries at `places` to `take` until it says to stop.
     pub fn at<E: From<ReadError>>(
         &self,
@@ -102,7 +113,7 @@ impl Entries<'_> {
     }
 
     /// Gives every entry and checkpoint to `take` until it says to stop; only those from one place to another if asked
-    /// so. Ends at the tail that is still being written.
+    /// so. Ends at the tail that is still being written. Segments that were deleted since are passed over.
     pub fn walk<E: From<ReadError>>(
         &self,
         range: Option<(Place, Place)>,
@@ -111,7 +122,10 @@ impl Entries<'_> {
         let count = self.layout.segments();
         let (first, last) = range.map_or((0, count), |(from, to)| (from.segment(), to.segment() + 1));
         for ordinal in first..last.min(count) {
-            let (file, path) = self.open(ordinal)?;
+            let (file, path) = match self.open(ordinal) {
+                Err(error) if range.is_none() && self.was_deleted(ordinal, &error)? => continue,
+                opened => opened?,
+            };
             let mut reader = reader(&*file, &path)?;
             let mut offset = match range {
                 Some((from, _)) if ordinal == from.segment() => from.offset(),
@@ -193,11 +207,16 @@ pub(crate) fn run_of(line: &[u8]) -> Option<RunId> {
     serde_json::from_slice::<Line>(line).ok().map(|line| line.run)
 }
 
-/// Root over the leaves `from..to` of the instance log, recomputed from the segments.
+/// Root over the leaves `from..to` of the instance log, recomputed from the segments. It is a subtree beside the path of an entry that
+/// is there, so what it has of entries that are not is made of full subtrees whose roots are known.
 pub(crate) fn leaf_root(entries: &Entries<'_>, (from, to): (u64, u64)) -> Result<[u8; 32], ReadError> {
-    let mut frontier = Frontier::default();
+    let before = Beginning::read(entries.storage, entries.layout)?;
+    let (begin, mut frontier) = match before.as_ref().and_then(|before| before.frontier()?.part(from, to)) {
+        Some(frontier) => (from.saturating_add(frontier.size()), frontier),
+        None => (from, Frontier::default()),
+    };
     entries.walk(None, |entry| {
-        if entry.note.is_none() && (from..to).contains(&entry.index) {
+        if entry.note.is_none() && (begin..to).contains(&entry.index) {
             frontier.push(Leaf::of(entry.line));
         }
         Ok::<_, ReadError>(entry.index < to)

@@ -45,6 +45,8 @@ pub enum JournalError {
     KeyMissing { run: RunId, wanted: KeyId },
     #[error("`{path}` is damaged: {what}; move it away to start without the records in it")]
     Spill { path: PathBuf, what: String },
+    #[error("`{path}` does not say where this journal begins: {what}")]
+    Beginning { path: PathBuf, what: &'static str },
     #[error("`{path}` is not a trust document")]
     Trust { path: PathBuf },
     #[error(transparent)]
@@ -69,6 +71,7 @@ impl JournalError {
             Self::Corrupt { .. }
             | Self::TornBelow { .. }
             | Self::Checkpoint { .. }
+            | Self::Beginning { .. }
             | Self::Spill { .. }
             | Self::Trust { .. } => Reason::JournalCorrupt,
             Self::Rollback { .. } => Reason::JournalRollback,

@@ -198,6 +198,9 @@ impl Follower {
     /// The segment that has entry `index`, opened before its first frame; `None` when it was removed.
     fn find(&self, index: u64) -> Result<Option<Open>, ReadError> {
         let first = self.layout.segment_with(index).ok_or(ReadError::Segment)?;
+        if index < first {
+            return Ok(None); // a start found that the journal begins later
+        }
         let path = self.layout.segment_at(first);
         match self.storage.open(&path) {
             Ok(file) => Ok(Some(Open { first, path, file, offset: HEADER_BYTES as u64 })),

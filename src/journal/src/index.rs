@@ -8,7 +8,7 @@
 use std::io;
 
 use estoppel_evidence::hash::{Leaf, Root};
-use estoppel_evidence::tree::node;
+use estoppel_evidence::tree::{Frontier, node};
 use sha2::Digest as _;
 
 use crate::storage::{StorageFile, read_full};
@@ -32,6 +32,24 @@ impl HashIndex {
     /// An empty tree whose hashes go to `file`.
     pub fn new(file: Box<dyn StorageFile>) -> Self {
         Self { size: 0, peaks: Vec::new(), pending: Vec::new(), written: 0, file: Some(file) }
+    }
+
+    /// A tree of which nothing is kept but its right edge.
+    pub fn in_memory() -> Self {
+        Self { size: 0, peaks: Vec::new(), pending: Vec::new(), written: 0, file: None }
+    }
+
+    /// Goes on from a tree whose first leaves are not there any more. What the file holds of them stays in it.
+    pub fn begin(&mut self, frontier: &Frontier) {
+        self.size = frontier.size();
+        self.peaks = frontier.peaks().map(|peak| peak.0).collect();
+        // Each leaf, and each subtree that is full: two for a leaf, less one for each tree that stands alone.
+        self.written = (2 * self.size - u64::from(self.size.count_ones())) * HASH_BYTES;
+    }
+
+    /// Roots of the full subtrees, from the largest to the smallest.
+    pub fn peaks(&self) -> impl Iterator<Item = Root> {
+        self.peaks.iter().map(|peak| Root(*peak))
     }
 
     /// Number of leaves.
@@ -190,6 +208,28 @@ mod tests {
                 let expected = tree::inclusion(&leaves[..size], at).unwrap();
                 assert_eq!(path(&*file, at as u64, size as u64).unwrap(), expected, "{at} of {size}");
             }
+        }
+    }
+
+    #[test]
+    fn a_tree_that_goes_on_from_its_right_edge_writes_what_a_whole_one_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| FileSystem.open_write(&dir.path().join(name)).unwrap();
+        for from in 1..40 {
+            let mut whole = HashIndex::new(file("whole"));
+            let mut before = Frontier::default();
+            (0..from).for_each(|n| before.push(leaf(n)));
+            (0..50).for_each(|n| whole.push(leaf(n)));
+            whole.flush();
+            std::fs::copy(dir.path().join("whole"), dir.path().join("part")).unwrap();
+            file("part").set_len((2 * from - u64::from(from.count_ones())) * HASH_BYTES).unwrap();
+            let mut part = HashIndex::new(file("part"));
+            part.begin(&before);
+            (from..50).for_each(|n| part.restore(leaf(n)));
+            part.settle();
+            assert_eq!(part.root(), whole.root());
+            let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+            assert!(read("part") == read("whole"), "{from}");
         }
     }
 

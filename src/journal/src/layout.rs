@@ -44,6 +44,11 @@ impl Layout {
         self.dir.join("trust.json")
     }
 
+    /// What was before the first segment, where older ones were deleted.
+    pub fn beginning(&self) -> PathBuf {
+        self.dir.join("beginning.json")
+    }
+
     pub fn hashes(&self) -> PathBuf {
         self.dir.join("hashes")
     }
@@ -111,6 +116,11 @@ impl Layout {
         locked(&self.segments).len()
     }
 
+    /// First index of the segment with that ordinal.
+    pub fn first(&self, ordinal: usize) -> Option<u64> {
+        locked(&self.segments).get(ordinal).copied()
+    }
+
     /// First index of the segment that entry `index` is in, or would be in.
     pub fn segment_with(&self, index: u64) -> Option<u64> {
         let segments = locked(&self.segments);
@@ -131,7 +141,6 @@ impl Layout {
 
     /// The segment with that ordinal.
     pub fn segment(&self, ordinal: usize) -> Option<PathBuf> {
-        let first = locked(&self.segments).get(ordinal).copied()?;
-        Some(self.segments_dir().join(file_name(first)))
+        Some(self.segment_at(self.first(ordinal)?))
     }
 }

@@ -20,6 +20,7 @@ pub mod trust;
 pub mod spill;
 
 mod admit;
+mod beginning;
 mod bodies;
 mod chain;
 mod checkpoint;

@@ -16,8 +16,9 @@ use estoppel_evidence::entry::{Durability, JournalRecover, RunClass, Sign, Verdi
 use estoppel_evidence::hash::{Commit, Leaf};
 use estoppel_evidence::note::Checkpoint;
 use estoppel_evidence::time::UnixMicros;
-use estoppel_evidence::{CallId, Instance, KeyId, RunId, Sha256, Use};
+use estoppel_evidence::{CallId, Instance, KeyId, Root, RunId, Sha256, Use};
 
+use crate::beginning::Beginning;
 use crate::chain::{Chain, Place};
 use crate::error::JournalError;
 use crate::held::{Found, Holds};
@@ -47,6 +48,8 @@ pub(crate) struct Expected<'a> {
     pub spilled: HashSet<SpillKey>,
     /// Runs whose seal has a smaller log index have their bundles.
     pub bundled: u64,
+    /// What was before the first segment.
+    pub beginning: Option<Beginning>,
 }
 
 /// What `run.open` of the newest run named.
@@ -96,8 +99,9 @@ pub(crate) fn recover(
     expected: Expected<'_>,
     index: HashIndex,
 ) -> Result<Recovered, JournalError> {
-    let firsts = segments(storage, layout)?;
-    let mut scan = Scan::new(expected, index, layout.bundles_dir());
+    let from = expected.beginning.as_ref().map_or(0, |beginning| beginning.size);
+    let firsts = segments(storage, layout, from)?;
+    let mut scan = Scan::new(expected, index, layout)?;
     let mut tail = None;
     let mut cut = None;
     for (ordinal, first) in firsts.iter().enumerate() {
@@ -130,13 +134,77 @@ pub(crate) fn recover(
     scan.finish(firsts, tail, cut)
 }
 
-/// First indexes of all segments in order. Segments that never got their name are removed.
-fn segments(storage: &dyn Storage, layout: &Layout) -> Result<Vec<u64>, JournalError> {
+/// What the entries before some segment add up to.
+pub(crate) struct Folded {
+    /// Roots of the full subtrees of the instance tree.
+    pub frontier: Vec<Root>,
+    /// Runs that have more entries from there on.
+    pub chains: HashMap<RunId, Chain>,
+    pub head: Option<Leaf>,
+    pub last_seal: Option<Leaf>,
+    pub opening: Option<Opening>,
+}
+
+/// Reads the segments before the one that starts with entry `to`, or those that are left of them. Changes nothing.
+pub(crate) fn fold(
+    storage: &dyn Storage,
+    layout: &Layout,
+    instance: &Instance,
+    beginning: Option<&Beginning>,
+    to: u64,
+) -> Result<Folded, JournalError> {
+    let from = beginning.map_or(0, |beginning| beginning.size);
+    let expected = Expected {
+        instance,
+        published: Vec::new(),
+        spilled: HashSet::new(),
+        bundled: 0,
+        beginning: beginning.cloned(),
+    };
+    let mut scan = Scan::new(expected, HashIndex::in_memory(), layout)?;
+    let mut firsts = listed(storage, layout)?;
+    firsts.retain(|first| (from..to).contains(first));
+    firsts.sort_unstable();
+    for (ordinal, first) in firsts.into_iter().enumerate() {
+        let path = layout.segments_dir().join(file_name(first));
+        let io = |source| JournalError::io("read", &path, source);
+        let file = storage.open(&path).map_err(io)?;
+        let mut reader = FrameReader::new(&*file).map_err(io)?;
+        if !matches!(scan.segment(&mut reader, &path, ordinal, first)?, Ending::Closed) {
+            return Err(scan.corrupt(&path, 0, "the segment is not closed"));
+        }
+    }
+    if scan.index.size() != to {
+        return Err(scan.corrupt(&layout.segments_dir(), 0, "a segment is missing"));
+    }
+    Ok(Folded {
+        frontier: scan.index.peaks().collect(),
+        chains: scan.chains,
+        head: scan.last_leaf,
+        last_seal: scan.last_seal,
+        opening: scan.opening,
+    })
+}
+
+fn listed(storage: &dyn Storage, layout: &Layout) -> Result<Vec<u64>, JournalError> {
+    let dir = layout.segments_dir();
+    let names = storage.list(&dir).map_err(|source| JournalError::io("list", &dir, source))?;
+    Ok(names.iter().filter_map(|name| first_of(name)).collect())
+}
+
+/// First indexes of the segments in order, from where the journal begins. Segments that never got their name are removed.
+fn segments(storage: &dyn Storage, layout: &Layout, from: u64) -> Result<Vec<u64>, JournalError> {
     let dir = layout.segments_dir();
     let names = storage.list(&dir).map_err(|source| JournalError::io("list", &dir, source))?;
     let mut firsts = Vec::new();
     for name in names {
         match first_of(&name) {
+            Some(first) if first < from => {
+                tracing::warn!(
+                    name,
+                    "a segment from before the journal's beginning is still here; apply its plan again"
+                );
+            }
             Some(first) => firsts.push(first),
             None if name.strip_suffix(".tmp").and_then(first_of).is_some() => {
                 let path = dir.join(&name);
@@ -214,13 +282,16 @@ struct Scan<'a> {
     unbundled: Vec<RunId>,
     held: Holds,
     killed: KilledTargets,
+    /// An entry says that the segments before the beginning were to be deleted.
+    recorded: bool,
     /// Folder of the bundles.
     bundles: PathBuf,
+    beginning_path: PathBuf,
 }
 
 impl<'a> Scan<'a> {
-    fn new(expected: Expected<'a>, index: HashIndex, bundles: PathBuf) -> Self {
-        Self {
+    fn new(expected: Expected<'a>, index: HashIndex, layout: &Layout) -> Result<Self, JournalError> {
+        let mut scan = Self {
             expected,
             index,
             chains: HashMap::new(),
@@ -234,8 +305,55 @@ impl<'a> Scan<'a> {
             unbundled: Vec::new(),
             held: Holds::default(),
             killed: KilledTargets::default(),
-            bundles,
+            recorded: false,
+            bundles: layout.bundles_dir(),
+            beginning_path: layout.beginning(),
+        };
+        scan.begin()?;
+        Ok(scan)
+    }
+
+    /// Goes on from what was before the first segment.
+    fn begin(&mut self) -> Result<(), JournalError> {
+        let Some(beginning) = &self.expected.beginning else { return Ok(()) };
+        let path = &self.beginning_path;
+        let refused = || JournalError::Beginning { path: path.clone(), what: "it does not add up" };
+        self.index.begin(&beginning.frontier().ok_or_else(refused)?);
+        self.last_leaf = Some(beginning.head);
+        self.last_seal = beginning.last_seal;
+        self.opening = Some(Opening { policy: beginning.policy, config: beginning.config });
+        for run in &beginning.runs {
+            self.chains.insert(run.run, Chain::carried(run).ok_or_else(refused)?);
         }
+        Ok(())
+    }
+
+    /// Whether the log bears out what is said of its beginning.
+    fn check_beginning(&self) -> Result<(), JournalError> {
+        let Some(beginning) = &self.expected.beginning else { return Ok(()) };
+        let what = match () {
+            () if !self.recorded => "no entry says that the segments before were to be deleted",
+            () if beginning.runs.iter().any(|run| self.chains.contains_key(&run.run)) => {
+                "a run with entries before it has no seal"
+            }
+            () => return Ok(()),
+        };
+        Err(JournalError::Beginning { path: self.beginning_path.clone(), what })
+    }
+
+    fn see_planned(&mut self, kind: &str, line: &[u8]) {
+        #[derive(Deserialize)]
+        struct Act<'a> {
+            act: &'a str,
+            on: Option<Sha256>,
+        }
+        let Some(beginning) = self.expected.beginning.as_ref().filter(|_| kind == "act" && !self.recorded)
+        else {
+            return;
+        };
+        let act: Option<Act<'_>> = serde_json::from_slice(line).ok();
+        self.recorded =
+            act.is_some_and(|act| act.act == "retention_planned" && act.on == Some(beginning.plan));
     }
 
     fn corrupt(&self, path: &Path, offset: u64, what: impl Into<String>) -> JournalError {
@@ -381,6 +499,7 @@ impl<'a> Scan<'a> {
         chain.policies.extend(line.policy_hash());
         chain.policies.extend(line.shadow.iter().map(|shadow| shadow.policy));
         self.remember_spilled(&line);
+        self.see_planned(&line.kind, bytes);
         self.index.restore(leaf);
         self.last_leaf = Some(leaf);
         if sealed {
@@ -411,7 +530,10 @@ impl<'a> Scan<'a> {
         self.last_seal = Some(leaf);
         self.sealed_ids.insert(run);
         self.held.seal(run);
-        if self.index.size() > self.expected.bundled && self.unbundled.len() < BUNDLES_MAX {
+        // The bundle of a run whose first entries were deleted was there by then, and cannot be made again.
+        let mut carried = self.expected.beginning.iter().flat_map(|beginning| &beginning.runs);
+        let is_whole = carried.all(|before| before.run != run);
+        if is_whole && self.index.size() > self.expected.bundled && self.unbundled.len() < BUNDLES_MAX {
             self.unbundled.push(run);
         }
         let Some(chain) = self.chains.remove(&run) else { return };
@@ -463,6 +585,7 @@ impl<'a> Scan<'a> {
             let (signed, path) = (newer.checkpoint.size, newer.path.into());
             return Err(JournalError::Rollback { entries, signed, path });
         }
+        self.check_beginning()?;
         self.index.settle();
         Ok(Recovered {
             segments,

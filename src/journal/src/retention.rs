@@ -4,13 +4,15 @@
 //! legal hold. A [`Plan`] is a list of files with their digests, made from it by rules. [`delete`] removes what a plan lists and
 //! nothing else.
 //!
-//! Promises: ages are those of signed entries, never of files; a time of a file can only keep it. Segments are never touched, so
-//! every chain and its head stay. What is open, held, not yet in a bundle, or known to no receipt is kept. Every file is reached
-//! from the journal's folder without following a link, and removed only after its bytes were found to be those that the plan names.
+//! Promises: ages are those of signed entries, never of files; a time of a file can only keep it. Of segments only the oldest go, and
+//! only once the journal says, signed, that it begins after them ([`beginning`], [`begin`]). What is open, held, not yet in a bundle, or
+//! known to no receipt is kept. Every file is reached from the journal's folder without following a link, and removed only after its
+//! bytes were found to be those that the plan names.
 //! Deleting the same plan again goes on where it ended.
 //!
-//! Left to others: verifying the journal and the signature of a plan, signing, recording what was done, printing.
+//! Left to others: verifying the journal and the signature of a plan, what was archived, signing, recording what was done, printing.
 
+mod begin;
 mod completed;
 mod files;
 mod plan;
@@ -27,19 +29,23 @@ use crate::error::{JournalError, io_reason};
 use crate::journal::instance_of;
 use crate::storage::FileSystem;
 
+pub use crate::beginning::Copy;
+pub use begin::{begin, beginning};
 pub(crate) use completed::Completed;
 pub use files::{Busy, Kept, check, delete, forget, keep, kept, lock, unfinished};
-pub use plan::{OBJECTS_MAX, Object, Plan, Reckoned, Rule, SETTLE};
+pub use plan::{OBJECTS_MAX, Object, Plan, PlannedSegment, Reckoned, Rule, SETTLE};
 pub use survey::{LegalHold, Survey, SurveyedRun};
 
 /// What is kept for a time of its own.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, std::marker::Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// Stored bodies, by digest. Their age is that of the newest receipt that names them.
     Bodies,
     /// Bundles of sealed runs, with what is kept beside them. Their age is that of the seal.
     Bundles,
+    /// The oldest segments, once their content is archived and nothing else here needs them. Their age is that of their newest entry.
+    Segments,
 }
 
 /// Why nothing was planned, or nothing more was deleted.
@@ -53,6 +59,8 @@ pub enum RetentionError {
     Read(#[from] ReadError),
     #[error("an entry of the journal could not be read")]
     Entry(#[source] serde_json::Error),
+    #[error("where the journal begins could not be said")]
+    Begin(#[from] JournalError),
     #[error("the plan cannot be read")]
     Plan(#[source] serde_json::Error),
     #[error("`{path}` was planned to be deleted and may not be any more: {why}")]
@@ -74,6 +82,7 @@ impl RetentionError {
             Self::Path { .. } => Reason::RetentionPath,
             Self::Io { source, .. } => io_reason(source),
             Self::Read(error) => error.reason(),
+            Self::Begin(error) => error.reason(),
             Self::Entry(_) => Reason::JournalCorrupt,
             Self::Plan(_) | Self::Stale { .. } => Reason::RetentionStale,
         }

@@ -26,6 +26,7 @@ use estoppel_evidence::tree::includes;
 use estoppel_evidence::{CallId, Instance, Leaf, PublicKey, Reason, Root, RunId, Sha256, Use, envelope};
 
 use crate::admit::{AckError, Shared, locked};
+use crate::beginning::Beginning;
 use crate::bodies::{self, BodyError, FileReader, Stored};
 use crate::chain::{Chain, Place};
 use crate::control::Answer;
@@ -78,6 +79,10 @@ pub enum SealError {
     Done { bundle: Option<PathBuf> },
     #[error("the run is not sealed")]
     Open,
+    #[error(
+        "entries of run {run} were deleted with the journal's oldest segments; `beginning.json` says where copies of these are"
+    )]
+    Deleted { run: RunId },
     #[error("calls of the run are still in flight; try again when they have ended")]
     Busy,
     #[error("this is the daemon's own run; it is sealed when the daemon stops")]
@@ -125,6 +130,7 @@ impl SealError {
             Self::Unknown => Reason::RunUnknown,
             Self::Off => Reason::EvidenceOff,
             Self::Done { .. } => Reason::RunSealed,
+            Self::Deleted { .. } => Reason::SegmentDeleted,
             Self::Open | Self::Busy | Self::Own | Self::Queue | Self::NoAnchor => Reason::RunBusy,
             Self::Journal(error) => error.reason(),
             Self::Facts(error) => error.reason(),
@@ -342,6 +348,10 @@ impl Bundler {
 
     /// Looks a sealed run up in the segments.
     fn find(&self, run: RunId, keys: Keys, trust: Vec<TrustRow>) -> Result<SealJob, SealError> {
+        let before = Beginning::read(&*self.storage, &self.layout)?;
+        if before.is_some_and(|before| before.runs.iter().any(|carried| carried.run == run)) {
+            return Err(SealError::Deleted { run });
+        }
         let mut found: Option<Found> = None;
         let mut anchor = None;
         self.entries().walk(None, |entry| {

@@ -11,6 +11,7 @@ use estoppel_evidence::entry::{Durability, RunClass};
 use estoppel_evidence::{RunId, Use};
 
 use crate::admit::Shared;
+use crate::beginning::Beginning;
 use crate::chain::Chain;
 use crate::checkpoint::{Checkpoints, Store, read};
 use crate::clock::Clock;
@@ -83,7 +84,9 @@ pub(crate) fn start(
         None => (None, LeftOver::default()),
     };
     let bundled = bundled(&*storage, &layout);
-    let expected = Expected { instance: &settings.instance, published, spilled: left.keys(), bundled };
+    let beginning = Beginning::verified(&*storage, &layout, &trust, &settings.instance)?;
+    let expected =
+        Expected { instance: &settings.instance, published, spilled: left.keys(), bundled, beginning };
     let mut recovered = recover(&*storage, &layout, expected, HashIndex::new(hashes))?;
     if !online && let Some(opening) = &recovered.opening {
         settings.policy = opening.policy;

@@ -33,6 +33,7 @@ const PYTHON: Files = from_spec![
 ];
 
 const SCHEMAS: Files = schemas![
+    "beginning.schema.json"
     "checkpoint.schema.json"
     "disclosure.schema.json"
     "journal_event.schema.json"
@@ -44,6 +45,7 @@ const SCHEMAS: Files = schemas![
 ];
 
 const JAVASCRIPT: Files = javascript![
+    "beginning.mjs"
     "bundle.mjs"
     "bytes.mjs"
     "cli.mjs"

@@ -281,6 +281,12 @@ fn next_step(report: &Report) -> Option<&'static str> {
         Reason::JournalTruncated | Reason::CheckpointMismatch => {
             "keep this copy unchanged, and compare it with older copies: signed history is missing or differs."
         }
+        Reason::JournalBeginsLater => {
+            "take a newer checkpoint, or put the deleted segments back from their copies and take `beginning.json` away."
+        }
+        Reason::BeginningUnrecorded => {
+            "keep this copy unchanged, and get the segments before it from where they were archived."
+        }
         Reason::LineSchema | Reason::ManifestSchema => {
             "if the artifact is newer than this verifier, use a newer verifier; otherwise obtain another copy."
         }

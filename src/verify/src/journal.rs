@@ -3,6 +3,8 @@
 //! One segment is in memory at a time. What is kept between segments is the frontier of the instance tree and a
 //! few hundred bytes for each open run, about 200 for each sealed one.
 
+mod beginning;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -14,8 +16,8 @@ use crate::keys::{Keys, Usage};
 use crate::note::Checkpoint;
 use crate::reason::Reason;
 use crate::report::{
-    Anchoring, Authenticity, Completeness, Counters, Finding, Integrity, Report, SigningKey, Standing, Step,
-    Stop, Subject, Unreadable,
+    Anchoring, Authenticity, Begins, Completeness, Counters, Finding, Integrity, Report, SigningKey,
+    Standing, Step, Stop, Subject, Unreadable,
 };
 use crate::run::{Owner, Run, Signing};
 use crate::schema::{Kind, Slot};
@@ -26,6 +28,7 @@ use crate::segment::{
 use crate::tree::Tree;
 use crate::trust::{check_revocation, read_trust, unusable};
 use crate::view::View;
+use beginning::Beginning;
 
 /// The segments of a journal, one at a time.
 pub trait Segments {
@@ -71,6 +74,8 @@ pub struct JournalFiles<'a> {
     pub checkpoint: Option<&'a [u8]>,
     /// The file `trust.json`; `Options::trust` takes its place.
     pub trust: Option<&'a [u8]>,
+    /// The file `beginning.json`, where the oldest segments were deleted.
+    pub beginning: Option<&'a [u8]>,
     /// An instance checkpoint that the reader has kept elsewhere: the journal must still contain what it signs.
     pub against: Option<&'a [u8]>,
 }
@@ -105,7 +110,9 @@ fn judge(
     let keys = keys.of_instance(&iss);
     report.iss = Some(iss.clone());
 
-    let mut log = Log::new(&iss, &keys, [files.checkpoint, files.against]);
+    let beginning = files.beginning.map(|bytes| Beginning::read(bytes, &iss, &keys)).transpose()?; // G1 to G5
+    let headers = pass_over(headers, beginning.as_ref(), report)?;
+    let mut log = Log::new(&iss, &keys, beginning, [files.checkpoint, files.against]);
     let mut outcome = Ok(());
     for (at, header) in headers.iter().enumerate() {
         let last = at + 1 == headers.len();
@@ -135,6 +142,24 @@ fn judge(
         report.verdicts.completeness = Completeness::Complete;
     }
     Ok(())
+}
+
+/// Leaves out the segments that the beginning says were deleted: where they are still there, a deletion was cut off.
+fn pass_over(
+    mut headers: Vec<Header>,
+    beginning: Option<&Beginning>,
+    report: &mut Report,
+) -> Step<Vec<Header>> {
+    let Some(beginning) = beginning else { return Ok(headers) };
+    let before = headers.len();
+    headers.retain(|header| header.first >= beginning.size);
+    let passed_over = (before - headers.len()) as u64; // usize fits.
+    report.begins = Some(Begins { passed_over, ..beginning.facts() });
+    if headers.is_empty() {
+        let detail = format!("expected a segment that starts at {}, found none", beginning.size);
+        return Err(Finding::new(Reason::IndexMismatch, detail).at_index(beginning.size));
+    }
+    Ok(headers)
 }
 
 fn unreadable(name: &str, source: std::io::Error) -> Unreadable {
@@ -169,6 +194,7 @@ fn read_headers(segments: &mut dyn Segments) -> Result<Vec<Header>, Stop> {
 struct Log<'k> {
     iss: &'k str,
     keys: &'k Keys,
+    beginning: Option<Beginning>,
     tree: Tree,
     last: Hash,
     runs: HashMap<u128, Run>,
@@ -186,15 +212,19 @@ struct Log<'k> {
 }
 
 impl<'k> Log<'k> {
-    fn new(iss: &'k str, keys: &'k Keys, notes: [Option<&[u8]>; 2]) -> Self {
-        let tree = Tree::default();
+    fn new(iss: &'k str, keys: &'k Keys, beginning: Option<Beginning>, notes: [Option<&[u8]>; 2]) -> Self {
+        let before = beginning.as_ref().map(Beginning::log);
+        let (tree, last) = before.unwrap_or((Tree::default(), Hash([0; 32])));
+        let runs = beginning.iter().flat_map(Beginning::runs);
+        let runs = runs.map(|(id, run)| (run_number(id.as_bytes()), run)).collect();
         let sizes =
             notes.into_iter().flatten().filter_map(|note| Checkpoint::read(note).ok()).map(|note| note.size);
         Log {
             iss,
             keys,
-            last: Hash([0; 32]),
-            runs: HashMap::new(),
+            beginning,
+            last,
+            runs,
             runs_sealed: 0,
             counters: Counters::default(),
             blobs: Vec::new(),
@@ -344,6 +374,9 @@ impl<'k> Log<'k> {
             }
         }
         self.note_signer(Usage::Receipt, id);
+        if let Some(beginning) = &mut self.beginning {
+            beginning.see(&entry, index);
+        }
         self.tree.push(entry.hash);
         self.last = entry.hash;
         let size = self.tree.size();
@@ -386,6 +419,13 @@ impl<'k> Log<'k> {
             let detail = format!("a checkpoint signs {size} entries, the journal has {}", self.tree.size());
             return Err(Finding::new(Reason::JournalTruncated, detail));
         }
+        if let Some(beginning) = self.beginning.as_ref().filter(|beginning| size < beginning.size) {
+            let detail = format!(
+                "a checkpoint signs {size} entries, and the journal begins after {}: the segments before were deleted",
+                beginning.size
+            );
+            return Err(Finding::new(Reason::JournalBeginsLater, detail));
+        }
         let root = self.wanted.iter().find(|(wanted, _)| *wanted == size).map(|(_, root)| *root);
         check_tree(&checkpoint, size, root.unwrap_or(self.last))?;
         Ok(size)
@@ -407,6 +447,13 @@ impl<'k> Log<'k> {
                 Finding { detail, ..finding }.at_index(end)
             })?;
             report.checkpoint_size = Some(size).max(report.checkpoint_size);
+        }
+        // G6
+        let key = self.beginning.as_ref().map(|beginning| beginning.check_recorded(self.keys, end));
+        if let Some(key) = key.transpose()?.flatten() {
+            let algorithm = key.public.algorithm();
+            let standing = if report.trust_given { Standing::Trusted } else { Standing::SelfAsserted };
+            report.note_key(SigningKey { id: key.id, algorithm, usage: Usage::Manifest, standing });
         }
         Ok(())
     }

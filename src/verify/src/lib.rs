@@ -81,8 +81,8 @@ pub use keys::{Algorithm, PublicKey, Usage};
 pub use reason::{Decides, Reason};
 pub use receipt::{Given, verify_checkpoint, verify_receipt};
 pub use report::{
-    Anchoring, AuditPath, Authenticity, BodyProof, Completeness, Counters, Finding, Integrity, Proof, Report,
-    RunFacts, SigningKey, Standing, StreamProof, Subject, Unreadable, Verdicts,
+    Anchoring, AuditPath, Authenticity, Begins, BodyProof, Completeness, Copies, Counters, Finding,
+    Integrity, Proof, Report, RunFacts, SigningKey, Standing, StreamProof, Subject, Unreadable, Verdicts,
 };
 pub use retention::{RetentionProof, verify_retention};
 pub use statement::{SignedStatement, read_statement};

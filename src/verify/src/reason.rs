@@ -106,6 +106,8 @@ reasons! {
     IndexMismatch "INDEX_MISMATCH" Integrity "the journal's frames or segments do not follow each other";
     BlobMismatch "BLOB_MISMATCH" Integrity "a stored blob has another hash, or no entry names it";
     JournalTruncated "JOURNAL_TRUNCATED" Completeness "the journal has fewer entries than a checkpoint signs";
+    JournalBeginsLater "JOURNAL_BEGINS_LATER" Completeness "a checkpoint is of entries that the journal does not have any more";
+    BeginningUnrecorded "BEGINNING_UNRECORDED" Completeness "no entry of the journal says that its oldest segments were deleted";
     DisclosureInvalid "DISCLOSURE_INVALID" Nothing "the disclosed key is not in a usable document";
     CallUnknown "CALL_UNKNOWN" Proof "the run has no such call";
     StreamAbsent "STREAM_ABSENT" Proof "the call was not answered by an event stream";

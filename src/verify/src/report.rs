@@ -265,6 +265,33 @@ pub struct RunFacts {
     pub durability: String,
 }
 
+/// Where a journal begins whose oldest segments were deleted, as its signed `beginning.json` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begins {
+    /// Entries before its first one.
+    pub size: u64,
+    /// Segments that were deleted.
+    pub segments: u64,
+    /// Runs of which only the later entries are there.
+    pub runs: u64,
+    /// `sha256:` of the plan of the last deletion.
+    pub plan: String,
+    /// Where copies of the deleted segments are.
+    pub copies: Vec<Copies>,
+    /// Segments from before that are still there; they were not read.
+    pub passed_over: u64,
+}
+
+/// Copies of deleted segments in one bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copies {
+    pub endpoint: String,
+    pub bucket: String,
+    pub segments: u64,
+    /// Until when all of them are kept.
+    pub retain_until: String,
+}
+
 /// The outcome of a verification.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -296,6 +323,8 @@ pub struct Report {
     pub files: u64,
     pub externals: u64,
     pub keys: Vec<SigningKey>,
+    /// Where a journal begins whose oldest segments were deleted.
+    pub begins: Option<Begins>,
     /// None when no stream was asked about.
     pub stream: Option<StreamProof>,
     /// None when no body was asked about.
@@ -324,6 +353,7 @@ impl Report {
             files: 0,
             externals: 0,
             keys: Vec::new(),
+            begins: None,
             stream: None,
             body: None,
         }

@@ -38,6 +38,8 @@ pub(crate) struct Run {
     /// Id of the current receipt key, in hex.
     kid: [u8; 64],
     mono_us: u64,
+    /// Its first entries are not there any more (SPEC section 12, `runs` of a beginning).
+    carried: bool,
 }
 
 #[derive(Default)]
@@ -60,11 +62,33 @@ impl Default for Run {
             last: [0; 64],
             kid: [0; 64],
             mono_us: 0,
+            carried: false,
         }
     }
 }
 
 impl Run {
+    /// A run whose first entries are not there any more: the tree over them, the current receipt key and the last of them, when
+    /// that was, and what they add up to.
+    pub(crate) fn carried(
+        tree: Tree,
+        signing: Signing,
+        (kid, last): (Hash, Hash),
+        mono_us: u64,
+        counters: Counters,
+    ) -> Self {
+        Run {
+            size: tree.size(),
+            signing,
+            sealed: false,
+            open: Some(Box::new(Open { tree, counters, ..Open::default() })),
+            last: last.hex_bytes(),
+            kid: kid.hex_bytes(),
+            mono_us,
+            carried: true,
+        }
+    }
+
     /// L5 to L9. Gives the key that signs the entry.
     pub(crate) fn admit<'k>(&mut self, entry: &Entry<'_>, owner: Owner<'_>, keys: &'k Keys) -> Step<&'k Key> {
         let at = self.size;
@@ -139,7 +163,8 @@ impl Run {
             let detail = format!("expected nothing after `run.seal`, found `{}`", entry.kind.name());
             return Err(Finding::new(Reason::SealNotLast, detail).at(at));
         }
-        if let Some(open) = &mut self.open {
+        // What an entry names may have been among those that are not there any more; the bundle of the run shows it.
+        if let Some(open) = self.open.as_mut().filter(|_| !self.carried) {
             open.holds.take(entry).map_err(|detail| Finding::new(Reason::ApprovalInvalid, detail).at(at))?;
             open.late.take(entry).map_err(|detail| Finding::new(Reason::SnapshotMismatch, detail).at(at))?;
         }

@@ -156,6 +156,7 @@ pub(crate) struct Schemas {
     pub archive: Schema,
     pub custody: Schema,
     pub retention: Schema,
+    pub beginning: Schema,
     receipt: Schema,
     events: Vec<(Kind, Schema)>,
 }
@@ -200,6 +201,11 @@ impl Schemas {
             archive: Schema::compile(include_bytes!("../../../spec/archive.schema.json"), None, &[])?,
             custody: Schema::compile(include_bytes!("../../../spec/custody.schema.json"), None, &[])?,
             retention: Schema::compile(include_bytes!("../../../spec/retention.schema.json"), None, &[])?,
+            beginning: Schema::compile(
+                include_bytes!("../../../spec/pef/schemas/beginning.schema.json"),
+                None,
+                &[],
+            )?,
             receipt: Schema::compile(
                 include_bytes!("../../../spec/pef/schemas/receipt.schema.json"),
                 None,

@@ -11,6 +11,11 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
+    /// A tree of `size` leaves, of which only the roots of the complete subtrees are known: one for each bit that is set in `size`.
+    pub(crate) fn resumed(size: u64, frontier: Vec<Hash>) -> Self {
+        Self { size, frontier }
+    }
+
     pub(crate) fn push(&mut self, leaf: Hash) {
         let mut node = leaf;
         for _ in 0..self.size.trailing_ones() {

@@ -12,7 +12,11 @@ use rustix::io::Errno;
 use sha2::Digest as _;
 
 use super::{Class, Object, Plan, RetentionError, SETTLE, Survey};
+use crate::beginning::Beginning;
 use crate::bodies::ENCRYPTED;
+use crate::entries::{Entries, ReadError, run_of};
+use crate::layout::Layout;
+use crate::segment::{file_name, first_of};
 use crate::storage::{FileSystem, write_whole};
 
 /// Bytes that pass through memory at a time.
@@ -26,9 +30,21 @@ const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 /// One of the places at which something may be deleted. There is no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    Bundle { run: RunId },
-    Beside { run: RunId, digest: Sha256 },
-    Body { digest: Sha256, is_encrypted: bool },
+    Bundle {
+        run: RunId,
+    },
+    Beside {
+        run: RunId,
+        digest: Sha256,
+    },
+    Body {
+        digest: Sha256,
+        is_encrypted: bool,
+    },
+    /// By the log index of its first entry.
+    Segment {
+        first: u64,
+    },
 }
 
 impl Place {
@@ -42,6 +58,7 @@ impl Place {
             ("bundles", folder, Some(file)) => {
                 Self::Beside { run: run(folder, ".pef.zip.d")?, digest: digest(file)? }
             }
+            ("segments", file, None) => Self::Segment { first: first_of(file)? },
             ("bodies", _, Some(file)) => match file.strip_suffix(ENCRYPTED) {
                 None => Self::Body { digest: digest(file)?, is_encrypted: false },
                 Some(hex) => Self::Body { digest: digest(hex)?, is_encrypted: true },
@@ -60,6 +77,7 @@ impl Place {
                 let end = if *is_encrypted { ENCRYPTED } else { "" };
                 format!("bodies/{}/{hex}{end}", hex.get(..2).unwrap_or_default())
             }
+            Self::Segment { first } => format!("segments/{}", file_name(*first)),
         }
     }
 
@@ -67,6 +85,7 @@ impl Place {
         match self {
             Self::Bundle { .. } | Self::Beside { .. } => Class::Bundles,
             Self::Body { .. } => Class::Bodies,
+            Self::Segment { .. } => Class::Segments,
         }
     }
 }
@@ -78,7 +97,7 @@ pub(super) struct Found {
     pub modified: UnixMicros,
 }
 
-/// Gives every file at one of the places to `take`. Files of other names are passed over, and so are those that are being written.
+/// Gives every stored body, bundle and what is beside one to `take`. Files of other names are passed over, and so are those that are being written.
 pub(super) fn each_file(
     dir: &Path,
     mut take: impl FnMut(Found) -> Result<(), RetentionError>,
@@ -268,10 +287,10 @@ pub struct Kept {
 ///
 /// # Errors
 /// [`RetentionError::Path`] where something is no plain file or folder, and [`RetentionError::Stale`] where it is not there.
-pub fn check(dir: &Path, plan: &Plan, survey: &Survey, is_begun: bool) -> Result<(), RetentionError> {
+pub fn check(dir: &Path, plan: &Plan, is_begun: bool) -> Result<(), RetentionError> {
     let top = Folder::open(dir)?;
     for object in &plan.objects {
-        let (place, _) = plan.place_of(object, survey)?;
+        let place = Plan::place(object)?;
         let file = match top.parent(&place)? {
             Some((folder, name)) => folder.file(&name)?,
             None => None,
@@ -289,13 +308,22 @@ pub fn check(dir: &Path, plan: &Plan, survey: &Survey, is_begun: bool) -> Result
 /// # Errors
 /// [`RetentionError`]: what was removed until then stays removed, and the same plan can be given again.
 pub fn delete(dir: &Path, plan: &Plan, survey: &Survey, is_begun: bool) -> Result<Vec<Kept>, RetentionError> {
-    check(dir, plan, survey, true)?;
+    check(dir, plan, true)?;
     let top = Folder::open(dir)?;
     let trash = top.made(OWN)?.made(TRASH)?;
     let mut kept = Vec::new();
-    for (number, object) in plan.objects.iter().enumerate() {
+    let begun = Begun::of(dir)?;
+    for (number, (object, (place, why))) in plan.objects.iter().zip(plan.reasons(survey)?).enumerate() {
         let number = number.to_string();
-        let (place, why) = plan.place_of(object, survey)?;
+        let why = match place {
+            Place::Segment { first } if first < survey.begin && begun.has(object) => {
+                // The log does not have its entries any more; the file says whose they were.
+                put_back(&top, &trash, &place, &number)?;
+                begun.held(dir, first, survey)?
+            }
+            Place::Segment { .. } if !begun.has(object) => why.or(Some("not_oldest")),
+            _ => why,
+        };
         let why = match why {
             // A deletion that was killed may have taken it away already.
             Some(why) => {
@@ -316,6 +344,37 @@ pub fn delete(dir: &Path, plan: &Plan, survey: &Survey, is_begun: bool) -> Resul
         }
     }
     Ok(kept)
+}
+
+/// What the journal says by now of the segments before its first.
+struct Begun(Option<Beginning>);
+
+impl Begun {
+    fn of(dir: &Path) -> Result<Self, RetentionError> {
+        Ok(Self(Beginning::read(&FileSystem, &Layout::new(dir, None))?))
+    }
+
+    fn has(&self, object: &Object) -> bool {
+        let first = object.segment.as_ref().map(|segment| segment.first);
+        let mut listed = self.0.iter().flat_map(|beginning| &beginning.segments);
+        listed.any(|segment| Some(segment.first) == first && segment.sha256 == object.sha256)
+    }
+
+    /// Whether a run of a segment that is still here was put under legal hold since.
+    fn held(&self, dir: &Path, first: u64, survey: &Survey) -> Result<Option<&'static str>, RetentionError> {
+        let layout = Layout::new(dir, None);
+        layout.set_segments(vec![first]);
+        let mut is_held = false;
+        let read = Entries { storage: &FileSystem, layout: &layout }.walk(None, |entry| {
+            is_held |= run_of(entry.line).is_some_and(|run| survey.is_held(&run));
+            Ok::<_, ReadError>(!is_held)
+        });
+        match read {
+            Ok(()) => Ok(is_held.then_some("held")),
+            Err(ReadError::Damaged { .. }) => Ok(Some("changed")),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// What became of a file.

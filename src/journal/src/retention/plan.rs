@@ -1,6 +1,6 @@
 //! Which files may be deleted by which rule, as a list that is the same whenever it is made of the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use estoppel_evidence::{Leaf, RunId, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::files::{Folder, Found, Kept, Place, each_file, is_settled};
+use super::survey::SurveyedSegment;
 use super::{Class, RetentionError, Survey, SurveyedRun};
+use crate::beginning::Copy;
 
 /// Most files that one plan lists; what is left over comes with the next. Default and fixed: 65,536.
 pub const OBJECTS_MAX: usize = 65_536;
@@ -43,7 +45,22 @@ pub struct Object {
     pub path: String,
     /// Id of the rule.
     pub rule: String,
+    /// Of a segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<PlannedSegment>,
     pub sha256: Sha256,
+}
+
+/// What a segment holds, and where its copy is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedSegment {
+    pub copy: Copy,
+    pub entries: u64,
+    /// Log index of its first entry.
+    pub first: u64,
+    /// Hash of its last entry.
+    pub head: Leaf,
 }
 
 /// How many files are kept for one reason.
@@ -89,7 +106,9 @@ impl Plan {
         let judge = Judge { survey, rules, as_of };
         let mut kept: BTreeMap<String, u64> = BTreeMap::new();
         let mut due = Vec::new();
+        let mut present = Present::default();
         each_file(dir, |found| {
+            present.take(survey, &found.place);
             match judge.judge(&found) {
                 Ok((rule, age_basis)) => due.push((age_basis, rule.id.clone(), found)),
                 Err(why) => *kept.entry(why.to_owned()).or_default() += 1,
@@ -105,7 +124,11 @@ impl Plan {
         let folder = Folder::open(dir)?;
         for (age_basis, rule, Found { path, place, .. }) in due {
             let (sha256, bytes) = folder.digest(&place)?;
-            objects.push(Object { age_basis, bytes, class: place.class(), path, rule, sha256 });
+            let class = place.class();
+            objects.push(Object { age_basis, bytes, class, path, rule, segment: None, sha256 });
+        }
+        if rules.iter().any(|rule| rule.class == Class::Segments) {
+            judge.segments(&folder, &present, &mut objects, &mut kept)?;
         }
         objects.sort_by(|a, b| (a.sha256, &a.path).cmp(&(b.sha256, &b.path)));
         Ok(Self {
@@ -140,8 +163,7 @@ impl Plan {
     /// # Errors
     /// [`RetentionError::Stale`], [`RetentionError::Path`].
     pub fn check(&self, survey: &Survey) -> Result<(), RetentionError> {
-        for object in &self.objects {
-            let (_, why) = self.place_of(object, survey)?;
+        for (object, (_, why)) in self.objects.iter().zip(self.reasons(survey)?) {
             if let Some(why) = why {
                 return Err(RetentionError::Stale { path: object.path.clone(), why });
             }
@@ -149,21 +171,50 @@ impl Plan {
         Ok(())
     }
 
-    /// Where an object is, and why it may not be deleted any more, if so.
-    pub(super) fn place_of(
+    /// Where each object is, and why it may not be deleted any more, if so.
+    pub(super) fn reasons(
         &self,
-        object: &Object,
         survey: &Survey,
-    ) -> Result<(Place, Option<&'static str>), RetentionError> {
-        let place = Place::parse(&object.path).filter(|place| place.class() == object.class);
-        let place = place.ok_or_else(|| RetentionError::Path { path: (&object.path).into() })?;
+    ) -> Result<Vec<(Place, Option<&'static str>)>, RetentionError> {
         let judge = Judge { survey, rules: &self.rules, as_of: self.as_of };
-        let why = match judge.place(&place) {
-            Ok((rule, age_basis)) if rule.id == object.rule && age_basis == object.age_basis => None,
-            Ok(_) => Some("recorded_again"),
-            Err(why) => Some(why),
+        let segments = self.segments(&judge);
+        let reason = |object| {
+            let place = Self::place(object)?;
+            let why = match &place {
+                Place::Segment { first } => segments.get(first).copied().unwrap_or(Some("unknown")),
+                _ => judge.again(&place, object),
+            };
+            Ok((place, why))
         };
-        Ok((place, why))
+        self.objects.iter().map(reason).collect()
+    }
+
+    /// Where an object is.
+    pub(super) fn place(object: &Object) -> Result<Place, RetentionError> {
+        let place = Place::parse(&object.path).filter(|place| {
+            let first = object.segment.as_ref().map(|segment| segment.first);
+            let stated = if let Place::Segment { first } = place { Some(*first) } else { None };
+            place.class() == object.class && first == stated
+        });
+        place.ok_or_else(|| RetentionError::Path { path: (&object.path).into() })
+    }
+
+    /// Of each segment that is listed, why it may not be deleted any more. Only those may go before which none is left.
+    fn segments(&self, judge: &Judge<'_>) -> BTreeMap<u64, Option<&'static str>> {
+        let first = |object: &Object| object.segment.as_ref().map(|segment| segment.first);
+        let listed: BTreeMap<u64, &Object> =
+            self.objects.iter().filter_map(|object| Some((first(object)?, object))).collect();
+        let (mut is_kept, mut reasons) = (false, BTreeMap::new());
+        for seen in &judge.survey.segments {
+            let Some(object) = listed.get(&seen.first) else {
+                is_kept = true;
+                continue;
+            };
+            let why = if is_kept { Some("not_oldest") } else { judge.segment_again(seen, object) };
+            is_kept |= why.is_some();
+            reasons.insert(seen.first, why);
+        }
+        reasons
     }
 
     /// What is signed: an in-toto statement about the files.
@@ -246,7 +297,106 @@ impl<'a> Judge<'a> {
                 }
                 newest.ok_or("unknown")
             }
+            Place::Segment { .. } => Err("unknown"),
         }
+    }
+
+    /// Why what was planned may not be deleted any more.
+    fn again(&self, place: &Place, object: &Object) -> Option<&'static str> {
+        match self.place(place) {
+            Ok((rule, age_basis)) if rule.id == object.rule && age_basis == object.age_basis => None,
+            Ok(_) => Some("recorded_again"),
+            Err(why) => Some(why),
+        }
+    }
+
+    fn segment_again(&self, seen: &SurveyedSegment, object: &Object) -> Option<&'static str> {
+        let planned = object.segment.as_ref().map(|planned| (planned.entries, planned.head));
+        match self.segment(seen) {
+            Err(why) => Some(why),
+            Ok((rule, age_basis)) if rule.id != object.rule || age_basis != object.age_basis => {
+                Some("recorded_again")
+            }
+            Ok(_) if planned != Some((seen.entries, seen.head)) => Some("changed"),
+            Ok(_) if !self.survey.copies.contains_key(&object.sha256) => Some("not_archived"),
+            Ok(_) => None,
+        }
+    }
+
+    /// Adds the oldest segments, as far as each of them may go.
+    fn segments(
+        &self,
+        folder: &Folder,
+        present: &Present,
+        objects: &mut Vec<Object>,
+        kept: &mut BTreeMap<String, u64>,
+    ) -> Result<(), RetentionError> {
+        let mut before: Option<&'static str> = None;
+        for seen in &self.survey.segments {
+            let judged = match before {
+                None if objects.len() >= OBJECTS_MAX => Err("next_plan"),
+                None => match self.segment(seen) {
+                    Ok(_) if present.is_in_use(seen) => Err("in_use"),
+                    judged => judged,
+                },
+                Some("next_plan") => Err("next_plan"),
+                Some(_) => Err("not_oldest"),
+            };
+            let why = match judged {
+                Ok(judged) => self.archived(folder, seen, judged, objects)?,
+                Err(why) => Some(why),
+            };
+            if let Some(why) = why {
+                *kept.entry(why.to_owned()).or_default() += 1;
+            }
+            before = before.or(why);
+        }
+        Ok(())
+    }
+
+    /// Adds a segment whose content was archived, or says that it was not.
+    fn archived(
+        &self,
+        folder: &Folder,
+        seen: &SurveyedSegment,
+        (rule, age_basis): (&Rule, UnixMicros),
+        objects: &mut Vec<Object>,
+    ) -> Result<Option<&'static str>, RetentionError> {
+        let place = Place::Segment { first: seen.first };
+        let (sha256, bytes) = folder.digest(&place)?;
+        let copy = self.survey.copies.get(&sha256).filter(|copy| copy.retain_until > self.as_of);
+        let Some(copy) = copy.cloned() else { return Ok(Some("not_archived")) };
+        let SurveyedSegment { first, entries, head, .. } = *seen;
+        let segment = Some(PlannedSegment { copy, entries, first, head });
+        let (class, path, rule) = (place.class(), place.path(), rule.id.clone());
+        objects.push(Object { age_basis, bytes, class, path, rule, segment, sha256 });
+        Ok(None)
+    }
+
+    /// Whether the log lets a segment go that is the oldest.
+    fn segment(&self, seen: &SurveyedSegment) -> Judged<'a> {
+        if !seen.is_finished {
+            return Err("open");
+        }
+        if seen.is_in_force {
+            return Err("in_force");
+        }
+        for run in &seen.runs {
+            let of = self.survey.runs.get(run).ok_or("unknown")?;
+            match () {
+                () if of.sealed.is_none() => return Err("open"),
+                () if !of.is_settled => return Err("not_bundled"),
+                () if self.survey.is_held(run) => return Err("held"),
+                () => {}
+            }
+        }
+        let rule = self.rules.iter().find(|rule| rule.class == Class::Segments).ok_or("no_rule")?;
+        self.aged(rule, seen.newest)
+    }
+
+    fn aged(&self, rule: &'a Rule, from: UnixMicros) -> Judged<'a> {
+        let until = from.0.saturating_add(u64::from(rule.keep_days).saturating_mul(DAY_US));
+        if until > self.as_of.0 { Err("young") } else { Ok((rule, from)) }
     }
 
     fn of_run(&self, class: Class, run: RunId, seen: &SurveyedRun, from: UnixMicros) -> Judged<'a> {
@@ -256,12 +406,30 @@ impl<'a> Judge<'a> {
         if !seen.is_settled {
             return Err("not_bundled");
         }
-        if self.survey.holders(&run).next().is_some() {
+        if self.survey.is_held(&run) {
             return Err("held");
         }
         let fits = |rule: &&Rule| rule.class == class && rule.run_class.is_none_or(|of| of == seen.class);
         let rule = self.rules.iter().find(fits).ok_or("no_rule")?;
-        let until = from.0.saturating_add(u64::from(rule.keep_days).saturating_mul(DAY_US));
-        if until > self.as_of.0 { Err("young") } else { Ok((rule, from)) }
+        self.aged(rule, from)
+    }
+}
+
+/// Log indexes of entries that something which is still here needs: the seal of a bundle's run, the newest receipt of a stored body.
+#[derive(Default)]
+struct Present(BTreeSet<u64>);
+
+impl Present {
+    fn take(&mut self, survey: &Survey, place: &Place) {
+        self.0.extend(match place {
+            Place::Bundle { run } | Place::Beside { run, .. } => survey.seals.get(run),
+            Place::Body { digest, .. } => survey.named.get(digest),
+            Place::Segment { .. } => None,
+        });
+    }
+
+    fn is_in_use(&self, seen: &SurveyedSegment) -> bool {
+        let after = seen.first.saturating_add(seen.entries);
+        self.0.range(seen.first..after).next().is_some()
     }
 }

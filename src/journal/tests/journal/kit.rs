@@ -192,7 +192,13 @@ pub fn segments(dir: &Path) -> Vec<(String, Vec<u8>)> {
 pub fn judge(dir: &Path) -> Report {
     let read = |name: &str| std::fs::read(dir.join(name)).ok();
     let (checkpoint, trust) = (read("checkpoint"), read("trust.json"));
-    let files = JournalFiles { checkpoint: checkpoint.as_deref(), trust: trust.as_deref(), against: None };
+    let beginning = read("beginning.json");
+    let files = JournalFiles {
+        checkpoint: checkpoint.as_deref(),
+        trust: trust.as_deref(),
+        beginning: beginning.as_deref(),
+        against: None,
+    };
     verify_journal(&mut segments(dir), files, &Options::default()).unwrap()
 }
 

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails; not every test needs every tool"
 )]
 
+mod begin;
 mod disk;
 mod faults;
 mod follow;

@@ -108,7 +108,7 @@ fn what_nobody_signed_is_not_called_authentic() {
     assert_eq!(judge_plain(&journal).verdicts.authenticity, Authenticity::Unchecked);
     let trust = made.keys.trust();
     let note = made.keys.checkpoint.checkpoint(ISS, &journal.leaves);
-    let files = JournalFiles { trust: Some(&trust), checkpoint: Some(&note), against: None };
+    let files = JournalFiles { trust: Some(&trust), checkpoint: Some(&note), against: None, beginning: None };
     let report = judge_with(&journal, files, &Options::default());
     assert_eq!(report.verdicts.authenticity, Authenticity::SelfAsserted);
 }
@@ -386,6 +386,7 @@ fn the_checkpoint_file_and_a_kept_checkpoint_show_truncation_and_forks() {
             trust: Some(&trust),
             checkpoint: (!against).then_some(note),
             against: against.then_some(note),
+            ..JournalFiles::default()
         };
         judge_with(journal, files, &Options::default())
     };
@@ -472,7 +473,7 @@ fn every_byte_of_a_journal_matters() {
     journal.start_segment().entry(&made.other, 2).checkpoint(&made.keys.checkpoint);
     let note = made.keys.checkpoint.checkpoint(ISS, &journal.leaves);
     let trust = made.keys.trust();
-    let files = JournalFiles { trust: Some(&trust), checkpoint: Some(&note), against: None };
+    let files = JournalFiles { trust: Some(&trust), checkpoint: Some(&note), against: None, beginning: None };
     assert_eq!(judge_with(&journal, files, &Options::default()).finding, None);
     let last_frame = 17 + note.len();
     for segment in 0..2 {

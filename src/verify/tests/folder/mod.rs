@@ -102,9 +102,11 @@ pub fn judge(folder: &Path) -> Report {
         }
         let (checkpoint, own) = (read(&journal.join("checkpoint")), read(&journal.join("trust.json")));
         let against = read(&folder.join("against"));
+        let beginning = read(&journal.join("beginning.json"));
         let files = JournalFiles {
             checkpoint: checkpoint.as_deref(),
             trust: own.as_deref(),
+            beginning: beginning.as_deref(),
             against: against.as_deref(),
         };
         return verify_journal(&mut segments, files, &options).unwrap();

@@ -81,7 +81,7 @@ fn what_is_planned_is_deleted_once_or_again() {
 #[test]
 fn what_somebody_else_took_away_is_not_counted_as_deleted() {
     let planned = planned();
-    let check = |is_begun| check(planned.dir.path(), &planned.plan, &planned.survey, is_begun);
+    let check = |is_begun| check(planned.dir.path(), &planned.plan, is_begun);
     check(false).unwrap();
     std::fs::remove_file(&planned.file).unwrap();
     let path = planned.plan.objects[0].path.clone();
@@ -178,7 +178,8 @@ fn only_places_of_bodies_and_bundles_are_paths() {
         assert_eq!(Place::parse(&path).map(|place| place.path()), Some(path));
     }
     for path in [
-        "segments/00000000000000000000.seg".to_owned(),
+        "segments/0.seg".to_owned(),
+        "segments/00000000000000000000.seg.tmp".to_owned(),
         "checkpoint".into(),
         format!("bodies/00/{hex}"),
         format!("bodies/../{hex}"),
