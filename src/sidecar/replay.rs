@@ -136,6 +136,10 @@ fn judge_again(output: Output, run: &ReplayRun) -> Result<ExitCode, Failure> {
     let mut connections = Connections::default();
     let mode = match &prepared.invalid {
         Some((reason, seq)) => {
+            if run.database.url.is_some() || run.live.live {
+                output
+                    .note(&format!("the bundle does not verify ({reason}), so nothing of it was run again"));
+            }
             tally.bundle_invalid(reason, *seq);
             // Entries that cannot be read to their end leave fewer steps, and the bundle's own reason stands.
             let _ = judge::examine(&prepared.bundle, &mut tally);
@@ -301,7 +305,7 @@ fn conclude(
         Status::Failed if tally.bundle_reason().is_some() => 2,
         Status::Partial | Status::Failed => 5,
     };
-    Ok(output.answer(&json!({ "path": of.out, "certificate": predicate }), exit))
+    Ok(output.answer(&data, exit))
 }
 
 fn print(output: Output, predicate: &Value) {
