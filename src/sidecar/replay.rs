@@ -278,6 +278,7 @@ fn conclude(
     said: Said,
 ) -> Result<ExitCode, Failure> {
     let finished = now();
+    let unfound = said.database.as_ref().map(|replayed| replayed.unfound().clone()).unwrap_or_default();
     let circumstances = Circumstances {
         id: CallId::new(finished.0 / 1000, identity::random()?),
         bodies_by: said.bodies_by,
@@ -299,6 +300,15 @@ fn conclude(
     let predicate = &statement["predicate"];
     print(output, predicate);
     output.line(&format!("certificate {}", plain(&of.out.display().to_string())));
+    let unfound = unfound.into_iter().map(|(pointer, calls)| {
+        output.line(&plain(&format!("undecided   {calls} calls: nothing of them is at `{pointer}`")));
+        json!({ "pointer": pointer, "calls": calls })
+    });
+    let mut data = json!({ "path": of.out, "certificate": predicate });
+    let unfound: Vec<Value> = unfound.collect();
+    if !unfound.is_empty() {
+        data["unfound"] = json!(unfound);
+    }
     let exit = match certificate.status {
         Status::Success => 0,
         Status::Partial if of.allow_partial => 0,
@@ -326,6 +336,10 @@ fn print(output: Output, predicate: &Value) {
     print_database(output, &predicate["database"]);
     if let Some(upstream) = predicate["live"]["upstream"].as_str() {
         output.line(&plain(&format!("live        {} calls to {upstream}", predicate["live"]["sent"])));
+    }
+    if let Some(reason) = predicate["bundle"]["reason"].as_str() {
+        let text = format!("bundle      does not verify: {reason}");
+        output.line(&output.paint(Colour::Red, &plain(&text)));
     }
     let counts = &predicate["counts"];
     let number = |name: &str| counts[name].as_u64().unwrap_or_default();

@@ -10,7 +10,7 @@ mod denied;
 mod recorded;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use estoppel_bundle::{Bundle, RecordedCall, Source};
 use estoppel_evidence::entry::BodyMode;
@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::code::Code;
 use crate::stored::{Stored, Verdict, absent, as_begun};
 use crate::tolerance::Part;
-use crate::{Classes, Connections, Normalizers, ReplayError, Tally};
+use crate::{CALLED_MAX, Classes, Connections, Normalizers, ReplayError, Tally};
 use denied::{Denial, Kind};
 
 pub use recorded::{SqlSource, SqlSourceError};
@@ -77,6 +77,15 @@ pub struct DatabaseReplay {
     server: Server,
     sources: Vec<SqlSource>,
     statements: u64,
+    #[serde(skip)]
+    unfound: BTreeMap<String, u64>,
+}
+
+impl DatabaseReplay {
+    /// Of how many calls nothing was decided because a pointer of `--sql` found nothing in them, by that pointer.
+    pub fn unfound(&self) -> &BTreeMap<String, u64> {
+        &self.unfound
+    }
 }
 
 /// The scratch schema and what it was made of.
@@ -92,12 +101,24 @@ pub struct Opened {
 /// The calls that a statement is taken from, in the order in which they began.
 ///
 /// # Errors
-/// The bundle cannot be read, or there are more than [`STATEMENTS_MAX`].
+/// The bundle cannot be read, there are more than [`STATEMENTS_MAX`], or no call is of one of the sources.
 pub fn steps<S: Source>(bundle: &Bundle<S>, sources: &[SqlSource]) -> Result<Vec<RecordedCall>, ReplayError> {
+    let (mut there, mut is_called) = (BTreeSet::new(), vec![false; sources.len()]);
     let is_step = |call: &RecordedCall| {
-        call.upstream.is_some() && sources.iter().any(|source| source.is_of(&call.receipt))
+        let mut is_of_any = false;
+        for (source, is_called) in sources.iter().zip(&mut is_called) {
+            let is_of = source.is_of(&call.receipt);
+            (*is_called, is_of_any) = (*is_called || is_of, is_of_any || is_of);
+        }
+        let names = recorded::names(&call.receipt);
+        there.extend(names.take((CALLED_MAX + 1).saturating_sub(there.len())));
+        call.upstream.is_some() && is_of_any
     };
-    as_begun(bundle, STATEMENTS_MAX, is_step)?.ok_or(ReplayError::Statements)
+    let steps = as_begun(bundle, STATEMENTS_MAX, is_step)?.ok_or(ReplayError::Statements)?;
+    match sources.iter().zip(is_called).find(|(_, is_called)| !is_called) {
+        Some((source, _)) => Err(ReplayError::Source { wanted: source.clone(), there }),
+        None => Ok(steps),
+    }
 }
 
 /// The digest of the schema document that the database had before the first of these calls.
@@ -132,8 +153,15 @@ pub async fn replay<S: Source>(
     let not_recreated: Vec<PartCount> =
         scratch.not_recreated().iter().map(|(part, count)| PartCount { count: *count, part }).collect();
     let sources = plan.sources.to_vec();
-    let mut again =
-        Again { bundle, plan, scratch, denied: BTreeMap::new(), statements: 0, has_escaped: false };
+    let mut again = Again {
+        bundle,
+        plan,
+        scratch,
+        denied: BTreeMap::new(),
+        statements: 0,
+        unfound: BTreeMap::new(),
+        has_escaped: false,
+    };
     for call in steps {
         connections.look().map_err(ReplayError::Connections)?;
         again.step(call).await?.unwrap_or_else(|verdict| verdict).count(call, tally);
@@ -162,6 +190,7 @@ pub async fn replay<S: Source>(
         server,
         sources,
         statements: again.statements,
+        unfound: again.unfound,
     })
 }
 
@@ -171,10 +200,11 @@ struct Again<'a, S> {
     scratch: Scratch,
     denied: BTreeMap<Denial, u64>,
     statements: u64,
+    unfound: BTreeMap<String, u64>,
     has_escaped: bool,
 }
 
-impl<S: Source> Again<'_, S> {
+impl<'a, S: Source> Again<'a, S> {
     /// The inner `Err` ends the step early.
     async fn step(&mut self, call: &RecordedCall) -> Result<Result<Verdict, Verdict>, ScratchError> {
         let (statement, then) = match self.recorded(call) {
@@ -191,6 +221,10 @@ impl<S: Source> Again<'_, S> {
         self.statements += 1;
         let now = self.scratch.run(&statement, kind.is_query).await?;
         let class = self.plan.classes.of(self.bundle, &call.receipt);
+        let is_unfound = matches!((&then, &now), (recorded::Outcome::Rows(None), Ran::Rows { .. }));
+        if let Some(source) = self.source(call).filter(|_| is_unfound) {
+            *self.unfound.entry(source.result()).or_default() += 1;
+        }
         Ok(Ok(self.compare(&kind, then, &now, class.as_deref())))
     }
 
@@ -199,9 +233,12 @@ impl<S: Source> Again<'_, S> {
         Verdict::Skipped(Code::StatementDenied)
     }
 
-    fn recorded(&self, call: &RecordedCall) -> Result<(String, recorded::Outcome), Verdict> {
-        let source = self.plan.sources.iter().find(|source| source.is_of(&call.receipt));
-        let source = source.ok_or(Verdict::Skipped(Code::Undecided))?;
+    fn source(&self, call: &RecordedCall) -> Option<&'a SqlSource> {
+        self.plan.sources.iter().find(|source| source.is_of(&call.receipt))
+    }
+
+    fn recorded(&mut self, call: &RecordedCall) -> Result<(String, recorded::Outcome), Verdict> {
+        let source = self.source(call).ok_or(Verdict::Skipped(Code::Undecided))?;
         if call.receipt["outcome"]["complete"] != true {
             return Err(Verdict::Truncated);
         }
@@ -211,6 +248,9 @@ impl<S: Source> Again<'_, S> {
             return Err(Verdict::Skipped(if is_full { Code::BodyAbsent } else { absent(call) }));
         };
         let read = source.read(&call.receipt, &request, &answer);
+        if read.is_none() && !source.finds_statement(&request) {
+            *self.unfound.entry(source.argument()).or_default() += 1;
+        }
         read.ok_or(Verdict::Skipped(Code::Undecided))
     }
 
