@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use estoppel_archive::custody::{Described, list_path};
 use estoppel_archive::{Action, Custodian, CustodyError, CustodySettings, Disclosed, Done};
-use estoppel_evidence::Sha256;
+use estoppel_evidence::{Reason, Sha256};
 use estoppel_verify::{
     CUSTODY_BYTES_MAX, CustodyEntry, CustodyFault, CustodyOf, Hash, PublicKey, verify_custody,
 };
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{CustodyAction, CustodyAdd, CustodyCommand, CustodyVerify, Disclosure};
 use crate::output::{Colour, Failure, Output, plain};
-use crate::{input, verify};
+use crate::{input, show, verify};
 
 pub use record::{
     add as record, another, custodian, demand, done, giver, settings, told, unrecorded, verdicts,
@@ -47,7 +47,7 @@ fn add(output: Output, asked: &CustodyAdd) -> Result<ExitCode, Failure> {
     let action = match asked.action {
         CustodyAction::Moved => Action::Moved { from: &from, to: &to },
         CustodyAction::Disclosed => {
-            given = asked.file.as_deref().map(input::file).transpose()?.map(|bytes| Sha256::of(&bytes));
+            given = asked.file.as_deref().map(|file| disclosed_file(asked, file)).transpose()?;
             Action::Disclosed { to: &to, what: disclosed(asked.what), sha256: given }
         }
         CustodyAction::Verified => {
@@ -76,6 +76,27 @@ fn add(output: Output, asked: &CustodyAdd) -> Result<ExitCode, Failure> {
             Err(Failure { exit: finding.reason.exit_code(), data: Some(data), ..failure })
         }
     }
+}
+
+/// The digest of what was given away: a disclosed key has to be of this run, and of the scope that is said.
+fn disclosed_file(asked: &CustodyAdd, file: &Path) -> Result<Sha256, Failure> {
+    let bytes = input::file(file)?;
+    let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if document["v"] == "pef-disclosure/v0" {
+        let other = |of: &str| {
+            let message = format!("`{}` is the key of {of}", file.display());
+            Failure::reason(Reason::KeyInvalid, plain(&message))
+        };
+        let run = show::open(&asked.bundle).ok().map(|bundle| bundle.manifest().run.to_string());
+        if run.is_some_and(|run| document["run"] != run) {
+            return Err(other("another run"));
+        }
+        let scope = document["scope"].as_str().unwrap_or_default();
+        if json!(disclosed(asked.what)) != scope {
+            return Err(other(&format!("the scope `{scope}`, which --what has to say")));
+        }
+    }
+    Ok(Sha256::of(&bytes))
 }
 
 fn disclosed(what: Disclosure) -> Disclosed {

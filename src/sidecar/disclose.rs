@@ -90,7 +90,8 @@ fn scope(wanted: &Disclose, lines: &[Line]) -> Result<Scope, Failure> {
         arguments::Scope::Run => Err(invalid("--scope run is of the whole run and goes without --call")),
         arguments::Scope::Call => Ok(Scope::Call(call)),
         arguments::Scope::Events if entry["sse"].is_null() => {
-            Err(invalid("the call was not answered by an event stream"))
+            Err(invalid("the call was not answered by an event stream, so it has no events")
+                .hint("--scope call is of the bodies of one call"))
         }
         arguments::Scope::Events => Ok(Scope::Events(call)),
     }

@@ -23,15 +23,22 @@ impl Outcome {
     }
 }
 
+/// Refused if the file is there, before anything is done for it.
+pub fn check_new(path: Option<&Path>) -> Result<(), Failure> {
+    path.filter(|path| path.symlink_metadata().is_ok()).map_or(Ok(()), |path| Err(exists(path)))
+}
+
+fn exists(path: &Path) -> Failure {
+    let message = plain(&format!("`{}` is there already", path.display()));
+    Failure { exit: 8, ..Failure::runtime("OUTPUT_EXISTS", message) }
+}
+
 /// Writes a new file; refused if it is there.
 pub fn write(path: &Path, suite: &str, cases: &[Case]) -> Result<(), Failure> {
     let made = std::fs::File::create_new(path)
         .and_then(|mut file| file.write_all(report(suite, cases).as_bytes()).and_then(|()| file.sync_all()));
     made.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => Failure {
-            exit: 8,
-            ..Failure::runtime("OUTPUT_EXISTS", plain(&format!("`{}` is there already", path.display())))
-        },
+        ErrorKind::AlreadyExists => exists(path),
         _ => input::unreadable(path, &error),
     })
 }

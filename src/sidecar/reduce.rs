@@ -154,11 +154,11 @@ impl Run<'_> {
         }
     }
 
-    /// Calls of the whole run of which nobody can say what became of them now, and why of the last.
+    /// Calls of the whole run of which nobody can say what became of them now, and why of the first.
     fn undecided(&self) -> (usize, Option<String>) {
         let judged = self.judged(&(0..self.prepared.len()).collect::<Vec<_>>());
-        let last = judged.last().and_then(|last| last.as_ref().err().cloned());
-        (judged.iter().filter(|it| it.is_err()).count(), last)
+        let first = judged.iter().find_map(|judged| judged.as_ref().err().cloned());
+        (judged.iter().filter(|it| it.is_err()).count(), first)
     }
 
     fn said(&self, failed: Failed<Failure>, sets_max: usize) -> Failure {
@@ -166,15 +166,20 @@ impl Run<'_> {
             Failed::Predicate(failure) => failure,
             Failed::Unmet => match self.undecided() {
                 (0, _) => Failure::input("PREDICATE_UNMET", "the predicate does not hold of the whole run"),
-                (undecided, last) => {
-                    let last =
-                        last.map(|cause| format!(", the last of them because {cause}")).unwrap_or_default();
+                (undecided, first) => {
+                    let is_missing = first.as_ref().is_some_and(|cause| {
+                        cause.contains("not in the bundle") || cause.contains("not there")
+                    });
+                    let first =
+                        first.map(|cause| format!(", the first of them because {cause}")).unwrap_or_default();
                     let message = format!(
-                        "nobody can say whether the predicate holds: {undecided} of {} calls could not be judged again{last}",
+                        "nobody can say whether the predicate holds: {undecided} of {} calls could not be judged again{first}",
                         self.calls.len()
                     );
-                    Failure::input("PREDICATE_UNMET", message)
-                        .hint("bodies have to be in the bundle (`body_storage: { full: … }`); docs/regress.md says what else is undecided")
+                    Failure::input("PREDICATE_UNMET", plain(&message)).hint(match is_missing {
+                        true => "bodies have to be in the bundle (`body_storage: { full: … }`)",
+                        false => "docs/regress.md says what is undecided, and why",
+                    })
                 }
             },
             Failed::AskedMax => {

@@ -139,6 +139,10 @@ fn judge_again(output: Output, run: &ReplayRun) -> Result<ExitCode, Failure> {
     let mut connections = Connections::default();
     let mode = match &prepared.invalid {
         Some((reason, seq)) => {
+            if run.database.url.is_some() || run.live.live {
+                output
+                    .note(&format!("the bundle does not verify ({reason}), so nothing of it was run again"));
+            }
             tally.bundle_invalid(reason, *seq);
             // Entries that cannot be read to their end leave fewer steps, and the bundle's own reason stands.
             let _ = judge::examine(&prepared.bundle, &mut tally);
@@ -278,6 +282,7 @@ fn conclude(
 ) -> Result<ExitCode, Failure> {
     // A clock that was set back in between makes no replay end before it began.
     let finished = now().max(started);
+    let unfound = said.database.as_ref().map(|replayed| replayed.unfound().clone()).unwrap_or_default();
     let circumstances = Circumstances {
         id: CallId::new(finished.0 / 1000, identity::random()?),
         bodies_by: said.bodies_by,
@@ -299,13 +304,22 @@ fn conclude(
     let predicate = &statement["predicate"];
     print(output, predicate);
     output.line(&format!("certificate {}", plain(&of.out.display().to_string())));
+    let unfound = unfound.into_iter().map(|(pointer, calls)| {
+        output.line(&plain(&format!("undecided   {calls} calls: nothing of them is at `{pointer}`")));
+        json!({ "pointer": pointer, "calls": calls })
+    });
+    let mut data = json!({ "path": of.out, "certificate": predicate });
+    let unfound: Vec<Value> = unfound.collect();
+    if !unfound.is_empty() {
+        data["unfound"] = json!(unfound);
+    }
     let exit = match certificate.status {
         Status::Success => 0,
         Status::Partial if of.allow_partial => 0,
         Status::Failed if tally.bundle_reason().is_some() => 2,
         Status::Partial | Status::Failed => 5,
     };
-    Ok(output.answer(&json!({ "path": of.out, "certificate": predicate }), exit))
+    Ok(output.answer(&data, exit))
 }
 
 fn print(output: Output, predicate: &Value) {
@@ -326,6 +340,10 @@ fn print(output: Output, predicate: &Value) {
     print_database(output, &predicate["database"]);
     if let Some(upstream) = predicate["live"]["upstream"].as_str() {
         output.line(&plain(&format!("live        {} calls to {upstream}", predicate["live"]["sent"])));
+    }
+    if let Some(reason) = predicate["bundle"]["reason"].as_str() {
+        let text = format!("bundle      does not verify: {reason}");
+        output.line(&output.paint(Colour::Red, &plain(&text)));
     }
     let counts = &predicate["counts"];
     let number = |name: &str| counts[name].as_u64().unwrap_or_default();

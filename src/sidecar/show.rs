@@ -149,7 +149,7 @@ fn overview(
             shown(&entry["facts"]["model"]),
             outcome(entry)
                 + &link(entry, lines)
-                + &brief(entry, &mut |digest| documents.tables(digest))
+                + &brief(entry, &mut |before, after| documents.compared(before, after))
                 + &shadows(entry),
         ));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use estoppel_bundle::BundlePath;
@@ -200,33 +201,98 @@ fn line(change: &Change) -> String {
     }
 }
 
-/// Of how many tables the snapshots of a bundle have digests of rows. Each document is read once.
+/// What two snapshots say of each other.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Compared {
+    /// The schema, or rows that both have, are not the same.
+    is_changed: bool,
+    /// How many tables have the same rows in both.
+    same: usize,
+    /// Tables whose rows are not known in one of them.
+    unknown: Vec<String>,
+}
+
+impl Compared {
+    fn of(before: &Schema, after: &Schema) -> Self {
+        let changes = row_changes(before.rows(), after.rows());
+        let is_changed = before.schema_digest() != after.schema_digest();
+        let mut compared = Self { is_changed, ..Self::default() };
+        for change in &changes {
+            match change {
+                RowChange::Changed { .. } => compared.is_changed = true,
+                RowChange::Unknown { table, .. } => compared.unknown.push(table.clone()),
+            }
+        }
+        let is_known = |name: &str| !compared.unknown.iter().any(|unknown| unknown == name);
+        let tables = after.rows().into_iter().flat_map(Rows::tables);
+        let known = tables.filter(|(name, _)| is_known(&name.to_string())).count();
+        compared.same = known.saturating_sub(changes.len() - compared.unknown.len());
+        compared
+    }
+}
+
+/// The snapshots of a bundle.
 pub struct Documents<'b> {
     bundle: &'b Path,
-    tables: BTreeMap<Sha256, usize>,
+    compared: BTreeMap<(Sha256, Sha256), Option<Compared>>,
+    /// The one that was read last: what one call leaves the next one finds.
+    last: Option<(Sha256, Rc<Schema>)>,
 }
 
 impl<'b> Documents<'b> {
     pub fn of(bundle: &'b Path) -> Self {
-        Self { bundle, tables: BTreeMap::new() }
+        Self { bundle, compared: BTreeMap::new(), last: None }
     }
 
-    /// None are known of a document that is not there, or is another.
-    pub fn tables(&mut self, digest: &str) -> usize {
-        let Some(digest) = Sha256::parse(digest) else { return 0 };
-        *self.tables.entry(digest).or_insert_with(|| {
-            let bytes = show::open(self.bundle)
-                .ok()
-                .and_then(|bundle| bundle.read(&BundlePath::snapshot(digest), DOCUMENT_BYTES_MAX).ok());
-            let schema = bytes.and_then(|bytes| Schema::parse(&bytes).ok());
-            let rows = schema.as_ref().filter(|schema| schema.digest().0 == digest).and_then(Schema::rows);
-            rows.map_or(0, |rows| rows.tables().count().saturating_sub(rows.gaps().count()))
-        })
+    /// None where a document is not there, or is another. Each pair is compared once.
+    pub fn compared(&mut self, before: &str, after: &str) -> Option<Compared> {
+        let pair = (Sha256::parse(before)?, Sha256::parse(after)?);
+        if let Some(known) = self.compared.get(&pair) {
+            return known.clone();
+        }
+        let before = self.schema(pair.0);
+        let after = before.as_ref().and_then(|_| self.schema(pair.1));
+        let compared = before.zip(after).map(|(before, after)| Compared::of(&before, &after));
+        self.compared.insert(pair, compared.clone());
+        compared
+    }
+
+    fn schema(&mut self, digest: Sha256) -> Option<Rc<Schema>> {
+        if let Some((last, schema)) = &self.last
+            && *last == digest
+        {
+            return Some(schema.clone());
+        }
+        let bytes = show::open(self.bundle).ok()?.read(&BundlePath::snapshot(digest), DOCUMENT_BYTES_MAX);
+        let schema = Schema::parse(&bytes.ok()?).ok().filter(|schema| schema.digest().0 == digest)?;
+        let schema = Rc::new(schema);
+        self.last = Some((digest, schema.clone()));
+        Some(schema)
     }
 }
 
-/// What a receipt says of its snapshots, for a list of calls. `tables` says of how many tables a document has digests of rows.
-pub fn brief(receipt: &Value, tables: &mut dyn FnMut(&str) -> usize) -> String {
+/// Most tables that a line names.
+const NAMED_MAX: usize = 8;
+
+fn said(compared: &Compared) -> String {
+    let mut text = match (compared.is_changed, compared.same) {
+        (true, _) => " changed".to_owned(),
+        // Of rows that have no digest nothing is known.
+        (false, 0) => " schema as before".to_owned(),
+        (false, 1) => " schema and rows of 1 table as before".to_owned(),
+        (false, count) => format!(" schema and rows of {count} tables as before"),
+    };
+    let named: Vec<String> = compared.unknown.iter().take(NAMED_MAX).map(|table| plain(table)).collect();
+    let more = compared.unknown.len() - named.len();
+    if !named.is_empty() {
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let _ = write!(text, ", rows of {}{more} not known", named.join(", ")); // a `String` takes everything
+    }
+    text
+}
+
+/// What a receipt says of its snapshots, for a list of calls. `compare` says what two documents say of each other.
+pub fn brief(receipt: &Value, compare: &mut dyn FnMut(&str, &str) -> Option<Compared>) -> String {
     let snapshot = &receipt["snapshot"];
     let Some(source) = snapshot["source"].as_str() else { return String::new() };
     let mut text = format!(", {}", plain(source));
@@ -238,19 +304,15 @@ pub fn brief(receipt: &Value, tables: &mut dyn FnMut(&str) -> usize) -> String {
     let are_written = writes().any(|writes| writes["rows"].as_u64() != Some(0));
     // Nobody wrote anything on that server in between.
     let is_quiet = snapshot["pre"]["lsn"].is_string() && snapshot["pre"]["lsn"] == snapshot["post"]["lsn"];
-    match (digest("pre"), digest("post")) {
-        (Some(pre), Some(post)) if pre == post && are_unread => {
-            text.push_str(" schema as before, rows not known");
+    if let (Some(pre), Some(post)) = (digest("pre"), digest("post")) {
+        let is_same = pre == post;
+        match compare(pre, post) {
+            _ if is_same && is_quiet && !are_written && !are_unread => text.push_str(" as before"),
+            Some(compared) => text.push_str(&said(&compared)),
+            None if !is_same => text.push_str(" not known whether changed"),
+            None if are_unread => text.push_str(" schema as before, rows not known"),
+            None => text.push_str(" schema as before"),
         }
-        (Some(pre), Some(post)) if pre == post && is_quiet && !are_written => text.push_str(" as before"),
-        // Of rows that have no digest nothing is known.
-        (Some(pre), Some(post)) if pre == post => text.push_str(&match tables(pre) {
-            0 => " schema as before".to_owned(),
-            1 => " schema and rows of 1 table as before".to_owned(),
-            count => format!(" schema and rows of {count} tables as before"),
-        }),
-        (Some(_), Some(_)) => text.push_str(" changed"),
-        _ => {}
     }
     for side in ["pre", "post"] {
         if let Some(code) = snapshot[side]["code"].as_str() {
@@ -272,12 +334,14 @@ pub fn brief(receipt: &Value, tables: &mut dyn FnMut(&str) -> usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use estoppel_evidence::envelope::base64;
+
     use super::*;
 
     #[test]
     fn a_list_says_whether_a_database_changed_and_what_is_missing() {
         let check = |snapshot: Value, expected: &str| {
-            assert_eq!(brief(&json!({ "snapshot": snapshot }), &mut |_| 0), expected);
+            assert_eq!(brief(&json!({ "snapshot": snapshot }), &mut |_, _| None), expected);
         };
         let (a, b) = (json!({ "digest": "sha256:a" }), json!({ "digest": "sha256:b" }));
         check(Value::Null, "");
@@ -287,27 +351,75 @@ mod tests {
         let moved = json!({ "source": "shop", "pre": at("0/1"), "post": at("0/2") });
         check(moved.clone(), ", shop schema as before");
         for (count, words) in [(1, "1 table"), (2, "2 tables")] {
-            let said = brief(&json!({ "snapshot": moved }), &mut |_| count);
+            let compared = Compared { same: count, ..Compared::default() };
+            let said = brief(&json!({ "snapshot": moved }), &mut |_, _| Some(compared.clone()));
             assert_eq!(said, format!(", shop schema and rows of {words} as before"));
         }
-        check(json!({ "source": "shop", "pre": a, "post": b }), ", shop changed");
+        check(json!({ "source": "shop", "pre": a, "post": b }), ", shop not known whether changed");
         check(json!({ "source": "shop", "pre": { "code": "PRE_FAIL" } }), ", shop pre PRE_FAIL");
         let writes =
             json!([{ "rows": 1, "table": "a\u{1b}" }, { "more": true, "rows": 10_000, "table": "b" }]);
         let written =
             json!({ "ext": { "writes": writes }, "snapshot": { "source": "s", "pre": a, "post": a } });
         assert_eq!(
-            brief(&written, &mut |_| 0),
+            brief(&written, &mut |_, _| None),
             r", s schema as before, 1 row of a\u001b, more than 10000 rows of b"
         );
         let mut missed = written;
         missed["ext"]["writes"] =
             json!([{ "rows": 0, "table": "a" }, { "cause": "permission", "table": "b" }]);
-        assert_eq!(brief(&missed, &mut |_| 0), ", s schema as before, 0 rows of a, rows of b not known");
+        assert_eq!(
+            brief(&missed, &mut |_, _| None),
+            ", s schema as before, 0 rows of a, rows of b not known"
+        );
         let mut unread = json!({ "snapshot": { "source": "s", "pre": a, "post": a } });
         unread["downgrades"] = json!([{ "code": "ROWS_MISSING", "detail": "pre: public.orders rows_max" }]);
-        assert_eq!(brief(&unread, &mut |_| 0), ", s schema as before, rows not known");
+        assert_eq!(brief(&unread, &mut |_, _| None), ", s schema as before, rows not known");
         let late = json!({ "source": "s\u{1b}", "pre": a, "post": { "code": "POST_TIMEOUT\u{1b}" } });
         check(late, r", s\u001b post POST_TIMEOUT\u001b");
+    }
+
+    fn document(columns: Value, rows: Value) -> Schema {
+        let mut parts = serde_json::Map::new();
+        for part in ["constraints", "extensions", "functions", "indexes", "namespaces", "policies"]
+            .into_iter()
+            .chain(["relations", "rules", "sequences", "triggers", "types", "views"])
+        {
+            parts.insert(part.to_owned(), json!({}));
+        }
+        parts.insert("columns".to_owned(), columns);
+        let document =
+            json!({ "format": Schema::FORMAT, "parts": parts, "rows": { "public": rows }, "uncovered": {} });
+        let bytes = estoppel_evidence::canonical::foreign(document.to_string().as_bytes()).unwrap();
+        Schema::parse(&bytes).unwrap()
+    }
+
+    #[test]
+    fn changed_is_said_only_of_what_was_compared_and_tables_that_are_not_known_are_named() {
+        let empty = Sha256::of(b"").to_string();
+        let none = json!({ "bytes": 0, "count": 0, "digest": empty, "rows": "" });
+        let row = [7; 32];
+        let one =
+            json!({ "bytes": 3, "count": 1, "digest": Sha256::of(&row).to_string(), "rows": base64(&row) });
+        let locked = json!({ "cause": "lock_timeout", "code": "ROWS_MISSING" });
+        let (plain, other) = (json!({}), json!({ "public": { "t": { "a": { "type": "text" } } } }));
+        let (a, b) = (json!({ "digest": "sha256:a" }), json!({ "digest": "sha256:b" }));
+        let said = |before: &Schema, after: &Schema| {
+            let receipt = json!({ "snapshot": { "source": "s", "pre": a, "post": b } });
+            brief(&receipt, &mut |_, _| Some(Compared::of(before, after)))
+        };
+        let before = document(plain.clone(), json!({ "orders": one, "stock": none }));
+        let unread = document(plain.clone(), json!({ "orders": locked, "stock": none }));
+        let expected = ", s schema and rows of 1 table as before, rows of public.orders not known";
+        assert_eq!(said(&before, &unread), expected, "a lock of somebody else is no change");
+        assert_eq!(said(&unread, &unread), expected);
+        let written = document(plain.clone(), json!({ "orders": locked, "stock": one }));
+        assert_eq!(said(&before, &written), ", s changed, rows of public.orders not known");
+        let both = document(plain, json!({ "orders": locked, "stock": locked }));
+        assert_eq!(
+            said(&before, &both),
+            ", s schema as before, rows of public.orders, public.stock not known"
+        );
+        assert_eq!(said(&before, &document(other, json!({ "orders": one, "stock": none }))), ", s changed");
     }
 }

@@ -436,6 +436,17 @@ fn a_chain_of_custody_says_who_did_what_and_no_entry_can_be_altered_cut_or_moved
     let (exit, last) =
         add(&ada, &["--action", "disclosed", "--to", "auditor", "--what", "run", "--file", path(&disclosed)]);
     assert_eq!(exit, 0, "{last}");
+    let key = |run: &str, scope: &str| {
+        let key = json!({ "key": "00", "run": run, "scope": scope, "v": "pef-disclosure/v0" }).to_string();
+        let file = scratch.write("other.json", key);
+        let words = ["--action", "disclosed", "--to", "auditor", "--what", "run", "--file", path(&file)];
+        let (exit, answer) = add(&ada, &words);
+        (exit, answer["error"]["code"].as_str().map(str::to_owned))
+    };
+    let refused = (6, Some("KEY_INVALID".to_owned()));
+    assert_eq!(key("01980000-0000-7000-8000-000000000000", "run"), refused, "the key of another run");
+    let run = cli(&["show", path(&bundle)]).1["data"]["manifest"]["run"].as_str().unwrap().to_owned();
+    assert_eq!(key(&run, "call"), refused, "the key of a call");
     let judge = |words: &[&str]| {
         let (exit, answer) = cli(&[&["custody", "verify", path(&bundle)], words].concat());
         (exit, code(&answer).to_owned(), answer)

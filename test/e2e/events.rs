@@ -278,6 +278,8 @@ fn a_key_opens_its_call_and_no_other() {
     let fresh = path(&fresh);
     assert_eq!(refused(&["--call", &asked.call, "--out", path(&asked.key)]), (8, "OUTPUT_EXISTS".into()));
     assert_eq!(refused(&["--call", plain, "--out", fresh]), (6, "ARGUMENT_INVALID".into()));
+    let hint = &disclose(&asked.world, &asked.bundle, &["--call", plain, "--out", fresh]).1["error"]["hint"];
+    assert!(hint.as_str().is_some_and(|hint| hint.contains("--scope call")), "{hint}");
     assert_eq!(refused(&["--call", "0", "--out", fresh]), (6, "ARGUMENT_INVALID".into()));
     assert_eq!(refused(&["--out", fresh]), (6, "ARGUMENT_INVALID".into()));
     assert_eq!(refused(&["--scope", "run", "--call", other, "--out", fresh]), (6, "ARGUMENT_INVALID".into()));

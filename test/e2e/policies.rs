@@ -122,6 +122,12 @@ fn test_runs_the_cases_beside_a_policy() {
     assert_eq!((code, &said["data"]["failed"]), (3, &json!(1)), "{said}");
     let failure = said["data"]["cases"][0]["failure"].as_str().unwrap();
     assert!(failure.contains("tool `fetch`: rule `hosts` decides"), "{failure}");
+    let (code, said) = cli(&["policy", "test", "/no/such/policy.yaml", "--junit", path(&report)]);
+    assert_eq!(
+        (code, &said["error"]["code"]),
+        (8, &json!("OUTPUT_EXISTS")),
+        "before anything is read: {said}"
+    );
     let report = std::fs::read_to_string(report).unwrap();
     assert!(report.contains(r#"tests="1" failures="1""#) && report.contains("evil &amp; co"), "{report}");
     written(&scratch, "bad.cases.yaml", "version: 1\ncases: {}\n");

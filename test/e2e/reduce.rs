@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use estoppel_kit::Scratch;
-use estoppel_stub::Script;
+use estoppel_kit::http::Request;
+use estoppel_stub::{Reply, Script};
 use serde_json::{Value, json};
 
 use crate::support::{Setup, World, chat, cli, path};
@@ -123,4 +124,28 @@ fn what_a_reduction_cannot_go_by_is_refused() {
     let forged = Reducing { bundle: scratch.join("forged.pef.zip"), trust: reducing.trust.clone() };
     std::fs::write(&forged.bundle, bytes).unwrap();
     assert_eq!(forged.run("final-blocked", &[]).0, 2);
+}
+
+#[test]
+fn a_call_with_plain_json_is_judged_again_where_a_detector_had_it_read_and_stops_no_command() {
+    let policy = "version: 1\nname: t\ndetectors: { secrets: { mode: enforce } }\ndefaults: { verdict: allow, body_storage: { full: { reason: reduce } } }\n";
+    let world =
+        World::with(Script::always(Reply::json("{}")), &Setup { policy: policy.into(), ..Setup::default() });
+    for (said, status) in [("hello", 200), (SECRET, 403), ("bye", 200)] {
+        let request = Request::new("POST", "/orders").header("estoppel-run", "plain");
+        let request = request.header("content-type", "application/json");
+        assert_eq!(world.send(&request.body(json!({ "note": said }).to_string())).status(), status, "{said}");
+    }
+    let bundle = world.seal("plain");
+    let reducing = Reducing { bundle, trust: world.journal().join("trust.json") };
+    let (code, said) = reducing.run("finding:secret.aws_key", &[]);
+    assert_eq!((code, kept(&said), &said["data"]["undecided"]), (0, vec![2], &json!(0)), "{said}");
+    let (code, said) = reducing.run("command", &["--", "sh", "-c", "grep -q '\"seq\":2[,}]' \"$0\""]);
+    assert_eq!((code, kept(&said)), (0, vec![2]), "{said}");
+    let scratch = Scratch::new("reduce");
+    let none = scratch.write("none.yaml", "version: 1\nname: none\ndefaults: { verdict: allow }\n");
+    let (code, said) = reducing.run("finding:secret.aws_key", &["--policy", path(&none)]);
+    let message = said["error"]["message"].as_str().unwrap();
+    assert!(code == 6 && message.contains("goes by the route's configuration"), "{said}");
+    assert!(!said["error"]["hint"].as_str().unwrap().contains("in the bundle"), "bodies are there: {said}");
 }

@@ -163,6 +163,12 @@ fn every_adapter_is_captured_blocked_and_judged_again_from_recorded_bytes() {
         assert_eq!(changed["expected"]["rule"], "no-weather", "{name}: {changed}");
         assert_eq!(changed["now"]["verdict"], "allow", "{name}: {changed}");
         let suites = kept.junit(STORED);
+        let (code, said) = kept.run("no policy", &["--junit", path(&kept.scratch.join("junit.xml"))]);
+        assert_eq!(
+            (code, &said["error"]["code"]),
+            (8, &Value::from("OUTPUT_EXISTS")),
+            "before it judges: {said}"
+        );
         let cases: Vec<_> = suites.suites.iter().flat_map(|suite| &suite.cases).collect();
         assert_eq!((suites.suites[0].tests, suites.suites[0].failures, cases.len()), (2, 1, 2), "{name}");
         let failed: Vec<_> = cases.iter().filter(|case| case.status.is_failure()).collect();

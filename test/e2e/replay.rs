@@ -223,6 +223,15 @@ fn a_recorded_answer_that_was_altered_fails_at_its_call() {
     assert_eq!(certificate["first_divergent_seq"], 3, "the streamed call");
     assert_eq!(certificate["bundle"]["reason"], "FILE_DIGEST");
     assert_eq!(certificate["reasons"], json!(["BODY_DRIFT", "BUNDLE_INVALID", "UNDECIDED"]));
+    let words = ["replay", "run", path(&bundle), "--key", path(&recording.key), "--out"];
+    let told = |out: &str, more: &[&str]| {
+        let done =
+            Command::new(cli_binary()).args(words).arg(recording.out(out)).args(more).output().unwrap();
+        String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
+    };
+    assert!(told("told.json", &[]).contains("does not verify: FILE_DIGEST"));
+    let db = ["--db", "postgresql://nobody@127.0.0.1:1/none", "--sql", "tool=query,argument=/sql"];
+    assert!(told("db.json", &db).contains("(FILE_DIGEST), so nothing of it was run again"));
     let (code, said) = recording.verify(&recording.out("altered.json"), &bundle, &[]);
     assert_eq!((code, &said["reason"]), (2, &json!("FILE_DIGEST")));
     let (code, said) = recording.verify(&recording.out("altered.json"), &recording.bundle, &[]);

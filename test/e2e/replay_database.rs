@@ -453,9 +453,56 @@ fn a_role_that_may_do_more_is_refused_before_anything_runs() {
     let (code, said) = words(away, SQL);
     assert_eq!((code, &said["error"]["code"]), (7, &json!("DEPENDENCY_MISSING")), "{said}");
     assert!(!out.exists(), "nothing is half-written");
-    let (code, certificate) = run(&server, &recording, "none.json", &["--sql", "tool=other,argument=/sql"]);
-    assert_eq!((code, &certificate["status"]), (0, &json!("success")), "{certificate}");
+}
+
+#[test]
+fn a_source_that_nothing_is_of_is_refused_and_a_pointer_that_finds_nothing_is_told() {
+    let Some(server) = server() else { return };
+    let recording = recording(&server, false, &[("SELECT 1 AS a", Some(json!([{"a": 1}])))]);
     let url = server.url("estoppel_replay", "postgres");
-    let (code, certificate) = words(&url, "tool=other,argument=/sql");
-    assert_eq!((code, &certificate["data"]["certificate"]["reasons"]), (5, &json!(["NO_STEPS"])));
+    let out = recording.out("c.json");
+    for wrong in ["tool=other,argument=/sql", "operation=query,argument=/sql"] {
+        let words =
+            ["replay", "run", path(&recording.bundle), "--key", path(&recording.key), "--out", path(&out)];
+        // Also beside one that is right.
+        for more in [&["--db", &url, "--sql", wrong][..], &["--db", &url, "--sql", SQL, "--sql", wrong]] {
+            let (code, said) = cli(&[&words[..], more].concat());
+            assert_eq!((code, &said["error"]["code"]), (6, &json!("ARGUMENT_INVALID")), "{said}");
+            let message = said["error"]["message"].as_str().unwrap();
+            let expected = format!("no call of the run is of `{wrong}`; there are `tool=query`");
+            assert!(message.contains(&expected), "{message}");
+            assert!(!out.exists(), "nothing is signed");
+        }
+    }
+    for (at, source, pointer) in [
+        (0, "tool=query,argument=/sqll,result=/structuredContent/rows", "argument=/sqll"),
+        (1, "tool=query,argument=/sql,result=/structured/rows", "result=/structured/rows"),
+    ] {
+        let out = recording.out(&format!("pointer-{at}.json"));
+        let words =
+            ["replay", "run", path(&recording.bundle), "--key", path(&recording.key), "--out", path(&out)];
+        let (code, said) = cli(&[&words[..], &["--db", &url, "--sql", source]].concat());
+        assert_eq!((code, &said["data"]["certificate"]["reasons"]), (5, &json!(["UNDECIDED"])));
+        assert_eq!(said["data"]["unfound"], json!([{"calls": 1, "pointer": pointer}]), "{said}");
+    }
+}
+
+#[test]
+fn a_namespace_that_the_snapshot_does_not_have_is_refused_and_nothing_is_signed() {
+    let Some(server) = server() else { return };
+    let steps: &[Step] =
+        &[("INSERT INTO customers (name) VALUES (NULL)", None), ("SELECT 1 AS a", Some(json!([{"a": 1}])))];
+    for looks in [true, false] {
+        let recording = recording(&server, looks, steps);
+        let url = server.url("estoppel_replay", "postgres");
+        let out = recording.out("c.json");
+        let words =
+            ["replay", "run", path(&recording.bundle), "--key", path(&recording.key), "--out", path(&out)];
+        let more = ["--db", &url, "--sql", SQL, "--namespace", "typo"];
+        let (code, said) = cli(&[&words[..], &more].concat());
+        assert_eq!((code, &said["error"]["code"]), (6, &json!("ARGUMENT_INVALID")), "{said}");
+        let message = said["error"]["message"].as_str().unwrap();
+        assert!(message.contains("no namespace `typo`; it has `public`"), "{message}");
+        assert!(!out.exists(), "nothing is signed");
+    }
 }

@@ -91,6 +91,9 @@ fn without_a_tool_and_the_run_said_nothing_is_connected_to() {
     }
     let elsewhere = run(&recording, "c.json", "http://192.0.2.1:9/mcp", Some(&id), allowed);
     assert_eq!((elsewhere.0, &elsewhere.1["error"]["code"]), (8, &json!("LIVE_REFUSED")));
+    // Its name is not even looked up: it has no address, which nobody learned.
+    let name = run(&recording, "c.json", "http://no-such-host.invalid/mcp", Some(&id), allowed);
+    assert_eq!((name.0, &name.1["error"]["code"]), (8, &json!("LIVE_REFUSED")), "{}", name.1);
     let told = Command::new(cli_binary())
         .args(["replay", "run", path(&recording.bundle), "--key", path(&recording.key)])
         .args(["--out", path(&recording.out("c.json")), "--live", "--upstream", "http://192.0.2.1:9/mcp"])

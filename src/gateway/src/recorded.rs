@@ -56,6 +56,8 @@ pub struct RecordedCall {
     pub names_left_out: bool,
     /// Whether the request was read; none where the receipt does not say.
     pub request_evaluated: Option<bool>,
+    /// Its body is plain JSON that was read whole. Whether that counted before the verdict goes by who asked to read it.
+    pub is_recognized: bool,
     /// It has a body.
     pub has_body: bool,
     /// Nobody read that.
@@ -192,6 +194,12 @@ impl Route {
     fn detectors(&self) -> Result<Option<&Arc<RouteDetectors>>, Cause> {
         self.detectors.as_ref().map(Option::as_ref).map_err(Clone::clone)
     }
+
+    /// Whether the policy has a plain JSON request read before it is judged. It counts as read then.
+    fn reads_json(&self) -> bool {
+        let detects = || matches!(self.detectors(), Ok(Some(detectors)) if detectors.reads_requests());
+        self.needs.body || self.needs.hold || self.needs.keyed || detects()
+    }
 }
 
 impl Retrial {
@@ -219,7 +227,7 @@ impl Retrial {
     /// Why it is not known: what they ask for was not recorded.
     pub fn rules(&self, call: &RecordedCall) -> Result<Ruling, Cause> {
         let route = self.route(&call.route);
-        let ruled = in_either_case(call, |evaluated| {
+        let ruled = in_either_case(call, &route, |evaluated| {
             let detecting = values::detect_request(&route, call)?.detecting;
             let request = Request::read(&route, call, evaluated, detecting.as_deref())?;
             let ruling = request.ruling(&self.policy)?;
@@ -238,10 +246,10 @@ impl Retrial {
     pub fn judge(&self, call: &RecordedCall) -> Result<Rejudged, Undecided<Rejudged>> {
         let route = self.route(&call.route);
         match self.operation(call)? {
-            Listing::Same => in_either_case(call, |evaluated| self.judge_as(&route, call, evaluated)),
+            Listing::Same => in_either_case(call, &route, |evaluated| self.judge_as(&route, call, evaluated)),
             Listing::Other(operation) => {
                 let call = RecordedCall { operation: operation.into(), ..call.clone() };
-                in_either_case(&call, |evaluated| self.judge_as(&route, &call, evaluated))
+                in_either_case(&call, &route, |evaluated| self.judge_as(&route, &call, evaluated))
             }
             Listing::Denied => Ok(Rejudged::unlisted()),
         }
@@ -372,22 +380,26 @@ pub fn without_keepalives(stream: &[u8]) -> Vec<u8> {
     left
 }
 
-/// Where a receipt does not say whether the request was read, both have to come to the same.
+/// Where nobody knows whether the request counts as read, both have to come to the same.
 fn in_either_case<T: PartialEq>(
     call: &RecordedCall,
+    route: &Route,
     judge: impl Fn(bool) -> Result<T, Cause>,
 ) -> Result<T, Undecided<T>> {
     if call.names_left_out {
         return Err(Cause::from("names were cut or left out of the receipt").into());
     }
-    if let Some(evaluated) = call.request_evaluated {
+    let is_read = (call.is_recognized && route.reads_json()).then_some(true);
+    if let Some(evaluated) = is_read.or(call.request_evaluated) {
         return Ok(judge(evaluated)?);
     }
     let (read, unread) = (judge(true)?, judge(false)?);
     if read == unread {
         return Ok(read);
     }
-    let cause = "it is not recorded whether its body counted as read".into();
+    let cause =
+        "whether its plain JSON counts as read goes by the route's configuration, which is not recorded";
+    let cause = cause.into();
     Err(Undecided { cause, either: Some(Box::new([read, unread])) })
 }
 
@@ -514,6 +526,29 @@ mod tests {
         assert_eq!(said(""), Ok((allow, None)));
         let renamed = list("{ id: orders.remove, method: DELETE, path: '/orders/{number}' }");
         assert!(said(&renamed).unwrap_err().contains("path"), "it may be another one");
+    }
+
+    #[test]
+    fn plain_json_that_was_read_whole_counts_as_read_where_the_policy_has_it_read_first() {
+        let detects = retrial("detectors: { secrets: { mode: enforce } }");
+        let receipt = serde_json::json!({
+            "dialect": "json", "request": { "route": "llm", "method": "POST", "bytes": 30 },
+            "evaluated": { "request": { "bytes": 30, "state": "recognized" } },
+            "verdict": { "action": "block", "reason": "SECRET_FOUND" },
+        });
+        let body = |text: &str| Bodies { request: Some(text.as_bytes().to_vec()), answer: None };
+        let secret = r#"{"key":"AKIAIOSFODNN7EXAMPLE"}"#;
+        let call = RecordedCall::of_receipt(&receipt, body(secret), None, &detects);
+        let judged = detects.judge(&call).unwrap();
+        assert_eq!(judged.reason.as_deref(), Some("SECRET_FOUND"));
+        assert_eq!(judged.findings.iter().map(|rule| &**rule).collect::<Vec<_>>(), ["secret.aws_key"]);
+        let call = RecordedCall::of_receipt(&receipt, body("{}"), None, &detects);
+        assert_eq!(detects.judge(&call).unwrap().action, VerdictAction::Allow);
+        assert!(cause("", &call).contains("configuration"), "nobody reads it first there");
+        let mut unread = receipt.clone();
+        unread["evaluated"]["request"]["defect"] = "JSON_MALFORMED".into();
+        let call = RecordedCall::of_receipt(&unread, body("{}"), None, &detects);
+        assert_eq!(detects.judge(&call).unwrap().reason.as_deref(), Some("NOT_EVALUATED"));
     }
 
     #[test]

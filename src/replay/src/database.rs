@@ -10,7 +10,7 @@ mod denied;
 mod recorded;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use estoppel_bundle::{Bundle, RecordedCall, Source};
 use estoppel_evidence::entry::BodyMode;
@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::code::Code;
 use crate::stored::{Stored, Verdict, absent, as_begun};
 use crate::tolerance::Part;
-use crate::{Classes, Connections, Normalizers, ReplayError, Tally};
+use crate::{CALLED_MAX, Classes, Connections, Normalizers, ReplayError, Tally};
 use denied::{Denial, Kind};
 use recorded::{Outcome, Recorded, Said};
 use rows::{Compared, Table};
@@ -88,6 +88,15 @@ pub struct DatabaseReplay {
     server: Server,
     sources: Vec<SqlSource>,
     statements: u64,
+    #[serde(skip)]
+    unfound: BTreeMap<String, u64>,
+}
+
+impl DatabaseReplay {
+    /// Of how many calls nothing was decided because a pointer of `--sql` found nothing in them, by that pointer.
+    pub fn unfound(&self) -> &BTreeMap<String, u64> {
+        &self.unfound
+    }
 }
 
 /// The scratch schema and what it was made of.
@@ -103,12 +112,24 @@ pub struct Opened {
 /// The calls that a statement is taken from, in the order in which they began.
 ///
 /// # Errors
-/// The bundle cannot be read, or there are more than [`STATEMENTS_MAX`].
+/// The bundle cannot be read, there are more than [`STATEMENTS_MAX`], or no call is of one of the sources.
 pub fn steps<S: Source>(bundle: &Bundle<S>, sources: &[SqlSource]) -> Result<Vec<RecordedCall>, ReplayError> {
+    let (mut there, mut is_called) = (BTreeSet::new(), vec![false; sources.len()]);
     let is_step = |call: &RecordedCall| {
-        call.upstream.is_some() && sources.iter().any(|source| source.is_of(&call.receipt))
+        let mut is_of_any = false;
+        for (source, is_called) in sources.iter().zip(&mut is_called) {
+            let is_of = source.is_of(&call.receipt);
+            (*is_called, is_of_any) = (*is_called || is_of, is_of_any || is_of);
+        }
+        let names = recorded::names(&call.receipt);
+        there.extend(names.take((CALLED_MAX + 1).saturating_sub(there.len())));
+        call.upstream.is_some() && is_of_any
     };
-    as_begun(bundle, STATEMENTS_MAX, is_step)?.ok_or(ReplayError::Statements)
+    let steps = as_begun(bundle, STATEMENTS_MAX, is_step)?.ok_or(ReplayError::Statements)?;
+    match sources.iter().zip(is_called).find(|(_, is_called)| !is_called) {
+        Some((source, _)) => Err(ReplayError::Source { wanted: source.clone(), there }),
+        None => Ok(steps),
+    }
 }
 
 /// The digest of the schema document that the database had before the first of these calls.
@@ -150,6 +171,7 @@ pub async fn replay<S: Source>(
         denied: BTreeMap::new(),
         statements: 0,
         compared: ComparedCount::default(),
+        unfound: BTreeMap::new(),
         has_escaped: false,
     };
     for call in steps {
@@ -181,6 +203,7 @@ pub async fn replay<S: Source>(
         server,
         sources,
         statements: again.statements,
+        unfound: again.unfound,
     })
 }
 
@@ -191,10 +214,11 @@ struct Again<'a, S> {
     denied: BTreeMap<Denial, u64>,
     statements: u64,
     compared: ComparedCount,
+    unfound: BTreeMap<String, u64>,
     has_escaped: bool,
 }
 
-impl<S: Source> Again<'_, S> {
+impl<'a, S: Source> Again<'a, S> {
     /// The inner `Err` ends the step early.
     async fn step(&mut self, call: &RecordedCall) -> Result<Result<Verdict, Verdict>, ScratchError> {
         let Recorded { statement, parameters, outcome } = match self.recorded(call) {
@@ -211,6 +235,11 @@ impl<S: Source> Again<'_, S> {
         let now = self.scratch.run(&statement, &parameters, kind.is_query).await?;
         self.statements += u64::from(now != Ran::Unbound);
         let class = self.plan.classes.of(self.bundle, &call.receipt);
+        let is_unfound =
+            matches!((&outcome, &now), (Outcome::Came { rows: Said::Nothing, .. }, Ran::Rows { .. }));
+        if let Some(source) = self.source(call).filter(|_| is_unfound) {
+            *self.unfound.entry(source.result()).or_default() += 1;
+        }
         Ok(Ok(self.compare(kind, &outcome, &now, class.as_deref())))
     }
 
@@ -219,9 +248,12 @@ impl<S: Source> Again<'_, S> {
         Verdict::Skipped(Code::StatementDenied)
     }
 
-    fn recorded(&self, call: &RecordedCall) -> Result<Recorded, Verdict> {
-        let source = self.plan.sources.iter().find(|source| source.is_of(&call.receipt));
-        let source = source.ok_or(Verdict::Skipped(Code::Undecided))?;
+    fn source(&self, call: &RecordedCall) -> Option<&'a SqlSource> {
+        self.plan.sources.iter().find(|source| source.is_of(&call.receipt))
+    }
+
+    fn recorded(&mut self, call: &RecordedCall) -> Result<Recorded, Verdict> {
+        let source = self.source(call).ok_or(Verdict::Skipped(Code::Undecided))?;
         if call.receipt["outcome"]["complete"] != true {
             return Err(Verdict::Truncated);
         }
@@ -231,6 +263,9 @@ impl<S: Source> Again<'_, S> {
             return Err(Verdict::Skipped(if is_full { Code::BodyAbsent } else { absent(call) }));
         };
         let read = source.read(&call.receipt, &request, &answer);
+        if read.is_none() && !source.finds_statement(&request) {
+            *self.unfound.entry(source.argument()).or_default() += 1;
+        }
         read.ok_or(Verdict::Skipped(Code::Undecided))
     }
 

@@ -33,6 +33,9 @@ mod stored;
 mod tally;
 mod tolerance;
 
+use std::collections::BTreeSet;
+
+use database::SqlSource;
 use estoppel_snapshot::ScratchError;
 
 pub use certificate::{Certificate, CertifyError};
@@ -52,6 +55,8 @@ pub enum ReplayError {
     Steps,
     #[error("more than {} calls bring a statement", database::STATEMENTS_MAX)]
     Statements,
+    #[error("no call of the run is of `{wanted}`{}", called(.there))]
+    Source { wanted: SqlSource, there: BTreeSet<String> },
     #[error("the schema document in the bundle cannot be used")]
     Schema(#[from] estoppel_snapshot::SchemaError),
     #[error("the statements could not be run")]
@@ -65,13 +70,27 @@ impl ReplayError {
     pub fn reason(&self) -> estoppel_evidence::Reason {
         match self {
             Self::Bundle(error) => error.reason(),
-            Self::Steps | Self::Statements => estoppel_evidence::Reason::ArgumentInvalid,
-            Self::Schema(_) => estoppel_evidence::Reason::FileUnreadable,
-            Self::Scratch(ScratchError::Role(_) | ScratchError::Objects(_)) => {
+            Self::Steps | Self::Statements | Self::Source { .. } => {
                 estoppel_evidence::Reason::ArgumentInvalid
             }
+            Self::Schema(_) => estoppel_evidence::Reason::FileUnreadable,
+            Self::Scratch(
+                ScratchError::Role(_) | ScratchError::Objects(_) | ScratchError::Namespace { .. },
+            ) => estoppel_evidence::Reason::ArgumentInvalid,
             Self::Scratch(_) | Self::Connections(_) => estoppel_evidence::Reason::DependencyMissing,
         }
+    }
+}
+
+/// Most names that [`ReplayError::Source`] lists.
+const CALLED_MAX: usize = 20;
+
+fn called(there: &BTreeSet<String>) -> String {
+    let names: Vec<_> = there.iter().take(CALLED_MAX).map(|name| format!("`{name}`")).collect();
+    match (names.is_empty(), there.len() > CALLED_MAX) {
+        (true, _) => "; none names a tool or an operation".to_owned(),
+        (false, false) => format!("; there are {}", names.join(", ")),
+        (false, true) => format!("; there are {} and others", names.join(", ")),
     }
 }
 

@@ -103,7 +103,7 @@ impl Stored {
 pub(crate) fn as_begun<S: Source>(
     bundle: &Bundle<S>,
     most: usize,
-    is_step: impl Fn(&RecordedCall) -> bool,
+    mut is_step: impl FnMut(&RecordedCall) -> bool,
 ) -> Result<Option<Vec<RecordedCall>>, OpenError> {
     let mut steps = Vec::new();
     let mut entries = bundle.recorded()?;

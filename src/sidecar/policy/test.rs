@@ -18,6 +18,7 @@ pub fn run(
     cases: Option<&Path>,
     junit: Option<&PathBuf>,
 ) -> Result<ExitCode, Failure> {
+    junit::check_new(junit.map(PathBuf::as_path))?;
     let compiled = super::compiled(output, policy, &Packs::at(None))?;
     let beside = policy.with_extension("cases.yaml");
     let path = cases.unwrap_or(&beside);

@@ -54,6 +54,7 @@ enum Because {
 }
 
 pub fn run(output: Output, run: &RegressRun) -> Result<ExitCode, Failure> {
+    junit::check_new(run.today.junit.as_deref())?;
     let judging = Judging { today: &run.today, fixtures: &run.fixtures, trust: run.trust.as_deref() };
     match &run.bundle {
         Some(bundle) => judging.judge_bundle(output, bundle),

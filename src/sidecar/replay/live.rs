@@ -3,7 +3,7 @@
 //! Two things have to be said that nobody says by accident: the tools by name, and in the environment the run.
 
 use std::io::Read as _;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -94,14 +94,20 @@ impl Place {
             return Err(invalid("credentials have no place in it"));
         }
         let (name, port) = (host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80));
+        let is_allowed = allowed_hosts.iter().any(|allowed| allowed == name);
+        let elsewhere =
+            || refused(&format!("`{name}` is not on this machine")).hint("--allow-host NAME allows it");
+        // Nobody is asked for the address of a name that was not allowed.
+        let is_here = name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost");
+        if !is_here && !is_allowed {
+            return Err(elsewhere());
+        }
         let found = (name, port).to_socket_addrs().ok().and_then(|mut found| found.next());
         let address = found.ok_or_else(|| {
             Failure::reason(Reason::DependencyMissing, plain(&format!("`{host}` has no address")))
         })?;
-        if !address.ip().is_loopback() && !allowed_hosts.iter().any(|allowed| allowed == name) {
-            return Err(
-                refused(&format!("`{name}` is not on this machine")).hint("--allow-host NAME allows it")
-            );
+        if !address.ip().is_loopback() && !is_allowed {
+            return Err(elsewhere());
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         Ok(Self { address, origin: format!("http://{authority}"), authority, path })

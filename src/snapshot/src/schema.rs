@@ -149,6 +149,12 @@ impl Schema {
         objects
     }
 
+    /// The names of its namespaces.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        let namespaces = self.parts()["namespaces"].as_object();
+        namespaces.into_iter().flat_map(|names| names.keys().map(String::as_str))
+    }
+
     /// How many objects of each kind the database has that the schema does not describe.
     pub fn uncovered_counts(&self) -> &Value {
         &self.document["uncovered"]

@@ -69,6 +69,20 @@ pub enum ScratchError {
     Refused(Box<str>),
     #[error("a schema with {0} objects is not recreated, limit {max}", max = definition::OBJECTS_MAX)]
     Objects(usize),
+    #[error("the schema document has no namespace `{namespace}`{}", listed(.there))]
+    Namespace { namespace: String, there: Vec<String> },
+}
+
+/// Most namespaces that an error names.
+const LISTED_MAX: usize = 20;
+
+fn listed(there: &[String]) -> String {
+    let names: Vec<_> = there.iter().take(LISTED_MAX).map(|name| format!("`{name}`")).collect();
+    match (names.is_empty(), there.len() > LISTED_MAX) {
+        (true, _) => "; it has none".to_owned(),
+        (false, false) => format!("; it has {}", names.join(", ")),
+        (false, true) => format!("; it has {} and others", names.join(", ")),
+    }
 }
 
 /// A column of what a statement gave.
@@ -151,6 +165,10 @@ impl Scratch {
         namespace: &str,
         id: u64,
     ) -> Result<Self, ScratchError> {
+        let there: Vec<String> = schema.namespaces().map(ToOwned::to_owned).collect();
+        if !there.iter().any(|name| name == namespace) {
+            return Err(ScratchError::Namespace { namespace: namespace.to_owned(), there });
+        }
         let limits =
             Settings { deadline: settings.connect, tls: settings.tls.clone(), ..Settings::default() };
         // A pooler refuses options; behind one, prepared statements and settings would be somebody else's next.

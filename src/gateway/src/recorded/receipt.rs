@@ -71,7 +71,8 @@ impl RecordedCall {
         // A body that streams through is not read before the verdict: after a block nobody knows whether there was one.
         let was_blocked = is_empty && upstream.is_null();
         let is_plain = matches!(dialect, None | Some(Dialect::Json | Dialect::Bytes));
-        let is_unknown = is_plain && was_blocked || dialect == Some(Dialect::Json) && !is_empty && was_read;
+        let is_recognized = dialect == Some(Dialect::Json) && !is_empty && was_read;
+        let is_unknown = is_plain && was_blocked || is_recognized;
         let route = entry["request"]["route"].as_str().unwrap_or_default();
         let mut call = Self {
             route: route.to_owned(),
@@ -89,6 +90,7 @@ impl RecordedCall {
             tools_offered: if is_mcp { called } else { offered },
             names_left_out,
             request_evaluated: (!is_unknown).then_some(was_read),
+            is_recognized,
             has_body: is_unknown || entry["request"]["bytes"].as_u64().unwrap_or_default() > 0,
             is_unread: is_unread(&entry["evaluated"]["request"]),
             began_us: began_us(entry),
@@ -98,12 +100,14 @@ impl RecordedCall {
         // Whether such a body counted as read is not recorded, but its own policy may tell: by what it said in the end, or by
         // having let the request go.
         if call.request_evaluated.is_none() {
+            let as_if =
+                |evaluated| Self { request_evaluated: Some(evaluated), is_recognized: false, ..call.clone() };
             let fits = |evaluated| {
-                let assumed = Self { request_evaluated: Some(evaluated), ..call.clone() };
+                let assumed = as_if(evaluated);
                 own.rules(&assumed).ok() == recorded
             };
             let goes = |evaluated| {
-                let assumed = Self { request_evaluated: Some(evaluated), answer: None, ..call.clone() };
+                let assumed = Self { answer: None, ..as_if(evaluated) };
                 call.answer.is_some() && own.rules(&assumed).is_ok_and(|ruling| ruling.verdict.lets_go())
             };
             call.request_evaluated = match ((fits(true), fits(false)), (goes(true), goes(false))) {

@@ -106,6 +106,23 @@ impl SqlSource {
         }
     }
 
+    /// As it was written.
+    pub(super) fn argument(&self) -> String {
+        format!("argument={}", self.argument)
+    }
+
+    /// As it was written.
+    pub(super) fn result(&self) -> String {
+        format!("result={}", self.result.as_deref().unwrap_or_default())
+    }
+
+    /// Whether there is a text where the statement should be.
+    pub(super) fn finds_statement(&self, request: &[u8]) -> bool {
+        let request: Value = serde_json::from_slice(request).unwrap_or_default();
+        let arguments = if self.tool.is_some() { &request["params"]["arguments"] } else { &request };
+        find(arguments, &self.argument, read).is_some_and(|found| found.is_string())
+    }
+
     /// The statement and what it came to. None where the bodies do not say so.
     pub(super) fn read(&self, receipt: &Value, request: &[u8], answer: &[u8]) -> Option<Recorded> {
         let request = match self.parameters {
@@ -160,6 +177,14 @@ impl fmt::Display for SqlSource {
         let parts = parts.filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
         f.write_str(&parts.collect::<Vec<_>>().join(","))
     }
+}
+
+/// What a source can be of in a call with this receipt.
+pub(super) fn names(receipt: &Value) -> impl Iterator<Item = String> {
+    let tools = receipt["facts"]["tools_called"].as_array().filter(|_| receipt["dialect"] == "mcp");
+    let tools = tools.into_iter().flatten().filter_map(Value::as_str).map(|name| format!("tool={name}"));
+    let operation = receipt["operation"].as_str().filter(|_| receipt["dialect"] != "mcp");
+    tools.chain(operation.map(|id| format!("operation={id}")))
 }
 
 /// The result of this request; the inner none where it is an error.
