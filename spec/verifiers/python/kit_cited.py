@@ -1,7 +1,7 @@
 """What a kit has beside bundles and attestations: chains of custody, the index of an archive, the ledger of releases, certificates of
 replays and results of regress (spec/kit.md). For kit_verify.py; Python 3.9 or later, nothing else.
 
-Of the ledger steps E1 to E6 of spec/ledger.md are taken, and its rows are not made again; of certificates R1 to R5 and R7.
+Of the ledger steps E2 to E6 of spec/ledger.md are taken, and the rows of an export are not made again; of certificates R1 to R5 and R7.
 """
 
 import functools
@@ -16,6 +16,7 @@ TYPE = "application/vnd.in-toto+json"
 EVENT = "application/vnd.estoppel.ledger.event.v0+json"
 STATEMENT, REPLAY = "https://in-toto.io/Statement/v1", "urn:estoppel:replay:v0"
 LINE_MAX = 16384
+PART_MAX = 16 << 20
 DEPTH_MAX = 128
 EXACT_MAX = 2**53 - 1
 ACTIONS = ("archived", "disclosed", "moved", "sealed", "verified")
@@ -73,6 +74,20 @@ class Schema(pef_verify.Schema):
         return None  # by its `if`
 
     _kw_else = _kw_then
+
+    def _kw_allOf(self, parts, _schema):
+        checks = [self._compile(part) for part in parts]
+        return lambda v: next(filter(None, (check(v) for check in checks)), None)
+
+    def _kw_minProperties(self, n, _schema):
+        return lambda v: "it has too few members" if type(v) is dict and len(v) < n else None
+
+    def _kw_maxProperties(self, n, _schema):
+        return lambda v: "it has too many members" if type(v) is dict and len(v) > n else None
+
+    def _kw_propertyNames(self, of, _schema):
+        check = self._compile(of)
+        return lambda v: next(filter(None, map(check, v)), None) if type(v) is dict else None
 
     def _kw_anyOf(self, ways, _schema):
         checks = [self._compile(way) for way in ways]
@@ -333,7 +348,7 @@ class Archive:
 
 
 class Ledger:
-    """E1 to E6 of spec/ledger.md over the events of an export; the rest, `estoppel` says."""
+    """E2 to E6 of spec/ledger.md over the events of an export; the rest, `estoppel` says."""
 
     def __init__(self, data):
         if data[-1:] != b"\n":
@@ -366,12 +381,9 @@ class Ledger:
         if payload is None or signature is None or len(signature) != 64:
             raise Wrong("LEDGER_EVENT_INVALID", "an event holds base64 that is not strict")
         event = foreign(payload, "LEDGER_EVENT_INVALID", "an event")
-        members = {"actor", "at", "body", "host", "kind", "parents", "v"}
-        if not isinstance(event, dict) or set(event) - {"stood_at"} != members or event["kind"] not in ROLES or event["actor"] != kid:
-            raise Wrong("LEDGER_EVENT_INVALID", "an event has not the form of one")
-        stood_at = event.get("stood_at", "0" * 40)
-        if not isinstance(stood_at, str) or len(stood_at) not in (40, 64) or set(stood_at) - set("0123456789abcdef"):
-            raise Wrong("LEDGER_EVENT_INVALID", "an event has not the form of one")
+        wrong = schema("ledger").error(event)
+        if wrong or event["actor"] != kid:
+            raise Wrong("LEDGER_EVENT_INVALID", "an event has not the form of one: %s" % (wrong or "its actor does not sign it"))
         return dict(event, id=sha256(data), payload=payload, signature=signature)
 
     def check(self):
@@ -473,6 +485,7 @@ def result(path, data, calls):
         if not holds:
             raise Wrong("KIT_RESULT", "%s: %s" % (path, why))
 
+    demand(len(data) <= PART_MAX, "it is too large")
     stated = foreign(data, "KIT_RESULT", path)
     demand(isinstance(stated, dict) and ("calls" in stated) != ("fixtures" in stated), "it has neither calls nor fixtures, or both")
     counts = {"changed": 0, "same": 0, "undecided": 0}

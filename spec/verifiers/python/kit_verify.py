@@ -38,7 +38,7 @@ FILES = re.compile(
     r"|attestations/[^/]+/(?:attestation\.json|attestation\.pdf|assessment-results\.json)"
 )
 UNDECIDED = ("ATTESTATION_EMPTY", "ATTESTATION_LIMIT", "FRAMEWORK_INVALID", "KEY_INVALID", "TRUST_INVALID")  # exit code 6
-KIT_MAX, PART_MAX, FRAMEWORK_MAX = 1 << 30, 16 << 20, 1 << 20  # bytes
+KIT_MAX, FRAMEWORK_MAX = 1 << 30, 1 << 20  # bytes
 BUNDLES_MAX, ENTRIES_MAX, NAMES_MAX = 256, 2000000, 4096
 COUNTERS = ("allow", "block", "calls", "hold", "incomplete", "interrupted", "repair")
 INVENTORY = (
@@ -298,7 +298,7 @@ class Cited:
                 raise Refused("KIT_ALTERED", "%s is not the content that it is called" % name)
             if name not in cited:
                 raise Refused("KIT_FORM", "%s is the policy of no result" % name)
-            if len(data) > PART_MAX:
+            if len(data) > kit_cited.PART_MAX:
                 raise Refused("KIT_FORM", "%s is too large" % name)
             policy = kit_cited.foreign(data, "KIT_FORM", name)
             contracts_of = policy.get("contracts") if isinstance(policy, dict) else None

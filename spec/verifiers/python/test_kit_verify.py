@@ -243,13 +243,20 @@ class Kits(unittest.TestCase):
             "true for a place": rows(seq=True),
             "true for a verdict": as_true,
             "true for a count": lambda result: result.update(same=True),
-            "a count with the state of none": lambda result: result.update(same=2),
+            "another count": lambda result: result.update(same=2),
+            "more than 16 MiB": lambda result: result.update(of="x" * (16 << 20)),
         }.items():
             with self.subTest(what):
                 made = Made()
                 call = made.call()
                 self.assertEqual(call["seq"], 1, "as true is 1")
                 self.refused(made.result(change), (2, "KIT_RESULT"))
+
+    def test_a_number_that_python_writes_and_rfc_8785_does_not(self):
+        whole = json.dumps
+        with mock.patch.object(kit_cited, "written", lambda value: whole(value, separators=(",", ":"), sort_keys=True)):
+            made = Made().result(lambda result: result["calls"][0].update(of=2**60))
+        self.refused(made, (2, "KIT_RESULT"))
 
     def test_numbers_in_a_form_that_is_not_canonical(self):
         for wrong in (b"1152921504606846976", b"1.0", b"5e-1", b"-0", b"1e400", b"9" * 5000, b"[" * 129 + b"]" * 129, b"[" * 90000):

@@ -32,6 +32,7 @@ const PYTHON: Files = from_spec![
     "verifiers/python/schemas/audit.schema.json" "audit.schema.json"
     "verifiers/python/schemas/custody.schema.json" "custody.schema.json"
     "verifiers/python/schemas/framework.schema.json" "framework.schema.json"
+    "verifiers/python/schemas/ledger.schema.json" "ledger.schema.json"
     "verifiers/python/schemas/replay.schema.json" "replay.schema.json"
 ];
 
