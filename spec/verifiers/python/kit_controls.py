@@ -11,6 +11,7 @@ except ImportError:  # Python 3.9 and 3.10
     tomllib = None
 
 LISTED_MAX = 16
+DOTS_MAX = 10**7  # squares of dots in a line, summed: what names of many parts cost a reader of TOML
 REFUSED = (
     "API_KEY_INVALID CONTEXT_UNSIGNED CREDENTIAL_MISSING IDENTITY_REQUIRED IDENTITY_REVOKED SCOPE_MISSING TOKEN_AUDIENCE"
     " TOKEN_EXPIRED TOKEN_INVALID"
@@ -249,4 +250,9 @@ def as_stated(controls, stated):
 
 def framework(data):
     """A framework's file, or None where this Python cannot read TOML. Raises ValueError or RecursionError."""
-    return None if tomllib is None else tomllib.loads(data.decode("utf-8"))
+    if tomllib is None:
+        return None
+    text = data.decode("utf-8-sig")
+    if sum(line.count(".") ** 2 for line in text.split("\n")) > DOTS_MAX:
+        raise ValueError("a line has too many dots")
+    return tomllib.loads(text)

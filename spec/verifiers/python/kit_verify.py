@@ -254,7 +254,8 @@ def check_bundles(kit, root, counted):
         if name != "bundles/%s.pef.zip" % counted.bundle(path, kit.read(name), answer):
             raise Refused("KIT_ALTERED", "%s is not the run that it is called" % name)
     if not counted.rows:
-        raise Refused("KIT_SUMMARY", "there is no bundle")
+        attested = any(name.startswith("frameworks/") for name in kit.names)
+        raise Refused("ATTESTATION_EMPTY" if attested else "KIT_SUMMARY", "there is no bundle")
     counted.rows.sort(key=lambda row: (row["iss"], row["opened"], row["run"]))
 
 

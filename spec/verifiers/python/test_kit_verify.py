@@ -197,6 +197,26 @@ class Kits(unittest.TestCase):
             self.refused(made, (6, "KEY_INVALID"))
 
     @NEEDS_TOML
+    def test_a_name_of_many_parts_is_refused_before_it_is_read(self):
+        with mock.patch.object(kit_controls.tomllib, "loads", side_effect=AssertionError("it is read")):
+            for data in (b"a." * 30000 + b"b = 1", (b"a." * 400 + b"b = 1\n") * 1000):
+                self.assertRaisesRegex(ValueError, "dots", kit_controls.framework, data)
+
+    @NEEDS_TOML
+    def test_a_framework_may_begin_with_a_byte_order_mark(self):
+        made = Made()
+        made.framework = b"\xef\xbb\xbf" + made.framework
+        self.refused(made, (0, None))
+
+    def test_a_kit_without_bundles(self):
+        made = Made()
+        files = made.signed()
+        del files[made.bundle]
+        index = stated(files["kit.json"])
+        index["subject"] = [subject for subject in index["subject"] if subject["name"] != made.bundle]
+        self.assertEqual(judged(dict(files, **{"kit.json": signed(index)})), (6, "ATTESTATION_EMPTY"))
+
+    @NEEDS_TOML
     def test_frameworks_that_cannot_be_used(self):
         good = Made().framework
         twice = good[good.index(b"[[control]]") :]
@@ -204,6 +224,7 @@ class Kits(unittest.TestCase):
             "not UTF-8": b"\xff\xfe",
             "nested deeply": b"a=" + b"[" * 20000,
             "not TOML": b"= 1",
+            "a name of many parts": good.replace(b"title =", b"a." * 30000 + b"b = 1\ntitle =", 1),
             "a number with many digits": b"a=" + b"9" * 10000,
             "a member more": good.replace(b"title =", b'more = "x"\ntitle =', 1),
             "a time for a text": good.replace(b"edition = ", b"edition = 2026-01-01 # ", 1),
