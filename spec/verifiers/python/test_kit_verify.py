@@ -68,9 +68,8 @@ class Made:
         data = kit_cited.written(whole).encode()
         path = "regress/%s.json" % kit_verify.sha256(data)
         self.files[path] = data
-        self.further["regress"] = [
-            dict({name: whole[name] for name in ("changed", "checkpoints", "policy_hash", "same", "undecided")}, digest=kit_cited.sha256(data), path=path)
-        ]
+        row = {name: whole[name] for name in ("changed", "checkpoints", "policy_hash", "same", "undecided")}
+        self.further["regress"] = [dict(row, digest=kit_cited.sha256(data), path=path)]
         return self
 
     def ledger(self, change=lambda export: None):
