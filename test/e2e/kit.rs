@@ -232,6 +232,10 @@ fn what_the_signer_declares_is_recomputed() {
     for path in ["argparse.py".to_owned(), "bundles/x.txt".to_owned(), format!("{folder}extra.pdf")] {
         both(&resigned(&made, |files, _| drop(files.insert(path, b"x".to_vec()))), "KIT_FORM");
     }
+    let file_and_folder = resigned(&made, |files, _| {
+        files.extend(["verifiers/a", "verifiers/a/b"].map(|path| (path.to_owned(), b"x".to_vec())));
+    });
+    both(&file_and_folder, "KIT_FORM");
     let page = format!("{folder}attestation.pdf");
     both(&resigned(&made, |files, _| drop(files.remove(&page))), "KIT_MISSING");
     both(

@@ -1,11 +1,13 @@
 """What a kit has beside bundles and attestations: chains of custody, the index of an archive, the ledger of releases, certificates of
 replays and results of regress (spec/kit.md). For kit_verify.py; Python 3.9 or later, nothing else.
 
-Of the ledger steps E1 to E6 of spec/ledger.md are taken, and its rows are not made again; of certificates R1 to R5 and R7.
+Of the ledger steps E2 to E6 of spec/ledger.md are taken, and the rows of an export are not made again; of certificates R1 to R5 and R7.
 """
 
+import functools
 import hashlib
 import json
+import math
 import os
 
 import pef_verify
@@ -14,6 +16,9 @@ TYPE = "application/vnd.in-toto+json"
 EVENT = "application/vnd.estoppel.ledger.event.v0+json"
 STATEMENT, REPLAY = "https://in-toto.io/Statement/v1", "urn:estoppel:replay:v0"
 LINE_MAX = 16384
+PART_MAX = 16 << 20
+DEPTH_MAX = 128
+EXACT_MAX = 2**53 - 1
 ACTIONS = ("archived", "disclosed", "moved", "sealed", "verified")
 POINTER = ("bucket", "bytes", "endpoint", "key", "legal_hold", "mode", "retain_until", "sha256", "version")
 ROLES = {
@@ -48,6 +53,52 @@ def leaf(line):
     return "leaf:" + hashlib.sha256(b"\0" + line).hexdigest()
 
 
+class Schema(pef_verify.Schema):
+    """With the words that schemas of statements, frameworks and exports have beyond those of evidence."""
+
+    def _compile(self, schema):
+        if schema is False:
+            return lambda v: "it may not be there"
+        return super()._compile(schema)
+
+    def _kw_type(self, name, schema):
+        if name == "null":
+            return lambda v: None if v is None else "it is not null"
+        return super()._kw_type(name, schema)
+
+    def _kw_if(self, value, schema):
+        holds, met, unmet = (self._compile(part) for part in (value, schema.get("then", {}), schema.get("else", {})))
+        return lambda v: unmet(v) if holds(v) else met(v)
+
+    def _kw_then(self, _value, _schema):
+        return None  # by its `if`
+
+    _kw_else = _kw_then
+
+    def _kw_allOf(self, parts, _schema):
+        checks = [self._compile(part) for part in parts]
+        return lambda v: next(filter(None, (check(v) for check in checks)), None)
+
+    def _kw_minProperties(self, n, _schema):
+        return lambda v: "it has too few members" if type(v) is dict and len(v) < n else None
+
+    def _kw_maxProperties(self, n, _schema):
+        return lambda v: "it has too many members" if type(v) is dict and len(v) > n else None
+
+    def _kw_propertyNames(self, of, _schema):
+        check = self._compile(of)
+        return lambda v: next(filter(None, map(check, v)), None) if type(v) is dict else None
+
+    def _kw_anyOf(self, ways, _schema):
+        checks = [self._compile(way) for way in ways]
+        return lambda v: None if any(check(v) is None for check in checks) else "it has none of the forms that it may have"
+
+    def _kw_oneOf(self, ways, _schema):
+        checks = [self._compile(way) for way in ways]
+        return lambda v: None if sum(check(v) is None for check in checks) == 1 else "it has not one of the forms that it may have"
+
+
+@functools.lru_cache(maxsize=None)
 def schema(name):
     """A schema of spec/ or, in a kit, beside the verifier."""
     here = os.path.dirname(os.path.abspath(__file__))
@@ -55,8 +106,28 @@ def schema(name):
         path = os.path.join(folder, name + ".schema.json")
         if os.path.isfile(path):
             with open(path, "rb") as file:
-                return pef_verify.Schema(json.loads(file.read()))
+                return Schema(json.loads(file.read()))
     raise pef_verify.Unreadable("schema %s is not there" % name)
+
+
+def difference(stated, made, at=""):
+    """The first place at which two values differ, also by the type alone (Python's True is 1), or None."""
+    if type(stated) is dict and type(made) is dict:
+        for name in sorted(set(stated) | set(made)):
+            if name not in stated or name not in made:
+                return "%s/%s" % (at, name)
+            found = difference(stated[name], made[name], "%s/%s" % (at, name))
+            if found is not None:
+                return found
+        return None
+    if type(stated) is list and type(made) is list and len(stated) == len(made):
+        pairs = enumerate(zip(stated, made))
+        return next(filter(None, (difference(one, other, "%s/%d" % (at, index)) for index, (one, other) in pairs)), None)
+    return None if type(stated) is type(made) and stated == made else at or "/"
+
+
+def same(one, other):
+    return difference(one, other) is None
 
 
 def admitted(data, code, what):
@@ -77,27 +148,59 @@ def _pairs(pairs):
     return members
 
 
-def _number(text):
-    raise ValueError("%s is no whole number" % text)
+def _constant(text):
+    raise ValueError("%s is no number" % text)
 
 
-def written(value):
-    """RFC 8785 of what is no evidence: null is a value there."""
+def _whole(text):
+    if len(text) > 400:
+        raise ValueError("a number that a double cannot hold")
+    return int(text)
+
+
+def _double(number):
+    """ECMAScript's text of a double, which RFC 8785 takes."""
+    if not math.isfinite(number):
+        raise ValueError("a number that a double cannot hold")
+    if number == 0:
+        return "0"
+    digits, exponent = ("%r" % abs(number)).partition("e")[::2]
+    whole, _, part = digits.partition(".")
+    point, digits = len(whole) + int(exponent or 0), whole + part
+    point -= len(digits) - len(digits.lstrip("0"))
+    digits = digits.strip("0")
+    if len(digits) <= point <= 21:
+        text = digits + "0" * (point - len(digits))
+    elif 0 < point <= 21:
+        text = digits[:point] + "." + digits[point:]
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + digits
+    else:
+        text = digits[0] + ("." + digits[1:] if digits[1:] else "") + "e%+d" % (point - 1)
+    return "-" + text if number < 0 else text
+
+
+def written(value, depth=0):
+    """RFC 8785 of what is no evidence: null, fractions and exponents are values there."""
+    if isinstance(value, (dict, list)) and depth == DEPTH_MAX:
+        raise ValueError("it is nested too deeply")
     if isinstance(value, dict):
         names = sorted(value, key=lambda name: name.encode("utf-16-be"))
-        return "{%s}" % ",".join(written(name) + ":" + written(value[name]) for name in names)
+        return "{%s}" % ",".join(written(name) + ":" + written(value[name], depth + 1) for name in names)
     if isinstance(value, list):
-        return "[%s]" % ",".join(map(written, value))
+        return "[%s]" % ",".join(written(item, depth + 1) for item in value)
+    if isinstance(value, float) or type(value) is int and abs(value) > EXACT_MAX:
+        return _double(float(value))
     return json.dumps(value, ensure_ascii=False)
 
 
 def foreign(data, code, what):
     """Canonical JSON with null. -> value"""
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_float=_number, parse_constant=_number)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_int=_whole, parse_constant=_constant)
         if written(value).encode("utf-8") == data:
             return value
-    except (ValueError, RecursionError) as wrong:
+    except (ValueError, OverflowError, RecursionError) as wrong:
         raise Wrong(code, "%s: %s" % (what, wrong)) from None
     raise Wrong(code, "%s is not in canonical form" % what)
 
@@ -247,14 +350,15 @@ class Archive:
 
 
 class Ledger:
-    """E1 to E6 of spec/ledger.md over the events of an export; the rest, `estoppel` says."""
+    """E2 to E6 of spec/ledger.md over the events of an export; the rest, `estoppel` says."""
 
     def __init__(self, data):
         if data[-1:] != b"\n":
             raise Wrong("AUDIT_ALTERED", "the export does not end with LF")
         document = foreign(data[:-1], "AUDIT_ALTERED", "the export")
-        if not isinstance(document, dict) or document.get("format") != "estoppel-audit/1":
-            raise Wrong("AUDIT_ALTERED", "it is no export of a ledger")
+        wrong = schema("audit").error(document)
+        if wrong:
+            raise Wrong("AUDIT_ALTERED", "it is no export of a ledger: %s" % wrong)
         self.events, self.order = {}, []
         for envelope in document["events"]:
             event = self.event(written(envelope).encode())
@@ -279,12 +383,9 @@ class Ledger:
         if payload is None or signature is None or len(signature) != 64:
             raise Wrong("LEDGER_EVENT_INVALID", "an event holds base64 that is not strict")
         event = foreign(payload, "LEDGER_EVENT_INVALID", "an event")
-        members = {"actor", "at", "body", "host", "kind", "parents", "v"}
-        if not isinstance(event, dict) or set(event) - {"stood_at"} != members or event["kind"] not in ROLES or event["actor"] != kid:
-            raise Wrong("LEDGER_EVENT_INVALID", "an event has not the form of one")
-        stood_at = event.get("stood_at", "0" * 40)
-        if not isinstance(stood_at, str) or len(stood_at) not in (40, 64) or set(stood_at) - set("0123456789abcdef"):
-            raise Wrong("LEDGER_EVENT_INVALID", "an event has not the form of one")
+        wrong = schema("ledger").error(event)
+        if wrong or event["actor"] != kid:
+            raise Wrong("LEDGER_EVENT_INVALID", "an event has not the form of one: %s" % (wrong or "its actor does not sign it"))
         return dict(event, id=sha256(data), payload=payload, signature=signature)
 
     def check(self):
@@ -386,6 +487,7 @@ def result(path, data, calls):
         if not holds:
             raise Wrong("KIT_RESULT", "%s: %s" % (path, why))
 
+    demand(len(data) <= PART_MAX, "it is too large")
     stated = foreign(data, "KIT_RESULT", path)
     demand(isinstance(stated, dict) and ("calls" in stated) != ("fixtures" in stated), "it has neither calls nor fixtures, or both")
     counts = {"changed": 0, "same": 0, "undecided": 0}
@@ -395,15 +497,15 @@ def result(path, data, calls):
         demand(row["state"] in counts, "call %s has no state" % row["call"])
         counts[row["state"]] += 1
         expected, now, verdict = row["expected"], row.get("now"), receipt["verdict"]
-        by, wanted = expected["by"], (expected["verdict"], expected["reason"])
+        by, wanted = expected["by"], [expected["verdict"], expected["reason"]]
         recorded = {
             "author": True,
-            "receipt": wanted == (verdict["action"], verdict.get("reason")),
-            "verdict": wanted[0] == verdict["action"],
+            "receipt": same(wanted, [verdict["action"], verdict.get("reason")]),
+            "verdict": same(wanted[0], verdict["action"]),
         }.get(by, False)
-        same = now is not None and now["verdict"] == wanted[0] and (by != "receipt" or now["reason"] == wanted[1])
-        state = {"same": same, "changed": now is not None and not same, "undecided": now is None and isinstance(row.get("cause"), str)}
-        rule = expected["rule"] == receipt["policy"].get("rule") and row["seq"] == receipt["seq"]
+        is_same = now is not None and same(now["verdict"], wanted[0]) and (by != "receipt" or same(now["reason"], wanted[1]))
+        state = {"same": is_same, "changed": now is not None and not is_same, "undecided": now is None and isinstance(row.get("cause"), str)}
+        rule = same([expected["rule"], row["seq"]], [receipt["policy"].get("rule"), receipt["seq"]])
         demand(recorded and state[row["state"]] and rule, "call %s is not what its receipt or its state says" % row["call"])
     demand(all(type(stated[name]) is int and stated[name] == count for name, count in counts.items()), "its rows give other numbers")
     demand(stated["checkpoints"] in ("trusted", "unchecked"), "it does not say whether checkpoints were looked at")

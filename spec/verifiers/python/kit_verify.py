@@ -37,6 +37,9 @@ FILES = re.compile(
     r"|bundles/[^/]+\.pef\.zip(?:\.d/[0-9a-f]{64}|\.custody\.ndjson)?|(?:certificates|policies|regress)/[0-9a-f]{64}\.json|contracts/[0-9a-f]{64}"
     r"|attestations/[^/]+/(?:attestation\.json|attestation\.pdf|assessment-results\.json)"
 )
+UNDECIDED = ("ATTESTATION_EMPTY", "ATTESTATION_LIMIT", "FRAMEWORK_INVALID", "KEY_INVALID", "TRUST_INVALID")  # exit code 6
+KIT_MAX, FRAMEWORK_MAX = 1 << 30, 1 << 20  # bytes
+BUNDLES_MAX, ENTRIES_MAX, NAMES_MAX = 256, 2000000, 4096
 COUNTERS = ("allow", "block", "calls", "hold", "incomplete", "interrupted", "repair")
 INVENTORY = (
     ("models", ("facts", "model")),
@@ -70,17 +73,32 @@ class Folder:
                     raise Refused("KIT_UNDECLARED", "%s is neither a file nor a folder" % os.path.relpath(full, path))
             self.names += [os.path.relpath(os.path.join(folder, name), path).replace(os.sep, "/") for name in files]
         self.names.sort()
+        self.known = set(self.names)
+        self.bytes = sum(os.path.getsize(os.path.join(path, *name.split("/"))) for name in self.names)
+
+    def __contains__(self, name):
+        return name in self.known
 
     def read(self, name):
         with open(os.path.join(self.path, *name.split("/")), "rb") as file:
             return file.read()
 
 
+def within(count, most, what):
+    if count > most:
+        raise Refused("ATTESTATION_LIMIT", "there are more than %d %s" % (most, what))
+
+
 def unpack(path, into):
     """A kit that is one file, in the one form that it may have."""
     try:
         archive = pef_verify.ZipBundle(path)
+        within(sum(map(archive.size, archive.names)), KIT_MAX, "bytes")
+        names = set(archive.names)
         for name in archive.names:
+            above = next((name[:at] for at, c in enumerate(name) if c == "/" and name[:at] in names), None)
+            if above is not None:
+                raise Refused("KIT_FORM", "%s is a file, and the folder of %s" % (above, name))
             full = os.path.join(into, *name.split("/"))
             os.makedirs(os.path.dirname(full), exist_ok=True)
             with open(full, "wb") as file:
@@ -90,24 +108,24 @@ def unpack(path, into):
         raise Refused("KIT_FORM", "%s: %s" % (wrong.code, wrong.detail)) from None
 
 
-def read_statement(schemas, data, what, kind):
-    """An envelope that is signed by the key that its statement states. -> (statement, payload, key)"""
+def read_statement(schemas, data, what, kind, code):
+    """An envelope that is signed by the key that its statement states; `code` where it is not. -> (statement, payload, key)"""
     try:
         payload, kid, signature = pef_verify.read_envelope(schemas, data, TYPE)
         statement = pef_verify.admit(payload)
     except (pef_verify.Refusal, pef_verify.Malformed) as wrong:
-        raise Refused("KIT_FORM", "%s: %s" % (what, getattr(wrong, "detail", wrong))) from None
+        raise Refused(code, "%s: %s" % (what, getattr(wrong, "detail", wrong))) from None
     if pef_verify.canonical(statement) != payload:
-        raise Refused("KIT_FORM", "%s is not in canonical form" % what)
+        raise Refused(code, "%s is not in canonical form" % what)
     if not isinstance(statement, dict) or not is_statement(statement, kind):
-        raise Refused("KIT_FORM", "%s is no statement of its kind" % what)
+        raise Refused(code, "%s is no statement of its kind" % what)
     stated = statement["predicate"]["key"]
     spki = pef_verify.unbase64(stated["spki"])
     key = None if spki is None else pef_verify.Key(spki)
     if key is None or key.alg is None or (key.alg, key.kid, key.kid) != (stated["alg"], stated["kid"], kid):
-        raise Refused("KIT_FORM", "%s does not state the key that signs it" % what)
+        raise Refused(code, "%s does not state the key that signs it" % what)
     if not key.verify_dsse(signature, TYPE, payload):
-        raise Refused("KIT_FORM", "the signature of %s does not verify" % what)
+        raise Refused(code, "the signature of %s does not verify" % what)
     return statement, payload, stated
 
 
@@ -135,7 +153,7 @@ def compare(kit, statement):
         if name in declared:
             raise Refused("KIT_FORM", "%s is declared twice" % name)
         declared.add(name)
-        if name not in kit.names:
+        if name not in kit:
             raise Refused("KIT_MISSING", "%s is declared and not there" % name)
         if sha256(kit.read(name)) != subject["digest"]["sha256"]:
             raise Refused("KIT_ALTERED", "%s is not what was declared" % name)
@@ -146,11 +164,11 @@ def compare(kit, statement):
             raise Refused("KIT_FORM", "%s is no file of a kit" % name)
         folder = name.split("/")[1] if name.startswith(("attestations/", "frameworks/")) else None
         other = {"attestations": "frameworks/%s.toml" % folder, "frameworks": "attestations/%s/attestation.json" % (folder or "")[:-5]}
-        if folder is not None and other[name.split("/")[0]] not in kit.names:
+        if folder is not None and other[name.split("/")[0]] not in kit:
             raise Refused("KIT_MISSING", "%s belongs to %s" % (name, other[name.split("/")[0]]))
         if name.endswith("/attestation.json"):
             for copy in ("attestation.pdf", "assessment-results.json"):
-                if name.replace("attestation.json", copy) not in kit.names:
+                if name.replace("attestation.json", copy) not in kit:
                     raise Refused("KIT_MISSING", "%s is not there" % name.replace("attestation.json", copy))
 
 
@@ -160,7 +178,7 @@ class Counted:
     def __init__(self):
         self.counters, self.rows = dict.fromkeys(COUNTERS, 0), []
         self.inventory = {name: {} for name, _ in INVENTORY}
-        self.digests, self.archives, self.manifests = set(), {}, {}
+        self.digests, self.manifests, self.keys = set(), {}, set()
         self.calls, self.kinds, self.times, self.entries = {}, {}, [], {}
 
     def bundle(self, path, data, answer):
@@ -168,12 +186,14 @@ class Counted:
         manifest = bundle.read("manifest.json")
         stated = json.loads(manifest)
         run, before = stated["run"], dict(self.counters)
-        self.archives["%s.pef.zip" % run] = sha256(data)
+        self.keys.update(key["kid"] for key in stated["keys"])
         self.manifests[run] = stated
         self.digests.add("sha256:" + sha256(manifest))
         for name in bundle.names:
             self.digests.add("sha256:" + sha256(bundle.read(name)))
-        for line in bundle.read("receipts.ndjson").split(b"\n")[:-1]:
+        lines = bundle.read("receipts.ndjson").split(b"\n")[:-1]
+        within(sum(self.kinds.values()) + len(lines), ENTRIES_MAX, "entries")
+        for line in lines:
             leaf, entry = "leaf:" + sha256(b"\0" + line), json.loads(line)
             self.digests.add(leaf)
             self.entries.setdefault(run, []).append((leaf, entry))
@@ -216,6 +236,7 @@ class Counted:
     def names(self):
         rows = {}
         for what, counts in self.inventory.items():
+            within(len(counts), NAMES_MAX, what)
             rows[what] = [{"count": counts[name], "name": name} for name in sorted(counts, key=str.encode)]
         return rows
 
@@ -224,6 +245,7 @@ def check_bundles(kit, root, counted):
     for name in kit.names:
         if not (name.startswith("bundles/") and name.endswith(".pef.zip")):
             continue
+        within(len(counted.rows) + 1, BUNDLES_MAX, "bundles")
         path = os.path.join(root, *name.split("/"))
         answer = pef_verify.verify_path(path, trust=os.path.join(root, TRUST))
         if not answer["ok"]:
@@ -232,7 +254,8 @@ def check_bundles(kit, root, counted):
         if name != "bundles/%s.pef.zip" % counted.bundle(path, kit.read(name), answer):
             raise Refused("KIT_ALTERED", "%s is not the run that it is called" % name)
     if not counted.rows:
-        raise Refused("KIT_SUMMARY", "there is no bundle")
+        attested = any(name.startswith("frameworks/") for name in kit.names)
+        raise Refused("ATTESTATION_EMPTY" if attested else "KIT_SUMMARY", "there is no bundle")
     counted.rows.sort(key=lambda row: (row["iss"], row["opened"], row["run"]))
 
 
@@ -242,8 +265,8 @@ class Cited:
     def __init__(self, kit, schemas, counted):
         self.unmade = False  # whether a framework could not be read
         self.kit, self.runs = kit, {row["run"]: row for row in counted.rows}
-        self.archive = kit_cited.Archive(kit.read(ARCHIVE), counted.rows) if ARCHIVE in kit.names else None
-        self.ledger = kit_cited.Ledger(kit.read(LEDGER)) if LEDGER in kit.names else None
+        self.archive = kit_cited.Archive(kit.read(ARCHIVE), counted.rows) if ARCHIVE in kit else None
+        self.ledger = kit_cited.Ledger(kit.read(LEDGER)) if LEDGER in kit else None
         self.custody, self.summary = {}, {"certificates": [], "regress": []}
         for name in kit.names:
             data = kit.read(name) if name.endswith(CUSTODY) or name.startswith(("certificates/", "regress/")) else None
@@ -265,22 +288,26 @@ class Cited:
         """Policies of results, and the contracts that these take from packs. Nothing is judged by them."""
         folder = lambda place: [(name, self.kit.read(name)) for name in self.kit.names if name.startswith(place)]
         policies, contracts, wanted = folder("policies/"), folder("contracts/"), set()
+        cited = set()
         for row in self.summary["regress"]:
             path = "policies/%s.json" % row["policy_hash"][7:]
-            if path in self.kit.names:
+            if path in self.kit:
                 row["policy"] = path
+                cited.add(path)
         for name, data in policies:
             if name != "policies/%s.json" % sha256(data):
                 raise Refused("KIT_ALTERED", "%s is not the content that it is called" % name)
-            if all(row.get("policy") != name for row in self.summary["regress"]):
+            if name not in cited:
                 raise Refused("KIT_FORM", "%s is the policy of no result" % name)
+            if len(data) > kit_cited.PART_MAX:
+                raise Refused("KIT_FORM", "%s is too large" % name)
             policy = kit_cited.foreign(data, "KIT_FORM", name)
             contracts_of = policy.get("contracts") if isinstance(policy, dict) else None
             rows = contracts_of.values() if isinstance(contracts_of, dict) else []
             packed = [row["sha256"] for row in rows if isinstance(row, dict) and "pack" in row and isinstance(row.get("sha256"), str)]
             wanted |= {"contracts/" + name for name in packed}
         for name in sorted(wanted):
-            if name not in self.kit.names:
+            if name not in self.kit:
                 raise Refused("KIT_MISSING", "%s is not there" % name)
         for name, data in contracts:
             if name != "contracts/" + sha256(data):
@@ -308,6 +335,10 @@ class Cited:
             rows["ledger"] = ledger
         return rows
 
+    def digests(self, custody, archive, events):
+        leaves = {leaf for chain in custody.values() for leaf in chain.leaves()}
+        return leaves | set(events) | {leaf for _, leaf, _ in (archive.copies if archive else ())}
+
     def as_stated(self, schemas, predicate):
         """What a statement cites, made again of the beginnings that it is about. -> (rows, custody, archive, ids of events)"""
         custody, archive, events = {}, None, []
@@ -318,7 +349,7 @@ class Cited:
                 chain = kit_cited.Custody(schemas, self.custody[row["run"]].data[: row["bytes"]])
                 chain.hold(self.runs[row["run"]], self.runs[row["run"]]["manifest"], archive.lists.get(row["run"], []) if archive else [])
                 custody[row["run"]] = chain
-        kids = [kit_cited.key_of(key, "KIT_FORM", "a custodian").kid for key in predicate.get("custodians", [])]
+        kids = [kit_cited.key_of(key, "ATTESTATION_FORM", "a custodian").kid for key in predicate.get("custodians", [])]
         for chain in custody.values() if kids else ():
             chain.signed_by(kids)
         ledger = None
@@ -328,90 +359,137 @@ class Cited:
         return self.document(custody, archive, ledger), custody, archive, events
 
 
+def read_framework(kit, path):
+    """-> its file, or None where this Python cannot read it."""
+    data = kit.read(path)
+    within(len(data), FRAMEWORK_MAX, "bytes of a framework")
+    try:
+        framework = kit_controls.framework(data)
+    except (ValueError, RecursionError) as wrong:
+        raise Refused("FRAMEWORK_INVALID", "%s: %s" % (path, wrong)) from None
+    if framework is None:
+        return None
+    wrong = kit_cited.schema("framework").error(framework)
+    ids = [control["id"] for control in framework["control"]] if not wrong else []
+    if wrong or len(set(ids)) != len(ids) or not all(framework[name].strip() for name in ("edition", "licence", "source", "title")):
+        raise Refused("FRAMEWORK_INVALID", "%s: %s" % (path, wrong or "a control comes twice, or a text is blank"))
+    if path != "frameworks/%s.toml" % framework["id"]:
+        raise Refused("KIT_ALTERED", "%s is not the framework that it is called" % path)
+    return framework
+
+
+def is_tool(tool):
+    return isinstance(tool, dict) and sorted(tool) == ["digest", "name", "version"] and all(isinstance(text, str) for text in tool.values())
+
+
+def is_moment(text):
+    try:
+        return kit_controls.moment(text) >= 0
+    except ValueError:
+        return False
+
+
 def check_attestation(kit, schemas, folder, counted, cited):
-    """All but the page and the OSCAL copy, which only `estoppel` makes again, and words of why something is not assessed."""
-    name = folder + "/attestation.json"
+    """It is made again. Not so are its page and the OSCAL copy, words of why something is not assessed, and without a reader of TOML
+    its controls, evidence and counts, and what it says of its framework."""
+    name, path = folder + "/attestation.json", "frameworks/%s.toml" % folder.partition("/")[2]
+    framework = read_framework(kit, path)
     data = kit.read(name)
-    statement, _, key = read_statement(schemas, data, name, ATTESTATION)
-    predicate = statement["predicate"]
-    stated = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
-    if stated != counted.archives:
-        raise Refused("ATTESTATION_MISMATCH", "%s is not about these bundles" % name)
-    framework = "frameworks/%s.toml" % predicate["framework"]["id"]
-    if framework not in kit.names or "sha256:" + sha256(kit.read(framework)) != predicate["framework"]["digest"]:
-        raise Refused("ATTESTATION_MISMATCH", "%s is about another framework" % name)
-    if predicate.get("trust") != "sha256:" + sha256(kit.read(TRUST)):
-        raise Refused("ATTESTATION_MISMATCH", "%s was made with another trust document" % name)
+    statement, _, key = read_statement(schemas, data, name, ATTESTATION, "ATTESTATION_FORM")
+    predicate, form = statement["predicate"], kit_cited.schema("attestation")
+    made, wrong = predicate.get("made"), form.error(statement)
+    times = not form.definition("time")(made) and is_moment(made)
+    if not times or form.definition("uuid")(predicate.get("id")) or not is_tool(predicate.get("tool")):
+        raise Refused("ATTESTATION_FORM", "%s does not say its id, time and program" % name)
+    if wrong:
+        raise Refused("ATTESTATION_MISMATCH", "%s: %s" % (name, wrong))
+    if key["kid"] in counted.keys:
+        raise Refused("KEY_INVALID", "%s is signed by a key of its evidence" % name)
     rows, custody, archive, events = cited.as_stated(schemas, predicate)
-    if any(predicate.get(member) != rows.get(member) for member in ("archive", "custody", "ledger")):
-        raise Refused("ATTESTATION_MISMATCH", "%s says something else of custody, archive or ledger" % name)
-    there = counted.digests | set(events)
-    there.update(leaf for chain in custody.values() for leaf in chain.leaves())
-    there.update(leaf for _, leaf, _ in archive.copies) if archive else None
+    again = dict(rows, bundles=counted.rows, clock="system", id=predicate["id"], key=key, made=made, tool=predicate["tool"])
+    again.update(trust="sha256:" + sha256(kit.read(TRUST)), v="attestation/v0")
+    again["framework"] = dict(framework or predicate["framework"], digest="sha256:" + sha256(kit.read(path)))
+    if custody and "custodians" in predicate:
+        keys = {row["kid"]: row for row in predicate["custodians"]}
+        again["custodians"] = [keys[kid] for kid in sorted(keys)]
+    if framework is None:
+        cited.unmade = True
+        again["framework"]["id"] = folder.partition("/")[2]
+        again.update({member: predicate[member] for member in ("controls", "evidence")})
+        check_pointers(name, predicate, counted.digests | cited.digests(custody, archive, events))
+    else:
+        for member in ("control", "licence"):
+            del again["framework"][member]
+        copies = rows["archive"]["copies"] if archive else None
+        kinds = [(event, cited.ledger.events[event]["kind"]) for event in events]
+        found = kit_controls.Found(counted.rows, counted.entries, custody, copies, kinds, "custodians" in again, made)
+        controls, again["evidence"] = kit_controls.again(framework, found)
+        again["controls"] = kit_controls.as_stated(controls, predicate["controls"])
+    words = {}
+    for control in again["controls"]:
+        word = control.get("result", control["state"])
+        words[word] = words.get(word, 0) + 1
+    again["counts"] = words
+    subjects = [{"digest": {"sha256": row["archive"][7:]}, "name": "%s.pef.zip" % row["run"]} for row in counted.rows]
+    whole = {"_type": STATEMENT, "predicate": again, "predicateType": ATTESTATION, "subject": subjects}
+    place = kit_cited.difference(statement, whole)
+    if place is not None:
+        raise Refused("ATTESTATION_MISMATCH", "%s: %s is not what the bundles give" % (name, place))
+    digest = "sha256:" + sha256(data)
+    if digest.encode() not in kit.read(folder + "/attestation.pdf"):
+        raise Refused("ATTESTATION_COPY", "%s/attestation.pdf does not cite its statement" % folder)
+    row = {"counts": words, "digest": digest, "framework": again["framework"]["id"], "path": name}
+    return row, key["kid"]
+
+
+def check_pointers(name, predicate, there):
+    """What of evidence can be looked at without its framework."""
     for row in predicate["evidence"]:
         for digest in row["listed"]:
             if digest not in there:
                 raise Refused("ATTESTATION_MISMATCH", "%s points at %s, which is nowhere" % (name, digest))
         if row["count"] != len(row["listed"]) + row["more"]:
             raise Refused("ATTESTATION_MISMATCH", "%s: %s are miscounted" % (name, row["kind"]))
-    if predicate["framework"]["kind"] == "mapping" and any({"checks", "result"} & set(control) for control in predicate["controls"]):
-        raise Refused("ATTESTATION_MISMATCH", "%s says pass or fail of a mapping" % name)
-    if predicate["bundles"] != counted.rows:
-        raise Refused("ATTESTATION_MISMATCH", "%s says something else of these bundles" % name)
-    read = kit_controls.framework(kit.read(framework))
-    if read is None:
-        cited.unmade = True
-    else:
-        copies = rows["archive"]["copies"] if archive else None
-        kinds = [(event, cited.ledger.events[event]["kind"]) for event in events]
-        vouched = bool(predicate.get("custodians"))
-        found = kit_controls.Found(counted.rows, counted.entries, custody, copies, kinds, vouched, predicate["made"])
-        place = kit_controls.differs(read, predicate, found)
-        if place is not None:
-            raise Refused("ATTESTATION_MISMATCH", "%s: %s is not what the bundles give" % (name, place))
-    words = {}
-    for control in predicate["controls"]:
-        word = control.get("result", control["state"])
-        words[word] = words.get(word, 0) + 1
-    if words != predicate["counts"]:
-        raise Refused("ATTESTATION_MISMATCH", "%s miscounts its controls" % name)
-    digest = "sha256:" + sha256(data)
-    if digest.encode() not in kit.read(folder + "/attestation.pdf"):
-        raise Refused("ATTESTATION_COPY", "%s/attestation.pdf does not cite its statement" % folder)
-    row = {"counts": words, "digest": digest, "framework": predicate["framework"]["id"], "path": name}
-    return row, key["kid"]
 
 
 def check(kit, root, trust, signer):
     schemas = pef_verify.find_schemas()
-    if INDEX not in kit.names:
+    within(kit.bytes, KIT_MAX, "bytes")
+    if INDEX not in kit:
         raise Refused("KIT_MISSING", "there is no %s" % INDEX)
-    statement, payload, key = read_statement(schemas, kit.read(INDEX), INDEX, KIT)
+    statement, payload, key = read_statement(schemas, kit.read(INDEX), INDEX, KIT, "KIT_FORM")
     kid = key["kid"]
     if signer is not None and pef_verify.Key(signer).kid != kid:
         raise Refused("ATTESTATION_UNTRUSTED", "the kit is signed by key %s" % kid)
     compare(kit, statement)
-    if trust is not None and (TRUST not in kit.names or kit.read(TRUST) != trust):
+    if trust is not None and (TRUST not in kit or kit.read(TRUST) != trust):
         raise Refused("KIT_TRUST", "the trust document of the kit is not the one that you gave")
     counted = Counted()
     check_bundles(kit, root, counted)
     cited, rows = Cited(kit, schemas, counted), []
-    for name in kit.names:
-        if name.startswith("attestations/") and name.endswith("/attestation.json"):
-            row, by = check_attestation(kit, schemas, name.rpartition("/")[0], counted, cited)
+    for framework in kit.names:
+        if framework.startswith("frameworks/"):
+            folder = "attestations/" + framework[len("frameworks/") : -len(".toml")]
+            name = folder + "/attestation.json"
+            row, by = check_attestation(kit, schemas, folder, counted, cited)
             if signer is not None and pef_verify.Key(signer).kid != by:
                 raise Refused("ATTESTATION_UNTRUSTED", "%s is signed by key %s" % (name, by))
             rows.append(row)
+    rows.sort(key=lambda row: row["path"])
     summary = {"attestations": rows, "counters": counted.counters, "inventory": counted.names(), "runs": counted.rows}
     summary.update(cited.summary, trace=counted.trace())
     tool = statement["predicate"].get("tool")
+    if not is_tool(tool):
+        raise Refused("KIT_FORM", "it does not state its program")
+    if kid in counted.keys:
+        raise Refused("KEY_INVALID", "the kit is signed by a key of its evidence")
     again = {
         "_type": STATEMENT,
         "predicate": {"key": key, "summary": summary, "tool": tool, "v": "kit/v0"},
         "predicateType": KIT,
         "subject": [{"digest": {"sha256": sha256(kit.read(name))}, "name": name} for name in kit.names if name != INDEX],
     }
-    if pef_verify.canonical(again) != payload or not isinstance(tool, dict) or not set(tool) <= {"digest", "name", "version"}:
+    if pef_verify.canonical(again) != payload:
         stated = statement["predicate"].get("summary")
         differs = [name for name in summary if not isinstance(stated, dict) or stated.get(name) != summary[name]]
         raise Refused("KIT_SUMMARY", "the statement is not what the contents give: %s" % (", ".join(differs) or "its form"))
@@ -437,12 +515,12 @@ def main(argv):
         trust = None if asked.trust is None else open(asked.trust, "rb").read()
         signer = None if asked.signer is None else pef_verify.read_public_key(open(asked.signer, "rb").read()).spki
         summary, kid, unmade = verify(asked.kit, trust, signer)
-    except (KeyError, TypeError, AttributeError, IndexError) as wrong:  # a signed statement without what its kind has
-        print("REFUSED KIT_FORM: a statement has not the form of its kind (%s: %s)" % (type(wrong).__name__, wrong))
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as wrong:  # a signed statement without what its kind has
+        print("REFUSED KIT_FORM: a statement has not the form of its kind (%s: %s)" % (type(wrong).__name__, pef_verify._shown(str(wrong), 200)))
         return 2
     except (Refused, kit_cited.Wrong) as wrong:
-        print("REFUSED %s: %s" % (wrong.code, wrong.detail))
-        return 6 if wrong.code == "TRUST_INVALID" else 2
+        print("REFUSED %s: %s" % (wrong.code, pef_verify._shown(str(wrong.detail), 1000)))
+        return 6 if wrong.code in UNDECIDED else 2
     except (OSError, pef_verify.Unreadable) as wrong:
         print("UNDECIDED FILE_UNREADABLE: %s" % wrong)
         return 6

@@ -1,5 +1,6 @@
 """The second reading of custody, archive and ledger answers as their vectors say."""
 
+import base64
 import json
 import os
 import unittest
@@ -55,7 +56,7 @@ class Vectors(unittest.TestCase):
     def test_ledgers(self):
         seen = 0
         ours = {None, "LEDGER_PARENT_MISSING", "LEDGER_TIME", "LEDGER_GENESIS", "LEDGER_SIGNATURE"}
-        # What an event's members are, of which its body's are left to `estoppel`.
+        # What the members of an event are; what E8 asks of them is left to `estoppel`.
         forms = ours | {"LEDGER_EVENT_INVALID"}
         by_name = {"ledger": ours, "ledger-commit": forms, "ledger-count": ours, "ledger-ladder": ours, "ledger-release": ours}
         for vector, codes in [(vector, codes) for name, codes in by_name.items() for vector in vectors(name)["vectors"]]:
@@ -67,7 +68,8 @@ class Vectors(unittest.TestCase):
             ids = {event_id(event) for event in events}
             heads = sorted(ids - {parent for event in events for parent in payload(event)["parents"]})
             head = kit_cited.sha256("".join(name + "\n" for name in heads).encode())
-            document = {"events": events, "format": "estoppel-audit/1", "genesis": vector["genesis"], "head": head, "heads": heads}
+            document = {"events": events, "format": "estoppel-audit/1", "head": head, "heads": heads}
+            document.update({"from": None, "genesis": vector["genesis"] or kit_cited.sha256(b""), "rows": [], "to": None})
             data = kit_cited.written(document).encode() + b"\n"
             with self.subTest(vector["name"]):
                 self.assertEqual(code(lambda: kit_cited.Ledger(data)), wanted)
@@ -76,6 +78,27 @@ class Vectors(unittest.TestCase):
                     self.assertEqual((row["events"], row["head"]), (vector["expect"]["events"], vector["expect"]["head"]))
                 seen += 1
         self.assertGreaterEqual(seen, 20)
+
+    def test_events_of_another_form(self):
+        """E2, which is said before any signature is looked at."""
+        vector = next(one for one in vectors("ledger")["vectors"] if "code" not in one["expect"])
+        for what, change in {
+            "another version": lambda event: event.update(v=False),
+            "a member more": lambda event: event.update(certified="yes"),
+            "a member more of its body": lambda event: event["body"].update(certified="yes"),
+            "no host": lambda event: event.update(host=None),
+            "a day for a time": lambda event: event.update(at=event["at"][:10]),
+            "a list for a body": lambda event: event.update(body=[]),
+        }.items():
+            with self.subTest(what):
+                envelope = json.loads(vector["files"][0]["text"])
+                event = payload(envelope)
+                change(event)
+                envelope["payload"] = base64.b64encode(kit_cited.written(event).encode()).decode()
+                export = {"events": [envelope], "format": "estoppel-audit/1", "from": None, "genesis": event_id(envelope)}
+                export.update(head=event_id(envelope), heads=[event_id(envelope)], rows=[], to=None)
+                data = kit_cited.written(export).encode() + b"\n"
+                self.assertEqual(code(lambda: kit_cited.Ledger(data)), "LEDGER_EVENT_INVALID")
 
 
 def payload(event):

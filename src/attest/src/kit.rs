@@ -340,6 +340,13 @@ impl Kit {
         })
     }
 
+    /// A name that is also a folder of another, so that nobody could unpack both.
+    fn file_and_folder(&self) -> Option<&str> {
+        let folders =
+            self.files.keys().flat_map(|path| path.match_indices('/').filter_map(|(end, _)| path.get(..end)));
+        folders.into_iter().find(|folder| self.files.contains_key(*folder))
+    }
+
     fn is_within(&self) -> Result<(), AttestError> {
         let bytes: u64 = self.files.values().map(|content| content.len() as u64).sum(); // widening
         if bytes > KIT_BYTES_MAX { Err(AttestError::Limit) } else { Ok(()) }
@@ -435,7 +442,29 @@ impl Kit {
             files.insert(entry.path.to_string(), content);
         }
         let kit = Self { files };
+        if let Some(path) = kit.file_and_folder() {
+            return Err(AttestError::KitForm(format!("`{path}` is a file and a folder")));
+        }
         kit.is_within()?;
         Ok(kit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_archives_are_answered_as_the_vectors_say() {
+        let vectors: Value = serde_json::from_str(include_str!("../../../spec/kit-vectors.json")).unwrap();
+        let cases = vectors["archives"].as_array().unwrap();
+        assert!(cases.len() >= 5, "{}", cases.len());
+        for case in cases {
+            let names =
+                case["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
+            let kit = Kit { files: names.map(|name| (name, b"x".to_vec())).collect() };
+            let read = Kit::from_zip(&kit.to_zip().unwrap());
+            assert_eq!(json!(read.err().map(|error| error.code())), case["code"], "{}", case["names"]);
+        }
     }
 }

@@ -28,7 +28,11 @@ const PYTHON: Files = from_spec![
     "verifiers/python/kit_controls.py" "verifiers/python/kit_controls.py"
     "verifiers/python/pef_verify.py" "verifiers/python/pef_verify.py"
     "verifiers/python/schemas/archive.schema.json" "archive.schema.json"
+    "verifiers/python/schemas/attestation.schema.json" "attestation.schema.json"
+    "verifiers/python/schemas/audit.schema.json" "audit.schema.json"
     "verifiers/python/schemas/custody.schema.json" "custody.schema.json"
+    "verifiers/python/schemas/framework.schema.json" "framework.schema.json"
+    "verifiers/python/schemas/ledger.schema.json" "ledger.schema.json"
     "verifiers/python/schemas/replay.schema.json" "replay.schema.json"
 ];
 
