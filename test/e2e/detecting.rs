@@ -238,6 +238,31 @@ fn a_secret_is_found_across_what_says_that_its_text_is_over() {
 }
 
 #[test]
+fn a_secret_beside_the_data_of_a_stream_does_not_leave() {
+    let event = |text: &str| {
+        format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": { "content": text } }] }))
+    };
+    let escaped = format!("\\u0041{}", &KEY[1..]);
+    for beside in [
+        format!(": {KEY}\n\n"),
+        format!("id: {KEY}\n"),
+        format!("event: {KEY}\n"),
+        format!("retry: {KEY}\n"),
+        format!("x: {KEY}\n"),
+        format!("{{\"a\":\"{escaped}\"}}\n"),
+        format!("{{\n  \"a\": \"{escaped}\"\n}}\n\n"),
+    ] {
+        let world = world(ENFORCED, streamed(event("hello") + &beside + &event("there")));
+        let got = read(&world, &chat("beside", &asks("x", true))).text().to_owned();
+        assert!(got.contains("SECRET_FOUND"), "{beside}: {got}");
+        assert!(!got.contains(&KEY[1..]), "{beside}: {got}");
+    }
+    let world = world(ENFORCED, streamed(event("hello") + KEY));
+    let got = read(&world, &chat("beside", &asks("x", true))).text().to_owned();
+    assert!(got.contains("SECRET_FOUND") && !got.contains(KEY), "{got}");
+}
+
+#[test]
 fn a_stream_without_findings_passes_byte_for_byte_under_detectors_that_may_block() {
     let open = "version: 1\nname: open\ndefaults: { verdict: allow, on_not_evaluated: allow }\n";
     let text = "Numbers such as 4111 1111 1111 1112, names such as AKIA and mails@ are none. The end 4111";

@@ -227,8 +227,8 @@ impl Looking<'_> {
         Ok(())
     }
 
-    /// The strings of an event that are no pieces.
-    fn others(&mut self, data: &[u8], pieces: &[String]) -> Result<(), Objection> {
+    /// The strings of an event that are no pieces, and what it has beside its data.
+    fn others(&mut self, data: &[u8], beside: &[u8], pieces: &[String]) -> Result<(), Objection> {
         let mut surfaces = Surfaces::new(self.events.dialect, Side::Answered);
         let mut hits = Vec::new();
         let route = self.route;
@@ -241,6 +241,14 @@ impl Looking<'_> {
         if walked.is_err() {
             let text = String::from_utf8_lossy(data);
             look(route, &estoppel_detect::Text { place: "", text: &text, is_name: false }, &mut hits);
+        }
+        if !beside.is_empty() {
+            let text = String::from_utf8_lossy(beside);
+            look(route, &estoppel_detect::Text { place: "", text: &text, is_name: false }, &mut hits);
+            if text.contains('\\') {
+                let text = unescaped(&text, &mut String::new());
+                look(route, &estoppel_detect::Text { place: "", text: &text, is_name: false }, &mut hits);
+            }
         }
         for hit in hits {
             let surface = surfaces.of(&hit.place);
@@ -268,7 +276,9 @@ impl JudgesEvents for Looking<'_> {
         ends: bool,
         _: &mut Vec<Bytes>,
     ) -> Result<(), Objection> {
-        let data = judge::data(&block, std::mem::take(&mut self.events.first));
+        let first = std::mem::take(&mut self.events.first);
+        let beside = judge::beside_data(judge::without_mark(&block, first));
+        let data = judge::data(&block, first);
         let (mut waits, mut pieces) = (Vec::new(), Vec::new());
         for part in parts {
             let is_text = match part.kind {
@@ -292,7 +302,7 @@ impl JudgesEvents for Looking<'_> {
                 pieces.push(text);
             }
         }
-        self.others(&data, &pieces)?;
+        self.others(&data, &beside, &pieces)?;
         if ends {
             self.close(|_| true)?;
             waits.clear();
