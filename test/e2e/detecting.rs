@@ -238,6 +238,25 @@ fn a_secret_is_found_across_what_says_that_its_text_is_over() {
 }
 
 #[test]
+fn a_stream_whose_texts_cannot_be_joined_is_refused() {
+    let (first, second) = KEY.split_at(9);
+    let again = json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": first } });
+    let again = format!("event: content_block_start\ndata: {again}\n\n");
+    let many: String = (0..257)
+        .map(|index| json!({ "choices": [{ "index": index, "delta": { "content": "a" } }] }))
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    for (path, text, reason) in [
+        ("/v1/messages", halves(Dialect::Messages, &again), "VALUE_AMBIGUOUS"),
+        ("/v1/chat/completions", many, "HELD_BYTES_MAX"),
+    ] {
+        let world = world(ENFORCED, streamed(text));
+        let got = read(&world, &post(path, "joined", &asks("x", true))).text().to_owned();
+        assert!(got.contains(reason) && !got.contains(second), "{path}: {got}");
+    }
+}
+
+#[test]
 fn a_secret_beside_the_data_of_a_stream_does_not_leave() {
     let event = |text: &str| {
         format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": { "content": text } }] }))

@@ -280,6 +280,8 @@ impl JudgesEvents for Looking<'_> {
         let beside = judge::beside_data(judge::without_mark(&block, first));
         let data = judge::data(&block, first);
         let (mut waits, mut pieces) = (Vec::new(), Vec::new());
+        let begins = self.events.dialect == Dialect::AnthropicMessages
+            && judge::is_named(&block, b"content_block_start");
         for part in parts {
             let is_text = match part.kind {
                 PartKind::Text => true,
@@ -297,6 +299,10 @@ impl JudgesEvents for Looking<'_> {
                 continue;
             };
             let key = (is_text, part.at);
+            if begins && self.events.lanes.contains_key(&key) && !self.route.enforcing.is_empty() {
+                let what = "a block begins where another has begun, which clients join in different ways";
+                return Err(Objection::new(Reason::ValueAmbiguous, what));
+            }
             if let Some(to) = self.piece(key, &text)? {
                 waits.push((key, to));
                 pieces.push(text);
