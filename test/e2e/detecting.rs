@@ -149,6 +149,138 @@ fn a_model_that_says_a_secret_is_stopped_whole_and_streamed() {
     }
 }
 
+/// The first half of the key, whatever is `between`, and the second half.
+fn halves(dialect: Dialect, between: &str) -> String {
+    let (first, second) = KEY.split_at(9);
+    let event = |value: Value| {
+        let name = value["type"].as_str().map(|name| format!("event: {name}\n")).unwrap_or_default();
+        format!("{name}data: {value}\n\n")
+    };
+    let says = |text: &str| match dialect {
+        Dialect::ChatCompletions => json!({ "choices": [{ "index": 0, "delta": { "content": text } }] }),
+        Dialect::Responses => {
+            json!({ "type": "response.output_text.delta", "item_id": "m", "output_index": 0, "content_index": 0, "delta": text })
+        }
+        Dialect::Messages => {
+            json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": text } })
+        }
+        _ => {
+            json!({ "candidates": [{ "index": 0, "content": { "role": "model", "parts": [{ "text": text }] } }] })
+        }
+    };
+    let begins = match dialect {
+        Dialect::Messages => event(
+            json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),
+        ),
+        _ => String::new(),
+    };
+    begins
+        + &event(says(&format!("key: {first}")))
+        + between
+        + &event(says(second))
+        + &event(says(" and more"))
+}
+
+fn streamed(text: String) -> Script {
+    Script::always(Reply::new(Body::Text(text)).header("content-type", "text/event-stream"))
+}
+
+#[test]
+fn a_secret_is_found_across_what_says_that_its_text_is_over() {
+    let chat = |reason: &str| {
+        format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": reason }] }))
+    };
+    let stop = format!("data: {}\n\n", json!({ "type": "content_block_stop", "index": 0 }));
+    let again = format!(
+        "data: {}\n\n",
+        json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } })
+    );
+    let other: String = (1..40)
+        .map(|index| {
+            let start = json!({ "type": "content_block_start", "index": index, "content_block": { "type": "text", "text": "" } });
+            let end = json!({ "type": "content_block_stop", "index": index });
+            format!("data: {start}\n\ndata: {end}\n\n")
+        })
+        .collect();
+    let item = json!({ "type": "response.output_item.done", "output_index": 0, "item": { "type": "message", "id": "m", "content": [] } });
+    let finish = json!({ "candidates": [{ "index": 0, "finishReason": "STOP" }] });
+    for (dialect, path, between) in [
+        (Dialect::ChatCompletions, "/v1/chat/completions", chat("stop")),
+        (Dialect::ChatCompletions, "/v1/chat/completions", chat("length") + &chat("stop")),
+        (Dialect::ChatCompletions, "/v1/chat/completions", "data: [DONE]\n\n".into()),
+        (Dialect::Messages, "/v1/messages", stop.clone()),
+        (Dialect::Messages, "/v1/messages", again.clone()),
+        (Dialect::Messages, "/v1/messages", stop + &other + &again),
+        (Dialect::Responses, "/v1/responses", format!("data: {item}\n\n")),
+        (Dialect::Gemini, "/v1beta/models/m:streamGenerateContent?alt=sse", format!("data: {finish}\n\n")),
+    ] {
+        let world = world(ENFORCED, streamed(halves(dialect, &between)));
+        let body = json!({ "model": "m", "stream": true, "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }], "input": "x",
+            "contents": [{ "role": "user", "parts": [{ "text": "x" }] }] });
+        let got = read(&world, &post(path, "halves", &body.to_string())).text().to_owned();
+        assert!(got.contains("SECRET_FOUND") && !got.contains(&KEY[9..]), "{path} {between}: {got}");
+        let receipt = world.receipts("halves").remove(0);
+        assert_eq!(receipt["outcome"]["code"], "SECRET_FOUND", "{path} {between}");
+    }
+    // Another client begins anew.
+    let said = |text: &str| {
+        format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": { "content": text } }] }))
+    };
+    for end in [chat("stop"), "data: [DONE]\n\n".into()] {
+        let (first, second) = KEY.split_at(9);
+        for parts in [vec![KEY], vec![first, second]] {
+            let text = said("x") + &end + &parts.into_iter().map(said).collect::<String>();
+            let world = world(ENFORCED, streamed(text));
+            let got = read(&world, &crate::support::chat("anew", &asks("x", true))).text().to_owned();
+            assert!(got.contains("SECRET_FOUND") && !got.contains(second), "{end}: {got}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_whose_texts_cannot_be_joined_is_refused() {
+    let (first, second) = KEY.split_at(9);
+    let again = json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": first } });
+    let again = format!("event: content_block_start\ndata: {again}\n\n");
+    let many: String = (0..257)
+        .map(|index| json!({ "choices": [{ "index": index, "delta": { "content": "a" } }] }))
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    for (path, text, reason) in [
+        ("/v1/messages", halves(Dialect::Messages, &again), "VALUE_AMBIGUOUS"),
+        ("/v1/chat/completions", many, "HELD_BYTES_MAX"),
+    ] {
+        let world = world(ENFORCED, streamed(text));
+        let got = read(&world, &post(path, "joined", &asks("x", true))).text().to_owned();
+        assert!(got.contains(reason) && !got.contains(second), "{path}: {got}");
+    }
+}
+
+#[test]
+fn a_secret_beside_the_data_of_a_stream_does_not_leave() {
+    let event = |text: &str| {
+        format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": { "content": text } }] }))
+    };
+    let escaped = format!("\\u0041{}", &KEY[1..]);
+    for beside in [
+        format!(": {KEY}\n\n"),
+        format!("id: {KEY}\n"),
+        format!("event: {KEY}\n"),
+        format!("retry: {KEY}\n"),
+        format!("x: {KEY}\n"),
+        format!("{{\"a\":\"{escaped}\"}}\n"),
+        format!("{{\n  \"a\": \"{escaped}\"\n}}\n\n"),
+    ] {
+        let world = world(ENFORCED, streamed(event("hello") + &beside + &event("there")));
+        let got = read(&world, &chat("beside", &asks("x", true))).text().to_owned();
+        assert!(got.contains("SECRET_FOUND"), "{beside}: {got}");
+        assert!(!got.contains(&KEY[1..]), "{beside}: {got}");
+    }
+    let world = world(ENFORCED, streamed(event("hello") + KEY));
+    let got = read(&world, &chat("beside", &asks("x", true))).text().to_owned();
+    assert!(got.contains("SECRET_FOUND") && !got.contains(KEY), "{got}");
+}
+
 #[test]
 fn a_stream_without_findings_passes_byte_for_byte_under_detectors_that_may_block() {
     let open = "version: 1\nname: open\ndefaults: { verdict: allow, on_not_evaluated: allow }\n";

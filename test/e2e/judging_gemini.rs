@@ -1,6 +1,6 @@
 //! Judged answers of Gemini: whole, as events, and as the array of responses that a stream without `alt=sse` is.
 
-use estoppel_kit::http::{Answer, Request};
+use estoppel_kit::http::{Answer, Peer, Request};
 use estoppel_stub::{Body, Dialect, ModelReply, Reply, Script, ToolCall};
 use serde_json::{Value, json};
 
@@ -252,5 +252,46 @@ fn neither_spelling_of_a_tool_gets_past_a_rule_for_the_other() {
         let answer = world.send(&request(WHOLE, &format!(r#""tools":[{{"{offered}":{{}}}}]"#)));
         assert_eq!(answer.status(), 403, "{offered}: {}", answer.text());
         assert_eq!(world.upstream.hits().total(), 0, "{offered}");
+    }
+}
+
+#[test]
+fn a_line_that_clients_take_for_data_against_the_standard_is_refused() {
+    let say = |more: &str| {
+        format!(
+            r#"data: {{"candidates":[{{"content":{{"role":"model","parts":[{{"text":"hi"}}]}},"index":0{more}}}]}}"#
+        )
+    };
+    let call = r#"{"candidates":[{"content":{"role":"model","parts":[{"functionCall":{"name":"get_weather","args":{"city":"SECRET"}}}]},"index":0}]}"#;
+    let rule = |when: &str| {
+        format!(
+            "version: 1\nname: judged\ndefaults: {{ verdict: allow, on_not_evaluated: block }}\nrules:\n  - {{ id: refuse, when: {{ {when} }}, verdict: block, reason: TOOL_DENIED }}\n"
+        )
+    };
+    let by_arguments = rule("tool: get_weather, arguments: [{ at: /city, equals: SECRET }]");
+    let by_name = rule("tool: get_weather");
+    // Judging refuses it whatever the policy says of the unread.
+    let judged = POLICY.replace("  judge", "  on_not_evaluated: allow\n  judge");
+    let watched = "version: 1\nname: judged\ndefaults: { verdict: allow, on_not_evaluated: allow }\n";
+    for before in ["", " ", "\t", " data: ", "\u{feff}data: ", "\u{a0}data: ", "\u{3000}data: "] {
+        let body =
+            format!("{}\r\n\r\n{before}{call}\r\n\r\n{}\r\n\r\n", say(""), say(r#","finishReason":"STOP""#));
+        let reply = || answers("text/event-stream", body.clone());
+        for (policy, more, reason) in [
+            (&judged, offers(CITY), "VALUE_AMBIGUOUS"),
+            (&by_arguments, offers(CITY), "NOT_EVALUATED"),
+            (&by_name, asks(""), "NOT_EVALUATED"),
+        ] {
+            let world = world(reply(), policy);
+            let answer = Peer::connect(world.gateway).unwrap().exchange(&request(EVENTS, &more)).unwrap();
+            assert!(!answer.text().contains("SECRET"), "{before:?}: {}", answer.text());
+            let receipt = world.receipts("judged").remove(0);
+            assert_eq!(receipt["verdict"]["action"], "block", "{before:?}");
+            assert_eq!(receipt["verdict"]["reason"], reason, "{before:?}");
+        }
+        let world = world(reply(), watched);
+        assert_eq!(world.send(&request(EVENTS, &offers(CITY))).text(), body);
+        let receipt = world.receipts("judged").remove(0);
+        assert_eq!(receipt["evaluated"]["response"]["defect"], "CONTENT_UNKNOWN", "{receipt}");
     }
 }

@@ -42,6 +42,20 @@ impl Scanner {
         self.forget(engine);
     }
 
+    /// The text may be over: what is found if it is. More can follow as if nothing was said; what was found is not found again.
+    pub fn pause(&mut self, engine: &Engine, found: &mut dyn FnMut(Found<'_>)) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|anchor| {
+            let mut is_found = false;
+            self.look(engine, *anchor, true, &mut |finding| {
+                is_found = true;
+                found(finding);
+            });
+            !is_found
+        });
+        self.waiting = waiting;
+    }
+
     /// The text is over. The scanner can take another.
     pub fn finish(&mut self, engine: &Engine, found: &mut dyn FnMut(Found<'_>)) {
         if !engine.is_empty() {

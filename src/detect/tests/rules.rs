@@ -27,6 +27,23 @@ fn found(engine: &Engine, text: &str) -> Vec<&'static str> {
     ids
 }
 
+#[test]
+fn a_text_that_goes_on_after_a_pause_is_one_text_and_nothing_is_found_twice() {
+    let engine = engine();
+    let text = b"the key is AKIAIOSFODNN7EXAMPLE";
+    for at in 0..=text.len() {
+        let (before, after) = text.split_at(at);
+        let (mut scanner, mut seen) = (Scanner::default(), Vec::new());
+        for piece in [before, after] {
+            scanner.push(&engine, piece, &mut |one| seen.push((one.at, one.rule.id)));
+            scanner.pause(&engine, &mut |one| seen.push((one.at, one.rule.id)));
+            scanner.pause(&engine, &mut |one| seen.push((one.at, one.rule.id)));
+        }
+        scanner.finish(&engine, &mut |one| seen.push((one.at, one.rule.id)));
+        assert_eq!(seen, [(11, "secret.aws_key")], "cut at {at}");
+    }
+}
+
 fn made(prefix: &str, length: usize) -> String {
     let letters = b"q8Jf2kLz0PxV7bNw3RtYhC5mGdS9aEuT";
     prefix.to_owned() + &letters.iter().cycle().take(length).map(|b| char::from(*b)).collect::<String>()

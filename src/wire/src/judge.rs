@@ -21,7 +21,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Blocks, data, has_hidden_line, is_named, with_data, without_mark};
+pub use event::{Blocks, beside_data, data, has_hidden_line, is_named, with_data, without_mark};
 pub use stream::{Refused, Stream, Verdict};
 
 use crate::dialect::CallForm;

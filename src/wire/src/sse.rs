@@ -82,6 +82,8 @@ pub struct Event<'a> {
     pub retry_ms: Option<u64>,
     /// Comment lines inside the block, after its first field. Zero if it was passed over.
     pub comments: usize,
+    /// A line is none of `data`, `event`, `id`, `retry` and comments. The standard says to ignore it; some clients read it.
+    pub has_unknown_line: bool,
 }
 
 /// What a block brings to the client.
@@ -345,6 +347,7 @@ struct Block {
     data_lines: usize,
     id: Option<Span>,
     retry_ms: Option<u64>,
+    has_unknown_line: bool,
 }
 
 impl Block {
@@ -362,13 +365,17 @@ impl Block {
     }
 
     fn field(&mut self, line: Span, bytes: &[u8], joined: &mut Vec<u8>) {
-        let Some((name, value)) = name_and_value(line, bytes) else { return };
+        let Some((name, value)) = name_and_value(line, bytes) else {
+            self.has_unknown_line = true;
+            return;
+        };
         match name {
             b"data" => self.data(value, bytes, joined),
             b"event" => self.name = value,
-            b"id" if !value.of(bytes).contains(&0) => self.id = Some(value),
+            b"id" if value.of(bytes).contains(&0) => {}
+            b"id" => self.id = Some(value),
             b"retry" => self.retry_ms = number(value.of(bytes)).or(self.retry_ms),
-            _ => {}
+            _ => self.has_unknown_line = true,
         }
     }
 
@@ -390,14 +397,28 @@ impl Block {
         let content = match self.data_lines {
             _ if self.kept != Kept::All => {
                 let content = Content::PassedOver(Defect::EventBytesMax);
-                return Event { name: b"", content, id: None, retry_ms: None, comments: 0 };
+                return Event {
+                    name: b"",
+                    content,
+                    id: None,
+                    retry_ms: None,
+                    comments: 0,
+                    has_unknown_line: false,
+                };
             }
             0 => Content::Nothing,
             1 => Content::Data(self.data.of(bytes)),
             _ => Content::Data(joined),
         };
         let id = self.id.map(|id| id.of(bytes));
-        Event { name: self.name.of(bytes), content, id, retry_ms: self.retry_ms, comments: self.comments }
+        Event {
+            name: self.name.of(bytes),
+            content,
+            id,
+            retry_ms: self.retry_ms,
+            comments: self.comments,
+            has_unknown_line: self.has_unknown_line,
+        }
     }
 }
 

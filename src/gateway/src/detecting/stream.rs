@@ -16,7 +16,8 @@ use super::{RouteDetectors, look};
 use crate::judging::Objection;
 use crate::judging::events::{self, JudgesEvents, Left};
 
-/// Most texts of one answer that are joined; the pieces of others are looked at one by one.
+/// Most texts of one answer that are joined. Where a detector may block, one with more is refused; else the pieces of others
+/// are looked at one by one.
 const LANES_MAX: usize = 256;
 
 pub(super) struct Stream {
@@ -39,10 +40,18 @@ struct Events {
 /// One text that comes in pieces.
 #[derive(Default)]
 struct Lane {
-    enforcing: Scanner,
-    watching: Scanner,
+    whole: Joined,
+    /// What came after the stream last said that nothing would, and where in the whole that begins.
+    since: Option<(u64, Joined)>,
     /// An escape that has not ended, where the text is itself JSON.
     escape: String,
+}
+
+/// Pieces that are looked at as one text.
+#[derive(Default)]
+struct Joined {
+    enforcing: Scanner,
+    watching: Scanner,
 }
 
 /// Bytes that wait, and how far each of these texts must be settled before they leave.
@@ -118,13 +127,41 @@ impl Stream {
     }
 }
 
+impl Lane {
+    /// How many bytes of the text no later one can make part of a finding.
+    fn settled(&self, route: &RouteDetectors) -> u64 {
+        let whole = self.whole.enforcing.settled(&route.enforcing);
+        let since = self.since.as_ref().map(|(from, since)| from + since.enforcing.settled(&route.enforcing));
+        since.map_or(whole, |since| since.min(whole))
+    }
+}
+
+impl Joined {
+    fn push(&mut self, route: &RouteDetectors, text: &str, is_text: bool, hits: &mut Vec<Hit>) {
+        let (text, place) = (text.as_bytes(), place(is_text));
+        self.enforcing.push(&route.enforcing, text, &mut |found| Hit::keep(hits, &found, place, true));
+        self.watching.push(&route.watching, text, &mut |found| Hit::keep(hits, &found, place, false));
+    }
+
+    fn pause(&mut self, route: &RouteDetectors, is_text: bool, hits: &mut Vec<Hit>) {
+        let place = place(is_text);
+        self.enforcing.pause(&route.enforcing, &mut |found| Hit::keep(hits, &found, place, true));
+        self.watching.pause(&route.watching, &mut |found| Hit::keep(hits, &found, place, false));
+    }
+
+    fn finish(&mut self, route: &RouteDetectors, is_text: bool, hits: &mut Vec<Hit>) {
+        let place = place(is_text);
+        self.enforcing.finish(&route.enforcing, &mut |found| Hit::keep(hits, &found, place, true));
+        self.watching.finish(&route.watching, &mut |found| Hit::keep(hits, &found, place, false));
+    }
+}
+
 impl Events {
     /// What may leave now.
     fn settled(&mut self, route: &RouteDetectors) -> Bytes {
         let lanes = &self.lanes;
-        let is_settled = |(key, to): &((bool, At), u64)| {
-            lanes.get(key).is_none_or(|lane| lane.enforcing.settled(&route.enforcing) >= *to)
-        };
+        let is_settled =
+            |(key, to): &((bool, At), u64)| lanes.get(key).is_none_or(|lane| lane.settled(route) >= *to);
         let ready = self.held.iter().position(|held| !held.waits.iter().all(is_settled));
         let ready: Vec<Held> = self.held.drain(..ready.unwrap_or(self.held.len())).collect();
         match ready.as_slice() {
@@ -145,48 +182,53 @@ impl Looking<'_> {
     /// A piece of a text that is joined. Gives how far the text goes with it.
     fn piece(&mut self, key: (bool, At), text: &str) -> Result<Option<u64>, Objection> {
         if self.events.lanes.len() >= LANES_MAX && !self.events.lanes.contains_key(&key) {
-            return Ok(None);
+            return if self.route.enforcing.is_empty() { Ok(None) } else { Err(Reason::HeldBytesMax.into()) };
         }
         let (is_text, _) = key;
         let lane = self.events.lanes.entry(key).or_default();
         let text = if is_text { text.to_owned() } else { unescaped(text, &mut lane.escape) };
         let mut hits = Vec::new();
-        let place = if is_text { "text" } else { "arguments" };
-        let route = self.route;
-        lane.enforcing
-            .push(&route.enforcing, text.as_bytes(), &mut |found| Hit::keep(&mut hits, &found, place, true));
-        lane.watching
-            .push(&route.watching, text.as_bytes(), &mut |found| Hit::keep(&mut hits, &found, place, false));
-        let to = lane.enforcing.length();
-        self.ledger.take(&route.terms, surface(is_text), hits)?;
+        lane.whole.push(self.route, &text, is_text, &mut hits);
+        if let Some((_, since)) = &mut lane.since {
+            since.push(self.route, &text, is_text, &mut hits);
+        }
+        let to = lane.whole.enforcing.length();
+        self.ledger.take(&self.route.terms, surface(is_text), hits)?;
         Ok(Some(to))
     }
 
-    /// Nothing more comes of these texts.
+    /// The stream says that nothing more comes of these texts. Some clients join what does all the same, others begin anew.
     fn close(&mut self, is_closed: impl Fn(&At) -> bool) -> Result<(), Objection> {
-        let keys: Vec<(bool, At)> =
-            self.events.lanes.keys().filter(|(_, at)| is_closed(at)).copied().collect();
-        for key in keys {
-            let Some(mut lane) = self.events.lanes.remove(&key) else { continue };
+        for (key, lane) in self.events.lanes.iter_mut().filter(|((_, at), _)| is_closed(at)) {
             let mut hits = Vec::new();
-            let place = if key.0 { "text" } else { "arguments" };
-            let route = self.route;
-            let rest = std::mem::take(&mut lane.escape);
-            let mut keep = |found: estoppel_detect::Found<'_>| Hit::keep(&mut hits, &found, place, true);
-            lane.enforcing.push(&route.enforcing, rest.as_bytes(), &mut keep);
-            lane.enforcing.finish(&route.enforcing, &mut keep);
-            lane.watching.finish(&route.watching, &mut |found| Hit::keep(&mut hits, &found, place, false));
-            self.events
-                .held
-                .iter_mut()
-                .for_each(|held| held.waits.retain(|(waits_for, _)| *waits_for != key));
-            self.ledger.take(&route.terms, surface(key.0), hits)?;
+            let (is_text, _) = *key;
+            lane.whole.pause(self.route, is_text, &mut hits);
+            let anew = (lane.whole.enforcing.length(), Joined::default());
+            if let Some((_, mut since)) = lane.since.replace(anew) {
+                since.finish(self.route, is_text, &mut hits);
+            }
+            self.events.held.iter_mut().for_each(|held| held.waits.retain(|(waits_for, _)| waits_for != key));
+            self.ledger.take(&self.route.terms, surface(is_text), hits)?;
         }
         Ok(())
     }
 
-    /// The strings of an event that are no pieces.
-    fn others(&mut self, data: &[u8], pieces: &[String]) -> Result<(), Objection> {
+    /// Nothing more comes of any text.
+    fn close_all(&mut self) -> Result<(), Objection> {
+        for ((is_text, _), lane) in std::mem::take(&mut self.events.lanes) {
+            let mut hits = Vec::new();
+            for mut joined in [Some(lane.whole), lane.since.map(|(_, since)| since)].into_iter().flatten() {
+                joined.push(self.route, &lane.escape, is_text, &mut hits);
+                joined.finish(self.route, is_text, &mut hits);
+            }
+            self.ledger.take(&self.route.terms, surface(is_text), hits)?;
+        }
+        self.events.held.iter_mut().for_each(|held| held.waits.clear());
+        Ok(())
+    }
+
+    /// The strings of an event that are no pieces, and what it has beside its data.
+    fn others(&mut self, data: &[u8], beside: &[u8], pieces: &[String]) -> Result<(), Objection> {
         let mut surfaces = Surfaces::new(self.events.dialect, Side::Answered);
         let mut hits = Vec::new();
         let route = self.route;
@@ -199,6 +241,14 @@ impl Looking<'_> {
         if walked.is_err() {
             let text = String::from_utf8_lossy(data);
             look(route, &estoppel_detect::Text { place: "", text: &text, is_name: false }, &mut hits);
+        }
+        if !beside.is_empty() {
+            let text = String::from_utf8_lossy(beside);
+            look(route, &estoppel_detect::Text { place: "", text: &text, is_name: false }, &mut hits);
+            if text.contains('\\') {
+                let text = unescaped(&text, &mut String::new());
+                look(route, &estoppel_detect::Text { place: "", text: &text, is_name: false }, &mut hits);
+            }
         }
         for hit in hits {
             let surface = surfaces.of(&hit.place);
@@ -226,8 +276,12 @@ impl JudgesEvents for Looking<'_> {
         ends: bool,
         _: &mut Vec<Bytes>,
     ) -> Result<(), Objection> {
-        let data = judge::data(&block, std::mem::take(&mut self.events.first));
+        let first = std::mem::take(&mut self.events.first);
+        let beside = judge::beside_data(judge::without_mark(&block, first));
+        let data = judge::data(&block, first);
         let (mut waits, mut pieces) = (Vec::new(), Vec::new());
+        let begins = self.events.dialect == Dialect::AnthropicMessages
+            && judge::is_named(&block, b"content_block_start");
         for part in parts {
             let is_text = match part.kind {
                 PartKind::Text => true,
@@ -245,12 +299,16 @@ impl JudgesEvents for Looking<'_> {
                 continue;
             };
             let key = (is_text, part.at);
+            if begins && self.events.lanes.contains_key(&key) && !self.route.enforcing.is_empty() {
+                let what = "a block begins where another has begun, which clients join in different ways";
+                return Err(Objection::new(Reason::ValueAmbiguous, what));
+            }
             if let Some(to) = self.piece(key, &text)? {
                 waits.push((key, to));
                 pieces.push(text);
             }
         }
-        self.others(&data, &pieces)?;
+        self.others(&data, &beside, &pieces)?;
         if ends {
             self.close(|_| true)?;
             waits.clear();
@@ -260,8 +318,12 @@ impl JudgesEvents for Looking<'_> {
     }
 
     fn finish(&mut self) -> Result<(), Objection> {
-        self.close(|_| true)
+        self.close_all()
     }
+}
+
+fn place(is_text: bool) -> &'static str {
+    if is_text { "text" } else { "arguments" }
 }
 
 fn surface(is_text: bool) -> Surface {

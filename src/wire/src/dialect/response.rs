@@ -54,7 +54,7 @@ pub struct ResponseFacts {
     pub error: Option<String>,
     /// Whether the dialect's own end of stream was seen. Absent if there is none, or no stream.
     pub terminated: Option<bool>,
-    /// Blocks with data.
+    /// Blocks with data; of a model's stream also those with a line that the standard does not know.
     pub events: u64,
     /// Comment lines.
     pub comments: u64,
@@ -128,7 +128,7 @@ pub struct EventMark {
 /// What a block of an event stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarkKind {
-    /// An event, also if its data has a defect.
+    /// An event, also if its data has a defect or a line is none that the standard knows.
     Data,
     /// No event: comments, an empty line, `id` or `retry` alone.
     Comment,
@@ -281,6 +281,7 @@ impl Stream {
                 Step::LineFeed => {}
                 Step::Event(event) => {
                     self.comments += as_u64(event.comments);
+                    let is_doubtful = event.has_unknown_line && is_model(self.dialect);
                     let reading = match event.content {
                         Content::Data(_)
                             if std::mem::take(&mut self.awaits_endpoint) && event.name == ENDPOINT =>
@@ -288,6 +289,11 @@ impl Stream {
                             Reading::Good(MarkKind::Data)
                         }
                         _ => read(self.dialect, event, &mut self.tokenizer, finder),
+                    };
+                    let reading = match reading {
+                        Reading::Nothing if is_doubtful => Reading::Bad(Defect::NotEvaluated),
+                        Reading::Good(kind) if is_doubtful => Reading::Doubtful(kind),
+                        reading => reading,
                     };
                     self.evaluated.defect = self.evaluated.defect.or_else(|| finder.take_doubt());
                     let kind = self.note(reading);
@@ -322,13 +328,22 @@ impl Stream {
                 self.terminated |= kind == MarkKind::Terminator;
                 kind
             }
+            Reading::Doubtful(kind) => {
+                self.terminated |= kind == MarkKind::Terminator;
+                self.skip(bytes, Defect::NotEvaluated);
+                kind
+            }
             Reading::Bad(defect) => {
-                self.events += 1;
-                self.evaluated.skipped_events += 1;
-                self.evaluated.skip(bytes, defect);
+                self.skip(bytes, defect);
                 MarkKind::Data
             }
         }
+    }
+
+    fn skip(&mut self, bytes: u64, defect: Defect) {
+        self.events += 1;
+        self.evaluated.skipped_events += 1;
+        self.evaluated.skip(bytes, defect);
     }
 
     fn finish(&mut self, finder: &mut Finder) -> ResponseFacts {
@@ -355,10 +370,21 @@ fn has_terminator(dialect: Dialect) -> bool {
     }
 }
 
+/// Clients of models may take a line that the standard has them ignore for data: google-genai reads JSON without `data:`,
+/// @google/genai looks for `data:` after white space.
+fn is_model(dialect: Dialect) -> bool {
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::AnthropicMessages | Dialect::Gemini => true,
+        Dialect::Mcp | Dialect::Json | Dialect::Bytes => false,
+    }
+}
+
 /// What became of one block.
 enum Reading {
     Nothing,
     Good(MarkKind),
+    /// Its data was read, and a client may read more in it.
+    Doubtful(MarkKind),
     Bad(Defect),
 }
 

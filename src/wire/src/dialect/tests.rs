@@ -867,6 +867,45 @@ fn an_event_with_a_defect_is_skipped_and_the_next_is_read() {
     assert_eq!((facts.evaluated.events, facts.evaluated.skipped_events), (2, 3));
 }
 
+/// The standard has clients ignore these lines; google-genai reads the first three as JSON, @google/genai the others as
+/// `data:`.
+const UNKNOWN_LINES: [&str; 9] = [
+    "{\"a\":1}",
+    " {\"a\":1}",
+    "{\n \"a\": 1\n}",
+    " data: {}",
+    "\tdata: {}",
+    "\u{feff}data: {}",
+    "\u{a0}data: {}",
+    "\u{3000}data: {}",
+    "data : {}",
+];
+
+#[test]
+fn a_line_that_the_standard_does_not_know_is_not_read() {
+    let models = [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages, Dialect::Gemini];
+    for dialect in models {
+        for line in UNKNOWN_LINES {
+            for block in [
+                line.into(),
+                format!("data: {{}}\n{line}"),
+                format!("{line}\ndata: {{}}"),
+                format!(": c\n{line}"),
+            ] {
+                for end in ["\n", "\r", "\r\n"] {
+                    let body = format!("data: {{}}\n\n{block}\n\ndata: {{}}\n\n").replace('\n', end);
+                    let facts = stream(dialect, &body);
+                    assert_eq!(facts.evaluated.defect, Some(Defect::NotEvaluated), "{dialect:?} {body:?}");
+                    assert_eq!((facts.evaluated.events, facts.evaluated.skipped_events), (2, 1), "{body:?}");
+                }
+            }
+        }
+        let known = ": c\n:\nevent\nevent: x\nid:1\nid: \0\nretry\nretry: x\n: {}\ndata\ndata:{}\n\n";
+        assert_eq!(stream(dialect, format!("\u{feff}{known}")).evaluated.defect, None, "{dialect:?}");
+    }
+    assert_eq!(stream(Dialect::Mcp, "x: y\n\ndata: {}\n\n").evaluated.defect, None);
+}
+
 #[test]
 fn an_event_over_the_limit_is_skipped_and_the_stream_goes_on() {
     let long = format!("data: {{\"model\":\"{}\"}}\n\n", "x".repeat(256 * 1024));

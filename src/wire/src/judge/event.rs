@@ -50,6 +50,16 @@ fn has_line_end(line: &[u8]) -> bool {
         || line.windows(3).any(|three| matches!(three, b"\xE2\x80\xA8" | b"\xE2\x80\xA9"))
 }
 
+/// What a block says beside its data: all other lines, comments too, joined with LF.
+pub fn beside_data(block: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for (line, _) in lines(block).filter(|(line, _)| !line.is_empty() && data_of(line).is_none()) {
+        all.extend_from_slice(line);
+        all.push(b'\n');
+    }
+    all
+}
+
 /// Whether a block is an event of this name.
 pub fn is_named(block: &[u8], name: &[u8]) -> bool {
     lines(block).filter_map(|(line, _)| value_of(line, b"event")).last() == Some(name)

@@ -128,7 +128,14 @@ fn an_event_does_not_wait_for_the_lf_of_its_crlf() {
 }
 
 fn idle() -> Event<'static> {
-    Event { name: b"", content: Content::Nothing, id: None, retry_ms: None, comments: 0 }
+    Event {
+        name: b"",
+        content: Content::Nothing,
+        id: None,
+        retry_ms: None,
+        comments: 0,
+        has_unknown_line: false,
+    }
 }
 
 #[test]
