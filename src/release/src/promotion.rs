@@ -27,7 +27,7 @@ use crate::version::Version;
 use crate::worktree::Worktree;
 
 pub use row::{Looked, Row, State, Waiver};
-pub use witness::{Bundle, Call, Witness};
+pub use witness::{Bundle, Call, Left, Witness};
 
 /// The predicate of what is said of a promotion.
 pub const VSA: &str = "https://slsa.dev/verification_summary/v1";
