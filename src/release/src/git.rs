@@ -4,6 +4,7 @@
 //! time limit and a limit on what is read. Names that come from outside stand behind `--end-of-options` or are built from checked types.
 
 mod borrowed;
+mod named;
 mod object;
 mod ported;
 mod refs;
@@ -40,6 +41,8 @@ const ALWAYS: &[&str] = &[
     "core.multiPackIndex=false",
     "-c",
     "advice.graftFileDeprecated=false",
+    "-c",
+    "pack.packSizeLimit=0",
     "-c",
     "core.hooksPath=/dev/null",
     "-c",
