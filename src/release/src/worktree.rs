@@ -34,8 +34,7 @@ pub struct Worktree {
 impl Worktree {
     /// Checks `commit` out in a folder whose name begins with `name`, among what belongs to this clone alone.
     pub fn add(git: &Git, name: &str, commit: &ObjectId) -> Result<Self, Refusal> {
-        let all = git.private().join("worktrees");
-        let (folder, held) = make(&all, name).map_err(|error| failed(&all, &error))?;
+        let (folder, held) = folder(git, name)?;
         let path = folder.path().join("tree");
         fs::create_dir(&path).map_err(|error| failed(&path, &error))?;
         let own = git.apart(&path, commit)?;
@@ -55,6 +54,12 @@ impl Worktree {
     pub fn picture(&self) -> &Picture {
         &self.picture
     }
+}
+
+/// A folder that is removed when this is dropped, or by the next one where the program was killed; the file keeps it.
+pub(crate) fn folder(git: &Git, name: &str) -> Result<(TempDir, File), Refusal> {
+    let all = git.private().join("worktrees");
+    make(&all, name).map_err(|error| failed(&all, &error))
 }
 
 fn make(all: &Path, name: &str) -> io::Result<(TempDir, File)> {
@@ -154,6 +159,21 @@ mod tests {
             scene.git.write(kind, &own).unwrap();
             assert!(Worktree::add(&scene.git, "a", &commit).is_ok(), "{kind}");
         }
+    }
+
+    #[test]
+    fn a_commit_of_the_history_that_is_not_what_its_name_says_is_refused() {
+        let scene = Scene::new();
+        let first = scene.commit("file", "a\n");
+        let second = scene.commit("file", "b\n");
+        let commit = scene.commit("file", "c\n");
+        scene.git.demand_history(&commit).unwrap();
+        let parentless = String::from_utf8(scene.git.read("commit", &second).unwrap()).unwrap();
+        let parentless = parentless.replace(&format!("parent {first}\n"), "");
+        altered(&scene, &second, "commit", parentless.as_bytes());
+        assert!(!scene.git.is_ancestor(&first, &commit).unwrap(), "git itself believes it");
+        let refused = scene.git.demand_history(&commit).unwrap_err();
+        assert_eq!(refused.code, Code::LedgerAltered, "{refused}");
     }
 
     #[test]

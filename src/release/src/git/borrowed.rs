@@ -24,11 +24,17 @@ impl Git {
     /// # Errors
     /// `LEDGER_ALTERED`: one of them is not what its name says.
     pub(crate) fn apart(&self, top: &Path, commit: &ObjectId) -> Result<Self, Refusal> {
+        let own = self.empty(top, commit)?;
+        self.give(&own, commit)?;
+        Ok(own)
+    }
+
+    /// Makes a repository in `top` that has nothing, for objects named as this one is.
+    pub(super) fn empty(&self, top: &Path, like: &ObjectId) -> Result<Self, Refusal> {
         let own = Self { top: top.to_path_buf(), private: self.private.clone(), is_alone: true };
-        let format = if commit.as_str().len() == 64 { "sha256" } else { "sha1" };
+        let format = if like.as_str().len() == 64 { "sha256" } else { "sha1" };
         let format = format!("--object-format={format}");
         own.text(&["init", "--quiet", "--template=", "--initial-branch=none", &format])?;
-        self.give(&own, commit)?;
         Ok(own)
     }
 

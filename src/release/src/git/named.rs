@@ -8,6 +8,7 @@ use std::io;
 
 use super::{Git, ObjectId};
 use crate::code::{Code, Refusal};
+use crate::worktree;
 
 impl Git {
     /// Gives `own`, which has no objects yet, those of `commit`: itself, its trees and its files, without its history.
@@ -17,6 +18,22 @@ impl Git {
     pub(super) fn give(&self, own: &Self, commit: &ObjectId) -> Result<(), Refusal> {
         let listed = ["rev-list", "--objects", "--no-object-names", "--no-walk", commit.as_str()];
         let ids = self.text(&listed)? + "\n";
+        self.name_anew(own, &ids)
+    }
+
+    /// Refuses a history in which a commit has other content than its name says.
+    ///
+    /// # Errors
+    /// `LEDGER_ALTERED`.
+    pub(crate) fn demand_history(&self, tip: &ObjectId) -> Result<(), Refusal> {
+        let (folder, _held) = worktree::folder(self, "history")?;
+        let own = self.empty(folder.path(), tip)?;
+        let ids = self.text(&["rev-list", tip.as_str()])? + "\n";
+        self.name_anew(&own, &ids)
+    }
+
+    /// Packs these objects into `own`, which has none, under names that are computed there.
+    fn name_anew(&self, own: &Self, ids: &str) -> Result<(), Refusal> {
         let packs = own.path_of("objects/pack")?;
         let failed = |error: io::Error| {
             Refusal::new(Code::GitFailed, format!("could not use `{}`: {error}", packs.display()))
@@ -39,7 +56,7 @@ impl Git {
         match found.lines().find_map(|line| line.strip_suffix(" missing")) {
             None => Ok(()),
             Some(id) => {
-                let said = format!("object {id} of commit {commit} is not what its name says");
+                let said = format!("object {id} is not what its name says");
                 Err(Refusal::new(Code::LedgerAltered, said))
             }
         }

@@ -43,6 +43,7 @@ impl Git {
     /// they take out and put in the same lines between the same three lines before and after, in the same files, wherever in
     /// these; of files that are no text, where the result is the same.
     pub fn ported(&self, base: &ObjectId, tip: &ObjectId, into: &ObjectId) -> Result<Ported, Refusal> {
+        self.demand_history(tip)?;
         if self.is_ancestor(tip, into)? {
             return Ok(Ported::All);
         }
