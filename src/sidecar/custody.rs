@@ -53,7 +53,7 @@ fn add(output: Output, asked: &CustodyAdd) -> Result<ExitCode, Failure> {
         CustodyAction::Verified => {
             let bytes = input::evidence(&asked.bundle)?;
             sha256 = Some(Sha256::of(&bytes));
-            report = verify::judged_bytes(&asked.bundle, &bytes, asked.trust.as_deref())?;
+            report = verify::judged_bytes((&asked.bundle, &bytes), asked.trust.as_deref())?;
             refused = report.finding.as_ref();
             if let Some(finding) = refused.filter(|_| report.exit_code() == 6) {
                 return Err(Failure::input(finding.reason.code(), plain(&finding.detail)));

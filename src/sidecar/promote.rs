@@ -9,7 +9,7 @@ use estoppel_evidence::{PublicKey, Sha256, Signer as _};
 use estoppel_gateway::packs::Packs;
 use estoppel_release::generation::{RegressGate, StageName};
 use estoppel_release::ledger::{Approved, Body};
-use estoppel_release::promotion::{self, Bundle, Call, Judged, State, Subject, Wanted, Witness};
+use estoppel_release::promotion::{self, Bundle, Call, Judged, Left, State, Subject, Wanted, Witness};
 use estoppel_release::rollback::{self, Back};
 use estoppel_release::sync;
 use estoppel_release::{Code, Refusal};
@@ -169,9 +169,19 @@ fn said(failure: Failure) -> String {
     format!("{}: {}", failure.code, failure.message)
 }
 
+/// The bytes that are meant, read once.
+fn bytes_of(left: Left<'_>) -> Result<Vec<u8>, String> {
+    let bytes = input::evidence(left.path).map_err(said)?;
+    match Sha256::of(&bytes) == left.sha256 {
+        true => Ok(bytes),
+        false => Err("it changed while it was read".into()),
+    }
+}
+
 impl Witness for Offline {
-    fn bundle(&self, path: &Path, trust: &Path) -> Result<Bundle, String> {
-        let report = verify::judged(path, Some(trust)).map_err(said)?;
+    fn bundle(&self, bundle: Left<'_>, trust: &Path) -> Result<Bundle, String> {
+        let (path, bytes) = (bundle.path, bytes_of(bundle)?);
+        let report = verify::judged_bytes((path, &bytes), Some(trust)).map_err(said)?;
         if let Some(finding) = &report.finding {
             return Err(format!("{}: {}", finding.reason.code(), finding.detail));
         }
@@ -182,10 +192,8 @@ impl Witness for Offline {
             return Err("it is not complete".into());
         }
         let root = report.root.map(|root| format!("root:{}", root.hex())).unwrap_or_default();
-        let (manifest, lines) = show::read(path).map_err(said)?;
-        if manifest["tree"]["root"] != root {
-            return Err("it changed while it was read".into());
-        }
+        let (_, lines) =
+            show::opened(path, bytes).and_then(|bundle| show::entries(path, &bundle)).map_err(said)?;
         let calls = lines.iter().filter(|line| line.value["kind"] == "call").map(|line| call(&line.value));
         let mut codes = BTreeSet::new();
         lines.iter().for_each(|line| codes_of(&line.value, &mut codes));
@@ -194,12 +202,13 @@ impl Witness for Offline {
 
     fn certificate(
         &self,
-        certificate: &Path,
-        bundle: &Path,
+        certificate: Left<'_>,
+        bundle: Left<'_>,
         trust: &Path,
         signers: &[PublicKey],
     ) -> Result<(), String> {
-        let bytes = input::evidence(certificate).map_err(said)?;
+        let (bytes, sealed) = (bytes_of(certificate)?, bytes_of(bundle)?);
+        let bundle = (bundle.path, sealed.as_slice());
         let mut why = "no key of the ledger may run evolutions".to_owned();
         for signer in signers {
             let Some(signer) = estoppel_verify::PublicKey::of_spki(signer.spki()) else { continue };
@@ -268,5 +277,25 @@ fn codes_of(value: &Value, codes: &mut BTreeSet<String>) {
         }
         Value::Array(items) => items.iter().for_each(|item| codes_of(item, codes)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_exchanged_since_it_was_found_counts_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.pef.zip");
+        std::fs::write(&path, "found").unwrap();
+        let left = Left { path: &path, sha256: Sha256::of(b"found") };
+        assert_eq!(bytes_of(left).unwrap(), b"found");
+        std::fs::write(&path, "other").unwrap();
+        let refused = "it changed while it was read";
+        assert_eq!(bytes_of(left).unwrap_err(), refused);
+        let trust = dir.path().join("trust.json");
+        assert_eq!(Offline.bundle(left, &trust).unwrap_err(), refused);
+        assert_eq!(Offline.certificate(left, left, &trust, &[]).unwrap_err(), refused);
     }
 }

@@ -61,13 +61,12 @@ struct Run<'a> {
 }
 
 pub fn run(output: Output, reduce: &Reduce) -> Result<ExitCode, Failure> {
-    verify::demand(&reduce.bundle, reduce.vouched.trust.as_deref())?;
+    let bundle = verify::demand(&reduce.bundle, reduce.vouched.trust.as_deref())?;
     if (reduce.predicate == Predicate::Command) == reduce.command.is_empty() {
         let message = "--predicate command goes with a command after `--`, and nothing else does";
         return Err(Failure::input("ARGUMENT_INVALID", message));
     }
-    let (manifest, lines) = show::read(&reduce.bundle)?;
-    let bundle = show::open(&reduce.bundle)?;
+    let (manifest, lines) = show::entries(&reduce.bundle, &bundle)?;
     let calls: Vec<&Line> = lines.iter().filter(|line| line.value["kind"] == "call").collect();
     if calls.len() > CALLS_MAX {
         return Err(Failure::input("CALLS_MAX", format!("the run has more than {CALLS_MAX} calls")));

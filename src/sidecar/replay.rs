@@ -60,7 +60,7 @@ impl Prepared {
         if of.bundle.is_dir() {
             return Err(Failure::input("ARGUMENT_INVALID", "expected the `.pef.zip`, not a bundle folder"));
         }
-        let report = verify::judged(&of.bundle, of.trust.as_deref())?;
+        let (report, bytes) = verify::read(&of.bundle, of.trust.as_deref())?;
         if report.exit_code() == 6 {
             let finding = report.finding.as_ref();
             let code = finding.map_or("ARGUMENT_INVALID", |finding| finding.reason.code());
@@ -68,13 +68,8 @@ impl Prepared {
             return Err(Failure::input(code, plain(&detail)));
         }
         let invalid = report.finding.map(|finding| (finding.reason.code().to_owned(), finding.seq));
-        let bundle =
-            show::open(&of.bundle).map_err(|failure| refused(&of.bundle, invalid.as_ref(), failure))?;
-        let judged = report.root.map(|root| format!("root:{}", root.hex()));
-        if invalid.is_none() && judged != Some(bundle.manifest().tree.root.to_string()) {
-            let message = format!("`{}` changed while it was read", of.bundle.display());
-            return Err(Failure::input("FILE_UNREADABLE", plain(&message)));
-        }
+        let bundle = show::opened(&of.bundle, bytes)
+            .map_err(|failure| refused(&of.bundle, invalid.as_ref(), failure))?;
         check_key(&bundle, estoppel_evidence::Signer::public(&key))
             .map_err(|error| Failure::input("KEY_INVALID", error.to_string()))?;
         // What a bundle that does not verify says of its key is not asked for.
@@ -432,7 +427,9 @@ fn verify_certificate(output: Output, wanted: &VerifyCertificate) -> Result<Exit
         .map(|spki| PublicKey::of_spki(&spki).ok_or(()))
         .transpose()
         .map_err(|()| Failure::input("KEY_INVALID", "--signer: neither an Ed25519 nor a P-256 key"))?;
-    let report = verify::certificate(&bytes, signer.as_ref(), &wanted.bundle, wanted.trust.as_deref())?;
+    let bundle = input::evidence(&wanted.bundle)?;
+    let report =
+        verify::certificate(&bytes, signer.as_ref(), (&wanted.bundle, &bundle), wanted.trust.as_deref())?;
     let finding = report.bundle.as_ref().and_then(|bundle| bundle.finding.as_ref());
     let refused = match (&report.fault, finding) {
         (Some(fault), _) => Some((fault.reason.code(), fault.detail.clone())),

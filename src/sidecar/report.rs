@@ -1,5 +1,6 @@
 //! `estoppel report`: a run in a few numbers, and as a badge.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_attest::{Replayed, RunDigest};
@@ -15,8 +16,10 @@ pub fn run(output: &Output, asked: &Report) -> Result<ExitCode, Failure> {
     for path in [&asked.svg, &asked.out].into_iter().flatten() {
         input::demand_new(path)?;
     }
-    let replayed = replayed(asked)?;
-    let report = verify::judged(&asked.digest, asked.trust.as_deref())?;
+    let bundle = input::evidence(&asked.digest)?;
+    let bundle = (asked.digest.as_path(), bundle.as_slice());
+    let replayed = replayed(asked, bundle)?;
+    let report = verify::judged_bytes(bundle, asked.trust.as_deref())?;
     let digest = RunDigest::new(&report, replayed.as_ref()).ok_or_else(|| {
         let finding = report.finding.as_ref();
         let code = finding.map_or("BUNDLE_INVALID", |finding| finding.reason.code());
@@ -39,7 +42,7 @@ pub fn run(output: &Output, asked: &Report) -> Result<ExitCode, Failure> {
 }
 
 /// What the certificate says, if it holds and is about this bundle.
-fn replayed(asked: &Report) -> Result<Option<Replayed>, Failure> {
+fn replayed(asked: &Report, bundle: (&Path, &[u8])) -> Result<Option<Replayed>, Failure> {
     let Some(path) = &asked.certificate else { return Ok(None) };
     let bytes = input::evidence(path)?;
     let signer = asked.signer.as_deref().map(verify::spki).transpose()?;
@@ -48,7 +51,7 @@ fn replayed(asked: &Report) -> Result<Option<Replayed>, Failure> {
             .ok_or_else(|| Failure::input("KEY_INVALID", "--signer: neither an Ed25519 nor a P-256 key"))
     });
     let signer = signer.transpose()?;
-    let report = verify::certificate(&bytes, signer.as_ref(), &asked.digest, asked.trust.as_deref())?;
+    let report = verify::certificate(&bytes, signer.as_ref(), bundle, asked.trust.as_deref())?;
     if report.exit_code() != 0 {
         let finding = report.bundle.as_ref().and_then(|bundle| bundle.finding.as_ref());
         let (code, detail) = match (&report.fault, finding) {

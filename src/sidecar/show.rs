@@ -42,8 +42,12 @@ pub fn run(output: &Output, show: &Show) -> Result<ExitCode, Failure> {
 
 /// The manifest and the entries of a bundle, as they stand there: nothing is judged.
 pub fn read(path: &Path) -> Result<(Value, Vec<Line>), Failure> {
+    entries(path, &open(path)?)
+}
+
+/// The manifest and the entries of a bundle that was opened; `path` is named where they cannot be read.
+pub fn entries(path: &Path, bundle: &Opened) -> Result<(Value, Vec<Line>), Failure> {
     let open = |error| not_open(path, &error);
-    let bundle = self::open(path)?;
     let manifest = serde_json::from_slice(&bundle.manifest().to_bytes()).unwrap_or(Value::Null);
     let mut lines = Vec::new();
     let mut entries = bundle.entries().map_err(open)?;
@@ -62,26 +66,40 @@ pub fn open(path: &Path) -> Result<Opened, Failure> {
     }
     crate::input::regular(path).map_err(|error| crate::input::unreadable(path, &error))?;
     let file = File::open(path).map_err(|error| crate::input::unreadable(path, &error))?;
-    Bundle::from_zip(Archived(file)).map_err(|error| not_open(path, &error))
+    Bundle::from_zip(Archived::File(file)).map_err(|error| not_open(path, &error))
+}
+
+/// A bundle whose bytes were read: what becomes of the file does not matter any more.
+pub fn opened(path: &Path, bytes: Vec<u8>) -> Result<Opened, Failure> {
+    Bundle::from_zip(Archived::Bytes(bytes)).map_err(|error| not_open(path, &error))
 }
 
 fn not_open(path: &Path, error: &estoppel_bundle::OpenError) -> Failure {
     Failure::reason(error.reason(), plain(&format!("{}: {error}", path.display())))
 }
 
-/// A bundle on disk.
+/// A bundle on disk, or its bytes.
 pub type Opened = Bundle<estoppel_bundle::Archive<Archived>>;
 
-/// An archive on disk, read at offsets.
-pub struct Archived(File);
+/// An archive, read at offsets.
+pub enum Archived {
+    File(File),
+    Bytes(Vec<u8>),
+}
 
 impl ReadAt for Archived {
     fn size(&self) -> std::io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        match self {
+            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Bytes(bytes) => bytes.size(),
+        }
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&self.0, buffer, offset)
+        match self {
+            Self::File(file) => std::os::unix::fs::FileExt::read_at(file, buffer, offset),
+            Self::Bytes(bytes) => bytes.read_at(buffer, offset),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::arguments::{self, Verify};
 use crate::custody;
 use crate::input::{self, Beside, SegmentFiles};
 use crate::output::{Colour, Failure, Output, plain};
+use crate::show::{self, Opened};
 
 /// Judges what `verify.path` is.
 pub fn run(output: &Output, verify: &Verify, in_plain_words: bool) -> Result<ExitCode, Failure> {
@@ -144,19 +145,25 @@ pub fn exit_code(path: &Path, trust: Option<&Path>) -> Result<u8, Failure> {
 
 /// What `estoppel verify` says of a bundle.
 pub fn judged(path: &Path, trust: Option<&Path>) -> Result<Report, Failure> {
-    judged_bytes(path, &input::evidence(path)?, trust)
+    Ok(read(path, trust)?.0)
 }
 
-/// The same of the bytes that were read from it.
-pub fn judged_bytes(path: &Path, bytes: &[u8], trust: Option<&Path>) -> Result<Report, Failure> {
+/// What `estoppel verify` says of a bundle, and the bytes that it says it of: the file may be another one afterwards.
+pub fn read(path: &Path, trust: Option<&Path>) -> Result<(Report, Vec<u8>), Failure> {
+    let bytes = input::evidence(path)?;
+    Ok((judged_bytes((path, &bytes), trust)?, bytes))
+}
+
+/// What `estoppel verify` says of the bytes of a bundle that is at `path`.
+pub fn judged_bytes((path, bytes): (&Path, &[u8]), trust: Option<&Path>) -> Result<Report, Failure> {
     with_options(trust, |options| bundle(Input::Zip(bytes), path, options, None))?
 }
 
-/// What is to be said of a certificate of a replay, and of the bundle that it is about.
+/// What is to be said of a certificate of a replay, and of the bundle that it is about: its bytes, and where it is.
 pub fn certificate(
     certificate: &[u8],
     signer: Option<&PublicKey>,
-    path: &Path,
+    (path, bytes): (&Path, &[u8]),
     trust: Option<&Path>,
 ) -> Result<CertificateReport, Failure> {
     let trust = trust.map(input::file).transpose()?;
@@ -166,16 +173,16 @@ pub fn certificate(
         executor: &Cores,
         progress: &|_| {},
     };
-    let bytes = input::evidence(path)?;
     let mut beside = Beside::of(path);
-    verify_certificate(certificate, signer, Input::Zip(&bytes), &mut beside, &options)
+    verify_certificate(certificate, signer, Input::Zip(bytes), &mut beside, &options)
         .map_err(|error| Failure::input("FILE_UNREADABLE", plain(&error.to_string())))
 }
 
-/// Nothing is read from a bundle that does not verify.
-pub fn demand(path: &Path, trust: Option<&Path>) -> Result<(), Failure> {
-    if exit_code(path, trust)? == 0 {
-        return Ok(());
+/// A bundle that verifies, to be read from the bytes that were verified. Nothing is read from one that does not.
+pub fn demand(path: &Path, trust: Option<&Path>) -> Result<Opened, Failure> {
+    let (report, bytes) = read(path, trust)?;
+    if report.exit_code() == 0 {
+        return show::opened(path, bytes);
     }
     let message = format!("`{}` does not verify, so nothing is read from it", path.display());
     Err(Failure { exit: 2, ..Failure::runtime("BUNDLE_INVALID", plain(&message)) }
@@ -558,4 +565,25 @@ fn stream_data(stream: &StreamProof) -> Value {
             json!({ "node": proof.node.hex(), "index": proof.index, "size": proof.size, "path": path })
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_of_a_bundle_is_what_verified_whatever_becomes_of_the_file() {
+        let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("spec/pef/vectors/valid-approved-call");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.pef.zip");
+        std::fs::copy(vector.join("bundle.pef.zip"), &path).unwrap();
+        let (_, before) = show::read(&path).unwrap();
+        let bundle = demand(&path, None).unwrap();
+        let other = vector.with_file_name("valid-acts").join("bundle.pef.zip");
+        std::fs::write(&path, std::fs::read(other).unwrap()).unwrap();
+        let (_, after) = show::entries(&path, &bundle).unwrap();
+        let bytes = |lines: &[show::Line]| lines.iter().map(|line| line.bytes().to_vec()).collect::<Vec<_>>();
+        assert_eq!(bytes(&after), bytes(&before));
+        assert_ne!(bytes(&show::read(&path).unwrap().1), bytes(&before));
+    }
 }

@@ -1,9 +1,10 @@
 //! The `git` program, called so that nothing but its arguments and the repository decides what it does.
 //!
-//! No shell, no hooks, no prompts, no `GIT_*` of the caller, one locale, no replaced objects, a time limit and a limit on
-//! what is read. Names that come from outside stand behind `--end-of-options` or are built from checked types.
+//! No shell, no hooks, no prompts, no `GIT_*` of the caller, one locale, no replaced objects, no grafts, no commit graph, a
+//! time limit and a limit on what is read. Names that come from outside stand behind `--end-of-options` or are built from checked types.
 
 mod borrowed;
+mod named;
 mod object;
 mod ported;
 mod refs;
@@ -33,6 +34,15 @@ const ALWAYS: &[&str] = &[
     "--no-pager",
     "--no-replace-objects",
     "--literal-pathspecs",
+    // What these files say of objects, nothing holds against the objects.
+    "-c",
+    "core.commitGraph=false",
+    "-c",
+    "core.multiPackIndex=false",
+    "-c",
+    "advice.graftFileDeprecated=false",
+    "-c",
+    "pack.packSizeLimit=0",
     "-c",
     "core.hooksPath=/dev/null",
     "-c",
@@ -153,7 +163,8 @@ impl Git {
             .env("GIT_ASKPASS", "true")
             .env("SSH_ASKPASS_REQUIRE", "never")
             .env("GIT_OPTIONAL_LOCKS", "0")
-            .env("GIT_NO_LAZY_FETCH", "1");
+            .env("GIT_NO_LAZY_FETCH", "1")
+            .env("GIT_GRAFT_FILE", "/dev/null");
         if self.is_alone {
             command.envs(borrowed::ALONE);
         }
@@ -226,6 +237,52 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Git::open(dir.path()).unwrap_err().code, Code::NotARepository);
         assert_eq!(Git::open(&dir.path().join("absent")).unwrap_err().code, Code::NotARepository);
+    }
+
+    #[test]
+    fn parents_are_those_that_a_commit_names() {
+        let (dir, git) = repository();
+        let first = git.commit("HEAD").unwrap().unwrap();
+        let tree = git.tree(&first).unwrap();
+        let made = |parent: &str| {
+            let people = "author a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000";
+            git.write("commit", format!("tree {tree}\n{parent}{people}\n\nx\n").as_bytes()).unwrap()
+        };
+        let (other, head) = (made(""), made(&format!("parent {first}\n")));
+        assert!(!git.is_ancestor(&other, &head).unwrap());
+        let info = dir.path().join(".git/info/grafts");
+        std::fs::create_dir_all(info.parent().unwrap()).unwrap();
+        std::fs::write(&info, format!("{first} {other}\n")).unwrap();
+        assert!(!git.is_ancestor(&other, &head).unwrap(), "a graft");
+        std::fs::remove_file(info).unwrap();
+
+        for (name, id) in [("other", &other), ("head", &head)] {
+            git.text(&["branch", name, id.as_str()]).unwrap();
+        }
+        git.text(&["-c", "core.commitGraph=true", "commit-graph", "write", "--reachable"]).unwrap();
+        let graph = dir.path().join(".git/objects/info/commit-graph");
+        let mut bytes = std::fs::read(&graph).unwrap();
+        let chunk = |id: &[u8]| {
+            let row = bytes.windows(4).position(|window| window == id).unwrap();
+            usize::try_from(u64::from_be_bytes(bytes[row + 4..row + 12].try_into().unwrap())).unwrap()
+        };
+        let (ids, rows) = (chunk(b"OIDL"), chunk(b"CDAT"));
+        let place = |id: &ObjectId| {
+            let hex = |row: &usize| -> String {
+                bytes[ids + row * 20..][..20].iter().map(|byte| format!("{byte:02x}")).collect()
+            };
+            (0..3).find(|row| hex(row) == id.as_str()).unwrap()
+        };
+        let (parent, row) = (u32::try_from(place(&other)).unwrap(), rows + place(&first) * 36);
+        bytes[row + 20..row + 24].copy_from_slice(&parent.to_be_bytes());
+        std::fs::remove_file(&graph).unwrap();
+        std::fs::write(&graph, bytes).unwrap();
+        let mut believing = Command::new("git");
+        believing
+            .args(["merge-base", "--is-ancestor", other.as_str(), head.as_str()])
+            .current_dir(dir.path());
+        assert!(believing.status().unwrap().success(), "git itself believes the forged graph");
+        assert!(!git.is_ancestor(&other, &head).unwrap(), "a commit graph");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::version::Version;
 use crate::worktree::Worktree;
 
 pub use row::{Looked, Row, State, Waiver};
-pub use witness::{Bundle, Call, Witness};
+pub use witness::{Bundle, Call, Left, Witness};
 
 /// The predicate of what is said of a promotion.
 pub const VSA: &str = "https://slsa.dev/verification_summary/v1";
@@ -115,6 +115,7 @@ pub fn promote(
     let generation = contract.at_stage(wanted.stage);
     let name = format!("promotion-{}-{}", std::process::id(), promotion.hex().get(..16).unwrap_or_default());
     let worktree = Worktree::add(store.git(), &name, &candidate.commit)?;
+    store.git().demand_history(&candidate.commit)?;
     // What is approved names the policy, whichever gates hold at the stage.
     let policy = witness::policy_of(&contract.gates, worktree.path(), witness);
     let case = Case {

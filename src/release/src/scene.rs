@@ -178,17 +178,17 @@ pub(crate) fn promote(scene: &Scene, version: &str) {
 
 /// The same to a stage.
 pub(crate) fn climb(scene: &Scene, version: &str, stage: StageName) {
-    use crate::promotion::{Bundle, Wanted, Witness};
+    use crate::promotion::{Bundle, Left, Wanted, Witness};
     struct Nobody;
     impl Witness for Nobody {
-        fn bundle(&self, _: &std::path::Path, _: &std::path::Path) -> Result<Bundle, String> {
+        fn bundle(&self, _: Left<'_>, _: &std::path::Path) -> Result<Bundle, String> {
             Err("nobody looks".into())
         }
 
         fn certificate(
             &self,
-            _: &std::path::Path,
-            _: &std::path::Path,
+            _: Left<'_>,
+            _: Left<'_>,
             _: &std::path::Path,
             _: &[estoppel_evidence::PublicKey],
         ) -> Result<(), String> {

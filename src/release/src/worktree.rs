@@ -1,6 +1,7 @@
 //! A clean working tree of one commit, apart from the one that people work in.
 //!
-//! It has a git folder of its own, which borrows the objects of the clone and nothing else: no refs, no tags, no
+//! It has a git folder of its own, with the objects of the commit, each named anew by its content, which borrows the other
+//! objects of the clone and nothing else: no refs, no tags, no
 //! configuration, no attributes but those of the commit. What the steps see is what the commit says, whoever runs them.
 
 mod picture;
@@ -55,11 +56,12 @@ impl Worktree {
         let scratch = Scratch::make(git, name)?;
         let path = scratch.path().join("tree");
         fs::create_dir(&path).map_err(|error| failed(&path, &error))?;
-        let own = git.borrowed(&path, commit)?;
+        let own = git.apart(&path, commit)?;
         own.text(&["checkout", "--quiet", "--force", "--detach", commit.as_str()])?;
         let names =
             own.bytes(&["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit.as_str()], &[])?;
         let picture = Picture::take(&path, &names).map_err(|error| failed(&path, &error))?;
+        git.lend(&own)?;
         Ok(Self { _scratch: scratch, path, picture })
     }
 
@@ -131,6 +133,71 @@ mod tests {
         let worktree = Worktree::add(&scene.git, "a", &commit).unwrap();
         assert_eq!(fs::read_to_string(worktree.path().join("file")).unwrap(), "proven\r\n");
         assert!(worktree.picture().changed().is_empty());
+    }
+
+    /// Puts other bytes where the clone keeps an object, as whoever can write there does.
+    fn altered(scene: &Scene, id: &ObjectId, kind: &str, bytes: &[u8]) {
+        let place = |id: &ObjectId| {
+            let (folder, file) = id.as_str().split_at(2);
+            scene.git.top().join(".git/objects").join(folder).join(file)
+        };
+        let other = scene.git.write(kind, bytes).unwrap();
+        fs::remove_file(place(id)).unwrap();
+        fs::copy(place(&other), place(id)).unwrap();
+    }
+
+    #[test]
+    fn objects_that_are_not_what_their_names_say_are_refused() {
+        let scene = Scene::new();
+        let id =
+            |revision: String| ObjectId::parse(&scene.git.text(&["rev-parse", &revision]).unwrap()).unwrap();
+        let first = scene.commit("file", "loose\n");
+        let commit = scene.commit("file", "proven\n");
+        assert!(Worktree::add(&scene.git, "a", &commit).is_ok());
+        let (blob, tree) = (id(format!("{commit}:file")), id(format!("{commit}^{{tree}}")));
+        let kept = |kind: &str, id: &ObjectId| scene.git.read(kind, id).unwrap();
+        let of_first = id(format!("{first}^{{tree}}"));
+        for (kind, id, bytes) in [
+            ("blob", &blob, b"forged\n".to_vec()),
+            ("tree", &tree, kept("tree", &of_first)),
+            ("commit", &commit, kept("commit", &first)),
+        ] {
+            let own = kept(kind, id);
+            altered(&scene, id, kind, &bytes);
+            let refused = Worktree::add(&scene.git, "a", &commit).unwrap_err();
+            assert_eq!(refused.code, Code::LedgerAltered, "{kind}: {refused}");
+            // Git writes no object that is there, so its file goes first.
+            let (folder, file) = id.as_str().split_at(2);
+            fs::remove_file(scene.git.top().join(".git/objects").join(folder).join(file)).unwrap();
+            scene.git.write(kind, &own).unwrap();
+            assert!(Worktree::add(&scene.git, "a", &commit).is_ok(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_commit_of_the_history_that_is_not_what_its_name_says_is_refused() {
+        let scene = Scene::new();
+        let first = scene.commit("file", "a\n");
+        let second = scene.commit("file", "b\n");
+        let commit = scene.commit("file", "c\n");
+        scene.git.demand_history(&commit).unwrap();
+        let parentless = String::from_utf8(scene.git.read("commit", &second).unwrap()).unwrap();
+        let parentless = parentless.replace(&format!("parent {first}\n"), "");
+        altered(&scene, &second, "commit", parentless.as_bytes());
+        assert!(!scene.git.is_ancestor(&first, &commit).unwrap(), "git itself believes it");
+        let refused = scene.git.demand_history(&commit).unwrap_err();
+        assert_eq!(refused.code, Code::LedgerAltered, "{refused}");
+    }
+
+    #[test]
+    fn steps_see_the_history_of_the_commit() {
+        let scene = Scene::new();
+        let first = scene.commit("file", "a\n");
+        let commit = scene.commit("file", "b\n");
+        let worktree = Worktree::add(&scene.git, "a", &commit).unwrap();
+        let own = Git::open(worktree.path()).unwrap();
+        assert_eq!(own.text(&["show", &format!("{first}:file")]).unwrap(), "a");
+        assert!(own.is_ancestor(&first, &commit).unwrap());
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub fn steps<S: Source>(bundle: &Bundle<S>, sources: &[SqlSource]) -> Result<Vec
     };
     let steps = as_begun(bundle, STATEMENTS_MAX, is_step)?.ok_or(ReplayError::Statements)?;
     match sources.iter().zip(is_called).find(|(_, is_called)| !is_called) {
-        Some((source, _)) => Err(ReplayError::Source { wanted: source.clone(), there }),
+        Some((source, _)) => Err(ReplayError::Source { wanted: Box::new(source.clone()), there }),
         None => Ok(steps),
     }
 }

@@ -56,7 +56,7 @@ pub enum ReplayError {
     #[error("more than {} calls bring a statement", database::STATEMENTS_MAX)]
     Statements,
     #[error("no call of the run is of `{wanted}`{}", called(.there))]
-    Source { wanted: SqlSource, there: BTreeSet<String> },
+    Source { wanted: Box<SqlSource>, there: BTreeSet<String> },
     #[error("the schema document in the bundle cannot be used")]
     Schema(#[from] estoppel_snapshot::SchemaError),
     #[error("the statements could not be run")]

@@ -74,9 +74,10 @@ fn failed(path: &Path) -> impl Fn(SideError) -> Failure {
 }
 
 fn bundle(path: &Path, asked: &Asked<'_>) -> Result<Read<'static>, Failure> {
-    let report = if asked.unverified { None } else { Some(verify::judged(path, asked.trust)?) };
-    let verified = standing(path, report.as_ref())?;
-    let opened = show::open(path)?;
+    let (verified, opened) = match asked.unverified {
+        true => (standing(path, None)?, show::open(path)?),
+        false => verified(path, asked.trust)?,
+    };
     let mut reader = Reader::new(Kind::Run, asked.normalizers);
     for line in lines(path, &opened)? {
         reader.line(&line).map_err(failed(path))?;
@@ -87,16 +88,20 @@ fn bundle(path: &Path, asked: &Asked<'_>) -> Result<Read<'static>, Failure> {
     Ok(Read { side, bodies, unread: Unread::default() })
 }
 
+/// How a bundle was verified, and the bundle, of the bytes that were.
+fn verified(path: &Path, trust: Option<&Path>) -> Result<(&'static str, show::Opened), Failure> {
+    let (report, bytes) = verify::read(path, trust)?;
+    Ok((standing(path, Some(&report))?, show::opened(path, bytes)?))
+}
+
 /// The calls of a bundle that verified, and where its stored bodies are.
 pub fn scenario(
     path: &Path,
     trust: Option<&Path>,
     normalizers: &Normalizers,
 ) -> Result<(Scenario, Box<dyn Bodies>), Failure> {
-    let report = verify::judged(path, trust)?;
-    let verified = standing(path, Some(&report))
+    let (verified, opened) = verified(path, trust)
         .map_err(|failure| failure.hint("`estoppel verify` says what is wrong with it"))?;
-    let opened = show::open(path)?;
     let lines = lines(path, &opened)?;
     let read = Scenario::read(lines.iter().map(Vec::as_slice), normalizers);
     let mut scenario = read.map_err(failed(path))?;

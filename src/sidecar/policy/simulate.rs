@@ -27,8 +27,8 @@ pub fn run(output: Output, simulate: &Simulate) -> Result<ExitCode, Failure> {
     let candidate = recorded::again(candidate)?;
     let mut found = Findings::default();
     for path in &simulate.bundles {
-        verify::demand(path, simulate.trust.as_deref())?;
-        replay(path, &candidate, &mut found)?;
+        let bundle = verify::demand(path, simulate.trust.as_deref())?;
+        replay((path, &bundle), &candidate, &mut found)?;
     }
     print(output, &found);
     let differs = !found.changes.is_empty() || !found.drift.is_empty();
@@ -76,9 +76,12 @@ fn row(ruling: &Ruling) -> Value {
     json!({ "verdict": ruling.verdict.as_str(), "rule": ruling.rule, "reason": ruling.reason })
 }
 
-fn replay(path: &Path, candidate: &Retrial, found: &mut Findings) -> Result<(), Failure> {
-    let (_, lines) = show::read(path)?;
-    let bundle = show::open(path)?;
+fn replay(
+    (path, bundle): (&Path, &show::Opened),
+    candidate: &Retrial,
+    found: &mut Findings,
+) -> Result<(), Failure> {
+    let (_, lines) = show::entries(path, bundle)?;
     let mut policies: BTreeMap<String, Retrial> = BTreeMap::new();
     let holds = lines.iter().map(|line| &line.value).filter(|entry| entry["kind"] == "hold");
     let holds: BTreeMap<&str, &Value> =
@@ -89,12 +92,12 @@ fn replay(path: &Path, candidate: &Retrial, found: &mut Findings) -> Result<(), 
         let call = entry["call"].clone();
         let hash = entry["policy"]["hash"].as_str().unwrap_or_default().to_owned();
         if !policies.contains_key(&hash) {
-            policies.insert(hash.clone(), recorded::retrial(recorded::policy_text(&bundle, &hash), &hash)?);
+            policies.insert(hash.clone(), recorded::retrial(recorded::policy_text(bundle, &hash), &hash)?);
         }
         let Some(own) = policies.get(&hash) else { continue };
         let ruling = Ruling::of_receipt(entry);
         let approved = entry["approval"]["hold"].as_str().and_then(|hold| holds.get(hold)?.as_str());
-        let facts = call_of(&bundle, (entry, approved), own);
+        let facts = call_of(bundle, (entry, approved), own);
         let of_own = own.rules(&facts);
         if let (Some(recorded), Ok(judged)) = (&ruling, &of_own)
             && recorded != judged

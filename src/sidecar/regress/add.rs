@@ -11,8 +11,8 @@ use crate::output::{Failure, Output, plain};
 use crate::verify;
 
 pub fn run(output: Output, add: &RegressAdd) -> Result<ExitCode, Failure> {
-    verify::demand(&add.from, add.vouched.trust.as_deref())?;
-    let fixture = Fixture::of(&add.from, &add.call, add.expect)?;
+    let bundle = verify::demand(&add.from, add.vouched.trust.as_deref())?;
+    let fixture = Fixture::of((&add.from, &bundle), &add.call, add.expect)?;
     let document = &fixture.document;
     let name = add.name.as_deref().unwrap_or(&document.call);
     let folder = fixture.write(&add.into, name)?;

@@ -13,9 +13,8 @@ use crate::verify;
 
 pub fn run(output: Output, wanted: &RegressBootstrap) -> Result<ExitCode, Failure> {
     let trust = wanted.vouched.trust.as_deref();
-    verify::demand(&wanted.bundle, trust)?;
-    let (_, lines) = show::read(&wanted.bundle)?;
-    let bundle = show::open(&wanted.bundle)?;
+    let bundle = verify::demand(&wanted.bundle, trust)?;
+    let (_, lines) = show::entries(&wanted.bundle, &bundle)?;
     let (mut names, mut left_out) = (Vec::new(), Vec::new());
     for line in chosen(wanted, &lines)? {
         let call = line.value["call"].as_str().unwrap_or_default().to_owned();

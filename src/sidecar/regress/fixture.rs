@@ -69,9 +69,9 @@ pub struct Fixture {
 
 impl Fixture {
     /// Makes it from a bundle that has been verified.
-    pub fn of(bundle: &Path, which: &str, expect: Expect) -> Result<Self, Failure> {
-        let (_, lines) = show::read(bundle)?;
-        Self::of_line(&show::open(bundle)?, &lines, show::find_call(&lines, which)?, expect)
+    pub fn of((path, bundle): (&Path, &show::Opened), which: &str, expect: Expect) -> Result<Self, Failure> {
+        let (_, lines) = show::entries(path, bundle)?;
+        Self::of_line(bundle, &lines, show::find_call(&lines, which)?, expect)
     }
 
     pub fn of_line(

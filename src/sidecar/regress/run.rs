@@ -155,9 +155,8 @@ impl Judging<'_> {
     /// Judges every call of a bundle, in the order in which they were recorded.
     fn judge_bundle(&self, output: Output, path: &Path) -> Result<ExitCode, Failure> {
         let current = self.current(output)?;
-        verify::demand(path, self.trust)?;
-        let (_, lines) = show::read(path)?;
-        let bundle = show::open(path)?;
+        let bundle = verify::demand(path, self.trust)?;
+        let (_, lines) = show::entries(path, &bundle)?;
         let mut policies = BTreeMap::new();
         let mut rows = Vec::new();
         for line in lines.iter().filter(|line| line.value["kind"] == "call") {

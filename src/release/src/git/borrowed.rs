@@ -1,4 +1,5 @@
-//! A repository in a folder of its own that borrows the objects of another one, and nothing else of it.
+//! A repository in a folder of its own that has the objects of one commit and borrows the others of another repository, and
+//! nothing else of it.
 
 use std::fs;
 use std::io;
@@ -18,12 +19,28 @@ pub(super) const ALONE: [(&str, &str); 4] = [
 const NO_ATTRIBUTES: [&str; 2] = ["-c", "core.attributesFile=/dev/null"];
 
 impl Git {
-    /// Makes a repository in `top`, without a ref, that can read `commit`.
-    pub(crate) fn borrowed(&self, top: &Path, commit: &ObjectId) -> Result<Self, Refusal> {
+    /// Makes a repository in `top`, without a ref, that has the objects of `commit`, each named by its content.
+    ///
+    /// # Errors
+    /// `LEDGER_ALTERED`: one of them is not what its name says.
+    pub(crate) fn apart(&self, top: &Path, commit: &ObjectId) -> Result<Self, Refusal> {
+        let own = self.empty(top, commit)?;
+        self.give(&own, commit)?;
+        Ok(own)
+    }
+
+    /// Makes a repository in `top` that has nothing, for objects named as this one is.
+    pub(super) fn empty(&self, top: &Path, like: &ObjectId) -> Result<Self, Refusal> {
         let own = Self { top: top.to_path_buf(), private: self.private.clone(), is_alone: true };
-        let format = if commit.as_str().len() == 64 { "sha256" } else { "sha1" };
+        let format = if like.as_str().len() == 64 { "sha256" } else { "sha1" };
         let format = format!("--object-format={format}");
         own.text(&["init", "--quiet", "--template=", "--initial-branch=none", &format])?;
+        Ok(own)
+    }
+
+    /// Lets `own` read everything else of this one, the history of its commit among it.
+    pub(crate) fn lend(&self, own: &Self) -> Result<(), Refusal> {
+        let top = own.top();
         let failed = |error: io::Error| {
             Refusal::new(Code::GitFailed, format!("could not use `{}`: {error}", top.display()))
         };
@@ -35,10 +52,10 @@ impl Git {
         if shallow.is_file() {
             fs::copy(shallow, top.join(".git/shallow")).map_err(failed)?;
         }
-        Ok(own)
+        Ok(())
     }
 
-    fn path_of(&self, name: &str) -> Result<PathBuf, Refusal> {
+    pub(super) fn path_of(&self, name: &str) -> Result<PathBuf, Refusal> {
         self.text(&["rev-parse", "--path-format=absolute", "--git-path", name]).map(PathBuf::from)
     }
 

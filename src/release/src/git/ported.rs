@@ -61,6 +61,7 @@ impl Git {
     /// git does it. Where somebody wrote over it in commits that follow `tip` it counts as there, unless a merge after `tip` took
     /// the file otherwise than its side of `tip` has it.
     pub fn ported(&self, base: &ObjectId, tip: &ObjectId, into: &ObjectId) -> Result<Ported, Refusal> {
+        self.demand_history(tip)?;
         let changes = self.changes(base, tip)?;
         let names: BTreeSet<&str> = changes.iter().flat_map(|change| [&*change.old, &*change.new]).collect();
         let here = self.entries(into, &names)?;

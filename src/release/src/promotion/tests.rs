@@ -18,12 +18,12 @@ struct Reader {
 }
 
 impl Witness for Reader {
-    fn bundle(&self, bundle: &Path, trust: &Path) -> Result<Bundle, String> {
+    fn bundle(&self, bundle: Left<'_>, trust: &Path) -> Result<Bundle, String> {
         *self.asked.borrow_mut() += 1;
         if !trust.is_file() {
             return Err("there is no trust document".into());
         }
-        let text = std::fs::read_to_string(bundle).map_err(|error| error.to_string())?;
+        let text = std::fs::read_to_string(bundle.path).map_err(|error| error.to_string())?;
         let call = |line: &str| {
             let mut words = line.split_whitespace().map(ToOwned::to_owned);
             let (evolution, policy) = (words.next(), words.next());
@@ -32,7 +32,7 @@ impl Witness for Reader {
         Ok(Bundle { root: "root".into(), calls: text.lines().map(call).collect(), codes: Default::default() })
     }
 
-    fn certificate(&self, _: &Path, _: &Path, _: &Path, _: &[PublicKey]) -> Result<(), String> {
+    fn certificate(&self, _: Left<'_>, _: Left<'_>, _: &Path, _: &[PublicKey]) -> Result<(), String> {
         Err("it is none".into())
     }
 

@@ -43,13 +43,20 @@ pub struct Bundle {
     pub codes: BTreeSet<String>,
 }
 
+/// A file that a run left, and the digest of the bytes that are meant, whatever becomes of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Left<'a> {
+    pub path: &'a Path,
+    pub sha256: Sha256,
+}
+
 /// Verifies evidence, offline and from its bytes.
 pub trait Witness {
     /// A bundle that verifies, is complete, and was signed by keys of the trust document.
     ///
     /// # Errors
     /// Why it counts for nothing.
-    fn bundle(&self, bundle: &Path, trust: &Path) -> Result<Bundle, String>;
+    fn bundle(&self, bundle: Left<'_>, trust: &Path) -> Result<Bundle, String>;
 
     /// A certificate of a replay of the bundle, signed by one of `signers`, that says success.
     ///
@@ -57,8 +64,8 @@ pub trait Witness {
     /// Why it counts for nothing.
     fn certificate(
         &self,
-        certificate: &Path,
-        bundle: &Path,
+        certificate: Left<'_>,
+        bundle: Left<'_>,
         trust: &Path,
         signers: &[PublicKey],
     ) -> Result<(), String>;
@@ -165,7 +172,10 @@ impl Seen {
                 continue;
             }
             let judged = match trust {
-                Some(trust) => sources.witness.bundle(&path, &sources.tree.join(trust)),
+                Some(trust) => {
+                    let left = Left { path: &path, sha256: content.sha256 };
+                    sources.witness.bundle(left, &sources.tree.join(trust))
+                }
                 None => Err("no gate says whose signature counts: add `evidence_bundle`".into()),
             };
             seen.bundles.push((path, name.clone(), content.sha256, judged));
@@ -306,7 +316,9 @@ fn replays(seen: &Seen, trust: &Path, sources: &Sources<'_>, ledger: &Ledger) ->
     let signers: Vec<PublicKey> = ledger.roles().with(Role::Runner).collect();
     for (bundle, name, digest, _) in &seen.bundles {
         let mut why = None;
-        let is_certified = seen.certificates.iter().any(|(certificate, file, _)| {
+        let is_certified = seen.certificates.iter().any(|(certificate, file, sha256)| {
+            let certificate = Left { path: certificate, sha256: *sha256 };
+            let bundle = Left { path: bundle, sha256: *digest };
             let judged = sources.witness.certificate(certificate, bundle, trust, &signers);
             if let Err(said) = &judged {
                 why = Some(format!("`{file}`: {said}"));
