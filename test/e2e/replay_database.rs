@@ -474,15 +474,15 @@ fn a_source_that_nothing_is_of_is_refused_and_a_pointer_that_finds_nothing_is_to
             assert!(!out.exists(), "nothing is signed");
         }
     }
-    for (at, source, pointer) in [
-        (0, "tool=query,argument=/sqll,result=/structuredContent/rows", "argument=/sqll"),
-        (1, "tool=query,argument=/sql,result=/structured/rows", "result=/structured/rows"),
+    for (reason, source, pointer) in [
+        ("UNDECIDED", "tool=query,argument=/sqll,result=/structuredContent/rows", "argument=/sqll"),
+        ("NOT_COMPARED", "tool=query,argument=/sql,result=/structured/rows", "result=/structured/rows"),
     ] {
-        let out = recording.out(&format!("pointer-{at}.json"));
+        let out = recording.out(&format!("{reason}.json"));
         let words =
             ["replay", "run", path(&recording.bundle), "--key", path(&recording.key), "--out", path(&out)];
         let (code, said) = cli(&[&words[..], &["--db", &url, "--sql", source]].concat());
-        assert_eq!((code, &said["data"]["certificate"]["reasons"]), (5, &json!(["UNDECIDED"])));
+        assert_eq!((code, &said["data"]["certificate"]["reasons"]), (5, &json!([reason])));
         assert_eq!(said["data"]["unfound"], json!([{"calls": 1, "pointer": pointer}]), "{said}");
     }
 }

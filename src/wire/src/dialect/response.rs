@@ -281,7 +281,7 @@ impl Stream {
                 Step::LineFeed => {}
                 Step::Event(event) => {
                     self.comments += as_u64(event.comments);
-                    let is_doubtful = event.has_unknown_line && is_model(self.dialect);
+                    let is_doubtful = event.has_unknown_line && reads_unknown_lines(self.dialect);
                     let reading = match event.content {
                         Content::Data(_)
                             if std::mem::take(&mut self.awaits_endpoint) && event.name == ENDPOINT =>
@@ -370,13 +370,10 @@ fn has_terminator(dialect: Dialect) -> bool {
     }
 }
 
-/// Clients of models may take a line that the standard has them ignore for data: google-genai reads JSON without `data:`,
-/// @google/genai looks for `data:` after white space.
-fn is_model(dialect: Dialect) -> bool {
-    match dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::AnthropicMessages | Dialect::Gemini => true,
-        Dialect::Mcp | Dialect::Json | Dialect::Bytes => false,
-    }
+/// Whether clients take a line for data that the standard has them ignore: google-genai reads JSON without `data:`,
+/// @google/genai looks for `data:` after white space. Other models' clients go by the standard.
+fn reads_unknown_lines(dialect: Dialect) -> bool {
+    dialect == Dialect::Gemini
 }
 
 /// What became of one block.
