@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::releases::{commit, envelope};
+use super::releases::{commit, envelope, started, waived};
 use super::*;
 use crate::generation::StageName;
 
@@ -104,14 +104,7 @@ impl Counted {
         (result, seed): (Outcome, u8),
     ) -> Sha256 {
         let evolution = format!("{}-{number}", of.version);
-        let start = EvolutionStarted {
-            changes: of.changes.keys().cloned().collect(),
-            commit: commit("a"),
-            contract: of.contract,
-            evolution: evolution.clone(),
-            nonce: "n".into(),
-            version: of.version.clone(),
-        };
+        let start = started(of, &evolution);
         let step = StepResult {
             duration_ms: 1,
             exit: Some(0),
@@ -188,15 +181,7 @@ impl Counted {
             head = Self::run(&mut files, head, &contract, number, *run);
         }
         if let Some(gate) = self.waives {
-            let waived = Waived {
-                commit: commit("a"),
-                contract: contract.contract,
-                expires: UnixMicros(9 * HOUR),
-                gate: gate.into(),
-                reason: "now".into(),
-                version: contract.version.clone(),
-            };
-            head = files.add(Body::Waived(waived), &[head], 16, 3);
+            head = files.add(waived(&contract, gate), &[head], 16, 3);
         }
         if self.revokes.is_some() {
             head = files.add(Body::RolesSet(people(self.revokes)), &[head], 17, 1);

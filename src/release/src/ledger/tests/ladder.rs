@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::releases::{begun, commit, envelope};
+use super::releases::{begun, commit, envelope, started, waived};
 use super::*;
 use crate::generation::StageName;
 
@@ -70,14 +70,7 @@ impl Climb {
     }
 
     fn run(&self, files: &mut Files, after: Sha256, of: &Contracted) -> Sha256 {
-        let start = EvolutionStarted {
-            changes: of.changes.keys().cloned().collect(),
-            commit: commit("a"),
-            contract: of.contract,
-            evolution: "one".into(),
-            nonce: "n".into(),
-            version: of.version.clone(),
-        };
+        let start = started(of, "one");
         let step = |(id, kind): &(&str, &str)| StepResult {
             duration_ms: 1,
             exit: Some(0),
@@ -117,15 +110,7 @@ impl Climb {
         let mut head = files.add(Body::GenerationSealed(contract.clone()), &[genesis], 11, 2);
         head = self.run(&mut files, head, &contract);
         if let Some((gate, seed)) = self.waives {
-            let waived = Waived {
-                commit: commit("a"),
-                contract: contract.contract,
-                expires: UnixMicros(9 * HOUR),
-                gate: gate.into(),
-                reason: "now".into(),
-                version: contract.version.clone(),
-            };
-            head = files.add(Body::Waived(waived), &[head], 16, seed);
+            head = files.add(waived(&contract, gate), &[head], 16, seed);
         }
         for (place, (stage, on, after)) in self.signed.iter().enumerate() {
             if place == 1 && self.amends {

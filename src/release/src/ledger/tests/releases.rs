@@ -21,6 +21,30 @@ struct Story {
     fails_later: bool,
 }
 
+/// The beginning of a run of every change, on the commit that [`commit`] gives for `a`.
+pub(super) fn started(of: &Contracted, evolution: &str) -> EvolutionStarted {
+    EvolutionStarted {
+        changes: of.changes.keys().cloned().collect(),
+        commit: commit("a"),
+        contract: of.contract,
+        evolution: evolution.into(),
+        nonce: "n".into(),
+        version: of.version.clone(),
+    }
+}
+
+/// A waiver of a gate for nine hours, on that commit.
+pub(super) fn waived(of: &Contracted, gate: &str) -> Body {
+    Body::Waived(Waived {
+        commit: commit("a"),
+        contract: of.contract,
+        expires: UnixMicros(9 * 3_600_000_000),
+        gate: gate.into(),
+        reason: "now".into(),
+        version: of.version.clone(),
+    })
+}
+
 pub(super) fn commit(digit: &str) -> ObjectId {
     ObjectId::parse(&digit.repeat(40)).unwrap()
 }
@@ -73,14 +97,7 @@ fn run(
     result: Outcome,
     tag: Option<&str>,
 ) -> Sha256 {
-    let start = EvolutionStarted {
-        changes: of.changes.keys().cloned().collect(),
-        commit: commit("a"),
-        contract: of.contract,
-        evolution: name.into(),
-        nonce: "n".into(),
-        version: of.version.clone(),
-    };
+    let start = started(of, name);
     let end = EvolutionFinished {
         attestation: envelope(),
         changes: of.changes.clone(),
