@@ -181,6 +181,19 @@ async fn a_look_sees_each_row_that_was_written_since_the_one_before_once() {
 }
 
 #[tokio::test]
+async fn a_row_was_written_after_the_last_look_also_if_that_found_nothing_new() {
+    let Some(server) = started() else { return };
+    let mut watch = watch(&server, patient(), MIB);
+    for _ in 0..3 {
+        watch.look().await.unwrap();
+    }
+    let last = watch.looks;
+    server.sql("postgres", "INSERT INTO orders VALUES (1, '', NULL)");
+    let (_, found) = watch.look_at(0).await;
+    assert_eq!(found, [Changed { key: None, rows: 1, since: last }]);
+}
+
+#[tokio::test]
 async fn what_was_under_way_at_one_look_is_seen_by_that_after_its_commit_savepoints_too() {
     let Some(server) = started() else { return };
     let mut watch = watch(&server, patient(), MIB);

@@ -82,7 +82,7 @@ struct Seen {
     floor: u64,
     /// Those from there on that were seen.
     transactions: Transactions,
-    /// The number of the look that the last sweep began with.
+    /// The number of the look that the last sweep began with, or of a later one that found nothing new.
     since: u64,
 }
 
@@ -235,6 +235,9 @@ impl Look<'_> {
         }
         if watched.sweep.is_none() && watched.whole.as_ref().is_some_and(|whole| whole.is_same(&moment)) {
             self.warm.go_on("COMMIT").await?;
+            if let Some(seen) = &mut watched.seen {
+                seen.since = self.number;
+            }
             return Ok(Looked { is_continued: true, is_whole: true });
         }
         let tells = watched.seen.is_some();
