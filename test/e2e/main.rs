@@ -123,6 +123,7 @@ mod policies;
 mod proven_bodies;
 mod provenance;
 mod published;
+mod read_once;
 mod reask;
 mod reduce;
 mod regress;
