@@ -103,6 +103,7 @@ mod judging;
 mod judging_gemini;
 mod kit;
 mod kit_deep;
+mod kit_forged;
 mod large;
 mod leaving;
 mod lineage;
