@@ -92,7 +92,7 @@ pub fn key(path: &Path) -> Result<SoftKey, Failure> {
 /// The program that this is.
 pub fn tool() -> Result<Tool, Failure> {
     let tool = replay::tool()?;
-    Ok(Tool { digest: tool.digest.to_string(), name: tool.name, version: tool.version })
+    Ok(Tool { digest: tool.digest, name: tool.name, version: tool.version })
 }
 
 fn circumstances() -> Result<Circumstances, Failure> {

@@ -58,6 +58,8 @@ fn report(output: Output, names: &[String], of: &Bundles, beside: &Beside) -> Re
     evidence.cite(&further::read(beside, Beginning::Named)?).map_err(|error| bundles::failure(&error))?;
     let made = UnixMicros(identity::now_us());
     output.line(&format!("evidence     {} bundles; nothing of this is signed", evidence.runs().len()));
+    let custody = evidence.custody();
+    further::print_failed(output, &custody);
     let rows = frameworks.iter().map(|framework| {
         let assessment = Assessment::new(framework, &evidence, made);
         output.line("");
@@ -68,7 +70,8 @@ fn report(output: Output, names: &[String], of: &Bundles, beside: &Beside) -> Re
         })
     });
     let rows: Vec<Value> = rows.collect();
-    Ok(output.data(&json!({ "bundles": evidence.runs().len(), "frameworks": rows })))
+    let bundles = evidence.runs().len();
+    Ok(output.data(&json!({ "bundles": bundles, "custody": custody, "frameworks": rows })))
 }
 
 fn control(output: Output, row: &ControlRow<'_>) -> Value {

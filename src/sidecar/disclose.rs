@@ -3,19 +3,21 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use estoppel_archive::{Action, Disclosed};
+use estoppel_archive::{Action, Disclosed, Done};
 use estoppel_evidence::disclosure::{self, Scope};
 use estoppel_evidence::{CallId, CaptureKey, Reason, RunId, Sha256};
 use estoppel_journal::KeyFileError;
 use serde_json::json;
 
 use crate::arguments::{self, Disclose};
-use crate::custody;
 use crate::output::{Failure, Output, plain};
 use crate::show::{self, Line};
+use crate::{custody, input};
 
 pub fn run(output: &Output, wanted: &Disclose) -> Result<ExitCode, Failure> {
-    let (manifest, lines) = show::read(&wanted.bundle)?;
+    let bytes = input::evidence(&wanted.bundle)?;
+    let bundle = Sha256::of(&bytes);
+    let (manifest, lines) = show::entries(&wanted.bundle, &show::opened(&wanted.bundle, bytes)?)?;
     let run: RunId = manifest["run"]
         .as_str()
         .and_then(|run| run.parse().ok())
@@ -36,12 +38,13 @@ pub fn run(output: &Output, wanted: &Disclose) -> Result<ExitCode, Failure> {
             Scope::Call(_) => Disclosed::Call,
             Scope::Run => Disclosed::Run,
         };
-        (by, custody::done(Action::Disclosed { to, what, sha256 }))
+        // Of the file that was read: another one in its place has another key.
+        (by, Done { sha256: Some(bundle), ..custody::done(Action::Disclosed { to, what, sha256 }) })
     });
     if let Some((by, done)) = &given {
         custody::demand(&wanted.bundle, by, done)?;
     }
-    crate::input::write_new(&wanted.out, disclosed.as_bytes())?;
+    input::write_new(&wanted.out, disclosed.as_bytes())?;
     let (what, call) = match scope {
         Scope::Events(call) => ("the events of one call", Some(call)),
         Scope::Call(call) => ("the events and bodies of one call", Some(call)),

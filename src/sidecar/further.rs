@@ -10,7 +10,7 @@ use estoppel_verify::{CUSTODY_BYTES_MAX, INDEX_BYTES_MAX, PublicKey};
 use serde_json::Value;
 
 use crate::arguments::{self, Beside};
-use crate::output::{Failure, Output, plain};
+use crate::output::{Colour, Failure, Output, plain};
 use crate::{bundles, input, verify};
 
 /// Why a statement does not hold; `ledger` is the option that a ledger is given by.
@@ -67,7 +67,8 @@ fn ledger(path: &Path, asked: &Beside, beginning: Beginning) -> Result<Ledger, F
             "--ledger: a table or a page does not have the events; export it as JSON, or name the repository";
         return Err(Failure::input("ARGUMENT_INVALID", message));
     }
-    let ledger = audit::verify(&bytes, None, named)?.ledger;
+    let verified = audit::verify(&bytes, None, named);
+    let ledger = verified.map_err(|refusal| bundles::failure(&AttestError::Ledger(refusal)))?.ledger;
     demand(named, &ledger, beginning)?;
     Ok(ledger)
 }
@@ -88,6 +89,26 @@ fn demand(trusted: Option<Sha256>, ledger: &Ledger, beginning: Beginning) -> Res
     }
 }
 
+/// Says of which bundles a custodian's verification failed, by the rows of a statement.
+pub fn print_failed(output: Output, custody: &Value) {
+    let text = |value: &Value| plain(value.as_str().unwrap_or("-"));
+    for row in custody.as_array().into_iter().flatten().filter(|row| row["failed"].is_object()) {
+        let failed = &row["failed"];
+        let listed = failed["listed"].as_array().and_then(|listed| listed.last()).unwrap_or(&Value::Null);
+        let what = listed["reason"].as_str().or(listed["found"].as_str());
+        let what = plain(what.unwrap_or("a verdict is none that passes"));
+        let since = if failed["last"] == "failed" { "none has passed since" } else { "a later one passed" };
+        let line = format!(
+            "FAILED       {} of {} verifications of run {} by custodians, last on {}: {what}; {since}",
+            failed["count"],
+            row["actions"]["verified"],
+            text(&row["run"]),
+            text(&listed["ts"]),
+        );
+        output.line(&output.paint(Colour::Red, &line));
+    }
+}
+
 /// Says what a statement cites, and what of it was vouched for by whoever asks.
 pub fn print(output: Output, predicate: &Value, asked: &Beside) {
     let text = |value: &Value| plain(value.as_str().unwrap_or("-"));
@@ -95,6 +116,7 @@ pub fn print(output: Output, predicate: &Value, asked: &Beside) {
         let line = format!("{} of run {}, {} entries", text(&row["head"]), text(&row["run"]), row["entries"]);
         output.line(&format!("custody      {line}"));
     }
+    print_failed(output, &predicate["custody"]);
     let standing =
         if asked.custodians.is_empty() { "the statement's own word" } else { "those that were given" };
     if let Some(keys) = predicate["custodians"].as_array() {

@@ -31,7 +31,8 @@ fn build(output: Output, asked: &KitBuild) -> Result<ExitCode, Failure> {
     input::demand_new(&asked.out)?;
     let key = attest::key(&asked.key)?;
     let given = custody::giver(&asked.given)?;
-    let contents = contents(output, asked)?;
+    let paths = bundles::paths(&asked.of)?;
+    let contents = contents(output, asked, &paths)?;
     let tool = attest::tool()?;
     let told = |error| bundles::failure(&error);
     let kit = verify::with_options(None, |options| assemble(&contents, &tool, &key, options))?
@@ -43,9 +44,8 @@ fn build(output: Output, asked: &KitBuild) -> Result<ExitCode, Failure> {
         verify::with_options(None, |options| check(&again, options, public.as_ref()))?.map_err(told)?;
     let judged = deep::judge_again(&again, &checked.summary)?;
     let digest = Sha256::of(&zip);
-    let bundles = bundles::paths(&asked.of)?;
     let archives = contents.bundles.iter().map(|bundle| Sha256::of(&bundle.archive));
-    let bundles: Vec<(PathBuf, Sha256)> = bundles.into_iter().zip(archives).collect();
+    let bundles: Vec<(PathBuf, Sha256)> = paths.into_iter().zip(archives).collect();
     if let Some((by, to)) = &given {
         for (bundle, sha256) in &bundles {
             custody::demand(bundle, by, &handed_over(to, digest, *sha256))?;
@@ -84,15 +84,16 @@ fn handed_over(to: &str, kit: Sha256, bundle: Sha256) -> Done<'_> {
     Done { sha256: Some(bundle), ..custody::done(given) }
 }
 
-fn contents(output: Output, asked: &KitBuild) -> Result<Contents, Failure> {
+fn contents(output: Output, asked: &KitBuild, bundles: &[PathBuf]) -> Result<Contents, Failure> {
     let Some(trust) = &asked.of.trust else {
         return Err(Failure::input("ARGUMENT_INVALID", "a kit has a trust document; --trust names it"));
     };
     let mut contents =
         Contents { trust: input::file(trust)?, further: verifiers::files(), ..Contents::default() };
-    for path in bundles::paths(&asked.of)? {
-        let archive = input::limited(&path, KIT_BYTES_MAX)?;
-        contents.bundles.push(Archived { archive, beside: beside(&path)? });
+    for path in bundles {
+        let archive = input::limited(path, KIT_BYTES_MAX)?;
+        let beside = beside(path, &archive)?;
+        contents.bundles.push(Archived { archive, beside });
     }
     let read = |path: &std::path::PathBuf| input::limited(path, KIT_BYTES_MAX);
     contents.custody = asked.custody.iter().map(read).collect::<Result<_, _>>()?;
@@ -138,9 +139,9 @@ fn add_policy(
     Ok(())
 }
 
-/// What the manifest of a bundle says is beside it.
-fn beside(path: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
-    let opened = show::open(path)?;
+/// What the manifest of a bundle whose bytes were read says is beside it.
+fn beside(path: &Path, archive: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let opened = show::over(path, archive)?;
     let rows = opened.manifest().externals.iter().map(|row| {
         let sha256 = row.sha256.hex();
         let content = input::limited(&input::Beside::of(path).path(&sha256), KIT_BYTES_MAX)?;

@@ -141,10 +141,12 @@ fn read_evidence(asked: &arguments::Reconcile, bounds: Bounds) -> Result<Evidenc
         .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
     }
     for bundle in &asked.bundle {
-        if verify::exit_code(bundle, asked.trust.as_deref())? != 0 {
+        let (report, bytes) = verify::read(bundle, asked.trust.as_deref())?;
+        if report.exit_code() != 0 {
             return Err(refused(bundle));
         }
-        show::read(bundle)?.1.iter().for_each(|line| evidence.take(&line.value));
+        let (_, lines) = show::entries(bundle, &show::opened(bundle, bytes)?)?;
+        lines.iter().for_each(|line| evidence.take(&line.value));
     }
     if evidence.receipts.len() > RECEIPTS_MAX {
         return Err(invalid(&format!(

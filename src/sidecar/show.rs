@@ -74,6 +74,11 @@ pub fn opened(path: &Path, bytes: Vec<u8>) -> Result<Opened, Failure> {
     Bundle::from_zip(Archived::Bytes(bytes)).map_err(|error| not_open(path, &error))
 }
 
+/// A bundle over bytes that were read; `path` is named where it is none.
+pub fn over<'b>(path: &Path, bytes: &'b [u8]) -> Result<Bundle<estoppel_bundle::Archive<&'b [u8]>>, Failure> {
+    Bundle::from_zip(bytes).map_err(|error| not_open(path, &error))
+}
+
 fn not_open(path: &Path, error: &estoppel_bundle::OpenError) -> Failure {
     Failure::reason(error.reason(), plain(&format!("{}: {error}", path.display())))
 }

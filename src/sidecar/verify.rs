@@ -138,16 +138,6 @@ fn second_word(path: &Path, other: &str) -> Failure {
     )
 }
 
-/// What `estoppel verify` says of a bundle, as its exit code.
-pub fn exit_code(path: &Path, trust: Option<&Path>) -> Result<u8, Failure> {
-    Ok(judged(path, trust)?.exit_code())
-}
-
-/// What `estoppel verify` says of a bundle.
-pub fn judged(path: &Path, trust: Option<&Path>) -> Result<Report, Failure> {
-    Ok(read(path, trust)?.0)
-}
-
 /// What `estoppel verify` says of a bundle, and the bytes that it says it of: the file may be another one afterwards.
 pub fn read(path: &Path, trust: Option<&Path>) -> Result<(Report, Vec<u8>), Failure> {
     let bytes = input::evidence(path)?;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::attest::Recording;
 use crate::custody::custodian;
 use crate::releases::Repository;
-use crate::support::{cli, path};
+use crate::support::{cli, cli_binary, path};
 
 fn code(answer: &Value) -> &str {
     answer["error"]["code"].as_str().unwrap_or_default()
@@ -146,6 +146,87 @@ fn a_chain_of_custody_is_cited_entry_by_entry_and_a_forged_one_is_refused() {
     );
     assert_eq!((exit, code(&answer)), (2, "CUSTODY_BUNDLE"), "a list of another bundle");
     assert!(!held.recording.scratch.join("o").exists());
+}
+
+#[test]
+fn a_custodian_s_failed_verification_is_said_by_statement_copies_and_kit_and_keeps_no_bundle_out() {
+    let held = Held::new();
+    let Recording { bundle, scratch, .. } = &held.recording;
+    let (whole, trust) = (std::fs::read(bundle).unwrap(), held.recording.trust());
+    let verified = || {
+        let words = ["custody", "add", path(bundle), "--action", "verified", "--actor", "ada"];
+        cli(&[&words[..], &["--key", path(&held.custodian), "--trust", path(&trust)]].concat())
+    };
+    assert_eq!(verified().0, 0);
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(bundle, &damaged).unwrap();
+    let (exit, answer) = verified();
+    assert_eq!(exit, 2, "{answer}");
+    let list = path(&held.list).to_owned();
+    let cited = ["--custody", &list, "--custodian", path(&held.public)];
+    let out = scratch.join("soc2");
+    let (exit, answer) = held.recording.attest("soc2-2017", &out, &cited);
+    assert_eq!((exit, code(&answer)), (2, "ATTESTATION_BUNDLE"), "the bundle does not verify now");
+    std::fs::write(bundle, &whole).unwrap();
+
+    let (exit, answer) = held.recording.attest("soc2-2017", &out, &cited);
+    assert_eq!(exit, 0, "{answer}");
+    let predicate = &answer["data"]["attestation"];
+    let failed = &predicate["custody"][0]["failed"];
+    assert_eq!((&failed["count"], &failed["last"]), (&json!(1), &json!("failed")), "{failed:#}");
+    let last = &failed["listed"][0];
+    assert_eq!(last["found"], json!(Sha256::of(&damaged)));
+    assert!(last["reason"].is_string() && last["entry"] == predicate["custody"][0]["head"], "{last:#}");
+    assert_eq!(predicate["bundles"][0]["verdicts"]["integrity"], "ok", "and the bundle holds now");
+    let faults = crate::attest::schema();
+    assert!(faults.is_valid(&crate::attest::statement(&out.join("attestation.json"))));
+    for copy in ["attestation.pdf", "assessment-results.json"] {
+        let copy = String::from_utf8_lossy(&std::fs::read(out.join(copy)).unwrap()).into_owned();
+        assert!(copy.contains("1 of 2 verifications") && copy.contains(last["reason"].as_str().unwrap()));
+    }
+    let told = |words: &[&str]| {
+        let run = Command::new(cli_binary()).args(words).output().unwrap();
+        assert!(run.status.success(), "{words:?}: {}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8_lossy(&run.stdout).into_owned()
+    };
+    let of = ["--bundle", path(bundle), "--trust", path(&trust), "--custody", &list];
+    let report = ["compliance", "report", "--framework", "soc2-2017"];
+    for words in [&["attest", "verify", path(&out)][..], &report[..]] {
+        let said = told(&[words, &of[..]].concat());
+        assert!(said.contains("FAILED       1 of 2 verifications of run "), "{said}");
+    }
+
+    assert_eq!(verified().0, 0);
+    assert_eq!(held.verify(&out, &cited).0, 0, "a later one passed; the statement is about what was");
+    let kit = scratch.join("held.kit.zip");
+    let (exit, answer) = held.kit(&out, &["--custody", &list]);
+    assert_eq!(exit, 0, "{answer}");
+    let row = &answer["data"]["summary"]["custody"][0]["failed"];
+    assert_eq!((&row["count"], &row["last"]), (&json!(1), &json!("passed")), "the kit has the longer list");
+    let files = Kit::from_zip(&std::fs::read(&kit).unwrap()).unwrap().files;
+    files.iter().for_each(|(name, content)| drop(scratch.write(format!("kit/{name}"), content)));
+    let script = scratch.join("kit").join("verify.py");
+    let python = Command::new("python3").arg(script).arg(&kit).output().unwrap();
+    let python = String::from_utf8_lossy(&python.stdout).into_owned();
+    assert!(python.starts_with("kit          holds"), "{python}");
+    for said in [python, told(&["kit", "verify", path(&kit)])] {
+        assert!(said.contains("FAILED       1 of 3 verifications of run "), "{said}");
+    }
+    let forge = |change: &dyn Fn(&mut Value)| {
+        let mut statement = crate::attest::statement(&out.join("attestation.json"));
+        change(&mut statement["predicate"]["custody"][0]);
+        let payload = estoppel_evidence::canonical::foreign(statement.to_string().as_bytes()).unwrap();
+        let forged = scratch.join("forged.json");
+        std::fs::write(&forged, sign(STATEMENT_TYPE, &payload, &SoftKey::ed25519(&[11; 32])).unwrap())
+            .unwrap();
+        held.verify(&forged, &cited)
+    };
+    let (exit, answer) = forge(&|row| drop(row.as_object_mut().unwrap().remove("failed")));
+    assert_eq!((exit, code(&answer)), (2, "ATTESTATION_MISMATCH"), "{answer}");
+    let (exit, answer) = forge(&|row| row["failed"]["last"] = json!("passed"));
+    assert_eq!((exit, code(&answer)), (2, "ATTESTATION_MISMATCH"), "{answer}");
 }
 
 const BUCKET: &str = "evidence";
@@ -374,7 +455,7 @@ fn releases_are_cited_in_a_statement_that_holds_when_the_ledger_has_grown() {
 }
 
 /// A kit that has a part of every kind.
-struct Whole {
+pub struct Whole {
     held: Held,
     kit: PathBuf,
     _repository: Repository,
@@ -382,7 +463,7 @@ struct Whole {
 }
 
 impl Whole {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let server = SeaweedServer::start();
         let held = Held::new();
         let recording = &held.recording;
@@ -453,7 +534,7 @@ impl Whole {
     }
 
     /// The same kit with other files and another statement, as its signer could sign it.
-    fn resigned(&self, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>, &mut Value)) -> PathBuf {
+    pub fn resigned(&self, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>, &mut Value)) -> PathBuf {
         let (mut files, mut statement) = (self.files(), self.statement());
         change(&mut files, &mut statement);
         files.remove("kit.json");
@@ -465,7 +546,8 @@ impl Whole {
         self.held.recording.scratch.write("changed.zip", Kit { files }.to_zip().unwrap())
     }
 
-    fn answers(&self, kit: &Path) -> [(i32, String); 2] {
+    /// What both programs say of a kit: exit code and code.
+    pub fn answers(&self, kit: &Path) -> [(i32, String); 2] {
         let (exit, answer) = cli(&["kit", "verify", path(kit)]);
         let script = self.held.recording.scratch.join("kit").join("verify.py");
         let out = Command::new("python3").arg(script).arg(kit).output().unwrap();
@@ -478,7 +560,7 @@ impl Whole {
         ]
     }
 
-    fn unpack(&self) {
+    pub fn unpack(&self) {
         for (path, content) in self.files() {
             self.held.recording.scratch.write(format!("kit/{path}"), content);
         }

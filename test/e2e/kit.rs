@@ -252,6 +252,28 @@ fn what_the_signer_declares_is_recomputed() {
         drop(files.insert("attestations/eu-ai-act/attestation.pdf".into(), b"%PDF-1.7 all is well".to_vec()));
     });
     both(&page, "ATTESTATION_COPY");
+    for (name, from, to) in [
+        ("attestation.pdf", "pass) Tj", "fail) Tj"),
+        ("attestation.pdf", "(statement) Tj", "(statemen.) Tj"),
+        ("attestation.pdf", "/Lang (en)", "/Lang (de)"),
+        ("assessment-results.json", "\"value\":\"pass\"", "\"value\":\"fail\""),
+        ("assessment-results.json", "\"state\":\"satisfied\"", "\"state\":\"not-satisfied\""),
+    ] {
+        let changed = resigned(&made, |files, _| {
+            let copy = files.get_mut(&format!("attestations/pci-dss-4.0.1/{name}")).unwrap();
+            let at = copy.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+            drop(copy.splice(at..at + from.len(), to.bytes()));
+        });
+        both(&changed, "ATTESTATION_COPY");
+    }
+    let digest = Sha256::of(&files(&made.kit)["attestations/pci-dss-4.0.1/attestation.json"]).to_string();
+    let another = Sha256::of(b"another statement").to_string();
+    let cited = resigned(&made, |files, _| {
+        let page = files.get_mut("attestations/pci-dss-4.0.1/attestation.pdf").unwrap();
+        let at = page.windows(digest.len()).rposition(|window| window == digest.as_bytes()).unwrap();
+        drop(page.splice(at..at + digest.len(), another.bytes()));
+    });
+    both(&cited, "ATTESTATION_COPY");
     let same = resigned(&made, |_, _| {});
     assert_eq!(made.answers(&same), [(0, String::new()), (0, String::new())], "what was not changed holds");
 }

@@ -100,6 +100,21 @@ def test_trestle_takes_results_that_cite_custody_archive_and_ledger(workspace, k
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_trestle_takes_results_of_a_bundle_that_a_custodian_found_damaged(workspace, key, tmp_path):
+    bundle, whole = tmp_path / "b.pef.zip", (VECTOR / "bundle.pef.zip").read_bytes()
+    verified = [BIN / "estoppel", "custody", "add", bundle, "--action", "verified", "--trust", VECTOR / "trust.json"]
+    for content, exit_code in [(whole, 0), (whole[:999] + bytes([whole[999] ^ 1]) + whole[1000:], 2)]:
+        bundle.write_bytes(content)
+        done = subprocess.run([*verified, "--key", key, "--actor", "ada"], capture_output=True, text=True)
+        assert done.returncode == exit_code, done.stderr
+    results = attest("pci-dss-4.0.1", key, tmp_path / "out", "--custody", tmp_path / "b.pef.zip.custody.ndjson")
+    first = json.loads(results.read_bytes())["assessment-results"]["results"][0]["observations"][0]
+    assert first["title"].startswith("Verifications of run ") and first["description"].startswith("1 of 2 verifications")
+    assert {"name": "state", "ns": "urn:estoppel:attestation:v0", "value": "failed"} in first["props"]
+    done = trestle_run(workspace, "import", "-f", str(results), "-o", "damaged")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_trestle_refuses_results_that_are_not_of_the_model(workspace, key, tmp_path):
     results = attest("pci-dss-4.0.1", key, tmp_path / "out")
     document = json.loads(results.read_bytes())

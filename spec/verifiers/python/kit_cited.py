@@ -1,7 +1,7 @@
 """What a kit has beside bundles and attestations: chains of custody, the index of an archive, the ledger of releases, certificates of
 replays and results of regress (spec/kit.md). For kit_verify.py; Python 3.9 or later, nothing else.
 
-Of the ledger steps E2 to E6 of spec/ledger.md are taken, and the rows of an export are not made again; of certificates R1 to R5 and R7.
+Of the ledger all steps of spec/ledger.md are taken but E1, as an export has no files; the rows of an export are not made again.
 """
 
 import functools
@@ -10,16 +10,24 @@ import json
 import math
 import os
 
+import certificate_check
+import kit_ledger
 import pef_verify
 
 TYPE = "application/vnd.in-toto+json"
 EVENT = "application/vnd.estoppel.ledger.event.v0+json"
-STATEMENT, REPLAY = "https://in-toto.io/Statement/v1", "urn:estoppel:replay:v0"
 LINE_MAX = 16384
 PART_MAX = 16 << 20
 DEPTH_MAX = 128
 EXACT_MAX = 2**53 - 1
 ACTIONS = ("archived", "disclosed", "moved", "sealed", "verified")
+PASSED = {
+    "anchoring": ("absent", "anchored"),
+    "authenticity": ("self_asserted", "trusted"),
+    "completeness": ("complete",),
+    "integrity": ("ok",),
+}
+LISTED_MAX = 16
 POINTER = ("bucket", "bytes", "endpoint", "key", "legal_hold", "mode", "retain_until", "sha256", "version")
 ROLES = {
     "approval.given": "approver",
@@ -51,6 +59,11 @@ def sha256(data):
 
 def leaf(line):
     return "leaf:" + hashlib.sha256(b"\0" + line).hexdigest()
+
+
+def passed(verified):
+    """Whether a custodian's verification did: every word is one that says so."""
+    return not {"reason", "found"} & set(verified) and all(verified[name] in words for name, words in PASSED.items())
 
 
 class Schema(pef_verify.Schema):
@@ -289,11 +302,23 @@ class Custody:
     def leaves(self):
         return [leaf(line) for line in self.lines]
 
+    def failed(self):
+        """Verifications that failed, or None where all passed."""
+        looked = [(leaf(line), entry) for line, entry in zip(self.lines, self.entries) if entry["action"] == "verified"]
+        listed = [dict(entry["verified"], entry=line, ts=entry["ts"]) for line, entry in looked if not passed(entry["verified"])]
+        if not listed:
+            return None
+        last = "passed" if passed(looked[-1][1]["verified"]) else "failed"
+        more = max(len(listed) - LISTED_MAX, 0)
+        return {"count": len(listed), "last": last, "listed": listed[more:], "more": more}
+
     def row(self, run):
-        actions = {}
+        actions, failed = {}, self.failed()
         for entry in self.entries:
             actions[entry["action"]] = actions.get(entry["action"], 0) + 1
+        row = {} if failed is None else {"failed": failed}
         return {
+            **row,
             "actions": actions,
             "bytes": len(self.data),
             "digest": sha256(self.data),
@@ -350,7 +375,7 @@ class Archive:
 
 
 class Ledger:
-    """E2 to E6 of spec/ledger.md over the events of an export; the rest, `estoppel` says."""
+    """E2 to E9 of spec/ledger.md over the events of an export."""
 
     def __init__(self, data):
         if data[-1:] != b"\n":
@@ -418,6 +443,10 @@ class Ledger:
         if any(line != lines[-1][: len(line)] for line in lines):
             raise Wrong("LEDGER_CONFLICT", "roles do not form one line")
         self.genesis = genesis
+        try:
+            kit_ledger.History(self.events, lambda value: sha256(written(value).encode()), sha256).check()
+        except kit_ledger.Conflict as wrong:
+            raise Wrong(wrong.code, wrong.detail) from None
 
     def document(self, heads, events=None):
         text = "".join(head + "\n" for head in heads).encode()
@@ -443,39 +472,32 @@ class Ledger:
         return [{"count": counts[kind], "kind": kind} for kind in sorted(counts)]
 
 
-def certificate(schemas, path, data, runs, manifests):
-    """R1 to R5 and R7 of spec/replay.md; the sum of its steps, and not the rest of R6. -> row of the summary"""
+class Opened:
+    """A bundle that was verified."""
+
+    def __init__(self, path):
+        self.box = pef_verify.ZipBundle(path)
+        self.names, self.manifest = self.box.names, json.loads(self.box.read("manifest.json"))
+
+
+def certificate(path, data, runs, opened):
+    """R1 to R7 of spec/replay.md. `opened`: the bundle of a run. -> row of the summary"""
     try:
-        payload, kid, signature = pef_verify.read_envelope(schemas, data, TYPE)
-    except pef_verify.Refusal as wrong:
-        raise Wrong("CERTIFICATE_MALFORMED", "%s: %s" % (path, wrong.detail)) from None
-    statement = admitted(payload, "CERTIFICATE_SCHEMA", path)
-    wrong = schema("replay").error(statement)
-    if wrong:
-        raise Wrong("CERTIFICATE_SCHEMA", "%s: %s" % (path, wrong))
-    predicate = statement["predicate"]
-    key = key_of(predicate["key"], "CERTIFICATE_KEY", path)
-    if key.kid != kid:
-        raise Wrong("CERTIFICATE_KEY", "%s states another key than signs it" % path)
-    if not key.verify_dsse(signature, TYPE, payload):
-        raise Wrong("CERTIFICATE_SIGNATURE", "%s: its signature does not verify" % path)
-    counts, about = predicate["counts"], predicate["bundle"]
-    steps = counts["matched"] + counts["missing"] + counts["truncated"]
-    steps += sum(row["count"] for row in counts["drift"] + counts["skipped"])
-    if steps != counts["recorded"]:
-        raise Wrong("CERTIFICATE_STATUS", "%s: its steps are not those that it counts" % path)
-    run = next((run for run in runs if run["run"] == about["run"]), None)
-    stated = {"manifest": run["manifest"], "root": run["root"], "run": run["run"], "size": manifests[run["run"]]["tree"]["size"]} if run else None
-    named = "sha256:" + statement["subject"][0]["digest"]["sha256"]
-    if about != stated or named != run["manifest"] or predicate["policies"] != manifests[run["run"]].get("policies", []):
-        raise Wrong("CERTIFICATE_MISMATCH", "%s is about none of these bundles" % path)
+        statement, key = certificate_check.read(data, None)
+        predicate = statement["predicate"]
+        certificate_check.check_status(predicate)
+        run = next((run["run"] for run in runs if run["run"] == predicate["bundle"]["run"]), None)
+        certificate_check.demand(run is not None, "MISMATCH", "it is about none of these bundles")
+        certificate_check.check_bundle(statement, key, opened(run))
+    except certificate_check.Refused as wrong:
+        raise Wrong(wrong.code, "%s: %s" % (path, wrong.detail)) from None
     return {
-        "counts": counts,
+        "counts": predicate["counts"],
         "digest": sha256(data),
-        "kid": kid,
+        "kid": key.kid,
         "mode": predicate["mode"],
         "path": path,
-        "run": run["run"],
+        "run": run,
         "status": predicate["status"],
     }
 

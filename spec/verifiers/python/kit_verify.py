@@ -26,6 +26,8 @@ sys.path += [os.path.join(HERE, "verifiers", "python"), HERE]
 
 import kit_cited  # noqa: E402
 import kit_controls  # noqa: E402
+import kit_oscal  # noqa: E402
+import kit_page  # noqa: E402
 import pef_verify  # noqa: E402
 
 TYPE = "application/vnd.in-toto+json"
@@ -275,7 +277,8 @@ class Cited:
             elif data is not None and name.rpartition("/")[2] != sha256(data) + ".json":
                 raise Refused("KIT_ALTERED", "%s is not the content that it is called" % name)
             elif name.startswith("certificates/"):
-                row = kit_cited.certificate(schemas, name, data, counted.rows, counted.manifests)
+                opened = lambda run: kit_cited.Opened(os.path.join(kit.path, "bundles", run + ".pef.zip"))
+                row = kit_cited.certificate(name, data, counted.rows, opened)
                 self.summary["certificates"].append(row)
             elif name.startswith("regress/"):
                 self.summary["regress"].append(kit_cited.result(name, data, counted.calls))
@@ -379,7 +382,8 @@ def read_framework(kit, path):
 
 
 def is_tool(tool):
-    return isinstance(tool, dict) and sorted(tool) == ["digest", "name", "version"] and all(isinstance(text, str) for text in tool.values())
+    texts = isinstance(tool, dict) and sorted(tool) == ["digest", "name", "version"] and all(isinstance(text, str) for text in tool.values())
+    return texts and kit_cited.schema("attestation").definition("sha256")(tool["digest"]) is None
 
 
 def is_moment(text):
@@ -390,12 +394,12 @@ def is_moment(text):
 
 
 def check_attestation(kit, schemas, folder, counted, cited):
-    """It is made again. Not so are its page and the OSCAL copy, words of why something is not assessed, and without a reader of TOML
+    """It is made again, and its OSCAL copy. Not so are its page, words of why something is not assessed, and without a reader of TOML
     its controls, evidence and counts, and what it says of its framework."""
     name, path = folder + "/attestation.json", "frameworks/%s.toml" % folder.partition("/")[2]
     framework = read_framework(kit, path)
     data = kit.read(name)
-    statement, _, key = read_statement(schemas, data, name, ATTESTATION, "ATTESTATION_FORM")
+    statement, payload, key = read_statement(schemas, data, name, ATTESTATION, "ATTESTATION_FORM")
     predicate, form = statement["predicate"], kit_cited.schema("attestation")
     made, wrong = predicate.get("made"), form.error(statement)
     times = not form.definition("time")(made) and is_moment(made)
@@ -436,10 +440,20 @@ def check_attestation(kit, schemas, folder, counted, cited):
     if place is not None:
         raise Refused("ATTESTATION_MISMATCH", "%s: %s is not what the bundles give" % (name, place))
     digest = "sha256:" + sha256(data)
-    if digest.encode() not in kit.read(folder + "/attestation.pdf"):
-        raise Refused("ATTESTATION_COPY", "%s/attestation.pdf does not cite its statement" % folder)
+    check_copies(kit, folder, digest, statement, payload)
     row = {"counts": words, "digest": digest, "framework": again["framework"]["id"], "path": name}
     return row, key["kid"]
+
+
+def check_copies(kit, folder, digest, statement, payload):
+    """The OSCAL copy is made again; the page has its form, its digests and its numbers."""
+    results = kit_cited.written(kit_oscal.Copy(statement, digest).made()).encode()
+    if kit.read(folder + "/assessment-results.json") != results:
+        raise Refused("ATTESTATION_COPY", "%s/assessment-results.json is not what the statement gives" % folder)
+    try:
+        kit_page.check(kit.read(folder + "/attestation.pdf"), digest, statement, payload)
+    except (kit_page.Other, ValueError) as wrong:
+        raise Refused("ATTESTATION_COPY", "%s/attestation.pdf: %s" % (folder, wrong)) from None
 
 
 def check_pointers(name, predicate, there):
@@ -536,6 +550,10 @@ def main(argv):
         print("regress      %(same)d same, %(changed)d changed, %(undecided)d undecided by policy %(policy_hash)s" % row)
     for row in summary.get("custody", []):
         print("custody      %(head)s of run %(run)s, %(entries)d entries" % row)
+        if "failed" in row:
+            told, last = (row["failed"]["count"], row["actions"]["verified"], row["run"]), row["failed"]["listed"][-1]
+            print("FAILED       %d of %d verifications of run %s by custodians" % told + ", last on %s: " % last["ts"], end="")
+            print(last.get("reason") or last.get("found") or "a verdict is none that passes")
     for row in summary.get("archive", {}).get("copies", []):
         print("copy         %s %s, %s until %s" % tuple(json.dumps(row[name]) for name in ("bucket", "key", "mode", "retain_until")))
     if "ledger" in summary:

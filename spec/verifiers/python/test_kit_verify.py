@@ -13,6 +13,8 @@ from unittest import mock
 import fixture
 import kit_cited
 import kit_controls
+import kit_oscal
+import kit_page
 import kit_verify
 import pef_verify
 from test_kit_cited import SPEC, event_id, ordered, payload, vectors
@@ -37,6 +39,23 @@ def signed(statement, signer=SIGNER):
     return fixture.envelope(signer, kit_verify.TYPE, pef_verify.canonical(statement))
 
 
+def page_of(predicate, digest):
+    """What a page has to show, and something more."""
+    words = ("pass", "fail", "not_assessed", "no_evidence") if predicate["framework"]["kind"] == "assessment" else ("evidence", "no_evidence")
+    shown = ["made (when) \\", "statement", digest, predicate["bundles"][0]["root"]]
+    shown += [text for word in words for text in (str(predicate["counts"].get(word, 0)), word.replace("_", " "))]
+    return shown + [kit_page.CITED % predicate["id"], digest, "1 / 1"]
+
+
+def page(shown):
+    """A page that shows these texts."""
+    lines = ["0.42 0.45 0.5 rg", "0 0 595 6 re", "f"]
+    for text in shown:
+        escaped = text.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
+        lines += ["BT", "/P 8 Tf", "48 26 Td", "(%s) Tj" % escaped, "ET"]
+    return kit_page.written(b"(Attestation: a \\( \\) title)", ["\n".join(lines).encode()])
+
+
 class Made:
     """The files of a kit with one attestation, whose parts can be changed before it is signed."""
 
@@ -50,6 +69,7 @@ class Made:
         self.bundle, self.further = "bundles/%s.pef.zip" % self.run, {}
         self.files = {self.bundle: beside["bundle"], "trust.json": beside["trust"]}
         self.signer = SIGNER
+        self.page, self.results = page, lambda results: None
 
     def call(self):
         """The receipt of its call."""
@@ -93,8 +113,11 @@ class Made:
         digest = kit_cited.sha256(attestation)
         files = dict(self.files)
         files["frameworks/%s.toml" % self.id] = self.framework
-        files[folder + "attestation.json"], files[folder + "attestation.pdf"] = attestation, digest.encode()
-        files[folder + "assessment-results.json"] = b"{}"
+        files[folder + "attestation.json"] = attestation
+        files[folder + "attestation.pdf"] = self.page(page_of(self.predicate, digest))
+        results = kit_oscal.Copy(self.statement, digest).made()
+        self.results(results)
+        files[folder + "assessment-results.json"] = kit_cited.written(results).encode()
         counted = kit_verify.Counted()
         with tempfile.TemporaryDirectory() as place:
             fixture.write_folder(place, files)
@@ -187,6 +210,56 @@ class Kits(unittest.TestCase):
             ]
         }
         self.changed(cases, "ATTESTATION_FORM")
+
+    def test_pages_that_are_not_of_their_statement(self):
+        other = "sha256:" + "0" * 64
+        exchanged = lambda old, new: lambda made: setattr(made, "page", lambda shown: page([new if text == old else text for text in shown]))
+        bytes_of = lambda change: lambda made: setattr(made, "page", lambda shown: change(page(shown)))
+
+        def last(made):
+            made.page = lambda shown: page([other if at == len(shown) - 2 else text for at, text in enumerate(shown)])
+
+        def again(shown):
+            return kit_page.written(b"(t)", [b"BT", *kit_page.contents(page(shown))])
+
+        cases = {
+            "nothing": lambda made: setattr(made, "page", lambda shown: b""),
+            "the digest alone": lambda made: setattr(made, "page", lambda shown: shown[2].encode()),
+            "another digest at the foot": last,
+            "a digest more": lambda made: setattr(made, "page", lambda shown: page(shown + ["copy " + other])),
+            "another number": exchanged("no evidence", "fail"),
+            "more that pass": exchanged("0", "9"),
+            "a failed verification that there is not": lambda made: setattr(made, "page", lambda shown: page(shown + ["VERIFICATION FAILED"])),
+            "a page without a foot": lambda made: setattr(made, "page", again),
+            "something after its end": bytes_of(lambda data: data + b"\n8 0 obj\n<<>>\nendobj\n"),
+            "something before its beginning": bytes_of(lambda data: b"\n" + data),
+            "a form": bytes_of(lambda data: data.replace(b"/Lang (en)", b"/AcroForm 9 0 R", 1)),
+            "another content": bytes_of(lambda data: data.replace(b"/Contents 8 0 R", b"/Contents 6 0 R", 1)),
+            "a title with more behind it": bytes_of(lambda data: data.replace(b" title)", b" title) /Metadata (x)", 1)),
+            "an image": bytes_of(lambda data: data.replace(b"0 0 595 6 re", b"/Image 1 Do ", 1)),
+        }
+        for what, change in cases.items():
+            with self.subTest(what):
+                made = Made()
+                change(made)
+                self.refused(made, (2, "ATTESTATION_COPY"))
+
+    def test_oscal_copies_that_are_not_of_their_statement(self):
+        result = lambda results: results["assessment-results"]["results"][0]
+        resource = lambda results: results["assessment-results"]["back-matter"]["resources"][0]
+        cases = {
+            "another digest": lambda results: resource(results)["rlinks"][0]["hashes"][0].update(value="0" * 64),
+            "a finding raised": lambda results: result(results)["findings"][0]["target"]["status"].update(state="satisfied"),
+            "a finding left out": lambda results: result(results)["findings"].pop(),
+            "another state": lambda results: result(results)["observations"][0]["props"][2].update(value="pass!"),
+            "another time": lambda results: result(results).update(start="2020-01-01T00:00:00.000000Z"),
+            "a remark": lambda results: result(results).update(remarks="fully compliant"),
+        }
+        for what, change in cases.items():
+            with self.subTest(what):
+                made = Made()
+                made.results = change
+                self.refused(made, (2, "ATTESTATION_COPY"))
 
     def test_an_attestation_by_a_key_of_its_evidence(self):
         made = Made()

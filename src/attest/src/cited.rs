@@ -14,7 +14,7 @@ use estoppel_verify::{PublicKey, read_index};
 use serde_json::{Value, json};
 
 use crate::error::{AttestError, Cites};
-use crate::evidence::Run;
+use crate::evidence::{LISTED_MAX, Run};
 
 /// Most copies of bundles that an index may have of them.
 const COPIES_MAX: usize = 4096;
@@ -39,6 +39,39 @@ pub(crate) struct Act {
     pub action: String,
     key: String,
     archived: Option<Pointer>,
+    verification: Option<Verification>,
+}
+
+/// What a custodian who verified the bundle came to.
+#[derive(Debug)]
+enum Verification {
+    Passed,
+    /// As a statement lists it.
+    Failed(Value),
+}
+
+impl Verification {
+    /// Of the predicate of an entry, where it is of one. Only words that are known pass.
+    fn of(predicate: &Value, leaf: Leaf) -> Option<Self> {
+        const PASSED: [(&str, &[&str]); 4] = [
+            ("anchoring", &["absent", "anchored"]),
+            ("authenticity", &["self_asserted", "trusted"]),
+            ("completeness", &["complete"]),
+            ("integrity", &["ok"]),
+        ];
+        let said = predicate["verified"].as_object()?;
+        let is_known = |name: &str, words: &[&str]| {
+            said.get(name).and_then(Value::as_str).is_some_and(|word| words.contains(&word))
+        };
+        let is_passed = PASSED.iter().all(|(name, words)| is_known(name, words));
+        if is_passed && !said.contains_key("reason") && !said.contains_key("found") {
+            return Some(Self::Passed);
+        }
+        let mut listed = said.clone();
+        listed.insert("entry".to_owned(), json!(leaf));
+        listed.insert("ts".to_owned(), predicate["ts"].clone());
+        Some(Self::Failed(listed.into()))
+    }
 }
 
 /// The chain of custody of one bundle.
@@ -212,7 +245,7 @@ impl Chain {
         let mut signers: Vec<&str> = self.acts.iter().map(|act| act.key.as_str()).collect();
         signers.sort_unstable();
         signers.dedup();
-        json!({
+        let mut document = json!({
             "actions": actions,
             "bytes": self.bytes,
             "digest": self.digest,
@@ -220,6 +253,30 @@ impl Chain {
             "head": self.acts.last().map(|act| act.leaf),
             "run": self.run,
             "signers": signers,
+        });
+        if let Some(failed) = self.failed() {
+            document["failed"] = failed;
+        }
+        document
+    }
+
+    /// Verifications that failed; none where all passed.
+    fn failed(&self) -> Option<Value> {
+        let verifications = || self.acts.iter().filter_map(|act| act.verification.as_ref());
+        let failed = verifications().filter_map(|verification| match verification {
+            Verification::Failed(listed) => Some(listed),
+            Verification::Passed => None,
+        });
+        let failed: Vec<&Value> = failed.collect();
+        let is_last_failed = matches!(verifications().next_back()?, Verification::Failed(_));
+        let more = failed.len().saturating_sub(LISTED_MAX);
+        (!failed.is_empty()).then(|| {
+            json!({
+                "count": failed.len(),
+                "last": if is_last_failed { "failed" } else { "passed" },
+                "listed": failed.get(more..).unwrap_or_default(),
+                "more": more,
+            })
         })
     }
 }
@@ -371,8 +428,15 @@ fn chain(
     let entries = verify_custody(bytes, &of).map_err(wrong)?;
     let acts = entries.into_iter().map(|entry| {
         let said: Value = serde_json::from_slice(&entry.statement).unwrap_or_default();
-        let action = said["predicate"]["action"].as_str().unwrap_or_default().to_owned();
-        Act { leaf: Leaf(entry.leaf.0), action, key: entry.key.hex(), archived: entry.archived }
+        let said = &said["predicate"];
+        let leaf = Leaf(entry.leaf.0);
+        Act {
+            leaf,
+            action: said["action"].as_str().unwrap_or_default().to_owned(),
+            key: entry.key.hex(),
+            archived: entry.archived,
+            verification: Verification::of(said, leaf),
+        }
     });
     Ok(Some(Chain {
         run: run.run.clone(),
@@ -470,6 +534,27 @@ pub(crate) mod tests {
         Further { custody, custodians: vouched(), archive: Some(index(&at, "b.pef.zip")), ledger: None }
     }
 
+    fn verified(integrity: &str, more: Value) -> (&'static str, Value) {
+        let mut said = json!({
+            "anchoring": "absent", "authenticity": "trusted", "completeness": "complete", "integrity": integrity,
+        });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            said[name] = value.clone();
+        }
+        ("verified", said)
+    }
+
+    /// The published bundle with a list of which verifications failed, among them the last.
+    pub(crate) fn with_failed() -> Evidence {
+        let mut evidence = published();
+        let found = Sha256::of(b"another file");
+        let acts =
+            [verified("ok", json!({})), verified("failed", json!({ "found": found, "reason": "ZIP_FORM" }))];
+        let custody = vec![list(&evidence.runs()[0], &acts)];
+        evidence.cite(&Further { custody, custodians: vouched(), ..Further::default() }).unwrap();
+        evidence
+    }
+
     pub(crate) fn with_copy(mode: &str, until: &str) -> Evidence {
         let mut evidence = published();
         evidence.cite(&further(mode, until)).unwrap();
@@ -502,6 +587,50 @@ pub(crate) mod tests {
             .replace(&run.archive.hex(), &hex);
         let another = index(&serde_json::from_str(&another).unwrap(), &format!("{}.pef.zip", run.run));
         assert_eq!(code(&Further { archive: Some(another), ..Further::default() }), "ARCHIVE_LOCAL_CHANGED");
+    }
+
+    #[test]
+    fn a_verification_that_did_not_come_to_every_known_word_failed() {
+        let row = |acts: &[(&str, Value)]| {
+            let mut evidence = published();
+            let custody = vec![list(&evidence.runs()[0], acts)];
+            evidence.cite(&Further { custody, ..Further::default() }).unwrap();
+            let (name, rows) = evidence.cited.document().remove(0);
+            assert_eq!(name, "custody");
+            rows[0]["failed"].clone()
+        };
+        let moved = ("moved", json!({ "from": "a", "to": "b" }));
+        let anchored = verified("ok", json!({ "anchoring": "anchored", "authenticity": "self_asserted" }));
+        let passed = [verified("ok", json!({})), moved.clone(), anchored];
+        assert_eq!(row(&passed), Value::Null);
+        assert_eq!(row(&[moved]), Value::Null);
+        let found = Sha256::of(b"x");
+        for said in [
+            verified("failed", json!({})),
+            verified("unchecked", json!({})),
+            verified("perfect", json!({})),
+            verified("ok", json!({ "authenticity": "failed" })),
+            verified("ok", json!({ "completeness": "open" })),
+            verified("ok", json!({ "anchoring": "unchecked" })),
+            verified("ok", json!({ "reason": "SEAL_MISSING" })),
+            verified("ok", json!({ "found": found })),
+        ] {
+            let failed = row(&[verified("ok", json!({})), said.clone()]);
+            assert_eq!((&failed["count"], &failed["last"]), (&json!(1), &json!("failed")), "{said:?}");
+            for (name, value) in said.1.as_object().unwrap() {
+                assert_eq!(&failed["listed"][0][name], value, "{said:?}");
+            }
+            assert!(failed["listed"][0]["entry"].is_string() && failed["listed"][0]["ts"].is_string());
+            assert_eq!(row(&[said, verified("ok", json!({}))])["last"], "passed");
+        }
+        let many: Vec<_> =
+            (0..20).map(|at| verified("failed", json!({ "reason": format!("R{at}") }))).collect();
+        let failed = row(&many);
+        assert_eq!((&failed["count"], &failed["more"]), (&json!(20), &json!(4)));
+        assert_eq!(
+            (&failed["listed"][0]["reason"], &failed["listed"][15]["reason"]),
+            (&json!("R4"), &json!("R19"))
+        );
     }
 
     #[test]

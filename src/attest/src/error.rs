@@ -147,7 +147,11 @@ impl AttestError {
         match self {
             Self::Custody(fault) => fault.reason.exit_code(),
             Self::Archive(fault) => fault.reason.exit_code(),
-            Self::Ledger(refusal) => refusal.code.exit(),
+            // 3 is of what cannot be true beside a ledger that is here; this one contradicts itself.
+            Self::Ledger(refusal) => match refusal.code.exit() {
+                3 => 2,
+                exit => exit,
+            },
             Self::Bundle { .. }
             | Self::ArchiveOther(_)
             | Self::Form(_)

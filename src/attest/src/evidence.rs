@@ -17,7 +17,7 @@ use crate::kind::{KINDS, Kind, Of};
 pub const BUNDLES_MAX: usize = 256;
 pub(crate) const ENTRIES_MAX: usize = 2_000_000;
 /// Most digests of one kind that are listed; the root covers all.
-const LISTED_MAX: usize = 16;
+pub(crate) const LISTED_MAX: usize = 16;
 
 /// A sealed bundle as it is on disk, and what lies beside it.
 pub struct Given<'a> {
@@ -256,6 +256,12 @@ impl Evidence {
     pub fn cite(&mut self, further: &Further) -> Result<(), AttestError> {
         self.cited = Cited::new(&self.runs, further, None)?;
         Ok(())
+    }
+
+    /// What a statement says of each chain of custody that was cited.
+    pub fn custody(&self) -> Value {
+        let found = self.cited.document().into_iter().find(|(name, _)| *name == "custody");
+        found.map_or_else(|| json!([]), |(_, rows)| rows)
     }
 
     /// The same, as far as the statement with that predicate is about it.

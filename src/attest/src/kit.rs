@@ -251,7 +251,8 @@ pub fn check(
     kit.attestations(&mut evidence)?;
     let predicate = &stated["predicate"];
     let told = |what: &str| AttestError::KitForm(format!("it does not state its {what}"));
-    let tool: Tool = serde_json::from_value(predicate["tool"].clone()).map_err(|_| told("program"))?;
+    let tool = serde_json::from_value::<Tool>(predicate["tool"].clone());
+    let tool = tool.map_err(|error| AttestError::KitForm(format!("`/predicate/tool`: {error}")))?;
     let key = predicate["key"]["spki"].as_str().and_then(from_base64);
     let key = key.and_then(|spki| PublicKey::from_spki(&spki).ok()).ok_or_else(|| told("key"))?;
     if canonical(&document(kit, &mut evidence, options, &tool, &key)?)? != signed.payload {

@@ -55,7 +55,7 @@ pub fn oscal(statement: &Statement) -> Result<Vec<u8>, AttestError> {
     let (made, framework_id) = (text(&predicate["made"]), text(&framework["id"]));
     let title = format!("{} {}", text(&framework["title"]), text(&framework["edition"]));
     let mut selected = Vec::new();
-    let mut observations = Vec::new();
+    let mut observations = failed_verifications(predicate, &made, &ids);
     let mut findings = Vec::new();
     for control in predicate["controls"].as_array().into_iter().flatten() {
         let id = text(&control["id"]);
@@ -136,6 +136,54 @@ fn observe(control: &Value, uuid: &str, token: &str, made: &str, ids: &Ids) -> V
         observation["relevant-evidence"] = evidence.into();
     }
     observation
+}
+
+/// Chains of custody that say that a bundle did not verify where a custodian had it.
+fn failed_verifications(predicate: &Value, made: &str, ids: &Ids) -> Vec<Value> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let lists = predicate["custody"].as_array().into_iter().flatten();
+    let observations = lists.filter(|list| list["failed"].is_object()).map(|list| {
+        let (run, failed) = (text(&list["run"]), &list["failed"]);
+        let listed: Vec<&Value> = failed["listed"].as_array().into_iter().flatten().collect();
+        let evidence: Vec<Value> = listed
+            .iter()
+            .map(|one| {
+                let names =
+                    ["anchoring", "authenticity", "completeness", "entry", "found", "integrity", "reason"];
+                let stated = names.iter().filter_map(|name| Some(property(name, one[*name].as_str()?)));
+                json!({
+                    "description": format!("Entry of the chain of custody, {}", text(&one["ts"])),
+                    "href": format!("#{}", ids.of("statement")),
+                    "props": stated.collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        let last = listed.last().map(|one| {
+            let what =
+                one["reason"].as_str().or(one["found"].as_str()).unwrap_or("a verdict is none that passes");
+            format!("; the last of them {}: {what}", text(&one["ts"]))
+        });
+        let description = format!(
+            "{} of {} verifications by custodians failed{}. The bundle verified when this was made.",
+            failed["count"],
+            list["actions"]["verified"],
+            last.unwrap_or_default()
+        );
+        json!({
+            "collected": made,
+            "description": description,
+            "methods": ["EXAMINE"],
+            "props": [
+                property("run", &run),
+                property("state", "failed"),
+                property("last-verification", &text(&failed["last"])),
+            ],
+            "relevant-evidence": evidence,
+            "title": format!("Verifications of run {run} failed"),
+            "uuid": ids.of(&format!("failed verifications {run}")),
+        })
+    });
+    observations.collect()
 }
 
 fn resources(statement: &Statement, ids: &Ids) -> Vec<Value> {

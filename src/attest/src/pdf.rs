@@ -77,6 +77,7 @@ pub fn pdf(statement: &Statement) -> Vec<u8> {
     let mut sheet = Sheet::new();
     head(&mut sheet, predicate, &digest);
     tiles(&mut sheet, predicate);
+    cited::warning(&mut sheet, predicate);
     bundles(&mut sheet, predicate);
     cited::cited(&mut sheet, predicate);
     controls(&mut sheet, predicate);

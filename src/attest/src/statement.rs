@@ -19,7 +19,7 @@ pub const PREDICATE: &str = "urn:estoppel:attestation:v0";
 #[serde(deny_unknown_fields)]
 pub struct Tool {
     /// Of its file.
-    pub digest: String,
+    pub digest: Sha256,
     pub name: String,
     pub version: String,
 }
@@ -151,11 +151,7 @@ pub(crate) mod tests {
         Circumstances {
             id: "01980000-0000-7000-8000-000000000001".parse().unwrap(),
             made: UnixMicros::parse("2026-11-22T03:00:00.000000Z").unwrap(),
-            tool: Tool {
-                digest: Sha256::of(b"tool").to_string(),
-                name: "estoppel".into(),
-                version: "0.1.0".into(),
-            },
+            tool: Tool { digest: Sha256::of(b"tool"), name: "estoppel".into(), version: "0.1.0".into() },
         }
     }
 
@@ -190,6 +186,37 @@ pub(crate) mod tests {
             assert_eq!(predicate["custodians"][0]["kid"], predicate["custody"][0]["signers"][0]);
             assert!(predicate["archive"]["copies"][0]["signed"].is_string(), "{predicate:#}");
         }
+    }
+
+    #[test]
+    fn a_statement_over_a_failed_verification_is_of_the_schema_and_its_copies_say_so() {
+        let text = include_str!("../../../spec/attestation.schema.json");
+        let schema = jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap();
+        let evidence = crate::cited::tests::with_failed();
+        let framework = Framework::shipped("soc2-2017").unwrap();
+        let statement = Statement::sign(&framework, &evidence, &circumstances(), &key()).unwrap();
+        let faults: Vec<String> =
+            schema.iter_errors(&statement.document).map(|error| error.to_string()).collect();
+        assert!(faults.is_empty(), "{faults:?}");
+        let list = &statement.predicate()["custody"][0];
+        assert_eq!((&list["actions"]["verified"], &list["failed"]["count"]), (&json!(2), &json!(1)));
+        assert_eq!(statement.predicate()["bundles"][0]["verdicts"]["integrity"], "ok");
+        let page = crate::pdf(&statement);
+        let page = String::from_utf8_lossy(&page);
+        for told in ["VERIFICATION FAILED", "1 of 2 verifications", "ZIP_FORM"] {
+            assert!(page.contains(told), "{told}");
+        }
+        let results: Value = serde_json::from_slice(&crate::oscal(&statement).unwrap()).unwrap();
+        let observations = results["assessment-results"]["results"][0]["observations"].as_array().unwrap();
+        let first = &observations[0];
+        assert_eq!(first["title"], format!("Verifications of run {} failed", list["run"].as_str().unwrap()));
+        let props = first["props"].as_array().unwrap();
+        assert!(props.iter().any(|prop| prop["name"] == "state" && prop["value"] == "failed"), "{props:?}");
+        assert!(first["description"].as_str().unwrap().contains("ZIP_FORM"), "{first}");
+
+        let passed = crate::cited::tests::with_copy("COMPLIANCE", "2033-01-01T00:00:00.000000Z");
+        let passed = Statement::sign(&framework, &passed, &circumstances(), &key()).unwrap();
+        assert!(!String::from_utf8_lossy(&crate::pdf(&passed)).contains("VERIFICATION FAILED"));
     }
 
     #[test]

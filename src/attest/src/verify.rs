@@ -1,8 +1,8 @@
 //! Judging an attestation: it is made again from the bundles, and compared.
 
-use estoppel_evidence::PublicKey;
 use estoppel_evidence::envelope::from_base64;
 use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{PublicKey, Sha256};
 use estoppel_verify::read_statement;
 use serde_json::Value;
 
@@ -49,14 +49,13 @@ pub fn verify(
     signer: Option<&PublicKey>,
 ) -> Result<Verified, AttestError> {
     let (stated, kid) = read(bytes)?;
+    let circumstances = circumstances(&stated["predicate"])?;
     if signer.is_some_and(|signer| signer.id().to_string() != kid) {
         return Err(AttestError::Untrusted { found: kid });
     }
     let predicate = &stated["predicate"];
     evidence.cite_as(further, predicate)?;
     evidence.cited.check_whole(predicate)?;
-    let circumstances = circumstances(predicate)
-        .ok_or_else(|| AttestError::Form("it does not say its id, time and program".into()))?;
     let key = key(predicate).ok_or_else(|| AttestError::Form("it does not state its key".into()))?;
     let again = document(framework, evidence, &circumstances, &key)?;
     if canonical(&again)? != canonical(&stated)? {
@@ -65,11 +64,17 @@ pub fn verify(
     Ok(Verified { statement: Statement { bytes: bytes.to_vec(), document: stated }, kid })
 }
 
-fn circumstances(predicate: &Value) -> Option<Circumstances> {
-    Some(Circumstances {
-        id: predicate["id"].as_str()?.parse().ok()?,
-        made: UnixMicros::parse(predicate["made"].as_str()?)?,
-        tool: serde_json::from_value(predicate["tool"].clone()).ok()?,
+fn circumstances(predicate: &Value) -> Result<Circumstances, AttestError> {
+    let wrong = |name: &str, why: &str| AttestError::Form(format!("`/predicate/{name}` {why}"));
+    let text = |name: &str| predicate[name].as_str();
+    let tool = &predicate["tool"];
+    if tool["digest"].as_str().and_then(Sha256::parse).is_none() {
+        return Err(wrong("tool/digest", "is no `sha256:` and 64 hex digits"));
+    }
+    Ok(Circumstances {
+        id: text("id").and_then(|id| id.parse().ok()).ok_or_else(|| wrong("id", "is no UUID"))?,
+        made: text("made").and_then(UnixMicros::parse).ok_or_else(|| wrong("made", "is no time"))?,
+        tool: serde_json::from_value(tool.clone()).map_err(|error| wrong("tool", &error.to_string()))?,
     })
 }
 
@@ -104,6 +109,8 @@ fn first_difference(one: &Value, other: &Value, at: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
@@ -146,6 +153,84 @@ mod tests {
             seen += 1;
         }
         assert!(seen >= 8, "{seen} vectors");
+    }
+
+    /// JSON pointers to every value; of lists only to the first and last item.
+    fn places(value: &Value, at: String, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                members.iter().for_each(|(name, value)| places(value, format!("{at}/{name}"), found));
+            }
+            Value::Array(items) => {
+                let ends = BTreeSet::from([0, items.len().saturating_sub(1)]);
+                let ends = ends.into_iter().filter_map(|index| Some((index, items.get(index)?)));
+                ends.for_each(|(index, value)| places(value, format!("{at}/{index}"), found));
+            }
+            _ => {}
+        }
+        found.push(at);
+    }
+
+    #[test]
+    fn what_the_schema_refuses_is_refused_however_it_was_signed() {
+        use crate::statement::tests::{circumstances, key};
+        let text = include_str!("../../../spec/attestation.schema.json");
+        let schema = jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap();
+        let further = crate::cited::tests::further("COMPLIANCE", "2033-01-01T00:00:00.000000Z");
+        let mut refused = 0;
+        let row = "[[control]]\nid = \"1\"\nabout = \"a\"\nevidence = [\"calls\"]\n";
+        for (name, more) in [("assessment", "checks = [\"evidence_of_6_years\"]\n"), ("mapping", "")] {
+            let framework = crate::statement::tests::framework(name, &format!("{row}{more}"));
+            let mut evidence = crate::evidence::tests::published();
+            evidence.cite(&further).unwrap();
+            let statement = Statement::sign(&framework, &evidence, &circumstances(), &key()).unwrap();
+            let mut judge = |document: &Value| {
+                let bytes = estoppel_evidence::envelope::sign(
+                    estoppel_evidence::envelope::STATEMENT_TYPE,
+                    &canonical(document).unwrap(),
+                    &key(),
+                );
+                verify(&bytes.unwrap(), &framework, &mut evidence, &further, None)
+            };
+            assert!(judge(&statement.document).is_ok(), "{name}");
+            let mut found = Vec::new();
+            places(&statement.document, String::new(), &mut found);
+            assert!(found.len() > 90, "{found:?}");
+            for at in found {
+                let mut forged = Vec::new();
+                for other in [json!("x"), json!(-1), json!(null)] {
+                    let mut changed = statement.document.clone();
+                    *changed.pointer_mut(&at).unwrap() = other;
+                    forged.push(changed);
+                }
+                let mut more = statement.document.clone();
+                if let Some(table) = more.pointer_mut(&at).unwrap().as_object_mut() {
+                    table.insert("certified".into(), "yes".into());
+                    forged.push(more);
+                }
+                if let Some((above, last)) = at.rsplit_once('/') {
+                    let mut less = statement.document.clone();
+                    if let Some(table) = less.pointer_mut(above).unwrap().as_object_mut() {
+                        table.remove(last);
+                        forged.push(less);
+                    }
+                }
+                for forged in forged.iter().filter(|forged| !schema.is_valid(forged)) {
+                    assert!(
+                        judge(forged).is_err(),
+                        "{name}{at}: {:#}",
+                        forged.pointer(&at).unwrap_or(&Value::Null)
+                    );
+                    refused += 1;
+                }
+            }
+            let mut any = statement.document.clone();
+            any["predicate"]["tool"]["digest"] = json!("sha256:any");
+            let error = judge(&any).unwrap_err();
+            assert_eq!(error.code(), "ATTESTATION_FORM");
+            assert!(error.to_string().contains("`/predicate/tool/digest`"), "{error}");
+        }
+        assert!(refused > 500, "{refused}");
     }
 
     #[test]

@@ -24,8 +24,12 @@ type Files = &'static [(&'static str, &'static [u8])];
 
 const PYTHON: Files = from_spec![
     "verify.py" "verifiers/python/kit_verify.py"
+    "verifiers/python/certificate_check.py" "verifiers/python/certificate_check.py"
     "verifiers/python/kit_cited.py" "verifiers/python/kit_cited.py"
     "verifiers/python/kit_controls.py" "verifiers/python/kit_controls.py"
+    "verifiers/python/kit_ledger.py" "verifiers/python/kit_ledger.py"
+    "verifiers/python/kit_oscal.py" "verifiers/python/kit_oscal.py"
+    "verifiers/python/kit_page.py" "verifiers/python/kit_page.py"
     "verifiers/python/pef_verify.py" "verifiers/python/pef_verify.py"
     "verifiers/python/schemas/archive.schema.json" "archive.schema.json"
     "verifiers/python/schemas/attestation.schema.json" "attestation.schema.json"
