@@ -675,8 +675,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["doctor"],
         "Looks for the daemon beside this program and for the tools that third-party checks use. With --config the daemon \
          reads its configuration, policy, certificates and keys as at a start; with --admin a running one is asked whether it \
-         takes calls; with --pg a database is looked at as snapshots would, without changing anything in it, with --written also \
-         whether rows of a table can be asked which call wrote them, and whether the database writes that into them, and --suggest-fixes \
+         takes calls; with --pg a database is looked at as snapshots would, without changing anything in it, with --rows also \
+         whether these can have digests of a table's rows, with --written whether rows can be asked which call wrote them, and whether the database writes that into them, and --suggest-fixes \
          prints the SQL that would mend what is found (Postgres 13 and 14 are refused without --allow-best-effort). Ports, disk room and what is in the journal are not looked at. Exit \
          code 7 when something needed is missing.",
     ),
