@@ -9,7 +9,7 @@ use estoppel_replay::live::{Operation, Target};
 #[derive(Subcommand, Debug)]
 pub enum ReplayCommand {
     /// Judges the recorded bytes again, offline, by the policy that judged them.
-    Run(ReplayRun),
+    Run(Box<ReplayRun>),
     /// Serves the recorded answers on loopback, for the client to run again.
     Serve(ReplayServe),
     /// Says in which call two runs of one scenario part first, and why: another model, prompt, tool's answer, policy.

@@ -38,8 +38,9 @@ pub(super) fn run(output: Output, run: &ReplayRun, prepared: &Prepared) -> Resul
     }
     let allowed = allowed(wanted, prepared)?;
     let place = Place::of(wanted)?;
-    let targets = wanted.target.iter().chain(wanted.allow_operation.iter().filter_map(|one| one.target()));
-    targets.map(|target| place.url(target).map(drop)).collect::<Result<(), _>>()?;
+    let mut targets =
+        wanted.target.iter().chain(wanted.allow_operation.iter().filter_map(|one| one.target()));
+    targets.try_for_each(|target| place.url(target).map(drop))?;
     let normalizers = run.normalizers.as_deref().map(normalizers).transpose()?;
     let mut classes = classes(output, run.policy.as_deref())?;
     let mut connections = Connections::default();
