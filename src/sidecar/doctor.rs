@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use estoppel_evidence::Reason;
-use estoppel_snapshot::{Dsn, Hint, Settings, Stamp, Tls, Written};
+use estoppel_snapshot::{Dsn, Hint, RowSettings, Settings, Stamp, Tls, Written};
 use serde_json::{Value, json};
 
 use crate::arguments::Doctor;
@@ -157,8 +157,9 @@ fn database(url: &str, doctor: &Doctor) -> Result<Vec<Finding>, Failure> {
         .map_err(|error| Failure::reason(Reason::FileUnreadable, error.to_string()))?;
     // A first look may be slow: it is no call's.
     let patience = Duration::from_secs(10);
-    let settings =
-        Settings { deadline: patience, statement: patience, tls: Some(tls), ..Settings::default() };
+    let rows = RowSettings { tables: doctor.rows.clone(), time_max: patience, ..RowSettings::default() };
+    let deadline = if doctor.rows.is_empty() { patience } else { patience + rows.time_max };
+    let settings = Settings { deadline, statement: patience, tls: Some(tls), rows, ..Settings::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::reason(Reason::Internal, error.to_string()))?;
     let checks = runtime.block_on(estoppel_snapshot::examine(&dsn, &settings, &doctor.written));

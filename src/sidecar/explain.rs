@@ -408,8 +408,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          --disclosure). Detectors, controls and people are not asked again. Writes a signed certificate: success, partial or failed, with the first \
          sequence number that differs. With --db it runs the recorded SQL that --sql names instead, in a scratch schema of that database, which is \
          made of the recorded snapshot: in one transaction that is rolled back, by a role that may do nothing else. Parameters are bound. Rows and their number are compared where --sql says where they stand; \
-         what could not be compared is NOT_COMPARED. With --live it makes the recorded calls of the MCP tools that --allow-tool names again for real; \
-         without one, or without ESTOPPEL_REPLAY_LIVE=<id of the run>, that is exit code 8. What a policy declares to be E1 may differ within its tolerance, with a note (TOLERATED). Exit code 0 for success, 5 for anything less, 2 for a bundle that does not verify.",
+         what could not be compared is NOT_COMPARED. With --live it makes the recorded calls of the MCP tools that --allow-tool names, or of the operations of a plain API that --allow-operation names, again for real: \
+         these where --target names the path, which evidence has a tag of only. Without a name, or without ESTOPPEL_REPLAY_LIVE=<id of the run>, that is exit code 8. What a policy declares to be E1 may differ within its tolerance, with a note (TOLERATED). Exit code 0 for success, 5 for anything less, 2 for a bundle that does not verify.",
     ),
     (
         &["replay", "serve"],
@@ -675,8 +675,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["doctor"],
         "Looks for the daemon beside this program and for the tools that third-party checks use. With --config the daemon \
          reads its configuration, policy, certificates and keys as at a start; with --admin a running one is asked whether it \
-         takes calls; with --pg a database is looked at as snapshots would, without changing anything in it, with --written also \
-         whether rows of a table can be asked which call wrote them, and whether the database writes that into them, and --suggest-fixes \
+         takes calls; with --pg a database is looked at as snapshots would, without changing anything in it, with --rows also \
+         whether these can have digests of a table's rows, with --written whether rows can be asked which call wrote them, and whether the database writes that into them, and --suggest-fixes \
          prints the SQL that would mend what is found (Postgres 13 and 14 are refused without --allow-best-effort). Ports, disk room and what is in the journal are not looked at. Exit \
          code 7 when something needed is missing.",
     ),

@@ -150,7 +150,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          estoppel replay run \"$bundle\" --keys demo/journal/keys --key certifier.pem --out replay.json --allow-partial\n\
          estoppel replay run \"$bundle\" --key certifier.pem --out replay.json # exit 8\n\
          estoppel replay run \"$bundle\" --key certifier.pem --out db.json --db postgresql://estoppel_replay@127.0.0.1:1/shop --sql tool=query,argument=/sql,parameters=/params,result=/rows # exit 6\n\
-         estoppel replay run \"$bundle\" --key certifier.pem --out live.json --live --upstream http://127.0.0.1:1/mcp --allow-tool search # exit 8",
+         estoppel replay run \"$bundle\" --key certifier.pem --out live.json --live --upstream http://127.0.0.1:1/mcp --allow-tool search # exit 8\n\
+         estoppel replay run \"$bundle\" --keys demo/journal/keys --key certifier.pem --out plain.json --live --upstream http://127.0.0.1:1 --allow-operation orders.create --target /v1/orders # exit 8",
     ),
     (
         &["replay", "serve"],

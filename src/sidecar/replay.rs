@@ -119,6 +119,11 @@ fn capture(
     }
 }
 
+fn capture_missing(message: &str) -> Failure {
+    Failure::input("ARGUMENT_INVALID", message)
+        .hint("--keys DIR, or --disclosure with what `estoppel keys disclose --scope run` writes")
+}
+
 fn judge_again(output: Output, run: &ReplayRun) -> Result<ExitCode, Failure> {
     let prepared = Prepared::of(&run.of)?;
     match (&run.database.url, run.live.live, &prepared.invalid) {
@@ -168,11 +173,7 @@ fn serve(output: Output, serve: &ReplayServe) -> Result<ExitCode, Failure> {
             .hint("`estoppel replay run` certifies that it fails; `estoppel verify` says what is wrong"));
     }
     let capture = capture.ok_or_else(|| {
-        Failure::input(
-            "ARGUMENT_INVALID",
-            "requests are known by their tags, for which the run's capture key is needed",
-        )
-        .hint("--keys DIR, or --disclosure with what `estoppel keys disclose --scope run` writes")
+        capture_missing("requests are known by their tags, for which the run's capture key is needed")
     })?;
     let normalizers = serve.normalizers.as_deref().map(normalizers).transpose()?;
     let digest = normalizers.as_ref().map(Normalizers::digest);
@@ -278,6 +279,7 @@ fn conclude(
     // A clock that was set back in between makes no replay end before it began.
     let finished = now().max(started);
     let unfound = said.database.as_ref().map(|replayed| replayed.unfound().clone()).unwrap_or_default();
+    let unnamed = said.live.as_ref().map_or(0, LiveReplay::unnamed);
     let circumstances = Circumstances {
         id: CallId::new(finished.0 / 1000, identity::random()?),
         bodies_by: said.bodies_by,
@@ -307,6 +309,10 @@ fn conclude(
     let unfound: Vec<Value> = unfound.collect();
     if !unfound.is_empty() {
         data["unfound"] = json!(unfound);
+    }
+    if unnamed > 0 {
+        output.line(&format!("undecided   {unnamed} calls: no --target is what they asked for"));
+        data["unnamed"] = json!(unnamed);
     }
     let exit = match certificate.status {
         Status::Success => 0,

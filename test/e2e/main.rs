@@ -133,6 +133,7 @@ mod replay;
 mod replay_compare;
 mod replay_database;
 mod replay_live;
+mod replay_live_plain;
 mod replay_tolerance;
 mod retention;
 mod rules;

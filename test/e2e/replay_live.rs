@@ -3,9 +3,11 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use estoppel_stub::{Body, Reply, Rule, Script};
+use estoppel_kit::Scratch;
+use estoppel_stub::{Body, Listen, Reply, Rule, Script, Stub};
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::mcp_values::post;
 use crate::replay::Recording;
 use crate::support::{Setup, World, cli_binary, path};
@@ -129,6 +131,19 @@ fn allowed_tools_are_called_again_and_others_are_not() {
         let (code, said) = recording.verify(&recording.out(name), &recording.bundle, &[]);
         assert_eq!((code, &said["status"]), (0, &json!(status)), "{said}");
     }
+}
+
+#[test]
+fn tools_behind_tls_are_called_again_where_their_authority_is_named() {
+    let recording = recording(steady());
+    let (authority, pki) = (Authority::new(), Scratch::new("pki"));
+    let listen = Listen { tls: Some(Authority::serve(&authority.server(), None)), ..Listen::default() };
+    let server = Stub::spawn_thread_on(listen, steady()).unwrap();
+    let (url, ca) = (format!("https://{}/mcp", server.addr()), authority.write(&pki, "ca.crt"));
+    let more = ["--allow-tool", "add", "--allow-tool", "drop", "--upstream-ca", path(&ca)];
+    let (code, answer) = run(&recording, "tls.json", &url, Some(&run_id(&recording)), &more);
+    assert_eq!((code, &answer["data"]["certificate"]["status"]), (0, &json!("success")), "{answer}");
+    assert_eq!(server.hits().total(), 4, "a greeting and three calls");
 }
 
 #[test]

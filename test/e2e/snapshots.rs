@@ -295,6 +295,56 @@ fn of_tables_that_are_named_it_is_said_how_many_rows_a_call_added_and_removed_an
 }
 
 #[test]
+fn a_declared_table_whose_rows_cannot_be_read_is_told_at_the_start_and_when_it_changes() {
+    let Some(server) = PostgresServer::start() else { return };
+    server.sql(
+        "postgres",
+        "CREATE TABLE orders (id int); CREATE TABLE stock (id int); CREATE ROLE watcher LOGIN; GRANT SELECT ON stock TO watcher",
+    );
+    let tool = idle();
+    let rows = "rows = [\"orders\", \"stock\", \"gone\"]\nrows_ms = 1500\n";
+    let mut world = world(&tool, &server.url("watcher", "postgres"), OBSERVE, &format!("{PATIENT}{rows}"));
+    let read = |world: &World, table: &str| {
+        world.metric(&format!(r#"estoppel_row_digests{{database="shop",table="public.{table}"}}"#))
+    };
+    let is = |world: &World, orders: f64| {
+        let said = ["orders", "stock", "gone"].map(|table| read(world, table));
+        (said == [Some(orders), Some(1.0), Some(0.0)]).then_some(())
+    };
+    until("the first look, before any call", PATIENCE, || is(&world, 0.0));
+    let told = |world: &World, table: &str, cause: &str| {
+        let said = world.daemon.stderr();
+        let lines = said.lines().filter(|line| line.contains("no digests of the rows"));
+        lines.filter(|line| line.contains(table) && line.contains(cause)).count()
+    };
+    let is_told = |world: &World, expected: [usize; 3]| {
+        let tables =
+            [("public.orders", "permission"), ("public.gone", "unknown_table"), ("public.stock", "")];
+        (tables.map(|(table, cause)| told(world, table, cause)) == expected).then_some(())
+    };
+    until("the log says so", PATIENCE, || is_told(&world, [1, 1, 0]));
+
+    server.sql("postgres", "GRANT SELECT ON orders TO watcher");
+    assert_eq!(call(&world, "told", "one").status(), 200);
+    until("it can be read", PATIENCE, || is(&world, 1.0));
+    server.sql("postgres", "REVOKE SELECT ON orders FROM watcher; INSERT INTO stock VALUES (1)");
+    assert_eq!(call(&world, "told", "two").status(), 200);
+    until("it cannot be read", PATIENCE, || is(&world, 0.0));
+    until("the log says so again, of that one", PATIENCE, || is_told(&world, [2, 1, 0]));
+
+    // What is not asked for any more is not told any more.
+    let file = world.scratch.join("estoppeld.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace(rows, "rows = [\"stock\"]\nrows_ms = 1500\n");
+    std::fs::write(&file, text).unwrap();
+    world.daemon.hang_up();
+    until("the reload", PATIENCE, || {
+        let told = ["orders", "stock", "gone"].map(|table| read(&world, table));
+        (told == [None, Some(1.0), None]).then_some(())
+    });
+    world.stop();
+}
+
+#[test]
 fn two_looks_at_a_database_are_compared_without_a_gateway() {
     let Some(server) = PostgresServer::start() else { return };
     server.sql(
@@ -727,6 +777,17 @@ fn a_configuration_that_cannot_be_is_refused_and_shows_no_secret() {
             "must be between 1 and 3600000",
         ),
         (good, ENFORCE, "ca = \"/nonexistent.pem\"\n", "/nonexistent.pem"),
+        (
+            good,
+            ENFORCE,
+            "rows = [\"a.b\", \"orders\", \"public.orders\"]\n",
+            "rows: names `public.orders` twice",
+        ),
+        (good, ENFORCE, "rows = [\"a.b.c\"]\n", "`a.b.c` is no name of a table"),
+        (good, ENFORCE, "rows = [\"\"]\n", "`` is no name of a table"),
+        (good, ENFORCE, "rows = [\"a\"]\nrows_max = 0\n", "must be between 1 and 1000000"),
+        (good, ENFORCE, "rows = [\"a\"]\nrows_bytes_max = 0\n", "must be between 1 and"),
+        (good, ENFORCE, "rows = [\"a\"]\nrows_ms = 0\n", "must be between 1 and 60,000"),
     ] {
         let (code, said) = check(url, shop, database);
         assert_eq!((code, said.contains(why)), (6, true), "{url} {database}: {said}");

@@ -92,6 +92,20 @@ def live(said):
         row["part"] = "answer"
 
 
+def plain(said, operations=("GET a", "a")):
+    """The same, of a plain API."""
+    live(said)
+    del said["live"]["tools"]
+    said["live"]["operations"] = list(operations)
+
+
+def skipped(said, code):
+    """One step more, that was not made again."""
+    said["counts"]["skipped"] = [{"code": code, "count": 1}]
+    said["counts"]["recorded"] += 1
+    said["reasons"] = sorted([*said["reasons"], code])
+
+
 def judged(said):
     """The same, of calls that were judged again."""
     said |= {"matching": "strict", "mode": "judge", "reasons": ["ANSWER_DRIFT"]}
@@ -193,6 +207,13 @@ def cases():
     within("judged-beyond-a-tolerance", judged)
     for name, tools in (("twice", ["a", "a"]), ("in-another-order", ["b", "a"])):
         within("tools-" + name, lambda said, tools=tools: (live(said), said["live"].update(tools=tools)))
+        within("operations-" + name, lambda said, tools=tools: plain(said, tools))
+    within("operations-of-a-run-that-has-none", plain, "CERTIFICATE_MISMATCH")
+    within("operations-whose-bodies-are-held-against-digests", lambda said: (plain(said), said.update(bodies_by="digest")))
+    within("operations-beside-tools", lambda said: (plain(said), said["live"].update(tools=["a"])))
+    within("neither-operations-nor-tools", lambda said: (live(said), said["live"].pop("tools")))
+    within("tools-and-an-operation-that-was-not-allowed", lambda said: (live(said), skipped(said, "OPERATION_NOT_ALLOWED")))
+    within("operations-and-a-tool-that-was-not-allowed", lambda said: (plain(said), skipped(said, "TOOL_NOT_ALLOWED")))
     return made
 
 

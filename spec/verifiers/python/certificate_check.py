@@ -25,6 +25,7 @@ OF_MODE = {
     "ARG_DRIFT": "stub",
     "DB_DRIFT": "database",
     "NOT_COMPARED": "database",
+    "OPERATION_NOT_ALLOWED": "live",
     "SCHEMA_DRIFT": "stub",
     "STATEMENT_BOUND": "database",
     "STATEMENT_DENIED": "database",
@@ -103,7 +104,11 @@ def check_status(said):
     demand(is_stub or asked == 0, "STATUS", "only a client that runs again asks for steps")
     database, live = said.get("database"), said.get("live")
     if live is not None:
-        demand(live["tools"] == sorted(set(live["tools"])), "STATUS", "`tools` is not in order")
+        demand(("tools" in live) != ("operations" in live), "STATUS", "`live` has not one of `tools` and `operations`")
+        kind, other = ("tools", "OPERATION_NOT_ALLOWED") if "tools" in live else ("operations", "TOOL_NOT_ALLOWED")
+        demand(live[kind] == sorted(set(live[kind])), "STATUS", "`%s` is not in order" % kind)
+        demand(other not in skipped, "STATUS", "`%s` does not fit `%s`" % (other, kind))
+        demand(kind == "tools" or said["bodies_by"] == "tag", "STATUS", "`bodies_by` does not fit `operations`")
         came = counts["matched"] + drift.get("ANSWER_DRIFT", 0) + drift.get("STATUS_DRIFT", 0)
         demand(live["sent"] == came, "STATUS", "not every call that was sent came to something")
     if database is not None:
@@ -233,10 +238,19 @@ def tools_of(entry):
     return entry.get("facts", {}).get("tools_called", []) if entry.get("dialect") == "mcp" else []
 
 
+def is_allowed(live, entry):
+    if "tools" in live:
+        return tools_of(entry)[0] in live["tools"]
+    request = entry["request"]
+    line = "%s %s" % (request["method"], request.get("target_tag"))
+    return entry["operation"] in live["operations"] or line in live["operations"]
+
+
 def is_step(said, entry):
     response = entry["response"]
     if "live" in said:
-        return "upstream" in response and bool(tools_of(entry))
+        is_kind = bool(tools_of(entry)) if "tools" in said["live"] else entry.get("dialect") == "json"
+        return "upstream" in response and is_kind
     if "database" in said:
         return "upstream" in response and any(brings(source, entry) for source in said["database"]["sources"])
     side = said.get("side")
@@ -268,9 +282,10 @@ def check_bundle(statement, key, bundle):
     steps = [entry for entry in entries if entry["kind"] == "call" and is_step(said, entry)]
     demand(len(steps) == said["counts"]["recorded"], "MISMATCH", "`recorded`: expected %d" % len(steps))
     if "live" in said:
-        others = sum(tools_of(entry)[0] not in said["live"]["tools"] for entry in steps)
-        counted = {row["code"]: row["count"] for row in said["counts"]["skipped"]}.get("TOOL_NOT_ALLOWED", 0)
-        demand(others == counted, "MISMATCH", "`TOOL_NOT_ALLOWED`: expected %d" % others)
+        others = sum(not is_allowed(said["live"], entry) for entry in steps)
+        code = "TOOL_NOT_ALLOWED" if "tools" in said["live"] else "OPERATION_NOT_ALLOWED"
+        counted = {row["code"]: row["count"] for row in said["counts"]["skipped"]}.get(code, 0)
+        demand(others == counted, "MISMATCH", "`%s`: expected %d" % (code, others))
     calls = {(entry["seq"], entry["call"]): entry for entry in entries if entry["kind"] == "call"}
     for row in said["divergences"]:
         demand("seq" not in row or (row["seq"], row["call"]) in calls, "MISMATCH", "a divergence is at no call")

@@ -3,6 +3,7 @@
 //! A [`Database`] is one of the configuration with its warm connection; calls that look at the same time share a snapshot. What
 //! comes after a call is looked at by [`posts`], so that also a call that was dropped gets it.
 
+mod digests;
 mod lineage;
 mod posts;
 mod rows;
@@ -22,6 +23,7 @@ use estoppel_snapshot::{
 };
 use tokio::runtime::Handle;
 
+use self::digests::Digests;
 use self::lineage::Calls;
 pub(crate) use self::lineage::Named;
 pub(crate) use self::posts::{Due, Posts};
@@ -43,6 +45,7 @@ pub(crate) struct Database {
     /// Of its URL and its authorities: others are another database.
     place: Sha256,
     source: Source,
+    digests: Digests,
     /// Tables whose rows name calls, and who counts these.
     tables: Arc<[Written]>,
     counter: Option<RowCounter>,
@@ -169,6 +172,7 @@ impl Database {
             settings: settings.clone(),
             place,
             source,
+            digests: Digests::of(settings.rows().tables),
             tables,
             counter,
             calls: calls.unwrap_or_default(),
@@ -204,7 +208,7 @@ impl Database {
             Ok(taken) => taken.map_err(|error| Missed::of(&error, when)),
             Err(_) => Err(Missed::of(&SnapshotError::Late(deadline), when)),
         };
-        self.tell_up(taken.is_ok());
+        self.tell(taken.as_ref().ok());
         let is_slow = started.elapsed() > Duration::from_millis(self.settings.budget_ms);
         self.metrics.looked(&self.name, when.as_str(), started.elapsed(), is_slow);
         let (code, cause) = match &taken {
@@ -217,9 +221,9 @@ impl Database {
 
     /// A snapshot for which no call waits.
     async fn look_late(&self) -> Option<Arc<Snapshot>> {
-        let taken = self.source.take().await;
-        self.tell_up(taken.is_ok());
-        taken.ok()
+        let taken = self.source.take().await.ok();
+        self.tell(taken.as_ref());
+        taken
     }
 
     /// What became of a snapshot for which no call waited.
@@ -273,9 +277,24 @@ impl Database {
         missed
     }
 
-    fn tell_up(&self, is_up: bool) {
-        self.is_up.store(is_up, Ordering::Relaxed);
-        self.metrics.database_up(&self.name, is_up);
+    /// What came of a try, as far as it is more than one call's.
+    fn tell(&self, taken: Option<&Arc<Snapshot>>) {
+        self.is_up.store(taken.is_some(), Ordering::Relaxed);
+        self.metrics.database_up(&self.name, taken.is_some());
+        if let Some(taken) = taken {
+            self.digests.tell(&self.name, taken, &self.metrics);
+        }
+    }
+
+    /// What is told of tables of this one, and not of the one that is there now, is not told any more.
+    pub(crate) fn forget(&self, now: Option<&Arc<Self>>) {
+        let tables = now.map(|now| now.digests.tables()).unwrap_or_default();
+        for table in self.digests.tables().iter().filter(|table| !tables.contains(table)) {
+            self.metrics.rows_undigested(&self.name, &table.to_string());
+        }
+        if now.is_none() {
+            self.metrics.database_gone(&self.name);
+        }
     }
 }
 
@@ -347,9 +366,7 @@ async fn keep_up(database: Weak<Database>, shared: Weak<Shared>) {
         let watches = database.watch.as_ref().is_some_and(|watch| watch.is_idle());
         if watches || !database.is_up.load(Ordering::Relaxed) {
             let inside = database.enter();
-            let taken = database.source.take().await;
-            database.tell_up(taken.is_ok());
-            let seen = taken.ok().map(|taken| taken.schema.clone());
+            let seen = database.look_late().await.map(|taken| taken.schema.clone());
             if let (Some(inside), Some(now), Some(shared)) = (&inside, &seen, shared.upgrade())
                 && let Some(base) = inside.changed(now)
             {

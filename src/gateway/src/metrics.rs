@@ -45,6 +45,7 @@ pub struct Metrics {
     keyed: IntCounterVec,
     database_up: IntGaugeVec,
     rows_seen: IntGaugeVec,
+    row_digests: IntGaugeVec,
     snapshots: IntCounterVec,
     snapshots_slow: IntCounterVec,
     snapshot_wait: HistogramVec,
@@ -285,6 +286,11 @@ impl Metrics {
             rows_seen: gauges(
                 "estoppel_rows_seen",
                 "1 when the last look for rows of the table that belong to no call came about.",
+                &["database", "table"],
+            ),
+            row_digests: gauges(
+                "estoppel_row_digests",
+                "1 when the last snapshot that was taken has digests of the table's rows.",
                 &["database", "table"],
             ),
             snapshots: counters(
@@ -552,6 +558,16 @@ impl Metrics {
     /// The rows of a table are not looked at any more.
     pub(crate) fn rows_unwatched(&self, database: &str, table: &str) {
         let _ = self.rows_seen.remove_label_values(&[database, table]); // one that never was is gone as well
+    }
+
+    /// Whether the last snapshot has digests of a table's rows.
+    pub(crate) fn rows_digested(&self, database: &str, table: &str, is_there: bool) {
+        self.row_digests.with_label_values(&[database, table]).set(i64::from(is_there));
+    }
+
+    /// The configuration does not ask for digests of a table's rows any more.
+    pub(crate) fn rows_undigested(&self, database: &str, table: &str) {
+        let _ = self.row_digests.remove_label_values(&[database, table]); // one that never was is gone as well
     }
 
     /// A database is not in the configuration any more.

@@ -345,8 +345,8 @@ impl Gateway {
         for database in now.databases.values() {
             database.start(&self.shared.runtime, &self.shared);
         }
-        for name in before.databases.keys().filter(|name| !now.databases.contains_key(*name)) {
-            self.shared.metrics.database_gone(name);
+        for (name, database) in &before.databases {
+            database.forget(now.databases.get(name));
         }
         Ok(())
     }

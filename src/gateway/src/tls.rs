@@ -26,7 +26,8 @@ pub enum TlsError {
     ClientAuthorities { path: PathBuf, problem: String },
 }
 
-fn provider() -> Arc<CryptoProvider> {
+/// What all TLS here is made with.
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 

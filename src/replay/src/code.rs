@@ -36,6 +36,7 @@ codes! {
     Missing "MISSING" "nobody asked for the step";
     NotCompared "NOT_COMPARED" "the statement of the step gave what nothing recorded could be held against";
     NoSteps "NO_STEPS" "there was nothing to replay";
+    OperationNotAllowed "OPERATION_NOT_ALLOWED" "the operation of the step was not allowed to be called";
     Reordered "REORDERED" "the step was asked for before one that was over when it began";
     SchemaDrift "SCHEMA_DRIFT" "the request for the step came in another shape";
     SchemaPartial "SCHEMA_PARTIAL" "parts of the recorded schema are not in the scratch schema";

@@ -284,9 +284,8 @@ impl Tally {
         let fails = |code: &Code| match code {
             Code::Reordered => self.matching == Matching::Strict,
             Code::Truncated | Code::BodyAbsent | Code::BodyRedacted | Code::Undecided => false,
-            Code::SchemaPartial | Code::StatementBound | Code::StatementDenied | Code::ToolNotAllowed => {
-                false
-            }
+            Code::SchemaPartial | Code::StatementBound | Code::StatementDenied => false,
+            Code::OperationNotAllowed | Code::ToolNotAllowed => false,
             Code::NotCompared | Code::TagsOnly | Code::Tolerated => false,
             _ => true,
         };
@@ -372,6 +371,7 @@ mod tests {
             Code::Undecided,
             Code::StatementBound,
             Code::StatementDenied,
+            Code::OperationNotAllowed,
             Code::ToolNotAllowed,
         ] {
             check(Strict, skip(code), Partial, &[code]);

@@ -22,6 +22,9 @@ pub struct Doctor {
     /// with the hint `:setting`, `:application_name` or `:comment`, and `:trigger` where a trigger does. May be given again.
     #[arg(long, value_name = "TABLE=COLUMN[:HINT[:trigger]]", requires = "pg", value_parser = crate::doctor::written)]
     pub written: Vec<estoppel_snapshot::Written>,
+    /// Tables of whose rows snapshots are to have digests (`rows` of the database), as `table` or `schema.table`.
+    #[arg(long, value_name = "TABLE", num_args = 1.., requires = "pg")]
+    pub rows: Vec<estoppel_snapshot::TableName>,
     /// Prints the SQL that an administrator of the database would run to turn each warning green.
     #[arg(long, requires = "pg")]
     pub suggest_fixes: bool,

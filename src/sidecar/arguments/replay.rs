@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use estoppel_replay::database::SqlSource;
+use estoppel_replay::live::{Operation, Target};
 
 #[derive(Subcommand, Debug)]
 pub enum ReplayCommand {
     /// Judges the recorded bytes again, offline, by the policy that judged them.
-    Run(ReplayRun),
+    Run(Box<ReplayRun>),
     /// Serves the recorded answers on loopback, for the client to run again.
     Serve(ReplayServe),
     /// Says in which call two runs of one scenario part first, and why: another model, prompt, tool's answer, policy.
@@ -61,15 +62,27 @@ pub struct ReplayRun {
 
 #[derive(Args, Debug)]
 pub struct ReplayLive {
-    /// Makes the recorded calls of MCP tools again for real. The environment has to have `ESTOPPEL_REPLAY_LIVE` with the id of the run.
+    /// Makes the recorded calls of MCP tools, or of the operations of a plain API, again for real. The environment has to have `ESTOPPEL_REPLAY_LIVE` with the id of the run.
     #[arg(long, requires = "upstream", conflicts_with = "url")]
     pub live: bool,
-    /// The MCP server that is called, as `http://HOST:PORT/PATH`.
+    /// What is called, as `http://HOST:PORT/PATH` or `https://…`: the MCP server, or where the plain API begins.
     #[arg(long, value_name = "URL", requires = "live")]
     pub upstream: Option<String>,
+    /// Who may vouch for its certificate, in PEM; `https` needs it.
+    #[arg(long, value_name = "FILE", requires = "live")]
+    pub upstream_ca: Option<PathBuf>,
     /// A tool that may be called; no other is.
     #[arg(long, value_name = "NAME", requires = "live")]
     pub allow_tool: Vec<String>,
+    /// An operation of a plain API that may be called, no other is: as receipts name it, or `METHOD /PATH`. Needs --keys or --disclosure.
+    #[arg(long, value_name = "NAME", requires = "live", conflicts_with = "allow_tool")]
+    pub allow_operation: Vec<Operation>,
+    /// A path with its query, as the gateway got it, that calls of these operations may have asked for: evidence has keyed tags of them only. May be given again.
+    #[arg(long, value_name = "PATH", requires = "allow_operation")]
+    pub target: Vec<Target>,
+    /// What is taken off the beginning of these paths, as the route of the gateway does (`strip_path`).
+    #[arg(long, value_name = "PATH", requires = "allow_operation")]
+    pub strip_path: Option<String>,
     /// A host that may be called though it is not this machine.
     #[arg(long, value_name = "NAME", requires = "live")]
     pub allow_host: Vec<String>,

@@ -1,11 +1,14 @@
 //! Whether a database can be recorded as it is, and the statement that would mend what cannot.
 
+mod rows;
 mod written;
+
+use std::sync::Arc;
 
 use crate::catalog;
 use crate::dsn::Dsn;
 use crate::error::{Cause, SnapshotError};
-use crate::source::{Settings, Source, connect};
+use crate::source::{Settings, Snapshot, Source, connect};
 use crate::written::{Written, identifier};
 
 /// How a thing was found.
@@ -50,8 +53,8 @@ const LOG_FUNCTIONS: [&str; 3] =
 /// The newest version of which no more is promised than that snapshots are tried.
 const BEST_EFFORT: u32 = 14;
 
-/// Looks at a database as snapshots would, and at tables whose rows name calls, and changes nothing in it. What comes after a bad
-/// check may be missing.
+/// Looks at a database as snapshots would, with the rows that the settings name, and at tables whose rows name calls, and changes nothing
+/// in it. What comes after a bad check may be missing.
 pub async fn examine(dsn: &Dsn, settings: &Settings, tables: &[Written]) -> Vec<Check> {
     let mut checks = Vec::new();
     let connection = match connect(dsn, settings, None).await {
@@ -114,7 +117,12 @@ pub async fn examine(dsn: &Dsn, settings: &Settings, tables: &[Written]) -> Vec<
             );
         }
     }
-    checks.push(snapshot(dsn, settings).await);
+    let (check, taken) = snapshot(dsn, settings).await;
+    checks.push(check);
+    let read = taken.as_ref().and_then(|taken| taken.schema.rows());
+    for table in &settings.rows.tables {
+        checks.extend(rows::examine(&connection, table, read, &user).await);
+    }
     for table in tables {
         checks.extend(written::examine(&connection, table, &user).await);
     }
@@ -142,12 +150,12 @@ fn log_unknown(error: &SnapshotError, user: &str) -> Check {
     check.advice("on Amazon Aurora the writer says so only with `rds.logical_replication = 1`; receipts have LSN_MISSING until then")
 }
 
-async fn snapshot(dsn: &Dsn, settings: &Settings) -> Check {
+async fn snapshot(dsn: &Dsn, settings: &Settings) -> (Check, Option<Arc<Snapshot>>) {
     let (source, task) = Source::new(dsn.clone(), settings.clone());
     let serving = tokio::spawn(task.run());
     let taken = source.take().await;
     serving.abort();
-    match taken {
+    let check = match &taken {
         Ok(snapshot) => {
             let uncovered: Vec<&str> = snapshot.schema.uncovered().collect();
             let what = format!(
@@ -162,7 +170,7 @@ async fn snapshot(dsn: &Dsn, settings: &Settings) -> Check {
             }
         }
         Err(error) => {
-            let check = Check::new(State::Bad, format!("no snapshot: {}", with_sources(&error)));
+            let check = Check::new(State::Bad, format!("no snapshot: {}", with_sources(error)));
             match error.cause() {
                 Cause::ReplicaRejected => check.advice("name the primary in the URL"),
                 Cause::TooManyRelations => check.advice("raise relations_max, and the deadline with it"),
@@ -172,7 +180,8 @@ async fn snapshot(dsn: &Dsn, settings: &Settings) -> Check {
                 _ => check,
             }
         }
-    }
+    };
+    (check, taken.ok())
 }
 
 fn with_sources(error: &dyn std::error::Error) -> String {

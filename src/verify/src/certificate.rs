@@ -1,12 +1,14 @@
 //! Judges a Replay Certificate: steps R1 to R7 of `spec/replay.md`, around the steps of the bundle that it is about.
 
 mod counted;
+mod live;
 mod places;
 mod tolerated;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
+use self::live::Live;
 use crate::bundle::{ENTRIES, Externals, MANIFEST, Options, judge};
 use crate::container::{Files, Input};
 use crate::envelope::Envelope;
@@ -212,7 +214,7 @@ fn check_status(predicate: View<'_>) -> Check {
     }
     let codes: Vec<&str> = drift.iter().chain(&skipped).map(|(code, _)| code.as_str()).collect();
     counted::check_codes(&mode, counts, &codes)?;
-    counted::check_sent(predicate, counts, &drift)?;
+    counted::check_sent(predicate, counts, &drift, &skipped)?;
     tolerated::check(predicate, counts)?;
     let denied = skipped.iter().find(|(code, _)| code == "STATEMENT_DENIED").map_or(0, |(_, count)| *count);
     let (kept, gone, is_whole) = match database {
@@ -361,13 +363,13 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         let entries = (0u64..).zip(lines.split(|byte| *byte == b'\n').map(View::of));
         entries.filter(|(_, entry)| entry.text_of("kind") == "call")
     };
-    let live = predicate.member("live");
+    let live = predicate.member("live").map(Live::read);
     let sources = predicate.member("database").and_then(|database| database.member("sources"));
     let is_step = |entry: &View<'_>| {
         let response = entry.member("response");
         let is_answered = response.is_some_and(|response| response.member("upstream").is_some());
-        if live.is_some() {
-            return is_answered && tool_of(*entry).is_some();
+        if let Some(live) = &live {
+            return is_answered && live.is_of(*entry);
         }
         if let Some(sources) = sources {
             return is_answered && sources.items().any(|source| brings_sql(source, *entry));
@@ -386,16 +388,14 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         let detail = format!("`recorded`: expected `{steps}`, found `{recorded}`");
         return Err(fault(CertificateReason::Mismatch, detail));
     }
-    if let Some(live) = live {
-        let allowed: BTreeSet<_> =
-            live.member("tools").into_iter().flat_map(View::items).filter_map(View::text).collect();
-        let others = calls().filter(|(_, entry)| is_step(entry)).filter_map(|(_, entry)| tool_of(entry));
-        let others = others.filter(|tool| !allowed.contains(tool)).count() as u64; // usize fits
+    if let Some(live) = &live {
+        let others = calls().filter(|(_, entry)| is_step(entry) && !live.allows(*entry)).count() as u64; // usize fits
         let skipped = predicate.member("counts").and_then(|counts| counted(counts, "skipped"));
         let mut skipped = skipped.unwrap_or_default().into_iter();
-        let counted = skipped.find(|(code, _)| code == "TOOL_NOT_ALLOWED").map_or(0, |(_, count)| count);
+        let code = live.code();
+        let counted = skipped.find(|(name, _)| name == code).map_or(0, |(_, count)| count);
         if others != counted {
-            let detail = format!("`TOOL_NOT_ALLOWED`: expected `{others}`, found `{counted}`");
+            let detail = format!("`{code}`: expected `{others}`, found `{counted}`");
             return Err(fault(CertificateReason::Mismatch, detail));
         }
     }
@@ -412,12 +412,6 @@ fn check_steps(predicate: View<'_>, files: &Files<'_>) -> Check {
         }
     }
     tolerated::check_steps(predicate, files)
-}
-
-/// The tool that a call of MCP calls.
-fn tool_of(entry: View<'_>) -> Option<std::borrow::Cow<'_, str>> {
-    let called = entry.member("facts").and_then(|facts| facts.member("tools_called"))?;
-    called.items().next().filter(|_| entry.text_of("dialect") == "mcp").and_then(View::text)
 }
 
 /// Whether a call is one that the source takes statements from.

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::places::{check_beyond, check_tools};
+use super::live::check_allowed;
+use super::places::check_beyond;
 use super::{CertificateReason, Check, fault, number};
 use crate::view::View;
 
 /// Codes that only one mode has.
-const OF_MODES: [(&str, &str); 7] = [
+const OF_MODES: [(&str, &str); 8] = [
     ("ARG_DRIFT", "stub"),
     ("DB_DRIFT", "database"),
     ("NOT_COMPARED", "database"),
+    ("OPERATION_NOT_ALLOWED", "live"),
     ("SCHEMA_DRIFT", "stub"),
     ("STATEMENT_BOUND", "database"),
     ("STATEMENT_DENIED", "database"),
@@ -37,7 +39,12 @@ pub(super) fn check_codes(mode: &str, counts: View<'_>, codes: &[&str]) -> Check
 }
 
 /// Each call and each statement that was sent came to something.
-pub(super) fn check_sent(predicate: View<'_>, counts: View<'_>, drift: &[(String, u64)]) -> Check {
+pub(super) fn check_sent(
+    predicate: View<'_>,
+    counts: View<'_>,
+    drift: &[(String, u64)],
+    skipped: &[(String, u64)],
+) -> Check {
     let of = |wanted: &[&str]| {
         let rows = drift.iter().filter(|(code, _)| wanted.contains(&code.as_str()));
         rows.fold(number(counts, "matched"), |sum, row| sum.saturating_add(row.1))
@@ -47,7 +54,7 @@ pub(super) fn check_sent(predicate: View<'_>, counts: View<'_>, drift: &[(String
         if sent != came {
             return refuse(format!("`sent`: expected {came}, found {sent}"));
         }
-        check_tools(live)?;
+        check_allowed(predicate, live, skipped)?;
     }
     if let Some(database) = predicate.member("database") {
         let (sent, came) = (number(database, "statements"), of(&["DB_DRIFT"]));

@@ -45,15 +45,6 @@ fn is_moment(text: &str) -> bool {
     year > 0 && (1..=days).contains(&day) && hour < 24 && minute < 60 && second < 60
 }
 
-/// Names are in byte order, none twice.
-pub(super) fn check_tools(live: View<'_>) -> Check {
-    let tools = live.member("tools").into_iter().flat_map(View::items).filter_map(View::text);
-    match tools.is_sorted_by(|one, other| one < other) {
-        true => Ok(()),
-        false => refuse("`tools` is not in order".to_owned()),
-    }
-}
-
 /// RFC 6901.
 pub(super) fn is_pointer(text: &str) -> bool {
     let mut parts = text.split('/');

@@ -23,7 +23,7 @@ impl Tool {
         Self::start_reading(move |asked| act(&asked.target))
     }
 
-    /// `act` gets the head of a request, and gives the JSON of the answer.
+    /// `act` gets a request, and gives the JSON of the answer.
     ///
     /// # Panics
     /// When there is no port.
@@ -55,10 +55,12 @@ impl Tool {
     }
 }
 
-/// The head of a request.
+/// A request.
 #[derive(Debug)]
 pub struct Asked {
+    pub method: String,
     pub target: String,
+    pub body: Vec<u8>,
     pub headers: Vec<(String, String)>,
 }
 
@@ -75,7 +77,8 @@ fn answer(stream: TcpStream, act: &dyn Fn(&Asked) -> String, asked: &AtomicU64) 
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut words = line.split(' ').map(ToOwned::to_owned);
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (mut length, mut headers) = (0, Vec::new());
     loop {
         let mut header = String::new();
@@ -90,9 +93,10 @@ fn answer(stream: TcpStream, act: &dyn Fn(&Asked) -> String, asked: &AtomicU64) 
             }
         }
     }
-    std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
+    let mut body = Vec::new();
+    reader.by_ref().take(length).read_to_end(&mut body)?;
     asked.fetch_add(1, Ordering::SeqCst);
-    let body = act(&Asked { target, headers });
+    let body = act(&Asked { method, target, body, headers });
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
