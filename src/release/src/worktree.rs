@@ -75,19 +75,29 @@ impl Worktree {
     }
 }
 
-fn make(all: &Path, name: &str) -> io::Result<(TempDir, File)> {
+/// Removes what programs left that were killed.
+pub(crate) fn sweep(git: &Git) -> Result<(), Refusal> {
+    let all = git.private().join("worktrees");
+    locked(&all).map(|_lock| sweep_all(&all)).map_err(|error| failed(&all, &error))
+}
+
+fn locked(all: &Path) -> io::Result<File> {
     fs::create_dir_all(all)?;
     let lock = File::options().create(true).truncate(false).write(true).open(all.join(LOCK))?;
-    lock.lock()?;
-    sweep(all);
+    lock.lock().map(|()| lock)
+}
+
+fn make(all: &Path, name: &str) -> io::Result<(TempDir, File)> {
+    let _lock = locked(all)?;
+    sweep_all(all);
     let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(all)?;
     let held = File::create_new(folder.path().join(HELD))?;
     held.lock()?;
     Ok((folder, held))
 }
 
-/// Removes what programs left that were killed. What cannot be removed now stays for the next time.
-fn sweep(all: &Path) {
+/// What cannot be removed now stays for the next time.
+fn sweep_all(all: &Path) {
     let Ok(entries) = fs::read_dir(all) else { return };
     for folder in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
         let held = File::open(folder.join(HELD));

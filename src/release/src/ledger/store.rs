@@ -274,6 +274,12 @@ impl Store {
         Err(Refusal::new(Code::LedgerBusy, format!("others were faster {ATTEMPTS_MAX} times")))
     }
 
+    /// Whether the remote had an event when it was asked last.
+    pub(crate) fn is_told(&self, event: &Event) -> Result<bool, Refusal> {
+        let Some(remote) = self.git.target(REMOTE_REF)? else { return Ok(false) };
+        Ok(self.names(&remote)?.contains(&event.path()))
+    }
+
     /// One attempt; none where somebody else was faster.
     fn add(
         &self,
