@@ -1,6 +1,8 @@
 //! Evolutions that this clone began and whose program is gone: they get their end from the next one that begins here, so that no ledger
 //! says of them for ever that they run.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{logs, progress, sign, statement, unsigned};
 use crate::code::{Code, Refusal};
 use crate::ledger::{Body, Event, EvolutionFinished, EvolutionStarted, Hand, Ledger, Outcome, Store};
@@ -36,7 +38,8 @@ pub(super) fn record(store: &Store, hand: &Hand<'_>) -> Result<(), Refusal> {
         let attestation = sign(&said, hand.signer).map_err(unsigned)?;
         let mut has_ended = false;
         let recorded = store.append(hand, &mut |known| {
-            has_ended = ended(known.ledger, &start.evolution);
+            has_ended =
+                known.ledger.events().iter().any(|event| end_of(event) == Some(start.evolution.as_str()));
             if has_ended {
                 return Err(Refusal::new(Code::StateInvalid, "it has ended"));
             }
@@ -45,7 +48,7 @@ pub(super) fn record(store: &Store, hand: &Hand<'_>) -> Result<(), Refusal> {
                 changes: unproven(known.ledger, start),
                 commit: start.commit.clone(),
                 contract: start.contract,
-                evidence: std::collections::BTreeMap::new(),
+                evidence: BTreeMap::new(),
                 evolution: start.evolution.clone(),
                 hooks: Vec::new(),
                 result: Outcome::Failed,
@@ -66,17 +69,19 @@ pub(super) fn record(store: &Store, hand: &Hand<'_>) -> Result<(), Refusal> {
 
 /// Evolutions that have begun and not ended.
 fn open(ledger: &Ledger) -> impl Iterator<Item = (&Event, &EvolutionStarted)> {
-    ledger.events().iter().filter_map(|event| match &event.body {
-        Body::EvolutionStarted(start) if !ended(ledger, &start.evolution) => Some((event, start)),
+    let ended: BTreeSet<&str> = ledger.events().iter().filter_map(end_of).collect();
+    ledger.events().iter().filter_map(move |event| match &event.body {
+        Body::EvolutionStarted(start) if !ended.contains(start.evolution.as_str()) => Some((event, start)),
         _ => None,
     })
 }
 
-fn ended(ledger: &Ledger, evolution: &str) -> bool {
-    ledger
-        .events()
-        .iter()
-        .any(|event| matches!(&event.body, Body::EvolutionFinished(run) if run.evolution == evolution))
+/// The evolution whose end an event records.
+fn end_of(event: &Event) -> Option<&str> {
+    match &event.body {
+        Body::EvolutionFinished(run) => Some(&run.evolution),
+        _ => None,
+    }
 }
 
 /// Those of its changes of which no other evolution has said anything since it began, each with the digest that it had.
