@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use estoppel_evidence::Sha256;
-use estoppel_release::evolution::{self, Plan, Wanted, Watch};
+use estoppel_release::evolution::{self, Plan, Wanted, Watch, progress};
 use estoppel_release::generation::Step;
-use estoppel_release::ledger::{Body, EvolutionFinished, Ledger, Outcome, StepOutcome, StepResult};
+use estoppel_release::ledger::{Body, EvolutionFinished, Ledger, Outcome, StepOutcome, StepResult, Store};
 use estoppel_release::{Code, Refusal, Version};
 use serde_json::{Value, json};
 
@@ -97,7 +97,8 @@ fn data(run: &EvolutionFinished) -> Value {
 }
 
 fn list(output: Output, version: &Version, at: &InRepository) -> Result<ExitCode, Failure> {
-    let ledger = read(output, &store(at)?)?;
+    let store = store(at)?;
+    let ledger = read(output, &store)?;
     let mut rows = Vec::new();
     for event in ledger.events() {
         match &event.body {
@@ -114,11 +115,13 @@ fn list(output: Output, version: &Version, at: &InRepository) -> Result<ExitCode
             }
             Body::EvolutionStarted(run) if run.version == *version && is_open(&ledger, &run.evolution) => {
                 let changes = run.changes.join(",");
+                let logs = evolution::logs(store.git().private(), &run.evolution);
+                let result = if progress::is_cut_off(&logs) { "CUT_OFF" } else { "OPEN" };
                 output.line(&plain(&format!(
-                    "{} {} {:<8} {:<20} {changes}",
-                    event.at, run.evolution, "OPEN", "-"
+                    "{} {} {result:<8} {:<20} {changes}",
+                    event.at, run.evolution, "-"
                 )));
-                rows.push(json!({ "evolution": run.evolution, "changes": run.changes, "commit": run.commit, "result": "OPEN", "at": event.at, "event": event.id }));
+                rows.push(json!({ "evolution": run.evolution, "changes": run.changes, "commit": run.commit, "result": result, "at": event.at, "event": event.id }));
             }
             _ => {}
         }
@@ -150,13 +153,23 @@ fn is_open(ledger: &Ledger, evolution: &str) -> bool {
         .any(|event| matches!(&event.body, Body::EvolutionFinished(run) if run.evolution == evolution))
 }
 
-fn find<'l>(ledger: &'l Ledger, evolution: &str) -> Result<(Sha256, &'l EvolutionFinished), Refusal> {
+fn find<'l>(
+    store: &Store,
+    ledger: &'l Ledger,
+    evolution: &str,
+) -> Result<(Sha256, &'l EvolutionFinished), Refusal> {
     let found = ledger.events().iter().find_map(|event| match &event.body {
         Body::EvolutionFinished(run) if run.evolution == evolution => Some((event.id, run.as_ref())),
         _ => None,
     });
     let unknown = || {
+        let logs = evolution::logs(store.git().private(), evolution);
         let said = match ledger.started(evolution) {
+            Some(_) if progress::is_cut_off(&logs) => {
+                format!(
+                    "evolution {evolution} was cut off; the next one that starts in this clone records its end"
+                )
+            }
             Some(_) => format!("evolution {evolution} was begun and has not ended"),
             None => format!("there is no evolution `{evolution}`"),
         };
@@ -166,8 +179,9 @@ fn find<'l>(ledger: &'l Ledger, evolution: &str) -> Result<(Sha256, &'l Evolutio
 }
 
 fn show(output: Output, evolution: &str, at: &InRepository) -> Result<ExitCode, Failure> {
-    let ledger = read(output, &store(at)?)?;
-    let (event, run) = find(&ledger, evolution)?;
+    let store = store(at)?;
+    let ledger = read(output, &store)?;
+    let (event, run) = find(&store, &ledger, evolution)?;
     run.steps.iter().for_each(|step| output.line(&step_line(output, step)));
     print(output, run);
     let mut data = data(run);
@@ -180,7 +194,7 @@ fn show(output: Output, evolution: &str, at: &InRepository) -> Result<ExitCode, 
 fn logs(output: Output, evolution: &str, only: Option<&str>, at: &InRepository) -> Result<ExitCode, Failure> {
     let store = store(at)?;
     let ledger = store.read()?;
-    let (_, run) = find(&ledger, evolution)?;
+    let (_, run) = find(&store, &ledger, evolution)?;
     let folder = evolution::logs(store.git().private(), evolution);
     let mut text = String::new();
     let mut rows = Vec::new();

@@ -154,9 +154,8 @@ fn wanted(standing: &Standing) -> Option<String> {
     first.into_iter().chain(last).next()
 }
 
-/// Whether this clone began it, and the program that ran it is gone. Of what others run nothing is known.
 fn is_cut_off(git: &Git, evolution: &str) -> bool {
-    progress::seen(&evolution::logs(git.private(), evolution)).is_some_and(|seen| !seen.is_alive)
+    progress::is_cut_off(&evolution::logs(git.private(), evolution))
 }
 
 fn line(output: Output, standing: &Standing, running: &[&str], cut_off: &[&str]) -> String {

@@ -142,7 +142,7 @@ fn e_seals_a_draft_as_it_was_shown_and_w_waives_a_gate_with_its_reason() {
             "steps": [
                 { "id": "unit", "kind": "unit", "run": ["true"], "proves": "all" },
             ],
-            "gates": { "min_evolutions": { "count": 3 } },
+            "gates": { "approvals": { "count": 1 }, "min_evolutions": { "count": 3 } },
         })
         .to_string()
     };
@@ -173,7 +173,8 @@ fn e_seals_a_draft_as_it_was_shown_and_w_waives_a_gate_with_its_reason() {
     let mut terminal = on_a_terminal(&repository.dir, &["--key", path(&repository.key("other"))]);
     terminal.wait_for("min_evolutions", PATIENCE);
     terminal.press("w");
-    terminal.wait_for("waiver for 1.0.0", PATIENCE);
+    let form = terminal.wait_for("waiver for 1.0.0", PATIENCE);
+    assert!(!form.contains("← → 1 of"), "approvals cannot be waived: {form}");
     terminal.press("\t");
     terminal.press("the first one");
     terminal.press("\t");
@@ -187,6 +188,7 @@ fn e_seals_a_draft_as_it_was_shown_and_w_waives_a_gate_with_its_reason() {
     let events = shown["data"]["events"].as_array().unwrap().clone();
     let waived = events.last().unwrap().to_string();
     assert!(waived.contains("min_evolutions") && waived.contains("the first one"), "{waived}");
+    repository.done("other", &["approve", "1.0.0"]);
     assert_eq!(repository.sign("other", &["promote", "1.0.0"]).0, 0);
 }
 

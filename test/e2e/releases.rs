@@ -1,5 +1,6 @@
 //! From a sealed generation to its release and back: what is promoted, what never is, and that nothing is half done.
 
+mod hostile;
 mod ladder;
 
 use std::os::unix::fs::PermissionsExt;
@@ -460,7 +461,7 @@ fn deadly(scratch: &Scratch, at: u32, mode: &str) -> PathBuf {
     let script = format!(
         "#!/bin/sh
 changes=
-for word in \"$@\"; do case \"$word\" in push|update-ref|worktree|hash-object) changes=1;; esac; done
+for word in \"$@\"; do case \"$word\" in push|update-ref|worktree|-w) changes=1;; esac; done
 test -n \"$changes\" || exec '{real}' \"$@\"
 echo >> '{count}'
 test \"$(wc -l < '{count}')\" -eq {at} || exec '{real}' \"$@\"

@@ -45,6 +45,7 @@ codes! {
     GitMissing "GIT_MISSING" 7 "git cannot be started";
     GitOld "GIT_OLD" 7 "git is older than what is needed";
     GitTime "GIT_TIME" 1 "git was not done in time";
+    HistoryMissing "HISTORY_MISSING" 7 "the clone does not have the part of a history that is asked about";
     IndexExists "INDEX_EXISTS" 8 "a file for the index is there already";
     IndexFailed "INDEX_FAILED" 1 "the index of the ledger could not be made";
     LedgerAltered "LEDGER_ALTERED" 2 "the ledger has lost or changed what it had";

@@ -5,6 +5,7 @@
 //! run by its nonce, and what the steps leave in `ESTOPPEL_EVIDENCE` is bound to the run by its digest.
 
 mod anchor;
+mod cut_off;
 pub mod progress;
 mod statement;
 mod steps;
@@ -14,6 +15,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use estoppel_evidence::key::KeyError;
+use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{CallId, Sha256, hash};
 
 use crate::code::{Code, Refusal};
@@ -25,7 +27,7 @@ use crate::ledger::{
     Ledger, Outcome, State, StepOutcome, StepResult, Store, TagDraft,
 };
 use crate::version::Version;
-use crate::worktree::Worktree;
+use crate::worktree::{self, Worktree};
 use anchor::Anchor;
 use progress::Telling;
 
@@ -80,12 +82,23 @@ pub fn start(
     watch: &dyn Watch,
 ) -> Result<(EvolutionFinished, Appended), Refusal> {
     let git = store.git();
+    worktree::sweep(git)?;
+    cut_off::record(store, hand)?;
     let tree = git.tree(&plan.commit)?;
-    let (run, changes) = begin(store, hand, plan)?;
+    let (id, nonce) = names((hand.now)(), &plan.random);
+    let place = Folders::make(git.private(), &id)?;
+    // Before the ledger says that it began, so that whoever finds it there can tell whether it is alive.
+    let telling = Telling::begin(&place.logs, watch);
+    let begun = begin(store, hand, plan, &id, &nonce);
+    // Where the remote fell silent, it may have been begun.
+    let (run, changes) = begun.inspect_err(|refusal| {
+        if refusal.code != Code::RemoteFailed {
+            place.remove();
+        }
+    })?;
     let anchor = Anchor::set(store, run.begun)?;
-    let place = Folders::make(git.private(), &run.start.evolution)?;
+    telling.wanted(&run.wanted());
     let worktree = Worktree::add(git, &run.start.evolution, &plan.commit)?;
-    let telling = Telling::begin(&place.logs, &run.wanted(), watch);
     let done = run.steps(&worktree, &place, plan.jobs, &telling)?;
     let evidence = place.evidence()?;
     run.record(store, hand, &anchor, &tree, done, evidence, changes)
@@ -126,10 +139,25 @@ impl Done {
     }
 }
 
-fn begin(store: &Store, hand: &Hand<'_>, plan: &Plan<'_>) -> Result<(Run, ChangeDigests), Refusal> {
-    let (for_id, for_nonce) = plan.random.split_at(10);
-    let id = CallId::new((hand.now)().0 / 1000, for_id.try_into().unwrap_or_default()).to_string();
+/// The id of a run and its nonce.
+fn names(now: UnixMicros, random: &[u8; 26]) -> (String, String) {
+    let (for_id, for_nonce) = random.split_at(10);
+    let id = CallId::new(now.0 / 1000, for_id.try_into().unwrap_or_default()).to_string();
     let nonce = format!("{id}.{}", hash::hex(for_nonce));
+    (id, nonce)
+}
+
+fn unsigned(error: KeyError) -> Refusal {
+    Refusal::new(Code::RoleMissing, format!("the key does not sign: {error}"))
+}
+
+fn begin(
+    store: &Store,
+    hand: &Hand<'_>,
+    plan: &Plan<'_>,
+    id: &str,
+    nonce: &str,
+) -> Result<(Run, ChangeDigests), Refusal> {
     let mut begun = None;
     let appended = store.append(hand, &mut |Known { ledger, .. }| {
         let (generation, contracted) = sealed(ledger, plan.version)?;
@@ -146,8 +174,8 @@ fn begin(store: &Store, hand: &Hand<'_>, plan: &Plan<'_>) -> Result<(Run, Change
             changes,
             commit: plan.commit.clone(),
             contract: contracted.contract,
-            evolution: id.clone(),
-            nonce: nonce.clone(),
+            evolution: id.to_owned(),
+            nonce: nonce.to_owned(),
             version: plan.version.clone(),
         };
         begun = Some((generation, start.clone(), digests));
@@ -267,8 +295,6 @@ impl Run {
         evidence: BTreeMap<String, Content>,
         changes: ChangeDigests,
     ) -> Result<(EvolutionFinished, Appended), Refusal> {
-        let unsigned =
-            |error: KeyError| Refusal::new(Code::RoleMissing, format!("the key does not sign: {error}"));
         let said = statement::of(&self.start, tree, done.result, &done.steps);
         let attestation = sign(&said, hand.signer).map_err(unsigned)?;
         let EvolutionStarted { commit, contract, evolution, version, .. } = self.start.clone();
@@ -356,6 +382,13 @@ impl Folders {
             std::fs::create_dir_all(path).map_err(|error| folder_failed(path, &error))?;
         }
         Ok(folders)
+    }
+
+    /// Of a run that never began. What stays is in nobody's way.
+    fn remove(&self) {
+        for path in [&self.logs, &self.evidence] {
+            let _ = std::fs::remove_dir_all(path);
+        }
     }
 
     /// The files that the steps left, with their digests.

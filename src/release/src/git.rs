@@ -4,6 +4,7 @@
 //! time limit and a limit on what is read. Names that come from outside stand behind `--end-of-options` or are built from checked types.
 
 mod borrowed;
+mod history;
 mod named;
 mod object;
 mod ported;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+pub use history::History;
 pub use object::ObjectId;
 pub use ported::Ported;
 pub use refs::{Move, Moved};
@@ -39,6 +41,9 @@ const ALWAYS: &[&str] = &[
     "core.commitGraph=false",
     "-c",
     "core.multiPackIndex=false",
+    // It would leave a file for each index that is made for a moment.
+    "-c",
+    "core.splitIndex=false",
     "-c",
     "advice.graftFileDeprecated=false",
     "-c",
@@ -91,13 +96,30 @@ impl Git {
             let said = format!("`{version}` is older than {major}.{minor}");
             return Err(Refusal::new(Code::GitOld, said));
         }
-        let none = |_| {
-            let said = format!("`{}` is not in the working tree of a git repository", dir.display());
+        let none = |refusal: Refusal| {
+            let said = format!(
+                "`{}` is not in the working tree of a git repository: {}",
+                dir.display(),
+                refusal.detail
+            );
             Refusal::new(Code::NotARepository, said)
         };
-        let top = at.text(&["rev-parse", "--show-toplevel"]).map_err(none)?;
-        let common = at.text(&["rev-parse", "--path-format=absolute", "--git-common-dir"]).map_err(none)?;
-        Ok(Self { top: PathBuf::from(top), private: Path::new(&common).join("estoppel"), is_alone: false })
+        let ask = |git: &Self| {
+            let folder = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
+            git.text(&folder).map_err(none)
+        };
+        let (top, common) = (at.text(&["rev-parse", "--show-toplevel"]).map_err(none)?, ask(&at)?);
+        let private = Path::new(&common).join("estoppel");
+        let git = Self { top: PathBuf::from(top), private, is_alone: false };
+        // `core.worktree` may name a folder that is another repository's.
+        if ask(&git)? != common {
+            let said = format!(
+                "the working tree of `{common}`, `{}`, is that of another repository",
+                git.top.display()
+            );
+            return Err(Refusal::new(Code::NotARepository, said));
+        }
+        Ok(git)
     }
 
     /// The working tree.
@@ -196,7 +218,9 @@ const SAID_CHARS_MAX: usize = 400;
 pub(crate) fn failed(verb: &str, done: &Finished) -> Refusal {
     let exit = done.exit.map_or_else(|| "a signal".to_owned(), |exit| exit.to_string());
     let said: String = done.stderr.chars().take(SAID_CHARS_MAX).collect();
-    Refusal::new(Code::GitFailed, format!("`git {verb}` ended with {exit}: {said}"))
+    // Of some objects git sees itself that they are not what their names say.
+    let code = if said.contains("hash mismatch") { Code::LedgerAltered } else { Code::GitFailed };
+    Refusal::new(code, format!("`git {verb}` ended with {exit}: {said}"))
 }
 
 #[cfg(test)]
@@ -237,6 +261,15 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Git::open(dir.path()).unwrap_err().code, Code::NotARepository);
         assert_eq!(Git::open(&dir.path().join("absent")).unwrap_err().code, Code::NotARepository);
+    }
+
+    #[test]
+    fn a_working_tree_that_is_another_repositorys_is_refused() {
+        let ((dir, git), (other, _)) = (repository(), repository());
+        git.text(&["config", "core.worktree", &other.path().to_string_lossy()]).unwrap();
+        let refused = Git::open(dir.path()).unwrap_err();
+        assert_eq!(refused.code, Code::NotARepository, "{refused}");
+        assert!(refused.detail.contains("another repository"), "{refused}");
     }
 
     #[test]

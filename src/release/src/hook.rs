@@ -50,7 +50,7 @@ impl Hooks<'_> {
         command.envs(self.told.iter().map(|(name, value)| (name, value)));
         let time = Duration::from_secs(hook.timeout_s.into());
         let limits = Limits { time, output_bytes_max: OUTPUT_BYTES_MAX };
-        let done = process::run(command, said.to_string().as_bytes(), limits);
+        let done = process::run_kept(command, said.to_string().as_bytes(), limits);
         result(done.is_ok_and(|done| done.exit == Some(0)))
     }
 }

@@ -76,10 +76,13 @@ impl Ledger {
         self.events.iter().map(|event| event.at).max().unwrap_or_default()
     }
 
-    /// The contract of a version that is in force, and the event that put it there.
+    /// The contract of a version that is in force, and the event that put it there. Of what was released it is the one that it was
+    /// promoted under, whatever was written beside that.
     pub fn contract(&self, version: &Version) -> Option<(&Event, &Contracted)> {
-        let contracts = self.contracts(version);
-        contracts.last()
+        let Some((promotion, _)) = self.promoted(version) else { return self.contracts(version).last() };
+        let known: BTreeSet<Sha256> =
+            promotions::past_of(&self.events, promotion).iter().map(|event| event.id).collect();
+        self.contracts(version).filter(|(event, _)| known.contains(&event.id)).last()
     }
 
     /// Every contract that a version had, the first one first.

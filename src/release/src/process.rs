@@ -1,10 +1,14 @@
 //! A program run to its end: its input given, its output read up to a limit, its time limited.
 
+mod group;
+
 use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+
+pub(crate) use group::Group;
 
 /// What a run is held to.
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +40,28 @@ pub enum ProcessError {
     Wait(#[source] io::Error),
 }
 
-/// Runs `command` in a process group of its own, which is ended whole where a limit is reached.
+/// Runs `command` in a process group of its own, which is ended whole where a limit is reached. Where this program is killed, it goes
+/// on to its end.
 pub fn run(mut command: Command, input: &[u8], limits: Limits) -> Result<Finished, ProcessError> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut child = command.spawn().map_err(ProcessError::Start)?;
+    command.process_group(0);
+    finish(command, input, limits, &Command::spawn, &end)
+}
+
+/// The same for what belongs to somebody else: it ends with this program, however that ends.
+pub(crate) fn run_kept(command: Command, input: &[u8], limits: Limits) -> Result<Finished, ProcessError> {
+    let group = Group::begin().map_err(ProcessError::Start)?;
+    finish(command, input, limits, &|command| group.spawn(command), &|child| group.end(child))
+}
+
+fn finish(
+    mut command: Command,
+    input: &[u8],
+    limits: Limits,
+    spawn: &dyn Fn(&mut Command) -> io::Result<Child>,
+    end: &dyn Fn(&mut Child),
+) -> Result<Finished, ProcessError> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = spawn(&mut command).map_err(ProcessError::Start)?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     std::thread::scope(|scope| {
         // Who closes its input early has read what it wanted.
@@ -73,7 +95,7 @@ pub fn run(mut command: Command, input: &[u8], limits: Limits) -> Result<Finishe
 }
 
 /// Ends the process group of `child`.
-pub(crate) fn end(child: &mut Child) {
+fn end(child: &mut Child) {
     let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     if let Some(group) = group {
         // A group that is gone already is what was wanted.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::code::{Code, Refusal, demand_reason};
 use crate::evolution::{self, STATEMENT, sealed, sign};
 use crate::generation::{Generation, HookEvent, StageName};
-use crate::git::{Git, ObjectId};
+use crate::git::{Git, History, ObjectId};
 use crate::hook::Hooks;
 use crate::ledger::{
     Body, Draft, Event, Hand, Known, Ledger, PromotionFinished, PromotionRefused, PromotionStarted,
@@ -80,7 +80,7 @@ struct Candidate {
 
 /// What the gates are asked about.
 struct Case<'a> {
-    git: &'a Git,
+    history: History,
     /// With the gates that hold at the stage.
     generation: &'a Generation,
     stage: StageName,
@@ -115,16 +115,10 @@ pub fn promote(
     let generation = contract.at_stage(wanted.stage);
     let name = format!("promotion-{}-{}", std::process::id(), promotion.hex().get(..16).unwrap_or_default());
     let worktree = Worktree::add(store.git(), &name, &candidate.commit)?;
-    store.git().demand_history(&candidate.commit)?;
+    let history = History::of(store.git(), &candidate.commit)?;
     // What is approved names the policy, whichever gates hold at the stage.
     let policy = witness::policy_of(&contract.gates, worktree.path(), witness);
-    let case = Case {
-        git: store.git(),
-        generation: &generation,
-        stage: wanted.stage,
-        candidate: &candidate,
-        policy,
-    };
+    let case = Case { history, generation: &generation, stage: wanted.stage, candidate: &candidate, policy };
     let began = begun(&ledger, promotion);
     if wanted.resume && !began {
         let said = format!("no promotion of {} on {} was begun", wanted.version, candidate.commit);
@@ -239,6 +233,13 @@ impl Subject {
             version: self.generation.version.clone(),
         })
     }
+}
+
+/// Whether the contract in force of a version asks this gate, and a person may waive it.
+pub fn is_waivable(ledger: &Ledger, version: &Version, gate: &str) -> bool {
+    let follows_hotfix = proofs::follows_hotfix(ledger, version);
+    sealed(ledger, version)
+        .is_ok_and(|(generation, _)| proofs::is_waivable(&generation, follows_hotfix, gate))
 }
 
 /// Whoever looked at another contract has not agreed to this one.

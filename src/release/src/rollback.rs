@@ -132,6 +132,25 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_that_is_not_what_its_name_says_is_not_gone_back_to() {
+        let scene = Scene::new();
+        let mut commits = Vec::new();
+        for version in ["1.2.0", "1.3.0"] {
+            commits.push(scene.commit("file", version));
+            scene.seal(document(version, "true", "true"));
+            scene.evolve(version, &[]);
+            promote(&scene, version);
+        }
+        let tree = scene.git.tree(&commits[1]).unwrap();
+        let own = String::from_utf8(scene.git.read("commit", &commits[0]).unwrap()).unwrap();
+        let kept = scene.git.tree(&commits[0]).unwrap();
+        scene.alter(&commits[0], "commit", own.replace(kept.as_str(), tree.as_str()).as_bytes());
+        let refused = back(&scene, "1.3.0", None).unwrap_err();
+        assert_eq!(refused.code, Code::LedgerAltered, "{refused}");
+        assert_eq!(scene.git.refs("refs/tags/rollback").unwrap(), []);
+    }
+
+    #[test]
     fn the_sources_of_the_version_before_come_back_and_no_tag_moves() {
         let scene = Scene::new();
         let mut commits = Vec::new();

@@ -93,6 +93,25 @@ impl Scene {
         self.head()
     }
 
+    fn place(&self, id: &ObjectId) -> std::path::PathBuf {
+        let (folder, file) = id.as_str().split_at(2);
+        self.git.top().join(".git/objects").join(folder).join(file)
+    }
+
+    /// Puts other bytes where the clone keeps an object, as whoever can write there does.
+    pub(crate) fn alter(&self, id: &ObjectId, kind: &str, bytes: &[u8]) {
+        let other = self.git.write(kind, bytes).unwrap();
+        std::fs::remove_file(self.place(id)).unwrap();
+        std::fs::copy(self.place(&other), self.place(id)).unwrap();
+    }
+
+    /// Puts its own bytes there again.
+    pub(crate) fn restore(&self, id: &ObjectId, kind: &str, bytes: &[u8]) {
+        // Git writes no object that is there.
+        std::fs::remove_file(self.place(id)).unwrap();
+        assert_eq!(self.git.write(kind, bytes).unwrap(), *id);
+    }
+
     pub(crate) fn write(&self, seed: u8, body: Body) -> Result<Appended, Refusal> {
         let key = key(seed);
         self.store().append(&hand(&key), &mut |_| Ok(body.clone().into()))

@@ -8,6 +8,7 @@ mod picture;
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -75,26 +76,56 @@ impl Worktree {
     }
 }
 
-fn make(all: &Path, name: &str) -> io::Result<(TempDir, File)> {
+/// Removes what programs left that were killed.
+pub(crate) fn sweep(git: &Git) -> Result<(), Refusal> {
+    let all = git.private().join("worktrees");
+    locked(&all).map(|_lock| sweep_all(&all)).map_err(|error| failed(&all, &error))
+}
+
+fn locked(all: &Path) -> io::Result<File> {
     fs::create_dir_all(all)?;
     let lock = File::options().create(true).truncate(false).write(true).open(all.join(LOCK))?;
-    lock.lock()?;
-    sweep(all);
+    lock.lock().map(|()| lock)
+}
+
+fn make(all: &Path, name: &str) -> io::Result<(TempDir, File)> {
+    let _lock = locked(all)?;
+    sweep_all(all);
     let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(all)?;
     let held = File::create_new(folder.path().join(HELD))?;
     held.lock()?;
     Ok((folder, held))
 }
 
-/// Removes what programs left that were killed. What cannot be removed now stays for the next time.
-fn sweep(all: &Path) {
+/// What cannot be removed now stays for the next time.
+fn sweep_all(all: &Path) {
     let Ok(entries) = fs::read_dir(all) else { return };
     for folder in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
         let held = File::open(folder.join(HELD));
         if held.map_or(true, |held| held.try_lock().is_ok()) {
-            let _ = fs::remove_dir_all(&folder);
+            let _ = remove(&folder);
         }
     }
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    fs::remove_dir_all(folder).or_else(|_| {
+        unlock(folder);
+        fs::remove_dir_all(folder)
+    })
+}
+
+/// Steps leave folders that nobody may write to, as Go does with what it downloads.
+fn unlock(folder: &Path) {
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let Ok(opened) = File::options().read(true).custom_flags(flags).open(folder) else { return };
+    // What it is worth shows when it is removed.
+    let _ = opened.set_permissions(fs::Permissions::from_mode(0o700));
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .for_each(|entry| unlock(&entry.path()));
 }
 
 fn failed(path: &Path, error: &io::Error) -> Refusal {
@@ -135,17 +166,6 @@ mod tests {
         assert!(worktree.picture().changed().is_empty());
     }
 
-    /// Puts other bytes where the clone keeps an object, as whoever can write there does.
-    fn altered(scene: &Scene, id: &ObjectId, kind: &str, bytes: &[u8]) {
-        let place = |id: &ObjectId| {
-            let (folder, file) = id.as_str().split_at(2);
-            scene.git.top().join(".git/objects").join(folder).join(file)
-        };
-        let other = scene.git.write(kind, bytes).unwrap();
-        fs::remove_file(place(id)).unwrap();
-        fs::copy(place(&other), place(id)).unwrap();
-    }
-
     #[test]
     fn objects_that_are_not_what_their_names_say_are_refused() {
         let scene = Scene::new();
@@ -163,30 +183,27 @@ mod tests {
             ("commit", &commit, kept("commit", &first)),
         ] {
             let own = kept(kind, id);
-            altered(&scene, id, kind, &bytes);
+            scene.alter(id, kind, &bytes);
             let refused = Worktree::add(&scene.git, "a", &commit).unwrap_err();
             assert_eq!(refused.code, Code::LedgerAltered, "{kind}: {refused}");
-            // Git writes no object that is there, so its file goes first.
-            let (folder, file) = id.as_str().split_at(2);
-            fs::remove_file(scene.git.top().join(".git/objects").join(folder).join(file)).unwrap();
-            scene.git.write(kind, &own).unwrap();
+            scene.restore(id, kind, &own);
             assert!(Worktree::add(&scene.git, "a", &commit).is_ok(), "{kind}");
         }
     }
 
     #[test]
-    fn a_commit_of_the_history_that_is_not_what_its_name_says_is_refused() {
+    fn a_submodule_is_an_empty_folder() {
         let scene = Scene::new();
-        let first = scene.commit("file", "a\n");
-        let second = scene.commit("file", "b\n");
-        let commit = scene.commit("file", "c\n");
-        scene.git.demand_history(&commit).unwrap();
-        let parentless = String::from_utf8(scene.git.read("commit", &second).unwrap()).unwrap();
-        let parentless = parentless.replace(&format!("parent {first}\n"), "");
-        altered(&scene, &second, "commit", parentless.as_bytes());
-        assert!(!scene.git.is_ancestor(&first, &commit).unwrap(), "git itself believes it");
-        let refused = scene.git.demand_history(&commit).unwrap_err();
-        assert_eq!(refused.code, Code::LedgerAltered, "{refused}");
+        let other = scene.head();
+        scene.commit(".gitmodules", "[submodule \"sub\"]\n\tpath = sub\n\turl = ./\n\tupdate = !touch ran\n");
+        scene.git.text(&["update-index", "--add", "--cacheinfo", &format!("160000,{other},sub")]).unwrap();
+        let commit = scene.commit("file", "a\n");
+        scene.git.text(&["config", "submodule.sub.active", "true"]).unwrap();
+        scene.git.text(&["config", "submodule.recurse", "true"]).unwrap();
+        let worktree = Worktree::add(&scene.git, "a", &commit).unwrap();
+        assert_eq!(fs::read_dir(worktree.path().join("sub")).unwrap().count(), 0);
+        assert!(!worktree.path().join("ran").exists());
+        assert_eq!(worktree.picture().changed(), Vec::<String>::new());
     }
 
     #[test]
@@ -206,7 +223,9 @@ mod tests {
         let commit = scene.commit("file", "a\n");
         let all = scene.git.private().join("worktrees");
         let left = all.join("left");
-        fs::create_dir_all(left.join("tree")).unwrap();
+        fs::create_dir_all(left.join("tree/locked")).unwrap();
+        fs::write(left.join("tree/locked/file"), "").unwrap();
+        fs::set_permissions(left.join("tree/locked"), fs::Permissions::from_mode(0o555)).unwrap();
         File::create(left.join(HELD)).unwrap();
         let used = Worktree::add(&scene.git, "used", &commit).unwrap();
         assert!(!left.exists());

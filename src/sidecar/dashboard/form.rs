@@ -17,7 +17,7 @@ const HOURS_MAX: u32 = 8_784;
 pub struct Waiver {
     /// As it was when the form was opened: what is waived is what was on the screen then.
     generation: Generation,
-    /// Those that refused when they were last asked.
+    /// Those that refused when they were last asked, and that can be waived.
     gates: Vec<Gate>,
     chosen: usize,
     reason: String,
@@ -46,14 +46,19 @@ impl Waiver {
     /// Why nothing can be waived.
     pub fn of(generation: &Generation, hands: &Hands) -> Result<Self, String> {
         hands.demand_waivable(generation)?;
-        let refuses = |gate: &&Gate| matches!(gate.state.as_str(), "fail" | "missing");
-        let gates: Vec<Gate> = generation.gates.iter().filter(refuses).cloned().collect();
-        if gates.is_empty() {
+        let refusing: Vec<&str> =
+            generation.gates.iter().filter(|gate| gate.refuses()).map(|gate| gate.gate.as_str()).collect();
+        if refusing.is_empty() {
             return Err(format!("no gate is known to refuse {}: p asks them", generation.version));
+        }
+        if generation.waivable.is_empty() {
+            let said =
+                format!("what refuses {} cannot be waived: {}", generation.version, refusing.join(", "));
+            return Err(said);
         }
         Ok(Self {
             generation: generation.clone(),
-            gates,
+            gates: generation.waivable.clone(),
             chosen: 0,
             reason: String::new(),
             hours: "24".into(),

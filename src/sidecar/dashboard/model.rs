@@ -101,6 +101,9 @@ pub struct Generation {
     pub failed: usize,
     /// Gates of the attempt to promote that was made last.
     pub gates: Vec<Gate>,
+    /// Those of them that refuse, and that a person may waive under its contract.
+    #[serde(skip)]
+    pub waivable: Vec<Gate>,
     /// What happened, the newest first.
     pub timeline: Vec<Happened>,
     /// Evolutions that have not ended, the newest first.
@@ -130,6 +133,12 @@ pub struct Gate {
     /// `pass`, `fail`, `missing` or `waived`.
     pub state: String,
     pub why: String,
+}
+
+impl Gate {
+    pub fn refuses(&self) -> bool {
+        matches!(self.state.as_str(), "fail" | "missing")
+    }
 }
 
 /// An event of a generation, or an evolution from its begin to its end.

@@ -8,8 +8,10 @@ use estoppel_release::evolution::{self, progress};
 use estoppel_release::generation::{self as contract, Folder, FolderError, StageName};
 use estoppel_release::git::ObjectId;
 use estoppel_release::index::{Standing, standings};
-use estoppel_release::ledger::{Body, Event, EvolutionFinished, EvolutionStarted, LEDGER_REF, Ledger, Store};
-use estoppel_release::{Code, Version};
+use estoppel_release::ledger::{
+    Body, Event, EvolutionFinished, EvolutionStarted, LEDGER_REF, Ledger, State, Store,
+};
+use estoppel_release::{Code, Version, promotion};
 use serde_json::Value;
 
 use super::model::{
@@ -113,6 +115,13 @@ fn generation(ledger: &Ledger, standing: &Standing, timeline: Vec<Happened>) -> 
         title: change.title.clone(),
         proven: change.proven,
     });
+    let gates = timeline.iter().find(|row| !row.gates.is_empty()).map(|row| row.gates.clone());
+    let gates = gates.unwrap_or_default();
+    let is_open = standing.status == State::Sealed;
+    let waivable = gates.iter().filter(|gate| {
+        is_open && gate.refuses() && promotion::is_waivable(ledger, &standing.version, &gate.gate)
+    });
+    let waivable = waivable.cloned().collect();
     Generation {
         version: standing.version.clone(),
         status: standing.status.as_str(),
@@ -123,11 +132,8 @@ fn generation(ledger: &Ledger, standing: &Standing, timeline: Vec<Happened>) -> 
         tag: standing.tag.clone(),
         passed: standing.passed,
         failed: standing.failed,
-        gates: timeline
-            .iter()
-            .find(|row| !row.gates.is_empty())
-            .map(|row| row.gates.clone())
-            .unwrap_or_default(),
+        gates,
+        waivable,
         running: running.collect(),
         next: status::next(standing),
         stage: standing.stage.as_ref().map(|(stage, tag)| format!("{stage} as {tag}")),
@@ -205,7 +211,7 @@ fn happened(ledger: &Ledger, event: &Event) -> Option<(Version, Happened)> {
         }
         Body::PromotionRefused(body) => {
             let gates = gates(&body.gates);
-            let refusing = gates.iter().filter(|gate| matches!(gate.state.as_str(), "fail" | "missing"));
+            let refusing = gates.iter().filter(|gate| gate.refuses());
             let names: Vec<&str> = refusing.map(|gate| gate.gate.as_str()).collect();
             let refused = row(format!("promotion refused by {}", names.join(", ")), Some(&body.commit));
             (body.version.clone(), Happened { gates, ..refused })
@@ -363,6 +369,7 @@ fn draft(version: Version, read: Option<Result<contract::Generation, FolderError
         passed: 0,
         failed: 0,
         gates: Vec::new(),
+        waivable: Vec::new(),
         timeline: Vec::new(),
         running: Vec::new(),
         stage: None,

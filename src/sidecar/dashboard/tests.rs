@@ -54,6 +54,7 @@ fn generation(version: &str, status: &'static str) -> Generation {
         passed: 2,
         failed: 0,
         gates: Vec::new(),
+        waivable: Vec::new(),
         timeline: vec![happened(3_000, "promotion.finished", "Bert", &format!("promoted as v{version}"))],
         running: Vec::new(),
         stage: None,
@@ -71,8 +72,11 @@ fn sealed() -> Generation {
     let gates = vec![
         gate("contract_sealed", "pass", "sha256:5a0c…"),
         gate("all_changes_proven", "fail", "PAY-002 is unproven"),
+        gate("no_failed", "fail", "the latest evolution of PAY-002 failed"),
+        gate("min_evolutions", "missing", "1 of 2 evolutions passed"),
         gate("approvals", "missing", "0 of 1, none of them an author"),
     ];
+    let waivable = gates[2..4].to_vec();
     let run = |id: &str, result, steps| Evolution {
         id: id.into(),
         result,
@@ -87,7 +91,12 @@ fn sealed() -> Generation {
     );
     let refused = Happened {
         gates: gates.clone(),
-        ..happened(20, "promotion.refused", "Ada", "promotion refused by all_changes_proven, approvals")
+        ..happened(
+            20,
+            "promotion.refused",
+            "Ada",
+            "promotion refused by all_changes_proven, no_failed, min_evolutions, approvals",
+        )
     };
     let timeline = vec![
         happened(2, "evolution.started", "Ada", "evolution open: PAY-002"),
@@ -110,6 +119,7 @@ fn sealed() -> Generation {
         passed: 4,
         failed: 1,
         gates,
+        waivable,
         timeline: timeline.collect(),
         running: vec![Running {
             evolution: "01KB9V8Q0C000000000000000B".into(),
@@ -498,7 +508,7 @@ fn a_draft_is_sealed_as_it_was_shown_or_not_at_all() {
 #[test]
 fn a_gate_is_waived_for_a_reason_and_a_time_and_asked_about_before() {
     let mut model = model();
-    // The second of those that refuse; passing ones are not offered.
+    // The second of those that refuse and can be waived; no other is offered.
     let mut waiving = desk(&model, "↓w→⇥");
     press(&mut waiving, &model, "y↵");
     let Some(Over::Waiving(_)) = &waiving.over else {
@@ -511,8 +521,8 @@ fn a_gate_is_waived_for_a_reason_and_a_time_and_asked_about_before() {
     assert_eq!(press(&mut waiving, &model, "⌫36↵"), Wish::Nothing);
     let lines = frame(&model, &mut waiving, NOW, Size { width: 120, height: 40 }).join("\n");
     for told in [
-        "approvals does not pass",
-        "0 of 1, none of them an author",
+        "min_evolutions does not pass",
+        "1 of 2 evolutions passed",
         "Why it is waived: a race is lost",
         "For 36 hours",
         CONTRACT,
@@ -523,7 +533,7 @@ fn a_gate_is_waived_for_a_reason_and_a_time_and_asked_about_before() {
     let words = [
         "waive",
         "1.3.0",
-        "approvals",
+        "min_evolutions",
         "--reason=a race is lost",
         "--hours",
         "36",
@@ -542,6 +552,19 @@ fn a_gate_is_waived_for_a_reason_and_a_time_and_asked_about_before() {
     assert!(matches!(silent.over, Some(Over::Waiving(_))));
     assert_eq!(silent.said.unwrap().1, "what is signed says why");
     assert!(desk(&model, "↓w⎋").over.is_none());
+    let offered = desk(&model, "↓w→→");
+    let Some(Over::Waiving(form)) = &offered.over else { panic!("it is open") };
+    assert!(form.lines().iter().any(|line| line.to_string().contains("no_failed")), "two are offered");
+    model.releases.value.as_mut().unwrap().generations[1].waivable.clear();
+    let refused = desk(&model, "↓w");
+    assert_eq!(
+        (refused.over.is_none(), refused.said.unwrap().1),
+        (
+            true,
+            "what refuses 1.3.0 cannot be waived: all_changes_proven, no_failed, min_evolutions, approvals"
+                .into()
+        )
+    );
     model.releases.value.as_mut().unwrap().generations[1].gates.clear();
     let unknown = desk(&model, "↓w");
     assert_eq!(

@@ -148,35 +148,63 @@ fn who_is_refused_is_told_what_is_wrong_and_what_to_do() {
 }
 
 #[test]
-fn an_evolution_whose_program_was_killed_is_cut_off_in_the_status() {
+fn an_evolution_whose_program_was_killed_leaves_no_process_and_is_cut_off_until_the_next_one_ends_it() {
     let repository = Repository::new("status-cut");
-    repository.seal("1.0.0", "exec sleep 600", &json!({}), &json!({}));
-    let mut command = Command::new(cli_binary());
-    command.args(["evolution", "start", "1.0.0", "--all", "--repo", path(&repository.dir)]);
-    let mut runner = command.arg("--key").arg(repository.key("owner")).spawn().unwrap();
+    let script = "test -e \"$HOME/again\" || { sleep 600 & echo $$ $! >\"$ESTOPPEL_EVIDENCE/ids\"; wait; }";
+    repository.seal("1.0.0", script, &json!({}), &json!({}));
+    let private = repository.dir.join(".git/estoppel");
+    let start = || {
+        let mut command = Command::new(cli_binary());
+        command.args(["evolution", "start", "1.0.0", "--all", "--repo", path(&repository.dir)]);
+        command.arg("--key").arg(repository.key("owner")).env("HOME", &private);
+        command.spawn().unwrap()
+    };
+    let mut runner = start();
     let row = || repository.ask(&["status", "1.0.0"]).1["data"]["generations"][0].clone();
     let count = |row: &Value, name: &str| row[name].as_array().map_or(0, Vec::len);
     until("it runs", PATIENCE, || (count(&row(), "running") == 1).then_some(()));
-    let logs = repository.dir.join(".git/estoppel");
-    until("its step has begun", PATIENCE, || found(&logs, "unit.log").then_some(()));
-    assert_eq!(count(&row(), "cut_off"), 0);
+    let ids = || {
+        let runs = std::fs::read_dir(private.join("evidence")).ok()?.flatten();
+        let said = runs.filter_map(|run| std::fs::read_to_string(run.path().join("ids")).ok()).next()?;
+        let ids: Vec<u32> = said.split_whitespace().filter_map(|id| id.parse().ok()).collect();
+        (said.ends_with('\n') && ids.len() == 2).then_some(ids)
+    };
+    let ids = until("its step has begun", PATIENCE, ids);
+    let result = || {
+        let listed = repository.ask(&["evolution", "list", "1.0.0"]).1["data"]["evolutions"].clone();
+        let results = listed.as_array().into_iter().flatten().map(|run| run["result"].clone());
+        results.collect::<Vec<_>>()
+    };
+    assert_eq!((count(&row(), "cut_off"), result()), (0, vec![json!("OPEN")]));
     runner.kill().unwrap();
     runner.wait().unwrap();
-    let row = row();
-    assert_eq!((count(&row, "running"), count(&row, "cut_off")), (0, 1), "{row}");
-    assert_eq!(row["next"], "estoppel evolution start 1.0.0 --all");
+    for id in ids {
+        // What nobody waits for leaves its number.
+        let state = || std::fs::read_to_string(format!("/proc/{id}/stat"));
+        let is_gone = || state().map_or(true, |state| state.contains(") Z "));
+        until("what its step started is gone", PATIENCE, || is_gone().then_some(()));
+    }
+    let cut = row();
+    assert_eq!((count(&cut, "running"), count(&cut, "cut_off")), (0, 1), "{cut}");
+    assert_eq!(
+        (&cut["next"], result()),
+        (&json!("estoppel evolution start 1.0.0 --all"), vec![json!("CUT_OFF")])
+    );
     let mut command = Command::new(cli_binary());
     let told = command.args(["status", "--repo", path(&repository.dir)]).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(told.contains("  cut off ") && !told.contains("  running "), "{told}");
-}
 
-/// Whether there is a file of this name in a folder or below it.
-fn found(folder: &Path, name: &str) -> bool {
-    std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
-        let path = entry.path();
-        entry.file_name() == name || (path.is_dir() && found(&path, name))
-    })
+    let trees = || {
+        let folders = std::fs::read_dir(private.join("worktrees")).unwrap().flatten();
+        folders.filter(|entry| entry.path().is_dir()).count()
+    };
+    assert_eq!(trees(), 1);
+    std::fs::write(private.join("again"), "").unwrap();
+    assert!(start().wait().unwrap().success());
+    assert_eq!((trees(), result()), (0, vec![json!("FAILED"), json!("PASSED")]));
+    let ended = row();
+    assert_eq!((count(&ended, "running"), count(&ended, "cut_off")), (0, 0), "{ended}");
 }
 
 /// The files of a folder, to be committed under another one.

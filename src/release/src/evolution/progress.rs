@@ -26,7 +26,8 @@ pub(super) struct Telling<'a> {
 }
 
 impl<'a> Telling<'a> {
-    pub(super) fn begin(logs: &Path, wanted: &[&Step], also: &'a dyn Watch) -> Self {
+    /// From here on it is known that the run is alive.
+    pub(super) fn begin(logs: &Path, also: &'a dyn Watch) -> Self {
         let path = logs.join(NAME);
         let mut file = File::create_new(&path).ok();
         if file.as_ref().is_some_and(|file| file.lock().is_err()) {
@@ -34,11 +35,13 @@ impl<'a> Telling<'a> {
             let _ = std::fs::remove_file(&path);
             file = None;
         }
-        let telling = Self { file: file.map(Mutex::new), also };
-        for step in wanted {
-            telling.tell(&format!("want {}\n", step.id));
+        Self { file: file.map(Mutex::new), also }
+    }
+
+    pub(super) fn wanted(&self, steps: &[&Step]) {
+        for step in steps {
+            self.tell(&format!("want {}\n", step.id));
         }
-        telling
     }
 
     fn tell(&self, line: &str) {
@@ -87,6 +90,12 @@ pub struct Seen {
     pub is_alive: bool,
     /// In the order of the steps.
     pub steps: Vec<Far>,
+}
+
+/// Whether this clone began the run whose logs are in this folder, and the program that ran it is gone. Of what others run
+/// nothing is known.
+pub fn is_cut_off(logs: &Path) -> bool {
+    seen(logs).is_some_and(|seen| !seen.is_alive)
 }
 
 /// Looks at the run whose logs are in this folder; none where this clone does not run it.
@@ -153,7 +162,7 @@ mod tests {
     fn whoever_looks_on_sees_how_far_it_is_and_whether_it_still_runs() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(seen(folder.path()), None);
-        let telling = Telling::begin(folder.path(), &[], &Unwatched);
+        let telling = Telling::begin(folder.path(), &Unwatched);
         telling.tell("want unit\nwant e2e\nrun unit\n");
         let Seen { is_alive, steps } = seen(folder.path()).unwrap();
         let shown: Vec<_> = steps.iter().map(|far| (far.step.as_str(), far.standing)).collect();

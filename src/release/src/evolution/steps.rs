@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -13,7 +12,7 @@ use estoppel_evidence::Sha256;
 
 use crate::generation::Step;
 use crate::ledger::{Content, StepOutcome, StepResult};
-use crate::process;
+use crate::process::Group;
 use crate::worktree::Picture;
 
 /// Most bytes of the log of one step. Beyond them it is ended with `log_bytes_max`.
@@ -133,7 +132,12 @@ fn run_one(step: &Step, place: &Place<'_>) -> StepResult {
     let path = log_path(place.logs, step.id.as_str());
     let began = Instant::now();
     let (outcome, exit) = match start(step, place, &path) {
-        Ok(mut child) => watch_over(&mut child, step, &path, began),
+        Ok((group, mut child)) => {
+            let ended = watch_over(&mut child, step, &path, began);
+            // Nothing that is still in its group outlives it.
+            group.end(&mut child);
+            ended
+        }
         Err(error) => {
             // The log says why, if there can be one.
             let _ = std::fs::write(&path, format!("could not be started: {error}\n"));
@@ -144,7 +148,7 @@ fn run_one(step: &Step, place: &Place<'_>) -> StepResult {
     StepResult { exit, log, ..result(step, outcome, began.elapsed()) }
 }
 
-fn start(step: &Step, place: &Place<'_>, log: &Path) -> io::Result<Child> {
+fn start(step: &Step, place: &Place<'_>, log: &Path) -> io::Result<(Group, Child)> {
     let file = File::create_new(log)?;
     let (program, arguments) = step.run.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let folder =
@@ -152,8 +156,10 @@ fn start(step: &Step, place: &Place<'_>, log: &Path) -> io::Result<Child> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).env_clear();
     command.envs(allowed_env(&step.env)).envs(place.told.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
-    command.spawn()
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let group = Group::begin()?;
+    let child = group.spawn(&mut command)?;
+    Ok((group, child))
 }
 
 /// What every program is given, so that it finds others, and what it asks for by name.
@@ -165,23 +171,20 @@ pub(crate) fn allowed_env(names: &[String]) -> Vec<(String, std::ffi::OsString)>
 
 fn watch_over(child: &mut Child, step: &Step, log: &Path, began: Instant) -> (StepOutcome, Option<i32>) {
     let time = Duration::from_secs(step.timeout_s.into());
-    let ended = loop {
+    loop {
         match child.try_wait() {
-            Ok(Some(status)) => break of_status(status),
+            Ok(Some(status)) => return of_status(status),
             Ok(None) => {}
-            Err(_) => break (StepOutcome::Failed, None),
+            Err(_) => return (StepOutcome::Failed, None),
         }
         if began.elapsed() >= time {
-            break (StepOutcome::TimedOut, None);
+            return (StepOutcome::TimedOut, None);
         }
         if std::fs::metadata(log).is_ok_and(|file| file.len() > LOG_BYTES_MAX) {
-            break (StepOutcome::LogBytesMax, None);
+            return (StepOutcome::LogBytesMax, None);
         }
         std::thread::sleep(LOOK);
-    };
-    // Nothing that a step started outlives it.
-    process::end(child);
-    ended
+    }
 }
 
 fn of_status(status: ExitStatus) -> (StepOutcome, Option<i32>) {

@@ -247,6 +247,80 @@ fn runs_in_several_clones_at_a_time_get_numbers_of_their_own() {
     assert_eq!(seen, [origin.store().read().unwrap().head()]);
 }
 
+/// Writes that an evolution of these changes was begun here, and leaves what its program leaves while it lives.
+fn begun(scene: &Scene, evolution: &str, changes: &[&str], is_alive: bool) -> Option<Telling<'static>> {
+    let logs = logs(scene.git.private(), evolution);
+    std::fs::create_dir_all(&logs).unwrap();
+    let telling = Telling::begin(&logs, &Unwatched);
+    let version = "1.0.0".parse().unwrap();
+    let start = EvolutionStarted {
+        changes: changes.iter().map(|id| (*id).to_owned()).collect(),
+        commit: scene.head(),
+        contract: scene.store().read().unwrap().contract(&version).unwrap().1.contract,
+        evolution: evolution.to_owned(),
+        nonce: evolution.to_owned(),
+        version,
+    };
+    scene.write(5, Body::EvolutionStarted(start)).unwrap();
+    is_alive.then_some(telling)
+}
+
+#[test]
+fn a_run_whose_program_is_gone_is_ended_in_the_ledger_by_the_next_one() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &["B-2"]);
+    begun(&scene, "gone", &["A-1", "B-2"], false);
+    let _alive = begun(&scene, "alive", &["A-1"], true);
+    std::fs::remove_dir_all(logs(scene.git.private(), "alive")).unwrap();
+    let _alive = begun(&scene, "alive-2", &["A-1"], true);
+    scene.evolve("1.0.0", &["B-2"]);
+    let ledger = scene.store().read().unwrap();
+    let ended: Vec<&EvolutionFinished> =
+        ledger.finished(&"1.0.0".parse().unwrap()).map(|(_, run)| run).collect();
+    let [_, cut, _] = ended[..] else { panic!("{ended:#?}") };
+    assert_eq!((cut.evolution.as_str(), cut.result, cut.steps.len()), ("gone", Outcome::Failed, 0));
+    assert_eq!(cut.changes.keys().collect::<Vec<_>>(), ["A-1", "B-2"]);
+    assert!(cut.why.as_ref().unwrap().contains("cut off"), "{cut:?}");
+    assert!(ledger.started("alive-2").is_some());
+}
+
+#[test]
+fn a_run_that_was_cut_off_takes_nothing_from_what_was_run_again_since() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    begun(&scene, "gone", &["A-1", "B-2"], false);
+    let elsewhere = scene.cloned();
+    elsewhere.evolve("1.0.0", &["A-1"]);
+    scene.evolve("1.0.0", &["A-1"]);
+    let ledger = scene.store().read().unwrap();
+    let ended: Vec<(&str, Outcome, Vec<&String>)> = ledger
+        .finished(&"1.0.0".parse().unwrap())
+        .map(|(_, run)| (run.evolution.as_str(), run.result, run.changes.keys().collect()))
+        .collect();
+    let [(_, Outcome::Passed, _), ("gone", Outcome::Failed, changes), (_, Outcome::Passed, _)] = &ended[..]
+    else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(changes, &["B-2"]);
+}
+
+#[test]
+fn a_clone_that_leaves_its_remote_out_ends_no_run_that_the_remote_knows() {
+    let origin = Scene::new();
+    origin.seal(document("1.0.0", "true", "true"));
+    let mut clone = origin.cloned();
+    begun(&clone, "gone", &["A-1"], false);
+    clone.store().fetch().unwrap();
+    let remote = clone.remote.take();
+    clone.evolve("1.0.0", &["B-2"]);
+    let version = "1.0.0".parse().unwrap();
+    assert_eq!(clone.store().read().unwrap().finished(&version).count(), 1);
+    clone.remote = remote;
+    clone.evolve("1.0.0", &["B-2"]);
+    assert_eq!(origin.store().read().unwrap().finished(&version).count(), 3);
+}
+
 #[test]
 fn a_key_that_may_not_run_begins_nothing() {
     let scene = Scene::new();
@@ -263,4 +337,5 @@ fn a_key_that_may_not_run_begins_nothing() {
     let refused = start(&scene.store(), &hand(&approver), &plan, &Unwatched).unwrap_err();
     assert_eq!(refused.code, Code::RoleMissing);
     assert_eq!(scene.store().read().unwrap().events().len(), 2);
+    assert_eq!(std::fs::read_dir(scene.git.private().join("logs")).unwrap().count(), 0);
 }

@@ -8,7 +8,6 @@ use std::io;
 
 use super::{Git, ObjectId};
 use crate::code::{Code, Refusal};
-use crate::worktree::Scratch;
 
 impl Git {
     /// Gives `own`, which has no objects yet, those of `commit`: itself, its trees and its files, without its history.
@@ -21,19 +20,8 @@ impl Git {
         self.name_anew(own, &ids)
     }
 
-    /// Refuses a history in which a commit has other content than its name says.
-    ///
-    /// # Errors
-    /// `LEDGER_ALTERED`.
-    pub(crate) fn demand_history(&self, tip: &ObjectId) -> Result<(), Refusal> {
-        let folder = Scratch::make(self, "history")?;
-        let own = self.empty(folder.path(), tip)?;
-        let ids = self.text(&["rev-list", tip.as_str()])? + "\n";
-        self.name_anew(&own, &ids)
-    }
-
-    /// Packs these objects into `own`, which has none, under names that are computed there.
-    fn name_anew(&self, own: &Self, ids: &str) -> Result<(), Refusal> {
+    /// Packs these objects into `own` under names that are computed there.
+    pub(super) fn name_anew(&self, own: &Self, ids: &str) -> Result<(), Refusal> {
         let packs = own.path_of("objects/pack")?;
         let failed = |error: io::Error| {
             Refusal::new(Code::GitFailed, format!("could not use `{}`: {error}", packs.display()))

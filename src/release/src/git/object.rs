@@ -54,10 +54,19 @@ impl Git {
         self.peel(revision, "commit")
     }
 
-    /// The tree of a commit.
+    /// The tree that a commit names, whose own name is that of its content.
+    ///
+    /// # Errors
+    /// `REVISION_UNKNOWN`. `LEDGER_ALTERED`: it is not what its name says.
     pub fn tree(&self, commit: &ObjectId) -> Result<ObjectId, Refusal> {
         let unknown = || Refusal::new(Code::RevisionUnknown, format!("there is no commit {commit}"));
-        self.peel(commit.as_str(), "tree")?.ok_or_else(unknown)
+        let bytes = self.read("commit", commit).map_err(|_| unknown())?;
+        if self.id(&["hash-object", "-t", "commit", "--literally", "--stdin"], &bytes)? != *commit {
+            let said = format!("object {commit} is not what its name says");
+            return Err(Refusal::new(Code::LedgerAltered, said));
+        }
+        let first = bytes.split(|byte| *byte == b'\n').next().and_then(|line| line.strip_prefix(b"tree "));
+        first.and_then(|id| ObjectId::parse(std::str::from_utf8(id).ok()?)).ok_or_else(unknown)
     }
 
     fn peel(&self, revision: &str, kind: &str) -> Result<Option<ObjectId>, Refusal> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 
-use super::{Git, ObjectId, failed};
+use super::{History, ObjectId, failed};
 use crate::code::{Code, Refusal};
 use crate::worktree::Scratch;
 
@@ -15,6 +15,9 @@ const PATHS_MAX: usize = 256;
 const TEXTS_MAX: usize = 1_000;
 /// Most merges that are looked at between two commits. Above, what became of a file is not told.
 const MERGES_MAX: usize = 256;
+
+/// The mode of a commit of another repository, which has no object here.
+const SUBMODULE: &str = "160000";
 
 /// What became of a change in the files of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +59,13 @@ enum Fate {
     Unclear,
 }
 
-impl Git {
+impl History {
     /// Looks for what changes from `base` to `tip` in the files of `into`. A file that was moved there is known by its content, as
     /// git does it. Where somebody wrote over it in commits that follow `tip` it counts as there, unless a merge after `tip` took
     /// the file otherwise than its side of `tip` has it.
-    pub fn ported(&self, base: &ObjectId, tip: &ObjectId, into: &ObjectId) -> Result<Ported, Refusal> {
-        self.demand_history(tip)?;
+    pub(crate) fn ported(&self, base: &ObjectId, tip: &ObjectId, into: &ObjectId) -> Result<Ported, Refusal> {
+        self.follow(tip)?;
+        self.follow(into)?;
         let changes = self.changes(base, tip)?;
         let names: BTreeSet<&str> = changes.iter().flat_map(|change| [&*change.old, &*change.new]).collect();
         let here = self.entries(into, &names)?;
@@ -91,13 +95,6 @@ impl Git {
         Ok(if is_carried { Ported::All } else { Ported::Unclear((*first).clone()) })
     }
 
-    /// Whether there is a merge among the commits after `base` up to `tip`.
-    pub fn has_merges(&self, base: &ObjectId, tip: &ObjectId) -> Result<bool, Refusal> {
-        let not = format!("^{base}");
-        let words = ["rev-list", "--merges", "--max-count=1", "--end-of-options", tip.as_str(), &not, "--"];
-        Ok(!self.text(&words)?.is_empty())
-    }
-
     fn fate(&self, change: &Change, here: Option<&Entry>, asked: &mut usize) -> Result<Fate, Refusal> {
         let Change { before, after, .. } = change;
         Ok(match (before, after, here) {
@@ -119,8 +116,10 @@ impl Git {
 
     /// Merges what changes from one text to another into a third one, and says whether that changes it.
     fn merged(&self, before: &ObjectId, after: &ObjectId, here: &ObjectId) -> Result<Fate, Refusal> {
-        let texts = self.blobs(&[here.clone(), before.clone(), after.clone()])?;
-        let scratch = Scratch::make(self, "merge")?;
+        let ids = [here.clone(), before.clone(), after.clone()];
+        self.name(ids.iter().map(ObjectId::as_str))?;
+        let texts = self.own.blobs(&ids)?;
+        let scratch = Scratch::make(&self.own, "merge")?;
         let mut files = Vec::new();
         for (name, text) in ["here", "before", "after"].into_iter().zip(&texts) {
             let path = scratch.path().join(name);
@@ -132,7 +131,7 @@ impl Git {
         }
         let words = ["-c", "merge.conflictStyle=merge", "merge-file", "-p", "-q", "--"].into_iter();
         let words: Vec<&str> = words.chain(files.iter().map(String::as_str)).collect();
-        let done = self.run(&words, &[])?;
+        let done = self.own.run(&words, &[])?;
         match done.exit {
             Some(0) if texts.first() == Some(&done.stdout) => Ok(Fate::There),
             Some(0) => Ok(Fate::Lacking),
@@ -144,10 +143,13 @@ impl Git {
 
     /// Whether each merge after `tip` up to `into` has these files as one of its parents after `tip` has them.
     fn is_carried(&self, tip: &ObjectId, into: &ObjectId, names: &BTreeSet<&str>) -> Result<bool, Refusal> {
+        if self.is_short()? {
+            return Ok(false); // There may be merges that the clone does not have.
+        }
         let not = format!("^{tip}");
         let words =
             ["rev-list", "--ancestry-path", "--parents", "--end-of-options", into.as_str(), &not, "--"];
-        let said = self.text(&words)?;
+        let said = self.own.text(&words)?;
         let rows: Vec<Vec<ObjectId>> =
             said.lines().map(|line| line.split(' ').filter_map(ObjectId::parse).collect()).collect();
         let after: BTreeSet<&ObjectId> = rows.iter().filter_map(|row| row.first()).chain([tip]).collect();
@@ -155,6 +157,7 @@ impl Git {
         if merges.len() > MERGES_MAX {
             return Ok(false);
         }
+        self.trees(merges.iter().copied().flatten())?;
         for merge in merges {
             let Some((commit, parents)) = merge.split_first() else { continue };
             let own = self.entries(commit, names)?;
@@ -171,12 +174,13 @@ impl Git {
 
     /// The files of these names that a commit has.
     fn entries(&self, commit: &ObjectId, names: &BTreeSet<&str>) -> Result<BTreeMap<String, Entry>, Refusal> {
+        self.trees([commit])?;
         let mut found = BTreeMap::new();
         let names: Vec<&str> = names.iter().copied().collect();
         for names in names.chunks(PATHS_MAX) {
             let mut words = vec!["ls-tree", "-z", "--full-tree", commit.as_str()];
             words.extend(names);
-            let said = self.bytes(&words, &[])?;
+            let said = self.own.bytes(&words, &[])?;
             for row in said.split(|byte| *byte == 0).filter(|row| !row.is_empty()) {
                 let row = String::from_utf8_lossy(row);
                 let Some((facts, name)) = row.split_once('\t') else { continue };
@@ -201,19 +205,20 @@ impl Git {
     /// What changes from one commit to another, file by file. Where more than a thousand come and go, those that are moved with other
     /// changes are not known to be.
     fn changes(&self, from: &ObjectId, to: &ObjectId) -> Result<Vec<Change>, Refusal> {
-        let words = [
-            "diff-tree",
-            "-r",
-            "-z",
-            "--raw",
-            "-M",
-            "-l1000",
-            "--no-ext-diff",
-            from.as_str(),
-            to.as_str(),
-            "--",
-        ];
-        let said = self.bytes(&words, &[])?;
+        self.trees([from, to])?;
+        // To know what is moved, git reads what comes and goes.
+        let is_file = |entry: &&Entry| entry.mode != SUBMODULE;
+        let differing = self.differences(&["--no-renames"], from, to)?;
+        let files =
+            differing.iter().flat_map(|change| [&change.before, &change.after]).flatten().filter(is_file);
+        self.name(files.map(|entry| entry.id.as_str()))?;
+        self.differences(&["-M", "-l1000"], from, to)
+    }
+
+    fn differences(&self, how: &[&str], from: &ObjectId, to: &ObjectId) -> Result<Vec<Change>, Refusal> {
+        let words = ["diff-tree", "-r", "-z", "--raw", "--no-ext-diff", "--ignore-submodules=none"];
+        let words = [words.as_slice(), how, &[from.as_str(), to.as_str(), "--"]].concat();
+        let said = self.own.bytes(&words, &[])?;
         let mut words = said.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
         let mut changes = Vec::new();
         while let Some(facts) = words.next().filter(|facts| !facts.is_empty()) {
@@ -272,8 +277,12 @@ mod tests {
             self
         }
 
+        fn history(&self) -> History {
+            History::of(&self.scene.git, &self.scene.head()).unwrap()
+        }
+
         fn said(&self) -> Ported {
-            self.scene.git.ported(&self.base, &self.tip, &self.scene.head()).unwrap()
+            self.history().ported(&self.base, &self.tip, &self.scene.head()).unwrap()
         }
     }
 
@@ -288,7 +297,7 @@ mod tests {
     #[test]
     fn what_a_hotfix_changed_is_looked_for_in_the_files_and_not_in_the_history() {
         let line = Line::new();
-        assert_eq!(line.scene.git.ported(&line.base, &line.tip, &line.tip).unwrap(), Ported::All);
+        assert_eq!(line.history().ported(&line.base, &line.tip, &line.tip).unwrap(), Ported::All);
         assert_eq!(line.said(), lacks());
         line.commit(&with("2", "two"));
         assert_eq!(line.said(), lacks());
@@ -411,9 +420,43 @@ mod tests {
         line.tip = line.scene.head();
         line.run(&["checkout", "-q", "main"]);
         assert_eq!(line.said(), lacks());
-        assert!(line.scene.git.has_merges(&line.base, &line.tip).unwrap());
+        assert!(line.history().has_merges(&line.base, &line.tip).unwrap());
         line.commit(&with("8", "mended"));
         assert_eq!(line.said(), Ported::All);
+    }
+
+    #[test]
+    fn a_submodule_that_a_hotfix_moves_is_looked_for_whatever_is_set_to_be_passed_over() {
+        let mut line = Line::new();
+        let points = |line: &Line, to: &ObjectId| {
+            line.run(&["update-index", "--add", "--cacheinfo", &format!("160000,{to},sub")]);
+            line.run(&["commit", "-q", "-m", "sub"]);
+            line.scene.head()
+        };
+        let (a, b) = (line.base.clone(), line.tip.clone());
+        line.base = points(&line, &a);
+        line.run(&["checkout", "-q", "-B", "fix"]);
+        line.tip = points(&line, &b);
+        line.run(&["reset", "-q", "--hard"]);
+        line.run(&["checkout", "-q", "main"]);
+        line.run(&["config", "diff.ignoreSubmodules", "all"]);
+        line.scene.commit(".gitmodules", "[submodule \"sub\"]\n\tpath = sub\n\turl = x\n\tignore = all\n");
+        assert_eq!(line.said(), Ported::Lacks("sub".into()));
+    }
+
+    #[test]
+    fn where_a_shallow_clone_may_lack_a_merge_nobody_can_tell() {
+        let line = Line::new();
+        line.scene.commit("g", "more");
+        line.run(&["merge", "-q", "-m", "m", "fix"]);
+        line.commit(&with("8", "mended, and better"));
+        assert_eq!(line.said(), Ported::All);
+        let shallow = line.scene.git.top().join(".git/shallow");
+        fs::write(&shallow, format!("{}\n", line.base)).unwrap();
+        assert_eq!(line.said(), unclear());
+        fs::write(&shallow, format!("{}\n", line.scene.head())).unwrap();
+        let refused = line.history().ported(&line.base, &line.tip, &line.scene.head()).unwrap_err();
+        assert_eq!(refused.code, Code::HistoryMissing, "{refused}");
     }
 
     #[test]

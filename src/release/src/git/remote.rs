@@ -78,6 +78,22 @@ impl Git {
         }
     }
 
+    /// Whether a remote is written to at another place than it is read from, which is one.
+    ///
+    /// # Errors
+    /// `REMOTE_FAILED`: it is written to at several places, which do not take one transaction.
+    pub(crate) fn is_written_elsewhere(&self, remote: &str) -> Result<bool, Refusal> {
+        let written = self.text(&["remote", "get-url", "--push", "--all", "--", remote])?;
+        let count = written.lines().count();
+        if count != 1 {
+            let said = format!(
+                "`{remote}` is written to at {count} places, which do not take all or nothing; name one (`remote.{remote}.pushurl`)"
+            );
+            return Err(Refusal::new(Code::RemoteFailed, said));
+        }
+        Ok(self.text(&["remote", "get-url", "--", remote])? != written)
+    }
+
     /// Pushes all of them in one transaction, each only if the remote has what `old` says.
     pub fn push(&self, remote: &str, moves: &[Move]) -> Result<Pushed, Refusal> {
         let leases: Vec<String> = moves

@@ -38,6 +38,13 @@ pub(super) fn check_promotions(events: &[Event]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The events that one of them follows, directly or not, in their order.
+pub(super) fn past_of<'e>(events: &'e [Event], event: &Event) -> Vec<&'e Event> {
+    let places: BTreeMap<Sha256, usize> =
+        events.iter().enumerate().map(|(place, event)| (event.id, place)).collect();
+    places.get(&event.id).map(|place| past(events, &places, *place)).unwrap_or_default()
+}
+
 /// The events that one follows, directly or not, in their order.
 pub(super) fn past<'e>(
     events: &'e [Event],

@@ -274,6 +274,12 @@ impl Store {
         Err(Refusal::new(Code::LedgerBusy, format!("others were faster {ATTEMPTS_MAX} times")))
     }
 
+    /// Whether the remote had an event when it was asked last.
+    pub(crate) fn is_told(&self, event: &Event) -> Result<bool, Refusal> {
+        let Some(remote) = self.git.target(REMOTE_REF)? else { return Ok(false) };
+        Ok(self.names(&remote)?.contains(&event.path()))
+    }
+
     /// One attempt; none where somebody else was faster.
     fn add(
         &self,
@@ -339,7 +345,14 @@ impl Store {
         let old = theirs.get(LEDGER_REF).cloned();
         let mut moves = with.to_vec();
         moves.push(Move { name: LEDGER_REF.into(), new: commit.clone(), old });
+        let is_elsewhere = self.git.is_written_elsewhere(remote)?;
         match self.git.push(remote, &moves)? {
+            Pushed::Done if is_elsewhere && self.remote_refs()?.get(LEDGER_REF) != Some(commit) => {
+                let said = format!(
+                    "`{remote}` is written to at another place than it is read from, and what was written does not show there"
+                );
+                Err(Refusal::new(Code::RemoteFailed, said))
+            }
             Pushed::Done => Ok(true),
             Pushed::Rejected(why) => {
                 let now = self.remote_refs()?;
@@ -379,7 +392,12 @@ impl Store {
         self.fetch_from(remote, theirs)?;
         let ours = self.held()?;
         match ours {
-            Some(ours) if self.git.is_ancestor(their_ledger, &ours.commit)? => Ok(Some(ours)),
+            Some(ours) if self.git.is_ancestor(their_ledger, &ours.commit)? => {
+                if ours.commit != *their_ledger {
+                    self.demand_all(&ours.ledger, their_ledger, "the remote has")?;
+                }
+                Ok(Some(ours))
+            }
             Some(ours) if !self.git.is_ancestor(&ours.commit, their_ledger)? => {
                 let their_files = self.files(their_ledger)?;
                 let theirs = check(&their_files, ours.ledger.genesis())?;
@@ -391,6 +409,9 @@ impl Store {
                     None => self.trusted()?,
                 };
                 let ledger = check(&self.files(their_ledger)?, genesis)?;
+                if let Some(ours) = &ours {
+                    self.demand_all(&ledger, &ours.commit, "this clone has")?;
+                }
                 self.take(their_ledger, ours.map(|ours| ours.commit))?;
                 Ok(Some(Held { commit: their_ledger.clone(), ledger }))
             }
@@ -504,6 +525,9 @@ impl Store {
         }
         self.demand_grown(&commit, "")?;
         let ledger = check(&self.files(&commit)?, self.trusted()?)?;
+        if let Some(seen) = seen.filter(|seen| *seen != commit) {
+            self.demand_all(&ledger, &seen, "it had when it was last looked at")?;
+        }
         Ok(Some(Held { commit, ledger }))
     }
 
@@ -511,7 +535,8 @@ impl Store {
     fn demand_grown(&self, commit: &ObjectId, place: &str) -> Result<(), Refusal> {
         let changed = self.git.text(&[
             "log",
-            "-m",
+            // `-m` goes by `log.diffMerges`.
+            "--diff-merges=separate",
             "--diff-filter=a",
             "--no-renames",
             "--name-only",
@@ -527,6 +552,15 @@ impl Store {
     }
 
     fn files(&self, commit: &ObjectId) -> Result<Vec<(String, Vec<u8>)>, Refusal> {
+        let (names, ids): (Vec<String>, Vec<ObjectId>) = self.rows(commit)?.into_iter().unzip();
+        if names.len() > EVENTS_MAX {
+            return Err(Refusal::new(Code::LedgerMax, format!("it has more than {EVENTS_MAX} events")));
+        }
+        Ok(names.into_iter().zip(self.git.blobs(&ids)?).collect())
+    }
+
+    /// Names and objects of the files of a commit, whose tree is made again from them: git believes the names under which objects lie.
+    fn rows(&self, commit: &ObjectId) -> Result<Vec<(String, ObjectId)>, Refusal> {
         let listed = self.git.text(&["ls-tree", "-r", "--full-tree", "--end-of-options", commit.as_str()])?;
         let row = |line: &str| {
             let (facts, name) = line.split_once('\t')?;
@@ -534,13 +568,30 @@ impl Store {
             let is_file = facts.next()? == "100644" && facts.next()? == "blob";
             Some((name.to_owned(), ObjectId::parse(facts.next()?).filter(|_| is_file)?))
         };
+        let altered = |why: &str| Refusal::new(Code::LedgerAltered, why);
         let rows: Option<Vec<(String, ObjectId)>> = listed.lines().map(row).collect();
-        let foreign = || Refusal::new(Code::LedgerAltered, "there is something in it that is no event");
-        let (names, ids): (Vec<String>, Vec<ObjectId>) = rows.ok_or_else(foreign)?.into_iter().unzip();
-        if names.len() > EVENTS_MAX {
-            return Err(Refusal::new(Code::LedgerMax, format!("it has more than {EVENTS_MAX} events")));
+        let rows = rows.ok_or_else(|| altered("there is something in it that is no event"))?;
+        let failed = |error| Refusal::new(Code::GitFailed, format!("could not make a folder: {error}"));
+        let folder = tempfile::tempdir().map_err(failed)?;
+        let index = folder.path().join("index");
+        let lines: String = rows.iter().map(|(name, id)| format!("100644 blob {id}\t{name}\n")).collect();
+        self.with_index(&index, &["update-index", "--index-info"], lines.as_bytes())?;
+        let tree = self.with_index(&index, &["write-tree", "--missing-ok"], &[])?;
+        if tree != self.git.tree(commit)?.as_str() {
+            return Err(altered(&format!("the tree of {commit} is not what its name says")));
         }
-        Ok(names.into_iter().zip(self.git.blobs(&ids)?).collect())
+        Ok(rows)
+    }
+
+    /// All that another commit has is in a ledger, whatever its history says.
+    fn demand_all(&self, ledger: &Ledger, of: &ObjectId, whose: &str) -> Result<(), Refusal> {
+        let names: BTreeSet<String> = ledger.events().iter().map(Event::path).collect();
+        match self.rows(of)?.into_iter().find(|(name, _)| !names.contains(name)) {
+            None => Ok(()),
+            Some((name, _)) => {
+                Err(Refusal::new(Code::LedgerAltered, format!("it lacks `{name}`, which {whose}")))
+            }
+        }
     }
 
     /// A commit with the files of the first parent and `new` ones.
@@ -567,13 +618,7 @@ impl Store {
         new: &[(String, Vec<u8>)],
         index: &std::path::Path,
     ) -> Result<ObjectId, Refusal> {
-        let run = |args: &[&str], input: &[u8]| {
-            let done = self.git.run_with_index(args, input, Some(index))?;
-            match done.exit {
-                Some(0) => Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned()),
-                _ => Err(crate::git::failed(args.first().copied().unwrap_or_default(), &done)),
-            }
-        };
+        let run = |args: &[&str], input: &[u8]| self.with_index(index, args, input);
         match base {
             Some(base) => run(&["read-tree", base.as_str()], &[])?,
             None => run(&["read-tree", "--empty"], &[])?,
@@ -585,6 +630,14 @@ impl Store {
         run(&["update-index", "--index-info"], lines.as_bytes())?;
         let id = run(&["write-tree"], &[])?;
         ObjectId::parse(&id).ok_or_else(|| Refusal::new(Code::GitFailed, "`git write-tree` gave no id"))
+    }
+
+    fn with_index(&self, index: &std::path::Path, args: &[&str], input: &[u8]) -> Result<String, Refusal> {
+        let done = self.git.run_with_index(args, input, Some(index))?;
+        match done.exit {
+            Some(0) => Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned()),
+            _ => Err(crate::git::failed(args.first().copied().unwrap_or_default(), &done)),
+        }
     }
 
     /// A path among what belongs to this clone alone.

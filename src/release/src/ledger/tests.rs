@@ -250,6 +250,92 @@ fn what_was_taken_out_of_the_ref_is_missed() {
 }
 
 #[test]
+fn objects_of_the_ledger_that_are_not_what_their_names_say_are_missed() {
+    let scene = crate::scene::Scene::new();
+    let before = scene.git.target(LEDGER_REF).unwrap().unwrap();
+    scene.seal(crate::scene::document("1.0.0", "true", "true"));
+    let after = scene.git.target(LEDGER_REF).unwrap().unwrap();
+    let (had, has) = (scene.git.tree(&before).unwrap(), scene.git.tree(&after).unwrap());
+    let folder = |commit: &ObjectId| scene.git.text(&["rev-parse", &format!("{commit}:events")]).unwrap();
+    let folder = |commit: &ObjectId| ObjectId::parse(&folder(commit)).unwrap();
+    for (had, has) in [(had.clone(), has.clone()), (folder(&before), folder(&after))] {
+        let kept = scene.git.read("tree", &has).unwrap();
+        scene.alter(&has, "tree", &scene.git.read("tree", &had).unwrap());
+        let refused = scene.store().read().unwrap_err();
+        assert_eq!(refused.code, Code::LedgerAltered, "a tree without the event: {refused}");
+        scene.restore(&has, "tree", &kept);
+    }
+    let kept = scene.git.read("commit", &after).unwrap();
+    let other = String::from_utf8(kept.clone()).unwrap().replace(has.as_str(), had.as_str());
+    scene.alter(&after, "commit", other.as_bytes());
+    assert_eq!(scene.store().read().unwrap_err().code, Code::LedgerAltered, "a commit of another tree");
+
+    // A commit of its own that follows what was altered, and differs from it in nothing.
+    let who = "author a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000";
+    let top = format!("tree {had}\nparent {after}\n{who}\n\nx\n");
+    let top = scene.git.write("commit", top.as_bytes()).unwrap();
+    scene.git.text(&["update-ref", LEDGER_REF, top.as_str()]).unwrap();
+    assert_eq!(scene.store().read().unwrap_err().code, Code::LedgerAltered, "a commit on top of it");
+    scene.restore(&after, "commit", &kept);
+    scene.git.text(&["update-ref", LEDGER_REF, after.as_str()]).unwrap();
+    assert_eq!(scene.store().read().unwrap().events().len(), 2);
+}
+
+#[test]
+fn what_git_is_told_of_merges_hides_none_that_takes_something_out() {
+    let (_dir, git) = repository();
+    let store = store(&git, None);
+    begin(&store);
+    let first = git.target(LEDGER_REF).unwrap().unwrap();
+    seal(&store, "1.0.0").unwrap();
+    let second = git.target(LEDGER_REF).unwrap().unwrap();
+    let (had, has) = (git.tree(&first).unwrap(), git.tree(&second).unwrap());
+    let who = "author a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000";
+    let made = |tree: &ObjectId, parents: &str| {
+        git.write("commit", format!("tree {tree}\n{parents}{who}\n\nx\n").as_bytes()).unwrap()
+    };
+    // A merge that takes the event out, and another one that puts it back.
+    let out = made(&had, &format!("parent {first}\nparent {second}\n"));
+    let back = made(&has, &format!("parent {out}\nparent {second}\n"));
+    git.text(&["update-ref", LEDGER_REF, back.as_str()]).unwrap();
+    for how in ["separate", "off", "first-parent", "combined", "dense-combined", "remerge"] {
+        git.text(&["config", "log.diffMerges", how]).unwrap();
+        assert_eq!(store.read().unwrap_err().code, Code::LedgerAltered, "{how}");
+    }
+}
+
+#[test]
+fn a_remote_that_is_written_to_elsewhere_takes_what_shows_where_it_is_read() {
+    let (origin, [one, _two]) = two_clones();
+    let a = store(&one.git, Some("origin"));
+    begin(&a);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let to = elsewhere.path().join("other");
+    let mut command = std::process::Command::new("git");
+    command.args(["clone", "-q", "--mirror"]).arg(origin.path().join(".git")).arg(&to);
+    assert!(command.output().unwrap().status.success());
+    let set = |name: &str, value: &std::path::Path| {
+        one.git.text(&["config", name, &value.to_string_lossy()]).unwrap()
+    };
+    // The same place by another name is none elsewhere.
+    set("remote.origin.pushurl", &origin.path().join(".git/../.git"));
+    seal(&a, "1.0.0").unwrap();
+    set("remote.origin.pushurl", &to);
+    let refused = seal(&a, "2.0.0").unwrap_err();
+    assert_eq!(refused.code, Code::RemoteFailed, "{refused}");
+    one.git.text(&["config", "--unset", "remote.origin.pushurl"]).unwrap();
+    let from = origin.path().join(".git");
+    set(&format!("url.{}.pushInsteadOf", to.display()), &from);
+    let refused = seal(&a, "2.0.0").unwrap_err();
+    assert_eq!(refused.code, Code::RemoteFailed, "{refused}");
+    set("remote.origin.pushurl", &from);
+    one.git.text(&["config", "--add", "remote.origin.pushurl", &to.to_string_lossy()]).unwrap();
+    let refused = seal(&a, "2.0.0").unwrap_err();
+    assert!(refused.detail.contains("2 places"), "{refused}");
+    assert_eq!(store(&one.git, None).read().unwrap().events().len(), 2);
+}
+
+#[test]
 fn a_key_without_the_role_writes_nothing() {
     let (_dir, git) = repository();
     let store = store(&git, None);

@@ -163,7 +163,7 @@ impl<'a> Proofs<'a> {
                 let why = format!("the key of evolution {evolution} of {id} is no `runner` any more");
                 return Ok(Row::missing(GATE, why, self.command(id)));
             }
-            if !self.case.git.is_ancestor(&run.commit, &self.case.candidate.commit)? {
+            if !self.case.history.is_ancestor(&run.commit, &self.case.candidate.commit)? {
                 let why = format!(
                     "the latest evolution of {id} is on {}, which the candidate does not contain",
                     run.commit
@@ -380,7 +380,7 @@ impl<'a> Proofs<'a> {
             if lacking.is_some() || self.is_settled(event.id)? {
                 continue;
             }
-            lacking = match self.case.git.ported(base, commit, candidate)? {
+            lacking = match self.case.history.ported(base, commit, candidate)? {
                 Ported::All => None,
                 Ported::Lacks(file) => {
                     let why =
@@ -405,10 +405,10 @@ impl<'a> Proofs<'a> {
     /// What brings a hotfix into the candidate.
     fn ports(&self, base: &ObjectId, promoted: &PromotionFinished) -> Result<String, Refusal> {
         let PromotionFinished { commit, tag, .. } = promoted;
-        if !self.case.git.has_merges(base, commit)? {
+        if !self.case.history.has_merges(base, commit)? {
             return Ok(format!("git cherry-pick -x {base}..{commit}"));
         }
-        let is_merged = self.case.git.is_ancestor(commit, &self.case.candidate.commit)?;
+        let is_merged = self.case.history.is_ancestor(commit, &self.case.candidate.commit)?;
         // What was merged once is not merged again.
         let diff = || format!("git diff --binary {base} {commit} | git apply --3way");
         Ok(if is_merged { diff() } else { format!("git merge {tag}") })
@@ -427,7 +427,7 @@ impl<'a> Proofs<'a> {
             let Body::PromotionFinished(body) = &event.body else { continue };
             if body.gates.iter().any(names)
                 && self.ledger.state(&body.version) == Some(ledger::State::Promoted)
-                && self.case.git.is_ancestor(&body.commit, &self.case.candidate.commit)?
+                && self.case.history.is_ancestor(&body.commit, &self.case.candidate.commit)?
             {
                 return Ok(true);
             }
@@ -448,7 +448,7 @@ impl<'a> Proofs<'a> {
         let Some((event, promoted)) = self.ledger.promoted(base) else {
             return Ok(Row::fail(GATE, format!("{base} was not promoted")));
         };
-        if !self.case.git.is_ancestor(&promoted.commit, &self.case.candidate.commit)? {
+        if !self.case.history.is_ancestor(&promoted.commit, &self.case.candidate.commit)? {
             return Ok(Row::fail(GATE, format!("the candidate does not contain {base}")));
         }
         Ok(Row::pass(GATE, format!("it mends {base}")).by([(base.to_string(), event.id)]))

@@ -589,3 +589,136 @@ fn an_approval_that_expires_meanwhile_is_missing_and_no_conflict() {
     assert_eq!(codes.last(), Some(&None), "{codes:?}");
     assert!(codes.contains(&Some("GATE_REFUSED")) && !codes.contains(&Some("LEDGER_CONFLICT")), "{codes:?}");
 }
+
+/// What somebody who can write into a clone, or sets git up for a machine, can say of it.
+const SETTINGS: [(&str, &str); 40] = [
+    ("color.diff", "always"),
+    ("color.ui", "always"),
+    ("commit.gpgSign", "true"),
+    ("core.alternateRefsCommand", "false"),
+    ("core.attributesFile", ".git/attributes"),
+    ("core.autocrlf", "true"),
+    ("core.bigFileThreshold", "1"),
+    ("core.eol", "crlf"),
+    ("core.fileMode", "false"),
+    ("core.fsmonitor", ".git/evil"),
+    ("core.hooksPath", ".git/evil-hooks"),
+    ("core.ignoreCase", "true"),
+    ("core.pager", ".git/evil"),
+    ("core.quotePath", "true"),
+    ("core.safecrlf", "true"),
+    ("core.splitIndex", "true"),
+    ("core.sshCommand", ".git/evil"),
+    ("core.useReplaceRefs", "true"),
+    ("diff.external", ".git/evil"),
+    ("diff.ignoreSubmodules", "all"),
+    ("diff.noprefix", "true"),
+    ("diff.relative", "true"),
+    ("diff.renames", "copies"),
+    ("fetch.prune", "true"),
+    ("fetch.pruneTags", "true"),
+    ("filter.evil.clean", ".git/evil"),
+    ("filter.evil.smudge", ".git/evil"),
+    ("gpg.program", ".git/evil"),
+    ("log.diffMerges", "off"),
+    ("log.showSignature", "true"),
+    ("pack.packSizeLimit", "1"),
+    ("push.default", "nothing"),
+    ("push.followTags", "true"),
+    ("push.gpgSign", "true"),
+    ("push.recurseSubmodules", "only"),
+    ("remote.origin.followRemoteHEAD", "never"),
+    ("remote.origin.push", "refs/heads/main:refs/heads/evil"),
+    ("remote.origin.tagOpt", "--tags"),
+    ("submodule.recurse", "true"),
+    ("tag.gpgSign", "true"),
+];
+
+#[test]
+fn what_is_set_in_a_clone_changes_nothing_of_what_is_promoted() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let origin = Scene::new();
+    origin.commit(".gitattributes", "file filter=evil ident\n");
+    let commit = origin.commit("file", "proven $Id$\n");
+    let blob = origin.git.text(&["rev-parse", &format!("{commit}:file")]).unwrap();
+    origin.seal(document("1.0.0", &format!("grep -q 'proven .Id: {blob} .' file"), "! grep -q \r file"));
+    let clone = origin.cloned();
+    let private = clone.git.top().join(".git");
+    std::fs::create_dir_all(private.join("evil-hooks")).unwrap();
+    let run = private.join("ran");
+    let evil = format!("#!/bin/sh\ntouch {}\nexit 1\n", run.display());
+    let hooks = ["pre-push", "post-checkout", "reference-transaction", "post-index-change", "pre-auto-gc"];
+    let hooks = hooks.map(|hook| format!("evil-hooks/{hook}"));
+    for file in hooks.iter().map(String::as_str).chain(["evil"]) {
+        std::fs::write(private.join(file), &evil).unwrap();
+        std::fs::set_permissions(private.join(file), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    std::fs::write(private.join("attributes"), "* filter=evil -text\n").unwrap();
+    std::fs::create_dir_all(private.join("info")).unwrap();
+    std::fs::write(private.join("info/attributes"), "* filter=evil\n").unwrap();
+    let settings = private.join("settings");
+    for (name, value) in SETTINGS {
+        let value = value.replace(".git/", &format!("{}/", private.display()));
+        clone.git.text(&["config", "--file", &settings.to_string_lossy(), name, &value]).unwrap();
+    }
+    // The same as if they were named in the configuration itself.
+    clone.git.text(&["config", "includeIf.gitdir:/.path", &settings.to_string_lossy()]).unwrap();
+    assert_eq!(clone.git.config("tag.gpgSign").unwrap().as_deref(), Some("true"));
+    clone.evolve("1.0.0", &[]);
+    let judged = promoted(&clone, "1.0.0");
+    assert_eq!(judged.commit, commit, "{:#?}", judged.rows);
+    assert!(judged.promoted.is_some(), "{:#?}", judged.rows);
+    for scene in [&clone, &origin] {
+        verify_tag(&scene.git, &scene.store().read().unwrap(), "v1.0.0").unwrap();
+    }
+    assert_eq!(origin.git.target("refs/heads/evil").unwrap(), None);
+    assert!(!run.exists(), "a program of the settings was run");
+}
+
+#[test]
+fn neither_replaced_nor_borrowed_nor_hidden_objects_are_promoted() {
+    let scene = Scene::new();
+    let proven = scene.commit("file", "proven\n");
+    let other = scene.commit("file", "other\n");
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &["A-1"]);
+    // `all_changes_proven` asks whether the candidate contains `other`, which it does not but by what is put there.
+    scene.try_evolve("1.0.0", &[], &proven).unwrap();
+    scene.evolve("1.0.0", &["A-1"]);
+    let version = "1.0.0".parse().unwrap();
+    let promote = || {
+        let wanted = Wanted { candidate: Some("v1.0.0-rc.2"), ..wanted(&version) };
+        promote(&scene.store(), &hand(&key(5)), &wanted, &Reader { asked: RefCell::new(0) })
+    };
+    let expected = [("all_changes_proven", "fail")];
+    assert_eq!(states(&promote().unwrap()), expected);
+    let own = String::from_utf8(scene.git.read("commit", &proven).unwrap()).unwrap();
+    let (tree, rest) = own.split_once('\n').unwrap();
+    let forged = format!("{tree}\nparent {other}\n{rest}");
+    let id = scene.git.write("commit", forged.as_bytes()).unwrap();
+    let replaced = format!("refs/replace/{proven}");
+    scene.git.move_refs(&[Move::create(&replaced, &id)]).unwrap();
+    assert_eq!(states(&promote().unwrap()), expected);
+    scene.git.text(&["update-ref", "-d", &replaced]).unwrap();
+
+    // From another folder that the clone borrows objects from.
+    let place = |objects: &Path, id: &ObjectId| objects.join(&id.as_str()[..2]).join(&id.as_str()[2..]);
+    let objects = scene.git.top().join(".git/objects");
+    let lender = tempfile::tempdir().unwrap();
+    let (from, to) = (place(&objects, &id), place(lender.path(), &proven));
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    std::fs::copy(from, to).unwrap();
+    let kept = place(&objects, &proven).with_extension("kept");
+    std::fs::rename(place(&objects, &proven), &kept).unwrap();
+    std::fs::create_dir_all(objects.join("info")).unwrap();
+    let borrowed = objects.join("info/alternates");
+    std::fs::write(&borrowed, format!("{}\n", lender.path().display())).unwrap();
+    let said = promote().unwrap_err();
+    assert_eq!(said.code, Code::LedgerAltered, "{said}");
+    std::fs::remove_file(borrowed).unwrap();
+    std::fs::rename(kept, place(&objects, &proven)).unwrap();
+
+    std::fs::write(scene.git.top().join(".git/shallow"), format!("{proven}\n")).unwrap();
+    let said = promote().unwrap_err();
+    assert_eq!(said.code, Code::HistoryMissing, "{said}");
+}

@@ -375,7 +375,7 @@ fn command(case: &Case<'_>, gate: &CommandGate, sources: &Sources<'_>) -> Row {
     command.args(arguments).current_dir(sources.tree).env_clear().envs(allowed_env(&gate.env));
     let time = Duration::from_secs(gate.timeout_s.into());
     let limits = Limits { time, output_bytes_max: ANSWER_BYTES_MAX };
-    let done = match process::run(command, facts.to_string().as_bytes(), limits) {
+    let done = match process::run_kept(command, facts.to_string().as_bytes(), limits) {
         Ok(done) => done,
         Err(error) => return Row::fail(&name, error.to_string()),
     };

@@ -256,7 +256,10 @@ fn what_was_released_is_neither_amended_nor_abandoned() {
         assert_eq!(after.code(), Some(Code::LedgerConflict), "{}", body.kind());
         // Beside it nobody knew of the release, and it stays one.
         beside.add(body, &[genesis], 17, 2);
-        assert_eq!(check(&beside.0, Some(genesis)).unwrap().state(&version), Some(State::Promoted));
+        let ledger = check(&beside.0, Some(genesis)).unwrap();
+        assert_eq!(ledger.state(&version), Some(State::Promoted));
+        let promoted = ledger.promoted(&version).unwrap().1.contract;
+        assert_eq!(ledger.contract(&version).unwrap().1.contract, promoted, "{}", ledger.events().len());
     }
 }
 
