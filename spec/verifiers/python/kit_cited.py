@@ -19,7 +19,7 @@ LINE_MAX = 16384
 PART_MAX = 16 << 20
 DEPTH_MAX = 128
 EXACT_MAX = 2**53 - 1
-ACTIONS = ("archived", "disclosed", "moved", "sealed", "verified")
+ACTIONS = ("archived", "deleted", "disclosed", "moved", "sealed", "verified")
 POINTER = ("bucket", "bytes", "endpoint", "key", "legal_hold", "mode", "retain_until", "sha256", "version")
 ROLES = {
     "approval.given": "approver",

@@ -30,7 +30,9 @@ fn planned() -> Planned {
     write(&file, BODY, 10);
     let mut survey = Survey::default();
     let (class, sealed) = (RunClass::Caller, Some(UnixMicros(DAY)));
-    survey.runs.insert(run(), SurveyedRun { class, name: None, sealed, is_settled: true });
+    survey
+        .runs
+        .insert(run(), SurveyedRun { class, name: None, opened: UnixMicros(0), sealed, is_settled: true });
     survey.bodies.insert(digest, BTreeMap::from([(run(), UnixMicros(DAY))]));
     let rule = Rule { class: Class::Bodies, id: "a".into(), keep_days: 0, run_class: None };
     let plan = Plan::new(dir.path(), &survey, "host/name/1", &[rule], now()).unwrap();
