@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_diff::{Change, Diff, Differing, NoBodies, Normalizers, Operation, diff, page};
+use estoppel_incident::{Compared, Unread};
 use estoppel_snapshot::{RowChange, Schema, TableName, row_changes};
 use serde_json::{Map, Value};
 
@@ -24,21 +25,18 @@ pub fn schemas(before: &[u8], after: &[u8]) -> Result<Vec<u8>, String> {
     difference(before, after, &|_| true).map(|found| found.bytes())
 }
 
-/// The same of what both have, none where nothing differs; and tables whose rows one of them has not, with the cause.
-pub fn known_of_schemas(
-    before: &[u8],
-    after: &[u8],
-) -> Result<(Option<Vec<u8>>, Vec<(String, &'static str)>), String> {
+/// The same of what both have.
+pub fn known_of_schemas(before: &[u8], after: &[u8]) -> Result<Compared, String> {
     let read = |bytes| Schema::parse(bytes).map_err(|error| error.to_string());
     let (from, to) = (read(before)?, read(after)?);
-    let unknown = row_changes(from.rows(), to.rows()).into_iter().filter_map(|change| match change {
-        RowChange::Unknown { table, cause } => Some((table, cause)),
+    let unread = row_changes(from.rows(), to.rows()).into_iter().filter_map(|change| match change {
+        RowChange::Unknown { table, cause } => Some(Unread { table, cause: cause.to_owned() }),
         RowChange::Changed { .. } => None,
     });
-    let unknown: Vec<(String, &'static str)> = unknown.collect();
-    let is_known = |table: &TableName| !unknown.iter().any(|(unknown, _)| *unknown == table.to_string());
+    let unread: Vec<Unread> = unread.collect();
+    let is_known = |table: &TableName| !unread.iter().any(|unread| unread.table == table.to_string());
     let found = difference(before, after, &is_known)?;
-    Ok(((!found.is_empty()).then(|| found.bytes()), unknown))
+    Ok(Compared { diff: (!found.is_empty()).then(|| found.bytes()), unread })
 }
 
 fn difference(before: &[u8], after: &[u8], has_rows: &dyn Fn(&TableName) -> bool) -> Result<Diff, String> {

@@ -182,9 +182,11 @@ mod tests {
         for number in 0..3_u64 {
             let mut index = Index::open(dir.path()).unwrap();
             let name = format!("{number}.pef.zip");
-            assert!(!index.has(Kind::Bundle, &name, 1));
+            assert!(!index.copies().has(Kind::Bundle, &name, 1));
             assert_eq!(index.add(Kind::Bundle, &name, &at(b"x"), UnixMicros(number)).unwrap(), number);
-            assert!(index.has(Kind::Bundle, &name, 1) && !index.has(Kind::Bundle, &name, 2));
+            assert!(
+                index.copies().has(Kind::Bundle, &name, 1) && !index.copies().has(Kind::Bundle, &name, 2)
+            );
             assert!(matches!(Index::open(dir.path()), Err(ArchiveError::Busy { .. })));
             drop(index);
             let mut text = std::fs::read(&path).unwrap();

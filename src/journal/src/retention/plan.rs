@@ -115,12 +115,19 @@ impl Strangers {
     fn take(&mut self, path: String) {
         self.count += 1;
         self.paths.push(path);
+        if self.paths.len() >= 2 * STRANGERS_MAX {
+            self.cut();
+        }
     }
 
     fn in_order(mut self) -> Self {
+        self.cut();
+        self
+    }
+
+    fn cut(&mut self) {
         self.paths.sort_unstable();
         self.paths.truncate(STRANGERS_MAX);
-        self
     }
 
     fn is_empty(&self) -> bool {
