@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use estoppel_archive::{ArchiveError, ArchiveSettings, Checked, Copied, Pushed, Target};
+use estoppel_archive::{ArchiveError, ArchiveSettings, Checked, Copied, Looked, Pushed, Target};
 use estoppel_journal::SystemClock;
 use serde_json::{Value, json};
 
@@ -79,7 +79,7 @@ fn push(output: Output, asked: &ArchivePush) -> Result<ExitCode, Failure> {
         output.line(&plain(&format!("archived    {kind} {name}, version {version}, until {retain_until}")));
     };
     let clock = Arc::new(SystemClock::new());
-    let pushed = block_on(estoppel_archive::push(&target, &settings, clock, told))?;
+    let pushed = block_on(estoppel_archive::push(&target, &settings, clock, &mut Looked::default(), told))?;
     for (name, error) in &pushed.failed {
         let line = format!("FAILED      {}: {}: {}", plain(name), error.code(), plain(&causes(error)));
         output.line(&output.paint(Colour::Red, &line));

@@ -5,7 +5,7 @@ mod record;
 use std::path::Path;
 use std::process::ExitCode;
 
-use estoppel_archive::custody::{Described, list_path};
+use estoppel_archive::custody::{Described, is_deletion, list_path};
 use estoppel_archive::{Action, Custodian, CustodyError, CustodySettings, Disclosed, Done};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_verify::{
@@ -118,18 +118,45 @@ fn judge(
     let heads = heads.iter().map(|text| head(text)).collect::<Result<Vec<_>, _>>()?;
     let path = list_path(bundle);
     let list = input::limited(&path, CUSTODY_BYTES_MAX)?;
-    let described = Described::of(bundle).map_err(|error| failure(&error))?;
+    let described = match Described::of(bundle) {
+        Ok(described) => Some(described),
+        // What its list says then is all there is.
+        Err(error) if error.is_absent() && has_closing(&list) => None,
+        Err(error) => return Err(failure(&error)),
+    };
     let archived = archived(&path)?;
     let of = CustodyOf {
         signers: &signers,
-        bundle: Some((Hash(described.sha256.0), &described.manifest)),
+        bundle: described.as_ref().map(|of| (Hash(of.sha256.0), of.manifest.as_slice())),
         heads: &heads,
         archived: &archived,
     };
     match verify_custody(&list, &of) {
-        Ok(entries) => Ok(shown(output, &path, &entries, !signers.is_empty(), archived.len())),
+        Ok(entries) => {
+            if described.is_none() {
+                let name = plain(&bundle.display().to_string());
+                output.line(
+                    &output.paint(
+                        Colour::Yellow,
+                        &format!("deleted     {name}: its list was not held against it"),
+                    ),
+                );
+            }
+            Ok(shown(output, &path, &entries, !signers.is_empty(), archived.len()))
+        }
         Err(fault) => Err(refused(&fault)),
     }
+}
+
+/// Whether a list says that its bundle was deleted.
+fn has_closing(list: &[u8]) -> bool {
+    let entries = verify_custody(list, &CustodyOf::default()).unwrap_or_default();
+    entries.iter().any(|entry| is_deletion(entry, None))
+}
+
+/// The same of the list in a file; one that does not hold is not closed.
+pub fn is_closed(list: &Path) -> bool {
+    input::limited(list, CUSTODY_BYTES_MAX).is_ok_and(|list| has_closing(&list))
 }
 
 fn refused(fault: &CustodyFault) -> Failure {

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use estoppel_diff::{Change, Diff, Differing, NoBodies, Normalizers, Operation, diff, page};
+use estoppel_incident::{Compared, Unread};
+use estoppel_snapshot::{RowChange, Schema, TableName, row_changes};
 use serde_json::{Map, Value};
 
 use crate::arguments;
@@ -20,10 +22,28 @@ const NORMALIZERS_BYTES_MAX: u64 = 4 << 20;
 
 /// The document of what differs between two schemas.
 pub fn schemas(before: &[u8], after: &[u8]) -> Result<Vec<u8>, String> {
+    difference(before, after, &|_| true).map(|found| found.bytes())
+}
+
+/// The same of what both have.
+pub fn known_of_schemas(before: &[u8], after: &[u8]) -> Result<Compared, String> {
+    let read = |bytes| Schema::parse(bytes).map_err(|error| error.to_string());
+    let (from, to) = (read(before)?, read(after)?);
+    let unread = row_changes(from.rows(), to.rows()).into_iter().filter_map(|change| match change {
+        RowChange::Unknown { table, cause } => Some(Unread { table, cause: cause.to_owned() }),
+        RowChange::Changed { .. } => None,
+    });
+    let unread: Vec<Unread> = unread.collect();
+    let is_known = |table: &TableName| !unread.iter().any(|unread| unread.table == table.to_string());
+    let found = difference(before, after, &is_known)?;
+    Ok(Compared { diff: (!found.is_empty()).then(|| found.bytes()), unread })
+}
+
+fn difference(before: &[u8], after: &[u8], has_rows: &dyn Fn(&TableName) -> bool) -> Result<Diff, String> {
     let normalizers = Normalizers::new(None).map_err(|error| error.to_string())?;
-    let (before, after) = (side::schema_side(before, &normalizers)?, side::schema_side(after, &normalizers)?);
-    let found = diff(&before, &after, &normalizers, (&NoBodies, &NoBodies));
-    found.map(|found| found.bytes()).map_err(|error| error.to_string())
+    let side = |bytes| side::schema_side(bytes, &normalizers, has_rows);
+    diff(&side(before)?, &side(after)?, &normalizers, (&NoBodies, &NoBodies))
+        .map_err(|error| error.to_string())
 }
 
 /// Exit code 5 when something differs.

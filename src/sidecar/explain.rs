@@ -43,7 +43,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
          and writes them into one file with an index and a timeline, as JSON and as a page: calls, holds and approvals, blocks and \
          findings, policies, bypasses, what operators did, and of calls that saw a database change what differs between its snapshots. With --policy the calls of the run are judged \
          again by the policy of today, and the results are in the file. Everything that an entry refers to is looked up, and the place is noted. The same bundles give the same \
-         bytes. Exit code 2: a bundle does not verify; 6: no sealed bundle is of that run.",
+         bytes. Runs of the window that the log of the journal knows and no bundle is there of are listed with why: deleted by retention, missing, not sealed. Exit code 2: a bundle does not \
+         verify; 6: no sealed bundle is of that run, `INCIDENT_ABSENT` where the log knows it.",
     ),
     (
         &["attest", "verify"],
@@ -348,7 +349,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         "Copies bundles, what is beside them, their lists of custody, and the segments of a journal that are not written any more to a \
          bucket with object lock: under a key that is their digest, only where nothing is yet, with a retention that the service enforces. A copy counts \
          when it was read back whole and is kept as was asked; then an entry goes into `archive.ndjson` beside the bundles. A bucket without object lock is \
-         refused before anything is sent (exit code 8). What a kill interrupts is taken up where it was. Nothing local is removed, and no copy is ever asked to be. \
+         refused before anything is sent (exit code 8). What was archived before is read again: `ARCHIVE_LOCAL_CHANGED` (exit code 2) names a file that is something else by now, and nothing of it is sent. What a kill interrupts is taken up where it was. Nothing local is removed, and no copy is ever asked to be. \
          --custody-key and --custody-by sign for each copy in the chain of custody of its bundle, in the place of whom the settings name.",
     ),
     (
@@ -377,7 +378,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         &["custody", "verify"],
         "Judges the list beside a bundle: every signature, the chain, that it is of this bundle and says what its manifest says, that it \
          begins with what the index of the archive says was archived, and with --signer and --head that known keys signed it and a known entry is in it. \
-         Exit code 2 names the first entry that was altered, cut out, reordered or forged.",
+         Exit code 2 names the first entry that was altered, cut out, reordered or forged. Where the bundle is not there and an entry says that it was deleted, the list is judged alone.",
     ),
     (
         &["reconcile"],
@@ -511,13 +512,15 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
         "Verifies the journal, reads it through, and lists the stored bodies, bundles and oldest segments that the rules let go: by \
          digest, with the rule and the signed time from which each age counts. A segment is listed when the index of the archive has a copy \
          that is kept. Nothing is deleted. The plan is signed; the same journal, \
-         rules and --as-of give the same list.",
+         rules and --as-of give the same list. Files that nobody understands, such as a bundle that was renamed, are counted, named and kept.",
     ),
     (
         &["retention", "apply"],
         "Deletes exactly what a plan lists, and writes a signed report with the same list. The plan is durable and in the chain \
          before the first file goes; after a crash the next apply goes on with it. What is open, under legal hold or named by no \
-         receipt is never deleted, and no link is followed. Before segments go, a signed `beginning.json` says where the journal begins then.",
+         receipt is never deleted, and no link is followed. Before segments go, a signed `beginning.json` says where the journal begins then. \
+         The chain of custody of a bundle stays; --custody-key and --custody-by add the entry `deleted` to it. `RETENTION_DONE` (exit code 8): the plan was carried out already; lists that have no such entry \
+         get it all the same.",
     ),
     (
         &["retention", "verify"],

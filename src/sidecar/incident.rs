@@ -1,25 +1,31 @@
 //! `estoppel incident`: what happened around a run, as one file.
 
+mod absent;
 mod derived;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use estoppel_evidence::Reason;
 use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{Reason, RunId};
 use estoppel_gateway::packs::Packs;
-use estoppel_incident::{Checked, Given, IncidentError, PACK_BYTES_MAX, Pack, WINDOW_S_MAX, assemble, check};
+use estoppel_incident::{
+    Absent, Asked, Checked, Format, Given, IncidentError, PACK_BYTES_MAX, Pack, WINDOW_S_MAX, assemble, check,
+};
 use serde_json::{Value, json};
 
+use absent::Known;
 use derived::Derived;
 
 use crate::arguments::{Incident, IncidentCommand};
-use crate::output::{Failure, Output, plain};
+use crate::output::{Colour, Failure, Output, plain};
 use crate::{bundles, input, policy, show, trial, verify};
 
 /// Most bundles of a journal that are looked at.
 const BUNDLES_MAX: usize = 10_000;
+/// Most absent runs that a terminal gets.
+const SHOWN_MAX: usize = 100;
 
 pub fn run(output: &Output, asked: &Incident) -> Result<ExitCode, Failure> {
     if let Some(IncidentCommand::Verify { pack, trust }) = &asked.command {
@@ -29,7 +35,8 @@ pub fn run(output: &Output, asked: &Incident) -> Result<ExitCode, Failure> {
         return Err(Failure::input("ARGUMENT_INVALID", "--from and --out are needed"));
     };
     let window_s = seconds(&asked.window)?;
-    let (subject, found) = find(from, asked.journal.as_deref(), window_s)?;
+    let Found { run, bundles: found, absent } = find(asked, from, window_s)?;
+    let absent = absent.map(|absent| absent.bytes()).transpose().map_err(failure)?;
     let given = found.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let policy = match &asked.policy {
         None => None,
@@ -43,7 +50,9 @@ pub fn run(output: &Output, asked: &Incident) -> Result<ExitCode, Failure> {
             Some(document.canonical())
         }
     };
-    let pack = assemble(&subject, window_s, &given, policy.as_deref(), &Derived).map_err(failure)?;
+    let (policy, absent) = (policy.as_deref(), absent.as_deref());
+    let asked_of = Asked { format: Format::Second, run: &run, window_s, policy, absent };
+    let pack = assemble(&asked_of, &given, &Derived).map_err(failure)?;
     drop(given);
     let checked = verify::with_options(asked.trust.as_deref(), |options| check(&pack, options, &Derived))?
         .map_err(failure)?;
@@ -101,18 +110,32 @@ impl Sealed {
         self.manifest[name].as_str().and_then(UnixMicros::parse).unwrap_or_default().0
     }
 
+    fn run(&self) -> Option<RunId> {
+        self.manifest["run"].as_str()?.parse().ok()
+    }
+
     fn is_called(&self, name: &str) -> bool {
         let is_class = self.manifest["name"].is_null() && self.manifest["class"] == name;
         self.manifest["run"] == name || self.manifest["name"] == name || is_class
     }
 }
 
-/// The run's id, and the bundles of its window, its own first.
-fn find(from: &Path, journal: Option<&Path>, window_s: u64) -> Result<(String, Vec<PathBuf>), Failure> {
+/// What of a window there is, and what is known not to be.
+struct Found {
+    /// Id of the subject.
+    run: String,
+    /// Its own first.
+    bundles: Vec<PathBuf>,
+    absent: Option<Absent>,
+}
+
+fn find(asked: &Incident, from: &Path, window_s: u64) -> Result<Found, Failure> {
+    let journal = asked.journal.as_deref();
     let others = journal.map_or(Ok(Vec::new()), sealed)?;
+    let known = journal.map(|journal| Known::of(journal, asked.trust.as_deref()));
     let subject = match from.is_file() {
         true => Sealed::read(from.to_owned())?,
-        false => Sealed::read(one_of(&from.to_string_lossy(), &others)?)?,
+        false => Sealed::read(one_of(&from.to_string_lossy(), &others, known.as_ref())?)?,
     };
     let run = subject.manifest["run"].as_str().unwrap_or_default().to_owned();
     let window_us = window_s * 1_000_000; // at most WINDOW_S_MAX
@@ -123,9 +146,13 @@ fn find(from: &Path, journal: Option<&Path>, window_s: u64) -> Result<(String, V
             && other.moment("opened") <= end
             && other.moment("sealed") >= begin
     };
-    let mut found: Vec<PathBuf> = others.iter().filter(is_within).map(|other| other.path.clone()).collect();
-    found.insert(0, subject.path);
-    Ok((run, found))
+    let within: Vec<&Sealed> = others.iter().filter(is_within).collect();
+    let ids = within.iter().map(|other| other.run()).chain([subject.run()]);
+    let included: BTreeSet<RunId> = ids.flatten().collect();
+    let absent = known.map(|known| known.absent((UnixMicros(begin), UnixMicros(end)), &included));
+    let mut bundles: Vec<PathBuf> = within.iter().map(|other| other.path.clone()).collect();
+    bundles.insert(0, subject.path);
+    Ok(Found { run, bundles, absent })
 }
 
 /// The bundles of a journal.
@@ -133,11 +160,15 @@ fn sealed(journal: &Path) -> Result<Vec<Sealed>, Failure> {
     bundles::of_journal(journal, BUNDLES_MAX)?.into_iter().map(Sealed::read).collect()
 }
 
-fn one_of(name: &str, others: &[Sealed]) -> Result<PathBuf, Failure> {
+fn one_of(name: &str, others: &[Sealed], known: Option<&Known>) -> Result<PathBuf, Failure> {
     let found: Vec<&Sealed> = others.iter().filter(|other| other.is_called(name)).collect();
     match found.as_slice() {
         [one] => Ok(one.path.clone()),
         [] => {
+            if let Some(absent) = known.and_then(|known| known.named(name)) {
+                let message = format!("there is no bundle of the run `{}`: {}", absent.run, absent.words());
+                return Err(Failure::input("INCIDENT_ABSENT", plain(&message)));
+            }
             Err(Failure::reason(Reason::RunUnknown, plain(&format!("no sealed bundle is of a run `{name}`")))
                 .hint("`estoppel seal RUN` seals it; --journal names the folder of the journal"))
         }
@@ -182,6 +213,19 @@ fn print(output: Output, checked: &Checked) {
             verdicts.anchoring.name()
         ));
     }
+    for row in checked.absent.iter().flat_map(Absent::rows).take(SHOWN_MAX) {
+        let name = row.name.as_deref().map(|name| format!("  {name}")).unwrap_or_default();
+        let line = plain(&format!("ABSENT      {}{name}  {}", row.run, row.words()));
+        output.line(&output.paint(Colour::Yellow, &line));
+    }
+    let absent = checked.absent.as_ref().map_or(0, |absent| absent.rows().len());
+    if absent > SHOWN_MAX {
+        output.line(&format!("            {} more are in absent.json", absent - SHOWN_MAX));
+    }
+    if let Some(code) = index["absent"]["unread"].as_str() {
+        let line = format!("ABSENT      not known: {} in the log of the journal", plain(code));
+        output.line(&output.paint(Colour::Yellow, &line));
+    }
     let summary = &index["summary"];
     for name in ["kinds", "verdicts", "reasons", "findings", "policies"] {
         let counts = summary[name].as_object().into_iter().flatten();
@@ -205,7 +249,11 @@ fn print(output: Output, checked: &Checked) {
 fn data(checked: &Checked) -> Value {
     let reports =
         checked.reports.iter().map(|(path, report)| json!({ "path": path, "report": verify::data(report) }));
-    json!({ "index": checked.index, "bundles": reports.collect::<Vec<_>>() })
+    let mut data = json!({ "index": checked.index, "bundles": reports.collect::<Vec<_>>() });
+    if let Some(absent) = &checked.absent {
+        data["absent"] = json!(absent.rows());
+    }
+    data
 }
 
 #[cfg(test)]

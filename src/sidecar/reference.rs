@@ -219,7 +219,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
          cp -r demo/journal old\n\
          estoppel retention plan --journal old --out plan.json --rules <(printf 'version = 1\\n[[rule]]\\nid = \"bundles\"\\nclass = \"bundles\"\\nkeep_days = 0\\n')",
     ),
-    (&["retention", "apply"], "estoppel retention apply --journal old --plan plan.json --by operator"),
+    (
+        &["retention", "apply"],
+        "estoppel retention apply --journal old --plan plan.json --by operator\n\
+         estoppel retention apply --journal old --plan plan.json --by operator # exit 8",
+    ),
     (
         &["retention", "verify"],
         "estoppel retention verify plan.json old/retention/*.completed.json --trust demo/journal/trust.json",

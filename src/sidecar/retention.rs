@@ -1,23 +1,26 @@
 //! `estoppel retention …`: what a journal keeps, and for how long.
 
+mod closing;
 mod record;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
+use estoppel_archive::Custodian;
 use estoppel_evidence::entry::Act;
 use estoppel_evidence::envelope::{STATEMENT_TYPE, sign};
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{Reason, RunId, Sha256, Signer};
-use estoppel_journal::retention::{self, Busy, Class, Copy, Plan, RetentionError, Rule, Survey};
+use estoppel_journal::retention::{self, Busy, Class, Copy, Plan, RetentionError, Rule, Strangers, Survey};
 use estoppel_verify::{Given, Pointer, RetentionProof, verify_retention};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::arguments::{Kept, LegalHold, LegalHoldCommand, RetentionCommand};
-use crate::input;
+use crate::arguments::{CustodyBy, Kept, LegalHold, LegalHoldCommand, RetentionCommand};
 use crate::output::{Failure, Output, plain};
+use crate::{custody, input};
+use closing::Closing;
 use record::Recorder;
 
 /// Most rules of one file.
@@ -28,8 +31,8 @@ pub fn run(output: &Output, command: &RetentionCommand) -> Result<ExitCode, Fail
         RetentionCommand::Plan { kept, rules, as_of, out } => {
             plan(*output, kept, rules, as_of.as_deref(), out.as_deref())
         }
-        RetentionCommand::Apply { kept, rules, plan, by } => {
-            apply(*output, kept, rules.as_deref(), plan.as_deref(), by)
+        RetentionCommand::Apply { kept, rules, plan, by, custody } => {
+            apply(*output, kept, (rules.as_deref(), plan.as_deref()), (by, custody))
         }
         RetentionCommand::Verify { plan, report, trust } => verify(*output, plan, report.as_deref(), trust),
         RetentionCommand::Hold(LegalHoldCommand::Add(hold)) => set_hold(*output, "legal_hold", hold),
@@ -89,6 +92,11 @@ fn read_rules(path: &Path) -> Result<Vec<Rule>, Failure> {
         }
         () => Ok(rules),
     }
+}
+
+/// The instance whose journal it is.
+pub fn instance(journal: &Path) -> Result<String, Failure> {
+    Recorder::instance(journal)
 }
 
 /// The log read through, once it has verified: ages and holds are what its signed entries say.
@@ -166,6 +174,12 @@ impl Opened {
         Plan::new(&kept.journal, &self.survey, &iss, &rules, as_of).map_err(|error| failed(&error))
     }
 
+    /// The report of a plan, if it was carried out: one that this instance has signed.
+    fn done(&self, dir: &Path, signed: &[u8], plan: Sha256) -> Option<Vec<u8>> {
+        let report = retention::kept(dir, &completed(&plan.hex())).ok()?;
+        verify_retention(signed, Some(&report), Given::Trust(&self.trust)).ok().map(|_| report)
+    }
+
     /// A plan that this instance has signed.
     fn read(&self, signed: &[u8]) -> Result<(Plan, Sha256), Failure> {
         let RetentionProof { plan, .. } =
@@ -226,16 +240,19 @@ fn show(output: Output, plan: &Plan) {
     for kept in &plan.kept {
         output.line(&plain(&format!("kept: {} {}", kept.count, kept.why)));
     }
+    for path in &plan.unknown.paths {
+        output.line(&plain(&format!("unknown: {path}")));
+    }
 }
 
 fn apply(
     output: Output,
     kept: &Kept,
-    rules: Option<&Path>,
-    given: Option<&Path>,
-    by: &str,
+    (rules, given): (Option<&Path>, Option<&Path>),
+    (by, custody): (&str, &CustodyBy),
 ) -> Result<ExitCode, Failure> {
     record::check(by)?;
+    let custodian = custody::custodian(custody)?;
     let mut opened = open(kept)?;
     let dir = &kept.journal;
     let begun = retention::unfinished(dir).map_err(|error| failed(&error))?;
@@ -251,8 +268,11 @@ fn apply(
         (None, Some(rules), _) => {
             let plan = opened.plan(kept, rules, now())?;
             if plan.objects.is_empty() {
+                show(output, &plan);
                 output.line("nothing is to be deleted");
-                return Ok(output.data(&json!({ "deleted": 0, "resumed": false, "kept_back": [] })));
+                let data =
+                    json!({ "deleted": 0, "resumed": false, "kept_back": [], "unknown": plan.unknown });
+                return Ok(output.data(&data));
             }
             (opened.sign(&plan.statement())?, false)
         }
@@ -268,6 +288,9 @@ fn apply(
     if plan.iss != Recorder::instance(dir)? {
         return Err(Failure::reason(Reason::RetentionStale, "the plan is of another instance"));
     }
+    if let Some(report) = opened.done(dir, &signed, digest) {
+        return Err(done_already(&Closing { dir, plan: &plan, digest, report: &report }, custodian.as_ref()));
+    }
     if plan.as_of > now() {
         return Err(Failure::reason(Reason::RetentionStale, "the plan is as of a time to come"));
     }
@@ -276,6 +299,7 @@ fn apply(
     }
     retention::check(dir, &plan, is_begun).map_err(|error| failed(&error))?;
     opened.check_key(&plan)?;
+    closing::demand(dir, &plan, digest, custodian.as_ref())?;
     let recorder = Recorder::open(kept)?;
     let name = planned(&digest.hex());
     retention::keep(dir, &name, &signed).map_err(|error| failed(&error))?;
@@ -292,7 +316,8 @@ fn apply(
     }
     let kept_back =
         retention::delete(dir, &plan, &opened.survey, is_begun).map_err(|error| failed(&error))?;
-    let report = plan.completed(digest, now(), by, &kept_back);
+    let unknown = Strangers::of(dir, &opened.survey, plan.as_of).map_err(|error| failed(&error))?;
+    let report = plan.completed(digest, (now(), by), &kept_back, &unknown);
     let report = opened.sign(&report)?;
     let deleted = plan.objects.len() - kept_back.len();
     let comment = format!(
@@ -307,10 +332,28 @@ fn apply(
     for kept in &kept_back {
         output.line(&plain(&format!("kept back: {} {}", kept.why, kept.path)));
     }
-    let report = dir.join("retention").join(completed(&digest.hex()));
-    output.line(&plain(&format!("{deleted} files deleted; report {}", report.display())));
-    let data = json!({ "plan": digest, "deleted": deleted, "resumed": is_begun, "kept_back": kept_back, "report": report });
-    Ok(output.data(&data))
+    let path = dir.join("retention").join(completed(&digest.hex()));
+    output.line(&plain(&format!("{deleted} files deleted; report {}", path.display())));
+    let data = json!({
+        "plan": digest, "deleted": deleted, "resumed": is_begun, "kept_back": kept_back, "report": path, "unknown": unknown,
+    });
+    let closed = Closing { dir, plan: &plan, digest, report: &report }.close(custodian.as_ref(), &data)?;
+    closed.show(output);
+    Ok(output.data(&closed.with(data)))
+}
+
+/// The plan was carried out; lists of custody that its end left open are closed all the same.
+fn done_already(closing: &Closing<'_>, by: Option<&Custodian>) -> Failure {
+    let path = closing.dir.join("retention").join(completed(&closing.digest.hex()));
+    let message = format!("the plan is done already: `{}` is the report", path.display());
+    let data = json!({ "plan": closing.digest, "report": path });
+    match closing.close(by, &data) {
+        Ok(closed) => {
+            let failure = Failure::input("RETENTION_DONE", plain(&message));
+            Failure { exit: 8, data: Some(closed.with(data)), ..failure }
+        }
+        Err(failure) => failure,
+    }
 }
 
 /// Another plan than the one that is given was begun.

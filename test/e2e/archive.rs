@@ -173,6 +173,42 @@ fn what_was_changed_is_gone_or_is_kept_shorter_is_named() {
 }
 
 #[test]
+fn a_file_that_changed_since_it_was_archived_is_named_by_the_next_push_and_no_copy_is_made_of_it() {
+    let Some(server) = SeaweedServer::start() else { return };
+    server.make_bucket(BUCKET, true);
+    let scratch = Scratch::new("archive");
+    let (journal, bundle) = sealed(&scratch);
+    let config = scratch.write("a.toml", table(&scratch, &server, BUCKET, "governance", ""));
+    let (exit, answer) = push(&journal, &config);
+    assert_eq!((exit, answer["data"]["archived"].as_array().unwrap().len()), (0, 2), "{answer:#}");
+    let index = journal.join("bundles/archive.ndjson");
+    let segment = journal.join("segments/00000000000000000000.seg");
+    let written = std::fs::read(&index).unwrap();
+    for file in [&bundle, &segment] {
+        let content = std::fs::read(file).unwrap();
+        let mut flipped = content.clone();
+        flipped[content.len() / 2] ^= 1;
+        for other in [flipped, [&content[..], b"x"].concat(), content[..content.len() - 1].to_vec()] {
+            std::fs::write(file, other).unwrap();
+            let (exit, answer) = push(&journal, &config);
+            let failed = &answer["data"]["failed"];
+            assert_eq!((exit, failed.as_array().unwrap().len()), (2, 1), "{answer:#}");
+            let name = file.file_name().unwrap().to_str().unwrap();
+            assert_eq!(
+                (&failed[0]["code"], &failed[0]["name"]),
+                (&json!("ARCHIVE_LOCAL_CHANGED"), &json!(name))
+            );
+            assert_eq!((&answer["data"]["known"], &answer["data"]["archived"]), (&json!(1), &json!([])));
+            assert_eq!(std::fs::read(&index).unwrap(), written, "no other copy is made");
+        }
+        std::fs::write(file, content).unwrap();
+    }
+    let (exit, answer) = push(&journal, &config);
+    assert_eq!((exit, &answer["data"]["known"]), (0, &json!(2)), "{answer:#}");
+    assert_eq!(verify(&journal, &config), (0, Vec::new()), "the copies are what they were");
+}
+
+#[test]
 fn nothing_is_sent_where_it_would_not_be_kept_or_nobody_may() {
     let Some(server) = SeaweedServer::start() else { return };
     server.make_bucket("plain", false);

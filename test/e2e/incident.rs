@@ -347,3 +347,157 @@ fn calls_are_judged_again_by_the_policy_of_today_and_whoever_verifies_judges_the
     assert_eq!(forge("regress/policy.json", None), refused("INCIDENT_ALTERED"));
     drop(world);
 }
+
+/// The rows of `absent.json`, which have to be on the timeline and the page as well.
+fn absent(pack: &Path) -> Vec<Value> {
+    let files = files(pack);
+    let list: Value = serde_json::from_slice(&files["absent.json"]).unwrap();
+    let timeline: Value = serde_json::from_slice(&files["timeline.json"]).unwrap();
+    let index: Value = serde_json::from_slice(&files["incident.json"]).unwrap();
+    let schema = serde_json::from_str(include_str!("../../spec/incident.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    schema.validate(&list).unwrap_or_else(|error| panic!("{error}: {list:#}"));
+    let rows = list["rows"].as_array().unwrap().clone();
+    assert_eq!(timeline["absent"], list["rows"]);
+    let counted: u64 =
+        index["absent"]["counts"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(counted, rows.len() as u64, "{index:#}");
+    let page = String::from_utf8(files["timeline.html"].clone()).unwrap();
+    assert!(rows.iter().all(|row| page.contains(row["run"].as_str().unwrap())), "{page}");
+    rows
+}
+
+#[test]
+fn runs_of_the_window_that_retention_took_or_that_are_missing_are_named_with_why() {
+    let mut world = World::with(Script::model(), &Setup::default());
+    let bundles: Vec<PathBuf> = ["subject", "gone", "lost", "open"]
+        .into_iter()
+        .map(|run| {
+            let request =
+                crate::support::chat(run, r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#);
+            assert_eq!(world.send(&request).status(), 200);
+            if run == "open" { PathBuf::new() } else { world.seal(run) }
+        })
+        .collect();
+    let [subject, gone, lost, _] = &bundles[..] else { panic!("four runs") };
+    let journal = world.journal();
+    let scratch = Scratch::new("absent");
+    let out = |name: &str| scratch.join(name);
+
+    // Retention takes one, by a plan that names no other; another is missing, and nobody signed for that.
+    let kept: Vec<(PathBuf, PathBuf)> = [subject, lost]
+        .map(|bundle| (bundle.clone(), scratch.join(bundle.file_name().unwrap().to_str().unwrap())))
+        .into();
+    for (from, to) in &kept {
+        std::fs::rename(from, to).unwrap();
+    }
+    let rules = scratch.write(
+        "rules.toml",
+        "version = 1\n[[rule]]\nid = \"now\"\nclass = \"bundles\"\nrun_class = \"caller\"\nkeep_days = 0\n",
+    );
+    let admin = world.admin.to_string();
+    let words = ["retention", "apply", "--rules", path(&rules), "--by", "J", "--journal", path(&journal)];
+    let (code, applied) = cli(&[&words[..], &["--admin", &admin]].concat());
+    assert_eq!((code, &applied["data"]["deleted"]), (0, &json!(1)), "{applied:#}");
+    for (from, to) in &kept {
+        std::fs::rename(to, from).unwrap();
+    }
+    std::fs::remove_file(lost).unwrap();
+
+    let (code, answer) = incident(&world, "subject", &out("a.zip"));
+    assert_eq!(code, 0, "{answer:#}");
+    assert_eq!(verify(&out("a.zip")), (0, String::new()));
+    let rows = absent(&out("a.zip"));
+    assert_eq!(answer["data"]["absent"], json!(rows));
+    let of =
+        |run: &str| rows.iter().find(|row| row["run"] == run).unwrap_or_else(|| panic!("{run} in {rows:#?}"));
+    let named = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
+    let report = std::fs::read(applied["data"]["report"].as_str().unwrap()).unwrap();
+    let deleted = of(&run_of(gone));
+    assert_eq!(deleted["why"], "deleted");
+    assert_eq!(
+        (&deleted["deletion"]["plan"], &deleted["deletion"]["report"]),
+        (&applied["data"]["plan"], &json!(Sha256::of(&report).to_string()))
+    );
+    assert_eq!((&of(&run_of(lost))["why"], &named("open")["why"]), (&json!("missing"), &json!("open")));
+    let instance = rows.iter().find(|row| row["class"] == "instance").unwrap();
+    assert_eq!((&instance["why"], rows.len()), (&json!("open"), 4), "{rows:#?}");
+    let (code, answer) = incident(&world, "gone", &out("none.zip"));
+    assert_eq!((code, &answer["error"]["code"]), (6, &json!("INCIDENT_ABSENT")), "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains(applied["data"]["plan"].as_str().unwrap()));
+
+    // A report that nobody signed explains nothing.
+    world.stop();
+    let report = PathBuf::from(applied["data"]["report"].as_str().unwrap());
+    let signed = std::fs::read(&report).unwrap();
+    let mut forged = signed.clone();
+    let at = forged.len() / 2;
+    forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+    std::fs::write(&report, &forged).unwrap();
+    assert_eq!(incident(&world, "subject", &out("b.zip")).0, 0);
+    let rows = absent(&out("b.zip"));
+    let row = rows.iter().find(|row| row["run"] == run_of(gone)).unwrap();
+    assert_eq!(
+        (&row["why"], &row["deletion"]["report"]),
+        (&json!("deleting"), &Value::Null),
+        "a plan without its report"
+    );
+    std::fs::write(report.with_extension("").with_extension("planned.json"), b"{}").unwrap();
+    assert_eq!(incident(&world, "subject", &out("c.zip")).0, 0);
+    let rows = absent(&out("c.zip"));
+    let row = rows.iter().find(|row| row["run"] == run_of(gone)).unwrap();
+    assert_eq!((&row["why"], &row["deletion"]), (&json!("missing"), &Value::Null));
+
+    // Of a log that does not verify nobody knows what it had.
+    let segment = std::fs::read_dir(journal.join("segments")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let (code, answer) = incident(&world, "subject", &out("d.zip"));
+    assert_eq!((code, answer["data"]["index"]["absent"]["unread"].is_string()), (0, true), "{answer:#}");
+    assert_eq!(verify(&out("d.zip")), (0, String::new()));
+}
+
+#[test]
+fn a_list_of_absent_runs_that_cannot_be_is_refused_and_packs_without_one_still_verify() {
+    let (world, subject) = happened();
+    let scratch = Scratch::new("listed");
+    let out = scratch.join("a.zip");
+    let beside =
+        std::fs::read_dir(world.journal().join("bundles")).unwrap().map(|entry| entry.unwrap().path());
+    let beside: Vec<PathBuf> = beside.filter(|bundle| *bundle != subject).collect();
+    std::fs::remove_file(&beside[0]).unwrap();
+    assert_eq!(incident(&world, "subject", &out).0, 0);
+    let made = files(&out);
+    assert_eq!(absent(&out).len(), 1, "one bundle was taken away");
+    let forged = |change: &dyn Fn(&mut Value)| {
+        let mut list: Value = serde_json::from_slice(&made["absent.json"]).unwrap();
+        change(&mut list);
+        let mut files = made.clone();
+        let bytes = estoppel_evidence::canonical::foreign(list.to_string().as_bytes()).unwrap();
+        files.insert("absent.json".into(), bytes);
+        let path = scratch.join("forged.zip");
+        write(&path, &files);
+        verify(&path)
+    };
+    let refused = |code: &str| (2, code.to_owned());
+    assert_eq!(forged(&|list| list["rows"] = json!([])), refused("INCIDENT_ALTERED"), "a run less");
+    assert_eq!(forged(&|list| list["rows"][0]["run"] = json!(run_of(&subject))), refused("INCIDENT_FORM"));
+    assert_eq!(forged(&|list| list["rows"][0]["why"] = json!("lost")), refused("INCIDENT_FORM"));
+    let later = json!("2199-01-01T00:00:00.000000Z");
+    assert_eq!(forged(&|list| list["rows"][0]["opened"] = later.clone()), refused("INCIDENT_FORM"));
+    let mut without = made.clone();
+    without.remove("absent.json");
+    let path_of = scratch.join("without.zip");
+    write(&path_of, &without);
+    assert_eq!(verify(&path_of), refused("INCIDENT_ALTERED"));
+
+    // As the program wrote them before it named absent runs.
+    let first = Path::new(env!("CARGO_MANIFEST_DIR")).join("test/e2e/incident/first-format.zip");
+    assert_eq!(verify(&first), (0, String::new()));
+    let mut files = files(&first);
+    files.insert("absent.json".into(), made["absent.json"].clone());
+    write(&path_of, &files);
+    assert_eq!(verify(&path_of), refused("INCIDENT_UNDECLARED"));
+}

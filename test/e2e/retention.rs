@@ -85,6 +85,14 @@ fn objects(signed: &[u8]) -> Vec<u8> {
     text[from..].split(']').next().unwrap().as_bytes().to_vec()
 }
 
+/// The statement that was signed.
+fn predicate(signed: &Path) -> Value {
+    let envelope: Value = serde_json::from_slice(&std::fs::read(signed).unwrap()).unwrap();
+    let payload =
+        base64::engine::general_purpose::STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    serde_json::from_slice::<Value>(&payload).unwrap()["predicate"].clone()
+}
+
 fn paths(list: &Value) -> BTreeSet<String> {
     list.as_array().unwrap().iter().map(|object| object["path"].as_str().unwrap().to_string()).collect()
 }
@@ -507,5 +515,127 @@ fn encrypted_bodies_are_let_go_as_others_are() {
     assert!(!due.is_empty() && due.len() < bodies.len(), "{due:?} of {bodies:?}");
     assert_eq!(files(&world, "bodies"), bodies.difference(&due).cloned().collect());
     world.stop();
+    world.check_journal();
+}
+
+#[test]
+fn what_is_of_a_name_that_nobody_writes_is_counted_and_named_and_stays() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let world = world();
+    for run in ["gone", "renamed"] {
+        call(&world, run, run);
+    }
+    let gone = world.seal("gone");
+    let bundles = world.journal().join("bundles");
+    let renamed = bundles.join("nightly.pef.zip");
+    std::fs::rename(world.seal("renamed"), &renamed).unwrap();
+    std::fs::write(bundles.join("no\u{1b}tes"), "x").unwrap();
+    std::fs::write(bundles.join(std::ffi::OsStr::from_bytes(b"latin-\xe9.pef.zip")), "x").unwrap();
+    std::fs::write(bundles.join("archive.ndjson"), "x").unwrap();
+    let never = format!("{}.pef.zip", "0".repeat(8) + "-0000-7000-8000-" + &"0".repeat(12));
+    std::fs::write(bundles.join(&never), "x").unwrap();
+    std::fs::create_dir_all(world.journal().join("bodies/00")).unwrap();
+    std::fs::write(world.journal().join("bodies/00/body"), "x").unwrap();
+    age(&world);
+    let rules = rules(&world, ALL);
+    let out = world.scratch.join("plan.json");
+    let planned = good(retention(&world, &["plan", "--rules", path(&rules), "--out", path(&out)]));
+    let document = &planned["document"];
+    let named: BTreeSet<&str> =
+        document["unknown"]["paths"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
+    let expected = [
+        "bodies/00/body".to_owned(),
+        format!("bundles/{never}"),
+        r"bundles/latin-\xe9.pef.zip".to_owned(),
+        "bundles/nightly.pef.zip".to_owned(),
+        "bundles/no\u{fffd}tes".to_owned(),
+    ];
+    assert_eq!(named, expected.iter().map(String::as_str).collect(), "{planned:#}");
+    let kept = document["kept"].as_array().unwrap();
+    let unknown = kept.iter().find(|kept| kept["why"] == "unknown").unwrap();
+    assert_eq!((&document["unknown"]["count"], &unknown["count"]), (&5.into(), &5.into()));
+    assert_eq!(predicate(&out)["unknown"], document["unknown"]);
+
+    let done = good(retention(&world, &["apply", "--plan", path(&out), "--by", "operator"]));
+    let report = PathBuf::from(done["report"].as_str().unwrap());
+    assert!(!gone.exists() && renamed.is_file() && bundles.join(&never).is_file());
+    assert_eq!(predicate(&report)["unknown"], document["unknown"]);
+    let trust = world.journal().join("trust.json");
+    good(cli(&["retention", "verify", path(&out), path(&report), "--trust", path(&trust)]));
+    let again = good(retention(&world, &["apply", "--rules", path(&rules), "--by", "operator"]));
+    assert_eq!((&again["deleted"], &again["unknown"]), (&0.into(), &document["unknown"]));
+    world.check_journal();
+}
+
+#[test]
+fn a_plan_that_is_done_says_so_when_it_is_given_again() {
+    let world = world();
+    call(&world, "run", "run");
+    let bundle = world.seal("run");
+    age(&world);
+    let rules = rules(&world, ALL);
+    let out = world.scratch.join("plan.json");
+    good(retention(&world, &["plan", "--rules", path(&rules), "--out", path(&out)]));
+    let words = ["apply", "--plan", path(&out), "--by", "operator"];
+    let done = good(retention(&world, &words));
+    let before = acts(&world);
+    let (exit, answer) = retention(&world, &words);
+    assert_eq!(code(&(exit, answer.clone())), (8, "RETENTION_DONE"), "{answer:#}");
+    assert_eq!(answer["error"]["data"]["report"], done["report"]);
+    assert_eq!(acts(&world), before, "nothing is recorded twice");
+
+    // A report that the instance has not signed says nothing of what was done.
+    std::fs::write(done["report"].as_str().unwrap(), "{}").unwrap();
+    assert_eq!(code(&retention(&world, &words)).1, "RETENTION_STALE");
+    assert!(!bundle.exists());
+}
+
+#[test]
+fn the_chain_of_custody_of_a_deleted_bundle_stays_and_ends_with_what_deleted_it() {
+    let mut world = world();
+    for run in ["closed", "left"] {
+        call(&world, run, run);
+    }
+    let (key, public) = crate::custody::custodian(&world.scratch, "ada", 41);
+    let by = ["--custody-key", path(&key), "--custody-by", "Ada"];
+    let bundles = ["closed", "left"].map(|run| world.seal(run));
+    let lists = bundles.clone().map(|bundle| crate::custody::list_of(&bundle));
+    let trust = world.journal().join("trust.json");
+    for bundle in &bundles {
+        good(cli(&[&["verify", path(bundle), "--trust", path(&trust)], &by[..]].concat()));
+    }
+    age(&world);
+    world.stop();
+    let rules = rules(&world, ALL);
+    let out = world.scratch.join("plan.json");
+    let planned = good(retention(&world, &["plan", "--rules", path(&rules), "--out", path(&out)]));
+    let apply = ["apply", "--plan", path(&out), "--by", "operator"];
+
+    // What could not be told is not deleted.
+    let whole = std::fs::read(&lists[0]).unwrap();
+    std::fs::write(&lists[0], &whole[1..]).unwrap();
+    let (exit, answer) = retention(&world, &[&apply, &by[..]].concat());
+    assert_eq!(exit, 2, "{answer:#}");
+    assert!(bundles.iter().all(|bundle| bundle.is_file()) && acts(&world).is_empty());
+    std::fs::write(&lists[0], &whole).unwrap();
+
+    let done = good(retention(&world, &apply));
+    let report = std::fs::read(done["report"].as_str().unwrap()).unwrap();
+    assert!(bundles.iter().all(|bundle| !bundle.exists()) && lists.iter().all(|list| list.is_file()));
+    assert_eq!(done["custody"]["open"].as_array().unwrap().len(), 2, "nobody was asked to sign: {done:#}");
+    assert_ne!(cli(&["custody", "verify", path(&bundles[0])]).0, 0, "a bundle that is only missing");
+
+    let (exit, answer) = retention(&world, &[&apply, &by[..]].concat());
+    assert_eq!(code(&(exit, answer.clone())), (8, "RETENTION_DONE"), "{answer:#}");
+    assert_eq!(answer["error"]["data"]["custody"]["closed"].as_array().unwrap().len(), 2, "{answer:#}");
+    for bundle in &bundles {
+        let shown = good(cli(&["custody", "verify", path(bundle), "--signer", path(&public)]));
+        let last = &shown["entries"].as_array().unwrap().last().unwrap()["entry"];
+        assert_eq!((&last["action"], &last["deleted"]["plan"]), (&"deleted".into(), &planned["plan"]));
+        assert_eq!(last["deleted"]["report"], estoppel_evidence::Sha256::of(&report).to_string());
+    }
+    let closed = lists.clone().map(|list| std::fs::read(list).unwrap());
+    assert_eq!(retention(&world, &[&apply, &by[..]].concat()).0, 8);
+    assert_eq!(lists.map(|list| std::fs::read(list).unwrap()), closed, "it is told once");
     world.check_journal();
 }

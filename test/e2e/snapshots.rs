@@ -169,6 +169,65 @@ fn an_incident_has_what_changed_in_the_database_under_each_call() {
 }
 
 #[test]
+fn a_snapshot_that_was_not_taken_has_no_diff_and_the_incident_says_why() {
+    let Some(server) = PostgresServer::start() else { return };
+    let server = Arc::new(server);
+    server.sql("postgres", "CREATE TABLE orders (id int); CREATE TABLE stock (id int)");
+    let theirs = Arc::downgrade(&server);
+    let locks: Arc<std::sync::Mutex<Vec<estoppel_kit::LockedTable>>> = Arc::default();
+    let held = locks.clone();
+    let tool = Tool::start(move |target| {
+        let server = theirs.upgrade().unwrap();
+        match target {
+            "/tool/order" => drop(server.sql("postgres", "INSERT INTO orders VALUES (1)")),
+            "/tool/many" => {
+                drop(server.sql("postgres", "INSERT INTO orders SELECT n FROM generate_series(2, 99) n"));
+            }
+            "/tool/migrate" => drop(server.sql("postgres", "ALTER TABLE stock ADD COLUMN note text")),
+            _ => held.lock().unwrap().push(server.lock("postgres", "pg_catalog.pg_namespace")),
+        }
+        "{}".into()
+    });
+    let config =
+        "grace_ms = 4000\nlock_ms = 200\nlate_ms = 0\nrows = [\"orders\"]\nrows_max = 5\nrows_ms = 4000\n";
+    let world = world(&tool, &superuser(&server), OBSERVE, config);
+    for what in ["order", "many", "migrate", "lock"] {
+        assert_eq!(call(&world, "ddl", what).status(), 200, "{what}");
+    }
+    locks.lock().unwrap().clear();
+    let bundle = world.seal("ddl");
+    let scratch = estoppel_kit::Scratch::new("not-compared");
+    let out = scratch.join("a.zip");
+    let (exit, said) = cli(&["incident", "--from", path(&bundle), "--out", path(&out)]);
+    let summary = &said["data"]["index"]["summary"];
+    assert_eq!((exit, &summary["diffs"], &summary["not_compared"]), (0, &json!(2), &json!(3)), "{said:#}");
+    assert_eq!(cli(&["incident", "verify", path(&out)]).0, 0);
+    let pack = Pack::from_zip(&std::fs::read(&out).unwrap()).unwrap();
+    let read = |name: &str| -> Value {
+        let found = pack.files.iter().find(|(path, _)| path.as_str() == name).unwrap();
+        serde_json::from_slice(found.1).unwrap()
+    };
+    let timeline = read("timeline.json");
+    let rows = timeline["rows"].as_array().unwrap();
+    let calls: Vec<&Value> = rows.iter().filter(|row| row["kind"] == "call").collect();
+    let [order, many, migrate, lock] = &calls[..] else { panic!("{calls:#?}") };
+    let changed = |row: &Value| -> Option<Vec<String>> {
+        let links = row["links"].as_array().unwrap();
+        let diff = read(links.iter().find(|link| link["kind"] == "diff")?["at"].as_str().unwrap());
+        let changes = diff["diff"]["changes"].as_array().unwrap().iter();
+        Some(changes.map(|change| change["path"].as_str().unwrap().to_owned()).collect())
+    };
+    let unread = json!([{ "cause": "rows_max", "code": "ROWS_MISSING", "table": "public.orders" }]);
+    assert!(changed(order).unwrap().iter().all(|path| path.starts_with("/rows/public/orders")), "{order:#}");
+    assert!(order["not_compared"].is_null(), "{order:#}");
+    assert_eq!((changed(many), &many["not_compared"]), (None, &unread), "{many:#}");
+    let column = vec!["/columns/public/stock/note".to_owned()];
+    assert_eq!((changed(migrate), &migrate["not_compared"]), (Some(column), &unread), "{migrate:#}");
+    let late = json!([{ "cause": "lock_timeout", "code": "POST_TIMEOUT", "side": "post" }]);
+    assert_eq!((changed(lock), &lock["not_compared"]), (None, &late), "{lock:#}");
+}
+
+#[test]
 fn ddl_inside_a_call_is_between_its_digests_and_what_changes_nothing_has_one() {
     let Some(server) = PostgresServer::start() else { return };
     let server = Arc::new(server);

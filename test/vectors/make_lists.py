@@ -82,6 +82,7 @@ def act(action, by=ADA, **members):
         "verified": {"anchoring": "anchored", "authenticity": "trusted", "completeness": "complete", "integrity": "ok"},
         "disclosed": {"to": "auditor", "what": "bundle"},
         "archived": pointer(),
+        "deleted": {"plan": pef.content(b"a plan"), "report": pef.content(b"a report")},
     }
     return by, {"action": action, action: facts[action]} | members
 
@@ -115,6 +116,10 @@ def custody_cases():
     yield "every-action", good, both | {"heads": [head], "archived": archived}, None
     yield "without-keys", good, {}, None
     looked = act("verified")[1]["verified"] | {"found": pef.content(other)}
+    yield "deleted", custody(act("sealed"), act("archived"), act("deleted", BO)), both, None
+    yield "deleted-and-a-copy-was-taken-back", custody(act("sealed"), act("deleted"), act("moved", BO)), both, None
+    yield "deleted-without-a-report", custody(act("sealed"), act("deleted", deleted={"plan": pef.content(b"a plan")})), {}, ("CUSTODY_SCHEMA", 1)
+    yield "begins-with-the-deletion", custody(act("deleted")), {}, ("CUSTODY_CHAIN", 0)
     yield "another-file-was-found", custody(act("sealed"), act("verified", verified=looked)), both, None
     failed = looked | {"authenticity": "unchecked", "integrity": "failed", "reason": "ENTRY_CHAIN"}
     yield "an-altered-file-was-found", custody(act("sealed"), act("verified", verified=failed)), both, None

@@ -20,7 +20,7 @@ LINE_MAX = 16384
 PART_MAX = 16 << 20
 DEPTH_MAX = 128
 EXACT_MAX = 2**53 - 1
-ACTIONS = ("archived", "disclosed", "moved", "sealed", "verified")
+ACTIONS = ("archived", "deleted", "disclosed", "moved", "sealed", "verified")
 PASSED = {
     "anchoring": ("absent", "anchored"),
     "authenticity": ("self_asserted", "trusted"),

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::error::ArchiveError;
 use crate::find::{Known, Target};
-use crate::push::push;
+use crate::push::{Looked, push};
 use crate::settings::ArchiveSettings;
 use crate::stats::ArchiveMetrics;
 
@@ -49,8 +49,8 @@ impl Archiver {
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
         let (stop, stopping) = watch::channel(false);
-        let (target, known) = (Target::journal(dir), Known::default());
-        let work = Work { target, known, settings, metrics, clock, stopping, tries: 0 };
+        let (target, known, looked) = (Target::journal(dir), Known::default(), Looked::default());
+        let work = Work { target, known, looked, settings, metrics, clock, stopping, tries: 0 };
         let thread = std::thread::Builder::new().name("archive".into()).spawn(move || {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime.block_on(work.run()),
@@ -76,6 +76,7 @@ impl Archiver {
 struct Work {
     target: Target,
     known: Known,
+    looked: Looked,
     settings: ArchiveSettings,
     metrics: ArchiveMetrics,
     clock: Arc<dyn Clock>,
@@ -109,7 +110,7 @@ impl Work {
             tracing::info!(kind = copied.kind, name = %copied.name, version = %copied.version, "archived");
             metrics.copied(copied.kind, copied.bytes);
         };
-        let pushed = push(&self.target, &self.settings, self.clock.clone(), told).await;
+        let pushed = push(&self.target, &self.settings, self.clock.clone(), &mut self.looked, told).await;
         let failed = match pushed {
             Ok(pushed) => {
                 for (name, error) in &pushed.failed {

@@ -12,7 +12,7 @@ use estoppel_verify::{Archived, Pointer};
 use crate::client::Client;
 use crate::error::{ArchiveError, disk};
 use crate::find::Target;
-use crate::index::read_entries;
+use crate::index::{Content, read_entries};
 use crate::lock::{Lock, Mode};
 use crate::settings::ArchiveSettings;
 use crate::upload::digest;
@@ -85,21 +85,21 @@ enum Local {
 
 fn local(target: &Target, entry: &Archived) -> Result<Local, ArchiveError> {
     let path = target.path(&entry.kind, &entry.name);
-    let found = match entry.kind.as_str() {
-        "custody" => begins(&path, entry.at.bytes),
-        _ => digest(&path),
-    };
-    match found {
+    let archived = Content { bytes: entry.at.bytes, sha256: entry.at.sha256.clone() };
+    match compare(&path, entry.kind == "custody", &archived) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Local::Absent),
         Err(source) => Err(disk("read", &path)(source)),
-        Ok((bytes, sha256)) if (bytes, sha256.to_string()) == (entry.at.bytes, entry.at.sha256.clone()) => {
-            Ok(Local::Same)
-        }
-        Ok((bytes, sha256)) => Ok(Local::Other(format!(
-            "`{}` has {bytes} bytes and {sha256}; {} bytes and {} are archived",
-            entry.name, entry.at.bytes, entry.at.sha256
-        ))),
+        Ok(None) => Ok(Local::Same),
+        Ok(Some(found)) => Ok(Local::Other(format!("`{}` has {found}", entry.name))),
     }
+}
+
+/// What a file has instead of what was archived of it, if that is something else; of a list that `grows`, at its beginning.
+pub(crate) fn compare(path: &Path, grows: bool, archived: &Content) -> io::Result<Option<String>> {
+    let (bytes, sha256) = if grows { begins(path, archived.bytes)? } else { digest(path)? };
+    let is_same = bytes == archived.bytes && sha256.to_string() == archived.sha256;
+    let Content { bytes: kept, sha256: of } = archived;
+    Ok((!is_same).then(|| format!("{bytes} bytes and {sha256}; {kept} bytes and {of} are archived")))
 }
 
 /// Size and digest of the first `bytes` of a file.

@@ -66,6 +66,11 @@ impl CustodyError {
         }
     }
 
+    /// Whether what could not be read is not there.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Disk { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The exit code of a program that ends for it.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -146,6 +151,13 @@ pub enum Action<'a> {
         sha256: Option<Sha256>,
     },
     Archived(Copy<'a>),
+    /// The file was removed, as a report of retention lists it.
+    Deleted {
+        /// Of the plan's payload.
+        plan: Sha256,
+        /// Of the report's envelope.
+        report: Sha256,
+    },
 }
 
 /// What is told of it.
@@ -162,6 +174,10 @@ impl Done<'_> {
     fn is_verified(&self) -> bool {
         matches!(self.action, Action::Verified(_))
     }
+
+    fn is_deleted(&self) -> bool {
+        matches!(self.action, Action::Deleted { .. })
+    }
 }
 
 /// What a list has now.
@@ -176,6 +192,12 @@ pub struct Added {
 /// A copy, as the index has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Copy<'a>(pub(crate) &'a At);
+
+#[derive(Serialize)]
+struct Deleted {
+    plan: Sha256,
+    report: Sha256,
+}
 
 #[derive(Serialize)]
 struct Moved<'a> {
@@ -230,6 +252,8 @@ struct Predicate<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     archived: Option<&'a At>,
     bundle: &'a BundleRef,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<Deleted>,
     #[serde(skip_serializing_if = "Option::is_none")]
     disclosed: Option<DisclosedTo<'a>>,
     key: &'a Key<'a>,
@@ -326,6 +350,11 @@ pub fn append(bundle: &Path, by: &Custodian, done: &Done<'_>) -> Result<Added, C
     {
         return Ok(Added { head: Leaf(known.leaf.0), found: None });
     }
+    if let Action::Deleted { report, .. } = done.action
+        && let Some(known) = entries.iter().find(|entry| is_deletion(entry, Some(report)))
+    {
+        return Ok(Added { head: Leaf(known.leaf.0), found: None });
+    }
     let public = by.key.public();
     let spki = base64(public.spki());
     let key = Key { alg: public.alg(), kid: public.id(), spki: &spki };
@@ -337,6 +366,7 @@ pub fn append(bundle: &Path, by: &Custodian, done: &Done<'_>) -> Result<Added, C
         actor: &by.actor,
         archived: None,
         bundle: &of,
+        deleted: None,
         disclosed: None,
         key: &key,
         moved: None,
@@ -376,6 +406,9 @@ pub fn append(bundle: &Path, by: &Custodian, done: &Done<'_>) -> Result<Added, C
             Predicate { disclosed: Some(DisclosedTo { sha256, to, what }), ..next("disclosed") }
         }
         Action::Archived(Copy(at)) => Predicate { archived: Some(at), ..next("archived") },
+        Action::Deleted { plan, report } => {
+            Predicate { deleted: Some(Deleted { plan, report }), ..next("deleted") }
+        }
     };
     Ok(Added { head: write(&told)?, found })
 }
@@ -406,17 +439,21 @@ fn open(path: &Path) -> Result<(List, Vec<u8>), CustodyError> {
     })
 }
 
-/// The bundle, whose evidence the key signs nothing of. What was verified may be anything where a list says what it ought to be.
+/// The bundle, whose evidence the key signs nothing of. Where a list says what it ought to be, what was verified may be anything, and what
+/// was deleted need not be there.
 fn describe(
     bundle: &Path,
     by: &Custodian,
     done: &Done<'_>,
 ) -> Result<Result<Described, CustodyError>, CustodyError> {
-    let may_be_another = done.is_verified() && list_path(bundle).exists();
+    let has_list = list_path(bundle).exists();
+    let may_be_another = done.is_verified() && has_list;
+    let may_be_gone = done.is_deleted() && has_list;
     match Described::of(bundle) {
         Ok(described) if may_be_another => Ok(Ok(described)),
         Ok(described) => by.demand_own(&described).map(|()| Ok(described)),
         Err(error @ CustodyError::Bundle { .. }) if may_be_another => Ok(Err(error)),
+        Err(error @ CustodyError::Disk { .. }) if may_be_gone && error.is_absent() => Ok(Err(error)),
         Err(error) => Err(error),
     }
 }
@@ -446,6 +483,25 @@ fn entries(
         Some(file) => by.demand_own(file).and_then(|()| judge(bundle)),
         None => Ok(entries),
     }
+}
+
+/// Whether an entry says that the bundle was deleted, by that report if one is given.
+pub fn is_deletion(entry: &CustodyEntry, report: Option<Sha256>) -> bool {
+    #[derive(Deserialize)]
+    struct Said {
+        predicate: Of,
+    }
+    #[derive(Deserialize)]
+    struct Of {
+        deleted: Option<By>,
+    }
+    #[derive(Deserialize)]
+    struct By {
+        report: Sha256,
+    }
+    let said: Option<Said> = serde_json::from_slice(&entry.statement).ok();
+    let by = said.and_then(|said| said.predicate.deleted);
+    by.is_some_and(|by| report.is_none_or(|report| report == by.report))
 }
 
 /// The bundle that an entry says it is of.
@@ -484,7 +540,7 @@ fn check_words(done: &Done<'_>) -> Result<(), CustodyError> {
     let said = match done.action {
         Action::Moved { from, to } => vec![("from", from), ("to", to)],
         Action::Disclosed { to, .. } => vec![("to", to)],
-        Action::Sealed | Action::Verified(_) | Action::Archived(_) => Vec::new(),
+        Action::Sealed | Action::Verified(_) | Action::Archived(_) | Action::Deleted { .. } => Vec::new(),
     };
     said.into_iter().try_for_each(|(what, text)| words(what, text, WORDS_CHARS_MAX).map(drop))?;
     done.note.map_or(Ok(()), |note| words("note", note, NOTE_CHARS_MAX).map(drop))

@@ -44,6 +44,8 @@ pub enum ArchiveError {
     Moving { name: String },
     #[error("`{name}` does not have the digest that is its name")]
     Altered { name: String },
+    #[error("`{name}` is not what was archived: {found}")]
+    Local { name: String, found: String },
     #[error("version `{version}` of `{key}` is not what was sent: {found}")]
     Changed { key: String, version: String, found: String },
     #[error("version `{version}` of `{key}` is gone")]
@@ -71,7 +73,7 @@ impl ArchiveError {
             Self::LockMissing { .. } => "ARCHIVE_LOCK_MISSING",
             Self::Answer { .. } => "ARCHIVE_ANSWER",
             Self::Moving { .. } => "ARCHIVE_MOVING",
-            Self::Altered { .. } => "ARCHIVE_LOCAL_CHANGED",
+            Self::Altered { .. } | Self::Local { .. } => "ARCHIVE_LOCAL_CHANGED",
             Self::Changed { .. } => "ARCHIVE_CHANGED",
             Self::Missing { .. } => "ARCHIVE_MISSING",
             Self::RetentionShort { .. } => "ARCHIVE_RETENTION_SHORT",
@@ -85,7 +87,7 @@ impl ArchiveError {
             Self::Index { fault, .. } => fault.reason.exit_code(),
             Self::Custody { source, .. } => source.exit_code(),
             Self::Changed { .. } | Self::Missing { .. } => 2,
-            Self::Altered { .. } | Self::RetentionShort { .. } => 2,
+            Self::Altered { .. } | Self::Local { .. } | Self::RetentionShort { .. } => 2,
             Self::Target { .. } | Self::Name { .. } | Self::Limit { .. } => 6,
             Self::Credentials(_) | Self::Endpoint(_) | Self::Denied { .. } => 6,
             Self::Unreachable { .. } | Self::Late { .. } | Self::BucketMissing { .. } => 7,
@@ -107,7 +109,7 @@ impl ArchiveError {
         match self {
             Self::Disk { .. } | Self::Name { .. } | Self::Custody { .. } | Self::Limit { .. } => true,
             Self::Moving { .. } | Self::Changed { .. } | Self::Missing { .. } => true,
-            Self::Altered { .. } | Self::RetentionShort { .. } => true,
+            Self::Altered { .. } | Self::Local { .. } | Self::RetentionShort { .. } => true,
             Self::Target { .. } | Self::Busy { .. } | Self::Index { .. } | Self::Credentials(_) => false,
             Self::Endpoint(_) | Self::Unreachable { .. } | Self::Late { .. } | Self::Denied { .. } => false,
             Self::BucketMissing { .. } | Self::LockMissing { .. } => false,

@@ -1,6 +1,7 @@
 //! What can be archived: bundles, what is beside them, and segments that are not written any more.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -88,13 +89,21 @@ impl Target {
         self.only.as_ref().is_none_or(|only| name.starts_with(only.as_str()))
     }
 
-    /// Bundles, each after what is beside it; custody lists; segments but the last.
+    /// Bundles, each after what is beside it; custody lists, also of bundles that were deleted; segments but the last.
     pub(crate) fn files(&self) -> Result<Vec<Found>, ArchiveError> {
         let mut found = Vec::new();
         let bundles = match &self.only {
             Some(name) => vec![name.clone()],
             None => names(&self.folder)?,
         };
+        let lists = bundles.iter().filter(|name| name.ends_with(CUSTODY));
+        let is_alone = |list: &&String| {
+            let bundle = list.strip_suffix(CUSTODY).unwrap_or_default();
+            bundle.ends_with(BUNDLE) && bundles.binary_search_by(|name| name.as_str().cmp(bundle)).is_err()
+        };
+        for list in lists.filter(is_alone) {
+            found.extend(look(Kind::Custody, list.clone(), self.folder.join(list))?);
+        }
         for name in bundles.into_iter().filter(|name| name.ends_with(BUNDLE)) {
             let beside = self.folder.join(format!("{name}.d"));
             for external in names(&beside)?.into_iter().filter(|name| is_digest(name)) {
@@ -136,6 +145,28 @@ pub(crate) struct Found {
     pub path: PathBuf,
     pub bytes: u64,
     pub modified: SystemTime,
+    pub stamp: Stamp,
+}
+
+/// What changes with a file's content, whatever is done to hide it from who is not the system's own administrator: its inode, size,
+/// and the times at which it and what is said of it were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: (u64, u64),
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(data: &fs::Metadata) -> Self {
+        Self {
+            inode: (data.dev(), data.ino()),
+            bytes: data.len(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+        }
+    }
 }
 
 impl Found {
@@ -156,7 +187,7 @@ fn look(kind: Kind, name: String, path: PathBuf) -> Result<Option<Found>, Archiv
     };
     let modified = data.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let is_content = data.is_file() && data.len() > 0;
-    Ok(is_content.then_some(Found { kind, name, path, bytes: data.len(), modified }))
+    Ok(is_content.then(|| Found { kind, name, path, bytes: data.len(), modified, stamp: Stamp::of(&data) }))
 }
 
 /// Names in a folder, sorted; none if it is not there.
@@ -244,6 +275,8 @@ mod tests {
             "bundles/a.pef.zip.custody.ndjson",
             "bundles/b.pef.zip",
             "bundles/b.pef.zip.tmp",
+            "bundles/gone.pef.zip.custody.ndjson",
+            "bundles/notes.custody.ndjson",
             "bundles/archive.ndjson.old",
             &format!("bundles/a.pef.zip.d/{digest}"),
             &format!("bundles/a.pef.zip.d/{digest}.tmp"),
@@ -261,10 +294,11 @@ mod tests {
         let bundle = dir.path().join("bundles/a.pef.zip");
         assert_eq!(named(&Target::of(&bundle).unwrap()), one);
         let folder = Target::of(&dir.path().join("bundles")).unwrap();
-        assert_eq!(named(&folder), [&one[..], &["bundle b.pef.zip"]].concat());
+        let gone = ["custody gone.pef.zip.custody.ndjson"];
+        assert_eq!(named(&folder), [&gone, &one[..], &["bundle b.pef.zip"]].concat());
         let journal = Target::of(dir.path()).unwrap();
-        assert_eq!(named(&journal), [&one[..], &["bundle b.pef.zip", "segment 00.seg"]].concat());
-        assert_eq!(waiting(&journal).unwrap().len(), 5);
+        assert_eq!(named(&journal), [&gone, &one[..], &["bundle b.pef.zip", "segment 00.seg"]].concat());
+        assert_eq!(waiting(&journal).unwrap().len(), 6);
         assert_eq!(Target::of(&dir.path().join("none")).unwrap_err().code(), "ARCHIVE_TARGET");
     }
 
@@ -276,6 +310,7 @@ mod tests {
             path: PathBuf::new(),
             bytes: 1,
             modified: SystemTime::UNIX_EPOCH,
+            stamp: Stamp::default(),
         };
         for name in ["a.pef.zip", "A_b-9.pef.zip", "a.pef.zip.d/00"] {
             assert!(found(name).check_name().is_ok(), "{name}");

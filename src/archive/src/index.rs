@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use estoppel_evidence::Sha256;
 use estoppel_evidence::hash::Leaf;
 use estoppel_evidence::time::UnixMicros;
-use estoppel_verify::{Archived, INDEX_BYTES_MAX, read_index};
+use estoppel_verify::{Archived, INDEX_BYTES_MAX, Pointer, read_index};
 use serde::Serialize;
 
 use crate::error::{ArchiveError, disk};
@@ -55,8 +55,7 @@ struct Entry<'a> {
 pub(crate) struct Index {
     path: PathBuf,
     list: List,
-    /// By kind and name, the size of the newest copy.
-    copies: HashMap<(String, String), u64>,
+    copies: Copies,
     next: u64,
     prev: Option<Leaf>,
 }
@@ -72,13 +71,11 @@ impl Index {
         let entries = read(&path, &text)?;
         let prev = entries.last().map(|last| Leaf(last.leaf.0));
         let next = entries.len() as u64;
-        let copies = entries.into_iter().map(|entry| ((entry.kind, entry.name), entry.at.bytes)).collect();
-        Ok(Self { path, list, copies, next, prev })
+        Ok(Self { path, list, copies: Copies::of(entries), next, prev })
     }
 
-    /// Whether the newest copy of the file has that size.
-    pub fn has(&self, kind: Kind, name: &str, bytes: u64) -> bool {
-        has(&self.copies, kind, name, bytes)
+    pub fn copies(&self) -> &Copies {
+        &self.copies
     }
 
     /// Adds an entry and makes it durable; gives its number.
@@ -106,14 +103,11 @@ impl Index {
             return Err(ArchiveError::Limit { what: "bytes of the index", limit: INDEX_BYTES_MAX });
         }
         self.prev = Some(self.list.add(&line).map_err(disk("write", &self.path))?);
-        self.copies.insert((kind.as_str().to_owned(), name.to_owned()), at.bytes);
+        let content = Content { bytes: at.bytes, sha256: at.sha256.to_string() };
+        self.copies.0.insert((kind.as_str().to_owned(), name.to_owned()), content);
         self.next += 1;
         Ok(self.next - 1)
     }
-}
-
-fn has(copies: &HashMap<(String, String), u64>, kind: Kind, name: &str, bytes: u64) -> bool {
-    copies.get(&(kind.as_str().to_owned(), name.to_owned())) == Some(&bytes)
 }
 
 fn read(path: &Path, text: &[u8]) -> Result<Vec<Archived>, ArchiveError> {
@@ -134,17 +128,31 @@ pub fn read_entries(folder: &Path) -> Result<Vec<Archived>, ArchiveError> {
     read(&path, &text)
 }
 
-/// Sizes of the newest copies, for looking what is missing without holding the index.
+/// What was archived of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub bytes: u64,
+    /// As the index writes it.
+    pub sha256: String,
+}
+
+/// The newest copies, by kind and name.
 #[derive(Default)]
-pub(crate) struct Copies(HashMap<(String, String), u64>);
+pub(crate) struct Copies(HashMap<(String, String), Content>);
 
 impl Copies {
     pub fn of(entries: Vec<Archived>) -> Self {
-        Self(entries.into_iter().map(|entry| ((entry.kind, entry.name), entry.at.bytes)).collect())
+        let content = |at: Pointer| Content { bytes: at.bytes, sha256: at.sha256 };
+        Self(entries.into_iter().map(|entry| ((entry.kind, entry.name), content(entry.at))).collect())
     }
 
+    pub fn of_file(&self, kind: Kind, name: &str) -> Option<&Content> {
+        self.0.get(&(kind.as_str().to_owned(), name.to_owned()))
+    }
+
+    /// Whether the newest copy of the file has that size.
     pub fn has(&self, kind: Kind, name: &str, bytes: u64) -> bool {
-        has(&self.0, kind, name, bytes)
+        self.of_file(kind, name).is_some_and(|content| content.bytes == bytes)
     }
 }
 
@@ -174,9 +182,11 @@ mod tests {
         for number in 0..3_u64 {
             let mut index = Index::open(dir.path()).unwrap();
             let name = format!("{number}.pef.zip");
-            assert!(!index.has(Kind::Bundle, &name, 1));
+            assert!(!index.copies().has(Kind::Bundle, &name, 1));
             assert_eq!(index.add(Kind::Bundle, &name, &at(b"x"), UnixMicros(number)).unwrap(), number);
-            assert!(index.has(Kind::Bundle, &name, 1) && !index.has(Kind::Bundle, &name, 2));
+            assert!(
+                index.copies().has(Kind::Bundle, &name, 1) && !index.copies().has(Kind::Bundle, &name, 2)
+            );
             assert!(matches!(Index::open(dir.path()), Err(ArchiveError::Busy { .. })));
             drop(index);
             let mut text = std::fs::read(&path).unwrap();

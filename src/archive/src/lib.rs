@@ -39,6 +39,6 @@ pub use find::{Kind, Target, Waiting, waiting};
 pub use index::{INDEX_NAME, read_entries};
 pub use keep::Keeper;
 pub use lock::Mode;
-pub use push::{Copied, Pushed, push};
+pub use push::{Copied, Looked, Pushed, push};
 pub use settings::{ArchiveSettings, CommandSettings, CredentialsFrom, CustodySettings, Style};
 pub use stats::ArchiveMetrics;

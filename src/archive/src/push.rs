@@ -1,15 +1,18 @@
 //! One pass: everything that is sealed and not archived yet.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use estoppel_evidence::time::UnixMicros;
 use estoppel_journal::Clock;
 
+use crate::check::compare;
 use crate::client::Client;
 use crate::custody::{Action, Copy, Custodian, Done, append};
-use crate::error::ArchiveError;
-use crate::find::{Found, Kind, Target};
-use crate::index::Index;
+use crate::error::{ArchiveError, disk};
+use crate::find::{Found, Kind, Stamp, Target};
+use crate::index::{Content, Index};
 use crate::settings::ArchiveSettings;
 use crate::upload::Uploader;
 
@@ -27,11 +30,36 @@ pub struct Copied {
     pub seq: u64,
 }
 
+/// Files whose content was found to be that of their copy, so that who pushes often reads each once. One that was written since is
+/// read again.
+#[derive(Debug, Default)]
+pub struct Looked(HashMap<PathBuf, Stamp>);
+
+impl Looked {
+    /// Whether a file is still what was archived of it.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Local`]: it is not; [`ArchiveError::Disk`].
+    fn at(&mut self, found: &Found, archived: &Content) -> Result<(), ArchiveError> {
+        if self.0.get(&found.path) == Some(&found.stamp) {
+            return Ok(());
+        }
+        let other = compare(&found.path, found.kind == Kind::Custody, archived);
+        match other.map_err(disk("read", &found.path))? {
+            Some(other) => Err(ArchiveError::Local { name: found.name.clone(), found: other }),
+            None => {
+                self.0.insert(found.path.clone(), found.stamp);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// What became of a pass.
 #[derive(Debug, Default)]
 pub struct Pushed {
     pub copied: Vec<Copied>,
-    /// Files that were archived before.
+    /// Files that were archived before, and are what was archived.
     pub known: u64,
     /// Files that could not be archived, and why.
     pub failed: Vec<(String, ArchiveError)>,
@@ -39,7 +67,8 @@ pub struct Pushed {
 
 /// Archives what is not archived yet, one file after the other. `copied` is told of each.
 ///
-/// A file that cannot be archived does not keep the others from it.
+/// A file that cannot be archived does not keep the others from it. What was archived before is read, unless it was `looked` at since it
+/// was written last; where it is something else by now it is not archived again (`ARCHIVE_LOCAL_CHANGED`).
 ///
 /// # Errors
 /// What concerns all of them: the index, the bucket, the connection, the credentials.
@@ -47,6 +76,7 @@ pub async fn push(
     target: &Target,
     settings: &ArchiveSettings,
     clock: Arc<dyn Clock>,
+    looked: &mut Looked,
     mut told: impl FnMut(&Copied),
 ) -> Result<Pushed, ArchiveError> {
     let mut pushed = Pushed::default();
@@ -59,10 +89,24 @@ pub async fn push(
     let mut pass = Pass { by, clock, settings, uploader: None, target };
     for kinds in [&[Kind::External, Kind::Bundle][..], &[Kind::Custody, Kind::Segment]] {
         // Looked for again: archiving a bundle adds to its custody.
-        for found in target.files()?.into_iter().filter(|found| kinds.contains(&found.kind)) {
-            if index.has(found.kind, &found.name, found.bytes) {
-                pushed.known += 1;
-                continue;
+        let mut files: Vec<Found> =
+            target.files()?.into_iter().filter(|found| kinds.contains(&found.kind)).collect();
+        // What is new does not wait for what is only read.
+        files.sort_by_key(|found| index.copies().of_file(found.kind, &found.name).is_some());
+        for found in files {
+            if let Some(archived) = index.copies().of_file(found.kind, &found.name) {
+                let has_grown = found.kind == Kind::Custody && found.bytes > archived.bytes;
+                match looked.at(&found, archived) {
+                    Ok(()) if has_grown => {}
+                    Ok(()) => {
+                        pushed.known += 1;
+                        continue;
+                    }
+                    Err(error) => {
+                        pushed.failed.push((found.name, error));
+                        continue;
+                    }
+                }
             }
             match pass.one(&mut index, &found).await {
                 Ok(copied) => {

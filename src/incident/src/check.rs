@@ -6,15 +6,18 @@ use std::io::Read;
 use estoppel_verify::{Externals, Input, Options, Report, verify_bundle};
 use serde_json::Value;
 
+use crate::absent::{ABSENT, Absent};
 use crate::derive::{Derive, POLICY};
 use crate::error::IncidentError;
-use crate::pack::{Given, INDEX, Pack, assemble};
+use crate::pack::{Asked, Format, Given, INDEX, Pack, assemble};
 
 /// What came of it.
 #[derive(Debug)]
 pub struct Checked {
     /// The index, which was made again.
     pub index: Value,
+    /// Which runs it says are absent. The bundles do not bear that out.
+    pub absent: Option<Absent>,
     /// What `estoppel-verify` says of each bundle, by its path.
     pub reports: Vec<(String, Report)>,
 }
@@ -29,14 +32,17 @@ pub fn check(pack: &Pack, options: &Options<'_>, derive: &dyn Derive) -> Result<
     let run = index["run"].as_str().ok_or_else(|| IncidentError::Form(format!("{INDEX} names no run")))?;
     let window_s =
         index["window_s"].as_u64().ok_or_else(|| IncidentError::Form(format!("{INDEX} has no window")))?;
+    let format = index["format"].as_str().and_then(Format::parse);
+    let format =
+        format.ok_or_else(|| IncidentError::Form(format!("{INDEX} has a format that is not known")))?;
     let given = bundles(pack);
     let mut reports = Vec::new();
     for (path, given) in &given {
         reports.push((path.clone(), verified(path, given, options)?));
     }
     let given: Vec<Given> = given.into_values().collect();
-    let policy = pack.content(POLICY).ok();
-    let again = assemble(run, window_s, &given, policy, derive)?;
+    let (policy, absent) = (pack.content(POLICY).ok(), pack.content(ABSENT).ok());
+    let again = assemble(&Asked { format, run, window_s, policy, absent }, &given, derive)?;
     for (path, content) in &again.files {
         match pack.files.get(path) {
             None => return Err(IncidentError::Missing { path: path.to_string() }),
@@ -47,7 +53,8 @@ pub fn check(pack: &Pack, options: &Options<'_>, derive: &dyn Derive) -> Result<
     if let Some(path) = pack.files.keys().find(|path| !again.files.contains_key(*path)) {
         return Err(IncidentError::Undeclared { path: path.to_string() });
     }
-    Ok(Checked { index, reports })
+    let absent = absent.map(Absent::parse).transpose()?;
+    Ok(Checked { index, absent, reports })
 }
 
 /// The bundles of a pack with what is beside them. Where nothing belongs, it is found when the pack is made again.

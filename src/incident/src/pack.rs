@@ -7,6 +7,7 @@ use estoppel_evidence::Sha256;
 use estoppel_evidence::time::UnixMicros;
 use serde_json::{Value, json};
 
+use crate::absent::{ABSENT, Absent};
 use crate::derive::{self, Derive};
 use crate::error::IncidentError;
 use crate::link::Links;
@@ -18,7 +19,6 @@ pub(crate) const BUNDLES_MAX: usize = 256;
 pub(crate) const ROWS_MAX: usize = 200_000;
 pub const WINDOW_S_MAX: u64 = 31 * 86_400;
 
-const FORMAT: &str = "estoppel-incident/1";
 pub(crate) const INDEX: &str = "incident.json";
 pub(crate) const TIMELINE: &str = "timeline.json";
 pub(crate) const PAGE: &str = "timeline.html";
@@ -28,6 +28,41 @@ pub(crate) const PAGE: &str = "timeline.html";
 pub struct Given {
     pub bundle: Vec<u8>,
     pub beside: BTreeMap<String, Vec<u8>>,
+}
+
+/// Which form a pack has (`spec/incident.md`). Those of older forms are still judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Says nothing of runs that are absent, and has diffs of tables whose rows are not known.
+    First,
+    Second,
+}
+
+impl Format {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::First, Self::Second].into_iter().find(|format| format.as_str() == text)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "estoppel-incident/1",
+            Self::Second => "estoppel-incident/2",
+        }
+    }
+}
+
+/// What a pack is to be of.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub format: Format,
+    /// Id of the subject.
+    pub run: &'a str,
+    /// How many seconds before it was opened, and after it was sealed.
+    pub window_s: u64,
+    /// A policy in canonical form, by which the subject's calls are judged again.
+    pub policy: Option<&'a [u8]>,
+    /// What a journal knows of runs whose bundles are not given ([`Absent::bytes`]).
+    pub absent: Option<&'a [u8]>,
 }
 
 /// The files of a pack.
@@ -69,40 +104,45 @@ pub(crate) struct Span {
     pub to: String,
 }
 
-/// The pack of the run `subject`, and of what else happened from `window_s` seconds before it was opened to as many after it was
-/// sealed. With a policy in canonical form, also what the subject's calls come to by it.
+/// The pack of a run, and of what else happened within the window around it. With a policy, also what the subject's calls come to by
+/// it; with a list of absent runs, that.
 ///
 /// # Errors
 /// [`IncidentError`]: no such run, a bundle that is of another time, a reference that leads nowhere, limits.
-pub fn assemble(
-    subject: &str,
-    window_s: u64,
-    given: &[Given],
-    policy: Option<&[u8]>,
-    derive: &dyn Derive,
-) -> Result<Pack, IncidentError> {
+pub fn assemble(asked: &Asked<'_>, given: &[Given], derive: &dyn Derive) -> Result<Pack, IncidentError> {
+    let Asked { format, run, window_s, policy, absent } = *asked;
     if given.len() > BUNDLES_MAX || window_s > WINDOW_S_MAX {
         return Err(IncidentError::Limit);
     }
-    let mut parts = given.iter().map(|given| open(given, subject)).collect::<Result<Vec<_>, _>>()?;
+    let mut parts = given.iter().map(|given| open(given, run)).collect::<Result<Vec<_>, _>>()?;
     parts.sort_by(|one, other| (!one.is_subject, &one.path).cmp(&(!other.is_subject, &other.path)));
     if parts.windows(2).any(|two| two.first().map(|part| &part.path) == two.last().map(|part| &part.path)) {
         return Err(IncidentError::Form("a run comes twice".into()));
     }
     let span = span(&parts, window_s)?;
+    let absent = match (format, absent) {
+        (_, None) => None,
+        (Format::First, Some(_)) => return Err(IncidentError::Undeclared { path: ABSENT.into() }),
+        (Format::Second, Some(bytes)) => Some(Absent::read(bytes, &parts, &span)?),
+    };
     let links = Links::new(&parts);
     let mut rows = timeline::rows(&parts, &span, &links)?;
     let mut files = BTreeMap::new();
-    derive::put_diffs(&mut files, &parts, &mut rows, derive)?;
+    derive::put_diffs(&mut files, &parts, &mut rows, (format, derive))?;
     let regress = match (parts.first(), policy) {
         (Some(subject), Some(policy)) => {
             Some(derive::put_regress(&mut files, subject, &mut rows, policy, derive)?)
         }
         _ => None,
     };
-    let document = json!({ "format": "estoppel-timeline/1", "rows": rows });
+    let mut document = json!({ "format": "estoppel-timeline/1", "rows": rows });
+    if let Some(absent) = &absent {
+        document["absent"] = absent.listed();
+        put(&mut files, ABSENT, absent.bytes()?)?;
+    }
     put(&mut files, TIMELINE, canonical(&document)?)?;
-    put(&mut files, PAGE, page::page(&parts, &span, &rows, regress.as_ref()).into_bytes())?;
+    let shown = page::Shown { format, parts: &parts, span: &span, rows: &rows };
+    put(&mut files, PAGE, shown.page(absent.as_ref(), regress.as_ref()).into_bytes())?;
     for part in &parts {
         put(&mut files, &part.path, part.given.bundle.clone())?;
         for (sha256, content) in part.given.beside.iter().filter(|(sha256, _)| part.has_external(sha256)) {
@@ -110,6 +150,14 @@ pub fn assemble(
         }
     }
     let mut index = index(&parts, &span, window_s, &rows, &files);
+    index["format"] = format.as_str().into();
+    if let Some(absent) = &absent {
+        index["absent"] = absent.summary();
+    }
+    if format == Format::Second {
+        let not_compared = rows.iter().filter(|row| !row["not_compared"].is_null()).count();
+        index["summary"]["not_compared"] = not_compared.into();
+    }
     if let Some(regress) = regress {
         index["regress"] = regress;
     }
@@ -195,7 +243,6 @@ fn index(
     json!({
         "bundles": bundles.collect::<Vec<_>>(),
         "files": listed.collect::<Vec<_>>(),
-        "format": FORMAT,
         "run": parts.first().map(|part| part.manifest["run"].clone()),
         "span": { "from": span.from, "to": span.to },
         "summary": timeline::summary(rows),

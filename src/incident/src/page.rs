@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use estoppel_diff::escaped;
 use serde_json::Value;
 
-use crate::pack::{Part, Span};
+use crate::absent::{Absent, AbsentRun};
+use crate::pack::{Format, Part, Span};
 
 /// Most rows of each table.
 const ROWS_MAX: usize = 5_000;
@@ -23,49 +24,125 @@ td,code{font-family:ui-monospace,monospace;font-size:13px;overflow-wrap:anywhere
 .bad{border-left:4px solid var(--bad)}\
 </style></head><body>\n";
 
-pub(crate) fn page(parts: &[Part<'_>], span: &Span, rows: &[Value], regress: Option<&Value>) -> String {
-    let mut out = String::from(HEAD);
-    let text = |value: &Value| escaped(value.as_str().unwrap_or("-"));
-    let subject = parts.first().map(|part| &part.manifest).unwrap_or(&Value::Null);
-    let _ = writeln!(
-        out,
-        "<h1>Incident: run {}</h1>\n<p><code>{}</code>, from {} to {}</p>\n\
-         <p>This page says what the bundles beside it say. It proves nothing: <code>estoppel incident verify</code> does.</p>\n\
-         <h2>Bundles</h2>\n<table><tr><th>file</th><th>run</th><th>opened</th><th>sealed</th><th>root</th></tr>",
-        text(if subject["name"].is_null() { &subject["class"] } else { &subject["name"] }),
-        text(&subject["run"]),
-        escaped(&span.from),
-        escaped(&span.to)
-    );
-    for part in parts {
-        let manifest = &part.manifest;
+/// What a page is of.
+pub(crate) struct Shown<'a, 'g> {
+    pub format: Format,
+    pub parts: &'a [Part<'g>],
+    pub span: &'a Span,
+    pub rows: &'a [Value],
+}
+
+impl Shown<'_, '_> {
+    pub fn page(&self, absent: Option<&Absent>, regress: Option<&Value>) -> String {
+        let mut out = self.head();
+        if self.format == Format::Second {
+            not_here(&mut out, absent);
+        }
+        if let Some(regress) = regress {
+            let count = |state: &str| regress["counts"][state].as_u64().unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "<h2>Judged again</h2>\n<p>By the policy <code>{}</code>: {} calls as recorded, {} otherwise, {} undecided.</p>",
+                text(&regress["policy"]),
+                count("same"),
+                count("changed"),
+                count("undecided")
+            );
+        }
+        let (notable, rest): (Vec<&Value>, Vec<&Value>) =
+            self.rows.iter().partition(|row| row["notable"] == true);
+        table(&mut out, "What is notable", &notable);
+        table(&mut out, "All else", &rest);
+        out.push_str("</body></html>\n");
+        out
+    }
+
+    /// Title and bundles.
+    fn head(&self) -> String {
+        let Self { parts, span, .. } = *self;
+        let mut out = String::from(HEAD);
+        let subject = parts.first().map(|part| &part.manifest).unwrap_or(&Value::Null);
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escaped(&part.path),
-            text(if manifest["name"].is_null() { &manifest["class"] } else { &manifest["name"] }),
-            text(&manifest["opened"]),
-            text(&manifest["sealed"]),
-            text(&manifest["tree"]["root"])
+            "<h1>Incident: run {}</h1>\n<p><code>{}</code>, from {} to {}</p>\n\
+             <p>This page says what the bundles beside it say. It proves nothing: <code>estoppel incident verify</code> does.</p>\n\
+             <h2>Bundles</h2>\n<table><tr><th>file</th><th>run</th><th>opened</th><th>sealed</th><th>root</th></tr>",
+            text(if subject["name"].is_null() { &subject["class"] } else { &subject["name"] }),
+            text(&subject["run"]),
+            escaped(&span.from),
+            escaped(&span.to)
+        );
+        for part in parts {
+            let manifest = &part.manifest;
+            let _ = writeln!(
+                out,
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                escaped(&part.path),
+                text(if manifest["name"].is_null() { &manifest["class"] } else { &manifest["name"] }),
+                text(&manifest["opened"]),
+                text(&manifest["sealed"]),
+                text(&manifest["tree"]["root"])
+            );
+        }
+        out.push_str("</table>\n");
+        out
+    }
+}
+
+fn text(value: &Value) -> String {
+    escaped(value.as_str().unwrap_or("-"))
+}
+
+/// Says whether the window is whole.
+fn not_here(out: &mut String, absent: Option<&Absent>) {
+    out.push_str("<h2>Runs of the window that are not in this file</h2>\n");
+    let Some(absent) = absent else {
+        out.push_str("<p>Not known: no journal was asked.</p>\n");
+        return;
+    };
+    let Some(log) = absent.log() else {
+        let code = escaped(absent.unread_code());
+        let _ = writeln!(
+            out,
+            "<p class=\"bad\">Not known: the log of the journal could not be relied on (<code>{code}</code>).</p>"
+        );
+        return;
+    };
+    let head = log.head.map_or_else(|| "-".to_owned(), |head| head.to_string());
+    let _ = writeln!(
+        out,
+        "<p>{} runs, by {} entries of the log up to <code>{}</code>.</p>",
+        absent.rows().len(),
+        log.size,
+        escaped(&head)
+    );
+    if log.begins > 0 {
+        let _ = writeln!(
+            out,
+            "<p class=\"bad\">The log begins at entry {}: of older runs it knows only what reports of retention say.</p>",
+            log.begins
+        );
+    }
+    if absent.rows().is_empty() {
+        return;
+    }
+    out.push_str("<table><tr><th>run</th><th>opened</th><th>sealed</th><th>why</th></tr>\n");
+    let moment =
+        |at: Option<estoppel_evidence::time::UnixMicros>| at.map_or_else(|| "-".into(), |at| at.to_string());
+    for row in absent.rows().iter().take(ROWS_MAX) {
+        let AbsentRun { run, name, opened, sealed, .. } = row;
+        let name = name.as_ref().map(|name| format!("{}<br>", escaped(name))).unwrap_or_default();
+        let (opened, sealed) = (moment(*opened), moment(*sealed));
+        let why = escaped(&row.words());
+        let _ = writeln!(
+            out,
+            "<tr class=\"bad\"><td>{name}{run}</td><td>{opened}</td><td>{sealed}</td><td>{why}</td></tr>"
         );
     }
     out.push_str("</table>\n");
-    if let Some(regress) = regress {
-        let count = |state: &str| regress["counts"][state].as_u64().unwrap_or_default();
-        let _ = writeln!(
-            out,
-            "<h2>Judged again</h2>\n<p>By the policy <code>{}</code>: {} calls as recorded, {} otherwise, {} undecided.</p>",
-            text(&regress["policy"]),
-            count("same"),
-            count("changed"),
-            count("undecided")
-        );
+    if absent.rows().len() > ROWS_MAX {
+        let _ = writeln!(out, "<p>{} more are in absent.json.</p>", absent.rows().len() - ROWS_MAX);
     }
-    let (notable, rest): (Vec<&Value>, Vec<&Value>) = rows.iter().partition(|row| row["notable"] == true);
-    table(&mut out, "What is notable", &notable);
-    table(&mut out, "All else", &rest);
-    out.push_str("</body></html>\n");
-    out
 }
 
 fn table(out: &mut String, title: &str, rows: &[&Value]) {

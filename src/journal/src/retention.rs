@@ -6,7 +6,7 @@
 //!
 //! Promises: ages are those of signed entries, never of files; a time of a file can only keep it. Of segments only the oldest go, and
 //! only once the journal says, signed, that it begins after them ([`beginning`], [`begin`]). What is open, held, not yet in a bundle, or
-//! known to no receipt is kept. Every file is reached from the journal's folder without following a link, and removed only after its
+//! known to no receipt is kept; what is of a name that nothing writes there is kept and named ([`Strangers`]). Every file is reached from the journal's folder without following a link, and removed only after its
 //! bytes were found to be those that the plan names.
 //! Deleting the same plan again goes on where it ended.
 //!
@@ -32,8 +32,8 @@ use crate::storage::FileSystem;
 pub use crate::beginning::Copy;
 pub use begin::{begin, beginning};
 pub(crate) use completed::Completed;
-pub use files::{Busy, Kept, check, delete, forget, keep, kept, lock, unfinished};
-pub use plan::{OBJECTS_MAX, Object, Plan, PlannedSegment, Reckoned, Rule, SETTLE};
+pub use files::{Busy, Documents, Kept, check, delete, documents, forget, keep, kept, lock, unfinished};
+pub use plan::{OBJECTS_MAX, Object, Plan, PlannedSegment, Reckoned, Rule, SETTLE, STRANGERS_MAX, Strangers};
 pub use survey::{LegalHold, Survey, SurveyedRun};
 
 /// What is kept for a time of its own.

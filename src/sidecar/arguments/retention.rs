@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::BodyKeyFiles;
+use super::{BodyKeyFiles, CustodyBy};
 
 /// A journal whose content is kept or deleted.
 #[derive(Args, Debug)]
@@ -51,6 +51,8 @@ pub enum RetentionCommand {
         /// Who does it; is recorded.
         #[arg(long)]
         by: String,
+        #[command(flatten)]
+        custody: CustodyBy,
     },
     /// Judges a plan, and the report that it was done.
     Verify {

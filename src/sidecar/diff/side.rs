@@ -9,7 +9,7 @@ use estoppel_diff::{Bodies, Kind, NoBodies, Normalizers, Reader, Scenario, Side,
 use estoppel_evidence::Sha256;
 use estoppel_journal::encryption::BodyKeys;
 use estoppel_journal::{BodyError, read_body};
-use estoppel_snapshot::{Rows, Schema};
+use estoppel_snapshot::{Rows, Schema, TableName};
 use estoppel_verify::Report;
 use serde_json::{Map, Value, json};
 
@@ -211,12 +211,16 @@ fn one_of(path: &Path, wanted: &str, mut runs: Vec<String>) -> Result<String, Fa
 
 fn schema(path: &Path, asked: &Asked<'_>) -> Result<Read<'static>, Failure> {
     let bytes = input::limited(path, SCHEMA_BYTES_MAX)?;
-    let side = schema_side(&bytes, asked.normalizers).map_err(|why| invalid(path, &why))?;
+    let side = schema_side(&bytes, asked.normalizers, &|_| true).map_err(|why| invalid(path, &why))?;
     Ok(Read { side, bodies: Box::new(NoBodies), unread: Unread::default() })
 }
 
 /// A schema document as a side.
-pub fn schema_side(bytes: &[u8], normalizers: &Normalizers) -> Result<Side, String> {
+pub fn schema_side(
+    bytes: &[u8],
+    normalizers: &Normalizers,
+    has_rows: &dyn Fn(&TableName) -> bool,
+) -> Result<Side, String> {
     let schema = Schema::parse(bytes).map_err(|error| error.to_string())?;
     let mut reader = Reader::new(Kind::Schema, normalizers);
     let uncovered = schema.uncovered_counts().as_object().cloned().unwrap_or_default();
@@ -226,7 +230,8 @@ pub fn schema_side(bytes: &[u8], normalizers: &Normalizers) -> Result<Side, Stri
     {
         reader.object(&names, value).map_err(|error| error.to_string())?;
     }
-    for (name, says) in schema.rows().into_iter().flat_map(Rows::tables) {
+    let tables = schema.rows().into_iter().flat_map(Rows::tables);
+    for (name, says) in tables.filter(|(name, _)| has_rows(name)) {
         reader.object(&["rows", &name.schema, &name.table], says).map_err(|error| error.to_string())?;
     }
     let mut side = reader.finish().map_err(|error| error.to_string())?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use estoppel_bundle::Bundle;
 use estoppel_evidence::Sha256;
-use estoppel_incident::{Derive, Given};
+use estoppel_incident::{Compared, Derive, Given};
 use serde_json::Value;
 
 use crate::output::Failure;
@@ -15,6 +15,10 @@ pub struct Derived;
 impl Derive for Derived {
     fn difference(&self, before: &[u8], after: &[u8]) -> Result<Vec<u8>, String> {
         diff::schemas(before, after)
+    }
+
+    fn compare(&self, before: &[u8], after: &[u8]) -> Result<Compared, String> {
+        diff::known_of_schemas(before, after)
     }
 
     fn judge_again(&self, policy: &[u8], given: &Given) -> Result<Vec<Value>, String> {

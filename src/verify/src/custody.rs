@@ -13,7 +13,7 @@ use crate::view::View;
 /// Most bytes and entries of a list.
 pub const CUSTODY_BYTES_MAX: u64 = 16 << 20;
 pub const CUSTODY_ENTRIES_MAX: usize = 10_000;
-const ACTIONS: [&str; 5] = ["archived", "disclosed", "moved", "sealed", "verified"];
+const ACTIONS: [&str; 6] = ["archived", "deleted", "disclosed", "moved", "sealed", "verified"];
 
 macro_rules! faults {
     ($($name:ident $code:literal $meaning:literal;)*) => {

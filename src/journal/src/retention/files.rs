@@ -1,12 +1,13 @@
 //! The files that retention knows, reached and removed without following a link.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use estoppel_evidence::time::UnixMicros;
-use estoppel_evidence::{RunId, Sha256};
+use estoppel_evidence::{RunId, Sha256, text};
 use rustix::fs::{self as at, AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::Digest as _;
@@ -24,6 +25,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Where plans, reports and what is being removed are kept.
 const OWN: &str = "retention";
 const TRASH: &str = "trash";
+/// Most characters of a name that nothing here writes.
+const STRANGER_CHARS_MAX: usize = 120;
 /// Largest plan that is read: as many objects as a plan may have stay below it.
 const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 
@@ -97,19 +100,35 @@ pub(super) struct Found {
     pub modified: UnixMicros,
 }
 
-/// Gives every stored body, bundle and what is beside one to `take`. Files of other names are passed over, and so are those that are being written.
+/// What is in the folders of bodies and bundles.
+pub(super) enum Seen {
+    File(Found),
+    /// A file or folder of a name that nothing here writes: its path below the journal's folder, made fit for a document.
+    Stranger(String),
+}
+
+/// Gives every stored body, bundle and what is beside one to `take`, and whatever else is there. Passed over are lists and indexes of
+/// the archive, and what is being written.
 pub(super) fn each_file(
     dir: &Path,
-    mut take: impl FnMut(Found) -> Result<(), RetentionError>,
+    mut take: impl FnMut(Seen) -> Result<(), RetentionError>,
 ) -> Result<(), RetentionError> {
     let top = Folder::open(dir)?;
     for name in ["bodies", "bundles"] {
         let Some(folder) = top.below(name)? else { continue };
-        for name in folder.names()? {
+        let Names { names, strange } = folder.all_names()?;
+        for name in strange {
+            take(folder.stranger(&name))?;
+        }
+        for name in names {
             match folder.kind(&name)? {
                 Some(FileType::Directory) => {
                     let Some(inner) = folder.below(&name)? else { continue };
-                    for name in inner.names()? {
+                    let Names { names, strange } = inner.all_names()?;
+                    for name in strange {
+                        take(inner.stranger(&name))?;
+                    }
+                    for name in names {
                         inner.found(&name, &mut take)?;
                     }
                 }
@@ -119,6 +138,27 @@ pub(super) fn each_file(
         }
     }
     Ok(())
+}
+
+/// Whether a file beside bodies and bundles is of a kind that is written there and never deleted: the archive's index and how far an
+/// upload is, chains of custody, and what is being written.
+fn is_ours(path: &str) -> bool {
+    let Some((folder, name)) = path.rsplit_once('/') else { return false };
+    let is_upload = |name: &str| name.starts_with("archive.") && name.ends_with(".upload");
+    let is_custody = |name: &str| {
+        let bundle = name.strip_suffix(".custody.ndjson").map(|bundle| format!("{folder}/{bundle}"));
+        matches!(bundle.as_deref().and_then(Place::parse), Some(Place::Bundle { .. }))
+    };
+    let is_beside_bundles =
+        folder == "bundles" && (name == "archive.ndjson" || is_upload(name) || is_custody(name));
+    is_beside_bundles || name.ends_with(".tmp") || name.ends_with(".part")
+}
+
+/// Names in a folder.
+struct Names {
+    names: Vec<String>,
+    /// Those that are not UTF-8, with their bytes escaped.
+    strange: Vec<String>,
 }
 
 /// A folder that was opened without following a link, but for the journal's own.
@@ -171,16 +211,25 @@ impl Folder {
     }
 
     fn names(&self) -> Result<Vec<String>, RetentionError> {
-        let mut names = Vec::new();
+        self.all_names().map(|Names { names, .. }| names)
+    }
+
+    fn all_names(&self) -> Result<Names, RetentionError> {
+        let (mut names, mut strange) = (Vec::new(), Vec::new());
         for entry in at::Dir::read_from(&self.fd).map_err(self.failed("list", ""))? {
             let entry = entry.map_err(self.failed("list", ""))?;
-            if let Ok(name) = entry.file_name().to_str()
-                && !matches!(name, "." | "..")
-            {
-                names.push(name.to_owned());
+            match entry.file_name().to_str() {
+                Ok("." | "..") => {}
+                Ok(name) => names.push(name.to_owned()),
+                Err(_) => strange.push(entry.file_name().to_bytes().escape_ascii().to_string()),
             }
         }
-        Ok(names)
+        Ok(Names { names, strange })
+    }
+
+    fn stranger(&self, name: &str) -> Seen {
+        let cut: String = name.chars().take(STRANGER_CHARS_MAX).collect();
+        Seen::Stranger(text::name(&self.named(&cut)).into_owned())
     }
 
     fn kind(&self, name: &str) -> Result<Option<FileType>, RetentionError> {
@@ -194,21 +243,23 @@ impl Folder {
     fn found(
         &self,
         name: &str,
-        take: &mut impl FnMut(Found) -> Result<(), RetentionError>,
+        take: &mut impl FnMut(Seen) -> Result<(), RetentionError>,
     ) -> Result<(), RetentionError> {
         let path = self.named(name);
         let Some(place) = Place::parse(&path) else {
             return match self.kind(name)? {
                 Some(FileType::Symlink) => Err(RetentionError::Path { path: self.top.join(path) }),
-                _ => Ok(()),
+                Some(FileType::RegularFile) if is_ours(&path) => Ok(()),
+                Some(_) => take(self.stranger(name)),
+                None => Ok(()),
             };
         };
         let Some(file) = self.file(name)? else { return Ok(()) };
-        take(Found {
+        take(Seen::File(Found {
             path,
             place,
             modified: modified(&file).map_err(RetentionError::io("look at", &self.top))?,
-        })
+        }))
     }
 
     /// A plain file in it; none if nothing has that name.
@@ -505,19 +556,39 @@ pub fn kept(dir: &Path, name: &str) -> Result<Vec<u8>, RetentionError> {
     Ok(bytes)
 }
 
+/// The names of a plan that was begun and of its report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Documents {
+    /// Hexadecimal digest of the plan, which both are named by.
+    pub digest: String,
+    pub plan: String,
+    /// None until it is done.
+    pub report: Option<String>,
+}
+
+/// All plans that were begun, in order of their digests. Nothing is read.
+///
+/// # Errors
+/// [`RetentionError`].
+pub fn documents(dir: &Path) -> Result<Vec<Documents>, RetentionError> {
+    let Some(own) = Folder::open(dir)?.below(OWN)? else { return Ok(Vec::new()) };
+    let names: BTreeSet<String> = own.names()?.into_iter().collect();
+    let of = |plan: &String| {
+        let digest = plan.strip_suffix(".planned.json")?;
+        let report = format!("{digest}.completed.json");
+        let (digest, plan) = (digest.to_owned(), plan.clone());
+        Some(Documents { digest, plan, report: names.contains(&report).then_some(report) })
+    };
+    Ok(names.iter().filter_map(of).collect())
+}
+
 /// Plans that were begun and have no report: the hexadecimal digests that they are named by.
 ///
 /// # Errors
 /// [`RetentionError`].
 pub fn unfinished(dir: &Path) -> Result<Vec<String>, RetentionError> {
-    let Some(own) = Folder::open(dir)?.below(OWN)? else { return Ok(Vec::new()) };
-    let names = own.names()?;
-    let of = |end: &str| -> Vec<&str> { names.iter().filter_map(|name| name.strip_suffix(end)).collect() };
-    let completed = of(".completed.json");
-    let mut begun: Vec<String> =
-        of(".planned.json").into_iter().filter(|name| !completed.contains(name)).map(Into::into).collect();
-    begun.sort_unstable();
-    Ok(begun)
+    let begun = documents(dir)?.into_iter().filter(|kept| kept.report.is_none());
+    Ok(begun.map(|kept| kept.digest).collect())
 }
 
 #[cfg(test)]

@@ -10,13 +10,15 @@ use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{Leaf, RunId, Sha256};
 use serde::{Deserialize, Serialize};
 
-use super::files::{Folder, Found, Kept, Place, each_file, is_settled};
+use super::files::{Folder, Found, Kept, Place, Seen, each_file, is_settled};
 use super::survey::SurveyedSegment;
 use super::{Class, RetentionError, Survey, SurveyedRun};
 use crate::beginning::Copy;
 
 /// Most files that one plan lists; what is left over comes with the next. Default and fixed: 65,536.
 pub const OBJECTS_MAX: usize = 65_536;
+/// Most files that one plan or report names which it knows nothing of; all are counted. Default and fixed: 1,000.
+pub const STRANGERS_MAX: usize = 1_000;
 /// How long a stored body is left alone after it was written: the receipt of its call may not be in the log yet.
 pub const SETTLE: Duration = Duration::from_secs(24 * 3_600);
 const DAY_US: u64 = 86_400_000_000;
@@ -51,6 +53,16 @@ pub struct Object {
     pub sha256: Sha256,
 }
 
+impl Object {
+    /// The run whose bundle it is, if it is one.
+    pub fn bundle(&self) -> Option<RunId> {
+        match Place::parse(&self.path) {
+            Some(Place::Bundle { run }) => Some(run),
+            _ => None,
+        }
+    }
+}
+
 /// What a segment holds, and where its copy is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +83,58 @@ pub struct Reckoned {
     pub why: String,
 }
 
+/// Files among bodies and bundles that nobody understands, so that no rule lets them go: of a name that nothing writes there, or
+/// that no entry of the log names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Strangers {
+    pub count: u64,
+    /// Below the journal's folder, in order, at most [`STRANGERS_MAX`].
+    pub paths: Vec<String>,
+}
+
+impl Strangers {
+    /// Those that are there now.
+    ///
+    /// # Errors
+    /// [`RetentionError`].
+    pub fn of(dir: &Path, survey: &Survey, as_of: UnixMicros) -> Result<Self, RetentionError> {
+        let judge = Judge { survey, rules: &[], as_of };
+        let mut strangers = Self::default();
+        each_file(dir, |seen| {
+            match seen {
+                Seen::Stranger(path) => strangers.take(path),
+                Seen::File(found) if judge.judge(&found) == Err("unknown") => strangers.take(found.path),
+                Seen::File(_) => {}
+            }
+            Ok(())
+        })?;
+        Ok(strangers.in_order())
+    }
+
+    fn take(&mut self, path: String) {
+        self.count += 1;
+        self.paths.push(path);
+        if self.paths.len() >= 2 * STRANGERS_MAX {
+            self.cut();
+        }
+    }
+
+    fn in_order(mut self) -> Self {
+        self.cut();
+        self
+    }
+
+    fn cut(&mut self) {
+        self.paths.sort_unstable();
+        self.paths.truncate(STRANGERS_MAX);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
 /// What is to be deleted, in order of digest and path. Members are in the order of canonical JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +152,8 @@ pub struct Plan {
     /// Entries of the log that it was made of.
     pub size: u64,
     pub state: String,
+    #[serde(default, skip_serializing_if = "Strangers::is_empty")]
+    pub unknown: Strangers,
     pub v: String,
 }
 
@@ -106,12 +172,25 @@ impl Plan {
         let judge = Judge { survey, rules, as_of };
         let mut kept: BTreeMap<String, u64> = BTreeMap::new();
         let mut due = Vec::new();
-        let mut present = Present::default();
-        each_file(dir, |found| {
+        let (mut present, mut strangers) = (Present::default(), Strangers::default());
+        each_file(dir, |seen| {
+            let found = match seen {
+                Seen::File(found) => found,
+                Seen::Stranger(path) => {
+                    *kept.entry("unknown".to_owned()).or_default() += 1;
+                    strangers.take(path);
+                    return Ok(());
+                }
+            };
             present.take(survey, &found.place);
             match judge.judge(&found) {
                 Ok((rule, age_basis)) => due.push((age_basis, rule.id.clone(), found)),
-                Err(why) => *kept.entry(why.to_owned()).or_default() += 1,
+                Err(why) => {
+                    *kept.entry(why.to_owned()).or_default() += 1;
+                    if why == "unknown" {
+                        strangers.take(found.path);
+                    }
+                }
             }
             Ok(())
         })?;
@@ -141,6 +220,7 @@ impl Plan {
             rules: rules.to_vec(),
             size: survey.size,
             state: "planned".to_owned(),
+            unknown: strangers.in_order(),
             v: "estoppel-retention/v0".to_owned(),
         })
     }
@@ -223,7 +303,13 @@ impl Plan {
     }
 
     /// What is signed once it was deleted; its list is the plan's, byte for byte.
-    pub fn completed(&self, plan: Sha256, at: UnixMicros, by: &str, kept: &[Kept]) -> Vec<u8> {
+    pub fn completed(
+        &self,
+        plan: Sha256,
+        (at, by): (UnixMicros, &str),
+        kept: &[Kept],
+        unknown: &Strangers,
+    ) -> Vec<u8> {
         let Self { bytes, iss, objects, v, .. } = self;
         let state = "completed";
         let completed = Completed {
@@ -236,6 +322,7 @@ impl Plan {
             objects,
             plan,
             state,
+            unknown,
             v,
         };
         statement(RETENTION_PREDICATE, completed, &self.subjects())
@@ -258,6 +345,8 @@ struct Completed<'a> {
     objects: &'a [Object],
     plan: Sha256,
     state: &'static str,
+    #[serde(skip_serializing_if = "Strangers::is_empty")]
+    unknown: &'a Strangers,
     v: &'a str,
 }
 

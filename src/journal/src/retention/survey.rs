@@ -19,10 +19,11 @@ use crate::storage::FileSystem;
 pub struct SurveyedRun {
     pub class: RunClass,
     pub name: Option<String>,
+    pub opened: UnixMicros,
     /// Of the seal; none while the run is open.
     pub sealed: Option<UnixMicros>,
     /// Whether the journal will not write its bundle again by itself.
-    pub(super) is_settled: bool,
+    pub is_settled: bool,
 }
 
 /// Why a run was put under legal hold.
@@ -61,7 +62,7 @@ pub struct Survey {
     /// Where content was archived, by its digest. Left to the caller: without it no segment may go.
     pub copies: BTreeMap<Sha256, Copy>,
     /// Entries before the first segment.
-    pub(super) begin: u64,
+    pub begin: u64,
     /// Oldest first.
     pub(super) segments: Vec<SurveyedSegment>,
     /// Log index of the seal of each run.
@@ -107,8 +108,8 @@ impl Survey {
         self.begin = before.size;
         self.size = before.size;
         self.head = Some(before.head);
-        for CarriedRun { run, class, name, .. } in before.runs {
-            self.runs.insert(run, SurveyedRun { class, name, sealed: None, is_settled: false });
+        for CarriedRun { run, class, name, opened, .. } in before.runs {
+            self.runs.insert(run, SurveyedRun { class, name, opened, sealed: None, is_settled: false });
         }
     }
 
@@ -146,7 +147,7 @@ impl Survey {
         match kind.as_str() {
             "run.open" => {
                 let Open { class, name } = serde_json::from_slice(line)?;
-                self.runs.insert(run, SurveyedRun { class, name, sealed: None, is_settled });
+                self.runs.insert(run, SurveyedRun { class, name, opened: ts, sealed: None, is_settled });
             }
             "run.seal" => {
                 if let Some(seen) = self.runs.get_mut(&run) {

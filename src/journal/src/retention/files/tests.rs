@@ -30,7 +30,9 @@ fn planned() -> Planned {
     write(&file, BODY, 10);
     let mut survey = Survey::default();
     let (class, sealed) = (RunClass::Caller, Some(UnixMicros(DAY)));
-    survey.runs.insert(run(), SurveyedRun { class, name: None, sealed, is_settled: true });
+    survey
+        .runs
+        .insert(run(), SurveyedRun { class, name: None, opened: UnixMicros(0), sealed, is_settled: true });
     survey.bodies.insert(digest, BTreeMap::from([(run(), UnixMicros(DAY))]));
     let rule = Rule { class: Class::Bodies, id: "a".into(), keep_days: 0, run_class: None };
     let plan = Plan::new(dir.path(), &survey, "host/name/1", &[rule], now()).unwrap();
@@ -198,4 +200,19 @@ fn only_places_of_bodies_and_bundles_are_paths() {
     planned.plan.objects[0].path = "keys/receipt.pem".into();
     let refused = delete(planned.dir.path(), &planned.plan, &planned.survey, false);
     assert!(matches!(refused, Err(RetentionError::Path { .. })));
+}
+
+#[test]
+fn of_many_files_that_nobody_understands_the_first_are_named_and_all_are_counted() {
+    let Planned { dir, survey, .. } = planned();
+    for number in 0..2_500 {
+        std::fs::write(dir.path().join(format!("bundles/{number:04}.pef.zip")), "x").unwrap();
+    }
+    for ours in ["archive.ndjson", "archive.00.upload", "x.tmp", &format!("{}.pef.zip.custody.ndjson", run())]
+    {
+        std::fs::write(dir.path().join("bundles").join(ours), "x").unwrap();
+    }
+    let strangers = crate::retention::Strangers::of(dir.path(), &survey, now()).unwrap();
+    assert_eq!((strangers.count, strangers.paths.len()), (2_500, 1_000));
+    assert_eq!(strangers.paths.last().unwrap(), "bundles/0999.pef.zip");
 }
