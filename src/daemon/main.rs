@@ -242,7 +242,8 @@ fn open_journal(loaded: &Loaded, keys: Option<Keys>) -> Result<(Journal, Option<
         keys.start()
             .map_err(|error| Refusal::new(Reason::Internal, format!("cannot start a thread: {error}")))?;
     }
-    let settings = estoppel_journal::Settings { body_keys, ..loaded.journal() };
+    let copy_of = Some(estoppel_archive::copy_of as estoppel_journal::CopyOf);
+    let settings = estoppel_journal::Settings { body_keys, copy_of, ..loaded.journal() };
     let journal = Journal::open(settings, keys, Arc::new(SystemClock::new()))
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
     let hash = Sha256(*loaded.policy.hash().as_bytes());

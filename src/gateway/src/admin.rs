@@ -10,7 +10,7 @@
 //! | `GET /calls/recent?verdict&limit` | the latest calls that were not plainly allowed, JSON |
 //! | `GET /holds`, `GET /holds/{id}` | calls that wait for people, and those that did last, JSON |
 //! | `POST /holds/{id}/decisions` | takes an approver's signed decision, JSON |
-//! | `POST /runs/{id or name}/seal` | seals a run and says where its bundle is |
+//! | `POST /runs/{id or name}/seal` | seals a run and says where its bundle is; of a sealed run writes the bundle again if it is gone |
 //! | `POST /bypasses` | records traffic that has no receipt, as somebody has found it, JSON |
 //! | `POST /retention` | records a legal hold, its end, or what is deleted by plan, JSON |
 //! | `GET /switches` | kill switches in force, JSON |
@@ -45,6 +45,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::bypass::{self, Reported};
+use crate::chain::Chain;
 use crate::holds::{self, Signed};
 use crate::mcp::operators::{self, Which, Word};
 use crate::recent;
@@ -398,7 +399,7 @@ async fn seal(shared: &Arc<Shared>, run: &str) -> Page {
     let Some(run) = percent_decoded(run) else { return problem(Reason::RunUnknown, None) };
     match shared.journal.seal(&run, SealReason::Clean).await {
         Ok(sealed) => json_page(StatusCode::OK, &json!(sealed)),
-        Err(error) => problem(error.reason(), Some(&error.to_string())),
+        Err(error) => problem(error.reason(), Some(&Chain(&error).to_string())),
     }
 }
 
