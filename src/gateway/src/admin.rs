@@ -31,7 +31,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::SealReason;
-use estoppel_policy::BodyStorage;
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -291,11 +290,7 @@ fn ready(shared: &Shared) -> Page {
 
 /// Whether calls are refused because there is no key for the bodies that the policy asks to store.
 fn stores_without_a_key(shared: &Shared, stats: &estoppel_journal::Stats) -> bool {
-    let snapshot = shared.snapshot.load();
-    let full = |storage: &BodyStorage| matches!(storage, BodyStorage::Full { .. });
-    stats.body_keys.is_some_and(|keys| keys.refusal().is_some())
-        && (snapshot.policy.stores_by_rule()
-            || snapshot.routes.iter().any(|route| full(&route.settings.body_storage)))
+    stats.body_keys.is_some_and(|keys| keys.refusal().is_some()) && shared.snapshot.load().stores_bodies()
 }
 
 /// Whether the store that is down has every call answered 503.

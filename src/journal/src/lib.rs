@@ -45,6 +45,7 @@ mod segment;
 mod settings;
 mod start;
 mod stats;
+mod unsealed;
 mod writer;
 
 pub use admit::{Ack, AckError, CONTROLS_MAX, Promise, Recorded, Refused, Slot};
@@ -65,4 +66,5 @@ pub use seal::{BUNDLES_MAX, SealError, SealedRun};
 pub use segment::SEGMENT_BYTES_MAX;
 pub use settings::{CopyOf, Keys, SEGMENT_BYTES_MIN, Settings, SpillSettings};
 pub use stats::Stats;
+pub use unsealed::{UnsealedError, check_unsealed};
 pub use writer::{BATCH_MAX, SEALS_MAX};
