@@ -221,6 +221,17 @@ impl EncryptionConfig {
         let period = Duration::from_secs(self.data_key_seconds);
         Ok(BodyKeys::new(hooks, self.on_failure, period, Arc::new(SystemClock::new())))
     }
+
+    /// What holds the key, as the configuration calls it.
+    pub fn named(&self) -> String {
+        match (&self.key_file, &self.command) {
+            (Some(file), _) => format!("encryption.key_file `{}`", file.display()),
+            (None, Some(command)) => {
+                format!("encryption.command `{}`", command.argv.first().map_or("", String::as_str))
+            }
+            (None, None) => "encryption".into(),
+        }
+    }
 }
 
 /// Where the policy is.

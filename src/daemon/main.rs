@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use config::{Loaded, LogConfig, LogFormat, Refusal};
+use config::{Config, EncryptionConfig, Loaded, LogConfig, LogFormat, Refusal};
 use estoppel_archive::{ArchiveMetrics, Archiver};
 use estoppel_evidence::{Reason, Sha256};
 use estoppel_feeds::{FeedMetrics, Feeds};
 use estoppel_gateway::{Gateway, Metrics, Snapshot, admin};
-use estoppel_journal::encryption::BodyKeys;
+use estoppel_journal::encryption::{BodyKeys, OnKeyFailure};
 use estoppel_journal::{Journal, KeyFileError, Keys, SystemClock};
 use keys::SigningKeys;
 
@@ -75,8 +75,8 @@ fn exit_code(reason: Reason) -> u8 {
     match reason {
         Reason::ConfigInvalid | Reason::PolicyInvalid | Reason::FileUnreadable | Reason::ArgumentInvalid => 6,
         Reason::KeyInvalid | Reason::KeyPermissions => 6,
-        Reason::DirectoryMissing | Reason::DependencyMissing => 7,
-        Reason::JournalCorrupt | Reason::JournalRollback | Reason::JournalFork => 2,
+        Reason::DirectoryMissing | Reason::DependencyMissing | Reason::KeyHookFailed => 7,
+        Reason::JournalCorrupt | Reason::JournalRollback | Reason::JournalFork | Reason::EncryptionKey => 2,
         _ => 1,
     }
 }
@@ -88,17 +88,20 @@ fn run(arguments: &Arguments) -> Result<(), Refusal> {
     let policy = Arc::new(loaded.policy.compile());
     let snapshot = Snapshot::build(&loaded.settings, policy, &metrics, None)
         .map_err(|error| Refusal::new(Reason::ConfigInvalid, error.to_string()))?;
-    let keys = check(&loaded)?;
+    let Checked { keys, body_keys, remarks } = check(&loaded, snapshot.stores_bodies())?;
     let shadows = shadows::load(&loaded, None);
     if arguments.check_config {
         shadows.check()?;
+        remarks.map_or(Ok(()), Err)?;
+        check_unsealed(&loaded, body_keys)()?;
         #[expect(clippy::print_stdout, reason = "the answer to --check-config")]
         {
             println!("configuration ok, policy {}", loaded.policy.hash());
         }
         return Ok(());
     }
-    let (journal, signing) = open_journal(&loaded, keys)?;
+    remarks.iter().for_each(tell);
+    let (journal, signing) = open_journal(&loaded, keys, body_keys)?;
     shadows.store(&journal)?;
     shadows.report(&metrics);
     let snapshot = snapshot.with_shadows(shadows.ready);
@@ -200,8 +203,19 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
-/// Everything that a start can be refused for before it listens or writes. Gives the keys, if there are any yet.
-fn check(loaded: &Loaded) -> Result<Option<Keys>, Refusal> {
+/// What a start goes on with.
+#[derive(Default)]
+struct Checked {
+    /// None if they are still to be made.
+    keys: Option<Keys>,
+    /// What stored bodies are encrypted with, if they are; with a first key unless there is a remark.
+    body_keys: Option<Arc<BodyKeys>>,
+    /// What a start does not fail for.
+    remarks: Option<Refusal>,
+}
+
+/// Everything that a start can be refused for before it listens or writes. `stores`: the policy has bodies stored.
+fn check(loaded: &Loaded, stores: bool) -> Result<Checked, Refusal> {
     check_tls(&loaded.settings)?;
     check_feeds(loaded)?;
     if let Some(settings) = &loaded.config.archive {
@@ -211,7 +225,7 @@ fn check(loaded: &Loaded) -> Result<Option<Keys>, Refusal> {
         })?;
     }
     if !loaded.config.journal.enabled {
-        return Ok(None);
+        return Ok(Checked::default());
     }
     let dir = &loaded.config.journal.dir;
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -220,16 +234,62 @@ fn check(loaded: &Loaded) -> Result<Option<Keys>, Refusal> {
             format!("there is no folder to put the journal `{}` in; make it, or name another", dir.display());
         return Err(Refusal::new(Reason::DirectoryMissing, line));
     }
-    body_keys(loaded)?;
+    let body_keys = body_keys(loaded)?.map(Arc::new);
     let keys_dir = loaded.keys_dir();
-    if loaded.config.keys.init && !estoppel_journal::keys::exist(&keys_dir) {
-        return Ok(None);
+    let keys = match loaded.config.keys.init && !estoppel_journal::keys::exist(&keys_dir) {
+        true => None,
+        false => {
+            let keys = estoppel_journal::keys::load(&keys_dir);
+            Some(keys.map_err(|error| Refusal::new(error.reason(), error.to_string()))?)
+        }
+    };
+    let mut remarks = None;
+    if let (Some(encryption), Some(body_keys)) = (&loaded.config.encryption, &body_keys)
+        && let Err(error) = body_keys.renew()
+    {
+        let refusal = Refusal::new(error.reason(), format!("{}: {error}", encryption.named()));
+        if stores && body_keys.on_failure() == OnKeyFailure::Refuse {
+            return Err(refusal);
+        }
+        remarks = Some(refusal);
     }
-    let keys = estoppel_journal::keys::load(&keys_dir);
-    keys.map(Some).map_err(|error| Refusal::new(error.reason(), error.to_string()))
+    Ok(Checked { keys, body_keys, remarks })
 }
 
-fn open_journal(loaded: &Loaded, keys: Option<Keys>) -> Result<(Journal, Option<SigningKeys>), Refusal> {
+/// Looks, when it is called, whether stored bodies that are still to be put into bundles can be read.
+fn check_unsealed(
+    loaded: &Loaded,
+    keys: Option<Arc<BodyKeys>>,
+) -> impl FnOnce() -> Result<(), Refusal> + Send + use<> {
+    let Config { encryption, journal, .. } = &loaded.config;
+    let (dir, is_on) = (journal.dir.clone(), journal.enabled);
+    let named = encryption.as_ref().map_or_else(|| "encryption".into(), EncryptionConfig::named);
+    move || {
+        let keys = keys.unwrap_or_else(|| Arc::new(BodyKeys::none()));
+        let checked = if is_on { estoppel_journal::check_unsealed(&dir, &keys) } else { Ok(()) };
+        checked.map_err(|error| {
+            let why = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
+            let mend = match error.reason() {
+                Reason::EncryptionKey => "; `encryption.retired_key_files` names earlier keys",
+                _ => "",
+            };
+            Refusal::new(error.reason(), format!("{named}: {error}{why}{mend}"))
+        })
+    }
+}
+
+/// In the log: the start goes on.
+fn tell(refusal: &Refusal) {
+    for line in &refusal.lines {
+        tracing::error!(code = %refusal.reason, "{line}");
+    }
+}
+
+fn open_journal(
+    loaded: &Loaded,
+    keys: Option<Keys>,
+    body_keys: Option<Arc<BodyKeys>>,
+) -> Result<(Journal, Option<SigningKeys>), Refusal> {
     if !loaded.config.journal.enabled {
         tracing::warn!("evidence is off: calls are judged and forwarded, and nothing of them is recorded");
         return Ok((Journal::off(loaded.journal(), Arc::new(SystemClock::new())), None));
@@ -237,14 +297,18 @@ fn open_journal(loaded: &Loaded, keys: Option<Keys>) -> Result<(Journal, Option<
     let keys_dir = loaded.keys_dir();
     let keys = keys.map_or_else(|| make_keys(&keys_dir), Ok)?;
     let signing = SigningKeys::new(keys_dir, &keys);
-    let body_keys = body_keys(loaded)?.map(Arc::new);
+    let thread = |error| Refusal::new(Reason::Internal, format!("cannot start a thread: {error}"));
     if let Some(keys) = &body_keys {
-        keys.start()
-            .map_err(|error| Refusal::new(Reason::Internal, format!("cannot start a thread: {error}")))?;
+        keys.start().map_err(thread)?;
     }
-    let settings = estoppel_journal::Settings { body_keys, ..loaded.journal() };
+    let unsealed = check_unsealed(loaded, body_keys.clone());
+    let copy_of = Some(estoppel_archive::copy_of as estoppel_journal::CopyOf);
+    let settings = estoppel_journal::Settings { body_keys, copy_of, ..loaded.journal() };
     let journal = Journal::open(settings, keys, Arc::new(SystemClock::new()))
         .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
+    // It reads all that is recorded, and nothing waits for it: it ends by itself, or with the process.
+    let check = move || drop(unsealed().inspect_err(tell));
+    std::thread::Builder::new().name("unsealed".into()).spawn(check).map_err(thread)?;
     let hash = Sha256(*loaded.policy.hash().as_bytes());
     journal
         .store_policy(hash, &loaded.policy.canonical())

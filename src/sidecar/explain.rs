@@ -341,8 +341,9 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["seal"],
         "Ends a run: its last entry commits to everything before it, and the bundle is written. A daemon does it when one is \
-         running; otherwise --journal names the folder. Calls that come later under the same name open a new run. With --custody-key and --custody-by the chain of custody of the bundle \
-         begins; `CUSTODY_UNRECORDED`: the run was sealed, and that could not be added.",
+         running; otherwise --journal names the folder. Calls that come later under the same name open a new run. Of a run that is sealed already the bundle is written again, with the same \
+         bytes, where it is gone: could not be written, or was deleted by hand. One that retention has deleted is not (BUNDLE_DELETED). With \
+         --custody-key and --custody-by the chain of custody of the bundle begins; `CUSTODY_UNRECORDED`: the run was sealed, and that could not be added.",
     ),
     (
         &["archive", "push"],

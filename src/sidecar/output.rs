@@ -57,7 +57,7 @@ impl Failure {
             R::ApprovalRequired | R::ApproversMissing | R::DecisionInvalid | R::HoldDecided => 4,
             R::HoldClosed | R::HoldDenied | R::HoldExpired | R::HoldPayload | R::HoldPolicy => 4,
             R::OutputExists | R::RetentionPath => 8,
-            R::BodyDeleted | R::SegmentDeleted => 6,
+            R::BodyDeleted | R::BundleDeleted | R::SegmentDeleted => 6,
             R::EncryptionKey | R::EncryptionDamaged => 2,
             R::KeyHookFailed => 7,
             R::RetentionStale => 5,

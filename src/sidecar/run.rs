@@ -9,7 +9,7 @@ use estoppel_archive::Action;
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::{RunClass, SealReason};
 use estoppel_evidence::time::UnixMicros;
-use estoppel_journal::{Journal, KeyFileError, RunState, SealError, SealedRun, SystemClock};
+use estoppel_journal::{CopyOf, Journal, KeyFileError, RunState, SealError, SealedRun, SystemClock};
 use serde_json::{Value, json};
 
 use crate::admin::{ask, encoded};
@@ -113,6 +113,7 @@ pub fn seal(output: &Output, seal: &Seal) -> Result<ExitCode, Failure> {
 
 fn seal_offline(dir: &Path, seal: &Seal) -> Result<SealedRun, Failure> {
     let before = crate::bundles::of_journal(dir, usize::MAX)?;
+    let was_there = |bundle: &Path| before.iter().any(|path| path.file_name() == bundle.file_name());
     let journal = offline(&seal.source)?;
     let found = journal.runs().into_iter().find(|run| {
         run.id.to_string() == seal.run
@@ -122,20 +123,15 @@ fn seal_offline(dir: &Path, seal: &Seal) -> Result<SealedRun, Failure> {
     if let Some(run) = &found {
         journal.check_body_keys(run.id).map_err(|error| not_sealed(&error))?;
     }
-    let sealed = journal.seal_blocking(&seal.run, SealReason::Clean);
-    close(&journal)?;
-    match (sealed, found) {
-        // A bundle that is missing is written when a journal is opened, but for one that retention has deleted.
-        (Err(SealError::Done { bundle: Some(path) }), Some(run))
-            if path.is_file() && !before.contains(&path) =>
-        {
-            let journal = offline(&seal.source)?;
-            let written = journal.export(run.id).wait().map_err(|error| not_sealed(&error))?;
-            close(&journal)?;
-            Ok(written)
+    let sealed = match (journal.seal_blocking(&seal.run, SealReason::Clean), found) {
+        // One that a process could not write any more was written when the journal was opened.
+        (Err(SealError::Done { bundle: Some(path) }), Some(run)) if !was_there(&path) => {
+            journal.export(run.id).wait()
         }
-        (sealed, _) => sealed.map_err(|error| not_sealed(&error)),
-    }
+        (sealed, _) => sealed,
+    };
+    close(&journal)?;
+    sealed.map_err(|error| not_sealed(&error))
 }
 
 fn close(journal: &Journal) -> Result<(), Failure> {
@@ -153,8 +149,13 @@ fn needs_no_key(journal: &Path, given: &BodyKeyFiles) -> Result<(), Failure> {
 }
 
 fn not_sealed(error: &SealError) -> Failure {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    let failure = Failure::reason(error.reason(), plain(&format!("{error}{cause}")));
+    let mut told = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        told = format!("{told}: {cause}");
+        source = cause.source();
+    }
+    let failure = Failure::reason(error.reason(), plain(&told));
     match error.reason() {
         Reason::EncryptionKey => failure.hint(crate::encrypt::BODY_KEY_HINT),
         _ => failure,
@@ -171,7 +172,8 @@ fn offline(source: &Source) -> Result<Journal, Failure> {
         if missing { failure.hint("name the folder of this journal's keys with --keys DIR") } else { failure }
     })?;
     let body_keys = crate::encrypt::body_keys(&source.body_keys)?.map(Arc::new);
-    Journal::open_offline(&dir, keys, body_keys, Arc::new(SystemClock::new()))
+    let copy_of = Some(estoppel_archive::copy_of as CopyOf);
+    Journal::open_offline(&dir, keys, body_keys, copy_of, Arc::new(SystemClock::new()))
         .map_err(|error| Failure::reason(error.reason(), error.to_string()))
 }
 

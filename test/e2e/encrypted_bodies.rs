@@ -9,7 +9,7 @@ use estoppel_kit::http::{Request, get};
 use estoppel_stub::{Body, Reply, Rule, Script};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Setup, World, chat, cli, path};
+use crate::support::{OPEN, PATIENCE, Setup, World, chat, cli, daemon_binary, path};
 
 const SECRET: &str = "planted-4711";
 
@@ -114,7 +114,15 @@ fn program(scratch: &Scratch) -> (PathBuf, String) {
 fn without_a_key_calls_that_are_to_be_stored_are_refused_until_there_is_one() {
     let scratch = Scratch::new("keys");
     let (works, command) = program(&scratch);
-    let world = World::with(echo(), &setup(&command));
+    // It need not encrypt anything when it starts, and does not start where it must.
+    let mut world = World::with(echo(), &Setup { policy: OPEN.into(), ..setup(&command) });
+    let told = world.daemon.stderr();
+    assert!(told.contains("KEY_HOOK_FAILED") && told.contains("encryption.command `sh`"), "{told}");
+    std::fs::write(world.scratch.join("policy.yaml"), policy()).unwrap();
+    world.daemon.hang_up();
+    estoppel_kit::until("the policy that stores", PATIENCE, || {
+        (get(world.admin, "/readyz").unwrap().status() == 503).then_some(())
+    });
     let refused = world.send(&chat("kept", &asked("m", false)));
     assert_eq!((refused.status(), refused.text().contains("KEY_HOOK_FAILED")), (503, true));
     let ready = get(world.admin, "/readyz").unwrap();
@@ -123,7 +131,7 @@ fn without_a_key_calls_that_are_to_be_stored_are_refused_until_there_is_one() {
     assert!(world.metric("estoppel_body_key_failures_total") >= Some(1.0));
     assert_eq!(world.send(&chat("kept", &asked("tagged", false))).status(), 200, "nothing of it is stored");
     std::fs::write(&works, "").unwrap();
-    estoppel_kit::until("a key", PATIENCE, || {
+    estoppel_kit::until("a key", 3 * PATIENCE, || {
         (get(world.admin, "/readyz").unwrap().status() == 200).then_some(())
     });
     assert_eq!(world.send(&chat("kept", &asked("m", false))).status(), 200);
@@ -285,4 +293,94 @@ fn a_key_file_that_others_can_read_starts_no_gateway() {
         let told = refused(&[set]);
         assert!(told.contains("CONFIG_INVALID") && told.contains("encryption"), "{set}: {told}");
     }
+}
+
+/// What a start that is refused, `--check-config` and the doctor say of the configuration: exit codes, and all that is said.
+fn checked(world: &World) -> [(Option<i32>, String); 2] {
+    let file = world.scratch.join("estoppeld.toml");
+    let mut command = std::process::Command::new(daemon_binary());
+    let done = command.arg("--check-config").arg("--config").arg(&file).output().unwrap();
+    let (exit, answer) = cli(&["doctor", "--config", path(&file)]);
+    [(done.status.code(), String::from_utf8(done.stderr).unwrap()), (Some(exit), answer.to_string())]
+}
+
+#[test]
+fn a_gateway_that_must_encrypt_and_cannot_does_not_start() {
+    let scratch = Scratch::new("keys");
+    let (works, command) = program(&scratch);
+    std::fs::write(&works, "").unwrap();
+    let mut world = World::with(echo(), &setup(&command));
+    world.stop();
+    std::fs::remove_file(&works).unwrap();
+    let check = |world: &World| {
+        for (exit, said) in checked(world) {
+            assert_eq!(exit, Some(7), "{said}");
+            assert!(said.contains("KEY_HOOK_FAILED") && said.contains("encryption.command `sh`"), "{said}");
+            assert!(!said.contains("test -e"), "arguments may hold secrets: {said}");
+        }
+    };
+    check(&world);
+    let mut start = std::process::Command::new(daemon_binary());
+    start.arg("--config").arg(world.scratch.join("estoppeld.toml"));
+    let mut daemon = estoppel_kit::Process::start("refused", start, &world.scratch);
+    assert_eq!(daemon.wait_exit(PATIENCE), estoppel_kit::Exit::Code(7), "{}", daemon.stderr());
+    let said = daemon.stderr();
+    let line = said.lines().find(|line| line.starts_with("estoppeld: ")).unwrap_or_default();
+    assert!(line.starts_with("estoppeld: KEY_HOOK_FAILED: encryption.command `sh`"), "{said}");
+    world.check_journal();
+    // Where calls may go on without, it starts and says so.
+    configure(&world, &format!("{command}\non_failure = \"hmac\""));
+    check(&world);
+    world.restart();
+    assert!(world.daemon.stderr().contains("encryption.command `sh`"), "{}", world.daemon.stderr());
+}
+
+#[test]
+fn a_key_that_does_not_open_what_is_still_to_be_sealed_is_told_before_anybody_seals() {
+    let keys = Scratch::new("keys");
+    let (old, new) = (key(&keys, "old"), key(&keys, "new"));
+    let mut world = World::with(echo(), &setup(&format!("key_file = {old:?}")));
+    for run in ["done", "open"] {
+        assert_eq!(world.send(&chat(run, &asked(run, false))).status(), 200);
+    }
+    world.seal("done");
+    world.stop();
+    let secrets = [&old, &new].map(|file| std::fs::read_to_string(file).unwrap().trim().to_owned());
+    let check = |said: &str, named: &str| {
+        assert!(said.contains("ENCRYPTION_KEY") && said.contains(named), "{said}");
+        assert!(!secrets.iter().any(|secret| said.contains(secret)), "{said}");
+    };
+    configure(&world, &format!("key_file = {new:?}"));
+    let [config, doctor] = checked(&world);
+    assert_eq!((config.0, doctor.0), (Some(2), Some(7)), "{} {}", config.1, doctor.1);
+    [config.1, doctor.1].iter().for_each(|said| check(said, path(&new)));
+    world.restart();
+    let told = |world: &World| {
+        estoppel_kit::until("what the start says", PATIENCE, || {
+            let said = world.daemon.stderr();
+            said.lines().find(|line| line.contains("ENCRYPTION_KEY")).map(ToOwned::to_owned)
+        })
+    };
+    check(&told(&world), path(&new));
+    assert_eq!(world.send(&chat("later", &asked("later", false))).status(), 200, "new bodies are encrypted");
+    world.stop();
+    // A key that was taken out of the configuration is as wrong.
+    let file = world.scratch.join("estoppeld.toml");
+    let with = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, with.split_once("[encryption]").unwrap().0).unwrap();
+    let [config, _] = checked(&world);
+    assert_eq!(config.0, Some(2), "{}", config.1);
+    check(&config.1, "encryption: ");
+    std::fs::write(&file, with).unwrap();
+    configure(&world, &format!("key_file = {new:?}\nretired_key_files = [{old:?}]"));
+    let [config, _] = checked(&world);
+    assert_eq!(config, (Some(0), String::new()));
+    world.restart();
+    for run in ["open", "later"] {
+        world.receipts(run);
+    }
+    world.stop();
+    // Everything is in bundles: nothing needs the old key any more.
+    configure(&world, &format!("key_file = {new:?}"));
+    assert_eq!(checked(&world)[0], (Some(0), String::new()));
 }

@@ -28,6 +28,7 @@
 //! - `replay_live`: recorded calls of tools, made again for real.
 //! - `replay_tolerance`: what a policy declares of operations that run again, and certificates that contradict themselves.
 //! - `regress`: recorded calls as fixtures, and judged again.
+//! - `sealing`: runs that are sealed again, and what is told of their bundles.
 //! - `segments`: the oldest segments, deleted once a bucket keeps them, and journals that begin after them.
 //! - `releases`: from a sealed generation to its release and back, and that nothing is half done.
 //! - `reask`: models that are asked again where their answer is refused.
@@ -137,6 +138,7 @@ mod replay_live_plain;
 mod replay_tolerance;
 mod retention;
 mod rules;
+mod sealing;
 mod segments;
 mod shadow;
 mod snapshots;

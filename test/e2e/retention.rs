@@ -469,6 +469,51 @@ fn a_bundle_that_is_not_written_again_names_the_report_that_let_its_bodies_go() 
 }
 
 #[test]
+fn a_bundle_that_was_deleted_on_purpose_does_not_come_back_and_one_that_was_not_does() {
+    let mut world = world();
+    for run in ["gone", "kept"] {
+        call(&world, run, run);
+    }
+    let [gone, kept] = ["gone", "kept"].map(|run| world.seal(run));
+    let first = std::fs::read(&kept).unwrap();
+    good(retention(&world, &["hold", "add", "kept", "--by", "counsel", "--reason", "case 12"]));
+    let bundles =
+        "version = 1\n[[rule]]\nid = \"now\"\nclass = \"bundles\"\nrun_class = \"caller\"\nkeep_days = 0\n";
+    let rules = rules(&world, bundles);
+    let applied = good(retention(&world, &["apply", "--rules", path(&rules), "--by", "J"]));
+    let report = PathBuf::from(applied["report"].as_str().unwrap());
+    std::fs::remove_file(&kept).unwrap();
+    assert!(!gone.exists());
+    let admin = world.admin.to_string();
+    let check = |words: &[&str]| {
+        let refused = cli(&[&["seal", "gone"], words].concat());
+        assert_eq!(code(&refused), (6, "BUNDLE_DELETED"), "{}", refused.1);
+        let told = refused.1["error"]["message"].as_str().unwrap();
+        assert!(told.contains(report.file_name().unwrap().to_str().unwrap()), "{told}");
+        assert!(!gone.exists());
+    };
+    check(&["--admin", &admin]);
+    let asked = estoppel_kit::http::Request::new("POST", "/runs/gone/seal");
+    assert_eq!(estoppel_kit::http::send(world.admin, &asked).unwrap().status(), 410);
+    assert_eq!(world.seal("kept"), kept);
+    assert_eq!(std::fs::read(&kept).unwrap(), first);
+    // Where nobody knows any more which bundles are there, a start looks for all of them.
+    world.stop();
+    let journal = world.journal();
+    let forget = || std::fs::remove_file(journal.join("bundled")).unwrap();
+    forget();
+    world.restart();
+    let there = cli(&["seal", "kept", "--admin", &world.admin.to_string()]);
+    assert_eq!(code(&there), (6, "RUN_SEALED"));
+    check(&["--admin", &world.admin.to_string()]);
+    assert!(!world.daemon.stderr().contains("no bundle was written"), "{}", world.daemon.stderr());
+    world.stop();
+    forget();
+    check(&["--journal", path(&journal)]);
+    world.check_journal();
+}
+
+#[test]
 fn what_a_killed_gateway_was_writing_is_gone_after_its_next_start() {
     let mut world = world();
     call(&world, "kept", "kept");

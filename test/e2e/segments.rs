@@ -153,7 +153,7 @@ fn reason(journal: &Path) -> String {
 /// The code with which the journal is not opened.
 fn refused(journal: &Path) -> String {
     let keys = estoppel_journal::keys::load(&journal.join("keys")).unwrap();
-    let opened = Journal::open_offline(journal, keys, None, Arc::new(SystemClock::new()));
+    let opened = Journal::open_offline(journal, keys, None, None, Arc::new(SystemClock::new()));
     opened.err().map_or_else(|| "none".to_owned(), |error| error.reason().to_string())
 }
 
@@ -218,7 +218,8 @@ fn the_oldest_segments_go_when_nothing_needs_them_and_the_journal_goes_on_withou
     }
     assert!(kept.world.receipts("late").len() > 2, "a run that was open goes on");
     let again = cli(&["seal", "early", "--admin", &kept.world.admin.to_string()]);
-    assert_eq!(again.1["error"]["code"], "RUN_SEALED", "{}", again.1);
+    assert_eq!(again.1["error"]["code"], "SEGMENT_DELETED", "{}", again.1);
+    assert!(!again.1["error"]["message"].as_str().unwrap().contains(BUCKET), "{}", again.1);
 
     // The next deletion names all that went before it.
     kept.world.stop();
@@ -431,4 +432,31 @@ fn what_was_put_under_hold_after_the_beginning_was_written_is_kept_back() {
         .collect();
     assert_eq!(left, held, "{before:?}");
     assert_eq!(reason(&journal), "none");
+}
+
+#[test]
+fn who_seals_a_run_whose_bundle_only_the_bucket_has_is_told_so() {
+    let Some(mut kept) = Kept::new() else { return };
+    let journal = kept.world.journal();
+    kept.call("short");
+    let short = kept.world.seal("short");
+    kept.push();
+    kept.apply(&kept.bundles.clone());
+    assert!(!short.exists());
+    let admin = kept.world.admin.to_string();
+    let told = |words: &[&str], code: &str| {
+        let (exit, answer) = cli(&[&["seal"], words].concat());
+        assert_eq!((exit, &answer["error"]["code"]), (6, &json!(code)), "{answer}");
+        let said = answer["error"]["message"].as_str().unwrap().to_owned();
+        let digest = |word: &&str| word.contains("sha256/") && !word.contains("journal");
+        assert!(
+            said.contains(&format!("bucket `{BUCKET}`")) && said.split('`').any(|word| digest(&word)),
+            "{said}"
+        );
+        assert!(said.contains(&format!("http://{}", kept.server.address())), "{said}");
+    };
+    told(&["short", "--admin", &admin], "BUNDLE_DELETED");
+    kept.world.stop();
+    told(&["short", "--journal", path(&journal)], "BUNDLE_DELETED");
+    assert!(!short.exists());
 }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use estoppel_evidence::Sha256;
 use estoppel_evidence::hash::Leaf;
 use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{RunId, Sha256};
+use estoppel_journal::retention::Copy;
 use estoppel_verify::{Archived, INDEX_BYTES_MAX, Pointer, read_index};
 use serde::Serialize;
 
@@ -128,6 +129,17 @@ pub fn read_entries(folder: &Path) -> Result<Vec<Archived>, ArchiveError> {
     read(&path, &text)
 }
 
+/// Where the newest copy of the bundle of a run is, by the index in the folder of the bundles; none where that does not say it.
+pub fn copy_of(folder: &Path, run: RunId) -> Option<Copy> {
+    let name = format!("{run}.pef.zip");
+    let entries =
+        read_entries(folder).inspect_err(|error| tracing::warn!(%error, "copies were not looked for"));
+    let is_it = |entry: &Archived| entry.kind == Kind::Bundle.as_str() && entry.name == name;
+    let Pointer { endpoint, bucket, key, version, retain_until, .. } =
+        entries.ok()?.into_iter().rfind(is_it)?.at;
+    Some(Copy { bucket, endpoint, key, retain_until: UnixMicros::parse(&retain_until)?, version })
+}
+
 /// What was archived of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
@@ -173,6 +185,26 @@ mod tests {
             sha256,
             version: "v\"1".into(),
         }
+    }
+
+    #[test]
+    fn the_newest_copy_of_a_bundle_is_the_one_that_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunId::new(1, [1; 10]);
+        let name = format!("{run}.pef.zip");
+        assert_eq!(copy_of(dir.path(), run), None);
+        let mut index = Index::open(dir.path()).unwrap();
+        for version in ["old", "new"] {
+            let at = At { version: version.into(), ..at(b"x") };
+            index.add(Kind::Bundle, &name, &at, UnixMicros(1)).unwrap();
+        }
+        index.add(Kind::Custody, &format!("{name}.custody.ndjson"), &at(b"y"), UnixMicros(2)).unwrap();
+        drop(index);
+        let copy = copy_of(dir.path(), run).unwrap();
+        assert_eq!((copy.version.as_str(), copy.bucket.as_str()), ("new", "b"));
+        assert_eq!(copy_of(dir.path(), RunId::new(2, [1; 10])), None);
+        std::fs::write(dir.path().join(INDEX_NAME), "no list\n").unwrap();
+        assert_eq!(copy_of(dir.path(), run), None);
     }
 
     #[test]

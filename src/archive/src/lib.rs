@@ -36,7 +36,7 @@ pub use check::{Checked, Fault, check};
 pub use custody::{Action, Added, Custodian, CustodyError, Disclosed, Done, Verdicts};
 pub use error::ArchiveError;
 pub use find::{Kind, Target, Waiting, waiting};
-pub use index::{INDEX_NAME, read_entries};
+pub use index::{INDEX_NAME, copy_of, read_entries};
 pub use keep::Keeper;
 pub use lock::Mode;
 pub use push::{Copied, Looked, Pushed, push};

@@ -226,8 +226,9 @@ reasons! {
     ArgumentInvalid "ARGUMENT_INVALID" Client false 0 "an argument is not valid";
     EncryptionKey "ENCRYPTION_KEY" Client false 0 "it was encrypted for another key";
     EncryptionDamaged "ENCRYPTION_DAMAGED" Us false 0 "what is encrypted was changed, cut off or put in another order, or is nothing that was encrypted";
-    SegmentDeleted "SEGMENT_DELETED" Nobody false 0 "entries of the run were deleted with the journal's oldest segments, by a rule of retention";
-    BodyDeleted "BODY_DELETED" Nobody false 0 "the stored body was deleted by a rule of retention, which a report says";
+    BundleDeleted "BUNDLE_DELETED" Nobody false 410 "the bundle was deleted by a rule of retention, and is not written again";
+    SegmentDeleted "SEGMENT_DELETED" Nobody false 410 "entries of the run were deleted with the journal's oldest segments, by a rule of retention";
+    BodyDeleted "BODY_DELETED" Nobody false 410 "the stored body was deleted by a rule of retention, which a report says";
     KeyHookFailed "KEY_HOOK_FAILED" Us true 503 "what holds the key of encrypted files does not give it";
     RetentionPath "RETENTION_PATH" Us false 0 "what is to be deleted is no plain file at a place where the journal keeps such";
     RetentionStale "RETENTION_STALE" Client true 0 "what was planned may not be deleted any more; plan again";

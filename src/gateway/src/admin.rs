@@ -10,7 +10,7 @@
 //! | `GET /calls/recent?verdict&limit` | the latest calls that were not plainly allowed, JSON |
 //! | `GET /holds`, `GET /holds/{id}` | calls that wait for people, and those that did last, JSON |
 //! | `POST /holds/{id}/decisions` | takes an approver's signed decision, JSON |
-//! | `POST /runs/{id or name}/seal` | seals a run and says where its bundle is |
+//! | `POST /runs/{id or name}/seal` | seals a run and says where its bundle is; of a sealed run writes the bundle again if it is gone |
 //! | `POST /bypasses` | records traffic that has no receipt, as somebody has found it, JSON |
 //! | `POST /retention` | records a legal hold, its end, or what is deleted by plan, JSON |
 //! | `GET /switches` | kill switches in force, JSON |
@@ -31,7 +31,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use estoppel_evidence::Reason;
 use estoppel_evidence::entry::SealReason;
-use estoppel_policy::BodyStorage;
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -45,6 +44,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::bypass::{self, Reported};
+use crate::chain::Chain;
 use crate::holds::{self, Signed};
 use crate::mcp::operators::{self, Which, Word};
 use crate::recent;
@@ -290,11 +290,7 @@ fn ready(shared: &Shared) -> Page {
 
 /// Whether calls are refused because there is no key for the bodies that the policy asks to store.
 fn stores_without_a_key(shared: &Shared, stats: &estoppel_journal::Stats) -> bool {
-    let snapshot = shared.snapshot.load();
-    let full = |storage: &BodyStorage| matches!(storage, BodyStorage::Full { .. });
-    stats.body_keys.is_some_and(|keys| keys.refusal().is_some())
-        && (snapshot.policy.stores_by_rule()
-            || snapshot.routes.iter().any(|route| full(&route.settings.body_storage)))
+    stats.body_keys.is_some_and(|keys| keys.refusal().is_some()) && shared.snapshot.load().stores_bodies()
 }
 
 /// Whether the store that is down has every call answered 503.
@@ -398,7 +394,7 @@ async fn seal(shared: &Arc<Shared>, run: &str) -> Page {
     let Some(run) = percent_decoded(run) else { return problem(Reason::RunUnknown, None) };
     match shared.journal.seal(&run, SealReason::Clean).await {
         Ok(sealed) => json_page(StatusCode::OK, &json!(sealed)),
-        Err(error) => problem(error.reason(), Some(&error.to_string())),
+        Err(error) => problem(error.reason(), Some(&Chain(&error).to_string())),
     }
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use estoppel_evidence::Sha256;
 use estoppel_evidence::entry::SHADOWS_MAX;
-use estoppel_policy::{Judging, Listed, Needs, Operations, Policy, RouteSettings, SnapshotSource, Verdict};
+use estoppel_policy::{
+    BodyStorage, Judging, Listed, Needs, Operations, Policy, RouteSettings, SnapshotSource, Verdict,
+};
 use estoppel_wire::dialect::Dialect;
 use http::request::Parts;
 
@@ -163,6 +165,12 @@ impl Snapshot {
     #[must_use]
     pub fn with_shadows(self, shadows: impl IntoIterator<Item = Arc<Shadow>>) -> Self {
         Self { shadows: shadows.into_iter().take(SHADOWS_MAX).collect(), ..self }
+    }
+
+    /// Whether some call may have its bodies stored.
+    pub fn stores_bodies(&self) -> bool {
+        let full = |storage: &BodyStorage| matches!(storage, BodyStorage::Full { .. });
+        self.policy.stores_by_rule() || self.routes.iter().any(|route| full(&route.settings.body_storage))
     }
 
     /// The policies that are asked and change nothing.

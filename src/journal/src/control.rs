@@ -24,6 +24,8 @@ pub(crate) enum Control {
     },
     Export {
         run: RunId,
+        /// Not where a bundle is there.
+        only_missing: bool,
         answer: Answer<Result<SealedRun, SealError>>,
     },
     Rotate {

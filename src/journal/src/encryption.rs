@@ -11,6 +11,7 @@ mod container;
 mod hook;
 
 pub use body_keys::{BodyKeyStats, BodyKeys, DATA_KEY_MIN, OnKeyFailure};
+pub(crate) use container::wrapped_key;
 pub use container::{CHUNK_BYTES, DataKey, Decryptor, Encryptor, decrypt, encrypt};
 pub use hook::{CommandHook, FileHook, KeyHook, Wrapped};
 

@@ -26,7 +26,7 @@ use crate::layout::Layout;
 use crate::run::{RunHandle, RunState, RunSummary};
 use crate::seal::{SealError, SealedRun, check_keys};
 use crate::segment::{HEADER_BYTES, Header, first_of};
-use crate::settings::{Keys, Settings};
+use crate::settings::{CopyOf, Keys, Settings};
 use crate::start::{Started, start};
 use crate::stats::{Stats, get};
 use crate::storage::{FileSystem, Lock, Storage, read_full, read_small, write_whole};
@@ -96,7 +96,7 @@ impl Journal {
     }
 
     /// Opens a journal that no daemon has open, to seal or export its runs. Nothing is written until asked for. `body_keys` are
-    /// needed where stored bodies are encrypted.
+    /// needed where stored bodies are encrypted; `copy_of` is [`Settings::copy_of`].
     ///
     /// # Errors
     /// As [`Journal::open`], and when the folder holds no journal.
@@ -104,11 +104,12 @@ impl Journal {
         dir: &Path,
         keys: Keys,
         body_keys: Option<Arc<BodyKeys>>,
+        copy_of: Option<CopyOf>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, JournalError> {
         let storage = Arc::new(FileSystem);
         let instance = instance_of(&*storage, dir)?;
-        let settings = Settings { body_keys, ..Settings::new(dir.into(), instance) };
+        let settings = Settings { body_keys, copy_of, ..Settings::new(dir.into(), instance) };
         Self::begin(storage, settings, keys, clock, false)
     }
 
@@ -290,7 +291,8 @@ impl Journal {
     }
 
     /// Seals the open run of that name or id and writes its bundle. Waits, for a bounded time, until none of its calls
-    /// is in flight.
+    /// is in flight. Of a run that is sealed, also long ago if `run` is an id, the bundle is written again if it is not
+    /// there, and with the same keys has the same bytes; if it is there, that is [`SealError::Done`].
     pub fn seal(&self, run: &str, reason: SealReason) -> Pending<Result<SealedRun, SealError>> {
         if self.is_off() {
             return Pending::ready(Err(SealError::Off));
@@ -299,12 +301,12 @@ impl Journal {
         let found = runs.find(run).cloned();
         let is_it =
             |sealed: &&RunSummary| sealed.id.to_string() == run || sealed.name.as_deref() == Some(run);
-        let sealed = runs.sealed.iter().rev().find(is_it).map(|sealed| sealed.bundle.clone());
+        let sealed = runs.sealed.iter().rev().find(is_it).map(|sealed| sealed.id);
         drop(runs);
-        match (found, sealed) {
+        match (found, sealed.or_else(|| run.parse().ok())) {
             (Some(run), _) if run.class == RunClass::Instance => Pending::ready(Err(SealError::Own)),
             (Some(run), _) => self.ask(|answer| Control::Seal { run, reason, answer }),
-            (None, Some(bundle)) => Pending::ready(Err(SealError::Done { bundle })),
+            (None, Some(run)) => self.ask(|answer| Control::Export { run, only_missing: true, answer }),
             (None, None) => Pending::ready(Err(SealError::Unknown)),
         }
     }
@@ -327,9 +329,9 @@ impl Journal {
         self.seal(run, reason).wait()
     }
 
-    /// Writes the bundle of a sealed run again. With the same keys it has the same bytes.
+    /// Writes the bundle of a sealed run again, unless retention has deleted it. With the same keys it has the same bytes.
     pub fn export(&self, run: RunId) -> Pending<Result<SealedRun, SealError>> {
-        self.ask(|answer| Control::Export { run, answer })
+        self.ask(|answer| Control::Export { run, only_missing: false, answer })
     }
 
     /// Puts a new key in the place of the one for `use_`: a `key.rotate` entry goes into every open run.

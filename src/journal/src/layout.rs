@@ -9,6 +9,11 @@ use crate::admit::locked;
 use crate::checkpoint::PublishError;
 use crate::segment::file_name;
 
+/// A path that does not depend on the working folder, where that is known.
+pub(crate) fn told(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
+}
+
 /// The folder, and the segments in it.
 pub(crate) struct Layout {
     dir: PathBuf,
@@ -21,6 +26,10 @@ impl Layout {
     pub fn new(dir: &Path, keys_dir: Option<&Path>) -> Self {
         let keys_dir = keys_dir.map_or_else(|| dir.join("keys"), Into::into);
         Self { dir: dir.into(), keys_dir, segments: Mutex::default() }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub fn segments_dir(&self) -> PathBuf {
@@ -91,6 +100,11 @@ impl Layout {
 
     pub fn bundle(&self, run: RunId) -> PathBuf {
         self.bundles_dir().join(format!("{run}.pef.zip"))
+    }
+
+    /// Where the bundle of a run is, for whoever has another working folder.
+    pub fn bundle_told(&self, run: RunId) -> PathBuf {
+        told(&self.bundle(run))
     }
 
     /// Whether the folder itself is gone, which is why a file in it could not be written.

@@ -24,7 +24,7 @@ use crate::error::JournalError;
 use crate::held::{Found, Holds};
 use crate::index::HashIndex;
 use crate::killed::{KilledTarget, KilledTargets};
-use crate::layout::Layout;
+use crate::layout::{Layout, told};
 use crate::run::{RunState, RunSummary, SEALED_MAX};
 use crate::seal::BUNDLES_MAX;
 use crate::segment::{Frame, FrameKind, FrameReader, HEADER_BYTES, Header, file_name, first_of};
@@ -306,7 +306,7 @@ impl<'a> Scan<'a> {
             held: Holds::default(),
             killed: KilledTargets::default(),
             recorded: false,
-            bundles: layout.bundles_dir(),
+            bundles: told(&layout.bundles_dir()),
             beginning_path: layout.beginning(),
         };
         scan.begin()?;

@@ -14,6 +14,7 @@
 
 mod begin;
 mod completed;
+mod deleted;
 mod files;
 mod plan;
 mod survey;
@@ -32,6 +33,7 @@ use crate::storage::FileSystem;
 pub use crate::beginning::Copy;
 pub use begin::{begin, beginning};
 pub(crate) use completed::Completed;
+pub use deleted::Deletion;
 pub use files::{Busy, Documents, Kept, check, delete, documents, forget, keep, kept, lock, unfinished};
 pub use plan::{OBJECTS_MAX, Object, Plan, PlannedSegment, Reckoned, Rule, SETTLE, STRANGERS_MAX, Strangers};
 pub use survey::{LegalHold, Survey, SurveyedRun};

@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -26,8 +25,9 @@ use estoppel_evidence::tree::includes;
 use estoppel_evidence::{CallId, Instance, Leaf, PublicKey, Reason, Root, RunId, Sha256, Use, envelope};
 
 use crate::admit::{AckError, Shared, locked};
-use crate::beginning::Beginning;
+use crate::beginning::{Beginning, Copy};
 use crate::bodies::{self, BodyError, FileReader, Stored};
+use crate::bundled::Bundled;
 use crate::chain::{Chain, Place};
 use crate::control::Answer;
 use crate::documents::document_path;
@@ -35,11 +35,11 @@ use crate::encryption::{BodyKeys, EncryptionError};
 use crate::entries::{Entries, ReadEntry, ReadError, leaf_root, run_of};
 use crate::error::{chain, io_reason};
 use crate::index;
-use crate::layout::Layout;
-use crate::retention::Completed;
+use crate::layout::{Layout, told};
+use crate::retention::{Completed, Deletion};
 use crate::settings::Keys;
 use crate::stats::add;
-use crate::storage::{Storage, StorageFile, temporary, write_whole};
+use crate::storage::{Storage, StorageFile, temporary, without_rest};
 use crate::trust::TrustRow;
 
 /// Most bundles that wait to be written.
@@ -80,9 +80,12 @@ pub enum SealError {
     #[error("the run is not sealed")]
     Open,
     #[error(
-        "entries of run {run} were deleted with the journal's oldest segments; `beginning.json` says where copies of these are"
+        "entries of run {run} were deleted with the journal's oldest segments; `beginning.json` says where copies of these are{}",
+        told_copy(.copy.as_deref())
     )]
-    Deleted { run: RunId },
+    Deleted { run: RunId, copy: Option<Box<Copy>> },
+    #[error("the bundle of run {run} is not here and not written again: {deletion}{}", told_copy(.copy.as_deref()))]
+    BundleDeleted { run: RunId, deletion: Deletion, copy: Option<Box<Copy>> },
     #[error("calls of the run are still in flight; try again when they have ended")]
     Busy,
     #[error("this is the daemon's own run; it is sealed when the daemon stops")]
@@ -93,33 +96,33 @@ pub enum SealError {
     Journal(#[source] AckError),
     #[error("stored body {hash} of the run cannot be read; nothing was sealed")]
     Unread { hash: Sha256, source: BodyError },
-    #[error("the run is sealed, but its bundle could not be written; export it again")]
+    #[error("the run is sealed, but its bundle could not be written; seal it again")]
     Facts(#[from] FactsError),
-    #[error("the run is sealed, but its bundle could not be written; export it again")]
+    #[error("the run is sealed, but its bundle could not be written; seal it again")]
     Write(#[from] WriteError),
     #[error("the run is sealed, but its entries could not be read back")]
     Read(#[from] ReadError),
     #[error("the run is sealed, but what was read back is not what was written: {what}")]
     Changed { what: &'static str },
-    #[error("the run is sealed, but policy {hash} was never stored; store it and export the run again")]
+    #[error("the run is sealed, but policy {hash} was never stored; store it and seal the run again")]
     PolicyMissing { hash: Sha256 },
     #[error("the run is sealed, but the stored body {hash} is missing")]
     BodyMissing { hash: Sha256 },
     #[error("the run is sealed, but the stored body {hash} was deleted: `{}` says by which rule", .report.display())]
     BodyDeleted { hash: Sha256, report: PathBuf },
-    #[error("the run is sealed, but the stored body {hash} could not be read; export it again")]
+    #[error("the run is sealed, but the stored body {hash} could not be read; seal it again")]
     Body { hash: Sha256, source: BodyError },
     #[error("the run is sealed, but the contract {hash} is missing")]
     ContractMissing { hash: Sha256 },
     #[error("the run is sealed, but the snapshot {hash} is missing")]
     SnapshotMissing { hash: Sha256 },
-    #[error("the run is sealed, but {what} could not be signed; export it again")]
+    #[error("the run is sealed, but {what} could not be signed; seal it again")]
     Sign { what: &'static str, source: KeyError },
     #[error("the run is sealed, but no checkpoint covers its seal yet")]
     NoAnchor,
     #[error("`{path}` is a bundle of other content; nothing was written over it")]
     Replaced { path: PathBuf },
-    #[error("the run is sealed, but could not {what} `{path}`; export it again")]
+    #[error("the run is sealed, but could not {what} `{path}`; seal it again")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
 }
 
@@ -131,6 +134,8 @@ impl SealError {
             Self::Off => Reason::EvidenceOff,
             Self::Done { .. } => Reason::RunSealed,
             Self::Deleted { .. } => Reason::SegmentDeleted,
+            Self::BundleDeleted { deletion: Deletion::Unknown { .. }, .. } => Reason::JournalCorrupt,
+            Self::BundleDeleted { .. } => Reason::BundleDeleted,
             Self::Open | Self::Busy | Self::Own | Self::Queue | Self::NoAnchor => Reason::RunBusy,
             Self::Journal(error) => error.reason(),
             Self::Facts(error) => error.reason(),
@@ -150,6 +155,27 @@ impl SealError {
             Self::Io { source, .. } => io_reason(source),
         }
     }
+
+    /// Whether a bundle is missing for it that was asked for and should be there.
+    fn misses_bundle(&self) -> bool {
+        !matches!(
+            self,
+            Self::Unknown
+                | Self::Done { .. }
+                | Self::Open
+                | Self::NoAnchor
+                | Self::Deleted { .. }
+                | Self::BundleDeleted { .. }
+        )
+    }
+}
+
+/// Where a copy is, as the end of a sentence.
+fn told_copy(copy: Option<&Copy>) -> String {
+    let Some(Copy { bucket, endpoint, key, retain_until, version }) = copy else { return String::new() };
+    format!(
+        "; a copy of the bundle is archived at `{endpoint}`, bucket `{bucket}`, key `{key}`, version `{version}`, kept until {retain_until}"
+    )
 }
 
 /// The error of a stored body that came in the place of its content.
@@ -174,7 +200,7 @@ pub(crate) struct SealJob {
 }
 
 /// What the seal entry is.
-#[derive(Clone, Copy)]
+#[derive(Clone, std::marker::Copy)]
 struct Seal {
     index: u64,
     leaf: Leaf,
@@ -222,7 +248,26 @@ impl SealJob {
 
 enum Job {
     Seal(Box<SealJob>),
-    Export { run: RunId, keys: Keys, trust: Vec<TrustRow>, answer: Option<SealAnswer> },
+    Again { run: RunId, keys: Keys, trust: Vec<TrustRow>, why: Again },
+}
+
+/// Why the bundle of a run is written that was sealed some time ago.
+pub(crate) enum Again {
+    /// The journal was opened, and it is not there.
+    Started,
+    /// Somebody asked for it, in case it is not there.
+    Missing(SealAnswer),
+    /// Somebody asked for it, there or not.
+    Asked(SealAnswer),
+}
+
+impl Again {
+    fn answer(self) -> Option<SealAnswer> {
+        match self {
+            Self::Started => None,
+            Self::Missing(answer) | Self::Asked(answer) => Some(answer),
+        }
+    }
 }
 
 /// Hands jobs to the thread "sealer".
@@ -230,29 +275,23 @@ enum Job {
 pub(crate) struct Sealer {
     jobs: SyncSender<Job>,
     shared: Arc<Shared>,
-    /// No bundle of this process is missing.
-    complete: Arc<AtomicBool>,
+    bundled: Arc<Mutex<Bundled>>,
 }
 
 impl Sealer {
-    /// Starts the thread; it ends when all senders are gone.
+    /// Starts the thread; it ends when all senders are gone. Runs whose seal has a smaller log index than `bundled` have their bundles.
     pub fn start(
         shared: Arc<Shared>,
         storage: Arc<dyn Storage>,
         layout: Arc<Layout>,
+        bundled: u64,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (jobs, receiver) = sync_channel(BUNDLES_MAX);
-        let complete = Arc::new(AtomicBool::new(true));
-        let bundler = Bundler {
-            complete: complete.clone(),
-            marked: AtomicU64::new(0),
-            shared: shared.clone(),
-            storage,
-            layout,
-        };
+        let bundled = Arc::new(Mutex::new(Bundled::new(bundled)));
+        let bundler = Bundler { bundled: bundled.clone(), shared: shared.clone(), storage, layout };
         let thread =
             std::thread::Builder::new().name("sealer".into()).spawn(move || bundler.serve(&receiver))?;
-        Ok((Self { jobs, shared, complete }, thread))
+        Ok((Self { jobs, shared, bundled }, thread))
     }
 
     /// Writes the bundle of a run that was just sealed.
@@ -260,8 +299,8 @@ impl Sealer {
         let run = job.run;
         if let Some(job) = self.put(Job::Seal(Box::new(job))) {
             add(&self.shared.gauges.bundles_failed, 1);
-            self.incomplete();
-            tracing::error!(%run, "too many bundles wait; export this one later");
+            locked(&self.bundled).miss(run);
+            tracing::error!(%run, "too many bundles wait; seal this run again later");
             if let Job::Seal(job) = job
                 && let Some(answer) = job.answer
             {
@@ -271,17 +310,18 @@ impl Sealer {
     }
 
     /// Writes the bundle of a run that was sealed some time ago.
-    pub fn export(&self, run: RunId, keys: Keys, trust: Vec<TrustRow>, answer: Option<SealAnswer>) {
-        if let Some(Job::Export { answer: Some(answer), .. }) =
-            self.put(Job::Export { run, keys, trust, answer })
-        {
-            answer.give(Err(SealError::Queue));
+    pub fn again(&self, run: RunId, keys: Keys, trust: Vec<TrustRow>, why: Again) {
+        if let Some(Job::Again { why, .. }) = self.put(Job::Again { run, keys, trust, why }) {
+            match why.answer() {
+                Some(answer) => answer.give(Err(SealError::Queue)),
+                None => locked(&self.bundled).miss(run),
+            }
         }
     }
 
-    /// Some bundle of this process is missing, or may be.
+    /// Some bundle of this journal is missing, or may be.
     pub fn incomplete(&self) {
-        self.complete.store(false, Ordering::Relaxed);
+        locked(&self.bundled).miss_some();
     }
 
     fn put(&self, job: Job) -> Option<Job> {
@@ -294,9 +334,7 @@ impl Sealer {
 
 /// Writes bundles.
 struct Bundler {
-    complete: Arc<AtomicBool>,
-    /// Largest log index of a seal whose bundle is there, with those of all before it.
-    marked: AtomicU64,
+    bundled: Arc<Mutex<Bundled>>,
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     layout: Arc<Layout>,
@@ -305,41 +343,92 @@ struct Bundler {
 impl Bundler {
     fn serve(&self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
-            let (job, answer) = match job {
+            let (result, answer) = match job {
                 Job::Seal(mut job) => {
-                    let answer = job.answer.take();
-                    (Ok(*job), answer)
+                    let (run, index, answer) = (job.run, job.seal.index, job.answer.take());
+                    let result = self.bundle(*job);
+                    self.count(run, &result, true);
+                    locked(&self.bundled).pass(index);
+                    (result, answer)
                 }
-                Job::Export { run, keys, trust, answer } => (self.find(run, keys, trust), answer),
+                Job::Again { run, keys, trust, why } => {
+                    let result = self.again(run, keys, trust, matches!(why, Again::Missing(_)));
+                    let is_start = matches!(why, Again::Started);
+                    self.count(run, &result, is_start);
+                    if let (Ok(sealed), true) = (&result, is_start) {
+                        locked(&self.bundled).pass(sealed.index);
+                    }
+                    (result, why.answer())
+                }
             };
-            let result = job.and_then(|job| self.bundle(job));
-            match &result {
-                Ok(sealed) => {
-                    add(&self.shared.gauges.bundles, 1);
-                    self.mark(sealed.index);
-                    tracing::info!(run = %sealed.run, entries = sealed.entries, reason = ?sealed.reason, "sealed");
-                }
-                Err(error) => {
-                    add(&self.shared.gauges.bundles_failed, 1);
-                    self.complete.store(false, Ordering::Relaxed);
-                    tracing::error!(code = %error.reason(), error = %chain(error), "no bundle was written");
-                }
-            }
+            locked(&self.bundled).write(&*self.storage, &self.layout);
             if let Some(answer) = answer {
                 answer.give(result);
             }
         }
     }
 
-    /// Every run that was sealed up to here has its bundle: a start need not look for them. Lost, it only costs time.
-    fn mark(&self, index: u64) {
-        if !self.complete.load(Ordering::Relaxed) || self.marked.fetch_max(index, Ordering::Relaxed) > index {
-            return;
+    /// Takes note of what became of a bundle. `is_due`: the journal itself wants it, so that it is missing whatever the error.
+    fn count(&self, run: RunId, result: &Result<SealedRun, SealError>, is_due: bool) {
+        let (gauges, mut bundled) = (&self.shared.gauges, locked(&self.bundled));
+        match result {
+            Ok(sealed) => {
+                add(&gauges.bundles, 1);
+                bundled.find(run);
+                tracing::info!(run = %sealed.run, entries = sealed.entries, reason = ?sealed.reason, "sealed");
+            }
+            Err(SealError::Done { .. }) => bundled.find(run),
+            Err(error @ SealError::BundleDeleted { .. }) => {
+                tracing::info!(%run, code = %error.reason(), %error, "a bundle that is gone is not written again");
+            }
+            Err(error) if is_due || error.misses_bundle() => {
+                add(&gauges.bundles_failed, 1);
+                bundled.miss(run);
+                tracing::error!(%run, code = %error.reason(), error = %chain(error), "no bundle was written");
+            }
+            Err(error) => {
+                tracing::info!(%run, code = %error.reason(), %error, "a bundle was asked for that cannot be");
+            }
         }
-        let text = (index + 1).to_string();
-        if let Err(error) = write_whole(&*self.storage, &self.layout.bundled(), text.as_bytes()) {
-            tracing::warn!(%error, "a start will look for bundles that are there");
+    }
+
+    /// Writes the bundle of a run that was sealed some time ago.
+    fn again(
+        &self,
+        run: RunId,
+        keys: Keys,
+        trust: Vec<TrustRow>,
+        only_missing: bool,
+    ) -> Result<SealedRun, SealError> {
+        let path = self.layout.bundle_told(run);
+        let found = self.storage.open(&path).ok().and_then(|file| Bundle::from_zip(Archive(file)).ok());
+        let is_there = found.is_some_and(|bundle| bundle.manifest().run == run);
+        if is_there && only_missing {
+            return Err(SealError::Done { bundle: Some(path) });
         }
+        let job = self.find(run, keys, trust)?;
+        let deletion = match is_there {
+            true => None,
+            false => Deletion::of_bundle(
+                &self.entries(),
+                &told(&self.layout.retention_dir()),
+                run,
+                job.seal.index,
+            )?,
+        };
+        match deletion {
+            Some(deletion) => Err(SealError::BundleDeleted { run, deletion, copy: self.copy_of(run) }),
+            None => self.bundle(job),
+        }
+    }
+
+    /// Where a copy of the bundle is.
+    fn copy_of(&self, run: RunId) -> Option<Box<Copy>> {
+        self.shared
+            .settings
+            .copy_of
+            .and_then(|copy_of| copy_of(&self.layout.bundles_dir(), run))
+            .map(Box::new)
     }
 
     fn entries(&self) -> Entries<'_> {
@@ -350,7 +439,7 @@ impl Bundler {
     fn find(&self, run: RunId, keys: Keys, trust: Vec<TrustRow>) -> Result<SealJob, SealError> {
         let before = Beginning::read(&*self.storage, &self.layout)?;
         if before.is_some_and(|before| before.runs.iter().any(|carried| carried.run == run)) {
-            return Err(SealError::Deleted { run });
+            return Err(SealError::Deleted { run, copy: self.copy_of(run) });
         }
         let mut found: Option<Found> = None;
         let mut anchor = None;
@@ -374,7 +463,10 @@ impl Bundler {
             }
             Ok::<_, SealError>(true)
         })?;
-        let Found { first, facts, seal } = found.ok_or(SealError::Unknown)?;
+        let Found { first, facts, seal } = found.ok_or_else(|| match self.copy_of(run) {
+            Some(copy) => SealError::Deleted { run, copy: Some(copy) },
+            None => SealError::Unknown,
+        })?;
         let (last, index, reason) = seal.ok_or(SealError::Open)?;
         let leaf = facts.head().ok_or(SealError::Open)?;
         let seal = Seal { index, leaf, root: facts.frontier().root(), entries: facts.entries() };
@@ -394,8 +486,9 @@ impl Bundler {
     fn bundle(&self, job: SealJob) -> Result<SealedRun, SealError> {
         let SealJob { run, seal, reason, places, anchor, .. } = job;
         let anchor = anchor.ok_or(SealError::NoAnchor)?;
-        let path = self.layout.bundle(run);
+        let path = self.layout.bundle_told(run);
         self.may_replace(&path, &seal)?;
+        self.make_folder()?;
         let sources = Sources::default();
         let mut parts = Parts::new(JournalStaging::new(self, run, sources.clone()));
         let facts = self.gather(run, &places, &sources, &mut parts)?;
@@ -422,6 +515,14 @@ impl Bundler {
         self.put_archive(&path, |out| sealed.write_zip(out))?;
         let Seal { root, entries, index, .. } = seal;
         Ok(SealedRun { path, run, name, root, entries, index, reason, manifest, bytes })
+    }
+
+    /// Makes the folder of the bundles if somebody took it away; not in the place of a whole journal that is gone.
+    fn make_folder(&self) -> Result<(), SealError> {
+        let folder = self.layout.bundles_dir();
+        let journal = self.storage.open_dir(&self.layout.segments_dir());
+        let made = journal.and_then(|_| self.storage.create_dir(&folder));
+        made.map_err(|source| SealError::Io { what: "make", path: told(&folder), source })
     }
 
     /// A bundle that is there may be written again, with other signatures at most.
@@ -451,7 +552,7 @@ impl Bundler {
         let mut facts = RunFacts::new();
         let mut lines = parts.create(path_of(ENTRIES))?;
         let mut signatures = parts.create(path_of(SIGNATURES))?;
-        let staged = |source| SealError::Io { what: "stage", path: self.layout.bundles_dir(), source };
+        let staged = |source| SealError::Io { what: "stage", path: told(&self.layout.bundles_dir()), source };
         let mut blobs: Vec<(CallId, Place)> = Vec::new();
         let mut signed = false;
         let mut take = |entry: ReadEntry<'_>| {
@@ -590,7 +691,6 @@ impl Bundler {
 
     /// Copies a large body into the folder beside the bundle and checks it on the way.
     fn put_beside(&self, bundle: &Path, hash: Sha256) -> Result<(), SealError> {
-        use sha2::Digest as _;
         let mut folder = bundle.as_os_str().to_os_string();
         folder.push(".d");
         let folder = PathBuf::from(folder);
@@ -600,10 +700,22 @@ impl Bundler {
             move |source| SealError::Io { what, path, source }
         };
         self.storage.create_dir(&folder).map_err(io("make", &folder))?;
-        let mut source = self.body(hash)?.content;
         let temporary = temporary(&to);
         remove_if_there(&*self.storage, &temporary).map_err(io("remove", &temporary))?;
-        let target = self.storage.create(&temporary).map_err(io("make", &temporary))?;
+        let copied = self.copy_body(hash, &temporary).and_then(|()| {
+            let named = self.storage.rename(&temporary, &to);
+            named.map_err(io("rename", &to))
+        });
+        without_rest(&*self.storage, &temporary, copied)?;
+        self.storage.open_dir(&folder).and_then(|dir| dir.sync()).map_err(io("sync", &folder))
+    }
+
+    /// Copies a stored body into a file and makes it durable.
+    fn copy_body(&self, hash: Sha256, to: &Path) -> Result<(), SealError> {
+        use sha2::Digest as _;
+        let io = |what: &'static str| move |source| SealError::Io { what, path: to.into(), source };
+        let mut source = self.body(hash)?.content;
+        let target = self.storage.create(to).map_err(io("make"))?;
         let (mut digest, mut chunk, mut at) = (sha2::Sha256::new(), vec![0; CHUNK_BYTES], 0u64);
         loop {
             let n = source.read(&mut chunk);
@@ -613,15 +725,13 @@ impl Bundler {
                 break;
             }
             digest.update(part);
-            target.write_at(part, at).map_err(io("write", &temporary))?;
+            target.write_at(part, at).map_err(io("write"))?;
             at += n as u64;
         }
         if Sha256(digest.finalize().into()) != hash {
             return Err(SealError::Changed { what: "a stored body" });
         }
-        target.sync_all().map_err(io("sync", &temporary))?;
-        self.storage.rename(&temporary, &to).map_err(io("rename", &to))?;
-        self.storage.open_dir(&folder).and_then(|dir| dir.sync()).map_err(io("sync", &folder))
+        target.sync_all().map_err(io("sync"))
     }
 
     /// Writes the archive under a temporary name and puts it in place when it is durable.
@@ -636,11 +746,14 @@ impl Bundler {
         };
         let temporary = temporary(path);
         remove_if_there(&*self.storage, &temporary).map_err(io("remove", &temporary))?;
-        let file: Arc<dyn StorageFile> =
-            self.storage.create(&temporary).map_err(io("make", &temporary))?.into();
-        write(FileWriter::new(file.clone()))?.flush().map_err(io("write", &temporary))?;
-        file.sync_all().map_err(io("sync", &temporary))?;
-        self.storage.rename(&temporary, path).map_err(io("rename", path))?;
+        let written = || {
+            let file = self.storage.create(&temporary).map_err(io("make", &temporary))?;
+            let file: Arc<dyn StorageFile> = file.into();
+            write(FileWriter::new(file.clone()))?.flush().map_err(io("write", &temporary))?;
+            file.sync_all().map_err(io("sync", &temporary))?;
+            self.storage.rename(&temporary, path).map_err(io("rename", path))
+        };
+        without_rest(&*self.storage, &temporary, written())?;
         let dir = self.layout.bundles_dir();
         self.storage.open_dir(&dir).and_then(|dir| dir.sync()).map_err(io("sync", &dir))
     }

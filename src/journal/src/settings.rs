@@ -1,12 +1,13 @@
 //! What the journal is told: where it is, what it promises, and every limit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use estoppel_evidence::entry::{Build, Durability, Sign};
-use estoppel_evidence::{CaptureKey, Instance, Sha256, Signer, Use};
+use estoppel_evidence::{CaptureKey, Instance, RunId, Sha256, Signer, Use};
 
+use crate::beginning::Copy;
 use crate::encryption::BodyKeys;
 
 /// How a journal is kept.
@@ -56,6 +57,8 @@ pub struct Settings {
     pub body_bytes_max: u64,
     /// What stored bodies are encrypted with. Default none: they are stored in clear.
     pub body_keys: Option<Arc<BodyKeys>>,
+    /// Says where a copy of a bundle is that is not here any more. Default none: then nobody is told.
+    pub copy_of: Option<CopyOf>,
     /// The key folder, where a replaced key waits until its rotation is recorded. Default `<dir>/keys`.
     pub keys_dir: Option<PathBuf>,
     /// The policy that judges at the start; named in `run.open`.
@@ -65,6 +68,9 @@ pub struct Settings {
     /// The program; named in `run.open`.
     pub build: Build,
 }
+
+/// Looks up, by the folder of the bundles and the run, where a copy of a bundle was archived. Blocks on the disk.
+pub type CopyOf = fn(&Path, RunId) -> Option<Copy>;
 
 /// The spill file.
 #[derive(Clone, Debug)]
@@ -103,6 +109,7 @@ impl Settings {
             stall_retry: Duration::from_secs(1),
             body_bytes_max: 1 << 30,
             body_keys: None,
+            copy_of: None,
             keys_dir: None,
             policy: Sha256([0; 32]),
             config: Sha256([0; 32]),

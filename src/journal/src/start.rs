@@ -12,6 +12,7 @@ use estoppel_evidence::{RunId, Use};
 
 use crate::admit::Shared;
 use crate::beginning::Beginning;
+use crate::bundled;
 use crate::chain::Chain;
 use crate::checkpoint::{Checkpoints, Store, read};
 use crate::clock::Clock;
@@ -83,7 +84,7 @@ pub(crate) fn start(
         }
         None => (None, LeftOver::default()),
     };
-    let bundled = bundled(&*storage, &layout);
+    let bundled = bundled::read(&*storage, &layout);
     let beginning = Beginning::verified(&*storage, &layout, &trust, &settings.instance)?;
     let expected =
         Expected { instance: &settings.instance, published, spilled: left.keys(), bundled, beginning };
@@ -96,7 +97,7 @@ pub(crate) fn start(
     let held = std::mem::take(&mut recovered.held);
     let killed = std::mem::take(&mut recovered.killed);
     let before = Before { is_new: recovered.index.size() == 0, killed };
-    let (sealer, sealer_thread) = Sealer::start(shared.clone(), storage.clone(), layout.clone())
+    let (sealer, sealer_thread) = Sealer::start(shared.clone(), storage.clone(), layout.clone(), bundled)
         .map_err(|source| JournalError::io("start a thread for", &layout.bundles_dir(), source))?;
     let writer = writer(Given {
         shared: shared.clone(),
@@ -130,17 +131,36 @@ fn make_folders(storage: &dyn Storage, layout: &Layout) -> Result<(), JournalErr
     Ok(())
 }
 
-/// Removes what a process that was killed has left of bodies and bundles: nothing names it, so no rule would ever let it go.
+/// Removes what a process that was killed, or had no room to write, has left of files that get their name when they are complete: nothing
+/// names it, so no rule would ever let it go.
 fn remove_unfinished(storage: &dyn Storage, layout: &Layout) {
-    for dir in [layout.bodies_dir(), layout.bundles_dir()] {
-        let names = storage.list(&dir).unwrap_or_default();
-        let left = names.iter().filter(|name| name.ends_with(".tmp") || name.ends_with(".part"));
-        for path in left.map(|name| dir.join(name)) {
-            match storage.remove(&path) {
-                Ok(()) => tracing::info!(path = %path.display(), "removed what was not finished"),
-                Err(error) => {
-                    tracing::warn!(%error, path = %path.display(), "what was not finished could not be removed");
-                }
+    let unfinished = |name: &str| name.ends_with(".tmp") || name.ends_with(".part");
+    let (bodies, bundles) = (layout.bodies_dir(), layout.bundles_dir());
+    for dir in
+        [bodies, bundles.clone(), layout.policies_dir(), layout.contracts_dir(), layout.snapshots_dir()]
+    {
+        remove_named(storage, &dir, &unfinished);
+    }
+    let beside = |name: &str| name.strip_suffix(".tmp").is_some_and(is_digest);
+    for name in storage.list(&bundles).unwrap_or_default().iter().filter(|name| name.ends_with(".pef.zip.d"))
+    {
+        remove_named(storage, &bundles.join(name), &beside);
+    }
+    let own = |name: &str| matches!(name, "bundled.tmp" | "trust.json.tmp" | "checkpoint.tmp");
+    remove_named(storage, layout.dir(), &own);
+}
+
+fn is_digest(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn remove_named(storage: &dyn Storage, dir: &Path, is_it: &dyn Fn(&str) -> bool) {
+    let names = storage.list(dir).unwrap_or_default();
+    for path in names.iter().filter(|name| is_it(name)).map(|name| dir.join(name)) {
+        match storage.remove(&path) {
+            Ok(()) => tracing::info!(path = %path.display(), "removed what was not finished"),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "what was not finished could not be removed");
             }
         }
     }
@@ -151,15 +171,6 @@ fn lock(storage: &dyn Storage, path: &Path) -> Result<Box<dyn Lock>, JournalErro
         io::ErrorKind::WouldBlock => JournalError::Locked { path: path.parent().unwrap_or(path).into() },
         _ => JournalError::io("lock", path, source),
     })
-}
-
-/// Up to which log index sealed runs have their bundles; 0 when that is not known.
-pub(crate) fn bundled(storage: &dyn Storage, layout: &Layout) -> u64 {
-    let text = read_small(storage, &layout.bundled(), 32)
-        .ok()
-        .flatten()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
-    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Reads the trust document and adds the keys that sign from now on.

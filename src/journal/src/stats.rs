@@ -41,7 +41,7 @@ pub struct Stats {
     pub runs_open: usize,
     /// Bundles written since the start.
     pub bundles: u64,
-    /// Bundles that could not be written since the start; they can be exported again.
+    /// Bundles that could not be written since the start; sealing such a run again writes its bundle.
     pub bundles_failed: u64,
     /// Size of the newest published checkpoint.
     pub checkpoint_size: u64,

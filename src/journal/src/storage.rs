@@ -234,11 +234,29 @@ pub(crate) fn write_whole(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> i
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let file = storage.create(&temporary)?;
-    file.write_at(bytes, 0)?;
-    file.sync_all()?;
-    storage.rename(&temporary, path)?;
+    let written = || {
+        let file = storage.create(&temporary)?;
+        file.write_at(bytes, 0)?;
+        file.sync_all()?;
+        storage.rename(&temporary, path)
+    };
+    without_rest(storage, &temporary, written())?;
     storage.open_dir(folder)?.sync()
+}
+
+/// Takes away what has a temporary name if that could not be completed. What cannot be removed is replaced next time.
+pub(crate) fn without_rest<T, E>(
+    storage: &dyn Storage,
+    temporary: &Path,
+    done: Result<T, E>,
+) -> Result<T, E> {
+    if done.is_err()
+        && let Err(error) = storage.remove(temporary)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %temporary.display(), "what could not be completed could not be removed");
+    }
+    done
 }
 
 /// The name beside `path` that a file has until it is complete.

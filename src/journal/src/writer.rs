@@ -33,7 +33,7 @@ use crate::index::HashIndex;
 use crate::keys::{KeptKey, RotateError, forget};
 use crate::layout::Layout;
 use crate::run::{Run, RunState, RunSummary};
-use crate::seal::{BUNDLES_MAX, SealError, SealJob, SealedRun, Sealer};
+use crate::seal::{Again, BUNDLES_MAX, SealError, SealJob, SealedRun, Sealer};
 use crate::segment::{self, FrameKind, Header, SIGNATURE_BYTES, Segment, encode, frame_bytes};
 use crate::settings::Keys;
 use crate::spill::{LeftOver, SpillKey};
@@ -240,8 +240,8 @@ impl Writer {
         }
         for run in runs {
             if self.parts.storage.open(&self.parts.layout.bundle(run)).is_err() {
-                let rows = self.parts.trust.keys.clone();
-                self.parts.sealer.export(run, self.parts.keys.clone(), rows, None);
+                let (keys, rows) = (self.parts.keys.clone(), self.parts.trust.keys.clone());
+                self.parts.sealer.again(run, keys, rows, Again::Started);
             }
         }
     }
@@ -434,9 +434,9 @@ impl Writer {
     fn control(&mut self, control: Control) -> Result<(), WriteError> {
         match control {
             Control::Seal { run, reason, answer } => self.ask_seal(run, reason, answer),
-            Control::Export { run, answer } => {
-                let rows = self.parts.trust.keys.clone();
-                self.parts.sealer.export(run, self.parts.keys.clone(), rows, Some(answer));
+            Control::Export { run, only_missing, answer } => {
+                let why = if only_missing { Again::Missing(answer) } else { Again::Asked(answer) };
+                self.parts.sealer.again(run, self.parts.keys.clone(), self.parts.trust.keys.clone(), why);
             }
             Control::Rotate { use_, new, answer } => self.rotate(use_, new, answer)?,
             Control::PolicyLoaded { policy, refused } => {
@@ -847,7 +847,7 @@ impl Writer {
             opened_us: open.chain.opened.0,
             entries: open.chain.seq(),
             calls: counters.calls,
-            bundle: Some(self.parts.layout.bundle(open.run.id)),
+            bundle: Some(self.parts.layout.bundle_told(open.run.id)),
         });
     }
 

@@ -47,7 +47,7 @@ impl Recorder {
         let keys = estoppel_journal::keys::load(&keys)
             .map_err(|error| Failure::reason(error.reason(), plain(&error.to_string())))?;
         let body_keys = crate::encrypt::body_keys(&kept.body_keys)?.map(Arc::new);
-        match Journal::open_offline(&kept.journal, keys, body_keys, Arc::new(SystemClock::new())) {
+        match Journal::open_offline(&kept.journal, keys, body_keys, None, Arc::new(SystemClock::new())) {
             Ok(journal) => Ok(Self::Own(Box::new(journal))),
             Err(JournalError::Locked { .. }) => Ok(Self::Daemon { admin: kept.admin.clone() }),
             Err(error) => Err(failed(&error)),

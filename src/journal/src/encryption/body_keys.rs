@@ -98,13 +98,14 @@ impl BodyKeys {
         }
     }
 
-    /// Asks for the first key, and starts the thread that asks for the next ones. It ends with the last handle. A hook that
-    /// fails is asked again. Blocks on the hook.
+    /// Asks for the first key unless there is one, and starts the thread that asks for the next ones. It ends with the last handle. A
+    /// hook that fails is asked again. Blocks on the hook.
     ///
     /// # Errors
     /// The thread could not be started.
     pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
         let (stop, stopped) = channel::<()>();
+        self.tell();
         let mut wait = self.renew_and_wait(RETRY_MIN);
         let weak: Weak<Self> = Arc::downgrade(self);
         std::thread::Builder::new().name("body-keys".into()).spawn(move || {
@@ -117,6 +118,12 @@ impl BodyKeys {
         Ok(())
     }
 
+    fn tell(&self) {
+        if let Some(key) = self.current() {
+            tracing::info!(key = %key.id(), "a new key for stored bodies");
+        }
+    }
+
     /// Makes the next key if it is time. Gives how long until it is looked again.
     fn renew_and_wait(&self, waited: Duration) -> Duration {
         let half_us = self.period_us() / 2;
@@ -125,7 +132,10 @@ impl BodyKeys {
             return Duration::from_micros(left);
         }
         match self.renew() {
-            Ok(()) => Duration::from_micros(half_us),
+            Ok(()) => {
+                self.tell();
+                Duration::from_micros(half_us)
+            }
             Err(error) => {
                 tracing::error!(code = %error.reason(), %error, usable = self.current().is_some(), "no key for stored bodies");
                 (waited * 2).clamp(RETRY_MIN, RETRY_MAX)
@@ -141,7 +151,6 @@ impl BodyKeys {
         let made_us = self.clock.mono_us();
         let made = DataKey::new(self);
         let key = made.inspect_err(|_| add(&self.failures, 1))?;
-        tracing::info!(key = %key.id(), "a new key for stored bodies");
         *locked(&self.current) = Some(Current { key: Arc::new(key), made_us });
         Ok(())
     }

@@ -48,6 +48,19 @@ struct HeaderKey {
     wrapped: String,
 }
 
+impl HeaderKey {
+    fn wrapped(self) -> Result<Wrapped, EncryptionError> {
+        let no_base64 = EncryptionError::Header { what: "the wrapped key is no base64" };
+        Ok(Wrapped { bytes: from_base64(&self.wrapped).ok_or(no_base64)?, id: self.id })
+    }
+}
+
+/// The data key of an encrypted file, as its header has it.
+pub(crate) fn wrapped_key(from: &mut dyn Read) -> Result<Wrapped, EncryptionError> {
+    let (_, header) = read_header(from)?;
+    header.key.wrapped()
+}
+
 /// A key that many files share, and as its hook wrapped it.
 pub struct DataKey {
     key: Zeroizing<[u8; 32]>,
@@ -203,8 +216,7 @@ impl<R: Read> Decryptor<R> {
     pub fn new(hook: &dyn KeyHook, mut from: R) -> Result<Self, EncryptionError> {
         let (head, header) = read_header(&mut from)?;
         let refuse = |what| EncryptionError::Header { what };
-        let bytes = from_base64(&header.key.wrapped).ok_or(refuse("the wrapped key is no base64"))?;
-        let wrapped = Wrapped { id: header.key.id, bytes };
+        let wrapped = header.key.wrapped()?;
         let chunks = match header.salt {
             None => Chunks::new(&*hook.unwrap(&wrapped)?, OWN_KEY, &head)?,
             Some(salt) => {

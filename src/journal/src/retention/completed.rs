@@ -1,5 +1,6 @@
-//! Deletions that the log says were completed, and their reports.
+//! Deletions that the log says were begun or completed, with their plans and reports.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use estoppel_evidence::Sha256;
@@ -10,36 +11,93 @@ use super::files::Place;
 use super::plan::Object;
 use crate::storage::{FileSystem, read_small};
 
-/// Largest report that is read.
-const REPORT_BYTES_MAX: u64 = 64 << 20;
+/// Largest plan or report that is read.
+const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 /// What stands in the entry before the digest of the report.
 const BEFORE_DIGEST: &str = "report sha256 ";
 
-/// An entry that says so.
+/// An entry that says that a deletion was completed.
 pub(crate) struct Completed {
-    plan: Sha256,
-    report: Sha256,
+    pub plan: Sha256,
+    /// Of the report.
+    pub report: Sha256,
+}
+
+#[derive(Deserialize)]
+struct Act {
+    act: String,
+    comment: Option<String>,
+    on: Option<String>,
+}
+
+impl Act {
+    /// Reads an entry's line; none if it is not this act.
+    fn of(line: &[u8], word: &str) -> Option<Self> {
+        line.windows(word.len()).any(|part| part == word.as_bytes()).then_some(())?;
+        serde_json::from_slice(line).ok().filter(|act: &Self| act.act == word)
+    }
+
+    fn plan(&self) -> Option<Sha256> {
+        Sha256::parse(self.on.as_deref()?)
+    }
 }
 
 impl Completed {
     /// Reads an entry's line; none if it is another entry.
     pub fn of(line: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Act {
-            act: String,
-            comment: String,
-            on: String,
-        }
-        let word = b"retention_completed";
-        line.windows(word.len()).any(|part| part == word).then_some(())?;
-        let act: Act = serde_json::from_slice(line).ok()?;
-        let (_, report) = act.comment.rsplit_once(BEFORE_DIGEST)?;
+        let act = Act::of(line, "retention_completed")?;
+        let (_, report) = act.comment.as_deref()?.rsplit_once(BEFORE_DIGEST)?;
         let report = Sha256::parse(&format!("{}{report}", Sha256::PREFIX))?;
-        (act.act == "retention_completed").then_some(Self { plan: Sha256::parse(&act.on)?, report })
+        Some(Self { plan: act.plan()?, report })
     }
 
     /// Where its report is, if that is the one which the entry names, and lists this stored body.
     pub fn report(&self, folder: &Path, body: Sha256) -> Option<PathBuf> {
+        let path = report_path(folder, self.plan);
+        let found = Document::read(&path).ok().flatten().filter(|found| found.file == self.report)?;
+        found.deletes(|place| matches!(place, Place::Body { digest, .. } if *digest == body)).then_some(path)
+    }
+}
+
+/// The plan of an entry that says that a deletion is begun; none if it is another entry.
+pub(super) fn planned(line: &[u8]) -> Option<Sha256> {
+    Act::of(line, "retention_planned")?.plan()
+}
+
+/// Where the plan with that digest is kept.
+pub(super) fn plan_path(folder: &Path, plan: Sha256) -> PathBuf {
+    folder.join(format!("{}.planned.json", plan.hex()))
+}
+
+/// Where the report on that plan is kept.
+pub(super) fn report_path(folder: &Path, plan: Sha256) -> PathBuf {
+    folder.join(format!("{}.completed.json", plan.hex()))
+}
+
+/// A plan or a report. Its signature is not looked at: the log says which one it must be.
+pub(super) struct Document {
+    /// Of the whole file, by which the log names a report.
+    pub file: Sha256,
+    /// Of what is signed, by which the log names a plan.
+    pub payload: Sha256,
+    predicate: Predicate,
+}
+
+#[derive(Deserialize)]
+struct Predicate {
+    #[serde(default)]
+    kept_back: Vec<KeptBack>,
+    objects: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct KeptBack {
+    path: String,
+}
+
+impl Document {
+    /// Reads it; none if nothing is there.
+    pub fn read(path: &Path) -> io::Result<Option<Self>> {
         #[derive(Deserialize)]
         struct Envelope {
             payload: String,
@@ -48,24 +106,17 @@ impl Completed {
         struct Statement {
             predicate: Predicate,
         }
-        #[derive(Deserialize)]
-        struct Predicate {
-            kept_back: Vec<KeptBack>,
-            objects: Vec<Object>,
-        }
-        #[derive(Deserialize)]
-        struct KeptBack {
-            path: String,
-        }
-        let path = folder.join(format!("{}.completed.json", self.plan.hex()));
-        let bytes = read_small(&FileSystem, &path, REPORT_BYTES_MAX).ok().flatten()?;
-        (Sha256::of(&bytes) == self.report).then_some(())?;
-        let envelope: Envelope = serde_json::from_slice(&bytes).ok()?;
-        let Statement { predicate } = serde_json::from_slice(&from_base64(&envelope.payload)?).ok()?;
-        let is_it =
-            |path: &str| matches!(Place::parse(path), Some(Place::Body { digest, .. }) if digest == body);
-        let is_listed = predicate.objects.iter().any(|object| is_it(&object.path));
-        let is_kept = predicate.kept_back.iter().any(|kept| is_it(&kept.path));
-        (is_listed && !is_kept).then_some(path)
+        let Some(bytes) = read_small(&FileSystem, path, DOCUMENT_BYTES_MAX)? else { return Ok(None) };
+        let envelope: Envelope = serde_json::from_slice(&bytes)?;
+        let payload = from_base64(&envelope.payload).ok_or(io::ErrorKind::InvalidData)?;
+        let Statement { predicate } = serde_json::from_slice(&payload)?;
+        Ok(Some(Self { file: Sha256::of(&bytes), payload: Sha256::of(&payload), predicate }))
+    }
+
+    /// Whether it lists something that `is_it`, and did not keep that back.
+    pub fn deletes(&self, is_it: impl Fn(&Place) -> bool) -> bool {
+        let is_it = |path: &str| Place::parse(path).is_some_and(|place| is_it(&place));
+        self.predicate.objects.iter().any(|object| is_it(&object.path))
+            && !self.predicate.kept_back.iter().any(|kept| is_it(&kept.path))
     }
 }

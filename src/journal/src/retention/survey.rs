@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::RetentionError;
 use crate::beginning::{Beginning, CarriedRun, Copy, found};
+use crate::bundled;
 use crate::entries::Entries;
-use crate::start::bundled;
 use crate::storage::FileSystem;
 
 /// A run, as its entries say.
@@ -84,7 +84,7 @@ impl Survey {
         let storage = FileSystem;
         let layout = found(&storage, dir)?;
         // Read first: a bundle that is written meanwhile counts as not settled.
-        let bundled = bundled(&storage, &layout);
+        let bundled = bundled::read(&storage, &layout);
         let mut survey = Self::default();
         if let Some(before) = Beginning::read(&storage, &layout)? {
             survey.begin(before);

@@ -78,6 +78,8 @@ struct State {
     dead: bool,
     undo: Vec<Undo>,
     track: bool,
+    /// There is no room for files whose names end with this; they can be made.
+    full: Option<String>,
 }
 
 impl std::hash::Hash for Kind {
@@ -105,6 +107,7 @@ impl Disk {
             dead: false,
             undo: Vec::new(),
             track,
+            full: None,
         })))
     }
 
@@ -112,6 +115,17 @@ impl Disk {
         let mut state = self.0.lock().unwrap();
         state.counts.clear();
         state.plans = vec![(plan, 0)];
+    }
+
+    /// From now on there is no room for what is in files whose names end with this; with none there is room for all.
+    pub fn fill(&self, end: Option<&str>) {
+        self.0.lock().unwrap().full = end.map(Into::into);
+    }
+
+    fn has_room(&self, path: &Path) -> io::Result<()> {
+        let state = self.0.lock().unwrap();
+        let is_full = state.full.as_ref().is_some_and(|end| path.to_str().unwrap().ends_with(end));
+        if is_full { Err(Errno::NOSPC.into()) } else { Ok(()) }
     }
 
     /// Something else fails as well.
@@ -225,6 +239,7 @@ impl DiskFile {
 
 impl StorageFile for DiskFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.has_room(&self.path)?;
         self.remember(bytes.len(), offset);
         match self.disk.judge(Kind::Write)? {
             Verdict::Do => self.inner.write_at(bytes, offset),

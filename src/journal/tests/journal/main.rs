@@ -7,6 +7,7 @@
 )]
 
 mod begin;
+mod deleted;
 mod disk;
 mod faults;
 mod follow;

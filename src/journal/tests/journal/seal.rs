@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use estoppel_evidence::entry::{RunClass, SealReason, ShadowRecord, ShadowState, VerdictAction};
 use estoppel_evidence::{Reason, Sha256};
-use estoppel_journal::{RunState, SealError};
+use estoppel_journal::{Journal, RunState, SealError, SystemClock};
 
+use crate::disk::{Disk, Plan};
 use crate::kit::*;
 
 #[test]
@@ -275,7 +276,7 @@ fn the_instances_own_run_is_sealed_by_closing_only_and_its_bundle_stays() {
     check_journal(dir.path());
     check_bundle(&dir.path().join(format!("bundles/{own}.pef.zip")));
     let clock = std::sync::Arc::new(estoppel_journal::SystemClock::new());
-    let offline = estoppel_journal::Journal::open_offline(killed.path(), keys(), None, clock).unwrap();
+    let offline = estoppel_journal::Journal::open_offline(killed.path(), keys(), None, None, clock).unwrap();
     assert!(matches!(offline.seal_blocking(&own.to_string(), SealReason::Clean), Err(SealError::Own)));
     offline.close(LONG).unwrap();
 }
@@ -306,4 +307,137 @@ fn the_ambient_run_is_sealed_by_that_word() {
     let sealed = journal.seal_blocking("ambient", SealReason::Clean).unwrap();
     assert_eq!(sealed.run, id);
     check_bundle(&sealed.path);
+}
+
+#[test]
+fn a_bundle_that_is_gone_is_written_again_by_sealing_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    let run = journal.run(Some("job")).unwrap();
+    put(&journal, &run, stream_record(run.capture(), 10));
+    drop(run);
+    let sealed = journal.seal_blocking("job", SealReason::Clean).unwrap();
+    let first = std::fs::read(&sealed.path).unwrap();
+    fill(&journal, Some("later"), 3);
+    let id = sealed.run.to_string();
+    let again = |journal: &Journal, which: &str| {
+        assert_eq!(journal.seal_blocking(which, SealReason::Clean).unwrap(), sealed, "{which}");
+        assert_eq!(std::fs::read(&sealed.path).unwrap(), first, "{which}");
+        let there = journal.seal_blocking(which, SealReason::Clean);
+        assert!(matches!(there, Err(SealError::Done { bundle }) if bundle == Some(sealed.path.clone())));
+    };
+    for which in ["job", &id] {
+        std::fs::remove_file(&sealed.path).unwrap();
+        again(&journal, which);
+    }
+    std::fs::remove_dir_all(dir.path().join("bundles")).unwrap();
+    again(&journal, "job");
+    std::fs::write(&sealed.path, &first[..first.len() / 2]).unwrap();
+    again(&journal, "job");
+    journal.close(LONG).unwrap();
+    std::fs::remove_file(&sealed.path).unwrap();
+    let journal = open(settings(dir.path())).unwrap();
+    again(&journal, &id);
+    assert_eq!(journal.stats().bundles_failed, 0);
+    journal.close(LONG).unwrap();
+    check_journal(dir.path());
+}
+
+/// Files in the folder of the bundles.
+fn bundles(dir: &std::path::Path) -> Vec<String> {
+    let folder = std::fs::read_dir(dir.join("bundles")).unwrap();
+    let mut names: Vec<String> =
+        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// What the journal says of how far bundles are written.
+fn bundled(dir: &std::path::Path) -> u64 {
+    std::fs::read_to_string(dir.join("bundled")).map_or(0, |text| text.parse().unwrap())
+}
+
+#[test]
+fn what_a_full_disk_kept_from_its_bundle_is_written_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(Plan::never());
+    let clock = std::sync::Arc::new(SystemClock::new());
+    let storage = std::sync::Arc::new(disk.clone());
+    let journal = Journal::open_on(storage, settings(dir.path()), keys(), clock).unwrap();
+    journal.store_policy(Sha256::of(POLICY), POLICY).unwrap();
+    let mut writer = journal.bodies().create(None).unwrap();
+    writer.write(&vec![7; (25 << 20) + 1]).unwrap();
+    let (digest, bytes) = writer.finish().unwrap();
+    let run = journal.run(Some("job")).unwrap();
+    put(&journal, &run, stored_record(digest, bytes));
+    drop(run);
+    fill(&journal, Some("first"), 1);
+    fill(&journal, Some("last"), 1);
+    journal.seal_blocking("first", SealReason::Clean).unwrap();
+    let (before, mark) = (bundles(dir.path()), bundled(dir.path()));
+    for end in [".part", &format!("{}.tmp", digest.hex()), ".pef.zip.tmp"] {
+        disk.fill(Some(end));
+        let error = journal.seal_blocking("job", SealReason::Clean).unwrap_err();
+        assert_eq!(error.reason(), Reason::DiskFull, "{end}: {error}");
+        assert!(error.to_string().contains("seal it again"), "{end}: {error}");
+        let left = bundles(dir.path());
+        assert!(left.iter().all(|name| before.contains(name) || name.ends_with(".d")), "{end}: {left:?}");
+        let beside = left.iter().filter(|name| name.ends_with(".d"));
+        let beside =
+            beside.flat_map(|name| std::fs::read_dir(dir.path().join("bundles").join(name)).unwrap());
+        assert!(
+            !beside
+                .map(|entry| entry.unwrap().path())
+                .any(|path| path.extension().is_some_and(|end| end == "tmp")),
+            "{end}"
+        );
+    }
+    disk.fill(None);
+    journal.seal_blocking("last", SealReason::Clean).unwrap();
+    assert_eq!(bundled(dir.path()), mark, "the bundle of a run before is missing");
+    let sealed = journal.seal_blocking("job", SealReason::Clean).unwrap();
+    check_bundle(&sealed.path);
+    let size = journal.stats().entries;
+    assert!(bundled(dir.path()) > mark, "none is missing any more");
+    assert!(bundled(dir.path()) <= size);
+    assert!(bundles(dir.path()).iter().all(|name| !name.ends_with(".tmp")), "{:?}", bundles(dir.path()));
+    journal.close(LONG).unwrap();
+    check_journal(dir.path());
+}
+
+#[test]
+fn whoever_asks_for_what_is_no_sealed_run_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path());
+    fill(&journal, Some("open"), 1);
+    fill(&journal, Some("job"), 1);
+    let open_run = journal.run(Some("open")).unwrap().id();
+    let unknown = estoppel_evidence::RunId::new(1, [1; 10]);
+    assert_eq!(journal.export(unknown).wait().unwrap_err().reason(), Reason::RunUnknown);
+    assert_eq!(journal.export(open_run).wait().unwrap_err().reason(), Reason::RunBusy);
+    let error = journal.seal_blocking(&unknown.to_string(), SealReason::Clean).unwrap_err();
+    assert_eq!(error.reason(), Reason::RunUnknown, "{error}");
+    let sealed = journal.seal_blocking("job", SealReason::Clean).unwrap();
+    assert_eq!((bundled(dir.path()), journal.stats().bundles_failed), (sealed.index + 1, 0));
+    journal.close(LONG).unwrap();
+}
+
+#[test]
+fn a_bundle_that_is_written_again_does_not_make_those_after_it_unknown() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = journal(dir.path());
+    fill(&first, Some("one"), 1);
+    fill(&first, Some("two"), 1);
+    let one = first.seal_blocking("one", SealReason::Clean).unwrap();
+    let two = first.seal_blocking("two", SealReason::Clean).unwrap();
+    first.close(LONG).unwrap();
+    let mark = bundled(dir.path());
+    let next = open(settings(dir.path())).unwrap();
+    assert_eq!(next.export(one.run).wait().unwrap(), one);
+    assert_eq!(bundled(dir.path()), mark);
+    next.close(LONG).unwrap();
+    // What is deleted on purpose stays away.
+    std::fs::remove_file(&two.path).unwrap();
+    open(settings(dir.path())).unwrap().close(LONG).unwrap();
+    assert!(!two.path.exists());
 }

@@ -290,9 +290,9 @@ fn offline_work_needs_no_settings_and_writes_nothing_unasked() {
     journal.close(LONG).unwrap();
     let before = entries(dir.path()).len();
     let clock: Arc<dyn estoppel_journal::Clock> = Arc::new(estoppel_journal::SystemClock::new());
-    drop(Journal::open_offline(dir.path(), keys(), None, clock.clone()).unwrap());
+    drop(Journal::open_offline(dir.path(), keys(), None, None, clock.clone()).unwrap());
     assert_eq!(entries(dir.path()).len(), before);
-    let journal = Journal::open_offline(dir.path(), keys(), None, clock).unwrap();
+    let journal = Journal::open_offline(dir.path(), keys(), None, None, clock).unwrap();
     let sealed = journal.seal_blocking("job", estoppel_evidence::entry::SealReason::Clean).unwrap();
     journal.close(LONG).unwrap();
     check_bundle(&sealed.path);
