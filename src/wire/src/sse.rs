@@ -407,7 +407,7 @@ impl Block {
 
     fn field(&mut self, line: Span, bytes: &[u8], joined: &mut Vec<u8>) {
         let name_and_value = name_and_value(line, bytes);
-        if !name_and_value.is_some_and(|(name, _)| name == b"data") {
+        if name_and_value.is_none_or(|(name, _)| name != b"data") {
             self.has_hidden_line |= has_other_line_end(line.of(bytes));
         }
         let Some((name, value)) = name_and_value else {
