@@ -2,7 +2,7 @@
 
 use estoppel_kit::http::{Answer, Peer, Request};
 use estoppel_kit::until;
-use estoppel_stub::{Body, Delays, Dialect, ModelReply, Reply, Rule, Script, Stub, ToolCall};
+use estoppel_stub::{Body, Delays, Dialect, ModelReply, Reply, Rule, Script, Split, Stub, ToolCall};
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Setup, World, chat};
@@ -237,6 +237,150 @@ fn a_secret_is_found_across_what_says_that_its_text_is_over() {
     }
 }
 
+/// Where streams of `dialect` are asked for.
+fn path_of(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::ChatCompletions => "/v1/chat/completions",
+        Dialect::Responses => "/v1/responses",
+        Dialect::Messages => "/v1/messages",
+        _ => "/v1beta/models/m:streamGenerateContent?alt=sse",
+    }
+}
+
+fn asks_all() -> String {
+    json!({ "model": "m", "stream": true, "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }], "input": "x",
+        "contents": [{ "role": "user", "parts": [{ "text": "x" }] }] })
+    .to_string()
+}
+
+#[test]
+fn a_secret_that_ends_in_an_event_without_its_end_does_not_leave() {
+    let (first, second) = KEY.split_at(9);
+    let mut told = Vec::new();
+    for dialect in [Dialect::ChatCompletions, Dialect::Responses, Dialect::Messages, Dialect::Gemini] {
+        let whole = halves(dialect, "");
+        // The second half stands in the last event but one.
+        let cut = whole.trim_end().rsplit_once("\n\n").unwrap().0;
+        assert!(cut.contains(first) && cut.contains(second), "{cut}");
+        for end in ["", "\n", "\r\n"] {
+            for split in [Split::PerEvent, Split::Each { bytes: 1 }] {
+                let reply = Reply::new(Body::Text(format!("{cut}{end}")))
+                    .header("content-type", "text/event-stream")
+                    .split(split);
+                told.push((dialect, end, reply));
+            }
+        }
+    }
+    let rules = told.iter().enumerate().map(|(case, (_, _, reply))| Rule {
+        body_contains: Some(format!("case-{case};")),
+        ..Rule::any("", reply.clone())
+    });
+    let script = rules.fold(Script::always(Reply::default().status(404)), Script::on);
+    let watched = ENFORCED.replace("secrets: {", "secrets: { mode: shadow,");
+    let (enforcing, watching) = (world(ENFORCED, script.clone()), world(&watched, script));
+    for (case, (dialect, end, _)) in told.iter().enumerate() {
+        let run = format!("rest-{case}");
+        let body = asks_all().replace("\"x\"", &format!("\"case-{case};\""));
+        let ask = || post(path_of(*dialect), &run, &body);
+        let got = read(&enforcing, &ask()).text();
+        assert!(got.contains("SECRET_FOUND") && !got.contains(second), "{dialect:?} {end:?}: {got}");
+        let receipt = enforcing.receipts(&run).remove(0);
+        assert_eq!(receipt["outcome"]["code"], "SECRET_FOUND", "{dialect:?} {end:?}");
+        assert!(!read(&watching, &ask()).text().contains("SECRET_FOUND"));
+        let receipt = watching.receipts(&run).remove(0);
+        assert_eq!(receipt["data_class"], json!(["secret.aws_key"]), "{dialect:?} {end:?}: {receipt}");
+    }
+}
+
+/// A whole answer of `dialect` with texts side by side.
+fn side_by_side(dialect: Dialect, texts: &[&str]) -> Value {
+    let parts = |kind: &str| -> Value {
+        texts
+            .iter()
+            .map(|text| {
+                if kind.is_empty() { json!({ "text": text }) } else { json!({ "type": kind, "text": text }) }
+            })
+            .collect()
+    };
+    match dialect {
+        Dialect::ChatCompletions => {
+            json!({ "model": "m", "choices": [{ "index": 0, "message": { "role": "assistant", "content": parts("text") }, "finish_reason": "stop" }] })
+        }
+        Dialect::Responses => {
+            json!({ "object": "response", "status": "completed", "output": [{ "type": "message", "role": "assistant", "content": parts("output_text") }] })
+        }
+        Dialect::Messages => {
+            json!({ "type": "message", "role": "assistant", "content": parts("text"), "stop_reason": "end_turn" })
+        }
+        _ => {
+            json!({ "candidates": [{ "index": 0, "content": { "role": "model", "parts": parts("") }, "finishReason": "STOP" }] })
+        }
+    }
+}
+
+fn in_json(value: &Value) -> Script {
+    Script::always(Reply::new(Body::Text(value.to_string())).header("content-type", "application/json"))
+}
+
+#[test]
+fn a_secret_across_parts_that_stand_side_by_side_does_not_leave() {
+    let (first, second) = KEY.split_at(9);
+    let all = [Dialect::ChatCompletions, Dialect::Responses, Dialect::Messages, Dialect::Gemini];
+    for dialect in all {
+        let path = path_of(dialect).replace(":streamGenerateContent?alt=sse", ":generateContent");
+        let body = asks_all().replace("\"stream\":true", "\"stream\":false");
+        let world_of = |texts: &[&str]| world(ENFORCED, in_json(&side_by_side(dialect, texts)));
+        for texts in [&["your key: ", first, second][..], &["AKIA", &KEY[4..9], second, " is it"]] {
+            let world = world_of(texts);
+            let answer = read(&world, &post(&path, "parts", &body));
+            assert_eq!(answer.status(), 403, "{path} {texts:?}: {}", answer.text());
+            let finding = &world.receipts("parts").remove(0)["ext"]["findings"][0];
+            assert!(finding["place"].as_str().unwrap().ends_with(['t', 's']), "{finding}");
+            assert_eq!((&finding["bytes"], &finding["surface"]), (&json!(20), &json!("answer")), "{finding}");
+            assert_eq!(finding["at"], texts.concat().find(KEY).unwrap(), "{finding}");
+        }
+        // With another part between them nobody puts them together.
+        let world = world_of(&[first, " and ", second]);
+        assert_eq!(read(&world, &post(&path, "apart", &body)).status(), 200, "{path}");
+    }
+    let asked = json!({ "model": "m", "messages": [{ "role": "user", "content": [{ "type": "text", "text": first }, { "type": "text", "text": second }] }] });
+    let world = world(ENFORCED, Script::model());
+    assert_eq!(world.send(&chat("asked", &asked.to_string())).status(), 403);
+    assert_eq!(world.receipts("asked")[0]["ext"]["findings"][0]["place"], "/messages/0/content");
+}
+
+#[test]
+fn a_secret_across_lists_of_parts_of_a_stream_does_not_leave() {
+    let (first, second) = KEY.split_at(9);
+    let chat_of = |texts: &[&str]| {
+        let parts: Value = texts.iter().map(|text| json!({ "type": "text", "text": text })).collect();
+        format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": { "content": parts } }] }))
+    };
+    for said in [chat_of(&["key: ", first, second]), chat_of(&["key: ", first]) + &chat_of(&[second])] {
+        let world = world(ENFORCED, streamed(said + &chat_of(&[" and more"])));
+        let got = read(&world, &chat("listed", &asks("x", true))).text().to_owned();
+        assert!(got.contains("SECRET_FOUND") && !got.contains(second), "{got}");
+    }
+    // Gemini's stream that is no stream of events: one list of responses.
+    let part = |text: &str| side_by_side(Dialect::Gemini, &[text]);
+    let path = "/v1beta/models/m:streamGenerateContent";
+    let world = world(ENFORCED, in_json(&json!([part("key: "), part(first), part(second)])));
+    let got = read(&world, &post(path, "listed", &asks_all()));
+    assert!(got.text().contains("SECRET_FOUND") && !got.text().contains(second), "{}", got.text());
+}
+
+#[test]
+fn what_only_watches_refuses_no_stream_for_a_line_that_it_does_not_look_at() {
+    let watched = "version: 1\nname: watched\ndefaults: { verdict: allow, on_not_evaluated: allow }\ndetectors: { secrets: { mode: shadow } }\n";
+    let event =
+        json!({ "choices": [{ "index": 0, "delta": { "content": "hello" }, "finish_reason": "stop" }] });
+    let text = format!("id: 1\u{2028}data: {{}}\ndata: {event}\n\ndata: [DONE]\n\n: c\u{85}x");
+    let watching = world(watched, streamed(text.clone()));
+    assert_eq!(watching.send(&chat("hidden", &asks("x", true))).text(), text);
+    let enforced = world(ENFORCED, streamed(text));
+    assert!(read(&enforced, &chat("hidden", &asks("x", true))).text().contains("VALUE_AMBIGUOUS"));
+}
+
 #[test]
 fn a_stream_whose_texts_cannot_be_joined_is_refused() {
     let (first, second) = KEY.split_at(9);
@@ -450,6 +594,21 @@ fn a_stream_is_told_to_an_external_detector_in_shadow_once_it_is_over() {
         let found = world.metric("estoppel_findings_total{detector=\"dlp\",mode=\"shadow\",route=\"stub\"}");
         (found == Some(2.0)).then_some(())
     });
+}
+
+#[test]
+fn an_external_detector_that_is_waited_for_is_asked_about_all_of_a_stream() {
+    let clear = detector(Reply::new(Body::Text(r#"{"findings":[]}"#.into())));
+    let event =
+        json!({ "choices": [{ "index": 0, "delta": { "content": "hello" }, "finish_reason": "stop" }] });
+    for rest in ["", "data: {\"after\":1}\n\n", "data: {\"after\":1}"] {
+        let text = format!("data: {event}\n\ndata: [DONE]\n\n{rest}");
+        let policy = both_surfaces(&clear, "mode: enforce, timeout_ms: 10000");
+        let world = world(&policy, streamed(text.clone()));
+        assert_eq!(world.send(&chat("whole", &asks("hello", true))).text(), text);
+        let question: Value = serde_json::from_slice(&clear.hits().last().unwrap().body).unwrap();
+        assert_eq!((&question["surface"], &question["unit"]), (&json!("answer"), &json!(text)));
+    }
 }
 
 #[test]

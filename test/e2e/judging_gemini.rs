@@ -273,7 +273,10 @@ fn a_line_that_clients_take_for_data_against_the_standard_is_refused() {
     // Judging refuses it whatever the policy says of the unread.
     let judged = POLICY.replace("  judge", "  on_not_evaluated: allow\n  judge");
     let watched = "version: 1\nname: judged\ndefaults: { verdict: allow, on_not_evaluated: allow }\n";
-    for before in ["", " ", "\t", " data: ", "\u{feff}data: ", "\u{a0}data: ", "\u{3000}data: "] {
+    let lines = ["", " ", "\t", " data: ", "\u{feff}data: ", "\u{a0}data: ", "\u{3000}data: "];
+    // Ends of lines for Python.
+    let hidden = ["id: 1\u{2028}data: ", ": c\u{85}"];
+    for before in lines.into_iter().chain(hidden) {
         let body =
             format!("{}\r\n\r\n{before}{call}\r\n\r\n{}\r\n\r\n", say(""), say(r#","finishReason":"STOP""#));
         let reply = || answers("text/event-stream", body.clone());

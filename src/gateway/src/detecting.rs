@@ -5,12 +5,14 @@
 //! | `surface.rs` | which part of the traffic a string is |
 //! | `external.rs` | detectors that are asked over HTTP |
 //! | `ledger.rs` | what was found, and whether it stands in the way |
+//! | `parts.rs` | texts that stand side by side in a list of parts, which clients put together |
 //! | `stream.rs` | events that are held until no later byte can make them part of a finding |
 //!
 //! A detector may block what the policy lets pass, never the other way round.
 
 mod external;
 mod ledger;
+mod parts;
 mod stream;
 mod surface;
 
@@ -29,6 +31,7 @@ pub(crate) use external::{Ended, External, Question, Told, reason};
 use crate::body::Kept;
 use crate::judging::Objection;
 use ledger::{Hit, Ledger};
+use parts::Parts;
 use stream::Stream;
 use surface::{Side, Surfaces};
 
@@ -362,11 +365,12 @@ impl Detecting {
 
     fn body(&mut self, side: Side, body: &[u8]) -> Result<(), Objection> {
         let mut surfaces = Surfaces::new(self.dialect, side);
-        let mut hits = Vec::new();
+        let (mut parts, mut hits) = (Parts::new(self.dialect), Vec::new());
         let route = &self.route;
         let walked = walk(body, &mut |text| {
             surfaces.note(&text);
             look(route, &text, &mut hits);
+            parts.take(route, &text, &mut hits);
         });
         if walked.is_err() {
             // Not one JSON text: its bytes as they are, which may repeat what was found before.

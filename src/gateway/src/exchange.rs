@@ -11,6 +11,7 @@ mod pictured;
 mod posted;
 mod request;
 mod shadowed;
+mod unfinished;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -35,6 +36,7 @@ use self::held::HeldBack;
 pub(crate) use self::held::observed_in;
 use self::pictured::Pictured;
 pub(crate) use self::posted::Aside;
+use self::unfinished::Unfinished;
 use crate::body::Upload;
 use crate::call::InFlight;
 use crate::controls::Held;
@@ -164,6 +166,8 @@ struct Response {
     tail: Vec<Bytes>,
     tail_marks: Vec<Mark>,
     judged: Option<Box<HeldBack>>,
+    /// Keeps an event until it is whole, where the policy may refuse it.
+    unfinished: Option<Box<Unfinished>>,
 }
 
 impl Request {

@@ -217,7 +217,7 @@ fn read(answer: &[u8], framing: Framing) -> Option<turns::Answer> {
                 Content::Nothing => {}
                 Content::PassedOver(_) => return None,
             },
-            Step::Comment | Step::LineFeed => {}
+            Step::Comment { .. } | Step::LineFeed => {}
             Step::Broken(_) => return None,
         }
         rest = rest.get(taken..)?;

@@ -73,6 +73,8 @@ pub(crate) struct RouteEntry {
     pub(crate) needs: Needs,
     /// How calls are held back for them, where nothing is held against contracts.
     only_rules: Option<Arc<RouteTerms>>,
+    /// The policy may refuse an answer for the names in it, or because it could not be read.
+    pub(crate) refuses_answers: bool,
     /// The database that is looked at around its calls, if one is.
     pub(crate) look: Option<Look>,
     /// What looks for secrets and the like, if anything does.
@@ -262,6 +264,7 @@ impl RouteEntry {
             settings,
             protected_resource: route.protected_resource.as_ref().map(ProtectedResource::new).transpose()?,
             only_rules: needs.calls.then(|| Arc::new(RouteTerms::only_rules())),
+            refuses_answers: policy.may_refuse_answers(&route.name),
             needs,
             credential,
             pins,

@@ -283,6 +283,15 @@ impl Policy {
         }
     }
 
+    /// Whether an answer on a route may be refused for the names in it, or because it could not be read.
+    pub fn may_refuse_answers(&self, route: &str) -> bool {
+        let settings = self.route(route);
+        let mut rules = self.rules.iter().filter(|rule| rule.is_for(route));
+        !settings.verdict.lets_go()
+            || !settings.on_not_evaluated.lets_go()
+            || rules.any(|rule| !rule.rule.verdict.lets_go())
+    }
+
     /// Whether a rule or a control of any route asks what tools gave earlier, so that all routes have to be listened to.
     pub fn listens(&self) -> bool {
         self.listens

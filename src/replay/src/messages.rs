@@ -34,7 +34,7 @@ fn of_stream(stream: &[u8]) -> Vec<(Value, Vec<u8>)> {
                 }
             }
             Step::NeedMore | Step::Broken(_) => return messages,
-            Step::Comment | Step::LineFeed => {}
+            Step::Comment { .. } | Step::LineFeed => {}
         }
         rest = rest.get(taken..).unwrap_or_default();
     }

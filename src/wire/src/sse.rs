@@ -18,7 +18,8 @@
 //! - Every byte belongs to exactly one step.
 //!
 //! Left to others: what the data means, UTF-8 (the reader of the data checks it), and remembering the last id.
-//! Bytes of a block that the stream ends in ([`Framer::pending`]) are not an event, says the standard.
+//! Bytes of a block that the stream ends in ([`Framer::pending`]) are not an event, says the standard; some clients take
+//! them for one ([`Framer::end`]).
 
 #[cfg(test)]
 mod tests;
@@ -62,7 +63,10 @@ pub enum Step<'a> {
     /// A block ended.
     Event(Event<'a>),
     /// A comment line outside of any block ended.
-    Comment,
+    Comment {
+        /// As [`Event::has_hidden_line`]; also where it was too long to be kept.
+        has_hidden_line: bool,
+    },
     /// The LF of a CRLF whose CR ended the last block or comment.
     LineFeed,
     /// Over a limit; the same answer comes from now on.
@@ -84,6 +88,8 @@ pub struct Event<'a> {
     pub comments: usize,
     /// A line is none of `data`, `event`, `id`, `retry` and comments. The standard says to ignore it; some clients read it.
     pub has_unknown_line: bool,
+    /// A line that is no data has a line end of Unicode in it: some clients read on after it, as of another line.
+    pub has_hidden_line: bool,
 }
 
 /// What a block brings to the client.
@@ -148,7 +154,7 @@ impl Framer {
         let (end, taken) = self.scan(chunk);
         let step = match end {
             End::Chunk => Step::NeedMore,
-            End::Comment => Step::Comment,
+            End::Comment { has_hidden_line } => Step::Comment { has_hidden_line },
             End::LineFeed => Step::LineFeed,
             End::Limit => Step::Broken(Defect::EventBytesMax),
             End::Block(block) => {
@@ -164,6 +170,35 @@ impl Framer {
     /// unterminated tail, which is not an event.
     pub fn pending(&self) -> usize {
         self.block.len
+    }
+
+    /// Whether the block under way is longer than the limit, and given as [`Content::PassedOver`] when it ends.
+    pub fn passes_over(&self) -> bool {
+        self.block.kept == Kept::NotTheBlock
+    }
+
+    /// The stream is over: the block or comment that it ended in, as clients take it that do not wait for the empty line.
+    /// None if nothing is left.
+    pub fn end(&mut self) -> Option<Step<'_>> {
+        if self.pending() == 0 || self.broken {
+            return None;
+        }
+        // The end of its last line, unless that is there, and the empty line.
+        let mut ended = self.scan(b"\n").0;
+        for _ in 0..2 {
+            if matches!(ended, End::Chunk) {
+                ended = self.scan(b"\n").0;
+            }
+        }
+        Some(match ended {
+            End::Comment { has_hidden_line } => Step::Comment { has_hidden_line },
+            End::Block(block) => {
+                self.lent = true;
+                Step::Event(block.event(&self.carry, &self.joined))
+            }
+            End::Chunk | End::LineFeed => return None,
+            End::Limit => Step::Broken(Defect::EventBytesMax),
+        })
     }
 
     fn scan(&mut self, chunk: &[u8]) -> (End, usize) {
@@ -234,7 +269,7 @@ impl Framer {
             Line::Within => (End::Chunk, taken),
             Line::Comment => {
                 self.carry.clear();
-                (End::Comment, taken)
+                (End::Comment { has_hidden_line: too_long || block.has_hidden_line }, taken)
             }
             Line::Empty => {
                 if too_long {
@@ -294,7 +329,7 @@ fn line_length(rest: &[u8]) -> Option<usize> {
 /// Why a scan came to an end.
 enum End {
     Chunk,
-    Comment,
+    Comment { has_hidden_line: bool },
     LineFeed,
     Block(Block),
     Limit,
@@ -348,14 +383,20 @@ struct Block {
     id: Option<Span>,
     retry_ms: Option<u64>,
     has_unknown_line: bool,
+    has_hidden_line: bool,
 }
 
 impl Block {
     fn line(&mut self, line: Span, bytes: &[u8], joined: &mut Vec<u8>) -> Line {
         match line.of(bytes).first() {
             None => return Line::Empty,
-            Some(b':') if !self.fields => return Line::Comment,
-            Some(b':') => self.comments += 1,
+            Some(b':') => {
+                self.has_hidden_line |= has_other_line_end(line.of(bytes));
+                if !self.fields {
+                    return Line::Comment;
+                }
+                self.comments += 1;
+            }
             Some(_) => {
                 self.fields = true;
                 self.field(line, bytes, joined);
@@ -365,7 +406,11 @@ impl Block {
     }
 
     fn field(&mut self, line: Span, bytes: &[u8], joined: &mut Vec<u8>) {
-        let Some((name, value)) = name_and_value(line, bytes) else {
+        let name_and_value = name_and_value(line, bytes);
+        if name_and_value.is_none_or(|(name, _)| name != b"data") {
+            self.has_hidden_line |= has_other_line_end(line.of(bytes));
+        }
+        let Some((name, value)) = name_and_value else {
             self.has_unknown_line = true;
             return;
         };
@@ -404,6 +449,7 @@ impl Block {
                     retry_ms: None,
                     comments: 0,
                     has_unknown_line: false,
+                    has_hidden_line: false,
                 };
             }
             0 => Content::Nothing,
@@ -418,8 +464,17 @@ impl Block {
             retry_ms: self.retry_ms,
             comments: self.comments,
             has_unknown_line: self.has_unknown_line,
+            has_hidden_line: self.has_hidden_line,
         }
     }
+}
+
+/// Whether a line has in it what ends a line for some clients: a vertical tab, a form feed, one of the information separators,
+/// U+0085, U+2028 or U+2029.
+pub(crate) fn has_other_line_end(line: &[u8]) -> bool {
+    line.iter().any(|byte| matches!(byte, 0x0B | 0x0C | 0x1C..=0x1E))
+        || line.windows(2).any(|two| two == b"\xC2\x85")
+        || line.windows(3).any(|three| matches!(three, b"\xE2\x80\xA8" | b"\xE2\x80\xA9"))
 }
 
 /// Longest name of a field that means anything (`event`, `retry`).

@@ -1,5 +1,6 @@
 //! Who breaks off, and what is left then.
 
+use estoppel_kit::http::Peer;
 use estoppel_kit::http::Request;
 use estoppel_stub::{Body, Delays, Fault, Listen, Outcome, Protocol, Reply, Rule, Script, Split, Stub};
 
@@ -301,4 +302,165 @@ fn h26_a_shutdown_ends_or_cuts_streams_and_signs_what_they_got() {
     world.check_journal();
     world.restart();
     assert_eq!(outcome(&world.receipts("ends")[0]), ("OK", "handed_over", true));
+}
+
+/// Refuses calls of one tool by its name, and looks into nothing.
+const BY_NAME: &str = "version: 1
+name: names
+defaults: { verdict: allow, on_not_evaluated: allow }
+rules:
+  - { id: no-shell, when: { tool: shell }, verdict: block, reason: TOOL_DENIED }
+limits: { between_events_ms: 300 }
+";
+
+/// For each dialect where it is asked, a text, and the data of an event that calls `shell`.
+fn calls_by_name() -> [(&'static str, String, &'static str); 4] {
+    [
+        (
+            "/v1/chat/completions",
+            TEXT.into(),
+            r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"shell","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#,
+        ),
+        (
+            "/v1/responses",
+            "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\"}}\n\n".into(),
+            r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","id":"f","call_id":"c","name":"shell","arguments":"{}"}}"#,
+        ),
+        (
+            "/v1/messages",
+            "event: ping\ndata: {\"type\":\"ping\"}\n\n".into(),
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"shell","input":{}}}"#,
+        ),
+        (
+            "/v1beta/models/m:streamGenerateContent?alt=sse",
+            "data: {\"candidates\":[{\"index\":0,\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"Wait\"}]}}]}\n\n".into(),
+            r#"{"candidates":[{"index":0,"content":{"role":"model","parts":[{"functionCall":{"name":"shell","args":{}}}]},"finishReason":"STOP"}]}"#,
+        ),
+    ]
+}
+
+/// Asks for what the upstream has for `case`.
+fn asking(path: &str, case: usize) -> Request {
+    let body = format!(
+        r#"{{"model":"m","stream":true,"max_tokens":9,"messages":[],"input":"case-{case};","contents":[{{"role":"user","parts":[{{"text":"x"}}]}}]}}"#
+    );
+    Request::new("POST", path)
+        .header("content-type", "application/json")
+        .header("estoppel-run", &format!("case-{case}"))
+        .body(body.as_bytes())
+}
+
+/// An upstream with an answer for each case.
+fn cases(replies: impl IntoIterator<Item = Reply>, policy: &str) -> World {
+    let rule = |(case, reply)| Rule { body_contains: Some(format!("case-{case};")), ..Rule::any("", reply) };
+    let script = replies.into_iter().enumerate().map(rule);
+    let script = script.fold(Script::always(Reply::default().status(404)), Script::on);
+    World::with(script, &Setup { policy: policy.into(), ..Setup::default() })
+}
+
+fn exchange(world: &World, path: &str, case: usize) -> estoppel_kit::http::Answer {
+    Peer::connect(world.gateway).unwrap().exchange(&asking(path, case)).unwrap()
+}
+
+#[test]
+fn a_call_in_an_event_without_its_end_is_judged_by_its_name() {
+    let mut told = Vec::new();
+    for (path, text, call) in calls_by_name() {
+        let cut = text.len() as u64 + 20;
+        for end in ["", "\n", "\r", "\r\n"] {
+            for split in [Split::Whole, Split::Each { bytes: 1 }, Split::At { offsets: vec![cut] }] {
+                told.push((path, text.clone(), format!("{text}data: {call}{end}"), split));
+            }
+        }
+    }
+    let replies = || told.iter().map(|(_, _, body, split)| stream(body).split(split.clone()));
+    let (refusing, open) = (cases(replies(), BY_NAME), cases(replies(), OPEN));
+    for (case, (path, text, body, split)) in told.iter().enumerate() {
+        let (run, told) = (format!("case-{case}"), format!("{body:?} {split:?}"));
+        let answer = exchange(&refusing, path, case);
+        let got = answer.text();
+        assert!(got.starts_with(text) && !got.contains("shell"), "{told}: {got}");
+        assert!(got.contains("TOOL_DENIED") && answer.end.is_some(), "{told}: {got}");
+        let blocked = receipt(&refusing, &run);
+        assert_eq!(blocked["verdict"]["reason"], "TOOL_DENIED", "{told}");
+        assert_eq!(blocked["facts"]["tools_called"][0], "shell", "{told}");
+        assert_eq!(blocked["response"]["client"]["bytes"], got.len(), "{told}");
+        // Where nothing is refused it leaves as it came, and is recorded.
+        let answer = exchange(&open, path, case);
+        assert!(answer.text().starts_with(body.trim_end()), "{told}: {}", answer.text());
+        if *split == Split::Whole {
+            assert_eq!(receipt(&open, &run)["facts"]["tools_called"][0], "shell", "{told}");
+        }
+    }
+}
+
+#[test]
+fn half_an_event_does_not_leave_where_the_policy_may_refuse_the_whole() {
+    let told: Vec<_> = calls_by_name()
+        .into_iter()
+        .flat_map(|(path, text, call)| {
+            ["", "\n"].map(|end| (path, text.clone(), format!("{text}data: {call}{end}")))
+        })
+        .collect();
+    let stalled = |body: &String| stream(body).fault(Fault::Stall { after_bytes: body.len() as u64 });
+    let world = cases(told.iter().map(|(_, _, body)| stalled(body)), BY_NAME);
+    for (case, (path, text, body)) in told.iter().enumerate() {
+        let answer = exchange(&world, path, case);
+        let got = answer.text();
+        assert!(got.starts_with(text) && !got.contains("shell"), "{body}: {got}");
+        assert!(got.contains("TIMEOUT_BETWEEN") && answer.end.is_some(), "{body}: {got}");
+        assert_eq!(receipt(&world, &format!("case-{case}"))["outcome"]["code"], "TIMEOUT_BETWEEN", "{body}");
+    }
+}
+
+#[test]
+fn a_last_event_without_its_end_that_is_allowed_leaves_with_the_end() {
+    const PATH: &str = "/v1/chat/completions";
+    let finish = super::chunk(0, "{}", Some("stop"));
+    let rests = ["data: [DONE]", "data: [DONE]\n", ": bye", "id: 7", "data: {\"choices\":[]}\r\n"];
+    let bodies: Vec<String> = rests.iter().map(|rest| format!("{TEXT}{finish}{rest}")).collect();
+    // Half of one cannot be read, which the policy decides about.
+    let half = format!("{TEXT}{finish}data: {{\"choices\":[");
+    let strict = BY_NAME.replace("on_not_evaluated: allow", "on_not_evaluated: block");
+    for policy in [BY_NAME, &strict] {
+        for split in [Split::Whole, Split::Each { bytes: 1 }] {
+            let all = bodies.iter().chain([&half]).map(|body| stream(body).split(split.clone()));
+            let world = cases(all, policy);
+            for (case, body) in bodies.iter().enumerate() {
+                let answer = exchange(&world, PATH, case);
+                assert_eq!((&answer.text(), answer.end.is_some()), (body, false));
+                let receipt = receipt(&world, &format!("case-{case}"));
+                assert_eq!(outcome(&receipt), ("OK", "handed_over", true), "{body}");
+                assert_eq!(receipt["response"]["client"]["bytes"], body.len(), "{body}");
+            }
+            let got = exchange(&world, PATH, bodies.len()).text();
+            let receipt = receipt(&world, &format!("case-{}", bodies.len()));
+            if policy == strict {
+                assert!(got.contains("NOT_EVALUATED") && !got.contains("data: {\"choices\":[\n"), "{got}");
+                assert_eq!(receipt["verdict"]["reason"], "NOT_EVALUATED");
+            } else {
+                assert_eq!((got, &receipt["verdict"]["action"]), (half.clone(), &"allow".into()));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_event_that_is_too_long_to_be_read_waits_for_the_policy_and_not_for_its_end() {
+    let long = format!("data: {{\"x\":\"{}\"}}\n\n", "y".repeat(4000));
+    let body = format!("{TEXT}{long}{}{DONE}", super::chunk(0, "{}", Some("stop")));
+    let limits = |allow: &str| {
+        BY_NAME
+            .replace("on_not_evaluated: allow", &format!("on_not_evaluated: {allow}"))
+            .replace("between_events_ms: 300", "event_bytes_max: 1024, between_events_ms: 300")
+    };
+    let stalled = |after| stream(&body).fault(Fault::Stall { after_bytes: after });
+    let inside = (TEXT.len() + 3000) as u64;
+    let open = world(stalled(inside), &limits("allow"));
+    assert_eq!(take(&open, "long").text().len() as u64, inside);
+    let open = world(stream(&body), &limits("allow"));
+    assert_eq!(take(&open, "long").text(), body);
+    let refusing = world(stalled(inside), &limits("block"));
+    let got = take(&refusing, "long").text();
+    assert!(got.starts_with(TEXT) && got.contains("NOT_EVALUATED") && !got.contains("yyy"), "{got}");
 }

@@ -255,6 +255,7 @@ impl Screened {
             true => Ok(rest),
             false => self.exchange.response_data(rest, self.last_us),
         });
+        let rest = rest.and_then(|rest| self.exchange.end_events().map(|()| rest));
         match rest {
             Ok(rest) => self.joined.extend_from_slice(&rest),
             Err(objection) => return self.refuse(objection),

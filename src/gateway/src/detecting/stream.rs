@@ -11,6 +11,7 @@ use estoppel_wire::dialect::{At, Dialect, EventMark, Framing, Part, PartKind, Re
 use estoppel_wire::judge::{self, Blocks};
 
 use super::ledger::{Hit, Ledger};
+use super::parts::{self, Parts};
 use super::surface::{Side, Surfaces};
 use super::{RouteDetectors, look};
 use crate::judging::Objection;
@@ -118,11 +119,13 @@ impl Stream {
     /// The answer is over: all that is left of it.
     pub(super) fn end(&mut self, route: &RouteDetectors, ledger: &mut Ledger) -> Result<Bytes, Objection> {
         let rest = self.blocks.take();
+        let parts = if self.scan.end_event().is_some() { self.scan.parts() } else { &[] };
         let mut looking = Looking { events: &mut self.events, route, ledger };
         if !rest.is_empty() {
-            looking.event(rest, &[], false, &mut Vec::new())?;
+            events::judge_block(&mut looking, rest, parts, false, &mut Vec::new())?;
         }
         looking.finish()?;
+        ledger.overflow()?;
         Ok(self.events.settled(route))
     }
 }
@@ -230,10 +233,11 @@ impl Looking<'_> {
     /// The strings of an event that are no pieces, and what it has beside its data.
     fn others(&mut self, data: &[u8], beside: &[u8], pieces: &[String]) -> Result<(), Objection> {
         let mut surfaces = Surfaces::new(self.events.dialect, Side::Answered);
-        let mut hits = Vec::new();
+        let (mut parts, mut hits) = (Parts::new(self.events.dialect), Vec::new());
         let route = self.route;
         let walked = walk(data, &mut |text| {
             surfaces.note(&text);
+            parts.take(route, &text, &mut hits);
             if !pieces.iter().any(|piece| piece == text.text) {
                 look(route, &text, &mut hits);
             }
@@ -295,17 +299,21 @@ impl JudgesEvents for Looking<'_> {
             };
             let (from, to) = (usize::try_from(part.from), usize::try_from(part.to));
             let (Ok(from), Ok(to)) = (from, to) else { continue };
-            let Ok(text) = serde_json::from_slice::<String>(data.get(from..to).unwrap_or_default()) else {
-                continue;
-            };
+            let texts = parts::texts(data.get(from..to).unwrap_or_default());
             let key = (is_text, part.at);
-            if begins && self.events.lanes.contains_key(&key) && !self.route.enforcing.is_empty() {
+            if !texts.is_empty()
+                && begins
+                && self.events.lanes.contains_key(&key)
+                && !self.route.enforcing.is_empty()
+            {
                 let what = "a block begins where another has begun, which clients join in different ways";
                 return Err(Objection::new(Reason::ValueAmbiguous, what));
             }
-            if let Some(to) = self.piece(key, &text)? {
-                waits.push((key, to));
-                pieces.push(text);
+            for text in texts {
+                if let Some(to) = self.piece(key, &text)? {
+                    waits.push((key, to));
+                    pieces.push(text);
+                }
             }
         }
         self.others(&data, &beside, &pieces)?;
@@ -315,6 +323,11 @@ impl JudgesEvents for Looking<'_> {
         }
         self.hold(block, waits);
         Ok(())
+    }
+
+    /// What only watches is no reason to refuse a stream.
+    fn refuses_hidden_lines(&self) -> bool {
+        !self.route.enforcing.is_empty()
     }
 
     fn finish(&mut self) -> Result<(), Objection> {

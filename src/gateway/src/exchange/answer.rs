@@ -147,6 +147,7 @@ impl Exchange {
             tail: Vec::new(),
             tail_marks: Vec::new(),
             judged,
+            unfinished: self.keeps_unfinished(framing),
         }));
         Ok(())
     }
@@ -210,7 +211,10 @@ impl Exchange {
     pub(crate) fn response_bytes(&self) -> u64 {
         self.response.as_ref().map_or(0, |response| match &response.judged {
             Some(judged) if judged.apart => judged.bytes,
-            _ => response.bytes + response.tail.iter().map(|piece| piece.len() as u64).sum::<u64>(),
+            _ => {
+                let tail = response.tail.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                response.bytes + tail + response.unfinished_bytes()
+            }
         })
     }
 
@@ -227,7 +231,7 @@ impl Exchange {
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         let mut ends = std::mem::take(&mut response.marks);
         response.scan.push(&data, &mut |mark| ends.push(mark));
-        if !ends.is_empty() {
+        if !ends.is_empty() || response.passes_over() {
             self.judge_stream()?;
         }
         if let Some(response) = self.response.as_deref_mut().filter(|response| response.holds_back()) {
@@ -240,6 +244,15 @@ impl Exchange {
         }
         let Some(response) = self.response.as_mut() else { return Ok(data) };
         response.watch(&data, &ends, hashes)?;
+        if let Some(stream) = &mut response.stream {
+            stream.first_us.get_or_insert(now_us);
+            stream.last_us = now_us;
+        }
+        let data = response.whole_events(data, &mut ends, &self.shared.held)?;
+        if data.is_empty() {
+            response.marks = ends;
+            return Ok(data);
+        }
         let holding = !response.tail.is_empty();
         let (mut start, mut hold_from) = (0, holding.then_some(0));
         let piece = response.tail.len();
@@ -258,12 +271,8 @@ impl Exchange {
             start = mark.end;
         }
         response.marks = ends;
-        if let Some(stream) = &mut response.stream {
-            stream.first_us.get_or_insert(now_us);
-            stream.last_us = now_us;
-            if hold_from.is_none() {
-                stream.tree.update(&data[start..]);
-            }
+        if let Some(stream) = response.stream.as_mut().filter(|_| hold_from.is_none()) {
+            stream.tree.update(&data[start..]);
         }
         let (now_part, held) = match hold_from {
             None => (data, None),
@@ -274,12 +283,20 @@ impl Exchange {
         Ok(now_part)
     }
 
+    /// What waits for the receipt to be durable.
+    pub(crate) fn held_tail(&self) -> &[Bytes] {
+        self.response.as_ref().map_or(&[], |response| &response.tail)
+    }
+
     /// The stream is over: what of it belongs to no event, if nothing is held back any more.
     pub(crate) fn end_held_back(&mut self) -> Result<Bytes, Objection> {
         self.results_end();
         let hashes = self.hashes();
         match self.response.as_deref_mut() {
-            Some(response) => response.end_held_back(hashes),
+            Some(response) => {
+                response.release_unfinished();
+                response.end_held_back(hashes)
+            }
             None => Ok(Bytes::new()),
         }
     }
@@ -296,7 +313,7 @@ impl Exchange {
         let (dialect, call, hashes) = (self.dialect, self.call, self.hashes());
         let holds_events = self.holds_events();
         let Some(response) = self.response.as_deref_mut() else { return Bytes::new() };
-        if holds_events && !response.holds_back() {
+        if (holds_events || response.is_between_events()) && !response.holds_back() {
             let event = refusal.event(dialect, call, rpc_id.as_deref()).unwrap_or_default();
             response.say(event.clone(), hashes);
             return event;
@@ -333,7 +350,8 @@ impl Exchange {
         let Some(response) = &mut self.response else { return Ok(()) };
         let state = {
             let so_far = response.scan.so_far();
-            (so_far.tools_called.len(), so_far.model.is_some(), so_far.read)
+            let read = so_far.read && !response.passes_over();
+            (so_far.tools_called.len(), so_far.model.is_some(), read)
         };
         let before = std::mem::replace(&mut response.seen, state);
         if before == state {
@@ -356,8 +374,8 @@ impl Exchange {
                 .collect();
             let mut names = called.iter().map(|tool| tool.name).chain(so_far.model);
             let cut = names.any(|name| name.ends_with('…'));
-            let evaluation =
-                if so_far.read && !cut { Evaluation::Evaluated } else { Evaluation::NotEvaluated };
+            let (_, _, read) = state;
+            let evaluation = if read && !cut { Evaluation::Evaluated } else { Evaluation::NotEvaluated };
             let decision = policy.response(&ResponseFacts {
                 request: self.request_facts(request, &offered),
                 model_served: so_far.model,

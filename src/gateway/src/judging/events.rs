@@ -26,6 +26,11 @@ pub(crate) trait JudgesEvents {
     /// The stream has said that it was cut short.
     fn cut_short(&mut self) {}
 
+    /// Whether a block is refused in which some clients see a line that is not looked at.
+    fn refuses_hidden_lines(&self) -> bool {
+        true
+    }
+
     /// The stream is over.
     fn finish(&mut self) -> Result<(), Objection>;
 }
@@ -106,15 +111,10 @@ pub(crate) fn judge(
         let parts = scan.parts().get(before..mark.parts).unwrap_or_default();
         let terminates = mark.kind == MarkKind::Terminator;
         let had = left.blocks.len();
-        if has_hidden_line(&block) {
-            let what =
-                "a line that is no data has a line end of Unicode in it, which some clients take for one";
-            return Err(Objection::new(Reason::ValueAmbiguous, what));
-        }
         if mark.cut_short {
             values.cut_short();
         }
-        values.event(block, parts, terminates, &mut left.blocks)?;
+        judge_block(values, block, parts, terminates, &mut left.blocks)?;
         if terminates && left.terminator.is_none() && left.blocks.len() > had {
             left.terminator = Some(left.blocks.len() - 1);
         }
@@ -122,6 +122,24 @@ pub(crate) fn judge(
     }
     blocks.keep(data, from);
     if blocks.pending() > block_bytes_max { Err(Reason::HeldBytesMax.into()) } else { Ok(()) }
+}
+
+/// Judges one block, with the values in it; `ends` if it is the one that ends the stream.
+///
+/// # Errors
+/// There is an objection to it.
+pub(crate) fn judge_block(
+    values: &mut impl JudgesEvents,
+    block: Bytes,
+    parts: &[Part],
+    ends: bool,
+    left: &mut Vec<Bytes>,
+) -> Result<(), Objection> {
+    if values.refuses_hidden_lines() && has_hidden_line(&block) {
+        let what = "a line that is no data has a line end of Unicode in it, which some clients take for one";
+        return Err(Objection::new(Reason::ValueAmbiguous, what));
+    }
+    values.event(block, parts, ends, left)
 }
 
 /// The answer is over: what of it belongs to no event may leave, if nothing is held back any more.

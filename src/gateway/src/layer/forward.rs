@@ -460,10 +460,13 @@ async fn send_whole(
                 if let Some(refusal) = response_refusal(screened.exchange()) {
                     return refused(screened.into_exchange(), refusal).await;
                 }
-                let found = match screened.exchange().detect_answer(&data) {
-                    Ok(()) => screened.exchange().ask_detectors(Surface::Answer, &data).await,
+                let exchange = screened.exchange();
+                let all = [&data[..], exchange.held_tail()].concat();
+                let found = match exchange.detect_answer(&all) {
+                    Ok(()) => exchange.ask_detectors(Surface::Answer, &all).await,
                     found => found,
                 };
+                drop(all);
                 if let Err(objection) = found {
                     return objected(screened.into_exchange(), objection).await;
                 }

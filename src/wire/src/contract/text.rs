@@ -216,7 +216,7 @@ impl Texts {
                 Content::Nothing => None,
                 Content::PassedOver(_) => return Err(Refused::HeldBytesMax),
             },
-            Step::Comment | Step::LineFeed => None,
+            Step::Comment { .. } | Step::LineFeed => None,
         };
         self.tail.clear();
         let first = std::mem::replace(&mut self.first_event, false);

@@ -216,9 +216,24 @@ impl ResponseScan {
         let (model, tools_called) = self.finder.so_far();
         let read = match &self.reader {
             Reader::Whole(_) => true,
-            Reader::Stream(stream) => stream.evaluated.defect.is_none() && stream.evaluated.skipped == 0,
+            Reader::Stream(stream) => {
+                stream.evaluated.defect.is_none() && stream.evaluated.skipped == 0 && !stream.rest_unread
+            }
         };
         SoFar { model, tools_called, read: read && self.finder.more_calls() == 0 }
+    }
+
+    /// Whether the event under way is longer than may be read, so that nobody will know what it says.
+    pub fn passes_over(&self) -> bool {
+        matches!(&self.reader, Reader::Stream(stream) if stream.framer.passes_over())
+    }
+
+    /// The stream is over: reads what it ended in without the empty line that ends an event, as clients do that do not wait for
+    /// that. None if nothing is left; else what [`Self::push`] would have said, with no bytes of its own.
+    pub fn end_event(&mut self) -> Option<EventMark> {
+        let Reader::Stream(stream) = &mut self.reader else { return None };
+        self.finder.parts().clear();
+        stream.end(&mut self.finder)
     }
 
     /// The body is over, or cut off. Facts are given once; calling again gives what is left.
@@ -252,6 +267,10 @@ struct Stream {
     /// No event has come, and the first may be `endpoint`.
     awaits_endpoint: bool,
     evaluated: Evaluated,
+    /// Bytes of what the stream ended in, once that was read.
+    rest: u64,
+    /// It could not be.
+    rest_unread: bool,
 }
 
 impl Stream {
@@ -266,6 +285,8 @@ impl Stream {
             terminated: false,
             awaits_endpoint: false,
             evaluated: Evaluated::default(),
+            rest: 0,
+            rest_unread: false,
         }
     }
 
@@ -277,23 +298,22 @@ impl Stream {
             self.block_len += as_u64(taken);
             match step {
                 Step::NeedMore => return,
-                Step::Comment => self.comments += 1,
+                Step::Comment { has_hidden_line } => {
+                    self.comments += 1;
+                    if has_hidden_line && is_read(self.dialect) {
+                        self.evaluated.skip(std::mem::take(&mut self.block_len), Defect::NotEvaluated);
+                    }
+                }
                 Step::LineFeed => {}
                 Step::Event(event) => {
                     self.comments += as_u64(event.comments);
-                    let is_doubtful = event.has_unknown_line && reads_unknown_lines(self.dialect);
-                    let reading = match event.content {
-                        Content::Data(_)
-                            if std::mem::take(&mut self.awaits_endpoint) && event.name == ENDPOINT =>
-                        {
-                            Reading::Good(MarkKind::Data)
-                        }
-                        _ => read(self.dialect, event, &mut self.tokenizer, finder),
-                    };
-                    let reading = match reading {
-                        Reading::Nothing if is_doubtful => Reading::Bad(Defect::NotEvaluated),
-                        Reading::Good(kind) if is_doubtful => Reading::Doubtful(kind),
-                        reading => reading,
+                    let is_endpoint = matches!(event.content, Content::Data(_))
+                        && std::mem::take(&mut self.awaits_endpoint)
+                        && event.name == ENDPOINT;
+                    let reading = if is_endpoint {
+                        Reading::Good(MarkKind::Data)
+                    } else {
+                        read(self.dialect, event, &mut self.tokenizer, finder)
                     };
                     self.evaluated.defect = self.evaluated.defect.or_else(|| finder.take_doubt());
                     let kind = self.note(reading);
@@ -346,9 +366,39 @@ impl Stream {
         self.evaluated.skip(bytes, defect);
     }
 
+    /// Reads what the stream ended in as an event. By the standard it is none, so it is not counted as one, and does not end
+    /// the stream.
+    fn end(&mut self, finder: &mut Finder) -> Option<EventMark> {
+        let rest = as_u64(self.framer.pending());
+        let before = finder.ended();
+        let reading = match self.framer.end()? {
+            Step::Event(event) => read(self.dialect, event, &mut self.tokenizer, finder),
+            Step::Comment { has_hidden_line: true } if is_read(self.dialect) => {
+                Reading::Bad(Defect::NotEvaluated)
+            }
+            Step::Comment { .. } | Step::NeedMore | Step::LineFeed => Reading::Nothing,
+            Step::Broken(defect) => Reading::Bad(defect),
+        };
+        self.rest = rest;
+        let in_doubt = finder.take_doubt().is_some();
+        let kind = match reading {
+            Reading::Nothing => MarkKind::Comment,
+            Reading::Good(kind) | Reading::Doubtful(kind) => kind,
+            Reading::Bad(_) => MarkKind::Data,
+        };
+        self.rest_unread = in_doubt || matches!(reading, Reading::Bad(_) | Reading::Doubtful(_));
+        if matches!(reading, Reading::Bad(_)) {
+            finder.restore_end(before); // of half an event nobody knows how it would have ended
+        }
+        let parts = finder.parts_found().len();
+        Some(EventMark { end: 0, kind, parts, cut_short: finder.is_cut_short() })
+    }
+
     fn finish(&mut self, finder: &mut Finder) -> ResponseFacts {
+        finder.parts().clear();
+        self.end(finder);
         let mut evaluated = std::mem::take(&mut self.evaluated);
-        let tail = as_u64(self.framer.pending());
+        let tail = std::mem::take(&mut self.rest);
         if tail > 0 {
             evaluated.skip(tail, Defect::Truncated);
         }
@@ -361,6 +411,11 @@ impl Stream {
             ..finder.take_facts()
         }
     }
+}
+
+/// Whether what its events say is read.
+fn is_read(dialect: Dialect) -> bool {
+    !matches!(dialect, Dialect::Json | Dialect::Bytes)
 }
 
 fn has_terminator(dialect: Dialect) -> bool {
@@ -386,6 +441,21 @@ enum Reading {
 }
 
 fn read(
+    dialect: Dialect,
+    event: Event<'_>,
+    tokenizer: &mut Tokenizer<Place>,
+    finder: &mut Finder,
+) -> Reading {
+    let is_doubtful =
+        event.has_unknown_line && reads_unknown_lines(dialect) || event.has_hidden_line && is_read(dialect);
+    match read_data(dialect, event, tokenizer, finder) {
+        Reading::Nothing if is_doubtful => Reading::Bad(Defect::NotEvaluated),
+        Reading::Good(kind) if is_doubtful => Reading::Doubtful(kind),
+        reading => reading,
+    }
+}
+
+fn read_data(
     dialect: Dialect,
     event: Event<'_>,
     tokenizer: &mut Tokenizer<Place>,

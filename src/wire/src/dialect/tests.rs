@@ -858,6 +858,72 @@ fn an_unterminated_tail_is_counted_as_skipped() {
 }
 
 #[test]
+fn what_an_unterminated_tail_says_is_a_fact() {
+    let call = r#"{"model":"m","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"shell"}}]},"finish_reason":"stop"}]}"#;
+    for end in ["", "\n", "\r", "\r\n"] {
+        let body = format!("data: {{}}\r\n\r\ndata: {call}{end}");
+        let facts = stream(Dialect::OpenAiChat, &body);
+        assert_eq!((facts.events, facts.tools_called, facts.finish), (1, names(["shell"]), names(["stop"])));
+        assert_eq!((facts.model, facts.evaluated.defect), (some("m"), Some(Defect::Truncated)), "{end:?}");
+    }
+    // Half of an event says nothing of the end.
+    let half = call.strip_suffix("]}").unwrap();
+    let facts = stream(Dialect::OpenAiChat, format!("data: {half}"));
+    assert_eq!((facts.tools_called, facts.finish, facts.error), (names(["shell"]), Names::default(), None));
+}
+
+#[test]
+fn the_event_that_a_stream_ended_in_is_read_once_and_tells_whether_it_could_be() {
+    let end_of = |dialect, body: &str| {
+        let of = |chunks: &[&[u8]]| {
+            let mut scan = ResponseScan::new(dialect, Framing::Sse).with_parts();
+            chunks.iter().for_each(|chunk| scan.push(chunk, &mut |_| ()));
+            let mark = scan.end_event();
+            let parts = scan.parts().len();
+            assert_eq!(scan.end_event(), None);
+            let read = scan.so_far().read;
+            mark.map(|mark| (mark.kind, parts, read))
+        };
+        let whole = of(&[body.as_bytes()]);
+        every_split(body.as_bytes(), |chunks| assert_eq!(of(chunks), whole, "{chunks:?}"));
+        whole
+    };
+    let text = r#"data: {"choices":[{"index":0,"delta":{"content":"x"}}]}"#;
+    let chat = |body: &str| end_of(Dialect::OpenAiChat, body);
+    assert_eq!(chat(text), Some((Data, 1, true)));
+    assert_eq!(chat(&format!("{text}\n\n{text}\n")), Some((Data, 1, true)));
+    assert_eq!(chat(&format!("{text}\n\n")), None);
+    assert_eq!(chat("data: [DONE]"), Some((Terminator, 0, true)));
+    assert_eq!(chat(": c"), Some((Comment, 0, true)));
+    assert_eq!(chat("id: 7\n"), Some((Comment, 0, true)));
+    assert_eq!(chat(&text[..40]).map(|end| (end.0, end.2)), Some((Data, false)));
+    assert_eq!(end_of(Dialect::Gemini, "{\"a\":1}"), Some((Data, 0, false)));
+}
+
+#[test]
+fn a_line_end_of_unicode_beside_the_data_is_read_by_nobody_and_told() {
+    let hidden =
+        ["id: x\u{2028}data: {}", ": c\u{85}data: {}", "event: message\u{b}data: {}", "retry: 1\u{1e}{}"];
+    for line in hidden {
+        for dialect in [
+            Dialect::OpenAiChat,
+            Dialect::OpenAiResponses,
+            Dialect::AnthropicMessages,
+            Dialect::Gemini,
+            Dialect::Mcp,
+        ] {
+            for body in [format!("{line}\n\n"), format!("{line}\ndata: {{}}\n\n"), line.to_owned()] {
+                let defect = stream(dialect, &body).evaluated.defect;
+                let expected = if body == line { Defect::Truncated } else { Defect::NotEvaluated };
+                assert_eq!(defect, Some(expected), "{dialect} {body:?}");
+            }
+        }
+        assert_eq!(stream(Dialect::Json, format!("{line}\n\n")).evaluated.defect, None);
+    }
+    assert_eq!(stream(Dialect::Gemini, "data: {\"a\":\"\u{2028}\"}\n\n").evaluated.defect, None);
+}
+
+#[test]
 fn an_event_with_a_defect_is_skipped_and_the_next_is_read() {
     let body =
         "data: {\"model\":}\n\ndata: {\"model\":\"m\"}\n\ndata: \"\u{1}\n\ndata: {\n\ndata: [DONE]\n\n";

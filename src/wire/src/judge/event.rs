@@ -4,6 +4,7 @@ use bytes::Bytes;
 use memchr::memchr2;
 
 use super::stream::LINE_FEED;
+use crate::sse::has_other_line_end;
 
 /// The lines of a block with their ends: LF, CR or CRLF.
 fn lines(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -40,14 +41,7 @@ fn data_of(line: &[u8]) -> Option<&[u8]> {
 
 /// Whether a line that is no data has a line end of Unicode in it: some clients read on after it, as of another line.
 pub fn has_hidden_line(block: &[u8]) -> bool {
-    lines(block).any(|(line, _)| data_of(line).is_none() && has_line_end(line))
-}
-
-/// A vertical tab, a form feed, one of the information separators, U+0085, U+2028 or U+2029.
-fn has_line_end(line: &[u8]) -> bool {
-    line.iter().any(|byte| matches!(byte, 0x0B | 0x0C | 0x1C..=0x1E))
-        || line.windows(2).any(|two| two == b"\xC2\x85")
-        || line.windows(3).any(|three| matches!(three, b"\xE2\x80\xA8" | b"\xE2\x80\xA9"))
+    lines(block).any(|(line, _)| data_of(line).is_none() && has_other_line_end(line))
 }
 
 /// What a block says beside its data: all other lines, comments too, joined with LF.

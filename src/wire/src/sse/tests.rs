@@ -26,7 +26,7 @@ fn owned(bytes: &[u8]) -> String {
 fn what(step: Step<'_>) -> Option<What> {
     Some(match step {
         Step::NeedMore => return None,
-        Step::Comment => What::Comment,
+        Step::Comment { .. } => What::Comment,
         Step::LineFeed => What::LineFeed,
         Step::Broken(_) => What::Broken,
         Step::Event(Event { content: Content::PassedOver(_), .. }) => What::PassedOver,
@@ -135,7 +135,47 @@ fn idle() -> Event<'static> {
         retry_ms: None,
         comments: 0,
         has_unknown_line: false,
+        has_hidden_line: false,
     }
+}
+
+/// What a stream ends in, and what a framer makes of that: the same however it is cut.
+fn last(stream: &[u8]) -> Option<(What, bool)> {
+    let of = |chunks: &[&[u8]]| {
+        let mut framer = Framer::default();
+        for chunk in chunks {
+            let mut taken = 0;
+            while taken < chunk.len() {
+                taken += framer.feed(&chunk[taken..]).1;
+            }
+        }
+        let step = framer.end()?;
+        let hides = matches!(
+            step,
+            Step::Comment { has_hidden_line: true } | Step::Event(Event { has_hidden_line: true, .. })
+        );
+        let last = what(step).map(|what| (what, hides));
+        assert_eq!((framer.pending(), framer.end().is_none()), (0, true));
+        last
+    };
+    let whole = of(&[stream]);
+    every_split(stream, |chunks| assert_eq!(of(chunks), whole, "{chunks:?}"));
+    whole
+}
+
+#[test]
+fn what_a_stream_ends_in_can_be_read_as_an_event() {
+    for end in ["", "\n", "\r", "\r\n"] {
+        for before in ["", "data: a\n\n", "data: a\r\r", "data: a\r\n\r\n", ": c\n"] {
+            let of = |line: &str| last(format!("{before}{line}{end}").as_bytes());
+            assert_eq!(of("data: x"), Some((event("", b"x"), false)), "{before:?} {end:?}");
+            assert_eq!(of("data: x\ndata: y"), Some((event("", b"x\ny"), false)), "{before:?} {end:?}");
+            assert_eq!(of("id: x\u{2028}data: y").map(|last| last.1), Some(true), "{before:?} {end:?}");
+        }
+        assert_eq!(last(format!("data: a\n\n{end}").as_bytes()).map(|last| last.1), None, "{end:?}");
+    }
+    assert_eq!(last(b": x"), Some((What::Comment, false)));
+    assert_eq!(last(": x\u{85}data: y".as_bytes()), Some((What::Comment, true)));
 }
 
 #[test]

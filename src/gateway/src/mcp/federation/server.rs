@@ -167,7 +167,7 @@ fn event(framer: &mut Framer, data: &[u8], id: &Id) -> Option<Bytes> {
                 Content::Data(text) => (Some(text).filter(|text| answers(text, id)), false),
                 Content::Nothing | Content::PassedOver(_) => (None, false),
             },
-            Step::Comment | Step::LineFeed => (None, false),
+            Step::Comment { .. } | Step::LineFeed => (None, false),
             Step::NeedMore | Step::Broken(_) => (None, true),
         };
         if let Some(text) = found {

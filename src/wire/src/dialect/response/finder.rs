@@ -4,7 +4,7 @@ use crate::{
     Defect,
     dialect::{
         Dialect, anthropic_messages, gemini, mcp,
-        names::{Clip, LIST_MAX},
+        names::{Clip, LIST_MAX, Names},
         openai_chat, openai_responses,
         response::{
             MarkKind, ResponseFacts, Usage,
@@ -317,6 +317,16 @@ impl Finder {
     pub(super) fn so_far(&self) -> (Option<&str>, impl ExactSizeIterator<Item = (&str, bool)>) {
         let calls = self.calls.iter().map(|call| (call.name.as_str(), call.foreign));
         (self.facts.model.as_deref(), calls)
+    }
+
+    /// Why the answer has ended so far: its reasons, and its error.
+    pub(super) fn ended(&self) -> (Names, Option<String>) {
+        (self.facts.finish.clone(), self.facts.error.clone())
+    }
+
+    /// What was read since then says nothing of that.
+    pub(super) fn restore_end(&mut self, (finish, error): (Names, Option<String>)) {
+        (self.facts.finish, self.facts.error) = (finish, error);
     }
 
     pub(super) fn is_cut_short(&self) -> bool {
