@@ -59,10 +59,18 @@ enum Fate {
 impl Git {
     /// Looks for what changes from `base` to `tip` in the files of `into`. A file that was moved there is known by its content, as
     /// git does it. Where somebody wrote over it in commits that follow `tip` it counts as there, unless a merge after `tip` took
-    /// the file otherwise than its side of `tip` has it.
-    pub fn ported(&self, base: &ObjectId, tip: &ObjectId, into: &ObjectId) -> Result<Ported, Refusal> {
+    /// the file otherwise than its side of `tip` has it. Files that `is_left_out` names are not
+    /// asked for.
+    pub fn ported(
+        &self,
+        base: &ObjectId,
+        tip: &ObjectId,
+        into: &ObjectId,
+        is_left_out: &dyn Fn(&str) -> bool,
+    ) -> Result<Ported, Refusal> {
         self.demand_history(tip)?;
-        let changes = self.changes(base, tip)?;
+        let mut changes = self.changes(base, tip)?;
+        changes.retain(|change| !is_left_out(&change.new));
         let names: BTreeSet<&str> = changes.iter().flat_map(|change| [&*change.old, &*change.new]).collect();
         let here = self.entries(into, &names)?;
         let is_gone = |change: &Change| change.after.is_some() && !here.contains_key(&change.new);
@@ -273,7 +281,7 @@ mod tests {
         }
 
         fn said(&self) -> Ported {
-            self.scene.git.ported(&self.base, &self.tip, &self.scene.head()).unwrap()
+            self.scene.git.ported(&self.base, &self.tip, &self.scene.head(), &|_| false).unwrap()
         }
     }
 
@@ -288,7 +296,7 @@ mod tests {
     #[test]
     fn what_a_hotfix_changed_is_looked_for_in_the_files_and_not_in_the_history() {
         let line = Line::new();
-        assert_eq!(line.scene.git.ported(&line.base, &line.tip, &line.tip).unwrap(), Ported::All);
+        assert_eq!(line.scene.git.ported(&line.base, &line.tip, &line.tip, &|_| false).unwrap(), Ported::All);
         assert_eq!(line.said(), lacks());
         line.commit(&with("2", "two"));
         assert_eq!(line.said(), lacks());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{KeyId, Sha256};
@@ -10,7 +11,7 @@ use serde_json::Value;
 use super::row::{Row, Waiver};
 use super::{Candidate, Case};
 use crate::code::Refusal;
-use crate::generation::{Generation, Scope, Skip, Stage, StageName, Step, StepId};
+use crate::generation::{self, Generation, Scope, Skip, Stage, StageName, Step, StepId};
 use crate::git::{ObjectId, Ported};
 use crate::ledger::{
     self, Body, Event, EvolutionFinished, Ledger, Outcome, PromotionFinished, Role, StagePromoted,
@@ -380,7 +381,9 @@ impl<'a> Proofs<'a> {
             if lacking.is_some() || self.is_settled(event.id)? {
                 continue;
             }
-            lacking = match self.case.git.ported(base, commit, candidate)? {
+            // What it says of itself mends nothing.
+            let is_own = |path: &str| generation::is_file_of(Path::new(path), &promoted.version);
+            lacking = match self.case.git.ported(base, commit, candidate, &is_own)? {
                 Ported::All => None,
                 Ported::Lacks(file) => {
                     let why =
