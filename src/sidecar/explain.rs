@@ -139,7 +139,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["generation", "amend"],
         "Puts the file in the place of the contract that is sealed, with a reason. Proofs of the changes that it alters lapse, and no \
-         others; approvals lapse all. Exit code 3: the version is not sealed, or nothing differs.",
+         others; approvals lapse all, and come back with no text. Exit code 3: the version is not sealed, or nothing differs.",
     ),
     (&["generation", "abandon"], "Says in the ledger that a sealed version will not be promoted, and why."),
     (

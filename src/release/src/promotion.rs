@@ -311,14 +311,23 @@ fn staged(
     wanted: &Wanted<'_>,
     promotion: Sha256,
 ) -> Result<Option<Judged>, Refusal> {
-    let mut stages = ledger.stages(wanted.version);
-    let Some((event, body)) = stages.find(|(_, body)| body.promotion == promotion) else { return Ok(None) };
+    let Some((event, body)) = reached(ledger, wanted.version, promotion) else { return Ok(None) };
     if wanted.resume {
         verify_tag(store.git(), ledger, &body.tag)?;
         let (commit, promoted) = (body.commit.clone(), Some((body.tag.clone(), event.id)));
         return Ok(Some(Judged { rows: Vec::new(), commit, candidate: None, promoted }));
     }
     Err(again(ledger, wanted.version, event, body))
+}
+
+/// How a commit came to a stage under the contract in force.
+fn reached<'l>(
+    ledger: &'l Ledger,
+    version: &Version,
+    promotion: Sha256,
+) -> Option<(&'l Event, &'l StagePromoted)> {
+    let in_force = ledger.in_force(version);
+    ledger.stages(version).find(|(event, body)| body.promotion == promotion && in_force.has(event))
 }
 
 fn again(ledger: &Ledger, version: &Version, event: &Event, body: &StagePromoted) -> Refusal {
@@ -519,8 +528,7 @@ fn finish(
         let said = format!("{version} was promoted meanwhile, by event {}", event.id);
         return Err(Refusal::new(Code::PromotedAlready, said));
     }
-    let reached = known.ledger.stages(&start.version).find(|(_, body)| body.promotion == promotion);
-    if let Some((event, body)) = reached {
+    if let Some((event, body)) = reached(known.ledger, &version, promotion) {
         return Err(again(known.ledger, &version, event, body));
     }
     let (tag, heading, is_own) = match case.stage {

@@ -1,5 +1,6 @@
 mod counts;
 mod ladder;
+mod lapses;
 mod releases;
 mod vectors;
 

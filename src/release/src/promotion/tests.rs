@@ -193,6 +193,39 @@ fn an_amendment_voids_only_the_proofs_of_the_changes_that_it_alters() {
 }
 
 #[test]
+fn what_an_amendment_made_lapse_does_not_come_back_with_the_text() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    contract["gates"] = json!({ "approvals": { "count": 1 } });
+    let mut other = document("1.0.0", "true", "false");
+    other["gates"] = contract["gates"].clone();
+    scene.seal(contract.clone());
+    scene.evolve("1.0.0", &[]);
+    approve(&scene, 3, "1.0.0", &scene.head());
+    scene.amend(other);
+    scene.amend(contract);
+    let judged = refused(
+        &scene,
+        "1.0.0",
+        &[
+            ("all_changes_proven", "missing"),
+            ("integration_at_candidate", "missing"),
+            ("approvals", "missing"),
+        ],
+    );
+    assert!(judged.rows[2].why.contains("B-2 was amended"), "{:?}", judged.rows[2]);
+    scene.evolve("1.0.0", &[]);
+    let judged = refused(&scene, "1.0.0", &[("approvals", "missing")]);
+    assert!(
+        judged.rows.iter().any(|row| row.why.contains("before the contract was amended")),
+        "{:?}",
+        judged.rows
+    );
+    approve(&scene, 3, "1.0.0", &scene.head());
+    assert!(promoted(&scene, "1.0.0").promoted.is_some());
+}
+
+#[test]
 fn a_run_that_never_ended_hides_no_failure() {
     let scene = Scene::new();
     scene.seal(document("1.0.0", "true", "true"));
@@ -323,7 +356,10 @@ fn approvals_are_of_distinct_people_who_are_not_the_author_and_of_exactly_this()
     scene
         .write(4, Body::GenerationAmended(Box::new(crate::ledger::Contracted { from, ..*amended })))
         .unwrap();
+    scene.evolve("1.0.0", &[]);
+    let head = scene.head();
     approve(&scene, 4, "1.0.0", &head);
+    approve(&scene, 3, "1.0.0", &head);
     let judged = refused(&scene, "1.0.0", &[("approvals", "missing")]);
     assert!(
         judged.rows.iter().any(|row| row.why.contains("person 4 is the author's own")),
