@@ -325,7 +325,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["roles", "grant"],
         "Says in the ledger what a key may do from here on, in the place of what it could before. Keys are Ed25519; events that it signed \
-         earlier are held against the roles at their place.",
+         earlier are held against the roles at their place. Keys of one name are one person's; a name that is taken for another one that is there is \
+         refused (exit code 6).",
     ),
     (
         &["roles", "revoke"],

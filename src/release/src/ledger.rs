@@ -9,6 +9,7 @@ mod environments;
 mod event;
 mod facts;
 mod in_force;
+mod name;
 mod promotions;
 mod roles;
 mod settled;
@@ -27,6 +28,7 @@ pub use body::{
 pub use check::check;
 pub use event::{EVENT_BYTES_MAX, EVENT_TYPE, Event};
 pub use in_force::InForce;
+pub(crate) use name::folded;
 pub use roles::{Role, Roles};
 pub use store::{Appended, Draft, Hand, Known, LEDGER_REF, Store, TagDraft};
 

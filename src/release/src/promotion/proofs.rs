@@ -15,7 +15,7 @@ use crate::generation::{self, Generation, Scope, Skip, Stage, StageName, Step, S
 use crate::git::{ObjectId, Ported};
 use crate::ledger::{
     self, Body, Event, EvolutionFinished, InForce, Ledger, Outcome, PromotionFinished, Role, StagePromoted,
-    StepOutcome,
+    StepOutcome, folded,
 };
 use crate::version::Version;
 
@@ -290,14 +290,14 @@ impl<'a> Proofs<'a> {
                 && approved.commit == self.case.candidate.commit
                 && approved.policy == self.case.policy;
             let why = match () {
-                () if author_keys.contains(&event.actor) || author_names.contains(name) => {
+                () if author_keys.contains(&event.actor) || author_names.contains(&folded(name)) => {
                     "is the author's own"
                 }
                 () if !is_of_this => "is of another contract, commit or policy",
                 () if !self.in_force.has(event) => "was given before the contract was amended",
                 () if approved.expires <= self.now || is_old => "has expired",
                 () => {
-                    people.insert(name.to_owned(), event.id);
+                    people.insert(folded(name), (name.to_owned(), event.id));
                     continue;
                 }
             };
@@ -311,9 +311,9 @@ impl<'a> Proofs<'a> {
         }
         let run = format!("estoppel approve {} --key FILE", generation.version);
         if has >= gate.count {
-            Row::pass(GATE, why).by(people)
+            Row::pass(GATE, why).by(people.into_values())
         } else {
-            Row::missing(GATE, why, run).by(people)
+            Row::missing(GATE, why, run).by(people.into_values())
         }
     }
 
@@ -499,19 +499,19 @@ pub(super) fn follows_hotfix(ledger: &Ledger, version: &Version) -> bool {
     !hotfixes_below(ledger, version).is_empty()
 }
 
-/// Keys and names of who wrote the contract.
+/// Keys of who wrote the contract, and their names as people take them for one.
 fn authors(generation: &Generation, ledger: &Ledger) -> (BTreeSet<KeyId>, BTreeSet<String>) {
     let writers = ledger.contracts(&generation.version).map(|(event, _)| event.actor);
     let keys: BTreeSet<KeyId> = writers.chain(generation.author.key).collect();
-    let names = keys.iter().filter_map(|key| ledger.roles().name(*key).map(ToOwned::to_owned));
-    let names = names.chain([generation.author.name.clone()]).collect();
+    let names = keys.iter().filter_map(|key| ledger.roles().name(*key)).map(folded);
+    let names = names.chain([folded(&generation.author.name)]).collect();
     (keys, names)
 }
 
 /// Whether what this key approves or waives is the author's own, which does not count.
 pub(super) fn is_authors_own(generation: &Generation, ledger: &Ledger, key: KeyId) -> bool {
     let (keys, names) = authors(generation, ledger);
-    keys.contains(&key) || ledger.roles().name(key).is_some_and(|name| names.contains(name))
+    keys.contains(&key) || ledger.roles().name(key).is_some_and(|name| names.contains(&folded(name)))
 }
 
 /// Whether the generation asks this gate, and a person may waive it.
@@ -594,7 +594,7 @@ pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, clock: U
                 && waived.commit == case.candidate.commit
                 && proofs.in_force.has(event)
                 && waived.expires > now;
-            let is_own = author_keys.contains(&event.actor) || author_names.contains(name);
+            let is_own = author_keys.contains(&event.actor) || author_names.contains(&folded(name));
             if is_of_this && !is_own && ledger.roles().has(event.actor, Role::Approver) {
                 let (expires, reason) = (Some(waived.expires), waived.reason.clone());
                 row.waive(Waiver { by: name.to_owned(), expires, reason });
