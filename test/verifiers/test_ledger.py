@@ -197,7 +197,8 @@ def check_facts(events):
             if contracts.get(body["version"]) != body.get("from"):
                 raise Refused("LEDGER_CONFLICT")
             contracts[body["version"]] = body["contract"]
-            staged = {(version, of) for version, of in staged if kind == "generation.sealed" or version != body["version"]}
+            if kind == "generation.amended":
+                staged = {(version, of) for version, of in staged if version != body["version"]}
             if digest(canonical(body["document"])) != body["contract"]:
                 raise Refused("LEDGER_EVENT_INVALID")
         elif kind == "evolution.started":
