@@ -127,11 +127,13 @@ fn list(output: Output, version: &Version, at: &InRepository) -> Result<ExitCode
         }
     }
     let (generation, _) = evolution::sealed(&ledger, version)?;
+    let in_force = ledger.in_force(version);
     let states = generation.changes.iter().map(|change| {
         let latest =
             ledger.finished(version).filter(|(_, run)| run.changes.contains_key(change.id.as_str())).last();
         let is_current = |run: &EvolutionFinished| {
             run.changes.get(change.id.as_str()) == Some(&generation.change_digest(change))
+                && in_force.proves(run, change.id.as_str())
         };
         let state = match latest {
             None => "unproven",

@@ -140,7 +140,7 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["generation", "amend"],
         "Puts the file in the place of the contract that is sealed, with a reason. Proofs of the changes that it alters lapse, and no \
-         others; approvals lapse all. Exit code 3: the version is not sealed, or nothing differs.",
+         others; approvals lapse all, and come back with no text. Exit code 3: the version is not sealed, or nothing differs.",
     ),
     (&["generation", "abandon"], "Says in the ledger that a sealed version will not be promoted, and why."),
     (
@@ -326,7 +326,8 @@ pub const PARAGRAPHS: &[(&[&str], &str)] = &[
     (
         &["roles", "grant"],
         "Says in the ledger what a key may do from here on, in the place of what it could before. Keys are Ed25519; events that it signed \
-         earlier are held against the roles at their place.",
+         earlier are held against the roles at their place. Keys of one name are one person's; a name that is taken for another one that is there is \
+         refused (exit code 6).",
     ),
     (
         &["roles", "revoke"],

@@ -22,10 +22,10 @@ use crate::{identity, input};
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let Refusal { code, detail } = refusal;
+        let Refusal { code, detail, hint } = refusal;
         let failure = Self::runtime(code.as_str(), plain(&detail));
         let retryable = matches!(code, Code::LedgerBusy | Code::GitTime | Code::RemoteFailed);
-        Self { exit: code.exit(), retryable, ..failure }
+        Self { exit: code.exit(), hint, retryable, ..failure }
     }
 }
 

@@ -108,6 +108,7 @@ fn a_ledger_whose_events_contradict_each_other_is_refused_by_both_programs() {
         (include_str!("../../spec/ledger-release-vectors.json"), 4),
         (include_str!("../../spec/ledger-ladder-vectors.json"), 6),
         (include_str!("../../spec/ledger-count-vectors.json"), 4),
+        (include_str!("../../spec/ledger-lapse-vectors.json"), 2),
     ] {
         let vectors: Value = serde_json::from_str(text).unwrap();
         // E7 to E9. What is no JSON is in no export.

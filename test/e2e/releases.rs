@@ -205,6 +205,9 @@ fn a_change_is_proven_approved_promoted_mended_and_taken_back() {
     git(&repository.dir, &["-c", &option, "verify-tag", "v1.2.1"]);
     let (exit, forged) = verify("v1.2.1");
     assert_eq!((exit, &forged["error"]["code"]), (2, &json!("TAG_FORGED")), "{forged}");
+    let (exit, unknown) = verify("v9.9.9");
+    assert_eq!((exit, &unknown["error"]["code"]), (6, &json!("TAG_UNKNOWN")), "{unknown}");
+    assert!(unknown["error"]["hint"].as_str().unwrap().contains("estoppel sync pull"), "{unknown}");
 }
 
 const POLICY: &str = "version: 1\nname: t\ndefaults: { verdict: allow, on_not_evaluated: block, body_storage: { full: { reason: regress } } }\nrules:\n- { id: no-dinner, when: { body: [{ at: /user, equals: dinner }], route: stub }, verdict: block, reason: TOOL_DENIED }\n";

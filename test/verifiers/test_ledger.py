@@ -18,6 +18,7 @@ FILES = (
     "ledger-ladder-vectors.json",
     "ledger-commit-vectors.json",
     "ledger-count-vectors.json",
+    "ledger-lapse-vectors.json",
 )
 # Of two of one name that of the later file counts.
 VECTORS = {vector["name"]: vector for name in FILES for vector in json.loads((SPEC / name).read_bytes())["vectors"]}
@@ -196,6 +197,8 @@ def check_facts(events):
             if contracts.get(body["version"]) != body.get("from"):
                 raise Refused("LEDGER_CONFLICT")
             contracts[body["version"]] = body["contract"]
+            if kind == "generation.amended":
+                staged = {(version, of) for version, of in staged if version != body["version"]}
             if digest(canonical(body["document"])) != body["contract"]:
                 raise Refused("LEDGER_EVENT_INVALID")
         elif kind == "evolution.started":
@@ -221,7 +224,7 @@ def check_facts(events):
                     raise Refused("LEDGER_CONFLICT")
                 environments[name] = event["id"]
         elif kind == "stage.promoted":
-            once(staged, body["promotion"])
+            once(staged, (body["version"], body["promotion"]))
         check_tag(event, tags)
 
 
@@ -320,11 +323,26 @@ def is_allowed(event, before):
     changes = set(contract["changes"]) | {change["id"] for change in document.get("changes", [])}
     runs = [(row, said) for row, said in own if row["kind"] == "evolution.finished"]
     good = [said for row, said in runs if said["result"] == "PASSED" and may(row, "runner")]
+    amended, altering, known = [], {}, {}
+    for row, said in own:
+        if row["kind"] == "generation.amended":
+            amended.append(row["id"])
+            for change in {id for id, _ in set(known.items()) ^ set(said["changes"].items())}:
+                altering.setdefault(change, []).append(row["id"])
+        known = said["changes"] if row["kind"] in ("generation.sealed", "generation.amended") else known
+    starts = {said["evolution"]: row for row, said in own if row["kind"] == "evolution.started"}
+
+    def is_since(row, amendments):
+        return not amendments or (row is not None and {of["id"] for of in past(before, row)}.issuperset(amendments))
+
+    whole = [said for said in good if is_since(starts.get(said["evolution"]), amended)]
     for change in changes:
         of_change = [said for _, said in runs if change in said["changes"]]
         if not of_change or of_change[-1] not in good:
             return False
         if of_change[-1]["changes"][change] != contract["changes"].get(change):
+            return False
+        if not is_since(starts.get(of_change[-1]["evolution"]), altering.get(change)):
             return False
         if not shows(of_change[-1], steps_of(document, change)):
             return False
@@ -335,7 +353,7 @@ def is_allowed(event, before):
         and (stage != "rc" or run["tag"] == body["tag"])
         and changes <= set(run["changes"])
         and shows(run, steps_of(document, None))
-        for run in good
+        for run in whole
     ):
         return False
     gate = document.get("gates", {}).get("approvals", {})
@@ -351,7 +369,7 @@ def is_allowed(event, before):
         in_force = instant(said["expires"]) > instant(event["at"]) and instant(row["at"]) + hours >= instant(
             event["at"]
         )
-        if of_this and in_force and keys[row["actor"]]["name"] not in names:
+        if of_this and in_force and is_since(row, amended) and keys[row["actor"]]["name"] not in names:
             people.add(keys[row["actor"]]["name"])
     if holds(gate, "final", stage) and len(people) < gate.get("count", 0):
         return False
@@ -366,6 +384,7 @@ def is_allowed(event, before):
             and (said["gate"], said["contract"], said["commit"]) == (name, digest_of, commit)
             and instant(said["expires"]) > instant(event["at"])
             and may(row, "approver")
+            and is_since(row, amended)
             and row["actor"] not in authors
             and keys[row["actor"]]["name"] not in names
             for row, said in own
@@ -381,7 +400,7 @@ def is_allowed(event, before):
             row
             for row, said in own
             if row["kind"] == "stage.promoted" and said["stage"] == rung["stage"] and may(row, "releaser")
-            if (said["contract"], said["commit"]) == (digest_of, commit)
+            if (said["contract"], said["commit"]) == (digest_of, commit) and is_since(row, amended)
         ]
         if not reached:
             return False
@@ -391,7 +410,7 @@ def is_allowed(event, before):
             return False
     if document.get("generation") != 1:
         return True
-    enough = sum(run["contract"] == digest_of for run in good)
+    enough = sum(run["contract"] == digest_of for run in whole)
     scope = document.get("gates", {}).get("no_failed", {}).get("scope")
     counts = {
         "no_failed": scope != "ever" or all(said["result"] == "PASSED" for _, said in runs),

@@ -145,6 +145,8 @@ class Facts:
             follows = self.contracts.get(body["version"]) == body.get("from")
             demand(follows, event, "its version has another contract")
             self.contracts[body["version"]] = body["contract"]
+            if kind == "generation.amended":
+                self.staged = {(version, of) for version, of in self.staged if version != body["version"]}
             demand(self.digest(body["document"]) == body["contract"], event, "its contract is another document", "LEDGER_EVENT_INVALID")
         elif kind == "evolution.started":
             demand(body["evolution"] not in self.started, event, "the evolution began before")
@@ -157,7 +159,7 @@ class Facts:
         elif kind == "promotion.finished":
             self.once(event, self.promoted, body["version"])
         elif kind == "stage.promoted":
-            self.once(event, self.staged, body["promotion"])
+            self.once(event, self.staged, (body["version"], body["promotion"]))
         elif kind == "environment.set":
             self.has(event, body["environment"], body.get("previous"))
         elif kind == "rollback.done":
@@ -166,7 +168,7 @@ class Facts:
         self.tag(event)
 
     def once(self, event, seen, value):
-        demand(value not in seen, event, "%s comes twice" % value)
+        demand(value not in seen, event, "%s comes twice" % (value,))
         seen.add(value)
 
     def has(self, event, name, previous):
@@ -244,6 +246,7 @@ class Promotion:
         lines = [self.version, self.body["contract"], self.body["commit"]] + ([self.stage] if self.stage != "final" else [])
         named = self.history.sha256("".join(line + "\n" for line in lines).encode())
         self.demand(self.body["promotion"] == named, "`promotion` is of something else")
+        self.find_amendments()
         self.runs = [one for one in self.own if one["kind"] == "evolution.finished"]
         self.good = [one for one in self.runs if one["body"]["result"] == "PASSED" and self.may(one, "runner")]
         self.check_changes()
@@ -252,13 +255,35 @@ class Promotion:
         if self.document.get("generation") == 1:
             self.check_gates(soaked)
 
+    def find_amendments(self):
+        self.amended, self.altering, known = [], {}, {}
+        for one in self.own:
+            if one["kind"] not in ("generation.sealed", "generation.amended"):
+                continue
+            if one["kind"] == "generation.amended":
+                self.amended.append(one["id"])
+                for change in {change for change, _ in set(known.items()) ^ set(one["body"]["changes"].items())}:
+                    self.altering.setdefault(change, []).append(one["id"])
+            known = one["body"]["changes"]
+        self.starts = {one["body"]["evolution"]: one for one in self.own if one["kind"] == "evolution.started"}
+
+    def is_since(self, event, amendments):
+        """Whether it follows these, so that it has not lapsed."""
+        return not amendments or set(amendments) <= self.history.ids_before(event)
+
+    def is_run_since(self, run, amendments):
+        start = self.starts.get(run["body"]["evolution"])
+        return not amendments or (start is not None and self.is_since(start, amendments))
+
     def check_changes(self):
         changes = set(self.contract["changes"]) | {change["id"] for change in self.document.get("changes", [])}
         for change in sorted(changes):
             latest = [run for run in self.runs if change in run["body"]["changes"]][-1:]
             proven = latest and any(run is latest[0] for run in self.good)
             proven = proven and latest[0]["body"]["changes"][change] == self.contract["changes"].get(change)
+            proven = proven and self.is_run_since(latest[0], self.altering.get(change))
             self.demand(proven and self.shows(latest[0], change), "change %s is not proven" % change)
+        self.good = [run for run in self.good if self.is_run_since(run, self.amended)]
         whole = [run for run in self.good if self.of_this(run) and "tag" in run["body"] and changes <= set(run["body"]["changes"])]
         whole = [run for run in whole if self.stage != "rc" or run["body"]["tag"] == self.body["tag"]]
         self.demand(any(self.shows(run, None) for run in whole), "no evolution of all of it passed here")
@@ -286,6 +311,8 @@ class Promotion:
         for one in self.own:
             if one["kind"] != "approval.given" or not self.of_this(one) or not self.is_by_another(one):
                 continue
+            if not self.is_since(one, self.amended):
+                continue
             is_young = "hours_max" not in gate or moment(one["at"]) + gate["hours_max"] * HOUR >= self.at
             if is_young and moment(one["body"]["expires"]) > self.at:
                 people.add(self.keys[one["actor"]]["name"])
@@ -297,6 +324,7 @@ class Promotion:
         if gate in self.document.get("hotfix", {}).get("skips", []):
             return True
         waivers = [one for one in self.own if one["kind"] == "approval.waiver" and one["body"]["gate"] == gate and self.of_this(one)]
+        waivers = [one for one in waivers if self.is_since(one, self.amended)]
         return any(moment(one["body"]["expires"]) > self.at and self.is_by_another(one) for one in waivers)
 
     def below(self):
@@ -312,7 +340,7 @@ class Promotion:
         if rung is None:
             return True
         reached = [one for one in self.own if one["kind"] == "stage.promoted" and one["body"]["stage"] == rung["stage"]]
-        reached = [one for one in reached if self.of_this(one) and self.may(one, "releaser")]
+        reached = [one for one in reached if self.of_this(one) and self.may(one, "releaser") and self.is_since(one, self.amended)]
         self.demand(reached, "it was not at %s" % rung["stage"])
         since = max(moment(one["at"]) for one in [reached[0], *self.history.beside(reached[0], self.before)])
         soaked = since + rung.get("soak_hours", 0) * HOUR <= self.at

@@ -54,7 +54,7 @@ class Vectors(unittest.TestCase):
                 self.assertEqual(code(lambda: kit_cited.Archive(case["list"].encode(), [])), case["result"].get("code"))
 
     def test_ledgers(self):
-        names = ("ledger", "ledger-release", "ledger-ladder", "ledger-commit", "ledger-count")
+        names = ("ledger", "ledger-release", "ledger-ladder", "ledger-commit", "ledger-count", "ledger-lapse")
         # Of two of one name that of the later file counts.
         every = {vector["name"]: vector for name in names for vector in vectors(name)["vectors"]}
         seen = {}

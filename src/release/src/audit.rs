@@ -18,7 +18,9 @@ use estoppel_evidence::Sha256;
 use estoppel_evidence::time::UnixMicros;
 
 use crate::code::{Code, Refusal};
-use crate::ledger::{Event, Ledger, check};
+use crate::ledger::{Body, Event, Ledger, check};
+
+use row::Wording;
 
 pub use row::Row;
 
@@ -60,8 +62,21 @@ struct Told<'l> {
 
 /// Writes a ledger.
 pub fn export(ledger: &Ledger, span: Span, format: Format) -> String {
-    let events = ledger.events().iter().filter(|event| span.takes(event.at));
-    let told = Told { ledger, span, rows: events.map(|event| Row::of(ledger, event)).collect() };
+    write(ledger, span, format, Wording::Whole)
+}
+
+fn write(ledger: &Ledger, span: Span, format: Format, wording: Wording) -> String {
+    let mut before = None;
+    let mut rows = Vec::new();
+    for event in ledger.events() {
+        if span.takes(event.at) {
+            rows.push(Row::told(ledger, event, before, wording));
+        }
+        if let Body::RolesSet(roles) = &event.body {
+            before = Some(roles);
+        }
+    }
+    let told = Told { ledger, span, rows };
     match format {
         Format::Json => document::write(&told),
         Format::Csv => table::write(&told),
@@ -129,7 +144,7 @@ pub fn verify(bytes: &[u8], ledger: Option<&Ledger>, genesis: Option<Sha256>) ->
         }
     };
     let again = export(&then, claimed.span, format);
-    if again != text {
+    if again != text && write(&then, claimed.span, format, Wording::Texts) != text {
         let same = again.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
         return Err(altered(format!("it is another one than the ledger gives, from byte {same} on")));
     }

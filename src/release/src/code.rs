@@ -77,8 +77,10 @@ codes! {
     StageUnknown "STAGE_UNKNOWN" 6 "the generation has no such stage";
     StateInvalid "STATE_INVALID" 3 "the generation is not in a state in which this can be done";
     SyncMode "SYNC_MODE" 6 "the mode of telling the remote is none";
+    TagEventMissing "TAG_EVENT_MISSING" 7 "a tag is signed by a key that may sign it, and the event that it names is not in the ledger of this clone";
     TagForged "TAG_FORGED" 2 "a tag is not what its name, its signature or the ledger says";
     TagTaken "TAG_TAKEN" 8 "the tag is there already, and tags are not moved";
+    TagUnknown "TAG_UNKNOWN" 6 "there is no such tag in this clone";
     VersionInvalid "VERSION_INVALID" 6 "it is no version";
 }
 
@@ -95,11 +97,18 @@ pub struct Refusal {
     pub code: Code,
     /// What was expected and what was found, in plain words.
     pub detail: String,
+    /// What to do, where there is something.
+    pub hint: Option<String>,
 }
 
 impl Refusal {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), hint: None }
+    }
+
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
     }
 }
 

@@ -8,6 +8,8 @@ mod check;
 mod environments;
 mod event;
 mod facts;
+mod in_force;
+mod name;
 mod promotions;
 mod roles;
 mod settled;
@@ -25,6 +27,8 @@ pub use body::{
 };
 pub use check::check;
 pub use event::{EVENT_BYTES_MAX, EVENT_TYPE, Event};
+pub use in_force::InForce;
+pub(crate) use name::folded;
 pub use roles::{Role, Roles};
 pub use store::{Appended, Draft, Hand, Known, LEDGER_REF, Store, TagDraft};
 
@@ -93,6 +97,11 @@ impl Ledger {
             }
             _ => None,
         })
+    }
+
+    /// What the amendments of a version leave in force.
+    pub fn in_force(&self, version: &Version) -> InForce<'_> {
+        InForce::of(&self.events, version)
     }
 
     /// What became of each evolution of a version, in the order of their ends.

@@ -19,7 +19,7 @@ use crate::generation::{Generation, HookEvent, StageName};
 use crate::git::{Git, History, ObjectId};
 use crate::hook::Hooks;
 use crate::ledger::{
-    Body, Draft, Event, Hand, Known, Ledger, PromotionFinished, PromotionRefused, PromotionStarted,
+    Body, Draft, Event, Hand, Known, Ledger, PromotionFinished, PromotionRefused, PromotionStarted, Role,
     StagePromoted, State as GenerationState, Store, TagDraft, Waived, promotion_id,
 };
 use crate::tag::Tag;
@@ -122,7 +122,13 @@ pub fn promote(
     let began = begun(&ledger, promotion);
     if wanted.resume && !began {
         let said = format!("no promotion of {} on {} was begun", wanted.version, candidate.commit);
-        return Err(Refusal::new(Code::StateInvalid, said));
+        let stage = Some(wanted.stage).filter(|stage| *stage != StageName::Final);
+        let stage = stage.map(|stage| format!(" --stage {stage}")).unwrap_or_default();
+        let hint = format!(
+            "nothing of it was written, so there is nothing to go on with: `estoppel promote {}{stage}` does all of it",
+            wanted.version
+        );
+        return Err(Refusal::new(Code::StateInvalid, said).hint(hint));
     }
     let start = PromotionStarted {
         commit: candidate.commit.clone(),
@@ -306,14 +312,23 @@ fn staged(
     wanted: &Wanted<'_>,
     promotion: Sha256,
 ) -> Result<Option<Judged>, Refusal> {
-    let mut stages = ledger.stages(wanted.version);
-    let Some((event, body)) = stages.find(|(_, body)| body.promotion == promotion) else { return Ok(None) };
+    let Some((event, body)) = reached(ledger, wanted.version, promotion) else { return Ok(None) };
     if wanted.resume {
         verify_tag(store.git(), ledger, &body.tag)?;
         let (commit, promoted) = (body.commit.clone(), Some((body.tag.clone(), event.id)));
         return Ok(Some(Judged { rows: Vec::new(), commit, candidate: None, promoted }));
     }
     Err(again(ledger, wanted.version, event, body))
+}
+
+/// How a commit came to a stage under the contract in force.
+fn reached<'l>(
+    ledger: &'l Ledger,
+    version: &Version,
+    promotion: Sha256,
+) -> Option<(&'l Event, &'l StagePromoted)> {
+    let in_force = ledger.in_force(version);
+    ledger.stages(version).find(|(event, body)| body.promotion == promotion && in_force.has(event))
 }
 
 fn again(ledger: &Ledger, version: &Version, event: &Event, body: &StagePromoted) -> Refusal {
@@ -377,7 +392,7 @@ fn candidate(store: &Store, ledger: &Ledger, wanted: &Wanted<'_>) -> Result<Cand
 /// Verifies a tag against the ledger: who signed it, under which name, on which commit, for which event.
 ///
 /// # Errors
-/// `TAG_FORGED`.
+/// `TAG_FORGED`; `TAG_UNKNOWN`: there is none; `TAG_EVENT_MISSING`: it may be a release that this clone has not heard of.
 pub fn verify_tag<'l>(
     git: &Git,
     ledger: &'l Ledger,
@@ -385,9 +400,9 @@ pub fn verify_tag<'l>(
 ) -> Result<(String, &'l Event, ObjectId), Refusal> {
     let forged = |why: String| Refusal::new(Code::TagForged, format!("the tag `{name}` {why}"));
     let given = ledger.tags();
-    let event = *given.get(name).ok_or_else(|| forged("was given away by no event of the ledger".into()))?;
-    let object =
-        git.target(&format!("refs/tags/{name}"))?.ok_or_else(|| forged("is not in this clone".into()))?;
+    let known = given.get(name).copied();
+    let Some(object) = git.target(&format!("refs/tags/{name}"))? else { return Err(unknown(name, known)) };
+    let Some(event) = known else { return Err(unheard(git, ledger, name, &object)) };
     let key: Vec<PublicKey> = ledger
         .roles()
         .key(event.actor)
@@ -419,6 +434,53 @@ pub fn verify_tag<'l>(
         }
     }
     Ok((tag.name, event, commit))
+}
+
+/// There is no such tag here.
+fn unknown(name: &str, known: Option<&Event>) -> Refusal {
+    let said = format!("there is no tag `{name}` in this clone");
+    match known {
+        Some(event) => Refusal::new(Code::TagUnknown, format!("{said}; event {} gave it away", event.id))
+            .hint("`estoppel sync pull` brings it, where the remote has it"),
+        None => Refusal::new(Code::TagUnknown, said)
+            .hint("`estoppel sync pull` brings what the remote has; `git tag --list` tells what is here"),
+    }
+}
+
+/// A tag that no event of the ledger gave away: one that a key of the ledger signed for an event that is not here may be good
+/// elsewhere.
+fn unheard(git: &Git, ledger: &Ledger, name: &str, object: &ObjectId) -> Refusal {
+    let forged = || {
+        Refusal::new(Code::TagForged, format!("the tag `{name}` was given away by no event of the ledger"))
+            .hint("where this clone may be behind: `estoppel sync pull`, then again")
+    };
+    let roles: &[Role] = if is_candidate(name) { &[Role::Runner] } else { &[] };
+    let roles = roles.iter().chain([&Role::Releaser]);
+    let keys: Vec<PublicKey> = roles.flat_map(|role| ledger.roles().with(*role)).collect();
+    let Some((tag, key)) = git.read("tag", object).ok().and_then(|bytes| {
+        let (tag, key) = Tag::read(&bytes, name, &keys).ok()?;
+        Some((tag, key.id()))
+    }) else {
+        return forged();
+    };
+    let named = tag.message.lines().rev().find_map(|line| line.strip_prefix("Estoppel-Event: "));
+    let Some(named) = named.and_then(Sha256::parse) else { return forged() };
+    if ledger.events().iter().any(|event| event.id == named) {
+        return forged();
+    }
+    let who = ledger.roles().name(key).unwrap_or_default();
+    let said = format!(
+        "the tag `{name}` is signed by {who} (key {key}) for event {named}, which is not in the ledger of this clone"
+    );
+    Refusal::new(Code::TagEventMissing, said).hint(
+        "`estoppel sync pull` brings what the remote has, then verify again; a tag whose event the remote does not have either is not to be used",
+    )
+}
+
+/// Whether it could be the name of a candidate, which a runner signs.
+fn is_candidate(name: &str) -> bool {
+    let number = name.rsplit_once("rc.").map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether the last that is known of this promotion is that it was begun.
@@ -467,8 +529,7 @@ fn finish(
         let said = format!("{version} was promoted meanwhile, by event {}", event.id);
         return Err(Refusal::new(Code::PromotedAlready, said));
     }
-    let reached = known.ledger.stages(&start.version).find(|(_, body)| body.promotion == promotion);
-    if let Some((event, body)) = reached {
+    if let Some((event, body)) = reached(known.ledger, &version, promotion) {
         return Err(again(known.ledger, &version, event, body));
     }
     let (tag, heading, is_own) = match case.stage {
@@ -484,7 +545,11 @@ fn finish(
         return Err(Refusal::new(
             Code::TagTaken,
             format!("there is a tag `{tag}` already, and tags are not moved"),
-        ));
+        )
+        .hint(format!(
+            "no event of the ledger gave it away, so it is no release; look at it (`git show {tag}`, `git ls-remote --tags`), and where nobody \
+             needs it, remove it here (`git tag -d {tag}`) and at the remote"
+        )));
     }
     let unsigned =
         |error: KeyError| Refusal::new(Code::RoleMissing, format!("the key does not sign: {error}"));

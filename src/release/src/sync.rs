@@ -134,7 +134,7 @@ pub fn pull(store: &Store) -> Result<Ledger, Refusal> {
 /// Tells the remote what it lacks, events and tags in one transaction, and says how many there were of each.
 ///
 /// # Errors
-/// As [`pull`]; `LEDGER_BUSY` where others wrote at each attempt.
+/// As [`pull`]; `LEDGER_BUSY` where others wrote at each attempt; `LEDGER_TIME`: the remote would get what no clone takes over.
 pub fn push(store: &Store) -> Result<(usize, usize), Refusal> {
     let remote = remote(store)?;
     let git = store.git();
@@ -144,6 +144,7 @@ pub fn push(store: &Store) -> Result<(usize, usize), Refusal> {
             return Err(conflict);
         }
         let ledger = store.fetch()?;
+        store.demand_now(&ledger)?;
         let refs = git.remote_refs(remote, &[LEDGER_REF, "refs/tags/v*", "refs/tags/rollback/*"])?;
         let missing = || Refusal::new(Code::LedgerMissing, "there is no ledger");
         let commit = git.target(LEDGER_REF)?.ok_or_else(missing)?;

@@ -1,9 +1,11 @@
-use estoppel_evidence::Sha256;
 use estoppel_evidence::time::UnixMicros;
+use estoppel_evidence::{Sha256, Signer as _};
+use serde_json::json;
 
 use super::*;
-use crate::ledger::{Body, GenerationAbandoned};
-use crate::scene::{Scene, document};
+use crate::generation::StageName;
+use crate::ledger::{GenerationAbandoned, PromotionRefused, Role, promotion_id};
+use crate::scene::{Scene, document, key};
 
 const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Html];
 
@@ -130,5 +132,46 @@ fn each_row_says_who_did_it_where_and_what_came_before() {
         assert_eq!(about.is_some(), row.kind.starts_with("evolution."), "{row:?}");
         assert_eq!(Some(&row.commit), about.as_ref().or(stood_at.as_ref()), "{row:?}");
         assert!(row.said.contains(&format!("stood_at {}", stood_at.unwrap())), "{row:?}");
+    }
+}
+
+#[test]
+fn who_got_which_role_and_which_gates_refused_is_told_and_what_was_told_without_it_verifies() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "false"));
+    scene.evolve("1.0.0", &[]);
+    let version = "1.0.0".parse().unwrap();
+    let commit = scene.head();
+    let contract = scene.store().read().unwrap().contract(&version).unwrap().1.contract;
+    let gate = |gate: &str, state: &str| json!({ "evidence": [], "gate": gate, "state": state, "why": "w" });
+    let gates = vec![gate("candidate", "missing"), gate("soak", "pass"), gate("no_failed", "fail")];
+    let promotion = promotion_id(&version, contract, &commit, StageName::Final);
+    let refused = PromotionRefused { commit, contract, gates, promotion, stage: None, version };
+    scene.write(5, Body::PromotionRefused(refused)).unwrap();
+    let mut roles = scene.store().read().unwrap().roles().clone();
+    roles.grant(key(9).public(), "Zoe", [Role::Approver, Role::Auditor].into()).unwrap();
+    roles.revoke(key(3).public().id()).unwrap();
+    roles.bind("staging", StageName::Beta).unwrap();
+    scene.write(1, Body::RolesSet(roles)).unwrap();
+    let ledger = scene.store().read().unwrap();
+    let (new, gone) = (key(9).public().id(), key(3).public().id());
+    for format in FORMATS {
+        let text = export(&ledger, Span::default(), format);
+        for said in [
+            "refused by candidate, no_failed",
+            &format!("Zoe {new} is auditor, approver"),
+            &format!("person 3 {gone} has no role any more"),
+            "staging takes beta",
+            "person 2",
+        ] {
+            assert!(text.contains(said), "{format:?}: {said}");
+        }
+        assert!(!text.contains(&format!("Zoe {new} is auditor, approver; person 4")), "{format:?}");
+        // As it was written before.
+        let earlier = write(&ledger, Span::default(), format, Wording::Texts);
+        assert!(!earlier.contains("refused by") && !earlier.contains("has no role any more"));
+        assert_eq!(verify(earlier.as_bytes(), Some(&ledger), None).unwrap().head, ledger.head());
+        let mixed = earlier.replacen("stood_at", "refused by nobody; stood_at", 1);
+        assert_eq!(verify(mixed.as_bytes(), Some(&ledger), None).unwrap_err().code, Code::AuditAltered);
     }
 }

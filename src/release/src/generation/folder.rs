@@ -187,6 +187,11 @@ fn named_version(path: &Path) -> Option<Version> {
     Version::of_tag(path.file_stem()?.to_str()?)
 }
 
+/// Whether a path, from the top of the repository, is that of the file of a version.
+pub(crate) fn is_file_of(path: &Path, version: &Version) -> bool {
+    path.parent() == Some(Path::new(FOLDER)) && named_version(path).as_ref() == Some(version)
+}
+
 fn file_name(version: &Version, format: Format) -> String {
     format!("{}.{}", version.tag(), format.extension())
 }

@@ -62,11 +62,19 @@ enum Fate {
 impl History {
     /// Looks for what changes from `base` to `tip` in the files of `into`. A file that was moved there is known by its content, as
     /// git does it. Where somebody wrote over it in commits that follow `tip` it counts as there, unless a merge after `tip` took
-    /// the file otherwise than its side of `tip` has it.
-    pub(crate) fn ported(&self, base: &ObjectId, tip: &ObjectId, into: &ObjectId) -> Result<Ported, Refusal> {
+    /// the file otherwise than its side of `tip` has it. Files that `is_left_out` names are not
+    /// asked for.
+    pub(crate) fn ported(
+        &self,
+        base: &ObjectId,
+        tip: &ObjectId,
+        into: &ObjectId,
+        is_left_out: &dyn Fn(&str) -> bool,
+    ) -> Result<Ported, Refusal> {
         self.follow(tip)?;
         self.follow(into)?;
-        let changes = self.changes(base, tip)?;
+        let mut changes = self.changes(base, tip)?;
+        changes.retain(|change| !is_left_out(&change.new));
         let names: BTreeSet<&str> = changes.iter().flat_map(|change| [&*change.old, &*change.new]).collect();
         let here = self.entries(into, &names)?;
         let is_gone = |change: &Change| change.after.is_some() && !here.contains_key(&change.new);
@@ -282,7 +290,7 @@ mod tests {
         }
 
         fn said(&self) -> Ported {
-            self.history().ported(&self.base, &self.tip, &self.scene.head()).unwrap()
+            self.history().ported(&self.base, &self.tip, &self.scene.head(), &|_| false).unwrap()
         }
     }
 
@@ -297,7 +305,7 @@ mod tests {
     #[test]
     fn what_a_hotfix_changed_is_looked_for_in_the_files_and_not_in_the_history() {
         let line = Line::new();
-        assert_eq!(line.history().ported(&line.base, &line.tip, &line.tip).unwrap(), Ported::All);
+        assert_eq!(line.history().ported(&line.base, &line.tip, &line.tip, &|_| false).unwrap(), Ported::All);
         assert_eq!(line.said(), lacks());
         line.commit(&with("2", "two"));
         assert_eq!(line.said(), lacks());
@@ -455,7 +463,7 @@ mod tests {
         fs::write(&shallow, format!("{}\n", line.base)).unwrap();
         assert_eq!(line.said(), unclear());
         fs::write(&shallow, format!("{}\n", line.scene.head())).unwrap();
-        let refused = line.history().ported(&line.base, &line.tip, &line.scene.head()).unwrap_err();
+        let refused = line.history().ported(&line.base, &line.tip, &line.scene.head(), &|_| false).unwrap_err();
         assert_eq!(refused.code, Code::HistoryMissing, "{refused}");
     }
 

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use super::{Git, Move, ObjectId, failed};
 use crate::code::{Code, Refusal};
 
+/// Most lines of what a remote prints that are told, and most characters of them.
+const TOLD_LINES_MAX: usize = 20;
+const TOLD_CHARS_MAX: usize = 1_000;
+
 /// Names and targets of a remote's references.
 pub type RemoteRefs = BTreeMap<String, ObjectId>;
 
@@ -113,10 +117,63 @@ impl Git {
         if done.exit == Some(0) {
             return Ok(Pushed::Done);
         }
-        match said.lines().find(|line| line.starts_with('!')) {
-            Some(line) if line.contains("[remote failure]") => Ok(Pushed::Unknown(line.replace('\t', " "))),
-            Some(line) => Ok(Pushed::Rejected(line.replace('\t', " "))),
-            None => Ok(Pushed::Unknown(failed("push", &done).detail)),
-        }
+        let refused: Vec<(&str, &str)> = said.lines().filter_map(refusal).collect();
+        // Of one transaction git names every reference; the cause is at the one that is not refused for the others' sake.
+        let cause = refused.iter().find(|(_, why)| !why.contains("atomic"));
+        Ok(match cause.or(refused.first()) {
+            Some((name, why)) if why.contains("[remote failure]") => {
+                Pushed::Unknown(format!("`{name}`: {why}{}", told(&done.stderr)))
+            }
+            Some((name, why)) => Pushed::Rejected(format!("`{name}`: {why}{}", told(&done.stderr))),
+            None => Pushed::Unknown(failed("push", &done).detail),
+        })
+    }
+}
+
+/// The reference that a line of `git push --porcelain` says was refused, and why.
+fn refusal(line: &str) -> Option<(&str, &str)> {
+    let mut words = line.strip_prefix("!\t")?.splitn(2, '\t');
+    let (_, name) = words.next()?.split_once(':')?;
+    Some((name, words.next().unwrap_or_default().trim()))
+}
+
+/// What the remote itself printed, as a hook of it that refuses.
+fn told(stderr: &str) -> String {
+    let lines = stderr.lines().filter_map(|line| line.strip_prefix("remote:"));
+    let lines: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let all = lines.iter().take(TOLD_LINES_MAX).copied().collect::<Vec<_>>().join(" / ");
+    let mut text: String = all.chars().take(TOLD_CHARS_MAX).collect();
+    if lines.len() > TOLD_LINES_MAX || text.len() < all.len() {
+        text.push_str(" (cut)");
+    }
+    format!("; it says: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_remote_prints_is_told_up_to_a_limit() {
+        assert_eq!(
+            told("To /x\nremote: tags are closed        \nremote: \nerror: failed\n"),
+            "; it says: tags are closed"
+        );
+        assert_eq!(told("error: failed\n"), "");
+        let many = "remote: line\n".repeat(TOLD_LINES_MAX + 1);
+        assert!(told(&many).ends_with("line (cut)"));
+        let long = format!("remote: {}\n", "x".repeat(TOLD_CHARS_MAX + 1));
+        assert_eq!(told(&long).len(), "; it says:  (cut)".len() + TOLD_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_refused_reference_is_read_from_the_answer_of_git() {
+        let line = "!\tabc:refs/tags/v1.0.0\t[remote rejected] (hook declined)";
+        assert_eq!(refusal(line), Some(("refs/tags/v1.0.0", "[remote rejected] (hook declined)")));
+        assert_eq!(refusal("*\tabc:refs/tags/v1.0.0\t[new tag]"), None);
+        assert_eq!(refusal("To /x"), None);
     }
 }

@@ -7,7 +7,7 @@ use estoppel_evidence::time::UnixMicros;
 
 use crate::environment;
 use crate::generation::{Generation, StageName};
-use crate::ledger::{Body, Ledger, Outcome, StagePromoted, State};
+use crate::ledger::{Body, Event, Ledger, Outcome, StagePromoted, State};
 use crate::version::Version;
 
 /// A generation that the ledger knows.
@@ -208,9 +208,12 @@ fn climb(ledger: &Ledger, standing: &mut Standing, document: &serde_json::Value)
     if standing.promoted_at.is_some() {
         return;
     }
-    let of_contract = |body: &StagePromoted| body.contract == standing.contract;
-    let reached: Vec<&StagePromoted> =
-        ledger.stages(&standing.version).map(|(_, body)| body).filter(|body| of_contract(body)).collect();
+    let in_force = ledger.in_force(&standing.version);
+    let of_contract = |(event, body): (&Event, &'_ StagePromoted)| {
+        body.contract == standing.contract && in_force.has(event)
+    };
+    let stages = ledger.stages(&standing.version).filter(|row| of_contract(*row));
+    let reached: Vec<&StagePromoted> = stages.map(|(_, body)| body).collect();
     let highest = reached.iter().max_by_key(|body| body.stage);
     let candidate = ledger.finished(&standing.version).filter(|(_, run)| run.tag.is_some()).last();
     let is_of_candidate =
@@ -234,6 +237,7 @@ fn took(gates: &[serde_json::Value]) -> Vec<Took> {
 
 fn changes(ledger: &Ledger, version: &Version, document: &serde_json::Value) -> Vec<Change> {
     let Ok(generation) = Generation::from_document(document.clone()) else { return Vec::new() };
+    let in_force = ledger.in_force(version);
     let change = |change: &crate::generation::Change| {
         let (id, digest) = (change.id.as_str(), generation.change_digest(change));
         let mut latest = None;
@@ -248,7 +252,7 @@ fn changes(ledger: &Ledger, version: &Version, document: &serde_json::Value) -> 
                 Body::EvolutionFinished(run) if run.version == *version => {
                     if let Some(of) = run.changes.get(id) {
                         latest = Some(run.evolution.clone());
-                        proven = run.result == Outcome::Passed && *of == digest;
+                        proven = run.result == Outcome::Passed && *of == digest && in_force.proves(run, id);
                     }
                 }
                 _ => {}

@@ -36,6 +36,8 @@ pub(super) fn check_facts(events: &[Event]) -> Result<(), Refusal> {
                     let said = format!("{} had another contract than the one that is amended", body.version);
                     return conflict(event.id, said);
                 }
+                // A commit climbs again under an amended contract, whatever its text.
+                staged.retain(|(version, _)| *version != &body.version);
                 check_contract(event, body)?;
                 None
             }
@@ -84,7 +86,7 @@ pub(super) fn check_facts(events: &[Event]) -> Result<(), Refusal> {
                 check_tag(event, Some(&body.tag), |tag| tag == rollback::branch(&body.from))?
             }
             Body::StagePromoted(body) => {
-                if !staged.insert(body.promotion) {
+                if !staged.insert((&body.version, body.promotion)) {
                     let said =
                         format!("{} was promoted to {} on {} before", body.version, body.stage, body.commit);
                     return conflict(event.id, said);

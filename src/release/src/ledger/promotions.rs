@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::body::{Body, Contracted, EvolutionFinished, Outcome, StepOutcome};
 use super::event::Event;
+use super::in_force::InForce;
 use super::promotion_id;
 use super::roles::{Role, Roles};
 use crate::code::{Code, Refusal};
@@ -28,7 +29,9 @@ pub(super) fn check_promotions(events: &[Event]) -> Result<(), Refusal> {
         events.iter().enumerate().map(|(place, event)| (event.id, place)).collect();
     for (place, event) in events.iter().enumerate() {
         let Some(promotion) = Promotion::of(event) else { continue };
-        let past = Past { promotion, events: past(events, &places, place) };
+        let events = past(events, &places, place);
+        let in_force = InForce::of(events.iter().copied(), promotion.version);
+        let past = Past { promotion, events, in_force };
         past.check().map_err(|why| {
             let Promotion { version, stage, .. } = &past.promotion;
             let said = format!("event {} promotes {version} to {stage}, and {why}", event.id);
@@ -109,6 +112,7 @@ impl<'e> Promotion<'e> {
 struct Past<'e> {
     promotion: Promotion<'e>,
     events: Vec<&'e Event>,
+    in_force: InForce<'e>,
 }
 
 impl<'e> Past<'e> {
@@ -125,6 +129,7 @@ impl<'e> Past<'e> {
         let whole = self.passed().any(|run| {
             run.commit == **commit
                 && run.contract == *digest
+                && self.in_force.has_run(run)
                 && run.tag.is_some()
                 && (*stage != StageName::Rc || run.tag.as_deref() == Some(*tag))
                 && changes.iter().all(|change| run.changes.contains_key(*change))
@@ -199,6 +204,12 @@ impl<'e> Past<'e> {
         if digest.is_none() || run.changes.get(change) != digest {
             return Err(format!("{change} was another one in its latest evolution, {}", run.evolution));
         }
+        if !self.in_force.proves(run, change) {
+            return Err(format!(
+                "{change} was amended after its latest evolution, {}, had begun",
+                run.evolution
+            ));
+        }
         match lacking(run, &steps_of(contract, change)) {
             Some(step) => {
                 Err(format!("{} says of step `{step}` of {change} not that it passed", run.evolution))
@@ -230,6 +241,7 @@ impl<'e> Past<'e> {
             Body::StagePromoted(body) => {
                 (&body.version, body.contract, &body.commit, body.stage)
                     == (self.promotion.version, self.promotion.contract, self.promotion.commit, before)
+                    && self.in_force.has(event)
                     && self.has(event.actor, Role::Releaser)
             }
             _ => false,
@@ -262,7 +274,8 @@ impl<'e> Past<'e> {
         let mut people = BTreeSet::new();
         for event in &self.events {
             let Body::Approved(approved) = &event.body else { continue };
-            let is_of_this = self.is_of_this(&approved.version, approved.contract, &approved.commit);
+            let is_of_this = self.is_of_this(&approved.version, approved.contract, &approved.commit)
+                && self.in_force.has(event);
             let at = self.promotion.at;
             let is_in_force = approved.expires > at && event.at.0.saturating_add(lasts) >= at.0;
             let name = self.roles().and_then(|roles| roles.name(event.actor));

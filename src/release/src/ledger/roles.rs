@@ -6,6 +6,7 @@ use estoppel_evidence::envelope::{base64, from_base64};
 use estoppel_evidence::{Alg, KeyId, PublicKey};
 use serde::{Deserialize, Serialize};
 
+use super::name;
 use crate::code::{Code, Refusal};
 use crate::environment;
 use crate::generation::StageName;
@@ -77,8 +78,10 @@ impl Roles {
     /// Adds a key, or changes whose it is and what it may do.
     ///
     /// # Errors
-    /// `ROLES_INVALID`: no Ed25519 key, a name that cannot be shown, no role, or too many keys.
+    /// `ROLES_INVALID`: no Ed25519 key, a name that cannot be shown or that is taken for somebody else's, no role, or too many keys.
     pub fn grant(&mut self, key: &PublicKey, name: &str, roles: BTreeSet<Role>) -> Result<(), Refusal> {
+        let others = self.keys.iter().filter(|(id, _)| **id != key.id());
+        name::demand(name, others.map(|(_, person)| person.name.as_str()))?;
         let person = Person { name: name.to_owned(), roles, spki: base64(key.spki()) };
         self.keys.insert(key.id(), person);
         self.check()

@@ -250,7 +250,8 @@ impl Store {
     /// again where somebody else was faster.
     ///
     /// # Errors
-    /// What `make` answers; `LEDGER_BUSY`; `REMOTE_FAILED` where nobody knows whether the remote took it.
+    /// What `make` answers; `LEDGER_BUSY`; `LEDGER_TIME`: it would follow an event that nobody else takes over yet;
+    /// `REMOTE_FAILED` where nobody knows whether the remote took it.
     pub fn append(
         &self,
         hand: &Hand<'_>,
@@ -261,6 +262,7 @@ impl Store {
             let theirs = self.remote_refs()?;
             let missing = || Refusal::new(Code::LedgerMissing, "this repository has no ledger");
             let held = self.joined(&theirs)?.ok_or_else(missing)?;
+            self.demand_now(&held.ledger)?;
             let ours = self.git.refs("refs/tags")?.into_iter().map(|(name, _)| name);
             let names = ours.chain(theirs.keys().cloned());
             let tags =
@@ -428,7 +430,12 @@ impl Store {
                 Some(own) if own == id => {}
                 Some(_) => {
                     let said = format!("`{name}` is another tag at `{remote}` than here; tags are not moved");
-                    return Err(Refusal::new(Code::TagForged, said));
+                    let tag = name.trim_start_matches("refs/tags/");
+                    let hint = format!(
+                        "`estoppel verify tag {tag}` says whether the one that is here is good: then whoever owns `{remote}` puts it back there; else \
+                         `git tag -d {tag}` removes it here, and `estoppel sync pull` takes that of `{remote}`"
+                    );
+                    return Err(Refusal::new(Code::TagForged, said).hint(hint));
                 }
                 None => wanted.push(format!("{name}:{name}")),
             }
@@ -457,24 +464,38 @@ impl Store {
     /// An event that is yet to come would make everything that follows it as late: it is not taken over before, unless `known`
     /// has it.
     fn demand_past(&self, theirs: &Ledger, known: Option<&ObjectId>, whose: &str) -> Result<(), Refusal> {
-        let latest = (self.clock)().0.saturating_add(CLOCK_SKEW_US_MAX);
-        let mut ahead = theirs.events().iter().filter(|event| event.at.0 > latest).peekable();
+        let latest = self.latest();
+        let mut ahead = theirs.events().iter().filter(|event| event.at > latest).peekable();
         if ahead.peek().is_none() {
             return Ok(());
         }
         let ours = known.map(|commit| self.names(commit)).transpose()?.unwrap_or_default();
         match ahead.find(|event| !ours.contains(&event.path())) {
             None => Ok(()),
-            Some(event) => {
-                let said = format!(
-                    "event {} of {whose} is dated {}, more than {} minutes ahead of this clock",
-                    event.id,
-                    event.at,
-                    CLOCK_SKEW_US_MAX / 60_000_000
-                );
-                Err(Refusal::new(Code::LedgerTime, said))
-            }
+            Some(event) => Err(ahead_of_clock(event, whose).hint(
+                "where this clock is right, another one ran ahead: docs/releases.md, `A clock that ran ahead`, says how what it wrote is set aside; until then \
+                 `--local` works with what is here",
+            )),
         }
+    }
+
+    /// What is added to an event that is yet to come is dated as late, and refused by every other clone with it.
+    ///
+    /// # Errors
+    /// `LEDGER_TIME`, where there is a remote.
+    pub(crate) fn demand_now(&self, ledger: &Ledger) -> Result<(), Refusal> {
+        let latest = self.latest();
+        match ledger.events().iter().find(|event| event.at > latest) {
+            Some(event) if self.remote.is_some() => Err(ahead_of_clock(event, "this clone").hint(
+                "no other clone takes it over, nor what follows it: docs/releases.md, `A clock that ran ahead`, says how it is set aside",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The latest time that an event of now may say.
+    fn latest(&self) -> UnixMicros {
+        UnixMicros((self.clock)().0.saturating_add(CLOCK_SKEW_US_MAX))
     }
 
     fn names(&self, commit: &ObjectId) -> Result<BTreeSet<String>, Refusal> {
@@ -510,7 +531,12 @@ impl Store {
 
     /// The ledger of this clone, if it has one.
     fn held(&self) -> Result<Option<Held>, Refusal> {
-        let altered = |why: &str| Refusal::new(Code::LedgerAltered, why);
+        let altered = |why: &str| {
+            Refusal::new(Code::LedgerAltered, why).hint(format!(
+                "this clone's copy was changed. Where the remote is whole: `git update-ref -d {LEDGER_REF}`, `git update-ref -d {SEEN_REF}`, then \
+                 `estoppel sync pull`; `estoppel ledger restore FILE` brings back what only an export has"
+            ))
+        };
         let seen = self.git.target(SEEN_REF)?;
         let commit = match (self.git.target(LEDGER_REF)?, &seen) {
             (Some(commit), _) => commit,
@@ -684,8 +710,21 @@ fn demand_role(roles: &Roles, event: &Event) -> Result<(), Refusal> {
     Err(Refusal::new(Code::RoleMissing, said))
 }
 
+fn ahead_of_clock(event: &Event, whose: &str) -> Refusal {
+    let said = format!(
+        "event {} of {whose} is dated {}, more than {} minutes ahead of this clock",
+        event.id,
+        event.at,
+        CLOCK_SKEW_US_MAX / 60_000_000
+    );
+    Refusal::new(Code::LedgerTime, said)
+}
+
 fn lost(remote: &str) -> Refusal {
-    Refusal::new(Code::LedgerAltered, format!("the ledger of `{remote}` has lost what it had"))
+    let said = format!("the ledger of `{remote}` has lost what it had; the one in this clone is whole");
+    Refusal::new(Code::LedgerAltered, said).hint(format!(
+        "ask who changed `{remote}`; `git push {remote} {LEDGER_REF}` from a clone that has all of it brings it back, where nothing was written there since"
+    ))
 }
 
 fn files(ledger: &Ledger) -> Vec<(String, Vec<u8>)> {

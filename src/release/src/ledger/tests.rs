@@ -1,5 +1,6 @@
 mod counts;
 mod ladder;
+mod lapses;
 mod releases;
 mod vectors;
 
@@ -382,8 +383,49 @@ fn what_is_dated_ahead_of_this_clock_is_not_taken_over() {
     let refused = b.fetch().unwrap_err();
     assert_eq!(refused.code, Code::LedgerTime, "{refused}");
     assert_eq!(store(&two.git, None).read().unwrap().events().len(), 2);
-    // What is here already is no reason to lock out whoever wrote it.
+    // What is here already can be read by whoever wrote it.
     assert_eq!(a.fetch().unwrap().events().len(), 3);
+}
+
+/// The way out of docs/releases.md, `A clock that ran ahead`.
+#[test]
+fn what_a_clock_that_ran_ahead_wrote_is_set_aside_and_all_go_on() {
+    let (_origin, [one, two]) = two_clones();
+    let (a, b) = (store(&one.git, Some("origin")), store(&two.git, Some("origin")));
+    let genesis = begin(&a);
+    b.join(genesis).unwrap();
+    seal(&a, "1.0.0").unwrap();
+    let (key, at) = (key(1), UnixMicros(crate::scene::now().0 + 400 * 86_400_000_000));
+    let body = Body::GenerationSealed(contracted("2.0.0", "a", None));
+    a.append(&hand(&key, &|| at), &mut |_| Ok(body.clone().into())).unwrap();
+    // Nobody takes it over, and nobody whose clock is right writes after it.
+    for refused in [b.fetch().unwrap_err(), seal(&b, "3.0.0").unwrap_err(), seal(&a, "3.0.0").unwrap_err()] {
+        assert_eq!(refused.code, Code::LedgerTime, "{refused}");
+        assert!(
+            refused.hint.as_ref().is_some_and(|hint| hint.contains("A clock that ran ahead")),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(a.fetch().unwrap().events().len(), 3);
+    let fetched = two.git.text(&["rev-parse", "refs/estoppel/fetched"]).unwrap();
+    let before = format!("--before={}", crate::scene::now().0 / 1_000_000 + 300);
+    let good = two.git.text(&["rev-list", "-1", &before, "refs/estoppel/fetched"]).unwrap();
+    let lease = format!("--force-with-lease={LEDGER_REF}:{}", fetched.trim());
+    two.git.text(&["push", "-q", &lease, "origin", &format!("{}:{LEDGER_REF}", good.trim())]).unwrap();
+    assert_eq!(b.fetch().unwrap().events().len(), 2);
+    seal(&b, "3.0.0").unwrap();
+    assert_eq!(a.fetch().unwrap_err().code, Code::LedgerAltered);
+    for name in [LEDGER_REF, "refs/estoppel/seen", "refs/estoppel/remote"] {
+        one.git.text(&["update-ref", "-d", name]).unwrap();
+    }
+    assert_eq!(a.fetch().unwrap().events().len(), 3);
+    seal(&a, "2.0.0").unwrap();
+    assert_eq!(b.fetch().unwrap().head(), a.read().unwrap().head());
+    // Written while the remote was not asked, it stays here.
+    let body = Body::GenerationSealed(contracted("4.0.0", "a", None));
+    store(&one.git, None).append(&hand(&key, &|| at), &mut |_| Ok(body.clone().into())).unwrap();
+    assert_eq!(crate::sync::push(&a).unwrap_err().code, Code::LedgerTime);
+    assert_eq!(b.fetch().unwrap().events().len(), 4);
 }
 
 #[test]

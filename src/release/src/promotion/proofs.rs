@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use estoppel_evidence::time::UnixMicros;
 use estoppel_evidence::{KeyId, Sha256};
@@ -10,11 +11,11 @@ use serde_json::Value;
 use super::row::{Row, Waiver};
 use super::{Candidate, Case};
 use crate::code::Refusal;
-use crate::generation::{Generation, Scope, Skip, Stage, StageName, Step, StepId};
+use crate::generation::{self, Generation, Scope, Skip, Stage, StageName, Step, StepId};
 use crate::git::{ObjectId, Ported};
 use crate::ledger::{
-    self, Body, Event, EvolutionFinished, Ledger, Outcome, PromotionFinished, Role, StagePromoted,
-    StepOutcome,
+    self, Body, Event, EvolutionFinished, InForce, Ledger, Outcome, PromotionFinished, Role, StagePromoted,
+    StepOutcome, folded,
 };
 use crate::version::Version;
 
@@ -25,7 +26,7 @@ const CLOCK_SKEW_US_MAX: u64 = 300_000_000;
 
 /// The rows of all of them, on the ledger as it is now.
 pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, clock: UnixMicros) -> Result<Vec<Row>, Refusal> {
-    let proofs = Proofs { case, ledger, now: stated(ledger, clock) };
+    let proofs = Proofs::new(case, ledger, clock);
     let gates = &case.generation.gates;
     let mut rows = vec![
         proofs.candidate(),
@@ -66,6 +67,7 @@ fn stated(ledger: &Ledger, clock: UnixMicros) -> UnixMicros {
 struct Proofs<'a> {
     case: &'a Case<'a>,
     ledger: &'a Ledger,
+    in_force: InForce<'a>,
     /// What the promotion will say.
     now: UnixMicros,
 }
@@ -79,6 +81,11 @@ enum Latest<'a> {
 }
 
 impl<'a> Proofs<'a> {
+    fn new(case: &'a Case<'a>, ledger: &'a Ledger, clock: UnixMicros) -> Self {
+        let in_force = ledger.in_force(&case.generation.version);
+        Self { case, ledger, in_force, now: stated(ledger, clock) }
+    }
+
     fn command(&self, change: &str) -> String {
         let Candidate { commit, .. } = self.case.candidate;
         format!(
@@ -151,7 +158,9 @@ impl<'a> Proofs<'a> {
                 return Ok(Row::fail(GATE, format!("the latest evolution of {id}, {evolution}, failed"))
                     .by([(evolution.clone(), event.id)]));
             }
-            if run.changes.get(id) != Some(&self.case.generation.change_digest(change)) {
+            if run.changes.get(id) != Some(&self.case.generation.change_digest(change))
+                || !self.in_force.proves(run, id)
+            {
                 let why = format!("{id} was amended after evolution {evolution} had proven it");
                 return Ok(Row::missing(GATE, why, self.command(id)));
             }
@@ -222,7 +231,8 @@ impl<'a> Proofs<'a> {
             .ledger
             .finished(&self.case.generation.version)
             .filter(|(event, run)| {
-                let is_of_contract = run.contract == self.case.generation.digest();
+                let is_of_contract =
+                    run.contract == self.case.generation.digest() && self.in_force.has_run(run);
                 run.result == Outcome::Passed && is_of_contract && self.is_runner(event)
             })
             .map(|(event, run)| (run.evolution.clone(), event.id))
@@ -280,13 +290,14 @@ impl<'a> Proofs<'a> {
                 && approved.commit == self.case.candidate.commit
                 && approved.policy == self.case.policy;
             let why = match () {
-                () if author_keys.contains(&event.actor) || author_names.contains(name) => {
+                () if author_keys.contains(&event.actor) || author_names.contains(&folded(name)) => {
                     "is the author's own"
                 }
                 () if !is_of_this => "is of another contract, commit or policy",
+                () if !self.in_force.has(event) => "was given before the contract was amended",
                 () if approved.expires <= self.now || is_old => "has expired",
                 () => {
-                    people.insert(name.to_owned(), event.id);
+                    people.insert(folded(name), (name.to_owned(), event.id));
                     continue;
                 }
             };
@@ -300,9 +311,9 @@ impl<'a> Proofs<'a> {
         }
         let run = format!("estoppel approve {} --key FILE", generation.version);
         if has >= gate.count {
-            Row::pass(GATE, why).by(people)
+            Row::pass(GATE, why).by(people.into_values())
         } else {
-            Row::missing(GATE, why, run).by(people)
+            Row::missing(GATE, why, run).by(people.into_values())
         }
     }
 
@@ -326,6 +337,7 @@ impl<'a> Proofs<'a> {
             body.stage == stage
                 && body.contract == self.case.generation.digest()
                 && body.commit == self.case.candidate.commit
+                && self.in_force.has(event)
                 && self.ledger.roles().has(event.actor, Role::Releaser)
         })
     }
@@ -380,7 +392,9 @@ impl<'a> Proofs<'a> {
             if lacking.is_some() || self.is_settled(event.id)? {
                 continue;
             }
-            lacking = match self.case.history.ported(base, commit, candidate)? {
+            // What it says of itself mends nothing.
+            let is_own = |path: &str| generation::is_file_of(Path::new(path), &promoted.version);
+            lacking = match self.case.history.ported(base, commit, candidate, &is_own)? {
                 Ported::All => None,
                 Ported::Lacks(file) => {
                     let why =
@@ -485,19 +499,19 @@ pub(super) fn follows_hotfix(ledger: &Ledger, version: &Version) -> bool {
     !hotfixes_below(ledger, version).is_empty()
 }
 
-/// Keys and names of who wrote the contract.
+/// Keys of who wrote the contract, and their names as people take them for one.
 fn authors(generation: &Generation, ledger: &Ledger) -> (BTreeSet<KeyId>, BTreeSet<String>) {
     let writers = ledger.contracts(&generation.version).map(|(event, _)| event.actor);
     let keys: BTreeSet<KeyId> = writers.chain(generation.author.key).collect();
-    let names = keys.iter().filter_map(|key| ledger.roles().name(*key).map(ToOwned::to_owned));
-    let names = names.chain([generation.author.name.clone()]).collect();
+    let names = keys.iter().filter_map(|key| ledger.roles().name(*key)).map(folded);
+    let names = names.chain([folded(&generation.author.name)]).collect();
     (keys, names)
 }
 
 /// Whether what this key approves or waives is the author's own, which does not count.
 pub(super) fn is_authors_own(generation: &Generation, ledger: &Ledger, key: KeyId) -> bool {
     let (keys, names) = authors(generation, ledger);
-    keys.contains(&key) || ledger.roles().name(key).is_some_and(|name| names.contains(name))
+    keys.contains(&key) || ledger.roles().name(key).is_some_and(|name| names.contains(&folded(name)))
 }
 
 /// Whether the generation asks this gate, and a person may waive it.
@@ -537,10 +551,12 @@ pub(super) fn whole_run<'l>(
     ledger: &'l Ledger,
 ) -> Option<(&'l Event, &'l EvolutionFinished)> {
     let generation = case.generation;
+    let in_force = ledger.in_force(&generation.version);
     let runs = ledger.finished(&generation.version).filter(|(event, run)| {
         run.result == Outcome::Passed
             && run.commit == case.candidate.commit
             && run.contract == generation.digest()
+            && in_force.has_run(run)
             && run.changes.len() == generation.changes.len()
             && not_run(run, generation.steps.iter()).is_none()
             && ledger.roles().has(event.actor, Role::Runner)
@@ -550,8 +566,8 @@ pub(super) fn whole_run<'l>(
 
 /// Puts a waiver to each row that does not pass and has one.
 pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, clock: UnixMicros) {
-    let now = stated(ledger, clock);
-    let proofs = Proofs { case, ledger, now };
+    let proofs = Proofs::new(case, ledger, clock);
+    let now = proofs.now;
     let (author_keys, author_names) = proofs.authors();
     for row in rows.iter_mut().filter(|row| row.refuses()) {
         if !is_waivable(case.generation, true, &row.gate) {
@@ -576,8 +592,9 @@ pub(super) fn waive(rows: &mut [Row], case: &Case<'_>, ledger: &Ledger, clock: U
                 && waived.version == case.generation.version
                 && waived.contract == case.generation.digest()
                 && waived.commit == case.candidate.commit
+                && proofs.in_force.has(event)
                 && waived.expires > now;
-            let is_own = author_keys.contains(&event.actor) || author_names.contains(name);
+            let is_own = author_keys.contains(&event.actor) || author_names.contains(&folded(name));
             if is_of_this && !is_own && ledger.roles().has(event.actor, Role::Approver) {
                 let (expires, reason) = (Some(waived.expires), waived.reason.clone());
                 row.waive(Waiver { by: name.to_owned(), expires, reason });

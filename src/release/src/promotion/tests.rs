@@ -193,6 +193,39 @@ fn an_amendment_voids_only_the_proofs_of_the_changes_that_it_alters() {
 }
 
 #[test]
+fn what_an_amendment_made_lapse_does_not_come_back_with_the_text() {
+    let scene = Scene::new();
+    let mut contract = document("1.0.0", "true", "true");
+    contract["gates"] = json!({ "approvals": { "count": 1 } });
+    let mut other = document("1.0.0", "true", "false");
+    other["gates"] = contract["gates"].clone();
+    scene.seal(contract.clone());
+    scene.evolve("1.0.0", &[]);
+    approve(&scene, 3, "1.0.0", &scene.head());
+    scene.amend(other);
+    scene.amend(contract);
+    let judged = refused(
+        &scene,
+        "1.0.0",
+        &[
+            ("all_changes_proven", "missing"),
+            ("integration_at_candidate", "missing"),
+            ("approvals", "missing"),
+        ],
+    );
+    assert!(judged.rows[2].why.contains("B-2 was amended"), "{:?}", judged.rows[2]);
+    scene.evolve("1.0.0", &[]);
+    let judged = refused(&scene, "1.0.0", &[("approvals", "missing")]);
+    assert!(
+        judged.rows.iter().any(|row| row.why.contains("before the contract was amended")),
+        "{:?}",
+        judged.rows
+    );
+    approve(&scene, 3, "1.0.0", &scene.head());
+    assert!(promoted(&scene, "1.0.0").promoted.is_some());
+}
+
+#[test]
 fn a_run_that_never_ended_hides_no_failure() {
     let scene = Scene::new();
     scene.seal(document("1.0.0", "true", "true"));
@@ -254,6 +287,55 @@ fn a_candidate_renamed_to_the_final_name_is_forged() {
 }
 
 #[test]
+fn a_tag_that_is_not_there_and_one_that_this_clone_has_not_heard_of_are_not_forged() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &[]);
+    let behind = scene.store().read().unwrap();
+    promoted(&scene, "1.0.0");
+    let ledger = scene.store().read().unwrap();
+    let said = |ledger: &Ledger, name: &str| verify_tag(&scene.git, ledger, name).map(|_| ()).unwrap_err();
+    assert_eq!(said(&ledger, "v7.0.0").code, Code::TagUnknown);
+    let unheard = said(&behind, "v1.0.0");
+    assert_eq!((unheard.code, unheard.code.exit()), (Code::TagEventMissing, 7), "{unheard}");
+    assert!(unheard.hint.unwrap().contains("estoppel sync pull"));
+    // By a key without the role, without an event, of an event that gives another name away, and without a signature.
+    let tag = |name: &str, seed: u8, event: &str| {
+        let message = format!("x\n\nEstoppel-Event: {event}");
+        let tag = Tag { name: name.into(), target: scene.head(), message };
+        let id = scene.git.write("tag", &tag.sign(now(), &key(seed)).unwrap()).unwrap();
+        scene.git.move_refs(&[Move::create(&format!("refs/tags/{name}"), &id)]).unwrap();
+    };
+    let (nowhere, last) =
+        (Sha256::of(b"nowhere").to_string(), ledger.events().last().unwrap().id.to_string());
+    tag("v2.0.0", 3, &nowhere);
+    tag("v3.0.0", 5, "none");
+    tag("v4.0.0", 5, &last);
+    scene.git.text(&["tag", "v5.0.0"]).unwrap();
+    for name in ["v2.0.0", "v3.0.0", "v4.0.0", "v5.0.0"] {
+        assert_eq!(said(&ledger, name).code, Code::TagForged, "{name}");
+    }
+    scene.git.text(&["tag", "-d", "v1.0.0"]).unwrap();
+    let gone = said(&ledger, "v1.0.0");
+    assert_eq!(gone.code, Code::TagUnknown);
+    assert!(gone.detail.contains("gave it away") && gone.hint.is_some(), "{gone}");
+}
+
+/// What was not begun is not gone on with, and the hint says what to do instead.
+#[test]
+fn a_promotion_that_was_not_begun_is_not_resumed() {
+    let scene = Scene::new();
+    scene.seal(document("1.0.0", "true", "true"));
+    scene.evolve("1.0.0", &[]);
+    let version: Version = "1.0.0".parse().unwrap();
+    let asked = Wanted { resume: true, ..wanted(&version) };
+    let reader = Reader { asked: RefCell::new(0) };
+    let refused = promote(&scene.store(), &hand(&key(5)), &asked, &reader).unwrap_err();
+    assert_eq!(refused.code, Code::StateInvalid);
+    assert!(refused.hint.unwrap().contains("`estoppel promote 1.0.0` does all of it"));
+}
+
+#[test]
 fn approvals_are_of_distinct_people_who_are_not_the_author_and_of_exactly_this() {
     let scene = Scene::new();
     let mut contract = document("1.0.0", "true", "true");
@@ -274,7 +356,10 @@ fn approvals_are_of_distinct_people_who_are_not_the_author_and_of_exactly_this()
     scene
         .write(4, Body::GenerationAmended(Box::new(crate::ledger::Contracted { from, ..*amended })))
         .unwrap();
+    scene.evolve("1.0.0", &[]);
+    let head = scene.head();
     approve(&scene, 4, "1.0.0", &head);
+    approve(&scene, 3, "1.0.0", &head);
     let judged = refused(&scene, "1.0.0", &[("approvals", "missing")]);
     assert!(
         judged.rows.iter().any(|row| row.why.contains("person 4 is the author's own")),
@@ -427,6 +512,18 @@ fn a_remote_that_takes_nothing_leaves_nothing_half_done() {
     };
     refuse("#!/bin/sh\ngrep -q refs/tags/v1.0.0 && exit 1\nexit 0\n");
     assert_eq!(promote_as(&clone, 5, "1.0.0").unwrap_err().code, Code::RemoteFailed);
+    // It refuses one reference of them and says why.
+    refuse("#!/bin/sh\n[ \"$1\" = refs/tags/v1.0.0 ] && echo tags are closed today && exit 1\nexit 0\n");
+    let update = hook.with_file_name("update");
+    std::fs::rename(&hook, &update).unwrap();
+    let refused = promote_as(&clone, 5, "1.0.0").unwrap_err();
+    assert_eq!(refused.code, Code::RemoteFailed);
+    assert!(
+        refused.detail.contains("`refs/tags/v1.0.0`: ") && refused.detail.contains("tags are closed today"),
+        "{refused}"
+    );
+    assert!(!refused.detail.contains("refs/estoppel/ledger"), "{refused}");
+    std::fs::remove_file(&update).unwrap();
     // It dies while it takes it.
     refuse("#!/bin/sh\ngrep -q refs/tags/v1.0.0 && kill -9 $PPID\nexit 0\n");
     assert_eq!(promote_as(&clone, 5, "1.0.0").unwrap_err().code, Code::RemoteFailed);
@@ -547,8 +644,8 @@ fn what_is_resumed_is_promoted_only_where_its_tag_is_there() {
     assert_eq!(resume().unwrap().promoted.unwrap().0, "v1.0.0");
     scene.git.text(&["update-ref", "-d", "refs/tags/v1.0.0"]).unwrap();
     let refusal = resume().unwrap_err();
-    assert_eq!(refusal.code, Code::TagForged);
-    assert!(refusal.detail.contains("is not in this clone"), "{refusal}");
+    assert_eq!(refusal.code, Code::TagUnknown);
+    assert!(refusal.detail.contains("gave it away"), "{refusal}");
 }
 
 #[test]

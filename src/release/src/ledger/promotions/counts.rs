@@ -1,15 +1,13 @@
 //! Gates that events alone decide are counted again: no row says `pass` of one where the count is another.
 
-use std::collections::BTreeSet;
-
-use estoppel_evidence::Sha256;
 use estoppel_evidence::time::UnixMicros;
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{Contracted, Event, Past, list};
 use crate::generation::FreezeWindow;
-use crate::ledger::{Body, Outcome};
+use crate::ledger::in_force::{followed, following};
+use crate::ledger::{Body, EvolutionFinished, Outcome};
 use crate::version::Version;
 
 impl Past<'_> {
@@ -37,7 +35,9 @@ impl Past<'_> {
 
     fn check_min_evolutions(&self, contract: &Contracted) -> Result<(), String> {
         let count = contract.document.pointer("/gates/min_evolutions/count").and_then(Value::as_u64);
-        let of_contract = self.passed().filter(|run| run.contract == self.promotion.contract).count();
+        let is_of_contract =
+            |run: &&EvolutionFinished| run.contract == self.promotion.contract && self.in_force.has_run(run);
+        let of_contract = self.passed().filter(is_of_contract).count();
         match count.filter(|count| u64::try_from(of_contract).is_ok_and(|has| has < *count)) {
             Some(count) => Err(format!("{of_contract} of {count} evolutions passed")),
             None => Ok(()),
@@ -75,19 +75,7 @@ impl Past<'_> {
 /// Since when an event was known to all who wrote later: the latest of its own time, and of those of events beside it, so that
 /// neither follows the other. `events` are in an order in which each follows its parents.
 pub(in crate::ledger) fn known_since(events: &[&Event], of: &Event) -> UnixMicros {
-    let mut following = BTreeSet::from([of.id]);
-    for event in events {
-        if event.parents.iter().any(|parent| following.contains(parent)) {
-            following.insert(event.id);
-        }
-    }
-    let mut followed: BTreeSet<Sha256> = of.parents.iter().copied().collect();
-    for event in events.iter().rev() {
-        if followed.contains(&event.id) {
-            followed.extend(event.parents.iter().copied());
-        }
-    }
-    let beside =
-        events.iter().filter(|event| !following.contains(&event.id) && !followed.contains(&event.id));
+    let (later, earlier) = (following(events, of.id), followed(events, of));
+    let beside = events.iter().filter(|event| !later.contains(&event.id) && !earlier.contains(&event.id));
     beside.map(|event| event.at).fold(of.at, UnixMicros::max)
 }

@@ -116,6 +116,7 @@ impl Past<'_> {
             let name = self.roles().and_then(|roles| roles.name(event.actor));
             waived.gate == gate
                 && self.is_of_this(&waived.version, waived.contract, &waived.commit)
+                && self.in_force.has(event)
                 && waived.expires > self.promotion.at
                 && !keys.contains(&event.actor)
                 && !name.is_some_and(|name| names.contains(name))

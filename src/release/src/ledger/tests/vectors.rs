@@ -9,6 +9,7 @@ const COMMITS: &str = include_str!("../../../../../spec/ledger-commit-vectors.js
 const RELEASES: &str = include_str!("../../../../../spec/ledger-release-vectors.json");
 const LADDER: &str = include_str!("../../../../../spec/ledger-ladder-vectors.json");
 const COUNTS: &str = include_str!("../../../../../spec/ledger-count-vectors.json");
+const LAPSES: &str = include_str!("../../../../../spec/ledger-lapse-vectors.json");
 /// Vectors that turned out to be wrong: those of the same name in the last file count in their place.
 const REPLACED: &[&str] = &["a hotfix that leaves out the wait"];
 
@@ -165,6 +166,11 @@ fn the_published_vectors_of_counts_hold_and_follow_their_schema() {
     hold("ledger-count-vectors", COUNTS, document(told(super::counts::stories())), &[]);
     let names: Vec<String> = super::counts::stories().into_iter().map(|(name, _, _)| name).collect();
     assert!(REPLACED.iter().all(|name| names.iter().any(|known| known == name)));
+}
+
+#[test]
+fn the_published_vectors_of_amendments_hold_and_follow_their_schema() {
+    hold("ledger-lapse-vectors", LAPSES, document(told(super::lapses::stories())), &[]);
 }
 
 #[test]

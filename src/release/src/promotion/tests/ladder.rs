@@ -241,6 +241,35 @@ fn what_a_hotfix_mended_comes_into_the_next_version() {
     assert_eq!(tag(&promoted(&scene, "1.2.0")), "v1.2.0");
 }
 
+/// What is put there by hand passes without the file that says what the hotfix is.
+#[test]
+fn the_contract_file_of_a_hotfix_is_no_part_of_what_it_mends() {
+    let scene = Scene::new();
+    scene.commit("f", "1\n2\n3\n");
+    scene.seal(document("1.1.3", "true", "true"));
+    scene.evolve("1.1.3", &[]);
+    promoted(&scene, "1.1.3");
+    scene.git.text(&["checkout", "-q", "-b", "fix"]).unwrap();
+    let mut hotfix = document("1.1.4", "true", "true");
+    hotfix["changes"].as_array_mut().unwrap().truncate(1);
+    hotfix["steps"].as_array_mut().unwrap().truncate(1);
+    hotfix["hotfix"] = json!({ "base": "1.1.3", "reason": "it burns" });
+    scene.commit(".estoppel/generations/v1.1.4.yaml", &hotfix.to_string());
+    scene.seal(hotfix);
+    scene.commit("f", "1\n2\nmended\n");
+    scene.evolve("1.1.4", &[]);
+    assert_eq!(tag(&promoted(&scene, "1.1.4")), "v1.1.4");
+    scene.git.text(&["checkout", "-q", "main"]).unwrap();
+    scene.seal(document("1.2.0", "true", "true"));
+    scene.commit(".estoppel/generations/v1.2.0.yaml", "of another version");
+    scene.evolve("1.2.0", &[]);
+    let judged = refused(&scene, "1.2.0", &[("hotfix_forward_ported", "missing")]);
+    assert!(judged.rows.iter().any(|row| row.why.contains("in `f`")), "{:#?}", judged.rows);
+    scene.commit("f", "1\n2\nmended\n");
+    scene.evolve("1.2.0", &[]);
+    assert_eq!(tag(&promoted(&scene, "1.2.0")), "v1.2.0");
+}
+
 #[test]
 fn a_merge_that_takes_nothing_of_a_hotfix_ports_nothing() {
     let scene = mended();
