@@ -6,7 +6,7 @@ use estoppel_evidence::Sha256;
 use estoppel_release::evolution::{self, Plan, Wanted, Watch, progress};
 use estoppel_release::generation::Step;
 use estoppel_release::ledger::{Body, EvolutionFinished, Ledger, Outcome, StepOutcome, StepResult, Store};
-use estoppel_release::{Code, Refusal, Version};
+use estoppel_release::{Code, Refusal, Version, process};
 use serde_json::{Value, json};
 
 use crate::arguments::{EvolutionCommand, EvolutionStart, InRepository};
@@ -62,6 +62,7 @@ fn start(output: Output, start: &EvolutionStart) -> Result<ExitCode, Failure> {
         jobs: start.jobs.into(),
         random: identity::random()?,
     };
+    process::end_what_is_left();
     let (finished, recorded) = evolution::start(&store, &signing.hand(), &plan, &Told(output))?;
     print(output, &finished);
     let mut data = data(&finished);

@@ -4,19 +4,21 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
+use estoppel_evidence::envelope::from_base64;
 use estoppel_evidence::time::UnixMicros;
-use estoppel_evidence::{PublicKey, Sha256, Signer as _};
+use estoppel_evidence::{PublicKey, Reason, Sha256, Signer as _};
 use estoppel_gateway::packs::Packs;
-use estoppel_release::generation::{RegressGate, StageName};
+use estoppel_policy::Policy;
+use estoppel_release::generation::{PolicyGate, RegressGate, StageName};
+use estoppel_release::git::Files;
 use estoppel_release::ledger::{Approved, Body};
 use estoppel_release::promotion::{self, Bundle, Call, Judged, Left, State, Subject, Wanted, Witness};
 use estoppel_release::rollback::{self, Back};
-use estoppel_release::sync;
-use estoppel_release::{Code, Refusal};
+use estoppel_release::{Code, Refusal, process, sync};
 use estoppel_verify::{Authenticity, Completeness};
 use serde_json::{Value, json};
 
-use crate::arguments::{Approve, InRepository, Promote, Rollback, SignedBy, Today, Waive};
+use crate::arguments::{Approve, InRepository, Promote, Rollback, SignedBy, Waive};
 use crate::ledger::{Signing, now, read, shared, store};
 use crate::output::{Colour, Failure, Output, plain};
 use crate::{input, policy, regress, show, verify};
@@ -34,6 +36,7 @@ pub fn run(output: &Output, wanted: &Promote, explain: bool) -> Result<ExitCode,
         resume: wanted.resume,
         dry: explain,
     };
+    process::end_what_is_left();
     let judged = promotion::promote(&store, &signing.hand(), &asked, &Offline)?;
     if judged.promoted.is_some() && store.remote().is_some() {
         // Candidates that the remote was not told of before belong to what is promoted.
@@ -179,9 +182,9 @@ fn bytes_of(left: Left<'_>) -> Result<Vec<u8>, String> {
 }
 
 impl Witness for Offline {
-    fn bundle(&self, bundle: Left<'_>, trust: &Path) -> Result<Bundle, String> {
+    fn bundle(&self, bundle: Left<'_>, trust: &[u8]) -> Result<Bundle, String> {
         let (path, bytes) = (bundle.path, bytes_of(bundle)?);
-        let report = verify::judged_bytes((path, &bytes), Some(trust)).map_err(said)?;
+        let report = verify::judged_by((path, &bytes), Some(trust)).map_err(said)?;
         if let Some(finding) = &report.finding {
             return Err(format!("{}: {}", finding.reason.code(), finding.detail));
         }
@@ -200,11 +203,18 @@ impl Witness for Offline {
         Ok(Bundle { root, calls: calls.collect(), codes })
     }
 
+    fn subject(&self, certificate: Left<'_>) -> Option<String> {
+        let envelope: Value = serde_json::from_slice(&bytes_of(certificate).ok()?).ok()?;
+        let payload = from_base64(envelope["payload"].as_str()?)?;
+        let statement: Value = serde_json::from_slice(&payload).ok()?;
+        statement["predicate"]["bundle"]["root"].as_str().map(ToOwned::to_owned)
+    }
+
     fn certificate(
         &self,
         certificate: Left<'_>,
         bundle: Left<'_>,
-        trust: &Path,
+        trust: &[u8],
         signers: &[PublicKey],
     ) -> Result<(), String> {
         let (bytes, sealed) = (bytes_of(certificate)?, bytes_of(bundle)?);
@@ -212,7 +222,7 @@ impl Witness for Offline {
         let mut why = "no key of the ledger may run evolutions".to_owned();
         for signer in signers {
             let Some(signer) = estoppel_verify::PublicKey::of_spki(signer.spki()) else { continue };
-            let report = verify::certificate(&bytes, Some(&signer), bundle, Some(trust)).map_err(said)?;
+            let report = verify::certificate_by(&bytes, Some(&signer), bundle, Some(trust)).map_err(said)?;
             if report.exit_code() != 0 {
                 if let Some(fault) = &report.fault {
                     why = format!("{}: {}", fault.reason.code(), fault.detail);
@@ -231,10 +241,10 @@ impl Witness for Offline {
         Err(why)
     }
 
-    fn regress(&self, tree: &Path, gate: &RegressGate, trust: Option<&Path>) -> Result<String, String> {
-        let packs = gate.packs.as_ref().map(|packs| tree.join(packs));
-        let today = Today { policy: tree.join(&gate.policy), packs, junit: None, strict: true };
-        let counts = regress::counted(&today, &tree.join(&gate.fixtures), trust).map_err(said)?;
+    fn regress(&self, files: &Files, gate: &RegressGate, trust: Option<&[u8]>) -> Result<String, String> {
+        let policy = compiled(files, &gate.policy, gate.packs.as_deref())?;
+        let fixtures = Committed { files, folder: &gate.fixtures };
+        let counts = regress::counted((Path::new(&gate.policy), policy), &fixtures, trust).map_err(said)?;
         let text = format!(
             "{} as expected, {} otherwise, {} undecided",
             counts.same, counts.changed, counts.undecided
@@ -245,15 +255,55 @@ impl Witness for Offline {
         }
     }
 
-    fn policy(&self, file: &Path, packs: Option<&Path>) -> Result<Sha256, String> {
-        let policy = policy::compiled(Output::new(true), file, &Packs::at(packs)).map_err(said)?;
+    fn policy(&self, files: &Files, gate: &PolicyGate) -> Result<Sha256, String> {
+        let policy = compiled(files, &gate.policy, gate.packs.as_deref())?;
         Sha256::parse(&policy.hash().to_string()).ok_or_else(|| "it has no hash".into())
     }
+}
+
+/// A policy of a commit, with what it takes from packs of that.
+fn compiled(files: &Files, file: &str, packs: Option<&str>) -> Result<Policy, String> {
+    let text = String::from_utf8(files.read(file)?).map_err(|_| format!("`{file}` is not UTF-8"))?;
+    let packs = Packs::of(packs.map(|packs| files.below(packs)).transpose()?);
+    let parsed = policy::parsed(Output::new(true), Path::new(file), &text, &packs).map_err(said)?;
+    Ok(parsed.compile())
+}
+
+/// The fixtures of a commit.
+struct Committed<'a> {
+    files: &'a Files,
+    folder: &'a str,
+}
+
+impl regress::Fixtures for Committed<'_> {
+    fn at(&self) -> &Path {
+        Path::new(self.folder)
+    }
+
+    fn entries(&self) -> Result<Vec<(String, bool)>, Failure> {
+        let names = self.files.names(self.folder).map_err(unreadable)?;
+        Ok(names.into_iter().collect())
+    }
+
+    fn has(&self, fixture: &str, file: &str) -> bool {
+        let names = self.files.names(&format!("{}/{fixture}", self.folder));
+        names.is_ok_and(|names| names.contains_key(file))
+    }
+
+    fn file(&self, fixture: &str, file: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, Failure> {
+        let bytes = self.files.read(&format!("{}/{fixture}/{file}", self.folder)).map_err(unreadable)?;
+        Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= bytes_max)) // a length fits in 64 bits
+    }
+}
+
+fn unreadable(why: String) -> Failure {
+    Failure::reason(Reason::FileUnreadable, plain(&why))
 }
 
 fn call(entry: &Value) -> Call {
     let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
     Call {
+        id: text(&entry["call"]).unwrap_or_default(),
         seq: entry["seq"].as_u64().unwrap_or_default(),
         evolution: text(&entry["claims"]["evolution_id"]),
         policy: text(&entry["policy"]["hash"]),
@@ -294,8 +344,8 @@ mod tests {
         std::fs::write(&path, "other").unwrap();
         let refused = "it changed while it was read";
         assert_eq!(bytes_of(left).unwrap_err(), refused);
-        let trust = dir.path().join("trust.json");
-        assert_eq!(Offline.bundle(left, &trust).unwrap_err(), refused);
-        assert_eq!(Offline.certificate(left, left, &trust, &[]).unwrap_err(), refused);
+        assert_eq!(Offline.bundle(left, b"{}").unwrap_err(), refused);
+        assert_eq!(Offline.certificate(left, left, b"{}", &[]).unwrap_err(), refused);
+        assert_eq!(Offline.subject(left), None);
     }
 }

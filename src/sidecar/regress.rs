@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use crate::arguments::RegressCommand;
 use crate::output::{Failure, Output};
 
+pub use checked::Fixtures;
 pub use remade::Recordings;
 pub use run::{again, counted};
 

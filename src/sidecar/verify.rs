@@ -146,25 +146,35 @@ pub fn read(path: &Path, trust: Option<&Path>) -> Result<(Report, Vec<u8>), Fail
 
 /// What `estoppel verify` says of the bytes of a bundle that is at `path`.
 pub fn judged_bytes((path, bytes): (&Path, &[u8]), trust: Option<&Path>) -> Result<Report, Failure> {
-    with_options(trust, |options| bundle(Input::Zip(bytes), path, options, None))?
+    let trust = trust.map(input::file).transpose()?;
+    judged_by((path, bytes), trust.as_deref())
+}
+
+/// The same, by a trust document that was read before.
+pub fn judged_by((path, bytes): (&Path, &[u8]), trust: Option<&[u8]>) -> Result<Report, Failure> {
+    bundle(Input::Zip(bytes), path, &options(trust), None)
 }
 
 /// What is to be said of a certificate of a replay, and of the bundle that it is about: its bytes, and where it is.
 pub fn certificate(
     certificate: &[u8],
     signer: Option<&PublicKey>,
-    (path, bytes): (&Path, &[u8]),
+    bundle: (&Path, &[u8]),
     trust: Option<&Path>,
 ) -> Result<CertificateReport, Failure> {
     let trust = trust.map(input::file).transpose()?;
-    let options = Options {
-        trust: trust.as_deref(),
-        signatures: Signatures::Each,
-        executor: &Cores,
-        progress: &|_| {},
-    };
+    certificate_by(certificate, signer, bundle, trust.as_deref())
+}
+
+/// The same, by a trust document that was read before.
+pub fn certificate_by(
+    certificate: &[u8],
+    signer: Option<&PublicKey>,
+    (path, bytes): (&Path, &[u8]),
+    trust: Option<&[u8]>,
+) -> Result<CertificateReport, Failure> {
     let mut beside = Beside::of(path);
-    verify_certificate(certificate, signer, Input::Zip(bytes), &mut beside, &options)
+    verify_certificate(certificate, signer, Input::Zip(bytes), &mut beside, &options(trust))
         .map_err(|error| Failure::input("FILE_UNREADABLE", plain(&error.to_string())))
 }
 
@@ -252,12 +262,11 @@ pub fn journal_report(path: &Path, trust: Option<&Path>) -> Result<Report, Failu
 /// What `judge` says with every signature verified on all cores, by a trust document where there is one.
 pub fn with_options<T>(trust: Option<&Path>, judge: impl FnOnce(&Options<'_>) -> T) -> Result<T, Failure> {
     let trust = trust.map(input::file).transpose()?;
-    Ok(judge(&Options {
-        trust: trust.as_deref(),
-        signatures: Signatures::Each,
-        executor: &Cores,
-        progress: &|_| {},
-    }))
+    Ok(judge(&options(trust.as_deref())))
+}
+
+fn options(trust: Option<&[u8]>) -> Options<'_> {
+    Options { trust, signatures: Signatures::Each, executor: &Cores, progress: &|_| {} }
 }
 
 fn settled(path: &Path, options: &Options<'_>) -> Result<Report, Failure> {

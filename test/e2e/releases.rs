@@ -2,6 +2,7 @@
 
 mod hostile;
 mod ladder;
+mod left;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -430,6 +431,15 @@ fn what_went_through_the_gateway_joins_the_proof_and_a_loosened_rule_is_refused(
     }
     let rows = refused["data"]["gates"].to_string();
     assert!(rows.contains("of another run") && rows.contains("1 otherwise"), "{rows}");
+    // Somebody puts the strict one where the candidate is checked out.
+    for _ in 0..3 {
+        let promote = || repository.sign("other", &["promote", "1.1.0"]);
+        let (exit, told) = left::meddling(&repository, ("policy.yaml", POLICY), promote);
+        match exit {
+            2 => assert_eq!(told["error"]["code"], "LEDGER_ALTERED", "{told}"),
+            exit => assert_eq!((exit, state(&told, "regress")), (3, "fail"), "{told}"),
+        }
+    }
     assert!(!has(&repository.dir, "refs/tags/v1.1.0"));
 
     let textfile = repository.scratch.join("figures.prom");

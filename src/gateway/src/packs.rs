@@ -1,11 +1,12 @@
 //! Packs of contracts, as they lie in folders. Nothing outside a pack's folder is read: every part of a path is opened
 //! below the one before it, and none may be a link.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use estoppel_policy::{PackFile, PackManifest, PackedContract, PolicyDocument, PolicyError};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -42,9 +43,20 @@ pub enum PackError {
 /// An open pack.
 #[derive(Debug)]
 pub struct Pack {
-    root: OwnedFd,
+    root: Root,
     pub manifest: PackManifest,
 }
+
+/// Where the files of a pack are.
+#[derive(Debug)]
+enum Root {
+    Folder(OwnedFd),
+    /// Among these, below this path.
+    Files(Arc<PackFiles>, String),
+}
+
+/// Files by their paths from the folder that packs are in.
+pub type PackFiles = BTreeMap<String, Vec<u8>>;
 
 impl Pack {
     /// The pack in this folder.
@@ -52,11 +64,11 @@ impl Pack {
     /// # Errors
     /// There is none, or its manifest cannot be read.
     pub fn open(dir: &Path) -> Result<Self, PackError> {
-        Self::in_folder(folder(dir)?)
+        Self::at(Root::Folder(folder(dir)?))
     }
 
-    fn in_folder(root: OwnedFd) -> Result<Self, PackError> {
-        let text = read(&root, MANIFEST).and_then(|bytes| utf8(MANIFEST, bytes))?;
+    fn at(root: Root) -> Result<Self, PackError> {
+        let text = root.read(MANIFEST).and_then(|bytes| utf8(MANIFEST, bytes))?;
         let manifest = PackManifest::parse(&text).map_err(PackError::Manifest)?;
         Ok(Self { root, manifest })
     }
@@ -66,7 +78,7 @@ impl Pack {
     /// # Errors
     /// It is not there, not a regular file, too large, or not in the pack.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, PackError> {
-        read(&self.root, path)
+        self.root.read(path)
     }
 
     /// The same, as text.
@@ -84,7 +96,11 @@ impl Pack {
     pub fn list(&self, path: &str) -> Result<Vec<String>, PackError> {
         let unreadable =
             |source: rustix::io::Errno| PackError::Unreadable { path: path.into(), source: source.into() };
-        let folder = match below(&self.root, path) {
+        let root = match &self.root {
+            Root::Folder(root) => root,
+            Root::Files(files, at) => return listed(files, at, path),
+        };
+        let folder = match below(root, path) {
             Err(PackError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(Vec::new());
             }
@@ -122,13 +138,19 @@ impl Pack {
 #[derive(Debug, Default)]
 pub struct Packs {
     dir: Option<PathBuf>,
+    files: Option<Arc<PackFiles>>,
     own: BTreeMap<String, Pack>,
 }
 
 impl Packs {
     /// The pack `acme/orders` is in `DIR/acme/orders`. None: there are no packs.
     pub fn at(dir: Option<&Path>) -> Self {
-        Self { dir: dir.map(Path::to_path_buf), own: BTreeMap::new() }
+        Self { dir: dir.map(Path::to_path_buf), ..Self::default() }
+    }
+
+    /// Packs whose files were read before. None: there are no packs.
+    pub fn of(files: Option<PackFiles>) -> Self {
+        Self { files: files.map(Arc::new), ..Self::default() }
     }
 
     /// This pack before any other of its name.
@@ -155,18 +177,51 @@ impl Packs {
         if let Some(own) = self.own.get(&packed.pack) {
             return own.contract(&packed.contract).map_err(said);
         }
-        let Some(dir) = &self.dir else {
-            return Err(format!(
-                "{packed}: nothing says where packs are: `packs.dir` of the daemon, --packs of commands"
-            ));
+        let root = match (&self.dir, &self.files) {
+            (Some(dir), _) => folder(dir).and_then(|dir| below(&dir, &packed.pack)).map(Root::Folder),
+            (None, Some(files)) => parts(&packed.pack).map(|at| Root::Files(files.clone(), at.join("/"))),
+            (None, None) => {
+                return Err(format!(
+                    "{packed}: nothing says where packs are: `packs.dir` of the daemon, --packs of commands"
+                ));
+            }
         };
-        let pack = folder(dir).and_then(|dir| below(&dir, &packed.pack)).and_then(Pack::in_folder).and_then(
-            |pack| match &pack.manifest.name {
-                name if *name == packed.pack => Ok(pack),
-                found => Err(PackError::Name { wanted: packed.pack.clone(), found: found.clone() }),
-            },
-        );
+        let pack = root.and_then(Pack::at).and_then(|pack| match &pack.manifest.name {
+            name if *name == packed.pack => Ok(pack),
+            found => Err(PackError::Name { wanted: packed.pack.clone(), found: found.clone() }),
+        });
         pack.and_then(|pack| pack.contract(&packed.contract)).map_err(said)
+    }
+}
+
+impl Root {
+    fn read(&self, path: &str) -> Result<Vec<u8>, PackError> {
+        let (files, at) = match self {
+            Self::Folder(root) => return read(root, path),
+            Self::Files(files, at) => (files, at),
+        };
+        let place = format!("{at}/{}", parts(path)?.join("/"));
+        match files.get(&place) {
+            Some(bytes) if bytes.len() as u64 > FILE_BYTES_MAX => {
+                Err(PackError::TooLarge { path: path.into() })
+            }
+            Some(bytes) => Ok(bytes.clone()),
+            None => {
+                let source = io::ErrorKind::NotFound.into();
+                Err(PackError::Unreadable { path: path.into(), source })
+            }
+        }
+    }
+}
+
+/// Names of what is in a folder of a pack whose files were read before.
+fn listed(files: &PackFiles, at: &str, path: &str) -> Result<Vec<String>, PackError> {
+    let folder = [at.split('/').collect(), parts(path)?].concat().join("/") + "/";
+    let inside = files.keys().filter_map(|file| file.strip_prefix(&folder)?.split('/').next());
+    let names: BTreeSet<&str> = inside.collect();
+    match names.len() > LISTED_MAX {
+        true => Err(PackError::TooMany { path: path.into() }),
+        false => Ok(names.into_iter().map(ToOwned::to_owned).collect()),
     }
 }
 
@@ -280,6 +335,33 @@ mod tests {
         assert!(provide(Some(&dir), &digest).unwrap_err().contains("acme/other"));
         std::fs::remove_dir_all(dir.join("acme/orders")).unwrap();
         assert!(provide(Some(&dir), &digest).unwrap_err().contains("cannot read"));
+    }
+
+    #[test]
+    fn packs_whose_files_were_read_before_give_what_their_folders_would() {
+        let digest = estoppel_policy::file_digest(br#"{"type":"object"}"#);
+        let policy = format!(
+            "version: 1\nname: a\ncontracts: {{ order: {{ pack: acme/orders, contract: order, sha256: \"{digest}\" }} }}\n"
+        );
+        let given = |manifest: &str, contract: &[u8]| {
+            let files = [("pack.yaml", manifest.as_bytes()), ("c/order.json", contract)];
+            let files = files.map(|(name, bytes)| (format!("acme/orders/{name}"), bytes.to_vec()));
+            let mut document = PolicyDocument::parse(&policy).unwrap();
+            let provided = Packs::of(Some(files.into())).provide(&mut document);
+            provided.map_err(|errors| errors[0].message.clone())
+        };
+        assert_eq!(given(PACK, br#"{"type":"object"}"#), Ok(()));
+        assert!(given(PACK, b"{}").unwrap_err().contains(&digest));
+        assert!(given(&PACK.replace("acme/orders", "acme/other"), b"{}").unwrap_err().contains("acme/other"));
+        assert!(given(&PACK.replace("c/order", "d/order"), b"{}").unwrap_err().contains("cannot read"));
+        assert!(given(&PACK.replace("c/order", "../../x"), b"{}").is_err());
+        let large = vec![b' '; usize::try_from(FILE_BYTES_MAX).unwrap() + 1];
+        assert!(given(PACK, &large).unwrap_err().contains("has more than"));
+        let files = [("a/pack.yaml", PACK), ("a/c/x", ""), ("a/c/y/z", ""), ("b/c/w", "")];
+        let files: PackFiles = files.map(|(name, text)| (name.to_owned(), text.into())).into();
+        let pack = Pack::at(Root::Files(Arc::new(files), "a".into())).unwrap();
+        assert_eq!(pack.list("c").unwrap(), ["x", "y"]);
+        assert!(pack.list("d").unwrap().is_empty());
     }
 
     #[test]

@@ -35,6 +35,7 @@ codes! {
     ChangeUnknown "CHANGE_UNKNOWN" 6 "the generation has no such change";
     DestinationUnknown "DESTINATION_UNKNOWN" 6 "the settings name no such destination";
     EnvironmentInvalid "ENVIRONMENT_INVALID" 6 "it names no environment";
+    EvidenceTwice "EVIDENCE_TWICE" 3 "two bundles of an evolution are of one run, or have a call in common";
     EvolutionFailed "EVOLUTION_FAILED" 3 "a step of the evolution failed";
     EvolutionUnknown "EVOLUTION_UNKNOWN" 6 "the ledger has no such evolution";
     FixtureMissing "FIXTURE_MISSING" 3 "a fixture that a change names is not in the commit";

@@ -264,13 +264,14 @@ impl Run {
             return done.held_against(changed, &folders.logs);
         }
         let place = Place { tree: worktree.path(), picture, logs: &folders.logs, told: &told };
-        let steps::Ran { results: steps, changed } = steps::run(&wanted, &place, jobs, watch);
+        let steps::Ran { results: steps, changed, is_left } = steps::run(&wanted, &place, jobs, watch);
         let is_failed =
             |step: &&StepResult| !matches!(step.outcome, StepOutcome::Passed | StepOutcome::Skipped);
         for step in steps.iter().filter(is_failed) {
             heard.extend(hooks.tell(HookEvent::StepFail, &serde_json::json!({ "step": step })));
         }
         let all_passed = changed.is_none()
+            && !is_left
             && !steps.is_empty()
             && steps.iter().all(|step| step.outcome == StepOutcome::Passed);
         let result = if all_passed { Outcome::Passed } else { Outcome::Failed };
@@ -280,7 +281,8 @@ impl Run {
         heard.extend(ended);
         let changed = changed.map(|changed| (format!("step `{}`", changed.after), changed.paths));
         let changed = changed.or_else(|| changed_by("the hooks"));
-        let done = Done { result, steps, hooks: heard, why: None }.held_against(changed, &folders.logs)?;
+        let why = is_left.then(|| "what a step left running could not be ended".to_owned());
+        let done = Done { result, steps, hooks: heard, why }.held_against(changed, &folders.logs)?;
         Ok(if stopped { done.failed() } else { done })
     }
 

@@ -4,6 +4,7 @@
 //! time limit and a limit on what is read. Names that come from outside stand behind `--end-of-options` or are built from checked types.
 
 mod borrowed;
+mod files;
 mod history;
 mod named;
 mod object;
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+pub use files::Files;
+pub(crate) use files::Kind;
 pub use history::History;
 pub use object::ObjectId;
 pub use ported::Ported;

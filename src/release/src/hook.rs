@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::evolution::allowed_env;
 use crate::generation::{Change, Generation, Hook, HookEvent};
 use crate::ledger::HookResult;
-use crate::process::{self, Limits};
+use crate::process::{self, Limits, Taking};
 
 /// Most bytes that a hook may write. What it writes is not kept.
 const OUTPUT_BYTES_MAX: u64 = 1 << 20;
@@ -50,7 +50,8 @@ impl Hooks<'_> {
         command.envs(self.told.iter().map(|(name, value)| (name, value)));
         let time = Duration::from_secs(hook.timeout_s.into());
         let limits = Limits { time, output_bytes_max: OUTPUT_BYTES_MAX };
+        let taking = Taking::begin();
         let done = process::run_kept(command, said.to_string().as_bytes(), limits);
-        result(done.is_ok_and(|done| done.exit == Some(0)))
+        result(taking.end_all() && done.is_ok_and(|done| done.exit == Some(0)))
     }
 }

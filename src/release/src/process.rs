@@ -1,6 +1,7 @@
 //! A program run to its end: its input given, its output read up to a limit, its time limited.
 
 mod group;
+mod left;
 
 use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -9,6 +10,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 pub(crate) use group::Group;
+pub(crate) use left::Taking;
+pub use left::end_what_is_left;
 
 /// What a run is held to.
 #[derive(Clone, Copy, Debug)]

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::code::{Code, Refusal, demand_reason};
 use crate::evolution::{self, STATEMENT, sealed, sign};
 use crate::generation::{Generation, HookEvent, StageName};
-use crate::git::{Git, History, ObjectId};
+use crate::git::{Files, Git, History, ObjectId};
 use crate::hook::Hooks;
 use crate::ledger::{
     Body, Draft, Event, Hand, Known, Ledger, PromotionFinished, PromotionRefused, PromotionStarted, Role,
@@ -117,7 +117,7 @@ pub fn promote(
     let worktree = Worktree::add(store.git(), &name, &candidate.commit)?;
     let history = History::of(store.git(), &candidate.commit)?;
     // What is approved names the policy, whichever gates hold at the stage.
-    let policy = witness::policy_of(&contract.gates, worktree.path(), witness);
+    let policy = witness::policy_of(&contract.gates, worktree.files(), witness);
     let case = Case { history, generation: &generation, stage: wanted.stage, candidate: &candidate, policy };
     let began = begun(&ledger, promotion);
     if wanted.resume && !began {
@@ -152,7 +152,7 @@ pub fn promote(
     if let Some((_, run)) = proofs::whole_run(&case, &ledger) {
         folders.push(evolution::evidence(store.git().private(), &run.evolution));
     }
-    let sources = witness::Sources { tree: worktree.path(), folders: &folders, witness };
+    let sources = witness::Sources { worktree: &worktree, folders: &folders, witness };
     let mut outside = witness::rows(&case, &ledger, &sources);
     if !wanted.dry {
         let heard = hooks.tell(HookEvent::PromoteStart, &json!({ "candidate": candidate.tag }));
@@ -278,8 +278,7 @@ pub fn subject(
         let said = format!("{} has no candidate", wanted.version);
         Refusal::new(Code::CandidateMissing, said)
     };
-    let worktree = Worktree::add(store.git(), &format!("subject-{}", std::process::id()), &commit)?;
-    let policy = witness::policy_of(&generation.gates, worktree.path(), witness);
+    let policy = witness::policy_of(&generation.gates, &Files::of(store.git(), &commit)?, witness);
     Ok(Subject {
         commit,
         candidate: tag.ok_or_else(missing)?,

@@ -200,15 +200,19 @@ pub(crate) fn climb(scene: &Scene, version: &str, stage: StageName) {
     use crate::promotion::{Bundle, Left, Wanted, Witness};
     struct Nobody;
     impl Witness for Nobody {
-        fn bundle(&self, _: Left<'_>, _: &std::path::Path) -> Result<Bundle, String> {
+        fn bundle(&self, _: Left<'_>, _: &[u8]) -> Result<Bundle, String> {
             Err("nobody looks".into())
+        }
+
+        fn subject(&self, _: Left<'_>) -> Option<String> {
+            None
         }
 
         fn certificate(
             &self,
             _: Left<'_>,
             _: Left<'_>,
-            _: &std::path::Path,
+            _: &[u8],
             _: &[estoppel_evidence::PublicKey],
         ) -> Result<(), String> {
             Err("nobody looks".into())
@@ -216,17 +220,17 @@ pub(crate) fn climb(scene: &Scene, version: &str, stage: StageName) {
 
         fn regress(
             &self,
-            _: &std::path::Path,
+            _: &crate::git::Files,
             _: &crate::generation::RegressGate,
-            _: Option<&std::path::Path>,
+            _: Option<&[u8]>,
         ) -> Result<String, String> {
             Err("nobody looks".into())
         }
 
         fn policy(
             &self,
-            _: &std::path::Path,
-            _: Option<&std::path::Path>,
+            _: &crate::git::Files,
+            _: &crate::generation::PolicyGate,
         ) -> Result<estoppel_evidence::Sha256, String> {
             Err("nobody looks".into())
         }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::code::{Code, Refusal};
-use crate::git::{Git, ObjectId};
+use crate::git::{Files, Git, ObjectId};
 
 pub use picture::Picture;
 
@@ -29,6 +29,7 @@ pub struct Worktree {
     _scratch: Scratch,
     path: PathBuf,
     picture: Picture,
+    files: Files,
 }
 
 /// A folder among what belongs to this clone alone, removed as a working tree is.
@@ -59,15 +60,19 @@ impl Worktree {
         fs::create_dir(&path).map_err(|error| failed(&path, &error))?;
         let own = git.apart(&path, commit)?;
         own.text(&["checkout", "--quiet", "--force", "--detach", commit.as_str()])?;
-        let names =
-            own.bytes(&["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit.as_str()], &[])?;
-        let picture = Picture::take(&path, &names).map_err(|error| failed(&path, &error))?;
+        let files = Files::of(git, commit)?;
+        let picture = Picture::of(&path, &files)?;
         git.lend(&own)?;
-        Ok(Self { _scratch: scratch, path, picture })
+        Ok(Self { _scratch: scratch, path, picture, files })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The files of the commit, from its objects and not from the folder.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// How the files of the commit lay in it before anybody came.
@@ -128,7 +133,7 @@ fn unlock(folder: &Path) {
         .for_each(|entry| unlock(&entry.path()));
 }
 
-fn failed(path: &Path, error: &io::Error) -> Refusal {
+pub(crate) fn failed(path: &Path, error: &io::Error) -> Refusal {
     Refusal::new(Code::GitFailed, format!("could not use `{}`: {error}", path.display()))
 }
 

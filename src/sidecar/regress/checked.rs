@@ -39,31 +39,78 @@ impl StoredBodies for Checked {
     }
 }
 
-/// The fixtures of a folder, in order of their names. What begins with `.` is passed over, all else has to be one.
-///
-/// # Errors
-/// `FIXTURES_MAX`; `FIXTURE_MALFORMED`: something in the folder is no folder, or has no name of a fixture.
-pub fn names(folder: &Path) -> Result<Vec<String>, Failure> {
-    let unreadable = |error| input::unreadable(folder, &error);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
+/// Where fixtures are read from.
+pub trait Fixtures {
+    /// How it is called.
+    fn at(&self) -> &Path;
+
+    /// What is in it, and whether each is a folder.
+    fn entries(&self) -> Result<Vec<(String, bool)>, Failure>;
+
+    fn has(&self, fixture: &str, file: &str) -> bool;
+
+    /// A regular file of a fixture; none where it has more than `bytes_max`.
+    fn file(&self, fixture: &str, file: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, Failure>;
+
+    /// The fixtures, in order of their names. What begins with `.` is passed over, all else has to be one.
+    ///
+    /// # Errors
+    /// `FIXTURES_MAX`; `FIXTURE_MALFORMED`: something is no folder, or has no name of a fixture.
+    fn names(&self) -> Result<Vec<String>, Failure> {
+        let mut names = Vec::new();
+        for (name, is_folder) in self.entries()? {
+            if name.starts_with('.') {
+                continue;
+            }
+            let malformed = |why: &str| malformed(&self.at().join(&name), why);
+            if !is_folder {
+                return Err(malformed("only folders, each a fixture, belong here"));
+            }
+            names.push(super::name(&name).map_err(|why| malformed(&format!("its name is none: {why}")))?);
+            if names.len() > FIXTURES_MAX {
+                let message = format!("`{}` has more than {FIXTURES_MAX} fixtures", self.at().display());
+                return Err(Failure::input("FIXTURES_MAX", plain(&message)));
+            }
         }
-        let place = Place(entry.path());
-        if !entry.file_type().map_err(unreadable)?.is_dir() {
-            return Err(place.malformed("only folders, each a fixture, belong here"));
-        }
-        names.push(super::name(&name).map_err(|why| place.malformed(&format!("its name is none: {why}")))?);
-        if names.len() > FIXTURES_MAX {
-            let message = format!("`{}` has more than {FIXTURES_MAX} fixtures", folder.display());
-            return Err(Failure::input("FIXTURES_MAX", plain(&message)));
-        }
+        names.sort();
+        Ok(names)
     }
-    names.sort();
-    Ok(names)
+}
+
+/// A folder with a folder for each.
+pub struct Folder<'a>(pub &'a Path);
+
+impl Fixtures for Folder<'_> {
+    fn at(&self) -> &Path {
+        self.0
+    }
+
+    fn entries(&self) -> Result<Vec<(String, bool)>, Failure> {
+        let unreadable = |error| input::unreadable(self.0, &error);
+        let named = |entry: std::fs::DirEntry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            entry.file_type().map(|kind| (name, kind.is_dir()))
+        };
+        let entries = std::fs::read_dir(self.0).map_err(unreadable)?;
+        entries.map(|entry| entry.and_then(named).map_err(unreadable)).collect()
+    }
+
+    fn has(&self, fixture: &str, file: &str) -> bool {
+        self.0.join(fixture).join(file).symlink_metadata().is_ok()
+    }
+
+    fn file(&self, fixture: &str, file: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, Failure> {
+        let path = self.0.join(fixture).join(file);
+        let unreadable = |error| input::unreadable(&path, &error);
+        if input::regular(&path).map_err(unreadable)? > bytes_max {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        File::open(&path)
+            .and_then(|file| file.take(bytes_max).read_to_end(&mut bytes))
+            .map_err(unreadable)?;
+        Ok(Some(bytes))
+    }
 }
 
 impl Checked {
@@ -71,8 +118,8 @@ impl Checked {
     ///
     /// # Errors
     /// Exit code 6: it is none. Exit code 2: it is not what the receipt says.
-    pub fn read(folder: &Path, name: &str, trust: Option<&[u8]>) -> Result<Self, Failure> {
-        let at = Place(folder.join(name));
+    pub fn read(given: &dyn Fixtures, name: &str, trust: Option<&[u8]>) -> Result<Self, Failure> {
+        let at = Place { given, name };
         let text = at.file(DOCUMENT, FILE_BYTES_MAX)?;
         let document: Document =
             serde_json::from_slice(&text).map_err(|error| at.malformed(&error.to_string()))?;
@@ -110,30 +157,33 @@ fn is_in_bundles(receipt: &Value, side: &Value) -> bool {
         && bytes < EXTERNAL_BYTES_MIN.min(BODY_BYTES_MAX)
 }
 
-/// Where a fixture is.
-struct Place(PathBuf);
+fn malformed(path: &Path, why: &str) -> Failure {
+    Failure::input("FIXTURE_MALFORMED", plain(&format!("`{}`: {why}", path.display())))
+}
 
-impl Place {
+/// Where a fixture is.
+struct Place<'a> {
+    given: &'a dyn Fixtures,
+    name: &'a str,
+}
+
+impl Place<'_> {
+    fn path(&self) -> PathBuf {
+        self.given.at().join(self.name)
+    }
+
     fn malformed(&self, why: &str) -> Failure {
-        Failure::input("FIXTURE_MALFORMED", plain(&format!("`{}`: {why}", self.0.display())))
+        malformed(&self.path(), why)
     }
 
     fn forged(&self, why: &str) -> Failure {
-        let message = plain(&format!("`{}`: {why}", self.0.display()));
+        let message = plain(&format!("`{}`: {why}", self.path().display()));
         Failure { exit: 2, ..Failure::runtime("FIXTURE_MISMATCH", message) }
     }
 
     fn file(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>, Failure> {
-        let path = self.0.join(name);
-        let unreadable = |error| input::unreadable(&path, &error);
-        if input::regular(&path).map_err(unreadable)? > bytes_max {
-            return Err(self.malformed(&format!("`{name}` has more than {bytes_max} bytes")));
-        }
-        let mut bytes = Vec::new();
-        File::open(&path)
-            .and_then(|file| file.take(bytes_max).read_to_end(&mut bytes))
-            .map_err(unreadable)?;
-        Ok(bytes)
+        let too_large = || self.malformed(&format!("`{name}` has more than {bytes_max} bytes"));
+        self.given.file(self.name, name, bytes_max)?.ok_or_else(too_large)
     }
 
     fn receipt(&self, document: &Document, line: &[u8]) -> Result<Value, Failure> {
@@ -193,7 +243,7 @@ impl Place {
     }
 
     fn body(&self, file: &str, side: &Value, wanted: bool) -> Result<Option<(String, Vec<u8>)>, Failure> {
-        let is_there = self.0.join(file).symlink_metadata().is_ok();
+        let is_there = self.given.has(self.name, file);
         let has_body = side["bytes"].as_u64().unwrap_or_default() > 0;
         match side["sha256"].as_str().filter(|_| has_body) {
             None if is_there => Err(self.forged(&format!("`{file}` belongs to nothing in its receipt"))),

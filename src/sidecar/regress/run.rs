@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use estoppel_gateway::contract_errors;
 use estoppel_gateway::packs::Packs;
 use estoppel_gateway::recorded::{Rejudged, Retrial};
+use estoppel_policy::Policy;
 use serde_json::{Value, json};
 
-use super::checked::{self, Checked};
+use super::checked::{Checked, Fixtures, Folder};
 use super::fixture::{self, By, Expected};
 use crate::arguments::{Expect, RegressRun, Today};
 use crate::junit::{self, Case, Outcome};
@@ -58,7 +59,7 @@ pub fn run(output: Output, run: &RegressRun) -> Result<ExitCode, Failure> {
     let judging = Judging { today: &run.today, fixtures: &run.fixtures, trust: run.trust.as_deref() };
     match &run.bundle {
         Some(bundle) => judging.judge_bundle(output, bundle),
-        None => judging.judge(output, &checked::names(&run.fixtures)?, &[]),
+        None => judging.judge(output, &Folder(&run.fixtures).names()?, &[]),
     }
 }
 
@@ -71,10 +72,14 @@ pub struct Counts {
     pub first: Option<String>,
 }
 
-/// Judges every fixture of a folder, and prints nothing.
-pub fn counted(today: &Today, fixtures: &Path, trust: Option<&Path>) -> Result<Counts, Failure> {
-    let judging = Judging { today, fixtures, trust };
-    let (_, rows) = judging.rows(Output::new(true), &checked::names(fixtures)?)?;
+/// Judges all fixtures, and prints nothing.
+pub fn counted(
+    (file, policy): (&Path, Policy),
+    fixtures: &dyn Fixtures,
+    trust: Option<&[u8]>,
+) -> Result<Counts, Failure> {
+    let current = current(file, policy)?;
+    let rows = rows(&current, fixtures, &fixtures.names()?, trust)?;
     let [same, changed, undecided] = numbers(&rows);
     let other = rows.iter().find(|row| !matches!(row.came, Came::Same(_)));
     Ok(Counts { same, changed, undecided, first: other.map(|row| row.name.clone()) })
@@ -118,6 +123,47 @@ pub(super) fn data(
     data
 }
 
+/// A policy from this file, ready to judge again.
+fn current(file: &Path, policy: Policy) -> Result<Retrial, Failure> {
+    let errors = contract_errors(&policy);
+    if !errors.is_empty() {
+        return Err(trial::contract_failure(file, &errors));
+    }
+    recorded::again(policy)
+}
+
+fn demand_some(fixtures: &dyn Fixtures, names: &[String]) -> Result<(), Failure> {
+    if !names.is_empty() {
+        return Ok(());
+    }
+    let message = format!("there is no fixture in `{}`, so nothing was judged", fixtures.at().display());
+    Err(Failure::input("FIXTURES_MISSING", plain(&message)).hint("`estoppel regress add` makes one"))
+}
+
+fn rows(
+    current: &Retrial,
+    fixtures: &dyn Fixtures,
+    names: &[String],
+    trust: Option<&[u8]>,
+) -> Result<Vec<Row>, Failure> {
+    demand_some(fixtures, names)?;
+    let mut policies = BTreeMap::new();
+    let mut rows = Vec::new();
+    for name in names {
+        let fixture = Checked::read(fixtures, name, trust)?;
+        let hash = fixture.document.policy.to_string();
+        if !policies.contains_key(&hash) {
+            policies.insert(hash.clone(), recorded::retrial(Some(fixture.policy.clone()), &hash)?);
+        }
+        let (document, own) = (&fixture.document, policies.get(&hash));
+        rows.extend(own.and_then(|own| {
+            let called = (fixture.name.clone(), document.expect.clone());
+            Row::of(called, &fixture.receipt, &fixture, (current, own))
+        }));
+    }
+    Ok(rows)
+}
+
 impl Judging<'_> {
     /// Judges the fixtures of these names. `left_out` are calls of which none was made, each with the cause.
     pub fn judge(&self, output: Output, names: &[String], left_out: &[Value]) -> Result<ExitCode, Failure> {
@@ -126,29 +172,11 @@ impl Judging<'_> {
     }
 
     fn rows(&self, output: Output, names: &[String]) -> Result<(Retrial, Vec<Row>), Failure> {
-        if names.is_empty() {
-            let message =
-                format!("there is no fixture in `{}`, so nothing was judged", self.fixtures.display());
-            return Err(
-                Failure::input("FIXTURES_MISSING", plain(&message)).hint("`estoppel regress add` makes one")
-            );
-        }
+        let fixtures = Folder(self.fixtures);
+        demand_some(&fixtures, names)?;
         let current = self.current(output)?;
         let trust = self.trust.map(input::file).transpose()?;
-        let mut policies = BTreeMap::new();
-        let mut rows = Vec::new();
-        for name in names {
-            let fixture = Checked::read(self.fixtures, name, trust.as_deref())?;
-            let hash = fixture.document.policy.to_string();
-            if !policies.contains_key(&hash) {
-                policies.insert(hash.clone(), recorded::retrial(Some(fixture.policy.clone()), &hash)?);
-            }
-            let (document, own) = (&fixture.document, policies.get(&hash));
-            rows.extend(own.and_then(|own| {
-                let called = (fixture.name.clone(), document.expect.clone());
-                Row::of(called, &fixture.receipt, &fixture, (&current, own))
-            }));
-        }
+        let rows = rows(&current, &fixtures, names, trust.as_deref())?;
         Ok((current, rows))
     }
 
@@ -177,12 +205,8 @@ impl Judging<'_> {
     }
 
     fn current(&self, output: Output) -> Result<Retrial, Failure> {
-        let current = policy::compiled(output, &self.today.policy, &Packs::at(self.today.packs.as_deref()))?;
-        let errors = contract_errors(&current);
-        if !errors.is_empty() {
-            return Err(trial::contract_failure(&self.today.policy, &errors));
-        }
-        recorded::again(current)
+        let policy = policy::compiled(output, &self.today.policy, &Packs::at(self.today.packs.as_deref()))?;
+        current(&self.today.policy, policy)
     }
 
     fn tell(

@@ -12,7 +12,7 @@ use estoppel_evidence::Sha256;
 
 use crate::generation::Step;
 use crate::ledger::{Content, StepOutcome, StepResult};
-use crate::process::Group;
+use crate::process::{Group, Taking};
 use crate::worktree::Picture;
 
 /// Most bytes of the log of one step. Beyond them it is ended with `log_bytes_max`.
@@ -57,6 +57,8 @@ pub struct Ran {
     /// In the order of the steps.
     pub results: Vec<StepResult>,
     pub changed: Option<Changed>,
+    /// Whether something that a step left running could not be ended.
+    pub is_left: bool,
 }
 
 /// Runs all of `steps`, at most `jobs` at a time. After each the files of the commit are looked at; where they have changed,
@@ -65,7 +67,7 @@ pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -
     let mut changed: Option<Changed> = None;
     let mut results: BTreeMap<&str, StepResult> = BTreeMap::new();
     let mut waiting: Vec<&Step> = steps.to_vec();
-    let mut running = 0;
+    let (mut running, mut is_left, taking) = (0, false, Taking::begin());
     let (done, finished) = mpsc::channel();
     std::thread::scope(|scope| {
         loop {
@@ -96,6 +98,8 @@ pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -
             if running > 0 {
                 let Ok((step, result, paths)) = finished.recv() else { break };
                 running -= 1;
+                // While others run nobody can tell whose it is.
+                is_left |= running == 0 && !taking.end_all();
                 watch.ended(&result);
                 if changed.is_none() && !paths.is_empty() {
                     changed = Some(Changed { after: step.id.to_string(), paths });
@@ -109,7 +113,7 @@ pub fn run(steps: &[&Step], place: &Place<'_>, jobs: usize, watch: &dyn Watch) -
     let missing = |step: &&Step| result(step, StepOutcome::Skipped, Duration::ZERO);
     let results =
         steps.iter().map(|step| results.remove(step.id.as_str()).unwrap_or_else(|| missing(step))).collect();
-    Ran { results, changed }
+    Ran { results, changed, is_left }
 }
 
 fn result(step: &Step, outcome: StepOutcome, took: Duration) -> StepResult {

@@ -102,7 +102,7 @@ impl Git {
         let mut rest = out.as_slice();
         let mut blobs = Vec::with_capacity(ids.len());
         for id in ids {
-            let blob = next_blob(&mut rest);
+            let blob = next_object(&mut rest, "blob");
             blobs.push(blob.ok_or_else(|| Refusal::new(Code::GitFailed, format!("there is no blob {id}")))?);
         }
         Ok(blobs)
@@ -118,11 +118,21 @@ impl Git {
     }
 }
 
-/// Takes one `<id> blob <bytes>` with its content from the answer of `cat-file --batch`.
-fn next_blob(rest: &mut &[u8]) -> Option<Vec<u8>> {
+/// The name that an object has by its content, in a repository that names objects like this one.
+pub(super) fn name_of(kind: &str, bytes: &[u8], like: &ObjectId) -> ObjectId {
+    use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
+    let mut context =
+        Context::new(if like.as_str().len() == 64 { &SHA256 } else { &SHA1_FOR_LEGACY_USE_ONLY });
+    context.update(format!("{kind} {}\0", bytes.len()).as_bytes());
+    context.update(bytes);
+    ObjectId(estoppel_evidence::hash::hex(context.finish().as_ref()))
+}
+
+/// Takes one `<id> <kind> <bytes>` with its content from the answer of `cat-file --batch`.
+pub(super) fn next_object(rest: &mut &[u8], kind: &str) -> Option<Vec<u8>> {
     let line_end = rest.iter().position(|byte| *byte == b'\n')?;
     let header = std::str::from_utf8(rest.get(..line_end)?).ok()?;
-    let length: usize = header.split_once(" blob ")?.1.parse().ok()?;
+    let length: usize = header.split_once(&format!(" {kind} "))?.1.parse().ok()?;
     let start = line_end + 1;
     let end = start.checked_add(length)?;
     let content = rest.get(start..end)?.to_vec();

@@ -463,7 +463,8 @@ mod tests {
         fs::write(&shallow, format!("{}\n", line.base)).unwrap();
         assert_eq!(line.said(), unclear());
         fs::write(&shallow, format!("{}\n", line.scene.head())).unwrap();
-        let refused = line.history().ported(&line.base, &line.tip, &line.scene.head(), &|_| false).unwrap_err();
+        let refused =
+            line.history().ported(&line.base, &line.tip, &line.scene.head(), &|_| false).unwrap_err();
         assert_eq!(refused.code, Code::HistoryMissing, "{refused}");
     }
 

@@ -1,13 +1,12 @@
 mod ladder;
 
 use std::cell::RefCell;
-use std::path::Path;
 
 use estoppel_evidence::Signer as _;
 use serde_json::json;
 
 use super::*;
-use crate::generation::RegressGate;
+use crate::generation::{PolicyGate, RegressGate};
 use crate::git::Move;
 use crate::ledger::Approved;
 use crate::scene::{Scene, document, hand, key, now};
@@ -18,31 +17,45 @@ struct Reader {
 }
 
 impl Witness for Reader {
-    fn bundle(&self, bundle: Left<'_>, trust: &Path) -> Result<Bundle, String> {
+    fn bundle(&self, bundle: Left<'_>, trust: &[u8]) -> Result<Bundle, String> {
         *self.asked.borrow_mut() += 1;
-        if !trust.is_file() {
-            return Err("there is no trust document".into());
+        if trust != b"{}" {
+            return Err("it is another trust document".into());
         }
         let text = std::fs::read_to_string(bundle.path).map_err(|error| error.to_string())?;
+        let root = format!("root:{}", Sha256::of(text.as_bytes()).hex());
         let call = |line: &str| {
             let mut words = line.split_whitespace().map(ToOwned::to_owned);
             let (evolution, policy) = (words.next(), words.next());
-            Call { seq: 1, evolution, policy, is_blocked: false, total_us: Some(1500) }
+            let id = words.next().unwrap_or_default();
+            Call { id, seq: 1, evolution, policy, is_blocked: false, total_us: Some(1500) }
         };
-        Ok(Bundle { root: "root".into(), calls: text.lines().map(call).collect(), codes: Default::default() })
+        Ok(Bundle { root, calls: text.lines().map(call).collect(), codes: Default::default() })
     }
 
-    fn certificate(&self, _: Left<'_>, _: Left<'_>, _: &Path, _: &[PublicKey]) -> Result<(), String> {
-        Err("it is none".into())
+    fn subject(&self, certificate: Left<'_>) -> Option<String> {
+        Some(std::fs::read_to_string(certificate.path).unwrap().lines().next()?.to_owned())
     }
 
-    fn regress(&self, tree: &Path, gate: &RegressGate, _: Option<&Path>) -> Result<String, String> {
-        let text = std::fs::read_to_string(tree.join(&gate.fixtures)).map_err(|error| error.to_string())?;
+    /// One that is of the bundle in its first line counts where its second says so.
+    fn certificate(
+        &self,
+        certificate: Left<'_>,
+        _: Left<'_>,
+        _: &[u8],
+        _: &[PublicKey],
+    ) -> Result<(), String> {
+        let text = std::fs::read_to_string(certificate.path).unwrap();
+        if text.lines().nth(1) == Some("good") { Ok(()) } else { Err("it is by a stranger".into()) }
+    }
+
+    fn regress(&self, files: &Files, gate: &RegressGate, _: Option<&[u8]>) -> Result<String, String> {
+        let text = String::from_utf8(files.read(&gate.fixtures)?).unwrap();
         if text.contains("same") { Ok(text) } else { Err(text) }
     }
 
-    fn policy(&self, file: &Path, _: Option<&Path>) -> Result<Sha256, String> {
-        std::fs::read(file).map(|bytes| Sha256::of(&bytes)).map_err(|error| error.to_string())
+    fn policy(&self, files: &Files, gate: &PolicyGate) -> Result<Sha256, String> {
+        files.read(&gate.policy).map(|bytes| Sha256::of(&bytes))
     }
 }
 
@@ -405,6 +418,178 @@ fn evidence_counts_only_where_its_calls_name_the_run() {
     std::fs::write(&path, bytes).unwrap();
     let judged = promoted(&scene, "1.0.0");
     assert!(judged.promoted.is_some(), "{:#?}", judged.rows);
+}
+
+/// Evolves with a script that has `$P`, the hash of the policy, and the evidence folder as its own, and promotes.
+fn with_evidence(script: &str, gates: &Value) -> (Judged, Vec<Row>) {
+    let scene = Scene::new();
+    with_files(&scene);
+    let script = format!(
+        "set -e; P=sha256:$(sha256sum policy | cut -d' ' -f1); N=$ESTOPPEL_NONCE; cd $ESTOPPEL_EVIDENCE; {script}"
+    );
+    let mut contract = document("1.0.0", &script, "true");
+    contract["gates"] = gates.clone();
+    scene.seal(contract);
+    assert_eq!(scene.evolve("1.0.0", &[]).result, crate::ledger::Outcome::Passed);
+    let judged = promoted(&scene, "1.0.0");
+    let rows = judged.rows.iter().filter(|row| gates.get(&row.gate).is_some()).cloned().collect();
+    (judged, rows)
+}
+
+#[test]
+fn a_run_and_a_call_count_once() {
+    let gates = json!({
+        "evidence_bundle": { "trust": "trust.json", "bundles_min": 2, "calls_min": 2 }, "perf_budget": { "p95_ms": 2 },
+    });
+    for (script, why) in [
+        ("echo $N $P 1 > a.pef.zip; cp a.pef.zip b.pef.zip", "is a copy of"),
+        ("echo $N $P 1 > a.pef.zip; cp a.pef.zip b.pef.zip; echo $N $P 1 >> b.pef.zip", "call 1 is in"),
+        (": > a.pef.zip; : > b.pef.zip; printf \"$N $P 1\\n$N $P 2\\n\" > c.pef.zip", "is a copy of"),
+    ] {
+        let (judged, rows) = with_evidence(script, &gates);
+        assert_eq!((judged.promoted, rows.len()), (None, 2), "{script}");
+        for row in rows {
+            assert!(row.state == State::Fail && row.why.starts_with("EVIDENCE_TWICE: "), "{script}: {row:?}");
+            assert!(row.why.contains(why), "{script}: {row:?}");
+        }
+    }
+    let (judged, _) = with_evidence("echo $N $P 1 > a.pef.zip; echo $N $P 2 > b.pef.zip", &gates);
+    assert!(judged.promoted.is_some(), "{:#?}", judged.rows);
+}
+
+#[test]
+fn a_bundle_without_a_certificate_is_named_and_not_the_certificate_of_another() {
+    let gates = json!({
+        "evidence_bundle": { "trust": "trust.json" }, "replay_certificate": { "trust": "trust.json" },
+    });
+    let bundles = "for i in x y; do echo $N $P $i > $i.pef.zip; done; \
+        of() { printf 'root:%s\\n%s\\n' $(sha256sum $1.pef.zip | cut -d' ' -f1) $2 > $3.certificate.json; }";
+    for (script, state, why) in [
+        ("of x good x", State::Missing, "left no certificate of a replay of `y.pef.zip`"),
+        ("of x good x; cp x.certificate.json y.certificate.json", State::Missing, "of `y.pef.zip`"),
+        ("of x good x; of y bad y", State::Fail, "`y.certificate.json`: it is by a stranger"),
+        ("of x good y; of y good x", State::Pass, "every bundle"),
+    ] {
+        let (judged, rows) = with_evidence(&format!("{bundles}; {script}"), &gates);
+        let row = rows.iter().find(|row| row.gate == "replay_certificate").unwrap();
+        assert!(row.state == state && row.why.contains(why), "{script}: {row:?}");
+        assert_eq!(judged.promoted.is_some(), state == State::Pass, "{script}");
+    }
+}
+
+#[test]
+fn what_lies_with_the_evidence_and_is_not_taken_is_named() {
+    let gates = json!({ "evidence_bundle": { "trust": "trust.json" } });
+    let script = "echo $N $P 1 > ../aside; ln -s ../aside a.pef.zip; mkdir sub; cp ../aside sub/b.pef.zip; echo > note";
+    let (_, rows) = with_evidence(script, &gates);
+    assert_eq!(rows[0].state, State::Missing, "{rows:?}");
+    assert!(rows[0].why.contains("`a.pef.zip` (a symbolic link), `sub` (a folder)"), "{rows:?}");
+    assert!(!rows[0].why.contains("note"), "{rows:?}");
+}
+
+#[test]
+fn a_program_that_looks_at_another_tree_than_the_candidate_decides_nothing() {
+    let pass = "printf '{\"state\":\"pass\",\"why\":\"fine\"}'";
+    for (script, state) in [
+        ("echo x > built", State::Pass),
+        ("echo x > policy", State::Fail),
+        ("chmod +x policy", State::Fail),
+        ("rm trust.json", State::Fail),
+    ] {
+        let scene = Scene::new();
+        with_files(&scene);
+        let mut contract = document("1.0.0", "true", "true");
+        let asks = |id: &str, script: &str| json!({ "id": id, "run": ["sh", "-c", script] });
+        contract["gates"] =
+            json!({ "commands": [asks("first", &format!("{script}; {pass}")), asks("next", pass)] });
+        scene.seal(contract);
+        scene.evolve("1.0.0", &[]);
+        let judged = promoted(&scene, "1.0.0");
+        for gate in ["command:first", "command:next"] {
+            let row = judged.rows.iter().find(|row| row.gate == gate).unwrap();
+            assert_eq!(row.state, state, "{script}: {row:?}");
+        }
+    }
+}
+
+/// Writes over the files of every working tree that the clone has.
+struct Meddler<'a> {
+    reader: Reader,
+    scene: &'a Scene,
+    met: std::cell::Cell<u32>,
+}
+
+impl Meddler<'_> {
+    fn meddle(&self) {
+        for entry in
+            std::fs::read_dir(self.scene.git.private().join("worktrees")).into_iter().flatten().flatten()
+        {
+            let tree = entry.path().join("tree");
+            if tree.is_dir() {
+                self.met.set(self.met.get() + 1);
+                for (name, text) in
+                    [("trust.json", "forged"), ("policy", "forged"), ("fixtures", "all the same")]
+                {
+                    std::fs::write(tree.join(name), text).unwrap();
+                }
+            }
+        }
+    }
+}
+
+impl Witness for Meddler<'_> {
+    fn bundle(&self, bundle: Left<'_>, trust: &[u8]) -> Result<Bundle, String> {
+        self.meddle();
+        self.reader.bundle(bundle, trust)
+    }
+
+    fn subject(&self, certificate: Left<'_>) -> Option<String> {
+        self.reader.subject(certificate)
+    }
+
+    fn certificate(
+        &self,
+        certificate: Left<'_>,
+        bundle: Left<'_>,
+        trust: &[u8],
+        signers: &[PublicKey],
+    ) -> Result<(), String> {
+        self.reader.certificate(certificate, bundle, trust, signers)
+    }
+
+    fn regress(&self, files: &Files, gate: &RegressGate, trust: Option<&[u8]>) -> Result<String, String> {
+        self.meddle();
+        self.reader.regress(files, gate, trust)
+    }
+
+    fn policy(&self, files: &Files, gate: &PolicyGate) -> Result<Sha256, String> {
+        self.meddle();
+        self.reader.policy(files, gate)
+    }
+}
+
+#[test]
+fn what_somebody_writes_into_the_tree_of_a_promotion_is_not_what_is_judged() {
+    for (fixtures, is_promoted) in [("all the same", true), ("all otherwise", false)] {
+        let scene = Scene::new();
+        with_files(&scene);
+        if !is_promoted {
+            scene.commit("fixtures", fixtures);
+        }
+        scene.seal(with_bundle("$ESTOPPEL_NONCE"));
+        scene.evolve("1.0.0", &[]);
+        let (version, key) = ("1.0.0".parse().unwrap(), key(5));
+        let meddler = Meddler {
+            reader: Reader { asked: RefCell::new(0) },
+            scene: &scene,
+            met: std::cell::Cell::new(0),
+        };
+        let judged = promote(&scene.store(), &hand(&key), &wanted(&version), &meddler).unwrap();
+        assert!(meddler.met.get() >= 3);
+        assert_eq!(judged.promoted.is_some(), is_promoted, "{:#?}", judged.rows);
+        let expected: &[(&str, &str)] = if is_promoted { &[] } else { &[("regress", "fail")] };
+        assert_eq!(states(&judged), expected);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Gates that look at evidence of traffic and at sources: whoever can verify these is asked, in that moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,21 +11,28 @@ use serde_json::json;
 
 use super::row::Row;
 use super::{Case, proofs};
+use crate::code::Code;
 use crate::evolution::allowed_env;
-use crate::generation::{CommandGate, Gates, PerformanceGate, RegressGate};
+use crate::generation::{CommandGate, Gates, PerformanceGate, PolicyGate, RegressGate};
+use crate::git::Files;
 use crate::ledger::{EvolutionFinished, Ledger, Role};
-use crate::process::{self, Limits};
+use crate::process::{self, Limits, Taking};
+use crate::worktree::Worktree;
 
 /// How names of bundles end.
 const BUNDLE: &str = ".pef.zip";
 /// How names of certificates of replays end.
 const CERTIFICATE: &str = ".certificate.json";
+/// Most names of what is no evidence that a row says.
+const PASSED_OVER_MAX: usize = 8;
 /// Most bytes that a program that decides may answer.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// One call of a bundle.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
+    /// Its id, which no other call has.
+    pub id: String,
     pub seq: u64,
     /// What the caller said in `Estoppel-Evolution-Id`.
     pub evolution: Option<String>,
@@ -56,7 +63,10 @@ pub trait Witness {
     ///
     /// # Errors
     /// Why it counts for nothing.
-    fn bundle(&self, bundle: Left<'_>, trust: &Path) -> Result<Bundle, String>;
+    fn bundle(&self, bundle: Left<'_>, trust: &[u8]) -> Result<Bundle, String>;
+
+    /// The root of the bundle that a certificate says it is about, whoever signed it; none where it says none.
+    fn subject(&self, certificate: Left<'_>) -> Option<String>;
 
     /// A certificate of a replay of the bundle, signed by one of `signers`, that says success.
     ///
@@ -66,7 +76,7 @@ pub trait Witness {
         &self,
         certificate: Left<'_>,
         bundle: Left<'_>,
-        trust: &Path,
+        trust: &[u8],
         signers: &[PublicKey],
     ) -> Result<(), String>;
 
@@ -75,19 +85,19 @@ pub trait Witness {
     ///
     /// # Errors
     /// What came otherwise.
-    fn regress(&self, tree: &Path, gate: &RegressGate, trust: Option<&Path>) -> Result<String, String>;
+    fn regress(&self, files: &Files, gate: &RegressGate, trust: Option<&[u8]>) -> Result<String, String>;
 
     /// The hash of a policy, with what it takes from the packs in a folder where there is one.
     ///
     /// # Errors
     /// Why it has none.
-    fn policy(&self, file: &Path, packs: Option<&Path>) -> Result<Sha256, String>;
+    fn policy(&self, files: &Files, gate: &PolicyGate) -> Result<Sha256, String>;
 }
 
 /// What is looked at.
 pub(super) struct Sources<'a> {
-    /// The candidate, checked out.
-    pub tree: &'a Path,
+    /// The candidate. Only programs look at what is checked out, all else at the objects of its files.
+    pub worktree: &'a Worktree,
     /// Folders where the evidence of the run may be.
     pub folders: &'a [PathBuf],
     pub witness: &'a dyn Witness,
@@ -112,9 +122,11 @@ pub(super) fn rows(case: &Case<'_>, ledger: &Ledger, sources: &Sources<'_>) -> V
     if let Some(gate) = &gates.regress {
         let began = Instant::now();
         let digest = Sha256::of(format!("{} {}", gate.policy, case.candidate.commit).as_bytes());
-        let trust = gates.evidence_bundle.as_ref().map(|bundle| sources.tree.join(&bundle.trust));
+        let files = sources.worktree.files();
+        let trust = gates.evidence_bundle.as_ref().map(|bundle| files.read(&bundle.trust)).transpose();
+        let judged = trust.and_then(|trust| sources.witness.regress(files, gate, trust.as_deref()));
         rows.push(
-            match sources.witness.regress(sources.tree, gate, trust.as_deref()) {
+            match judged {
                 Ok(why) => Row::pass("regress", why),
                 Err(why) => Row::fail("regress", why),
             }
@@ -136,15 +148,21 @@ struct Seen {
     certificates: Vec<(PathBuf, String, Sha256)>,
     /// What is bound to the run and not to be found, or is another file than that.
     absent: Option<Row>,
+    /// What lies where the run leaves evidence and is none, in words.
+    passed_over: Vec<String>,
 }
 
 impl Seen {
     fn of(case: &Case<'_>, ledger: &Ledger, run: &EvolutionFinished, sources: &Sources<'_>) -> Self {
         let nonce = ledger.started(&run.evolution).map(|(_, start)| start.nonce.clone()).unwrap_or_default();
-        let mut seen = Self { nonce, bundles: Vec::new(), certificates: Vec::new(), absent: None };
+        let passed_over = sources.folders.iter().flat_map(|folder| passed_over(folder)).collect();
+        let mut seen =
+            Self { nonce, bundles: Vec::new(), certificates: Vec::new(), absent: None, passed_over };
         let gates = &case.generation.gates;
         let trust = gates.evidence_bundle.as_ref().map(|gate| &gate.trust);
         let trust = trust.or(gates.replay_certificate.as_ref().map(|gate| &gate.trust));
+        let none = || Err("no gate says whose signature counts: add `evidence_bundle`".into());
+        let trust = trust.map_or_else(none, |trust| sources.worktree.files().read(trust));
         for (name, content) in &run.evidence {
             let is_wanted = name.ends_with(BUNDLE) || name.ends_with(CERTIFICATE);
             if !is_wanted {
@@ -171,17 +189,44 @@ impl Seen {
                 seen.certificates.push((path, name.clone(), content.sha256));
                 continue;
             }
-            let judged = match trust {
-                Some(trust) => {
-                    let left = Left { path: &path, sha256: content.sha256 };
-                    sources.witness.bundle(left, &sources.tree.join(trust))
-                }
-                None => Err("no gate says whose signature counts: add `evidence_bundle`".into()),
-            };
+            let left = Left { path: &path, sha256: content.sha256 };
+            let judged = trust.clone().and_then(|trust| sources.witness.bundle(left, &trust));
             seen.bundles.push((path, name.clone(), content.sha256, judged));
         }
         seen
     }
+
+    /// Why something is missing, and what was passed over.
+    fn with_passed_over(&self, why: String) -> String {
+        if self.passed_over.is_empty() {
+            return why;
+        }
+        let these = self.passed_over.join(", ");
+        format!(
+            "{why}; only regular files right in $ESTOPPEL_EVIDENCE are taken, which these are not: {these}"
+        )
+    }
+}
+
+/// What a folder has with the name of a bundle or certificate that is no file, and its folders, in words.
+fn passed_over(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<String> = entries
+        .filter_map(|entry| {
+            let (name, kind) = (entry.file_name().to_string_lossy().into_owned(), entry.file_type().ok()?);
+            let is_wanted = name.ends_with(BUNDLE) || name.ends_with(CERTIFICATE);
+            let word = match () {
+                () if kind.is_dir() => "a folder",
+                () if kind.is_symlink() && is_wanted => "a symbolic link",
+                () if !kind.is_file() && is_wanted => "no regular file",
+                () => return None,
+            };
+            Some(format!("`{}` ({word})", name.replace(char::is_control, "?")))
+        })
+        .collect();
+    found.sort();
+    found.truncate(PASSED_OVER_MAX);
+    found
 }
 
 fn traffic(
@@ -211,7 +256,7 @@ fn traffic(
         return all(absent.clone());
     }
     if seen.bundles.is_empty() {
-        return all(Row::missing("", "the evolution left no bundle", again));
+        return all(Row::missing("", seen.with_passed_over("the evolution left no bundle".into()), again));
     }
     let mut bundles = Vec::new();
     for (_, name, digest, judged) in &seen.bundles {
@@ -229,6 +274,10 @@ fn traffic(
             return all(Row::fail("", why).by([((*name).clone(), *digest)]));
         }
     }
+    if let Some(why) = twice(&bundles) {
+        let looked = bundles.iter().map(|(name, digest, _)| ((*name).clone(), *digest));
+        return all(Row::fail("", format!("{}: {why}", Code::EvidenceTwice.as_str())).by(looked));
+    }
     let looked = || bundles.iter().map(|(name, digest, _)| ((*name).clone(), *digest));
     let calls: Vec<&Call> = bundles.iter().flat_map(|(_, _, bundle)| &bundle.calls).collect();
     let mut rows = Vec::new();
@@ -239,10 +288,12 @@ fn traffic(
             gate.codes_refused.iter().find(|code| bundles.iter().any(|(_, _, b)| b.codes.contains(*code)));
         let row = match () {
             () if count(bundles.len()) < gate.bundles_min.into() => {
-                Row::missing("", format!("{} of {} bundles", bundles.len(), gate.bundles_min), again)
+                let why = format!("{} of {} bundles", bundles.len(), gate.bundles_min);
+                Row::missing("", seen.with_passed_over(why), again)
             }
             () if count(calls.len()) < gate.calls_min => {
-                Row::missing("", format!("{} of {} calls", calls.len(), gate.calls_min), again)
+                let why = format!("{} of {} calls", calls.len(), gate.calls_min);
+                Row::missing("", seen.with_passed_over(why), again)
             }
             () if gate.blocks_max.is_some_and(|max| blocked > max) => {
                 Row::fail("", format!("{blocked} calls were blocked"))
@@ -264,9 +315,28 @@ fn traffic(
         rows.push(performance(gate, &calls).by(looked()));
     }
     if let Some(gate) = &gates.replay_certificate {
-        rows.push(replays(seen, &sources.tree.join(&gate.trust), sources, ledger));
+        rows.push(match sources.worktree.files().read(&gate.trust) {
+            Ok(trust) => replays(seen, &trust, sources, ledger),
+            Err(why) => Row::fail("replay_certificate", why),
+        });
     }
     rows
+}
+
+/// That two bundles are of one run or have a call in common, so that what they say would count twice; none where no two are.
+fn twice(bundles: &[(&String, Sha256, &Bundle)]) -> Option<String> {
+    let (mut runs, mut calls) = (BTreeMap::new(), BTreeMap::new());
+    for (name, _, bundle) in bundles {
+        if let Some(first) = runs.insert(&bundle.root, *name) {
+            return Some(format!("`{name}` is a copy of `{first}`: each run counts once"));
+        }
+        for call in &bundle.calls {
+            if let Some(first) = calls.insert(&call.id, *name) {
+                return Some(format!("call {} is in `{first}` and in `{name}`: each counts once", call.id));
+            }
+        }
+    }
+    None
 }
 
 fn policy(case: &Case<'_>, calls: &[&Call]) -> Row {
@@ -311,14 +381,19 @@ fn performance(gate: &PerformanceGate, calls: &[&Call]) -> Row {
     Row::pass(GATE, said.join(", "))
 }
 
-fn replays(seen: &Seen, trust: &Path, sources: &Sources<'_>, ledger: &Ledger) -> Row {
+fn replays(seen: &Seen, trust: &[u8], sources: &Sources<'_>, ledger: &Ledger) -> Row {
     const GATE: &str = "replay_certificate";
     let signers: Vec<PublicKey> = ledger.roles().with(Role::Runner).collect();
-    for (bundle, name, digest, _) in &seen.bundles {
+    for (bundle, name, digest, judged) in &seen.bundles {
+        let root = judged.as_ref().ok().map(|bundle| &bundle.root);
         let mut why = None;
         let is_certified = seen.certificates.iter().any(|(certificate, file, sha256)| {
             let certificate = Left { path: certificate, sha256: *sha256 };
             let bundle = Left { path: bundle, sha256: *digest };
+            // What is about another bundle says nothing of this one, good or bad.
+            if sources.witness.subject(certificate).is_some_and(|subject| Some(&subject) != root) {
+                return false;
+            }
             let judged = sources.witness.certificate(certificate, bundle, trust, &signers);
             if let Err(said) = &judged {
                 why = Some(format!("`{file}`: {said}"));
@@ -371,14 +446,25 @@ fn command(case: &Case<'_>, gate: &CommandGate, sources: &Sources<'_>) -> Row {
         "candidate": case.candidate.tag, "contract": case.generation.digest(),
         "changes": case.generation.changes.iter().map(|change| json!({ "id": change.id, "type": change.kind })).collect::<Vec<_>>(),
     });
+    if let Some(row) = not_the_candidate(&name, sources, "before it ran") {
+        return row;
+    }
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(sources.tree).env_clear().envs(allowed_env(&gate.env));
+    command.args(arguments).current_dir(sources.worktree.path()).env_clear().envs(allowed_env(&gate.env));
     let time = Duration::from_secs(gate.timeout_s.into());
     let limits = Limits { time, output_bytes_max: ANSWER_BYTES_MAX };
-    let done = match process::run_kept(command, facts.to_string().as_bytes(), limits) {
+    let taking = Taking::begin();
+    let done = process::run_kept(command, facts.to_string().as_bytes(), limits);
+    if !taking.end_all() {
+        return Row::fail(&name, "what it left running could not be ended");
+    }
+    let done = match done {
         Ok(done) => done,
         Err(error) => return Row::fail(&name, error.to_string()),
     };
+    if let Some(row) = not_the_candidate(&name, sources, "after it had run") {
+        return row;
+    }
     if done.exit != Some(0) {
         let exit = done.exit.map_or_else(|| "a signal".to_owned(), |exit| exit.to_string());
         return Row::fail(&name, format!("it ended with {exit}"));
@@ -391,9 +477,17 @@ fn command(case: &Case<'_>, gate: &CommandGate, sources: &Sources<'_>) -> Row {
     }
 }
 
+/// A program sees a folder, which others may write to: what it says of another one than the candidate counts for nothing.
+fn not_the_candidate(gate: &str, sources: &Sources<'_>, when: &str) -> Option<Row> {
+    let changed = sources.worktree.picture().changed();
+    let first = changed.first()?;
+    Some(Row::fail(
+        gate,
+        format!("{when}, `{first}` was not as the candidate has it in the folder it looks at"),
+    ))
+}
+
 /// The hash of the policy that the contract names, at the candidate.
-pub(super) fn policy_of(gates: &Gates, tree: &Path, witness: &dyn Witness) -> Option<Sha256> {
-    let gate = gates.policy_hash.as_ref()?;
-    let packs = gate.packs.as_ref().map(|packs| tree.join(packs));
-    witness.policy(&tree.join(&gate.policy), packs.as_deref()).ok()
+pub(super) fn policy_of(gates: &Gates, files: &Files, witness: &dyn Witness) -> Option<Sha256> {
+    witness.policy(files, gates.policy_hash.as_ref()?).ok()
 }

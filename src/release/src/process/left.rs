@@ -1,0 +1,102 @@
+//! What programs leave running behind them: it becomes a child of this program, whatever sessions and groups it makes, and is ended.
+//!
+//! Linux alone gives orphans to another process than the first one. Elsewhere what leaves its group is not reached.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether this program asked for it.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// From here on what steps, hooks and programs of gates leave is ended after them. Only for a program that waits for no child of its own meanwhile:
+/// each one that it has then is ended.
+pub fn end_what_is_left() {
+    ASKED.store(true, Ordering::Relaxed);
+}
+
+/// As long as it lives, what others leave is taken.
+pub(crate) struct Taking(());
+
+impl Taking {
+    pub(crate) fn begin() -> Self {
+        if ASKED.load(Ordering::Relaxed) {
+            here::take(true);
+        }
+        Self(())
+    }
+
+    /// Ends everything that was left, and says whether nothing remains. No program that is waited for may run.
+    pub(crate) fn end_all(&self) -> bool {
+        !ASKED.load(Ordering::Relaxed) || here::end_all()
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        if ASKED.load(Ordering::Relaxed) {
+            here::end_all();
+            here::take(false);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod here {
+    use std::time::{Duration, Instant};
+
+    use rustix::io::Errno;
+    use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
+
+    /// How long is waited for what was told to end: the kernel may be busy with it.
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const LOOK: Duration = Duration::from_millis(2);
+
+    pub(super) fn take(is_taken: bool) {
+        // A kernel without it leaves orphans to the first process.
+        let _ = set_child_subreaper(is_taken.then(getpid));
+    }
+
+    /// What a child leaves when it ends is a child of ours then, and ended in the next round.
+    pub(super) fn end_all() -> bool {
+        let began = Instant::now();
+        loop {
+            for child in children() {
+                // What is gone already is what was wanted.
+                let _ = kill_process(child, Signal::KILL);
+            }
+            loop {
+                match waitpid(None, WaitOptions::NOHANG) {
+                    Ok(Some(_)) | Err(Errno::INTR) => {}
+                    Ok(None) => break,
+                    Err(error) => return error == Errno::CHILD,
+                }
+            }
+            if began.elapsed() >= PATIENCE {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn children() -> Vec<Pid> {
+        let own = getpid().as_raw_nonzero().get();
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let is_own = |id: &i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            // The name may have anything in it, and ends with the last parenthesis.
+            let parent =
+                stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
+            parent == Some(own)
+        };
+        ids.filter(is_own).filter_map(Pid::from_raw).collect()
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod here {
+    pub(super) fn take(_: bool) {}
+
+    pub(super) fn end_all() -> bool {
+        true
+    }
+}
