@@ -60,7 +60,8 @@ impl Planned {
 
     /// Records that it is completed and keeps the report.
     fn complete(&self, kept: &[Kept]) {
-        let report = self.plan.completed(self.digest(), UnixMicros(1), "operator", kept);
+        let by = (UnixMicros(1), "operator");
+        let report = self.plan.completed(self.digest(), by, kept, &retention::Strangers::default());
         let report = sign(STATEMENT_TYPE, &report, &*keys().manifest).unwrap();
         let comment = format!("1 files deleted, 0 kept back; report sha256 {}", Sha256::of(&report).hex());
         self.note("retention_completed", Some(comment));

@@ -1,6 +1,7 @@
 mod ladder;
 
 use std::cell::RefCell;
+use std::path::Path;
 
 use estoppel_evidence::Signer as _;
 use serde_json::json;
