@@ -148,10 +148,10 @@ fn a_streamed_tool_call_is_cut_before_it_leaves() {
             .unwrap();
         assert!(answer.end.is_some(), "the client sees that the answer is not whole");
         assert!(!answer.text().contains("cmd"), "{split}: {}", answer.text());
-        assert!(
-            !answer.text()[first.min(answer.body.len())..].contains("\n\n"),
-            "{split}: no further event is whole"
-        );
+        let told = answer.text().strip_prefix(&text[..first]).map(ToOwned::to_owned);
+        let told = told.unwrap_or_else(|| answer.text());
+        assert!(told.starts_with("data: {\"error\":{\"code\":\"TOOL_DENIED\""), "{split}: {told}");
+        assert_eq!(told.matches("\n\n").count(), 1, "{split}: nothing else leaves: {told}");
         world.wait_for_calls("cut", 1);
         let receipt = world.receipts("cut").remove(0);
         assert_eq!(receipt["outcome"]["code"], "TOOL_DENIED", "{split}");
@@ -177,7 +177,9 @@ fn a_streamed_answer_of_a_denied_model_or_with_unreadable_events_is_cut() {
             .unwrap()
             .exchange(&chat("cut", r#"{"model":"m","stream":true,"messages":[]}"#))
             .unwrap();
-        assert!(answer.end.is_some() && answer.body.is_empty(), "{}", answer.text());
+        let told = answer.text();
+        assert!(answer.end.is_some() && told.starts_with("data: {\"error\":"), "{told}");
+        assert!(told.contains(code) && told.matches("\n\n").count() == 1, "nothing else leaves: {told}");
         world.wait_for_calls("cut", 1);
         assert_eq!(world.receipts("cut")[0]["outcome"]["code"], code);
     }

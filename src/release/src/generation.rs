@@ -28,8 +28,8 @@ use serde_json::Value;
 pub use amendment::Amendment;
 pub use error::{GenerationError, GenerationErrorCode};
 pub(crate) use fixtures::fixtures_at;
-pub(crate) use folder::is_file_of;
 pub use folder::{FILES_MAX, FOLDER, Files, Folder, FolderError};
+pub(crate) use folder::{is_contract, is_file_of};
 pub use gates::{
     ApprovalsGate, BundleGate, CommandGate, CountGate, FreezeGate, FreezeWindow, Gates, HoursGate,
     NoFailedGate, PerformanceGate, PolicyGate, RegressGate, ReplayGate, Scope,

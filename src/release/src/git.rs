@@ -20,6 +20,7 @@ pub use files::Files;
 pub(crate) use files::Kind;
 pub use history::History;
 pub use object::ObjectId;
+pub(crate) use ported::LeftOut;
 pub use ported::Ported;
 pub use refs::{Move, Moved};
 pub use remote::{Pushed, RemoteRefs};

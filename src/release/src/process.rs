@@ -7,11 +7,14 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use group::Group;
 pub(crate) use left::Taking;
 pub use left::end_what_is_left;
+
+/// How often it is looked whether a program that has not closed its output has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a run is held to.
 #[derive(Clone, Copy, Debug)]
@@ -65,36 +68,72 @@ fn finish(
 ) -> Result<Finished, ProcessError> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(&mut command).map_err(ProcessError::Start)?;
+    let deadline = Instant::now() + limits.time;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    std::thread::scope(|scope| {
-        // Who closes its input early has read what it wanted.
-        scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
-        let errors = scope.spawn(move || stderr.map(|stderr| drain(stderr, limits.output_bytes_max)));
-        let (told, read) = mpsc::channel();
-        scope.spawn(move || told.send(stdout.map(|stdout| read_whole(stdout, limits.output_bytes_max))));
-        let stdout = match read.recv_timeout(limits.time) {
-            Ok(Some(Ok(Some(stdout)))) => stdout,
+    // What the program left may keep its pipes for ever, so that nobody waits for these threads.
+    let (input, most) = (input.to_vec(), limits.output_bytes_max);
+    // Who closes its input early has read what it wanted.
+    std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&input)));
+    let errors = aside(move || stderr.map(|stderr| drain(stderr, most)));
+    let output = aside(move || stdout.map(|stdout| read_whole(stdout, most)));
+    let finished = follow(&mut child, limits, deadline, &output, end).and_then(|(exit, stdout)| {
+        let stderr =
+            errors.recv_timeout(rest(deadline)).map_err(|_| ProcessError::Time { time: limits.time })?;
+        let stderr = String::from_utf8_lossy(&stderr.unwrap_or_default()).trim_end().to_owned();
+        Ok(Finished { exit, stdout, stderr })
+    });
+    end(&mut child);
+    finished
+}
+
+/// How the program ended, and what it wrote. Once it has ended, what is left of its group is.
+fn follow(
+    child: &mut Child,
+    limits: Limits,
+    deadline: Instant,
+    output: &mpsc::Receiver<Option<io::Result<Option<Vec<u8>>>>>,
+    end: &dyn Fn(&mut Child),
+) -> Result<(Option<i32>, Vec<u8>), ProcessError> {
+    let late = || ProcessError::Time { time: limits.time };
+    let stdout = loop {
+        match output.recv_timeout(LOOK.min(rest(deadline))) {
+            Ok(Some(Ok(Some(stdout)))) => break stdout,
             Ok(Some(Ok(None))) => {
-                end(&mut child);
                 return Err(ProcessError::Output { output_bytes_max: limits.output_bytes_max });
             }
-            Ok(Some(Err(error))) => {
-                end(&mut child);
-                return Err(ProcessError::Wait(error));
+            Ok(Some(Err(error))) => return Err(ProcessError::Wait(error)),
+            Ok(None) | Err(mpsc::RecvTimeoutError::Disconnected) => break Vec::new(),
+            Err(mpsc::RecvTimeoutError::Timeout) if rest(deadline).is_zero() => return Err(late()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if child.try_wait().map_err(ProcessError::Wait)?.is_some() {
+                    end(child);
+                }
             }
-            Ok(None) => Vec::new(),
-            Err(_) => {
-                end(&mut child);
-                return Err(ProcessError::Time { time: limits.time });
-            }
-        };
-        let status = child.wait().map_err(ProcessError::Wait)?;
-        // What the program left running keeps neither us nor its pipes.
-        end(&mut child);
-        let stderr = errors.join().ok().flatten().unwrap_or_default();
-        let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
-        Ok(Finished { exit: status.code(), stdout, stderr })
-    })
+        }
+    };
+    let mut pause = Duration::from_micros(100);
+    loop {
+        if let Some(status) = child.try_wait().map_err(ProcessError::Wait)? {
+            end(child);
+            return Ok((status.code(), stdout));
+        }
+        if rest(deadline).is_zero() {
+            return Err(late());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LOOK);
+    }
+}
+
+/// What a thread of its own comes to.
+fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
+    let (told, heard) = mpsc::channel();
+    std::thread::spawn(move || told.send(work()));
+    heard
+}
+
+fn rest(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 /// Ends the process group of `child`.
@@ -104,6 +143,8 @@ fn end(child: &mut Child) {
         // A group that is gone already is what was wanted.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
+    // It may have left its group.
+    let _ = child.kill();
     let _ = child.wait();
 }
 
@@ -150,5 +191,23 @@ mod tests {
         let said = run(shell("yes"), b"", LIMITS).unwrap_err();
         assert!(matches!(said, ProcessError::Output { .. }), "{said}");
         assert!(run(shell("exit 0"), &[0; 1 << 20], LIMITS).is_ok());
+    }
+
+    #[test]
+    fn what_holds_pipes_or_closes_them_is_held_to_the_time_too() {
+        let short = Limits { time: Duration::from_secs(1), ..LIMITS };
+        for script in [
+            "setsid sleep 30 & echo done",
+            "setsid sh -c 'exec > /dev/null; sleep 30' & echo done",
+            "echo done; exec >&-; sleep 600",
+            "exec 2>&-; setsid sleep 30 & sleep 600",
+        ] {
+            let done = run(shell(script), b"", short);
+            assert!(matches!(done, Err(ProcessError::Time { .. })), "{script}: {done:?}");
+            let done = run_kept(shell(script), b"", short);
+            assert!(matches!(done, Err(ProcessError::Time { .. })), "{script}: {done:?}");
+        }
+        let done = run(shell("sleep 600 & echo done"), b"", LIMITS).unwrap();
+        assert_eq!((done.exit, done.stdout.as_slice()), (Some(0), &b"done\n"[..]), "its group ends with it");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It has a git folder of its own, with the objects of the commit, each named anew by its content, which borrows the other
 //! objects of the clone and nothing else: no refs, no tags, no
-//! configuration, no attributes but those of the commit. What the steps see is what the commit says, whoever runs them.
+//! configuration; files lie byte for byte as they were committed. What the steps see is what the commit says, whoever runs them.
 
 mod picture;
 
@@ -159,16 +159,6 @@ mod tests {
         fs::write(git.join("other"), "file filter=x\n").unwrap();
         let worktree = Worktree::add(&scene.git, "a", &commit).unwrap();
         assert_eq!(fs::read_to_string(worktree.path().join("file")).unwrap(), "proven\n");
-    }
-
-    #[test]
-    fn attributes_of_the_commit_do() {
-        let scene = Scene::new();
-        scene.commit(".gitattributes", "file text eol=crlf\n");
-        let commit = scene.commit("file", "proven\n");
-        let worktree = Worktree::add(&scene.git, "a", &commit).unwrap();
-        assert_eq!(fs::read_to_string(worktree.path().join("file")).unwrap(), "proven\r\n");
-        assert!(worktree.picture().changed().is_empty());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What programs of a generation leave behind them: processes, and files in the folder that a promotion is judged from.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
 use super::{Repository, state};
+use crate::support::{cli_binary, path};
 
 /// Starts a program that is in a session of its own and has another parent, and waits until its id is in a file.
 fn leaves(file: &Path) -> String {
@@ -81,4 +83,30 @@ fn a_program_that_is_shown_another_tree_does_not_let_the_candidate_pass() {
         }
     }
     assert_eq!(repository.events("promotion.finished"), 0);
+}
+
+#[test]
+fn what_ran_before_the_program_did_goes_on() {
+    let repository = Repository::new("left-before");
+    repository.seal("1.0.0", "true", &json!({}), &json!({}));
+    let (id, key) = (repository.scratch.join("before"), repository.key("owner"));
+    // A shell that becomes the program gives it its children.
+    let script = "sleep 86399 > /dev/null 2>&1 & echo $! > \"$1\"; shift; exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", path(&id)]).arg(cli_binary());
+    command.args([
+        "evolution",
+        "start",
+        "1.0.0",
+        "--all",
+        "--repo",
+        path(&repository.dir),
+        "--key",
+        path(&key),
+    ]);
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(runs(&id));
+    let number = std::fs::read_to_string(&id).unwrap();
+    assert!(Command::new("kill").arg(number.trim()).status().unwrap().success());
 }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use estoppel_evidence::Sha256;
+
 use super::{BYTES_MAX, Format, Generation, GenerationError, GenerationErrorCode as Code};
 use crate::Version;
 
@@ -190,6 +192,12 @@ fn named_version(path: &Path) -> Option<Version> {
 /// Whether a path, from the top of the repository, is that of the file of a version.
 pub(crate) fn is_file_of(path: &Path, version: &Version) -> bool {
     path.parent() == Some(Path::new(FOLDER)) && named_version(path).as_ref() == Some(version)
+}
+
+/// Whether a file of this name and content is the contract with that digest.
+pub(crate) fn is_contract(path: &Path, bytes: &[u8], contract: Sha256) -> bool {
+    let (Some(format), Ok(text)) = (format_of(path), std::str::from_utf8(bytes)) else { return false };
+    Generation::parse(text, format).is_ok_and(|generation| generation.digest() == contract)
 }
 
 fn file_name(version: &Version, format: Format) -> String {

@@ -17,14 +17,22 @@ pub(super) const ALONE: [(&str, &str); 4] = [
 ];
 /// Without it the attributes in the user's home count, whatever the configuration.
 const NO_ATTRIBUTES: [&str; 2] = ["-c", "core.attributesFile=/dev/null"];
+/// What counts before the attributes of a commit: files are checked out byte for byte, whatever line ends, encodings and
+/// keywords those ask for.
+const AS_COMMITTED: &str = "* -text !crlf !eol !ident !filter !working-tree-encoding\n";
 
 impl Git {
-    /// Makes a repository in `top`, without a ref, that has the objects of `commit`, each named by its content.
+    /// Makes a repository in `top`, without a ref, that has the objects of `commit`, each named by its content, and checks files out as
+    /// they are.
     ///
     /// # Errors
     /// `LEDGER_ALTERED`: one of them is not what its name says.
     pub(crate) fn apart(&self, top: &Path, commit: &ObjectId) -> Result<Self, Refusal> {
         let own = self.empty(top, commit)?;
+        let info = top.join(".git/info");
+        fs::create_dir_all(&info)
+            .and_then(|()| fs::write(info.join("attributes"), AS_COMMITTED))
+            .map_err(|error| unusable(top, &error))?;
         self.give(&own, commit)?;
         Ok(own)
     }
@@ -41,9 +49,7 @@ impl Git {
     /// Lets `own` read everything else of this one, the history of its commit among it.
     pub(crate) fn lend(&self, own: &Self) -> Result<(), Refusal> {
         let top = own.top();
-        let failed = |error: io::Error| {
-            Refusal::new(Code::GitFailed, format!("could not use `{}`: {error}", top.display()))
-        };
+        let failed = |error: io::Error| unusable(top, &error);
         let info = top.join(".git/objects/info");
         fs::create_dir_all(&info).map_err(failed)?;
         let objects = self.path_of("objects")?;
@@ -62,4 +68,8 @@ impl Git {
     pub(super) fn settings(&self) -> &'static [&'static str] {
         if self.is_alone { &NO_ATTRIBUTES } else { &[] }
     }
+}
+
+fn unusable(top: &Path, error: &io::Error) -> Refusal {
+    Refusal::new(Code::GitFailed, format!("could not use `{}`: {error}", top.display()))
 }

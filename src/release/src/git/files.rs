@@ -36,16 +36,6 @@ pub struct Files {
     git: Git,
     /// By path.
     listed: BTreeMap<Vec<u8>, Listed>,
-    converts: Converts,
-}
-
-/// What attributes of the commit may make of files when they are checked out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Converts {
-    Nothing,
-    LineEnds,
-    /// The encoding, or `$Id$`.
-    Content,
 }
 
 impl Files {
@@ -86,22 +76,7 @@ impl Files {
             }
             folders = below;
         }
-        let mut files = Self { git: git.clone(), listed, converts: Converts::Nothing };
-        files.converts = files.converts()?;
-        Ok(files)
-    }
-
-    fn converts(&self) -> Result<Converts, Refusal> {
-        let is_attributes = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes");
-        let ids = self.listed.iter().filter(|(path, _)| is_attributes(path)).map(|(_, listed)| &listed.id);
-        let ids: Vec<ObjectId> = ids.cloned().collect();
-        let texts = named(&self.git, "blob", &ids)?;
-        let of = |text: &Vec<u8>| {
-            let text = String::from_utf8_lossy(text);
-            let is_content = |word: &str| word == "ident" || word.starts_with("working-tree-encoding");
-            if text.split_whitespace().any(is_content) { Converts::Content } else { Converts::LineEnds }
-        };
-        Ok(texts.values().map(of).max().unwrap_or(Converts::Nothing))
+        Ok(Self { git: git.clone(), listed })
     }
 
     /// The content of a file, as the commit has it. Links are followed inside of the commit.
@@ -202,33 +177,10 @@ impl Files {
         self.listed.iter().map(|(path, listed)| (path.as_slice(), listed.kind))
     }
 
-    /// Whether these bytes are what a checkout makes of the file: its own, but for what attributes of the commit convert.
-    pub(crate) fn is(&self, path: &[u8], bytes: &[u8]) -> Result<bool, Refusal> {
-        let Some(Listed { id, kind }) = self.listed.get(path) else { return Ok(false) };
-        if name_of("blob", bytes, id) == *id {
-            return Ok(true);
-        }
-        match self.converts {
-            _ if *kind == Kind::Link => Ok(false),
-            Converts::Nothing => Ok(false),
-            Converts::LineEnds => {
-                let plain = without_carriage_returns(bytes);
-                Ok(name_of("blob", &plain, id) == *id || without_carriage_returns(&self.blob(id)?) == plain)
-            }
-            Converts::Content => Ok(true),
-        }
+    /// Whether these are the bytes of the file, or what a link points at.
+    pub(crate) fn is(&self, path: &[u8], bytes: &[u8]) -> bool {
+        self.listed.get(path).is_some_and(|Listed { id, .. }| name_of("blob", bytes, id) == *id)
     }
-}
-
-fn without_carriage_returns(bytes: &[u8]) -> Vec<u8> {
-    let mut rest = bytes.iter().copied().peekable();
-    let mut plain = Vec::with_capacity(bytes.len());
-    while let Some(byte) = rest.next() {
-        if byte != b'\r' || rest.peek() != Some(&b'\n') {
-            plain.push(byte);
-        }
-    }
-    plain
 }
 
 /// The contents of objects, each of which has the name that it was asked for by.
@@ -311,16 +263,6 @@ mod tests {
             refused.contains("is not what its name says") || refused.contains("hash mismatch"),
             "{refused}"
         );
-    }
-
-    #[test]
-    fn what_attributes_convert_is_what_a_checkout_makes_of_a_file() {
-        let scene = Scene::new();
-        let plain = Files::of(&scene.git, &scene.commit("a", "x\ny\n")).unwrap();
-        assert!(plain.is(b"a", b"x\ny\n").unwrap());
-        assert!(!plain.is(b"a", b"x\r\ny\r\n").unwrap() && !plain.is(b"b", b"x\ny\n").unwrap());
-        let ends = Files::of(&scene.git, &scene.commit(".gitattributes", "a text eol=crlf\n")).unwrap();
-        assert!(ends.is(b"a", b"x\r\ny\r\n").unwrap() && !ends.is(b"a", b"x\r\nz\r\n").unwrap());
     }
 
     #[test]

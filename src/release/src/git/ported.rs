@@ -9,8 +9,6 @@ use super::{History, ObjectId, failed};
 use crate::code::{Code, Refusal};
 use crate::worktree::Scratch;
 
-/// Most paths that are given to one call of git.
-const PATHS_MAX: usize = 256;
 /// Most files of which texts are merged. What became of those above is not told.
 const TEXTS_MAX: usize = 1_000;
 /// Most merges that are looked at between two commits. Above, what became of a file is not told.
@@ -43,6 +41,14 @@ impl Entry {
     }
 }
 
+/// A file that is not asked for.
+pub(crate) struct LeftOut<'a> {
+    /// Whether it may be one of this name.
+    pub is_named: &'a dyn Fn(&str) -> bool,
+    /// Whether it is, by its name and its content.
+    pub is_it: &'a dyn Fn(&str, &[u8]) -> bool,
+}
+
 /// What happens to one file; the names differ where it is moved.
 struct Change {
     before: Option<Entry>,
@@ -62,19 +68,17 @@ enum Fate {
 impl History {
     /// Looks for what changes from `base` to `tip` in the files of `into`. A file that was moved there is known by its content, as
     /// git does it. Where somebody wrote over it in commits that follow `tip` it counts as there, unless a merge after `tip` took
-    /// the file otherwise than its side of `tip` has it. Files that `is_left_out` names are not
-    /// asked for.
+    /// the file otherwise than its side of `tip` has it.
     pub(crate) fn ported(
         &self,
         base: &ObjectId,
         tip: &ObjectId,
         into: &ObjectId,
-        is_left_out: &dyn Fn(&str) -> bool,
+        left_out: &LeftOut<'_>,
     ) -> Result<Ported, Refusal> {
         self.follow(tip)?;
         self.follow(into)?;
-        let mut changes = self.changes(base, tip)?;
-        changes.retain(|change| !is_left_out(&change.new));
+        let changes = self.changes(base, tip, Some(left_out))?;
         let names: BTreeSet<&str> = changes.iter().flat_map(|change| [&*change.old, &*change.new]).collect();
         let here = self.entries(into, &names)?;
         let is_gone = |change: &Change| change.after.is_some() && !here.contains_key(&change.new);
@@ -184,21 +188,17 @@ impl History {
     fn entries(&self, commit: &ObjectId, names: &BTreeSet<&str>) -> Result<BTreeMap<String, Entry>, Refusal> {
         self.trees([commit])?;
         let mut found = BTreeMap::new();
-        let names: Vec<&str> = names.iter().copied().collect();
-        for names in names.chunks(PATHS_MAX) {
-            let mut words = vec!["ls-tree", "-z", "--full-tree", commit.as_str()];
-            words.extend(names);
-            let said = self.own.bytes(&words, &[])?;
-            for row in said.split(|byte| *byte == 0).filter(|row| !row.is_empty()) {
-                let row = String::from_utf8_lossy(row);
-                let Some((facts, name)) = row.split_once('\t') else { continue };
-                let mut facts = facts.split(' ');
-                let (mode, kind, id) = (facts.next(), facts.next(), facts.next().and_then(ObjectId::parse));
-                if let (Some(mode), Some(id)) = (mode, id)
-                    && kind != Some("tree")
-                {
-                    found.insert(name.to_owned(), Entry { mode: mode.to_owned(), id });
-                }
+        // Names are never given to git, which would take some for options and others for patterns.
+        let said = self.own.bytes(&["ls-tree", "-r", "-z", "--full-tree", commit.as_str()], &[])?;
+        for row in said.split(|byte| *byte == 0).filter(|row| !row.is_empty()) {
+            let row = name_of(row);
+            let Some((facts, name)) = row.split_once('\t').filter(|(_, name)| names.contains(name)) else {
+                continue;
+            };
+            let mut facts = facts.split(' ');
+            let (mode, id) = (facts.next(), facts.nth(1).and_then(ObjectId::parse));
+            if let (Some(mode), Some(id)) = (mode, id) {
+                found.insert(name.to_owned(), Entry { mode: mode.to_owned(), id });
             }
         }
         Ok(found)
@@ -206,13 +206,18 @@ impl History {
 
     /// Where files of one commit are in another one that does not have their names.
     fn moves(&self, from: &ObjectId, to: &ObjectId) -> Result<BTreeMap<String, String>, Refusal> {
-        let changes = self.changes(from, to)?.into_iter().filter(|change| change.old != change.new);
+        let changes = self.changes(from, to, None)?.into_iter().filter(|change| change.old != change.new);
         Ok(changes.map(|change| (change.old, change.new)).collect())
     }
 
     /// What changes from one commit to another, file by file. Where more than a thousand come and go, those that are moved with other
     /// changes are not known to be.
-    fn changes(&self, from: &ObjectId, to: &ObjectId) -> Result<Vec<Change>, Refusal> {
+    fn changes(
+        &self,
+        from: &ObjectId,
+        to: &ObjectId,
+        left_out: Option<&LeftOut<'_>>,
+    ) -> Result<Vec<Change>, Refusal> {
         self.trees([from, to])?;
         // To know what is moved, git reads what comes and goes.
         let is_file = |entry: &&Entry| entry.mode != SUBMODULE;
@@ -220,14 +225,29 @@ impl History {
         let files =
             differing.iter().flat_map(|change| [&change.before, &change.after]).flatten().filter(is_file);
         self.name(files.map(|entry| entry.id.as_str()))?;
-        self.differences(&["-M", "-l1000"], from, to)
+        let mut not = BTreeSet::new();
+        for Change { after, new, .. } in &differing {
+            let (Some(left_out), Some(after)) = (left_out, after) else { continue };
+            if (left_out.is_named)(new) && after.is_text() {
+                let content = self.own.blobs(std::slice::from_ref(&after.id))?;
+                let is_it = content.first().is_some_and(|content| (left_out.is_it)(new, content));
+                not.extend(is_it.then(|| new.clone()));
+            }
+        }
+        let mut changes = self.differences(&["-M", "-l1000"], from, to)?;
+        changes.retain(|change| change.old != change.new || !not.contains(&change.new));
+        for change in changes.iter_mut().filter(|change| not.contains(&change.new)) {
+            // What git takes to be moved there is gone.
+            (change.new, change.after) = (change.old.clone(), None);
+        }
+        Ok(changes)
     }
 
     fn differences(&self, how: &[&str], from: &ObjectId, to: &ObjectId) -> Result<Vec<Change>, Refusal> {
         let words = ["diff-tree", "-r", "-z", "--raw", "--no-ext-diff", "--ignore-submodules=none"];
         let words = [words.as_slice(), how, &[from.as_str(), to.as_str(), "--"]].concat();
         let said = self.own.bytes(&words, &[])?;
-        let mut words = said.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        let mut words = said.split(|byte| *byte == 0).map(name_of);
         let mut changes = Vec::new();
         while let Some(facts) = words.next().filter(|facts| !facts.is_empty()) {
             let wrong = || Refusal::new(Code::GitFailed, "`git diff-tree` answered otherwise than it says");
@@ -246,11 +266,22 @@ impl History {
     }
 }
 
+/// A name, in which each byte that is no UTF-8 is written `\xff`, and a backslash `\\`: no two files have the same.
+fn name_of(bytes: &[u8]) -> String {
+    let mut name = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        name.push_str(&chunk.valid().replace('\\', "\\\\"));
+        chunk.invalid().iter().for_each(|byte| name.push_str(&format!("\\x{byte:02x}")));
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::scene::Scene;
 
+    const NOTHING: LeftOut<'_> = LeftOut { is_named: &|_| false, is_it: &|_, _| false };
     const TEXT: &str = "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n";
 
     fn with(line: &str, now: &str) -> String {
@@ -290,7 +321,7 @@ mod tests {
         }
 
         fn said(&self) -> Ported {
-            self.history().ported(&self.base, &self.tip, &self.scene.head(), &|_| false).unwrap()
+            self.history().ported(&self.base, &self.tip, &self.scene.head(), &NOTHING).unwrap()
         }
     }
 
@@ -305,7 +336,7 @@ mod tests {
     #[test]
     fn what_a_hotfix_changed_is_looked_for_in_the_files_and_not_in_the_history() {
         let line = Line::new();
-        assert_eq!(line.history().ported(&line.base, &line.tip, &line.tip, &|_| false).unwrap(), Ported::All);
+        assert_eq!(line.history().ported(&line.base, &line.tip, &line.tip, &NOTHING).unwrap(), Ported::All);
         assert_eq!(line.said(), lacks());
         line.commit(&with("2", "two"));
         assert_eq!(line.said(), lacks());
@@ -463,8 +494,7 @@ mod tests {
         fs::write(&shallow, format!("{}\n", line.base)).unwrap();
         assert_eq!(line.said(), unclear());
         fs::write(&shallow, format!("{}\n", line.scene.head())).unwrap();
-        let refused =
-            line.history().ported(&line.base, &line.tip, &line.scene.head(), &|_| false).unwrap_err();
+        let refused = line.history().ported(&line.base, &line.tip, &line.scene.head(), &NOTHING).unwrap_err();
         assert_eq!(refused.code, Code::HistoryMissing, "{refused}");
     }
 
@@ -479,5 +509,58 @@ mod tests {
         let line = Line::new();
         line.scene.commit(".gitattributes", "f merge=ours -text -diff\n");
         assert_eq!(line.said(), lacks());
+    }
+
+    /// Commits what lies in the folder.
+    fn committed(line: &Line) -> ObjectId {
+        line.run(&["add", "--all"]);
+        line.run(&["commit", "-q", "-m", "x"]);
+        line.scene.head()
+    }
+
+    #[test]
+    fn a_file_is_looked_for_whatever_its_name_is() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let mut line = Line::new();
+        let names: [&[u8]; 4] = [b"-d", b"-q.txt", b":(exclude)f", b"back\xffdoor"];
+        let paths = names.map(|name| line.scene.git.top().join(std::ffi::OsStr::from_bytes(name)));
+        for path in &paths {
+            fs::write(path, "open\n").unwrap();
+        }
+        line.base = committed(&line);
+        line.run(&["checkout", "-q", "-B", "fix"]);
+        for (at, path) in paths.iter().enumerate() {
+            fs::remove_file(path).unwrap();
+            line.tip = committed(&line);
+            line.run(&["checkout", "-q", "main"]);
+            assert!(matches!(line.said(), Ported::Lacks(_)), "{at}");
+            fs::remove_file(path).unwrap();
+            committed(&line);
+            assert_eq!(line.said(), Ported::All, "{at}");
+            line.run(&["checkout", "-q", "fix"]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_left_out_hides_no_other_one() {
+        let mut line = Line::new();
+        line.scene.commit("access", TEXT);
+        line.base = line.scene.head();
+        line.run(&["checkout", "-q", "-B", "fix"]);
+        let said = |line: &Line, content: &str| {
+            let own =
+                LeftOut { is_named: &|name| name == "own", is_it: &|_, bytes| bytes == content.as_bytes() };
+            line.history().ported(&line.base, &line.tip, &line.scene.head(), &own).unwrap()
+        };
+        line.tip = line.scene.commit("own", TEXT);
+        line.run(&["checkout", "-q", "main"]);
+        assert_eq!(said(&line, TEXT), Ported::All);
+        assert_eq!(said(&line, "what was sealed"), Ported::Lacks("own".into()));
+        // What it is like is gone: that is no move.
+        line.run(&["checkout", "-q", "fix"]);
+        line.run(&["rm", "-q", "access"]);
+        line.tip = committed(&line);
+        line.run(&["checkout", "-q", "main"]);
+        assert_eq!(said(&line, TEXT), Ported::Lacks("access".into()));
     }
 }

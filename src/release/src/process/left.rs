@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// From here on what steps, hooks and programs of gates leave is ended after them. Only for a program that waits for no child of its own meanwhile:
-/// each one that it has then is ended.
+/// each one that it has then is ended, but those that it has already, as a shell that became this program leaves them.
 pub fn end_what_is_left() {
+    here::spare();
     ASKED.store(true, Ordering::Relaxed);
 }
 
@@ -41,6 +42,7 @@ impl Drop for Taking {
 
 #[cfg(target_os = "linux")]
 mod here {
+    use std::sync::OnceLock;
     use std::time::{Duration, Instant};
 
     use rustix::io::Errno;
@@ -49,6 +51,13 @@ mod here {
     /// How long is waited for what was told to end: the kernel may be busy with it.
     const PATIENCE: Duration = Duration::from_secs(30);
     const LOOK: Duration = Duration::from_millis(2);
+
+    /// Children that this program did not start. They are not waited for, so that their numbers stay theirs.
+    static SPARED: OnceLock<Vec<Pid>> = OnceLock::new();
+
+    pub(super) fn spare() {
+        SPARED.get_or_init(children);
+    }
 
     pub(super) fn take(is_taken: bool) {
         // A kernel without it leaves orphans to the first process.
@@ -59,16 +68,20 @@ mod here {
     pub(super) fn end_all() -> bool {
         let began = Instant::now();
         loop {
-            for child in children() {
+            let mut left = children();
+            left.retain(|child| SPARED.get().is_none_or(|spared| !spared.contains(child)));
+            if left.is_empty() {
+                return true;
+            }
+            let mut is_one_left = false;
+            for child in left {
                 // What is gone already is what was wanted.
                 let _ = kill_process(child, Signal::KILL);
+                is_one_left |=
+                    matches!(waitpid(Some(child), WaitOptions::NOHANG), Ok(None) | Err(Errno::INTR));
             }
-            loop {
-                match waitpid(None, WaitOptions::NOHANG) {
-                    Ok(Some(_)) | Err(Errno::INTR) => {}
-                    Ok(None) => break,
-                    Err(error) => return error == Errno::CHILD,
-                }
+            if !is_one_left {
+                continue;
             }
             if began.elapsed() >= PATIENCE {
                 return false;
@@ -94,6 +107,8 @@ mod here {
 
 #[cfg(not(target_os = "linux"))]
 mod here {
+    pub(super) fn spare() {}
+
     pub(super) fn take(_: bool) {}
 
     pub(super) fn end_all() -> bool {

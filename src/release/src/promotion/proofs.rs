@@ -12,7 +12,7 @@ use super::row::{Row, Waiver};
 use super::{Candidate, Case};
 use crate::code::Refusal;
 use crate::generation::{self, Generation, Scope, Skip, Stage, StageName, Step, StepId};
-use crate::git::{ObjectId, Ported};
+use crate::git::{LeftOut, ObjectId, Ported};
 use crate::ledger::{
     self, Body, Event, EvolutionFinished, InForce, Ledger, Outcome, PromotionFinished, Role, StagePromoted,
     StepOutcome, folded,
@@ -392,9 +392,12 @@ impl<'a> Proofs<'a> {
             if lacking.is_some() || self.is_settled(event.id)? {
                 continue;
             }
-            // What it says of itself mends nothing.
-            let is_own = |path: &str| generation::is_file_of(Path::new(path), &promoted.version);
-            lacking = match self.case.history.ported(base, commit, candidate, &is_own)? {
+            // What it says of itself mends nothing, as long as it is what was sealed.
+            let own = LeftOut {
+                is_named: &|path| generation::is_file_of(Path::new(path), &promoted.version),
+                is_it: &|path, bytes| generation::is_contract(Path::new(path), bytes, promoted.contract),
+            };
+            lacking = match self.case.history.ported(base, commit, candidate, &own)? {
                 Ported::All => None,
                 Ported::Lacks(file) => {
                     let why =

@@ -923,8 +923,7 @@ fn what_is_set_in_a_clone_changes_nothing_of_what_is_promoted() {
     let origin = Scene::new();
     origin.commit(".gitattributes", "file filter=evil ident\n");
     let commit = origin.commit("file", "proven $Id$\n");
-    let blob = origin.git.text(&["rev-parse", &format!("{commit}:file")]).unwrap();
-    origin.seal(document("1.0.0", &format!("grep -q 'proven .Id: {blob} .' file"), "! grep -q \r file"));
+    origin.seal(document("1.0.0", "grep -q 'proven .Id.$' file", "! grep -q \r file"));
     let clone = origin.cloned();
     let private = clone.git.top().join(".git");
     std::fs::create_dir_all(private.join("evil-hooks")).unwrap();

@@ -48,7 +48,7 @@ impl Picture {
                 (Some(Entry::Link(_)), Kind::Link) | (Some(Entry::Folder), Kind::Submodule) => true,
                 _ => false,
             };
-            let is_it = contents.get(path).map_or(Ok(kind == Kind::Submodule), Clone::clone)?;
+            let is_it = contents.get(path).map_or(kind == Kind::Submodule, |is_it| *is_it);
             if !is_kind || !is_it {
                 let said = format!("`{}` was exchanged while the commit was checked out", path.display());
                 return Err(Refusal::new(Code::LedgerAltered, said));
@@ -127,6 +127,39 @@ mod tests {
         let names: [&[u8]; 2] = [b"src/deep/a", b"link"];
         let (picture, _) = Picture::take(dir.path(), names.into_iter(), |_, _| ()).unwrap();
         (dir, picture)
+    }
+
+    #[test]
+    fn files_lie_as_they_were_committed_whatever_attributes_ask_for() {
+        use crate::scene::Scene;
+        use crate::worktree::Worktree;
+        let scene = Scene::new();
+        let asked = "* text eol=crlf\nid ident\nwide working-tree-encoding=UTF-16LE\nlarge filter=lfs\n";
+        let texts = [
+            ("plain", "x\ny\n"),
+            ("id", "$Id$\n"),
+            ("wide", "caf\u{e9}\n"),
+            ("large", "l\n"),
+            ("cr", "x\r\ny\n"),
+        ];
+        let objects: Vec<_> =
+            texts.map(|(name, text)| (name, scene.git.write("blob", text.as_bytes()).unwrap())).into();
+        scene.commit(".gitattributes", asked);
+        // As they are in the commit: nothing is converted on the way in.
+        for (name, id) in &objects {
+            scene
+                .git
+                .text(&["update-index", "--add", "--cacheinfo", &format!("100644,{id},{name}")])
+                .unwrap();
+        }
+        let tree = scene.git.text(&["write-tree"]).unwrap();
+        let who = ["-c", "user.name=a", "-c", "user.email=a@b", "commit-tree", "-m", "x", &tree];
+        let commit = crate::git::ObjectId::parse(&scene.git.text(&who).unwrap()).unwrap();
+        let worktree = Worktree::add(&scene.git, "t", &commit).unwrap();
+        for (name, text) in texts {
+            assert_eq!(fs::read(worktree.path().join(name)).unwrap(), text.as_bytes(), "{name}");
+        }
+        assert_eq!(worktree.picture().changed(), Vec::<String>::new());
     }
 
     #[test]
