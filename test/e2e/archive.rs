@@ -201,10 +201,35 @@ fn a_file_that_changed_since_it_was_archived_is_named_by_the_next_push_and_no_co
             assert_eq!((&answer["data"]["known"], &answer["data"]["archived"]), (&json!(1), &json!([])));
             assert_eq!(std::fs::read(&index).unwrap(), written, "no other copy is made");
         }
+        // No content, and the content under another name.
+        let aside = scratch.write("aside", &content);
+        let replace: [&dyn Fn(); 3] =
+            [&|| std::fs::write(file, "").unwrap(), &|| std::fs::create_dir(file).unwrap(), &|| {
+                std::os::unix::fs::symlink(&aside, file).unwrap()
+            }];
+        for other in replace {
+            std::fs::remove_file(file).or_else(|_| std::fs::remove_dir(file)).unwrap();
+            other();
+            let (exit, answer) = push(&journal, &config);
+            let (failed, name) = (&answer["data"]["failed"], file.file_name().unwrap().to_str().unwrap());
+            assert_eq!((exit, failed.as_array().unwrap().len()), (2, 1), "{answer:#}");
+            assert_eq!(
+                (&failed[0]["code"], &failed[0]["name"]),
+                (&json!("ARCHIVE_LOCAL_CHANGED"), &json!(name))
+            );
+            assert_eq!((&answer["data"]["known"], &answer["data"]["archived"]), (&json!(1), &json!([])));
+            assert_eq!(std::fs::read(&index).unwrap(), written, "no other copy is made");
+            let waiting = &status(&journal)["waiting"];
+            assert_eq!((&waiting[0]["name"], &waiting[0]["bytes"]), (&json!(name), &json!(0)), "{waiting:#}");
+            assert_eq!(verify(&journal, &config), (2, vec!["ARCHIVE_LOCAL_CHANGED".to_owned()]));
+        }
+        std::fs::remove_file(file).unwrap();
         std::fs::write(file, content).unwrap();
     }
+    scratch.write("journal/bundles/empty.pef.zip", "");
     let (exit, answer) = push(&journal, &config);
     assert_eq!((exit, &answer["data"]["known"]), (0, &json!(2)), "{answer:#}");
+    assert_eq!(status(&journal)["waiting"], json!([]), "nothing was archived of what is empty");
     assert_eq!(verify(&journal, &config), (0, Vec::new()), "the copies are what they were");
 }
 

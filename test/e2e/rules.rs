@@ -114,6 +114,23 @@ fn a_call_of_a_models_leaves_once_the_rules_know_where_it_leads() {
 }
 
 #[test]
+fn an_answer_that_a_rule_blocks_says_the_rules_own_reason_and_text_whole_or_streamed() {
+    let policy = "version: 1\nname: own\ndefaults: { verdict: allow }\nrules:\n\
+                  - { id: no-transfer, when: { tool: transfer }, verdict: block, reason: TRANSFER_LIMIT, message: ask the treasury }\n";
+    for (path, dialect, stream) in SURFACES {
+        let name = format!("{dialect:?} {stream}");
+        let world = world(policy, calling(dialect, &[("transfer", "{}")]));
+        let answer = given(&world, &ask(path, stream));
+        let (text, receipt) = (answer.text(), world.receipts("rules").remove(0));
+        assert_eq!(answer.status(), if stream { 200 } else { 403 }, "{name}: {text}");
+        assert!(text.contains("TRANSFER_LIMIT") && text.contains("ask the treasury"), "{name}: {text}");
+        assert!(!text.contains("POLICY_BLOCK"), "{name}: {text}");
+        assert_eq!(receipt["verdict"]["reason"], "TRANSFER_LIMIT", "{name}: {receipt}");
+        assert_eq!(receipt["policy"]["rule"], "no-transfer", "{name}: {receipt}");
+    }
+}
+
+#[test]
 fn rules_are_asked_about_what_leaves_after_a_repair() {
     let policy =
         EGRESS.replace("defaults: { verdict: allow }", "defaults: { verdict: allow, judge: { repair: r1 } }");

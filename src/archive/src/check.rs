@@ -95,7 +95,11 @@ fn local(target: &Target, entry: &Archived) -> Result<Local, ArchiveError> {
 }
 
 /// What a file has instead of what was archived of it, if that is something else; of a list that `grows`, at its beginning.
+/// What is no plain file is not opened.
 pub(crate) fn compare(path: &Path, grows: bool, archived: &Content) -> io::Result<Option<String>> {
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Ok(Some("no content of its own: it is no plain file".into()));
+    }
     let (bytes, sha256) = if grows { begins(path, archived.bytes)? } else { digest(path)? };
     let is_same = bytes == archived.bytes && sha256.to_string() == archived.sha256;
     let Content { bytes: kept, sha256: of } = archived;

@@ -90,7 +90,9 @@ impl Target {
     }
 
     /// Bundles, each after what is beside it; custody lists, also of bundles that were deleted; segments but the last.
-    pub(crate) fn files(&self) -> Result<Vec<Found>, ArchiveError> {
+    ///
+    /// What has no content is among them only where something was archived under its name.
+    pub(crate) fn files(&self, copies: &Copies) -> Result<Vec<Found>, ArchiveError> {
         let mut found = Vec::new();
         let bundles = match &self.only {
             Some(name) => vec![name.clone()],
@@ -124,6 +126,7 @@ impl Target {
                 found.extend(look(Kind::Segment, name, path)?);
             }
         }
+        found.retain(|found| found.bytes > 0 || copies.of_file(found.kind, &found.name).is_some());
         Ok(found)
     }
 }
@@ -137,12 +140,13 @@ fn is_digest(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A file that can be archived.
+/// A file that can be archived, or what is there under the name of one that was.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub kind: Kind,
     pub name: String,
     pub path: PathBuf,
+    /// None of a directory, a symbolic link, or whatever else is no plain file.
     pub bytes: u64,
     pub modified: SystemTime,
     pub stamp: Stamp,
@@ -186,8 +190,8 @@ fn look(kind: Kind, name: String, path: PathBuf) -> Result<Option<Found>, Archiv
         data => data.map_err(disk("look at", &path))?,
     };
     let modified = data.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    let is_content = data.is_file() && data.len() > 0;
-    Ok(is_content.then(|| Found { kind, name, path, bytes: data.len(), modified, stamp: Stamp::of(&data) }))
+    let bytes = if data.is_file() { data.len() } else { 0 };
+    Ok(Some(Found { kind, name, path, bytes, modified, stamp: Stamp::of(&data) }))
 }
 
 /// Names in a folder, sorted; none if it is not there.
@@ -248,7 +252,7 @@ impl Known {
 }
 
 fn missing(target: &Target, copies: &Copies) -> Result<Vec<Waiting>, ArchiveError> {
-    let files = target.files()?.into_iter();
+    let files = target.files(copies)?.into_iter();
     let missing = files.filter(|found| !copies.has(found.kind, &found.name, found.bytes));
     Ok(missing
         .map(|found| Waiting {
@@ -285,8 +289,10 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         }
+        fs::write(dir.path().join("bundles/empty.pef.zip"), "").unwrap();
+        fs::create_dir(dir.path().join("bundles/folder.pef.zip")).unwrap();
         let named = |target: &Target| {
-            let found = target.files().unwrap().into_iter();
+            let found = target.files(&Copies::default()).unwrap().into_iter();
             found.map(|found| format!("{} {}", found.kind.as_str(), found.name)).collect::<Vec<_>>()
         };
         let beside = format!("external a.pef.zip.d/{digest}");

@@ -90,7 +90,7 @@ pub async fn push(
     for kinds in [&[Kind::External, Kind::Bundle][..], &[Kind::Custody, Kind::Segment]] {
         // Looked for again: archiving a bundle adds to its custody.
         let mut files: Vec<Found> =
-            target.files()?.into_iter().filter(|found| kinds.contains(&found.kind)).collect();
+            target.files(index.copies())?.into_iter().filter(|found| kinds.contains(&found.kind)).collect();
         // What is new does not wait for what is only read.
         files.sort_by_key(|found| index.copies().of_file(found.kind, &found.name).is_some());
         for found in files {

@@ -161,7 +161,7 @@ pub(crate) struct Ruled {
 }
 
 impl Ruled {
-    fn new(decision: &Decision<'_>) -> Self {
+    pub(crate) fn new(decision: &Decision<'_>) -> Self {
         Self {
             rule: decision.rule.map(|rule| rule.as_str().into()),
             code: decision.reason.map(|reason| reason.as_str().into()),

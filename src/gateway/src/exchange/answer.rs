@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Exchange, Mark, Response, Stream, evaluation};
 use crate::judging::{self, Objection};
 use crate::mcp::federation::Told;
+use crate::rules::Ruled;
 use crate::shadow::Answer;
 use crate::store::{Form, Side};
 
@@ -391,8 +392,10 @@ impl Exchange {
         }
         self.decide(&decision);
         self.restrict_storage(decision.body_storage);
-        let code = decision.reason.and_then(|reason| Reason::parse(reason.as_str()));
-        Err(code.unwrap_or(Reason::PolicyBlock).into())
+        let ruled = Ruled::new(&decision);
+        let code = ruled.reason();
+        self.ruled = Some(Box::new(ruled));
+        Err(code.into())
     }
 
     /// Whether the dialect's own terminator has been seen, so that what follows is held.
