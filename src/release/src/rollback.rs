@@ -121,6 +121,7 @@ fn promoted(ledger: &Ledger) -> Vec<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::ObjectId;
     use crate::promotion::verify_tag;
     use crate::scene::{Scene, document, hand, key, promote};
 
@@ -131,8 +132,8 @@ mod tests {
         roll_back(&scene.store(), &hand(&key), &asked)
     }
 
-    #[test]
-    fn a_commit_that_is_not_what_its_name_says_is_not_gone_back_to() {
+    /// 1.2.0 and 1.3.0, promoted, and their commits.
+    fn two() -> (Scene, Vec<ObjectId>) {
         let scene = Scene::new();
         let mut commits = Vec::new();
         for version in ["1.2.0", "1.3.0"] {
@@ -141,6 +142,12 @@ mod tests {
             scene.evolve(version, &[]);
             promote(&scene, version);
         }
+        (scene, commits)
+    }
+
+    #[test]
+    fn a_commit_that_is_not_what_its_name_says_is_not_gone_back_to() {
+        let (scene, commits) = two();
         let tree = scene.git.tree(&commits[1]).unwrap();
         let own = String::from_utf8(scene.git.read("commit", &commits[0]).unwrap()).unwrap();
         let kept = scene.git.tree(&commits[0]).unwrap();
@@ -152,14 +159,7 @@ mod tests {
 
     #[test]
     fn the_sources_of_the_version_before_come_back_and_no_tag_moves() {
-        let scene = Scene::new();
-        let mut commits = Vec::new();
-        for version in ["1.2.0", "1.3.0"] {
-            commits.push(scene.commit("file", version));
-            scene.seal(document(version, "true", "true"));
-            scene.evolve(version, &[]);
-            promote(&scene, version);
-        }
+        let (scene, commits) = two();
         assert_eq!(back(&scene, "1.2.0", None).unwrap_err().code, Code::StateInvalid);
         for (to, why) in [("1.3.0", "itself"), ("1.1.0", "1.1.0 is unknown to the ledger")] {
             let refused = back(&scene, "1.3.0", Some(to)).unwrap_err();

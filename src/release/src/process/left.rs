@@ -56,7 +56,7 @@ mod here {
     static SPARED: OnceLock<Vec<Pid>> = OnceLock::new();
 
     pub(super) fn spare() {
-        SPARED.get_or_init(children);
+        SPARED.get_or_init(|| children().unwrap_or_default());
     }
 
     pub(super) fn take(is_taken: bool) {
@@ -68,20 +68,19 @@ mod here {
     pub(super) fn end_all() -> bool {
         let began = Instant::now();
         loop {
-            let mut left = children();
-            left.retain(|child| SPARED.get().is_none_or(|spared| !spared.contains(child)));
-            if left.is_empty() {
+            let spared = SPARED.get().map(Vec::as_slice).unwrap_or_default();
+            let Some(mut left) = children() else { return false };
+            left.retain(|child| !spared.contains(child));
+            // Where none is spared the kernel says itself whether there is one.
+            let is_none =
+                || !spared.is_empty() || matches!(waitpid(None, WaitOptions::NOHANG), Err(Errno::CHILD));
+            if left.is_empty() && is_none() {
                 return true;
             }
-            let mut is_one_left = false;
             for child in left {
                 // What is gone already is what was wanted.
                 let _ = kill_process(child, Signal::KILL);
-                is_one_left |=
-                    matches!(waitpid(Some(child), WaitOptions::NOHANG), Ok(None) | Err(Errno::INTR));
-            }
-            if !is_one_left {
-                continue;
+                let _ = waitpid(Some(child), WaitOptions::NOHANG);
             }
             if began.elapsed() >= PATIENCE {
                 return false;
@@ -90,9 +89,10 @@ mod here {
         }
     }
 
-    fn children() -> Vec<Pid> {
+    /// None where nobody tells.
+    fn children() -> Option<Vec<Pid>> {
         let own = getpid().as_raw_nonzero().get();
-        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let entries = std::fs::read_dir("/proc").ok()?.flatten();
         let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let is_own = |id: &i32| {
             let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
@@ -101,7 +101,7 @@ mod here {
                 stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
             parent == Some(own)
         };
-        ids.filter(is_own).filter_map(Pid::from_raw).collect()
+        Some(ids.filter(is_own).filter_map(Pid::from_raw).collect())
     }
 }
 
